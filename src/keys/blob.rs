@@ -261,3 +261,166 @@ fn signature(lines: &[u8]) -> Result<Vec<u8>, Damage> {
         Ok(signature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::{Damage, SignedKey, records};
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const METADATA: &str = "#Timestamp=1738233608\n#Instance=i-0123456789abcdef0\n#Caller=arn:aws:iam::1:role/a\n#Request=1234\n";
+
+    fn record() -> String {
+        format!("{METADATA}{KEY}\nc2lnbmF0dXJl\n")
+    }
+
+    fn read(text: &str) -> Vec<Result<SignedKey<'_>, Damage>> {
+        records(text.as_bytes()).collect()
+    }
+
+    fn damage(text: &str) -> Damage {
+        let mut read = read(text);
+        assert_eq!(read.len(), 1, "{text}");
+        read.remove(0).unwrap_err()
+    }
+
+    #[test]
+    fn a_record_is_read_with_the_bytes_that_were_signed() {
+        let text = record();
+        let key = read(&text).remove(0).unwrap();
+        assert_eq!(key.signed, format!("{METADATA}{KEY}\n").as_bytes());
+        assert_eq!(key.line, KEY);
+        assert_eq!(key.signature, b"signature");
+        assert_eq!(key.expiry(), 1_738_233_608);
+        assert_eq!(key.instance().to_string(), "i-0123456789abcdef0");
+        assert_eq!(key.caller(), Some(&b"arn:aws:iam::1:role/a"[..]));
+        assert_eq!(key.request(), Some(&b"1234"[..]));
+        assert_eq!(key.fingerprint().to_string(), "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
+    }
+
+    #[test]
+    fn what_a_record_may_look_like() {
+        let ordinary = record();
+        for text in [
+            ordinary.trim_end().to_owned(),
+            ordinary.replace("c2lnbmF0dXJl", "c2ln\nbmF0\ndXJl"),
+            ordinary.replace("#Caller=arn:aws:iam::1:role/a\n", "").replace("#Request=1234\n", ""),
+            ordinary.replace("#Request=1234\n", "#Request=1234\n#Unknown=1\n#Unknown=2\n#\n# a word\n"),
+            format!(
+                "#Request=1234\n#Instance=i-0123456789abcdef0\n#Timestamp=1738233608\n{KEY}\nc2lnbmF0dXJl"
+            ),
+            ordinary.replace(KEY, &format!("{KEY} me@example")),
+            format!("\n\n{ordinary}\n\n"),
+        ] {
+            let read = read(&text);
+            assert!(
+                matches!(read.as_slice(), [Ok(key)] if key.signature == b"signature"),
+                "{text}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let ordinary = record();
+        for (from, to, expected) in [
+            ("#Timestamp=1738233608\n", "", Damage::Missing("Timestamp")),
+            ("#Timestamp=1738233608\n", "#timestamp=1738233608\n", Damage::Missing("Timestamp")),
+            ("#Instance=i-0123456789abcdef0\n", "", Damage::Missing("Instance")),
+            ("#Request=1234\n", "#Request=1234\n#Timestamp=1738233608\n", Damage::Repeated("Timestamp")),
+            (
+                "#Request=1234\n",
+                "#Request=1234\n#Instance=i-0123456789abcdef0\n",
+                Damage::Repeated("Instance"),
+            ),
+            ("#Request=1234\n", "#Request=1234\n#Caller=me\n", Damage::Repeated("Caller")),
+            ("#Request=1234\n", "#Request=1234\n#Request=1234\n", Damage::Repeated("Request")),
+            ("=1738233608", "=", Damage::Timestamp),
+            ("=1738233608", "=-1738233608", Damage::Timestamp),
+            ("=1738233608", "=+1738233608", Damage::Timestamp),
+            ("=1738233608", "=1738233608.0", Damage::Timestamp),
+            ("=1738233608", "=1738233608 ", Damage::Timestamp),
+            ("=1738233608", "=1738233608\r", Damage::Timestamp),
+            ("=1738233608", "=0x67", Damage::Timestamp),
+            ("=1738233608", "=999999999999", Damage::Timestamp),
+            ("=1738233608", "=18446744073709551617", Damage::Timestamp),
+            ("=i-0123456789abcdef0", "=i-0123456789abcdeg0", Damage::Instance),
+            ("=i-0123456789abcdef0", "= i-0123456789abcdef0", Damage::Instance),
+            (METADATA, "", Damage::NoMetadata),
+            (
+                KEY,
+                "command=\"true\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                " ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519  AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519\tAAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqt",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqtiAAAA",
+                Damage::Key,
+            ),
+            (KEY, "ssh-ed25519", Damage::Key),
+            (KEY, &format!("{KEY}\r"), Damage::Key),
+            (KEY, &format!("{KEY} com\0ment"), Damage::Key),
+            (KEY, &format!("{KEY} com\u{85}ment"), Damage::Key),
+            ("\nc2lnbmF0dXJl\n", "", Damage::Signature),
+            ("c2lnbmF0dXJl\n", "", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJ", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl ", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2ln bmF0dXJl", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl\r", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJlc2ln!", Damage::Signature),
+            ("c2lnbmF0dXJl", &"c2ln".repeat(400), Damage::Signature),
+        ] {
+            let text = ordinary.replacen(from, to, 1);
+            assert_ne!(text, ordinary, "{from}");
+            assert_eq!(damage(&text), expected, "{text:?}");
+        }
+        assert_eq!(damage(METADATA), Damage::NoKey);
+    }
+
+    #[test]
+    fn a_damaged_record_hides_no_other() {
+        let good = record();
+        let unsigned = format!("{METADATA}{KEY}\n");
+        for (text, expected) in [
+            (format!("{good}\n{good}"), vec![true, true]),
+            (format!("{good}{good}"), vec![true, true]),
+            (format!("{unsigned}\n{good}"), vec![false, true]),
+            (format!("{unsigned}{good}"), vec![false, true]),
+            (format!("garbage\n{good}"), vec![false, true]),
+            (format!("\u{0}\u{1}\n\n{good}\n#Timestamp=1"), vec![false, true, false]),
+            (format!("{METADATA}\n{KEY}\nc2lnbmF0dXJl\n\n{good}"), vec![false, false, true]),
+        ] {
+            let read: Vec<bool> = read(&text).iter().map(Result::is_ok).collect();
+            assert_eq!(read, expected, "{text:?}");
+        }
+        let mut bytes = b"#Timestamp=\xff\xfe\n\xff\n\n".to_vec();
+        bytes.extend_from_slice(good.as_bytes());
+        assert_eq!(records(&bytes).map(|record| record.is_ok()).collect::<Vec<_>>(), [false, true]);
+    }
+}

@@ -288,3 +288,80 @@ fn contents(name: &x509_cert::name::Name) -> Option<Vec<u8>> {
     let der = name.to_der().ok()?;
     Some(AnyRef::from_der(&der).ok()?.value().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::{ChainError, SignerChain, SignerName, SignerPath};
+    use crate::imds::facts::{Domain, Region};
+    use crate::trust::{TrustStore, UnixTime};
+
+    /// A chain that an instance was given, read on 2025-01-30; public certificates.
+    const REAL: &[u8] = include_bytes!("../../tests/data/signer-chain-us-east-1.pem");
+    const DAY_IT_WAS_READ: Duration = Duration::from_secs(1_738_233_600);
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+    fn path(pem: &[u8], region: &str, at: Duration) -> Result<SignerPath, ChainError> {
+        let name = SignerName::new(
+            &Region::parse(region.as_bytes()).unwrap(),
+            Domain::parse(b"amazonaws.com").unwrap(),
+        );
+        let store = TrustStore::find(Path::new("/"), None).unwrap();
+        SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).unwrap()
+    }
+
+    fn reversed() -> Vec<u8> {
+        let text = std::str::from_utf8(REAL).unwrap();
+        let blocks: Vec<_> = text.split_inclusive("-----END CERTIFICATE-----\n").collect();
+        blocks.into_iter().rev().collect::<String>().into_bytes()
+    }
+
+    #[test]
+    fn the_real_chain_leads_to_the_systems_own_anchor() {
+        for pem in [REAL.to_vec(), reversed()] {
+            let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
+            let names: Vec<_> =
+                path.certificates.iter().flat_map(|certificate| certificate.common_names()).collect();
+            assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
+            assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
+            assert_eq!(
+                path.anchor.tbs().issuer,
+                path.anchor.tbs().subject,
+                "the system's, not the one delivered"
+            );
+        }
+    }
+
+    #[test]
+    fn the_real_chain_is_not_valid_a_year_later_nor_earlier() {
+        let expired = path(REAL, "us-east-1", DAY_IT_WAS_READ + YEAR).unwrap_err();
+        assert!(matches!(expired, ChainError::Path(webpki::Error::CertExpired { .. })), "{expired}");
+        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ - YEAR).unwrap_err();
+        assert!(matches!(early, ChainError::Path(webpki::Error::CertNotValidYet { .. })), "{early}");
+    }
+
+    #[test]
+    fn the_real_chain_is_for_its_region_only() {
+        let other = path(REAL, "us-east-2", DAY_IT_WAS_READ).unwrap_err();
+        assert!(matches!(other, ChainError::Name { .. }), "{other}");
+    }
+
+    #[test]
+    fn without_its_intermediate_it_leads_nowhere() {
+        let text = std::str::from_utf8(REAL).unwrap();
+        let leaf = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        let alone = path(leaf.as_bytes(), "us-east-1", DAY_IT_WAS_READ).unwrap_err();
+        assert_eq!(alone, ChainError::Path(webpki::Error::UnknownIssuer));
+    }
+
+    #[test]
+    fn what_is_no_chain() {
+        assert_eq!(SignerChain::read(b"").unwrap_err(), ChainError::NotPem);
+        assert_eq!(SignerChain::read(b"-----BEGIN CERTIFICATE-----\n!\n").unwrap_err(), ChainError::NotPem);
+        assert_eq!(SignerChain::read(&REAL.repeat(5)).unwrap_err(), ChainError::TooLong);
+    }
+}
