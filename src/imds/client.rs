@@ -77,34 +77,29 @@ impl Imds {
     pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, Error> {
         let failed = |cause| Error { path: TOKEN_PATH.to_owned(), cause };
         let ttl = HeaderValue::from(budget.left().as_secs().saturating_add(1));
-        let mut result = Err(failed(Cause::OutOfTime));
+        let request = || Request {
+            method: Method::PUT,
+            path: TOKEN_PATH,
+            header: (TOKEN_TTL, ttl.clone()),
+            limit: limits::TOKEN,
+        };
+        let mut unreachable = None;
         for &address in addresses {
-            let request = || Request {
-                method: Method::PUT,
-                path: TOKEN_PATH,
-                header: (TOKEN_TTL, ttl.clone()),
-                limit: limits::TOKEN,
-            };
-            result = match ask(address, request, budget).await {
-                Ok(Reply { status: StatusCode::OK, body }) => match HeaderValue::from_maybe_shared(body) {
-                    Ok(mut token) if !token.is_empty() => {
-                        token.set_sensitive(true);
-                        return Ok(Self { address, token, budget });
-                    }
-                    _ => Err(failed(Cause::Malformed)),
+            let cause = match ask(address, request, budget).await {
+                Ok(Reply { status: StatusCode::OK, body }) => match token(body) {
+                    Some(token) => return Ok(Self { address, token, budget }),
+                    None => Cause::Malformed,
                 },
-                Ok(Reply { status, .. }) => Err(failed(Cause::Status(status))),
-                Err(cause) => Err(failed(cause)),
+                Ok(Reply { status, .. }) => Cause::Status(status),
+                Err(cause @ Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut)) => {
+                    unreachable.get_or_insert(cause);
+                    continue;
+                }
+                Err(cause) => cause,
             };
-            let unreachable = matches!(
-                result,
-                Err(Error { cause: Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut), .. })
-            );
-            if !unreachable {
-                break;
-            }
+            return Err(failed(cause));
         }
-        result
+        Err(failed(unreachable.unwrap_or(Cause::OutOfTime)))
     }
 
     /// The text with the keys that were pushed for `user` in the last 60 seconds.
@@ -191,6 +186,13 @@ impl Imds {
         };
         Err(Error { path: path.to_owned(), cause })
     }
+}
+
+/// A session token is text that a header can bear.
+fn token(body: Bytes) -> Option<HeaderValue> {
+    let mut token = HeaderValue::from_maybe_shared(body).ok().filter(|token| !token.is_empty())?;
+    token.set_sensitive(true);
+    Some(token)
 }
 
 fn absent(path: &str) -> Error {
