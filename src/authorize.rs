@@ -325,8 +325,9 @@ fn refuse(audit: &Audit, user: &UserName, reason: &str, key: &str) {
 
 /// Which key it is, in the words of the success line.
 fn describe(key: &SignedKey<'_>) -> String {
-    let field = |name, value: Option<&[u8]>| {
-        value.map(|value| format!(", {name}: {}", Escaped(value))).unwrap_or_default()
+    let field = |name, value: Option<&[u8]>| match value {
+        Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
+        _ => String::new(),
     };
     let request = field("request-id", key.request());
     let caller = field("for IAM principal", key.caller());
