@@ -319,7 +319,14 @@ impl Fault {
 
 /// Writes a reply as it should be. The connection may serve another request then.
 pub(crate) fn plain(reply: &Reply, to: &mut Connection) -> Result<bool> {
-    to.write(&[reply.head(reply.body.len()), reply.body.clone()].concat())?;
+    let head = reply.head(reply.body.len());
+    // Mostly one packet; but a client that is told of too much need not wait until so much has been copied.
+    if reply.body.len() <= 65_536 {
+        to.write(&[&head, reply.body.as_slice()].concat())?;
+    } else {
+        to.write(&head)?;
+        to.write(&reply.body)?;
+    }
     Ok(true)
 }
 
