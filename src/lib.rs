@@ -16,11 +16,12 @@
 //!
 //! Who touches what comes from outside, and nobody else does: [`cli`] the arguments, [`host`] the machine's identity,
 //! [`imds`] the network, [`keys`] key text, [`trust`] certificates and the trust store, [`audit`] the log, [`next`] the
-//! command behind `--`. [`limits`] bounds them all.
+//! command behind `--`. [`limits`] bounds them all, and [`confine`] takes from the process what it does not need.
 
 pub mod audit;
 pub mod authorize;
 pub mod cli;
+pub mod confine;
 mod files;
 pub mod host;
 pub mod imds;

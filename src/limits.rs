@@ -69,6 +69,15 @@ pub const LOG_WAIT: Duration = Duration::from_millis(100);
 /// What the command behind `--` may print: tens of thousands of keys.
 pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 
+/// Address space of the process, in bytes. A login has 6 MB of it; [`NEXT_OUTPUT`] while it grows is three times as much as that.
+pub const MEMORY: u64 = 64 * 1024 * 1024;
+
+/// Open descriptors. A login has fifteen at once.
+pub const DESCRIPTORS: u64 = 128;
+
+/// Processor time of the process, in seconds. A login takes milliseconds, the worst of replies a tenth of a second.
+pub const PROCESSOR: u64 = 10;
+
 /// The time that a run has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

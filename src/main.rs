@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use eic_keys::audit::{Audit, Escaped, Severity};
 use eic_keys::authorize::{self, System};
 use eic_keys::cli::{self, Command};
+use eic_keys::confine::confine;
 use eic_keys::trust::UnixTime;
 
 fn main() -> ExitCode {
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => printed(cli::HELP),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Authorize(request)) => {
-            let system = System { root, clock: UnixTime::now, audit: &Audit::open(root) };
+            let system = System { root, clock: UnixTime::now, confine, audit: &Audit::open(root) };
             authorize::run(&request, &system, io::stdout().lock()).into()
         }
         Err(error) => {

@@ -74,7 +74,8 @@ fn everything_comes_from_the_registry_or_this_repository() {
         match package["source"].as_str() {
             Some(source) => assert_eq!(source, REGISTRY, "{}", package["name"]),
             None => assert!(
-                ["eic-keys", "eic-lab"].contains(&package["name"].as_str().unwrap()),
+                ["eic-bench", "eic-hostile", "eic-keys", "eic-lab"]
+                    .contains(&package["name"].as_str().unwrap()),
                 "{}",
                 package["name"]
             ),

@@ -313,7 +313,7 @@ mod tests {
             &Region::parse(region.as_bytes()).unwrap(),
             Domain::parse(b"amazonaws.com").unwrap(),
         );
-        let store = TrustStore::find(Path::new("/"), None).unwrap();
+        let store = TrustStore::open(Path::new("/"), None).unwrap();
         SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).unwrap()
     }
 

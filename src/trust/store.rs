@@ -1,7 +1,7 @@
 //! The system's trust store: what it holds are the only anchors there are.
 
-use std::fs;
-use std::io::{self, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::{fmt, iter};
 
@@ -23,10 +23,17 @@ pub const LOCATIONS: [&str; 7] = [
 ];
 
 /// A trust store: a bundle of certificates, or a directory of such files.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TrustStore {
     path: PathBuf,
-    files: Vec<PathBuf>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Open already, so that the process can forgo all other files.
+    Bundle(File),
+    Directory(Vec<PathBuf>),
 }
 
 /// Why there is no trust store.
@@ -56,11 +63,11 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl TrustStore {
-    /// The trust store at `path`, or else the system's: the first of [`LOCATIONS`] below `root`.
+    /// Opens the trust store at `path`, or else the system's: the first of [`LOCATIONS`] below `root`.
     ///
     /// # Errors
-    /// There is none, or it cannot be listed.
-    pub fn find(root: &Path, path: Option<&Path>) -> Result<Self, StoreError> {
+    /// There is none, or it cannot be opened or listed.
+    pub fn open(root: &Path, path: Option<&Path>) -> Result<Self, StoreError> {
         let path = match path {
             Some(path) => path.to_owned(),
             None => LOCATIONS
@@ -69,22 +76,18 @@ impl TrustStore {
                 .find(|path| path.exists())
                 .ok_or(StoreError::NotFound)?,
         };
-        let unreadable = |error| StoreError::Unreadable(path.clone(), error);
-        let files = if fs::metadata(&path).map_err(unreadable)?.is_dir() {
-            let entries = fs::read_dir(&path).map_err(unreadable)?;
-            let files: Vec<_> = entries
-                .take(limits::TRUST_STORE_FILES.saturating_add(1))
-                .flatten()
-                .map(|entry| entry.path())
-                .collect();
-            if files.len() > limits::TRUST_STORE_FILES {
-                return Err(StoreError::TooLarge(path));
-            }
-            files.into_iter().filter(|file| file.is_file()).collect()
-        } else {
-            vec![path.clone()]
+        let source = match files::open(&path) {
+            Ok(file) => Source::Bundle(file),
+            Err(_) if path.is_dir() => Source::Directory(list(&path)?),
+            Err(error) => return Err(StoreError::Unreadable(path, error)),
         };
-        Ok(Self { path, files })
+        Ok(Self { path, source })
+    }
+
+    /// Whether reading it opens files.
+    #[must_use]
+    pub fn opens_files(&self) -> bool {
+        matches!(self.source, Source::Directory(_))
     }
 
     /// The certificates of the store that may be an anchor now and bear one of `names` (DER of the names' contents).
@@ -96,8 +99,8 @@ impl TrustStore {
     pub(super) fn anchors(&self, names: &[Vec<u8>], now: UnixTime) -> Result<Vec<Certificate>, StoreError> {
         let mut anchors = Vec::new();
         let mut count = 0_usize;
-        for file in &self.files {
-            for certificate in certificates(file)? {
+        let mut look_at = |path: &Path, file: &File| {
+            for certificate in certificates(path, file)? {
                 count = count.saturating_add(1);
                 let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { continue };
                 if names.iter().any(|name| **name == *anchor.subject) {
@@ -107,18 +110,46 @@ impl TrustStore {
                     );
                 }
             }
+            Ok(())
+        };
+        match &self.source {
+            Source::Bundle(file) => look_at(&self.path, file)?,
+            Source::Directory(paths) => {
+                for path in paths {
+                    let file =
+                        files::open(path).map_err(|error| StoreError::Unreadable(path.clone(), error))?;
+                    look_at(path, &file)?;
+                }
+            }
         }
         if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(anchors) }
     }
 }
 
+/// The files of a trust store that is a directory.
+fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(path).map_err(|error| StoreError::Unreadable(path.to_owned(), error))?;
+    let files: Vec<_> = entries
+        .take(limits::TRUST_STORE_FILES.saturating_add(1))
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    if files.len() > limits::TRUST_STORE_FILES {
+        return Err(StoreError::TooLarge(path.to_owned()));
+    }
+    Ok(files.into_iter().filter(|file| file.is_file()).collect())
+}
+
 /// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
-fn certificates(path: &Path) -> Result<impl Iterator<Item = CertificateDer<'static>>, StoreError> {
+fn certificates<'a>(
+    path: &Path,
+    mut file: &'a File,
+) -> Result<impl Iterator<Item = CertificateDer<'static>> + use<'a>, StoreError> {
     let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
-    let file = files::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
         return Err(StoreError::TooLarge(path.to_owned()));
     }
+    file.rewind().map_err(unreadable)?;
     let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(file));
     let mut failed = false;
     Ok(iter::from_fn(move || {
