@@ -1,1 +1,3 @@
 //! The library behind `eic-keys`.
+
+pub mod sshd;
