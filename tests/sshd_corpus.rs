@@ -4,6 +4,9 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::semicolon_if_nothing_returned,
     clippy::print_stderr,
     missing_docs,
     reason = "a test stops at the first surprise, and says what it met"

@@ -26,6 +26,25 @@ pub struct Connection {
     pub routing_domain: Option<String>,
 }
 
+impl Connection {
+    /// As `sshd -T -C` takes it. Versions before 8.4 refuse one without user, host and address where `Match` asks for them.
+    #[must_use]
+    pub fn spec(&self) -> String {
+        let port = self.local_port.map(|port| port.to_string());
+        let parts = [
+            ("user", &self.user),
+            ("host", &self.host),
+            ("addr", &self.address),
+            ("laddr", &self.local_address),
+            ("lport", &port),
+            ("rdomain", &self.routing_domain),
+        ];
+        let parts =
+            parts.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")));
+        parts.collect::<Vec<_>>().join(",")
+    }
+}
+
 /// Why sshd would refuse a `Match` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadMatch {

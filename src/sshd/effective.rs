@@ -35,7 +35,7 @@ pub struct Setting {
     pub value: Vec<u8>,
     /// Where.
     pub origin: Origin,
-    /// The `Match` line that it stands under, if any: where it is, and its text.
+    /// The `Match` line that it stands under, if any: where it is, and its criteria.
     pub block: Option<(Origin, String)>,
 }
 
@@ -197,7 +197,9 @@ impl Config {
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
                     pass.active = holds && !pass.never;
                     pass.match_only = false;
-                    pass.block = Some((origin, String::from_utf8_lossy(&statement.value).into_owned()));
+                    let criteria =
+                        statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
+                    pass.block = Some((origin, String::from_utf8_lossy(&criteria.join(&b' ')).into_owned()));
                     continue;
                 }
                 "authorizedkeyscommand" => Keyword::Command,

@@ -5,9 +5,11 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "shared by several tests; a test stops at the first surprise"
+    clippy::print_stderr,
+    reason = "shared by several tests, each of which uses a part; a test stops at the first surprise"
 )]
 
 use std::{
@@ -20,6 +22,8 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+use eic_keys::sshd::wiring::Options;
 
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 pub const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
@@ -79,6 +83,16 @@ impl System {
     /// The words that run the system's sshd from outside.
     pub fn sshd(&self) -> Vec<std::ffi::OsString> {
         vec!["chroot".into(), self.root.clone().into(), "/usr/sbin/sshd".into()]
+    }
+
+    /// What `--enable` and `--disable` need to work on this system from outside.
+    pub fn options(&self) -> Options {
+        Options {
+            root: self.root.clone(),
+            sshd: self.sshd(),
+            systemctl: vec!["false".into()],
+            ..Options::system(false, true)
+        }
     }
 
     /// Runs the system's sshd.
