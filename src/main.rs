@@ -1,2 +1,34 @@
 //! `eic-keys`: argv → command → exit status, nothing else.
-fn main() {}
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use eic_keys::audit::{Audit, Escaped, Severity};
+use eic_keys::authorize::{self, System};
+use eic_keys::cli::{self, Command};
+use eic_keys::trust::UnixTime;
+
+fn main() -> ExitCode {
+    let root = Path::new("/");
+    let printed = |text: &str| match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(4),
+        _ => ExitCode::SUCCESS,
+    };
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => printed(cli::HELP),
+        Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Authorize(request)) => {
+            let system = System { root, clock: UnixTime::now, audit: &Audit::open(root) };
+            authorize::run(&request, &system, io::stdout().lock()).into()
+        }
+        Err(error) => {
+            // sshd throws stderr away; the log is where an administrator finds what is wrong with the line in sshd_config.
+            let error = error.to_string();
+            let error = Escaped(error.as_bytes());
+            Audit::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
+            let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");
+            ExitCode::from(1)
+        }
+    }
+}

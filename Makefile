@@ -1,0 +1,50 @@
+# eic-keys: see README.md. Each target installs what it needs (tools/prepare) where it is missing.
+
+CARGO ?= cargo
+PREFIX ?= /usr
+DESTDIR ?=
+
+# Static: musl where that target is installed, else glibc linked statically (the process makes no name-service call).
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL := $(subst -gnu,-musl,$(HOST))
+TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
+BINARY := target/$(TARGET)/release/eic-keys
+MOST_BYTES := 3145728
+
+# What the laboratory tests is what ships.
+export EIC_KEYS_BIN := $(CURDIR)/$(BINARY)
+
+.PHONY: build install demo lab test lint bench prepare clean
+
+## build: the static binary, and its size
+build: prepare
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
+	@size=$$(wc -c <$(BINARY)); echo "$(BINARY): static, $$size bytes"; test $$size -le $(MOST_BYTES)
+
+## install: into DESTDIR and PREFIX
+install:
+	@test -e $(BINARY) || { echo "run 'make build' first" >&2; exit 1; }
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/eic-keys
+
+## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
+demo: build
+	$(CARGO) run --locked --quiet --package eic-lab -- demo
+
+## test: unit tests, and the shipped binary in the laboratory
+test: build
+	$(CARGO) test --locked --workspace
+
+## lint: format and clippy
+lint: prepare
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+## bench: what a run costs
+bench: build
+	$(CARGO) run --locked --quiet --release --package eic-lab -- bench
+
+prepare:
+	@tools/prepare
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,362 @@
+//! The procedure: which keys may log in as this user, now?
+//!
+//! The order is the speed. A user with an ordinary key, and a scanner, are done after two requests; who signed is asked only
+//! when a record with the right fingerprint, instance and time is waiting.
+
+use std::borrow::Borrow;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+
+use crate::audit::{Audit, Escaped, Severity};
+use crate::host::Host;
+use crate::imds::facts::{InstanceId, UserName};
+use crate::imds::{self, Imds};
+use crate::keys::{Fingerprint, SignedKey, VerifiedKey, blob};
+use crate::limits::{self, Budget};
+use crate::next::{Ending, Next};
+use crate::trust::chain::{SignerChain, SignerName};
+use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
+
+/// What sshd asks, as it stands on the command line.
+#[derive(Debug)]
+pub struct Request {
+    /// Whom the keys are for. Untrusted: anybody who connects chooses it.
+    pub user: OsString,
+    /// The key that the client offers; `None` where that is not known.
+    pub fingerprint: Option<Fingerprint>,
+    /// Where the anchors are; `None` for the system's own.
+    pub trust_store: Option<PathBuf>,
+    /// The whole run.
+    pub timeout: Duration,
+    /// Where IMDS may listen, in the order tried.
+    pub imds: Vec<SocketAddr>,
+    /// The AuthorizedKeysCommand that was there before us: program and arguments.
+    pub next: Option<Vec<OsString>>,
+}
+
+/// The system that a run sees.
+#[derive(Debug)]
+pub struct System<'a> {
+    /// Where its files are: `/`.
+    pub root: &'a Path,
+    /// Its clock.
+    pub clock: fn() -> UnixTime,
+    /// Its log.
+    pub audit: &'a Audit,
+}
+
+/// Why a run failed. Without keys it ends with the status of [`Error::status`].
+#[derive(Debug)]
+pub enum Error {
+    /// Metadata could not be had.
+    Metadata(imds::Error),
+    /// The signer is not trustworthy.
+    Signer(SignerError),
+    /// IMDS names a domain that belongs to no partition. Remote text.
+    Domain(Bytes),
+    /// There is no trust store to use.
+    TrustStore(StoreError),
+    /// The keys could not be written.
+    Output(io::Error),
+    /// The system has no room for a run: descriptors, say.
+    Resources(io::Error),
+}
+
+impl Error {
+    /// The exit status that tells sshd's log of it.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Metadata(_) => 2,
+            Self::Signer(_) | Self::Domain(_) => 3,
+            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata(error) => error.fmt(f),
+            Self::Signer(error) => error.fmt(f),
+            Self::Domain(domain) => {
+                write!(f, "the metadata service's domain is no AWS partition's: {}", Escaped(domain))
+            }
+            Self::TrustStore(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "the keys could not be written: {error}"),
+            Self::Resources(error) => write!(f, "this system has no room for a run: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<imds::Error> for Error {
+    fn from(error: imds::Error) -> Self {
+        Self::Metadata(error)
+    }
+}
+
+impl From<SignerError> for Error {
+    fn from(error: SignerError) -> Self {
+        Self::Signer(error)
+    }
+}
+
+impl From<ChainError> for Error {
+    fn from(error: ChainError) -> Self {
+        Self::Signer(error.into())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::TrustStore(error)
+    }
+}
+
+/// What became of the records that were pushed for the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    records: usize,
+    printed: usize,
+}
+
+/// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
+pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
+    let audit = system.audit;
+    let next = request.next.as_deref().map(Next::start);
+    let ours = block_on(authorize(request, system, &mut out));
+    let user = Escaped(request.user.as_bytes());
+    match &ours {
+        Ok(Outcome { records, printed }) => {
+            audit.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
+        }
+        Err(error) => audit.log(Severity::Warning, &format!("No key for {user}: {error}")),
+    }
+    let status = match &ours {
+        Ok(_) => 0,
+        Err(error) => error.status(),
+    };
+    let printed = ours.as_ref().is_ok_and(|outcome| outcome.printed > 0);
+    match next {
+        None => status,
+        // What is on the pipe already may be half a key: sshd has to drop it all.
+        Some(_) if matches!(ours, Err(Error::Output(_))) => status,
+        Some(next) => match next.and_then(|mut next| next.finish(&out)) {
+            Ok(Ending::Unwanted) => 0,
+            Ok(Ending::Keys(keys)) => match write(&mut out, &keys) {
+                Ok(()) if printed || !keys.is_empty() => 0,
+                Ok(()) => status,
+                Err(error) => {
+                    let error = Error::Output(error);
+                    audit.log(Severity::Warning, &format!("No key for {user}: {error}"));
+                    error.status()
+                }
+            },
+            Err(failure) => {
+                audit.log(Severity::Warning, &format!("The command behind -- {failure}"));
+                if printed { 0 } else { failure.status() }
+            }
+        },
+    }
+}
+
+fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Resources)?
+        .block_on(run)
+}
+
+/// From the question to the keys on `out`.
+async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write) -> Result<Outcome, Error> {
+    let audit = system.audit;
+    let mut outcome = Outcome::default();
+    let Some(user) = UserName::parse(request.user.as_bytes()) else {
+        let user = Escaped(request.user.as_bytes());
+        audit.log(Severity::Debug, &format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        return Ok(outcome);
+    };
+    let firmware = match Host::identify(system.root) {
+        Host::Nitro(id) => Some(id),
+        Host::Xen => None,
+        Host::NotEc2 => {
+            audit.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
+            return Ok(outcome);
+        }
+    };
+
+    let imds = Imds::open(&request.imds, Budget::start(request.timeout)).await?;
+    let Some(text) = imds.active_keys(&user).await? else {
+        return Ok(outcome);
+    };
+    let offered = offered(&text, request.fingerprint.as_ref(), &user, audit, &mut outcome);
+    if offered.is_empty() {
+        return Ok(outcome);
+    }
+    let id = match &firmware {
+        Some(id) => id.clone(),
+        None => imds.instance_id().await?,
+    };
+    let waiting = retain(offered, &user, audit, |key| still_for(key, &id, (system.clock)()));
+    if waiting.is_empty() {
+        return Ok(outcome);
+    }
+
+    let same_instance = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
+    let (told, region, domain, chain, list) = tokio::try_join!(
+        same_instance,
+        imds.region(),
+        imds.domain(),
+        imds.signer_chain(),
+        imds.staple_names(),
+    )?;
+    let waiting = retain(waiting, &user, audit, |_| {
+        if told == id { Ok(()) } else { Err(format!("the metadata service is another instance's, {told}")) }
+    });
+    if waiting.is_empty() {
+        return Ok(outcome);
+    }
+    let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
+    let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
+    let store = TrustStore::find(system.root, request.trust_store.as_deref())?;
+    let path = chain.path(&name, &store, (system.clock)())??;
+    let list = list.unwrap_or_default();
+    let staples = staples(&imds, path.staple_names(&list)?).await?;
+    let signer = path.prove(&staples, (system.clock)())?;
+
+    let mut verified = Vec::new();
+    for key in waiting {
+        let named = describe(&key);
+        match key.verify(&signer) {
+            Ok(key) => verified.push(key),
+            Err(_) => refuse(audit, &user, &format!("its signature is not by {name}"), &named),
+        }
+    }
+    // The requests took their time; a key that ran out meanwhile is not given.
+    let verified = retain(verified, &user, audit, |key| still_for(key, &id, (system.clock)()));
+    output(&verified, out).map_err(Error::Output)?;
+    for key in &verified {
+        audit.log(Severity::Info, &provided(key));
+    }
+    outcome.printed = verified.len();
+    Ok(outcome)
+}
+
+/// The records of `text` that can be read and are for the key that the client offers.
+fn offered<'a>(
+    text: &'a [u8],
+    fingerprint: Option<&Fingerprint>,
+    user: &UserName,
+    audit: &Audit,
+    outcome: &mut Outcome,
+) -> Vec<SignedKey<'a>> {
+    let mut records = blob::records(text);
+    let mut offered = Vec::new();
+    for record in records.by_ref().take(limits::RECORDS) {
+        outcome.records = outcome.records.saturating_add(1);
+        match record {
+            Err(damage) => refuse(audit, user, &damage.to_string(), ""),
+            Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
+                offered.push(key);
+            }
+            // An everyday thing: a client offers one key after the other.
+            Ok(key) => audit.explain(&format!(
+                "the key {} was pushed for {user}, but is not the one offered",
+                key.fingerprint()
+            )),
+        }
+    }
+    if records.next().is_some() {
+        refuse(audit, user, &format!("no more than {} are looked at", limits::RECORDS), "");
+    }
+    offered
+}
+
+/// Whether `key` was pushed to this instance, and not too long ago.
+fn still_for(key: &SignedKey<'_>, instance: &InstanceId, now: UnixTime) -> Result<(), String> {
+    if key.instance() != instance {
+        return Err(format!("it is for another instance, {}", key.instance()));
+    }
+    match now.as_secs().checked_sub(key.expiry()) {
+        Some(ago) => Err(format!("it expired {ago} s ago")),
+        None => Ok(()),
+    }
+}
+
+/// Keeps the keys that pass `check`, and logs why the others do not.
+fn retain<'a, K: Borrow<SignedKey<'a>>>(
+    mut keys: Vec<K>,
+    user: &UserName,
+    audit: &Audit,
+    check: impl Fn(&SignedKey<'a>) -> Result<(), String>,
+) -> Vec<K> {
+    keys.retain(|key| {
+        check(key.borrow()).inspect_err(|reason| refuse(audit, user, reason, &describe(key.borrow()))).is_ok()
+    });
+    keys
+}
+
+/// The staples of those names, asked for side by side, in their order.
+async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
+    let asked: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let (imds, name) = (imds.clone(), name.to_owned());
+            tokio::spawn(async move { imds.staple(&name).await })
+        })
+        .collect();
+    let mut staples = Vec::new();
+    for staple in asked {
+        staples.push(staple.await.map_err(|error| Error::Resources(error.into()))??);
+    }
+    Ok(staples)
+}
+
+/// Writes the keys for sshd, each on its line as it was signed. Nothing else writes keys.
+fn output(keys: &[VerifiedKey<'_>], out: &mut impl Write) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for key in keys {
+        lines.extend_from_slice(key.line().as_bytes());
+        lines.push(b'\n');
+    }
+    write(out, &lines)
+}
+
+/// Writes all, or fails. Whoever closed the pipe has read enough: sshd does so at the first key that fits.
+fn write(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn refuse(audit: &Audit, user: &UserName, reason: &str, key: &str) {
+    audit.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
+}
+
+/// Which key it is, in the words of the success line.
+fn describe(key: &SignedKey<'_>) -> String {
+    let field = |name, value: Option<&[u8]>| match value {
+        Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
+        _ => String::new(),
+    };
+    let request = field("request-id", key.request());
+    let caller = field("for IAM principal", key.caller());
+    format!(", fingerprint: {}{request}{caller}", key.fingerprint())
+}
+
+/// The reference's success line, which people's log filters match.
+fn provided(key: &SignedKey<'_>) -> String {
+    format!("Providing ssh key from EC2 Instance Connect with{}", describe(key).trim_start_matches(','))
+}

@@ -1,0 +1,85 @@
+//! Is this machine an EC2 instance? Two files say so, without asking anybody.
+//!
+//! Source: "Detect whether a host is an EC2 instance", Amazon EC2 User Guide.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::imds::facts::InstanceId;
+
+/// What the machine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// An instance on Nitro, whose firmware bears the instance's id.
+    Nitro(InstanceId),
+    /// An instance on Xen, which knows its id from IMDS only.
+    Xen,
+    /// Neither.
+    NotEc2,
+}
+
+const BOARD_ASSET_TAG: &str = "sys/devices/virtual/dmi/id/board_asset_tag";
+const HYPERVISOR_UUID: &str = "sys/hypervisor/uuid";
+
+impl Host {
+    /// Reads the two files below `root` (`/`). One that cannot be read says nothing.
+    #[must_use]
+    pub fn identify(root: &Path) -> Self {
+        if let Some(id) =
+            read(&root.join(BOARD_ASSET_TAG)).and_then(|tag| InstanceId::parse(tag.trim_ascii()))
+        {
+            return Self::Nitro(id);
+        }
+        match read(&root.join(HYPERVISOR_UUID)) {
+            Some(uuid) if uuid.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"ec2")) => {
+                Self::Xen
+            }
+            _ => Self::NotEc2,
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    // Longer than either file ever is; a tag that does not fit is no instance id.
+    const LONGEST: u64 = 128;
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::{BOARD_ASSET_TAG, HYPERVISOR_UUID, Host};
+    use crate::imds::facts::InstanceId;
+    use std::path::PathBuf;
+
+    fn machine(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("eic-keys-host-{name}-{}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn the_two_files_decide() {
+        let id = InstanceId::parse(b"i-0123456789abcdef0").unwrap();
+        for (name, files, host) in [
+            ("nitro", vec![(BOARD_ASSET_TAG, "i-0123456789abcdef0\n")], Host::Nitro(id)),
+            ("xen", vec![(HYPERVISOR_UUID, "ec2e1916-9099-7caf-fd21-012345abcdef\n")], Host::Xen),
+            ("xen-upper", vec![(HYPERVISOR_UUID, "EC2E1916-9099-7CAF-FD21-012345ABCDEF\n")], Host::Xen),
+            ("other-xen", vec![(HYPERVISOR_UUID, "45e12aec-9099-7caf-fd21-012345abcdef\n")], Host::NotEc2),
+            ("other-board", vec![(BOARD_ASSET_TAG, "Not Specified\n")], Host::NotEc2),
+            ("neither", vec![], Host::NotEc2),
+        ] {
+            let root = machine(name, &files);
+            assert_eq!(Host::identify(&root), host, "{name}");
+            let _ = std::fs::remove_dir_all(root);
+        }
+    }
+}

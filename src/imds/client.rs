@@ -1,0 +1,227 @@
+//! IMDSv2 as this program needs it: one method a fact, `None` where IMDS has none (404).
+//!
+//! Source: "Use the Instance Metadata Service", Amazon EC2 User Guide.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+
+use super::facts::{Domain, InstanceId, Region, UserName};
+use super::http::{self, Reply, Request};
+use crate::limits::{self, Budget};
+
+/// Where IMDS listens: IPv4, and IPv6 on Nitro instances where that endpoint is on.
+pub const ADDRESSES: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
+];
+
+const TOKEN_PATH: &str = "/latest/api/token";
+const METADATA: &str = "/latest/meta-data/";
+const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+
+/// Why IMDS did not tell what was asked.
+#[derive(Debug)]
+pub struct Error {
+    path: String,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Http(http::Error),
+    Status(StatusCode),
+    Absent,
+    Malformed,
+    OutOfTime,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the metadata service ", self.path)?;
+        match &self.cause {
+            Cause::Http(error) => error.fmt(f),
+            Cause::Status(status @ StatusCode::FORBIDDEN) => {
+                write!(f, "answered {status}: it is switched off for this instance")
+            }
+            Cause::Status(status @ StatusCode::TOO_MANY_REQUESTS) => {
+                write!(f, "answered {status}: too many requests from this instance")
+            }
+            Cause::Status(status) => write!(f, "answered {status}"),
+            Cause::Absent => f.write_str("has none"),
+            Cause::Malformed => f.write_str("answered with something else than that"),
+            Cause::OutOfTime => f.write_str("was not asked, as the time of this run is over"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A session with IMDS.
+#[derive(Clone, Debug)]
+pub struct Imds {
+    address: SocketAddr,
+    token: HeaderValue,
+    budget: Budget,
+}
+
+impl Imds {
+    /// Starts a session with the first of `addresses` that can be reached. The token lives as long as the run.
+    ///
+    /// # Errors
+    /// No address can be reached, or the one that can gives no token.
+    pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, Error> {
+        let failed = |cause| Error { path: TOKEN_PATH.to_owned(), cause };
+        let ttl = HeaderValue::from(budget.left().as_secs().saturating_add(1));
+        let request = || Request {
+            method: Method::PUT,
+            path: TOKEN_PATH,
+            header: (TOKEN_TTL, ttl.clone()),
+            limit: limits::TOKEN,
+        };
+        let mut unreachable = None;
+        for &address in addresses {
+            let cause = match ask(address, request, budget).await {
+                Ok(Reply { status: StatusCode::OK, body }) => match token(body) {
+                    Some(token) => return Ok(Self { address, token, budget }),
+                    None => Cause::Malformed,
+                },
+                Ok(Reply { status, .. }) => Cause::Status(status),
+                Err(cause @ Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut)) => {
+                    unreachable.get_or_insert(cause);
+                    continue;
+                }
+                Err(cause) => cause,
+            };
+            return Err(failed(cause));
+        }
+        Err(failed(unreachable.unwrap_or(Cause::OutOfTime)))
+    }
+
+    /// The text with the keys that were pushed for `user` in the last 60 seconds.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, Error> {
+        self.get(&format!("managed-ssh-keys/active-keys/{user}"), limits::ACTIVE_KEYS).await
+    }
+
+    /// The id of the instance that IMDS speaks for.
+    ///
+    /// # Errors
+    /// IMDS could not be asked, or said something that is no instance id.
+    pub async fn instance_id(&self) -> Result<InstanceId, Error> {
+        self.fact("instance-id", InstanceId::parse).await?.ok_or_else(|| absent("instance-id"))
+    }
+
+    /// The instance's region; where IMDS does not tell it (before 2020-08), that of its zone.
+    ///
+    /// # Errors
+    /// IMDS could not be asked, or said something that is no region.
+    pub async fn region(&self) -> Result<Region, Error> {
+        const ZONE: &str = "placement/availability-zone";
+        match self.fact("placement/region", Region::parse).await? {
+            Some(region) => Ok(region),
+            None => self.fact(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
+        }
+    }
+
+    /// What IMDS gives for the partition's domain, as it is: whether it is a partition's is [`Domain::parse`]'s to say.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn domain(&self) -> Result<Result<Domain, Bytes>, Error> {
+        const DOMAIN: &str = "services/domain";
+        let text = self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))?;
+        Ok(Domain::parse(text.trim_ascii_end()).ok_or(text))
+    }
+
+    /// The signer's certificate chain, PEM.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
+        self.get("managed-ssh-keys/signer-cert", limits::CHAIN).await
+    }
+
+    /// The names of the staples, a line each.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn staple_names(&self) -> Result<Option<Bytes>, Error> {
+        self.get("managed-ssh-keys/signer-ocsp/", limits::STAPLE_NAMES).await
+    }
+
+    /// One staple, base64. `name` is a certificate's fingerprint in hex.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn staple(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::STAPLE).await
+    }
+
+    async fn fact<T>(&self, path: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Error> {
+        match self.get(path, limits::FACT).await? {
+            None => Ok(None),
+            Some(text) => match parse(text.trim_ascii_end()) {
+                Some(fact) => Ok(Some(fact)),
+                None => Err(Error { path: path.to_owned(), cause: Cause::Malformed }),
+            },
+        }
+    }
+
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, Error> {
+        let full = format!("{METADATA}{path}");
+        let request =
+            || Request { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
+        let cause = match ask(self.address, request, self.budget).await {
+            Ok(Reply { status: StatusCode::OK, body }) => return Ok(Some(body)),
+            Ok(Reply { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
+            Ok(Reply { status, .. }) => Cause::Status(status),
+            Err(cause) => cause,
+        };
+        Err(Error { path: path.to_owned(), cause })
+    }
+}
+
+/// A session token is text that a header can bear.
+fn token(body: Bytes) -> Option<HeaderValue> {
+    let mut token = HeaderValue::from_maybe_shared(body).ok().filter(|token| !token.is_empty())?;
+    token.set_sensitive(true);
+    Some(token)
+}
+
+fn absent(path: &str) -> Error {
+    Error { path: path.to_owned(), cause: Cause::Absent }
+}
+
+/// Asks, and once more where IMDS was throttling, in trouble, or broke the connection. A time-out is not tried again:
+/// it has cost a second already, and sshd waits.
+async fn ask<'a>(
+    address: SocketAddr,
+    request: impl Fn() -> Request<'a>,
+    budget: Budget,
+) -> Result<Reply, Cause> {
+    let once = async || {
+        let time = budget.request();
+        if time.is_zero() {
+            Err(Cause::OutOfTime)
+        } else {
+            http::send(address, request(), time).await.map_err(Cause::Http)
+        }
+    };
+    let first = once().await;
+    let again = match &first {
+        Ok(Reply { status, .. }) => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+        Err(cause) => matches!(cause, Cause::Http(http::Error::Broken(_))),
+    };
+    if !again || budget.left() <= limits::RETRY_PAUSE {
+        return first;
+    }
+    tokio::time::sleep(limits::RETRY_PAUSE).await;
+    once().await
+}

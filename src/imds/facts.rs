@@ -1,0 +1,289 @@
+//! What goes into and comes out of IMDS, as types that only hold what has been checked.
+
+use std::fmt;
+
+/// A user name for which EC2 Instance Connect could have taken a key.
+///
+/// The pattern is that of `InstanceOSUser` in the API's model (`SendSSHPublicKey`, EC2 Instance Connect API
+/// reference). Such a name holds nothing that means something in a URL's path, so it goes there as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName(String);
+
+impl UserName {
+    /// `None` if EC2 Instance Connect could never have taken a key for this name.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        // (^[A-Za-z_][A-Za-z0-9\@\._-]{0,30}[A-Za-z0-9\$_-]?$)|
+        // (^(?=.{2,32}$)[0-9]{1,32}[A-Za-z\@\._-][A-Za-z0-9\@\._-]*[A-Za-z0-9\$_-]?$)
+        let (&first, rest) = name.split_first()?;
+        if name.len() > 32 {
+            return None;
+        }
+        let body = if first.is_ascii_alphabetic() || first == b'_' {
+            rest
+        } else {
+            let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (_, rest) = name.split_at_checked(digits).filter(|_| digits > 0)?;
+            let (&letter, rest) = rest.split_first()?;
+            if !matches!(letter, b'A'..=b'Z' | b'a'..=b'z' | b'@' | b'.' | b'_' | b'-') {
+                return None;
+            }
+            rest
+        };
+        if let Some((&last, middle)) = body.split_last() {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'_' | b'-');
+            // Of 32 characters that begin with a letter the last one is of the stricter class.
+            let full = name.len() == 32 && !first.is_ascii_digit();
+            let ends = last == b'$' || (inner(last) && !(full && matches!(last, b'@' | b'.')));
+            if !ends || !middle.iter().copied().all(inner) {
+                return None;
+            }
+        }
+        Some(Self(String::from_utf8(name.to_vec()).ok()?))
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An instance's id: `i-` and 8 to 32 lower-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceId(String);
+
+impl InstanceId {
+    /// `None` if the text is not an instance id.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let digits = text.strip_prefix(b"i-")?;
+        let hex = digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !hex || !(8..=32).contains(&digits.len()) {
+            return None;
+        }
+        Some(Self(String::from_utf8(text.to_vec()).ok()?))
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A region's name, such as `us-east-1`, `us-gov-west-1` or `eusc-de-east-1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region(String);
+
+impl Region {
+    /// `None` unless the text is two or more words of lower-case letters and a number of at most two digits, joined by `-`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= 32)?;
+        let (words, number) = text.rsplit_once('-')?;
+        let digits = matches!(number.len(), 1 | 2) && number.bytes().all(|byte| byte.is_ascii_digit());
+        let word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        if !digits || words.split('-').count() < 2 || !words.split('-').all(word) {
+            return None;
+        }
+        Some(Self(text.to_owned()))
+    }
+
+    /// The region that a zone belongs to: the zone's name up to its first number.
+    ///
+    /// This holds for Local and Wavelength Zones as well: `us-west-2-lax-1a` and `us-east-1-wl1-bos-wlz-1`.
+    #[must_use]
+    pub fn of_zone(zone: &[u8]) -> Option<Self> {
+        let start = zone.iter().position(u8::is_ascii_digit)?;
+        let digits = zone.iter().skip(start).take_while(|byte| byte.is_ascii_digit()).count();
+        let (region, _) = zone.split_at_checked(start.checked_add(digits)?)?;
+        Self::parse(region)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The DNS suffix of an AWS partition: one of [`Domain::ALL`], never another.
+///
+/// Who can answer for IMDS on a badly set up network must still not be able to present a certificate for a
+/// domain of his own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Domain(&'static str);
+
+impl Domain {
+    /// Every partition's suffix (AWS SDK's `partitions.json`).
+    pub const ALL: [Self; 7] = [
+        Self("amazonaws.com"),    // aws, aws-us-gov
+        Self("amazonaws.com.cn"), // aws-cn
+        Self("c2s.ic.gov"),       // aws-iso
+        Self("sc2s.sgov.gov"),    // aws-iso-b
+        Self("cloud.adc-e.uk"),   // aws-iso-e
+        Self("csp.hci.ic.gov"),   // aws-iso-f
+        Self("amazonaws.eu"),     // aws-eusc
+    ];
+
+    /// `None` if the text is no partition's suffix.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|domain| domain.0.as_bytes() == text)
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Domain, InstanceId, Region, UserName};
+
+    #[test]
+    fn user_names_are_those_that_the_api_takes() {
+        let longest = "a".repeat(32);
+        for name in [
+            "a",
+            "_",
+            "ec2-user",
+            "Ubuntu",
+            "a.b",
+            "a@b.c",
+            "host$",
+            "a-",
+            "a.",
+            "a@",
+            "a..b",
+            "1a",
+            "0.",
+            "12_$",
+            &longest,
+            "1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.",
+        ] {
+            assert!(UserName::parse(name.as_bytes()).is_some(), "{name}");
+        }
+        let too_long = "a".repeat(33);
+        for name in [
+            "",
+            "-a",
+            ".a",
+            "@a",
+            "$",
+            "1",
+            "123",
+            "1$",
+            "a$b",
+            "a$$",
+            "a/b",
+            "..",
+            "../a",
+            "a%2e",
+            "a?b",
+            "a#b",
+            "a b",
+            "a\r",
+            "a\n",
+            "a\0",
+            "a\\b",
+            "ä",
+            "aä",
+            &too_long,
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@",
+        ] {
+            assert!(UserName::parse(name.as_bytes()).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn instance_ids() {
+        for id in ["i-01234567", "i-0123456789abcdef0", "i-0123456789abcdef0123456789abcdef"] {
+            assert!(InstanceId::parse(id.as_bytes()).is_some(), "{id}");
+        }
+        for id in [
+            "",
+            "i-",
+            "i-0123456",
+            "i-0123456789abcdef0123456789abcdef0",
+            "i-0123456G",
+            "I-01234567",
+            "i-0123456A",
+            "i-01234567\n",
+        ] {
+            assert!(InstanceId::parse(id.as_bytes()).is_none(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn regions() {
+        for region in [
+            "us-east-1",
+            "ap-southeast-7",
+            "mx-central-1",
+            "us-gov-west-1",
+            "us-isob-east-1",
+            "eusc-de-east-1",
+            "xx-new-12",
+        ] {
+            assert!(Region::parse(region.as_bytes()).is_some(), "{region}");
+        }
+        for region in [
+            "",
+            "us",
+            "us-1",
+            "us-east",
+            "us-east-",
+            "us-east-1a",
+            "us-east-123",
+            "-us-east-1",
+            "us--east-1",
+            "US-east-1",
+            "us-east-1\n",
+            "us-east-1.evil",
+            "us/east-1",
+            "us-east-1-",
+            "us-east-1-2",
+            "abcdefghijklmnop-abcdefghijklmnop-1",
+        ] {
+            assert!(Region::parse(region.as_bytes()).is_none(), "{region:?}");
+        }
+    }
+
+    #[test]
+    fn a_zones_region() {
+        for (zone, region) in [
+            ("us-east-1f", "us-east-1"),
+            ("us-west-2-lax-1a", "us-west-2"),
+            ("us-east-1-wl1-bos-wlz-1", "us-east-1"),
+            ("us-gov-west-1a", "us-gov-west-1"),
+            ("eusc-de-east-1a", "eusc-de-east-1"),
+            ("us-isof-south-1a", "us-isof-south-1"),
+        ] {
+            assert_eq!(Region::of_zone(zone.as_bytes()), Region::parse(region.as_bytes()), "{zone}");
+        }
+        for zone in ["", "us-east", "1", "us.east-1a", "/../us-east-1a"] {
+            assert!(Region::of_zone(zone.as_bytes()).is_none(), "{zone:?}");
+        }
+    }
+
+    #[test]
+    fn domains() {
+        assert!(Domain::parse(b"amazonaws.com").is_some());
+        assert!(Domain::parse(b"csp.hci.ic.gov").is_some());
+        for domain in [
+            "",
+            "evil.example",
+            "amazonaws.com.evil.example",
+            "amazonaws.com.",
+            "AMAZONAWS.COM",
+            "amazonaws.co",
+        ] {
+            assert!(Domain::parse(domain.as_bytes()).is_none(), "{domain:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One bounded request over one connection of its own.
+//!
+//! IMDS closes the connection after each reply, so there is none to keep. hyper speaks the protocol; it follows no
+//! redirect, asks no proxy, keeps no cookie and unpacks nothing.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+
+use crate::limits;
+
+/// What to ask.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    /// Path of the URL: checked text, nothing to encode in it.
+    pub(super) path: &'a str,
+    pub(super) header: (HeaderName, HeaderValue),
+    /// The most bytes that the body may have.
+    pub(super) limit: usize,
+}
+
+/// What was answered. The body is read for a 200 only, and is whole or not here.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The address cannot be reached.
+    Connect(io::Error),
+    /// Not even the connection stood in time.
+    ConnectTimedOut,
+    /// The reply was not complete in time.
+    TimedOut,
+    /// The connection broke, or carried something that is not HTTP.
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+    /// The body is larger than it may be.
+    TooLarge(usize),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "cannot be reached: {error}"),
+            Self::ConnectTimedOut => f.write_str("cannot be reached: no connection in time"),
+            Self::TimedOut => f.write_str("did not answer in time"),
+            Self::Broken(error) => write!(f, "answered with something broken: {error}"),
+            Self::TooLarge(limit) => write!(f, "sent more than the {limit} bytes that this may have"),
+        }
+    }
+}
+
+/// Asks `address` once; done, one way or the other, within `time`.
+pub(super) async fn send(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Reply, Error> {
+    let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
+    let stream = timeout(time, TcpStream::connect(address))
+        .await
+        .map_err(|_| Error::ConnectTimedOut)?
+        .map_err(Error::Connect)?;
+    tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
+}
+
+async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) -> Result<Reply, Error> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(limits::REPLY_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let limit = request.limit;
+    let request = into_hyper(request, address).map_err(broken)?;
+    let reply = async {
+        let reply = sender.send_request(request).await.map_err(broken)?;
+        let status = reply.status();
+        if status != StatusCode::OK {
+            return Ok(Reply { status, body: Bytes::new() });
+        }
+        match Limited::new(reply.into_body(), limit).collect().await {
+            Ok(body) => Ok(Reply { status, body: body.to_bytes() }),
+            Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(limit)),
+            Err(error) => Err(Error::Broken(error)),
+        }
+    };
+    // The connection does the reading and writing; when it ends first, `reply` still has what it read, or learns why not.
+    tokio::pin!(reply);
+    tokio::select! {
+        biased;
+        reply = &mut reply => reply,
+        _ = connection => reply.await,
+    }
+}
+
+fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Broken(error.into())
+}
+
+fn into_hyper(
+    request: Request<'_>,
+    address: SocketAddr,
+) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
+    let host = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let (name, value) = request.header;
+    hyper::Request::builder()
+        .method(request.method)
+        .uri(request.path)
+        .header(HOST, host)
+        .header(name, value)
+        .body(Empty::new())
+}

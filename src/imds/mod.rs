@@ -1,0 +1,7 @@
+//! The instance metadata service: the only thing that this program talks to.
+
+pub mod client;
+pub mod facts;
+mod http;
+
+pub use client::{Error, Imds};

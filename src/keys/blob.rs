@@ -1,0 +1,426 @@
+//! The active-keys text, as IMDS gives it → [`SignedKey`]s.
+//!
+//! One record a key, records separated by blank lines:
+//!
+//! ```text
+//! #Timestamp=1738233608
+//! #Instance=i-0123456789abcdef0
+//! #Caller=arn:aws:iam::123412341234:role/myrole
+//! #Request=1234abcd-1234-abcd-1234abcd1234
+//! ssh-ed25519 AAAA...
+//! <signature, base64, on one line or on several>
+//! ```
+//!
+//! What is signed are the bytes of the `#` lines and of the key line, so a record keeps them as they came.
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+use ssh_key::PublicKey;
+use ssh_key::public::KeyData;
+
+use super::Fingerprint;
+use crate::imds::facts::InstanceId;
+use crate::limits;
+
+/// A record that has been read, but not proved.
+#[derive(Clone, Debug)]
+pub struct SignedKey<'a> {
+    /// The metadata lines and the key line, each with its LF: what the signature is over.
+    pub(super) signed: &'a [u8],
+    /// The key line without its LF.
+    pub(super) line: &'a str,
+    pub(super) signature: Vec<u8>,
+    expiry: u64,
+    instance: InstanceId,
+    caller: Option<&'a [u8]>,
+    request: Option<&'a [u8]>,
+    fingerprint: Fingerprint,
+}
+
+/// Why a record was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// There is no key line.
+    NoKey,
+    /// There is no `#` line before the key.
+    NoMetadata,
+    /// A metadata line that may occur once occurs again.
+    Repeated(&'static str),
+    /// A metadata line that must be there is not.
+    Missing(&'static str),
+    /// `Timestamp` is not a whole number of seconds since the epoch.
+    Timestamp,
+    /// `Instance` is not an instance's id.
+    Instance,
+    /// The key line is something else than one bare public key: options before it, a certificate, a blob of another type.
+    Key,
+    /// RSA with fewer than 2,048 bits, or more than the 16,384 that sshd takes.
+    RsaSize,
+    /// A type that sshd does not take, or not without a certificate.
+    KeyType,
+    /// There is no signature, or it is not base64, or it is too long.
+    Signature,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey => f.write_str("it has no key line"),
+            Self::NoMetadata => f.write_str("it has no metadata lines"),
+            Self::Repeated(name) => write!(f, "its {name} is there twice"),
+            Self::Missing(name) => write!(f, "it has no {name}"),
+            Self::Timestamp => f.write_str("its Timestamp is not a number of seconds"),
+            Self::Instance => f.write_str("its Instance is not an instance id"),
+            Self::Key => f.write_str("its key line is not one bare public key"),
+            Self::RsaSize => f.write_str("its RSA key has not between 2048 and 16384 bits"),
+            Self::KeyType => f.write_str("its key is of a type that sshd does not take"),
+            Self::Signature => f.write_str("its signature is missing or not base64"),
+        }
+    }
+}
+
+/// Reads every record of `text`, in the order delivered. Each stands alone: a damaged one hides no other.
+pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, Damage>> {
+    Blocks(text).map(SignedKey::read)
+}
+
+impl<'a> SignedKey<'a> {
+    fn read(block: &'a [u8]) -> Result<Self, Damage> {
+        let mut rest = block;
+        let mut metadata = Metadata::default();
+        let mut line = next_line(&mut rest);
+        if !line.starts_with(b"#") {
+            return Err(Damage::NoMetadata);
+        }
+        while line.starts_with(b"#") {
+            metadata.read(line)?;
+            line = next_line(&mut rest);
+        }
+        if line.is_empty() {
+            return Err(Damage::NoKey);
+        }
+        let signed = block.get(..block.len().saturating_sub(rest.len())).unwrap_or_default();
+        if !signed.ends_with(b"\n") {
+            return Err(Damage::Signature);
+        }
+        let line = std::str::from_utf8(line).map_err(|_| Damage::Key)?;
+        let key = public_key(line)?;
+        let expiry = metadata.timestamp.ok_or(Damage::Missing("Timestamp"))?;
+        let instance = metadata.instance.ok_or(Damage::Missing("Instance"))?;
+        Ok(Self {
+            signed,
+            line,
+            signature: signature(rest)?,
+            expiry: seconds(expiry).ok_or(Damage::Timestamp)?,
+            instance: InstanceId::parse(instance).ok_or(Damage::Instance)?,
+            caller: metadata.caller,
+            request: metadata.request,
+            fingerprint: Fingerprint::of(&key),
+        })
+    }
+
+    /// When the key ceases to be valid: it is while this is greater than the time. Seconds since the epoch.
+    #[must_use]
+    pub fn expiry(&self) -> u64 {
+        self.expiry
+    }
+
+    /// The instance that the key was pushed to.
+    #[must_use]
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance
+    }
+
+    /// The IAM principal that pushed the key. Remote text.
+    #[must_use]
+    pub fn caller(&self) -> Option<&'a [u8]> {
+        self.caller
+    }
+
+    /// The id of the API request that pushed the key. Remote text.
+    #[must_use]
+    pub fn request(&self) -> Option<&'a [u8]> {
+        self.request
+    }
+
+    /// The key's fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+}
+
+/// The metadata lines that mean something to us. Others are signed like these, and that is all.
+#[derive(Default)]
+struct Metadata<'a> {
+    timestamp: Option<&'a [u8]>,
+    instance: Option<&'a [u8]>,
+    caller: Option<&'a [u8]>,
+    request: Option<&'a [u8]>,
+}
+
+impl<'a> Metadata<'a> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), Damage> {
+        for (name, slot) in [
+            ("Timestamp", &mut self.timestamp),
+            ("Instance", &mut self.instance),
+            ("Caller", &mut self.caller),
+            ("Request", &mut self.request),
+        ] {
+            let value = line.strip_prefix(b"#").and_then(|line| line.strip_prefix(name.as_bytes()));
+            if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
+                if slot.replace(value).is_some() {
+                    return Err(Damage::Repeated(name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blocks of lines that may be a record: ended by a blank line, or by a `#` line after others, which begins the next
+/// record where the blank line between the two was lost.
+struct Blocks<'a>(&'a [u8]);
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while let Some(rest) = self.0.strip_prefix(b"\n") {
+            self.0 = rest;
+        }
+        let start = self.0;
+        let mut rest = start;
+        let mut past_metadata = false;
+        while !rest.is_empty() {
+            let before = rest;
+            let line = next_line(&mut rest);
+            let metadata = line.starts_with(b"#");
+            if line.is_empty() || (metadata && past_metadata) {
+                rest = before;
+                break;
+            }
+            past_metadata |= !metadata;
+        }
+        self.0 = rest;
+        start.get(..start.len().saturating_sub(rest.len())).filter(|block| !block.is_empty())
+    }
+}
+
+/// The next line without its LF; `text` is what comes after it.
+fn next_line<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    let mut parts = text.splitn(2, |byte| *byte == b'\n');
+    let line = parts.next().unwrap_or_default();
+    *text = parts.next().unwrap_or_default();
+    line
+}
+
+fn seconds(text: &[u8]) -> Option<u64> {
+    // Eleven digits reach the year 5138.
+    let digits = (1..=11).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    if digits { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}
+
+/// Reads a key line as sshd would read it in `authorized_keys`, and takes less than sshd: type and blob as they are
+/// written canonically, then at most a comment.
+fn public_key(line: &str) -> Result<PublicKey, Damage> {
+    if line.chars().any(char::is_control) {
+        return Err(Damage::Key);
+    }
+    let key = PublicKey::from_openssh(line).map_err(|_| Damage::Key)?;
+    match key.key_data() {
+        KeyData::Rsa(rsa) => {
+            let modulus = rsa.n.as_positive_bytes().unwrap_or_default();
+            let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
+            let bits =
+                u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused);
+            if !(2048..=16384).contains(&bits) {
+                return Err(Damage::RsaSize);
+            }
+        }
+        KeyData::Ecdsa(_) | KeyData::Ed25519(_) | KeyData::SkEcdsaSha2NistP256(_) | KeyData::SkEd25519(_) => {
+        }
+        _ => return Err(Damage::KeyType),
+    }
+    // What is printed must be what was looked at: writing the key again gives the same text.
+    let canonical = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|_| Damage::Key)?;
+    match line.strip_prefix(&canonical) {
+        Some(comment) if comment.is_empty() || comment.starts_with(' ') => Ok(key),
+        _ => Err(Damage::Key),
+    }
+}
+
+fn signature(lines: &[u8]) -> Result<Vec<u8>, Damage> {
+    let base64: Vec<u8> = lines.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let base64 = std::str::from_utf8(&base64).map_err(|_| Damage::Signature)?;
+    let signature = Base64::decode_vec(base64).map_err(|_| Damage::Signature)?;
+    if signature.is_empty() || signature.len() > limits::SIGNATURE {
+        Err(Damage::Signature)
+    } else {
+        Ok(signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::{Damage, SignedKey, records};
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    const METADATA: &str = "#Timestamp=1738233608\n#Instance=i-0123456789abcdef0\n#Caller=arn:aws:iam::1:role/a\n#Request=1234\n";
+
+    fn record() -> String {
+        format!("{METADATA}{KEY}\nc2lnbmF0dXJl\n")
+    }
+
+    fn read(text: &str) -> Vec<Result<SignedKey<'_>, Damage>> {
+        records(text.as_bytes()).collect()
+    }
+
+    fn damage(text: &str) -> Damage {
+        let mut read = read(text);
+        assert_eq!(read.len(), 1, "{text}");
+        read.remove(0).unwrap_err()
+    }
+
+    #[test]
+    fn a_record_is_read_with_the_bytes_that_were_signed() {
+        let text = record();
+        let key = read(&text).remove(0).unwrap();
+        assert_eq!(key.signed, format!("{METADATA}{KEY}\n").as_bytes());
+        assert_eq!(key.line, KEY);
+        assert_eq!(key.signature, b"signature");
+        assert_eq!(key.expiry(), 1_738_233_608);
+        assert_eq!(key.instance().to_string(), "i-0123456789abcdef0");
+        assert_eq!(key.caller(), Some(&b"arn:aws:iam::1:role/a"[..]));
+        assert_eq!(key.request(), Some(&b"1234"[..]));
+        assert_eq!(key.fingerprint().to_string(), "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
+    }
+
+    #[test]
+    fn what_a_record_may_look_like() {
+        let ordinary = record();
+        for text in [
+            ordinary.trim_end().to_owned(),
+            ordinary.replace("c2lnbmF0dXJl", "c2ln\nbmF0\ndXJl"),
+            ordinary.replace("#Caller=arn:aws:iam::1:role/a\n", "").replace("#Request=1234\n", ""),
+            ordinary.replace("#Request=1234\n", "#Request=1234\n#Unknown=1\n#Unknown=2\n#\n# a word\n"),
+            format!(
+                "#Request=1234\n#Instance=i-0123456789abcdef0\n#Timestamp=1738233608\n{KEY}\nc2lnbmF0dXJl"
+            ),
+            ordinary.replace(KEY, &format!("{KEY} me@example")),
+            format!("\n\n{ordinary}\n\n"),
+        ] {
+            let read = read(&text);
+            assert!(
+                matches!(read.as_slice(), [Ok(key)] if key.signature == b"signature"),
+                "{text}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let ordinary = record();
+        for (from, to, expected) in [
+            ("#Timestamp=1738233608\n", "", Damage::Missing("Timestamp")),
+            ("#Timestamp=1738233608\n", "#timestamp=1738233608\n", Damage::Missing("Timestamp")),
+            ("#Instance=i-0123456789abcdef0\n", "", Damage::Missing("Instance")),
+            ("#Request=1234\n", "#Request=1234\n#Timestamp=1738233608\n", Damage::Repeated("Timestamp")),
+            (
+                "#Request=1234\n",
+                "#Request=1234\n#Instance=i-0123456789abcdef0\n",
+                Damage::Repeated("Instance"),
+            ),
+            ("#Request=1234\n", "#Request=1234\n#Caller=me\n", Damage::Repeated("Caller")),
+            ("#Request=1234\n", "#Request=1234\n#Request=1234\n", Damage::Repeated("Request")),
+            ("=1738233608", "=", Damage::Timestamp),
+            ("=1738233608", "=-1738233608", Damage::Timestamp),
+            ("=1738233608", "=+1738233608", Damage::Timestamp),
+            ("=1738233608", "=1738233608.0", Damage::Timestamp),
+            ("=1738233608", "=1738233608 ", Damage::Timestamp),
+            ("=1738233608", "=1738233608\r", Damage::Timestamp),
+            ("=1738233608", "=0x67", Damage::Timestamp),
+            ("=1738233608", "=999999999999", Damage::Timestamp),
+            ("=1738233608", "=18446744073709551617", Damage::Timestamp),
+            ("=i-0123456789abcdef0", "=i-0123456789abcdeg0", Damage::Instance),
+            ("=i-0123456789abcdef0", "= i-0123456789abcdef0", Damage::Instance),
+            (METADATA, "", Damage::NoMetadata),
+            (
+                KEY,
+                "command=\"true\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                " ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519  AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519\tAAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqt",
+                Damage::Key,
+            ),
+            (
+                KEY,
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqtiAAAA",
+                Damage::Key,
+            ),
+            (KEY, "ssh-ed25519", Damage::Key),
+            (KEY, &format!("{KEY}\r"), Damage::Key),
+            (KEY, &format!("{KEY} com\0ment"), Damage::Key),
+            (KEY, &format!("{KEY} com\u{85}ment"), Damage::Key),
+            ("\nc2lnbmF0dXJl\n", "", Damage::Signature),
+            ("c2lnbmF0dXJl\n", "", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJ", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl ", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2ln bmF0dXJl", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl\r", Damage::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJlc2ln!", Damage::Signature),
+            ("c2lnbmF0dXJl", &"c2ln".repeat(400), Damage::Signature),
+        ] {
+            let text = ordinary.replacen(from, to, 1);
+            assert_ne!(text, ordinary, "{from}");
+            assert_eq!(damage(&text), expected, "{text:?}");
+        }
+        assert_eq!(damage(METADATA), Damage::NoKey);
+    }
+
+    #[test]
+    fn a_damaged_record_hides_no_other() {
+        let good = record();
+        let unsigned = format!("{METADATA}{KEY}\n");
+        for (text, expected) in [
+            (format!("{good}\n{good}"), vec![true, true]),
+            (format!("{good}{good}"), vec![true, true]),
+            (format!("{unsigned}\n{good}"), vec![false, true]),
+            (format!("{unsigned}{good}"), vec![false, true]),
+            (format!("garbage\n{good}"), vec![false, true]),
+            (format!("\u{0}\u{1}\n\n{good}\n#Timestamp=1"), vec![false, true, false]),
+            (format!("{METADATA}\n{KEY}\nc2lnbmF0dXJl\n\n{good}"), vec![false, false, true]),
+        ] {
+            let read: Vec<bool> = read(&text).iter().map(Result::is_ok).collect();
+            assert_eq!(read, expected, "{text:?}");
+        }
+        let mut bytes = b"#Timestamp=\xff\xfe\n\xff\n\n".to_vec();
+        bytes.extend_from_slice(good.as_bytes());
+        assert_eq!(records(&bytes).map(|record| record.is_ok()).collect::<Vec<_>>(), [false, true]);
+    }
+}

@@ -1,0 +1,85 @@
+//! A key's fingerprint as sshd writes it (`%f`, `ssh-keygen -l`).
+
+use std::fmt;
+
+use ssh_key::{HashAlg, PublicKey};
+
+/// `SHA256:` and 43 characters of base64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+/// The text is no fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAFingerprint;
+
+impl Fingerprint {
+    /// Reads what sshd gives for `%f`.
+    ///
+    /// `None` for an empty text and for `MD5:` (sshd with `FingerprintHash md5`): nothing can be left out by these, and
+    /// sshd compares the keys itself.
+    ///
+    /// # Errors
+    /// The text is nothing that sshd gives for `%f`.
+    pub fn parse(text: &[u8]) -> Result<Option<Self>, NotAFingerprint> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Some(md5) = text.strip_prefix(b"MD5:") {
+            let pairs = md5.split(|byte| *byte == b':');
+            let hex = |pair: &[u8]| pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+            return if pairs.clone().count() == 16 && pairs.clone().all(hex) {
+                Ok(None)
+            } else {
+                Err(NotAFingerprint)
+            };
+        }
+        let base64 = text.strip_prefix(b"SHA256:").ok_or(NotAFingerprint)?;
+        let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        if base64.len() != 43 || !base64.iter().all(alphabet) {
+            return Err(NotAFingerprint);
+        }
+        let text = String::from_utf8(text.to_vec()).map_err(|_| NotAFingerprint)?;
+        Ok(Some(Self(text)))
+    }
+
+    /// The fingerprint of `key`.
+    #[must_use]
+    pub fn of(key: &PublicKey) -> Self {
+        Self(key.fingerprint(HashAlg::Sha256).to_string())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fingerprint, NotAFingerprint};
+
+    #[test]
+    fn what_sshd_gives_for_f() {
+        let sha256 = b"SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+        assert!(matches!(Fingerprint::parse(sha256), Ok(Some(_))));
+        for none in [&b""[..], b"MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e"] {
+            assert_eq!(Fingerprint::parse(none), Ok(None));
+        }
+        for wrong in [
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "SHA256:",
+            "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuF",
+            "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "SHA256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+            "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "MD5:",
+            "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42",
+            "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:zz",
+            "SHA1:2jmj7l5rSw0yVb/vlWAYkK/YBwk",
+            "ssh-ed25519",
+        ] {
+            assert_eq!(Fingerprint::parse(wrong.as_bytes()), Err(NotAFingerprint), "{wrong}");
+        }
+    }
+}

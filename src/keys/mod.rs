@@ -1,0 +1,9 @@
+//! The keys: untrusted text → [`SignedKey`] (read) → [`VerifiedKey`] (proved). Only the latter can be printed.
+
+pub mod blob;
+pub mod fingerprint;
+pub mod verify;
+
+pub use blob::SignedKey;
+pub use fingerprint::Fingerprint;
+pub use verify::VerifiedKey;

@@ -1,0 +1,367 @@
+//! The signer's name, and the path from its certificate to an anchor (RFC 5280 section 6).
+//!
+//! webpki builds the path: signatures, validity, CA flag, path length, name constraints, extended key usage, critical
+//! extensions. What it leaves out is here: the one common name, the key usage bits, and what an anchor says of itself.
+
+use std::cell::Cell;
+use std::fmt;
+
+use pki_types::CertificateDer;
+use webpki::{EndEntityCert, VerifiedPath};
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+
+use super::staple;
+use super::store::{StoreError, TrustStore};
+use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
+use crate::imds::facts::{Domain, Region};
+
+/// id-at-commonName (RFC 5280 appendix A.1)
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// The name that the signer's certificate must bear: `managed-ssh-signer.REGION.DOMAIN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerName(String);
+
+impl SignerName {
+    /// The name of the signer in this region of this partition.
+    #[must_use]
+    pub fn new(region: &Region, domain: Domain) -> Self {
+        Self(format!("managed-ssh-signer.{region}.{domain}"))
+    }
+}
+
+impl fmt::Display for SignerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is wrong with the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainError {
+    /// What was delivered is no PEM text, or holds no certificate that can be read.
+    NotPem,
+    /// There are more certificates than any chain has.
+    TooLong,
+    /// No certificate bears the signer's name.
+    Name {
+        /// The name it should bear.
+        expected: SignerName,
+        /// The common names of the first certificate. Remote text.
+        found: Vec<String>,
+    },
+    /// A certificate's key may not be used for what it was used for.
+    KeyUsage,
+    /// The anchor allows fewer certificates below it.
+    PathLength,
+    /// There is no valid path to an anchor of the trust store.
+    Path(webpki::Error),
+}
+
+impl fmt::Display for ChainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use webpki::Error as Path;
+        match self {
+            Self::NotPem => f.write_str("the signer's certificate chain cannot be read"),
+            Self::TooLong => f.write_str("the signer's certificate chain is too long"),
+            Self::Name { expected, found } => {
+                write!(f, "the signer's certificate is not for {expected} alone, but for {found:?}")
+            }
+            Self::KeyUsage => f.write_str(
+                "a certificate of the signer's chain is used for what its key usage does not allow",
+            ),
+            Self::PathLength => f.write_str("the signer's chain is longer than its anchor allows"),
+            Self::Path(Path::UnknownIssuer) => {
+                f.write_str("the signer's chain does not lead to a certificate of this system's trust store")
+            }
+            Self::Path(Path::CertExpired { .. }) => {
+                f.write_str("a certificate of the signer's chain has expired")
+            }
+            Self::Path(Path::CertNotValidYet { .. }) => {
+                f.write_str("a certificate of the signer's chain is not valid yet")
+            }
+            Self::Path(error) => write!(f, "the signer's chain is not valid: {error:?}"),
+        }
+    }
+}
+
+impl std::error::Error for ChainError {}
+
+/// Certificates as delivered, in any order.
+#[derive(Clone, Debug)]
+pub struct SignerChain(Vec<Certificate>);
+
+impl SignerChain {
+    /// Reads what IMDS delivers as the signer's chain.
+    ///
+    /// # Errors
+    /// It is no PEM text, or holds too many certificates or none.
+    pub fn read(pem: &[u8]) -> Result<Self, ChainError> {
+        let certificates = read_pem(pem)?;
+        if certificates.is_empty() { Err(ChainError::NotPem) } else { Ok(Self(certificates)) }
+    }
+
+    /// Finds the path from the signer's certificate to an anchor of `store`.
+    ///
+    /// # Errors
+    /// The store cannot be read (outer), or no path holds at `now` (inner).
+    pub fn path(
+        self,
+        name: &SignerName,
+        store: &TrustStore,
+        now: UnixTime,
+    ) -> Result<Result<SignerPath, ChainError>, StoreError> {
+        let issuers: Vec<Vec<u8>> =
+            self.0.iter().filter_map(|certificate| contents(&certificate.tbs().issuer)).collect();
+        let anchors = store.anchors(&issuers, now)?;
+        Ok(self.path_to(name, &anchors, now))
+    }
+
+    fn path_to(
+        self,
+        name: &SignerName,
+        anchors: &[Certificate],
+        now: UnixTime,
+    ) -> Result<SignerPath, ChainError> {
+        let Some(leaf) = self.0.iter().find(|certificate| certificate.common_names() == [name.0.as_str()])
+        else {
+            let found = self.0.first().map(Certificate::common_names).unwrap_or_default();
+            return Err(ChainError::Name { expected: name.clone(), found });
+        };
+        if !leaf.key_usage(KeyUsage::digital_signature) {
+            return Err(ChainError::KeyUsage);
+        }
+        let intermediates: Vec<CertificateDer<'_>> =
+            self.0.iter().map(|certificate| certificate.der.clone()).collect();
+        let trust_anchors: Vec<_> =
+            anchors.iter().filter_map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der).ok()).collect();
+        let refused = Cell::new(None);
+        let check = |path: &VerifiedPath<'_>| {
+            let usable = path.intermediate_certificates().all(|certificate| {
+                self.find(&certificate.der()).is_some_and(|found| found.key_usage(KeyUsage::key_cert_sign))
+            });
+            if !usable {
+                refused.set(Some(ChainError::KeyUsage));
+                return Err(webpki::Error::UnknownIssuer);
+            }
+            if anchor_of(path, anchors).is_none() {
+                refused.set(Some(ChainError::PathLength));
+                return Err(webpki::Error::PathLenConstraintViolated);
+            }
+            Ok(())
+        };
+        let end_entity = EndEntityCert::try_from(&leaf.der).map_err(ChainError::Path)?;
+        let path = end_entity
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &trust_anchors,
+                &intermediates,
+                now,
+                // The real signer's certificate is one for a server; a CA below the anchor may be limited to these.
+                webpki::KeyUsage::server_auth(),
+                None,
+                Some(&check),
+            )
+            .map_err(|error| refused.take().unwrap_or(ChainError::Path(error)))?;
+        let delivered =
+            path.intermediate_certificates().filter_map(|certificate| self.find(&certificate.der()));
+        let certificates = std::iter::once(leaf).chain(delivered).cloned().collect();
+        let anchor = anchor_of(&path, anchors).ok_or(ChainError::PathLength)?.clone();
+        Ok(SignerPath { certificates, anchor })
+    }
+
+    fn find(&self, der: &CertificateDer<'_>) -> Option<&Certificate> {
+        self.0.iter().find(|certificate| certificate.der == *der)
+    }
+}
+
+/// The anchor that `path` ends at, if it allows as many certificates below it as there are.
+fn anchor_of<'a>(path: &VerifiedPath<'_>, anchors: &'a [Certificate]) -> Option<&'a Certificate> {
+    let end = path.anchor();
+    let below = path.intermediate_certificates().count();
+    anchors.iter().find(|anchor| {
+        webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *end)
+            && anchor.path_length().is_none_or(|most| below <= usize::from(most))
+    })
+}
+
+/// A path that holds, from the signer's certificate to an anchor, whose certificates may have been revoked.
+#[derive(Clone, Debug)]
+pub struct SignerPath {
+    /// Below the anchor, the signer's first; each one's issuer is the next, the last one's is the anchor.
+    certificates: Vec<Certificate>,
+    anchor: Certificate,
+}
+
+impl SignerPath {
+    /// For each certificate below the anchor the name of its staple, as it stands in `list` (a name a line).
+    ///
+    /// # Errors
+    /// One of them has no staple.
+    pub fn staple_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
+        let names: Vec<&str> = list
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| std::str::from_utf8(line.trim_ascii()).ok())
+            .collect();
+        self.certificates
+            .iter()
+            .map(|certificate| {
+                let fingerprints = certificate.fingerprints();
+                let listed = |fingerprint: &String| {
+                    names.iter().find(|name| name.eq_ignore_ascii_case(fingerprint)).copied()
+                };
+                fingerprints
+                    .iter()
+                    .find_map(listed)
+                    .ok_or_else(|| certificate.revocation_unknown(staple::StapleError::Missing))
+            })
+            .collect()
+    }
+
+    /// Proves with a staple for each certificate below the anchor, in the order of [`Self::staple_names`], that none was
+    /// revoked. `None` is a staple that IMDS lists and does not have.
+    ///
+    /// # Errors
+    /// A staple is missing, or does not prove its certificate good at `now`.
+    pub fn prove<T: AsRef<[u8]>>(self, staples: &[Option<T>], now: UnixTime) -> Result<Signer, SignerError> {
+        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
+        let mut staples = staples.iter();
+        for (certificate, issuer) in self.certificates.iter().zip(issuers) {
+            let staple = staples.next().and_then(Option::as_ref);
+            let result = match staple {
+                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
+                None => Err(staple::StapleError::Missing),
+            };
+            result.map_err(|error| certificate.revocation_unknown(error))?;
+        }
+        let leaf = self.certificates.into_iter().next().ok_or(SignerError::NoChain)?;
+        Ok(Signer { leaf })
+    }
+}
+
+impl Certificate {
+    /// Every common name of the subject; one in a string type that can hold other than ASCII text differently is empty.
+    fn common_names(&self) -> Vec<String> {
+        let attributes = self.tbs().subject.0.iter().flat_map(|rdn| rdn.0.iter());
+        attributes
+            .filter(|attribute| attribute.oid == COMMON_NAME)
+            .map(|attribute| match attribute.value.tag() {
+                Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+                    String::from_utf8_lossy(attribute.value.value()).into_owned()
+                }
+                _ => String::new(),
+            })
+            .collect()
+    }
+
+    /// Whether the key may be used so: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
+    pub(super) fn key_usage(&self, bit: fn(&KeyUsage) -> bool) -> bool {
+        match self.tbs().get::<KeyUsage>() {
+            Ok(None) => true,
+            Ok(Some((_, usage))) => bit(&usage),
+            Err(_) => false,
+        }
+    }
+
+    /// Whether a certificate of the trust store may be an anchor: a CA by its own word. Those of version 1 have none.
+    pub(super) fn is_ca(&self) -> bool {
+        let v1 = self.tbs().version == x509_cert::Version::V1;
+        let ca = v1
+            || matches!(self.tbs().get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
+        ca && self.key_usage(KeyUsage::key_cert_sign)
+    }
+
+    fn path_length(&self) -> Option<u8> {
+        let (_, constraints) = self.tbs().get::<BasicConstraints>().ok()??;
+        constraints.path_len_constraint
+    }
+
+    fn revocation_unknown(&self, error: staple::StapleError) -> SignerError {
+        SignerError::Staple { certificate: self.common_names().join(", "), error }
+    }
+}
+
+/// DER of a name without its outermost tag and length, which is how webpki compares names.
+fn contents(name: &x509_cert::name::Name) -> Option<Vec<u8>> {
+    let der = name.to_der().ok()?;
+    Some(AnyRef::from_der(&der).ok()?.value().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::{ChainError, SignerChain, SignerName, SignerPath};
+    use crate::imds::facts::{Domain, Region};
+    use crate::trust::{TrustStore, UnixTime};
+
+    /// A chain that an instance was given, read on 2025-01-30; public certificates.
+    const REAL: &[u8] = include_bytes!("../../tests/data/signer-chain-us-east-1.pem");
+    const DAY_IT_WAS_READ: Duration = Duration::from_secs(1_738_233_600);
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+    fn path(pem: &[u8], region: &str, at: Duration) -> Result<SignerPath, ChainError> {
+        let name = SignerName::new(
+            &Region::parse(region.as_bytes()).unwrap(),
+            Domain::parse(b"amazonaws.com").unwrap(),
+        );
+        let store = TrustStore::find(Path::new("/"), None).unwrap();
+        SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).unwrap()
+    }
+
+    fn reversed() -> Vec<u8> {
+        let text = std::str::from_utf8(REAL).unwrap();
+        let blocks: Vec<_> = text.split_inclusive("-----END CERTIFICATE-----\n").collect();
+        blocks.into_iter().rev().collect::<String>().into_bytes()
+    }
+
+    #[test]
+    fn the_real_chain_leads_to_the_systems_own_anchor() {
+        for pem in [REAL.to_vec(), reversed()] {
+            let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
+            let names: Vec<_> =
+                path.certificates.iter().flat_map(|certificate| certificate.common_names()).collect();
+            assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
+            assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
+            assert_eq!(
+                path.anchor.tbs().issuer,
+                path.anchor.tbs().subject,
+                "the system's, not the one delivered"
+            );
+        }
+    }
+
+    #[test]
+    fn the_real_chain_is_not_valid_a_year_later_nor_earlier() {
+        let expired = path(REAL, "us-east-1", DAY_IT_WAS_READ + YEAR).unwrap_err();
+        assert!(matches!(expired, ChainError::Path(webpki::Error::CertExpired { .. })), "{expired}");
+        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ - YEAR).unwrap_err();
+        assert!(matches!(early, ChainError::Path(webpki::Error::CertNotValidYet { .. })), "{early}");
+    }
+
+    #[test]
+    fn the_real_chain_is_for_its_region_only() {
+        let other = path(REAL, "us-east-2", DAY_IT_WAS_READ).unwrap_err();
+        assert!(matches!(other, ChainError::Name { .. }), "{other}");
+    }
+
+    #[test]
+    fn without_its_intermediate_it_leads_nowhere() {
+        let text = std::str::from_utf8(REAL).unwrap();
+        let leaf = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        let alone = path(leaf.as_bytes(), "us-east-1", DAY_IT_WAS_READ).unwrap_err();
+        assert_eq!(alone, ChainError::Path(webpki::Error::UnknownIssuer));
+    }
+
+    #[test]
+    fn what_is_no_chain() {
+        assert_eq!(SignerChain::read(b"").unwrap_err(), ChainError::NotPem);
+        assert_eq!(SignerChain::read(b"-----BEGIN CERTIFICATE-----\n!\n").unwrap_err(), ChainError::NotPem);
+        assert_eq!(SignerChain::read(&REAL.repeat(5)).unwrap_err(), ChainError::TooLong);
+    }
+}

@@ -1,0 +1,135 @@
+//! Who may sign keys: chain + anchors + time → [`SignerPath`], and with the staples → [`Signer`].
+//!
+//! Nobody else reads a certificate. The three questions, each in its file: what the system trusts ([`store`]), whether the
+//! chain leads there and bears the right name ([`chain`]), whether nothing on the way was revoked ([`staple`]).
+
+pub mod chain;
+pub mod staple;
+pub mod store;
+
+use std::fmt;
+
+use pki_types::CertificateDer;
+use pki_types::pem::PemObject;
+use ring::digest;
+use x509_cert::der::{Decode, Encode};
+
+pub use chain::{ChainError, SignerName, SignerPath};
+pub use pki_types::UnixTime;
+pub use staple::StapleError;
+pub use store::{StoreError, TrustStore};
+
+use crate::limits;
+
+/// Why the signer is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignerError {
+    /// IMDS delivered no chain.
+    NoChain,
+    /// Something is wrong with the chain or the name.
+    Chain(ChainError),
+    /// A certificate has no staple, or not one that proves it good.
+    Staple {
+        /// Common name of the certificate. Remote text.
+        certificate: String,
+        /// What is wrong with the staple.
+        error: StapleError,
+    },
+}
+
+impl fmt::Display for SignerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoChain => f.write_str("the metadata service has no signer certificate"),
+            Self::Chain(error) => error.fmt(f),
+            Self::Staple { certificate, error } => {
+                write!(f, "the staple of certificate {certificate:?} {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SignerError {}
+
+impl From<ChainError> for SignerError {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+/// A signer whose name, path and revocation have been proved. Only [`SignerPath::prove`] makes one.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    leaf: Certificate,
+}
+
+impl Signer {
+    /// Whether `signature` is this signer's RSA-PSS signature over `message`, with SHA-256 and a salt of 32 bytes.
+    #[must_use]
+    pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.leaf.verifies(webpki::ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY, message, signature).is_ok()
+    }
+}
+
+/// A certificate that can be read, as bytes and as fields. Nothing is proved of it yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    der: CertificateDer<'static>,
+    fields: x509_cert::Certificate,
+}
+
+impl Certificate {
+    fn read(der: CertificateDer<'static>) -> Option<Self> {
+        let fields = x509_cert::Certificate::from_der(&der).ok()?;
+        Some(Self { der, fields })
+    }
+
+    fn tbs(&self) -> &x509_cert::TbsCertificate {
+        &self.fields.tbs_certificate
+    }
+
+    /// Whether `now` is within the certificate's validity, its ends included (RFC 5280 section 4.1.2.5).
+    fn valid_at(&self, now: UnixTime) -> bool {
+        let validity = self.tbs().validity;
+        let now = now.as_secs();
+        validity.not_before.to_unix_duration().as_secs() <= now
+            && now <= validity.not_after.to_unix_duration().as_secs()
+    }
+
+    /// The key's bits, as RFC 6960 hashes them: value of the BIT STRING without its count of unused bits.
+    fn key_bits(&self) -> &[u8] {
+        self.tbs().subject_public_key_info.subject_public_key.raw_bytes()
+    }
+
+    fn verifies(
+        &self,
+        algorithm: &dyn pki_types::SignatureVerificationAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), webpki::Error> {
+        let spki = self.tbs().subject_public_key_info.to_der().map_err(|_| webpki::Error::BadDer)?.into();
+        webpki::RawPublicKeyEntity::try_from(&spki)?.verify_signature(algorithm, message, signature)
+    }
+
+    /// The names that a staple of this certificate may go by: its fingerprint, today by SHA-1, once by SHA-256.
+    pub(crate) fn fingerprints(&self) -> [String; 2] {
+        let hex = |algorithm| base16ct::upper::encode_string(digest::digest(algorithm, &self.der).as_ref());
+        [hex(&digest::SHA1_FOR_LEGACY_USE_ONLY), hex(&digest::SHA256)]
+    }
+}
+
+/// Reads the certificates of a PEM text. Text around them means nothing; a certificate that cannot be read is left out,
+/// as nothing can be built on it.
+///
+/// # Errors
+/// Something is no PEM, or there are more certificates than [`limits::CERTIFICATES`].
+fn read_pem(text: &[u8]) -> Result<Vec<Certificate>, ChainError> {
+    let mut certificates = Vec::new();
+    for (number, certificate) in CertificateDer::pem_slice_iter(text).enumerate() {
+        if number >= limits::CERTIFICATES {
+            return Err(ChainError::TooLong);
+        }
+        certificates.extend(Certificate::read(certificate.map_err(|_| ChainError::NotPem)?));
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,208 @@
+//! A staple: the OCSP response that proves one certificate good (RFC 6960).
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+use pki_types::{CertificateDer, UnixTime};
+use ring::digest;
+use webpki::EndEntityCert;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{AnyRef, Decode, Encode};
+use x509_cert::ext::Extensions;
+use x509_cert::ext::pkix::KeyUsage;
+use x509_ocsp::{
+    BasicOcspResponse, CertId, CertStatus, OcspResponse, OcspResponseStatus, ResponderId, SingleResponse,
+};
+
+use super::Certificate;
+
+/// id-pkix-ocsp-basic (RFC 6960 section 4.2.1)
+const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
+/// id-sha1 and id-sha256, which a CertID may be made with
+const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
+const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+/// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2), as the contents of an OBJECT IDENTIFIER
+const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
+
+/// Why a staple proves nothing. Each is the end of a sentence that begins with "the staple of certificate ...".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StapleError {
+    /// IMDS has none.
+    Missing,
+    /// It is no base64 of a DER OCSP response.
+    Malformed,
+    /// It is an error message of the responder.
+    NotSuccessful,
+    /// It has a critical extension that is not known.
+    CriticalExtension,
+    /// It speaks of another certificate, or of one from another issuer.
+    OtherCertificate,
+    /// The certificate was revoked.
+    Revoked,
+    /// The responder does not know the certificate.
+    Unknown,
+    /// It is from the future.
+    NotYetValid,
+    /// It has no `nextUpdate`, or that is over.
+    Stale,
+    /// It was signed neither by the issuer nor by a responder whom the issuer certified for that.
+    Responder,
+    /// Its signature does not hold, or is by an algorithm that is not trusted.
+    Signature,
+}
+
+impl fmt::Display for StapleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "is missing",
+            Self::Malformed => "cannot be read",
+            Self::NotSuccessful => "is an error message",
+            Self::CriticalExtension => "has a critical extension that is not known",
+            Self::OtherCertificate => "speaks of another certificate",
+            Self::Revoked => "says that it was revoked",
+            Self::Unknown => "says that it is not known",
+            Self::NotYetValid => "is from the future",
+            Self::Stale => "is out of date",
+            Self::Responder => "is not signed by the issuer or a responder of its own",
+            Self::Signature => "has a signature that does not hold",
+        })
+    }
+}
+
+impl std::error::Error for StapleError {}
+
+/// Checks that `staple` (base64, on one line or wrapped) proves `certificate`, issued by `issuer`, good at `now`.
+pub(super) fn check(
+    staple: &[u8],
+    certificate: &Certificate,
+    issuer: &Certificate,
+    now: UnixTime,
+) -> Result<(), StapleError> {
+    let response = decode(staple)?;
+    let data = &response.tbs_response_data;
+    if has_critical(data.response_extensions.as_ref()) {
+        return Err(StapleError::CriticalExtension);
+    }
+    check_signature(&response, issuer, now)?;
+    let mut about =
+        data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer)).peekable();
+    if about.peek().is_none() {
+        return Err(StapleError::OtherCertificate);
+    }
+    // Whatever else it says of this certificate has to be as good.
+    about.try_for_each(|single| check_status(single, now))
+}
+
+fn decode(staple: &[u8]) -> Result<BasicOcspResponse, StapleError> {
+    let base64: Vec<u8> = staple.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let base64 = std::str::from_utf8(&base64).map_err(|_| StapleError::Malformed)?;
+    let der = Base64::decode_vec(base64).map_err(|_| StapleError::Malformed)?;
+    let response = OcspResponse::from_der(&der).map_err(|_| StapleError::Malformed)?;
+    if response.response_status != OcspResponseStatus::Successful {
+        return Err(StapleError::NotSuccessful);
+    }
+    let bytes =
+        response.response_bytes.filter(|bytes| bytes.response_type == BASIC).ok_or(StapleError::Malformed)?;
+    BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(|_| StapleError::Malformed)
+}
+
+/// RFC 6960 section 4.1.1: hashes of the issuer's name as the certificate has it, and of the issuer's key.
+fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> bool {
+    let algorithm = match id.hash_algorithm.oid {
+        SHA1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        SHA256 => &digest::SHA256,
+        _ => return false,
+    };
+    let is_hash = |hash: &[u8], of: &[u8]| digest::digest(algorithm, of).as_ref() == hash;
+    certificate.tbs().issuer.to_der().is_ok_and(|name| is_hash(id.issuer_name_hash.as_bytes(), &name))
+        && is_hash(id.issuer_key_hash.as_bytes(), issuer.key_bits())
+        && id.serial_number == certificate.tbs().serial_number
+}
+
+fn check_status(single: &SingleResponse, now: UnixTime) -> Result<(), StapleError> {
+    match single.cert_status {
+        CertStatus::Good(_) => {}
+        CertStatus::Revoked(_) => return Err(StapleError::Revoked),
+        CertStatus::Unknown(_) => return Err(StapleError::Unknown),
+    }
+    if has_critical(single.single_extensions.as_ref()) {
+        return Err(StapleError::CriticalExtension);
+    }
+    if single.this_update.0.to_unix_duration().as_secs() > now.as_secs() {
+        return Err(StapleError::NotYetValid);
+    }
+    match single.next_update {
+        Some(next) if now.as_secs() < next.0.to_unix_duration().as_secs() => Ok(()),
+        _ => Err(StapleError::Stale),
+    }
+}
+
+/// RFC 6960 section 4.2.2.2: signed by the issuer itself, or by a responder that this very issuer certified for it.
+fn check_signature(
+    response: &BasicOcspResponse,
+    issuer: &Certificate,
+    now: UnixTime,
+) -> Result<(), StapleError> {
+    let responder = &response.tbs_response_data.responder_id;
+    if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {
+        return Ok(());
+    }
+    let mut error =
+        if is_responder(responder, issuer) { StapleError::Signature } else { StapleError::Responder };
+    for delivered in response.certs.iter().flatten() {
+        let Some(delivered) =
+            delivered.to_der().ok().and_then(|der| Certificate::read(CertificateDer::from(der)))
+        else {
+            continue;
+        };
+        if is_responder(responder, &delivered) && is_certified(&delivered, issuer, now) {
+            match signed_by(response, &delivered) {
+                Ok(()) => return Ok(()),
+                Err(signature) => error = signature,
+            }
+        }
+    }
+    Err(error)
+}
+
+fn is_responder(id: &ResponderId, certificate: &Certificate) -> bool {
+    match id {
+        ResponderId::ByName(name) => *name == certificate.tbs().subject,
+        // RFC 6960 section 4.2.1: KeyHash is SHA-1, whatever the rest is made with.
+        ResponderId::ByKey(hash) => {
+            digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate.key_bits()).as_ref()
+                == hash.as_bytes()
+        }
+    }
+}
+
+fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) -> bool {
+    let Ok(anchor) = webpki::anchor_from_trusted_cert(&issuer.der) else { return false };
+    let usage = webpki::KeyUsage::required(OCSP_SIGNING);
+    responder.key_usage(KeyUsage::digital_signature)
+        && EndEntityCert::try_from(&responder.der).is_ok_and(|certificate| {
+            certificate
+                .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[anchor], &[], now, usage, None, None)
+                .is_ok()
+        })
+}
+
+fn signed_by(response: &BasicOcspResponse, signer: &Certificate) -> Result<(), StapleError> {
+    let message = response.tbs_response_data.to_der().map_err(|_| StapleError::Malformed)?;
+    let algorithm = response.signature_algorithm.to_der().map_err(|_| StapleError::Malformed)?;
+    let algorithm = AnyRef::from_der(&algorithm).map_err(|_| StapleError::Malformed)?;
+    let signature = response.signature.as_bytes().ok_or(StapleError::Malformed)?;
+    // One identifier may stand for several: ECDSA with SHA-256 is known for two curves. The key decides.
+    let mut candidates = webpki::ALL_VERIFICATION_ALGS
+        .iter()
+        .filter(|known| known.signature_alg_id().as_ref() == algorithm.value());
+    if candidates.any(|known| signer.verifies(*known, &message, signature).is_ok()) {
+        Ok(())
+    } else {
+        Err(StapleError::Signature)
+    }
+}
+
+fn has_critical(extensions: Option<&Extensions>) -> bool {
+    extensions.is_some_and(|extensions| extensions.iter().any(|extension| extension.critical))
+}
