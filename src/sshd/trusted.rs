@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every directory above it, up to
-/// `root`, belong to root and may be written by root alone.
+/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every
+/// directory above it, up to `root`, belong to root and may be written by root alone.
 ///
 /// # Errors
 /// `NotFound` when there is none; otherwise the reason sshd would not run it, for people.
