@@ -28,4 +28,5 @@ pub mod keys;
 pub mod limits;
 pub mod next;
 pub mod output;
+pub mod sshd;
 pub mod trust;
