@@ -16,7 +16,7 @@
 //!
 //! Who touches what comes from outside, and nobody else does: [`cli`] the arguments, [`host`] the machine's identity,
 //! [`imds`] the network, [`keys`] key text, [`trust`] certificates and the trust store, [`audit`] the log, [`next`] the
-//! command behind `--`, [`output`] what sshd reads. [`limits`] bounds them all.
+//! command behind `--`, [`output`] what sshd reads, [`sshd`] its configuration (`--enable`, `--disable`). [`limits`] bounds them all.
 
 pub mod audit;
 pub mod authorize;
