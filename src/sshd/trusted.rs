@@ -13,6 +13,9 @@ use std::{
 /// `NotFound` when there is none; otherwise the reason sshd would not run it, for people.
 pub fn program(root: &Path, path: &Path) -> io::Result<()> {
     let refuse = |reason: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    if !path.is_absolute() {
+        return refuse(format!("{} is not an absolute path", path.display()));
+    }
     let root = fs::canonicalize(root)?;
     let file = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)))?;
     let metadata = fs::metadata(&file)?;
