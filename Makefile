@@ -14,7 +14,7 @@ MOST_BYTES := 3145728
 # What the laboratory tests is what ships.
 export EIC_KEYS_BIN := $(CURDIR)/$(BINARY)
 
-.PHONY: build install demo lab test lint bench prepare clean
+.PHONY: build install demo lab test lint bench fuzz prepare clean
 
 ## build: the static binary, and its size
 build: prepare
@@ -43,6 +43,11 @@ lint: prepare
 bench: build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	target/release/eic-bench
+
+## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
+fuzz: prepare
+	@command -v c++ >/dev/null || { echo "fuzzing needs a C++ compiler: apt-get install g++" >&2; exit 1; }
+	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
 prepare:
 	@tools/prepare

@@ -158,6 +158,12 @@ fn the_path_must_be_valid() {
         ("anchor may not sign certificates", "does not lead", |pki| {
             pki.root.key_usage = Some(usage::CRL_SIGN);
         }),
+        ("anchor is for mail", "does not lead", |pki| {
+            pki.root.extended_key_usage = vec![oids::EMAIL_PROTECTION];
+        }),
+        ("anchor has an unknown critical extension", "does not lead", |pki| {
+            pki.root.extensions.push(Extension::unknown(true));
+        }),
         ("anchor's path length", "longer than its anchor allows", |pki| {
             pki.root.basic_constraints = Some((true, Some(0)));
         }),

@@ -1,7 +1,7 @@
 //! What an instance would be told: a chain, staples, a record; and what it trusts.
 
 use eic_lab::pki::{DOMAIN, REGION, bundle};
-use eic_lab::{Cert, CertSpec, Hash, Key, RecordSpec, StapleSpec, now};
+use eic_lab::{Cert, CertSpec, Hash, Key, RecordSpec, Scheme, StapleSpec, now};
 
 use crate::change::{CHANGES, Change};
 
@@ -22,7 +22,7 @@ pub struct Draft {
 }
 
 /// A case, ready to be judged.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     /// The issued certificates of [`Draft::path`].
     pub path: Vec<Cert>,
@@ -56,15 +56,26 @@ impl Case {
             ],
             old_root: CertSpec::authority("Laboratory Old Root", Key::rsa2048(0)),
         };
+        for (spec, serial) in draft.path.iter_mut().zip(1..) {
+            spec.serial = vec![serial]; // so that a staple stays one of this signer
+        }
         for ((_, change), how) in &changes {
             if let Change::Draft(change) = change {
                 change(&mut draft, *how);
+            }
+        }
+        for at in 0..draft.path.len() {
+            // Of two issuers of a name OpenSSL tries one, that which the key identifiers tell.
+            draft.path[at].key_identifiers |= changes.iter().any(|((name, _), _)| *name == "same names");
+            if !is_rsa(&draft.path[at.saturating_sub(1)].key) {
+                draft.path[at].scheme = None; // the changes' schemes are for RSA
             }
         }
         let mut path = vec![draft.path[0].self_signed()];
         for spec in &draft.path[1..] {
             path.push(spec.issued_by(path.last().unwrap()));
         }
+        draft.path[0].scheme = None;
         let cross_root = draft.path[0].issued_by(&draft.old_root.self_signed());
         let chain = path[1..].iter().rev().cloned().chain([cross_root]).collect();
         let mut case = Self {
@@ -86,8 +97,7 @@ impl Case {
                 Change::Draft(_) | Change::Staple(_) => {}
             }
         }
-        if record.scheme == eic_lab::record::SCHEME && key.public_bits().len() < 200 {
-            // A key on a curve cannot sign so; what it can sign is refused for that.
+        if !is_rsa(&key) {
             record.scheme = key.scheme();
         }
         case.record = [record.signed_by(&key), std::mem::take(&mut case.record)].concat();
@@ -103,10 +113,13 @@ impl Case {
                 let mut staple = StapleSpec::good(cert, issuer);
                 for ((_, change), how) in changes {
                     if let Change::Staple(change) = change {
-                        if usize::from(how % 2) == number {
+                        if usize::from(how % 2) == number && !staple.answers.is_empty() {
                             change(&mut staple, cert, issuer, how / 2);
                         }
                     }
+                }
+                if !is_rsa(&staple.responder.key) {
+                    staple.scheme = None;
                 }
                 (cert.fingerprint(Hash::Sha1), staple.build())
             })
@@ -122,4 +135,8 @@ impl Case {
     pub fn anchors_pem(&self) -> String {
         bundle(&self.anchors)
     }
+}
+
+fn is_rsa(key: &Key) -> bool {
+    matches!(key.scheme(), Scheme::RsaPkcs1(_))
 }

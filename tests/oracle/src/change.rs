@@ -227,6 +227,9 @@ pub const CHANGES: [(&str, Change); 49] = [
             for attribute in &mut cert.subject {
                 attribute.text =
                     pick(&[Text::Printable, Text::Ia5, Text::Teletex, Text::Bmp, Text::Utf8], how);
+                if attribute.text == Text::Bmp {
+                    attribute.value = attribute.value.iter().flat_map(|byte| [0, *byte]).collect();
+                }
             }
         }),
     ),
@@ -361,15 +364,18 @@ pub const CHANGES: [(&str, Change); 49] = [
     (
         "staple: certificate",
         Staple(|staple, cert, issuer, how| {
-            let id = &mut staple.answer().id;
-            match how % 7 {
-                0 => id.serial = vec![1],
-                1 => id.issuer_name_hash = Hash::Sha1.of(b"somebody"),
-                2 => id.issuer_key_hash = Hash::Sha1.of(b"somebody"),
-                3 => *id = CertId::of(cert, issuer, Hash::Sha256),
-                4 => *id = CertId::of(cert, issuer, Hash::Sha384),
-                5 => *id = CertId::of(issuer, issuer, Hash::Sha1),
-                _ => id.hash = Hash::Sha256,
+            // In all answers: OpenSSL refuses a staple whose answers are of several issuers, and we look at ours only.
+            for answer in &mut staple.answers {
+                let id = &mut answer.id;
+                match how % 7 {
+                    0 => id.serial = vec![1],
+                    1 => id.issuer_name_hash = Hash::Sha1.of(b"somebody"),
+                    2 => id.issuer_key_hash = Hash::Sha1.of(b"somebody"),
+                    3 => *id = CertId::of(cert, issuer, Hash::Sha256),
+                    4 => *id = CertId::of(cert, issuer, Hash::Sha384),
+                    5 => *id = CertId::of(issuer, issuer, Hash::Sha1),
+                    _ => id.hash = Hash::Sha256,
+                }
             }
         }),
     ),

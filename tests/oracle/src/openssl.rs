@@ -1,5 +1,6 @@
 //! OpenSSL's opinion on the same, by its own path building, OCSP and RSA-PSS.
 
+use eic_lab::Cert;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -21,16 +22,30 @@ use crate::case::{Case, SIGNER};
 pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
     let delivered: Vec<X509> = case.chain.iter().filter_map(|cert| X509::from_der(&cert.der).ok()).collect();
     let signer = delivered.iter().find(|cert| is_named(cert)).ok_or("no certificate of the signer's name")?;
-    let path = path(case, signer, &delivered)?;
-    for pair in path.windows(2) {
+    let key = signer.public_key().map_err(text)?;
+    let keys = signed(&case.record, &key)?;
+    let mut refusal = Err("no anchor".to_owned());
+    for anchor in &case.anchors {
+        refusal = current(case, anchor, signer, &delivered);
+        if refusal.is_ok() {
+            return Ok(keys);
+        }
+    }
+    refusal.map(|()| keys)
+}
+
+/// A path to this anchor, and a staple for each certificate below it.
+///
+/// OpenSSL settles for one anchor before it knows whether its key fits, so it is given one at a time.
+fn current(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result<(), String> {
+    for pair in path(case, anchor, signer, delivered)?.windows(2) {
         let (cert, issuer) = (&pair[0], &pair[1]);
         let sha1 = cert.digest(MessageDigest::sha1()).map_err(text)?;
         let name: String = sha1.iter().map(|byte| format!("{byte:02X}")).collect();
         let staple = case.staples.iter().find(|(known, _)| *known == name).ok_or("no staple")?;
         good(&staple.1, cert, issuer)?;
     }
-    let key = signer.public_key().map_err(text)?;
-    signed(&case.record, &key)
+    Ok(())
 }
 
 fn text(error: ErrorStack) -> String {
@@ -44,12 +59,10 @@ fn is_named(cert: &X509) -> bool {
     first && names.next().is_none()
 }
 
-/// From the signer to an anchor of the store; any certificate there is one.
-fn path(case: &Case, signer: &X509, delivered: &[X509]) -> Result<Vec<X509>, String> {
+/// From the signer to this anchor, which may be any certificate.
+fn path(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result<Vec<X509>, String> {
     let mut builder = X509StoreBuilder::new().map_err(text)?;
-    for anchor in &case.anchors {
-        builder.add_cert(X509::from_der(&anchor.der).map_err(text)?).map_err(text)?;
-    }
+    builder.add_cert(X509::from_der(&anchor.der).map_err(text)?).map_err(text)?;
     let mut parameters = X509VerifyParam::new().map_err(text)?;
     parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::TRUSTED_FIRST).map_err(text)?;
     parameters.set_purpose(X509PurposeId::SSL_SERVER).map_err(text)?;
