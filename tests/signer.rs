@@ -310,6 +310,17 @@ fn an_intermediate_may_be_the_anchor() {
     instance.trust([&pki.intermediate]);
     instance.serve_staples([(pki.signer.fingerprint(Hash::Sha1), pki.signer_staple().build())]);
     accepted(&instance, &key, "then only the signer needs a staple");
+    adopt(
+        &instance,
+        &key,
+        Pki::with(|pki| {
+            let old = &mut pki.intermediate;
+            (old.version, old.basic_constraints, old.key_usage, old.key_identifiers) = (1, None, None, false);
+            old.extended_key_usage.clear();
+        }),
+    );
+    instance.trust([&instance.pki().intermediate]);
+    signer_refused(&instance, &key, "UnsupportedCertVersion", "of version 1, which only a root may be");
 }
 
 #[test]

@@ -319,7 +319,7 @@ impl Certificate {
     }
 
     /// Whether a certificate of the trust store may be an anchor of ours: a CA by its own word, for servers if it is limited,
-    /// and without a condition that nobody here would look at. Those of version 1 have no word to give.
+    /// and without a condition that nobody here would look at. Those of version 1 have no word to give; such a one is a root.
     pub(super) fn is_ca(&self) -> bool {
         const UNDERSTOOD: [ObjectIdentifier; 5] = [
             BasicConstraints::OID,
@@ -328,8 +328,9 @@ impl Certificate {
             NameConstraints::OID,
             CertificatePolicies::OID, // bind nobody who asks for none
         ];
-        let v1 = self.tbs().version == x509_cert::Version::V1;
-        let ca = v1
+        let old_root =
+            self.tbs().version == x509_cert::Version::V1 && self.tbs().issuer == self.tbs().subject;
+        let ca = old_root
             || matches!(self.tbs().get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
         let servers = match self.tbs().get::<ExtendedKeyUsage>() {
             Ok(None) => true,

@@ -97,7 +97,7 @@ pub const CHANGES: [(&str, Change); 49] = [
             draft.path[1].basic_constraints = Some((true, None));
             for number in 0..how % 8 {
                 let mut more = CertSpec::intermediate(
-                    &format!("Laboratory Deep {number}"),
+                    &format!("Laboratory Deep {}", draft.path.len()),
                     Key::rsa2048(usize::from(number % 2) + 4),
                 );
                 more.basic_constraints = Some((true, None));
