@@ -21,6 +21,7 @@
 pub mod audit;
 pub mod authorize;
 pub mod cli;
+mod files;
 pub mod host;
 pub mod imds;
 pub mod keys;

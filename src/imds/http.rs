@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderName, HeaderValue};
@@ -64,11 +64,18 @@ impl fmt::Display for Error {
 /// Asks `address` once; done, one way or the other, within `time`.
 pub(super) async fn send(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Reply, Error> {
     let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
-    let stream = timeout(time, TcpStream::connect(address))
-        .await
-        .map_err(|_| Error::ConnectTimedOut)?
-        .map_err(Error::Connect)?;
+    let stream = timeout(time, connect(address)).await.map_err(|_| Error::ConnectTimedOut)??;
     tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
+}
+
+/// IMDS drops what is over its 1,024 packets a second. The kernel sends a lost SYN again after a second only (RFC 6298
+/// section 2), which is all the time that a request has.
+async fn connect(address: SocketAddr) -> Result<TcpStream, Error> {
+    loop {
+        if let Ok(stream) = timeout(limits::CONNECT, TcpStream::connect(address)).await {
+            return stream.map_err(Error::Connect);
+        }
+    }
 }
 
 async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) -> Result<Reply, Error> {
@@ -85,11 +92,18 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) 
         if status != StatusCode::OK {
             return Ok(Reply { status, body: Bytes::new() });
         }
-        match Limited::new(reply.into_body(), limit).collect().await {
-            Ok(body) => Ok(Reply { status, body: body.to_bytes() }),
-            Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(limit)),
-            Err(error) => Err(Error::Broken(error)),
+        let mut incoming = reply.into_body();
+        let mut body = Vec::new();
+        // Copied as it comes: kept in the pieces that it came in, a byte would cost forty.
+        while let Some(frame) = incoming.frame().await {
+            if let Ok(data) = frame.map_err(broken)?.into_data() {
+                if data.len() > limit.saturating_sub(body.len()) {
+                    return Err(Error::TooLarge(limit));
+                }
+                body.extend_from_slice(&data);
+            }
         }
+        Ok(Reply { status, body: body.into() })
     };
     // The connection does the reading and writing; when it ends first, `reply` still has what it read, or learns why not.
     tokio::pin!(reply);

@@ -24,7 +24,7 @@ pub struct Request {
     pub status: u16,
     /// When it had arrived.
     pub arrived: Instant,
-    /// When its reply was out, or given up.
+    /// When its reply began to go out.
     pub answered: Option<Instant>,
 }
 
@@ -240,10 +240,11 @@ impl Connection {
         Err(std::io::ErrorKind::ConnectionAborted.into())
     }
 
-    /// Closes the connection with a reset instead of an end.
-    pub fn reset(&mut self) {
+    /// Sees to it that the connection is closed with a reset instead of an end. Returns the error that closes it.
+    pub fn reset(&mut self) -> std::io::Error {
         let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.stream, sockopt::Linger, &at_once);
+        std::io::ErrorKind::ConnectionReset.into()
     }
 
     /// Says that nothing follows.
