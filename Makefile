@@ -24,7 +24,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm demo lab test lint bench prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages demo lab test lint bench prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -51,6 +51,11 @@ install:
 deb rpm: $(SOURCE)
 	@tools/prepare packages
 	packaging/build $@ $(SOURCE) $(OUT)/packages
+
+## test-packages: the packages, on booted systems
+test-packages: deb rpm
+	$(CARGO) build --locked --package eic-imds
+	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
 
 ## source: the release's source, the dependencies' too
 source $(SOURCE):
