@@ -100,7 +100,7 @@ key() { # NAME: makes a key pair
 
 push() { # USER NAME: pushes the key, for 60 seconds
     local answer
-    exec 3<>/dev/tcp/127.0.0.1/8079
+    exec 3<>"/dev/tcp/${LAB:-127.0.0.1}/8079"
     echo "$1 $(cut -d' ' -f1,2 "$work/$2.pub")" >&3
     read -r -t 5 answer <&3 || fail "the laboratory takes no key"
     exec 3>&-
