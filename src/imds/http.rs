@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{DATE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -31,6 +31,7 @@ pub(super) struct Request<'a> {
 /// What was answered. The body is read for a 200 only, and is whole or not here.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
+    pub(super) date: Option<HeaderValue>,
     pub(super) body: Bytes,
 }
 
@@ -82,11 +83,12 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) 
     let reply = async {
         let reply = sender.send_request(request).await.map_err(broken)?;
         let status = reply.status();
+        let date = reply.headers().get(DATE).cloned();
         if status != StatusCode::OK {
-            return Ok(Reply { status, body: Bytes::new() });
+            return Ok(Reply { status, date, body: Bytes::new() });
         }
         match Limited::new(reply.into_body(), limit).collect().await {
-            Ok(body) => Ok(Reply { status, body: body.to_bytes() }),
+            Ok(body) => Ok(Reply { status, date, body: body.to_bytes() }),
             Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(limit)),
             Err(error) => Err(Error::Broken(error)),
         }
