@@ -66,6 +66,8 @@ pub enum Error {
     TrustStore(StoreError),
     /// The keys could not be written.
     Output(io::Error),
+    /// The system has no room for a run: descriptors, say.
+    Resources(io::Error),
 }
 
 impl Error {
@@ -75,7 +77,7 @@ impl Error {
         match self {
             Self::Metadata(_) => 2,
             Self::Signer(_) | Self::Domain(_) => 3,
-            Self::TrustStore(_) | Self::Output(_) => 4,
+            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => 4,
         }
     }
 }
@@ -90,6 +92,7 @@ impl fmt::Display for Error {
             }
             Self::TrustStore(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the keys could not be written: {error}"),
+            Self::Resources(error) => write!(f, "this system has no room for a run: {error}"),
         }
     }
 }
@@ -120,76 +123,97 @@ impl From<StoreError> for Error {
     }
 }
 
+/// What became of the records that were pushed for the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    records: usize,
+    printed: usize,
+}
+
 /// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
 pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
+    let audit = system.audit;
     let next = request.next.as_deref().map(Next::start);
     let ours = block_on(authorize(request, system, &mut out));
-    let (printed, status) = match &ours {
-        Ok(count) => (*count > 0, 0),
-        Err(error) => {
-            let text = format!("No key for {}: {error}", Escaped(request.user.as_bytes()));
-            system.audit.log(Severity::Warning, &text);
-            (false, error.status())
+    let user = Escaped(request.user.as_bytes());
+    match &ours {
+        Ok(Outcome { records, printed }) => {
+            audit.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
+        Err(error) => audit.log(Severity::Warning, &format!("No key for {user}: {error}")),
+    }
+    let status = match &ours {
+        Ok(_) => 0,
+        Err(error) => error.status(),
     };
-    match next.map(|next| next.map(|next| next.finish(&out))) {
+    let printed = ours.as_ref().is_ok_and(|outcome| outcome.printed > 0);
+    match next {
         None => status,
-        Some(Ok(Ending::Unwanted)) => 0,
-        Some(Ok(Ending::Keys(keys))) => match write(&mut out, &keys) {
-            Err(error) => {
-                system.audit.log(Severity::Warning, &Error::Output(error).to_string());
-                4
+        // What is on the pipe already may be half a key: sshd has to drop it all.
+        Some(_) if matches!(ours, Err(Error::Output(_))) => status,
+        Some(next) => match next.and_then(|mut next| next.finish(&out)) {
+            Ok(Ending::Unwanted) => 0,
+            Ok(Ending::Keys(keys)) => match write(&mut out, &keys) {
+                Ok(()) if printed || !keys.is_empty() => 0,
+                Ok(()) => status,
+                Err(error) => {
+                    let error = Error::Output(error);
+                    audit.log(Severity::Warning, &format!("No key for {user}: {error}"));
+                    error.status()
+                }
+            },
+            Err(failure) => {
+                audit.log(Severity::Warning, &format!("The command behind -- {failure}"));
+                if printed { 0 } else { failure.status() }
             }
-            Ok(()) if printed || !keys.is_empty() => 0,
-            Ok(()) => status,
         },
-        Some(Ok(Ending::Failed(failure)) | Err(failure)) => {
-            system.audit.log(Severity::Warning, &format!("The command behind -- {failure}"));
-            if printed { 0 } else { failure.status() }
-        }
     }
 }
 
-fn block_on(run: impl Future<Output = Result<usize, Error>>) -> Result<usize, Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Output)?.block_on(run)
+fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Resources)?
+        .block_on(run)
 }
 
-/// From the question to the keys on `out`; how many there are.
-async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write) -> Result<usize, Error> {
+/// From the question to the keys on `out`.
+async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write) -> Result<Outcome, Error> {
     let audit = system.audit;
+    let mut outcome = Outcome::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
-        let text = format!(
-            "EC2 Instance Connect takes no keys for users named like {}",
-            Escaped(request.user.as_bytes())
-        );
-        audit.log(Severity::Debug, &text);
-        return Ok(0);
+        let user = Escaped(request.user.as_bytes());
+        audit.log(Severity::Debug, &format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        return Ok(outcome);
     };
-    let host = Host::identify(system.root);
-    if host == Host::NotEc2 {
-        audit.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
-        return Ok(0);
-    }
+    let firmware = match Host::identify(system.root) {
+        Host::Nitro(id) => Some(id),
+        Host::Xen => None,
+        Host::NotEc2 => {
+            audit.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
+            return Ok(outcome);
+        }
+    };
 
     let imds = Imds::open(&request.imds, Budget::start(request.timeout)).await?;
     let Some(text) = imds.active_keys(&user).await? else {
-        audit.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
-        return Ok(0);
+        return Ok(outcome);
     };
-    let offered = offered(&text, request.fingerprint.as_ref(), &user, audit);
+    let offered = offered(&text, request.fingerprint.as_ref(), &user, audit, &mut outcome);
     if offered.is_empty() {
-        return Ok(0);
+        return Ok(outcome);
     }
-    let (id, from_imds) = match host {
-        Host::Nitro(id) => (id, false),
-        Host::Xen | Host::NotEc2 => (imds.instance_id().await?, true),
+    let id = match &firmware {
+        Some(id) => id.clone(),
+        None => imds.instance_id().await?,
     };
     let waiting = retain(offered, &user, audit, |key| key.still_for(&id, (system.clock)()));
     if waiting.is_empty() {
-        return Ok(0);
+        return Ok(outcome);
     }
 
-    let same_instance = async { if from_imds { Ok(id.clone()) } else { imds.instance_id().await } };
+    let same_instance = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
     let (told, region, domain, chain, list) = tokio::try_join!(
         same_instance,
         imds.region(),
@@ -201,7 +225,7 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
         if told == id { Ok(()) } else { Err(Refusal::ForeignService(told.clone())) }
     });
     if waiting.is_empty() {
-        return Ok(0);
+        return Ok(outcome);
     }
     let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
     let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
@@ -225,8 +249,8 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
     for key in &verified {
         audit.log(Severity::Info, &provided(key));
     }
-    audit.explain(&format!("{} of {user}'s keys were printed", verified.len()));
-    Ok(verified.len())
+    outcome.printed = verified.len();
+    Ok(outcome)
 }
 
 /// The records of `text` that can be read and are for the key that the client offers.
@@ -235,10 +259,12 @@ fn offered<'a>(
     fingerprint: Option<&Fingerprint>,
     user: &UserName,
     audit: &Audit,
+    outcome: &mut Outcome,
 ) -> Vec<SignedKey<'a>> {
     let mut records = blob::records(text);
     let mut offered = Vec::new();
     for record in records.by_ref().take(limits::RECORDS) {
+        outcome.records = outcome.records.saturating_add(1);
         match record {
             Err(damage) => refuse(audit, user, &Refusal::Damaged(damage), ""),
             Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
@@ -281,7 +307,7 @@ async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Er
         .collect();
     let mut staples = Vec::new();
     for staple in asked {
-        staples.push(staple.await.map_err(|error| Error::Output(error.into()))??);
+        staples.push(staple.await.map_err(|error| Error::Resources(error.into()))??);
     }
     Ok(staples)
 }

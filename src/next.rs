@@ -22,13 +22,11 @@ pub struct Next {
     stdout: ChildStdout,
 }
 
-/// How the other command ended.
+/// How the other command ended, if it did not fail.
 #[derive(Debug)]
 pub enum Ending {
     /// It succeeded, and printed this.
     Keys(Vec<u8>),
-    /// It failed, and what it printed does not count.
-    Failed(Failure),
     /// Whoever reads our output went away, so it was stopped.
     Unwanted,
 }
@@ -85,54 +83,58 @@ impl Next {
     /// Waits until the command is done, or until nobody reads `output`, our own standard output, any more.
     ///
     /// There is no time limit: there was none when sshd ran it.
-    pub fn finish(mut self, output: &impl AsFd) -> Ending {
-        let ending = self.read(output);
-        if !matches!(ending, Ending::Keys(_)) {
-            // One that has ended already is beyond harm, and only waited for.
-            let _ = self.child.kill();
-        }
-        match (ending, self.child.wait()) {
-            (Ending::Keys(_), Ok(status)) if !status.success() => Ending::Failed(Failure::Status(status)),
-            (Ending::Keys(_), Err(error)) => Ending::Failed(Failure::Io(error)),
-            (ending, _) => ending,
-        }
-    }
-
-    fn read(&mut self, output: &impl AsFd) -> Ending {
+    ///
+    /// # Errors
+    /// It failed, so what it printed does not count.
+    pub fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
         let mut keys = Vec::new();
         let mut open = true;
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            if !open && !matches!(self.child.try_wait(), Ok(None)) {
-                return Ending::Keys(keys);
+            if !open {
+                match self.child.try_wait().map_err(Failure::Io)? {
+                    Some(status) if status.success() => return Ok(Ending::Keys(keys)),
+                    Some(status) => return Err(Failure::Status(status)),
+                    None => {}
+                }
             }
             let mut descriptors = vec![PollFd::new(output.as_fd(), PollFlags::empty())];
             if open {
                 descriptors.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
             }
-            // A command that closed its output still has its status to give; that comes without an event.
+            // A command that closed its output still has its status to give, and that comes without an event.
             let wait = if open { PollTimeout::NONE } else { PollTimeout::from(20_u8) };
             match poll(&mut descriptors, wait) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Ending::Failed(Failure::Io(errno.into())),
+                Err(errno) => return Err(Failure::Io(errno.into())),
             }
             let mut events =
                 descriptors.iter().map(|descriptor| descriptor.revents().unwrap_or(PollFlags::empty()));
             if events.next().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
             {
-                return Ending::Unwanted;
+                return Ok(Ending::Unwanted);
             }
             if events.next().is_some_and(|events| !events.is_empty()) {
                 match self.stdout.read(&mut buffer) {
                     Ok(0) => open = false,
                     Ok(length) => keys.extend_from_slice(buffer.get(..length).unwrap_or_default()),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Ending::Failed(Failure::Io(error)),
+                    Err(error) => return Err(Failure::Io(error)),
                 }
             }
             if keys.len() > limits::NEXT_OUTPUT {
-                return Ending::Failed(Failure::TooMuch);
+                return Err(Failure::TooMuch);
             }
+        }
+    }
+}
+
+impl Drop for Next {
+    /// Nothing outlives us: a command that is still running is stopped.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Display for Refusal {
             Self::TooMany(most) => write!(f, "no more than {most} are looked at"),
             Self::OtherInstance(id) => write!(f, "it is for another instance, {id}"),
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
-            Self::ForeignService(id) => write!(f, "the metadata service speaks for another instance, {id}"),
+            Self::ForeignService(id) => write!(f, "the metadata service is another instance's, {id}"),
             Self::Forged(name) => write!(f, "its signature is not by {name}"),
         }
     }

@@ -1,1 +1,87 @@
-//! The laboratory.
+//! A laboratory that stands in for AWS on one machine, so that the shipped `eic-keys` is tried unchanged.
+//!
+//! An [`Instance`] is this machine dressed up as an EC2 instance: the calling thread moves into network and mount
+//! namespaces of its own, where the metadata service answers at 169.254.169.254, the two files that tell an instance
+//! are the laboratory's, users and trust store too, and the system log is collected. A test starts one, changes one
+//! thing, runs the program or logs in through a real sshd, and looks at what came of it:
+//!
+//! ```no_run
+//! use eic_lab::{Instance, UserKey};
+//! let instance = Instance::start();
+//! let key = UserKey::ed25519();
+//! instance.push("alice", &key);
+//! let outcome = instance.run(["alice", key.fingerprint()]);
+//! assert_eq!(outcome.stdout, format!("{}\n", key.line()));
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | [`instance`] | the world a test starts with, and the verbs to change it |
+//! | [`namespace`] | the machine's disguise: namespaces, mounts, users, addresses |
+//! | [`imds`], [`http`], [`fault`] | the metadata service, its requests and replies, and what can go wrong with them |
+//! | [`cert`], [`pki`], [`staple`], [`record`] | what AWS signs: certificates, their hierarchy, OCSP staples, pushed keys |
+//! | [`key`], [`der`] | signing keys and the DER that is signed |
+//! | [`userkey`] | the keys of people |
+//! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::doc_markdown,
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "a test laboratory: what cannot be set up must fail the test, loudly and at once"
+)]
+
+pub mod cert;
+pub mod der;
+pub mod fault;
+pub mod http;
+pub mod imds;
+pub mod instance;
+pub mod journal;
+pub mod key;
+pub mod namespace;
+pub mod pki;
+pub mod record;
+pub mod run;
+pub mod staple;
+pub mod userkey;
+
+pub use cert::{Attribute, Cert, CertSpec, Extension, Text};
+pub use fault::{Fault, On};
+pub use imds::{Endpoint, Manner};
+pub use instance::{IPV4, IPV6, Instance, Machine};
+pub use journal::Logger;
+pub use key::{Hash, Key, Scheme};
+pub use pki::{Pki, PkiSpec};
+pub use record::RecordSpec;
+pub use run::Outcome;
+pub use staple::{ResponderId, StapleSpec, Status};
+pub use userkey::UserKey;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds in a minute, an hour and a day, to write times as a person would: `now() + 3 * HOUR`.
+pub const MINUTE: i64 = 60;
+/// Seconds in an hour.
+pub const HOUR: i64 = 60 * MINUTE;
+/// Seconds in a day.
+pub const DAY: i64 = 24 * HOUR;
+
+/// The time, in whole seconds since the epoch.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs() as i64
+}

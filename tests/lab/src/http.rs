@@ -1,0 +1,253 @@
+//! One HTTP connection of the metadata service, with nothing between the laboratory and the bytes.
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// A request, and when it was answered.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`, `PUT`, ...
+    pub method: String,
+    /// The target as it came.
+    pub path: String,
+    /// The headers as they came, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The request line and the headers, all their bytes.
+    pub raw: Vec<u8>,
+    /// Number of the connection it came on, counted from 1.
+    pub connection: usize,
+    /// Where it came from.
+    pub from: SocketAddr,
+    /// The status of the reply, before any fault.
+    pub status: u16,
+    /// When it had arrived.
+    pub arrived: Instant,
+    /// When its reply was out, or given up.
+    pub answered: Option<Instant>,
+}
+
+impl Request {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// How many of these requests went one after another: the longest row of which each came when the one before was answered.
+///
+/// Tells rounds from requests side by side where every reply is held for a while, see [`crate::imds::Imds::pace`].
+pub fn rounds(requests: &[Request]) -> usize {
+    let mut spans: Vec<_> = requests.iter().filter_map(|r| Some((r.answered?, r.arrived))).collect();
+    spans.sort();
+    let mut count = 0;
+    let mut free = None;
+    for (answered, arrived) in spans {
+        if free.is_none_or(|free| arrived >= free) {
+            count += 1;
+            free = Some(answered);
+        }
+    }
+    count
+}
+
+/// A reply, before it is written.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// `HTTP/1.1`, usually.
+    pub version: &'static str,
+    /// Its status.
+    pub status: u16,
+    /// Its headers in their order, without Content-Length.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A reply of EC2's server; it closes the connection.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        let headers = [("Content-Type", "text/plain"), ("Connection", "close"), ("Server", "EC2ws")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { version: "HTTP/1.1", status, headers, body: body.into() }
+    }
+
+    /// An error with the page that EC2's server sends.
+    pub fn error(status: u16) -> Self {
+        let title = format!("{status} - {}", reason(status));
+        let page = format!(
+            "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 \
+             Transitional//EN\"\n\t\"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd\">\n<html \
+             xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n <head>\n  <title>{title}</title>\n \
+             </head>\n <body>\n  <h1>{title}</h1>\n </body>\n</html>\n"
+        );
+        Self::new(status, page).with("Content-Type", "text/html")
+    }
+
+    /// Sets a header.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Status line and headers without the empty line, so that more can follow.
+    pub fn open_head(&self) -> Vec<u8> {
+        let mut head = format!("{} {} {}\r\n", self.version, self.status, reason(self.status));
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head.into_bytes()
+    }
+
+    /// The whole head, with this Content-Length.
+    pub fn head(&self, length: impl std::fmt::Display) -> Vec<u8> {
+        [self.open_head(), format!("Content-Length: {length}\r\n\r\n").into_bytes()].concat()
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Unnamed",
+    }
+}
+
+/// Tells threads to stop, and lets them wait for that.
+#[derive(Debug, Default)]
+pub struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// From now on nobody waits any more.
+    pub fn stop(&self) {
+        *self.stopped.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+
+    /// Has it been said?
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap()
+    }
+
+    /// Waits so long, or until told to stop, which is the error.
+    ///
+    /// # Errors
+    /// Interrupted, when told to stop.
+    pub fn wait(&self, time: Duration) -> std::io::Result<()> {
+        let stopped = self.stopped.lock().unwrap();
+        let (stopped, _) = self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped).unwrap();
+        if *stopped { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+/// A connection that a client made.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number, counted from 1.
+    pub number: usize,
+    stream: Arc<TcpStream>,
+    from: SocketAddr,
+    stop: Arc<Stop>,
+    buffer: Vec<u8>,
+}
+
+/// A request's head may be so long; eic-keys' are a tenth of it.
+const MAX_HEAD: usize = 65_536;
+
+impl Connection {
+    pub(crate) fn new(number: usize, stream: Arc<TcpStream>, from: SocketAddr, stop: Arc<Stop>) -> Self {
+        Self { number, stream, from, stop, buffer: Vec::new() }
+    }
+
+    /// The next request, or `None` when the client has no more, or sends what is none.
+    pub(crate) fn read(&mut self) -> Option<Request> {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            let mut chunk = [0; 4096];
+            match (&*self.stream).read(&mut chunk) {
+                Ok(1..) if self.buffer.len() > MAX_HEAD => return None,
+                Ok(length @ 1..) => self.buffer.extend_from_slice(&chunk[..length]),
+                _ => return None,
+            }
+        };
+        let raw: Vec<u8> = self.buffer.drain(..end).collect();
+        let text = String::from_utf8_lossy(&raw).into_owned();
+        let mut lines = text.split("\r\n");
+        let mut words = lines.next()?.split(' ');
+        let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .collect();
+        let (connection, from) = (self.number, self.from);
+        let arrived = Instant::now();
+        Some(Request { method, path, headers, raw, connection, from, status: 0, arrived, answered: None })
+    }
+
+    /// Writes bytes at once.
+    ///
+    /// # Errors
+    /// When the client has gone or the laboratory closes.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        (&*self.stream).write_all(bytes)
+    }
+
+    /// Writes bytes one by one, so far apart.
+    ///
+    /// # Errors
+    /// When the client has gone or the laboratory closes.
+    pub fn drip(&mut self, bytes: &[u8], pause: Duration) -> std::io::Result<()> {
+        bytes.iter().try_for_each(|byte| {
+            self.write(&[*byte])?;
+            self.wait(pause)
+        })
+    }
+
+    /// Does nothing for a while.
+    ///
+    /// # Errors
+    /// When the laboratory closes.
+    pub fn wait(&self, time: Duration) -> std::io::Result<()> {
+        self.stop.wait(time)
+    }
+
+    /// Does nothing until the client or the laboratory gives up.
+    ///
+    /// # Errors
+    /// Always, then.
+    pub fn hang(&self) -> std::io::Result<()> {
+        let mut nothing = [0; 1024];
+        while (&*self.stream).read(&mut nothing)? != 0 {}
+        Err(std::io::ErrorKind::ConnectionAborted.into())
+    }
+
+    /// Closes the connection with a reset instead of an end.
+    pub fn reset(&mut self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(&self.stream, sockopt::Linger, &at_once);
+    }
+
+    /// Says that nothing follows.
+    pub fn finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}

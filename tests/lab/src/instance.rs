@@ -1,0 +1,269 @@
+//! The world that a test starts with, healthy in every respect, and the verbs to change it.
+use crate::cert::Cert;
+use crate::imds::{Endpoint, Imds};
+use crate::journal::{Journal, Logger};
+use crate::key::Hash;
+use crate::namespace::Namespace;
+use crate::pki::{self, Pki};
+use crate::record::RecordSpec;
+use crate::run::{Outcome, PROGRAM, Run};
+use crate::userkey::UserKey;
+use openssl::base64::encode_block;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The service's address in IPv4.
+pub const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// The service's address in IPv6, fd00:ec2::254.
+pub const IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// The healthy world's instance.
+pub const INSTANCE: &str = "i-0123456789abcdef0";
+
+/// Where the systems keep their trust stores; the healthy world has Debian's.
+pub const TRUST_STORES: [(&str, &str); 5] = [
+    ("Debian, Ubuntu", "/etc/ssl/certs/ca-certificates.crt"),
+    ("RHEL, Amazon Linux", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    ("RHEL, Amazon Linux (compatibility)", "/etc/pki/tls/certs/ca-bundle.crt"),
+    ("SUSE (compatibility)", "/etc/ssl/ca-bundle.pem"),
+    ("SUSE", "/var/lib/ca-certificates/ca-bundle.pem"),
+];
+
+/// The two files that tell an EC2 instance.
+const ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
+const HYPERVISOR: &str = "/sys/hypervisor/uuid";
+
+/// What kind of machine the two files tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// A Nitro instance: the asset tag is the instance's id.
+    Nitro,
+    /// A Xen instance: the hypervisor's id begins with `ec2`.
+    Xen,
+    /// Somebody's computer, under another hypervisor.
+    Other,
+}
+
+/// This machine, dressed up as an EC2 instance, for the calling thread and what it starts.
+#[derive(Debug)]
+pub struct Instance {
+    /// The metadata service.
+    pub imds: Imds,
+    /// The collected system log.
+    pub journal: Journal,
+    pki: Mutex<Pki>,
+    namespace: Namespace,
+}
+
+impl Instance {
+    /// Starts the healthy world: a Nitro instance in us-east-1 whose metadata service answers in IPv4 and whose trust
+    /// store holds the laboratory's anchor beside the machine's own; users alice and bob; the program installed.
+    ///
+    /// # Panics
+    /// Where the program has not been built, or the right to make namespaces is missing.
+    pub fn start() -> Self {
+        let program = program().unwrap_or_else(|e| panic!("{e}"));
+        Self::start_with(&program)
+    }
+
+    /// The same with another program in its place.
+    pub fn start_with(program: &Path) -> Self {
+        let program = fs::read(program).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+        let instance = Self::start_without_program();
+        instance.install(PROGRAM, &program);
+        instance
+    }
+
+    /// The same without the program.
+    pub fn start_without_program() -> Self {
+        let namespace = Namespace::enter();
+        let journal = Journal::start(&namespace);
+        let instance = Self { imds: Imds::new(), journal, pki: Mutex::new(Pki::healthy()), namespace };
+        instance.machine(Machine::Nitro);
+        instance.imds.set("instance-id", INSTANCE);
+        instance.imds.set("placement/region", pki::REGION);
+        instance.imds.set("placement/availability-zone", format!("{}a", pki::REGION));
+        instance.imds.set("services/domain", pki::DOMAIN);
+        instance.adopt(instance.pki());
+        instance.endpoint(IPV4.into(), Endpoint::Serving);
+        instance
+    }
+
+    /// The hierarchy that is served and trusted.
+    pub fn pki(&self) -> Pki {
+        self.pki.lock().unwrap().clone()
+    }
+
+    /// Serves and trusts another hierarchy, its staples too; its signer signs what is pushed from now on.
+    pub fn adopt(&self, pki: Pki) {
+        self.serve_chain(pki.chain());
+        self.serve_staples(pki.staples(Hash::Sha1));
+        self.trust([&pki.root]);
+        *self.pki.lock().unwrap() = pki;
+    }
+
+    /// Serves other certificates as `signer-cert`.
+    pub fn serve_chain<'a>(&self, certs: impl IntoIterator<Item = &'a Cert>) {
+        self.imds.set("managed-ssh-keys/signer-cert", pki::bundle(certs).trim_end());
+    }
+
+    /// Serves these staples, names and DER, and no others.
+    pub fn serve_staples(&self, staples: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        self.imds.remove("managed-ssh-keys/signer-ocsp");
+        for (name, der) in staples {
+            self.imds.set(&format!("managed-ssh-keys/signer-ocsp/{name}"), encode_block(&der));
+        }
+    }
+
+    /// Serves another staple for a certificate, beside the others.
+    pub fn serve_staple(&self, cert: &Cert, der: &[u8]) {
+        self.imds.set(&staple_path(cert), encode_block(der));
+    }
+
+    /// Takes a certificate's staple away.
+    pub fn remove_staple(&self, cert: &Cert) {
+        self.imds.remove(&staple_path(cert));
+    }
+
+    /// Makes the system's trust store of these anchors and the machine's own.
+    pub fn trust<'a>(&self, anchors: impl IntoIterator<Item = &'a Cert>) {
+        let own = machine_anchors();
+        self.trust_store(TRUST_STORES[0].1, [own, pki::bundle(anchors).into_bytes()].concat());
+    }
+
+    /// Makes this file the only trust store, one of [`TRUST_STORES`], with this content.
+    pub fn trust_store(&self, path: &str, content: impl AsRef<[u8]>) {
+        self.remove_trust_stores();
+        if path.starts_with("/var/lib") {
+            self.namespace.cover("/var/lib");
+        }
+        self.namespace.write(path, content);
+    }
+
+    /// Leaves the system without any trust store.
+    pub fn remove_trust_stores(&self) {
+        for (_, path) in TRUST_STORES {
+            if Path::new(path).symlink_metadata().is_ok() {
+                if path.starts_with("/var/lib") {
+                    self.namespace.cover("/var/lib");
+                }
+                self.namespace.remove(path);
+            }
+        }
+    }
+
+    /// A record for this key as the service would write it, pushed now, to be changed and published.
+    pub fn record(&self, key: &UserKey) -> RecordSpec {
+        RecordSpec::new(INSTANCE, key.line())
+    }
+
+    /// Signs a record with the signer's key and publishes it for a user.
+    pub fn publish(&self, user: &str, record: &RecordSpec) {
+        self.imds.publish(user, record.signed_by(&self.pki().signer.key));
+    }
+
+    /// Pushes a key for a user, as SendSSHPublicKey does: valid for 60 seconds.
+    pub fn push(&self, user: &str, key: &UserKey) {
+        self.publish(user, &self.record(key));
+    }
+
+    /// Changes what kind of machine it is.
+    pub fn machine(&self, machine: Machine) {
+        self.remove(ASSET_TAG);
+        self.remove(HYPERVISOR);
+        match machine {
+            Machine::Nitro => self.write(ASSET_TAG, format!("{INSTANCE}\n")),
+            Machine::Xen => self.write(HYPERVISOR, "ec2e1916-9099-7caf-fd21-012345abcdef\n"),
+            Machine::Other => self.write(ASSET_TAG, "Not Specified\n"),
+        }
+    }
+
+    /// Changes what a client finds at one of the service's addresses, [`IPV4`] or [`IPV6`].
+    pub fn endpoint(&self, address: IpAddr, endpoint: Endpoint) {
+        assert!(address == IPV4 || address == IPV6, "{address} is no address of the metadata service");
+        let (prefix, option) = if address.is_ipv4() { (32, "") } else { (128, " nodad") };
+        if endpoint == Endpoint::Absent {
+            self.imds.listen(&self.namespace, address, endpoint);
+            self.namespace.ip(&format!("address flush to {address}/{prefix}\n"));
+        } else {
+            self.namespace.ip(&format!("address replace {address}/{prefix} dev lo{option}\n"));
+            self.namespace.await_address(address);
+            self.imds.listen(&self.namespace, address, endpoint);
+        }
+    }
+
+    /// Changes what stands at /dev/log.
+    pub fn logger(&self, logger: Logger) {
+        self.journal.set(&self.namespace, logger);
+    }
+
+    /// Writes a file of the disguised machine: below /etc, /usr, /run, /sys or /dev.
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        self.namespace.write(path, content);
+    }
+
+    /// Removes a file of the disguised machine.
+    pub fn remove(&self, path: impl AsRef<Path>) {
+        self.namespace.remove(path);
+    }
+
+    /// Installs a program on the disguised machine, as 0755 of root.
+    pub fn install(&self, path: &str, content: &[u8]) {
+        self.namespace.write(path, content);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Runs eic-keys as sshd would.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Outcome {
+        self.command(arguments).run()
+    }
+
+    /// A run of eic-keys, to be changed before it is run.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run<'_> {
+        Run::new(&self.namespace, arguments)
+    }
+
+    /// The disguise, for what this type has no verb for.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.imds.close();
+    }
+}
+
+fn staple_path(cert: &Cert) -> String {
+    format!("managed-ssh-keys/signer-ocsp/{}", cert.fingerprint(Hash::Sha1))
+}
+
+/// The anchors of the machine that the laboratory runs on, read once, before any disguise.
+fn machine_anchors() -> Vec<u8> {
+    static ANCHORS: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+    let read = || TRUST_STORES.iter().find_map(|(_, path)| fs::read(path).ok()).unwrap_or_default();
+    ANCHORS.lock().unwrap().get_or_insert_with(read).clone()
+}
+
+/// The built program: `EIC_KEYS_BIN`, or else what `make build` made last.
+///
+/// # Errors
+/// What to do where there is none.
+pub fn program() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("EIC_KEYS_BIN") {
+        return Ok(path.into());
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let built = |libc| {
+        let path = target.join(format!("{}-unknown-linux-{libc}/release/eic-keys", std::env::consts::ARCH));
+        Some((path.metadata().ok()?.modified().ok()?, path))
+    };
+    ["musl", "gnu"].into_iter().filter_map(built).max().map(|(_, path)| path).ok_or_else(|| {
+        format!("there is no eic-keys below {}: run `make build`, or set EIC_KEYS_BIN", target.display())
+    })
+}

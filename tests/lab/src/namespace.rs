@@ -1,0 +1,349 @@
+//! The machine's disguise: a network and a file system of the calling thread's own.
+//!
+//! What is started from that thread afterwards, threads and programs, lives in the disguise too; the rest of the process
+//! does not, so that tests run side by side. Every file that the laboratory writes is in memory and seen by nobody else:
+//! when the last process has left, nothing remains to be tidied up.
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, chroot, fchdir, geteuid};
+use std::cell::Cell;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::marker::PhantomData;
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// A local user of the disguised machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: &'static str,
+    /// Its user and group number.
+    pub id: u32,
+    /// Its home.
+    pub home: &'static str,
+    shell: &'static str,
+}
+
+/// The unprivileged user that sshd runs eic-keys as.
+pub const EIC_KEYS: Account =
+    Account { name: "eic-keys", id: 47_100, home: "/nonexistent", shell: "/usr/sbin/nologin" };
+/// A user to log in as.
+pub const ALICE: Account = Account { name: "alice", id: 47_101, home: "/run/home/alice", shell: "/bin/sh" };
+/// Another one.
+pub const BOB: Account = Account { name: "bob", id: 47_102, home: "/run/home/bob", shell: "/bin/sh" };
+/// All of them.
+pub const ACCOUNTS: [Account; 3] = [EIC_KEYS, ALICE, BOB];
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The calling thread is in disguise as long as this lives. It must be dropped where it was made.
+#[derive(Debug)]
+pub struct Namespace {
+    mine: Id,
+    machine: Machine,
+    changes_owner: bool,
+    /// Directories that are the disguise's own, so that writing there touches nothing of the machine.
+    own: Mutex<Vec<String>>,
+    // May be looked at from other threads, but not move to one.
+    _here: PhantomData<MutexGuard<'static, ()>>,
+}
+
+/// What the thread goes back to.
+#[derive(Debug)]
+struct Machine {
+    network: fs::File,
+    mounts: fs::File,
+    root: fs::File,
+    directory: PathBuf,
+}
+
+/// Which namespaces a thread or a process is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id {
+    network: PathBuf,
+    mounts: PathBuf,
+}
+
+impl Id {
+    /// Of the calling thread.
+    pub fn current() -> Self {
+        Self::of("thread-self").expect("/proc is mounted")
+    }
+
+    fn of(process: &str) -> Option<Self> {
+        let link = |kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok();
+        Some(Self { network: link("net")?, mounts: link("mnt")? })
+    }
+
+    /// Is this link, of a process's `ns/net`, to this network?
+    pub fn is_network(&self, link: &Path) -> bool {
+        self.network == link
+    }
+
+    /// Ends every other process in these namespaces, children of children too. Gives up after two seconds.
+    pub fn kill_processes(&self) {
+        let own = std::process::id().to_string();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline {
+            let found: Vec<i32> = fs::read_dir("/proc")
+                .expect("/proc is mounted")
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| name.as_bytes()[0].is_ascii_digit() && *name != own)
+                .filter(|name| Self::of(name).as_ref() == Some(self))
+                .filter_map(|name| name.parse().ok())
+                .collect();
+            if found.is_empty() {
+                return;
+            }
+            for process in found {
+                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Namespace {
+    /// Puts the calling thread into disguise.
+    ///
+    /// # Panics
+    /// Without the right to do so (root, or root of a user namespace), and in a thread that is in disguise already.
+    pub fn enter() -> Self {
+        assert!(
+            geteuid().is_root(),
+            "the laboratory needs namespaces of its own: run it as root, or `unshare --user --map-root-user` it"
+        );
+        assert!(!INSIDE.replace(true), "this thread has an instance already: drop that one first");
+        let open = |path| fs::File::open(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let machine = Machine {
+            network: open("/proc/thread-self/ns/net"),
+            mounts: open("/proc/thread-self/ns/mnt"),
+            root: open("/"),
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        };
+        let outside = Id::current();
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .unwrap_or_else(|e| panic!("cannot make network and mount namespaces: {e}"));
+        let mine = Id::current();
+        assert!(mine.network != outside.network && mine.mounts != outside.mounts, "still outside");
+        let mut namespace =
+            Self { mine, machine, changes_owner: true, own: Mutex::default(), _here: PhantomData };
+        namespace.dress_up();
+        namespace
+    }
+
+    /// Which namespaces these are.
+    pub fn id(&self) -> &Id {
+        &self.mine
+    }
+
+    /// Can files and processes belong to other users than root here? Not in a user namespace of one user.
+    pub fn has_users(&self) -> bool {
+        self.changes_owner
+    }
+
+    /// Writes a file, its directories too, as 0644 of root.
+    ///
+    /// # Panics
+    /// Where the path is not the disguise's own.
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.own(path.as_ref());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    /// Removes a file; it need not be there.
+    ///
+    /// # Panics
+    /// Where the path is not the disguise's own.
+    pub fn remove(&self, path: impl AsRef<Path>) {
+        let path = self.own(path.as_ref());
+        match fs::remove_file(path) {
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                panic!("{}: {e}", path.display())
+            }
+            _ => (),
+        }
+    }
+
+    /// Gives a file or directory to a user, where users are to be had.
+    pub fn give(&self, path: impl AsRef<Path>, to: Account) {
+        if self.changes_owner {
+            chown(self.own(path.as_ref()), Some(to.id), Some(to.id)).unwrap();
+        }
+    }
+
+    /// Lays an own, changeable copy over a directory of the machine, if that has not been done.
+    pub fn cover(&self, directory: &str) {
+        let mut own = self.own.lock().unwrap();
+        if own.iter().any(|own| own == directory) {
+            return;
+        }
+        own.push(directory.to_owned());
+        let name = directory.trim_start_matches('/').replace('/', "-");
+        let store = |kind| {
+            let path = format!("/run/eic-lab/{name}.{kind}");
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let options = format!("lowerdir={directory},upperdir={},workdir={}", store("upper"), store("work"));
+        attach(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(&options));
+    }
+
+    /// Runs `ip` with these lines, the words of its command line.
+    ///
+    /// # Panics
+    /// Where one of them fails.
+    pub fn ip(&self, lines: &str) {
+        self.assert_here();
+        let mut child = Command::new("ip")
+            .args(["-batch", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot run `ip`, of the package iproute2: {e}"));
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "ip: {lines}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Waits until packets to an address that was added arrive: for IPv6 the kernel adds the route in the background.
+    pub fn await_address(&self, address: IpAddr) {
+        self.assert_here();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let arrives = || {
+            let socket = UdpSocket::bind((address, 0))?;
+            socket.set_read_timeout(Some(Duration::from_millis(5)))?;
+            socket.send_to(b"?", socket.local_addr()?)?;
+            socket.recv(&mut [0])
+        };
+        while arrives().is_err() {
+            assert!(Instant::now() < deadline, "{address} does not come to life");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Refuses to go on in a thread outside the disguise: nothing may listen, write or be started there.
+    ///
+    /// # Panics
+    /// In such a thread.
+    pub fn assert_here(&self) {
+        assert!(Id::current() == self.mine, "the laboratory acts within its own namespaces only");
+    }
+
+    fn own<'a>(&self, path: &'a Path) -> &'a Path {
+        self.assert_here();
+        let plain = !path.components().any(|part| part.as_os_str() == "..");
+        let inside = self.own.lock().unwrap().iter().any(|own| path.starts_with(own));
+        assert!(plain && inside, "{} is the machine's, not the laboratory's", path.display());
+        path
+    }
+
+    fn dress_up(&mut self) {
+        attach(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None);
+        self.cover_with_memory("/run");
+        fs::create_dir("/run/eic-lab").unwrap();
+        fs::set_permissions("/run/eic-lab", fs::Permissions::from_mode(0o700)).unwrap();
+        self.cover("/etc");
+        self.cover("/usr");
+        self.cover_with_memory("/sys");
+        devices();
+        self.own.lock().unwrap().push("/dev".to_owned());
+        self.add_accounts();
+        self.ip("link set lo up\n");
+    }
+
+    fn cover_with_memory(&self, directory: &str) {
+        memory(directory);
+        self.own.lock().unwrap().push(directory.to_owned());
+    }
+
+    fn add_accounts(&mut self) {
+        let add = |file: &str, line: &dyn Fn(&Account) -> String| {
+            let before = fs::read_to_string(file).unwrap_or_default();
+            let known = |line: &&str| !ACCOUNTS.iter().any(|a| line.split(':').next() == Some(a.name));
+            let kept = before.lines().filter(known).map(str::to_owned);
+            let text: String = kept.chain(ACCOUNTS.iter().map(line)).map(|line| line + "\n").collect();
+            fs::write(file, text).unwrap_or_else(|e| panic!("{file}: {e}"));
+        };
+        add("/etc/passwd", &|a| format!("{0}:x:{1}:{1}::{2}:{3}", a.name, a.id, a.home, a.shell));
+        add("/etc/group", &|a| format!("{}:x:{}:", a.name, a.id));
+        add("/etc/shadow", &|a| format!("{}:*:19000:0:99999:7:::", a.name));
+        for account in [ALICE, BOB] {
+            fs::create_dir_all(account.home).unwrap();
+            match chown(account.home, Some(account.id), Some(account.id)) {
+                Err(e) if e.kind() == ErrorKind::InvalidInput => self.changes_owner = false,
+                other => other.unwrap(),
+            }
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.mine.kill_processes();
+        // Threads share root and directory with the one that started them, and then neither may change its mounts.
+        let back = unshare(CloneFlags::CLONE_FS)
+            .and_then(|()| setns(&self.machine.network, CloneFlags::CLONE_NEWNET))
+            .and_then(|()| setns(&self.machine.mounts, CloneFlags::CLONE_NEWNS))
+            .and_then(|()| fchdir(&self.machine.root))
+            .and_then(|()| chroot("."));
+        match back {
+            Ok(()) => {
+                let _ = std::env::set_current_dir(&self.machine.directory);
+                INSIDE.set(false);
+            }
+            // The root of a user namespace may not go back to the machine's: its thread ends in disguise.
+            Err(e) => {
+                assert!(!self.changes_owner || std::thread::panicking(), "cannot leave the namespaces: {e}");
+            }
+        }
+    }
+}
+
+/// A private /dev: the few devices that programs need, terminals of its own, and room for a log socket.
+fn devices() {
+    // Built aside and then moved, for the real devices must still be seen while they are bound.
+    let aside = "/run/eic-lab/dev";
+    fs::create_dir(aside).unwrap();
+    memory(aside);
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let target = format!("{aside}/{name}");
+        fs::File::create(&target).unwrap();
+        attach(Some(&format!("/dev/{name}")), &target, None, MsFlags::MS_BIND, None);
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        symlink(target, format!("{aside}/{name}")).unwrap();
+    }
+    fs::create_dir(format!("{aside}/shm")).unwrap();
+    fs::set_permissions(format!("{aside}/shm"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let terminals = format!("{aside}/pts");
+    fs::create_dir(&terminals).unwrap();
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    attach(Some("devpts"), &terminals, Some("devpts"), MsFlags::empty(), Some(options));
+    attach(Some(aside), "/dev", None, MsFlags::MS_MOVE, None);
+}
+
+fn memory(target: &str) {
+    attach(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some("mode=755"));
+}
+
+fn attach(source: Option<&str>, target: &str, kind: Option<&str>, flags: MsFlags, options: Option<&str>) {
+    mount(source, target, kind, flags, options)
+        .unwrap_or_else(|e| panic!("cannot mount {} on {target}: {e}", kind.or(source).unwrap_or("private")));
+}

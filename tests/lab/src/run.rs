@@ -1,0 +1,220 @@
+//! A run of the program, and what it cost.
+use crate::namespace::{EIC_KEYS, Namespace};
+use nix::fcntl::OFlag;
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use wait4::Wait4;
+
+/// Where the program is installed on the disguised machine.
+pub const PROGRAM: &str = "/usr/bin/eic-keys";
+/// No run may take longer: it is killed then, and the test fails.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The exit status; `None` when a signal ended it.
+    pub status: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said besides.
+    pub stderr: String,
+    /// How long it took.
+    pub wall: Duration,
+    /// Processor time, its own and the kernel's for it.
+    pub cpu: Duration,
+}
+
+impl Outcome {
+    /// The keys it printed, a line each.
+    pub fn keys(&self) -> Vec<&str> {
+        self.stdout.lines().collect()
+    }
+}
+
+/// A run to be, as sshd would start it, unless changed.
+#[derive(Debug)]
+#[must_use = "a run does nothing before `run`"]
+pub struct Run<'a> {
+    namespace: &'a Namespace,
+    program: OsString,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    as_root: bool,
+    stdout: Stdout,
+    terminal: bool,
+    limit: Duration,
+}
+
+#[derive(Debug)]
+enum Stdout {
+    Collected,
+    Closed,
+    File(String),
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new<A: AsRef<OsStr>>(
+        namespace: &'a Namespace,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let environment =
+            [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("USER", EIC_KEYS.name), ("LOGNAME", EIC_KEYS.name)];
+        Self {
+            namespace,
+            program: PROGRAM.into(),
+            arguments: arguments.into_iter().map(|a| a.as_ref().to_owned()).collect(),
+            environment: environment
+                .into_iter()
+                .chain([("HOME", EIC_KEYS.home), ("LANG", "C.UTF-8")])
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            as_root: !namespace.has_users(),
+            stdout: Stdout::Collected,
+            terminal: false,
+            limit: LIMIT,
+        }
+    }
+
+    /// Another program than eic-keys.
+    pub fn program(mut self, path: impl AsRef<OsStr>) -> Self {
+        path.as_ref().clone_into(&mut self.program);
+        self
+    }
+
+    /// As root, instead of the unprivileged user that sshd would take.
+    pub fn as_root(mut self) -> Self {
+        self.as_root = true;
+        self
+    }
+
+    /// With one more variable in the environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// By hand: input and stderr are a terminal.
+    pub fn on_terminal(mut self) -> Self {
+        self.terminal = true;
+        self
+    }
+
+    /// With nobody at the other end of stdout.
+    pub fn stdout_closed(mut self) -> Self {
+        self.stdout = Stdout::Closed;
+        self
+    }
+
+    /// With stdout going to this file, `/dev/full` say.
+    pub fn stdout_to(mut self, path: &str) -> Self {
+        self.stdout = Stdout::File(path.to_owned());
+        self
+    }
+
+    /// With another limit than [`LIMIT`].
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// When it cannot be started, or is still there after the limit.
+    pub fn run(self) -> Outcome {
+        let (mut command, stderr) = self.command();
+        let started = Instant::now();
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", Path::new(&self.program).display()));
+        // The parent's copies of the child's ends go with the command, or reading would not end.
+        drop(command);
+        let out = collect(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+        let err = collect(stderr.or_else(|| child.stderr.take().map(|pipe| Box::new(pipe) as _)));
+
+        let group = Pid::from_raw(-i32::try_from(child.id()).unwrap());
+        let (ended, end) = channel::<()>();
+        let limit = self.limit;
+        let watchdog = std::thread::spawn(move || {
+            let late =
+                end.recv_timeout(limit).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout);
+            if late {
+                let _ = kill(group, Signal::SIGKILL);
+            }
+            late
+        });
+        let usage = child.wait4().unwrap();
+        let wall = started.elapsed();
+        // Who inherited the pipes and does not close them is late too.
+        let rest = limit.saturating_sub(wall) + Duration::from_millis(500);
+        let (stdout, stderr) = (out.recv_timeout(rest), err.recv_timeout(rest));
+        drop(ended);
+        let late = watchdog.join().unwrap();
+        assert!(
+            !late && stdout.is_ok() && stderr.is_ok(),
+            "{:?} was still there after {limit:?}",
+            self.arguments
+        );
+        Outcome {
+            status: usage.status.code(),
+            signal: usage.status.signal(),
+            stdout: stdout.unwrap(),
+            stderr: stderr.unwrap(),
+            wall,
+            cpu: usage.rusage.utime + usage.rusage.stime,
+        }
+    }
+
+    fn command(&self) -> (Command, Option<Box<dyn Read + Send>>) {
+        self.namespace.assert_here();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned()).process_group(0);
+        command.current_dir("/");
+        if !self.as_root {
+            command.uid(EIC_KEYS.id).gid(EIC_KEYS.id);
+        }
+        match &self.stdout {
+            Stdout::Collected => command.stdout(Stdio::piped()),
+            Stdout::File(path) => command.stdout(OpenOptions::new().write(true).open(path).unwrap()),
+            Stdout::Closed => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+                drop(reader);
+                command.stdout(writer)
+            }
+        };
+        if !self.terminal {
+            command.stdin(Stdio::null()).stderr(Stdio::piped());
+            return (command, None);
+        }
+        let terminal = openpty(None, None).expect("a terminal");
+        let slave: OwnedFd = terminal.slave;
+        command.stdin(slave.try_clone().unwrap()).stderr(slave);
+        (command, Some(Box::new(File::from(terminal.master))))
+    }
+}
+
+/// Reads to the end in a thread. The end of a terminal is an error (EIO), and an end all the same.
+fn collect(source: Option<Box<dyn Read + Send>>) -> Receiver<String> {
+    let (done, text) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut source) = source {
+            let _ = source.read_to_end(&mut bytes);
+        }
+        let _ = done.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    text
+}

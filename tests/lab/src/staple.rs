@@ -1,0 +1,232 @@
+//! OCSP staples whose every field a test can change, written out as RFC 6960 section 4.2.1 has them.
+use crate::cert::{Cert, Extension};
+use crate::key::{Hash, Scheme};
+use crate::{DAY, HOUR, der, now};
+
+/// Which certificate an answer is about (RFC 6960's CertID).
+#[derive(Clone, Debug)]
+pub struct CertId {
+    /// The digest of the two hashes.
+    pub hash: Hash,
+    /// Digest of the issuer's name.
+    pub issuer_name_hash: Vec<u8>,
+    /// Digest of the issuer's key.
+    pub issuer_key_hash: Vec<u8>,
+    /// Serial number, unsigned.
+    pub serial: Vec<u8>,
+}
+
+impl CertId {
+    /// The right one for a certificate of this issuer.
+    pub fn of(cert: &Cert, issuer: &Cert, hash: Hash) -> Self {
+        Self {
+            hash,
+            issuer_name_hash: hash.of(&issuer.subject),
+            issuer_key_hash: hash.of(&issuer.key.public_bits()),
+            serial: cert.serial.clone(),
+        }
+    }
+
+    fn to_der(&self) -> Vec<u8> {
+        der::sequence(&[
+            &self.hash.identifier(),
+            &der::octets(&self.issuer_name_hash),
+            &der::octets(&self.issuer_key_hash),
+            &der::integer(&self.serial),
+        ])
+    }
+}
+
+/// What an answer says of its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Not revoked.
+    Good,
+    /// Revoked at this time, for this reason where one is given.
+    Revoked(i64, Option<u8>),
+    /// The responder does not know it.
+    Unknown,
+}
+
+/// One answer (RFC 6960's SingleResponse).
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// About which certificate.
+    pub id: CertId,
+    /// What of it.
+    pub status: Status,
+    /// True since, in seconds since the epoch.
+    pub this_update: i64,
+    /// Newer information by then; `None` leaves it out.
+    pub next_update: Option<i64>,
+    /// Extensions of this answer.
+    pub extensions: Vec<Extension>,
+}
+
+impl Answer {
+    /// Good, since an hour ago, for a week, CertID by SHA-1 as everybody writes it.
+    pub fn good(cert: &Cert, issuer: &Cert) -> Self {
+        Self {
+            id: CertId::of(cert, issuer, Hash::Sha1),
+            status: Status::Good,
+            this_update: now() - HOUR,
+            next_update: Some(now() + 7 * DAY),
+            extensions: Vec::new(),
+        }
+    }
+
+    fn to_der(&self) -> Vec<u8> {
+        let status = match self.status {
+            Status::Good => der::tagged_primitive(0, &[]),
+            Status::Revoked(at, reason) => {
+                let reason = reason.map_or_else(Vec::new, |r| der::tagged(0, &der::enumerated(r)));
+                der::tagged(1, &[der::generalized_time(at), reason].concat())
+            }
+            Status::Unknown => der::tagged_primitive(2, &[]),
+        };
+        let next = self.next_update.map_or_else(Vec::new, |at| der::tagged(0, &der::generalized_time(at)));
+        der::sequence(&[
+            &self.id.to_der(),
+            &status,
+            &der::generalized_time(self.this_update),
+            &next,
+            &extensions(1, &self.extensions),
+        ])
+    }
+}
+
+/// How a response names its responder.
+#[derive(Clone, Debug)]
+pub enum ResponderId {
+    /// By the name of the signing certificate.
+    Name,
+    /// By the SHA-1 of the signing certificate's key.
+    Key,
+    /// By this DER of a name.
+    OtherName(Vec<u8>),
+    /// By this digest.
+    OtherKey(Vec<u8>),
+}
+
+/// What a staple shall say.
+#[derive(Clone, Debug)]
+pub struct StapleSpec {
+    /// responseStatus: 0 successful, 1 malformedRequest, 2 internalError, 3 tryLater, 5 sigRequired, 6 unauthorized.
+    pub response_status: u8,
+    /// The type of the response; its bytes follow.
+    pub response_type: &'static str,
+    /// Are there response bytes at all?
+    pub response_bytes: bool,
+    /// Version, 1 by default, which DER leaves out.
+    pub version: u8,
+    /// Who signs: the issuer itself or a responder.
+    pub responder: Cert,
+    /// How the response names it.
+    pub responder_id: ResponderId,
+    /// When it was signed.
+    pub produced_at: i64,
+    /// The answers.
+    pub answers: Vec<Answer>,
+    /// Extensions of the whole response.
+    pub extensions: Vec<Extension>,
+    /// How it is signed; `None`: as fits the responder's key.
+    pub scheme: Option<Scheme>,
+    /// Certificates that come with it.
+    pub certs: Vec<Cert>,
+    /// Flip a bit of the signature?
+    pub damaged: bool,
+    /// What follows the response.
+    pub trailing: Vec<u8>,
+}
+
+impl StapleSpec {
+    /// Good, signed by the issuer itself, no certificates included.
+    pub fn good(cert: &Cert, issuer: &Cert) -> Self {
+        Self {
+            response_status: 0,
+            response_type: "1.3.6.1.5.5.7.48.1.1",
+            response_bytes: true,
+            version: 1,
+            responder: issuer.clone(),
+            responder_id: ResponderId::Key,
+            produced_at: now() - HOUR,
+            answers: vec![Answer::good(cert, issuer)],
+            extensions: Vec::new(),
+            scheme: None,
+            certs: Vec::new(),
+            damaged: false,
+            trailing: Vec::new(),
+        }
+    }
+
+    /// The same, signed by a responder whose certificate comes with it.
+    pub fn signed_by(mut self, responder: &Cert) -> Self {
+        self.responder = responder.clone();
+        self.certs = vec![responder.clone()];
+        self
+    }
+
+    /// The first answer, to be changed.
+    pub fn answer(&mut self) -> &mut Answer {
+        &mut self.answers[0]
+    }
+
+    /// The staple, DER.
+    pub fn build(&self) -> Vec<u8> {
+        let status = der::enumerated(self.response_status);
+        let bytes = if self.response_bytes {
+            let response =
+                der::sequence(&[&der::oid(self.response_type), &der::octets(&self.basic_response())]);
+            der::tagged(0, &response)
+        } else {
+            Vec::new()
+        };
+        [der::sequence(&[&status, &bytes]), self.trailing.clone()].concat()
+    }
+
+    fn basic_response(&self) -> Vec<u8> {
+        let version = match self.version {
+            1 => Vec::new(),
+            other => der::tagged(0, &der::small(u32::from(other) - 1)),
+        };
+        let responder_id = match &self.responder_id {
+            ResponderId::Name => der::tagged(1, &self.responder.subject),
+            ResponderId::OtherName(name) => der::tagged(1, name),
+            ResponderId::Key => {
+                der::tagged(2, &der::octets(&Hash::Sha1.of(&self.responder.key.public_bits())))
+            }
+            ResponderId::OtherKey(hash) => der::tagged(2, &der::octets(hash)),
+        };
+        let answers: Vec<u8> = self.answers.iter().flat_map(Answer::to_der).collect();
+        let data = der::sequence(&[
+            &version,
+            &responder_id,
+            &der::generalized_time(self.produced_at),
+            &der::sequence(&[&answers]),
+            &extensions(1, &self.extensions),
+        ]);
+        let scheme = self.scheme.unwrap_or_else(|| self.responder.key.scheme());
+        let mut signature = scheme.sign(&self.responder.key, &data);
+        if self.damaged {
+            *signature.last_mut().unwrap() ^= 1;
+        }
+        let certs: Vec<u8> = self.certs.iter().flat_map(|cert| cert.der.clone()).collect();
+        let certs = match certs.as_slice() {
+            [] => Vec::new(),
+            some => der::tagged(0, &der::sequence(&[some])),
+        };
+        der::sequence(&[&data, &scheme.identifier(), &der::bits(&signature), &certs])
+    }
+}
+
+/// The nonce that a client would have asked for (RFC 8954).
+pub fn nonce() -> Extension {
+    Extension { oid: "1.3.6.1.5.5.7.48.1.2", critical: false, value: der::octets(&[0x5a; 32]) }
+}
+
+fn extensions(number: u8, list: &[Extension]) -> Vec<u8> {
+    match list.iter().flat_map(Extension::to_der).collect::<Vec<u8>>().as_slice() {
+        [] => Vec::new(),
+        some => der::tagged(number, &der::sequence(&[some])),
+    }
+}
