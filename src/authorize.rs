@@ -297,7 +297,7 @@ fn retain<'a, K: Borrow<SignedKey<'a>>>(
 }
 
 /// The staples of those names, asked for side by side, in their order.
-async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
+pub(crate) async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
     let asked: Vec<_> = names
         .into_iter()
         .map(|name| {

@@ -12,6 +12,7 @@ use std::{fmt, str};
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::authorize::Request;
+use crate::check;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
@@ -21,6 +22,7 @@ pub const HELP: &str = "\
 eic-keys: prints the SSH keys that EC2 Instance Connect pushed for a user and that could be proved
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
+       eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
        eic-keys --help | --version
 
 sshd runs it; in sshd_config:
@@ -36,13 +38,16 @@ Options:
   --trust-store PATH   bundle or directory of trusted certificates, PEM (default: the system's)
   --timeout SECONDS    for the whole run, 0.1 to 60 (default: 4.5)
   --imds ADDRESS       of the metadata service, IP or IP:PORT (default: 169.254.169.254, then fd00:ec2::254)
+  --check              tell why USER cannot log in, and what to do; changes nothing, sees most as root
+  --json               ... as one JSON document
+  --verbose            ... with the details of what is well, too
   -h, --help           this text
   -V, --version        the version
 
-Exit status:
-  0  the job is done, with keys or without
-  1  the command line is wrong
-  2  metadata could not be had in time
+Exit status:                                    with --check:
+  0  the job is done, with keys or without      0  nothing failed
+  1  the command line is wrong                  1  something failed
+  2  metadata could not be had in time          2  it could not be run
   3  the signer is not trustworthy
   4  this system is not set up for it
 
@@ -54,6 +59,8 @@ Run by hand on a terminal it explains each decision; under sshd it logs only (au
 pub enum Command {
     /// What sshd wants: print a user's keys.
     Authorize(Request),
+    /// What an administrator wants: why does it not work?
+    Check(check::Request),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -96,6 +103,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let mut trust_store = None;
     let mut timeout = limits::RUN;
     let mut imds = client::ADDRESSES.to_vec();
+    let (mut checks, mut json, mut verbose) = (false, false, false);
     let mut parser = Parser::from_args(ours);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -104,6 +112,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("trust-store") => trust_store = Some(PathBuf::from(parser.value()?)),
             Arg::Long("timeout") => timeout = parser.value()?.parse_with(seconds)?,
             Arg::Long("imds") => imds = vec![parser.value()?.parse_with(address)?],
+            Arg::Long("check") => checks = true,
+            Arg::Long("json") => json = true,
+            Arg::Long("verbose") => verbose = true,
             Arg::Value(value) if user.is_none() => user = Some(value),
             Arg::Value(value) if fingerprint.is_none() => {
                 fingerprint = Some(Fingerprint::parse(value.as_bytes()).map_err(|_| {
@@ -113,15 +124,28 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             other => return Err(other.unexpected().into()),
         }
     }
+    let fingerprint = fingerprint.flatten();
+    if checks && next.is_some() {
+        return Err(UsageError("--check runs no command behind --".to_owned()));
+    }
+    if checks {
+        let request = check::Request { user, fingerprint, trust_store, timeout, imds, json, verbose };
+        return Ok(Command::Check(request));
+    }
+    if json || verbose {
+        return Err(UsageError("--json and --verbose go with --check".to_owned()));
+    }
     let user = user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?;
-    Ok(Command::Authorize(Request {
-        user,
-        fingerprint: fingerprint.flatten(),
-        trust_store,
-        timeout,
-        imds,
-        next,
-    }))
+    Ok(Command::Authorize(Request { user, fingerprint, trust_store, timeout, imds, next }))
+}
+
+/// Whether the arguments ask for `--check`, and for JSON, should they be wrong besides.
+#[must_use]
+pub fn asks_for_check(arguments: &[OsString]) -> (bool, bool) {
+    let has = |name: &str| {
+        arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == name)
+    };
+    (has("--check"), has("--json"))
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -20,6 +20,7 @@
 
 pub mod audit;
 pub mod authorize;
+pub mod check;
 pub mod cli;
 pub mod host;
 pub mod imds;

@@ -63,6 +63,15 @@ pub const LOG_WAIT: Duration = Duration::from_millis(100);
 /// What the command behind `--` may print: tens of thousands of keys.
 pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 
+/// One check of `--check`: a login's whole time for metadata, and some for a busy system.
+pub const CHECK: Duration = Duration::from_secs(5);
+
+/// All of `--check`.
+pub const CHECKS: Duration = Duration::from_secs(9);
+
+/// The lines of detail that one check may give: a line for each record that is looked at, and some.
+pub const CHECK_DETAILS: usize = 100;
+
 /// The time that a run has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

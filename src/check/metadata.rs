@@ -1,0 +1,109 @@
+//! Whether the metadata service can be had.
+
+use std::time::{Duration, Instant};
+
+use super::board::{Answer, Board, Step};
+use super::{Fix, Request, System};
+use crate::host::Host;
+use crate::imds::client::ADDRESSES;
+use crate::imds::{self, Imds, Trouble};
+use crate::limits::{self, Budget};
+
+/// A token that takes longer is a bad sign: a login asks four times one after another, and has 4.5 s.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// Starts the session that all else is asked in.
+pub(super) async fn token(board: &Board, request: &Request, host: &Step<Host>) -> Step<Imds> {
+    board
+        .check("metadata.token", host, async |host| {
+            let start = Instant::now();
+            match Imds::open(&request.imds, Budget::start(request.timeout)).await {
+                Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
+                Ok(imds) => {
+                    let took = start.elapsed();
+                    let note = format!("{} gave a token within {} ms", imds.address().ip(), took.as_millis());
+                    if took < SLOW {
+                        return Answer::ok(note, imds);
+                    }
+                    let fix = Fix::advice("see what else on this instance asks the metadata service, DNS or NTP so often: ss -tnp dst 169.254.169.254");
+                    Answer::warn(format!("{note}, which is slow"), fix, imds)
+                }
+            }
+        })
+        .await
+}
+
+/// What is of less weight, or matters to others.
+pub(super) async fn surroundings(board: &Board, request: &Request, system: &System<'_>, host: &Step<Host>) {
+    let ipv6 = board.check("metadata.ipv6", host, async |_| ipv6(request).await);
+    let proxy = board.check("metadata.proxy", (), async |()| proxy(system));
+    tokio::join!(ipv6, proxy);
+}
+
+/// The answer where a fact was not to be had.
+pub(super) fn unasked<T>(error: &imds::Error) -> Answer<T> {
+    Answer::fail(error.to_string(), remedy(error, &Host::Xen))
+}
+
+fn remedy(error: &imds::Error, host: &Host) -> Fix {
+    const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
+    let id = match host {
+        Host::Nitro(id) => id.to_string(),
+        Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
+    };
+    match error.trouble() {
+        Trouble::SwitchedOff => {
+            Fix::advice(format!("switch it on, from where you may: {OPTIONS} {id} --http-endpoint enabled"))
+        }
+        Trouble::Throttled => Fix::advice(
+            "wait a second; if it stays so, see who on this instance asks so often: ss -tnp dst 169.254.169.254",
+        ),
+        Trouble::Silent => Fix::advice(format!(
+            "in a container let the answer travel further: {OPTIONS} {id} --http-put-response-hop-limit 2; else see whether a \
+             firewall drops packets: nft list ruleset"
+        )),
+        Trouble::Unreachable => Fix::advice(
+            "see whether a firewall or a route keeps it away: nft list ruleset; ip route get 169.254.169.254",
+        ),
+        Trouble::Other => {
+            Fix::advice("check again; if it stays so, something else may answer for the metadata service")
+        }
+    }
+}
+
+async fn ipv6(request: &Request) -> Answer<()> {
+    let Some(address) =
+        ADDRESSES.into_iter().find(|address| address.is_ipv6() && request.imds.contains(address))
+    else {
+        return Answer::skip("--imds names another address");
+    };
+    let start = Instant::now();
+    match Imds::open(&[address], Budget::start(limits::REQUEST)).await {
+        Ok(_) => {
+            Answer::ok(format!("{} gave a token within {} ms", address.ip(), start.elapsed().as_millis()), ())
+        }
+        Err(_) => Answer::ok("no answer over IPv6, which an instance with IPv4 does not need", ()),
+    }
+}
+
+fn proxy(system: &System<'_>) -> Answer<()> {
+    let set = |name: &&str| (system.environment)(name).is_some_and(|value| !value.is_empty());
+    let proxies: Vec<_> =
+        ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].into_iter().filter(set).collect();
+    let except = ["no_proxy", "NO_PROXY"].into_iter().filter_map(|name| (system.environment)(name));
+    let excepted = except.into_iter().any(|list| {
+        list.to_string_lossy().split(',').any(|entry| ["*", "169.254.169.254"].contains(&entry.trim()))
+    });
+    match proxies.as_slice() {
+        [] => Answer::ok("no proxy variable is set", ()),
+        _ if excepted => Answer::ok("the proxy variables except 169.254.169.254", ()),
+        set => Answer::warn(
+            format!(
+                "{} is set: eic-keys asks no proxy, but other tools' requests to the metadata service would go there",
+                set.join(", ")
+            ),
+            Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),
+            (),
+        ),
+    }
+}
