@@ -1,0 +1,15 @@
+//! `--check` in the laboratory, with the shipped binary: each check fails when just that is broken, and says what to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
+mod cloud;
+mod command_line;
+mod pushed;
+mod schema;
+mod world;

@@ -1,0 +1,117 @@
+//! A world in which every check is ok, and what a report says in it.
+use eic_keys::check::catalogue;
+use eic_lab::{Instance, Outcome, UserKey};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Who logs in.
+pub(crate) const USER: &str = "alice";
+
+/// A report, valid by the schema.
+pub(crate) struct Report {
+    pub(crate) outcome: Outcome,
+    pub(crate) document: Value,
+}
+
+/// An instance where all is well and a key is pushed for [`USER`].
+pub(crate) fn healthy() -> (Instance, UserKey) {
+    let instance = Instance::start();
+    let key = UserKey::ed25519();
+    instance.push(USER, &key);
+    (instance, key)
+}
+
+/// What `--check --json` says of [`USER`], asked by root.
+pub(crate) fn check(instance: &Instance) -> Report {
+    check_with(instance, &[USER])
+}
+
+/// The same with other arguments.
+pub(crate) fn check_with(instance: &Instance, arguments: &[&str]) -> Report {
+    let arguments = ["--check", "--json"].iter().chain(arguments);
+    let outcome = instance.command(arguments).as_root().limit(Duration::from_secs(10)).run();
+    let document = schema(&outcome);
+    Report { outcome, document }
+}
+
+fn schema(outcome: &Outcome) -> Value {
+    let document = super::schema::read(&outcome.stdout);
+    let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
+    assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
+    assert_eq!(outcome.stderr, "");
+    document
+}
+
+impl Report {
+    /// One check of it.
+    pub(crate) fn of(&self, id: &str) -> &Value {
+        let check = self.document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id);
+        check.unwrap_or_else(|| panic!("no {id}"))
+    }
+
+    /// How it came out.
+    pub(crate) fn status(&self, id: &str) -> &str {
+        self.of(id)["status"].as_str().unwrap()
+    }
+
+    /// What it says.
+    pub(crate) fn note(&self, id: &str) -> &str {
+        self.of(id)["note"].as_str().unwrap()
+    }
+
+    /// The same at length.
+    pub(crate) fn detail(&self, id: &str) -> Vec<&str> {
+        self.of(id)["detail"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect()
+    }
+
+    /// Checks that nothing is wrong.
+    pub(crate) fn assert_healthy(&self) {
+        self.assert_exactly(&[]);
+        assert_eq!(self.outcome.status, Some(0));
+        assert_eq!(self.document["result"], "ok");
+        assert!(self.outcome.wall < Duration::from_secs(2), "{:?}", self.outcome.wall);
+    }
+
+    /// Checks that just these came out so, all that builds on a failed one is skipped, and everything else is ok.
+    pub(crate) fn assert_exactly(&self, expected: &[(&str, &str)]) {
+        let checks = self.document["checks"].as_array().unwrap();
+        let unable = self.without_ground(expected);
+        for check in checks {
+            let (id, status) = (check["id"].as_str().unwrap(), check["status"].as_str().unwrap());
+            let should = match expected.iter().find(|(one, _)| *one == id) {
+                Some((_, status)) => status,
+                None if unable.contains(id) || id.starts_with("outside.") => "skip",
+                None => "ok",
+            };
+            assert_eq!(status, should, "{id}: {check:#}");
+            let wrong = ["warn", "fail"].contains(&status);
+            assert!(!wrong || check["fix"].is_string(), "{id} says what to do");
+        }
+        let failed = expected.iter().any(|(_, status)| *status == "fail");
+        assert_eq!(self.outcome.status, Some(i32::from(failed)));
+        assert_eq!(self.document["result"], if failed { "failed" } else { "ok" });
+        let summary = self.document["summary"].as_str().unwrap();
+        for (id, status) in expected {
+            assert!(*status == "skip" || summary.contains(id), "{summary} names {id}");
+        }
+    }
+
+    /// Those that did not come out, and all that builds on them.
+    fn without_ground<'a>(&'a self, expected: &[(&'a str, &str)]) -> BTreeSet<&'a str> {
+        let failed = expected.iter().filter(|(_, status)| ["fail", "skip"].contains(status));
+        let mut unable: BTreeSet<&str> = failed.map(|(id, _)| *id).collect();
+        loop {
+            let before = unable.len();
+            for check in self.document["checks"].as_array().unwrap() {
+                let mut ground = check["depends_on"].as_array().unwrap().iter();
+                if ground.any(|id| unable.contains(id.as_str().unwrap())) {
+                    unable.insert(check["id"].as_str().unwrap());
+                }
+            }
+            if unable.len() == before {
+                return unable;
+            }
+        }
+    }
+}
