@@ -27,4 +27,5 @@ pub mod imds;
 pub mod keys;
 pub mod limits;
 pub mod next;
+pub mod sshd;
 pub mod trust;

@@ -24,7 +24,7 @@ pub struct Request {
     pub status: u16,
     /// When it had arrived.
     pub arrived: Instant,
-    /// When its reply was out, or given up.
+    /// When its reply began to go out.
     pub answered: Option<Instant>,
 }
 

@@ -236,14 +236,16 @@ impl Imds {
             Manner::KeepAlive => reply.with("Connection", "keep-alive"),
             Manner::Http10 => Reply { version: "HTTP/1.0", ..reply },
         };
-        let result = pace.map_or(Ok(()), |time| connection.wait(time)).and_then(|()| match fault {
-            None => plain(&reply, connection),
-            Some(fault) => fault.write(reply, connection),
-        });
+        let held = pace.map_or(Ok(()), |time| connection.wait(time));
+        // Before the reply goes out: the client may be quicker with its next request than this thread with its clock.
         self.state(|s| {
             if let Some(request) = s.requests.get_mut(index) {
                 request.answered = Some(Instant::now());
             }
+        });
+        let result = held.and_then(|()| match fault {
+            None => plain(&reply, connection),
+            Some(fault) => fault.write(reply, connection),
         });
         let stays = manner == Manner::KeepAlive && matches!(result, Ok(true));
         if result.is_ok() && !stays {

@@ -1,0 +1,102 @@
+//! What is asked of the metadata service, in which order, and what is not asked at all.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{accepted, instance};
+use eic_lab::http::rounds;
+use eic_lab::{Instance, Key, UserKey};
+
+const TOKEN: &str = "PUT /latest/api/token";
+const ACTIVE_KEYS: &str = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice";
+
+fn asked(instance: &Instance) -> Vec<String> {
+    instance.imds.requests().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+}
+
+#[test]
+fn nothing_pushed_is_two_requests_and_silence() {
+    let instance = Instance::start();
+    let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
+    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(asked(&instance), [TOKEN, ACTIVE_KEYS]);
+    assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
+}
+
+#[test]
+fn another_key_offered_is_two_requests_and_silence() {
+    let (instance, _) = instance();
+    let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
+    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(asked(&instance), [TOKEN, ACTIVE_KEYS]);
+    assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
+}
+
+#[test]
+fn a_login_is_nine_requests_in_four_rounds() {
+    let (instance, key) = instance();
+    instance.imds.pace(Duration::from_millis(50));
+    accepted(&instance, &key, "a login");
+    let mut asked = asked(&instance);
+    assert_eq!(asked[..2], [TOKEN, ACTIVE_KEYS]);
+    asked[2..].sort();
+    let pki = instance.pki();
+    let staple = |cert: &eic_lab::Cert| {
+        format!(
+            "GET /latest/meta-data/managed-ssh-keys/signer-ocsp/{}",
+            cert.fingerprint(eic_lab::Hash::Sha1)
+        )
+    };
+    let mut rest = vec![
+        "GET /latest/meta-data/instance-id".to_owned(),
+        "GET /latest/meta-data/managed-ssh-keys/signer-cert".to_owned(),
+        "GET /latest/meta-data/managed-ssh-keys/signer-ocsp/".to_owned(),
+        "GET /latest/meta-data/placement/region".to_owned(),
+        "GET /latest/meta-data/services/domain".to_owned(),
+        staple(&pki.signer),
+        staple(&pki.intermediate),
+    ];
+    rest.sort();
+    assert_eq!(asked[2..], rest);
+    assert_eq!(rounds(&instance.imds.requests()), 4);
+}
+
+#[test]
+fn fifty_records_cost_no_request_more() {
+    let (instance, key) = instance();
+    for _ in 0..49 {
+        let record = instance.record(&UserKey::ed25519());
+        instance.imds.publish("alice", record.signed_by(&Key::rsa2048(4)));
+    }
+    accepted(&instance, &key, "one of fifty");
+    assert_eq!(asked(&instance).len(), 9);
+}
+
+#[test]
+fn the_signer_is_asked_about_only_when_a_record_is_waiting() {
+    let (instance, key) = instance();
+    for (what, record) in [
+        ("expired", instance.record(&key).expires_in(-1)),
+        ("another instance's", instance.record(&key).set("Instance", "i-0123456789abcdef1")),
+        ("damaged", instance.record(&key).without("Timestamp")),
+    ] {
+        instance.imds.unpublish("alice");
+        instance.imds.clear_requests();
+        instance.publish("alice", &record);
+        assert_eq!(instance.run(["alice", key.fingerprint()]).stdout, "", "{what}");
+        assert_eq!(asked(&instance), [TOKEN, ACTIVE_KEYS], "{what}");
+    }
+}
+
+#[test]
+fn twenty_at_once_each_get_their_key() {
+    let (instance, key) = instance();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| accepted(&instance, &key, "side by side"));
+        }
+    });
+    assert_eq!(asked(&instance).len(), 20 * 9);
+}

@@ -1,0 +1,394 @@
+//! The records of active keys: which are printed, and why the others are not. One thing is wrong in each case.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{accepted, instance, record_refused};
+use eic_lab::instance::INSTANCE;
+use eic_lab::{Hash, Instance, Key, Machine, RecordSpec, Scheme, UserKey, now};
+
+/// Publishes this and nothing else for alice.
+fn publish(instance: &Instance, text: impl Into<Vec<u8>>) {
+    instance.imds.unpublish("alice");
+    instance.imds.publish("alice", text);
+}
+
+fn signed(instance: &Instance, record: &RecordSpec) -> Vec<u8> {
+    record.signed_by(&instance.pki().signer.key)
+}
+
+#[test]
+fn a_record_is_accepted_in_every_form_that_is_right() {
+    let (instance, key) = instance();
+    let record = instance.record(&key);
+    let mut reversed = record.clone();
+    reversed.lines[..4].reverse();
+    for (what, record) in [
+        ("as the service writes it", record.clone()),
+        ("signature wrapped", RecordSpec { wrap: Some(64), ..record.clone() }),
+        ("signature wrapped at 76", RecordSpec { wrap: Some(76), ..record.clone() }),
+        ("no line feed at the end", RecordSpec { end: vec![], ..record.clone() }),
+        ("blank lines behind", RecordSpec { end: b"\n\n\n".to_vec(), ..record.clone() }),
+        ("lines in another order", reversed),
+        ("no Caller", record.clone().without("Caller")),
+        ("no Request", record.clone().without("Request")),
+        (
+            "unknown lines",
+            record.clone().with_line("#Region=us-east-1").with_line("#").with_line("# a remark"),
+        ),
+        ("an unknown line twice", record.clone().with_line("#New=1").with_line("#New=2")),
+        ("a name in another case is another name", record.clone().with_line("#TIMESTAMP=0")),
+        ("bytes that are no text", record.clone().with_line(b"#New=\xff\x00\x1b[2J")),
+        ("valid for one second", record.clone().expires_in(2)),
+        ("valid for long", record.clone().expires_in(86_400)),
+    ] {
+        publish(&instance, signed(&instance, &record));
+        accepted(&instance, &key, what);
+    }
+    let commented = format!("{} alice@example.org", key.line());
+    publish(&instance, signed(&instance, &record.key_line(&commented)));
+    let outcome = instance.run(["alice", key.fingerprint()]);
+    assert_eq!(
+        (outcome.status, outcome.keys()),
+        (Some(0), vec![commented.as_str()]),
+        "a comment is signed and printed"
+    );
+}
+
+#[test]
+fn every_type_of_key_that_sshd_takes() {
+    let (instance, _) = instance();
+    for key in [
+        UserKey::ed25519(),
+        UserKey::rsa(2048),
+        UserKey::rsa(3072),
+        UserKey::rsa(4096),
+        UserKey::generate("ecdsa", 256),
+        UserKey::generate("ecdsa", 384),
+        UserKey::generate("ecdsa", 521),
+        UserKey::sk_ed25519(),
+        UserKey::sk_ecdsa(),
+    ] {
+        publish(&instance, signed(&instance, &instance.record(&key)));
+        accepted(&instance, &key, key.line());
+    }
+}
+
+#[test]
+fn a_key_line_is_one_bare_public_key() {
+    let (instance, key) = instance();
+    let rsa = UserKey::rsa(2048);
+    let certificate = key.line().replace("ssh-ed25519 ", "ssh-ed25519-cert-v01@openssh.com ");
+    let flipped = |at: usize| {
+        let mut line = key.line().to_owned();
+        let other = if line.as_bytes()[at] == b'A' { "B" } else { "A" };
+        line.replace_range(at..=at, other);
+        line
+    };
+    for (what, line, reason) in [
+        ("options before it", format!("command=\"id\" {}", key.line()), "bare public key"),
+        ("an option before it", format!("restrict {}", key.line()), "bare public key"),
+        ("an authority", format!("cert-authority {}", key.line()), "bare public key"),
+        ("a certificate", certificate, "bare public key"),
+        ("type of another", format!("ssh-rsa {}", key.blob()), "bare public key"),
+        ("blob of another", format!("ssh-ed25519 {}", rsa.blob()), "bare public key"),
+        ("type unknown to all", format!("ssh-foo {}", key.blob()), "bare public key"),
+        ("no blob", "ssh-ed25519".to_owned(), "bare public key"),
+        ("blob cut", key.line()[..key.line().len() - 4].to_owned(), "bare public key"),
+        ("blob longer", format!("{}AAAA", key.line()), "bare public key"),
+        ("type inside the blob damaged", flipped(18), "bare public key"),
+        ("a blank before it", format!(" {}", key.line()), "bare public key"),
+        ("two blanks between", key.line().replace(' ', "  "), "bare public key"),
+        ("a tab between", key.line().replace(' ', "\t"), "bare public key"),
+        ("a carriage return behind", format!("{}\r", key.line()), "bare public key"),
+        ("a NUL in the comment", format!("{} a\0b", key.line()), "bare public key"),
+        ("an escape in the comment", format!("{} a\x1b[2Jb", key.line()), "bare public key"),
+        ("RSA of 1024 bits", UserKey::rsa(1024).line().to_owned(), "2048"),
+        ("DSA", DSA.to_owned(), "type that sshd does not take"),
+    ] {
+        publish(&instance, signed(&instance, &instance.record(&key).key_line(line)));
+        // Without a fingerprint, as these keys have none or another.
+        instance.journal.clear();
+        let outcome = instance.run(["alice"]);
+        let lines = instance.journal.eic_keys();
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "{what}: {lines:?}");
+        assert!(lines.len() == 1 && lines[0].severity == 5, "{what}: {lines:?}");
+        assert!(lines[0].message().contains(reason), "{what}: {lines:?}");
+        assert_eq!(instance.imds.paths().iter().filter(|path| path.contains("signer")).count(), 0, "{what}");
+    }
+}
+
+/// A DSA key of 1024 bits, made with ssh-keygen.
+const DSA: &str = include_str!("data/dsa.pub").trim_ascii();
+
+#[test]
+fn metadata_lines_that_are_wrong() {
+    let (instance, key) = instance();
+    let record = || instance.record(&key);
+    let expiry = now() + 60;
+    for (what, record, reason) in [
+        ("no Timestamp", record().without("Timestamp"), "no Timestamp"),
+        ("no Instance", record().without("Instance"), "no Instance"),
+        ("Timestamp twice", record().with_line(format!("#Timestamp={expiry}")), "Timestamp is there twice"),
+        ("Instance twice", record().with_line(format!("#Instance={INSTANCE}")), "Instance is there twice"),
+        ("Caller twice", record().with_line("#Caller=me"), "Caller is there twice"),
+        ("Request twice", record().with_line("#Request=1"), "Request is there twice"),
+        ("Timestamp empty", record().set("Timestamp", ""), "not a number of seconds"),
+        ("Timestamp negative", record().set("Timestamp", "-1"), "not a number of seconds"),
+        ("Timestamp with a sign", record().set("Timestamp", format!("+{expiry}")), "not a number of seconds"),
+        (
+            "Timestamp with a blank",
+            record().set("Timestamp", format!(" {expiry}")),
+            "not a number of seconds",
+        ),
+        (
+            "Timestamp with a fraction",
+            record().set("Timestamp", format!("{expiry}.5")),
+            "not a number of seconds",
+        ),
+        ("Timestamp in hex", record().set("Timestamp", "0xffffffff"), "not a number of seconds"),
+        ("Timestamp too large", record().set("Timestamp", "100000000000"), "not a number of seconds"),
+        (
+            "Timestamp beyond 64 bits",
+            record().set("Timestamp", "18446744073709551616"),
+            "not a number of seconds",
+        ),
+        ("Timestamp with CR", record().set("Timestamp", format!("{expiry}\r")), "not a number of seconds"),
+        ("Timestamp in words", record().set("Timestamp", "tomorrow"), "not a number of seconds"),
+        ("Instance empty", record().set("Instance", ""), "not an instance id"),
+        ("Instance no id", record().set("Instance", "mine"), "not an instance id"),
+        ("Instance in upper case", record().set("Instance", INSTANCE.to_uppercase()), "not an instance id"),
+        ("Instance with a blank", record().set("Instance", format!("{INSTANCE} ")), "not an instance id"),
+    ] {
+        publish(&instance, signed(&instance, &record));
+        record_refused(&instance, &key, reason, what);
+    }
+}
+
+#[test]
+fn a_record_is_for_this_instance_and_this_minute() {
+    let (instance, key) = instance();
+    for (what, record, reason) in [
+        (
+            "another instance",
+            instance.record(&key).set("Instance", "i-0123456789abcdef1"),
+            "for another instance",
+        ),
+        (
+            "a longer id",
+            instance.record(&key).set("Instance", format!("{INSTANCE}0")),
+            "for another instance",
+        ),
+        ("expired just now", instance.record(&key).expires_in(0), "it expired 0 s ago"),
+        ("expired a second ago", instance.record(&key).expires_in(-1), "s ago"),
+        ("expired long ago", instance.record(&key).set("Timestamp", "0"), "s ago"),
+    ] {
+        publish(&instance, signed(&instance, &record));
+        instance.imds.clear_requests();
+        record_refused(&instance, &key, reason, what);
+        assert_eq!(
+            instance.imds.paths().len(),
+            2,
+            "{what}: nothing more is asked: {:?}",
+            instance.imds.paths()
+        );
+    }
+}
+
+#[test]
+fn on_xen_the_instance_is_the_one_that_the_metadata_service_speaks_for() {
+    let (instance, key) = instance();
+    instance.machine(Machine::Xen);
+    accepted(&instance, &key, "this instance");
+    publish(&instance, signed(&instance, &instance.record(&key).set("Instance", "i-0123456789abcdef1")));
+    instance.imds.clear_requests();
+    record_refused(&instance, &key, "for another instance", "another");
+    assert!(!instance.imds.paths().iter().any(|path| path.contains("signer")), "{:?}", instance.imds.paths());
+}
+
+#[test]
+fn the_metadata_service_must_be_this_instances() {
+    let (instance, key) = instance();
+    instance.imds.set("instance-id", "i-0123456789abcdef1");
+    record_refused(
+        &instance,
+        &key,
+        "the metadata service is another instance's",
+        "another's service, this one's record",
+    );
+}
+
+#[test]
+fn a_signature_is_the_signers_over_these_bytes() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let record = instance.record(&key);
+    let scheme = |scheme| RecordSpec { scheme, ..record.clone() };
+    let over = |bytes: Vec<u8>| record.with_signature(&record.scheme.sign(&pki.signer.key, &bytes));
+    let bytes = record.signed_bytes();
+    let trimmed = bytes.trim_ascii_end().to_vec();
+    let crlf = String::from_utf8(bytes.clone()).unwrap().replace('\n', "\r\n").into_bytes();
+    let key_only = format!("{}\n", key.line()).into_bytes();
+    let mut damaged = record.scheme.sign(&pki.signer.key, &bytes);
+    damaged[100] ^= 1;
+    for (what, text) in [
+        ("another's key", record.signed_by(&Key::rsa2048(4))),
+        ("the intermediate's key", record.signed_by(&pki.intermediate.key)),
+        ("a key of another size", record.signed_by(&Key::rsa(4096))),
+        (
+            "an EC key",
+            RecordSpec { scheme: Scheme::Ecdsa(Hash::Sha256), ..record.clone() }.signed_by(&Key::p256()),
+        ),
+        ("no salt", signed(&instance, &scheme(Scheme::RsaPss(Hash::Sha256, 0)))),
+        ("a salt of 20 bytes", signed(&instance, &scheme(Scheme::RsaPss(Hash::Sha256, 20)))),
+        ("the longest salt", signed(&instance, &scheme(Scheme::RsaPss(Hash::Sha256, 222)))),
+        ("SHA-384", signed(&instance, &scheme(Scheme::RsaPss(Hash::Sha384, 48)))),
+        ("SHA-512", signed(&instance, &scheme(Scheme::RsaPss(Hash::Sha512, 32)))),
+        ("PKCS#1 v1.5", signed(&instance, &scheme(Scheme::RsaPkcs1(Hash::Sha256)))),
+        ("a bit of it flipped", record.with_signature(&damaged)),
+        ("a byte less", record.with_signature(&damaged[1..])),
+        ("a byte more", record.with_signature(&[&[0], damaged.as_slice()].concat())),
+        ("one byte", record.with_signature(&[1])),
+        ("over the text without its last line feed", over(trimmed)),
+        ("over the text with CRLF", over(crlf)),
+        ("over the key alone", over(key_only)),
+        ("over nothing", over(vec![])),
+    ] {
+        publish(&instance, text);
+        record_refused(
+            &instance,
+            &key,
+            "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+            what,
+        );
+    }
+    for (what, change) in [
+        ("another Timestamp", record.clone().expires_in(61)),
+        ("another Request", record.clone().set("Request", "2")),
+        ("another Caller", record.clone().set("Caller", "arn:aws:iam::1:root")),
+        ("a line more", record.clone().with_line("#New=1")),
+        ("a line less", record.clone().without("Request")),
+        ("a comment more", record.clone().key_line(format!("{} me", key.line()))),
+        ("lines in another order", {
+            let mut other = record.clone();
+            other.lines.swap(2, 3);
+            other
+        }),
+    ] {
+        publish(&instance, change.with_signature(&record.scheme.sign(&pki.signer.key, &bytes)));
+        record_refused(&instance, &key, "its signature is not by", what);
+    }
+    let other = UserKey::ed25519();
+    publish(
+        &instance,
+        record.clone().key_line(other.line()).with_signature(&record.scheme.sign(&pki.signer.key, &bytes)),
+    );
+    record_refused(&instance, &other, "its signature is not by", "another key");
+}
+
+#[test]
+fn what_is_no_signature() {
+    let (instance, key) = instance();
+    let text = String::from_utf8(signed(&instance, &instance.record(&key))).unwrap();
+    let at = text.find(key.line()).unwrap() + key.line().len() + 1;
+    let (head, signature) = text.split_at(at);
+    let signature = signature.trim_end();
+    for (what, signature) in [
+        ("none", String::new()),
+        ("no base64", signature.replacen('=', "!", 1)),
+        ("a blank inside", format!("{} {}", &signature[..8], &signature[8..])),
+        ("a character less", signature[1..].to_owned()),
+        ("CR behind", format!("{signature}\r")),
+        ("longer than any", signature.trim_end_matches('=').repeat(8)),
+        ("another key line", format!("{}\n{signature}", key.line())),
+    ] {
+        publish(&instance, format!("{head}{signature}\n"));
+        record_refused(&instance, &key, "its signature is missing or not base64", what);
+    }
+}
+
+#[test]
+fn each_record_stands_alone() {
+    let (instance, key) = instance();
+    let good = signed(&instance, &instance.record(&key));
+    let forged = instance.record(&key).signed_by(&Key::rsa2048(4));
+    let unsigned = instance.record(&key).signed_bytes();
+    for (what, before, between) in [
+        ("after garbage", b"garbage".to_vec(), "\n\n"),
+        ("after garbage, no blank line between", b"garbage".to_vec(), "\n"),
+        ("after bytes that are no text", b"#Timestamp=\xff\xfe\x00\x01".to_vec(), "\n\n"),
+        ("after a forged one", forged, "\n"),
+        ("after one without a signature", unsigned.clone(), "\n"),
+        ("after one without a signature, no blank line between", unsigned, ""),
+        ("after one that is cut", good[..good.len() / 2].to_vec(), "\n\n"),
+        ("after metadata alone", b"#Timestamp=1\n#Instance=i-0123456789abcdef0".to_vec(), "\n\n"),
+        ("after a very long line", vec![b'a'; 100_000], "\n"),
+        ("after a long unknown line", [b"#".to_vec(), vec![b'b'; 100_000]].concat(), "\n\n"),
+    ] {
+        publish(&instance, [before, between.into(), good.clone()].concat());
+        instance.journal.clear();
+        let outcome = instance.run(["alice", key.fingerprint()]);
+        let lines = instance.journal.eic_keys();
+        assert_eq!((outcome.status, outcome.keys()), (Some(0), vec![key.line()]), "{what}: {lines:?}");
+        assert_eq!(
+            lines.iter().filter(|line| line.severity == 5).count(),
+            1,
+            "{what}: one refusal is logged: {lines:?}"
+        );
+        assert_eq!(
+            lines.iter().filter(|line| line.severity == 6).count(),
+            1,
+            "{what}: one key is logged: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn several_keys_come_out_in_the_order_delivered() {
+    let (instance, first) = instance();
+    let keys = [UserKey::rsa(2048), UserKey::ed25519(), UserKey::generate("ecdsa", 256)];
+    for key in &keys {
+        instance.push("alice", key);
+    }
+    let all: Vec<&str> = std::iter::once(&first).chain(&keys).map(UserKey::line).collect();
+    assert_eq!(instance.run(["alice"]).keys(), all);
+    assert_eq!(instance.run(["alice", ""]).keys(), all, "an empty fingerprint is none");
+    for key in &keys {
+        assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()]);
+    }
+}
+
+#[test]
+fn a_key_is_its_users_alone() {
+    let (instance, key) = instance();
+    let bobs = UserKey::ed25519();
+    instance.push("bob", &bobs);
+    assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
+    assert_eq!(instance.run(["bob"]).keys(), [bobs.line()]);
+    let outcome = instance.run(["bob", key.fingerprint()]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn no_more_than_64_records_are_looked_at() {
+    let (instance, key) = instance();
+    let publish_after = |others: usize| {
+        instance.imds.unpublish("alice");
+        for _ in 0..others {
+            instance.imds.publish("alice", "garbage\n");
+        }
+        instance.push("alice", &key);
+        instance.journal.clear();
+        instance.run(["alice", key.fingerprint()])
+    };
+    assert_eq!(publish_after(63).keys(), [key.line()], "the 64th");
+    let outcome = publish_after(64);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "the 65th");
+    let lines = instance.journal.eic_keys();
+    assert!(instance.journal.says("no more than 64 are looked at"), "{lines:?}");
+    let reasons: BTreeSet<_> = lines.iter().map(|line| line.message().to_owned()).collect();
+    assert_eq!((lines.len(), reasons.len()), (65, 2), "{reasons:?}");
+}

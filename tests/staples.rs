@@ -1,0 +1,322 @@
+//! Revocation: each certificate below the anchor has a staple that proves it good. One thing is wrong in each case.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+
+use eic_lab::cert::{name, oids, usage, wrapped};
+use eic_lab::{
+    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Key, Pki, ResponderId, Scheme, StapleSpec, Status,
+    now, staple,
+};
+
+mod common;
+
+use common::{accepted, instance, signer_refused};
+
+/// A responder that `issuer` certified, on one of the spare keys.
+fn responder(issuer: &Cert, change: impl FnOnce(&mut CertSpec)) -> Cert {
+    let mut spec = CertSpec::responder("Laboratory Responder", Key::rsa2048(4));
+    change(&mut spec);
+    spec.issued_by(issuer)
+}
+
+#[test]
+fn a_good_staple_is_accepted() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let sha256 = |staple: &mut StapleSpec| {
+        staple.answer().id = staple::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256)
+    };
+    let cases: &[(&str, &dyn Fn(&mut StapleSpec))] = &[
+        ("as it is", &|_| ()),
+        ("CertID by SHA-256", &sha256),
+        ("responder by key", &|staple| staple.responder_id = ResponderId::Key),
+        ("issuer's certificate included", &|staple| staple.certs = vec![pki.intermediate.clone()]),
+        ("a stranger's certificate included", &|staple| staple.certs = vec![pki.old_root.clone()]),
+        ("SHA-384", &|staple| staple.scheme = Some(Scheme::RsaPkcs1(Hash::Sha384))),
+        ("RSA-PSS", &|staple| staple.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32))),
+        ("with a nonce", &|staple| staple.extensions.push(staple::nonce())),
+        ("with an unknown extension", &|staple| staple.extensions.push(Extension::unknown(false))),
+        ("its answer with one", &|staple| staple.answer().extensions.push(Extension::unknown(false))),
+        ("since now", &|staple| staple.answer().this_update = now()),
+        ("for a while yet", &|staple| staple.answer().next_update = Some(now() + 60)),
+        ("beside another's answer", &|staple| {
+            let mut other = staple::Answer::good(&pki.intermediate, &pki.root);
+            other.status = Status::Revoked(now() - DAY, None);
+            staple.answers.insert(0, other);
+        }),
+    ];
+    for (what, change) in cases {
+        let mut staple = pki.signer_staple();
+        change(&mut staple);
+        instance.serve_staple(&pki.signer, &staple.build());
+        accepted(&instance, &key, what);
+    }
+}
+
+#[test]
+fn a_staple_that_proves_nothing_is_refused() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let answer_of_another = staple::Answer::good(&pki.intermediate, &pki.root);
+    let cases: &[(&str, &str, &dyn Fn(&mut StapleSpec))] = &[
+        ("revoked", "was revoked", &|staple| staple.answer().status = Status::Revoked(now() - DAY, Some(1))),
+        ("revoked without a reason", "was revoked", &|staple| {
+            staple.answer().status = Status::Revoked(now() - DAY, None)
+        }),
+        ("revoked, but later", "was revoked", &|staple| {
+            staple.answer().status = Status::Revoked(now() + DAY, Some(6))
+        }),
+        ("unknown", "not known", &|staple| staple.answer().status = Status::Unknown),
+        ("over", "out of date", &|staple| staple.answer().next_update = Some(now() - 1)),
+        ("long over", "out of date", &|staple| staple.answer().next_update = Some(now() - 30 * DAY)),
+        ("without an end", "out of date", &|staple| staple.answer().next_update = None),
+        ("from the future", "from the future", &|staple| staple.answer().this_update = now() + HOUR),
+        ("another serial", "another certificate", &|staple| staple.answer().id.serial[15] ^= 1),
+        ("a serial of another length", "another certificate", &|staple| {
+            staple.answer().id.serial.truncate(15)
+        }),
+        ("another issuer's name", "another certificate", &|staple| {
+            staple.answer().id.issuer_name_hash[0] ^= 1
+        }),
+        ("another issuer's key", "another certificate", &|staple| {
+            staple.answer().id.issuer_key_hash[19] ^= 1
+        }),
+        ("a cut hash", "another certificate", &|staple| staple.answer().id.issuer_key_hash.truncate(10)),
+        ("an empty hash", "another certificate", &|staple| staple.answer().id.issuer_name_hash.clear()),
+        ("CertID by SHA-384", "another certificate", &|staple| {
+            staple.answer().id = staple::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha384);
+        }),
+        ("SHA-1's hashes called SHA-256's", "another certificate", &|staple| {
+            staple.answer().id.hash = Hash::Sha256
+        }),
+        ("another certificate's answer", "another certificate", &|staple| {
+            staple.answers = vec![answer_of_another.clone()]
+        }),
+        ("no answer", "another certificate", &|staple| staple.answers.clear()),
+        ("good and revoked", "was revoked", &|staple| {
+            let mut second = staple.answers[0].clone();
+            second.status = Status::Revoked(now() - DAY, Some(1));
+            staple.answers.push(second);
+        }),
+        ("good once, good and over once", "out of date", &|staple| {
+            let mut second = staple.answers[0].clone();
+            second.next_update = Some(now() - 1);
+            staple.answers.push(second);
+        }),
+        ("signature damaged", "does not hold", &|staple| staple.damaged = true),
+        ("signed with SHA-1", "does not hold", &|staple| staple.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1))),
+        ("signed by another key", "does not hold", &|staple| {
+            staple.responder_id = ResponderId::Name;
+            staple.responder.key = Key::rsa2048(5);
+        }),
+        ("signed by the anchor", "not signed by the issuer", &|staple| staple.responder = pki.root.clone()),
+        ("signed by the signer itself", "not signed by the issuer", &|staple| {
+            staple.responder = pki.signer.clone()
+        }),
+        ("responder's name is another", "not signed by the issuer", &|staple| {
+            staple.responder_id = ResponderId::OtherName(name(&[Attribute::common_name("Somebody")]));
+        }),
+        ("responder's key is another", "not signed by the issuer", &|staple| {
+            staple.responder_id = ResponderId::OtherKey(vec![7; 20]);
+        }),
+        ("try later", "error message", &|staple| staple.response_status = 3),
+        ("unauthorized, without an answer", "error message", &|staple| {
+            staple.response_status = 6;
+            staple.response_bytes = false;
+        }),
+        ("no such status", "cannot be read", &|staple| staple.response_status = 4),
+        ("successful, without an answer", "cannot be read", &|staple| staple.response_bytes = false),
+        ("another type of response", "cannot be read", &|staple| staple.response_type = oids::UNKNOWN),
+        ("another version", "cannot be read", &|staple| staple.version = 2),
+        ("something behind", "cannot be read", &|staple| staple.trailing = vec![0]),
+        ("a critical extension", "critical extension", &|staple| {
+            staple.extensions.push(Extension::unknown(true))
+        }),
+        ("its answer with one", "critical extension", &|staple| {
+            staple.answer().extensions.push(Extension::unknown(true))
+        }),
+    ];
+    for (what, reason, change) in cases {
+        let mut staple = pki.signer_staple();
+        change(&mut staple);
+        instance.serve_staple(&pki.signer, &staple.build());
+        signer_refused(&instance, &key, reason, what);
+    }
+    instance.serve_staple(&pki.signer, &pki.signer_staple().build());
+    accepted(&instance, &key, "the right one again");
+}
+
+#[test]
+fn a_responder_of_the_issuers_own_is_accepted() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let cases: &[(&str, &dyn Fn(&mut CertSpec))] = &[
+        ("as it is", &|_| ()),
+        ("without nocheck", &|spec| spec.extensions.clear()),
+        ("without key usage", &|spec| spec.key_usage = None),
+        ("for servers as well", &|spec| spec.extended_key_usage.push(oids::SERVER_AUTH)),
+        ("on P-256", &|spec| spec.key = Key::p256()),
+        ("on P-384", &|spec| spec.key = Key::p384()),
+        ("on Ed25519", &|spec| spec.key = Key::ed25519()),
+    ];
+    for (what, change) in cases {
+        let responder = responder(&pki.intermediate, change);
+        let mut staple = pki.signer_staple().signed_by(&responder);
+        instance.serve_staple(&pki.signer, &staple.build());
+        accepted(&instance, &key, what);
+        staple.responder_id = ResponderId::Key;
+        instance.serve_staple(&pki.signer, &staple.build());
+        accepted(&instance, &key, &format!("{what}, by key"));
+        staple.certs = vec![pki.old_root.clone(), responder.clone(), pki.intermediate.clone()];
+        instance.serve_staple(&pki.signer, &staple.build());
+        accepted(&instance, &key, &format!("{what}, among others"));
+    }
+    let of_the_root = responder(&pki.root, |_| ());
+    instance.serve_staple(&pki.intermediate, &pki.intermediate_staple().signed_by(&of_the_root).build());
+    accepted(&instance, &key, "the anchor's, for the intermediate");
+}
+
+#[test]
+fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let issuer = &pki.intermediate;
+    let cases: &[(&str, Cert)] = &[
+        ("not for OCSP", responder(issuer, |spec| spec.extended_key_usage = vec![oids::SERVER_AUTH])),
+        ("for nothing said", responder(issuer, |spec| spec.extended_key_usage.clear())),
+        ("for any usage", responder(issuer, |spec| spec.extended_key_usage = vec!["2.5.29.37.0"])),
+        ("may not sign data", responder(issuer, |spec| spec.key_usage = Some(usage::KEY_ENCIPHERMENT))),
+        ("expired", responder(issuer, |spec| spec.not_after = now() - 1)),
+        ("not valid yet", responder(issuer, |spec| spec.not_before = now() + HOUR)),
+        ("is a CA", responder(issuer, |spec| spec.basic_constraints = Some((true, None)))),
+        (
+            "with a critical extension",
+            responder(issuer, |spec| spec.extensions.push(Extension::unknown(true))),
+        ),
+        ("signed with SHA-1", responder(issuer, |spec| spec.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1)))),
+        ("the anchor's", responder(&pki.root, |_| ())),
+        ("a stranger's", responder(&pki.old_root, |_| ())),
+        ("the signer's", responder(&pki.signer, |_| ())),
+        ("its own", CertSpec::responder("Laboratory Responder", Key::rsa2048(4)).self_signed()),
+        ("the issuer's by name only", {
+            let spec = CertSpec::responder("Laboratory Responder", Key::rsa2048(4));
+            spec.sign(&issuer.subject, &Key::rsa2048(5))
+        }),
+        ("damaged", responder(issuer, |_| ()).damaged()),
+    ];
+    for (what, responder) in cases {
+        instance.serve_staple(&pki.signer, &pki.signer_staple().signed_by(responder).build());
+        signer_refused(&instance, &key, "not signed by the issuer or a responder of its own", what);
+    }
+    let good = responder(issuer, |_| ());
+    let staple = pki.signer_staple().signed_by(&good);
+    let cases: &[(&str, &str, StapleSpec)] = &[
+        ("not included", "not signed by the issuer", StapleSpec { certs: vec![], ..staple.clone() }),
+        (
+            "another included",
+            "not signed by the issuer",
+            StapleSpec { certs: vec![pki.signer.clone()], ..staple.clone() },
+        ),
+        ("signature damaged", "does not hold", StapleSpec { damaged: true, ..staple.clone() }),
+        ("signed by another key", "does not hold", {
+            let mut other = StapleSpec { responder_id: ResponderId::Name, ..staple.clone() };
+            other.responder.key = Key::rsa2048(5);
+            other
+        }),
+    ];
+    for (what, reason, staple) in cases {
+        instance.serve_staple(&pki.signer, &staple.build());
+        signer_refused(&instance, &key, reason, what);
+    }
+    instance.serve_staple(&pki.signer, &staple.build());
+    accepted(&instance, &key, "the right one");
+}
+
+#[test]
+fn every_certificate_below_the_anchor_needs_its_staple() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let (signers, intermediates) = (pki.signer_staple().build(), pki.intermediate_staple().build());
+    instance.remove_staple(&pki.signer);
+    signer_refused(
+        &instance,
+        &key,
+        "managed-ssh-signer.us-east-1.amazonaws.com\" is missing",
+        "no staple for the signer",
+    );
+    instance.serve_staple(&pki.signer, &intermediates);
+    signer_refused(&instance, &key, "not signed by the issuer", "the intermediate's for the signer");
+    instance.serve_staple(&pki.signer, &signers);
+    instance.remove_staple(&pki.intermediate);
+    signer_refused(&instance, &key, "Laboratory RSA 2048 M01\" is missing", "no staple for the intermediate");
+    instance.serve_staple(&pki.intermediate, &signers);
+    signer_refused(&instance, &key, "not signed by the issuer", "the signer's for the intermediate");
+    let mut revoked = pki.intermediate_staple();
+    revoked.answer().status = Status::Revoked(now() - DAY, Some(2));
+    instance.serve_staple(&pki.intermediate, &revoked.build());
+    signer_refused(&instance, &key, "was revoked", "the intermediate was revoked");
+    instance.serve_staple(&pki.intermediate, &intermediates);
+    accepted(&instance, &key, "both");
+    instance.serve_staples([]);
+    signer_refused(&instance, &key, "is missing", "no staples at all");
+}
+
+#[test]
+fn staples_go_by_the_fingerprint_of_their_certificate() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    instance.serve_staples(pki.staples(Hash::Sha256));
+    accepted(&instance, &key, "by SHA-256");
+    instance.serve_staples(pki.staples(Hash::Sha1).into_iter().chain(pki.staples(Hash::Sha256)));
+    accepted(&instance, &key, "by both");
+    instance.serve_staples(pki.staples(Hash::Sha1).into_iter().map(|(name, der)| (name.to_lowercase(), der)));
+    accepted(&instance, &key, "in lower case");
+    instance.serve_staples(pki.staples(Hash::Sha384));
+    signer_refused(&instance, &key, "is missing", "by SHA-384");
+    instance.serve_staples(pki.staples(Hash::Sha1).into_iter().map(|(name, der)| (format!("{name}0"), der)));
+    signer_refused(&instance, &key, "is missing", "with a digit more");
+}
+
+#[test]
+fn the_base64_of_a_staple() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let path = format!("managed-ssh-keys/signer-ocsp/{}", pki.signer.fingerprint(Hash::Sha1));
+    let der = pki.signer_staple().build();
+    let one_line = wrapped(&der, 100_000).trim_end().to_owned();
+    for (what, text) in [
+        ("on one line", one_line.clone()),
+        ("wrapped at 64", wrapped(&der, 64)),
+        ("wrapped at 76, CRLF", wrapped(&der, 76).replace('\n', "\r\n")),
+    ] {
+        instance.imds.set(&path, text);
+        accepted(&instance, &key, what);
+    }
+    for (what, text) in [
+        ("empty", String::new()),
+        ("a character less", one_line[..one_line.len() - 1].to_owned()),
+        ("cut", one_line[..one_line.len() / 8 * 4].to_owned()),
+        ("a strange character", one_line.replacen('A', "*", 1)),
+        ("a blank", one_line.replacen('A', " A", 1)),
+        ("DER of something else", wrapped(&pki.signer.der, 64)),
+    ] {
+        instance.imds.set(&path, text);
+        signer_refused(&instance, &key, "cannot be read", what);
+    }
+    instance.imds.set(&path, der);
+    signer_refused(&instance, &key, "cannot be read", "bare DER");
+}
+
+#[test]
+fn a_staple_is_of_this_hierarchy() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    // Same names, same serial, other keys: another authority that calls itself so.
+    let other = Pki::with(|spec| {
+        spec.intermediate.key = Key::rsa2048(4);
+        spec.signer.serial.clone_from(&pki.signer.serial);
+    });
+    let staple = StapleSpec { responder_id: ResponderId::Name, ..other.signer_staple() };
+    instance.serve_staple(&pki.signer, &staple.build());
+    signer_refused(&instance, &key, "does not hold", "by another authority of that name");
+}
