@@ -24,8 +24,6 @@ pub enum Severity {
     Notice = 5,
     /// A key was provided.
     Info = 6,
-    /// Nothing to see unless one looks for it.
-    Debug = 7,
 }
 
 /// Writes the log.

@@ -184,7 +184,7 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
     let mut outcome = Outcome::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
         let user = Escaped(request.user.as_bytes());
-        audit.log(Severity::Debug, &format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        audit.explain(&format!("EC2 Instance Connect takes no keys for a user named {user}"));
         return Ok(outcome);
     };
     let firmware = match Host::identify(system.root) {

@@ -2,10 +2,10 @@
 //!
 //! Source: "Detect whether a host is an EC2 instance", Amazon EC2 User Guide.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::files;
 use crate::imds::facts::InstanceId;
 
 /// What the machine says of itself.
@@ -44,7 +44,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     // Longer than either file ever is; a tag that does not fit is no instance id.
     const LONGEST: u64 = 128;
     let mut text = Vec::new();
-    File::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    files::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
     Some(text)
 }
 

@@ -22,6 +22,7 @@ pub mod audit;
 pub mod authorize;
 pub mod check;
 pub mod cli;
+mod files;
 pub mod host;
 pub mod imds;
 pub mod keys;

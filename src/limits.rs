@@ -26,12 +26,15 @@ pub const TOKEN: usize = 1024;
 /// One fact: an instance id, a region, a zone, a domain. The longest known zone has 22 characters.
 pub const FACT: usize = 256;
 
-/// The active keys of one user: [`RECORDS`] keys of the 4,096 characters that the API takes, as many signatures of
-/// 700, and metadata lines.
+/// The active keys of one user: [`RECORDS`] of the longest key lines, as many signatures of 700 characters, and
+/// metadata lines.
 pub const ACTIVE_KEYS: usize = 512 * 1024;
 
 /// The records that are looked at. A person pushes one or two a minute.
 pub const RECORDS: usize = 64;
+
+/// A key line: what the API takes as `SSHPublicKey`.
+pub const KEY_LINE: usize = 4096;
 
 /// The decoded signature of a record: 256 bytes today; the largest key that is verified has 8,192 bits.
 pub const SIGNATURE: usize = 1024;

@@ -241,14 +241,14 @@ fn every_certificate_below_the_anchor_needs_its_staple() {
     signer_refused(
         &instance,
         &key,
-        "managed-ssh-signer.us-east-1.amazonaws.com\" is missing",
+        "managed-ssh-signer.us-east-1.amazonaws.com is missing",
         "no staple for the signer",
     );
     instance.serve_staple(&pki.signer, &intermediates);
     signer_refused(&instance, &key, "not signed by the issuer", "the intermediate's for the signer");
     instance.serve_staple(&pki.signer, &signers);
     instance.remove_staple(&pki.intermediate);
-    signer_refused(&instance, &key, "Laboratory RSA 2048 M01\" is missing", "no staple for the intermediate");
+    signer_refused(&instance, &key, "Laboratory RSA 2048 M01 is missing", "no staple for the intermediate");
     instance.serve_staple(&pki.intermediate, &signers);
     signer_refused(&instance, &key, "not signed by the issuer", "the signer's for the intermediate");
     let mut revoked = pki.intermediate_staple();

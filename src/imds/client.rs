@@ -119,7 +119,7 @@ impl Imds {
         let mut unreachable = None;
         for &address in addresses {
             let cause = match ask(address, request, budget).await {
-                Ok(Reply { status: StatusCode::OK, date, body }) => match token(body) {
+                Ok(Reply { status: StatusCode::OK, date, body }) => match token(&body) {
                     Some(token) => return Ok(Self { address, token, date, budget }),
                     None => Cause::Malformed,
                 },
@@ -240,9 +240,13 @@ impl Imds {
     }
 }
 
-/// A session token is text that a header can bear.
-fn token(body: Bytes) -> Option<HeaderValue> {
-    let mut token = HeaderValue::from_maybe_shared(body).ok().filter(|token| !token.is_empty())?;
+/// A session token is a word that a header can bear.
+fn token(body: &[u8]) -> Option<HeaderValue> {
+    let word = body.trim_ascii_end();
+    if word.is_empty() || !word.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    let mut token = HeaderValue::from_bytes(word).ok()?;
     token.set_sensitive(true);
     Some(token)
 }

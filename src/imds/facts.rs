@@ -90,15 +90,20 @@ impl Region {
         Some(Self(text.to_owned()))
     }
 
-    /// The region that a zone belongs to: the zone's name up to its first number.
+    /// The region that a zone belongs to: the zone's name up to its first number, before the zone's letter or a further word.
     ///
     /// This holds for Local and Wavelength Zones as well: `us-west-2-lax-1a` and `us-east-1-wl1-bos-wlz-1`.
     #[must_use]
     pub fn of_zone(zone: &[u8]) -> Option<Self> {
         let start = zone.iter().position(u8::is_ascii_digit)?;
         let digits = zone.iter().skip(start).take_while(|byte| byte.is_ascii_digit()).count();
-        let (region, _) = zone.split_at_checked(start.checked_add(digits)?)?;
-        Self::parse(region)
+        let (region, rest) = zone.split_at_checked(start.checked_add(digits)?)?;
+        let name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+        match rest {
+            [b'a'..=b'z'] => Self::parse(region),
+            [b'-', words @ ..] if !words.is_empty() && words.iter().all(name) => Self::parse(region),
+            _ => None,
+        }
     }
 }
 
@@ -266,7 +271,18 @@ mod tests {
         ] {
             assert_eq!(Region::of_zone(zone.as_bytes()), Region::parse(region.as_bytes()), "{zone}");
         }
-        for zone in ["", "us-east", "1", "us.east-1a", "/../us-east-1a"] {
+        for zone in [
+            "",
+            "us-east",
+            "1",
+            "us.east-1a",
+            "/../us-east-1a",
+            "us-east-1",
+            "us-east-1-",
+            "us-east-1ab",
+            "us-east-1a/..",
+            "us-east-1-A",
+        ] {
             assert!(Region::of_zone(zone.as_bytes()).is_none(), "{zone:?}");
         }
     }

@@ -231,7 +231,7 @@ fn seconds(text: &[u8]) -> Option<u64> {
 /// Reads a key line as sshd would read it in `authorized_keys`, and takes less than sshd: type and blob as they are
 /// written canonically, then at most a comment.
 fn public_key(line: &str) -> Result<PublicKey, Damage> {
-    if line.chars().any(char::is_control) {
+    if line.len() > limits::KEY_LINE || line.chars().any(char::is_control) {
         return Err(Damage::Key);
     }
     let key = PublicKey::from_openssh(line).map_err(|_| Damage::Key)?;

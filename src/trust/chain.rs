@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use super::staple::{self, Freshness, StapleError};
 use super::store::{StoreError, TrustStore};
 use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
+use crate::audit::Escaped;
 use crate::imds::facts::{Domain, Region};
 
 /// id-at-commonName (RFC 5280 appendix A.1)
@@ -67,7 +68,9 @@ impl fmt::Display for ChainError {
             Self::NotPem => f.write_str("the signer's certificate chain cannot be read"),
             Self::TooLong => f.write_str("the signer's certificate chain is too long"),
             Self::Name { expected, found } => {
-                write!(f, "the signer's certificate is not for {expected} alone, but for {found:?}")
+                let found = found.join(", ");
+                let found = Escaped(found.as_bytes());
+                write!(f, "the signer's certificate is not for {expected} alone, but for {found}")
             }
             Self::KeyUsage => f.write_str(
                 "a certificate of the signer's chain is used for what its key usage does not allow",

@@ -19,6 +19,7 @@ pub use pki_types::UnixTime;
 pub use staple::{Freshness, StapleError};
 pub use store::{StoreError, TrustStore};
 
+use crate::audit::Escaped;
 use crate::limits;
 
 /// Why the signer is not trusted.
@@ -43,7 +44,7 @@ impl fmt::Display for SignerError {
             Self::NoChain => f.write_str("the metadata service has no signer certificate"),
             Self::Chain(error) => error.fmt(f),
             Self::Staple { certificate, error } => {
-                write!(f, "the staple of certificate {certificate:?} {error}")
+                write!(f, "the staple of certificate {} {error}", Escaped(certificate.as_bytes()))
             }
         }
     }

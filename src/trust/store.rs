@@ -1,17 +1,15 @@
 //! The system's trust store: what it holds are the only anchors there are.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, iter};
 
-use nix::fcntl::OFlag;
 use pki_types::pem::{self, ReadIter};
 use pki_types::{CertificateDer, UnixTime};
 
 use super::Certificate;
-use crate::limits;
+use crate::{files, limits};
 
 /// Where systems keep their trust store, in the order tried.
 pub const LOCATIONS: [&str; 7] = [
@@ -135,7 +133,7 @@ impl TrustStore {
 /// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
 fn certificates(path: &Path) -> Result<impl Iterator<Item = CertificateDer<'static>>, StoreError> {
     let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
-    let file = open(path).map_err(unreadable)?;
+    let file = files::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
         return Err(StoreError::TooLarge(path.to_owned()));
     }
@@ -150,10 +148,4 @@ fn certificates(path: &Path) -> Result<impl Iterator<Item = CertificateDer<'stat
         }
         None
     }))
-}
-
-/// Opens a regular file, and never waits for anything else that stands in its place.
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
 }

@@ -59,6 +59,11 @@ impl Line {
         Self { raw: raw.to_vec(), severity, facility, text: message.to_owned() }
     }
 
+    /// `info`, `notice`, `warning`, ...
+    pub fn severity_name(&self) -> &'static str {
+        ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"][usize::from(self.severity)]
+    }
+
     /// The text after the tag.
     pub fn message(&self) -> &str {
         self.text.split_once(": ").map_or(&self.text, |(_, message)| message)

@@ -21,8 +21,9 @@
 //! | [`imds`], [`http`], [`fault`] | the metadata service, its requests and replies, and what can go wrong with them |
 //! | [`cert`], [`pki`], [`staple`], [`record`] | what AWS signs: certificates, their hierarchy, OCSP staples, pushed keys |
 //! | [`key`], [`der`] | signing keys and the DER that is signed |
-//! | [`userkey`] | the keys of people |
+//! | [`userkey`], [`sshd`] | the keys of people, a real sshd and a real ssh |
 //! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
+//! | [`demo`], [`interrupt`] | the tour that `eic-lab demo` gives, and how it ends early |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -46,17 +47,20 @@
 )]
 
 pub mod cert;
+pub mod demo;
 pub mod der;
 pub mod fault;
 pub mod http;
 pub mod imds;
 pub mod instance;
+pub mod interrupt;
 pub mod journal;
 pub mod key;
 pub mod namespace;
 pub mod pki;
 pub mod record;
 pub mod run;
+pub mod sshd;
 pub mod staple;
 pub mod userkey;
 
@@ -69,6 +73,7 @@ pub use key::{Hash, Key, Scheme};
 pub use pki::{Pki, PkiSpec};
 pub use record::RecordSpec;
 pub use run::Outcome;
+pub use sshd::Sshd;
 pub use staple::{ResponderId, StapleSpec, Status};
 pub use userkey::UserKey;
 

@@ -6,13 +6,13 @@
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, chroot, fchdir, geteuid};
+use nix::unistd::{Pid, chroot, fchdir, getegid, geteuid};
 use std::cell::Cell;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::marker::PhantomData;
 use std::net::{IpAddr, UdpSocket};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
@@ -49,7 +49,7 @@ thread_local! {
 pub struct Namespace {
     mine: Id,
     machine: Machine,
-    changes_owner: bool,
+    has_users: bool,
     /// Directories that are the disguise's own, so that writing there touches nothing of the machine.
     own: Mutex<Vec<String>>,
     // May be looked at from other threads, but not move to one.
@@ -83,28 +83,26 @@ impl Id {
         Some(Self { network: link("net")?, mounts: link("mnt")? })
     }
 
-    /// Is this link, of a process's `ns/net`, to this network?
-    pub fn is_network(&self, link: &Path) -> bool {
-        self.network == link
+    /// The other processes in these namespaces.
+    pub fn processes(&self) -> Vec<Pid> {
+        let own = Pid::this();
+        fs::read_dir("/proc")
+            .expect("/proc is mounted")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+            .filter(|pid| *pid != own && Self::of(&pid.to_string()).as_ref() == Some(self))
+            .collect()
     }
 
     /// Ends every other process in these namespaces, children of children too. Gives up after two seconds.
     pub fn kill_processes(&self) {
-        let own = std::process::id().to_string();
         let deadline = Instant::now() + Duration::from_secs(2);
         while Instant::now() < deadline {
-            let found: Vec<i32> = fs::read_dir("/proc")
-                .expect("/proc is mounted")
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .filter(|name| name.as_bytes()[0].is_ascii_digit() && *name != own)
-                .filter(|name| Self::of(name).as_ref() == Some(self))
-                .filter_map(|name| name.parse().ok())
-                .collect();
+            let found = self.processes();
             if found.is_empty() {
                 return;
             }
             for process in found {
-                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+                let _ = kill(process, Signal::SIGKILL);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -134,8 +132,8 @@ impl Namespace {
             .unwrap_or_else(|e| panic!("cannot make network and mount namespaces: {e}"));
         let mine = Id::current();
         assert!(mine.network != outside.network && mine.mounts != outside.mounts, "still outside");
-        let mut namespace =
-            Self { mine, machine, changes_owner: true, own: Mutex::default(), _here: PhantomData };
+        let namespace =
+            Self { mine, machine, has_users: has_users(), own: Mutex::default(), _here: PhantomData };
         namespace.dress_up();
         namespace
     }
@@ -147,16 +145,18 @@ impl Namespace {
 
     /// Can files and processes belong to other users than root here? Not in a user namespace of one user.
     pub fn has_users(&self) -> bool {
-        self.changes_owner
+        self.has_users
     }
 
-    /// Writes a file, its directories too, as 0644 of root.
+    /// Writes a file anew, its directories too, as 0644 of root.
     ///
     /// # Panics
     /// Where the path is not the disguise's own.
     pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.own(path.as_ref());
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        // What is there may be a link to elsewhere, or nobody's to write to.
+        self.remove(path);
         fs::write(path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     }
@@ -177,7 +177,7 @@ impl Namespace {
 
     /// Gives a file or directory to a user, where users are to be had.
     pub fn give(&self, path: impl AsRef<Path>, to: Account) {
-        if self.changes_owner {
+        if self.has_users {
             chown(self.own(path.as_ref()), Some(to.id), Some(to.id)).unwrap();
         }
     }
@@ -195,6 +195,15 @@ impl Namespace {
             fs::create_dir_all(&path).unwrap();
             path
         };
+        if !self.has_users {
+            // A directory belongs to who made it above: to the machine's root, whom a user namespace does not know, unless
+            // its own root makes it.
+            own_directories(
+                Path::new(directory),
+                Path::new(&store("upper")),
+                if directory == "/etc" { 8 } else { 1 },
+            );
+        }
         let options = format!("lowerdir={directory},upperdir={},workdir={}", store("upper"), store("work"));
         attach(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(&options));
     }
@@ -248,7 +257,7 @@ impl Namespace {
         path
     }
 
-    fn dress_up(&mut self) {
+    fn dress_up(&self) {
         attach(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None);
         self.cover_with_memory("/run");
         fs::create_dir("/run/eic-lab").unwrap();
@@ -267,23 +276,23 @@ impl Namespace {
         self.own.lock().unwrap().push(directory.to_owned());
     }
 
-    fn add_accounts(&mut self) {
+    fn add_accounts(&self) {
         let add = |file: &str, line: &dyn Fn(&Account) -> String| {
             let before = fs::read_to_string(file).unwrap_or_default();
             let known = |line: &&str| !ACCOUNTS.iter().any(|a| line.split(':').next() == Some(a.name));
             let kept = before.lines().filter(known).map(str::to_owned);
             let text: String = kept.chain(ACCOUNTS.iter().map(line)).map(|line| line + "\n").collect();
-            fs::write(file, text).unwrap_or_else(|e| panic!("{file}: {e}"));
+            self.write(file, text);
         };
         add("/etc/passwd", &|a| format!("{0}:x:{1}:{1}::{2}:{3}", a.name, a.id, a.home, a.shell));
         add("/etc/group", &|a| format!("{}:x:{}:", a.name, a.id));
-        add("/etc/shadow", &|a| format!("{}:*:19000:0:99999:7:::", a.name));
+        // The machine's own passwords are nobody's business here.
+        let shadow: String = ACCOUNTS.iter().map(|a| format!("{}:*:19000:0:99999:7:::\n", a.name)).collect();
+        self.write("/etc/shadow", shadow);
+        fs::set_permissions("/etc/shadow", fs::Permissions::from_mode(0o600)).unwrap();
         for account in [ALICE, BOB] {
             fs::create_dir_all(account.home).unwrap();
-            match chown(account.home, Some(account.id), Some(account.id)) {
-                Err(e) if e.kind() == ErrorKind::InvalidInput => self.changes_owner = false,
-                other => other.unwrap(),
-            }
+            self.give(account.home, account);
         }
     }
 }
@@ -304,8 +313,54 @@ impl Drop for Namespace {
             }
             // The root of a user namespace may not go back to the machine's: its thread ends in disguise.
             Err(e) => {
-                assert!(!self.changes_owner || std::thread::panicking(), "cannot leave the namespaces: {e}");
+                assert!(!self.has_users || std::thread::panicking(), "cannot leave the namespaces: {e}");
             }
+        }
+    }
+}
+
+/// Makes an ordinary user root of a user namespace, where the laboratory works up to sshd. Does nothing for root.
+///
+/// To be called before any thread is started: the kernel allows it to single-threaded processes only.
+///
+/// # Errors
+/// Where the system does not allow it, and what to do then.
+pub fn become_root() -> Result<(), String> {
+    let (user, group) = (geteuid(), getegid());
+    if user.is_root() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| {
+        format!(
+            "this system does not let ordinary users make namespaces ({e}): run it as root, or allow it with \
+             `sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`"
+        )
+    })?;
+    let map = |file: &str, line: String| {
+        fs::write(format!("/proc/self/{file}"), line).map_err(|e| format!("/proc/self/{file}: {e}"))
+    };
+    map("uid_map", format!("0 {user} 1"))?;
+    map("setgroups", "deny".to_owned())?;
+    map("gid_map", format!("0 {group} 1"))
+}
+
+/// Are there other users than root here, and is root the machine's? Neither is so in a user namespace of one user.
+fn has_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    let covered = map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        numbers.len() == 3 && (numbers[0]..numbers[0] + numbers[2]).contains(&ALICE.id.into())
+    });
+    covered && fs::metadata("/").is_ok_and(|root| root.uid() == 0)
+}
+
+/// Makes directories of the same names, so many levels deep.
+fn own_directories(like: &Path, at: &Path, depth: usize) {
+    for entry in fs::read_dir(like).into_iter().flatten().flatten() {
+        if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let own = at.join(entry.file_name());
+            fs::create_dir_all(&own).unwrap();
+            own_directories(&entry.path(), &own, depth - 1);
         }
     }
 }

@@ -2,7 +2,9 @@
 use crate::namespace::{EIC_KEYS, Namespace};
 use nix::fcntl::OFlag;
 use nix::pty::openpty;
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub wall: Duration,
     /// Processor time, its own and the kernel's for it.
     pub cpu: Duration,
+    /// The most memory it ever held resident, in bytes; only where [`Run::with_memory`] asked for it.
+    pub memory: Option<u64>,
 }
 
 impl Outcome {
@@ -55,6 +59,7 @@ pub struct Run<'a> {
     as_root: bool,
     stdout: Stdout,
     terminal: bool,
+    memory: bool,
     limit: Duration,
 }
 
@@ -84,6 +89,7 @@ impl<'a> Run<'a> {
             as_root: !namespace.has_users(),
             stdout: Stdout::Collected,
             terminal: false,
+            memory: false,
             limit: LIMIT,
         }
     }
@@ -124,6 +130,12 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Measuring its memory, which costs some time: then time and processor time say nothing.
+    pub fn with_memory(mut self) -> Self {
+        self.memory = true;
+        self
+    }
+
     /// With another limit than [`LIMIT`].
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -156,6 +168,7 @@ impl<'a> Run<'a> {
             }
             late
         });
+        let memory = self.memory.then(|| peak_memory(Pid::from_raw(-group.as_raw())));
         let usage = child.wait4().unwrap();
         let wall = started.elapsed();
         // Who inherited the pipes and does not close them is late too.
@@ -175,12 +188,17 @@ impl<'a> Run<'a> {
             stderr: stderr.unwrap(),
             wall,
             cpu: usage.rusage.utime + usage.rusage.stime,
+            memory: memory.flatten(),
         }
     }
 
     fn command(&self) -> (Command, Option<Box<dyn Read + Send>>) {
         self.namespace.assert_here();
         let mut command = Command::new(&self.program);
+        if self.memory {
+            command = Command::new("/bin/sh");
+            command.args(["-c", r#"kill -STOP $$; exec "$0" "$@""#]).arg(&self.program);
+        }
         command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned()).process_group(0);
         command.current_dir("/");
         if !self.as_root {
@@ -204,6 +222,31 @@ impl<'a> Run<'a> {
         command.stdin(slave.try_clone().unwrap()).stderr(slave);
         (command, Some(Box::new(File::from(terminal.master))))
     }
+}
+
+/// The peak of a program's resident memory, read at its exit; `None` when it was killed before.
+///
+/// A child's resource usage will not do: it counts the memory of the parent that it was forked from. So the program,
+/// which a shell holds back for us, is traced up to its exit, where its memory is still to be read.
+fn peak_memory(process: Pid) -> Option<u64> {
+    let stopped = waitpid(process, Some(WaitPidFlag::WUNTRACED)).unwrap();
+    assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+    ptrace::seize(process, ptrace::Options::PTRACE_O_TRACEEXIT).unwrap();
+    kill(process, Signal::SIGCONT).unwrap();
+    loop {
+        let signal = match waitpid(process, Some(WaitPidFlag::__WALL)).unwrap() {
+            WaitStatus::PtraceEvent(_, _, nix::libc::PTRACE_EVENT_EXIT) => break,
+            WaitStatus::Stopped(_, signal) if signal != Signal::SIGTRAP => Some(signal),
+            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..) => None,
+            ended => panic!("ended unseen: {ended:?}"),
+        };
+        ptrace::cont(process, signal).unwrap();
+    }
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let _ = ptrace::detach(process, None);
+    kilobytes.map(|kb| kb * 1024)
 }
 
 /// Reads to the end in a thread. The end of a terminal is an error (EIO), and an end all the same.

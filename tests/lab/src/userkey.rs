@@ -125,11 +125,17 @@ pub(crate) fn write_private(path: &std::path::Path, key: &str) {
 struct Scratch(PathBuf);
 
 impl Scratch {
+    /// In the disguise where there is one: what is there cannot be left behind.
+    fn place() -> PathBuf {
+        let own = PathBuf::from("/run/eic-lab");
+        if own.is_dir() { own } else { std::env::temp_dir() }
+    }
+
     fn new() -> Self {
         loop {
             let mut random = [0; 8];
             openssl::rand::rand_bytes(&mut random).unwrap();
-            let path = std::env::temp_dir().join(format!("eic-lab-{:016x}", u64::from_be_bytes(random)));
+            let path = Self::place().join(format!("eic-lab-{:016x}", u64::from_be_bytes(random)));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Self(path),
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => (),

@@ -76,6 +76,21 @@ fn a_run_tells_its_processor_time() {
 }
 
 #[test]
+fn a_run_tells_its_memory() {
+    let instance = Instance::start_without_program();
+    // Memory of the tests themselves must not count.
+    let own = vec![1_u8; 100 << 20];
+    let small = instance.command(["-c", "exit 3"]).program("/bin/sh").with_memory().run();
+    let large = "dd if=/dev/zero of=/dev/null bs=40M count=1";
+    let large = instance.command(large.split(' ').skip(1)).program("/bin/dd").with_memory().run();
+    assert_eq!((small.status, large.status), (Some(3), Some(0)));
+    let (small, large) = (small.memory.unwrap(), large.memory.unwrap());
+    assert!((200 << 10..8 << 20).contains(&small), "{small}");
+    assert!((40 << 20..60 << 20).contains(&large), "{large}");
+    assert_eq!(own[own.len() - 1], 1);
+}
+
+#[test]
 fn what_is_written_stays_inside() {
     let etc = fs::metadata("/etc").unwrap();
     {
@@ -142,17 +157,11 @@ fn nothing_outlives_an_instance() {
     let inside = Id::current();
     // A process that its parent forgot, in a session of its own.
     shell(&instance, "setsid sleep 1000 >/dev/null 2>&1 & echo $!");
-    let alive = || {
-        fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x001000\0")
-                && fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| inside.is_network(&link))
-        })
-    };
     let deadline = Instant::now() + Duration::from_secs(2);
-    while !alive() && Instant::now() < deadline {}
-    assert!(alive());
+    while inside.processes().is_empty() && Instant::now() < deadline {}
+    assert!(!inside.processes().is_empty());
     drop(instance);
-    assert!(!alive());
+    assert!(inside.processes().is_empty(), "{:?}", inside.processes());
 }
 
 #[test]
