@@ -114,7 +114,7 @@ impl Situation<'_> {
             );
             return Ok(self.nothing(said, &live.effective));
         }
-        let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.effective, &mut said)?;
+        let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
         said.extend(
             none.map(|setting| {
                 format!("Note: {} sets it to none; our lines come before that.", setting.origin)
@@ -165,16 +165,17 @@ impl Situation<'_> {
         &self,
         theirs: Option<&Setting>,
         their_user: Option<&Setting>,
-        live: &Effective,
+        live: &Config,
         said: &mut Vec<String>,
     ) -> Result<Values, Refusal> {
-        // Options that an administrator gave ours stay when only what is behind it has changed.
-        let ours = match &live.command {
-            Some(setting) if runs(self.dialect, &setting.value, self.program) => {
-                own_part(self.dialect, &setting.value).to_vec()
-            }
-            _ => alone(self.program),
-        };
+        // Options that an administrator gave ours stay, also when only what is behind it has changed or something else came before it.
+        let own = live.settings().iter().find(|setting| {
+            setting.keyword == Keyword::Command
+                && setting.block.is_none()
+                && runs(self.dialect, &setting.value, self.program)
+        });
+        let ours = own
+            .map_or_else(|| alone(self.program), |setting| own_part(self.dialect, &setting.value).to_vec());
         let Some(theirs) = theirs else {
             said.push("Nothing else sets AuthorizedKeysCommand.".into());
             return Ok(Values { command: Some(ours), user: Some(OWN_USER.into()) });
