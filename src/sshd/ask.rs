@@ -10,6 +10,7 @@ use std::{
 use super::{
     criteria::Connection,
     run::{Ran, run},
+    source::Source,
     token::Dialect,
 };
 
@@ -42,8 +43,25 @@ impl fmt::Display for AskError {
 
 impl std::error::Error for AskError {}
 
+impl AskError {
+    /// What to do before anything else, where sshd does not accept its configuration.
+    pub(crate) fn remedy(&self) -> &'static str {
+        let text = self.to_string();
+        if text.contains("privilege separation directory") {
+            "make it (mkdir -m 755 /run/sshd), or start sshd once"
+        } else if text.contains("hostkeys") || text.contains("host key") {
+            "make them (ssh-keygen -A)"
+        } else {
+            "mend that first (sshd -t shows it)"
+        }
+    }
+}
+
 /// sshd answers in some 20 ms; a machine that swaps may take seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where distributions put it.
+pub(super) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
 /// What `sshd -T` printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +79,13 @@ impl Sshd {
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
         Self { words: words.to_vec() }
+    }
+
+    /// The system's, where distributions put it.
+    #[must_use]
+    pub fn find(source: &Source) -> Option<Self> {
+        let path = PLACES.map(Path::new).into_iter().find(|path| source.locate(path).is_file())?;
+        Some(Self::new(&[path.into()]))
     }
 
     /// Its version.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     apply::{ApplyError, Tools, apply, lock},
-    ask::{AskError, Dump, Sshd},
+    ask::{AskError, Dump, PLACES, Sshd},
     block,
     daemon::Daemon,
     diff,
@@ -112,9 +112,6 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
     Err(ApplyError::Refused(reason.into()))
 }
 
-/// Where distributions put it.
-const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
-
 fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
@@ -180,12 +177,12 @@ fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
     if !options.sshd.is_empty() {
         return Ok(Sshd::new(&options.sshd));
     }
-    match SSHD.map(Path::new).into_iter().find(|path| source.locate(path).is_file()) {
-        Some(path) => Ok(Sshd::new(&[path.into()])),
-        None => {
-            refused(format!("there is no sshd here ({}): install OpenSSH's server first", SSHD.join(", ")))
-        }
-    }
+    Sshd::find(source).ok_or_else(|| {
+        ApplyError::Refused(format!(
+            "there is no sshd here ({}): install OpenSSH's server first",
+            PLACES.join(", ")
+        ))
+    })
 }
 
 /// sshd has to accept its configuration as it is; then it says what counts.
@@ -195,15 +192,7 @@ fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
 }
 
 fn broken(error: &AskError) -> String {
-    let text = error.to_string();
-    let remedy = if text.contains("privilege separation directory") {
-        "make it (mkdir -m 755 /run/sshd), or start sshd once"
-    } else if text.contains("hostkeys") || text.contains("host key") {
-        "make them (ssh-keygen -A)"
-    } else {
-        "mend that first (sshd -t shows it)"
-    };
-    format!("sshd does not accept its configuration as it is now: {text}; {remedy}")
+    format!("sshd does not accept its configuration as it is now: {error}; {}", error.remedy())
 }
 
 /// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.
