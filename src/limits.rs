@@ -75,6 +75,9 @@ pub const CHECKS: Duration = Duration::from_secs(9);
 /// The lines of detail that one check may give: a line for each record that is looked at, and some.
 pub const CHECK_DETAILS: usize = 100;
 
+/// What `--check` reads of a log's end: some thousand lines.
+pub const LOG_TAIL: u64 = 512 * 1024;
+
 /// The time that a run has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -47,12 +47,6 @@ impl<T> Answer<T> {
         self.detail.extend(lines);
         self
     }
-
-    /// The same answer, though it gives something to build on.
-    pub(super) fn giving(mut self, value: T) -> Self {
-        self.value = Some(value);
-        self
-    }
 }
 
 /// What a check gave to those that build on it.

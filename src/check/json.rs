@@ -12,16 +12,16 @@ pub const SCHEMA: u32 = 1;
 pub fn write(report: &Report) -> String {
     let result = if report.exit_status() == 0 { "ok" } else { "failed" };
     let checks: Vec<_> = report.checks.iter().map(check).collect();
-    document(result, report.user.as_deref(), &report.summary(), checks)
+    document(result, report.user.as_deref(), &report.summary(), &checks)
 }
 
 /// The document where nothing could be asked, with the reason; harmless text.
 #[must_use]
 pub fn not_run(reason: &str) -> String {
-    document("not-run", None, reason, Vec::new())
+    document("not-run", None, reason, &[])
 }
 
-fn document(result: &str, user: Option<&str>, summary: &str, checks: Vec<Value>) -> String {
+fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -> String {
     let document = json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),

@@ -21,12 +21,12 @@ pub(super) async fn keys(
     board: &Board,
     request: &Request,
     system: &System<'_>,
+    name: &Step<UserName>,
     session: &Step<Imds>,
     place: &Place,
     signer: &Step<Proved>,
 ) {
-    let name = name(board, request).await;
-    let pushed = pushed(board, session, &name).await;
+    let pushed = pushed(board, session, name).await;
     let offered = request.fingerprint.as_ref();
     let text = board
         .check("keys.records", (&pushed, &place.id), async |(text, id)| {
@@ -38,22 +38,6 @@ pub(super) async fn keys(
             signatures(text, id, offered, (system.clock)(), signer)
         })
         .await;
-}
-
-/// Whether keys can be pushed for a user of that name.
-async fn name(board: &Board, request: &Request) -> Step<UserName> {
-    board
-        .check("keys.name", (), async |()| {
-            let Some(user) = &request.user else { return Answer::skip("no USER was named") };
-            match UserName::parse(user.as_encoded_bytes()) {
-                Some(name) => Answer::ok(format!("keys can be pushed for {name}"), name),
-                None => Answer::fail(
-                    format!("EC2 Instance Connect takes no keys for a user named {}", user.to_string_lossy()),
-                    Fix::advice("log in as another user: 1 to 32 letters, digits and @._-, with a letter or _ among them"),
-                ),
-            }
-        })
-        .await
 }
 
 async fn pushed(board: &Board, session: &Step<Imds>, name: &Step<UserName>) -> Step<Bytes> {

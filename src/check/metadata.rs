@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::board::{Answer, Board, Step};
+use super::board::{Answer, Board, Step, blocking};
+use super::tool::is_root;
+use super::user::Account;
 use super::{Fix, Request, System};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
 use crate::limits::{self, Budget};
+use crate::sshd::run::run_as;
 
 /// A token that takes longer is a bad sign: a login asks four times one after another, and has 4.5 s.
 const SLOW: Duration = Duration::from_millis(250);
@@ -31,6 +34,57 @@ pub(super) async fn token(board: &Board, request: &Request, host: &Step<Host>) -
             }
         })
         .await
+}
+
+/// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else. The program asks
+/// itself, in another process.
+pub(super) async fn as_command_user(board: &Board, user: &Step<Account>, session: &Step<Imds>) {
+    board
+        .check("metadata.command_user", (user, session), async |(user, _)| {
+            let user = user.clone();
+            blocking(move || ask_as(&user)).await
+        })
+        .await;
+}
+
+fn ask_as(user: &Account) -> Answer<()> {
+    if user.uid == 0 {
+        return Answer::ok("root runs eic-keys, and has asked already", ());
+    }
+    if !is_root() {
+        return Answer::skip("only root can ask as another user");
+    }
+    let name = &user.name;
+    let broken = |reason: String| {
+        Answer::fail(
+            format!("eic-keys could not be run as {name}: {reason}"),
+            Fix::advice("install eic-keys where everybody may run it"),
+        )
+    };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return broken(error.to_string()),
+    };
+    let arguments = ["--check", "--json", "--timeout", "2"].map(AsRef::as_ref);
+    let ran = match run_as((user.uid, user.gid), &[program.into()], &arguments, Duration::from_secs(4)) {
+        Ok(ran) => ran,
+        Err(error) => return broken(error.to_string()),
+    };
+    let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+    let checks = report.get("checks").and_then(|checks| checks.as_array()).into_iter().flatten();
+    let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
+    let token = checks.into_iter().find(|check| text(check, "id").as_deref() == Some("metadata.token"));
+    let Some((status, note)) = token.and_then(|check| Some((text(check, "status")?, text(check, "note")?)))
+    else {
+        return broken(ran.complaint());
+    };
+    if matches!(status.as_str(), "ok" | "warn") {
+        Answer::ok(format!("as {name}: {note}"), ())
+    } else {
+        let fix =
+            Fix::advice(format!("let {name} reach it: see nft list ruleset, ip rule, for a rule by owner"));
+        Answer::fail(format!("as {name}: {note}"), fix)
+    }
 }
 
 /// What is of less weight, or matters to others.

@@ -10,13 +10,22 @@
 mod board;
 pub mod catalogue;
 mod clock;
+mod confinement;
+mod install;
 mod instance;
 pub mod json;
 mod keys;
+mod log;
+mod login;
 mod metadata;
 mod outside;
+mod recent;
+mod running;
 mod signer;
+mod sshd;
 pub mod text;
+mod tool;
+mod user;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -195,30 +204,50 @@ pub fn run(request: &Request, system: &System<'_>) -> std::io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let board = Board::default();
     // What has no answer by then is a failure of its own.
-    let _ = runtime
-        .block_on(async { tokio::time::timeout(limits::CHECKS, examine(request, system, &board)).await });
+    let _ = runtime.block_on(async {
+        tokio::time::timeout(limits::CHECKS, Box::pin(examine(request, system, &board))).await
+    });
     // A check that hangs in the file system must not keep the report back.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
     Ok(Report { user, checks: board.answers() })
 }
 
+/// Who builds on whom.
 async fn examine(request: &Request, system: &System<'_>, board: &Board) {
-    let host = instance::host(board, system).await;
-    let session = metadata::token(board, request, &host).await;
-    let cloud = async {
+    let name = user::name(board, request).await;
+    let (cloud, wired) = tokio::join!(
+        async {
+            let host = instance::host(board, system).await;
+            (metadata::token(board, request, &host).await, host)
+        },
+        async {
+            let account = user::account(board, &name).await;
+            (sshd::wiring(board, request, system, &account).await, account)
+        },
+    );
+    let ((session, host), (wiring, account)) = (cloud, wired);
+    let pushed = async {
         let (place, store) =
             tokio::join!(instance::place(board, &host, &session), signer::store(board, request, system));
-        let (signer, ()) = tokio::join!(
-            signer::signer(board, system, &session, &place, &store),
-            outside::advise(board, request, &place),
-        );
-        keys::keys(board, request, system, &session, &place, &signer).await;
+        let signer = signer::signer(board, system, &session, &place, &store).await;
+        keys::keys(board, request, system, &name, &session, &place, &signer).await;
+        outside::advise(board, request, &place).await;
+    };
+    let daemon = async {
+        let running = running::running(board, system, &wiring.sshd).await;
+        confinement::confinement(board, system, &running).await;
     };
     tokio::join!(
-        cloud,
+        pushed,
+        daemon,
         metadata::surroundings(board, request, system, &host),
+        metadata::as_command_user(board, &wiring.user, &session),
         clock::offset(board, system, &session),
+        user::account_state(board, system, &account, &wiring.settings),
+        login::login(board, &wiring.settings, &account),
+        install::install(board, system, &wiring.program),
+        recent::recent(board, system, &name),
     );
 }
 

@@ -12,7 +12,7 @@ fn not_run(outcome: &Outcome, reason: &str) {
 fn without_a_user() {
     let (instance, _) = healthy();
     let report = check_with(&instance, &[]);
-    report.assert_exactly(&[("keys.name", "skip")]);
+    report.assert_exactly(&[("user.name", "skip")]);
     assert!(report.document["user"].is_null());
 }
 

@@ -110,7 +110,7 @@ fn a_name_that_the_service_does_not_take() {
     let (instance, _) = healthy();
     for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {
         let report = check_with(&instance, &["--", name][1..]);
-        assert_eq!(report.status("keys.name"), "fail");
+        assert_eq!(report.status("user.name"), "fail");
         assert_eq!(report.status("keys.pushed"), "skip");
     }
     assert!(instance.imds.paths().iter().all(|path| !path.contains("active-keys")));

@@ -1,0 +1,115 @@
+//! What happened lately, by the log.
+
+use super::board::{Answer, Board, Step, blocking};
+use super::tool::is_root;
+use super::{Fix, System, log};
+use crate::imds::facts::UserName;
+
+/// The lines that are shown of ours.
+const SHOWN: usize = 5;
+
+/// Reads the log.
+pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserName>) {
+    let root = system.root.to_owned();
+    let text = board
+        .check("recent.sshd", (), async |()| {
+            blocking(move || {
+                if !is_root() {
+                    return Answer::skip("only root can read the log");
+                }
+                match log::authpriv(&root) {
+                    Some(text) => failures(text),
+                    None => Answer::skip(
+                        "there is no log to read: neither a journal nor /var/log/auth.log or secure",
+                    ),
+                }
+            })
+            .await
+        })
+        .await;
+    board.check("recent.audit", (&text, name), async |(text, name)| ours(text, name)).await;
+}
+
+/// sshd's complaints about its command since that last gave a key.
+fn failures(text: String) -> Answer<String> {
+    let mut complaints = Vec::new();
+    for line in text.lines() {
+        if line.contains("Providing ssh key from EC2 Instance Connect") {
+            complaints.clear();
+        } else if line.contains("AuthorizedKeysCommand") && line.contains("sshd") {
+            complaints.push(line.to_owned());
+        }
+    }
+    let Some(last) = complaints.last() else {
+        return Answer::ok("sshd did not complain of its AuthorizedKeysCommand", text);
+    };
+    let note = match status(last) {
+        Some(status) => format!(
+            "AuthorizedKeysCommand failed {} times, last with status {status}: {}",
+            complaints.len(),
+            meaning(status)
+        ),
+        None => format!("sshd complained {} times, the last: {last}", complaints.len()),
+    };
+    let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
+    Answer::warn(note, Fix::advice("see to what fails above; a login that gets its key clears this"), text)
+        .detail(detail)
+}
+
+/// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".
+fn status(line: &str) -> Option<u8> {
+    let (_, status) = line.rsplit_once("failed, status ")?;
+    status.trim_end().parse().ok()
+}
+
+fn meaning(status: u8) -> &'static str {
+    match status {
+        1 => "its command line in sshd_config is wrong",
+        2 => "metadata could not be had in time",
+        3 => "the signer was not trustworthy",
+        4 => "this system was not set up for it",
+        126 | 127 => "it, or the command behind --, could not be run",
+        _ => "not a status of eic-keys itself, but of the command behind -- or of another command",
+    }
+}
+
+fn ours(text: &str, name: &UserName) -> Answer<()> {
+    let user = name.to_string();
+    let names = |line: &str| line.split([' ', ':', ',']).any(|word| word == user);
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("eic-keys[") && (names(line) || line.contains("Providing ssh key")))
+        .map(str::to_owned)
+        .collect();
+    let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
+    match lines.last() {
+        None => Answer::ok(format!("eic-keys logged nothing of {user}"), ()),
+        Some(last) => {
+            let said = last.split_once("]: ").map_or(last.as_str(), |(_, said)| said);
+            Answer::ok(format!("eic-keys said last: {said}"), ()).detail(shown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{failures, status};
+
+    #[test]
+    fn a_status_is_read() {
+        let line = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 3";
+        assert_eq!(status(line), Some(3));
+        assert_eq!(status("AuthorizedKeysCommand failed, status 999"), None);
+        assert_eq!(status("AuthorizedKeysCommand"), None);
+    }
+
+    #[test]
+    fn a_key_that_was_given_ends_the_complaints() {
+        let failed = "sshd[1]: error: AuthorizedKeysCommand /x failed, status 2\n";
+        let given = "eic-keys[2]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:x\n";
+        let has_detail = |text: String| format!("{:?}", failures(text)).contains("status: Warn");
+        assert!(has_detail(failed.to_owned()));
+        assert!(has_detail(format!("{given}{failed}")));
+        assert!(!has_detail(format!("{failed}{given}")));
+    }
+}

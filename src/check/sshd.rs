@@ -1,0 +1,202 @@
+//! What sshd's configuration makes of us: sshd's own word, and the lines that it comes from.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::board::{Answer, Board, Step, blocking};
+use super::login::Settings;
+use super::tool::is_root;
+use super::user::Account;
+use super::{Fix, Request, System};
+use crate::cli::{self, Command};
+use crate::sshd::ask::{Dump, Sshd};
+use crate::sshd::block;
+use crate::sshd::criteria::Connection;
+use crate::sshd::effective::{Config, Setting};
+use crate::sshd::plan::{OWN_USER, probe};
+use crate::sshd::source::Source;
+use crate::sshd::token::Dialect;
+
+/// sshd's main file.
+pub(super) const MAIN: &str = "/etc/ssh/sshd_config";
+
+/// What is found of sshd's configuration.
+#[derive(Debug)]
+pub(super) struct Wiring {
+    pub(super) sshd: Step<(Sshd, Dialect)>,
+    pub(super) settings: Step<Settings>,
+    /// The program that sshd runs as AuthorizedKeysCommand, which is ours.
+    pub(super) program: Step<PathBuf>,
+    /// Who runs it.
+    pub(super) user: Step<Account>,
+}
+
+/// Asks sshd what counts for the user.
+pub(super) async fn wiring(
+    board: &Board,
+    request: &Request,
+    system: &System<'_>,
+    account: &Step<Account>,
+) -> Wiring {
+    let source = Source::new(system.root);
+    let sshd = board
+        .check("sshd.version", (), async |()| {
+            let source = source.clone();
+            blocking(move || version(&source)).await
+        })
+        .await;
+    let connection = connection(request, account.get());
+    let settings = board
+        .check("sshd.config", &sshd, async |(sshd, _)| {
+            let (sshd, connection) = (sshd.clone(), connection.clone());
+            blocking(move || dump(&sshd, &connection)).await
+        })
+        .await;
+    let program = board
+        .check("sshd.command", (&sshd, &settings), async |((_, dialect), settings)| {
+            let (source, connection) = (source.clone(), connection.clone());
+            let (dialect, dump) = (dialect.clone(), settings.dump.clone());
+            blocking(move || command(&source, &dialect, &connection, &dump)).await
+        })
+        .await;
+    let user = board
+        .check("sshd.command_user", (&settings, &program), async |(settings, _)| {
+            let user = settings.dump.user.clone();
+            blocking(move || command_user(user.as_deref())).await
+        })
+        .await;
+    Wiring { sshd, settings, program, user }
+}
+
+/// A connection by the user, from nowhere in particular: what stands under `Match Address` is not seen.
+fn connection(request: &Request, account: Option<&Account>) -> Connection {
+    let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
+    // A comma would begin another part of what sshd is asked.
+    match user.filter(|user| !user.contains(',')) {
+        None => probe(),
+        user => Connection {
+            user,
+            groups: account.map(|account| account.groups.clone()).unwrap_or_default(),
+            ..probe()
+        },
+    }
+}
+
+fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
+    let Some(sshd) = Sshd::find(source) else {
+        return Answer::fail(
+            "there is no sshd on this system",
+            Fix::advice(
+                "install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server",
+            ),
+        );
+    };
+    match sshd.dialect() {
+        Ok(dialect) => Answer::ok(dialect.release().to_owned(), (sshd, dialect)),
+        Err(error) => Answer::fail(error.to_string(), Fix::advice("install OpenSSH's server anew")),
+    }
+}
+
+fn dump(sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
+    if !is_root() {
+        return Answer::skip("only root can ask sshd what counts: it reads its host keys first");
+    }
+    let main = Path::new(MAIN);
+    match sshd.accepts(main).and_then(|()| sshd.dump(main, connection)) {
+        Ok(dump) => Answer::ok(format!("sshd accepts {MAIN}"), Settings::new(dump)),
+        Err(error) => Answer::fail(error.to_string(), Fix::advice(error.remedy())),
+    }
+}
+
+fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<PathBuf> {
+    let enable = || Fix::command(["eic-keys", "--enable"]);
+    let Some(line) = &dump.command else {
+        return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
+    };
+    let setting = origin(source, dialect, connection, line);
+    let shown = String::from_utf8_lossy(line);
+    let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
+    let words = block::words(dialect, line);
+    let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
+    if !is_ours(&program) {
+        let fix = match setting.and_then(|setting| setting.block) {
+            Some((at, criteria)) => Fix::advice(format!(
+                "in the block \"Match {criteria}\" ({at}) put before it: /usr/bin/eic-keys %u %f --"
+            )),
+            None => enable(),
+        };
+        return Answer::fail(format!("{origin} has another AuthorizedKeysCommand than ours: {shown}"), fix);
+    }
+    if let Err(reason) = understood(&words) {
+        return Answer::fail(
+            format!("{origin} has {shown}, which eic-keys does not understand: {reason}"),
+            Fix::advice(format!("make it: AuthorizedKeysCommand {} %u %f", program.display())),
+        );
+    }
+    let behind = block::behind(dialect, line)
+        .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
+        .unwrap_or_default();
+    Answer::ok(format!("{origin} has {shown}{behind}"), program)
+}
+
+/// The line that counts, where the reader agrees with sshd about it.
+fn origin(source: &Source, dialect: &Dialect, connection: &Connection, line: &[u8]) -> Option<Setting> {
+    let config = Config::read(source, Path::new(MAIN), dialect.clone()).ok()?;
+    config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
+}
+
+fn is_ours(program: &Path) -> bool {
+    let same =
+        |one: &Path| Some((std::fs::canonicalize(one).ok()?, std::fs::canonicalize("/proc/self/exe").ok()?));
+    program.file_name() == Some("eic-keys".as_ref()) || same(program).is_some_and(|(one, other)| one == other)
+}
+
+/// Whether we would understand our own command line, once sshd has put in user and fingerprint.
+fn understood(words: &[Vec<u8>]) -> Result<(), String> {
+    let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
+        b"%u" => "user".into(),
+        b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
+        other => OsStr::from_bytes(other).to_owned(),
+    });
+    // Without arguments sshd adds the user's name.
+    let mut expanded: Vec<_> = expanded.collect();
+    if expanded.is_empty() {
+        expanded.push("user".into());
+    }
+    match cli::parse(expanded) {
+        Ok(Command::Authorize(_)) => Ok(()),
+        Ok(_) => Err("it prints no keys".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn command_user(user: Option<&[u8]>) -> Answer<Account> {
+    let Some(user) = user else {
+        let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
+        return Answer::fail("there is no AuthorizedKeysCommandUser: sshd runs no command without", fix);
+    };
+    let name = String::from_utf8_lossy(user).into_owned();
+    match Account::find(&name) {
+        Err(error) => Answer::skip(format!("getent could not be asked: {error}")),
+        Ok(None) => Answer::fail(
+            format!("there is no user {name}, who is to run eic-keys"),
+            Fix::command([
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--home-dir",
+                "/",
+                "--shell",
+                "/usr/sbin/nologin",
+                &name,
+            ]),
+        ),
+        Ok(Some(account)) if account.uid == 0 => Answer::warn(
+            "root runs eic-keys, which needs no rights at all",
+            Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}")),
+            account,
+        ),
+        Ok(Some(account)) => Answer::ok(format!("{name} runs it, uid {}", account.uid), account),
+    }
+}

@@ -1,0 +1,27 @@
+//! Other programs of the system, asked with bounds on their time and output.
+
+use std::ffi::OsStr;
+use std::io;
+use std::time::Duration;
+
+use crate::sshd::run::{Ran, run};
+
+/// They answer in milliseconds; a name service that asks a directory may need more.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a program printed, whatever its status.
+pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Ran> {
+    let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+    run(&[program.into()], &arguments, PATIENCE)
+}
+
+/// What a program printed, if it succeeded.
+pub(super) fn told(program: &str, arguments: &[&str]) -> Option<String> {
+    let ran = ask(program, arguments).ok().filter(|ran| ran.status.success())?;
+    Some(String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
+/// Whether this is root, who alone sees some things.
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
