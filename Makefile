@@ -41,7 +41,8 @@ lint: prepare
 
 ## bench: what a run costs
 bench: build
-	$(CARGO) run --locked --quiet --release --package eic-lab -- bench
+	$(CARGO) build --locked --quiet --release --package eic-bench
+	target/release/eic-bench
 
 prepare:
 	@tools/prepare

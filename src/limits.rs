@@ -14,6 +14,9 @@ pub const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duratio
 /// One request, from connecting to the last byte of its body. A healthy IMDS answers within milliseconds.
 pub const REQUEST: Duration = Duration::from_secs(1);
 
+/// A connection, before another is begun in its place. IMDS is on the same host: microseconds.
+pub const CONNECT: Duration = Duration::from_millis(250);
+
 /// Before a request is tried again. IMDS throttles by the second; a tenth of one is all a login can spare.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
 

@@ -65,11 +65,18 @@ impl fmt::Display for Error {
 /// Asks `address` once; done, one way or the other, within `time`.
 pub(super) async fn send(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Reply, Error> {
     let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
-    let stream = timeout(time, TcpStream::connect(address))
-        .await
-        .map_err(|_| Error::ConnectTimedOut)?
-        .map_err(Error::Connect)?;
+    let stream = timeout(time, connect(address)).await.map_err(|_| Error::ConnectTimedOut)??;
     tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
+}
+
+/// IMDS drops what is over its 1,024 packets a second. The kernel sends a lost SYN again after a second only (RFC 6298
+/// section 2), which is all the time that a request has.
+async fn connect(address: SocketAddr) -> Result<TcpStream, Error> {
+    loop {
+        if let Ok(stream) = timeout(limits::CONNECT, TcpStream::connect(address)).await {
+            return stream.map_err(Error::Connect);
+        }
+    }
 }
 
 async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) -> Result<Reply, Error> {

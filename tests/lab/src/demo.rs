@@ -1,5 +1,6 @@
 //! The tour: a key is pushed and lets its user in, and other keys do not. Each step is told with its time.
 use crate::instance::{INSTANCE, Instance, program};
+use crate::interrupt;
 use crate::key::Key;
 use crate::pki::REGION;
 use crate::record::RecordSpec;
@@ -138,6 +139,7 @@ impl Tour {
     }
 
     fn step(&mut self, right: bool, text: &str) {
+        interrupt::check();
         *(if right { &mut self.passed } else { &mut self.failed }) += 1;
         println!("  {} {:5} ms  {text}", if right { '✓' } else { '✗' }, self.last.elapsed().as_millis());
         self.last = Instant::now();

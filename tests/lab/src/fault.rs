@@ -293,13 +293,12 @@ impl Fault {
             Self::CutChunks => to.write(&[chunked(&reply), chunk(&reply.body)].concat())?,
             Self::UntilClose => to.write(&[reply.open_head(), b"\r\n".to_vec(), reply.body].concat())?,
             Self::Close => (),
-            Self::Reset => to.reset(),
+            Self::Reset => return Err(to.reset()),
             Self::ResetInBody => {
                 to.write(&[reply.head(length), reply.body[..half].to_vec()].concat())?;
                 // Let the client have what it gets before the reset takes it away.
                 to.wait(Duration::from_millis(20))?;
-                to.reset();
-                return Err(std::io::ErrorKind::ConnectionReset.into());
+                return Err(to.reset());
             }
             Self::Raw(bytes) => to.write(bytes)?,
             Self::Http09 => to.write(&reply.body)?,
@@ -320,7 +319,14 @@ impl Fault {
 
 /// Writes a reply as it should be. The connection may serve another request then.
 pub(crate) fn plain(reply: &Reply, to: &mut Connection) -> Result<bool> {
-    to.write(&[reply.head(reply.body.len()), reply.body.clone()].concat())?;
+    let head = reply.head(reply.body.len());
+    // Mostly one packet; but a client that is told of too much need not wait until so much has been copied.
+    if reply.body.len() <= 65_536 {
+        to.write(&[&head, reply.body.as_slice()].concat())?;
+    } else {
+        to.write(&head)?;
+        to.write(&reply.body)?;
+    }
     Ok(true)
 }
 

@@ -268,10 +268,11 @@ impl Connection {
         Err(std::io::ErrorKind::ConnectionAborted.into())
     }
 
-    /// Closes the connection with a reset instead of an end.
-    pub fn reset(&mut self) {
+    /// Sees to it that the connection is closed with a reset instead of an end. Returns the error that closes it.
+    pub fn reset(&mut self) -> std::io::Error {
         let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.stream, sockopt::Linger, &at_once);
+        std::io::ErrorKind::ConnectionReset.into()
     }
 
     /// Says that nothing follows.

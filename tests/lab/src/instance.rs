@@ -238,7 +238,8 @@ impl Drop for Instance {
     }
 }
 
-fn staple_path(cert: &Cert) -> String {
+/// Where the metadata service has a certificate's staple, by its SHA-1 name.
+pub fn staple_path(cert: &Cert) -> String {
     format!("managed-ssh-keys/signer-ocsp/{}", cert.fingerprint(Hash::Sha1))
 }
 

@@ -1,6 +1,16 @@
 //! Ending early without leaving anything behind.
 use crate::namespace::Id;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Does not return once an interrupt has come: what happens from then on is of the cleaning up, and not worth telling.
+pub fn check() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
 
 fn signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
@@ -12,13 +22,15 @@ pub fn hold() {
     signals().thread_block().expect("signals can be blocked");
 }
 
-/// From now on an interrupt ends all processes in these namespaces, and then this one with status 130. Everything else
-/// that the laboratory made is in memory of the namespaces, and goes with the last process.
+/// From now on an interrupt ends all processes in these namespaces, and then this one as if it had not been held back.
+/// Everything else that the laboratory made is in memory of the namespaces, and goes with the last process.
 pub fn clean_up(namespaces: Id) {
     std::thread::spawn(move || {
         let signal = signals().wait().expect("signals can be waited for");
+        ENDING.store(true, Ordering::SeqCst);
         eprintln!("\neic-lab: {signal}: cleaning up");
         namespaces.kill_processes();
-        std::process::exit(130);
+        // Not by `exit`: that would tidy up libraries which the other threads still use.
+        signals().thread_unblock().and_then(|()| raise(signal)).expect("the signal ends the process");
     });
 }

@@ -51,6 +51,7 @@ pub mod demo;
 pub mod der;
 pub mod fault;
 pub mod http;
+mod id;
 pub mod imds;
 pub mod instance;
 pub mod interrupt;

@@ -16,7 +16,7 @@ Usage: eic-lab demo
 
 Everything happens in namespaces of its own: no file of the machine changes, and nothing listens outside.
 
-Exit status: 0 all went as it should, 1 it did not, 2 it could not be tried, 130 interrupted.
+Exit status: 0 all went as it should, 1 it did not, 2 it could not be tried.
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 fn show() -> ExitCode {
     // What the laboratory cannot set up it panics about, in whole sentences; they are for people here.
     std::panic::set_hook(Box::new(|panic| {
+        interrupt::check();
         let payload = panic.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref().copied()).unwrap_or("something is broken");

@@ -3,10 +3,10 @@
 //! What is started from that thread afterwards, threads and programs, lives in the disguise too; the rest of the process
 //! does not, so that tests run side by side. Every file that the laboratory writes is in memory and seen by nobody else:
 //! when the last process has left, nothing remains to be tidied up.
+pub use crate::id::Id;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, chroot, fchdir, getegid, geteuid};
+use nix::unistd::{chroot, fchdir, getegid, geteuid};
 use std::cell::Cell;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -65,50 +65,6 @@ struct Machine {
     directory: PathBuf,
 }
 
-/// Which namespaces a thread or a process is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Id {
-    network: PathBuf,
-    mounts: PathBuf,
-}
-
-impl Id {
-    /// Of the calling thread.
-    pub fn current() -> Self {
-        Self::of("thread-self").expect("/proc is mounted")
-    }
-
-    fn of(process: &str) -> Option<Self> {
-        let link = |kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok();
-        Some(Self { network: link("net")?, mounts: link("mnt")? })
-    }
-
-    /// The other processes in these namespaces.
-    pub fn processes(&self) -> Vec<Pid> {
-        let own = Pid::this();
-        fs::read_dir("/proc")
-            .expect("/proc is mounted")
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid::from_raw))
-            .filter(|pid| *pid != own && Self::of(&pid.to_string()).as_ref() == Some(self))
-            .collect()
-    }
-
-    /// Ends every other process in these namespaces, children of children too. Gives up after two seconds.
-    pub fn kill_processes(&self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline {
-            let found = self.processes();
-            if found.is_empty() {
-                return;
-            }
-            for process in found {
-                let _ = kill(process, Signal::SIGKILL);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
 impl Namespace {
     /// Puts the calling thread into disguise.
     ///
@@ -117,7 +73,7 @@ impl Namespace {
     pub fn enter() -> Self {
         assert!(
             geteuid().is_root(),
-            "the laboratory needs namespaces of its own: run it as root, or `unshare --user --map-root-user` it"
+            "the laboratory needs namespaces of its own: run it as root, or `unshare --user --map-root-user --net --mount` it"
         );
         assert!(!INSIDE.replace(true), "this thread has an instance already: drop that one first");
         let open = |path| fs::File::open(path).unwrap_or_else(|e| panic!("{path}: {e}"));

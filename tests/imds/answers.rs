@@ -1,0 +1,213 @@
+//! What each answer means: 404 at each path, facts that are none, and the region that only a zone tells.
+
+use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, World, ZONE, each, expect};
+use eic_lab::{Fault, Machine, On, Pki};
+
+/// What a run comes to.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The key is printed.
+    Key,
+    /// Nothing is said, status 0.
+    Nothing,
+    /// The record is refused, status 0.
+    Refused,
+    /// The run fails with this status.
+    Fails(i32),
+}
+use End::{Fails, Key, Nothing, Refused};
+
+fn ends(world: &World, end: End) -> Result<(), String> {
+    let outcome = world.login();
+    match end {
+        Key => world.expect_key(&outcome),
+        Nothing => world.expect_nothing(&outcome),
+        Refused => world.expect_refused(&outcome),
+        Fails(status) => world.expect_failed(&outcome, status),
+    }
+}
+
+/// 404 is an answer: it is not asked again.
+#[test]
+fn not_found() {
+    let rows = [
+        (TOKEN, Fails(2)),
+        (KEYS, Nothing),
+        (ID, Fails(2)),
+        (REGION, Key),
+        (ZONE, Key),
+        (DOMAIN, Fails(2)),
+        (CHAIN, Fails(3)),
+        (NAMES, Fails(3)),
+        ("the signer's staple", Fails(3)),
+    ];
+    each(
+        1,
+        &rows,
+        |(path, _)| (*path).to_owned(),
+        |world, (path, end)| {
+            let path = if *path == "the signer's staple" { &world.staple } else { *path };
+            world.instance.imds.fault(On::path(path), Fault::Status(404));
+            ends(world, *end)?;
+            expect("times asked", &world.asked(path), &usize::from(path != ZONE))
+        },
+    );
+}
+
+/// A body that says something else, one row below the other right ones.
+#[test]
+fn facts() {
+    let rows: [(&str, &[u8], End); 42] = [
+        (ID, b"i-0123456789abcdef0", Key),
+        (ID, b"i-0123456789abcdef0\n", Key),
+        (ID, b"", Fails(2)),
+        (ID, b"\n", Fails(2)),
+        (ID, b"i-", Fails(2)),
+        (ID, b"i-0123456", Fails(2)),
+        (ID, b"i-0123456789abcdefg", Fails(2)),
+        (ID, b"i-0123456789ABCDEF0", Fails(2)),
+        (ID, b" i-0123456789abcdef0", Fails(2)),
+        (ID, b"i-0123456789abcdef0\ni-0123456789abcdef0", Fails(2)),
+        (ID, b"i-0123456789abcdef\xff", Fails(2)),
+        (ID, b"i-0123456789abcdef0123456789abcdef0", Fails(2)),
+        (ID, b"i-0123456789abcdef1", Refused),
+        (REGION, b"us-east-1", Key),
+        (REGION, b"us-east-1\n", Key),
+        (REGION, b"", Fails(2)),
+        (REGION, b"us", Fails(2)),
+        (REGION, b"us-east", Fails(2)),
+        (REGION, b"us-east-1a", Fails(2)),
+        (REGION, b"US-EAST-1", Fails(2)),
+        (REGION, b"us-east-1/", Fails(2)),
+        (REGION, b"us-east-1.evil.example", Fails(2)),
+        (REGION, b"us-east-1\nus-east-2", Fails(2)),
+        (REGION, b"us-e\0st-1", Fails(2)),
+        (REGION, b"*", Fails(2)),
+        (REGION, b"\xff\xfe", Fails(2)),
+        (REGION, b"us-east-2", Fails(3)),
+        (DOMAIN, b"amazonaws.com", Key),
+        (DOMAIN, b"amazonaws.com\n", Key),
+        (DOMAIN, b"", Fails(3)),
+        (DOMAIN, b"amazonaws", Fails(3)),
+        (DOMAIN, b"amazonaws.com.", Fails(3)),
+        (DOMAIN, b".amazonaws.com", Fails(3)),
+        (DOMAIN, b"AMAZONAWS.COM", Fails(3)),
+        (DOMAIN, b"evil.example", Fails(3)),
+        (DOMAIN, b"amazonaws.com.evil.example", Fails(3)),
+        (DOMAIN, b"evil.amazonaws.com", Fails(3)),
+        (DOMAIN, b"amazonaws.com\0", Fails(3)),
+        (DOMAIN, b"\x1b[2J", Fails(3)),
+        (DOMAIN, b"amazonaws.com.cn", Fails(3)),
+        (CHAIN, b"", Fails(3)),
+        (KEYS, b"", Nothing),
+    ];
+    let name =
+        |(path, body, _): &(&str, &[u8], End)| format!("{path} is {:?}", String::from_utf8_lossy(body));
+    each(2, &rows, name, |world, (path, body, end)| {
+        world.instance.imds.fault(On::path(path), Fault::Body(body.to_vec()));
+        ends(world, *end)?;
+        expect("times asked", &world.asked(path), &1)
+    });
+}
+
+/// Each partition's signer is taken where its domain and region are told, and nowhere else.
+#[test]
+fn partitions() {
+    let rows = [
+        ("us-east-1", "amazonaws.com"),
+        ("ap-southeast-7", "amazonaws.com"),
+        ("mx-central-1", "amazonaws.com"),
+        ("us-gov-west-1", "amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn"),
+        ("us-iso-east-1", "c2s.ic.gov"),
+        ("us-isob-east-1", "sc2s.sgov.gov"),
+        ("eu-isoe-west-1", "cloud.adc-e.uk"),
+        ("us-isof-south-1", "csp.hci.ic.gov"),
+        ("eusc-de-east-1", "amazonaws.eu"),
+    ];
+    each(
+        1,
+        &rows,
+        |(region, domain)| format!("{region} {domain}"),
+        |world, (region, domain)| {
+            world.instance.imds.set(REGION, *region);
+            world.instance.imds.set(DOMAIN, *domain);
+            world.instance.adopt(signer(region, domain));
+            ends(world, Key)?;
+            world.reset();
+            world.instance.adopt(signer("us-east-2", "amazonaws.com"));
+            ends(world, Fails(3))
+        },
+    );
+}
+
+/// The region comes from the zone only where there is none, on an old instance.
+#[test]
+fn zones() {
+    let rows = [
+        ("us-east-1a", "us-east-1", Key),
+        ("us-east-1f\n", "us-east-1", Key),
+        ("us-west-2-lax-1a", "us-west-2", Key),
+        ("us-east-1-wl1-bos-wlz-1", "us-east-1", Key),
+        ("us-gov-west-1a", "us-gov-west-1", Key),
+        ("eusc-de-east-1a", "eusc-de-east-1", Key),
+        ("us-isof-south-1a", "us-isof-south-1", Key),
+        ("us-east-1a", "us-west-2", Fails(3)),
+        ("us-west-2-lax-1a", "us-east-1", Fails(3)),
+        ("", "us-east-1", Fails(2)),
+        ("us-east", "us-east-1", Fails(2)),
+        ("1a", "us-east-1", Fails(2)),
+        ("/us-east-1a", "us-east-1", Fails(2)),
+        ("US-EAST-1A", "us-east-1", Fails(2)),
+        ("us.east-1a", "us-east-1", Fails(2)),
+    ];
+    let name = |(zone, region, _): &(&str, &str, End)| format!("{zone:?} and a signer for {region}");
+    each(2, &rows, name, |world, (zone, region, end)| {
+        world.instance.adopt(signer(region, "amazonaws.com"));
+        world.instance.imds.remove(REGION);
+        world.instance.imds.set(ZONE, *zone);
+        ends(world, *end)?;
+        expect("times that the zone was asked for", &world.asked(ZONE), &1)
+    });
+}
+
+#[test]
+fn no_region_and_no_zone() {
+    let world = World::new();
+    world.instance.imds.remove(REGION);
+    world.instance.imds.remove(ZONE);
+    ends(&world, Fails(2)).unwrap();
+    assert!(world.instance.journal.says(ZONE));
+}
+
+/// What the zone says does not matter where the region is told.
+#[test]
+fn the_zone_is_not_asked_where_the_region_is_told() {
+    let world = World::new();
+    world.instance.imds.set(ZONE, "eu-west-1a");
+    ends(&world, Key).unwrap();
+    assert_eq!(world.asked(ZONE), 0);
+}
+
+/// On Nitro the firmware and the service must tell the same id; Xen knows it from the service alone.
+#[test]
+fn the_service_of_another_instance() {
+    let rows = [(Machine::Nitro, Refused), (Machine::Xen, Refused)];
+    each(
+        1,
+        &rows,
+        |row| format!("{row:?}"),
+        |world, (machine, end)| {
+            world.instance.machine(*machine);
+            world.instance.imds.set(ID, "i-0123456789abcdef0");
+            ends(world, Key)?;
+            world.reset();
+            world.instance.imds.set(ID, "i-0fedcba9876543210");
+            ends(world, *end)
+        },
+    );
+}
+
+fn signer(region: &str, domain: &str) -> Pki {
+    eic_lab::PkiSpec::healthy(region, domain).build()
+}

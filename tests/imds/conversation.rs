@@ -1,0 +1,261 @@
+//! What goes over the wire: IMDSv2 and nothing besides; no proxy, no redirect, no cookie, no decompression.
+
+use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, USER, World, each, expect};
+use eic_lab::{Endpoint, Fault, IPV6, Machine, On, UserKey, http};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+const SESSION: &str = "x-aws-ec2-metadata-token";
+
+#[test]
+fn a_login_asks_for_what_it_needs_once() {
+    let world = World::new();
+    world.expect_key(&world.login()).unwrap();
+    let paths = world.instance.imds.paths();
+    assert_eq!(paths[..2], ["/latest/api/token", "/latest/meta-data/managed-ssh-keys/active-keys/alice"]);
+    assert!(world.paths().iter().all(|path| world.asked(path) == 1), "{paths:?}");
+    let below = |path: &&String| path.contains("/signer-ocsp/") && !path.ends_with('/');
+    assert_eq!(
+        paths.iter().filter(below).count(),
+        2,
+        "a staple for the signer, one for the intermediate: {paths:?}"
+    );
+    assert_eq!(paths.len(), 9, "{paths:?}");
+}
+
+#[test]
+fn requests_are_version_2_and_bare() {
+    let world = World::new();
+    world.expect_key(&world.login()).unwrap();
+    let requests = world.instance.imds.requests();
+    assert_eq!(requests.len(), 9);
+    let session = requests[1].header(SESSION).unwrap();
+    for (number, request) in requests.iter().enumerate() {
+        let path = &request.path;
+        let (method, own) = if number == 0 { ("PUT", (TTL, "5")) } else { ("GET", (SESSION, session)) };
+        assert_eq!(request.method, method, "{path}");
+        let mut headers: Vec<(String, &str)> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+            // A PUT without a body may say so.
+            .filter(|header| *header != ("content-length".to_owned(), "0"))
+            .collect();
+        headers.sort();
+        assert_eq!(headers, [("host".to_owned(), "169.254.169.254"), (own.0.to_owned(), own.1)], "{path}");
+        assert!(request.raw.is_ascii() && request.raw.ends_with(b"\r\n\r\n"), "{path}");
+    }
+    let connections: BTreeSet<usize> = requests.iter().map(|request| request.connection).collect();
+    assert_eq!(connections.len(), 9, "a connection each, for the service closes it after one");
+}
+
+#[test]
+fn questions_go_side_by_side() {
+    let pace = Duration::from_millis(100);
+    let rounds = |world: &World| http::rounds(&world.instance.imds.requests());
+    let world = World::new();
+    world.instance.imds.pace(pace);
+    world.expect_key(&world.login()).unwrap();
+    assert_eq!(rounds(&world), 4, "token, keys, five facts, staples");
+    world.reset();
+    world.instance.machine(Machine::Xen);
+    world.expect_key(&world.login()).unwrap();
+    assert_eq!(rounds(&world), 5, "a Xen instance learns its id before it looks at a record");
+    assert_eq!(world.instance.imds.requests().len(), 9);
+}
+
+#[test]
+fn the_frequent_cases_ask_twice() {
+    let world = World::new();
+    let (other, expired) = (UserKey::ed25519(), UserKey::ed25519());
+    world.instance.publish("expired", &world.instance.record(&expired).expires_in(-1));
+    for (case, user, fingerprint) in [
+        ("nothing is pushed", "nobody", world.key.fingerprint()),
+        ("another key is offered", USER, other.fingerprint()),
+        ("the key expired", "expired", expired.fingerprint()),
+    ] {
+        world.reset();
+        let outcome = world.instance.run([user, fingerprint]);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "{case}");
+        let keys = format!("/latest/meta-data/managed-ssh-keys/active-keys/{user}");
+        assert_eq!(world.instance.imds.paths(), ["/latest/api/token", &keys], "{case}");
+    }
+}
+
+/// A token that somebody else gets hold of is of no use when the run is over.
+#[test]
+fn the_token_lives_as_long_as_the_run() {
+    let rows: [(&[&str], &str); 6] = [
+        (&[], "5"),
+        (&["--timeout", "0.5"], "1"),
+        (&["--timeout", "1"], "1"),
+        (&["--timeout", "2"], "2"),
+        (&["--timeout", "2.1"], "3"),
+        (&["--timeout", "60"], "60"),
+    ];
+    each(
+        1,
+        &rows,
+        |(options, _)| format!("{options:?}"),
+        |world, (options, seconds)| {
+            world.expect_key(&world.login_with(options))?;
+            expect("TTL", &world.instance.imds.requests()[0].header(TTL), &Some(*seconds))
+        },
+    );
+}
+
+/// Not one of the service's own, so the first question fails with 401, which is not asked again.
+#[test]
+fn the_token_that_was_given_is_the_one_that_is_shown() {
+    let odd = "~!#$%&'*+-.^_`|/=:;<>()[]{}?@,\"\\";
+    let rows = [("token", "token"), (odd, odd), ("token\n", "token")];
+    each(
+        1,
+        &rows,
+        |(given, _)| format!("{given:?}"),
+        |world, (given, shown)| {
+            world.instance.imds.fault(On::path(TOKEN), Fault::Body((*given).into()));
+            world.expect_failed(&world.login(), 2)?;
+            expect("token", &world.instance.imds.requests()[1].header(SESSION), &Some(*shown))?;
+            expect("requests", &world.instance.imds.requests().len(), &2)
+        },
+    );
+}
+
+#[test]
+fn no_token_brings_a_header_of_its_own() {
+    let rows = [
+        ("a header behind it", &b"token\r\nX-Injected: 1"[..]),
+        ("LF in it", b"tok\nen"),
+        ("CR in it", b"tok\ren"),
+        ("a space in it", b"tok en"),
+        ("NUL", b"tok\0en"),
+        ("a letter beyond ASCII", "tokën".as_bytes()),
+        ("DEL", b"tok\x7fen"),
+        ("escape", b"\x1b[2J"),
+        ("nothing", b""),
+    ];
+    each(
+        1,
+        &rows,
+        |(name, _)| (*name).to_owned(),
+        |world, (_, token)| {
+            world.instance.imds.fault(On::path(TOKEN), Fault::Body(token.to_vec()));
+            world.expect_failed(&world.login(), 2)?;
+            expect(
+                "requests",
+                &world.instance.imds.paths().as_slice(),
+                &&["/latest/api/token".to_owned()][..],
+            )
+        },
+    );
+}
+
+/// A proxy would learn the token, and could forge what is asked over it.
+#[test]
+fn no_proxy_is_asked() {
+    let world = World::new();
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 3128)).unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    for name in
+        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "REQUEST_METHOD"]
+    {
+        for value in ["http://127.0.0.1:3128", "127.0.0.1:3128", "socks5://127.0.0.1:3128"] {
+            let outcome = world
+                .instance
+                .command([USER, world.key.fingerprint()])
+                .env(name, value)
+                .env("no_proxy", "")
+                .env("NO_PROXY", "")
+                .run();
+            world.expect_key(&outcome).unwrap_or_else(|why| panic!("{name}={value}: {why}"));
+            let asked = proxy.accept().map_err(|error| error.kind());
+            assert_eq!(
+                asked.err(),
+                Some(std::io::ErrorKind::WouldBlock),
+                "{name}={value}: the proxy was asked"
+            );
+        }
+    }
+}
+
+/// The other place would answer well; only the first request there is redirected.
+#[test]
+fn no_redirect_is_followed() {
+    let statuses = [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ];
+    let rows: Vec<_> = statuses
+        .into_iter()
+        .flat_map(|status| [TOKEN, KEYS, ID, REGION, DOMAIN, CHAIN, NAMES].map(|path| (status, path)))
+        .collect();
+    each(
+        2,
+        &rows,
+        |(status, path)| format!("{status} at {path}"),
+        |world, (status, path)| {
+            world.instance.endpoint(IPV6.into(), Endpoint::Serving);
+            world.expect_key(&world.login())?;
+            let whole = world
+                .instance
+                .imds
+                .paths()
+                .into_iter()
+                .find(|asked| asked.trim_end_matches('/').ends_with(path));
+            let place = format!("http://[fd00:ec2::254]{}", whole.unwrap());
+            world.reset();
+            let reply = format!(
+                "HTTP/1.1 {status}\r\nLocation: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            world.instance.imds.fault(On::path(path).first(1), Fault::Raw(reply.into()));
+            world.expect_failed(&world.login(), 2)?;
+            expect("times asked", &world.asked(path), &1)
+        },
+    );
+}
+
+#[test]
+fn no_cookie_is_sent_back() {
+    let world = World::new();
+    world.instance.imds.fault(On::any(), Fault::cookie());
+    world.expect_key(&world.login()).unwrap();
+    let requests = world.instance.imds.requests();
+    assert!(requests.len() == 9 && requests.iter().all(|request| request.header("Cookie").is_none()));
+}
+
+#[test]
+fn nothing_is_unpacked() {
+    let rows = [("gzip", "gzip", &["-c"][..]), ("xz", "xz", &["-c"])];
+    each(
+        1,
+        &rows,
+        |(name, ..)| (*name).to_owned(),
+        |world, (encoding, program, arguments)| {
+            let region = packed(program, arguments, b"us-east-1");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                region.len()
+            );
+            world.instance.imds.fault(On::path(REGION), Fault::Raw([head.into_bytes(), region].concat()));
+            world.expect_failed(&world.login(), 2)?;
+            expect("times asked", &world.asked(REGION), &1)
+        },
+    );
+}
+
+fn packed(program: &str, arguments: &[&str], text: &[u8]) -> Vec<u8> {
+    let mut child =
+        Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{program}");
+    output.stdout
+}

@@ -1,0 +1,18 @@
+//! The metadata service seen from the shipped program: what it asks, what it takes for an answer, and that it ends in time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic"
+)]
+
+mod addresses;
+mod answers;
+mod conversation;
+mod faults;
+mod memory;
+mod sizes;
+mod times;
+mod world;

@@ -1,0 +1,131 @@
+//! Each answer may have so many bytes: exactly so many are taken, one more is an error and never a truncation. The limits
+//! are those of the library, which the tests must not repeat: whoever changes one sees what it is worth here.
+
+use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, World, ZONE, each, expect};
+use eic_keys::limits;
+use eic_lab::{Fault, IPV4, On};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// How the length is told, or not.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Length,
+    Chunks,
+    UntilClose,
+}
+const FORMS: [Form; 3] = [Form::Length, Form::Chunks, Form::UntilClose];
+
+/// Lets `path` be answered with the good body of now, blank lines behind it up to `length` bytes.
+fn pad(world: &World, path: &str, length: usize, form: Form) {
+    let body = [good(world, path), vec![b'\n'; length]].concat()[..length].to_vec();
+    world.reset();
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+    let reply = match form {
+        Form::Length => [format!("{head}Content-Length: {length}\r\n\r\n").as_bytes(), &body].concat(),
+        Form::Chunks => {
+            let chunks = body
+                .chunks(1000)
+                .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+            let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+            head.bytes().chain(chunks).chain(*b"0\r\n\r\n").collect()
+        }
+        Form::UntilClose => [format!("{head}\r\n").as_bytes(), &body].concat(),
+    };
+    world.instance.imds.fault(On::path(path), Fault::Raw(reply));
+}
+
+/// What the service answers at a path, asked as any client would.
+fn good(world: &World, path: &str) -> Vec<u8> {
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect((IPV4, 80)).unwrap();
+        write!(stream, "{request}\r\n\r\n").unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200"), "{request}");
+        let head = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        reply.split_off(head + 4)
+    };
+    let token = ask("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60");
+    let token = String::from_utf8(token).unwrap();
+    let directory = if path == KEYS || path == world.staple { "managed-ssh-keys/" } else { "" };
+    ask(&format!("GET /latest/meta-data/{directory}{path} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}"))
+}
+
+#[test]
+fn answers_of_the_largest_size() {
+    let limits = [
+        (KEYS, limits::ACTIVE_KEYS),
+        (ID, limits::FACT),
+        (REGION, limits::FACT),
+        (DOMAIN, limits::FACT),
+        (CHAIN, limits::CHAIN),
+        (NAMES, limits::STAPLE_NAMES),
+        ("staple", limits::STAPLE),
+    ];
+    let rows: Vec<_> = limits.into_iter().flat_map(|row| FORMS.map(|form| (row, form))).collect();
+    each(
+        2,
+        &rows,
+        |((path, _), form)| format!("{path}, {form:?}"),
+        |world, ((path, limit), form)| {
+            let path = if *path == "staple" { &world.staple } else { *path };
+            pad(world, path, *limit, *form);
+            world.expect_key(&world.login()).map_err(|why| format!("with {limit} bytes {why}"))?;
+            pad(world, path, limit + 1, *form);
+            world
+                .expect_failed(&world.login(), 2)
+                .map_err(|why| format!("with {limit} bytes and one {why}"))?;
+            expect("times asked", &world.asked(path), &1)
+        },
+    );
+}
+
+#[test]
+fn the_zone_of_the_largest_size() {
+    each(
+        1,
+        &FORMS,
+        |form| format!("{form:?}"),
+        |world, form| {
+            world.instance.imds.remove(REGION);
+            pad(world, ZONE, limits::FACT, *form);
+            world.expect_key(&world.login())?;
+            pad(world, ZONE, limits::FACT + 1, *form);
+            world.expect_failed(&world.login(), 2)?;
+            expect("times asked", &world.asked(ZONE), &1)
+        },
+    );
+}
+
+/// One that the service did not give, so the next request, which shows it, is the last.
+#[test]
+fn the_token_of_the_largest_size() {
+    let rows = [(limits::TOKEN, 2), (limits::TOKEN + 1, 1)];
+    each(
+        1,
+        &rows,
+        |(length, _)| format!("{length} bytes"),
+        |world, (length, requests)| {
+            world.instance.imds.fault(On::path(TOKEN), Fault::Body(vec![b'A'; *length]));
+            world.expect_failed(&world.login(), 2)?;
+            expect("requests", &world.instance.imds.requests().len(), requests)
+        },
+    );
+}
+
+/// The head is bounded by what hyper reads at once; somewhere between a real one's twentyfold and twice that.
+#[test]
+fn heads() {
+    let rows = [(6_000, true), (2 * limits::REPLY_HEAD, false)];
+    each(
+        1,
+        &rows,
+        |(length, _)| format!("{length} bytes"),
+        |world, (length, good)| {
+            world.instance.imds.fault(On::any(), Fault::LargeHeader(*length));
+            let outcome = world.login();
+            if *good { world.expect_key(&outcome) } else { world.expect_failed(&outcome, 2) }
+        },
+    );
+}

@@ -1,0 +1,176 @@
+//! A healthy instance with one key pushed, and many rows of a table tried in several such worlds side by side.
+
+use eic_lab::{Hash, IPV4, Instance, Outcome, UserKey};
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The user whom the key was pushed for.
+pub(crate) const USER: &str = "alice";
+
+/// Every request of a login, by the end of its path: the token, the keys, then who signed.
+pub(crate) const TOKEN: &str = "api/token";
+pub(crate) const KEYS: &str = "active-keys/alice";
+pub(crate) const ID: &str = "instance-id";
+pub(crate) const REGION: &str = "placement/region";
+pub(crate) const ZONE: &str = "placement/availability-zone";
+pub(crate) const DOMAIN: &str = "services/domain";
+pub(crate) const CHAIN: &str = "managed-ssh-keys/signer-cert";
+pub(crate) const NAMES: &str = "managed-ssh-keys/signer-ocsp";
+
+/// An instance where a login gets its key.
+pub(crate) struct World {
+    pub(crate) instance: Instance,
+    pub(crate) key: UserKey,
+    /// The end of the path of the signer's staple.
+    pub(crate) staple: String,
+    /// The connections before the last reset.
+    settled: Cell<usize>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let (instance, key) = (Instance::start(), UserKey::ed25519());
+        // For longer than a slow machine takes for the longest table.
+        let hour = Duration::from_secs(3600);
+        let record = instance.record(&key).expires_in(3600).signed_by(&instance.pki().signer.key);
+        instance.imds.publish_for(USER, record, hour);
+        let staple = format!("signer-ocsp/{}", instance.pki().signer.fingerprint(Hash::Sha1));
+        Self { instance, key, staple, settled: Cell::new(0) }
+    }
+
+    /// The ends of the paths of a login's requests.
+    pub(crate) fn paths(&self) -> [&str; 8] {
+        [TOKEN, KEYS, ID, REGION, DOMAIN, CHAIN, NAMES, &self.staple]
+    }
+
+    /// What sshd would run for this key.
+    pub(crate) fn login(&self) -> Outcome {
+        self.instance.run([USER, self.key.fingerprint()])
+    }
+
+    /// The same with options before it.
+    pub(crate) fn login_with(&self, options: &[&str]) -> Outcome {
+        self.instance.run([options, &[USER, self.key.fingerprint()]].concat())
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn asked(&self, path: &str) -> usize {
+        let ends = |asked: &String| asked.trim_end_matches('/').ends_with(path);
+        self.instance.imds.paths().iter().filter(|asked| ends(asked)).count()
+    }
+
+    /// Everything well again, nothing asked or logged yet.
+    pub(crate) fn reset(&self) {
+        self.settle();
+        self.instance.imds.clear_faults();
+        self.instance.imds.clear_requests();
+        self.instance.journal.clear();
+    }
+
+    /// Waits until the service has read what the last run asked: one that fails leaves the questions beside it behind.
+    fn settle(&self) {
+        let wait = Duration::from_millis(50);
+        if let Ok(mut stream) = TcpStream::connect_timeout(&(IPV4, 80).into(), wait) {
+            // Connections are taken in their order, so those of the run were taken when this one is answered.
+            stream.set_read_timeout(Some(wait)).unwrap();
+            let _ = stream
+                .write_all(b"GET / HTTP/1.1\r\n\r\n")
+                .and_then(|()| stream.read_to_end(&mut Vec::new()));
+        }
+        let imds = &self.instance.imds;
+        let deadline = Instant::now() + wait;
+        while imds.connections() - self.settled.get() > imds.requests().len() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.settled.set(imds.connections());
+    }
+
+    /// The key, and nothing else, with status 0?
+    pub(crate) fn expect_key(&self, outcome: &Outcome) -> Result<(), String> {
+        expect("status", &outcome.status, &Some(0))?;
+        expect("stdout", &outcome.stdout, &format!("{}\n", self.key.line()))
+    }
+
+    /// The run failed with this status: no key, and one warning?
+    pub(crate) fn expect_failed(&self, outcome: &Outcome, status: i32) -> Result<(), String> {
+        expect("status", &outcome.status, &Some(status))?;
+        self.expect_no_key(outcome, &[4])
+    }
+
+    /// The record was refused: no key, status 0, and one notice?
+    pub(crate) fn expect_refused(&self, outcome: &Outcome) -> Result<(), String> {
+        expect("status", &outcome.status, &Some(0))?;
+        self.expect_no_key(outcome, &[5])
+    }
+
+    /// There is nothing for this user: no key, status 0, and not a word?
+    pub(crate) fn expect_nothing(&self, outcome: &Outcome) -> Result<(), String> {
+        expect("status", &outcome.status, &Some(0))?;
+        self.expect_no_key(outcome, &[])
+    }
+
+    fn expect_no_key(&self, outcome: &Outcome, severities: &[u8]) -> Result<(), String> {
+        let logged: Vec<u8> = self.instance.journal.eic_keys().iter().map(|line| line.severity).collect();
+        expect("stdout", &outcome.stdout.as_str(), &"")?;
+        expect("stderr", &outcome.stderr.as_str(), &"")?;
+        expect("severities logged", &logged.as_slice(), &severities)
+    }
+}
+
+/// Is it what it should be?
+pub(crate) fn expect<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, not {expected:?}")) }
+}
+
+/// No run may take longer, in seconds, whatever happens.
+pub(crate) const MOST: f64 = 5.0;
+
+/// Did it take a time within these bounds, in seconds?
+pub(crate) fn expect_time(outcome: &Outcome, least: f64, most: f64) -> Result<(), String> {
+    let wall = outcome.wall.as_secs_f64();
+    if (least..=most).contains(&wall) {
+        Ok(())
+    } else {
+        Err(format!("took {wall:.2} s, not {least} to {most} s"))
+    }
+}
+
+/// Tries every row in so many worlds side by side (those that wait cost no processor), each row in a world that was reset.
+///
+/// Fails with the names of all rows that do not hold.
+pub(crate) fn each<T: Sync>(
+    worlds: usize,
+    rows: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    check: impl Fn(&World, &T) -> Result<(), String> + Sync,
+) {
+    assert!(!rows.is_empty());
+    let worlds = worlds.min(rows.len());
+    let (next, ready) = (AtomicUsize::new(0), Barrier::new(worlds));
+    let failures = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..worlds {
+            scope.spawn(|| {
+                let world = World::new();
+                // Making worlds is work, which would disturb the clock of the first rows.
+                ready.wait();
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    world.reset();
+                    if let Err(why) = check(&world, row) {
+                        let said: Vec<_> = world.instance.journal.eic_keys();
+                        failures.lock().unwrap().push(format!("{}: {why}; logged: {said:?}", name(row)));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {} rows:\n{}", failures.len(), rows.len(), failures.join("\n"));
+}

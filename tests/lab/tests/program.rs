@@ -1,0 +1,163 @@
+//! The laboratory as a program: what it says, how it ends, and that nothing stays behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test"
+)]
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A script in the place of eic-keys, and the demo with it.
+fn demo(name: &str, script: &str) -> (Command, PathBuf) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(directory.join("tmp")).unwrap();
+    let program = directory.join("eic-keys");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = lab();
+    command.arg("demo").env("EIC_KEYS_BIN", program).env("TMPDIR", directory.join("tmp"));
+    (command, directory)
+}
+
+fn lab() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_eic-lab"))
+}
+
+/// Is a process with these arguments running?
+fn is_running(arguments: &str) -> bool {
+    let wanted = arguments.replace(' ', "\0") + "\0";
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .any(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()))
+}
+
+fn waits_until(condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    condition()
+}
+
+#[test]
+fn help_is_help_and_nonsense_is_refused() {
+    let help = lab().arg("--help").output().unwrap();
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage: eic-lab demo"));
+    let nonsense = lab().arg("nonsense").output().unwrap();
+    assert_eq!(nonsense.status.code(), Some(2));
+    assert!(nonsense.stdout.is_empty() && String::from_utf8_lossy(&nonsense.stderr).contains("Usage:"));
+}
+
+#[test]
+fn a_program_that_lets_nobody_in_fails_the_demo() {
+    let (mut command, directory) = demo("nobody", "exit 0");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains('✗') && said.contains("NOT all went as it should"), "{said}");
+    assert!(said.contains("  ✓") && said.contains("refused"), "{said}");
+    assert_eq!(fs::read_dir(directory.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_missing_program_is_told_with_what_to_do() {
+    let output = lab().arg("demo").env("EIC_KEYS_BIN", "/nonexistent/eic-keys").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/eic-keys"));
+    let output =
+        lab().arg("demo").env_remove("EIC_KEYS_BIN").env("CARGO_TARGET_DIR", "/nonexistent").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("make build"));
+}
+
+#[test]
+fn a_missing_tool_is_told_with_its_package() {
+    let (mut command, _) = demo("tool", "exit 0");
+    let output = command.env("PATH", "/nonexistent").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("install the package openssh-client"), "{said}");
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_behind() {
+    for (number, signal) in [Signal::SIGINT, Signal::SIGTERM].into_iter().enumerate() {
+        // A length of sleep that nobody else uses tells the process.
+        let sleep = format!("sleep 1{number}{}", std::process::id());
+        let (mut command, directory) = demo(&format!("interrupt-{number}"), &format!("exec {sleep}"));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(waits_until(|| is_running(&sleep)), "the demo runs the program");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(signal as i32), "{said}");
+        assert_eq!(said, format!("\neic-lab: {signal}: cleaning up\n"));
+        assert!(!is_running(&sleep), "the program is gone");
+        assert_eq!(fs::read_dir(directory.join("tmp")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn killed_outright_it_leaves_no_sshd_behind() {
+    let sleep = format!("sleep 12{}", std::process::id());
+    let (mut command, _) = demo("killed", &format!("exec {sleep}"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sshd = |stat: &str| {
+        let parent = format!(") S {} ", child.id());
+        stat.contains("(sshd)") && stat.contains(&parent)
+    };
+    let running = |wanted: &dyn Fn(&str) -> bool| -> Vec<PathBuf> {
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes
+            .filter(|path| fs::read_to_string(path.join("stat")).is_ok_and(|stat| wanted(&stat)))
+            .collect()
+    };
+    assert!(waits_until(|| is_running(&sleep)), "the demo runs the program");
+    let listener = running(&sshd);
+    assert_eq!(listener.len(), 1, "{listener:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(waits_until(|| !listener.iter().any(|path| path.exists())), "sshd is gone");
+    // A login that was under way is not sshd's listener, and ends when its own time is up; not here.
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if line.trim_end_matches('\0').replace('\0', " ") == sleep {
+            let id = entry.file_name().to_string_lossy().parse().unwrap();
+            kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
+        }
+    }
+}
+
+#[test]
+fn without_root_it_goes_as_far_as_the_program_and_says_so() {
+    // Another user of the machine must be able to reach the program and the script.
+    let (_, directory) = demo("ordinary", "exit 0");
+    let place = std::env::temp_dir().join(format!("eic-lab-ordinary-{}", std::process::id()));
+    fs::create_dir(&place).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_eic-lab"), place.join("eic-lab")).unwrap();
+    fs::copy(directory.join("eic-keys"), place.join("eic-keys")).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(place.join("eic-lab"))
+        .arg("demo")
+        .env("EIC_KEYS_BIN", place.join("eic-keys"))
+        .current_dir("/")
+        .output();
+    fs::remove_dir_all(&place).unwrap();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("Without root") && said.contains("eic-keys alice SHA256:"), "{said}");
+}

@@ -1,0 +1,197 @@
+//! Logins: the real ssh, the real sshd, and the shipped binary as its AuthorizedKeysCommand.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use eic_lab::sshd::{Config, Sshd};
+use eic_lab::{Endpoint, Fault, IPV4, Instance, Key, Logger, On, UserKey};
+
+/// Logs in, and tells as whom.
+#[track_caller]
+fn enters(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
+    let outcome = sshd.ssh(user, key, "id -un");
+    assert_eq!(
+        (outcome.status, outcome.stdout.trim()),
+        (Some(0), user),
+        "{}\n{:#?}",
+        outcome.stderr,
+        sshd.log()
+    );
+}
+
+/// Is not let in, with the words that a person sees.
+#[track_caller]
+fn stays_out(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
+    let outcome = sshd.ssh(user, key, "id -un");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(255), ""), "{:#?}", sshd.log());
+    assert!(outcome.stderr.contains("Permission denied (publickey)"), "{}", outcome.stderr);
+}
+
+#[test]
+fn every_type_of_key_logs_in() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    for key in [
+        UserKey::ed25519(),
+        UserKey::rsa(2048),
+        UserKey::rsa(4096),
+        UserKey::generate("ecdsa", 256),
+        UserKey::generate("ecdsa", 384),
+        UserKey::generate("ecdsa", 521),
+    ] {
+        stays_out(&sshd, "alice", &key);
+        instance.push("alice", &key);
+        enters(&sshd, "alice", &key);
+    }
+    assert!(!sshd.log().iter().any(|line| line.contains("failed, status")), "{:#?}", sshd.log());
+}
+
+#[test]
+fn two_users_and_their_keys() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let (alices, bobs) = (UserKey::ed25519(), UserKey::ed25519());
+    instance.push("alice", &alices);
+    instance.push("bob", &bobs);
+    enters(&sshd, "alice", &alices);
+    enters(&sshd, "bob", &bobs);
+    stays_out(&sshd, "alice", &bobs);
+    stays_out(&sshd, "bob", &alices);
+}
+
+#[test]
+fn what_must_not_let_in() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    for (what, record) in [
+        ("expired", instance.record(&key).expires_in(-1).signed_by(&instance.pki().signer.key)),
+        ("forged", instance.record(&key).signed_by(&Key::rsa2048(4))),
+        ("another instance's", {
+            let record = instance.record(&key).set("Instance", "i-0123456789abcdef1");
+            record.signed_by(&instance.pki().signer.key)
+        }),
+    ] {
+        instance.imds.unpublish("alice");
+        instance.imds.publish("alice", record);
+        stays_out(&sshd, "alice", &key);
+        assert!(instance.journal.says("Refused a record"), "{what}: {:?}", instance.journal.lines());
+        instance.journal.clear();
+    }
+    // And the same key, as it should be.
+    instance.imds.unpublish("alice");
+    instance.push("alice", &key);
+    enters(&sshd, "alice", &key);
+}
+
+#[test]
+fn another_key_is_offered_first() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let (first, second, pushed) = (UserKey::ed25519(), UserKey::rsa(2048), UserKey::ed25519());
+    instance.push("alice", &pushed);
+    let outcome = sshd.login("alice").key(&first).key(&second).key(&pushed).run("id -un");
+    assert_eq!((outcome.status, outcome.stdout.trim()), (Some(0), "alice"), "{}", outcome.stderr);
+    assert_eq!(instance.journal.eic_keys().len(), 2, "the pushed key, when asked about and when it signs");
+}
+
+#[test]
+fn the_key_that_lets_in_is_in_the_audit_log() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    instance.push("alice", &key);
+    enters(&sshd, "alice", &key);
+    let line = format!("Providing ssh key from EC2 Instance Connect with fingerprint: {}", key.fingerprint());
+    assert!(instance.journal.says(&line), "{:?}", instance.journal.lines());
+}
+
+#[test]
+fn an_option_in_a_signed_line_is_not_obeyed() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    instance
+        .publish("alice", &instance.record(&key).key_line(format!("command=\"echo pwned\" {}", key.line())));
+    stays_out(&sshd, "alice", &key);
+}
+
+#[test]
+fn twenty_logins_side_by_side() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    instance.push("alice", &key);
+    instance.push("bob", &key);
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let (sshd, key) = (&sshd, &key);
+            scope.spawn(move || enters(sshd, if number % 2 == 0 { "alice" } else { "bob" }, key));
+        }
+    });
+    assert!(!sshd.log().iter().any(|line| line.contains("failed, status")), "{:#?}", sshd.log());
+}
+
+#[test]
+fn an_ordinary_key_logs_in_whatever_the_metadata_service_does() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    sshd.authorize("alice", &key);
+    let enters_in_time = |what: &str| {
+        let outcome = sshd.ssh("alice", &key, "id -un");
+        assert_eq!((outcome.status, outcome.stdout.trim()), (Some(0), "alice"), "{what}: {}", outcome.stderr);
+        assert!(outcome.wall < Duration::from_secs(5), "{what}: {:?}", outcome.wall);
+    };
+    enters_in_time("all is well");
+    for (what, fault) in [("hangs", Fault::Hang), ("drips", Fault::DripHead(Duration::from_millis(300)))] {
+        instance.imds.clear_faults();
+        instance.imds.fault(On::any(), fault);
+        enters_in_time(what);
+    }
+    for endpoint in [Endpoint::Refusing, Endpoint::Dropping, Endpoint::Deaf, Endpoint::Absent] {
+        instance.endpoint(IPV4.into(), endpoint);
+        enters_in_time(&format!("{endpoint:?}"));
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_a_login() {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let key = UserKey::ed25519();
+    instance.push("alice", &key);
+    instance.command(["alice"]).run();
+    instance.logger(Logger::Stuck);
+    // sshd itself logs to its stderr here, or it would be the one to wait.
+    let outcome = sshd.ssh("alice", &key, "id -un");
+    assert_eq!((outcome.status, outcome.stdout.trim()), (Some(0), "alice"), "{}", outcome.stderr);
+    assert!(outcome.wall < Duration::from_secs(5), "{:?}", outcome.wall);
+}
+
+#[test]
+fn fingerprints_by_md5_are_as_good_as_none() {
+    let instance = Instance::start();
+    let sshd = Sshd::start_with(&instance, &Config::new().set("FingerprintHash", "md5"));
+    let (key, other) = (UserKey::ed25519(), UserKey::ed25519());
+    instance.push("alice", &key);
+    enters(&sshd, "alice", &key);
+    stays_out(&sshd, "alice", &other);
+}
+
+#[test]
+fn beside_another_command_both_kinds_of_key_log_in() {
+    let instance = Instance::start();
+    let (pushed, theirs, nobodys) = (UserKey::ed25519(), UserKey::ed25519(), UserKey::ed25519());
+    instance.install(
+        "/usr/bin/other-keys",
+        format!("#!/bin/sh\n[ \"$1\" = alice ] && echo '{}'\n", theirs.line()).as_bytes(),
+    );
+    let line = "/usr/bin/eic-keys %u %f -- /usr/bin/other-keys %u";
+    let sshd = Sshd::start_with(&instance, &Config::new().set("AuthorizedKeysCommand", line));
+    instance.push("alice", &pushed);
+    enters(&sshd, "alice", &pushed);
+    enters(&sshd, "alice", &theirs);
+    stays_out(&sshd, "alice", &nobodys);
+    stays_out(&sshd, "bob", &theirs);
+}
