@@ -1,5 +1,6 @@
 //! The program's own file, and the package that it replaces.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::board::{Answer, Board, Step, blocking};
@@ -18,11 +19,12 @@ const AWS: [&str; 5] = [
 
 /// Looks at the files; `program` is what sshd runs.
 pub(super) async fn install(board: &Board, system: &System<'_>, program: &Step<PathBuf>) {
+    let wired = program.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = program.get().cloned().unwrap_or_else(own);
     let path = board.check("install.path", (), async |()| {
         let (root, program) = (system.root.to_owned(), program.clone());
-        blocking(move || path(&root, &program)).await
+        blocking(move || path(&root, &program, wired)).await
     });
     let package = board.check("install.package", (), async |()| {
         let program = program.clone();
@@ -32,12 +34,16 @@ pub(super) async fn install(board: &Board, system: &System<'_>, program: &Step<P
     tokio::join!(path, package, aws);
 }
 
-fn path(root: &Path, program: &Path) -> Answer<()> {
+fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
     let shown = program.display();
     match distrust(root, program) {
         Ok(None) => Answer::ok(format!("{shown} and what is above it may be written by root alone"), ()),
         Ok(Some(distrust)) => {
+            let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
             let fix = match &distrust {
+                // It is no part of the system, and its place may be meant to be as it is: /tmp, say.
+                _ if !wired => elsewhere,
+                Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
                 Distrust::NotAProgram(_) => Fix::command(["chmod", "0755", &program.to_string_lossy()]),
                 Distrust::Owner(part, _) => Fix::command(["chown", "root", &part.to_string_lossy()]),
                 Distrust::Writable(part) => Fix::command(["chmod", "go-w", &part.to_string_lossy()]),
@@ -46,6 +52,11 @@ fn path(root: &Path, program: &Path) -> Answer<()> {
         }
         Err(error) => Answer::fail(format!("{shown}: {error}"), Fix::advice("install eic-keys there")),
     }
+}
+
+/// A directory where everybody writes, with the sticky bit.
+fn is_shared(part: &Path) -> bool {
+    std::fs::metadata(part).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
 }
 
 /// Asks dpkg or rpm whose the file is, and whether it is as it was packaged.

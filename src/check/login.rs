@@ -195,12 +195,16 @@ fn tries(settings: &Settings) -> Answer<()> {
 fn port(settings: &Settings) -> Answer<()> {
     let addresses: Vec<_> = settings.all("listenaddress").collect();
     let ports: Vec<_> = settings.all("port").collect();
-    let on_22 = if addresses.is_empty() {
-        ports.contains(&"22")
-    } else {
-        addresses.iter().any(|address| address.rsplit_once(':').is_some_and(|(_, port)| port == "22"))
-    };
-    if on_22 {
+    let local = |address: &&str| address.starts_with("127.") || address.starts_with("[::1]");
+    if !addresses.is_empty() && addresses.iter().all(local) {
+        return Answer::warn(
+            format!("sshd listens on {} only: nobody reaches it from outside", addresses.join(", ")),
+            Fix::advice("set ListenAddress 0.0.0.0, or take it out"),
+            (),
+        );
+    }
+    let on_22 = |address: &&str| address.rsplit_once(':').is_some_and(|(_, port)| port == "22");
+    if addresses.iter().any(on_22) || (addresses.is_empty() && ports.contains(&"22")) {
         Answer::ok("sshd listens on port 22", ())
     } else {
         Answer::warn(

@@ -28,16 +28,6 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
     let status = painted(check.status, colour);
     writeln!(text, "  {status} {:<ID$} {}", check.id, check.note)?;
     let wrong = matches!(check.status, Status::Warn | Status::Fail);
-    if verbose || wrong {
-        for detail in &check.detail {
-            writeln!(text, "         {detail}")?;
-        }
-    }
-    match &check.fix {
-        Some(Fix::Command(command)) => writeln!(text, "       $ {command}")?,
-        Some(Fix::Advice(advice)) => writeln!(text, "       > {advice}")?,
-        None => {}
-    }
     if verbose {
         let asks =
             catalogue::ALL.iter().find(|question| question.id == check.id).map(|question| question.asks);
@@ -47,6 +37,16 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
             format!("; builds on {}", check.depends_on.join(", "))
         };
         writeln!(text, "       # {}{ground}; {} ms", asks.unwrap_or_default(), check.duration.as_millis())?;
+    }
+    if verbose || wrong {
+        for detail in &check.detail {
+            writeln!(text, "         {detail}")?;
+        }
+    }
+    match &check.fix {
+        Some(Fix::Command(command)) => writeln!(text, "       $ {command}")?,
+        Some(Fix::Advice(advice)) => writeln!(text, "       > {advice}")?,
+        None => {}
     }
     Ok(())
 }

@@ -1,72 +1,71 @@
 //! What comes from the machine, the metadata service and the signer.
-use crate::world::{check, check_with, healthy};
-use eic_lab::{DAY, Endpoint, Fault, HOUR, IPV4, IPV6, Instance, Machine, On, Pki, Status, now};
+use crate::world::{USER, World, broken, world};
+use eic_lab::{DAY, Endpoint, Fault, HOUR, IPV4, IPV6, Machine, On, Pki, Status, now};
 use std::time::Duration;
-
-/// Breaks the healthy world, and looks for just this; then for what it says.
-fn broken(by: impl FnOnce(&Instance), expected: &[(&str, &str)], says: &str) {
-    let (instance, _) = healthy();
-    by(&instance);
-    let report = check(&instance);
-    report.assert_exactly(expected);
-    let note = report.note(expected[0].0);
-    assert!(note.contains(says), "{note} says {says}");
-}
 
 #[test]
 fn all_is_well() {
-    let (instance, key) = healthy();
-    let report = check(&instance);
-    report.assert_healthy();
-    assert_eq!(report.note("instance.host"), "this is i-0123456789abcdef0, an EC2 instance on Nitro");
-    assert_eq!(report.note("instance.region"), "region us-east-1, zone us-east-1a");
-    assert_eq!(
-        report.note("signer.path"),
-        "managed-ssh-signer.us-east-1.amazonaws.com leads to Laboratory Root CA 1"
-    );
-    assert_eq!(report.detail("signer.validity").len(), 3);
-    assert_eq!(report.detail("signer.staples").len(), 2);
-    assert!(report.detail("keys.signatures")[0].contains(key.fingerprint()));
-    assert!(instance.journal.eic_keys().is_empty(), "a check logs nothing");
+    world(|world| {
+        let instance = world.instance;
+        let key = &world.key;
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("instance.host"), "this is i-0123456789abcdef0, an EC2 instance on Nitro");
+        assert_eq!(report.note("instance.region"), "region us-east-1, zone us-east-1a");
+        assert_eq!(
+            report.note("signer.path"),
+            "managed-ssh-signer.us-east-1.amazonaws.com leads to Laboratory Root CA 1"
+        );
+        assert_eq!(report.detail("signer.validity").len(), 3);
+        assert_eq!(report.detail("signer.staples").len(), 2);
+        assert!(report.detail("keys.signatures")[0].contains(key.fingerprint()));
+        assert!(instance.journal.eic_keys().is_empty(), "a check logs nothing");
+    });
 }
 
 #[test]
 fn all_is_well_on_xen() {
-    let (instance, _) = healthy();
-    instance.machine(Machine::Xen);
-    let report = check(&instance);
-    report.assert_healthy();
-    assert_eq!(report.note("instance.id"), "the metadata service says i-0123456789abcdef0");
+    world(|world| {
+        let instance = world.instance;
+        instance.machine(Machine::Xen);
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("instance.id"), "the metadata service says i-0123456789abcdef0");
+    });
 }
 
 #[test]
 fn another_machine() {
-    let other = |instance: &Instance| instance.machine(Machine::Other);
+    let other = |world: &World<'_>| world.instance.machine(Machine::Other);
     broken(other, &[("instance.host", "fail")], "not an EC2 instance");
 }
 
 #[test]
 fn another_instances_metadata() {
     broken(
-        |instance| instance.imds.set("instance-id", "i-0fedcba9876543210"),
+        |world: &World<'_>| world.instance.imds.set("instance-id", "i-0fedcba9876543210"),
         &[("instance.id", "fail")],
         "i-0fedcba9876543210",
     );
-    broken(|instance| instance.imds.remove("instance-id"), &[("instance.id", "fail")], "instance-id");
+    broken(
+        |world: &World<'_>| world.instance.imds.remove("instance-id"),
+        &[("instance.id", "fail")],
+        "instance-id",
+    );
 }
 
 #[test]
 fn a_place_that_is_none() {
     let region =
-        |value: &'static str| move |instance: &Instance| instance.imds.set("placement/region", value);
+        |value: &'static str| move |world: &World<'_>| world.instance.imds.set("placement/region", value);
     broken(region("nowhere"), &[("instance.region", "fail")], "placement/region");
     broken(
-        |instance| instance.imds.set("placement/availability-zone", "eu-west-1b"),
+        |world: &World<'_>| world.instance.imds.set("placement/availability-zone", "eu-west-1b"),
         &[("instance.region", "warn")],
         "zone eu-west-1b, which is not in it",
     );
     broken(
-        |instance| instance.imds.set("services/domain", "\u{1b}[31mevil.example"),
+        |world: &World<'_>| world.instance.imds.set("services/domain", "\u{1b}[31mevil.example"),
         &[("instance.partition", "fail")],
         "\\u{1b}[31mevil.example",
     );
@@ -75,11 +74,19 @@ fn a_place_that_is_none() {
 #[test]
 fn a_metadata_service_that_cannot_be_had() {
     let token = &[("metadata.token", "fail")];
-    broken(|instance| instance.imds.switch_off(), token, "403");
-    broken(|instance| instance.imds.fault(On::token(), Fault::Status(429)), token, "429");
-    broken(|instance| instance.imds.fault(On::token(), Fault::Hang), token, "did not answer in time");
-    broken(|instance| instance.endpoint(IPV4.into(), Endpoint::Absent), token, "cannot be reached");
-    broken(|instance| instance.endpoint(IPV4.into(), Endpoint::Dropping), token, "cannot be reached");
+    broken(|world: &World<'_>| world.instance.imds.switch_off(), token, "403");
+    broken(|world| world.instance.imds.fault(On::token(), Fault::Status(429)), token, "429");
+    broken(|world| world.instance.imds.fault(On::token(), Fault::Hang), token, "did not answer in time");
+    broken(
+        |world: &World<'_>| world.instance.endpoint(IPV4.into(), Endpoint::Absent),
+        token,
+        "cannot be reached",
+    );
+    broken(
+        |world: &World<'_>| world.instance.endpoint(IPV4.into(), Endpoint::Dropping),
+        token,
+        "cannot be reached",
+    );
 }
 
 #[test]
@@ -89,18 +96,19 @@ fn each_trouble_has_its_remedy() {
         (Fault::Status(429), "ss -tnp dst 169.254.169.254"),
         (Fault::Hang, "--http-put-response-hop-limit 2"),
     ] {
-        let (instance, _) = healthy();
-        instance.imds.fault(On::token(), fault);
-        let report = check(&instance);
-        let fix = report.of("metadata.token")["fix"].as_str().unwrap().to_owned();
-        assert!(fix.contains(remedy), "{fix}");
+        world(|world| {
+            world.instance.imds.fault(On::token(), fault);
+            let report = world.check();
+            let fix = report.of("metadata.token")["fix"].as_str().unwrap();
+            assert!(fix.contains(remedy), "{fix}");
+        });
     }
 }
 
 #[test]
 fn a_slow_metadata_service() {
     broken(
-        |instance| instance.imds.fault(On::token(), Fault::Delay(Duration::from_millis(400))),
+        |world| world.instance.imds.fault(On::token(), Fault::Delay(Duration::from_millis(400))),
         &[("metadata.token", "warn")],
         "which is slow",
     );
@@ -108,54 +116,61 @@ fn a_slow_metadata_service() {
 
 #[test]
 fn over_ipv6() {
-    let (instance, _) = healthy();
-    assert!(check(&instance).note("metadata.ipv6").starts_with("no answer over IPv6"));
-    instance.endpoint(IPV6.into(), Endpoint::Serving);
-    assert!(check(&instance).note("metadata.ipv6").starts_with("fd00:ec2::254 gave a token"));
-    instance.endpoint(IPV4.into(), Endpoint::Absent);
-    let report = check(&instance);
-    report.assert_healthy();
-    assert!(report.note("metadata.token").starts_with("fd00:ec2::254 gave a token"));
+    world(|world| {
+        let instance = world.instance;
+        assert!(world.check().note("metadata.ipv6").starts_with("no answer over IPv6"));
+        instance.endpoint(IPV6.into(), Endpoint::Serving);
+        assert!(world.check().note("metadata.ipv6").starts_with("fd00:ec2::254 gave a token"));
+        instance.endpoint(IPV4.into(), Endpoint::Absent);
+        let report = world.check();
+        report.assert_healthy();
+        assert!(report.note("metadata.token").starts_with("fd00:ec2::254 gave a token"));
+    });
 }
 
 #[test]
 fn proxy_variables() {
-    let (instance, _) = healthy();
-    let run = |name: &str, except: &str| {
-        let run = instance.command(["--check"]).as_root().env("NO_PROXY", except);
-        run.env(name, "http://proxy.example:3128").run()
-    };
-    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
-        let outcome = run(name, "localhost");
-        assert_eq!(outcome.status, Some(0), "{}", outcome.stdout);
-        assert!(outcome.stdout.contains("warn metadata.proxy"), "{}", outcome.stdout);
-        assert!(outcome.stdout.contains(&format!("{name} is set")), "{}", outcome.stdout);
-        let excepted = run(name, "localhost,169.254.169.254").stdout;
-        assert!(excepted.contains("ok   metadata.proxy"), "{excepted}");
-    }
+    world(|world| {
+        let instance = world.instance;
+        let run = |name: &str, except: &str| {
+            let run = instance.command(["--check"]).as_root().env("NO_PROXY", except);
+            run.env(name, "http://proxy.example:3128").run()
+        };
+        for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+            let outcome = run(name, "localhost");
+            assert_eq!(outcome.status, Some(0), "{}", outcome.stdout);
+            assert!(outcome.stdout.contains("warn metadata.proxy"), "{}", outcome.stdout);
+            assert!(outcome.stdout.contains(&format!("{name} is set")), "{}", outcome.stdout);
+            let excepted = run(name, "localhost,169.254.169.254").stdout;
+            assert!(excepted.contains("ok   metadata.proxy"), "{excepted}");
+        }
+    });
 }
 
 #[test]
 fn a_clock_that_is_off() {
-    let off = |seconds| move |instance: &Instance| instance.imds.clock_ahead(seconds);
+    let off = |seconds| move |world: &World<'_>| world.instance.imds.clock_ahead(seconds);
     broken(off(10), &[("clock.offset", "warn")], "behind the metadata service's");
     broken(off(-10), &[("clock.offset", "warn")], "ahead of the metadata service's");
     broken(off(HOUR), &[("clock.offset", "fail")], "longer than 60 s");
     broken(off(-HOUR), &[("clock.offset", "fail")], "expire early");
-    let (instance, _) = healthy();
-    instance.imds.fault(On::token(), Fault::Header("Date".to_owned(), "yesterday".to_owned()));
-    assert_eq!(check(&instance).status("clock.offset"), "skip");
+    world(|world| {
+        let instance = world.instance;
+        instance.imds.fault(On::token(), Fault::Header("Date".to_owned(), "yesterday".to_owned()));
+        assert_eq!(world.check().status("clock.offset"), "skip");
+    });
 }
 
 #[test]
 fn a_trust_store_that_is_none() {
-    let gone = |instance: &Instance| {
+    let gone = |world: &World<'_>| {
+        let instance = world.instance;
         instance.remove_trust_stores();
         instance.namespace().assert_here();
         std::fs::remove_dir_all("/etc/ssl").unwrap();
     };
     broken(gone, &[("signer.store", "fail")], "no trust store");
-    let empty = |instance: &Instance| instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
+    let empty = |world: &World<'_>| world.instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
     broken(empty, &[("signer.store", "fail")], "holds no certificate");
 }
 
@@ -163,18 +178,22 @@ fn a_trust_store_that_is_none() {
 fn a_signer_that_is_another() {
     let path = &[("signer.path", "fail")];
     broken(
-        |instance| instance.trust([]),
+        |world: &World<'_>| world.instance.trust([]),
         path,
         "does not lead to a certificate of this system's trust store",
     );
-    broken(|instance| instance.imds.remove("managed-ssh-keys/signer-cert"), path, "no signer certificate");
     broken(
-        |instance| instance.imds.set("placement/region", "us-east-2"),
+        |world: &World<'_>| world.instance.imds.remove("managed-ssh-keys/signer-cert"),
+        path,
+        "no signer certificate",
+    );
+    broken(
+        |world: &World<'_>| world.instance.imds.set("placement/region", "us-east-2"),
         &[("instance.region", "warn"), ("signer.path", "fail")],
         "us-east-1a, which is not in it",
     );
     broken(
-        |instance| instance.adopt(Pki::with(|spec| spec.signer.not_after = now() - DAY)),
+        |world: &World<'_>| world.instance.adopt(Pki::with(|spec| spec.signer.not_after = now() - DAY)),
         path,
         "has expired",
     );
@@ -182,19 +201,27 @@ fn a_signer_that_is_another() {
 
 #[test]
 fn a_signer_that_ends_soon() {
-    let (instance, key) = healthy();
-    instance.adopt(Pki::with(|spec| spec.intermediate.not_after = now() + 13 * DAY + HOUR));
-    instance.push(crate::world::USER, &key);
-    let report = check(&instance);
-    assert_eq!(report.status("signer.validity"), "warn");
-    assert_eq!(report.note("signer.validity"), "13 days left, of Laboratory RSA 2048 M01 first");
+    world(|world| {
+        let instance = world.instance;
+        let key = &world.key;
+        instance.adopt(Pki::with(|spec| spec.intermediate.not_after = now() + 13 * DAY + HOUR));
+        instance.push(USER, key);
+        let report = world.check();
+        assert_eq!(report.status("signer.validity"), "warn");
+        assert_eq!(report.note("signer.validity"), "13 days left, of Laboratory RSA 2048 M01 first");
+    });
 }
 
 #[test]
 fn staples_that_prove_nothing() {
     let staples = &[("signer.staples", "fail")];
-    broken(|instance| instance.remove_staple(&instance.pki().intermediate), staples, "is missing");
-    let revoked = |instance: &Instance| {
+    broken(
+        |world: &World<'_>| world.instance.remove_staple(&world.instance.pki().intermediate),
+        staples,
+        "is missing",
+    );
+    let revoked = |world: &World<'_>| {
+        let instance = world.instance;
         let pki = instance.pki();
         let mut staple = pki.signer_staple();
         staple.answer().status = Status::Revoked(now() - DAY, Some(1));
@@ -205,8 +232,9 @@ fn staples_that_prove_nothing() {
 
 #[test]
 fn another_trust_store_by_name() {
-    let (instance, _) = healthy();
-    let report = check_with(&instance, &["alice", "--trust-store", "/etc/nowhere.pem"]);
-    report.assert_exactly(&[("signer.store", "fail")]);
-    assert!(report.note("signer.store").contains("/etc/nowhere.pem"));
+    world(|world| {
+        let report = world.check_with(&["alice", "--trust-store", "/etc/nowhere.pem"]);
+        report.assert_exactly(&[("signer.store", "fail")]);
+        assert!(report.note("signer.store").contains("/etc/nowhere.pem"));
+    });
 }

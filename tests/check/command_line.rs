@@ -1,5 +1,5 @@
 //! Arguments, exit statuses, and what is printed where.
-use crate::world::{check_with, healthy};
+use crate::world::{USER, world};
 use eic_lab::{Machine, Outcome};
 
 fn not_run(outcome: &Outcome, reason: &str) {
@@ -10,73 +10,84 @@ fn not_run(outcome: &Outcome, reason: &str) {
 
 #[test]
 fn without_a_user() {
-    let (instance, _) = healthy();
-    let report = check_with(&instance, &[]);
-    report.assert_exactly(&[("user.name", "skip")]);
-    assert!(report.document["user"].is_null());
+    world(|world| {
+        let report = world.check_with(&[]);
+        report.assert_exactly(&[("user.name", "skip")]);
+        assert!(report.document["user"].is_null());
+    });
 }
 
 #[test]
 fn the_text_ends_with_what_is_wrong() {
-    let (instance, _) = healthy();
-    let well = instance.command(["--check", "alice"]).as_root().run();
-    assert_eq!(well.status, Some(0));
-    assert_eq!(
-        well.stdout.lines().last(),
-        Some("Nothing is wrong here: this system takes alice's pushed keys.")
-    );
-    assert!(!well.stdout.contains('\u{1b}'), "no colour but on a terminal");
-    instance.machine(Machine::Other);
-    let ill = instance.command(["--check", "alice"]).as_root().run();
-    assert_eq!(ill.status, Some(1));
-    assert_eq!(
-        ill.stdout.lines().last(),
-        Some("This system does not take alice's pushed keys. What failed: instance.host.")
-    );
+    world(|world| {
+        let instance = world.instance;
+        let well = world.text(&[USER]);
+        assert_eq!(well.status, Some(0));
+        assert_eq!(
+            well.stdout.lines().last(),
+            Some("Nothing is wrong here: this system takes alice's pushed keys.")
+        );
+        assert!(!well.stdout.contains('\u{1b}'), "no colour but on a terminal");
+        instance.machine(Machine::Other);
+        let ill = world.text(&[USER]);
+        assert_eq!(ill.status, Some(1));
+        assert_eq!(
+            ill.stdout.lines().last(),
+            Some("This system does not take alice's pushed keys. What failed: instance.host.")
+        );
+    });
 }
 
 #[test]
 fn details_are_for_the_verbose() {
-    let (instance, key) = healthy();
-    let brief = instance.command(["--check", "alice"]).as_root().run().stdout;
-    let verbose = instance.command(["--check", "--verbose", "alice"]).as_root().run().stdout;
-    assert!(!brief.contains(key.fingerprint()) && verbose.contains(key.fingerprint()));
-    assert!(verbose.contains("builds on instance.host, metadata.token"), "{verbose}");
+    world(|world| {
+        let key = &world.key;
+        let brief = world.text(&[USER]).stdout;
+        let verbose = world.text(&[USER, "--verbose"]).stdout;
+        assert!(!brief.contains(key.fingerprint()) && verbose.contains(key.fingerprint()));
+        assert!(verbose.contains("builds on instance.host, metadata.token"), "{verbose}");
+    });
 }
 
 #[test]
 fn what_cannot_be_run() {
-    let (instance, _) = healthy();
-    for (arguments, reason) in [
-        (&["--check", "alice", "SHA256:short"][..], "FINGERPRINT"),
-        (&["--check", "a", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "b"], "\"b\""),
-        (&["--check", "--nonsense"], "--nonsense"),
-        (&["--check", "alice", "--", "true"], "--"),
-    ] {
-        not_run(&instance.command(arguments).as_root().run(), reason);
-        let json = ["--json"].iter().chain(arguments);
-        let outcome = instance.command(json).as_root().run();
-        assert_eq!(outcome.status, Some(2));
-        let document = crate::schema::read(&outcome.stdout);
-        assert_eq!(document["result"], "not-run");
-        assert!(document["summary"].as_str().unwrap().contains(reason), "{document}");
-        assert_eq!(outcome.stderr, "");
-    }
-    let full = instance.command(["--check"]).as_root().stdout_to("/dev/full").run();
-    assert_eq!(full.status, Some(2));
-    assert!(instance.journal.eic_keys().is_empty());
+    world(|world| {
+        let instance = world.instance;
+        for (arguments, reason) in [
+            (&["--check", "alice", "SHA256:short"][..], "FINGERPRINT"),
+            (&["--check", "a", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "b"], "\"b\""),
+            (&["--check", "--nonsense"], "--nonsense"),
+            (&["--check", "alice", "--", "true"], "--"),
+        ] {
+            not_run(&instance.command(arguments).as_root().run(), reason);
+            let json = ["--json"].iter().chain(arguments);
+            let outcome = instance.command(json).as_root().run();
+            assert_eq!(outcome.status, Some(2));
+            let document = crate::schema::read(&outcome.stdout);
+            assert_eq!(document["result"], "not-run");
+            assert!(document["summary"].as_str().unwrap().contains(reason), "{document}");
+            assert_eq!(outcome.stderr, "");
+        }
+        let full = instance.command(["--check"]).as_root().stdout_to("/dev/full").run();
+        assert_eq!(full.status, Some(2));
+        assert!(instance.journal.eic_keys().is_empty());
+    });
 }
 
 #[test]
 fn json_and_verbose_go_with_check_alone() {
-    let (instance, _) = healthy();
-    for option in ["--json", "--verbose"] {
-        assert_eq!(instance.run(["alice", option]).status, Some(1));
-    }
+    world(|world| {
+        let instance = world.instance;
+        for option in ["--json", "--verbose"] {
+            assert_eq!(instance.run(["alice", option]).status, Some(1));
+        }
+    });
 }
 
 #[test]
 fn a_reader_that_goes_away() {
-    let (instance, _) = healthy();
-    assert_eq!(instance.command(["--check", "alice"]).as_root().stdout_closed().run().status, Some(0));
+    world(|world| {
+        let instance = world.instance;
+        assert_eq!(instance.command(["--check", "alice"]).as_root().stdout_closed().run().status, Some(0));
+    });
 }

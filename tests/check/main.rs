@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::string_slice,
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
@@ -10,6 +11,9 @@
 
 mod cloud;
 mod command_line;
+mod golden;
 mod pushed;
 mod schema;
+mod sshd;
+mod system;
 mod world;

@@ -1,43 +1,50 @@
 //! What is pushed, and what would become of it: the same that becomes of it when sshd asks.
-use crate::world::{USER, check, check_with, healthy};
+use crate::world::{USER, world};
 use eic_lab::{Instance, Key, UserKey};
 
 /// Publishes one record beside the good one, and looks for its reason in the check's lines.
 fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
-    let (instance, good) = healthy();
-    let key = UserKey::ed25519();
-    publish(&instance, &key);
-    let report = check(&instance);
-    report.assert_exactly(&[(id, "warn")]);
-    assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
-    let given = report.detail("keys.signatures");
-    let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be given to sshd")).collect();
-    assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
-    assert_eq!(instance.run([USER]).keys(), [good.line()], "sshd is given just that");
+    world(|world| {
+        let instance = world.instance;
+        let good = &world.key;
+        let key = UserKey::ed25519();
+        publish(instance, &key);
+        let report = world.check();
+        report.assert_exactly(&[(id, "warn")]);
+        assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
+        let given = report.detail("keys.signatures");
+        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be given to sshd")).collect();
+        assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
+        assert_eq!(instance.run([USER]).keys(), [good.line()], "sshd is given just that");
+    });
 }
 
 #[test]
 fn nothing_is_pushed() {
-    let instance = Instance::start();
-    let report = check(&instance);
-    report.assert_healthy();
-    assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+    world(|world| {
+        world.instance.imds.unpublish(USER);
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+    });
 }
 
 #[test]
 fn a_record_tells_which_it_is() {
-    let (instance, key) = healthy();
-    let report = check(&instance);
-    let lines = report.detail("keys.records");
-    let [line] = lines.as_slice() else { panic!("{lines:?}") };
-    for part in [
-        &format!("ssh-ed25519 {}", key.fingerprint()),
-        "s left",
-        "caller arn:aws:iam::123412341234:role/myrole",
-        "request 1234abcd-1234-abcd-1234-1234abcd1234",
-    ] {
-        assert!(line.contains(part), "{line} says {part}");
-    }
+    world(|world| {
+        let key = &world.key;
+        let report = world.check();
+        let lines = report.detail("keys.records");
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        for part in [
+            &format!("ssh-ed25519 {}", key.fingerprint()),
+            "s left",
+            "caller arn:aws:iam::123412341234:role/myrole",
+            "request 1234abcd-1234-abcd-1234-1234abcd1234",
+        ] {
+            assert!(line.contains(part), "{line} says {part}");
+        }
+    });
 }
 
 #[test]
@@ -66,52 +73,60 @@ fn records_that_fall_out() {
 
 #[test]
 fn no_record_is_left() {
-    let instance = Instance::start();
-    let key = UserKey::ed25519();
-    instance.publish(USER, &instance.record(&key).expires_in(-5));
-    check(&instance).assert_exactly(&[("keys.records", "fail")]);
-    instance.imds.unpublish(USER);
-    instance.imds.publish(USER, instance.record(&key).signed_by(&Key::rsa2048(4)));
-    check(&instance).assert_exactly(&[("keys.signatures", "fail")]);
+    world(|world| {
+        let (instance, key) = (world.instance, &world.key);
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &instance.record(key).expires_in(-5));
+        world.check().assert_exactly(&[("keys.records", "fail")]);
+        instance.imds.unpublish(USER);
+        instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4)));
+        world.check().assert_exactly(&[("keys.signatures", "fail")]);
+    });
 }
 
 #[test]
 fn the_key_that_is_offered() {
-    let (instance, key) = healthy();
-    let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
-    instance.push(USER, &pushed);
-    for offered in [&key, &pushed] {
-        let report = check_with(&instance, &[USER, offered.fingerprint()]);
-        report.assert_healthy();
-        assert!(report.detail("keys.signatures")[0].contains(offered.fingerprint()));
-    }
-    let report = check_with(&instance, &[USER, other.fingerprint()]);
-    report.assert_exactly(&[("keys.records", "fail")]);
-    assert_eq!(report.note("keys.records"), "the key that is offered is not among the 2 pushed");
+    world(|world| {
+        let instance = world.instance;
+        let key = &world.key;
+        let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
+        instance.push(USER, &pushed);
+        for offered in [key, &pushed] {
+            let report = world.check_with(&[USER, offered.fingerprint()]);
+            report.assert_healthy();
+            assert!(report.detail("keys.signatures")[0].contains(offered.fingerprint()));
+        }
+        let report = world.check_with(&[USER, other.fingerprint()]);
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert_eq!(report.note("keys.records"), "the key that is offered is not among the 2 pushed");
+    });
 }
 
 #[test]
 fn hostile_values_come_out_harmless() {
-    let (instance, _) = healthy();
-    let key = UserKey::ed25519();
-    let caller = "arn\u{1b}]0;owned\u{7}\u{202e}\r\u{9b}31m";
-    instance.publish(USER, &instance.record(&key).set("Caller", caller));
-    let mut outputs = vec![check(&instance).outcome.stdout];
-    outputs.push(instance.command(["--check", USER, "--verbose"]).as_root().run().stdout);
-    for output in outputs {
-        assert!(output.contains("]0;owned"), "{output}");
-        assert!(output.chars().all(|char| char == '\n' || !char.is_control()), "{output:?}");
-        assert!(!output.contains('\u{202e}'), "{output:?}");
-    }
+    world(|world| {
+        let instance = world.instance;
+        let key = UserKey::ed25519();
+        let caller = "arn\u{1b}]0;owned\u{7}\u{202e}\r\u{9b}31m";
+        instance.publish(USER, &instance.record(&key).set("Caller", caller));
+        let outputs = [world.check().outcome.stdout, world.text(&[USER, "--verbose"]).stdout];
+        for output in outputs {
+            assert!(output.contains("]0;owned"), "{output}");
+            assert!(output.chars().all(|char| char == '\n' || !char.is_control()), "{output:?}");
+            assert!(!output.contains('\u{202e}'), "{output:?}");
+        }
+    });
 }
 
 #[test]
 fn a_name_that_the_service_does_not_take() {
-    let (instance, _) = healthy();
-    for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {
-        let report = check_with(&instance, &["--", name][1..]);
-        assert_eq!(report.status("user.name"), "fail");
-        assert_eq!(report.status("keys.pushed"), "skip");
-    }
-    assert!(instance.imds.paths().iter().all(|path| !path.contains("active-keys")));
+    world(|world| {
+        let instance = world.instance;
+        for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {
+            let report = world.check_with(&["--", name][1..]);
+            assert_eq!(report.status("user.name"), "fail");
+            assert_eq!(report.status("keys.pushed"), "skip");
+        }
+        assert!(instance.imds.paths().iter().all(|path| !path.contains("active-keys")));
+    });
 }

@@ -1,5 +1,6 @@
 //! A world in which every check is ok, and what a report says in it.
 use eic_keys::check::catalogue;
+use eic_lab::sshd::{CONFIG, Config, Sshd};
 use eic_lab::{Instance, Outcome, UserKey};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -8,39 +9,91 @@ use std::time::Duration;
 /// Who logs in.
 pub(crate) const USER: &str = "alice";
 
+/// Where sshd writes its number.
+pub(crate) const PID_FILE: &str = "/run/sshd.pid";
+
 /// A report, valid by the schema.
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) document: Value,
 }
 
-/// An instance where all is well and a key is pushed for [`USER`].
-pub(crate) fn healthy() -> (Instance, UserKey) {
+/// An instance with sshd, where all is well and a key is pushed for [`USER`].
+pub(crate) struct World<'a> {
+    pub(crate) instance: &'a Instance,
+    pub(crate) sshd: Sshd<'a>,
+    pub(crate) key: UserKey,
+}
+
+/// sshd's configuration in it.
+pub(crate) fn config() -> Config {
+    Config::new().set("PidFile", PID_FILE).set("ListenAddress", "0.0.0.0")
+}
+
+/// Makes one for a test.
+pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
     let instance = Instance::start();
+    // The machine's own log and journal are no part of it.
+    instance.install("/usr/bin/journalctl", b"#!/bin/sh\nexit 1\n");
+    instance.namespace().cover("/var/log");
+    instance.remove("/var/log/secure");
+    instance.write("/var/log/auth.log", "");
+    let sshd = Sshd::start_with(&instance, &config());
     let key = UserKey::ed25519();
     instance.push(USER, &key);
-    (instance, key)
+    test(&World { instance: &instance, sshd, key });
 }
 
-/// What `--check --json` says of [`USER`], asked by root.
-pub(crate) fn check(instance: &Instance) -> Report {
-    check_with(instance, &[USER])
+impl World<'_> {
+    /// What `--check --json` says of [`USER`], asked by root.
+    pub(crate) fn check(&self) -> Report {
+        self.check_with(&[USER])
+    }
+
+    /// The same with other arguments.
+    pub(crate) fn check_with(&self, arguments: &[&str]) -> Report {
+        let arguments = ["--check", "--json"].iter().chain(arguments);
+        let outcome = self.instance.command(arguments).as_root().limit(Duration::from_secs(10)).run();
+        let document = super::schema::read(&outcome.stdout);
+        let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
+        assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
+        assert_eq!(outcome.stderr, "");
+        Report { outcome, document }
+    }
+
+    /// What it says to people.
+    pub(crate) fn text(&self, arguments: &[&str]) -> Outcome {
+        self.instance.command(["--check"].iter().chain(arguments)).as_root().run()
+    }
+
+    /// Gives sshd another configuration, and has it read that.
+    pub(crate) fn configure(&self, text: &str) {
+        self.instance.write(CONFIG, text);
+        // As sshd does whenever it reads its files.
+        self.instance.write(PID_FILE, std::fs::read(PID_FILE).unwrap());
+    }
+
+    /// Breaks it, and looks for just this; then for what the first says. Where that says a command to run, runs it, and all is well.
+    pub(crate) fn breaks(&self, by: impl FnOnce(&Self), expected: &[(&str, &str)], says: &str) -> Report {
+        by(self);
+        let report = self.check();
+        report.assert_exactly(expected);
+        let first = expected[0].0;
+        let note = report.note(first);
+        assert!(note.contains(says), "{note} says {says}");
+        if report.of(first)["fix_kind"] == "command" && !first.starts_with("clock.") {
+            let fix = report.of(first)["fix"].as_str().unwrap();
+            let fixed = self.instance.command(["-c", fix]).program("/bin/sh").as_root().run();
+            assert_eq!(fixed.status, Some(0), "{fix}: {}", fixed.stderr);
+            self.check().assert_healthy();
+        }
+        report
+    }
 }
 
-/// The same with other arguments.
-pub(crate) fn check_with(instance: &Instance, arguments: &[&str]) -> Report {
-    let arguments = ["--check", "--json"].iter().chain(arguments);
-    let outcome = instance.command(arguments).as_root().limit(Duration::from_secs(10)).run();
-    let document = schema(&outcome);
-    Report { outcome, document }
-}
-
-fn schema(outcome: &Outcome) -> Value {
-    let document = super::schema::read(&outcome.stdout);
-    let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
-    assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
-    assert_eq!(outcome.stderr, "");
-    document
+/// In a world of its own.
+pub(crate) fn broken(by: impl FnOnce(&World<'_>), expected: &[(&str, &str)], says: &str) {
+    world(|world| drop(world.breaks(by, expected, says)));
 }
 
 impl Report {
