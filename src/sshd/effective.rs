@@ -224,6 +224,9 @@ impl Config {
         pass: &Pass,
         reading: &mut Reading<'_>,
     ) -> Result<(), ReadError> {
+        if !argument.starts_with(b"/") && !self.dialect.includes_relative() {
+            return Ok(());
+        }
         let argument = under_etc(argument);
         if let (false, Some(source)) = (self.included.contains_key(&argument), reading.source) {
             let found = source.glob(&argument, MOST_FILES);
@@ -240,10 +243,11 @@ impl Config {
                 self.load(source, &path)?;
             }
             // What a `Match` in the file does ends with the file.
+            let match_only = pass.match_only && self.dialect.match_holds_in_included();
             let mut inner = Pass {
                 active: pass.active,
-                match_only: pass.match_only,
-                never: !pass.match_only && !pass.active,
+                match_only,
+                never: !match_only && !pass.active,
                 block: pass.block.clone(),
             };
             self.walk(&path, depth, &mut inner, reading)?;

@@ -37,6 +37,16 @@ impl Dialect {
         self.number < (8, 7)
     }
 
+    /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is relative, and finds nothing.
+    pub(super) fn includes_relative(&self) -> bool {
+        self.number != (8, 2)
+    }
+
+    /// 8.2 and 8.3 never let a `Match` hold in a file that is included outside of one.
+    pub(super) fn match_holds_in_included(&self) -> bool {
+        self.number >= (8, 4)
+    }
+
     /// From 8.7 arguments are split as `argv_split` does, before that as `strdelim` does.
     pub(super) fn splits_like_argv(&self) -> bool {
         self.number >= (8, 7)

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -123,10 +124,18 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let daemon = Daemon { source: &source, systemctl: &options.systemctl };
     let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
 
-    let dump = match ask(&sshd, &options.config) {
+    let mut answer = ask(&sshd, &options.config);
+    if matches!(&answer, Err(error) if needs_directory(error)) && !options.dry_run {
+        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It stays: to take it
+        // away again could take it from an sshd that is just starting.
+        make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
+        say(out, &format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
+        answer = ask(&sshd, &options.config);
+    }
+    let dump = match answer {
         Ok(dump) => Some(dump),
         // Without root sshd cannot read its keys; its files may still be read.
-        Err(error) if options.dry_run && !root => {
+        Err(error) if options.dry_run && (!root || needs_directory(&error)) => {
             say(out, &format!("Note: {error}. What follows is what its files say."));
             None
         }
@@ -183,6 +192,20 @@ fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
             PLACES.join(", ")
         ))
     })
+}
+
+/// Debian's privilege separation directory. Others are part of a package and always there.
+const PRIVSEP: &str = "/run/sshd";
+
+fn needs_directory(error: &AskError) -> bool {
+    matches!(error, AskError::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+}
+
+/// As systemd makes it for `RuntimeDirectory=sshd`.
+fn make_directory(source: &Source) -> std::io::Result<()> {
+    let path = source.locate(Path::new(PRIVSEP));
+    fs::create_dir(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
 }
 
 /// sshd has to accept its configuration as it is; then it says what counts.
