@@ -26,7 +26,7 @@ use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 
 /// What sshd asks, as it stands on the command line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Whom the keys are for. Untrusted: anybody who connects chooses it.
     pub user: OsString,

@@ -101,8 +101,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let mut user = None;
     let mut fingerprint = None;
     let mut trust_store = None;
-    let mut timeout = limits::RUN;
-    let mut imds = client::ADDRESSES.to_vec();
+    let mut timeout = None;
+    let mut imds = None;
     let (mut checks, mut json, mut verbose) = (false, false, false);
     let mut parser = Parser::from_args(ours);
     while let Some(argument) = parser.next()? {
@@ -110,8 +110,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Long("trust-store") => trust_store = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("timeout") => timeout = parser.value()?.parse_with(seconds)?,
-            Arg::Long("imds") => imds = vec![parser.value()?.parse_with(address)?],
+            Arg::Long("timeout") => timeout = Some(parser.value()?.parse_with(seconds)?),
+            Arg::Long("imds") => imds = Some(parser.value()?.parse_with(address)?),
             Arg::Long("check") => checks = true,
             Arg::Long("json") => json = true,
             Arg::Long("verbose") => verbose = true,
@@ -136,6 +136,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         return Err(UsageError("--json and --verbose go with --check".to_owned()));
     }
     let user = user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?;
+    let timeout = timeout.unwrap_or(limits::RUN);
+    let imds = imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]);
     Ok(Command::Authorize(Request { user, fingerprint, trust_store, timeout, imds, next }))
 }
 

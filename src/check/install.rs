@@ -1,10 +1,11 @@
 //! The program's own file, and the package that it replaces.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
-use super::tool::{ask, told};
+use super::sshd::Ours;
+use super::tool::{ask, reinstall, told};
 use super::{Fix, System};
 use crate::sshd::trusted::{Distrust, distrust};
 
@@ -17,11 +18,11 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
-/// Looks at the files; `program` is what sshd runs.
-pub(super) async fn install(board: &Board, system: &System<'_>, program: &Step<PathBuf>) {
-    let wired = program.get().is_some();
+/// Looks at the files of the program that sshd runs.
+pub(super) async fn install(board: &Board, system: &System<'_>, command: &Step<Ours>) {
+    let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
-    let program = program.get().cloned().unwrap_or_else(own);
+    let program = command.get().map_or_else(own, |ours| ours.program.clone());
     let path = board.check("install.path", (), async |()| {
         let (root, program) = (system.root.to_owned(), program.clone());
         blocking(move || path(&root, &program, wired)).await
@@ -76,9 +77,7 @@ fn package(program: &Path) -> Answer<()> {
     let changed = verified
         .is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).lines().any(|line| line.ends_with(&path)));
     if changed {
-        let fix = Fix::advice(format!(
-            "install it anew: apt-get install --reinstall {owner}, or dnf reinstall {owner}"
-        ));
+        let fix = reinstall(Path::new("/"), &owner);
         Answer::warn(format!("{path} is not as the package {owner} brought it"), fix, ())
     } else {
         Answer::ok(format!("{path} is the package {owner}'s"), ())

@@ -35,8 +35,10 @@ pub(super) async fn place(board: &Board, host: &Step<Host>, session: &Step<Imds>
     let id =
         board.check("instance.id", (host, session), async |(host, imds)| same_instance(host, imds).await);
     let region = board.check("instance.region", session, async |imds| region(imds).await);
-    let domain = board.check("instance.partition", session, async |imds| domain(imds).await);
-    let (id, region, domain) = tokio::join!(id, region, domain);
+    let (id, region) = tokio::join!(id, region);
+    let domain = board
+        .check("instance.partition", (session, &region), async |(imds, region)| domain(imds, region).await)
+        .await;
     Place { id, region, domain }
 }
 
@@ -73,10 +75,12 @@ async fn region(imds: &Imds) -> Answer<Region> {
     }
 }
 
-async fn domain(imds: &Imds) -> Answer<Domain> {
+async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
     match imds.domain().await {
         Err(error) => unasked(&error),
-        Ok(Ok(domain)) => Answer::ok(format!("domain {domain}"), domain),
+        Ok(Ok(domain)) => {
+            Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain)
+        }
         Ok(Err(domain)) => Answer::fail(
             format!(
                 "{} is the domain of no AWS partition that is known here",

@@ -123,7 +123,8 @@ fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: Un
         );
         Answer::fail(format!("the key that is offered is not among the {others} pushed"), fix)
     } else {
-        summed_up(judged.len().saturating_sub(others), refused, text, "would not be given to sshd")
+        let words = ["may be given to sshd if the signer signed them", "are refused"];
+        summed_up(judged.len().saturating_sub(others), refused, text, words)
     };
     answer.detail(detail)
 }
@@ -146,15 +147,16 @@ fn signatures(
         };
         detail.push(line(Some(&key), &verdict, now));
     }
-    summed_up(detail.len(), refused, text, "were not signed by the signer").detail(detail)
+    summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])
+        .detail(detail)
 }
 
-fn summed_up(count: usize, refused: usize, text: &Bytes, what: &str) -> Answer<Bytes> {
-    let note = format!("{refused} of {count} records {what}");
+fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
+    let note = format!("{refused} of {count} keys {bad}");
     let again = || Fix::advice("push the key anew, and log in or check within 60 s");
     match (count, refused) {
-        (0, _) => Answer::ok("no record to look at: push a key and check within 60 s", text.clone()),
-        (_, 0) => Answer::ok(format!("{count} of {count} records are as they should be"), text.clone()),
+        (0, _) => Answer::ok("no key to look at: push one, and check within 60 s", text.clone()),
+        (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
         _ if refused == count => Answer::fail(note, again()),
         _ => Answer::warn(note, again(), text.clone()),
     }

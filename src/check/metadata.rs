@@ -1,11 +1,13 @@
 //! Whether the metadata service can be had.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::board::{Answer, Board, Step, blocking};
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, Request, System};
+use super::{Fix, Options, System};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -16,11 +18,11 @@ use crate::sshd::run::run_as;
 const SLOW: Duration = Duration::from_millis(250);
 
 /// Starts the session that all else is asked in.
-pub(super) async fn token(board: &Board, request: &Request, host: &Step<Host>) -> Step<Imds> {
+pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -> Step<Imds> {
     board
         .check("metadata.token", host, async |host| {
             let start = Instant::now();
-            match Imds::open(&request.imds, Budget::start(request.timeout)).await {
+            match Imds::open(&options.imds, Budget::start(options.timeout)).await {
                 Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
                 Ok(imds) => {
                     let took = start.elapsed();
@@ -38,16 +40,21 @@ pub(super) async fn token(board: &Board, request: &Request, host: &Step<Host>) -
 
 /// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else. The program asks
 /// itself, in another process.
-pub(super) async fn as_command_user(board: &Board, user: &Step<Account>, session: &Step<Imds>) {
+pub(super) async fn as_command_user(
+    board: &Board,
+    options: &Options,
+    user: &Step<Account>,
+    session: &Step<Imds>,
+) {
     board
         .check("metadata.command_user", (user, session), async |(user, _)| {
-            let user = user.clone();
-            blocking(move || ask_as(&user)).await
+            let (user, imds) = (user.clone(), options.imds.clone());
+            blocking(move || ask_as(&user, &imds)).await
         })
         .await;
 }
 
-fn ask_as(user: &Account) -> Answer<()> {
+fn ask_as(user: &Account, imds: &[SocketAddr]) -> Answer<()> {
     if user.uid == 0 {
         return Answer::ok("root runs eic-keys, and has asked already", ());
     }
@@ -65,8 +72,12 @@ fn ask_as(user: &Account) -> Answer<()> {
         Ok(program) => program,
         Err(error) => return broken(error.to_string()),
     };
-    let arguments = ["--check", "--json", "--timeout", "2"].map(AsRef::as_ref);
-    let ran = match run_as((user.uid, user.gid), &[program.into()], &arguments, Duration::from_secs(4)) {
+    let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
+    words.extend(["--timeout".into(), "2".into()]);
+    if let [address] = imds {
+        words.extend(["--imds".into(), address.to_string().into()]);
+    }
+    let ran = match run_as((user.uid, user.gid), &words, &[], Duration::from_secs(4)) {
         Ok(ran) => ran,
         Err(error) => return broken(error.to_string()),
     };
@@ -88,8 +99,8 @@ fn ask_as(user: &Account) -> Answer<()> {
 }
 
 /// What is of less weight, or matters to others.
-pub(super) async fn surroundings(board: &Board, request: &Request, system: &System<'_>, host: &Step<Host>) {
-    let ipv6 = board.check("metadata.ipv6", host, async |_| ipv6(request).await);
+pub(super) async fn surroundings(board: &Board, options: &Options, system: &System<'_>, host: &Step<Host>) {
+    let ipv6 = board.check("metadata.ipv6", host, async |_| ipv6(options).await);
     let proxy = board.check("metadata.proxy", (), async |()| proxy(system));
     tokio::join!(ipv6, proxy);
 }
@@ -125,9 +136,9 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
     }
 }
 
-async fn ipv6(request: &Request) -> Answer<()> {
+async fn ipv6(options: &Options) -> Answer<()> {
     let Some(address) =
-        ADDRESSES.into_iter().find(|address| address.is_ipv6() && request.imds.contains(address))
+        ADDRESSES.into_iter().find(|address| address.is_ipv6() && options.imds.contains(address))
     else {
         return Answer::skip("--imds names another address");
     };

@@ -33,6 +33,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::audit::Escaped;
+use crate::authorize;
+use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::trust::UnixTime;
@@ -45,16 +47,39 @@ pub struct Request {
     pub user: Option<OsString>,
     /// The key that is offered.
     pub fingerprint: Option<Fingerprint>,
-    /// Where the anchors are; `None` for the system's own.
+    /// `--trust-store`, where it was given; else what sshd's line says counts.
     pub trust_store: Option<PathBuf>,
-    /// What a run that sshd starts may take, and so the metadata checks in all.
-    pub timeout: Duration,
-    /// Where IMDS may listen, in the order tried.
-    pub imds: Vec<SocketAddr>,
+    /// `--timeout`, likewise.
+    pub timeout: Option<Duration>,
+    /// `--imds`, likewise.
+    pub imds: Option<SocketAddr>,
     /// Answer in JSON.
     pub json: bool,
     /// Show the details of what is well, too.
     pub verbose: bool,
+}
+
+/// What a run that sshd starts goes by.
+#[derive(Clone, Debug)]
+struct Options {
+    trust_store: Option<PathBuf>,
+    timeout: Duration,
+    imds: Vec<SocketAddr>,
+}
+
+impl Options {
+    /// Those given to `--check`, then those of sshd's line, then what counts without any.
+    fn new(asked: &Request, line: Option<&authorize::Request>) -> Self {
+        Self {
+            trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
+            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
+            imds: match (asked.imds, line) {
+                (Some(address), _) => vec![address],
+                (None, Some(line)) => line.imds.clone(),
+                (None, None) => client::ADDRESSES.to_vec(),
+            },
+        }
+    }
 }
 
 /// The system that is looked at.
@@ -216,23 +241,17 @@ pub fn run(request: &Request, system: &System<'_>) -> std::io::Result<Report> {
 /// Who builds on whom.
 async fn examine(request: &Request, system: &System<'_>, board: &Board) {
     let name = user::name(board, request).await;
-    let (cloud, wired) = tokio::join!(
-        async {
-            let host = instance::host(board, system).await;
-            (metadata::token(board, request, &host).await, host)
-        },
-        async {
-            let account = user::account(board, &name).await;
-            (sshd::wiring(board, request, system, &account).await, account)
-        },
-    );
-    let ((session, host), (wiring, account)) = (cloud, wired);
+    let account = user::account(board, &name).await;
+    let wiring = sshd::wiring(board, system, &name, &account).await;
+    let options = Options::new(request, wiring.command.get().map(|command| &command.request));
+    let host = instance::host(board, system).await;
+    let session = metadata::token(board, &options, &host).await;
     let pushed = async {
         let (place, store) =
-            tokio::join!(instance::place(board, &host, &session), signer::store(board, request, system));
-        let signer = signer::signer(board, system, &session, &place, &store).await;
+            tokio::join!(instance::place(board, &host, &session), signer::store(board, &options, system));
+        let signer = signer::signer(board, &options, system, &session, &place, &store).await;
         keys::keys(board, request, system, &name, &session, &place, &signer).await;
-        outside::advise(board, request, &place).await;
+        outside::advise(board, &place, &name).await;
     };
     let daemon = async {
         let running = running::running(board, system, &wiring.sshd).await;
@@ -241,12 +260,12 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
     tokio::join!(
         pushed,
         daemon,
-        metadata::surroundings(board, request, system, &host),
-        metadata::as_command_user(board, &wiring.user, &session),
+        metadata::surroundings(board, &options, system, &host),
+        metadata::as_command_user(board, &options, &wiring.user, &session),
         clock::offset(board, system, &session),
         user::account_state(board, system, &account, &wiring.settings),
         login::login(board, &wiring.settings, &account),
-        install::install(board, system, &wiring.program),
+        install::install(board, system, &wiring.command),
         recent::recent(board, system, &name),
     );
 }

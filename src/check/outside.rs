@@ -1,55 +1,51 @@
 //! What no command on the instance can see: told as advice, with the command to run where one may.
 
-use super::board::{Answer, Board};
+use super::Fix;
+use super::board::{Answer, Board, Step};
 use super::instance::Place;
-use super::{Fix, Request};
+use crate::imds::facts::UserName;
 
 /// Advises. What is not known here is in capitals.
-pub(super) async fn advise(board: &Board, request: &Request, place: &Place) {
+pub(super) async fn advise(board: &Board, place: &Place, name: &Step<UserName>) {
     let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
     let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
-    let user = request.user.as_ref().map_or_else(|| "USER".into(), |user| user.to_string_lossy());
-    let tell = async |id, note: &str, words: &[&str]| {
-        board.check(id, (), async |()| Answer::<()>::elsewhere(note, Fix::command(words))).await;
+    let user = name.get().map_or_else(|| "USER".to_owned(), ToString::to_string);
+    let partition =
+        place.domain.get().zip(place.region.get()).map(|(domain, region)| domain.partition(region));
+    let partition = partition.unwrap_or("PARTITION");
+
+    // Checked types and capitals: no blank is in any of them.
+    let tell = async |id, note: &str, command: String| {
+        let fix = Fix::command(command.split(' '));
+        board.check(id, (), async |()| Answer::<()>::elsewhere(note, fix)).await;
     };
-    let prefix_lists = format!(
-        "Name=prefix-list-name,Values=com.amazonaws.{region}.ec2-instance-connect,com.amazonaws.{region}.ipv6.ec2-instance-connect"
-    );
     tell(
         "outside.network",
-        "a security group has to let the client reach port 22: from the console that is EC2 Instance Connect's prefix list, over \
-         IPv4 or IPv6; through an endpoint, the endpoint's security group",
-        &["aws", "ec2", "describe-managed-prefix-lists", "--region", &region, "--filters", &prefix_lists],
+        "security groups have to let the client reach port 22; the console comes from these prefix lists",
+        format!(
+            "aws ec2 describe-managed-prefix-lists --region {region} --filters Name=prefix-list-name,\
+             Values=com.amazonaws.{region}.ec2-instance-connect,com.amazonaws.{region}.ipv6.ec2-instance-connect"
+        ),
     )
     .await;
-    let resource = format!("arn:aws:ec2:{region}:ACCOUNT:instance/{id}");
-    let context = format!("ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}");
     tell(
         "outside.permission",
-        "IAM has to allow ec2-instance-connect:SendSSHPublicKey on this instance, for this user where a condition on ec2:osuser \
-         says so",
-        &[
-            "aws", "iam", "simulate-principal-policy", "--policy-source-arn", "ARN", "--action-names",
-            "ec2-instance-connect:SendSSHPublicKey", "--resource-arns", &resource, "--context-entries", &context,
-        ],
+        "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
+        format!(
+            "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN \
+             --action-names ec2-instance-connect:SendSSHPublicKey \
+             --resource-arns arn:{partition}:ec2:{region}:ACCOUNT:instance/{id} \
+             --context-entries ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}"
+        ),
     )
     .await;
     tell(
         "outside.region",
-        "the service has to be there in this region: if it is, this pushes a key",
-        &[
-            "aws",
-            "ec2-instance-connect",
-            "send-ssh-public-key",
-            "--region",
-            &region,
-            "--instance-id",
-            &id,
-            "--instance-os-user",
-            &user,
-            "--ssh-public-key",
-            "file://KEY.pub",
-        ],
+        "EC2 Instance Connect has to be there in this region: then this pushes a key",
+        format!(
+            "aws ec2-instance-connect send-ssh-public-key --region {region} --instance-id {id} \
+             --instance-os-user {user} --ssh-public-key file://KEY.pub"
+        ),
     )
     .await;
 }

@@ -74,6 +74,14 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     }
 }
 
+/// Whether sshd is started only when somebody connects, and nobody has.
+pub(super) fn waits(source: &Source) -> bool {
+    let daemon = Daemon { source, systemctl: &["systemctl".into()] };
+    daemon.running().is_none()
+        && daemon.booted()
+        && daemon.first_active(&SOCKETS).is_ok_and(|socket| socket.is_some())
+}
+
 /// Debian and Ubuntu have it as ssh, the others as sshd.
 fn unit(daemon: &Daemon<'_>) -> &'static str {
     let is = |path| daemon.source.locate(Path::new(path)).exists();

@@ -1,11 +1,14 @@
 //! Whether the signer can be trusted: the questions of `trust`, one by one.
 
+use std::path::Path;
+
 use hyper::body::Bytes;
 
 use super::board::{Answer, Board, Step};
 use super::instance::Place;
 use super::metadata::unasked;
-use super::{Fix, Request, System};
+use super::tool::reinstall;
+use super::{Fix, Options, System};
 use crate::authorize;
 use crate::imds::Imds;
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
@@ -19,8 +22,8 @@ const SOON: u64 = 14;
 pub(super) type Proved = (Signer, SignerName);
 
 /// Finds the trust store.
-pub(super) async fn store(board: &Board, request: &Request, system: &System<'_>) -> Step<TrustStore> {
-    let (root, path) = (system.root.to_owned(), request.trust_store.clone());
+pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>) -> Step<TrustStore> {
+    let (root, path) = (system.root.to_owned(), options.trust_store.clone());
     board
         .check("signer.store", (), async |()| {
             super::board::blocking(move || {
@@ -30,7 +33,7 @@ pub(super) async fn store(board: &Board, request: &Request, system: &System<'_>)
                     Ok((count, store)) => {
                         Answer::ok(format!("{} holds {count} certificates", store.path().display()), store)
                     }
-                    Err(error) => Answer::fail(error.to_string(), renew(&error)),
+                    Err(error) => Answer::fail(error.to_string(), renew(&root, path.is_some(), &error)),
                 }
             })
             .await
@@ -38,17 +41,14 @@ pub(super) async fn store(board: &Board, request: &Request, system: &System<'_>)
         .await
 }
 
-fn renew(error: &StoreError) -> Fix {
-    let packages = "apt-get install --reinstall ca-certificates, or dnf reinstall ca-certificates";
+fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
     match error {
-        StoreError::NotFound | StoreError::Empty(_) => {
-            Fix::advice(format!("install the system's anchors: {packages}"))
-        }
-        StoreError::Unreadable(..) => {
-            Fix::advice(format!("make it readable for all, or install it anew: {packages}"))
-        }
-        StoreError::TooLarge(path) => {
-            Fix::advice(format!("see what is in {}, and install it anew: {packages}", path.display()))
+        _ if named => Fix::advice(
+            "name one that is there with --trust-store, or leave that out: then the system's counts",
+        ),
+        StoreError::Unreadable(path, _) => Fix::command(["chmod", "a+rX", &path.to_string_lossy()]),
+        StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
+            reinstall(root, "ca-certificates")
         }
     }
 }
@@ -56,6 +56,7 @@ fn renew(error: &StoreError) -> Fix {
 /// Proves the signer.
 pub(super) async fn signer(
     board: &Board,
+    options: &Options,
     system: &System<'_>,
     session: &Step<Imds>,
     place: &Place,
@@ -67,7 +68,9 @@ pub(super) async fn signer(
             let name = SignerName::new(region, *domain);
             match find_path(imds, &name, store, (system.clock)()).await {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), (path, name)),
-                Err(authorize::Error::TrustStore(error)) => Answer::fail(error.to_string(), renew(&error)),
+                Err(authorize::Error::TrustStore(error)) => {
+                    Answer::fail(error.to_string(), renew(system.root, options.trust_store.is_some(), &error))
+                }
                 Err(authorize::Error::Metadata(error)) => unasked(&error),
                 Err(error) => Answer::fail(error.to_string(), distrust()),
             }

@@ -8,8 +8,10 @@ use super::board::{Answer, Board, Step, blocking};
 use super::login::Settings;
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, Request, System};
+use super::{Fix, System, running};
+use crate::authorize;
 use crate::cli::{self, Command};
+use crate::imds::facts::UserName;
 use crate::sshd::ask::{Dump, Sshd};
 use crate::sshd::block;
 use crate::sshd::criteria::Connection;
@@ -26,17 +28,24 @@ pub(super) const MAIN: &str = "/etc/ssh/sshd_config";
 pub(super) struct Wiring {
     pub(super) sshd: Step<(Sshd, Dialect)>,
     pub(super) settings: Step<Settings>,
-    /// The program that sshd runs as AuthorizedKeysCommand, which is ours.
-    pub(super) program: Step<PathBuf>,
+    pub(super) command: Step<Ours>,
     /// Who runs it.
     pub(super) user: Step<Account>,
+}
+
+/// Our command line, as sshd runs it.
+#[derive(Clone, Debug)]
+pub(super) struct Ours {
+    pub(super) program: PathBuf,
+    /// What it asks for, of some user.
+    pub(super) request: authorize::Request,
 }
 
 /// Asks sshd what counts for the user.
 pub(super) async fn wiring(
     board: &Board,
-    request: &Request,
     system: &System<'_>,
+    name: &Step<UserName>,
     account: &Step<Account>,
 ) -> Wiring {
     let source = Source::new(system.root);
@@ -46,14 +55,14 @@ pub(super) async fn wiring(
             blocking(move || version(&source)).await
         })
         .await;
-    let connection = connection(request, account.get());
+    let connection = connection(name.get(), account.get());
     let settings = board
         .check("sshd.config", &sshd, async |(sshd, _)| {
-            let (sshd, connection) = (sshd.clone(), connection.clone());
-            blocking(move || dump(&sshd, &connection)).await
+            let (source, sshd, connection) = (source.clone(), sshd.clone(), connection.clone());
+            blocking(move || dump(&source, &sshd, &connection)).await
         })
         .await;
-    let program = board
+    let command = board
         .check("sshd.command", (&sshd, &settings), async |((_, dialect), settings)| {
             let (source, connection) = (source.clone(), connection.clone());
             let (dialect, dump) = (dialect.clone(), settings.dump.clone());
@@ -61,26 +70,19 @@ pub(super) async fn wiring(
         })
         .await;
     let user = board
-        .check("sshd.command_user", (&settings, &program), async |(settings, _)| {
+        .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
             let user = settings.dump.user.clone();
             blocking(move || command_user(user.as_deref())).await
         })
         .await;
-    Wiring { sshd, settings, program, user }
+    Wiring { sshd, settings, command, user }
 }
 
 /// A connection by the user, from nowhere in particular: what stands under `Match Address` is not seen.
-fn connection(request: &Request, account: Option<&Account>) -> Connection {
-    let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
-    // A comma would begin another part of what sshd is asked.
-    match user.filter(|user| !user.contains(',')) {
-        None => probe(),
-        user => Connection {
-            user,
-            groups: account.map(|account| account.groups.clone()).unwrap_or_default(),
-            ..probe()
-        },
-    }
+fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection {
+    let Some(name) = name else { return probe() };
+    let groups = account.map(|account| account.groups.clone()).unwrap_or_default();
+    Connection { user: Some(name.to_string()), groups, ..probe() }
 }
 
 fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
@@ -98,18 +100,28 @@ fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
     }
 }
 
-fn dump(sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
+fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd what counts: it reads its host keys first");
     }
     let main = Path::new(MAIN);
     match sshd.accepts(main).and_then(|()| sshd.dump(main, connection)) {
         Ok(dump) => Answer::ok(format!("sshd accepts {MAIN}"), Settings::new(dump)),
+        Err(error) if error.lacks_directory() => {
+            let fix = Fix::command(["mkdir", "-m", "0755", "/run/sshd"]);
+            if running::waits(source) {
+                return Answer::elsewhere(
+                    "sshd tells nothing before somebody connected: there is no /run/sshd",
+                    fix,
+                );
+            }
+            Answer::fail(error.to_string(), fix)
+        }
         Err(error) => Answer::fail(error.to_string(), Fix::advice(error.remedy())),
     }
 }
 
-fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<PathBuf> {
+fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<Ours> {
     let enable = || Fix::command(["eic-keys", "--enable"]);
     let Some(line) = &dump.command else {
         return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
@@ -128,16 +140,19 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
         };
         return Answer::fail(format!("{origin} has another AuthorizedKeysCommand than ours: {shown}"), fix);
     }
-    if let Err(reason) = understood(&words) {
-        return Answer::fail(
-            format!("{origin} has {shown}, which eic-keys does not understand: {reason}"),
-            Fix::advice(format!("make it: AuthorizedKeysCommand {} %u %f", program.display())),
-        );
-    }
+    let request = match understood(&words) {
+        Ok(request) => request,
+        Err(reason) => {
+            return Answer::fail(
+                format!("{origin} has {shown}, which eic-keys does not understand: {reason}"),
+                Fix::advice(format!("make it: AuthorizedKeysCommand {} %u %f", program.display())),
+            );
+        }
+    };
     let behind = block::behind(dialect, line)
         .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
         .unwrap_or_default();
-    Answer::ok(format!("{origin} has {shown}{behind}"), program)
+    Answer::ok(format!("{origin} has {shown}{behind}"), Ours { program, request })
 }
 
 /// The line that counts, where the reader agrees with sshd about it.
@@ -153,7 +168,7 @@ fn is_ours(program: &Path) -> bool {
 }
 
 /// Whether we would understand our own command line, once sshd has put in user and fingerprint.
-fn understood(words: &[Vec<u8>]) -> Result<(), String> {
+fn understood(words: &[Vec<u8>]) -> Result<authorize::Request, String> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
@@ -165,7 +180,7 @@ fn understood(words: &[Vec<u8>]) -> Result<(), String> {
         expanded.push("user".into());
     }
     match cli::parse(expanded) {
-        Ok(Command::Authorize(_)) => Ok(()),
+        Ok(Command::Authorize(request)) => Ok(request),
         Ok(_) => Err("it prints no keys".to_owned()),
         Err(error) => Err(error.to_string()),
     }

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use super::Fix;
 use crate::sshd::run::{Ran, run};
 
 /// They answer in milliseconds; a name service that asks a directory may need more.
@@ -19,6 +21,20 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Ran> {
 pub(super) fn told(program: &str, arguments: &[&str]) -> Option<String> {
     let ran = ask(program, arguments).ok().filter(|ran| ran.status.success())?;
     Some(String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
+/// How to install a package of the distribution anew: with the tool that is there.
+pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
+    let words = match ["usr/bin/apt-get", "usr/bin/dnf", "usr/bin/yum"]
+        .iter()
+        .find(|tool| root.join(tool).exists())
+    {
+        Some(&"usr/bin/apt-get") => ["apt-get", "install", "--reinstall", package],
+        Some(&"usr/bin/dnf") => ["dnf", "-y", "reinstall", package],
+        Some(_) => ["yum", "-y", "reinstall", package],
+        None => return Fix::advice(format!("install the package {package} anew")),
+    };
+    Fix::command(words)
 }
 
 /// Whether this is root, who alone sees some things.

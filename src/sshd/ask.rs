@@ -44,12 +44,15 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {}
 
 impl AskError {
+    /// Whether all that it lacks is Debian's privilege separation directory, which is made when sshd is started first.
+    pub(crate) fn lacks_directory(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+    }
+
     /// What to do before anything else, where sshd does not accept its configuration.
     pub(crate) fn remedy(&self) -> &'static str {
         let text = self.to_string();
-        if text.contains("privilege separation directory") {
-            "make it (mkdir -m 755 /run/sshd), or start sshd once"
-        } else if text.contains("hostkeys") || text.contains("host key") {
+        if text.contains("hostkeys") || text.contains("host key") {
             "make them (ssh-keygen -A)"
         } else {
             "mend that first (sshd -t shows it)"

@@ -125,7 +125,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
 
     let mut answer = ask(&sshd, &options.config);
-    if matches!(&answer, Err(error) if needs_directory(error)) && !options.dry_run {
+    if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
         // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It stays: to take it
         // away again could take it from an sshd that is just starting.
         make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
@@ -135,7 +135,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let dump = match answer {
         Ok(dump) => Some(dump),
         // Without root sshd cannot read its keys; its files may still be read.
-        Err(error) if options.dry_run && (!root || needs_directory(&error)) => {
+        Err(error) if options.dry_run && (!root || error.lacks_directory()) => {
             say(out, &format!("Note: {error}. What follows is what its files say."));
             None
         }
@@ -196,10 +196,6 @@ fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
 
 /// Debian's privilege separation directory. Others are part of a package and always there.
 const PRIVSEP: &str = "/run/sshd";
-
-fn needs_directory(error: &AskError) -> bool {
-    matches!(error, AskError::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
-}
 
 /// As systemd makes it for `RuntimeDirectory=sshd`.
 fn make_directory(source: &Source) -> std::io::Result<()> {

@@ -1,5 +1,5 @@
 //! What comes from the machine, the metadata service and the signer.
-use crate::world::{USER, World, broken, world};
+use crate::world::{TRUST_STORE, USER, World, broken, config, world};
 use eic_lab::{DAY, Endpoint, Fault, HOUR, IPV4, IPV6, Machine, On, Pki, Status, now};
 use std::time::Duration;
 
@@ -236,5 +236,49 @@ fn another_trust_store_by_name() {
         let report = world.check_with(&["alice", "--trust-store", "/etc/nowhere.pem"]);
         report.assert_exactly(&[("signer.store", "fail")]);
         assert!(report.note("signer.store").contains("/etc/nowhere.pem"));
+        world.configure(
+            &config()
+                .set("AuthorizedKeysCommand", "/usr/bin/eic-keys --trust-store /etc/there.pem %u %f")
+                .text(),
+        );
+        let report = world.check();
+        report.assert_exactly(&[("signer.store", "fail")]);
+        assert!(report.note("signer.store").contains("/etc/there.pem"), "what sshd's line says counts");
+        world.instance.write("/etc/there.pem", std::fs::read(TRUST_STORE).unwrap());
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn it_ends_in_time_whatever_the_metadata_service_does() {
+    let drip = Duration::from_millis(100);
+    for fault in [
+        Fault::Hang,
+        Fault::DripBody(drip),
+        Fault::DripHead(drip),
+        Fault::EndlessBody,
+        Fault::Reset,
+        Fault::garbage(),
+    ] {
+        for on in [On::any(), On::any().from(2)] {
+            world(|world| {
+                world.instance.imds.fault(on, fault.clone());
+                let report = world.check();
+                assert_eq!(report.outcome.status, Some(1));
+                assert!(
+                    report.outcome.wall < Duration::from_secs(10),
+                    "{fault:?}: {:?}",
+                    report.outcome.wall
+                );
+            });
+        }
+    }
+    world(|world| {
+        for address in [IPV4.into(), IPV6.into()] {
+            world.instance.endpoint(address, Endpoint::Dropping);
+        }
+        let report = world.check();
+        report.assert_exactly(&[("metadata.token", "fail")]);
+        assert!(report.outcome.wall < Duration::from_secs(10), "{:?}", report.outcome.wall);
     });
 }

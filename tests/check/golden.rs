@@ -30,8 +30,8 @@ fn steady(world: &World<'_>, text: &str) -> String {
         let line = [
             ("within ", "3"),
             ("process ", "714"),
+            ("signer.validity        ", "334"),
             ("holds ", "145"),
-            ("port 22 ", "22"),
             ("OpenSSH_", "9.2p1"),
         ]
         .into_iter()
@@ -41,9 +41,12 @@ fn steady(world: &World<'_>, text: &str) -> String {
     steady
 }
 
-/// Puts `value` in the place of what stands after `before` up to the next blank or comma.
+/// Puts `value` in the place of the number that stands after `before`, up to the next blank or comma.
 fn number_after(line: &str, before: &str, value: &str) -> String {
     let Some((head, tail)) = line.split_once(before) else { return line.to_owned() };
+    if !tail.starts_with(|first: char| first.is_ascii_digit()) {
+        return line.to_owned();
+    }
     let end = tail.find([' ', ',']).unwrap_or(tail.len());
     format!("{head}{before}{value}{}", &tail[end..])
 }

@@ -1,6 +1,7 @@
 //! The user, the daemon, the installation, what confines us, and the log.
 use crate::world::{PID_FILE, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::{Duration, Instant};
 
@@ -153,14 +154,20 @@ fn a_program_that_is_not_as_packaged() {
         world.instance.write("/var/lib/dpkg/info/eic-keys.list", "/.\n/usr\n/usr/bin\n/usr/bin/eic-keys\n");
         world.instance.write("/var/lib/dpkg/info/eic-keys.md5sums", format!("{sum}  usr/bin/eic-keys\n"));
     };
+    let sum = |world: &World<'_>| {
+        world.instance.command(["/usr/bin/eic-keys"]).program("/usr/bin/md5sum").run().stdout[..32].to_owned()
+    };
     broken(
-        |world| package(world, "00000000000000000000000000000000"),
+        |world| {
+            package(world, &sum(world));
+            let mut program = fs::OpenOptions::new().append(true).open("/usr/bin/eic-keys").unwrap();
+            program.write_all(b"more").unwrap();
+        },
         &[("install.package", "warn")],
         "is not as the package eic-keys brought it",
     );
     world(|world| {
-        let sum = world.instance.command(["/usr/bin/eic-keys"]).program("/usr/bin/md5sum").run().stdout;
-        package(world, &sum[..32]);
+        package(world, &sum(world));
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.note("install.package"), "/usr/bin/eic-keys is the package eic-keys's");
@@ -172,8 +179,6 @@ fn the_package_of_aws() {
     broken(
         |world| {
             world.instance.write("/usr/share/ec2-instance-connect/eic_run_authorized_keys", "");
-            let purge = "#!/bin/sh\ntest \"$*\" = 'purge ec2-instance-connect' && rm -r /usr/share/ec2-instance-connect\n";
-            world.instance.install("/usr/bin/apt-get", purge.as_bytes());
         },
         &[("install.aws", "warn")],
         "is here as well",

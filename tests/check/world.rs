@@ -12,6 +12,19 @@ pub(crate) const USER: &str = "alice";
 /// Where sshd writes its number.
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 
+/// The system's.
+pub(crate) const TRUST_STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// As much of apt-get as the fixes ask for, without a network.
+const APT: &str = r#"#!/bin/sh -e
+case "$*" in
+    'install --reinstall ca-certificates') mkdir -p /etc/ssl/certs; cp /run/packages/ca-certificates.crt /etc/ssl/certs ;;
+    'install --reinstall eic-keys') cat /run/packages/eic-keys >/usr/bin/eic-keys ;;
+    'purge ec2-instance-connect') rm -r /usr/share/ec2-instance-connect ;;
+    *) echo "unexpected: $*" >&2; exit 100 ;;
+esac
+"#;
+
 /// A report, valid by the schema.
 pub(crate) struct Report {
     pub(crate) outcome: Outcome,
@@ -38,6 +51,9 @@ pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
     instance.namespace().cover("/var/log");
     instance.remove("/var/log/secure");
     instance.write("/var/log/auth.log", "");
+    instance.write("/run/packages/ca-certificates.crt", std::fs::read(TRUST_STORE).unwrap());
+    instance.write("/run/packages/eic-keys", std::fs::read("/usr/bin/eic-keys").unwrap());
+    instance.install("/usr/bin/apt-get", APT.as_bytes());
     let sshd = Sshd::start_with(&instance, &config());
     let key = UserKey::ed25519();
     instance.push(USER, &key);
