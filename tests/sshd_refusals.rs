@@ -149,6 +149,29 @@ fn a_command_that_cannot_be_put_behind_ours() {
 }
 
 #[test]
+fn a_file_included_under_match_belongs_to_it() {
+    let system = System::new("trixie");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch all\nInclude /etc/ssh/more.conf\n");
+    system.write("/etc/ssh/more.conf", USERDB);
+    refused(&system, &system.options(), "stands under \"Match all\" (/etc/ssh/sshd_config line 2)");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch User git\nInclude /etc/ssh/more.conf\n");
+    let said = enabled(&system.options());
+    assert!(
+        said.contains("Note: /etc/ssh/more.conf line 1 sets") && said.contains("under \"Match User git\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_of_that_name_is_not_ours_to_replace() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/10-eic-keys.conf", "PrintMotd no\n");
+    enabled(&system.options());
+    assert_eq!(fs::read(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap(), b"PrintMotd no\n");
+    assert!(system.path("/etc/ssh/sshd_config.d/05-eic-keys.conf").exists());
+}
+
+#[test]
 fn the_running_daemon_overrides_its_files() {
     let system = stock();
     let unit = "/lib/systemd/system/ssh.service.d/ec2-instance-connect.conf";
