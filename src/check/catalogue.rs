@@ -9,20 +9,12 @@ pub struct Question {
     pub asks: &'static str,
 }
 
-impl Question {
-    /// The part of the id before the dot.
-    #[must_use]
-    pub fn group(&self) -> &'static str {
-        self.id.split('.').next().unwrap_or_default()
-    }
-}
-
 const fn question(id: &'static str, asks: &'static str) -> Question {
     Question { id, asks }
 }
 
 /// All of them.
-pub const ALL: [Question; 47] = [
+pub const ALL: [Question; 48] = [
     question("instance.host", "the firmware or the hypervisor says that this is an EC2 instance"),
     question("instance.id", "the metadata service speaks for this very instance"),
     question("instance.region", "region and zone are told, and the zone is in the region"),
@@ -48,6 +40,7 @@ pub const ALL: [Question; 47] = [
     question("user.name", "EC2 Instance Connect takes keys for a user of that name"),
     question("user.account", "the user exists"),
     question("user.expiry", "the account is neither expired nor, where sshd asks that itself, locked"),
+    question("user.nologin", "no /etc/nologin keeps users out"),
     question("user.shell", "the login shell is one to work with"),
     question("user.home", "home and .ssh are as StrictModes wants them"),
     question("sshd.version", "which sshd is installed"),

@@ -178,6 +178,14 @@ pub struct Check {
     pub duration: Duration,
 }
 
+impl Check {
+    /// The part of the id before the dot.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+}
+
 /// Every answer, in the order of the catalogue.
 #[derive(Clone, Debug)]
 pub struct Report {

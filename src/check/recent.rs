@@ -30,13 +30,37 @@ pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserN
     board.check("recent.audit", (&text, name), async |(text, name)| ours(text, name)).await;
 }
 
+/// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does not begin a message.
+const COMPLAINTS: [&str; 3] = [
+    "error: AuthorizedKeysCommand",
+    "error: Unsafe AuthorizedKeysCommand",
+    "error: exited_cleanly: AuthorizedKeysCommand",
+];
+
+/// The program and the message of a line, in whatever form the time stands before them.
+fn parts(line: &str) -> Option<(&str, &str)> {
+    let (head, message) = line.split_once("]: ")?;
+    Some((head.rsplit(' ').next()?.split('[').next()?, message))
+}
+
+fn given(line: &str) -> bool {
+    parts(line)
+        .is_some_and(|(program, message)| program == "eic-keys" && message.starts_with("Providing ssh key"))
+}
+
+fn complaint(line: &str) -> bool {
+    parts(line).is_some_and(|(program, message)| {
+        program.starts_with("sshd") && COMPLAINTS.iter().any(|words| message.starts_with(words))
+    })
+}
+
 /// sshd's complaints about its command since that last gave a key.
 fn failures(text: String) -> Answer<String> {
     let mut complaints = Vec::new();
     for line in text.lines() {
-        if line.contains("Providing ssh key from EC2 Instance Connect") {
+        if given(line) {
             complaints.clear();
-        } else if line.contains("AuthorizedKeysCommand") && line.contains("sshd") {
+        } else if complaint(line) {
             complaints.push(line.to_owned());
         }
     }
@@ -75,17 +99,17 @@ fn meaning(status: u8) -> &'static str {
 
 fn ours(text: &str, name: &UserName) -> Answer<()> {
     let user = name.to_string();
-    let names = |line: &str| line.split([' ', ':', ',']).any(|word| word == user);
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| line.contains("eic-keys[") && (names(line) || line.contains("Providing ssh key")))
-        .map(str::to_owned)
-        .collect();
+    let of_user = |message: &str| message.split([' ', ':', ',']).any(|word| word == user);
+    let ours = |line: &&str| {
+        parts(line)
+            .is_some_and(|(program, message)| program == "eic-keys" && (of_user(message) || given(line)))
+    };
+    let lines: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
     let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     match lines.last() {
         None => Answer::ok(format!("eic-keys logged nothing of {user}"), ()),
         Some(last) => {
-            let said = last.split_once("]: ").map_or(last.as_str(), |(_, said)| said);
+            let said = parts(last).map_or(last.as_str(), |(_, message)| message);
             Answer::ok(format!("eic-keys said last: {said}"), ()).detail(shown)
         }
     }
@@ -93,7 +117,7 @@ fn ours(text: &str, name: &UserName) -> Answer<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{failures, status};
+    use super::{complaint, given, status};
 
     #[test]
     fn a_status_is_read() {
@@ -104,12 +128,33 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_given_ends_the_complaints() {
-        let failed = "sshd[1]: error: AuthorizedKeysCommand /x failed, status 2\n";
-        let given = "eic-keys[2]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:x\n";
-        let has_detail = |text: String| format!("{:?}", failures(text)).contains("status: Warn");
-        assert!(has_detail(failed.to_owned()));
-        assert!(has_detail(format!("{given}{failed}")));
-        assert!(!has_detail(format!("{failed}{given}")));
+    fn what_a_line_is() {
+        for (line, is_complaint, is_given) in [
+            (
+                "Nov 20 08:00:00 h sshd[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
+                true,
+                false,
+            ),
+            (
+                "2026-11-20T08:00:00+0000 h sshd-session[7]: error: Unsafe AuthorizedKeysCommand \"/x\": no",
+                true,
+                false,
+            ),
+            (
+                "Nov 20 08:00:00 h sshd[7]: Invalid user error: AuthorizedKeysCommand /x failed, status 2",
+                false,
+                false,
+            ),
+            (
+                "Nov 20 08:00:00 h evil[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
+                false,
+                false,
+            ),
+            ("Nov 20 08:00:00 h eic-keys[8]: Providing ssh key from EC2 Instance Connect with", false, true),
+            ("Nov 20 08:00:00 h sshd[8]: Invalid user eic-keys[1]: Providing ssh key", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((complaint(line), given(line)), (is_complaint, is_given), "{line}");
+        }
     }
 }

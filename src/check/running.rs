@@ -9,10 +9,13 @@ use super::sshd::MAIN;
 use super::tool::told;
 use super::{Fix, System};
 use crate::sshd::ask::Sshd;
+use crate::sshd::config::File;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::source::Source;
 use crate::sshd::token::Dialect;
+
+const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
 /// The sshd that listens.
 #[derive(Clone, Copy, Debug)]
@@ -119,16 +122,20 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
         Ok(config) => config,
         Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
     };
-    let newer = config.files().find(|file| {
-        fs::metadata(source.locate(file.path())).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
-    });
-    let Some(file) = newer else { return Answer::ok("sshd runs with its configuration as it is now", ()) };
+    let newer = |path: &&Path| {
+        fs::metadata(source.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
+    };
+    // A file that is gone has left its trace in the directory.
+    let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+    let Some(path) = paths.find(newer) else {
+        return Answer::ok("sshd runs with its configuration as it is now", ());
+    };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {
             Fix::command(["systemctl", "reload", unit(daemon)])
         } else {
             Fix::Command(format!("kill -HUP \"$(cat {PID_FILE})\""))
         };
-        Answer::warn(format!("{} was changed after sshd read it", file.path().display()), fix, ())
+        Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
 }

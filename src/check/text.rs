@@ -13,9 +13,8 @@ pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
     let mut text = String::new();
     let mut group = "";
     for check in &report.checks {
-        let own = check.id.split('.').next().unwrap_or_default();
-        if own != group {
-            group = own;
+        if check.group() != group {
+            group = check.group();
             let _ = writeln!(text, "{group}");
         }
         let _ = line(&mut text, check, verbose, colour);

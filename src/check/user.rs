@@ -105,7 +105,8 @@ pub(super) async fn account_state(
             (account.clone(), system.root.to_owned(), settings.is("strictmodes", "yes"));
         blocking(move || home(&account, &root, strict)).await
     });
-    tokio::join!(expiry, shell, home);
+    let nologin = board.check("user.nologin", account, async |account| nologin(account, system.root));
+    tokio::join!(expiry, shell, home, nologin);
 }
 
 /// shadow(5), which only root may read.
@@ -146,6 +147,19 @@ fn shell(account: &Account, root: &Path) -> Answer<()> {
             Answer::ok(format!("the login shell is {shell}"), ())
         }
         _ => Answer::fail(format!("the login shell {shell} is no program: sshd refuses the login"), fix()),
+    }
+}
+
+/// nologin(5): asked by sshd and by PAM.
+fn nologin(account: &Account, root: &Path) -> Answer<()> {
+    match ["/etc/nologin", "/run/nologin"]
+        .into_iter()
+        .find(|path| root.join(path.trim_start_matches('/')).exists())
+    {
+        Some(path) if account.uid != 0 => {
+            Answer::fail(format!("{path} is there: only root may log in"), Fix::command(["rm", path]))
+        }
+        _ => Answer::ok("no nologin keeps users out", ()),
     }
 }
 

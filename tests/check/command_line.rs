@@ -91,3 +91,18 @@ fn a_reader_that_goes_away() {
         assert_eq!(instance.command(["--check", "alice"]).as_root().stdout_closed().run().status, Some(0));
     });
 }
+
+#[test]
+fn colour_is_for_terminals() {
+    world(|world| {
+        let on_terminal = |variable: &str, value: &str| {
+            let script = world.instance.command(["-qec", "/usr/bin/eic-keys --check alice", "/dev/null"]);
+            script.program("script").as_root().env("TERM", "xterm").env(variable, value).run().stdout
+        };
+        for (variable, value, coloured) in [("NO_COLOR", "", true), ("NO_COLOR", "1", false)] {
+            let text = on_terminal(variable, value);
+            assert!(text.contains("instance.host"), "{text}");
+            assert_eq!(text.contains("\u{1b}[32mok"), coloured, "{variable}={value}: {text}");
+        }
+    });
+}

@@ -1,6 +1,6 @@
 //! What is pushed, and what would become of it: the same that becomes of it when sshd asks.
-use crate::world::{USER, world};
-use eic_lab::{Instance, Key, UserKey};
+use crate::world::{USER, World, broken, world};
+use eic_lab::{Fault, Instance, Key, On, UserKey};
 
 /// Publishes one record beside the good one, and looks for its reason in the check's lines.
 fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
@@ -69,6 +69,17 @@ fn records_that_fall_out() {
         "keys.signatures",
         "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
     );
+}
+
+#[test]
+fn records_that_cannot_be_had() {
+    let answer = |fault: Fault| {
+        move |world: &World<'_>| {
+            world.instance.imds.fault(On::within("managed-ssh-keys/active-keys"), fault);
+        }
+    };
+    broken(answer(Fault::Status(500)), &[("keys.pushed", "fail")], "500");
+    broken(answer(Fault::LargeBody(1024 * 1024)), &[("keys.pushed", "fail")], "sent more than");
 }
 
 #[test]

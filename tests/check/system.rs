@@ -29,6 +29,17 @@ fn an_account_that_is_over() {
 }
 
 #[test]
+fn nobody_may_log_in() {
+    for path in ["/etc/nologin", "/run/nologin"] {
+        broken(|world| world.instance.write(path, ""), &[("user.nologin", "fail")], path);
+    }
+    world(|world| {
+        world.instance.write("/etc/nologin", "");
+        assert_eq!(world.check_with(&["root"]).status("user.nologin"), "ok");
+    });
+}
+
+#[test]
 fn a_shell_that_is_none() {
     for (shell, says) in [
         ("/usr/sbin/nologin", "lets nobody work"),
@@ -81,19 +92,35 @@ fn the_command_user_alone_is_kept_from_the_metadata_service() {
 
 #[test]
 fn no_daemon() {
-    broken(
-        |_| {
-            let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
-            let status = std::process::Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
-            assert!(status.unwrap().success());
-        },
-        &[("running.daemon", "fail")],
-        "no sshd runs",
-    );
+    broken(|_| stop_sshd(), &[("running.daemon", "fail")], "no sshd runs");
     world(|world| {
         let other = std::process::id();
         world.instance.write(PID_FILE, format!("{other}\n"));
         assert_eq!(world.check().status("running.daemon"), "fail", "the number is another program's");
+    });
+}
+
+/// Ends sshd, as at a shutdown.
+fn stop_sshd() {
+    let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
+    let status = std::process::Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn an_sshd_that_waits_behind_a_socket() {
+    world(|world| {
+        stop_sshd();
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        let systemctl = "#!/bin/sh\ncase \"$*\" in 'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';; esac\n";
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        let report = world.check();
+        report.assert_exactly(&[("confinement.apparmor", "skip")]);
+        assert_eq!(report.note("running.daemon"), "ssh.socket starts sshd when somebody connects");
+        fs::remove_dir("/run/sshd").unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("confinement.apparmor", "skip"), ("sshd.config", "skip")]);
+        assert_eq!(report.of("sshd.config")["fix"], "mkdir -m 0755 /run/sshd");
     });
 }
 
@@ -112,7 +139,11 @@ fn a_daemon_older_than_its_configuration() {
             assert!(Instant::now() < deadline, "sshd {pid} does not come back");
         }
         world.check().assert_healthy();
-        assert!(world.sshd.ssh(USER, &world.key, "true").status == Some(0));
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        fs::create_dir_all("/etc/ssh/sshd_config.d").unwrap();
+        world.instance.write("/etc/ssh/sshd_config.d/gone.conf", "");
+        world.instance.remove("/etc/ssh/sshd_config.d/gone.conf");
+        assert_eq!(world.check().status("running.current"), "warn", "a file of it may be gone");
     });
 }
 
@@ -139,6 +170,13 @@ fn a_program_that_sshd_does_not_trust() {
     broken(mode("/usr/bin/eic-keys", 0o775), path, "/usr/bin/eic-keys may be written by others");
     broken(mode("/usr/bin", 0o777), path, "/usr/bin may be written by others");
     broken(|_| chown("/usr/bin/eic-keys", Some(47_101), None).unwrap(), path, "belongs to user 47101");
+    broken(
+        |world| {
+            world.configure(&config().set("AuthorizedKeysCommand", "/usr/local/bin/eic-keys %u %f").text());
+        },
+        path,
+        "/usr/local/bin/eic-keys: No such file",
+    );
 }
 
 #[test]
@@ -210,6 +248,21 @@ fn selinux() {
         },
         &[("confinement.denials", "warn")],
         "name_connect",
+    );
+}
+
+#[test]
+fn a_profile_of_apparmor() {
+    broken(
+        |world| {
+            world.instance.write("/run/profile", "/usr/sbin/sshd (enforce)\n");
+            let mount = "for file in apparmor/current current; do f=/proc/$(cat /run/sshd.pid)/attr/$file; \
+                         if [ -e $f ]; then mount --bind /run/profile $f; fi; done";
+            let mounted = world.instance.command(["-c", mount]).program("/bin/sh").as_root().run();
+            assert_eq!(mounted.status, Some(0), "{}", mounted.stderr);
+        },
+        &[("confinement.apparmor", "warn")],
+        "/usr/sbin/sshd (enforce)",
     );
 }
 

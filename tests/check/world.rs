@@ -139,7 +139,6 @@ impl Report {
         self.assert_exactly(&[]);
         assert_eq!(self.outcome.status, Some(0));
         assert_eq!(self.document["result"], "ok");
-        assert!(self.outcome.wall < Duration::from_secs(2), "{:?}", self.outcome.wall);
     }
 
     /// Checks that just these came out so, all that builds on a failed one is skipped, and everything else is ok.
