@@ -141,13 +141,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     Ok(Command::Authorize(Request { user, fingerprint, trust_store, timeout, imds, next }))
 }
 
-/// Whether the arguments ask for `--check`, and for JSON, should they be wrong besides.
+/// Whether arguments ask for `--check`, though they are wrong besides: `Some`, and whether for JSON.
 #[must_use]
-pub fn asks_for_check(arguments: &[OsString]) -> (bool, bool) {
-    let has = |name: &str| {
-        arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == name)
-    };
-    (has("--check"), has("--json"))
+pub fn asks_for_check(arguments: &[OsString]) -> Option<bool> {
+    let mut ours = arguments.iter().take_while(|argument| *argument != "--");
+    let json = ours.clone().any(|argument| argument == "--json");
+    ours.any(|argument| argument == "--check").then_some(json)
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -28,9 +28,13 @@ mod tool;
 mod user;
 
 use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::audit::Escaped;
 use crate::authorize;
@@ -201,12 +205,6 @@ impl Report {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
-    /// 0: nothing failed; 1: something did.
-    #[must_use]
-    pub fn exit_status(&self) -> u8 {
-        u8::from(self.with(Status::Fail).next().is_some())
-    }
-
     /// In words: what is wrong, or that nothing is.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -229,17 +227,45 @@ impl Report {
     }
 }
 
+/// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing failed, 1 where something
+/// did, 2 where it could not run.
+pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+    let report = match report(request, system) {
+        Ok(report) => report,
+        Err(error) => return not_run(&error, request.json, out),
+    };
+    let text = if request.json {
+        json::write(&report)
+    } else {
+        // https://no-color.org
+        let plain = (system.environment)("NO_COLOR").is_some_and(|set| !set.is_empty());
+        text::write(&report, request.verbose, out.is_terminal() && !plain)
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
+        _ if report.with(Status::Fail).next().is_some() => 1,
+        _ => 0,
+    }
+}
+
+/// Says why nothing could be asked: on `out` in one document, where that was wanted, else on stderr. Gives the exit status.
+pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
+    let reason = Escaped(reason.to_string().as_bytes()).to_string();
+    let _ = if json {
+        out.write_all(json::not_run(&reason).as_bytes())
+    } else {
+        writeln!(io::stderr(), "eic-keys: --check could not run: {reason}")
+    };
+    2
+}
+
 /// Answers every question, within [`limits::CHECKS`].
-///
-/// # Errors
-/// The system gives not even what is needed to ask.
-pub fn run(request: &Request, system: &System<'_>) -> std::io::Result<Report> {
+fn report(request: &Request, system: &System<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let board = Board::default();
     // What has no answer by then is a failure of its own.
-    let _ = runtime.block_on(async {
-        tokio::time::timeout(limits::CHECKS, Box::pin(examine(request, system, &board))).await
-    });
+    let _ =
+        runtime.block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, system, &board))).await });
     // A check that hangs in the file system must not keep the report back.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());

@@ -137,7 +137,9 @@ fn no_second_try_without_time_for_it() {
         |world, (timeout, tries)| {
             world.instance.imds.fault(On::path(TOKEN), Fault::Status(503));
             world.expect_failed(&world.login_with(&["--timeout", timeout]), 2)?;
-            expect("times asked", &world.asked(TOKEN), tries)
+            expect("times asked", &world.asked(TOKEN), tries)?;
+            // The answer that there was is the reason, not that there is no time for another.
+            expect("the answer logged", &world.instance.journal.says("503"), &true)
         },
     );
 }
