@@ -1,5 +1,12 @@
-//! One sshd, both kinds of key: after `--enable` a pushed key and the other command's key log in, after `--disable` the other's alone.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+//! One sshd, both kinds of key: after `--enable` a pushed key and the other command's key log in, after
+//! `--disable` the other's alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::{
     fs,
@@ -15,7 +22,8 @@ use eic_lab::{Instance, UserKey};
 const MAIN: &str = "/etc/ssh/sshd_config";
 const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
 
-/// sshd has no unit here; this stands for one: it says that it runs, and reloads it by signal, as the real unit does.
+/// sshd has no unit here; this stands for one: it says that it runs, and reloads it by signal, as the real
+/// unit does.
 fn unit(instance: &Instance) -> Options {
     instance.write("/run/systemd/system/eic-lab", "");
     let script = "#!/bin/sh\ncase $1 in is-active) echo active;; reload) kill -HUP \"$(cat /run/eic-lab/sshd.pid)\";; esac\n";

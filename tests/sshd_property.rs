@@ -1,7 +1,8 @@
-//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it and asks ours, with what
-//! it asked before behind it.
+//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it
+//! and asks ours, with what it asked before behind it.
 //!
-//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES` choose others, and more.
+//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES`
+//! choose others, and more.
 
 #![allow(
     clippy::unwrap_used,

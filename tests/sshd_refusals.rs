@@ -1,4 +1,5 @@
-//! What must not be changed is not changed: refused with the reason, every byte as before; and what fails half-way is put back.
+//! What must not be changed is not changed: refused with the reason, every byte as before; and what fails
+//! half-way is put back.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
@@ -265,7 +266,8 @@ fn a_reload_that_fails_is_undone() {
     }
 }
 
-/// The system's sshd, but for this shell text before it, which sees the arguments and the file of `-f` as `$config`.
+/// The system's sshd, but for this shell text before it, which sees the arguments and the file of `-f` as
+/// `$config`.
 fn with_sshd(system: &System, script: &str) -> Options {
     let root = system.root.display();
     let script =

@@ -31,7 +31,8 @@ pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Daemon<'_> {
-    /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and what to do.
+    /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
+    /// what to do.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let mut lines: Vec<String> = self.running().map(|(_, line)| line).into_iter().collect();
         if self.booted() {
@@ -55,7 +56,8 @@ impl Daemon<'_> {
                 ),
             };
             return Some(format!(
-                "{place} -o AuthorizedKeysCommand, which beats every file: {remedy}, then systemctl daemon-reload, restart sshd, and run --enable again"
+                "{place} -o AuthorizedKeysCommand, which beats every file: {remedy}, \
+                 then systemctl daemon-reload, restart sshd, and run --enable again"
             ));
         }
         let other = lines.iter().find_map(|line| other_config(line, main))?;
@@ -65,7 +67,9 @@ impl Daemon<'_> {
     /// Makes the running sshd read its files again. `Ok` says what was done, or is to be done.
     pub(super) fn reload(&self) -> Result<String, String> {
         if !self.booted() {
-            return Ok("No systemd runs here: sshd reads the change when it is started next, or at kill -HUP \"$(cat /run/sshd.pid)\".".into());
+            return Ok("No systemd runs here: sshd reads the change when it is started next, \
+                       or at kill -HUP \"$(cat /run/sshd.pid)\"."
+                .into());
         }
         if let Some(service) = self.first_active(&SERVICES)? {
             self.systemctl(&["reload", service])?;
@@ -109,7 +113,8 @@ impl Daemon<'_> {
         }
     }
 
-    /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its title, so blanks separate either way.
+    /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its
+    /// title, so blanks separate either way.
     pub(crate) fn running(&self) -> Option<(u32, String)> {
         let pid = fs::read_to_string(self.source.locate(Path::new(PID_FILE))).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;

@@ -27,8 +27,8 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every directory above it, up to
-/// `root`, belong to root and may be written by root alone.
+/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every
+/// directory above it, up to `root`, belong to root and may be written by root alone.
 ///
 /// # Errors
 /// `NotFound` when there is none; otherwise the reason sshd would not run it, for people.

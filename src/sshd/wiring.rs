@@ -126,8 +126,8 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
 
     let mut answer = ask(&sshd, &options.config);
     if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
-        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It stays: to take it
-        // away again could take it from an sshd that is just starting.
+        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
+        // stays: to take it away again could take it from an sshd that is just starting.
         make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
         say(out, &format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
         answer = ask(&sshd, &options.config);
