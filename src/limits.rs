@@ -75,6 +75,9 @@ pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 /// One check of `--check`: a login's whole time for metadata, and some for a busy system.
 pub const CHECK: Duration = Duration::from_secs(5);
 
+/// Another program that a check asks: milliseconds, more where a name service asks a directory. Some ask two.
+pub const CHECK_TOOL: Duration = Duration::from_secs(2);
+
 /// All of `--check`.
 pub const CHECKS: Duration = Duration::from_secs(9);
 

@@ -8,6 +8,7 @@ use super::board::{Answer, Board, Step, blocking};
 use super::sshd::MAIN;
 use super::tool::told;
 use super::{Fix, System};
+use crate::limits;
 use crate::sshd::ask::Sshd;
 use crate::sshd::config::File;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
@@ -49,8 +50,8 @@ pub(super) async fn running(
     running
 }
 
-fn with_daemon<T>(source: &Source, ask: impl FnOnce(&Daemon<'_>) -> Answer<T>) -> Answer<T> {
-    ask(&Daemon { source, systemctl: &["systemctl".into()] })
+fn with_daemon<T>(source: &Source, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
+    ask(&Daemon { source, systemctl: &["systemctl".into()], patience: limits::CHECK_TOOL })
 }
 
 fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
@@ -79,10 +80,10 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
 
 /// Whether sshd is started only when somebody connects, and nobody has.
 pub(super) fn waits(source: &Source) -> bool {
-    let daemon = Daemon { source, systemctl: &["systemctl".into()] };
-    daemon.running().is_none()
-        && daemon.booted()
-        && daemon.first_active(&SOCKETS).is_ok_and(|socket| socket.is_some())
+    with_daemon(source, |daemon| {
+        let socket = || daemon.first_active(&SOCKETS).ok().flatten();
+        daemon.running().is_none() && daemon.booted() && socket().is_some()
+    })
 }
 
 /// Debian and Ubuntu have it as ssh, the others as sshd.

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use super::board::{Answer, Board, Step, blocking};
 use super::login::Settings;
 use super::tool::is_root;
-use super::user::Account;
+use super::user::{Account, unnamed};
 use super::{Fix, System, running};
 use crate::authorize;
 use crate::cli::{self, Command};
 use crate::imds::facts::UserName;
+use crate::limits;
 use crate::sshd::ask::{Dump, Sshd};
 use crate::sshd::block;
 use crate::sshd::criteria::Connection;
@@ -94,6 +95,7 @@ fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
             ),
         );
     };
+    let sshd = sshd.within(limits::CHECK_TOOL);
     match sshd.dialect() {
         Ok(dialect) => Answer::ok(dialect.release().to_owned(), (sshd, dialect)),
         Err(error) => Answer::fail(error.to_string(), Fix::advice("install OpenSSH's server anew")),
@@ -193,7 +195,7 @@ fn command_user(user: Option<&[u8]>) -> Answer<Account> {
     };
     let name = String::from_utf8_lossy(user).into_owned();
     match Account::find(&name) {
-        Err(error) => Answer::skip(format!("getent could not be asked: {error}")),
+        Err(error) => unnamed(&error),
         Ok(None) => Answer::fail(
             format!("there is no user {name}, who is to run eic-keys"),
             Fix::command([

@@ -3,18 +3,15 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use super::Fix;
+use crate::limits;
 use crate::sshd::run::{Ran, run};
-
-/// They answer in milliseconds; a name service that asks a directory may need more.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a program printed, whatever its status.
 pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Ran> {
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-    run(&[program.into()], &arguments, PATIENCE)
+    run(&[program.into()], &arguments, limits::CHECK_TOOL)
 }
 
 /// What a program printed, if it succeeded.

@@ -1,7 +1,7 @@
 //! The user: whether sshd would let anybody in by that name at all.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -26,22 +26,25 @@ pub(super) struct Account {
 
 impl Account {
     /// Asks `getent`, another process: a static binary must not load a name service's library.
-    pub(super) fn find(name: &str) -> std::io::Result<Option<Self>> {
+    pub(super) fn find(name: &str) -> io::Result<Option<Self>> {
         let ran = ask("getent", &["passwd", "--", name])?;
         let text = String::from_utf8_lossy(&ran.stdout);
+        let Some(account) = text.lines().find_map(Self::read).filter(|account| account.name == name) else {
+            return Ok(None);
+        };
         let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
-        Ok(text.lines().find_map(|line| Self::read(line, &groups)).filter(|account| account.name == name))
+        Ok(Some(Self { groups: groups.split_whitespace().map(str::to_owned).collect(), ..account }))
     }
 
     /// A line of passwd(5).
-    fn read(line: &str, groups: &str) -> Option<Self> {
+    fn read(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
         Some(Self {
             name: (*name).to_owned(),
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
-            groups: groups.split_whitespace().map(str::to_owned).collect(),
+            groups: Vec::new(),
             home: home.into(),
             shell: if shell.is_empty() { "/bin/sh" } else { shell }.into(),
         })
@@ -77,11 +80,20 @@ pub(super) async fn account(board: &Board, name: &Step<UserName>) -> Step<Accoun
                     format!("there is no user {name} on this system"),
                     Fix::command(["useradd", "--create-home", "--shell", "/bin/bash", &name]),
                 ),
-                Err(error) => Answer::skip(format!("getent could not be asked: {error}")),
+                Err(error) => unnamed(&error),
             })
             .await
         })
         .await
+}
+
+/// The answer where the name service gives none: then it gives none to sshd either.
+pub(super) fn unnamed<T>(error: &io::Error) -> Answer<T> {
+    if error.kind() == ErrorKind::NotFound {
+        return Answer::skip("there is no getent to ask for users");
+    }
+    let fix = Fix::advice("see which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
+    Answer::fail(format!("getent does not tell of users: {error}"), fix)
 }
 
 /// Whether the account is one to log in with.

@@ -18,6 +18,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Sshd {
     words: Vec<OsString>,
+    patience: Duration,
 }
 
 /// Why sshd gave no answer.
@@ -81,7 +82,7 @@ impl Sshd {
     /// An sshd that is run by these words: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec() }
+        Self { words: words.to_vec(), patience: PATIENCE }
     }
 
     /// The system's, where distributions put it.
@@ -89,6 +90,12 @@ impl Sshd {
     pub fn find(source: &Source) -> Option<Self> {
         let path = PLACES.map(Path::new).into_iter().find(|path| source.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
+    }
+
+    /// The same, waited for no longer than this.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Its version.
@@ -121,7 +128,7 @@ impl Sshd {
     }
 
     fn run(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {
-        run(&self.words, arguments, PATIENCE).map_err(AskError::Run)
+        run(&self.words, arguments, self.patience).map_err(AskError::Run)
     }
 }
 

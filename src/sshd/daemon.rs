@@ -14,6 +14,8 @@ pub(crate) struct Daemon<'a> {
     pub(crate) source: &'a Source,
     /// The words that run systemctl.
     pub(crate) systemctl: &'a [OsString],
+    /// How long an answer of it may take.
+    pub(crate) patience: Duration,
 }
 
 /// Debian and Ubuntu call it ssh, the others sshd; one may be an alias of the other.
@@ -28,7 +30,7 @@ const UNITS: [&str; 4] =
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 
 /// A reload ends when sshd was told; the unit's own `sshd -t` comes before.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Daemon<'_> {
     /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
@@ -37,7 +39,7 @@ impl Daemon<'_> {
         let mut lines: Vec<String> = self.running().map(|(_, line)| line).into_iter().collect();
         if self.booted() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
-            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), PATIENCE).ok();
+            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.patience).ok();
             lines.extend(shown.map(|ran| String::from_utf8_lossy(&ran.stdout).into_owned()));
         } else {
             lines.extend(self.unit_lines().into_iter().map(|(_, _, line)| line));
@@ -95,7 +97,7 @@ impl Daemon<'_> {
     pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
         let arguments: Vec<&OsStr> = ["is-active"].iter().chain(units).map(OsStr::new).collect();
         // Its status tells of the last unit only; its lines tell of each.
-        let ran = run(self.systemctl, &arguments, PATIENCE)
+        let ran = run(self.systemctl, &arguments, self.patience)
             .map_err(|error| format!("systemctl is-active: {error}"))?;
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         let active = |(_, state): &(&&str, &str)| matches!(state.trim(), "active" | "reloading");
@@ -104,7 +106,7 @@ impl Daemon<'_> {
 
     fn systemctl(&self, arguments: &[&str]) -> Result<(), String> {
         let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let ran = run(self.systemctl, &words, PATIENCE)
+        let ran = run(self.systemctl, &words, self.patience)
             .map_err(|error| format!("systemctl {}: {error}", arguments.join(" ")))?;
         if ran.status.success() {
             Ok(())

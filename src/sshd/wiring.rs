@@ -12,7 +12,7 @@ use super::{
     apply::{ApplyError, Tools, apply, lock},
     ask::{AskError, Dump, PLACES, Sshd},
     block,
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     diff,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
     source::Source,
@@ -121,7 +121,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let source = Source::new(&options.root);
     let sshd = find(options, &source)?;
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
-    let daemon = Daemon { source: &source, systemctl: &options.systemctl };
+    let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
     let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
 
     let mut answer = ask(&sshd, &options.config);

@@ -315,6 +315,31 @@ fn what_the_log_tells() {
 }
 
 #[test]
+fn programs_that_hang() {
+    world(|world| {
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        for program in ["/usr/bin/getent", "/usr/bin/systemctl", "/usr/bin/journalctl", "/usr/bin/dpkg-query"]
+        {
+            world.instance.install(program, b"#!/bin/sh\nexec sleep 60\n");
+        }
+        let report = world.check();
+        assert!(report.outcome.wall < Duration::from_secs(10), "{:?}", report.outcome.wall);
+        for id in ["user.account", "sshd.command_user"] {
+            assert_eq!(report.note(id), "getent does not tell of users: no answer in 2 s");
+            assert_eq!(report.status(id), "fail");
+        }
+        assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
+        let sshd = fs::read("/usr/sbin/sshd").unwrap();
+        world.instance.install("/usr/sbin/sshd", b"#!/bin/sh\nexec sleep 60\n");
+        let report = world.check();
+        assert!(report.outcome.wall < Duration::from_secs(10), "{:?}", report.outcome.wall);
+        assert_eq!(report.note("sshd.version"), "sshd could not be run: no answer in 2 s");
+        assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
+        world.instance.install("/usr/sbin/sshd", &sshd);
+    });
+}
+
+#[test]
 fn by_an_ordinary_user() {
     world(|world| {
         let outcome = world.instance.command(["--check", "--json", USER]).run();
