@@ -1,7 +1,8 @@
 //! Where the checks' answers come together.
 //!
-//! [`Board::check`] runs one. It is told what the check builds on as the [`Step`]s that those gave: so the report's
-//! `depends_on` is what really flowed, and a check whose ground is missing is skipped without its knowing.
+//! [`Board::check`] runs one. It is told what the check builds on as the [`Step`]s that those gave: so the
+//! report's `depends_on` is what really flowed, and a check whose ground is missing is skipped without its
+//! knowing.
 
 use std::cell::RefCell;
 use std::time::Instant;

@@ -45,7 +45,7 @@ fn selinux(root: &Path) -> Answer<()> {
                 return Answer::ok("SELinux is enforcing, with our policy module", ());
             }
             Answer::warn(
-                "SELinux is enforcing, and there is no policy module for eic-keys: it may keep it from the metadata service",
+                "SELinux is enforcing without a policy module for eic-keys, and may keep it from the network",
                 Fix::advice("install eic-keys from its package, which brings the module"),
                 (),
             )

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Check, Fix, Report, Status};
 
-/// The schema's version. It grows when a member goes, or means something else; new members may come at any time.
+/// The schema's version. It grows when a member goes, or means something else; new members may come at any
+/// time.
 pub const SCHEMA: u32 = 1;
 
 /// The report.

@@ -12,8 +12,8 @@ use crate::sshd::pattern::matches;
 const PUSHED: [(&str, &[&str]); 2] =
     [("ed25519", &["ssh-ed25519"]), ("RSA", &["rsa-sha2-512", "rsa-sha2-256"])];
 
-/// Key exchanges of clients that are not OpenSSH's newest, the console's in the browser among them. AWS has no list; these are
-/// what such libraries have in common.
+/// Key exchanges of clients that are not OpenSSH's newest, the console's in the browser among them. AWS has
+/// no list; these are what such libraries have in common.
 const EXCHANGES: [&str; 8] = [
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
@@ -100,7 +100,8 @@ fn methods(settings: &Settings) -> Answer<()> {
     }
 }
 
-/// `allowed_user` of OpenSSH's `auth.c`, in its order. Where a pattern names a host as well, the host is taken to match.
+/// `allowed_user` of OpenSSH's `auth.c`, in its order. Where a pattern names a host as well, the host is
+/// taken to match.
 fn access(settings: &Settings, account: &Account) -> Answer<()> {
     let user = |pattern: &str| {
         let pattern = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);
@@ -153,7 +154,7 @@ fn algorithms(settings: &Settings) -> Answer<()> {
         PUSHED.iter().filter(|(_, names)| !names.iter().any(|name| taken.contains(name))).collect();
     let advice = |names: &[&str]| {
         Fix::advice(format!(
-            "add {} to PubkeyAcceptedAlgorithms (PubkeyAcceptedKeyTypes before OpenSSH 8.5), or to the crypto policy",
+            "add {} to PubkeyAcceptedAlgorithms (before OpenSSH 8.5: PubkeyAcceptedKeyTypes), or to the policy",
             names.join(",")
         ))
     };

@@ -14,8 +14,11 @@ use crate::imds::{self, Imds, Trouble};
 use crate::limits::{self, Budget};
 use crate::sshd::run::run_as;
 
+/// Shows who talks to the metadata service.
+const ASKERS: &str = "ss -tnp dst 169.254.169.254";
+
 /// A token that takes longer is a bad sign: a login asks four times one after another, and has 4.5 s.
-const SLOW: Duration = Duration::from_millis(250);
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Starts the session that all else is asked in.
 pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -> Step<Imds> {
@@ -30,7 +33,9 @@ pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -
                     if took < SLOW {
                         return Answer::ok(note, imds);
                     }
-                    let fix = Fix::advice("see what else on this instance asks the metadata service, DNS or NTP so often: ss -tnp dst 169.254.169.254");
+                    let fix = Fix::advice(format!(
+                        "see what else on this instance asks it, DNS or NTP so often: {ASKERS}"
+                    ));
                     Answer::warn(format!("{note}, which is slow"), fix, imds)
                 }
             }
@@ -38,8 +43,8 @@ pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -
         .await
 }
 
-/// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else. The program asks
-/// itself, in another process.
+/// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else.
+/// The program asks itself, in another process.
 pub(super) async fn as_command_user(
     board: &Board,
     options: &Options,
@@ -120,12 +125,12 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
         Trouble::SwitchedOff => {
             Fix::advice(format!("switch it on, from where you may: {OPTIONS} {id} --http-endpoint enabled"))
         }
-        Trouble::Throttled => Fix::advice(
-            "wait a second; if it stays so, see who on this instance asks so often: ss -tnp dst 169.254.169.254",
-        ),
+        Trouble::Throttled => Fix::advice(format!(
+            "wait a second; if it stays so, see who on this instance asks so often: {ASKERS}"
+        )),
         Trouble::Silent => Fix::advice(format!(
-            "in a container let the answer travel further: {OPTIONS} {id} --http-put-response-hop-limit 2; else see whether a \
-             firewall drops packets: nft list ruleset"
+            "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; else see whether a firewall drops \
+             the answer: nft list ruleset"
         )),
         Trouble::Unreachable => Fix::advice(
             "see whether a firewall or a route keeps it away: nft list ruleset; ip route get 169.254.169.254",
@@ -164,7 +169,7 @@ fn proxy(system: &System<'_>) -> Answer<()> {
         _ if excepted => Answer::ok("the proxy variables except 169.254.169.254", ()),
         set => Answer::warn(
             format!(
-                "{} is set: eic-keys asks no proxy, but other tools' requests to the metadata service would go there",
+                "{} is set: not to eic-keys, but to other tools the metadata service is behind that proxy",
                 set.join(", ")
             ),
             Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),

@@ -1,11 +1,11 @@
 //! `--check`: why can this user not log in?
 //!
-//! Every question has an id, and its answer is in every report: [`Status::Skip`] where it could not be told, and
-//! [`Status::Fail`] where the check itself broke. What the main job decides is asked of the very functions that decide it
-//! there. Nothing on the system is changed.
+//! Every question has an id, and its answer is in every report: [`Status::Skip`] where it could not be told,
+//! and [`Status::Fail`] where the check itself broke. What the main job decides is asked of the very
+//! functions that decide it there. Nothing on the system is changed.
 //!
-//! A check names those that it builds on and gets what they found; where one of them found nothing, it is skipped (see
-//! `board`). Checks that do not build on each other run side by side.
+//! A check names those that it builds on and gets what they found; where one of them found nothing, it is
+//! skipped (see `board`). Checks that do not build on each other run side by side.
 
 mod board;
 pub mod catalogue;
@@ -227,8 +227,8 @@ impl Report {
     }
 }
 
-/// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing failed, 1 where something
-/// did, 2 where it could not run.
+/// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing
+/// failed, 1 where something did, 2 where it could not run.
 pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let report = match report(request, system) {
         Ok(report) => report,
@@ -248,7 +248,8 @@ pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTer
     }
 }
 
-/// Says why nothing could be asked: on `out` in one document, where that was wanted, else on stderr. Gives the exit status.
+/// Says why nothing could be asked: on `out` in one document, where that was wanted, else on stderr. Gives
+/// the exit status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
     let reason = Escaped(reason.to_string().as_bytes()).to_string();
     let _ = if json {

@@ -30,7 +30,8 @@ pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserN
     board.check("recent.audit", (&text, name), async |(text, name)| ours(text, name)).await;
 }
 
-/// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does not begin a message.
+/// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does
+/// not begin a message.
 const COMPLAINTS: [&str; 3] = [
     "error: AuthorizedKeysCommand",
     "error: Unsafe AuthorizedKeysCommand",

@@ -109,7 +109,7 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     let note = format!("{days} days left, of {name} first");
     let answer = if *days < SOON {
         let fix = Fix::advice(
-            "AWS renews them: if this stays so, see that the instance gets AWS's own metadata, then ask AWS Support",
+            "AWS renews them: if this stays so, find out who answers for the metadata service, and ask AWS",
         );
         Answer::warn(note, fix, ())
     } else {
@@ -159,7 +159,5 @@ async fn fetch(imds: &Imds, path: &SignerPath) -> Result<Vec<Option<Bytes>>, aut
 }
 
 fn distrust() -> Fix {
-    Fix::advice(
-        "do not trust keys that are pushed now: find out who answers for the metadata service, and ask AWS Support",
-    )
+    Fix::advice("trust no key that is pushed now: find out who answers for the metadata service, and ask AWS")
 }

@@ -7,7 +7,8 @@ use super::{Check, Fix, Report, Status, catalogue};
 /// Columns that an id takes, with the blanks behind it.
 const ID: usize = 22;
 
-/// The report: groups, a line a check, what to do, and at the end in words what is wrong. `verbose`: each check's details, too.
+/// The report: groups, a line a check, what to do, and at the end in words what is wrong. `verbose`: each
+/// check's details, too.
 #[must_use]
 pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
     let mut text = String::new();

@@ -175,7 +175,8 @@ fn nologin(account: &Account, root: &Path) -> Answer<()> {
     }
 }
 
-/// `StrictModes`: sshd trusts `authorized_keys` only where nobody else may write on the way. Pushed keys do not need that.
+/// `StrictModes`: sshd trusts `authorized_keys` only where nobody else may write on the way. Pushed keys do
+/// not need that.
 fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     for path in [account.home.clone(), account.home.join(".ssh"), account.home.join(".ssh/authorized_keys")] {

@@ -1,4 +1,5 @@
-//! `docs/check.md` shows what the program says. With `EIC_KEYS_BLESS=1` the test writes there what it says now.
+//! `docs/check.md` shows what the program says. With `EIC_KEYS_BLESS=1` the test writes there what it says
+//! now.
 use crate::world::{USER, World, world};
 use eic_keys::check::catalogue;
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! `--check` in the laboratory, with the shipped binary: each check fails when just that is broken, and says what to do.
+//! `--check` in the laboratory, with the shipped binary: each check fails when just that is broken, and says
+//! what to do.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

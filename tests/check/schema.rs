@@ -1,4 +1,5 @@
-//! Validates a document against `docs/check.schema.json`: as much of JSON Schema as stands there, and an error at any more.
+//! Validates a document against `docs/check.schema.json`: as much of JSON Schema as stands there, and an
+//! error at any more.
 use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../../docs/check.schema.json");

@@ -89,7 +89,8 @@ impl World<'_> {
         self.instance.write(PID_FILE, std::fs::read(PID_FILE).unwrap());
     }
 
-    /// Breaks it, and looks for just this; then for what the first says. Where that says a command to run, runs it, and all is well.
+    /// Breaks it, and looks for just this; then for what the first says. Where that says a command to run,
+    /// runs it, and all is well.
     pub(crate) fn breaks(&self, by: impl FnOnce(&Self), expected: &[(&str, &str)], says: &str) -> Report {
         by(self);
         let report = self.check();
@@ -141,7 +142,8 @@ impl Report {
         assert_eq!(self.document["result"], "ok");
     }
 
-    /// Checks that just these came out so, all that builds on a failed one is skipped, and everything else is ok.
+    /// Checks that just these came out so, all that builds on a failed one is skipped, and everything else is
+    /// ok.
     pub(crate) fn assert_exactly(&self, expected: &[(&str, &str)]) {
         let checks = self.document["checks"].as_array().unwrap();
         let unable = self.without_ground(expected);
