@@ -134,7 +134,7 @@ struct Outcome {
 /// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
 pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
     let audit = system.audit;
-    let next = request.next.as_deref().map(Next::start);
+    let next = request.next.as_deref().map(|command| Next::start(system.root, command));
     let ours = block_on(authorize(request, system, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {

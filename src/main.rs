@@ -8,6 +8,7 @@ use eic_keys::audit::{Audit, Escaped, Severity};
 use eic_keys::authorize::{self, System};
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
+use eic_keys::sshd::wiring::{self, Outcome};
 use eic_keys::trust::UnixTime;
 
 fn main() -> ExitCode {
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
             let system = System { root, clock: UnixTime::now, audit: &Audit::open(root) };
             authorize::run(&request, &system, io::stdout().lock()).into()
         }
+        Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
+        Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
         Ok(Command::Check(request)) => {
             let environment = |name: &str| std::env::var_os(name);
             let system = check::System { root, clock: UnixTime::now, environment };
@@ -41,4 +44,11 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn wired(outcome: &Outcome) -> ExitCode {
+    if let Some(reason) = outcome.reason() {
+        let _ = writeln!(io::stderr(), "eic-keys: {reason}");
+    }
+    outcome.code().into()
 }

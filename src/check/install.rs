@@ -44,6 +44,7 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
             let fix = match &distrust {
                 // It is no part of the system, and its place may be meant to be as it is: /tmp, say.
                 _ if !wired => elsewhere,
+                Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
                 Distrust::NotAProgram(_) => Fix::command(["chmod", "0755", &program.to_string_lossy()]),
                 Distrust::Owner(part, _) => Fix::command(["chown", "root", &part.to_string_lossy()]),

@@ -9,6 +9,8 @@ use std::{
 /// Why sshd would not run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Distrust {
+    /// It is not named from the root directory on.
+    NotAbsolute(PathBuf),
     /// It is no file that may be executed.
     NotAProgram(PathBuf),
     /// It, or a directory above it, belongs to this user.
@@ -20,6 +22,7 @@ pub(crate) enum Distrust {
 impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
             Self::NotAProgram(path) => write!(f, "{} is not a program", path.display()),
             Self::Owner(part, uid) => write!(f, "{} belongs to user {uid}, not to root", part.display()),
             Self::Writable(part) => write!(f, "{} may be written by others than root", part.display()),
@@ -44,6 +47,9 @@ pub fn program(root: &Path, path: &Path) -> io::Result<()> {
 /// # Errors
 /// It cannot be looked at, `NotFound` when there is none.
 pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>> {
+    if !path.is_absolute() {
+        return Ok(Some(Distrust::NotAbsolute(path.to_owned())));
+    }
     let root = fs::canonicalize(root)?;
     let file = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)))?;
     let metadata = fs::metadata(&file)?;

@@ -66,6 +66,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why it is not done, for people.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
+            Self::RolledBack(reason) => Some(format!("failed, and put back: {reason}")),
+        }
+    }
+
     /// The exit status that says so.
     #[must_use]
     pub fn code(&self) -> u8 {

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     reason = "a test may panic"

@@ -33,18 +33,22 @@ fn no_command_or_another() {
         .lines()
         .filter(|line| !line.starts_with("AuthorizedKeysCommand"))
         .fold(String::new(), |text, line| text + line + "\n");
-    world(|world| {
-        world.configure(&none);
-        let report = world.check();
-        report.assert_exactly(command);
-        assert_eq!(report.of("sshd.command")["fix"], "eic-keys --enable");
-    });
-    world(|world| {
-        world.configure(&config().set("AuthorizedKeysCommand", "/usr/bin/sss_ssh_authorizedkeys %u").text());
-        let report = world.check();
-        report.assert_exactly(command);
-        assert!(report.note("sshd.command").ends_with("/usr/bin/sss_ssh_authorizedkeys %u"));
-    });
+    let theirs = config().set("AuthorizedKeysCommand", "/usr/bin/printf %%s").text();
+    for (text, says) in [(none, "no AuthorizedKeysCommand"), (theirs, "/usr/bin/printf %%s")] {
+        world(|world| {
+            world.configure(&text);
+            let report = world.check();
+            report.assert_exactly(command);
+            assert!(report.note("sshd.command").contains(says));
+            // What it says to do wires sshd, and then sshd has to read that.
+            world.apply(&report, "sshd.command");
+            let report = world.check();
+            report.assert_exactly(&[("running.current", "warn")]);
+            world.apply(&report, "running.current");
+            world.settled().assert_healthy();
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        });
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::world::{PID_FILE, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Changes alice's line of a file of /etc.
 fn account(file: &str, from: &str, to: &str) {
@@ -130,15 +130,8 @@ fn a_daemon_older_than_its_configuration() {
         world.instance.write("/etc/ssh/sshd_config", config().set("MaxAuthTries", "5").text());
         let report = world.check();
         report.assert_exactly(&[("running.current", "warn")]);
-        let fix = report.of("running.current")["fix"].as_str().unwrap();
-        let pid = fs::read_to_string(PID_FILE).unwrap();
-        let done = world.instance.command(["-c", fix]).program("/bin/sh").as_root().run();
-        assert_eq!(done.status, Some(0), "{}", done.stderr);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while world.check().status("running.current") != "ok" {
-            assert!(Instant::now() < deadline, "sshd {pid} does not come back");
-        }
-        world.check().assert_healthy();
+        world.apply(&report, "running.current");
+        world.settled().assert_healthy();
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         fs::create_dir_all("/etc/ssh/sshd_config.d").unwrap();
         world.instance.write("/etc/ssh/sshd_config.d/gone.conf", "");
@@ -234,7 +227,11 @@ fn selinux() {
         world.instance.write("/sys/fs/selinux/enforce", "1");
         says(world, "/usr/sbin/semodule", modules);
     };
-    broken(|world| enforcing(world, "abrt\nssh\n"), &[("confinement.selinux", "warn")], "no policy module");
+    broken(
+        |world| enforcing(world, "abrt\nssh\n"),
+        &[("confinement.selinux", "warn")],
+        "without a policy module",
+    );
     world(|world| {
         enforcing(world, "abrt\neic_keys\nssh");
         world.check().assert_healthy();

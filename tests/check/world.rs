@@ -4,7 +4,7 @@ use eic_lab::sshd::{CONFIG, Config, Sshd};
 use eic_lab::{Instance, Outcome, UserKey};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who logs in.
 pub(crate) const USER: &str = "alice";
@@ -89,6 +89,26 @@ impl World<'_> {
         self.instance.write(PID_FILE, std::fs::read(PID_FILE).unwrap());
     }
 
+    /// Runs the command that a check says to run.
+    pub(crate) fn apply(&self, report: &Report, id: &str) {
+        assert_eq!(report.of(id)["fix_kind"], "command");
+        let fix = report.of(id)["fix"].as_str().unwrap();
+        let fixed = self.instance.command(["-c", fix]).program("/bin/sh").as_root().run();
+        assert_eq!(fixed.status, Some(0), "{fix}: {}{}", fixed.stdout, fixed.stderr);
+    }
+
+    /// What it says once sshd, which was told to read its configuration, has done so.
+    pub(crate) fn settled(&self) -> Report {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let report = self.check();
+            if report.status("running.current") == "ok" {
+                return report;
+            }
+            assert!(Instant::now() < deadline, "sshd does not come back: {:#?}", self.sshd.log());
+        }
+    }
+
     /// Breaks it, and looks for just this; then for what the first says. Where that says a command to run,
     /// runs it, and all is well.
     pub(crate) fn breaks(&self, by: impl FnOnce(&Self), expected: &[(&str, &str)], says: &str) -> Report {
@@ -99,9 +119,7 @@ impl World<'_> {
         let note = report.note(first);
         assert!(note.contains(says), "{note} says {says}");
         if report.of(first)["fix_kind"] == "command" && !first.starts_with("clock.") {
-            let fix = report.of(first)["fix"].as_str().unwrap();
-            let fixed = self.instance.command(["-c", fix]).program("/bin/sh").as_root().run();
-            assert_eq!(fixed.status, Some(0), "{fix}: {}", fixed.stderr);
+            self.apply(&report, first);
             self.check().assert_healthy();
         }
         report

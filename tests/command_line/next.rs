@@ -1,6 +1,6 @@
 //! The command behind `--`: it runs beside, without a shell, as it would run without us, and its keys follow ours.
 
-use crate::{instance, result};
+use crate::{instance, result, shell};
 use eic_lab::instance::TRUST_STORES;
 use eic_lab::{Fault, Instance, Machine, On, Outcome, UserKey};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -232,4 +232,33 @@ fn there_is_no_room() {
     assert_eq!(outcome.status, Some(4), "its key has no room");
     let outcome = instance.command(["alice", "--", OTHER]).stdout_to("/dev/full").run();
     assert_eq!(outcome.status, Some(4), "ours has no room");
+}
+
+/// sshd looks at the first word of its line only, so what it would ask of that one is asked of the other here.
+#[test]
+fn it_is_run_only_if_sshd_would() {
+    let (instance, key) = instance();
+    other(&instance, "echo theirs");
+    let mine = || format!("{}\n", key.line());
+    assert_eq!(
+        result(&login(&instance, &key)),
+        (Some(0), format!("{}theirs\n", mine()).as_str(), ""),
+        "as it is"
+    );
+    for (what, command, change, undo) in [
+        ("not an absolute path", "other-keys", "true", "true"),
+        ("others may write it", OTHER, "chmod o+w /usr/bin/other-keys", "chmod o-w /usr/bin/other-keys"),
+        ("a group may", OTHER, "chmod g+w /usr/bin/other-keys", "chmod g-w /usr/bin/other-keys"),
+        ("others may write its directory", OTHER, "chmod o+w /usr/bin", "chmod o-w /usr/bin"),
+        ("it is somebody's", OTHER, "chown alice /usr/bin/other-keys", "chown root /usr/bin/other-keys"),
+        ("it is no program", OTHER, "chmod a-x /usr/bin/other-keys", "chmod a+x /usr/bin/other-keys"),
+    ] {
+        shell(&instance, change);
+        let outcome = instance.run(["alice", key.fingerprint(), "--", command]);
+        assert_eq!(result(&outcome), (Some(0), mine().as_str(), ""), "{what}");
+        let outcome = instance.run(["nobody", key.fingerprint(), "--", command]);
+        assert_eq!(result(&outcome), (Some(126), "", ""), "{what}, and none of ours");
+        assert!(instance.journal.says("The command behind -- could not be run"), "{what}");
+        shell(&instance, undo);
+    }
 }
