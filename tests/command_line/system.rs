@@ -161,6 +161,29 @@ fn nobody_reads() {
     assert_eq!(outcome.status, Some(0), "nothing to write needs no room");
 }
 
+/// sshd does nothing else while it waits for us, so we do not wait for a reader that has stopped.
+#[test]
+fn somebody_stops_reading() {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    let long = format!("{} {}", key.line(), "c".repeat(3000));
+    let record = instance.record(&key).key_line(&long);
+    for _ in 0..30 {
+        instance.publish("alice", &record);
+    }
+    let run = |reader: &str| {
+        let line = format!("{{ /usr/bin/eic-keys alice; echo $? >&2; }} | {reader}");
+        instance.command(["-c", &line]).program("/bin/sh").run()
+    };
+    let read = run("cat");
+    assert_eq!(
+        (read.keys(), read.stderr.as_str()),
+        (vec![long.as_str(); 30], "0\n"),
+        "more than a pipe holds"
+    );
+    assert_eq!(run("(sleep 0.1; wc -l)").stdout.trim(), "30", "a slow reader");
+    assert_eq!(run("sleep 5").stderr, "4\n", "keys that did not come out are no success");
+}
+
 /// It works for any user that sshd may be told to run it as.
 #[test]
 fn whoever_it_runs_as() {
