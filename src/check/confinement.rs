@@ -96,12 +96,10 @@ fn unit(root: &Path) -> Answer<()> {
         return Answer::skip("systemctl does not tell");
     };
     let confines = |line: &&str| match line.split_once('=') {
-        Some(("IPAddressDeny" | "SystemCallFilter", value)) => !value.is_empty(),
+        Some(("IPAddressDeny", value)) => !value.is_empty(),
         Some(("PrivateNetwork", value)) => value == "yes",
-        Some(("RestrictAddressFamilies", value)) => {
-            let has = value.split(' ').any(|family| family == "AF_INET");
-            !value.is_empty() && has == value.starts_with('~')
-        }
+        Some(("RestrictAddressFamilies", value)) => shuts_out(value, "AF_INET"),
+        Some(("SystemCallFilter", value)) => shuts_out(value, "connect"),
         _ => false,
     };
     match shown.lines().find(confines) {
@@ -114,4 +112,10 @@ fn unit(root: &Path) -> Answer<()> {
             (),
         ),
     }
+}
+
+/// Whether a list of systemd.exec(5) leaves `needed` out: one of what is allowed, or with `~` of what is not.
+fn shuts_out(list: &str, needed: &str) -> bool {
+    let (denies, list) = list.strip_prefix('~').map_or((false, list), |list| (true, list));
+    !list.is_empty() && list.split(' ').any(|word| word == needed) == denies
 }

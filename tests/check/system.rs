@@ -275,8 +275,9 @@ fn a_unit_that_shuts_us_in() {
     broken(with("IPAddressDeny=169.254.0.0/16"), unit, "IPAddressDeny=169.254.0.0/16");
     broken(with("PrivateNetwork=yes"), unit, "PrivateNetwork=yes");
     broken(with("RestrictAddressFamilies=AF_UNIX"), unit, "AF_UNIX");
+    broken(with("SystemCallFilter=~bpf connect"), unit, "~bpf connect");
     world(|world| {
-        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=";
+        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~";
         with(open)(world);
         world.check().assert_healthy();
     });
