@@ -17,16 +17,17 @@ use hyper::body::Bytes;
 
 use crate::audit::{Audit, Escaped, Severity};
 use crate::host::Host;
-use crate::imds::facts::{InstanceId, UserName};
+use crate::imds::facts::UserName;
 use crate::imds::{self, Imds};
-use crate::keys::{Fingerprint, SignedKey, VerifiedKey, blob};
+use crate::keys::{Fingerprint, Refusal, SignedKey, blob};
 use crate::limits::{self, Budget};
 use crate::next::{Ending, Next};
+use crate::output;
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 
 /// What sshd asks, as it stands on the command line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Whom the keys are for. Untrusted: anybody who connects chooses it.
     pub user: OsString,
@@ -133,7 +134,7 @@ struct Outcome {
 /// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
 pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
     let audit = system.audit;
-    let next = request.next.as_deref().map(Next::start);
+    let next = request.next.as_deref().map(|command| Next::start(system.root, command));
     let ours = block_on(authorize(request, system, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
@@ -153,7 +154,7 @@ pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) 
         Some(_) if matches!(ours, Err(Error::Output(_))) => status,
         Some(next) => match next.and_then(|mut next| next.finish(&out)) {
             Ok(Ending::Unwanted) => 0,
-            Ok(Ending::Keys(keys)) => match write(&mut out, &keys) {
+            Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) if printed || !keys.is_empty() => 0,
                 Ok(()) => status,
                 Err(error) => {
@@ -179,7 +180,11 @@ fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome
 }
 
 /// From the question to the keys on `out`.
-async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write) -> Result<Outcome, Error> {
+async fn authorize(
+    request: &Request,
+    system: &System<'_>,
+    out: &mut (impl Write + AsFd),
+) -> Result<Outcome, Error> {
     let audit = system.audit;
     let mut outcome = Outcome::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
@@ -208,7 +213,7 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
         Some(id) => id.clone(),
         None => imds.instance_id().await?,
     };
-    let waiting = retain(offered, &user, audit, |key| still_for(key, &id, (system.clock)()));
+    let waiting = retain(offered, &user, audit, |key| key.still_for(&id, (system.clock)()));
     if waiting.is_empty() {
         return Ok(outcome);
     }
@@ -222,7 +227,7 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
         imds.staple_names(),
     )?;
     let waiting = retain(waiting, &user, audit, |_| {
-        if told == id { Ok(()) } else { Err(format!("the metadata service is another instance's, {told}")) }
+        if told == id { Ok(()) } else { Err(Refusal::ForeignService(told.clone())) }
     });
     if waiting.is_empty() {
         return Ok(outcome);
@@ -240,12 +245,12 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
         let named = describe(&key);
         match key.verify(&signer) {
             Ok(key) => verified.push(key),
-            Err(_) => refuse(audit, &user, &format!("its signature is not by {name}"), &named),
+            Err(_) => refuse(audit, &user, &Refusal::Forged(name.clone()), &named),
         }
     }
     // The requests took their time; a key that ran out meanwhile is not given.
-    let verified = retain(verified, &user, audit, |key| still_for(key, &id, (system.clock)()));
-    output(&verified, out).map_err(Error::Output)?;
+    let verified = retain(verified, &user, audit, |key| key.still_for(&id, (system.clock)()));
+    output::keys(&verified, out).map_err(Error::Output)?;
     for key in &verified {
         audit.log(Severity::Info, &provided(key));
     }
@@ -266,7 +271,7 @@ fn offered<'a>(
     for record in records.by_ref().take(limits::RECORDS) {
         outcome.records = outcome.records.saturating_add(1);
         match record {
-            Err(damage) => refuse(audit, user, &damage.to_string(), ""),
+            Err(damage) => refuse(audit, user, &Refusal::Damaged(damage), ""),
             Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
                 offered.push(key);
             }
@@ -278,20 +283,9 @@ fn offered<'a>(
         }
     }
     if records.next().is_some() {
-        refuse(audit, user, &format!("no more than {} are looked at", limits::RECORDS), "");
+        refuse(audit, user, &Refusal::TooMany(limits::RECORDS), "");
     }
     offered
-}
-
-/// Whether `key` was pushed to this instance, and not too long ago.
-fn still_for(key: &SignedKey<'_>, instance: &InstanceId, now: UnixTime) -> Result<(), String> {
-    if key.instance() != instance {
-        return Err(format!("it is for another instance, {}", key.instance()));
-    }
-    match now.as_secs().checked_sub(key.expiry()) {
-        Some(ago) => Err(format!("it expired {ago} s ago")),
-        None => Ok(()),
-    }
 }
 
 /// Keeps the keys that pass `check`, and logs why the others do not.
@@ -299,7 +293,7 @@ fn retain<'a, K: Borrow<SignedKey<'a>>>(
     mut keys: Vec<K>,
     user: &UserName,
     audit: &Audit,
-    check: impl Fn(&SignedKey<'a>) -> Result<(), String>,
+    check: impl Fn(&SignedKey<'a>) -> Result<(), Refusal>,
 ) -> Vec<K> {
     keys.retain(|key| {
         check(key.borrow()).inspect_err(|reason| refuse(audit, user, reason, &describe(key.borrow()))).is_ok()
@@ -308,7 +302,7 @@ fn retain<'a, K: Borrow<SignedKey<'a>>>(
 }
 
 /// The staples of those names, asked for side by side, in their order.
-async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
+pub(crate) async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
     let asked: Vec<_> = names
         .into_iter()
         .map(|name| {
@@ -323,25 +317,7 @@ async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Er
     Ok(staples)
 }
 
-/// Writes the keys for sshd, each on its line as it was signed. Nothing else writes keys.
-fn output(keys: &[VerifiedKey<'_>], out: &mut impl Write) -> io::Result<()> {
-    let mut lines = Vec::new();
-    for key in keys {
-        lines.extend_from_slice(key.line().as_bytes());
-        lines.push(b'\n');
-    }
-    write(out, &lines)
-}
-
-/// Writes all, or fails. Whoever closed the pipe has read enough: sshd does so at the first key that fits.
-fn write(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-fn refuse(audit: &Audit, user: &UserName, reason: &str, key: &str) {
+fn refuse(audit: &Audit, user: &UserName, reason: &Refusal, key: &str) {
     audit.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
 }
 

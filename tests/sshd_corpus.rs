@@ -1,5 +1,5 @@
-//! The reader against the real thing: for each configuration, what it says counts is what `sshd -T -C` prints, on three releases
-//! of OpenSSH.
+//! The reader against the real thing: for each configuration, what it says counts is what `sshd -T -C` prints,
+//! on three releases of OpenSSH.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,8 @@
-//! What no test can do to itself: killed at every system call that touches a file, a disk that is full, one that is read-only.
+//! What no test can do to itself: killed at every system call that touches a file, a disk that is full, one
+//! that is read-only, no rights at all.
 //!
-//! Started with a command, this program does what `eic-keys` would do with it, so that it can be killed in a system's root directory;
-//! started without one, it is the test.
+//! Started with a command, this program does what `eic-keys` would do with it, so that it can be killed in a
+//! system's root directory; started without one, it is the test.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,8 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::arithmetic_side_effects,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::semicolon_if_nothing_returned,
     missing_docs,
     reason = "a test stops at the first surprise, and says how far it came"
 )]
@@ -19,7 +22,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{Command, ExitCode, Output},
 };
 
@@ -35,12 +38,14 @@ fn main() -> ExitCode {
         Some("--enable") => wiring::enable,
         Some("--disable") => wiring::disable,
         _ => {
-            killed_at_every_call();
             no_room_and_no_right();
+            without_root();
+            killed_at_every_call();
             return ExitCode::SUCCESS;
         }
     };
-    let outcome = wire(&Options::system(false, true), &mut std::io::stdout());
+    let dry_run = std::env::args().any(|word| word == "--dry-run");
+    let outcome = wire(&Options::system(dry_run, true), &mut std::io::stdout());
     if let Outcome::Refused(reason) | Outcome::RolledBack(reason) = &outcome {
         eprintln!("{reason}");
     }
@@ -103,69 +108,89 @@ fn read_by_sshd(system: &System) -> BTreeMap<String, Vec<u8>> {
 fn killed_at_every_call() {
     let drop_in = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
     let too_late = format!("{USERDB}Include /etc/ssh/sshd_config.d/*.conf\n");
-    for (release, main) in [("trixie", drop_in), ("bookworm", too_late.as_str())] {
-        for command in ["--enable", "--disable"] {
-            let system = system(release, main);
-            let before = read_by_sshd(&system);
-            let trace = format!("--trace={CALLS}");
-            if command == "--disable" {
-                succeeds(&run(&system, "--enable"));
-            }
-            let old = read_by_sshd(&system);
-            let log = system.path("/tmp/trace");
-            succeeds(&strace(&system, command, &[&trace, "-o", log.to_str().unwrap()]));
-            let new = read_by_sshd(&system);
-            assert_ne!(old, new);
-            let undo = if command == "--enable" { "--disable" } else { "--enable" };
-            succeeds(&run(&system, undo));
-            assert_eq!(old, read_by_sshd(&system));
+    std::thread::scope(|scope| {
+        scope.spawn(|| ["--enable", "--disable"].map(|command| killed("trixie", drop_in, command)));
+        scope.spawn(|| ["--enable", "--disable"].map(|command| killed("bookworm", &too_late, command)));
+    });
+}
 
-            let points = points(&fs::read_to_string(&log).unwrap());
-            assert!(points.len() > 40, "{} calls only", points.len());
-            let (mut at_old, mut at_new) = (0, 0);
-            for (call, number) in &points {
-                let inject = format!("--inject={call}:signal=KILL:when={number}");
-                let output =
-                    strace(&system, command, &[&format!("--trace={call}"), "-o", "/dev/null", &inject]);
-                assert_eq!(output.status.signal(), Some(9), "{command} was not killed at {call} {number}");
-                let found = read_by_sshd(&system);
-                for (path, bytes) in &found {
-                    let whole = old.get(path) == Some(bytes) || new.get(path) == Some(bytes);
-                    assert!(whole, "killed at {call} {number}: {path} is {}", String::from_utf8_lossy(bytes));
-                }
-                let output = system.run_sshd(&["-t"]);
-                assert!(
-                    output.status.success(),
-                    "killed at {call} {number}: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                );
-                if found == old {
-                    at_old += 1
-                } else {
-                    at_new += 1
-                }
-                // What was begun can be finished, or undone.
-                let finish = if number % 2 == 0 { command } else { undo };
-                succeeds(&run(&system, finish));
-                if finish == command {
-                    assert_eq!(new, read_by_sshd(&system), "killed at {call} {number}, then {finish}");
-                    succeeds(&run(&system, undo));
-                }
-                assert_eq!(old, read_by_sshd(&system), "killed at {call} {number}");
-            }
-            let litter: Vec<_> =
-                system.configuration().into_iter().filter(|(path, _)| path.contains("eic-keys-")).collect();
-            assert!(litter.is_empty(), "{litter:?}");
-            assert!(at_old > 0 && at_new > 0, "{at_old} before, {at_new} after");
-            if command == "--enable" {
-                assert_eq!(before, read_by_sshd(&system));
-            }
-            println!(
-                "{release} {command}: killed at {} calls, {at_old} left the old files, {at_new} the new ones",
-                points.len()
-            );
-        }
+/// Two at a time: each is one short program after another.
+fn killed(release: &'static str, main: &str, command: &str) {
+    let system = system(release, main);
+    let before = read_by_sshd(&system);
+    let trace = format!("--trace={CALLS}");
+    if command == "--disable" {
+        succeeds(&run(&system, "--enable"));
     }
+    let old = read_by_sshd(&system);
+    let log = system.path("/tmp/trace");
+    succeeds(&strace(&system, command, &[&trace, "-o", log.to_str().unwrap()]));
+    let new = read_by_sshd(&system);
+    assert_ne!(old, new);
+    let undo = if command == "--enable" { "--disable" } else { "--enable" };
+    succeeds(&run(&system, undo));
+    assert_eq!(old, read_by_sshd(&system));
+
+    let points = points(&fs::read_to_string(&log).unwrap());
+    reaches_the_disk(&points);
+    assert!(points.len() > 40, "{} calls only", points.len());
+    let (mut at_old, mut at_new) = (0, 0);
+    for (call, number) in &points {
+        let inject = format!("--inject={call}:signal=KILL:when={number}");
+        let output = strace(&system, command, &[&format!("--trace={call}"), "-o", "/dev/null", &inject]);
+        assert_eq!(output.status.signal(), Some(9), "{command} was not killed at {call} {number}");
+        let found = read_by_sshd(&system);
+        for (path, bytes) in &found {
+            let whole = old.get(path) == Some(bytes) || new.get(path) == Some(bytes);
+            assert!(whole, "killed at {call} {number}: {path} is {}", String::from_utf8_lossy(bytes));
+        }
+        let output = system.run_sshd(&["-t"]);
+        assert!(
+            output.status.success(),
+            "killed at {call} {number}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if found == old {
+            at_old += 1
+        } else {
+            at_new += 1
+        }
+        // What was begun can be finished, or undone.
+        let finish = if number % 2 == 0 { command } else { undo };
+        succeeds(&run(&system, finish));
+        if finish == command {
+            assert_eq!(new, read_by_sshd(&system), "killed at {call} {number}, then {finish}");
+            succeeds(&run(&system, undo));
+        }
+        assert_eq!(old, read_by_sshd(&system), "killed at {call} {number}");
+    }
+    let litter: Vec<_> =
+        system.configuration().into_iter().filter(|(path, _)| path.contains("eic-keys-")).collect();
+    assert!(litter.is_empty(), "{litter:?}");
+    assert!(at_old > 0 && at_new > 0, "{at_old} before, {at_new} after");
+    if command == "--enable" {
+        assert_eq!(before, read_by_sshd(&system));
+    }
+    println!(
+        "{release} {command}: killed at {} calls, {at_old} left the old files, {at_new} the new ones",
+        points.len()
+    );
+}
+
+/// What takes a name was brought to the disk before, and the directory is after each change of names that
+/// counts.
+fn reaches_the_disk(points: &[(String, usize)]) {
+    let calls: Vec<&str> = points
+        .iter()
+        .map(|(call, _)| call.as_str())
+        .filter(|call| ["fsync", "rename", "unlink", "link"].contains(call))
+        .collect();
+    let renames: Vec<usize> = (0..calls.len()).filter(|at| calls.get(*at) == Some(&"rename")).collect();
+    for at in &renames {
+        assert!(calls.iter().take(*at).any(|call| *call == "fsync"), "nothing was synced before {calls:?}");
+        assert_eq!(calls.get(at + 1), Some(&"fsync"), "the directory was not: {calls:?}");
+    }
+    assert!(calls.contains(&"fsync"), "{calls:?}");
 }
 
 /// Each call after the lock was taken, as its name and how many of that name there were.
@@ -222,4 +247,37 @@ fn no_room_and_no_right() {
         assert_eq!(before, system.configuration());
         println!("refused: {}", said.trim_end());
     }
+}
+
+fn without_root() {
+    let system = system("trixie", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n");
+    let before = system.configuration();
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new("chroot");
+        command.arg("--userspec=65534:65534").arg(&system.root).arg("/usr/bin/eic-keys").args(arguments);
+        command.output().unwrap()
+    };
+    let output = nobody(&["--enable"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("only root"));
+
+    let output = nobody(&["--enable", "--dry-run"]);
+    succeeds(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("What follows is what its files say."), "{said}");
+    assert!(
+        said.contains(
+            "\n+AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/userdbctl ssh-authorized-keys %u\n"
+        ),
+        "{said}"
+    );
+
+    let main = system.path("/etc/ssh/sshd_config");
+    fs::set_permissions(&main, fs::Permissions::from_mode(0o600)).unwrap();
+    let output = nobody(&["--enable", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("/etc/ssh/sshd_config: Permission denied"), "{said}");
+    assert_eq!(before, system.configuration());
+    println!("without root: a dry run reads what it can");
 }

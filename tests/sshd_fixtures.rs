@@ -1,8 +1,10 @@
-//! Each decision on each system, as files: what is there `before`, what is there `after` `--enable`, and what was `said`.
+//! Each decision on each system, as files: what is there `before`, what is there `after` `--enable`, and what
+//! was `said`.
 //!
-//! A fixture of `tests/data/sshd` is `before/` (all of `/etc/ssh` but the host keys), `judge` (the release whose sshd decides, and the version
-//! it answers for), `flags` and `programs` that are installed, if there are any; `after/` where something changes, and `said`. After `--disable` it is `before/` again.
-//! With `EIC_BLESS` set, `after` and `said` are written instead of compared.
+//! A fixture of `tests/data/sshd` is `before/` (all of `/etc/ssh` but the host keys), `judge` (the release
+//! whose sshd decides, and the version it answers for), `flags` and `programs` that are installed, if there
+//! are any; `after/` where something changes, and `said`. After `--disable` it is `before/` again. With
+//! `EIC_BLESS` set, `after` and `said` are written instead of compared.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
@@ -143,7 +145,8 @@ fn tree(top: &Path) -> Tree {
     found
 }
 
-/// A system with the sshd that a fixture names. `bullseye as 7.4` calls itself that, and before 8.2 does not know Include.
+/// A system with the sshd that a fixture names. `bullseye as 7.4` calls itself that, and before 8.2 does not
+/// know Include.
 fn judged(judge: &str) -> (System, Options) {
     let (release, version) =
         judge.split_once(" as ").map_or((judge, None), |(release, version)| (release, Some(version)));

@@ -1,7 +1,8 @@
-//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it and asks ours, with what
-//! it asked before behind it.
+//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it
+//! and asks ours, with what it asked before behind it.
 //!
-//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES` choose others, and more.
+//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES`
+//! choose others, and more.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,11 +15,15 @@
 
 mod systems;
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use eic_keys::sshd::{
     ask::{Dump, Sshd},
+    config::File,
     criteria::Connection,
+    effective::Config,
+    source::Source,
+    token::Dialect,
     wiring::{self, Outcome},
 };
 use systems::{RELEASES, System};
@@ -214,4 +219,68 @@ fn enable_then_disable_gives_the_same_bytes() {
         enabled > refused && chained * 4 > enabled,
         "{enabled} enabled, {chained} of them chained, {refused} refused"
     );
+}
+
+#[test]
+fn any_bytes_are_read_without_losing_one() {
+    let mut random = Random(number("EIC_SEED", 4));
+    let pieces: &[&[u8]] = &[
+        b"Match",
+        b"Include",
+        b"AuthorizedKeysCommand",
+        b"AuthorizedKeysCommandUser",
+        b" ",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\n",
+        b"\r",
+        b"\"",
+        b"'",
+        b"\\",
+        b"#",
+        b"=",
+        b"!",
+        b"*",
+        b",",
+        b"[",
+        b"]",
+        b"/",
+        b"user",
+        b"all",
+        b"address",
+        b"10.0.0.0/8",
+        b"::/0",
+        b"localport",
+        b"/x",
+        b"m",
+        b"\xff",
+        b"\xc3\xa4",
+        b"\x0c",
+        b"\0",
+    ];
+    let main = Path::new("/etc/ssh/sshd_config");
+    let mut read = 0;
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..random.below(24)).flat_map(|_| random.pick(pieces).to_vec()).collect();
+        let file = File::new(main, bytes.clone());
+        assert_eq!(file.lines().collect::<Vec<_>>().concat(), bytes);
+        // What it includes is not there, but for itself.
+        let source = Source::new(Path::new("/nonexistent"))
+            .with(main, Some(bytes))
+            .with(Path::new("/x"), Some(b"Include m\n".to_vec()));
+        for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_10.0"] {
+            let dialect = Dialect::from_version_text(version).unwrap();
+            if let Ok(config) = Config::read(&source, main, dialect) {
+                let someone = Connection {
+                    user: Some("m".into()),
+                    address: Some("10.1.1.1".into()),
+                    ..Connection::default()
+                };
+                assert!(config.effective(Some(&someone)).is_ok(), "read once, but not twice");
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 10_000, "only {read} were configurations");
 }

@@ -1,4 +1,5 @@
-//! What must not be changed is not changed: refused with the reason, every byte as before; and what fails half-way is put back.
+//! What must not be changed is not changed: refused with the reason, every byte as before; and what fails
+//! half-way is put back.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
@@ -117,9 +118,25 @@ fn a_configuration_that_was_broken_before() {
         system.write("/etc/ssh/sshd_config", text);
         refused(&system, &system.options(), reason);
     }
+}
+
+#[test]
+fn a_directory_that_a_socket_would_have_made_is_made() {
     let system = stock();
     fs::remove_dir(system.path("/run/sshd")).unwrap();
-    refused(&system, &system.options(), "mkdir -m 755 /run/sshd");
+    let options = Options { dry_run: true, ..system.options() };
+    let mut said = Vec::new();
+    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("What follows is what its files say") && said.contains("10-eic-keys.conf"),
+        "{said}"
+    );
+    assert!(!system.path("/run/sshd").exists());
+
+    let said = enabled(&system.options());
+    assert!(said.contains("/run/sshd was made"), "{said}");
+    assert_eq!(fs::metadata(system.path("/run/sshd")).unwrap().mode() & 0o7777, 0o755);
 }
 
 #[test]
@@ -130,6 +147,29 @@ fn a_command_that_cannot_be_put_behind_ours() {
     let system = System::new("bookworm");
     system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x\nAuthorizedKeysCommandUser a\\\"b\n");
     refused(&system, &system.options(), "cannot be written again");
+}
+
+#[test]
+fn a_file_included_under_match_belongs_to_it() {
+    let system = System::new("trixie");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch all\nInclude /etc/ssh/more.conf\n");
+    system.write("/etc/ssh/more.conf", USERDB);
+    refused(&system, &system.options(), "stands under \"Match all\" (/etc/ssh/sshd_config line 2)");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch User git\nInclude /etc/ssh/more.conf\n");
+    let said = enabled(&system.options());
+    assert!(
+        said.contains("Note: /etc/ssh/more.conf line 1 sets") && said.contains("under \"Match User git\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_of_that_name_is_not_ours_to_replace() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/10-eic-keys.conf", "PrintMotd no\n");
+    enabled(&system.options());
+    assert_eq!(fs::read(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap(), b"PrintMotd no\n");
+    assert!(system.path("/etc/ssh/sshd_config.d/05-eic-keys.conf").exists());
 }
 
 #[test]
@@ -224,6 +264,73 @@ fn a_reload_that_fails_is_undone() {
             assert_eq!(before, system.configuration());
         }
     }
+}
+
+/// The system's sshd, but for this shell text before it, which sees the arguments and the file of `-f` as
+/// `$config`.
+fn with_sshd(system: &System, script: &str) -> Options {
+    let root = system.root.display();
+    let script =
+        format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
+    system.write("/tmp/sshd", script);
+    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    Options { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
+}
+
+#[test]
+fn sshd_is_asked_before_and_after() {
+    let check = "*.sshd_config.eic-keys-check) ";
+    for (script, reason) in [
+        (
+            "[ $1 = -t ] && { echo no >&2; exit 1; };;",
+            "the change was tried beside the files, and sshd says: no",
+        ),
+        ("[ $1 = -T ] && exec sed '/^auth.*command /s/ .*/ \\/x/' $0.dump;;", "something else counts"),
+        ("[ $1 = -T ] && { sed '/^port/s/22/23/' $0.dump; exit; };;", "it would change more: port 23"),
+        ("[ $1 = -T ] && { sed '/^port/d' $0.dump; exit; };;", "it would change more"),
+    ] {
+        let system = stock();
+        let reference = stock();
+        enabled(&reference.options());
+        let spec = "user=eic-keys-probe,host=eic-keys.invalid,addr=192.0.2.1,laddr=192.0.2.2,lport=22";
+        fs::write(system.path("/tmp/sshd.dump"), reference.run_sshd(&["-T", "-C", spec]).stdout).unwrap();
+        refused(&system, &with_sshd(&system, &format!("case $config in {check}{script} esac")), reason);
+    }
+    for main in [STOCK, "UsePAM yes\n"] {
+        let system = System::new("bookworm");
+        system.write("/etc/ssh/sshd_config", main);
+        let before = system.configuration();
+        // The candidate passes, the same in its place does not.
+        let script =
+            "case $config in *-check) touch $0.seen;; *) [ -e $0.seen ] && { echo no >&2; exit 1; };; esac";
+        let outcome = wiring::enable(&with_sshd(&system, script), &mut Vec::new());
+        let Outcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("sshd says: no; everything was put back"), "{reason}");
+        assert_eq!(before, system.configuration());
+    }
+}
+
+#[test]
+fn what_the_reader_and_sshd_see_differently_is_left_alone() {
+    let system = stock();
+    let dump = system.run_sshd(&["-T"]).stdout;
+    fs::write(system.path("/tmp/sshd.dump"), dump).unwrap();
+    let script = "[ $1 = -T ] && { sed '/^auth.*command /s/ .*/ \\/x/' $0.dump; exit; }";
+    refused(&system, &with_sshd(&system, script), "nothing is changed that is not understood");
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_left_alone() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    let main = system.path("/etc/ssh/sshd_config");
+    let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
+    let outcome = wiring::enable(&with_sshd(&system, &script), &mut Vec::new());
+    assert!(
+        matches!(&outcome, Outcome::Refused(why) if why.contains("changed by someone else")),
+        "{outcome:?}"
+    );
+    assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
 }
 
 #[test]

@@ -82,8 +82,8 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
     }
 }
 
-/// Everything that can be found out beforehand: may the files be replaced, is there room, would sshd start with them, and would they
-/// change what they are meant to and nothing else.
+/// Everything that can be found out beforehand: may the files be replaced, is there room, would sshd start
+/// with them, and would they change what they are meant to and nothing else.
 fn prepare(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<(), String> {
     let locate = |path: &Path| tools.source.locate(path);
     for change in &plan.changes {

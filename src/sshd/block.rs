@@ -1,7 +1,8 @@
 //! Our lines in a file of sshd's: how they are written, and how they are taken out again.
 //!
-//! They stand between two markers, in a file of their own or in `sshd_config`. Nobody else's line is ever changed: what was set
-//! before stays where it is, and ours comes first. So taking ours out puts back what was there, whatever was edited around them.
+//! They stand between two markers, in a file of their own or in `sshd_config`. Nobody else's line is ever
+//! changed: what was set before stays where it is, and ours comes first. So taking ours out puts back what was
+//! there, whatever was edited around them.
 
 use std::path::Path;
 
@@ -56,9 +57,10 @@ pub(super) fn alone(program: &str) -> Vec<u8> {
 
 /// The command line that runs ours, and `theirs` behind it as sshd would have run it.
 ///
-/// sshd cuts the whole line into words with `argv_split` and then expands `%` in every word but the first (`user_key_command_allowed2`
-/// in `auth2-pubkey.c`). So their words stay as they are written, apart from two things that hold for the first word only:
-/// in it `%` was plain, and where it was alone the user's name was added.
+/// sshd cuts the whole line into words with `argv_split` and then expands `%` in every word but the first
+/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So their words stay as they are written, apart from two
+/// things that hold for the first word only: in it `%` was plain, and where it was alone the user's name was
+/// added.
 pub(super) fn chained(dialect: &Dialect, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
     let words = argv_split(dialect, theirs, false).map_err(|_| NotChainable)?;
     let first = words.first().ok_or(NotChainable)?;
@@ -89,9 +91,15 @@ fn doubled(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(|byte| if *byte == b'%' { vec![b'%', b'%'] } else { vec![*byte] }).collect()
 }
 
+/// A command line's words, or none where sshd could not cut it.
+pub(crate) fn words(dialect: &Dialect, command: &[u8]) -> Vec<Vec<u8>> {
+    let words = argv_split(dialect, command, false).unwrap_or_default();
+    words.into_iter().map(|word| word.text).collect()
+}
+
 /// A command line's program.
-pub(super) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
-    argv_split(dialect, command, false).ok()?.into_iter().next().map(|word| word.text)
+pub(crate) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+    words(dialect, command).into_iter().next()
 }
 
 /// Whether a command line runs `ours`.
@@ -100,7 +108,7 @@ pub(super) fn runs(dialect: &Dialect, command: &[u8], ours: &str) -> bool {
 }
 
 /// The program behind ours, as it will be run: `%%` in it is `%` again.
-pub(super) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
     let words = argv_split(dialect, command, false).ok()?;
     let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
     let mut plain = Vec::new();
@@ -114,7 +122,8 @@ pub(super) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest is renewed.
+/// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest
+/// is renewed.
 pub(super) fn own_part<'a>(dialect: &Dialect, command: &'a [u8]) -> &'a [u8] {
     let Ok(words) = argv_split(dialect, command, false) else { return command };
     let Some(dashes) = words.iter().position(|word| word.text == b"--") else { return command };
@@ -131,7 +140,8 @@ pub(super) struct Stripped {
     pub(super) foreign: Vec<usize>,
 }
 
-/// Takes our lines out of a file; `None` when there are none. Where one marker is gone, only lines that are ours beyond doubt are taken.
+/// Takes our lines out of a file; `None` when there are none. Where one marker is gone, only lines that are
+/// ours beyond doubt are taken.
 pub(super) fn strip(dialect: &Dialect, bytes: &[u8], ours: &str) -> Option<Stripped> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     let kinds: Vec<Kind> = lines.iter().map(|line| kind(dialect, line, ours)).collect();

@@ -12,8 +12,9 @@ use super::effective::Config;
 #[derive(Debug)]
 pub(super) struct Unwritable(pub(super) PathBuf);
 
-/// The main file of a configuration in which some files are `staged` under other names: where it includes one of those, or a pattern
-/// that one of those matches, it names each file. Staged is by the path that a file will have; one that is to go has no stage.
+/// The main file of a configuration in which some files are `staged` under other names: where it includes one
+/// of those, or a pattern that one of those matches, it names each file. Staged is by the path that a file
+/// will have; one that is to go has no stage.
 ///
 /// sshd reads this as it will read the real one; only line numbers differ.
 pub(super) fn main(
@@ -51,7 +52,8 @@ pub(super) fn main(
     Ok(text)
 }
 
-/// One file, in quotes, which every version takes off; glob(3) must not see more in it, and no version has an escape for that.
+/// One file, in quotes, which every version takes off; glob(3) must not see more in it, and no version has an
+/// escape for that.
 fn include(path: &Path) -> Result<Vec<u8>, Unwritable> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.iter().any(|byte| byte.is_ascii_control() || b"\"'\\*?[]#".contains(byte)) {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::token::{Dialect, argv_split, is_blank, strdelim, strdelim_all, trim_start};
+use super::token::{Dialect, argv_split, strdelim, strdelim_all, trim_start};
 
 /// A line of a file, as people count: from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,18 +142,17 @@ impl Statement {
 /// A line as `load_server_config` keeps it and `process_server_config_line` trims it.
 fn loaded<'a>(dialect: &Dialect, line: &'a [u8]) -> &'a [u8] {
     let mut line = line.strip_suffix(b"\n").unwrap_or(line);
-    if dialect.hash_cuts_anywhere()
-        && let Some(hash) = line.iter().position(|byte| *byte == b'#')
-    {
-        line = line.get(..hash).unwrap_or_default();
+    if dialect.hash_cuts_anywhere() {
+        line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
     }
     let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
     line = line.get(leading..).unwrap_or_default();
     // The first byte stays, whatever it is.
-    while let [_, .., last] = line
-        && (is_blank(*last) || *last == 0x0c)
-    {
-        line = line.get(..line.len().saturating_sub(1)).unwrap_or_default();
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n' | 0x0c] = line {
+        if rest.is_empty() {
+            break;
+        }
+        line = rest;
     }
     line
 }

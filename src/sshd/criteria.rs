@@ -7,7 +7,8 @@ use super::{
     token::Dialect,
 };
 
-/// A connection that a `Match` line is held against, as `sshd -T -C` is told of one. What is `None` matches no criterion.
+/// A connection that a `Match` line is held against, as `sshd -T -C` is told of one. What is `None` matches no
+/// criterion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
     /// `user=`
@@ -27,7 +28,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// As `sshd -T -C` takes it. Versions before 8.4 refuse one without user, host and address where `Match` asks for them.
+    /// As `sshd -T -C` takes it. Versions before 8.4 refuse one without user, host and address where `Match`
+    /// asks for them.
     #[must_use]
     pub fn spec(&self) -> String {
         let port = self.local_port.map(|port| port.to_string());
@@ -69,8 +71,8 @@ impl fmt::Display for BadMatch {
     }
 }
 
-/// Whether the block behind a `Match` line counts for a connection. Without a connection the line is checked, and only `all`
-/// (and a `version` that is this one) holds, as when sshd reads its configuration first.
+/// Whether the block behind a `Match` line counts for a connection. Without a connection the line is checked,
+/// and only `all` (and a `version` that is this one) holds, as when sshd reads its configuration first.
 pub(super) fn holds(
     dialect: &Dialect,
     arguments: &[Vec<u8>],
@@ -105,13 +107,11 @@ pub(super) fn holds(
 /// A criterion's name in small letters, and its value where it is written `name=value`.
 fn criterion<'a>(dialect: &Dialect, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
-    if dialect.match_splits_like_argv()
-        && let Some(at) = word.iter().position(|byte| *byte == b'=')
-        && let Some((left, right)) = word.split_at_checked(at)
-    {
-        return (name(left), right.get(1..));
+    let sign = word.iter().position(|byte| *byte == b'=').filter(|_| dialect.match_splits_like_argv());
+    match sign.and_then(|at| word.split_at_checked(at)) {
+        Some((left, right)) => (name(left), right.get(1..)),
+        None => (name(word), None),
     }
-    (name(word), None)
 }
 
 fn one(

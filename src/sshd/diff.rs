@@ -5,7 +5,8 @@ use std::path::Path;
 /// Lines of context.
 const CONTEXT: usize = 3;
 
-/// The difference as `diff -u` prints it, in one hunk; `None` is a file that is not there. Empty when there is none.
+/// The difference as `diff -u` prints it, in one hunk; `None` is a file that is not there. Empty when there is
+/// none.
 #[must_use]
 pub(super) fn unified(path: &Path, before: Option<&[u8]>, after: Option<&[u8]>) -> String {
     if before == after {

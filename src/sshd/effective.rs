@@ -1,8 +1,8 @@
 //! What counts: the main file and all that it includes, in the order in which sshd reads them.
 //!
-//! Source: `parse_server_config_depth`, `sInclude` and `sMatch` of OpenSSH's `servconf.c`. sshd reads twice: first without a
-//! connection, when the first value of a keyword wins; then, for a connection, only what stands in `Match` blocks that hold,
-//! where the first value wins again and beats the one from before.
+//! Source: `parse_server_config_depth`, `sInclude` and `sMatch` of OpenSSH's `servconf.c`. sshd reads twice:
+//! first without a connection, when the first value of a keyword wins; then, for a connection, only what
+//! stands in `Match` blocks that hold, where the first value wins again and beats the one from before.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,8 @@ pub struct Effective {
     pub user: Option<Setting>,
 }
 
-/// Why a configuration could not be read. sshd would not start with it either, apart from what is larger than expected.
+/// Why a configuration could not be read. sshd would not start with it either, apart from what is larger than
+/// expected.
 #[derive(Debug)]
 pub enum ReadError {
     /// A file that could not be opened or read, or is larger than a configuration can be.
@@ -80,7 +81,8 @@ impl std::error::Error for ReadError {}
 /// `SERVCONF_MAX_DEPTH`
 const DEEPEST: usize = 16;
 
-/// Reads of files in one reading. Real configurations have tens; files that include each other twice would have thousands.
+/// Reads of files in one reading. Real configurations have tens; files that include each other twice would
+/// have thousands.
 const MOST_FILES: usize = 1000;
 
 /// A configuration, read whole.
@@ -256,7 +258,8 @@ impl Config {
     }
 }
 
-/// An argument of `Include` that does not begin with `/` or `~` is one under `/etc/ssh` (`SSHDIR`), wherever it stands.
+/// An argument of `Include` that does not begin with `/` or `~` is one under `/etc/ssh` (`SSHDIR`), wherever
+/// it stands.
 fn under_etc(argument: &[u8]) -> Vec<u8> {
     if argument.starts_with(b"/") || argument.starts_with(b"~") {
         return argument.to_vec();
@@ -264,7 +267,8 @@ fn under_etc(argument: &[u8]) -> Vec<u8> {
     [b"/etc/ssh/", argument].concat()
 }
 
-/// Where a reading stands in a file: whether values count there, and sshd's `SSHCFG_MATCH_ONLY` and `SSHCFG_NEVERMATCH`.
+/// Where a reading stands in a file: whether values count there, and sshd's `SSHCFG_MATCH_ONLY` and
+/// `SSHCFG_NEVERMATCH`.
 #[derive(Clone, Debug, Default)]
 struct Pass {
     active: bool,

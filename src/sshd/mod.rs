@@ -1,7 +1,7 @@
 //! sshd's configuration: read as sshd reads it, changed so that it asks eic-keys, and put back.
 //!
-//! - `token`, `pattern`, `config`, `criteria`, `source`, `effective`: the reader. It says *where* something is set. What *counts* is
-//!   sshd's own word, and the two have to agree before anything is changed.
+//! - `token`, `pattern`, `config`, `criteria`, `source`, `effective`: the reader. It says *where* something is
+//!   set. What *counts* is sshd's own word, and the two have to agree before anything is changed.
 //! - `ask`, `daemon`: the installed sshd and the running one.
 //! - `block`, `plan`, `place`: our lines, and the decision where they go. Nothing here writes.
 //! - `candidate`, `replace`, `apply`: the decision made true, or everything as it was.
@@ -9,18 +9,18 @@
 
 mod apply;
 pub mod ask;
-mod block;
+pub(crate) mod block;
 mod candidate;
 pub mod config;
 pub mod criteria;
-mod daemon;
+pub(crate) mod daemon;
 mod diff;
 pub mod effective;
-mod pattern;
+pub(crate) mod pattern;
 mod place;
-mod plan;
+pub(crate) mod plan;
 mod replace;
-mod run;
+pub(crate) mod run;
 pub mod source;
 pub mod token;
 pub mod trusted;

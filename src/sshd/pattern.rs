@@ -1,6 +1,7 @@
 //! The patterns of sshd's configuration: `Match` lists, addresses, and the globs of `Include`.
 //!
-//! Sources: OpenSSH's `match.c` (`match_pattern`, `match_pattern_list`), `addrmatch.c` (`addr_match_list`), glob(7).
+//! Sources: OpenSSH's `match.c` (`match_pattern`, `match_pattern_list`), `addrmatch.c` (`addr_match_list`),
+//! glob(7).
 
 use std::net::IpAddr;
 
@@ -18,9 +19,9 @@ pub(super) enum Verdict {
 /// The longest entry of a list that OpenSSH looks at; one longer makes the whole list match nothing.
 const LONGEST_ENTRY: usize = 1022;
 
-/// `match_pattern`: `*` and `?` in `pattern`, every other byte itself. Linear in memory, and at worst quadratic in time: the last
-/// star alone has to be tried again.
-pub(super) fn matches(text: &[u8], pattern: &[u8]) -> bool {
+/// `match_pattern`: `*` and `?` in `pattern`, every other byte itself. Linear in memory, and at worst
+/// quadratic in time: the last star alone has to be tried again.
+pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     wild(text, pattern, |token, byte| match token {
         [b'?', rest @ ..] => Some(rest),
         [first, rest @ ..] if *first == byte => Some(rest),
@@ -28,7 +29,8 @@ pub(super) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     })
 }
 
-/// The walk behind `matches` and `glob_matches`: `one` takes the pattern's next element off when it accepts the byte.
+/// The walk behind `matches` and `glob_matches`: `one` takes the pattern's next element off when it accepts
+/// the byte.
 fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option<&'p [u8]>) -> bool {
     let (mut text, mut pattern) = (text, pattern);
     let mut retry: Option<(&[u8], &[u8])> = None;
@@ -86,7 +88,8 @@ pub(super) fn list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadAddressList;
 
-/// `addr_match_list`: networks in CIDR form, or patterns over the address as text. Without an address the list is checked only.
+/// `addr_match_list`: networks in CIDR form, or patterns over the address as text. Without an address the list
+/// is checked only.
 pub(super) fn addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
     let text = address.unwrap_or_default();
     let parsed: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
@@ -148,7 +151,8 @@ fn within(address: IpAddr, net: IpAddr, length: u32) -> bool {
     width == net_width && cut(address) == cut(net)
 }
 
-/// Whether a file name matches a component of a glob: `*`, `?`, `[...]` and `\`; a leading dot has to be written out.
+/// Whether a file name matches a component of a glob: `*`, `?`, `[...]` and `\`; a leading dot has to be
+/// written out.
 pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
     if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
         return false;
@@ -165,7 +169,8 @@ pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
     })
 }
 
-/// `[...]` after its opening: whether it holds the byte, and what follows it; `None` when it has no end and is plain text.
+/// `[...]` after its opening: whether it holds the byte, and what follows it; `None` when it has no end and is
+/// plain text.
 fn bracket(set: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     let (negated, mut set) = match set {
         [b'!' | b'^', rest @ ..] => (true, rest),

@@ -14,7 +14,8 @@ use super::{
 };
 
 impl Situation<'_> {
-    /// The configuration with our lines where they win: in a drop-in if one can, else in the main file before all that would win.
+    /// The configuration with our lines where they win: in a drop-in if one can, else in the main file before
+    /// all that would win.
     pub(super) fn place(&self, without: &Source, base: &Config, wanted: &Values) -> Result<Source, Refusal> {
         let (command, user) =
             (wanted.command.clone().unwrap_or_default(), wanted.user.clone().unwrap_or_default());
@@ -36,7 +37,8 @@ impl Situation<'_> {
         Err(Refusal(format!("no place was found in {} where the lines would count", self.main.display())))
     }
 
-    /// The drop-ins that the main file would read in its global part, by preference. Those of packages begin with 10 to 60.
+    /// The drop-ins that the main file would read in its global part, by preference. Those of packages begin
+    /// with 10 to 60.
     fn drop_ins(&self, main: &File, base: &Config) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = Vec::new();
         for (_, statement) in main.statements(base.dialect()) {
@@ -63,8 +65,8 @@ impl Situation<'_> {
         directories.iter().flat_map(|directory| names.iter().map(|number| join(directory, number))).collect()
     }
 
-    /// The main file with our lines in its global part: before what sets either keyword, directly or by inclusion, or else before the
-    /// first `Match` and the comment on it, or else at the end.
+    /// The main file with our lines in its global part: before what sets either keyword, directly or by
+    /// inclusion, or else before the first `Match` and the comment on it, or else at the end.
     fn inserted(main: &File, base: &Config, lines: &[u8]) -> Vec<u8> {
         let all: Vec<&[u8]> = main.lines().collect();
         let mut at = all.len();

@@ -72,11 +72,11 @@ pub(super) struct Situation<'a> {
 }
 
 /// The user that runs ours where nobody has named another.
-pub(super) const OWN_USER: &str = "eic-keys";
+pub(crate) const OWN_USER: &str = "eic-keys";
 
-/// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from a network that is
-/// reserved for documentation (RFC 5737).
-pub(super) fn probe() -> Connection {
+/// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
+/// a network that is reserved for documentation (RFC 5737).
+pub(crate) fn probe() -> Connection {
     Connection {
         user: Some("eic-keys-probe".into()),
         groups: Vec::new(),
@@ -96,8 +96,8 @@ impl Situation<'_> {
         let base = self.read(&without)?;
         if let Some((origin, text)) = blocks(&base.effective).next() {
             return Err(Refusal(format!(
-                "what counts stands under \"Match {text}\" ({origin}), which holds for everyone and beats all that stands outside: \
-                 move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, then run --enable again"
+                "what counts stands under \"Match {text}\" ({origin}), which holds for everyone and beats all \
+                 that stands outside: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, then run --enable again"
             )));
         }
 
@@ -105,9 +105,7 @@ impl Situation<'_> {
             Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
             other => (None, other.as_ref()),
         };
-        if let Some(theirs) = theirs
-            && runs(self.dialect, &theirs.value, self.program)
-        {
+        if let Some(theirs) = theirs.filter(|setting| runs(self.dialect, &setting.value, self.program)) {
             said.insert(
                 0,
                 format!("Nothing to do: {} sets {}, by hand.", theirs.origin, lossy(&theirs.value)),
@@ -168,7 +166,8 @@ impl Situation<'_> {
         live: &Config,
         said: &mut Vec<String>,
     ) -> Result<Values, Refusal> {
-        // Options that an administrator gave ours stay, also when only what is behind it has changed or something else came before it.
+        // Options that an administrator gave ours stay, also when only what is behind it has changed or
+        // something else came before it.
         let own = live.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
@@ -187,10 +186,16 @@ impl Situation<'_> {
             )));
         }
         let together = chained(self.dialect, &ours, &theirs.value).map_err(|_| {
-            Refusal(format!("{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: mend it first"))
+            Refusal(format!(
+                "{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: \
+                 mend it first"
+            ))
         })?;
         let user = their_user.map(|setting| setting.value.clone()).ok_or_else(|| {
-            Refusal(format!("{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: sshd would not start"))
+            Refusal(format!(
+                "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: \
+                 sshd would not start"
+            ))
         })?;
         if !reads_back(self.dialect, &render(&together, &user), &together, &user) {
             return Err(Refusal(format!(
@@ -198,7 +203,10 @@ impl Situation<'_> {
                 lossy(&user)
             )));
         }
-        said.push(format!("{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}.", lossy(&user)));
+        said.push(format!(
+            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}.",
+            lossy(&user)
+        ));
         Ok(Values { command: Some(together), user: Some(user) })
     }
 
@@ -245,7 +253,8 @@ impl Situation<'_> {
             Some(dump) if (&dump.command, &dump.user) != (&read.command, &read.user) => {
                 let say = |value: &Option<Vec<u8>>| value.as_deref().map_or_else(|| "none".into(), lossy);
                 Err(Refusal(format!(
-                    "sshd says that AuthorizedKeysCommand is {} (user {}), its files read as {} (user {}): nothing is changed that is not understood",
+                    "sshd says that AuthorizedKeysCommand is {} (user {}), its files read as {} (user {}): \
+                     nothing is changed that is not understood",
                     say(&dump.command),
                     say(&dump.user),
                     say(&read.command),
@@ -317,12 +326,12 @@ impl View {
                 lossy(&setting.value)
             ));
         }
-        if let Some(setting) = &self.effective.command
-            && program(dialect, &setting.value)
-                .is_some_and(|program| program.ends_with(b"/eic_run_authorized_keys"))
-        {
+        let counts = self.effective.command.as_ref().and_then(|setting| program(dialect, &setting.value));
+        if counts.is_some_and(|program| program.ends_with(b"/eic_run_authorized_keys")) {
             said.push(
-                "Note: that is AWS's own ec2-instance-connect, which eic-keys replaces. Once it is removed, run --enable again.".into(),
+                "Note: that is AWS's own ec2-instance-connect, which eic-keys replaces. \
+                 Once it is removed, run --enable again."
+                    .into(),
             );
         }
         said

@@ -1,7 +1,8 @@
 //! Replaces files so that at every moment there is the old one or the new one, whole.
 //!
-//! The new file is written beside the old one, with its owner, mode, ACL and security label, and reaches the disk before it takes the
-//! name. The old one waits under a third name until all is well, so that putting it back needs neither space nor its bytes.
+//! The new file is written beside the old one, with its owner, mode, ACL and security label, and reaches the
+//! disk before it takes the name. The old one waits under a third name until all is well, so that putting it
+//! back needs neither space nor its bytes.
 
 use std::{
     ffi::OsStr,
@@ -16,13 +17,15 @@ use std::{
 
 use rustix::fs::{IFlags, Mode, OFlags, XattrFlags};
 
-/// Attributes that belong to the bytes of a file, or are the kernel's own: a hash of the old bytes would be wrong on the new ones.
+/// Attributes that belong to the bytes of a file, or are the kernel's own: a hash of the old bytes would be
+/// wrong on the new ones.
 const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
 
 /// The longest attribute that is copied; the kernel's own limit (`XATTR_SIZE_MAX`).
 const LONGEST_ATTRIBUTE: usize = 65536;
 
-/// The name beside `path` that ends in `what`. It begins with a dot and ends otherwise than the file, so that no `Include` reads it.
+/// The name beside `path` that ends in `what`. It begins with a dot and ends otherwise than the file, so that
+/// no `Include` reads it.
 pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = b".".to_vec();
     name.extend_from_slice(path.file_name().unwrap_or_default().as_bytes());
@@ -31,7 +34,8 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     path.with_file_name(OsStr::from_bytes(&name))
 }
 
-/// Makes sure that a file, or the lack of one, may be replaced: nothing that is somebody else's, or not what it seems.
+/// Makes sure that a file, or the lack of one, may be replaced: nothing that is somebody else's, or not what
+/// it seems.
 ///
 /// # Errors
 /// The reason, for people.
@@ -83,7 +87,8 @@ fn owned(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes `bytes` to the disk beside `path`. The attributes are those of the file that is there, or else the mode of `model`.
+/// Writes `bytes` to the disk beside `path`. The attributes are those of the file that is there, or else the
+/// mode of `model`.
 ///
 /// # Errors
 /// The system's; what was begun is gone then.

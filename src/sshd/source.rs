@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::pattern::{glob_matches, is_glob};
 
-/// The largest file that is taken for a configuration. Debian's is 3 KiB; one with an `AllowUsers` line for each of ten thousand
-/// users would fit.
+/// The largest file that is taken for a configuration. Debian's is 3 KiB; one with an `AllowUsers` line for
+/// each of ten thousand users would fit.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Files under a root, with some of them replaced, added or taken away.
@@ -62,8 +62,8 @@ impl Source {
         read_bounded(&self.locate(path))
     }
 
-    /// glob(3) as sshd calls it: by name, in the order of bytes, at most `most` and one. What does not begin with `/` would depend on
-    /// sshd's working directory and matches nothing here.
+    /// glob(3) as sshd calls it: by name, in the order of bytes, at most `most` and one. What does not begin
+    /// with `/` would depend on sshd's working directory and matches nothing here.
     pub(super) fn glob(&self, pattern: &[u8], most: usize) -> Vec<PathBuf> {
         let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
         let mut found = vec![PathBuf::from("/")];
@@ -94,9 +94,7 @@ impl Source {
         let entries = fs::read_dir(self.locate(directory)).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_vec()).collect();
         for (path, bytes) in &self.changed {
-            if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
-                && parent == directory
-            {
+            if let (true, Some(name)) = (path.parent() == Some(directory), path.file_name()) {
                 names.retain(|known| known != name.as_bytes());
                 if bytes.is_some() {
                     names.push(name.as_bytes().to_vec());

@@ -1,7 +1,8 @@
-//! How sshd cuts a line into words. OpenSSH changed it twice, and a reader that cuts differently sees another configuration.
+//! How sshd cuts a line into words. OpenSSH changed it twice, and a reader that cuts differently sees another
+//! configuration.
 //!
-//! Sources: `misc.c` (`strdelim`, `argv_split`) and `servconf.c` (`process_server_config_line_depth`, `match_cfg_line`) of
-//! OpenSSH 7.4, 8.4, 8.7, 9.2, 9.9 and 10.0.
+//! Sources: `misc.c` (`strdelim`, `argv_split`) and `servconf.c` (`process_server_config_line_depth`,
+//! `match_cfg_line`) of OpenSSH 7.4, 8.4, 8.7, 9.2, 9.9 and 10.0.
 
 use std::borrow::Cow;
 
@@ -13,8 +14,8 @@ pub struct Dialect {
 }
 
 impl Dialect {
-    /// From what `sshd -V` says, on whatever stream: versions that do not know `-V` name themselves in their usage text.
-    /// `None` when no version is in it.
+    /// From what `sshd -V` says, on whatever stream: versions that do not know `-V` name themselves in their
+    /// usage text. `None` when no version is in it.
     #[must_use]
     pub fn from_version_text(text: &str) -> Option<Self> {
         let (_, from_number) = text.split_once("OpenSSH_")?;
@@ -26,12 +27,19 @@ impl Dialect {
         Some(Self { number, release: format!("OpenSSH_{release}") })
     }
 
+    /// As sshd names it: `OpenSSH_9.2p1`.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
     /// Up to 8.6 a `#` anywhere cuts the line off, as the file is loaded.
     pub(super) fn hash_cuts_anywhere(&self) -> bool {
         self.number < (8, 7)
     }
 
-    /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is relative, and finds nothing.
+    /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is
+    /// relative, and finds nothing.
     pub(super) fn includes_relative(&self) -> bool {
         self.number != (8, 2)
     }
@@ -63,7 +71,7 @@ impl Dialect {
 }
 
 /// OpenSSH's `WHITESPACE`.
-pub(super) fn is_blank(byte: u8) -> bool {
+fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
@@ -73,8 +81,9 @@ pub(super) fn trim_start(text: &[u8]) -> &[u8] {
     text.get(blanks..).unwrap_or_default()
 }
 
-/// OpenSSH's `strdelim`: takes the next word off `rest`; blanks and one `=` separate, a double quote starts a quoted part that ends
-/// the word. `None` at the end, and for a quote without its other half; `rest` is `None` when nothing can follow.
+/// OpenSSH's `strdelim`: takes the next word off `rest`; blanks and one `=` separate, a double quote starts a
+/// quoted part that ends the word. `None` at the end, and for a quote without its other half; `rest` is `None`
+/// when nothing can follow.
 pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
     let text = (*rest)?;
     let Some(at) = text.iter().position(|byte| is_blank(*byte) || matches!(byte, b'"' | b'=')) else {
@@ -97,9 +106,7 @@ pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>>
         });
     }
     let mut tail = trim_start(tail);
-    if *separator != b'='
-        && let Some((b'=', after)) = tail.split_first()
-    {
+    if let (true, [b'=', after @ ..]) = (*separator != b'=', tail) {
         tail = trim_start(after);
     }
     *rest = Some(tail);
@@ -110,9 +117,7 @@ pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>>
 pub(super) fn strdelim_all(text: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = Some(text);
     let mut words = Vec::new();
-    while let Some(word) = strdelim(&mut rest)
-        && !word.is_empty()
-    {
+    while let Some(word) = strdelim(&mut rest).filter(|word| !word.is_empty()) {
         words.push(word.into_owned());
     }
     words
@@ -129,8 +134,9 @@ pub(super) struct Word {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unquoted;
 
-/// OpenSSH's `argv_split`, which also cuts the value of `AuthorizedKeysCommand` when the command is run. `to_comment` stops at a `#`
-/// that begins a word. Up to 8.6 a quote counted at the start of a word only, ended the word, and `\ ` was no escape.
+/// OpenSSH's `argv_split`, which also cuts the value of `AuthorizedKeysCommand` when the command is run.
+/// `to_comment` stops at a `#` that begins a word. Up to 8.6 a quote counted at the start of a word only,
+/// ended the word, and `\ ` was no escape.
 pub(super) fn argv_split(dialect: &Dialect, text: &[u8], to_comment: bool) -> Result<Vec<Word>, Unquoted> {
     let anywhere = dialect.splits_like_argv();
     let byte = |at: usize| text.get(at).copied();

@@ -4,14 +4,15 @@ use std::{
     ffi::OsString,
     fs,
     io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     apply::{ApplyError, Tools, apply, lock},
-    ask::{AskError, Dump, Sshd},
+    ask::{AskError, Dump, PLACES, Sshd},
     block,
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     diff,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
     source::Source,
@@ -65,6 +66,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why it is not done, for people.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
+            Self::RolledBack(reason) => Some(format!("failed, and put back: {reason}")),
+        }
+    }
+
     /// The exit status that says so.
     #[must_use]
     pub fn code(&self) -> u8 {
@@ -112,9 +123,6 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
     Err(ApplyError::Refused(reason.into()))
 }
 
-/// Where distributions put it.
-const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
-
 fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
@@ -123,13 +131,21 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let source = Source::new(&options.root);
     let sshd = find(options, &source)?;
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
-    let daemon = Daemon { source: &source, systemctl: &options.systemctl };
+    let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
     let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
 
-    let dump = match ask(&sshd, &options.config) {
+    let mut answer = ask(&sshd, &options.config);
+    if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
+        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
+        // stays: to take it away again could take it from an sshd that is just starting.
+        make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
+        say(out, &format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
+        answer = ask(&sshd, &options.config);
+    }
+    let dump = match answer {
         Ok(dump) => Some(dump),
         // Without root sshd cannot read its keys; its files may still be read.
-        Err(error) if options.dry_run && !root => {
+        Err(error) if options.dry_run && (!root || error.lacks_directory()) => {
             say(out, &format!("Note: {error}. What follows is what its files say."));
             None
         }
@@ -180,12 +196,22 @@ fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
     if !options.sshd.is_empty() {
         return Ok(Sshd::new(&options.sshd));
     }
-    match SSHD.map(Path::new).into_iter().find(|path| source.locate(path).is_file()) {
-        Some(path) => Ok(Sshd::new(&[path.into()])),
-        None => {
-            refused(format!("there is no sshd here ({}): install OpenSSH's server first", SSHD.join(", ")))
-        }
-    }
+    Sshd::find(source).ok_or_else(|| {
+        ApplyError::Refused(format!(
+            "there is no sshd here ({}): install OpenSSH's server first",
+            PLACES.join(", ")
+        ))
+    })
+}
+
+/// Debian's privilege separation directory. Others are part of a package and always there.
+const PRIVSEP: &str = "/run/sshd";
+
+/// As systemd makes it for `RuntimeDirectory=sshd`.
+fn make_directory(source: &Source) -> std::io::Result<()> {
+    let path = source.locate(Path::new(PRIVSEP));
+    fs::create_dir(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
 }
 
 /// sshd has to accept its configuration as it is; then it says what counts.
@@ -195,15 +221,7 @@ fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
 }
 
 fn broken(error: &AskError) -> String {
-    let text = error.to_string();
-    let remedy = if text.contains("privilege separation directory") {
-        "make it (mkdir -m 755 /run/sshd), or start sshd once"
-    } else if text.contains("hostkeys") || text.contains("host key") {
-        "make them (ssh-keygen -A)"
-    } else {
-        "mend that first (sshd -t shows it)"
-    };
-    format!("sshd does not accept its configuration as it is now: {text}; {remedy}")
+    format!("sshd does not accept its configuration as it is now: {error}; {}", error.remedy())
 }
 
 /// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.

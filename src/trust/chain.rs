@@ -6,13 +6,14 @@
 use std::cell::Cell;
 use std::fmt;
 
-use pki_types::CertificateDer;
+use pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, VerifiedPath};
 use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, NameConstraints, SubjectAltName};
 
-use super::staple;
+use super::staple::{self, Freshness, StapleError};
 use super::store::{StoreError, TrustStore};
 use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
 use crate::audit::Escaped;
@@ -57,6 +58,8 @@ pub enum ChainError {
     KeyUsage,
     /// The anchor allows fewer certificates below it.
     PathLength,
+    /// There are alternative names, or constraints on them, and the signer's is not among the former.
+    AlternativeName(SignerName),
     /// There is no valid path to an anchor of the trust store.
     Path(webpki::Error),
 }
@@ -76,16 +79,44 @@ impl fmt::Display for ChainError {
                 "a certificate of the signer's chain is used for what its key usage does not allow",
             ),
             Self::PathLength => f.write_str("the signer's chain is longer than its anchor allows"),
-            Self::Path(Path::UnknownIssuer) => {
-                f.write_str("the signer's chain does not lead to a certificate of this system's trust store")
+            Self::AlternativeName(name) => {
+                write!(f, "the signer's certificate does not have {name} among its alternative names")
             }
-            Self::Path(Path::CertExpired { .. }) => {
-                f.write_str("a certificate of the signer's chain has expired")
-            }
-            Self::Path(Path::CertNotValidYet { .. }) => {
-                f.write_str("a certificate of the signer's chain is not valid yet")
-            }
-            Self::Path(error) => write!(f, "the signer's chain is not valid: {error:?}"),
+            Self::Path(error) => match error {
+                Path::UnknownIssuer => f.write_str(
+                    "the signer's chain does not lead to a certificate of this system's trust store",
+                ),
+                Path::CertExpired { .. } => f.write_str("a certificate of the signer's chain has expired"),
+                Path::CertNotValidYet { .. } => {
+                    f.write_str("a certificate of the signer's chain is not valid yet")
+                }
+                Path::InvalidSignatureForPublicKey => {
+                    f.write_str("a certificate of the signer's chain was not signed by its issuer")
+                }
+                Path::UnsupportedSignatureAlgorithmContext(_)
+                | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => f.write_str(
+                    "a certificate of the signer's chain is signed by an algorithm that is not trusted",
+                ),
+                Path::CaUsedAsEndEntity => {
+                    f.write_str("the signer's certificate is a certification authority's")
+                }
+                Path::EndEntityUsedAsCa => {
+                    f.write_str("an issuer of the signer's chain is not a certification authority")
+                }
+                Path::PathLenConstraintViolated | Path::MaximumPathDepthExceeded => {
+                    f.write_str("the signer's chain is longer than an issuer of it allows")
+                }
+                Path::NameConstraintViolation => {
+                    f.write_str("the signer's name is outside what an issuer of its chain may certify")
+                }
+                Path::RequiredEkuNotFoundContext(_) => {
+                    f.write_str("a certificate of the signer's chain is not for servers")
+                }
+                Path::UnsupportedCriticalExtension => f.write_str(
+                    "a certificate of the signer's chain has a critical extension that is not known",
+                ),
+                other => write!(f, "the signer's chain is not valid: {other:?}"),
+            },
         }
     }
 }
@@ -140,22 +171,15 @@ impl SignerChain {
             self.0.iter().map(|certificate| certificate.der.clone()).collect();
         let trust_anchors: Vec<_> =
             anchors.iter().filter_map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der).ok()).collect();
-        let refused = Cell::new(None);
-        let check = |path: &VerifiedPath<'_>| {
-            let usable = path.intermediate_certificates().all(|certificate| {
-                self.find(&certificate.der()).is_some_and(|found| found.key_usage(KeyUsage::key_cert_sign))
-            });
-            if !usable {
-                refused.set(Some(ChainError::KeyUsage));
-                return Err(webpki::Error::UnknownIssuer);
-            }
-            if anchor_of(path, anchors).is_none() {
-                refused.set(Some(ChainError::PathLength));
-                return Err(webpki::Error::PathLenConstraintViolated);
-            }
-            Ok(())
-        };
         let end_entity = EndEntityCert::try_from(&leaf.der).map_err(ChainError::Path)?;
+        let refused = Cell::new(None);
+        let check = |path: &VerifiedPath<'_>| match self.signer_path(leaf, name, path, anchors) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                refused.set(Some(error));
+                Err(webpki::Error::UnknownIssuer)
+            }
+        };
         let path = end_entity
             .verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
@@ -168,26 +192,47 @@ impl SignerChain {
                 Some(&check),
             )
             .map_err(|error| refused.take().unwrap_or(ChainError::Path(error)))?;
-        let delivered =
-            path.intermediate_certificates().filter_map(|certificate| self.find(&certificate.der()));
-        let certificates = std::iter::once(leaf).chain(delivered).cloned().collect();
-        let anchor = anchor_of(&path, anchors).ok_or(ChainError::PathLength)?.clone();
-        Ok(SignerPath { certificates, anchor })
+        self.signer_path(leaf, name, &path, anchors)
     }
 
-    fn find(&self, der: &CertificateDer<'_>) -> Option<&Certificate> {
-        self.0.iter().find(|certificate| certificate.der == *der)
+    /// Checks what webpki leaves out of a path that it built.
+    fn signer_path(
+        &self,
+        leaf: &Certificate,
+        name: &SignerName,
+        path: &VerifiedPath<'_>,
+        anchors: &[Certificate],
+    ) -> Result<SignerPath, ChainError> {
+        let mut certificates = vec![leaf.clone()];
+        for intermediate in path.intermediate_certificates() {
+            let der = intermediate.der();
+            let intermediate = self.0.iter().find(|certificate| certificate.der == der);
+            let intermediate =
+                intermediate.filter(|certificate| certificate.key_usage(KeyUsage::key_cert_sign));
+            certificates.push(intermediate.ok_or(ChainError::KeyUsage)?.clone());
+        }
+        let issuers = certificates.len().saturating_sub(1);
+        let is_anchor = |anchor: &&Certificate| {
+            webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *path.anchor())
+                && anchor.path_length().is_none_or(|most| issuers <= usize::from(most))
+        };
+        let anchor = anchors.iter().find(is_anchor).ok_or(ChainError::PathLength)?.clone();
+        // Name constraints bind alternative names only (RFC 5280 section 4.2.1.10), while it is the common name that tells
+        // the signer: where either is used, the name has to stand where the constraints hold.
+        let constrained = certificates
+            .iter()
+            .chain([&anchor])
+            .any(|certificate| certificate.has(NameConstraints::OID) || certificate.has(SubjectAltName::OID));
+        if constrained && !is_alternative_name(path.end_entity(), name) {
+            return Err(ChainError::AlternativeName(name.clone()));
+        }
+        Ok(SignerPath { certificates, anchor })
     }
 }
 
-/// The anchor that `path` ends at, if it allows as many certificates below it as there are.
-fn anchor_of<'a>(path: &VerifiedPath<'_>, anchors: &'a [Certificate]) -> Option<&'a Certificate> {
-    let end = path.anchor();
-    let below = path.intermediate_certificates().count();
-    anchors.iter().find(|anchor| {
-        webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *end)
-            && anchor.path_length().is_none_or(|most| below <= usize::from(most))
-    })
+fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bool {
+    let name = ServerName::try_from(name.0.as_str());
+    name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
 }
 
 /// A path that holds, from the signer's certificate to an anchor, whose certificates may have been revoked.
@@ -218,7 +263,7 @@ impl SignerPath {
                 fingerprints
                     .iter()
                     .find_map(listed)
-                    .ok_or_else(|| certificate.revocation_unknown(staple::StapleError::Missing))
+                    .ok_or_else(|| certificate.revocation_unknown(StapleError::Missing))
             })
             .collect()
     }
@@ -229,18 +274,38 @@ impl SignerPath {
     /// # Errors
     /// A staple is missing, or does not prove its certificate good at `now`.
     pub fn prove<T: AsRef<[u8]>>(self, staples: &[Option<T>], now: UnixTime) -> Result<Signer, SignerError> {
-        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
-        let mut staples = staples.iter();
-        for (certificate, issuer) in self.certificates.iter().zip(issuers) {
-            let staple = staples.next().and_then(Option::as_ref);
-            let result = match staple {
-                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
-                None => Err(staple::StapleError::Missing),
-            };
+        for (certificate, result) in self.revocations(staples, now) {
             result.map_err(|error| certificate.revocation_unknown(error))?;
         }
         let leaf = self.certificates.into_iter().next().ok_or(SignerError::NoChain)?;
         Ok(Signer { leaf })
+    }
+
+    /// Each certificate below the anchor with what its staple proves, looked at one after the other.
+    pub(crate) fn revocations<T: AsRef<[u8]>>(
+        &self,
+        staples: &[Option<T>],
+        now: UnixTime,
+    ) -> impl Iterator<Item = (&Certificate, Result<Freshness, StapleError>)> {
+        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
+        let mut staples = staples.iter();
+        self.certificates.iter().zip(issuers).map(move |(certificate, issuer)| {
+            let result = match staples.next().and_then(Option::as_ref) {
+                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
+                None => Err(StapleError::Missing),
+            };
+            (certificate, result)
+        })
+    }
+
+    /// The certificates below the anchor, the signer's first.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// The certificate of the trust store that the path ends at.
+    pub(crate) fn anchor(&self) -> &Certificate {
+        &self.anchor
     }
 }
 
@@ -257,6 +322,11 @@ impl Certificate {
                 _ => String::new(),
             })
             .collect()
+    }
+
+    /// The common names, for people to read. Remote text.
+    pub(crate) fn name(&self) -> String {
+        self.common_names().join(", ")
     }
 
     /// Whether the key may be used so: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
@@ -276,13 +346,17 @@ impl Certificate {
         ca && self.key_usage(KeyUsage::key_cert_sign)
     }
 
+    fn has(&self, extension: ObjectIdentifier) -> bool {
+        self.tbs().extensions.iter().flatten().any(|other| other.extn_id == extension)
+    }
+
     fn path_length(&self) -> Option<u8> {
         let (_, constraints) = self.tbs().get::<BasicConstraints>().ok()??;
         constraints.path_len_constraint
     }
 
-    fn revocation_unknown(&self, error: staple::StapleError) -> SignerError {
-        SignerError::Staple { certificate: self.common_names().join(", "), error }
+    fn revocation_unknown(&self, error: StapleError) -> SignerError {
+        SignerError::Staple { certificate: self.name(), error }
     }
 }
 
@@ -299,7 +373,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::{ChainError, SignerChain, SignerName, SignerPath};
+    use super::{Certificate, ChainError, SignerChain, SignerName, SignerPath};
     use crate::imds::facts::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
@@ -327,8 +401,7 @@ mod tests {
     fn the_real_chain_leads_to_the_systems_own_anchor() {
         for pem in [REAL.to_vec(), reversed()] {
             let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
-            let names: Vec<_> =
-                path.certificates.iter().flat_map(|certificate| certificate.common_names()).collect();
+            let names: Vec<_> = path.certificates.iter().flat_map(Certificate::common_names).collect();
             assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
             assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
             assert_eq!(
@@ -343,7 +416,7 @@ mod tests {
     fn the_real_chain_is_not_valid_a_year_later_nor_earlier() {
         let expired = path(REAL, "us-east-1", DAY_IT_WAS_READ + YEAR).unwrap_err();
         assert!(matches!(expired, ChainError::Path(webpki::Error::CertExpired { .. })), "{expired}");
-        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ - YEAR).unwrap_err();
+        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ.saturating_sub(YEAR)).unwrap_err();
         assert!(matches!(early, ChainError::Path(webpki::Error::CertNotValidYet { .. })), "{early}");
     }
 

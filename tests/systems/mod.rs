@@ -1,7 +1,9 @@
-//! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the test's.
+//! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the
+//! test's.
 //!
-//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has sshd, its libraries
-//! (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes when the value does.
+//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
+//! sshd, its libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
+//! when the value does.
 
 #![allow(
     dead_code,
@@ -141,7 +143,7 @@ fn collect(top: &Path, directory: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 }
 
 fn roots() -> PathBuf {
-    std::env::var_os("EIC_SYSTEMS").map_or_else(|| "/tmp/roots".into(), PathBuf::from)
+    std::env::var_os("EIC_SYSTEMS").map_or_else(|| "/var/cache/eic-keys/systems".into(), PathBuf::from)
 }
 
 /// The pristine root of a release, made first if need be.
@@ -158,8 +160,8 @@ fn prepared(release: &str) -> PathBuf {
     roots().join(release)
 }
 
-/// What sshd needs to run: itself, what it executes, and the libraries that these load, now or for NSS. Each by its name and by the
-/// file that the name leads to inside the root.
+/// What sshd needs to run: itself, what it executes, and the libraries that these load, now or for NSS. Each
+/// by its name and by the file that the name leads to inside the root.
 fn runtime(pristine: &Path) -> Vec<(String, String)> {
     let here = |path: &str| pristine.join(path.trim_start_matches('/')).exists();
     let programs = ["/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth"];
