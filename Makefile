@@ -24,7 +24,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages demo lab test lint bench prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab test lint bench prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -52,10 +52,20 @@ deb rpm: $(SOURCE)
 	@tools/prepare packages
 	packaging/build $@ $(SOURCE) $(OUT)/packages
 
-## test-packages: the packages, on booted systems
+## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: deb rpm
 	$(CARGO) build --locked --package eic-imds
 	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
+	tests/selinux/run $(OUT)/packages $(OUT)/debug/eic-imds
+
+## release: all that is published, for both architectures (docs/release.md)
+release: deb rpm
+	packaging/consistent $(VERSION) $(OUT)/packages
+	packaging/debian13 $(SOURCE) $(OUT)/packages aarch64
+	tests/packages/arm64 $(OUT)/packages
+	for arch in x86_64 aarch64; do \
+		packaging/sbom $$arch-unknown-linux-gnu >$(OUT)/packages/eic-keys-$(VERSION).$$arch.cdx.json || exit 1; done
+	cd $(OUT)/packages && rm -f SHA256SUMS && sha256sum *.tar.xz *.deb *.rpm *.json >SHA256SUMS
 
 ## source: the release's source, the dependencies' too
 source $(SOURCE):
