@@ -90,6 +90,20 @@ impl TrustStore {
         matches!(self.source, Source::Directory(_))
     }
 
+    /// Where it is: a file or a directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many certificates it holds.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds no certificate at all.
+    pub fn count(&self) -> Result<usize, StoreError> {
+        self.each(|_| ())
+    }
+
     /// The certificates of the store that may be an anchor now and bear one of `names` (DER of the names' contents).
     ///
     /// Only these are kept, and read further: a store holds 150, and a chain ends at one.
@@ -98,31 +112,37 @@ impl TrustStore {
     /// The store cannot be read, or holds no certificate at all.
     pub(super) fn anchors(&self, names: &[Vec<u8>], now: UnixTime) -> Result<Vec<Certificate>, StoreError> {
         let mut anchors = Vec::new();
+        self.each(|certificate| {
+            let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { return };
+            if names.iter().any(|name| **name == *anchor.subject) {
+                let anchor = Certificate::read(certificate);
+                anchors.extend(anchor.filter(|anchor| anchor.valid_at(now) && anchor.is_ca()));
+            }
+        })?;
+        Ok(anchors)
+    }
+
+    /// Looks at each certificate, and gives their number.
+    fn each(&self, mut look_at: impl FnMut(CertificateDer<'static>)) -> Result<usize, StoreError> {
         let mut count = 0_usize;
-        let mut look_at = |path: &Path, file: &File| {
+        let mut read = |path: &Path, file: &File| {
             for certificate in certificates(path, file)? {
                 count = count.saturating_add(1);
-                let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { continue };
-                if names.iter().any(|name| **name == *anchor.subject) {
-                    anchors.extend(
-                        Certificate::read(certificate)
-                            .filter(|anchor| anchor.valid_at(now) && anchor.is_ca()),
-                    );
-                }
+                look_at(certificate);
             }
             Ok(())
         };
         match &self.source {
-            Source::Bundle(file) => look_at(&self.path, file)?,
+            Source::Bundle(file) => read(&self.path, file)?,
             Source::Directory(paths) => {
                 for path in paths {
                     let file =
                         files::open(path).map_err(|error| StoreError::Unreadable(path.clone(), error))?;
-                    look_at(path, &file)?;
+                    read(path, &file)?;
                 }
             }
         }
-        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(anchors) }
+        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(count) }
     }
 }
 
