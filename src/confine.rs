@@ -49,18 +49,22 @@ impl Layer {
     }
 }
 
-/// Gives up everything but `needs`, as far as this kernel can, and says what holds.
-///
-/// Privileges, Landlock and the filter bind the calling thread and those that it starts; the limits bind the process.
+/// Gives up everything but `needs`, as far as this kernel can, and says what holds: for the process, which is to have one thread.
 #[must_use]
 pub fn confine(needs: &Needs<'_>) -> Vec<Layer> {
-    let no_new_privileges = prctl::set_no_new_privs();
-    // Without this the kernel would refuse the rest, to who is not root.
     let mut layers = vec![
-        Layer::new("no new privileges", no_new_privileges),
         Layer::new("no core dump, no debugger", prctl::set_dumpable(false)),
         Layer::new("resource limits", limit()),
     ];
+    layers.extend(confine_thread(needs));
+    layers
+}
+
+/// As [`confine`], but only what binds the calling thread alone, and those that it starts.
+#[must_use]
+pub fn confine_thread(needs: &Needs<'_>) -> Vec<Layer> {
+    // Who is not root is refused the rest without it. The filter comes last: it allows none of this.
+    let mut layers = vec![Layer::new("no new privileges", prctl::set_no_new_privs())];
     layers.extend(landlock(needs));
     layers.push(Layer::new("system calls (seccomp)", seccomp(needs)));
     layers
