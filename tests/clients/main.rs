@@ -1,0 +1,24 @@
+//! Logins with AWS's own clients, unmodified: through the service's side in the laboratory, the real sshd, and the shipped
+//! binary as its AuthorizedKeysCommand. `prepare` beside this file gets the clients.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+
+use eic_lab::client::Desk;
+use eic_lab::{Instance, Outcome, Service, Sshd};
+
+mod keys;
+
+/// An instance with an sshd, the service, and a developer's desk with the clients.
+fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
+    let instance = Instance::start();
+    let sshd = Sshd::start(&instance);
+    let service = Service::start(&instance);
+    let desk = Desk::new(&instance, &service);
+    test(&instance, &sshd, &service, &desk);
+}
+
+/// A client succeeded, and this is what it printed.
+#[track_caller]
+fn succeeded(outcome: &Outcome) -> &str {
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+    outcome.stdout.trim_end()
+}
