@@ -115,10 +115,10 @@ fn a_record_that_outlives_its_minute_is_refused_all_the_same() {
 fn mssh_logs_in_and_its_key_is_refused_a_minute_later() {
     world(|instance, sshd, service, desk| {
         // With a command that shows the key that it made, as mssh removes it at once.
-        let spy = "#!/bin/sh\nwhile getopts p:i:l: option; do [ $option = i ] && cp \"$OPTARG\" /run/eic-lab/spied; done\nexec /usr/bin/ssh \"$@\"\n";
+        let spy = "#!/bin/sh\nwhile getopts o:p:i:l: option; do [ $option = i ] && cp \"$OPTARG\" /run/eic-lab/spied; done\nexec /usr/bin/ssh \"$@\"\n";
         instance.install("/run/eic-lab/bin/ssh", spy.as_bytes());
         let outcome = desk
-            .says(&format!("mssh -r us-east-1 alice@{INSTANCE} id -un"))
+            .says(&format!("mssh -r us-east-1 alice@{INSTANCE} whoami"))
             .env("PATH", "/run/eic-lab/bin:/usr/bin:/bin")
             .run();
         assert_eq!(succeeded(&outcome), "alice");
@@ -140,7 +140,7 @@ fn mssh_logs_in_and_its_key_is_refused_a_minute_later() {
 #[test]
 fn mssh_in_its_form_without_a_lookup() {
     world(|_, _, service, desk| {
-        let line = format!("mssh -r us-east-1 -z us-east-1a -t {INSTANCE} -p 22 bob@127.0.0.1 id -un");
+        let line = format!("mssh -r us-east-1 -z us-east-1a -t {INSTANCE} -p 22 bob@127.0.0.1 whoami");
         assert_eq!(succeeded(&desk.says(&line).run()), "bob");
         let events = service.events();
         assert_eq!(events.len(), 1, "{events:#?}");
@@ -170,7 +170,7 @@ fn the_policy_decides_who_may_push_for_whom_and_from_where() {
         let key = UserKey::ed25519();
         let denied = |access_key: &str, user: &str| {
             let outcome = push(&Desk::of(instance, service, access_key), "aws1", user, key.line());
-            assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(254), ""), "{outcome:#?}");
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(255), ""), "{outcome:#?}");
             assert!(outcome.stderr.contains("An error occurred (AuthException)"), "{outcome:#?}");
             assert!(outcome.stderr.contains("is not authorized to perform"), "{outcome:#?}");
         };

@@ -5,6 +5,7 @@
 use eic_lab::client::Desk;
 use eic_lab::{Instance, Outcome, Service, Sshd};
 
+mod endpoint;
 mod keys;
 
 /// An instance with an sshd, the service, and a developer's desk with the clients.

@@ -50,6 +50,19 @@ impl<'a> Desk<'a> {
         Self { instance, environment }
     }
 
+    /// The environment that the clients run in, besides PATH.
+    pub fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+
+    /// Where a client is.
+    ///
+    /// # Panics
+    /// Where it has not been prepared.
+    pub fn path(&self, name: &str) -> PathBuf {
+        program(name)
+    }
+
     /// One of the clients: `aws1`, `aws2`, `mssh`, `python`; or a program of the machine.
     pub fn client<A: AsRef<std::ffi::OsStr>>(
         &self,
@@ -67,10 +80,6 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Where a client is.
-///
-/// # Panics
-/// Where it has not been prepared.
 fn program(name: &str) -> PathBuf {
     if !["aws1", "aws2", "mssh", "python"].contains(&name) {
         return name.into();
