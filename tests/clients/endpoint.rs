@@ -9,7 +9,7 @@ use eic_lab::sshd::Login;
 use eic_lab::{Outcome, Sshd, UserKey};
 use serde_json::Value;
 
-use super::{succeeded, world};
+use super::{push, succeeded, world};
 
 /// `aws ec2-instance-connect ssh`, which takes its commands from its input.
 fn one_click(desk: &Desk<'_>, user: &str, options: &[&str]) -> Outcome {
@@ -24,9 +24,7 @@ fn names(events: &[Value]) -> Vec<&str> {
 /// A key that has been pushed for alice.
 fn pushed_key(desk: &Desk<'_>) -> UserKey {
     let key = UserKey::ed25519();
-    let line = format!("ec2-instance-connect send-ssh-public-key --instance-id {INSTANCE} --instance-os-user alice");
-    let push = line.split(' ').chain(["--ssh-public-key", key.line()]);
-    succeeded(&desk.client("aws1", push).run());
+    succeeded(&push(desk, "aws1", "alice", key.line()));
     key
 }
 
@@ -70,7 +68,9 @@ fn one_click_through_an_endpoint_at_port_443() {
 
 #[test]
 fn one_click_through_a_proxy_finds_the_endpoint_by_itself() {
-    world(|_, _, service, desk| {
+    world(|instance, _, service, desk| {
+        // Whoever does not ask the proxy does not know where to go.
+        instance.write("/etc/hosts", "127.0.0.1 localhost\n");
         let line = format!("ec2-instance-connect ssh --instance-id {INSTANCE} --os-user bob --connection-type eice");
         let run = desk.client("aws2", line.split(' ')).input("id -un\n");
         let outcome = run.env("HTTPS_PROXY", service.proxy_url()).run();
@@ -80,6 +80,17 @@ fn one_click_through_a_proxy_finds_the_endpoint_by_itself() {
             ["DescribeInstances", "DescribeInstanceConnectEndpoints", "SendSSHPublicKey", "OpenTunnel"];
         assert_eq!(names(&events), expected);
         assert_eq!(events[3]["requestParameters"]["instanceConnectEndpointId"], ENDPOINT);
+    });
+}
+
+#[test]
+fn one_click_reaches_the_endpoint_by_its_name() {
+    world(|_, _, service, desk| {
+        // The name resolves to the laboratory's door, as it would to AWS's.
+        let options = format!("endpointId={ENDPOINT}");
+        let outcome = one_click(desk, "alice", &["--connection-type", "eice", "--eice-options", &options]);
+        assert_eq!(succeeded(&outcome), "alice");
+        assert_eq!(names(&service.events()).last(), Some(&"OpenTunnel"));
     });
 }
 

@@ -5,18 +5,12 @@ use std::time::Duration;
 
 use eic_lab::client::{Desk, ELSEWHERE, OPERATOR};
 use eic_lab::instance::INSTANCE;
-use eic_lab::{Instance, Outcome, Sshd, UserKey};
+use eic_lab::{Instance, Sshd, UserKey};
 
-use super::{succeeded, world};
+use super::{push, succeeded, world};
 
 /// What a push may take, and one second of the clock: a key that was pushed before is gone after this.
 const A_MINUTE: Duration = Duration::from_secs(61);
-
-fn push(desk: &Desk<'_>, client: &str, user: &str, key: &str) -> Outcome {
-    let line = format!("{client} ec2-instance-connect send-ssh-public-key --instance-id {INSTANCE}");
-    let fixed = line.split(' ').skip(1).chain(["--instance-os-user", user, "--ssh-public-key", key]);
-    desk.client(client, fixed).run()
-}
 
 /// `ssh -i`, held to be refused with the words that a person sees.
 #[track_caller]

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use eic_lab::client::Desk;
+use eic_lab::instance::INSTANCE;
 use eic_lab::{Instance, Outcome, Service, Sshd};
 
 mod endpoint;
 mod keys;
+mod others;
 
 /// An instance with an sshd, the service, and a developer's desk with the clients.
 fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
@@ -22,4 +24,10 @@ fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
 fn succeeded(outcome: &Outcome) -> &str {
     assert_eq!(outcome.status, Some(0), "{outcome:#?}");
     outcome.stdout.trim_end()
+}
+
+/// Pushes a key for a user of the instance with this client, `aws1` or `aws2`; the key is a line, or `file://` and a path.
+fn push(desk: &Desk<'_>, client: &str, user: &str, key: &str) -> Outcome {
+    let line = format!("ec2-instance-connect send-ssh-public-key --instance-id {INSTANCE} --instance-os-user {user}");
+    desk.client(client, line.split(' ').chain(["--ssh-public-key", key])).run()
 }

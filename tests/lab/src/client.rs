@@ -44,6 +44,9 @@ impl<'a> Desk<'a> {
         let config = "BatchMode yes\nStrictHostKeyChecking yes\nIdentitiesOnly yes\nIdentityAgent none\n";
         instance.write(format!("{HOME}/.ssh/config"), config);
         instance.write(AUTHORITY, service.authority());
+        // The endpoint's name leads to its door.
+        let names = service.endpoint_names().join(" ");
+        instance.write("/etc/hosts", format!("127.0.0.1 localhost {names}\n::1 localhost\n"));
         let own = [("HOME", HOME.to_owned()), ("SSL_CERT_FILE", AUTHORITY.to_owned())];
         let once = ("AWS_MAX_ATTEMPTS", "1".to_owned());
         let environment = service.environment(access_key).into_iter().chain(own).chain([once]).collect();

@@ -25,7 +25,7 @@
 //! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
 //! | [`service`] | the service's side: the APIs and the endpoint that AWS's clients speak to |
 //! | [`client`] | AWS's own clients, to run in the disguise |
-//! | [`demo`], [`interrupt`] | the tour that `eic-lab demo` gives, and how it ends early |
+//! | [`demo`], [`serve`], [`interrupt`] | the tour that `eic-lab demo` gives, the service for people, and how they end early |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -64,6 +64,7 @@ pub mod namespace;
 pub mod pki;
 pub mod record;
 pub mod run;
+pub mod serve;
 pub mod service;
 pub mod sshd;
 pub mod staple;

@@ -18,6 +18,7 @@ use openssl::x509::X509;
 use serde_json::Value;
 use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A tunnel lasts at most so long, in seconds, which is also what it gets when the client asks for nothing.
@@ -84,6 +85,7 @@ pub(crate) fn visit(shared: &Shared, tls: &Tls, stream: TcpStream, from: SocketA
                 if stream.write_all(&switching(&call, &request)).is_ok() {
                     tunnel::run(stream, buffer, opened.target, opened.duration);
                 }
+                drop(opened.ticket);
                 return;
             }
             Err((status, message)) => Reply::new(status, message),
@@ -113,6 +115,8 @@ fn switching(call: &Call, request: &str) -> Vec<u8> {
 
 /// A tunnel that may be opened.
 struct Opened {
+    /// Held as long as the tunnel is there.
+    ticket: Arc<()>,
     /// The instance's port, or `None` when it does not answer.
     target: Option<TcpStream>,
     duration: Duration,
@@ -131,7 +135,12 @@ fn open(shared: &Shared, call: &Call, request: &str) -> Result<Opened, Failure> 
     let names = ["instanceConnectEndpointId", "maxTunnelDuration", "remotePort", "privateIpAddress"];
     let parameters = names.map(|name| (name.to_owned(), call.parameter(name).into()));
     let error = opened.as_ref().err().map(|(status, message)| {
-        (if *status == 403 { "AccessDenied" } else { "InvalidParameter" }, message.as_str())
+        let code = match status {
+            403 => "AccessDenied",
+            429 => "LimitExceeded",
+            _ => "InvalidParameter",
+        };
+        (code, message.as_str())
     });
     let done = Done {
         service: SERVICE,
@@ -201,7 +210,13 @@ impl Asked {
         let behind = |i: &&Ec2Instance| {
             i.vpc == endpoint.vpc && (i.private_ip == self.host || i.private_name == self.host)
         };
+        let ticket = Arc::clone(&shared.tunnels);
+        // One more is the endpoint's own.
+        if Arc::strong_count(&ticket) - 1 > endpoint.connections {
+            return Err((429, format!("the endpoint carries {} connections already", endpoint.connections)));
+        }
         Ok(Opened {
+            ticket,
             target: cloud.instances.iter().find(behind).and_then(|instance| reach(instance, self.port)),
             duration: Duration::from_secs(self.duration.into()),
         })

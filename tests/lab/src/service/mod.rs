@@ -85,6 +85,8 @@ pub(crate) struct Shared {
     cloud: Mutex<Cloud>,
     trail: Trail,
     publisher: Publisher,
+    /// There is one more of it for each tunnel that is open.
+    tunnels: Arc<()>,
     /// The second of the last push, and how many there were in it.
     pushes: Mutex<(i64, u32)>,
 }
@@ -103,6 +105,7 @@ impl Service {
             cloud: Mutex::new(cloud),
             trail: Trail::default(),
             publisher: instance.publisher(),
+            tunnels: Arc::default(),
             pushes: Mutex::default(),
         });
         let answering = Arc::clone(&shared);
@@ -125,6 +128,11 @@ impl Service {
         format!("http://{}", self.api)
     }
 
+    /// The address of the APIs.
+    pub fn address(&self) -> SocketAddr {
+        self.api
+    }
+
     /// Where the CONNECT proxy is: what `HTTPS_PROXY` takes.
     pub fn proxy_url(&self) -> String {
         format!("http://{}", self.proxy)
@@ -135,18 +143,23 @@ impl Service {
         &self.tls.authority
     }
 
+    /// The names that the endpoints are known by, all at port 443.
+    pub fn endpoint_names(&self) -> Vec<String> {
+        let cloud = self.shared.cloud.lock().unwrap();
+        cloud.endpoints.iter().map(|endpoint| endpoint.dns_name.clone()).collect()
+    }
+
     /// The environment in which AWS's clients speak to this service, as the principal with this access key, and to nobody else.
     ///
     /// # Panics
     /// Where there is no such principal.
     pub fn environment(&self, access_key: &str) -> Vec<(&'static str, String)> {
-        let cloud = self.shared.cloud.lock().unwrap();
-        let who = cloud.principals.iter().find(|p| p.access_key == access_key).expect("a principal");
-        let token = who.token.iter().map(|token| ("AWS_SESSION_TOKEN", token.clone()));
+        let who = self.principal(access_key);
+        let token = who.token.map(|token| ("AWS_SESSION_TOKEN", token));
         [
             ("AWS_ENDPOINT_URL", self.url()),
-            ("AWS_ACCESS_KEY_ID", who.access_key.clone()),
-            ("AWS_SECRET_ACCESS_KEY", who.secret.clone()),
+            ("AWS_ACCESS_KEY_ID", who.access_key),
+            ("AWS_SECRET_ACCESS_KEY", who.secret),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             // What the machine's user has set up for the real AWS must not be used here.
@@ -158,6 +171,15 @@ impl Service {
         .into_iter()
         .chain(token)
         .collect()
+    }
+
+    /// The principal with this access key, its secret too.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn principal(&self, access_key: &str) -> Principal {
+        let cloud = self.shared.cloud.lock().unwrap();
+        cloud.principals.iter().find(|p| p.access_key == access_key).expect("a principal").clone()
     }
 
     /// Changes the account.
@@ -188,8 +210,12 @@ impl Shared {
         let most = self.cloud.lock().unwrap().pushes_per_second;
         let mut pushes = self.pushes.lock().unwrap();
         let second = now();
-        *pushes = if pushes.0 == second { (second, pushes.1 + 1) } else { (second, 1) };
-        pushes.1 <= most
+        if pushes.0 != second {
+            *pushes = (second, 0);
+        }
+        let room = pushes.1 < most;
+        pushes.1 += u32::from(room);
+        room
     }
 }
 

@@ -99,6 +99,11 @@ impl Principal {
         if allowed { Ok(()) } else { Err(Denied::Implicitly) }
     }
 
+    /// Gives it the policy of another one.
+    pub fn take_policy_of(&mut self, other: &Self) {
+        self.statements.clone_from(&other.statements);
+    }
+
     /// The account of its ARN.
     pub fn account(&self) -> &str {
         self.arn.split(':').nth(4).unwrap_or_default()

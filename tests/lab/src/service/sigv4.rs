@@ -4,6 +4,7 @@
 //! the signature again as a client has to, and compares. Its judges are AWS's published example and the clients' signers.
 use super::call::{Call, parameters};
 use super::clock;
+use super::policy::Principal;
 use crate::key::Hash;
 use crate::{DAY, MINUTE};
 use openssl::hash::MessageDigest;
@@ -208,6 +209,44 @@ impl Claim {
         ]
         .join("\n")
     }
+}
+
+/// Signs a call with all its headers as a client does, in a header, at this time: for tests of what is wrong besides.
+pub fn sign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64) {
+    let date = clock::basic(at);
+    call.headers.push(("X-Amz-Date".to_owned(), date.clone()));
+    call.headers.extend(who.token.iter().map(|token| ("X-Amz-Security-Token".to_owned(), token.clone())));
+    let mut names: Vec<String> = call.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort();
+    let names = names.join(";");
+    let credential = credential(who, scope, &date);
+    let mut value = format!("{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature=");
+    call.headers.push(("Authorization".to_owned(), value.clone() + "?"));
+    let claim = Claim::of(call).expect("all its parts are there");
+    value += &claim.expected(call, &who.secret);
+    call.headers.last_mut().expect("it was pushed").1 = value;
+}
+
+/// Signs a call as a client does, in its query, at this time and for so many seconds, or without saying how many.
+pub fn presign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64, seconds: Option<i64>) {
+    let date = clock::basic(at);
+    let mut add = |name: &str, value: &str| {
+        call.query += &format!("&X-Amz-{name}={}", encode(value, ""));
+    };
+    add("Algorithm", ALGORITHM);
+    add("Credential", &credential(who, scope, &date));
+    add("Date", &date);
+    seconds.iter().for_each(|seconds| add("Expires", &seconds.to_string()));
+    add("SignedHeaders", "host");
+    who.token.iter().for_each(|token| add("Security-Token", token));
+    let mut signed = call.clone();
+    signed.query += "&X-Amz-Signature=?";
+    let claim = Claim::of(&signed).expect("all its parts are there");
+    call.query += &format!("&X-Amz-Signature={}", claim.expected(call, &who.secret));
+}
+
+fn credential(who: &Principal, (region, service): (&str, &str), date: &str) -> String {
+    format!("{}/{}/{region}/{service}/aws4_request", who.access_key, &date[..8])
 }
 
 fn incomplete(what: &str) -> Refusal {
