@@ -32,7 +32,7 @@ demo: build
 
 ## test: unit tests, and the shipped binary in the laboratory
 test: build
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 ## lint: format and clippy
 lint: prepare

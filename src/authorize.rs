@@ -19,9 +19,10 @@ use crate::audit::{Audit, Escaped, Severity};
 use crate::host::Host;
 use crate::imds::facts::{InstanceId, UserName};
 use crate::imds::{self, Imds};
-use crate::keys::{Fingerprint, SignedKey, VerifiedKey, blob};
+use crate::keys::{Fingerprint, SignedKey, blob};
 use crate::limits::{self, Budget};
 use crate::next::{Ending, Next};
+use crate::output;
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 
@@ -133,7 +134,7 @@ struct Outcome {
 /// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
 pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
     let audit = system.audit;
-    let next = request.next.as_deref().map(Next::start);
+    let next = request.next.as_deref().map(|command| Next::start(system.root, command));
     let ours = block_on(authorize(request, system, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
@@ -153,7 +154,7 @@ pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) 
         Some(_) if matches!(ours, Err(Error::Output(_))) => status,
         Some(next) => match next.and_then(|mut next| next.finish(&out)) {
             Ok(Ending::Unwanted) => 0,
-            Ok(Ending::Keys(keys)) => match write(&mut out, &keys) {
+            Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) if printed || !keys.is_empty() => 0,
                 Ok(()) => status,
                 Err(error) => {
@@ -179,7 +180,11 @@ fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome
 }
 
 /// From the question to the keys on `out`.
-async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write) -> Result<Outcome, Error> {
+async fn authorize(
+    request: &Request,
+    system: &System<'_>,
+    out: &mut (impl Write + AsFd),
+) -> Result<Outcome, Error> {
     let audit = system.audit;
     let mut outcome = Outcome::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
@@ -245,7 +250,7 @@ async fn authorize(request: &Request, system: &System<'_>, out: &mut impl Write)
     }
     // The requests took their time; a key that ran out meanwhile is not given.
     let verified = retain(verified, &user, audit, |key| still_for(key, &id, (system.clock)()));
-    output(&verified, out).map_err(Error::Output)?;
+    output::keys(&verified, out).map_err(Error::Output)?;
     for key in &verified {
         audit.log(Severity::Info, &provided(key));
     }
@@ -321,24 +326,6 @@ async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Er
         staples.push(staple.await.map_err(|error| Error::Resources(error.into()))??);
     }
     Ok(staples)
-}
-
-/// Writes the keys for sshd, each on its line as it was signed. Nothing else writes keys.
-fn output(keys: &[VerifiedKey<'_>], out: &mut impl Write) -> io::Result<()> {
-    let mut lines = Vec::new();
-    for key in keys {
-        lines.extend_from_slice(key.line().as_bytes());
-        lines.push(b'\n');
-    }
-    write(out, &lines)
-}
-
-/// Writes all, or fails. Whoever closed the pipe has read enough: sshd does so at the first key that fits.
-fn write(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
 }
 
 fn refuse(audit: &Audit, user: &UserName, reason: &str, key: &str) {

@@ -15,15 +15,18 @@ use crate::authorize::Request;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
+use crate::sshd::wiring;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
 eic-keys: prints the SSH keys that EC2 Instance Connect pushed for a user and that could be proved
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
+       eic-keys --enable [--dry-run] [--no-chain]
+       eic-keys --disable [--dry-run]
        eic-keys --help | --version
 
-sshd runs it; in sshd_config:
+sshd runs it; --enable writes the lines for that into sshd's configuration, --disable takes them out:
        AuthorizedKeysCommand /usr/bin/eic-keys %u %f
        AuthorizedKeysCommandUser eic-keys
 
@@ -36,13 +39,17 @@ Options:
   --trust-store PATH   bundle or directory of trusted certificates, PEM (default: the system's)
   --timeout SECONDS    for the whole run, 0.1 to 60 (default: 4.5)
   --imds ADDRESS       of the metadata service, IP or IP:PORT (default: 169.254.169.254, then fd00:ec2::254)
+  --enable             have sshd run it, beside an AuthorizedKeysCommand that is there
+  --disable            undo that, to the byte
+  --dry-run            ... print what would be changed, and change nothing
+  --no-chain           ... refuse where another AuthorizedKeysCommand is there
   -h, --help           this text
   -V, --version        the version
 
-Exit status:
-  0  the job is done, with keys or without
-  1  the command line is wrong
-  2  metadata could not be had in time
+Exit status:                                    with --enable and --disable:
+  0  the job is done, with keys or without      0  done, or already so
+  1  the command line is wrong                  1  refused, and nothing was changed
+  2  metadata could not be had in time          2  failed, and was put back
   3  the signer is not trustworthy
   4  this system is not set up for it
 
@@ -54,6 +61,10 @@ Run by hand on a terminal it explains each decision; under sshd it logs only (au
 pub enum Command {
     /// What sshd wants: print a user's keys.
     Authorize(Request),
+    /// Have sshd run us.
+    Enable(wiring::Options),
+    /// Undo that.
+    Disable(wiring::Options),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -84,44 +95,104 @@ impl From<lexopt::Error> for UsageError {
 /// The command line is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut ours: Vec<OsString> = arguments.into_iter().collect();
-    let next = ours.iter().position(|argument| argument == "--").map(|end| {
-        let command = ours.split_off(end);
-        command.into_iter().skip(1).collect::<Vec<_>>()
-    });
-    if next.as_ref().is_some_and(Vec::is_empty) {
-        return Err(UsageError("no command behind --".to_owned()));
-    }
-    let mut user = None;
-    let mut fingerprint = None;
-    let mut trust_store = None;
-    let mut timeout = limits::RUN;
-    let mut imds = client::ADDRESSES.to_vec();
+    let mut typed = Typed {
+        next: ours.iter().position(|argument| argument == "--").map(|end| {
+            let command = ours.split_off(end);
+            command.into_iter().skip(1).collect()
+        }),
+        ..Typed::default()
+    };
     let mut parser = Parser::from_args(ours);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Long("trust-store") => trust_store = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("timeout") => timeout = parser.value()?.parse_with(seconds)?,
-            Arg::Long("imds") => imds = vec![parser.value()?.parse_with(address)?],
-            Arg::Value(value) if user.is_none() => user = Some(value),
-            Arg::Value(value) if fingerprint.is_none() => {
-                fingerprint = Some(Fingerprint::parse(value.as_bytes()).map_err(|_| {
-                    UsageError("FINGERPRINT is not of the form SHA256:...; sshd gives it for %f".to_owned())
-                })?);
-            }
+            Arg::Long("enable") => typed.verb(Verb::Enable)?,
+            Arg::Long("disable") => typed.verb(Verb::Disable)?,
+            Arg::Long("dry-run") => typed.dry_run = true,
+            Arg::Long("no-chain") => typed.no_chain = true,
+            Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("timeout") => typed.timeout = Some(parser.value()?.parse_with(seconds)?),
+            Arg::Long("imds") => typed.imds = Some(parser.value()?.parse_with(address)?),
+            Arg::Value(value) if typed.user.is_none() => typed.user = Some(value),
+            Arg::Value(value) if typed.fingerprint.is_none() => typed.fingerprint = Some(value),
             other => return Err(other.unexpected().into()),
         }
     }
-    let user = user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?;
-    Ok(Command::Authorize(Request {
-        user,
-        fingerprint: fingerprint.flatten(),
-        trust_store,
-        timeout,
-        imds,
-        next,
-    }))
+    typed.meaning()
+}
+
+/// What was typed.
+#[derive(Debug, Default)]
+struct Typed {
+    verb: Option<Verb>,
+    user: Option<OsString>,
+    fingerprint: Option<OsString>,
+    trust_store: Option<PathBuf>,
+    timeout: Option<Duration>,
+    imds: Option<SocketAddr>,
+    dry_run: bool,
+    no_chain: bool,
+    next: Option<Vec<OsString>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Enable,
+    Disable,
+}
+
+impl Typed {
+    fn verb(&mut self, verb: Verb) -> Result<(), UsageError> {
+        match self.verb.replace(verb) {
+            Some(other) if other != verb => {
+                Err(UsageError("--enable and --disable exclude each other".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it means, if everything that was typed belongs to it.
+    fn meaning(self) -> Result<Command, UsageError> {
+        match self.verb {
+            None => self.authorize(),
+            Some(verb) => self.wire(verb),
+        }
+    }
+
+    fn authorize(self) -> Result<Command, UsageError> {
+        if self.dry_run || self.no_chain {
+            return Err(UsageError("--dry-run and --no-chain go with --enable".to_owned()));
+        }
+        if self.next.as_ref().is_some_and(Vec::is_empty) {
+            return Err(UsageError("no command behind --".to_owned()));
+        }
+        let fingerprint = self.fingerprint.unwrap_or_default();
+        let fingerprint = Fingerprint::parse(fingerprint.as_bytes()).map_err(|_| {
+            UsageError("FINGERPRINT is not of the form SHA256:...; sshd gives it for %f".to_owned())
+        })?;
+        Ok(Command::Authorize(Request {
+            user: self.user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?,
+            fingerprint,
+            trust_store: self.trust_store,
+            timeout: self.timeout.unwrap_or(limits::RUN),
+            imds: self.imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]),
+            next: self.next,
+        }))
+    }
+
+    fn wire(self, verb: Verb) -> Result<Command, UsageError> {
+        let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
+        if for_sshd || self.user.is_some() || self.next.is_some() {
+            return Err(UsageError("--enable and --disable take --dry-run and --no-chain only".to_owned()));
+        }
+        let options = wiring::Options::system(self.dry_run, !self.no_chain);
+        match verb {
+            Verb::Enable => Ok(Command::Enable(options)),
+            Verb::Disable if self.no_chain => Err(UsageError("--no-chain goes with --enable".to_owned())),
+            Verb::Disable => Ok(Command::Disable(options)),
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -16,7 +16,7 @@
 //!
 //! Who touches what comes from outside, and nobody else does: [`cli`] the arguments, [`host`] the machine's identity,
 //! [`imds`] the network, [`keys`] key text, [`trust`] certificates and the trust store, [`audit`] the log, [`next`] the
-//! command behind `--`. [`limits`] bounds them all.
+//! command behind `--`, [`output`] what sshd reads, [`sshd`] its configuration (`--enable`, `--disable`). [`limits`] bounds them all.
 
 pub mod audit;
 pub mod authorize;
@@ -27,4 +27,6 @@ pub mod imds;
 pub mod keys;
 pub mod limits;
 pub mod next;
+pub mod output;
+pub mod sshd;
 pub mod trust;

@@ -66,6 +66,9 @@ pub const LOGGED: usize = 1024;
 /// How long the system's log may make us wait, once. After that the run goes on without it.
 pub const LOG_WAIT: Duration = Duration::from_millis(100);
 
+/// How long sshd may take to read on before the keys are given up: it does nothing else meanwhile.
+pub const READER_WAIT: Duration = Duration::from_millis(400);
+
 /// What the command behind `--` may print: tens of thousands of keys.
 pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use eic_keys::audit::{Audit, Escaped, Severity};
 use eic_keys::authorize::{self, System};
 use eic_keys::cli::{self, Command};
+use eic_keys::sshd::wiring::{self, Outcome};
 use eic_keys::trust::UnixTime;
 
 fn main() -> ExitCode {
@@ -22,6 +23,8 @@ fn main() -> ExitCode {
             let system = System { root, clock: UnixTime::now, audit: &Audit::open(root) };
             authorize::run(&request, &system, io::stdout().lock()).into()
         }
+        Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
+        Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
         Err(error) => {
             // sshd throws stderr away; the log is where an administrator finds what is wrong with the line in sshd_config.
             let error = error.to_string();
@@ -31,4 +34,11 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn wired(outcome: &Outcome) -> ExitCode {
+    if let Some(reason) = outcome.reason() {
+        let _ = writeln!(io::stderr(), "eic-keys: {reason}");
+    }
+    outcome.code().into()
 }

@@ -8,12 +8,14 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::limits;
+use crate::sshd::trusted;
 
 /// The other command, running.
 #[derive(Debug)]
@@ -67,13 +69,14 @@ impl fmt::Display for Failure {
 }
 
 impl Next {
-    /// Starts `command`, the program and its arguments.
+    /// Starts `command`, the program and its arguments, if sshd would: its path is absolute, and only root can change it.
     ///
     /// # Errors
     /// It could not be started.
-    pub fn start(command: &[OsString]) -> Result<Self, Failure> {
+    pub fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
+        trusted::program(root, Path::new(program)).map_err(Failure::Io)?;
         let mut child =
             Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().map_err(Failure::Io)?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::Io(io::ErrorKind::BrokenPipe.into()))?;

@@ -1,6 +1,6 @@
 //! The records of active keys: which are printed, and why the others are not. One thing is wrong in each case.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
-#![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+#![allow(clippy::string_slice, clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Who is the signer: name, domain, path to an anchor of the system's trust store. One thing is wrong in each case.
+#![allow(clippy::type_complexity, reason = "a table of cases")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
 
@@ -34,7 +35,7 @@ fn a_healthy_signer_is_accepted() {
         ("common name as PrintableString", |pki| pki.signer.subject[0].text = Text::Printable),
         ("common name as IA5String", |pki| pki.signer.subject[0].text = Text::Ia5),
         ("organization beside the common name", |pki| {
-            pki.signer.subject.insert(0, Attribute::organization("Amazon"))
+            pki.signer.subject.insert(0, Attribute::organization("Amazon"));
         }),
         ("no alternative name", |pki| pki.signer.alternative_names.clear()),
         ("no extended key usage", |pki| pki.signer.extended_key_usage.clear()),
@@ -77,23 +78,23 @@ fn the_name_must_be_the_signers_and_the_only_one() {
         ("another partition", |pki| pki.signer = signer("managed-ssh-signer.us-east-1.amazonaws.com.cn")),
         ("another service", |pki| pki.signer = signer("signer.us-east-1.amazonaws.com")),
         ("somebody's domain", |pki| {
-            pki.signer = signer("managed-ssh-signer.us-east-1.amazonaws.com.example.org")
+            pki.signer = signer("managed-ssh-signer.us-east-1.amazonaws.com.example.org");
         }),
         ("a wildcard", |pki| pki.signer = signer("*.us-east-1.amazonaws.com")),
         ("upper case", |pki| pki.signer.subject = vec![Attribute::common_name(&NAME.to_uppercase())]),
         ("a dot behind", |pki| pki.signer.subject = vec![Attribute::common_name(&format!("{NAME}."))]),
         ("a NUL behind", |pki| {
-            pki.signer.subject = vec![Attribute::common_name(&format!("{NAME}\0.example.org"))]
+            pki.signer.subject = vec![Attribute::common_name(&format!("{NAME}\0.example.org"))];
         }),
         ("a line feed behind", |pki| pki.signer.subject = vec![Attribute::common_name(&format!("{NAME}\n"))]),
         ("in the alternative name only", |pki| pki.signer.subject = vec![Attribute::organization("Amazon")]),
         ("as the organization", |pki| pki.signer.subject = vec![Attribute::organization(NAME)]),
         ("no subject at all", |pki| pki.signer.subject.clear()),
         ("a second common name behind", |pki| {
-            pki.signer.subject.push(Attribute::common_name("www.example.org"))
+            pki.signer.subject.push(Attribute::common_name("www.example.org"));
         }),
         ("a second common name before", |pki| {
-            pki.signer.subject.insert(0, Attribute::common_name("www.example.org"))
+            pki.signer.subject.insert(0, Attribute::common_name("www.example.org"));
         }),
         ("the same common name twice", |pki| pki.signer.subject.push(Attribute::common_name(NAME))),
         ("as BMPString", |pki| {
@@ -155,47 +156,55 @@ fn the_path_must_be_valid() {
         ("anchor is no CA", "does not lead", |pki| pki.root.basic_constraints = Some((false, None))),
         ("anchor does not say that it is a CA", "does not lead", |pki| pki.root.basic_constraints = None),
         ("anchor may not sign certificates", "does not lead", |pki| {
-            pki.root.key_usage = Some(usage::CRL_SIGN)
+            pki.root.key_usage = Some(usage::CRL_SIGN);
         }),
         ("anchor's path length", "longer than its anchor allows", |pki| {
-            pki.root.basic_constraints = Some((true, Some(0)))
+            pki.root.basic_constraints = Some((true, Some(0)));
         }),
-        ("signer is a CA", "CaUsedAsEndEntity", |pki| pki.signer.basic_constraints = Some((true, None))),
-        ("intermediate is no CA", "EndEntityUsedAsCa", |pki| {
-            pki.intermediate.basic_constraints = Some((false, None))
+        ("signer is a CA", "is a certification authority's", |pki| {
+            pki.signer.basic_constraints = Some((true, None));
         }),
-        ("intermediate does not say", "EndEntityUsedAsCa", |pki| pki.intermediate.basic_constraints = None),
+        ("intermediate is no CA", "not a certification authority", |pki| {
+            pki.intermediate.basic_constraints = Some((false, None));
+        }),
+        ("intermediate does not say", "not a certification authority", |pki| {
+            pki.intermediate.basic_constraints = None;
+        }),
         ("intermediate may not sign certificates", "key usage", |pki| {
             pki.intermediate.key_usage = Some(usage::DIGITAL_SIGNATURE | usage::CRL_SIGN);
         }),
         ("signer may not sign", "key usage", |pki| pki.signer.key_usage = Some(usage::KEY_ENCIPHERMENT)),
-        ("signer for mail", "RequiredEku", |pki| {
-            pki.signer.extended_key_usage = vec![oids::EMAIL_PROTECTION]
+        ("signer for mail", "is not for servers", |pki| {
+            pki.signer.extended_key_usage = vec![oids::EMAIL_PROTECTION];
         }),
-        ("signer for OCSP", "RequiredEku", |pki| pki.signer.extended_key_usage = vec![oids::OCSP_SIGNING]),
-        ("intermediate for mail", "RequiredEku", |pki| {
-            pki.intermediate.extended_key_usage = vec![oids::EMAIL_PROTECTION]
+        ("signer for OCSP", "is not for servers", |pki| {
+            pki.signer.extended_key_usage = vec![oids::OCSP_SIGNING];
         }),
-        ("outside the name constraints", "NameConstraint", |pki| {
+        ("intermediate for mail", "is not for servers", |pki| {
+            pki.intermediate.extended_key_usage = vec![oids::EMAIL_PROTECTION];
+        }),
+        ("outside the name constraints", "outside what an issuer", |pki| {
             pki.intermediate.name_constraints = Some((vec!["example.org"], vec![]));
         }),
-        ("excluded by name constraints", "NameConstraint", |pki| {
+        ("excluded by name constraints", "outside what an issuer", |pki| {
             pki.intermediate.name_constraints = Some((vec![], vec!["amazonaws.com"]));
         }),
-        ("signer with a critical extension", "CriticalExtension", |pki| {
-            pki.signer.extensions.push(Extension::unknown(true))
+        ("signer with a critical extension", "critical extension", |pki| {
+            pki.signer.extensions.push(Extension::unknown(true));
         }),
-        ("intermediate with a critical extension", "CriticalExtension", |pki| {
+        ("intermediate with a critical extension", "critical extension", |pki| {
             pki.intermediate.extensions.push(Extension::unknown(true));
         }),
         ("signer of version 1", "UnsupportedCertVersion", |pki| pki.signer.version = 1),
-        ("signer signed with SHA-1", "SignatureAlgorithm", |pki| {
-            pki.signer.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1))
+        ("signer signed with SHA-1", "algorithm that is not trusted", |pki| {
+            pki.signer.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
-        ("intermediate signed with SHA-1", "SignatureAlgorithm", |pki| {
+        ("intermediate signed with SHA-1", "algorithm that is not trusted", |pki| {
             pki.intermediate.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
-        ("intermediate's key of 1024 bits", "InvalidSignature", |pki| pki.intermediate.key = Key::rsa(1024)),
+        ("intermediate's key of 1024 bits", "not signed by its issuer", |pki| {
+            pki.intermediate.key = Key::rsa(1024);
+        }),
         ("issuer's name is another", "does not lead", |pki| {
             pki.signer.issuer = Some(vec![Attribute::common_name("Somebody")]);
         }),
@@ -209,18 +218,51 @@ fn the_path_must_be_valid() {
 }
 
 #[test]
+fn name_constraints_bind_the_common_name_too() {
+    let (instance, key) = instance();
+    // RFC 5280 has them bind alternative names only; an authority that may certify example.org must not make a signer.
+    let cases: &[(&str, fn(&mut PkiSpec))] = &[
+        ("constrained, no alternative name", |pki| {
+            pki.intermediate.name_constraints = Some((vec!["example.org"], vec![]));
+            pki.signer.alternative_names.clear();
+        }),
+        ("constrained, an alternative name that is permitted", |pki| {
+            pki.intermediate.name_constraints = Some((vec!["example.org"], vec![]));
+            pki.signer.alternative_names = vec!["www.example.org".to_owned()];
+        }),
+        ("excluded, no alternative name", |pki| {
+            pki.intermediate.name_constraints = Some((vec![], vec!["amazonaws.com"]));
+            pki.signer.alternative_names.clear();
+        }),
+        ("constrained anchor, no alternative name", |pki| {
+            pki.root.name_constraints = Some((vec!["example.org"], vec![]));
+            pki.signer.alternative_names.clear();
+        }),
+        ("another alternative name, no constraint", |pki| {
+            pki.signer.alternative_names = vec!["www.example.org".to_owned()];
+        }),
+    ];
+    for (what, change) in cases {
+        adopt(&instance, &key, Pki::with(change));
+        signer_refused(&instance, &key, "among its alternative names", what);
+    }
+    adopt(&instance, &key, Pki::with(|pki| pki.signer.alternative_names.push("www.example.org".to_owned())));
+    accepted(&instance, &key, "beside another");
+}
+
+#[test]
 fn a_signature_that_does_not_hold_is_refused() {
     let (instance, key) = instance();
     let pki = instance.pki();
     accepted(&instance, &key, "whole");
     instance.serve_chain([&pki.signer.damaged(), &pki.intermediate]);
-    signer_refused(&instance, &key, "InvalidSignature", "signer's certificate damaged");
+    signer_refused(&instance, &key, "not signed by its issuer", "signer's certificate damaged");
     instance.serve_chain([&pki.signer, &pki.intermediate.damaged()]);
-    signer_refused(&instance, &key, "InvalidSignature", "intermediate damaged");
+    signer_refused(&instance, &key, "not signed by its issuer", "intermediate damaged");
     // The intermediate's name, and another key.
     let other = CertSpec::intermediate("Laboratory RSA 2048 M01", Key::rsa2048(4)).issued_by(&pki.root);
     instance.serve_chain([&pki.signer, &other]);
-    signer_refused(&instance, &key, "InvalidSignature", "intermediate of the same name");
+    signer_refused(&instance, &key, "not signed by its issuer", "intermediate of the same name");
 }
 
 #[test]
@@ -237,7 +279,7 @@ fn only_the_systems_store_has_anchors() {
     let other =
         CertSpec { key: Key::rsa2048(4), ..PkiSpec::healthy(pki::REGION, pki::DOMAIN).root }.self_signed();
     instance.trust([&other]);
-    signer_refused(&instance, &key, "InvalidSignature", "an anchor of the same name");
+    signer_refused(&instance, &key, "not signed by its issuer", "an anchor of the same name");
     instance.trust([&other, &pki.root]);
     accepted(&instance, &key, "both");
     // A server's own certificate that somebody trusts for that server does not make its key a CA.
@@ -324,7 +366,7 @@ fn deep_paths_have_an_end() {
         if good {
             accepted(&instance, &key, &format!("{depth} below the root"));
         } else {
-            signer_refused(&instance, &key, "MaximumPathDepth", &format!("{depth} below the root"));
+            signer_refused(&instance, &key, "longer than an issuer", &format!("{depth} below the root"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Revocation: each certificate below the anchor has a staple that proves it good. One thing is wrong in each case.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
-#![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
+#![allow(clippy::type_complexity, reason = "a table of cases")]
 
 use eic_lab::cert::{name, oids, usage, wrapped};
 use eic_lab::{
@@ -24,7 +25,7 @@ fn a_good_staple_is_accepted() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let sha256 = |staple: &mut StapleSpec| {
-        staple.answer().id = staple::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256)
+        staple.answer().id = staple::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256);
     };
     let cases: &[(&str, &dyn Fn(&mut StapleSpec))] = &[
         ("as it is", &|_| ()),
@@ -61,10 +62,10 @@ fn a_staple_that_proves_nothing_is_refused() {
     let cases: &[(&str, &str, &dyn Fn(&mut StapleSpec))] = &[
         ("revoked", "was revoked", &|staple| staple.answer().status = Status::Revoked(now() - DAY, Some(1))),
         ("revoked without a reason", "was revoked", &|staple| {
-            staple.answer().status = Status::Revoked(now() - DAY, None)
+            staple.answer().status = Status::Revoked(now() - DAY, None);
         }),
         ("revoked, but later", "was revoked", &|staple| {
-            staple.answer().status = Status::Revoked(now() + DAY, Some(6))
+            staple.answer().status = Status::Revoked(now() + DAY, Some(6));
         }),
         ("unknown", "not known", &|staple| staple.answer().status = Status::Unknown),
         ("over", "out of date", &|staple| staple.answer().next_update = Some(now() - 1)),
@@ -73,13 +74,13 @@ fn a_staple_that_proves_nothing_is_refused() {
         ("from the future", "from the future", &|staple| staple.answer().this_update = now() + HOUR),
         ("another serial", "another certificate", &|staple| staple.answer().id.serial[15] ^= 1),
         ("a serial of another length", "another certificate", &|staple| {
-            staple.answer().id.serial.truncate(15)
+            staple.answer().id.serial.truncate(15);
         }),
         ("another issuer's name", "another certificate", &|staple| {
-            staple.answer().id.issuer_name_hash[0] ^= 1
+            staple.answer().id.issuer_name_hash[0] ^= 1;
         }),
         ("another issuer's key", "another certificate", &|staple| {
-            staple.answer().id.issuer_key_hash[19] ^= 1
+            staple.answer().id.issuer_key_hash[19] ^= 1;
         }),
         ("a cut hash", "another certificate", &|staple| staple.answer().id.issuer_key_hash.truncate(10)),
         ("an empty hash", "another certificate", &|staple| staple.answer().id.issuer_name_hash.clear()),
@@ -87,10 +88,10 @@ fn a_staple_that_proves_nothing_is_refused() {
             staple.answer().id = staple::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha384);
         }),
         ("SHA-1's hashes called SHA-256's", "another certificate", &|staple| {
-            staple.answer().id.hash = Hash::Sha256
+            staple.answer().id.hash = Hash::Sha256;
         }),
         ("another certificate's answer", "another certificate", &|staple| {
-            staple.answers = vec![answer_of_another.clone()]
+            staple.answers = vec![answer_of_another.clone()];
         }),
         ("no answer", "another certificate", &|staple| staple.answers.clear()),
         ("good and revoked", "was revoked", &|staple| {
@@ -111,7 +112,7 @@ fn a_staple_that_proves_nothing_is_refused() {
         }),
         ("signed by the anchor", "not signed by the issuer", &|staple| staple.responder = pki.root.clone()),
         ("signed by the signer itself", "not signed by the issuer", &|staple| {
-            staple.responder = pki.signer.clone()
+            staple.responder = pki.signer.clone();
         }),
         ("responder's name is another", "not signed by the issuer", &|staple| {
             staple.responder_id = ResponderId::OtherName(name(&[Attribute::common_name("Somebody")]));
@@ -130,10 +131,10 @@ fn a_staple_that_proves_nothing_is_refused() {
         ("another version", "cannot be read", &|staple| staple.version = 2),
         ("something behind", "cannot be read", &|staple| staple.trailing = vec![0]),
         ("a critical extension", "critical extension", &|staple| {
-            staple.extensions.push(Extension::unknown(true))
+            staple.extensions.push(Extension::unknown(true));
         }),
         ("its answer with one", "critical extension", &|staple| {
-            staple.answer().extensions.push(Extension::unknown(true))
+            staple.answer().extensions.push(Extension::unknown(true));
         }),
     ];
     for (what, reason, change) in cases {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -122,9 +122,10 @@ fn into_hyper(
     request: Request<'_>,
     address: SocketAddr,
 ) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
-    let host = match address.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
+    let host = match address {
+        SocketAddr::V4(v4) if v4.port() == 80 => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.port() == 80 => format!("[{}]", v6.ip()),
+        with_port => with_port.to_string(),
     };
     let (name, value) = request.header;
     hyper::Request::builder()

@@ -6,11 +6,12 @@
 use std::cell::Cell;
 use std::fmt;
 
-use pki_types::CertificateDer;
+use pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, VerifiedPath};
 use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, NameConstraints, SubjectAltName};
 
 use super::staple;
 use super::store::{StoreError, TrustStore};
@@ -57,6 +58,8 @@ pub enum ChainError {
     KeyUsage,
     /// The anchor allows fewer certificates below it.
     PathLength,
+    /// There are alternative names, or constraints on them, and the signer's is not among the former.
+    AlternativeName(SignerName),
     /// There is no valid path to an anchor of the trust store.
     Path(webpki::Error),
 }
@@ -76,16 +79,44 @@ impl fmt::Display for ChainError {
                 "a certificate of the signer's chain is used for what its key usage does not allow",
             ),
             Self::PathLength => f.write_str("the signer's chain is longer than its anchor allows"),
-            Self::Path(Path::UnknownIssuer) => {
-                f.write_str("the signer's chain does not lead to a certificate of this system's trust store")
+            Self::AlternativeName(name) => {
+                write!(f, "the signer's certificate does not have {name} among its alternative names")
             }
-            Self::Path(Path::CertExpired { .. }) => {
-                f.write_str("a certificate of the signer's chain has expired")
-            }
-            Self::Path(Path::CertNotValidYet { .. }) => {
-                f.write_str("a certificate of the signer's chain is not valid yet")
-            }
-            Self::Path(error) => write!(f, "the signer's chain is not valid: {error:?}"),
+            Self::Path(error) => match error {
+                Path::UnknownIssuer => f.write_str(
+                    "the signer's chain does not lead to a certificate of this system's trust store",
+                ),
+                Path::CertExpired { .. } => f.write_str("a certificate of the signer's chain has expired"),
+                Path::CertNotValidYet { .. } => {
+                    f.write_str("a certificate of the signer's chain is not valid yet")
+                }
+                Path::InvalidSignatureForPublicKey => {
+                    f.write_str("a certificate of the signer's chain was not signed by its issuer")
+                }
+                Path::UnsupportedSignatureAlgorithmContext(_)
+                | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => f.write_str(
+                    "a certificate of the signer's chain is signed by an algorithm that is not trusted",
+                ),
+                Path::CaUsedAsEndEntity => {
+                    f.write_str("the signer's certificate is a certification authority's")
+                }
+                Path::EndEntityUsedAsCa => {
+                    f.write_str("an issuer of the signer's chain is not a certification authority")
+                }
+                Path::PathLenConstraintViolated | Path::MaximumPathDepthExceeded => {
+                    f.write_str("the signer's chain is longer than an issuer of it allows")
+                }
+                Path::NameConstraintViolation => {
+                    f.write_str("the signer's name is outside what an issuer of its chain may certify")
+                }
+                Path::RequiredEkuNotFoundContext(_) => {
+                    f.write_str("a certificate of the signer's chain is not for servers")
+                }
+                Path::UnsupportedCriticalExtension => f.write_str(
+                    "a certificate of the signer's chain has a critical extension that is not known",
+                ),
+                other => write!(f, "the signer's chain is not valid: {other:?}"),
+            },
         }
     }
 }
@@ -140,22 +171,15 @@ impl SignerChain {
             self.0.iter().map(|certificate| certificate.der.clone()).collect();
         let trust_anchors: Vec<_> =
             anchors.iter().filter_map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der).ok()).collect();
-        let refused = Cell::new(None);
-        let check = |path: &VerifiedPath<'_>| {
-            let usable = path.intermediate_certificates().all(|certificate| {
-                self.find(&certificate.der()).is_some_and(|found| found.key_usage(KeyUsage::key_cert_sign))
-            });
-            if !usable {
-                refused.set(Some(ChainError::KeyUsage));
-                return Err(webpki::Error::UnknownIssuer);
-            }
-            if anchor_of(path, anchors).is_none() {
-                refused.set(Some(ChainError::PathLength));
-                return Err(webpki::Error::PathLenConstraintViolated);
-            }
-            Ok(())
-        };
         let end_entity = EndEntityCert::try_from(&leaf.der).map_err(ChainError::Path)?;
+        let refused = Cell::new(None);
+        let check = |path: &VerifiedPath<'_>| match self.signer_path(leaf, name, path, anchors) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                refused.set(Some(error));
+                Err(webpki::Error::UnknownIssuer)
+            }
+        };
         let path = end_entity
             .verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
@@ -168,26 +192,47 @@ impl SignerChain {
                 Some(&check),
             )
             .map_err(|error| refused.take().unwrap_or(ChainError::Path(error)))?;
-        let delivered =
-            path.intermediate_certificates().filter_map(|certificate| self.find(&certificate.der()));
-        let certificates = std::iter::once(leaf).chain(delivered).cloned().collect();
-        let anchor = anchor_of(&path, anchors).ok_or(ChainError::PathLength)?.clone();
-        Ok(SignerPath { certificates, anchor })
+        self.signer_path(leaf, name, &path, anchors)
     }
 
-    fn find(&self, der: &CertificateDer<'_>) -> Option<&Certificate> {
-        self.0.iter().find(|certificate| certificate.der == *der)
+    /// Checks what webpki leaves out of a path that it built.
+    fn signer_path(
+        &self,
+        leaf: &Certificate,
+        name: &SignerName,
+        path: &VerifiedPath<'_>,
+        anchors: &[Certificate],
+    ) -> Result<SignerPath, ChainError> {
+        let mut certificates = vec![leaf.clone()];
+        for intermediate in path.intermediate_certificates() {
+            let der = intermediate.der();
+            let intermediate = self.0.iter().find(|certificate| certificate.der == der);
+            let intermediate =
+                intermediate.filter(|certificate| certificate.key_usage(KeyUsage::key_cert_sign));
+            certificates.push(intermediate.ok_or(ChainError::KeyUsage)?.clone());
+        }
+        let issuers = certificates.len().saturating_sub(1);
+        let is_anchor = |anchor: &&Certificate| {
+            webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *path.anchor())
+                && anchor.path_length().is_none_or(|most| issuers <= usize::from(most))
+        };
+        let anchor = anchors.iter().find(is_anchor).ok_or(ChainError::PathLength)?.clone();
+        // Name constraints bind alternative names only (RFC 5280 section 4.2.1.10), while it is the common name that tells
+        // the signer: where either is used, the name has to stand where the constraints hold.
+        let constrained = certificates
+            .iter()
+            .chain([&anchor])
+            .any(|certificate| certificate.has(NameConstraints::OID) || certificate.has(SubjectAltName::OID));
+        if constrained && !is_alternative_name(path.end_entity(), name) {
+            return Err(ChainError::AlternativeName(name.clone()));
+        }
+        Ok(SignerPath { certificates, anchor })
     }
 }
 
-/// The anchor that `path` ends at, if it allows as many certificates below it as there are.
-fn anchor_of<'a>(path: &VerifiedPath<'_>, anchors: &'a [Certificate]) -> Option<&'a Certificate> {
-    let end = path.anchor();
-    let below = path.intermediate_certificates().count();
-    anchors.iter().find(|anchor| {
-        webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *end)
-            && anchor.path_length().is_none_or(|most| below <= usize::from(most))
-    })
+fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bool {
+    let name = ServerName::try_from(name.0.as_str());
+    name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
 }
 
 /// A path that holds, from the signer's certificate to an anchor, whose certificates may have been revoked.
@@ -276,6 +321,10 @@ impl Certificate {
         ca && self.key_usage(KeyUsage::key_cert_sign)
     }
 
+    fn has(&self, extension: ObjectIdentifier) -> bool {
+        self.tbs().extensions.iter().flatten().any(|other| other.extn_id == extension)
+    }
+
     fn path_length(&self) -> Option<u8> {
         let (_, constraints) = self.tbs().get::<BasicConstraints>().ok()??;
         constraints.path_len_constraint
@@ -299,7 +348,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::{ChainError, SignerChain, SignerName, SignerPath};
+    use super::{Certificate, ChainError, SignerChain, SignerName, SignerPath};
     use crate::imds::facts::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
@@ -327,8 +376,7 @@ mod tests {
     fn the_real_chain_leads_to_the_systems_own_anchor() {
         for pem in [REAL.to_vec(), reversed()] {
             let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
-            let names: Vec<_> =
-                path.certificates.iter().flat_map(|certificate| certificate.common_names()).collect();
+            let names: Vec<_> = path.certificates.iter().flat_map(Certificate::common_names).collect();
             assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
             assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
             assert_eq!(
@@ -343,7 +391,7 @@ mod tests {
     fn the_real_chain_is_not_valid_a_year_later_nor_earlier() {
         let expired = path(REAL, "us-east-1", DAY_IT_WAS_READ + YEAR).unwrap_err();
         assert!(matches!(expired, ChainError::Path(webpki::Error::CertExpired { .. })), "{expired}");
-        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ - YEAR).unwrap_err();
+        let early = path(REAL, "us-east-1", DAY_IT_WAS_READ.saturating_sub(YEAR)).unwrap_err();
         assert!(matches!(early, ChainError::Path(webpki::Error::CertNotValidYet { .. })), "{early}");
     }
 

@@ -5,7 +5,7 @@
 use eic_lab::{Instance, UserKey};
 
 /// A healthy instance with a key waiting for alice.
-pub fn instance() -> (Instance, UserKey) {
+pub(crate) fn instance() -> (Instance, UserKey) {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     instance.push("alice", &key);
@@ -14,7 +14,7 @@ pub fn instance() -> (Instance, UserKey) {
 
 /// The key comes out.
 #[track_caller]
-pub fn accepted(instance: &Instance, key: &UserKey, what: &str) {
+pub(crate) fn accepted(instance: &Instance, key: &UserKey, what: &str) {
     let outcome = instance.run(["alice", key.fingerprint()]);
     let lines = instance.journal.lines();
     assert_eq!((outcome.status, outcome.keys()), (Some(0), vec![key.line()]), "{what}: {lines:?}");
@@ -22,13 +22,13 @@ pub fn accepted(instance: &Instance, key: &UserKey, what: &str) {
 
 /// No key comes out: the record is refused, which is no failure, and one notice says why.
 #[track_caller]
-pub fn record_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
+pub(crate) fn record_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
     refused(instance, key, (0, 5), reason, what);
 }
 
 /// No key comes out: the signer is not trusted, and one warning says why.
 #[track_caller]
-pub fn signer_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
+pub(crate) fn signer_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
     refused(instance, key, (3, 4), reason, what);
 }
 

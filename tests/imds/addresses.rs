@@ -139,4 +139,6 @@ fn the_port_of_the_command_line() {
     world.expect_failed(&outcome, 2).unwrap();
     let asked = server.join().unwrap();
     assert!(asked.starts_with("PUT /latest/api/token HTTP/1.1\r\n"), "{asked}");
+    // RFC 9110 section 7.2: with the port, as it is not the usual one.
+    assert!(asked.to_ascii_lowercase().contains("\r\nhost: 127.0.0.1:8080\r\n"), "{asked}");
 }

@@ -62,6 +62,7 @@ fn harmless_peculiarities() {
         ("chunks of a byte", Fault::Chunks(1), Harmless),
         ("chunks of 1000 bytes", Fault::Chunks(1000), Harmless),
         ("no length, the end ends it", Fault::UntilClose, Harmless),
+        ("a length and chunks, which count (RFC 9112 section 6.3)", Fault::LengthAndChunks, Harmless),
         ("three early hints", Fault::EarlyHints(3), Harmless),
         ("a second reply behind it", Fault::Another, Harmless),
         ("a header of 4 KB", Fault::LargeHeader(4000), Harmless),
@@ -88,8 +89,10 @@ fn manners_of_the_service() {
 
 #[test]
 fn other_statuses() {
-    let once =
-        ["201", "202", "204", "206", "300", "301", "304", "400", "401", "403", "405", "410", "418", "999"];
+    let once = [
+        "101", "201", "202", "204", "206", "300", "301", "304", "400", "401", "403", "405", "410", "418",
+        "999",
+    ];
     let twice = ["429", "500", "501", "502", "503", "504", "599"];
     let row = |effect| move |name: &'static str| (name, Fault::Status(name.parse().unwrap()), effect);
     let rows: Vec<Row> =

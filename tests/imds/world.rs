@@ -68,8 +68,9 @@ impl World {
 
     /// Everything well again, nothing asked or logged yet.
     pub(crate) fn reset(&self) {
-        self.settle();
+        // First the faults: what settles is a request too.
         self.instance.imds.clear_faults();
+        self.settle();
         self.instance.imds.clear_requests();
         self.instance.journal.clear();
     }

@@ -1,0 +1,328 @@
+//! Our lines in a file of sshd's: how they are written, and how they are taken out again.
+//!
+//! They stand between two markers, in a file of their own or in `sshd_config`. Nobody else's line is ever
+//! changed: what was set before stays where it is, and ours comes first. So taking ours out puts back what was
+//! there, whatever was edited around them.
+
+use std::path::Path;
+
+use super::{
+    config::{File, Statement},
+    token::{Dialect, argv_split},
+};
+
+const BEGIN: &str = "# BEGIN eic-keys";
+const END: &str = "# END eic-keys";
+const WHY: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
+
+/// Our lines.
+#[must_use]
+pub(super) fn render(command: &[u8], user: &[u8]) -> Vec<u8> {
+    let user = spelled(user);
+    [
+        format!("{BEGIN}\n{WHY}\nAuthorizedKeysCommand ").as_bytes(),
+        command,
+        b"\nAuthorizedKeysCommandUser ",
+        &user,
+        format!("\n{END}\n").as_bytes(),
+    ]
+    .concat()
+}
+
+/// A user's name as an argument.
+fn spelled(user: &[u8]) -> Vec<u8> {
+    if user.iter().any(u8::is_ascii_whitespace) { [b"\"", user, b"\""].concat() } else { user.to_vec() }
+}
+
+/// Whether sshd reads out of our lines what was meant to be in them.
+pub(super) fn reads_back(dialect: &Dialect, lines: &[u8], command: &[u8], user: &[u8]) -> bool {
+    let file = File::new(Path::new(""), lines.to_vec());
+    let read: Option<Vec<Statement>> = file
+        .statements(dialect)
+        .filter_map(|(_, statement)| statement.transpose())
+        .collect::<Result<_, _>>()
+        .ok();
+    let Some([first, second]) = read.as_deref() else { return false };
+    first.value == command && second.arguments == [user]
+}
+
+/// Why a command cannot be put behind ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotChainable;
+
+/// The command line that runs ours alone.
+pub(super) fn alone(program: &str) -> Vec<u8> {
+    format!("{program} %u %f").into_bytes()
+}
+
+/// The command line that runs ours, and `theirs` behind it as sshd would have run it.
+///
+/// sshd cuts the whole line into words with `argv_split` and then expands `%` in every word but the first
+/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So their words stay as they are written, apart from two
+/// things that hold for the first word only: in it `%` was plain, and where it was alone the user's name was
+/// added.
+pub(super) fn chained(dialect: &Dialect, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
+    let words = argv_split(dialect, theirs, false).map_err(|_| NotChainable)?;
+    let first = words.first().ok_or(NotChainable)?;
+    let (path, arguments) = theirs.split_at_checked(first.end).ok_or(NotChainable)?;
+    let mut line = [ours, b" -- "].concat();
+    line.extend(doubled(path));
+    line.extend_from_slice(arguments);
+    if words.len() == 1 {
+        line.extend_from_slice(b" %u");
+    }
+    // Read it back: the words have to be ours, then theirs.
+    let mut expected: Vec<Vec<u8>> = argv_split(dialect, ours, false)
+        .map_err(|_| NotChainable)?
+        .into_iter()
+        .map(|word| word.text)
+        .collect();
+    expected.push(b"--".to_vec());
+    expected.push(doubled(&first.text));
+    expected.extend(words.iter().skip(1).map(|word| word.text.clone()));
+    if words.len() == 1 {
+        expected.push(b"%u".to_vec());
+    }
+    let read = argv_split(dialect, &line, false).map_err(|_| NotChainable)?;
+    if read.into_iter().map(|word| word.text).eq(expected) { Ok(line) } else { Err(NotChainable) }
+}
+
+fn doubled(text: &[u8]) -> Vec<u8> {
+    text.iter().flat_map(|byte| if *byte == b'%' { vec![b'%', b'%'] } else { vec![*byte] }).collect()
+}
+
+/// A command line's program.
+pub(super) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+    argv_split(dialect, command, false).ok()?.into_iter().next().map(|word| word.text)
+}
+
+/// Whether a command line runs `ours`.
+pub(super) fn runs(dialect: &Dialect, command: &[u8], ours: &str) -> bool {
+    program(dialect, command).is_some_and(|program| program == ours.as_bytes())
+}
+
+/// The program behind ours, as it will be run: `%%` in it is `%` again.
+pub(super) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+    let words = argv_split(dialect, command, false).ok()?;
+    let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
+    let mut plain = Vec::new();
+    let mut bytes = theirs.text.into_iter().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            bytes.next_if_eq(&b'%');
+        }
+        plain.push(byte);
+    }
+    Some(plain)
+}
+
+/// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest
+/// is renewed.
+pub(super) fn own_part<'a>(dialect: &Dialect, command: &'a [u8]) -> &'a [u8] {
+    let Ok(words) = argv_split(dialect, command, false) else { return command };
+    let Some(dashes) = words.iter().position(|word| word.text == b"--") else { return command };
+    let end = dashes.checked_sub(1).and_then(|before| words.get(before)).map_or(0, |word| word.end);
+    command.get(..end).unwrap_or(command)
+}
+
+/// A file without our lines.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stripped {
+    /// What is left.
+    pub(super) rest: Vec<u8>,
+    /// Lines between our markers that are not ours, with their numbers: they are left.
+    pub(super) foreign: Vec<usize>,
+}
+
+/// Takes our lines out of a file; `None` when there are none. Where one marker is gone, only lines that are
+/// ours beyond doubt are taken.
+pub(super) fn strip(dialect: &Dialect, bytes: &[u8], ours: &str) -> Option<Stripped> {
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    let kinds: Vec<Kind> = lines.iter().map(|line| kind(dialect, line, ours)).collect();
+    let mut taken = vec![false; lines.len()];
+    let mut foreign = Vec::new();
+    for (at, kind) in kinds.iter().enumerate() {
+        match kind {
+            Kind::Begin => {
+                let after = kinds.iter().enumerate().skip(at.saturating_add(1));
+                let end = after.clone().find(|(_, kind)| matches!(kind, Kind::Begin | Kind::End));
+                let end = match end {
+                    Some((end, Kind::End)) => end,
+                    // No end: as far as the lines are ours.
+                    _ => after.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(last, _)| last),
+                };
+                take(&kinds, at, end, &mut taken, &mut foreign);
+            }
+            // No beginning, or it would have been taken: back as far as the lines are ours.
+            Kind::End if !taken.get(at).copied().unwrap_or(false) => {
+                let before = kinds.iter().enumerate().take(at).rev();
+                let start =
+                    before.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(first, _)| first);
+                take(&kinds, start, at, &mut taken, &mut foreign);
+            }
+            _ => {}
+        }
+    }
+    if !taken.contains(&true) {
+        return None;
+    }
+    let left = lines.iter().zip(&taken).filter(|(_, taken)| !**taken);
+    Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), foreign })
+}
+
+/// Takes what is ours of the lines from `start` to `end`.
+fn take(kinds: &[Kind], start: usize, end: usize, taken: &mut [bool], foreign: &mut Vec<usize>) {
+    let within = |at: usize| (start..=end).contains(&at);
+    // A user without our command beside it belongs to the command that someone put there.
+    let with_command = kinds.iter().enumerate().any(|(at, kind)| within(at) && *kind == Kind::Command);
+    for (at, (kind, taken)) in kinds.iter().zip(taken).enumerate() {
+        if !within(at) {
+            continue;
+        }
+        match kind {
+            Kind::Other => foreign.push(at.saturating_add(1)),
+            Kind::User if !with_command => foreign.push(at.saturating_add(1)),
+            _ => *taken = true,
+        }
+    }
+}
+
+/// What a line is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Begin,
+    End,
+    Why,
+    Command,
+    User,
+    Other,
+}
+
+impl Kind {
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Why | Self::Command | Self::User)
+    }
+}
+
+fn kind(dialect: &Dialect, line: &[u8], ours: &str) -> Kind {
+    let text = line.trim_ascii();
+    for (kind, words) in [(Kind::Begin, BEGIN), (Kind::End, END), (Kind::Why, WHY)] {
+        if text == words.as_bytes() {
+            return kind;
+        }
+    }
+    match Statement::read(dialect, line) {
+        Ok(Some(statement)) if statement.keyword == "authorizedkeyscommand" => {
+            if runs(dialect, &statement.value, ours) { Kind::Command } else { Kind::Other }
+        }
+        Ok(Some(statement)) if statement.keyword == "authorizedkeyscommanduser" => Kind::User,
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "/usr/bin/eic-keys";
+
+    fn dialect(version: &str) -> Dialect {
+        Dialect::from_version_text(version).unwrap()
+    }
+
+    fn chain(version: &str, theirs: &str) -> Result<String, NotChainable> {
+        chained(&dialect(version), &alone(OURS), theirs.as_bytes())
+            .map(|line| String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn their_words_stay_as_they_are_written() {
+        for version in ["OpenSSH_8.4", "OpenSSH_9.2"] {
+            for (theirs, expected) in [
+                ("/x %u", "/usr/bin/eic-keys %u %f -- /x %u"),
+                ("/x", "/usr/bin/eic-keys %u %f -- /x %u"),
+                ("/x  \"a b\" %%", "/usr/bin/eic-keys %u %f -- /x  \"a b\" %%"),
+                ("/100%/x %h", "/usr/bin/eic-keys %u %f -- /100%%/x %h"),
+            ] {
+                assert_eq!(chain(version, theirs).as_deref(), Ok(expected), "{version} {theirs}");
+            }
+        }
+        assert_eq!(chain("OpenSSH_9.2", "/x#y # z").unwrap(), "/usr/bin/eic-keys %u %f -- /x#y # z");
+        assert_eq!(chain("OpenSSH_9.2", "/x \"y"), Err(NotChainable));
+        assert_eq!(chain("OpenSSH_9.2", "/x\\"), Err(NotChainable), "the blank before %u would be escaped");
+        assert_eq!(chain("OpenSSH_9.2", ""), Err(NotChainable));
+    }
+
+    #[test]
+    fn our_part_of_a_line() {
+        let new = dialect("OpenSSH_9.2");
+        assert_eq!(
+            own_part(&new, b"/usr/bin/eic-keys --timeout 3 %u %f -- /x -- y"),
+            b"/usr/bin/eic-keys --timeout 3 %u %f"
+        );
+        assert_eq!(own_part(&new, b"/usr/bin/eic-keys %u %f"), b"/usr/bin/eic-keys %u %f");
+    }
+
+    #[test]
+    fn our_lines_read_back() {
+        let new = dialect("OpenSSH_9.2");
+        for (user, expected) in [
+            ("eic-keys", true),
+            ("a b", true),
+            ("DOM\\user", true),
+            ("a\"b", false),
+            ("a#b", true),
+            ("#", false),
+        ] {
+            let lines = render(b"/x %u", user.as_bytes());
+            assert_eq!(reads_back(&new, &lines, b"/x %u", user.as_bytes()), expected, "{user}");
+        }
+        let old = dialect("OpenSSH_8.4");
+        assert!(!reads_back(&old, &render(b"/x %u", b"a=b"), b"/x %u", b"a=b"));
+    }
+
+    #[test]
+    fn taking_out_leaves_the_rest_to_the_byte() {
+        let new = dialect("OpenSSH_9.2");
+        let block = String::from_utf8(render(b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
+        for (before, after) in [("", ""), ("Port 22\n", "\n\nMatch all"), ("\r\n", "x"), ("", "\n")] {
+            let stripped = strip(&new, format!("{before}{block}{after}").as_bytes(), OURS).unwrap();
+            assert_eq!(stripped.rest, format!("{before}{after}").as_bytes());
+            assert!(stripped.foreign.is_empty());
+        }
+        assert_eq!(strip(&new, b"Port 22\n", OURS), None);
+        assert_eq!(
+            strip(&new, b"AuthorizedKeysCommand /usr/bin/eic-keys %u\n", OURS),
+            None,
+            "without a marker it is not ours"
+        );
+    }
+
+    #[test]
+    fn what_was_edited_between_our_lines_stays() {
+        let new = dialect("OpenSSH_9.2");
+        let text = "# BEGIN eic-keys\nPort 2222\nAuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f\n\n\
+                    AuthorizedKeysCommandUser other\n# mine\n# END eic-keys\n";
+        let stripped = strip(&new, text.as_bytes(), OURS).unwrap();
+        assert_eq!(stripped.rest, b"Port 2222\n\n# mine\n");
+        assert_eq!(stripped.foreign, [2, 4, 6]);
+        let text = "# BEGIN eic-keys\nAuthorizedKeysCommand /other\nAuthorizedKeysCommandUser other\n# END eic-keys\n";
+        assert_eq!(
+            strip(&new, text.as_bytes(), OURS).unwrap().rest,
+            b"AuthorizedKeysCommand /other\nAuthorizedKeysCommandUser other\n"
+        );
+    }
+
+    #[test]
+    fn half_a_pair_of_markers_takes_only_what_is_ours() {
+        let new = dialect("OpenSSH_9.2");
+        let block = String::from_utf8(render(b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
+        let no_end = block.replace("# END eic-keys\n", "") + "Port 22\n";
+        assert_eq!(strip(&new, no_end.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
+        let no_begin = format!("Port 22\n{}", block.replace("# BEGIN eic-keys\n", ""));
+        assert_eq!(strip(&new, no_begin.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
+        let two = format!("{block}Port 22\n{block}");
+        assert_eq!(strip(&new, two.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
+    }
+}

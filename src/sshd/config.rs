@@ -1,0 +1,226 @@
+//! One file of sshd's configuration: its lines, of which no byte is lost, and what sshd reads in each.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::token::{Dialect, argv_split, strdelim, strdelim_all, trim_start};
+
+/// A line of a file, as people count: from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The file, as sshd names it.
+    pub path: PathBuf,
+    /// The line in it.
+    pub line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {}", self.path.display(), self.line)
+    }
+}
+
+/// A file, line by line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    /// Any bytes make a file.
+    #[must_use]
+    pub fn new(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), bytes }
+    }
+
+    /// Where it is, as sshd names it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every byte of it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its lines, each with what ended it: put together again they are the file.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n')
+    }
+
+    /// Each line with its number and what sshd reads in it.
+    pub(super) fn statements<'a>(
+        &'a self,
+        dialect: &'a Dialect,
+    ) -> impl Iterator<Item = (Origin, Result<Option<Statement>, Malformed>)> + 'a {
+        self.lines()
+            .zip(1..)
+            .map(|(text, line)| (Origin { path: self.path.clone(), line }, Statement::read(dialect, text)))
+    }
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The keyword in small letters; sshd does not tell them from capitals.
+    pub keyword: String,
+    /// All that follows the keyword, as sshd keeps it for commands.
+    pub value: Vec<u8>,
+    /// The same, cut into words.
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// A line that sshd refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A keyword with nothing behind it.
+    NoArgument,
+    /// A quote without its other half.
+    Quotes,
+    /// A zero byte: C stops reading there, and runs the line together with the next.
+    ZeroByte,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoArgument => "a keyword without a value",
+            Self::Quotes => "a quote that does not end",
+            Self::ZeroByte => "a zero byte",
+        })
+    }
+}
+
+impl Statement {
+    /// Reads one line, with or without its end, as this version of sshd does. `None`: a comment, or nothing.
+    ///
+    /// # Errors
+    /// A line that sshd would refuse for its form. What the keyword means is not looked at.
+    pub fn read(dialect: &Dialect, line: &[u8]) -> Result<Option<Self>, Malformed> {
+        if line.contains(&0) {
+            return Err(Malformed::ZeroByte);
+        }
+        let line = loaded(dialect, line);
+        let mut rest = Some(line);
+        let mut keyword = strdelim(&mut rest);
+        if keyword.as_deref() == Some(b"".as_slice()) {
+            keyword = strdelim(&mut rest);
+        }
+        let Some(keyword) = keyword.filter(|word| !word.is_empty() && !word.starts_with(b"#")) else {
+            return Ok(None);
+        };
+        let keyword = String::from_utf8_lossy(&keyword).to_ascii_lowercase();
+        let rest = rest.unwrap_or_default();
+        let value = trim_start(rest).to_vec();
+        let arguments = if dialect.splits_like_argv() {
+            if rest.is_empty() {
+                return Err(Malformed::NoArgument);
+            }
+            let words = argv_split(dialect, rest, true).map_err(|_| Malformed::Quotes)?;
+            if keyword == "match" && !dialect.match_splits_like_argv() {
+                until_comment(strdelim_all(rest))
+            } else {
+                words.into_iter().map(|word| word.text).collect()
+            }
+        } else {
+            strdelim_all(rest)
+        };
+        Ok(Some(Self { keyword, value, arguments }))
+    }
+
+    /// The first word, where sshd reads one word only.
+    pub(super) fn first_argument(&self) -> &[u8] {
+        self.arguments.first().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// A line as `load_server_config` keeps it and `process_server_config_line` trims it.
+fn loaded<'a>(dialect: &Dialect, line: &'a [u8]) -> &'a [u8] {
+    let mut line = line.strip_suffix(b"\n").unwrap_or(line);
+    if dialect.hash_cuts_anywhere() {
+        line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
+    }
+    let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
+    line = line.get(leading..).unwrap_or_default();
+    // The first byte stays, whatever it is.
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n' | 0x0c] = line {
+        if rest.is_empty() {
+            break;
+        }
+        line = rest;
+    }
+    line
+}
+
+fn until_comment(words: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    words.into_iter().take_while(|word| !word.starts_with(b"#")).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+
+    fn read(version: &str, line: &str) -> Result<Option<(String, String, Vec<String>)>, Malformed> {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let dialect = Dialect::from_version_text(version).unwrap();
+        let statement = Statement::read(&dialect, line.as_bytes())?;
+        Ok(statement.map(|s| (s.keyword, text(s.value), s.arguments.into_iter().map(text).collect())))
+    }
+
+    const OLD: &str = "OpenSSH_8.4";
+    const NEW: &str = "OpenSSH_10.0";
+
+    #[test]
+    fn a_file_keeps_every_byte() {
+        for text in ["", "\n", "a", "a\n", "a\r\n\n b", "\u{0}\n\u{0}x"] {
+            let file = File::new(Path::new("/x"), text.into());
+            assert_eq!(file.lines().collect::<Vec<_>>().concat(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn keywords_are_read_in_every_spelling() {
+        for line in [
+            "Port 22",
+            "pORT=22",
+            "  Port = 22",
+            "\tPort\t22 \t\r\n",
+            "\"Port\" 22",
+            "Port \"22\"",
+            "=Port 22",
+        ] {
+            for version in [OLD, NEW] {
+                let (keyword, _, arguments) = read(version, line).unwrap().unwrap();
+                assert_eq!(
+                    (keyword.as_str(), arguments),
+                    ("port", vec!["22".to_owned()]),
+                    "{version} {line:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn comments_and_what_looks_like_one() {
+        for line in ["", "\n", "# Port 22", "  #Port", "\"Port 22"] {
+            assert_eq!(read(OLD, line), Ok(None), "{line:?}");
+            assert_eq!(read(NEW, line), Ok(None), "{line:?}");
+        }
+        let line = "AuthorizedKeysCommand /x %u # y";
+        assert_eq!(read(OLD, line).unwrap().unwrap().1, "/x %u");
+        assert_eq!(read(NEW, line).unwrap().unwrap().1, "/x %u # y", "since 8.7 sshd hands this on");
+    }
+
+    #[test]
+    fn what_sshd_refuses() {
+        assert_eq!(read(NEW, "Port"), Err(Malformed::NoArgument));
+        assert_eq!(read(NEW, "Banner 'a"), Err(Malformed::Quotes));
+        assert_eq!(read(OLD, "Port \0 22"), Err(Malformed::ZeroByte));
+    }
+}

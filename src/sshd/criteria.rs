@@ -1,0 +1,224 @@
+//! `Match` lines: for whom their block counts. Source: `match_cfg_line` of OpenSSH's `servconf.c`.
+
+use std::fmt;
+
+use super::{
+    pattern::{Verdict, addresses, list},
+    token::Dialect,
+};
+
+/// A connection that a `Match` line is held against, as `sshd -T -C` is told of one. What is `None` matches no
+/// criterion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// `user=`
+    pub user: Option<String>,
+    /// The names of the groups that `user` is in.
+    pub groups: Vec<String>,
+    /// `host=`, the client's name
+    pub host: Option<String>,
+    /// `addr=`, the client's address
+    pub address: Option<String>,
+    /// `laddr=`, the address it came to
+    pub local_address: Option<String>,
+    /// `lport=`, the port it came to
+    pub local_port: Option<u16>,
+    /// `rdomain=`, its routing domain
+    pub routing_domain: Option<String>,
+}
+
+impl Connection {
+    /// As `sshd -T -C` takes it. Versions before 8.4 refuse one without user, host and address where `Match`
+    /// asks for them.
+    #[must_use]
+    pub fn spec(&self) -> String {
+        let port = self.local_port.map(|port| port.to_string());
+        let parts = [
+            ("user", &self.user),
+            ("host", &self.host),
+            ("addr", &self.address),
+            ("laddr", &self.local_address),
+            ("lport", &port),
+            ("rdomain", &self.routing_domain),
+        ];
+        let parts =
+            parts.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}")));
+        parts.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Why sshd would refuse a `Match` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadMatch {
+    /// There is no criterion.
+    Empty,
+    /// `all` beside another criterion.
+    AllBesides,
+    /// A criterion that this version does not know.
+    Unknown(String),
+    /// A criterion without its value, or with one that cannot be.
+    Value(String),
+}
+
+impl fmt::Display for BadMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a Match without a criterion"),
+            Self::AllBesides => f.write_str("\"all\" beside another criterion of Match"),
+            Self::Unknown(name) => write!(f, "the criterion \"{name}\" of Match, which is not known here"),
+            Self::Value(name) => write!(f, "the value of the criterion \"{name}\" of Match"),
+        }
+    }
+}
+
+/// Whether the block behind a `Match` line counts for a connection. Without a connection the line is checked,
+/// and only `all` (and a `version` that is this one) holds, as when sshd reads its configuration first.
+pub(super) fn holds(
+    dialect: &Dialect,
+    arguments: &[Vec<u8>],
+    connection: Option<&Connection>,
+) -> Result<bool, BadMatch> {
+    let mut words = arguments.iter().map(Vec::as_slice);
+    let mut result = true;
+    let mut criteria = 0_usize;
+    while let Some(word) = words.next().filter(|word| !word.starts_with(b"#")) {
+        criteria = criteria.saturating_add(1);
+        let (name, inline) = criterion(dialect, word);
+        if name == "all" {
+            return match words.next() {
+                Some(more) if !more.is_empty() && !more.starts_with(b"#") => Err(BadMatch::AllBesides),
+                _ if criteria > 1 => Err(BadMatch::AllBesides),
+                _ => Ok(true),
+            };
+        }
+        if name == "invalid-user" && dialect.knows_invalid_user() {
+            result = false;
+            continue;
+        }
+        let value = inline.or_else(|| words.next()).unwrap_or_default();
+        if value.is_empty() || value.starts_with(b"#") {
+            return Err(BadMatch::Value(name));
+        }
+        result &= one(dialect, &name, value, connection)?;
+    }
+    if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
+}
+
+/// A criterion's name in small letters, and its value where it is written `name=value`.
+fn criterion<'a>(dialect: &Dialect, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
+    let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
+    let sign = word.iter().position(|byte| *byte == b'=').filter(|_| dialect.match_splits_like_argv());
+    match sign.and_then(|at| word.split_at_checked(at)) {
+        Some((left, right)) => (name(left), right.get(1..)),
+        None => (name(word), None),
+    }
+}
+
+fn one(
+    dialect: &Dialect,
+    name: &str,
+    value: &[u8],
+    connection: Option<&Connection>,
+) -> Result<bool, BadMatch> {
+    let yes = |text: &Option<String>, lowercase| {
+        text.as_ref().is_some_and(|text| {
+            let text = if lowercase { text.to_ascii_lowercase() } else { text.clone() };
+            list(text.as_bytes(), value, lowercase) == Verdict::Yes
+        })
+    };
+    let address = |text: Option<&String>| {
+        addresses(text.map(String::as_bytes), value)
+            .map(|verdict| verdict == Verdict::Yes)
+            .map_err(|_| BadMatch::Value(name.to_owned()))
+    };
+    let nobody = Connection::default();
+    let who = connection.unwrap_or(&nobody);
+    match name {
+        "user" => Ok(yes(&who.user, false)),
+        "group" => Ok(in_groups(&who.groups, value)),
+        "host" => Ok(yes(&who.host, true)),
+        "address" => address(who.address.as_ref()),
+        "localaddress" => address(who.local_address.as_ref()),
+        "localport" => {
+            let port = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<u16>().ok())
+                .filter(|port| *port > 0);
+            let port = port.ok_or_else(|| BadMatch::Value(name.to_owned()))?;
+            Ok(who.local_port == Some(port))
+        }
+        "rdomain" => Ok(yes(&who.routing_domain, false)),
+        "version" => match dialect.match_version() {
+            Some(release) => Ok(list(release.as_bytes(), value, false) == Verdict::Yes),
+            None => Err(BadMatch::Unknown(name.to_owned())),
+        },
+        _ => Err(BadMatch::Unknown(name.to_owned())),
+    }
+}
+
+/// `ga_match_pattern_list`: one group that is negated settles it.
+fn in_groups(groups: &[String], value: &[u8]) -> bool {
+    let mut found = false;
+    for group in groups {
+        match list(group.as_bytes(), value, false) {
+            Verdict::Negated => return false,
+            Verdict::Yes => found = true,
+            Verdict::No => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+    use crate::sshd::config::Statement;
+
+    fn ask(version: &str, line: &str) -> Result<bool, BadMatch> {
+        let dialect = Dialect::from_version_text(version).unwrap();
+        let statement = Statement::read(&dialect, line.as_bytes()).unwrap().unwrap();
+        let alice = Connection {
+            user: Some("alice".into()),
+            groups: vec!["alice".into(), "admin".into()],
+            host: Some("Client.Example".into()),
+            address: Some("192.0.2.7".into()),
+            local_port: Some(22),
+            ..Connection::default()
+        };
+        holds(&dialect, &statement.arguments, Some(&alice))
+    }
+
+    #[test]
+    fn criteria_are_all_needed() {
+        for version in ["OpenSSH_8.4", "OpenSSH_9.2", "OpenSSH_10.0"] {
+            for (line, expected) in [
+                ("Match all", true),
+                ("match USER alice", true),
+                ("Match User bob,a*", true),
+                ("Match User *,!alice", false),
+                ("Match User alice Address 192.0.2.0/24", true),
+                ("Match User alice Address 10.0.0.0/8", false),
+                ("Match Group admin", true),
+                ("Match Group admin,!alice", false),
+                ("Match Host *.example", true),
+                ("Match LocalPort 22 User alice", true),
+                ("Match LocalAddress *", false),
+                ("Match User=alice", true),
+                ("Match \"User\" \"alice\"", true),
+            ] {
+                assert_eq!(ask(version, line), Ok(expected), "{version} {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_sshd_refuses() {
+        assert_eq!(ask("OpenSSH_8.4", "Match User alice all"), Err(BadMatch::AllBesides));
+        assert_eq!(ask("OpenSSH_8.4", "Match all User alice"), Err(BadMatch::AllBesides));
+        assert_eq!(ask("OpenSSH_9.2", "Match User"), Err(BadMatch::Value("user".into())));
+        assert_eq!(ask("OpenSSH_9.2", "Match version 9*"), Err(BadMatch::Unknown("version".into())));
+        assert_eq!(ask("OpenSSH_9.2", "Match # all"), Err(BadMatch::Empty));
+        assert_eq!(ask("OpenSSH_9.2", "Match Address 10.0.0.1/8"), Err(BadMatch::Value("address".into())));
+    }
+}

@@ -1,0 +1,27 @@
+//! sshd's configuration: read as sshd reads it, changed so that it asks eic-keys, and put back.
+//!
+//! - `token`, `pattern`, `config`, `criteria`, `source`, `effective`: the reader. It says *where* something is
+//!   set. What *counts* is sshd's own word, and the two have to agree before anything is changed.
+//! - `ask`, `daemon`: the installed sshd and the running one.
+//! - `block`, `plan`, `place`: our lines, and the decision where they go. Nothing here writes.
+//! - `candidate`, `replace`, `apply`: the decision made true, or everything as it was.
+//! - `wiring`: `--enable` and `--disable`.
+
+mod apply;
+pub mod ask;
+mod block;
+mod candidate;
+pub mod config;
+pub mod criteria;
+mod daemon;
+mod diff;
+pub mod effective;
+mod pattern;
+mod place;
+mod plan;
+mod replace;
+mod run;
+pub mod source;
+pub mod token;
+pub mod trusted;
+pub mod wiring;

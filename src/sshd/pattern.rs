@@ -1,0 +1,263 @@
+//! The patterns of sshd's configuration: `Match` lists, addresses, and the globs of `Include`.
+//!
+//! Sources: OpenSSH's `match.c` (`match_pattern`, `match_pattern_list`), `addrmatch.c` (`addr_match_list`),
+//! glob(7).
+
+use std::net::IpAddr;
+
+/// What a comma-separated list says of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// An entry with `!` matched, and that settles it.
+    Negated,
+    /// No entry matched.
+    No,
+    /// An entry matched, and none with `!`.
+    Yes,
+}
+
+/// The longest entry of a list that OpenSSH looks at; one longer makes the whole list match nothing.
+const LONGEST_ENTRY: usize = 1022;
+
+/// `match_pattern`: `*` and `?` in `pattern`, every other byte itself. Linear in memory, and at worst
+/// quadratic in time: the last star alone has to be tried again.
+pub(super) fn matches(text: &[u8], pattern: &[u8]) -> bool {
+    wild(text, pattern, |token, byte| match token {
+        [b'?', rest @ ..] => Some(rest),
+        [first, rest @ ..] if *first == byte => Some(rest),
+        _ => None,
+    })
+}
+
+/// The walk behind `matches` and `glob_matches`: `one` takes the pattern's next element off when it accepts
+/// the byte.
+fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option<&'p [u8]>) -> bool {
+    let (mut text, mut pattern) = (text, pattern);
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let [b'*', after @ ..] = pattern {
+            pattern = after;
+            retry = Some((text, after));
+            continue;
+        }
+        match text.split_first() {
+            None => return pattern.is_empty(),
+            Some((byte, rest)) => {
+                if let Some(after) = one(pattern, *byte) {
+                    (text, pattern) = (rest, after);
+                    continue;
+                }
+            }
+        }
+        // The last star swallows one byte more.
+        let Some((from, after)) = retry else { return false };
+        let Some((_, rest)) = from.split_first() else { return false };
+        retry = Some((rest, after));
+        (text, pattern) = (rest, after);
+    }
+}
+
+/// `match_pattern_list`, with `lowercase` for host names.
+pub(super) fn list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
+    let mut verdict = Verdict::No;
+    if patterns.is_empty() {
+        return verdict;
+    }
+    // C reads up to the end: a comma that ends the list opens no further entry.
+    let patterns = patterns.strip_suffix(b",").unwrap_or(patterns);
+    for entry in patterns.split(|byte| *byte == b',') {
+        let (negated, entry) = match entry {
+            [b'!', rest @ ..] => (true, rest),
+            _ => (false, entry),
+        };
+        if entry.len() > LONGEST_ENTRY {
+            return Verdict::No;
+        }
+        let lowered = if lowercase { entry.to_ascii_lowercase() } else { entry.to_vec() };
+        if matches(text, &lowered) {
+            if negated {
+                return Verdict::Negated;
+            }
+            verdict = Verdict::Yes;
+        }
+    }
+    verdict
+}
+
+/// An address list that sshd refuses.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadAddressList;
+
+/// `addr_match_list`: networks in CIDR form, or patterns over the address as text. Without an address the list
+/// is checked only.
+pub(super) fn addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
+    let text = address.unwrap_or_default();
+    let parsed: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    if address.is_some() && parsed.is_none() {
+        return Ok(Verdict::No);
+    }
+    let mut verdict = Verdict::No;
+    for entry in patterns.split(|byte| *byte == b',') {
+        let (negated, entry) = match entry {
+            [b'!', rest @ ..] => (true, rest),
+            _ => (false, entry),
+        };
+        if entry.is_empty() {
+            return Err(BadAddressList);
+        }
+        let found = match network(entry)? {
+            Some((net, length)) => parsed.is_some_and(|address| within(address, net, length)),
+            None => parsed.is_some() && matches(text, entry),
+        };
+        if found && negated {
+            return Ok(Verdict::Negated);
+        }
+        if found {
+            verdict = Verdict::Yes;
+        }
+    }
+    Ok(verdict)
+}
+
+/// `addr_pton_cidr`: `None` when it is no address, an error when the mask does not fit it or host bits are set.
+fn network(entry: &[u8]) -> Result<Option<(IpAddr, u32)>, BadAddressList> {
+    let Ok(text) = std::str::from_utf8(entry) else { return Ok(None) };
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => match length.parse::<u32>() {
+            Ok(length) => (address, Some(length)),
+            Err(_) => return Ok(None),
+        },
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else { return Ok(None) };
+    let (bits, width) = bits(address);
+    let length = length.unwrap_or(width);
+    let host_bits = width.checked_sub(length).ok_or(BadAddressList)?;
+    let host = bits & !(u128::MAX.checked_shl(host_bits).unwrap_or(0));
+    if host == 0 { Ok(Some((address, length))) } else { Err(BadAddressList) }
+}
+
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+fn within(address: IpAddr, net: IpAddr, length: u32) -> bool {
+    let ((address, width), (net, net_width)) = (bits(address), bits(net));
+    let host_bits = width.saturating_sub(length);
+    let cut = |value: u128| value.checked_shr(host_bits).unwrap_or(0);
+    width == net_width && cut(address) == cut(net)
+}
+
+/// Whether a file name matches a component of a glob: `*`, `?`, `[...]` and `\`; a leading dot has to be
+/// written out.
+pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
+    if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
+        return false;
+    }
+    wild(name, pattern, |token, byte| match token {
+        [b'?', rest @ ..] => Some(rest),
+        [b'[', rest @ ..] => match bracket(rest, byte) {
+            Some((true, rest)) => Some(rest),
+            Some((false, _)) => None,
+            None => (byte == b'[').then_some(rest),
+        },
+        [b'\\', first, rest @ ..] | [first, rest @ ..] => (*first == byte).then_some(rest),
+        [] => None,
+    })
+}
+
+/// `[...]` after its opening: whether it holds the byte, and what follows it; `None` when it has no end and is
+/// plain text.
+fn bracket(set: &[u8], byte: u8) -> Option<(bool, &[u8])> {
+    let (negated, mut set) = match set {
+        [b'!' | b'^', rest @ ..] => (true, rest),
+        _ => (false, set),
+    };
+    let (mut found, mut first) = (false, true);
+    loop {
+        match set {
+            [b']', rest @ ..] if !first => return Some((found != negated, rest)),
+            [low, b'-', high, rest @ ..] if *high != b']' => {
+                found |= (*low..=*high).contains(&byte);
+                set = rest;
+            }
+            [one, rest @ ..] => {
+                found |= *one == byte;
+                set = rest;
+            }
+            [] => return None,
+        }
+        first = false;
+    }
+}
+
+/// Whether glob(3) would look for matches of this text rather than take it as a name.
+pub(super) fn is_glob(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks() {
+        for (text, pattern, expected) in [
+            ("", "", true),
+            ("", "*", true),
+            ("root", "r*t", true),
+            ("root", "r??t", true),
+            ("root", "r?t", false),
+            ("aXbXc", "*X*c", true),
+            ("aaab", "*ab", true),
+            ("a", "[a]", false),
+        ] {
+            assert_eq!(matches(text.as_bytes(), pattern.as_bytes()), expected, "{text} {pattern}");
+        }
+        let (long, evil) = ("a".repeat(20_000), "*a".repeat(30) + "b");
+        assert!(!matches(long.as_bytes(), evil.as_bytes()), "ends in reasonable time");
+    }
+
+    #[test]
+    fn a_negated_entry_settles_a_list() {
+        assert_eq!(list(b"root", b"*,!root", false), Verdict::Negated);
+        assert_eq!(list(b"bob", b"*,!root", false), Verdict::Yes);
+        assert_eq!(list(b"bob", b"!root", false), Verdict::No);
+        assert_eq!(list(b"bob", b"Bob", false), Verdict::No);
+        assert_eq!(list(b"host.example", b"*.EXAMPLE", true), Verdict::Yes);
+        assert_eq!(list(b"", b"a,", false), Verdict::No);
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(addresses(Some(b"10.1.2.3"), b"10.0.0.0/8"), Ok(Verdict::Yes));
+        assert_eq!(addresses(Some(b"10.1.2.3"), b"!10.1.0.0/16,10.0.0.0/8"), Ok(Verdict::Negated));
+        assert_eq!(addresses(Some(b"10.1.2.3"), b"10.1.*"), Ok(Verdict::Yes));
+        assert_eq!(addresses(Some(b"fd00::1"), b"fd00::/8"), Ok(Verdict::Yes));
+        assert_eq!(addresses(Some(b"fd00::1"), b"0.0.0.0/0"), Ok(Verdict::No));
+        assert_eq!(addresses(None, b"10.0.0.1/8"), Err(BadAddressList));
+        assert_eq!(addresses(None, b"10.0.0.0/33"), Err(BadAddressList));
+        assert_eq!(addresses(None, b"10.0.0.0/8,"), Err(BadAddressList));
+    }
+
+    #[test]
+    fn globs() {
+        for (name, pattern, expected) in [
+            ("50-a.conf", "*.conf", true),
+            (".50-a.conf", "*.conf", false),
+            (".a", ".*", true),
+            ("a.conf~", "*.conf", false),
+            ("b", "[a-c]", true),
+            ("b", "[!a-c]", false),
+            ("]", "[]]", true),
+            ("*", "\\*", true),
+            ("x", "\\*", false),
+            ("[a", "[a", true),
+        ] {
+            assert_eq!(glob_matches(name.as_bytes(), pattern.as_bytes()), expected, "{name} {pattern}");
+        }
+    }
+}

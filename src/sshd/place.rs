@@ -1,0 +1,124 @@
+//! Where our lines go.
+
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    block::render,
+    config::File,
+    effective::{Config, Setting},
+    plan::{DROP_IN, DROP_INS, Refusal, Situation, Values, values},
+    source::Source,
+};
+
+impl Situation<'_> {
+    /// The configuration with our lines where they win: in a drop-in if one can, else in the main file before
+    /// all that would win.
+    pub(super) fn place(&self, without: &Source, base: &Config, wanted: &Values) -> Result<Source, Refusal> {
+        let (command, user) =
+            (wanted.command.clone().unwrap_or_default(), wanted.user.clone().unwrap_or_default());
+        let lines = render(&command, &user);
+        let main = base.main().ok_or_else(|| Refusal("there is no main file".into()))?;
+        for name in self.drop_ins(main, base) {
+            if without.read(&name).is_ok() {
+                continue;
+            }
+            let after = without.with(&name, Some(lines.clone()));
+            if self.wins(&after, wanted, &name)? {
+                return Ok(after);
+            }
+        }
+        let after = without.with(self.main, Some(Self::inserted(main, base, &lines)));
+        if self.wins(&after, wanted, self.main)? {
+            return Ok(after);
+        }
+        Err(Refusal(format!("no place was found in {} where the lines would count", self.main.display())))
+    }
+
+    /// The drop-ins that the main file would read in its global part, by preference. Those of packages begin
+    /// with 10 to 60.
+    fn drop_ins(&self, main: &File, base: &Config) -> Vec<PathBuf> {
+        let mut directories: Vec<PathBuf> = Vec::new();
+        for (_, statement) in main.statements(base.dialect()) {
+            let Ok(Some(statement)) = statement else { continue };
+            if statement.keyword == "match" {
+                break;
+            }
+            if statement.keyword == "include" {
+                let directory = self.main.with_file_name(DROP_INS);
+                let here = fs_is_directory(&self.source.locate(&directory));
+                let reads = statement.arguments.iter().any(|argument| {
+                    let argument = Path::new(std::ffi::OsStr::from_bytes(argument));
+                    argument.parent().is_some_and(|parent| parent.file_name() == Some(DROP_INS.as_ref()))
+                });
+                if reads && here && !directories.contains(&directory) {
+                    directories.push(directory);
+                }
+            }
+        }
+        let names = ["10", "05", "01", "00", "000"];
+        let name = |number: &str| [number.as_bytes(), b"-", DROP_IN].concat();
+        let join =
+            |directory: &PathBuf, number: &str| directory.join(std::ffi::OsStr::from_bytes(&name(number)));
+        directories.iter().flat_map(|directory| names.iter().map(|number| join(directory, number))).collect()
+    }
+
+    /// The main file with our lines in its global part: before what sets either keyword, directly or by
+    /// inclusion, or else before the first `Match` and the comment on it, or else at the end.
+    fn inserted(main: &File, base: &Config, lines: &[u8]) -> Vec<u8> {
+        let all: Vec<&[u8]> = main.lines().collect();
+        let mut at = all.len();
+        for (line, (_, statement)) in main.statements(base.dialect()).enumerate() {
+            let Ok(Some(statement)) = statement else { continue };
+            let sets = match statement.keyword.as_str() {
+                "authorizedkeyscommand" | "authorizedkeyscommanduser" => true,
+                "include" => statement.arguments.iter().any(|argument| {
+                    let read = base.included(argument);
+                    base.settings().iter().any(|setting| read.contains(&setting.origin.path))
+                        || reads_more(base, read)
+                }),
+                "match" => {
+                    let comment = |line: &&&[u8]| line.trim_ascii_start().starts_with(b"#");
+                    at = line.saturating_sub(all.iter().take(line).rev().take_while(comment).count());
+                    break;
+                }
+                _ => false,
+            };
+            if sets {
+                at = line;
+                break;
+            }
+        }
+        // A last line without an end stays the last line, or taking ours out could not give the same bytes.
+        if at == all.len() && all.last().is_some_and(|last| !last.ends_with(b"\n")) {
+            at = at.saturating_sub(1);
+        }
+        let (before, after) = all.split_at_checked(at).unwrap_or_default();
+        [before.concat().as_slice(), lines, after.concat().as_slice()].concat()
+    }
+
+    fn wins(&self, after: &Source, wanted: &Values, path: &Path) -> Result<bool, Refusal> {
+        let effective = self.read(after)?.effective;
+        let here = |setting: &Option<Setting>| {
+            setting.as_ref().is_some_and(|setting| setting.origin.path == path && setting.block.is_none())
+        };
+        Ok(values(&effective) == *wanted && here(&effective.command) && here(&effective.user))
+    }
+}
+
+/// Whether one of these files includes another that sets something.
+fn reads_more(base: &Config, paths: &[PathBuf]) -> bool {
+    let includes = |file: &&File| {
+        paths.iter().any(|path| path == file.path())
+            && file
+                .statements(base.dialect())
+                .any(|(_, statement)| matches!(statement, Ok(Some(s)) if s.keyword == "include"))
+    };
+    !base.settings().is_empty() && base.files().any(|file| includes(&file))
+}
+
+fn fs_is_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}

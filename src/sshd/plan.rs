@@ -1,0 +1,355 @@
+//! What is to be changed, decided before anything is: reads only.
+
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ask::{Dump, unless_none},
+    block::{alone, chained, own_part, program, reads_back, render, runs, strip},
+    config::Origin,
+    criteria::Connection,
+    effective::{Config, Effective, Keyword, ReadError, Setting},
+    source::Source,
+    token::Dialect,
+};
+
+/// A file that is to be another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// As sshd names it.
+    pub(super) path: PathBuf,
+    /// `None`: it is not there.
+    pub(super) before: Option<Vec<u8>>,
+    /// `None`: it is taken away.
+    pub(super) after: Option<Vec<u8>>,
+}
+
+/// The two values, `none` being `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) command: Option<Vec<u8>>,
+    pub(super) user: Option<Vec<u8>>,
+}
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// What is decided, and why; for people.
+    pub(super) said: Vec<String>,
+    /// In the order in which they are made: after each of them sshd starts. None: nothing is to be done.
+    pub(super) changes: Vec<Change>,
+    /// What has to count afterwards, for `probe()`.
+    pub(super) wanted: Values,
+    /// The configuration as it will be.
+    pub(super) after: Source,
+}
+
+/// Why nothing is done, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal(pub(super) String);
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Self(format!("the configuration cannot be read: {error}"))
+    }
+}
+
+/// What a plan is made from.
+pub(super) struct Situation<'a> {
+    /// The main file, as sshd names it.
+    pub(super) main: &'a Path,
+    /// The files as they are.
+    pub(super) source: &'a Source,
+    pub(super) dialect: &'a Dialect,
+    /// What sshd says counts for `probe()`; `None` when it cannot be asked.
+    pub(super) dump: Option<&'a Dump>,
+    /// Our path, as sshd will run it.
+    pub(super) program: &'a str,
+    /// Whether a command that is there already may be put behind ours.
+    pub(super) chain: bool,
+}
+
+/// The user that runs ours where nobody has named another.
+pub(super) const OWN_USER: &str = "eic-keys";
+
+/// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
+/// a network that is reserved for documentation (RFC 5737).
+pub(super) fn probe() -> Connection {
+    Connection {
+        user: Some("eic-keys-probe".into()),
+        groups: Vec::new(),
+        host: Some("eic-keys.invalid".into()),
+        address: Some("192.0.2.1".into()),
+        local_address: Some("192.0.2.2".into()),
+        local_port: Some(22),
+        routing_domain: None,
+    }
+}
+
+impl Situation<'_> {
+    /// Decides how to wire sshd to us.
+    pub(super) fn enable(&self) -> Result<Plan, Refusal> {
+        let live = self.agreed(self.source)?;
+        let (without, mut said) = self.without_ours(&live.config)?;
+        let base = self.read(&without)?;
+        if let Some((origin, text)) = blocks(&base.effective).next() {
+            return Err(Refusal(format!(
+                "what counts stands under \"Match {text}\" ({origin}), which holds for everyone and beats all \
+                 that stands outside: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, then run --enable again"
+            )));
+        }
+
+        let (none, theirs) = match &base.effective.command {
+            Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
+            other => (None, other.as_ref()),
+        };
+        if let Some(theirs) = theirs.filter(|setting| runs(self.dialect, &setting.value, self.program)) {
+            said.insert(
+                0,
+                format!("Nothing to do: {} sets {}, by hand.", theirs.origin, lossy(&theirs.value)),
+            );
+            return Ok(self.nothing(said, &live.effective));
+        }
+        let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
+        said.extend(
+            none.map(|setting| {
+                format!("Note: {} sets it to none; our lines come before that.", setting.origin)
+            }),
+        );
+        said.extend(base.elsewhere(self.program));
+        let here = values(&live.effective);
+        if here == wanted && blocks(&live.effective).next().is_none() {
+            let origin =
+                live.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
+            said.insert(0, format!("Nothing to do: {origin} has sshd ask eic-keys already."));
+            return Ok(self.nothing(said, &live.config.effective(Some(&probe()))?));
+        }
+        let after = self.place(&without, &base.config, &wanted)?;
+        Ok(self.plan(said, wanted, after))
+    }
+
+    /// Decides how to undo it.
+    pub(super) fn disable(&self) -> Result<Plan, Refusal> {
+        let live = self.agreed(self.source)?;
+        let (without, mut said) = self.without_ours(&live.config)?;
+        let base = self.read(&without)?;
+        let by_hand = base.config.settings().iter().find(|setting| {
+            setting.keyword == Keyword::Command && runs(self.dialect, &setting.value, self.program)
+        });
+        if let Some(setting) = by_hand {
+            let what =
+                format!("{} sets {} without the markers of --enable", setting.origin, lossy(&setting.value));
+            if without.changed().is_empty() {
+                return Err(Refusal(format!("{what}: it was set by hand, so take it out by hand")));
+            }
+            said.push(format!("Note: {what}: it was set by hand and stays."));
+        }
+        let wanted = values(&base.effective);
+        if without.changed().is_empty() {
+            said.insert(0, "Nothing to do: sshd's configuration has no lines of eic-keys.".into());
+            return Ok(self.nothing(said, &base.effective));
+        }
+        said.push(match &wanted.command {
+            Some(command) => format!("AuthorizedKeysCommand is {} again.", lossy(command)),
+            None => "AuthorizedKeysCommand is not set any more.".into(),
+        });
+        Ok(self.plan(said, wanted, without))
+    }
+
+    /// The two values as they have to be, and why.
+    fn wanted(
+        &self,
+        theirs: Option<&Setting>,
+        their_user: Option<&Setting>,
+        live: &Config,
+        said: &mut Vec<String>,
+    ) -> Result<Values, Refusal> {
+        // Options that an administrator gave ours stay, also when only what is behind it has changed or
+        // something else came before it.
+        let own = live.settings().iter().find(|setting| {
+            setting.keyword == Keyword::Command
+                && setting.block.is_none()
+                && runs(self.dialect, &setting.value, self.program)
+        });
+        let ours = own
+            .map_or_else(|| alone(self.program), |setting| own_part(self.dialect, &setting.value).to_vec());
+        let Some(theirs) = theirs else {
+            said.push("Nothing else sets AuthorizedKeysCommand.".into());
+            return Ok(Values { command: Some(ours), user: Some(OWN_USER.into()) });
+        };
+        let (origin, command) = (&theirs.origin, lossy(&theirs.value));
+        if !self.chain {
+            return Err(Refusal(format!(
+                "{origin} sets AuthorizedKeysCommand to {command}, and --no-chain says not to run it behind eic-keys"
+            )));
+        }
+        let together = chained(self.dialect, &ours, &theirs.value).map_err(|_| {
+            Refusal(format!(
+                "{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: \
+                 mend it first"
+            ))
+        })?;
+        let user = their_user.map(|setting| setting.value.clone()).ok_or_else(|| {
+            Refusal(format!(
+                "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: \
+                 sshd would not start"
+            ))
+        })?;
+        if !reads_back(self.dialect, &render(&together, &user), &together, &user) {
+            return Err(Refusal(format!(
+                "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
+                lossy(&user)
+            )));
+        }
+        said.push(format!(
+            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}.",
+            lossy(&user)
+        ));
+        Ok(Values { command: Some(together), user: Some(user) })
+    }
+
+    /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
+    fn without_ours(&self, live: &Config) -> Result<(Source, Vec<String>), Refusal> {
+        let (mut without, mut said) = (self.source.clone(), Vec::new());
+        let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
+        let directory = self.main.with_file_name(DROP_INS);
+        for path in
+            self.source.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
+        {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        for path in paths {
+            let bytes =
+                self.source.read(&path).map_err(|error| ReadError::Unreadable(path.clone(), error))?;
+            let Some(stripped) = strip(self.dialect, &bytes, self.program) else { continue };
+            for line in stripped.foreign {
+                said.push(format!(
+                    "Note: {} line {line} stands between our lines and is not ours: it stays.",
+                    path.display()
+                ));
+            }
+            // A file that held nothing else was ours.
+            let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
+            without = without.with(&path, (!gone).then_some(stripped.rest));
+        }
+        Ok((without, said))
+    }
+
+    pub(super) fn read(&self, source: &Source) -> Result<View, Refusal> {
+        let config = Config::read(source, self.main, self.dialect.clone())?;
+        let effective = config.effective(Some(&probe()))?;
+        Ok(View { config, effective })
+    }
+
+    /// The configuration as it is, which sshd and the reader have to see alike.
+    fn agreed(&self, source: &Source) -> Result<View, Refusal> {
+        let live = self.read(source)?;
+        let read = values(&live.effective);
+        match self.dump {
+            Some(dump) if (&dump.command, &dump.user) != (&read.command, &read.user) => {
+                let say = |value: &Option<Vec<u8>>| value.as_deref().map_or_else(|| "none".into(), lossy);
+                Err(Refusal(format!(
+                    "sshd says that AuthorizedKeysCommand is {} (user {}), its files read as {} (user {}): \
+                     nothing is changed that is not understood",
+                    say(&dump.command),
+                    say(&dump.user),
+                    say(&read.command),
+                    say(&read.user),
+                )))
+            }
+            _ => Ok(live),
+        }
+    }
+
+    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
+        let mut changes: Vec<Change> = Vec::new();
+        for (path, bytes) in after.changed() {
+            let before = self.source.read(path).ok();
+            if before != *bytes {
+                changes.push(Change { path: path.clone(), before, after: bytes.clone() });
+            }
+        }
+        // What is added comes first: in between there are both, never neither.
+        changes
+            .sort_by_key(|change| change.after.as_ref().map_or(2, |_| usize::from(change.before.is_some())));
+        for change in &changes {
+            said.push(match (&change.before, &change.after) {
+                (None, _) => format!("{} is added.", change.path.display()),
+                (_, None) => format!("{} is removed.", change.path.display()),
+                _ => format!("{} is changed.", change.path.display()),
+            });
+        }
+        Plan { said, changes, wanted, after }
+    }
+
+    fn nothing(&self, said: Vec<String>, effective: &Effective) -> Plan {
+        Plan { said, changes: Vec::new(), wanted: values(effective), after: self.source.clone() }
+    }
+}
+
+/// The directory of drop-ins, beside the main file.
+pub(super) const DROP_INS: &str = "sshd_config.d";
+
+/// What the name of ours is, after its number.
+pub(super) const DROP_IN: &[u8] = b"eic-keys.conf";
+
+/// Drop-ins of ours that are looked for.
+const MOST_DROP_INS: usize = 100;
+
+/// A configuration and what counts in it.
+pub(super) struct View {
+    pub(super) config: Config,
+    pub(super) effective: Effective,
+}
+
+impl View {
+    /// Notes on what ours will not be asked for: other commands under `Match`.
+    fn elsewhere(&self, ours: &str) -> Vec<String> {
+        let dialect = self.config.dialect();
+        let mut said = Vec::new();
+        for setting in self.config.settings() {
+            let Some((_, criteria)) = &setting.block else { continue };
+            if setting.keyword != Keyword::Command || runs(dialect, &setting.value, ours) {
+                continue;
+            }
+            let better = unless_none(setting.value.clone())
+                .and_then(|value| chained(dialect, &alone(ours), &value).ok());
+            let better = better.map_or_else(|| lossy(&alone(ours)), |line| lossy(&line));
+            said.push(format!(
+                "Note: {} sets AuthorizedKeysCommand to {} under \"Match {criteria}\": EC2 Instance Connect does not work there. \
+                 To have it there too, change that line to: AuthorizedKeysCommand {better}",
+                setting.origin,
+                lossy(&setting.value)
+            ));
+        }
+        let counts = self.effective.command.as_ref().and_then(|setting| program(dialect, &setting.value));
+        if counts.is_some_and(|program| program.ends_with(b"/eic_run_authorized_keys")) {
+            said.push(
+                "Note: that is AWS's own ec2-instance-connect, which eic-keys replaces. \
+                 Once it is removed, run --enable again."
+                    .into(),
+            );
+        }
+        said
+    }
+}
+
+/// The `Match` lines under which what counts stands.
+fn blocks(effective: &Effective) -> impl Iterator<Item = &(Origin, String)> {
+    [&effective.command, &effective.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
+}
+
+pub(super) fn values(effective: &Effective) -> Values {
+    let value =
+        |setting: &Option<Setting>| setting.as_ref().and_then(|setting| unless_none(setting.value.clone()));
+    Values { command: value(&effective.command), user: value(&effective.user) }
+}
+
+/// For people.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

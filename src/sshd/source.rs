@@ -1,0 +1,132 @@
+//! Where configuration files are read from: a root directory, and over it files that are not written yet.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Read,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::pattern::{glob_matches, is_glob};
+
+/// The largest file that is taken for a configuration. Debian's is 3 KiB; one with an `AllowUsers` line for
+/// each of ten thousand users would fit.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Files under a root, with some of them replaced, added or taken away.
+#[derive(Clone, Debug)]
+pub struct Source {
+    root: PathBuf,
+    changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Source {
+    /// The files below `root`; `/` is the system itself.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), changed: BTreeMap::new() }
+    }
+
+    /// The same with `path` holding `bytes`, or gone.
+    #[must_use]
+    pub fn with(&self, path: &Path, bytes: Option<Vec<u8>>) -> Self {
+        let mut source = self.clone();
+        source.changed.insert(path.to_owned(), bytes);
+        source
+    }
+
+    /// What differs from the disk.
+    pub(super) fn changed(&self) -> &BTreeMap<PathBuf, Option<Vec<u8>>> {
+        &self.changed
+    }
+
+    /// Where on this machine a path of the configuration is.
+    #[must_use]
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A file's bytes. A directory is empty, as it is to sshd.
+    ///
+    /// # Errors
+    /// The system's, and one for what is neither file nor directory or is larger than a configuration can be.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match self.changed.get(path) {
+            Some(Some(bytes)) => return Ok(bytes.clone()),
+            Some(None) => return Err(io::ErrorKind::NotFound.into()),
+            None => {}
+        }
+        read_bounded(&self.locate(path))
+    }
+
+    /// glob(3) as sshd calls it: by name, in the order of bytes, at most `most` and one. What does not begin
+    /// with `/` would depend on sshd's working directory and matches nothing here.
+    pub(super) fn glob(&self, pattern: &[u8], most: usize) -> Vec<PathBuf> {
+        let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
+        let mut found = vec![PathBuf::from("/")];
+        let mut components = pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
+        while let Some(component) = components.next() {
+            let last = components.peek().is_none();
+            let mut next = Vec::new();
+            for directory in found {
+                if is_glob(component) {
+                    let names =
+                        self.names(&directory).into_iter().filter(|name| glob_matches(name, component));
+                    next.extend(names.map(|name| directory.join(std::ffi::OsString::from_vec(name))));
+                } else {
+                    next.push(directory.join(std::ffi::OsStr::from_bytes(component)));
+                }
+                if next.len() > most {
+                    break;
+                }
+            }
+            next.retain(|path| if last { self.exists(path) } else { true });
+            found = next;
+        }
+        found.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+        found
+    }
+
+    fn names(&self, directory: &Path) -> Vec<Vec<u8>> {
+        let entries = fs::read_dir(self.locate(directory)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_vec()).collect();
+        for (path, bytes) in &self.changed {
+            if let (true, Some(name)) = (path.parent() == Some(directory), path.file_name()) {
+                names.retain(|known| known != name.as_bytes());
+                if bytes.is_some() {
+                    names.push(name.as_bytes().to_vec());
+                }
+            }
+        }
+        names
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        match self.changed.get(path) {
+            Some(bytes) => bytes.is_some(),
+            None => fs::symlink_metadata(self.locate(path)).is_ok(),
+        }
+    }
+}
+
+/// Reads a file of bounded size. Opened first and looked at by descriptor; not waiting, should it be a pipe.
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Ok(Vec::new());
+    }
+    if !kind.is_file() {
+        return Err(io::Error::other("is not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
+        return Err(io::Error::other("is larger than a configuration can be (1 MiB)"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,244 @@
+//! How sshd cuts a line into words. OpenSSH changed it twice, and a reader that cuts differently sees another
+//! configuration.
+//!
+//! Sources: `misc.c` (`strdelim`, `argv_split`) and `servconf.c` (`process_server_config_line_depth`,
+//! `match_cfg_line`) of OpenSSH 7.4, 8.4, 8.7, 9.2, 9.9 and 10.0.
+
+use std::borrow::Cow;
+
+/// What differs between versions of sshd in reading its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    number: (u32, u32),
+    release: String,
+}
+
+impl Dialect {
+    /// From what `sshd -V` says, on whatever stream: versions that do not know `-V` name themselves in their
+    /// usage text. `None` when no version is in it.
+    #[must_use]
+    pub fn from_version_text(text: &str) -> Option<Self> {
+        let (_, from_number) = text.split_once("OpenSSH_")?;
+        let line = from_number.lines().next()?;
+        let (major, rest) = line.split_once('.')?;
+        let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let number = (major.parse().ok()?, minor.parse().ok()?);
+        let release = line.split(',').next()?.trim_end();
+        Some(Self { number, release: format!("OpenSSH_{release}") })
+    }
+
+    /// Up to 8.6 a `#` anywhere cuts the line off, as the file is loaded.
+    pub(super) fn hash_cuts_anywhere(&self) -> bool {
+        self.number < (8, 7)
+    }
+
+    /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is
+    /// relative, and finds nothing.
+    pub(super) fn includes_relative(&self) -> bool {
+        self.number != (8, 2)
+    }
+
+    /// 8.2 and 8.3 never let a `Match` hold in a file that is included outside of one.
+    pub(super) fn match_holds_in_included(&self) -> bool {
+        self.number >= (8, 4)
+    }
+
+    /// From 8.7 arguments are split as `argv_split` does, before that as `strdelim` does.
+    pub(super) fn splits_like_argv(&self) -> bool {
+        self.number >= (8, 7)
+    }
+
+    /// `Match` lines moved to `argv_split` later than the rest, in 9.9.
+    pub(super) fn match_splits_like_argv(&self) -> bool {
+        self.number >= (9, 9)
+    }
+
+    /// `Match invalid-user` came with 9.9.
+    pub(super) fn knows_invalid_user(&self) -> bool {
+        self.number >= (9, 9)
+    }
+
+    /// `Match version` came with 10.0; it is compared with this.
+    pub(super) fn match_version(&self) -> Option<&str> {
+        (self.number >= (10, 0)).then_some(self.release.as_str())
+    }
+}
+
+/// OpenSSH's `WHITESPACE`.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// `text` without the blanks before it.
+pub(super) fn trim_start(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| is_blank(**byte)).count();
+    text.get(blanks..).unwrap_or_default()
+}
+
+/// OpenSSH's `strdelim`: takes the next word off `rest`; blanks and one `=` separate, a double quote starts a
+/// quoted part that ends the word. `None` at the end, and for a quote without its other half; `rest` is `None`
+/// when nothing can follow.
+pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
+    let text = (*rest)?;
+    let Some(at) = text.iter().position(|byte| is_blank(*byte) || matches!(byte, b'"' | b'=')) else {
+        *rest = None;
+        return Some(Cow::Borrowed(text));
+    };
+    let (word, tail) = text.split_at_checked(at)?;
+    let (separator, tail) = tail.split_first()?;
+    if *separator == b'"' {
+        let Some(end) = tail.iter().position(|byte| *byte == b'"') else {
+            *rest = None;
+            return None;
+        };
+        let (quoted, after) = tail.split_at_checked(end)?;
+        *rest = Some(trim_start(after.get(1..).unwrap_or_default()));
+        return Some(if word.is_empty() {
+            Cow::Borrowed(quoted)
+        } else {
+            Cow::Owned([word, quoted].concat())
+        });
+    }
+    let mut tail = trim_start(tail);
+    if let (true, [b'=', after @ ..]) = (*separator != b'=', tail) {
+        tail = trim_start(after);
+    }
+    *rest = Some(tail);
+    Some(Cow::Borrowed(word))
+}
+
+/// Every word that `strdelim` finds up to the first empty one, which is where sshd stops looking.
+pub(super) fn strdelim_all(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = Some(text);
+    let mut words = Vec::new();
+    while let Some(word) = strdelim(&mut rest).filter(|word| !word.is_empty()) {
+        words.push(word.into_owned());
+    }
+    words
+}
+
+/// A word of a command line, and where in the text it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: Vec<u8>,
+    pub(super) end: usize,
+}
+
+/// A quote without its other half.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unquoted;
+
+/// OpenSSH's `argv_split`, which also cuts the value of `AuthorizedKeysCommand` when the command is run.
+/// `to_comment` stops at a `#` that begins a word. Up to 8.6 a quote counted at the start of a word only,
+/// ended the word, and `\ ` was no escape.
+pub(super) fn argv_split(dialect: &Dialect, text: &[u8], to_comment: bool) -> Result<Vec<Word>, Unquoted> {
+    let anywhere = dialect.splits_like_argv();
+    let byte = |at: usize| text.get(at).copied();
+    let mut words = Vec::new();
+    let mut at = 0;
+    while let Some(first) = byte(at) {
+        if matches!(first, b' ' | b'\t') {
+            at = at.saturating_add(1);
+            continue;
+        }
+        if to_comment && first == b'#' {
+            break;
+        }
+        let mut word = Vec::new();
+        let mut quote = None;
+        if !anywhere && matches!(first, b'\'' | b'"') {
+            quote = Some(first);
+            at = at.saturating_add(1);
+        }
+        while let Some(here) = byte(at) {
+            let next = at.saturating_add(1);
+            match here {
+                b'\\' => {
+                    let escapes = match byte(next) {
+                        Some(b'\'' | b'"' | b'\\') => true,
+                        Some(b' ') => anywhere && quote.is_none(),
+                        _ => false,
+                    };
+                    if escapes {
+                        at = next;
+                    }
+                    word.extend(byte(at));
+                }
+                b' ' | b'\t' if quote.is_none() => break,
+                b'\'' | b'"' if anywhere && quote.is_none() => quote = Some(here),
+                _ if quote == Some(here) => {
+                    quote = None;
+                    if !anywhere {
+                        at = at.saturating_add(1);
+                        break;
+                    }
+                }
+                _ => word.push(here),
+            }
+            at = at.saturating_add(1);
+        }
+        if quote.is_some() {
+            return Err(Unquoted);
+        }
+        words.push(Word { text: word, end: at });
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+
+    fn dialect(text: &str) -> Dialect {
+        Dialect::from_version_text(text).unwrap()
+    }
+
+    fn words(version: &str, text: &str) -> Result<Vec<String>, Unquoted> {
+        let words = argv_split(&dialect(version), text.as_bytes(), true)?;
+        Ok(words.into_iter().map(|word| String::from_utf8(word.text).unwrap()).collect())
+    }
+
+    #[test]
+    fn the_version_is_found_in_what_each_release_prints() {
+        assert_eq!(
+            dialect("unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w\nusage:").number,
+            (8, 4)
+        );
+        assert_eq!(dialect("OpenSSH_9.2, OpenSSL 3.0.20 7 Apr 2026").number, (9, 2));
+        let trixie = dialect("OpenSSH_10.0p2 Debian-7, OpenSSL 3.5.7");
+        assert_eq!(trixie.match_version(), Some("OpenSSH_10.0p2 Debian-7"));
+        assert_eq!(Dialect::from_version_text("dropbear"), None);
+    }
+
+    #[test]
+    fn strdelim_cuts_at_blanks_quotes_and_one_equals_sign() {
+        let cut = |text: &str| {
+            strdelim_all(text.as_bytes())
+                .into_iter()
+                .map(|w| String::from_utf8(w).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cut("a b\tc"), ["a", "b", "c"]);
+        assert_eq!(cut("a = b"), ["a", "b"]);
+        assert_eq!(cut("a=b"), ["a", "b"]);
+        assert_eq!(cut("a == b"), ["a"], "the second sign is an empty word");
+        assert_eq!(cut("\"a b\" c"), ["a b", "c"]);
+        assert_eq!(cut("x\"a b\"c"), ["xa b", "c"]);
+        assert!(cut("\"a b").is_empty());
+    }
+
+    #[test]
+    fn argv_split_reads_quotes_as_its_version_does() {
+        assert_eq!(
+            words("OpenSSH_9.2", r#"/x "a b" 'c "d' e\ f g\"h # no"#).unwrap(),
+            ["/x", "a b", "c \"d", "e f", "g\"h"]
+        );
+        assert_eq!(words("OpenSSH_9.2", r#"a"b c"d"#).unwrap(), ["ab cd"]);
+        assert_eq!(words("OpenSSH_8.4", r#"/x "a b"c e\ f"#).unwrap(), ["/x", "a b", "c", "e\\", "f"]);
+        assert_eq!(words("OpenSSH_8.4", r#"a"b c"#).unwrap(), ["a\"b", "c"]);
+        assert_eq!(words("OpenSSH_9.2", "'a"), Err(Unquoted));
+        assert_eq!(words("OpenSSH_8.4", "\"a"), Err(Unquoted));
+        assert_eq!(words("OpenSSH_9.2", "a#b #c").unwrap(), ["a#b"]);
+    }
+}

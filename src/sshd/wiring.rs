@@ -1,0 +1,282 @@
+//! `--enable` and `--disable`: from the command line's wish to sshd's configuration.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    apply::{ApplyError, Tools, apply, lock},
+    ask::{AskError, Dump, Sshd},
+    block,
+    daemon::Daemon,
+    diff,
+    plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
+    source::Source,
+    trusted,
+};
+
+/// What is wished, and the system that it is wished on.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Print what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Put a command that is there already behind ours, rather than refuse.
+    pub chain: bool,
+    /// The system's root directory.
+    pub root: PathBuf,
+    /// The words that run sshd; none: it is looked for.
+    pub sshd: Vec<OsString>,
+    /// The words that run systemctl.
+    pub systemctl: Vec<OsString>,
+    /// sshd's main file, as sshd names it.
+    pub config: PathBuf,
+    /// eic-keys, as sshd shall run it.
+    pub program: String,
+}
+
+impl Options {
+    /// For the machine that this runs on.
+    #[must_use]
+    pub fn system(dry_run: bool, chain: bool) -> Self {
+        Self {
+            dry_run,
+            chain,
+            root: "/".into(),
+            sshd: Vec::new(),
+            systemctl: vec!["systemctl".into()],
+            config: "/etc/ssh/sshd_config".into(),
+            program: "/usr/bin/eic-keys".into(),
+        }
+    }
+}
+
+/// How it ended. What was decided is in the output; a reason is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as wished, or would be; maybe it was before.
+    Done,
+    /// Nothing was changed, and why.
+    Refused(String),
+    /// It failed half-way and was put back, and why.
+    RolledBack(String),
+}
+
+impl Outcome {
+    /// Why it is not done, for people.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
+            Self::RolledBack(reason) => Some(format!("failed, and put back: {reason}")),
+        }
+    }
+
+    /// The exit status that says so.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused(_) => 1,
+            Self::RolledBack(_) => 2,
+        }
+    }
+}
+
+/// Wires sshd to eic-keys. Decisions, and in a dry run a unified diff, go to `out`.
+#[must_use]
+pub fn enable(options: &Options, out: &mut dyn Write) -> Outcome {
+    outcome(wire(options, Wish::Enable, out))
+}
+
+/// Takes our lines out again.
+#[must_use]
+pub fn disable(options: &Options, out: &mut dyn Write) -> Outcome {
+    outcome(wire(options, Wish::Disable, out))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Enable,
+    Disable,
+}
+
+fn outcome(result: Result<(), ApplyError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(ApplyError::Refused(reason)) => Outcome::Refused(reason),
+        Err(ApplyError::RolledBack(reason)) => Outcome::RolledBack(reason),
+    }
+}
+
+impl From<Refusal> for ApplyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.0)
+    }
+}
+
+fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
+    Err(ApplyError::Refused(reason.into()))
+}
+
+/// Where distributions put it.
+const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+
+fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
+    let root = rustix::process::geteuid().is_root();
+    if !options.dry_run && !root {
+        return refused("only root can change sshd's configuration; --dry-run shows what would be done");
+    }
+    let source = Source::new(&options.root);
+    let sshd = find(options, &source)?;
+    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    let daemon = Daemon { source: &source, systemctl: &options.systemctl };
+    let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
+
+    let mut answer = ask(&sshd, &options.config);
+    if matches!(&answer, Err(error) if needs_directory(error)) && !options.dry_run {
+        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
+        // stays: to take it away again could take it from an sshd that is just starting.
+        make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
+        say(out, &format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
+        answer = ask(&sshd, &options.config);
+    }
+    let dump = match answer {
+        Ok(dump) => Some(dump),
+        // Without root sshd cannot read its keys; its files may still be read.
+        Err(error) if options.dry_run && (!root || needs_directory(&error)) => {
+            say(out, &format!("Note: {error}. What follows is what its files say."));
+            None
+        }
+        Err(error) => return refused(broken(&error)),
+    };
+    let situation = Situation {
+        main: &options.config,
+        source: &source,
+        dialect: &dialect,
+        dump: dump.as_ref(),
+        program: &options.program,
+        chain: options.chain,
+    };
+    let mut plan = match wish {
+        Wish::Enable => {
+            if let Some(reason) = daemon.overridden(&options.config) {
+                return refused(reason);
+            }
+            situation.enable()?
+        }
+        Wish::Disable => situation.disable()?,
+    };
+    if wish == Wish::Enable {
+        runnable(options, &dialect, &mut plan)?;
+    }
+    for line in &plan.said {
+        say(out, line);
+    }
+    if options.dry_run {
+        for change in &plan.changes {
+            say(
+                out,
+                diff::unified(&change.path, change.before.as_deref(), change.after.as_deref())
+                    .trim_end_matches('\n'),
+            );
+        }
+        return Ok(());
+    }
+    let Some(before) = dump.filter(|_| !plan.changes.is_empty()) else { return Ok(()) };
+    let tools =
+        Tools { main: &options.config, source: &source, sshd: &sshd, daemon: &daemon, before: &before };
+    let reloaded = apply(&plan, &tools)?;
+    say(out, &reloaded);
+    Ok(())
+}
+
+fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
+    if !options.sshd.is_empty() {
+        return Ok(Sshd::new(&options.sshd));
+    }
+    match SSHD.map(Path::new).into_iter().find(|path| source.locate(path).is_file()) {
+        Some(path) => Ok(Sshd::new(&[path.into()])),
+        None => {
+            refused(format!("there is no sshd here ({}): install OpenSSH's server first", SSHD.join(", ")))
+        }
+    }
+}
+
+/// Debian's privilege separation directory. Others are part of a package and always there.
+const PRIVSEP: &str = "/run/sshd";
+
+fn needs_directory(error: &AskError) -> bool {
+    matches!(error, AskError::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+}
+
+/// As systemd makes it for `RuntimeDirectory=sshd`.
+fn make_directory(source: &Source) -> std::io::Result<()> {
+    let path = source.locate(Path::new(PRIVSEP));
+    fs::create_dir(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+}
+
+/// sshd has to accept its configuration as it is; then it says what counts.
+fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
+    sshd.accepts(config)?;
+    sshd.dump(config, &probe())
+}
+
+fn broken(error: &AskError) -> String {
+    let text = error.to_string();
+    let remedy = if text.contains("hostkeys") || text.contains("host key") {
+        "make them (ssh-keygen -A)"
+    } else {
+        "mend that first (sshd -t shows it)"
+    };
+    format!("sshd does not accept its configuration as it is now: {text}; {remedy}")
+}
+
+/// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.
+fn runnable(options: &Options, dialect: &super::token::Dialect, plan: &mut Plan) -> Result<(), ApplyError> {
+    if let Err(error) = trusted::program(&options.root, Path::new(&options.program)) {
+        return refused(format!("sshd would not run {}: {error}", options.program));
+    }
+    let user = plan.wanted.user.as_deref().unwrap_or_default();
+    if user == OWN_USER.as_bytes() && !exists(&options.root, OWN_USER) {
+        return refused(format!(
+            "there is no user {OWN_USER}. Make it: \
+             useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin {OWN_USER}"
+        ));
+    }
+    let Some(theirs) = plan.wanted.command.as_deref().and_then(|line| block::behind(dialect, line)) else {
+        return Ok(());
+    };
+    match trusted::program(&options.root, Path::new(std::ffi::OsStr::new(&lossy(&theirs)))) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            plan.said
+                .push(format!("Note: {} is not there: its part will fail, as it does now.", lossy(&theirs)));
+            Ok(())
+        }
+        Err(error) => refused(format!(
+            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either",
+            lossy(&theirs)
+        )),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Whether there is a local user of this name; packages make theirs local.
+fn exists(root: &Path, user: &str) -> bool {
+    // The second is where image-based systems keep theirs.
+    ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
+        let text = fs::read(root.join(path)).unwrap_or_default();
+        text.split(|byte| *byte == b'\n')
+            .any(|line| line.split(|byte| *byte == b':').next() == Some(user.as_bytes()))
+    })
+}
+
+/// A reader that went away is no reason to stop half-way.
+fn say(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}

@@ -1,0 +1,36 @@
+//! The command line of the shipped program and the system that it finds: what it takes, and with which status it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic"
+)]
+
+mod next;
+mod system;
+mod trust_store;
+mod usage;
+mod user;
+
+use eic_lab::{Instance, Outcome, UserKey};
+
+/// A healthy instance with a key waiting for alice.
+fn instance() -> (Instance, UserKey) {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    instance.push("alice", &key);
+    (instance, key)
+}
+
+/// Runs a shell on the disguised machine, as root.
+fn shell(instance: &Instance, script: &str) -> Outcome {
+    let outcome = instance.command(["-c", script]).program("/bin/sh").as_root().run();
+    assert_eq!(outcome.status, Some(0), "{script}: {}", outcome.stderr);
+    outcome
+}
+
+/// Status, stdout and stderr of a run, to be compared in one.
+fn result(outcome: &Outcome) -> (Option<i32>, &str, &str) {
+    (outcome.status, &outcome.stdout, &outcome.stderr)
+}

@@ -1,0 +1,264 @@
+//! The command behind `--`: it runs beside, without a shell, as it would run without us, and its keys follow ours.
+
+use crate::{instance, result, shell};
+use eic_lab::instance::TRUST_STORES;
+use eic_lab::{Fault, Instance, Machine, On, Outcome, UserKey};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const OTHER: &str = "/usr/bin/other-keys";
+
+/// Installs the other command, a shell script.
+fn other(instance: &Instance, script: &str) {
+    instance.install(OTHER, format!("#!/bin/sh\n{script}\n").as_bytes());
+}
+
+/// A login with a key pushed, the other command beside it.
+fn login(instance: &Instance, key: &UserKey) -> Outcome {
+    instance.run(["alice", key.fingerprint(), "--", OTHER, "alice"])
+}
+
+/// A user for whom nothing is pushed.
+fn without(instance: &Instance, key: &UserKey) -> Outcome {
+    instance.run(["nobody", key.fingerprint(), "--", OTHER, "nobody"])
+}
+
+#[test]
+fn its_keys_follow_ours() {
+    let (instance, key) = instance();
+    let ours = format!("{}\n", key.line());
+    for (what, script, theirs) in [
+        ("a key", "echo ssh-ed25519 AAAA them", "ssh-ed25519 AAAA them\n".to_owned()),
+        ("no key", "true", String::new()),
+        ("two keys", "echo one; echo two", "one\ntwo\n".to_owned()),
+        ("half a line", "printf 'ssh-ed25519 AA'", "ssh-ed25519 AA".to_owned()),
+        ("blank lines", "echo; echo", "\n\n".to_owned()),
+        ("bytes", r"printf 'a\000b\033'", "a\0b\u{1b}".to_owned()),
+        ("a megabyte", "head -c 1048576 /dev/zero | tr '\\0' A", "A".repeat(1 << 20)),
+        ("something late", "sleep 0.3; echo late", "late\n".to_owned()),
+        ("in pieces", "for i in 1 2 3; do echo $i; sleep 0.05; done", "1\n2\n3\n".to_owned()),
+        ("output closed before the end", "echo key; exec >&-; sleep 0.2", "key\n".to_owned()),
+    ] {
+        other(&instance, script);
+        let (with, without) = (login(&instance, &key), without(&instance, &key));
+        assert!(result(&with) == (Some(0), &format!("{ours}{theirs}"), ""), "{what}: {:?}", with.status);
+        assert!(
+            result(&without) == (Some(0), theirs.as_str(), ""),
+            "{what}, nothing pushed: {:?}",
+            without.status
+        );
+    }
+}
+
+/// Ours count all the same; its status is ours only where we print none. What it printed before does not count, as in sshd.
+#[test]
+fn it_fails() {
+    let (instance, key) = instance();
+    let ours = format!("{}\n", key.line());
+    for (what, script, status) in [
+        ("status 1", "exit 1", 1),
+        ("status 255", "exit 255", 255),
+        ("a key, then status 7", "echo ssh-ed25519 AAAA; exit 7", 7),
+        ("half a line, then status 3", "printf 'ssh-ed'; exit 3", 3),
+        ("killed", "kill -KILL $$", 128 + 9),
+        ("killed after a key", "echo ssh-ed25519 AAAA; kill -TERM $$", 128 + 15),
+        ("too much", "exec head -c 20000000 /dev/zero", 126),
+    ] {
+        other(&instance, script);
+        instance.journal.clear();
+        assert_eq!(result(&login(&instance, &key)), (Some(0), ours.as_str(), ""), "{what}");
+        let lines = instance.journal.eic_keys();
+        let severities: Vec<u8> = lines.iter().map(|line| line.severity).collect();
+        assert_eq!(severities, [6, 4], "{what}: {lines:?}");
+        assert!(lines[1].message().contains("command behind --"), "{what}: {lines:?}");
+        let number = if status > 128 && status < 255 { status - 128 } else { status };
+        let named = what == "too much" || lines[1].message().contains(&number.to_string());
+        assert!(named, "{what}: {lines:?}");
+        assert_eq!(result(&without(&instance, &key)), (Some(status), "", ""), "{what}, nothing pushed");
+    }
+}
+
+#[test]
+fn it_cannot_be_started() {
+    let (instance, key) = instance();
+    instance.write("/etc/lab/file", "#!/bin/sh\n");
+    instance.install("/etc/lab/no-interpreter", b"#!/nonexistent\n");
+    for program in
+        ["/nonexistent/program", "/etc/lab/file", "/etc/lab/no-interpreter", "/etc", "", "other-keys-2"]
+    {
+        instance.journal.clear();
+        let outcome = instance.run(["alice", key.fingerprint(), "--", program]);
+        assert_eq!(outcome.keys(), [key.line()], "{program:?}");
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{program:?}");
+        assert!(instance.journal.says("command behind --"), "{program:?}: {:?}", instance.journal.lines());
+        let outcome = instance.run(["nobody", "--", program]);
+        assert!(matches!(outcome.status, Some(126 | 127)), "{program:?}: {:?}", outcome.status);
+        assert_eq!(outcome.stdout, "", "{program:?}");
+    }
+}
+
+/// What makes ours fail, and with which status.
+type Failure = (&'static str, fn(&Instance), i32);
+
+/// A login that does not depend on us still works, with the log saying what is wrong with ours.
+#[test]
+fn ours_fails() {
+    let (instance, key) = instance();
+    other(&instance, "echo ssh-ed25519 AAAA them");
+    let fails: [Failure; 3] = [
+        ("the service is silent", |instance| instance.imds.fault(On::any(), Fault::Hang), 2),
+        ("the region is another", |instance| instance.imds.set("placement/region", "eu-west-1"), 3),
+        ("the trust store is empty", |instance| instance.trust_store(TRUST_STORES[0].1, ""), 4),
+    ];
+    for (what, fail, status) in fails {
+        instance.imds.clear_faults();
+        instance.journal.clear();
+        fail(&instance);
+        assert_eq!(result(&login(&instance, &key)), (Some(0), "ssh-ed25519 AAAA them\n", ""), "{what}");
+        let lines = instance.journal.eic_keys();
+        assert!(lines.len() == 1 && lines[0].severity == 4, "{what}: {lines:?}");
+        let alone = instance.run(["alice", key.fingerprint()]);
+        assert_eq!(result(&alone), (Some(status), "", ""), "{what}, alone");
+    }
+}
+
+#[test]
+fn it_runs_where_we_have_nothing_to_do() {
+    let (instance, key) = instance();
+    other(&instance, "echo theirs");
+    let odd = instance.run(["../alice", key.fingerprint(), "--", OTHER]);
+    assert_eq!(result(&odd), (Some(0), "theirs\n", ""), "a name that the API never takes");
+    instance.machine(Machine::Other);
+    assert_eq!(result(&login(&instance, &key)), (Some(0), "theirs\n", ""), "no instance");
+    assert!(instance.imds.requests().is_empty());
+}
+
+#[test]
+fn it_does_not_run_where_the_command_line_is_wrong() {
+    let (instance, _) = instance();
+    other(&instance, "echo theirs");
+    assert_eq!(instance.run(["--unknown", "alice", "--", OTHER]).stdout, "");
+}
+
+/// It starts with us, not after us: the service takes a second to say nothing.
+#[test]
+fn it_starts_at_once() {
+    let (instance, key) = instance();
+    other(&instance, "date +%s%N");
+    instance.imds.fault(On::token(), Fault::Hang);
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let outcome = login(&instance, &key);
+    assert_eq!((outcome.status, outcome.keys().len()), (Some(0), 1));
+    let started = Duration::from_nanos(outcome.keys()[0].parse().unwrap()).saturating_sub(before);
+    assert!(started < Duration::from_millis(800), "it started after {started:?}");
+}
+
+#[test]
+fn no_shell_reads_its_arguments() {
+    let (instance, key) = instance();
+    let arguments = [
+        "$(id)",
+        "`id`",
+        "*",
+        "; id",
+        "&& id",
+        "|id",
+        ">/run/x",
+        "'",
+        "\"",
+        "\\n",
+        "",
+        " a  b ",
+        "--",
+        "--timeout",
+        "%u",
+        "~",
+        "$HOME",
+    ];
+    instance.install(OTHER, b"#!/bin/sh\nfor a in \"$@\"; do printf '<%s>\\n' \"$a\"; done\n");
+    let outcome = instance.run([&["alice", key.fingerprint(), "--", OTHER][..], &arguments].concat());
+    let expected: Vec<String> = arguments.iter().map(|argument| format!("<{argument}>")).collect();
+    assert_eq!(outcome.keys()[1..], expected);
+}
+
+/// It finds what it would find if sshd had started it.
+#[test]
+fn it_finds_what_sshd_left_for_it() {
+    let (instance, key) = instance();
+    let ask = |program: &str, arguments: &[&str]| {
+        let alone = instance.command(arguments).program(program).run();
+        assert_eq!(alone.status, Some(0), "{program}");
+        let beside = instance.run([&["alice", key.fingerprint(), "--", program][..], arguments].concat());
+        let ours = format!("{}\n", key.line());
+        let beside = beside.stdout.strip_prefix(&ours).unwrap().to_owned();
+        assert_eq!(beside, alone.stdout, "{program} {arguments:?}");
+        beside
+    };
+    let environment = ask("/usr/bin/env", &[]);
+    assert!(environment.contains("LOGNAME=eic-keys\n") && environment.lines().count() == 5, "{environment}");
+    assert!(ask("/usr/bin/id", &[]).contains("(eic-keys)"));
+    assert_eq!(ask("/bin/pwd", &[]), "/\n");
+    ask("/bin/sh", &["-c", "umask; ulimit -a"]);
+    // Blocked and ignored signals but for the two that the C library keeps to itself, 32 and 33: SIGPIPE would be one.
+    let signals =
+        ask("/bin/sh", &["-c", "sed -n 's/^Sig[BI].*\\(.\\{8\\}\\)$/\\1/p' /proc/self/status | tr 8 0"]);
+    assert_eq!(signals, "00000000\n00000000\n");
+    // Its own descriptors and whatever the test was started with: nothing of ours stays open.
+    ask("/bin/sh", &["-c", "cd /proc/$$/fd && echo *"]);
+}
+
+/// sshd has read enough and closed the pipe: both end, and soon.
+#[test]
+fn both_end_when_nobody_reads() {
+    let (instance, key) = instance();
+    other(&instance, "exec sleep 1000");
+    let line = format!("/usr/bin/eic-keys alice {} -- {OTHER} | head -n 1", key.fingerprint());
+    let started = Instant::now();
+    let outcome = instance.command(["-c", &line]).program("/bin/sh").run();
+    assert_eq!(outcome.keys(), [key.line()], "ours is there before it has ended");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(instance.namespace().id().processes().is_empty(), "something is left");
+
+    let nobody = instance.command(["nobody", "--", OTHER]).stdout_closed().run();
+    assert_eq!(nobody.status, Some(0));
+    assert!(nobody.wall < Duration::from_secs(3) && instance.namespace().id().processes().is_empty());
+}
+
+/// Keys that cannot be written are no keys, ours or its.
+#[test]
+fn there_is_no_room() {
+    let (instance, _) = instance();
+    other(&instance, "echo theirs");
+    let outcome = instance.command(["nobody", "--", OTHER]).stdout_to("/dev/full").run();
+    assert_eq!(outcome.status, Some(4), "its key has no room");
+    let outcome = instance.command(["alice", "--", OTHER]).stdout_to("/dev/full").run();
+    assert_eq!(outcome.status, Some(4), "ours has no room");
+}
+
+/// sshd looks at the first word of its line only, so what it would ask of that one is asked of the other here.
+#[test]
+fn it_is_run_only_if_sshd_would() {
+    let (instance, key) = instance();
+    other(&instance, "echo theirs");
+    let mine = || format!("{}\n", key.line());
+    assert_eq!(
+        result(&login(&instance, &key)),
+        (Some(0), format!("{}theirs\n", mine()).as_str(), ""),
+        "as it is"
+    );
+    for (what, command, change, undo) in [
+        ("not an absolute path", "other-keys", "true", "true"),
+        ("others may write it", OTHER, "chmod o+w /usr/bin/other-keys", "chmod o-w /usr/bin/other-keys"),
+        ("a group may", OTHER, "chmod g+w /usr/bin/other-keys", "chmod g-w /usr/bin/other-keys"),
+        ("others may write its directory", OTHER, "chmod o+w /usr/bin", "chmod o-w /usr/bin"),
+        ("it is somebody's", OTHER, "chown alice /usr/bin/other-keys", "chown root /usr/bin/other-keys"),
+        ("it is no program", OTHER, "chmod a-x /usr/bin/other-keys", "chmod a+x /usr/bin/other-keys"),
+    ] {
+        shell(&instance, change);
+        let outcome = instance.run(["alice", key.fingerprint(), "--", command]);
+        assert_eq!(result(&outcome), (Some(0), mine().as_str(), ""), "{what}");
+        let outcome = instance.run(["nobody", key.fingerprint(), "--", command]);
+        assert_eq!(result(&outcome), (Some(126), "", ""), "{what}, and none of ours");
+        assert!(instance.journal.says("The command behind -- could not be run"), "{what}");
+        shell(&instance, undo);
+    }
+}

@@ -1,0 +1,225 @@
+//! What is on the command line: options, the fingerprint, and what is wrong.
+
+use crate::{instance, result};
+use eic_lab::{Instance, UserKey};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+#[test]
+fn help() {
+    let (instance, _) = instance();
+    for arguments in [&["--help"][..], &["-h"], &["alice", "--help"], &["--timeout", "2", "-h", "--unknown"]]
+    {
+        let outcome = instance.run(arguments);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let words = [
+            "Usage: eic-keys",
+            "USER",
+            "FINGERPRINT",
+            "COMMAND",
+            "--trust-store",
+            "--timeout",
+            "--imds",
+            "Exit status",
+        ];
+        for word in words {
+            assert!(outcome.stdout.contains(word), "{arguments:?}: {word}");
+        }
+    }
+    assert!(instance.imds.requests().is_empty() && instance.journal.lines().is_empty());
+}
+
+#[test]
+fn version() {
+    let (instance, _) = instance();
+    for arguments in [&["--version"][..], &["-V"], &["alice", "-V"]] {
+        let version = concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(result(&instance.run(arguments)), (Some(0), version, ""), "{arguments:?}");
+    }
+    assert!(instance.imds.requests().is_empty() && instance.journal.lines().is_empty());
+}
+
+#[test]
+fn a_text_that_could_not_be_written() {
+    let (instance, _) = instance();
+    for option in ["--help", "--version"] {
+        assert_eq!(instance.command([option]).stdout_to("/dev/full").run().status, Some(4), "{option}");
+        assert_eq!(instance.command([option]).stdout_closed().run().status, Some(0), "{option}");
+    }
+}
+
+/// A usage error: status 1, what is wrong and where help is on stderr, the same as one warning in the log, and no request.
+fn is_wrong(instance: &Instance, arguments: &[OsString]) {
+    instance.journal.clear();
+    let outcome = instance.run(arguments);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(1), ""), "{arguments:?}");
+    let said: Vec<&str> = outcome.stderr.lines().collect();
+    let wrong = said[0].strip_prefix("eic-keys: ").unwrap_or_else(|| panic!("{arguments:?}: {said:?}"));
+    assert!(said.len() == 2 && said[1].contains("--help"), "{arguments:?}: {said:?}");
+    let lines = instance.journal.lines();
+    assert_eq!(lines.len(), 1, "{arguments:?}: {lines:?}");
+    assert_eq!((lines[0].facility, lines[0].severity), (10, 4), "{arguments:?}");
+    assert_eq!(lines[0].message(), format!("Wrong command line: {wrong}"), "{arguments:?}");
+    assert!(wrong.len() > 10 && wrong.len() <= 1100, "{arguments:?}: {wrong}");
+    assert!(!wrong.chars().any(is_harmful), "{arguments:?}: {wrong:?}");
+    assert!(instance.imds.requests().is_empty(), "{arguments:?}");
+}
+
+/// Moves a cursor, forges a line, or turns the direction of writing.
+fn is_harmful(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[test]
+fn what_is_wrong() {
+    let (instance, key) = instance();
+    let fingerprint = key.fingerprint();
+    for arguments in [
+        &[][..],
+        &["--timeout", "2"],
+        &["alice", fingerprint, "more"],
+        &["alice", "alice"],
+        &["--unknown", "alice"],
+        &["alice", fingerprint, "--unknown"],
+        &["-x", "alice"],
+        &["-t", "2", "alice"],
+        &["--timeout"],
+        &["alice", "--timeout"],
+        &["alice", "--imds"],
+        &["alice", "--trust-store"],
+        &["--"],
+        &["alice", "--"],
+        &["--", "/bin/true"],
+    ] {
+        is_wrong(&instance, &arguments.iter().map(OsString::from).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn values_out_of_range() {
+    let (instance, key) = instance();
+    let timeouts =
+        ["", "0", "0.09", "60.1", "61", "-1", "1e9", "nan", "inf", "-inf", "2s", "two", " 2", "2,5", "0x2"];
+    let addresses = [
+        "",
+        "localhost",
+        "169.254.169",
+        "169.254.169.254:",
+        "169.254.169.254:port",
+        "169.254.169.254:65536",
+        "169.254.169.254/32",
+        "http://169.254.169.254",
+        "169.254.169.254.",
+        "[fd00:ec2::254",
+        "fd00:ec2::254]:80",
+        "fd00:ec2:::254",
+    ];
+    let rows = timeouts.map(|value| ("--timeout", value));
+    for (option, value) in rows.into_iter().chain(addresses.map(|value| ("--imds", value))) {
+        is_wrong(&instance, &[option, value, "alice", key.fingerprint()].map(OsString::from));
+        is_wrong(&instance, &[&format!("{option}={value}"), "alice", key.fingerprint()].map(OsString::from));
+    }
+}
+
+#[test]
+fn wrong_fingerprints() {
+    let (instance, key) = instance();
+    let right = key.fingerprint();
+    let base64 = right.strip_prefix("SHA256:").unwrap();
+    for wrong in [
+        base64,
+        "SHA256:",
+        &right[..49],
+        &format!("{right}="),
+        &format!("{right}A"),
+        &format!(" {right}"),
+        &format!("{right}\n"),
+        &format!("sha256:{base64}"),
+        &format!("SHA1:{}", &base64[..27]),
+        &format!("SHA512:{base64}"),
+        &format!("SHA256:{}-", &base64[..42]),
+        &format!("SHA256:{}é", &base64[..41]),
+        "MD5:",
+        "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42",
+        "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:xx",
+        "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e",
+        "%f",
+        key.line(),
+    ] {
+        is_wrong(&instance, &["alice", wrong].map(OsString::from));
+    }
+}
+
+/// What is wrong may be an attacker's: it comes to the log and to a terminal escaped, and not at any length.
+#[test]
+fn what_is_wrong_is_escaped() {
+    let (instance, _) = instance();
+    for wrong in [
+        &b"--\x1b[2J\x1b]0;title\x07"[..],
+        b"--line\nNov 20 07:00:00 host sshd[1]: Accepted publickey for root",
+        b"--carriage\rreturn",
+        b"--not\xff\xfeUTF-8",
+        "--bidi\u{202e}\u{2066}\u{200b}\u{85}".as_bytes(),
+        b"--percent%n%s",
+        &b"--long".repeat(2000),
+        &"-é".repeat(5000).into_bytes(),
+    ] {
+        is_wrong(&instance, &[OsStr::from_bytes(wrong).to_owned(), "alice".into()]);
+        is_wrong(&instance, &["alice".into(), OsStr::from_bytes(wrong).to_owned()]);
+    }
+}
+
+#[test]
+fn right_forms() {
+    let (instance, key) = instance();
+    let fingerprint = key.fingerprint();
+    let md5 = "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e";
+    for arguments in [
+        &["alice", fingerprint][..],
+        &["alice"],
+        &["alice", ""],
+        &["alice", md5],
+        &["--timeout", "2", "alice", fingerprint],
+        &["--timeout=2", "alice", fingerprint],
+        &["--timeout=2.5", "alice", fingerprint],
+        &["--timeout=60", "alice", fingerprint],
+        &["alice", "--timeout", "2", fingerprint],
+        &["alice", fingerprint, "--timeout", "2"],
+        &["--imds=169.254.169.254", "--timeout=2", "alice", fingerprint],
+    ] {
+        let expected = format!("{}\n", key.line());
+        assert_eq!(result(&instance.run(arguments)), (Some(0), expected.as_str(), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn of_an_option_said_twice_the_last_counts() {
+    let (instance, key) = instance();
+    for (options, seconds) in [(["--timeout=0.2", "--timeout=3"], "3"), (["--timeout=3", "--timeout=7"], "7")]
+    {
+        instance.imds.clear_requests();
+        let outcome = instance.run([&options[..], &["alice", key.fingerprint()]].concat());
+        assert_eq!(outcome.keys(), [key.line()], "{options:?}");
+        let ttl =
+            instance.imds.requests()[0].header("X-aws-ec2-metadata-token-ttl-seconds").map(str::to_owned);
+        assert_eq!(ttl.as_deref(), Some(seconds), "{options:?}");
+    }
+}
+
+#[test]
+fn the_fingerprint_chooses() {
+    let (instance, first) = instance();
+    let second = UserKey::ed25519();
+    instance.push("alice", &second);
+    for (fingerprint, keys) in [
+        (first.fingerprint(), vec![first.line()]),
+        (second.fingerprint(), vec![second.line()]),
+        (UserKey::ed25519().fingerprint(), vec![]),
+        ("", vec![first.line(), second.line()]),
+        ("MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e", vec![first.line(), second.line()]),
+    ] {
+        let outcome = instance.run(["alice", fingerprint]);
+        assert_eq!((outcome.status, outcome.keys()), (Some(0), keys), "{fingerprint}");
+    }
+}

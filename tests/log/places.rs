@@ -1,0 +1,101 @@
+//! Where the log goes: to the system's, whatever stands there, and by hand to the terminal as well.
+
+use crate::{Change, lines, publish};
+use eic_keys::limits;
+use eic_lab::journal::Line;
+use eic_lab::{Fault, Instance, Logger, Machine, On, UserKey};
+use std::time::Duration;
+
+/// A log that is not there, or does not listen, costs nobody his login.
+#[test]
+fn without_a_log() {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    let good = instance.record(&key);
+    let mut records = vec![good.clone().expires_in(-1); limits::RECORDS - 1];
+    records.push(good);
+    publish(&instance, &records);
+    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Reading] {
+        instance.logger(logger);
+        let outcome = instance.run(["alice"]);
+        let result = (outcome.status, outcome.keys(), outcome.stderr.as_str());
+        assert_eq!(result, (Some(0), vec![key.line()], ""), "{logger:?}");
+        assert!(outcome.wall < Duration::from_secs(2), "{logger:?}: {:?}", outcome.wall);
+        let wrong = instance.run(["--unknown"]);
+        assert_eq!(wrong.status, Some(1), "{logger:?}");
+        assert!(
+            wrong.stderr.contains("--unknown") && wrong.wall < Duration::from_secs(2),
+            "{logger:?}: {wrong:?}"
+        );
+    }
+    let lines = lines(&instance, "a log that reads");
+    assert_eq!(lines.len(), limits::RECORDS + 1, "63 refused, one provided, one wrong command line");
+}
+
+#[test]
+fn without_a_log_a_failure_keeps_its_status() {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    instance.push("alice", &key);
+    instance.imds.fault(On::token(), Fault::Status(403));
+    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck] {
+        instance.logger(logger);
+        let outcome = instance.run(["alice"]);
+        let result = (outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str());
+        assert_eq!(result, (Some(2), "", ""), "{logger:?}");
+    }
+}
+
+/// By hand the same lines are on the terminal, and what became of how many records. Under sshd stderr stays empty.
+#[test]
+fn by_hand() {
+    let key = UserKey::ed25519();
+    let other = UserKey::ed25519();
+    let rows: [(&str, Change, &str, &str); 6] = [
+        ("a key", |_| (), "alice", "1 of 1 record"),
+        ("nothing pushed", |_| (), "bob", "0 of 0 record"),
+        (
+            "expired",
+            |i| i.publish("carol", &i.record(&UserKey::ed25519()).expires_in(-1)),
+            "carol",
+            "0 of 1 record",
+        ),
+        ("failed", |i| i.imds.fault(On::token(), Fault::Status(403)), "alice", "switched off"),
+        ("no instance", |i| i.machine(Machine::Other), "alice", "not an EC2 instance"),
+        ("no name that the API takes", |_| (), "\u{1b}[2J\u{202e}", "takes no keys"),
+    ];
+    for (what, change, user, words) in rows {
+        let instance = Instance::start();
+        instance.push("alice", &key);
+        change(&instance);
+        let under_sshd = instance.run([user]);
+        assert_eq!(under_sshd.stderr, "", "{what}");
+        let logged = instance.journal.lines();
+        instance.journal.clear();
+        let by_hand = instance.command([user]).on_terminal().run();
+        assert_eq!((by_hand.status, &by_hand.stdout), (under_sshd.status, &under_sshd.stdout), "{what}");
+        let said: Vec<&str> = by_hand.stderr.split_terminator("\r\n").collect();
+        let again = instance.journal.lines();
+        let messages =
+            |lines: &[Line]| lines.iter().map(|line| line.message().to_owned()).collect::<Vec<_>>();
+        assert_eq!(again.len(), logged.len(), "{what}: the log has the same lines by hand");
+        for message in messages(&again) {
+            assert!(
+                said.contains(&format!("eic-keys: {message}").as_str()),
+                "{what}: {message} is not in {said:?}"
+            );
+        }
+        assert!(by_hand.stderr.contains(words), "{what}: {said:?}");
+        assert!(
+            !said.iter().any(|line| line.chars().any(|char| char.is_control() || char == '\u{202e}')),
+            "{what}: {said:?}"
+        );
+    }
+    let instance = Instance::start();
+    instance.push("alice", &key);
+    let offered = instance.command(["alice", other.fingerprint()]).on_terminal().run();
+    assert!(
+        offered.stderr.contains(key.fingerprint()) && offered.stderr.contains("0 of 1"),
+        "{}",
+        offered.stderr
+    );
+    assert!(instance.journal.lines().is_empty(), "another key offered is for the terminal alone");
+}

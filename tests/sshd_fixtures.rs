@@ -1,0 +1,171 @@
+//! Each decision on each system, as files: what is there `before`, what is there `after` `--enable`, and what
+//! was `said`.
+//!
+//! A fixture of `tests/data/sshd` is `before/` (all of `/etc/ssh` but the host keys), `judge` (the release
+//! whose sshd decides, and the version it answers for), `flags` and `programs` that are installed, if there
+//! are any; `after/` where something changes, and `said`. After `--disable` it is `before/` again. With
+//! `EIC_BLESS` set, `after` and `said` are written instead of compared.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+
+mod systems;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use eic_keys::sshd::wiring::{self, Options, Outcome};
+use systems::{RELEASES, System};
+
+type Tree = BTreeMap<PathBuf, String>;
+
+#[test]
+fn every_decision_is_as_written() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sshd");
+    let mut names: Vec<PathBuf> = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 25, "fixtures are missing");
+    let wrong: Vec<String> = names
+        .iter()
+        .filter_map(|fixture| check(fixture).err().map(|what| format!("{}: {what}", fixture.display())))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn check(fixture: &Path) -> Result<(), String> {
+    let judge = fs::read_to_string(fixture.join("judge")).unwrap();
+    let flags = fs::read_to_string(fixture.join("flags")).unwrap_or_default();
+    let (system, options) = judged(judge.trim());
+    let options = Options { chain: !flags.contains("--no-chain"), ..options };
+    let before = tree(&fixture.join("before"));
+    for (path, text) in &before {
+        system.write(&format!("/etc/ssh/{}", path.display()), text);
+    }
+
+    let programs = fs::read_to_string(fixture.join("programs")).unwrap_or_default();
+    for program in programs.lines() {
+        system.write(program, "#!/bin/sh\n");
+        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    // A dry run changes nothing and says the same.
+    let (outcome, dry) = run(&Options { dry_run: true, ..options.clone() }, wiring::enable);
+    same("a dry run changed something", &before, &now(&system))?;
+    let dry = dry.split("\n--- ").next().unwrap().trim_end().to_owned();
+    let (enabled, said) = run(&options, wiring::enable);
+    let after = now(&system);
+    if outcome.code() != enabled.code() {
+        return Err(format!("the dry run ended with {outcome:?}, the real one with {enabled:?}"));
+    }
+    if !said.trim_end().starts_with(&dry) {
+        return Err(format!("a dry run said\n{dry}\n  instead of\n{said}"));
+    }
+    let said = match &enabled {
+        Outcome::Done => said,
+        Outcome::Refused(reason) => format!("{said}refused: {reason}\n"),
+        Outcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
+    };
+    compare(fixture, &before, &after, &said)?;
+
+    // Twice is once.
+    let (again, said) = run(&options, wiring::enable);
+    same("the second time", &after, &now(&system))?;
+    if enabled == Outcome::Done && !(again == Outcome::Done && said.contains("Nothing to do")) {
+        return Err(format!("the second time it said {said}{again:?}"));
+    }
+    if enabled == Outcome::Done && before != after {
+        for _ in 0..2 {
+            let (outcome, said) = run(&options, wiring::disable);
+            if outcome != Outcome::Done {
+                return Err(format!("--disable: {said}{outcome:?}"));
+            }
+            same("after --disable", &before, &now(&system))?;
+        }
+    }
+    let litter: Vec<String> = system
+        .configuration()
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.contains(".eic-keys-"))
+        .collect();
+    if litter.is_empty() { Ok(()) } else { Err(format!("{litter:?} are left")) }
+}
+
+fn compare(fixture: &Path, before: &Tree, after: &Tree, said: &str) -> Result<(), String> {
+    let written = fixture.join("after");
+    if std::env::var_os("EIC_BLESS").is_some() {
+        let _ = fs::remove_dir_all(&written);
+        for (path, text) in after.iter().filter(|_| before != after) {
+            fs::create_dir_all(written.join(path).parent().unwrap()).unwrap();
+            fs::write(written.join(path), text).unwrap();
+        }
+        fs::write(fixture.join("said"), said).unwrap();
+        return Ok(());
+    }
+    let expected = if written.exists() { tree(&written) } else { before.clone() };
+    same("after --enable", &expected, after)?;
+    let expected = fs::read_to_string(fixture.join("said")).unwrap();
+    if expected == said { Ok(()) } else { Err(format!("said\n{said}  instead of\n{expected}")) }
+}
+
+fn same(when: &str, expected: &Tree, found: &Tree) -> Result<(), String> {
+    if expected == found { Ok(()) } else { Err(format!("{when}\n{found:#?}\n  instead of\n{expected:#?}")) }
+}
+
+fn run(options: &Options, wire: fn(&Options, &mut dyn std::io::Write) -> Outcome) -> (Outcome, String) {
+    let mut said = Vec::new();
+    let outcome = wire(options, &mut said);
+    (outcome, String::from_utf8(said).unwrap())
+}
+
+fn now(system: &System) -> Tree {
+    system
+        .configuration()
+        .into_iter()
+        .map(|(path, bytes)| (path.into(), String::from_utf8(bytes).unwrap()))
+        .collect()
+}
+
+fn tree(top: &Path) -> Tree {
+    let mut found = Tree::new();
+    let mut left = vec![top.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.insert(path.strip_prefix(top).unwrap().to_owned(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// A system with the sshd that a fixture names. `bullseye as 7.4` calls itself that, and before 8.2 does not
+/// know Include.
+fn judged(judge: &str) -> (System, Options) {
+    let (release, version) =
+        judge.split_once(" as ").map_or((judge, None), |(release, version)| (release, Some(version)));
+    let system = System::new(RELEASES.into_iter().find(|known| *known == release).unwrap());
+    let options = system.options();
+    let Some(version) = version else { return (system, options) };
+    let root = system.root.display();
+    let no_include = r#"
+for config; do :; done
+if grep -qi '^[[:space:]]*include' "$root/$config"; then
+    echo "$config: Bad configuration option: Include" >&2
+    exit 255
+fi"#;
+    let no_include = if ["7.4", "8.0"].contains(&version) { no_include } else { "" };
+    let script = format!(
+        "#!/bin/sh\nroot={root}\nif [ \"$1\" = -V ]; then echo 'OpenSSH_{version}p1, OpenSSL' >&2; exit; fi{no_include}\nexec chroot $root /usr/sbin/sshd \"$@\"\n"
+    );
+    system.write("/tmp/sshd", script);
+    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    let sshd = vec![system.path("/tmp/sshd").into()];
+    (system, Options { sshd, ..options })
+}

@@ -1,0 +1,99 @@
+//! One sshd, both kinds of key: after `--enable` a pushed key and the other command's key log in, after
+//! `--disable` the other's alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    missing_docs,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::{
+    fs,
+    io::Write,
+    thread,
+    time::{Duration, Instant},
+};
+
+use eic_keys::sshd::wiring::{self, Options, Outcome};
+use eic_lab::sshd::{Config, Sshd};
+use eic_lab::{Instance, UserKey};
+
+const MAIN: &str = "/etc/ssh/sshd_config";
+const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
+
+/// sshd has no unit here; this stands for one: it says that it runs, and reloads it by signal, as the real
+/// unit does.
+fn unit(instance: &Instance) -> Options {
+    instance.write("/run/systemd/system/eic-lab", "");
+    let script = "#!/bin/sh\ncase $1 in is-active) echo active;; reload) kill -HUP \"$(cat /run/eic-lab/sshd.pid)\";; esac\n";
+    instance.install(SYSTEMCTL, script.as_bytes());
+    Options { systemctl: vec![SYSTEMCTL.into()], ..Options::system(false, true) }
+}
+
+fn wire(sshd: &Sshd<'_>, options: &Options, how: fn(&Options, &mut dyn Write) -> Outcome) {
+    let listening = || sshd.log().iter().filter(|line| line.contains("Server listening")).count();
+    let before = listening();
+    let mut said = Vec::new();
+    let outcome = how(options, &mut said);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(outcome, Outcome::Done, "{said}");
+    assert!(said.contains("ssh.service was reloaded"), "{said}");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while listening() == before {
+        assert!(Instant::now() < deadline, "sshd did not come back: {:#?}", sshd.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[track_caller]
+fn check(sshd: &Sshd<'_>, key: &UserKey, enters: bool) {
+    let outcome = sshd.ssh("alice", key, "id -un");
+    assert_eq!(outcome.stdout.trim() == "alice", enters, "{}\n{:#?}", outcome.stderr, sshd.log());
+}
+
+#[test]
+fn both_kinds_of_key_through_one_sshd() {
+    let instance = Instance::start();
+    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
+    // Without arguments it is given the user's name by sshd; behind ours it must be, too.
+    let script = format!("#!/bin/sh\n[ \"$*\" = alice ] && echo '{}'\n", theirs.line());
+    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+    let options = unit(&instance);
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs")
+        .set("AuthorizedKeysCommandUser", "nobody");
+    let sshd = Sshd::start_with(&instance, &config);
+    let before = fs::read(MAIN).unwrap();
+    instance.push("alice", &pushed);
+    check(&sshd, &theirs, true);
+    check(&sshd, &pushed, false);
+
+    wire(&sshd, &options, wiring::enable);
+    check(&sshd, &pushed, true);
+    check(&sshd, &theirs, true);
+
+    wire(&sshd, &options, wiring::disable);
+    check(&sshd, &theirs, true);
+    check(&sshd, &pushed, false);
+    assert_eq!(before, fs::read(MAIN).unwrap());
+}
+
+#[test]
+fn where_nothing_was_set_a_pushed_key_logs_in() {
+    let instance = Instance::start();
+    let pushed = UserKey::ed25519();
+    let options = unit(&instance);
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "none")
+        .set("AuthorizedKeysCommandUser", "nobody");
+    let sshd = Sshd::start_with(&instance, &config);
+    instance.push("alice", &pushed);
+    check(&sshd, &pushed, false);
+    wire(&sshd, &options, wiring::enable);
+    check(&sshd, &pushed, true);
+    wire(&sshd, &options, wiring::disable);
+    check(&sshd, &pushed, false);
+}

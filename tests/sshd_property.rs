@@ -1,0 +1,286 @@
+//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it
+//! and asks ours, with what it asked before behind it.
+//!
+//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES`
+//! choose others, and more.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs,
+    reason = "a test stops at the first surprise, and its arithmetic is a random number's"
+)]
+
+mod systems;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use eic_keys::sshd::{
+    ask::{Dump, Sshd},
+    config::File,
+    criteria::Connection,
+    effective::Config,
+    source::Source,
+    token::Dialect,
+    wiring::{self, Outcome},
+};
+use systems::{RELEASES, System};
+
+/// xorshift64*, which is random enough to choose pieces.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = u32::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32).unwrap();
+        usize::try_from(high).unwrap() % limit
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+const PLAIN: &[&str] = &[
+    "",
+    "# a comment",
+    "#AuthorizedKeysCommand none",
+    "   ",
+    "UsePAM yes",
+    "\tX11Forwarding=no\r",
+    "Subsystem sftp internal-sftp",
+    "AcceptEnv LANG LC_*",
+    "PrintMotd \"no\"",
+    "AuthorizedKeysCommandUser nobody",
+    "authorizedkeyscommanduser = root",
+    "# BEGIN something else",
+];
+
+const COMMANDS: &[&str] = &[
+    "AuthorizedKeysCommand /opt/theirs",
+    "AuthorizedKeysCommand /opt/theirs %u %k",
+    "authorizedkeyscommand=/opt/theirs  \"a b\"\t%h ",
+    "AuthorizedKeysCommand /opt/100%/theirs %u",
+    "AuthorizedKeysCommand /opt/theirs %u # for the directory",
+    "AuthorizedKeysCommand none",
+];
+
+const MATCHES: &[&str] = &[
+    "Match User git",
+    "match group admin address 10.0.0.0/8",
+    "Match Address 198.51.100.0/24,!198.51.100.7",
+    "Match User *,!eic-keys-probe",
+    "Match LocalPort 2222 # the other door",
+];
+
+const UNDER_MATCH: &[&str] = &[
+    "\tX11Forwarding no",
+    "  AuthorizedKeysCommand /opt/git %u",
+    "AuthorizedKeysCommandUser git",
+    "# why",
+    "",
+];
+
+const INCLUDES: &[&str] = &[
+    "Include /etc/ssh/sshd_config.d/*.conf",
+    "include sshd_config.d/*.conf /etc/ssh/more.conf",
+    "Include /etc/ssh/more.conf",
+];
+
+/// The text of one file, with a line end of some kind, or none, at its end.
+fn file(random: &mut Random, main: bool) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for _ in 0..random.below(7) {
+        let kind = random.below(10);
+        lines.push(match kind {
+            0 | 1 => random.pick(COMMANDS),
+            2 | 3 if main => random.pick(INCLUDES),
+            _ => random.pick(PLAIN),
+        });
+    }
+    if random.below(3) == 0 {
+        for _ in 0..=random.below(2) {
+            lines.push(random.pick(MATCHES));
+            for _ in 0..random.below(3) {
+                lines.push(random.pick(UNDER_MATCH));
+            }
+        }
+    }
+    let end = random.pick(&["\n", "\n", "\n", "", "\n\n", "\r\n"]);
+    lines.join("\n") + end
+}
+
+fn system(random: &mut Random, release: &'static str) -> System {
+    let system = System::new(release);
+    // A user for everyone's command, or sshd refuses most of what is made here.
+    let main = file(random, true);
+    let user = if random.below(4) == 0 { "" } else { "AuthorizedKeysCommandUser nobody\n" };
+    system.write(
+        "/etc/ssh/sshd_config",
+        if random.below(2) == 0 { format!("{user}{main}") } else { format!("{main}\n{user}") },
+    );
+    for name in ["sshd_config.d/00-a.conf", "sshd_config.d/20-b.conf", "sshd_config.d/99-c.conf", "more.conf"]
+    {
+        if random.below(3) == 0 {
+            system.write(&format!("/etc/ssh/{name}"), file(random, false));
+        }
+    }
+    for program in ["/opt/theirs", "/opt/100%/theirs"] {
+        system.write(program, "");
+        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    system
+}
+
+fn counts(system: &System, user: &str) -> Option<Dump> {
+    let connection = Connection {
+        user: Some(user.into()),
+        host: Some("x".into()),
+        address: Some("192.0.2.9".into()),
+        local_address: Some("192.0.2.1".into()),
+        local_port: Some(22),
+        ..Connection::default()
+    };
+    Sshd::new(&system.sshd()).dump("/etc/ssh/sshd_config".as_ref(), &connection).ok()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn enable_then_disable_gives_the_same_bytes() {
+    let mut random = Random(number("EIC_SEED", 4));
+    let (mut enabled, mut chained, mut refused) = (0, 0, 0);
+    for case in 0..number("EIC_CASES", 25) {
+        for release in RELEASES {
+            let system = system(&mut random, release);
+            let before = system.configuration();
+            let context = || {
+                format!(
+                    "case {case}, {release}: {:#?}",
+                    before
+                        .iter()
+                        .map(|(path, text)| (path, String::from_utf8_lossy(text)))
+                        .collect::<Vec<_>>()
+                )
+            };
+            let then = counts(&system, "eic-keys-probe");
+            let mut said = Vec::new();
+            let outcome = wiring::enable(&system.options(), &mut said);
+            let said = String::from_utf8(said).unwrap();
+            if let Outcome::Refused(reason) = &outcome {
+                assert_eq!(before, system.configuration(), "{reason}\n{}", context());
+                let expected =
+                    ["does not accept", "which holds for everyone"].iter().any(|why| reason.contains(why));
+                assert!(expected, "refused: {reason}\n{}", context());
+                refused += 1;
+                continue;
+            }
+            assert_eq!(outcome, Outcome::Done, "{said}\n{}", context());
+            let (then, now) = (then.unwrap(), counts(&system, "eic-keys-probe").unwrap());
+            let (command, user) = (
+                String::from_utf8(now.command.unwrap()).unwrap(),
+                String::from_utf8(now.user.unwrap()).unwrap(),
+            );
+            match then.command {
+                None => assert_eq!(
+                    (command.as_str(), user.as_str()),
+                    ("/usr/bin/eic-keys %u %f", "eic-keys"),
+                    "{}",
+                    context()
+                ),
+                Some(theirs) => {
+                    let theirs = String::from_utf8(theirs).unwrap();
+                    let alone = if theirs == "/opt/theirs" { " %u" } else { "" };
+                    let theirs = theirs.replace("100%", "100%%");
+                    assert_eq!(
+                        command,
+                        format!("/usr/bin/eic-keys %u %f -- {theirs}{alone}"),
+                        "{}",
+                        context()
+                    );
+                    assert_eq!(user.into_bytes(), then.user.unwrap(), "{}", context());
+                    chained += 1;
+                }
+            }
+            assert_eq!(then.others, now.others, "{}", context());
+            enabled += 1;
+
+            assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done, "{}", context());
+            assert_eq!(before, system.configuration(), "{}", context());
+        }
+    }
+    assert!(
+        enabled > refused && chained * 4 > enabled,
+        "{enabled} enabled, {chained} of them chained, {refused} refused"
+    );
+}
+
+#[test]
+fn any_bytes_are_read_without_losing_one() {
+    let mut random = Random(number("EIC_SEED", 4));
+    let pieces: &[&[u8]] = &[
+        b"Match",
+        b"Include",
+        b"AuthorizedKeysCommand",
+        b"AuthorizedKeysCommandUser",
+        b" ",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\n",
+        b"\r",
+        b"\"",
+        b"'",
+        b"\\",
+        b"#",
+        b"=",
+        b"!",
+        b"*",
+        b",",
+        b"[",
+        b"]",
+        b"/",
+        b"user",
+        b"all",
+        b"address",
+        b"10.0.0.0/8",
+        b"::/0",
+        b"localport",
+        b"/x",
+        b"m",
+        b"\xff",
+        b"\xc3\xa4",
+        b"\x0c",
+        b"\0",
+    ];
+    let main = Path::new("/etc/ssh/sshd_config");
+    let mut read = 0;
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..random.below(24)).flat_map(|_| random.pick(pieces).to_vec()).collect();
+        let file = File::new(main, bytes.clone());
+        assert_eq!(file.lines().collect::<Vec<_>>().concat(), bytes);
+        // What it includes is not there, but for itself.
+        let source = Source::new(Path::new("/nonexistent"))
+            .with(main, Some(bytes))
+            .with(Path::new("/x"), Some(b"Include m\n".to_vec()));
+        for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_10.0"] {
+            let dialect = Dialect::from_version_text(version).unwrap();
+            if let Ok(config) = Config::read(&source, main, dialect) {
+                let someone = Connection {
+                    user: Some("m".into()),
+                    address: Some("10.1.1.1".into()),
+                    ..Connection::default()
+                };
+                assert!(config.effective(Some(&someone)).is_ok(), "read once, but not twice");
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 10_000, "only {read} were configurations");
+}

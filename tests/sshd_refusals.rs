@@ -1,0 +1,475 @@
+//! What must not be changed is not changed: refused with the reason, every byte as before; and what fails
+//! half-way is put back.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+
+mod systems;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    path::Path,
+};
+
+use eic_keys::sshd::wiring::{self, Options, Outcome};
+use rustix::fs::{IFlags, XattrFlags};
+use systems::System;
+
+const STOCK: &str = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
+const USERDB: &str =
+    "AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser root\n";
+
+fn stock() -> System {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", STOCK);
+    system
+}
+
+/// `--enable`, which has to be refused with this reason and change nothing.
+fn refused(system: &System, options: &Options, reason: &str) {
+    let before = system.configuration();
+    let mut said = Vec::new();
+    match wiring::enable(options, &mut said) {
+        Outcome::Refused(why) => assert!(why.contains(reason), "refused for another reason: {why}"),
+        other => panic!("{other:?}, not refused for \"{reason}\": {}", String::from_utf8_lossy(&said)),
+    }
+    assert_eq!(before, system.configuration(), "{reason}");
+}
+
+fn enabled(options: &Options) -> String {
+    let mut said = Vec::new();
+    let outcome = wiring::enable(options, &mut said);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(outcome, Outcome::Done, "{said}");
+    said
+}
+
+#[test]
+fn files_that_are_not_what_they_seem() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/real", "UsePAM yes\n");
+    symlink("real", system.path("/etc/ssh/sshd_config")).unwrap();
+    refused(&system, &system.options(), "is a symbolic link to real");
+
+    fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    let main = system.path("/etc/ssh/sshd_config");
+    fs::set_permissions(&main, fs::Permissions::from_mode(0o664)).unwrap();
+    refused(&system, &system.options(), "may be written by others");
+    fs::set_permissions(&main, fs::Permissions::from_mode(0o644)).unwrap();
+    chown(&main, Some(1000), None).unwrap();
+    refused(&system, &system.options(), "belongs to user 1000");
+    chown(&main, Some(0), None).unwrap();
+
+    fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&system, &system.options(), "may be written by others");
+    fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    let file = fs::File::open(&main).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&file).unwrap();
+    rustix::fs::ioctl_setflags(&file, flags | IFlags::IMMUTABLE).unwrap();
+    refused(&system, &system.options(), "is immutable");
+    rustix::fs::ioctl_setflags(&file, flags).unwrap();
+    enabled(&system.options());
+}
+
+#[test]
+fn what_sshd_could_not_run() {
+    let system = stock();
+    let program = system.path("/usr/bin/eic-keys");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o775)).unwrap();
+    refused(&system, &system.options(), "sshd would not run /usr/bin/eic-keys");
+    fs::remove_file(&program).unwrap();
+    refused(&system, &system.options(), "sshd would not run /usr/bin/eic-keys");
+    system.write("/usr/bin/eic-keys", "");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+    system.write("/etc/passwd", passwd.replace("eic-keys:", "other:"));
+    refused(&system, &system.options(), "useradd --system");
+    system.write("/etc/passwd", passwd);
+
+    system.write("/etc/ssh/sshd_config.d/20.conf", USERDB);
+    system.write("/usr/bin/userdbctl", "");
+    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&system, &system.options(), "sshd would not run /usr/bin/userdbctl itself");
+
+    refused(
+        &system,
+        &Options { sshd: Vec::new(), root: system.path("/etc"), ..system.options() },
+        "there is no sshd here",
+    );
+    refused(
+        &system,
+        &Options { sshd: vec!["/nonexistent".into()], ..system.options() },
+        "sshd could not be run",
+    );
+}
+
+#[test]
+fn a_configuration_that_was_broken_before() {
+    for (text, reason) in [
+        ("Nonsense yes\n", "mend that first"),
+        ("Include /etc/ssh/sshd_config\n", "mend that first"),
+        ("AuthorizedKeysCommand /x\n", "mend that first"),
+        ("HostKey /nonexistent\n", "ssh-keygen -A"),
+    ] {
+        let system = System::new("bookworm");
+        system.write("/etc/ssh/sshd_config", text);
+        refused(&system, &system.options(), reason);
+    }
+}
+
+#[test]
+fn a_directory_that_a_socket_would_have_made_is_made() {
+    let system = stock();
+    fs::remove_dir(system.path("/run/sshd")).unwrap();
+    let options = Options { dry_run: true, ..system.options() };
+    let mut said = Vec::new();
+    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("What follows is what its files say") && said.contains("10-eic-keys.conf"),
+        "{said}"
+    );
+    assert!(!system.path("/run/sshd").exists());
+
+    let said = enabled(&system.options());
+    assert!(said.contains("/run/sshd was made"), "{said}");
+    assert_eq!(fs::metadata(system.path("/run/sshd")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn a_command_that_cannot_be_put_behind_ours() {
+    let system = System::new("bullseye");
+    system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x \"y\nAuthorizedKeysCommandUser root\n");
+    refused(&system, &system.options(), "cannot cut into words");
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x\nAuthorizedKeysCommandUser a\\\"b\n");
+    refused(&system, &system.options(), "cannot be written again");
+}
+
+#[test]
+fn a_file_included_under_match_belongs_to_it() {
+    let system = System::new("trixie");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch all\nInclude /etc/ssh/more.conf\n");
+    system.write("/etc/ssh/more.conf", USERDB);
+    refused(&system, &system.options(), "stands under \"Match all\" (/etc/ssh/sshd_config line 2)");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch User git\nInclude /etc/ssh/more.conf\n");
+    let said = enabled(&system.options());
+    assert!(
+        said.contains("Note: /etc/ssh/more.conf line 1 sets") && said.contains("under \"Match User git\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_of_that_name_is_not_ours_to_replace() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/10-eic-keys.conf", "PrintMotd no\n");
+    enabled(&system.options());
+    assert_eq!(fs::read(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap(), b"PrintMotd no\n");
+    assert!(system.path("/etc/ssh/sshd_config.d/05-eic-keys.conf").exists());
+}
+
+#[test]
+fn the_running_daemon_overrides_its_files() {
+    let system = stock();
+    let unit = "/lib/systemd/system/ssh.service.d/ec2-instance-connect.conf";
+    system.write(
+        unit,
+        "[Service]\nExecStart=\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS -o \"AuthorizedKeysCommand \
+         /usr/share/ec2-instance-connect/eic_run_authorized_keys %%u %%f\" -o \"AuthorizedKeysCommandUser ec2-instance-connect\"\n",
+    );
+    refused(&system, &system.options(), "ec2-instance-connect.conf line 3 has -o AuthorizedKeysCommand");
+    // Where systemd runs, it is its word that counts.
+    system.write("/run/systemd/system/x", "");
+    let options = with_systemctl(
+        &system,
+        "case $1 in show) echo ExecStart={ argv[]=/usr/sbin/sshd -D ; };; is-active) echo active;; esac",
+    );
+    enabled(&options);
+    let options = with_systemctl(
+        &system,
+        "echo 'ExecStart={ argv[]=/usr/sbin/sshd -D -o AuthorizedKeysCommand /x ; }'",
+    );
+    refused(&system, &options, "has -o AuthorizedKeysCommand");
+    let options =
+        with_systemctl(&system, "echo 'ExecStart={ argv[]=/usr/sbin/sshd -D -f /etc/ssh/other ; }'");
+    refused(&system, &options, "sshd runs with -f /etc/ssh/other");
+
+    let system = stock();
+    system.write("/run/sshd.pid", "77\n");
+    system.write("/proc/77/cmdline", "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommandUser=x [listener]\0");
+    refused(&system, &system.options(), "the command line of the running sshd");
+    system.write("/proc/77/cmdline", "/usr/bin/editor\0AuthorizedKeysCommand\0");
+    enabled(&system.options());
+}
+
+/// A stand-in for systemctl that runs this shell text, on a system where systemd runs.
+fn with_systemctl(system: &System, script: &str) -> Options {
+    system.write("/run/systemd/system/x", "");
+    let log = system.path("/tmp/systemctl.log");
+    let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{script}\n", log.display());
+    system.write("/tmp/systemctl", script);
+    fs::set_permissions(system.path("/tmp/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    Options { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
+}
+
+fn calls(system: &System) -> Vec<String> {
+    let log = fs::read_to_string(system.path("/tmp/systemctl.log")).unwrap();
+    log.lines().filter(|line| !line.starts_with("show")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_unit_that_runs_is_reloaded() {
+    let system = stock();
+    let said = enabled(&with_systemctl(
+        &system,
+        "[ \"$*\" = 'is-active ssh.service sshd.service' ] && echo inactive; echo active",
+    ));
+    assert!(said.contains("sshd.service was reloaded."), "{said}");
+    assert_eq!(
+        calls(&system),
+        ["is-active ssh.service sshd.service", "reload sshd.service", "is-active sshd.service"]
+    );
+
+    let system = stock();
+    let said = enabled(&with_systemctl(
+        &system,
+        "[ \"$*\" = 'is-active ssh.socket sshd.socket' ] && echo active || echo inactive",
+    ));
+    assert!(said.contains("no reload is needed"), "{said}");
+    assert!(!calls(&system).iter().any(|call| call.contains("load ")), "{:?}", calls(&system));
+
+    let system = stock();
+    let said = enabled(&with_systemctl(&system, "echo inactive; echo inactive; false"));
+    assert!(said.contains("sshd does not run"), "{said}");
+}
+
+#[test]
+fn a_reload_that_fails_is_undone() {
+    for script in [
+        "[ $1 = reload ] && echo 'Job failed.' >&2 && exit 1; echo active",
+        // It says that all went well, but then sshd is gone.
+        "[ $1 = reload ] && touch \"$0.reloaded\"; [ $1 = is-active ] && [ -e \"$0.reloaded\" ] && echo failed || echo active",
+    ] {
+        for main in [STOCK, "UsePAM yes\n"] {
+            let system = System::new("trixie");
+            system.write("/etc/ssh/sshd_config", main);
+            let before = system.configuration();
+            let outcome = wiring::enable(&with_systemctl(&system, script), &mut Vec::new());
+            let Outcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
+            assert!(reason.contains("put back"), "{reason}");
+            assert_eq!(before, system.configuration());
+        }
+    }
+}
+
+/// The system's sshd, but for this shell text before it, which sees the arguments and the file of `-f` as
+/// `$config`.
+fn with_sshd(system: &System, script: &str) -> Options {
+    let root = system.root.display();
+    let script =
+        format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
+    system.write("/tmp/sshd", script);
+    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    Options { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
+}
+
+#[test]
+fn sshd_is_asked_before_and_after() {
+    let check = "*.sshd_config.eic-keys-check) ";
+    for (script, reason) in [
+        (
+            "[ $1 = -t ] && { echo no >&2; exit 1; };;",
+            "the change was tried beside the files, and sshd says: no",
+        ),
+        ("[ $1 = -T ] && exec sed '/^auth.*command /s/ .*/ \\/x/' $0.dump;;", "something else counts"),
+        ("[ $1 = -T ] && { sed '/^port/s/22/23/' $0.dump; exit; };;", "it would change more: port 23"),
+        ("[ $1 = -T ] && { sed '/^port/d' $0.dump; exit; };;", "it would change more"),
+    ] {
+        let system = stock();
+        let reference = stock();
+        enabled(&reference.options());
+        let spec = "user=eic-keys-probe,host=eic-keys.invalid,addr=192.0.2.1,laddr=192.0.2.2,lport=22";
+        fs::write(system.path("/tmp/sshd.dump"), reference.run_sshd(&["-T", "-C", spec]).stdout).unwrap();
+        refused(&system, &with_sshd(&system, &format!("case $config in {check}{script} esac")), reason);
+    }
+    for main in [STOCK, "UsePAM yes\n"] {
+        let system = System::new("bookworm");
+        system.write("/etc/ssh/sshd_config", main);
+        let before = system.configuration();
+        // The candidate passes, the same in its place does not.
+        let script =
+            "case $config in *-check) touch $0.seen;; *) [ -e $0.seen ] && { echo no >&2; exit 1; };; esac";
+        let outcome = wiring::enable(&with_sshd(&system, script), &mut Vec::new());
+        let Outcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("sshd says: no; everything was put back"), "{reason}");
+        assert_eq!(before, system.configuration());
+    }
+}
+
+#[test]
+fn what_the_reader_and_sshd_see_differently_is_left_alone() {
+    let system = stock();
+    let dump = system.run_sshd(&["-T"]).stdout;
+    fs::write(system.path("/tmp/sshd.dump"), dump).unwrap();
+    let script = "[ $1 = -T ] && { sed '/^auth.*command /s/ .*/ \\/x/' $0.dump; exit; }";
+    refused(&system, &with_sshd(&system, script), "nothing is changed that is not understood");
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_left_alone() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    let main = system.path("/etc/ssh/sshd_config");
+    let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
+    let outcome = wiring::enable(&with_sshd(&system, &script), &mut Vec::new());
+    assert!(
+        matches!(&outcome, Outcome::Refused(why) if why.contains("changed by someone else")),
+        "{outcome:?}"
+    );
+    assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
+}
+
+#[test]
+fn a_replaced_file_keeps_its_attributes() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    let main = system.path("/etc/ssh/sshd_config");
+    fs::set_permissions(&main, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&main, Some(0), Some(27)).unwrap();
+    // user::rw-, user:1000:r--, group::r--, mask::r--, other::---
+    let acl: Vec<u8> =
+        [(1_u16, 6_u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
+            .iter()
+            .flat_map(|(tag, rights, id)| {
+                [&tag.to_le_bytes()[..], &rights.to_le_bytes()[..], &id.to_le_bytes()[..]].concat()
+            })
+            .collect();
+    let attributes: [(&str, &[u8]); 3] = [
+        ("system.posix_acl_access", &[&2_u32.to_le_bytes()[..], &acl].concat()),
+        ("security.selinux", b"system_u:object_r:etc_t:s0\0"),
+        ("user.note", b"kept"),
+    ];
+    for (name, value) in attributes {
+        rustix::fs::setxattr(&main, name, value, XattrFlags::empty()).unwrap();
+    }
+    let then = fs::metadata(&main).unwrap();
+    enabled(&system.options());
+    let now = fs::metadata(&main).unwrap();
+    assert_ne!(then.ino(), now.ino(), "it was replaced, not written to");
+    assert_eq!((then.mode(), then.uid(), then.gid()), (now.mode(), now.uid(), now.gid()));
+    for (name, value) in attributes {
+        let mut found = [0; 256];
+        let length = rustix::fs::getxattr(&main, name, &mut found).unwrap();
+        assert_eq!(found.get(..length), Some(value), "{name}");
+    }
+    assert_eq!(now.nlink(), 1, "no other name is left");
+}
+
+#[test]
+fn only_one_at_a_time() {
+    let system = stock();
+    let path = system.path("/run/eic-keys.lock");
+    let file = fs::File::create(&path).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    refused(&system, &system.options(), "another --enable or --disable runs");
+    drop(file);
+    fs::remove_file(&path).unwrap();
+    symlink("/tmp/elsewhere", &path).unwrap();
+    refused(&system, &system.options(), "eic-keys.lock");
+}
+
+#[test]
+fn disable_refuses_what_was_set_by_hand() {
+    let system = System::new("bookworm");
+    system.write(
+        "/etc/ssh/sshd_config",
+        "AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser nobody\n",
+    );
+    let before = system.configuration();
+    let outcome = wiring::disable(&system.options(), &mut Vec::new());
+    assert!(
+        matches!(&outcome, Outcome::Refused(why) if why.contains("sshd_config line 1") && why.contains("by hand")),
+        "{outcome:?}"
+    );
+    assert_eq!(before, system.configuration());
+}
+
+#[test]
+fn disable_after_edits_around_and_inside() {
+    let system = stock();
+    enabled(&system.options());
+    let drop_in = "/etc/ssh/sshd_config.d/10-eic-keys.conf";
+    let ours = fs::read_to_string(system.path(drop_in)).unwrap();
+    system.write(drop_in, ours.replace("%u %f\n", "--timeout 3 %u %f\nMaxSessions 5\n"));
+    system.write("/etc/ssh/sshd_config", format!("Port 2222\n{STOCK}\n"));
+    let mut said = Vec::new();
+    assert_eq!(wiring::disable(&system.options(), &mut said), Outcome::Done);
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("10-eic-keys.conf line 4 stands between our lines and is not ours: it stays"),
+        "{said}"
+    );
+    let expected = [
+        ("sshd_config".to_owned(), format!("Port 2222\n{STOCK}\n").into_bytes()),
+        ("sshd_config.d/10-eic-keys.conf".to_owned(), b"MaxSessions 5\n".to_vec()),
+    ];
+    assert_eq!(system.configuration(), expected);
+
+    // The administrator no longer includes the drop-ins: ours goes all the same.
+    let system = stock();
+    enabled(&system.options());
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+    assert!(!system.path(drop_in).exists());
+}
+
+#[test]
+fn enable_again_follows_what_changed_behind_it() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB);
+    enabled(&system.options());
+    let drop_in = system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf");
+    let ours = fs::read_to_string(&drop_in).unwrap();
+    assert!(
+        ours.contains(
+            "eic-keys %u %f -- /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser root\n"
+        ),
+        "{ours}"
+    );
+
+    // Its package is removed, and an option was given to ours.
+    fs::write(&drop_in, ours.replace("eic-keys %u", "eic-keys --timeout 3 %u")).unwrap();
+    fs::remove_file(system.path("/etc/ssh/sshd_config.d/20-systemd-userdb.conf")).unwrap();
+    enabled(&system.options());
+    let ours = fs::read_to_string(&drop_in).unwrap();
+    assert!(ours.contains("eic-keys --timeout 3 %u %f\nAuthorizedKeysCommandUser eic-keys\n"), "{ours}");
+
+    // Another comes that would be read first.
+    system.write(
+        "/etc/ssh/sshd_config.d/05-first.conf",
+        "AuthorizedKeysCommand /usr/bin/first\nAuthorizedKeysCommandUser root\n",
+    );
+    enabled(&system.options());
+    assert!(!drop_in.exists());
+    let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/05-eic-keys.conf")).unwrap();
+    assert!(ours.contains("eic-keys --timeout 3 %u %f -- /usr/bin/first %u\n"), "{ours}");
+    let names: Vec<String> = system.configuration().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(names, ["sshd_config", "sshd_config.d/05-eic-keys.conf", "sshd_config.d/05-first.conf"]);
+}
+
+#[test]
+fn a_dry_run_shows_a_diff() {
+    let system = stock();
+    let mut said = Vec::new();
+    let options = Options { dry_run: true, ..system.options() };
+    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    let said = String::from_utf8(said).unwrap();
+    let expected =
+        "--- /dev/null\n+++ /etc/ssh/sshd_config.d/10-eic-keys.conf\n@@ -0,0 +1,5 @@\n+# BEGIN eic-keys\n";
+    assert!(said.contains(expected), "{said}");
+    assert!(!Path::new(&system.path("/run/eic-keys.lock")).exists());
+}
