@@ -14,7 +14,7 @@ MOST_BYTES := 3145728
 # What the laboratory tests is what ships.
 export EIC_KEYS_BIN := $(CURDIR)/$(BINARY)
 
-.PHONY: build install demo lab test lint bench prepare clean
+.PHONY: build install demo lab clients test lint bench prepare clean
 
 ## build: the static binary, and its size
 build: prepare
@@ -30,8 +30,16 @@ install:
 demo: build
 	$(CARGO) run --locked --quiet --package eic-lab -- demo
 
-## test: unit tests, and the shipped binary in the laboratory
-test: build
+## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
+lab: build
+	$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) target/lab
+
+## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
+clients: prepare
+	tests/clients/prepare
+
+## test: unit tests, and the shipped binary in the laboratory, by AWS's own clients too
+test: build clients
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 ## lint: format and clippy

@@ -1,8 +1,9 @@
 //! AWS CLI 2's one-click command, directly and through an EC2 Instance Connect Endpoint, and its tunnel by itself.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use eic_lab::client::Desk;
+use eic_lab::client::{Desk, path};
 use eic_lab::instance::INSTANCE;
 use eic_lab::service::cloud::ENDPOINT;
 use eic_lab::sshd::Login;
@@ -71,7 +72,8 @@ fn one_click_through_a_proxy_finds_the_endpoint_by_itself() {
     world(|instance, _, service, desk| {
         // Whoever does not ask the proxy does not know where to go.
         instance.write("/etc/hosts", "127.0.0.1 localhost\n");
-        let line = format!("ec2-instance-connect ssh --instance-id {INSTANCE} --os-user bob --connection-type eice");
+        let line =
+            format!("ec2-instance-connect ssh --instance-id {INSTANCE} --os-user bob --connection-type eice");
         let run = desk.client("aws2", line.split(' ')).input("id -un\n");
         let outcome = run.env("HTTPS_PROXY", service.proxy_url()).run();
         assert_eq!(succeeded(&outcome), "bob");
@@ -102,9 +104,15 @@ fn open_tunnel(options: &str) -> String {
     )
 }
 
-/// The real ssh with `open-tunnel` for its ProxyCommand.
-fn through_tunnel<'a>(sshd: &'a Sshd<'_>, desk: &Desk<'_>, user: &str, key: &UserKey, options: &str) -> Login<'a> {
-    let command = open_tunnel(options).replacen("aws2", desk.path("aws2").to_str().unwrap(), 1);
+/// The real ssh with `open-tunnel` for its `ProxyCommand`.
+fn through_tunnel<'a>(
+    sshd: &'a Sshd<'_>,
+    desk: &Desk<'_>,
+    user: &str,
+    key: &UserKey,
+    options: &str,
+) -> Login<'a> {
+    let command = open_tunnel(options).replacen("aws2", path("aws2").to_str().unwrap(), 1);
     let login = sshd.login(user).key(key).option(&format!("ProxyCommand={command}"));
     desk.environment().iter().fold(login, |login, (name, value)| login.env(name, value))
 }
@@ -123,7 +131,7 @@ fn much_goes_through_the_tunnel_both_ways() {
     world(|instance, sshd, _, desk| {
         let key = pushed_key(desk);
         // More than any buffer on the way holds: 3 MB there, and back.
-        let text: String = (0..300_000).map(|number| format!("{number:09}\n")).collect();
+        let text = (0..300_000).map(|number| format!("{number:09}\n")).collect::<Vec<_>>().concat();
         instance.write("/run/home/alice/text", &text);
         let login = through_tunnel(sshd, desk, "alice", &key, "").input(&text);
         let outcome = login.run("cmp - text && cat text");
@@ -136,15 +144,15 @@ fn much_goes_through_the_tunnel_both_ways() {
 fn the_tunnel_is_a_local_listener() {
     world(|_, sshd, _, desk| {
         let key = pushed_key(desk);
-        let program = desk.path("aws2");
+        let program = path("aws2");
         let line = open_tunnel("--local-port 2222");
         let words = line.split_whitespace().skip(1);
-        let mut listener = std::process::Command::new(program)
+        let mut listener = Command::new(program)
             .args(words)
             .env_clear()
             .envs(desk.environment().iter().map(|(name, value)| (name, value)))
             .env("PATH", "/usr/bin:/bin")
-            .env("PYTHONUNBUFFERED", "1")
+            .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);

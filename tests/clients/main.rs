@@ -4,8 +4,9 @@
 
 use eic_lab::client::Desk;
 use eic_lab::instance::INSTANCE;
-use eic_lab::{Instance, Outcome, Service, Sshd};
+use eic_lab::{Instance, Outcome, Service, Sshd, UserKey};
 
+mod aged;
 mod endpoint;
 mod keys;
 mod others;
@@ -28,6 +29,16 @@ fn succeeded(outcome: &Outcome) -> &str {
 
 /// Pushes a key for a user of the instance with this client, `aws1` or `aws2`; the key is a line, or `file://` and a path.
 fn push(desk: &Desk<'_>, client: &str, user: &str, key: &str) -> Outcome {
-    let line = format!("ec2-instance-connect send-ssh-public-key --instance-id {INSTANCE} --instance-os-user {user}");
+    let line = format!(
+        "ec2-instance-connect send-ssh-public-key --instance-id {INSTANCE} --instance-os-user {user}"
+    );
     desk.client(client, line.split(' ').chain(["--ssh-public-key", key])).run()
+}
+
+/// `ssh -i`, held to be refused with the words that a person sees.
+#[track_caller]
+fn stays_out(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
+    let outcome = sshd.ssh(user, key, "id -un");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(255), ""), "{outcome:#?}");
+    assert!(outcome.stderr.contains("Permission denied (publickey)"), "{outcome:#?}");
 }

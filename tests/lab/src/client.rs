@@ -58,21 +58,13 @@ impl<'a> Desk<'a> {
         &self.environment
     }
 
-    /// Where a client is.
-    ///
-    /// # Panics
-    /// Where it has not been prepared.
-    pub fn path(&self, name: &str) -> PathBuf {
-        program(name)
-    }
-
     /// One of the clients: `aws1`, `aws2`, `mssh`, `python`; or a program of the machine.
     pub fn client<A: AsRef<std::ffi::OsStr>>(
         &self,
         name: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Run<'a> {
-        let run = self.instance.command(arguments).program(program(name)).as_root().limit(LIMIT);
+        let run = self.instance.command(arguments).program(path(name)).as_root().limit(LIMIT);
         self.environment.iter().fold(run, |run, (name, value)| run.env(name, value))
     }
 
@@ -83,7 +75,11 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn program(name: &str) -> PathBuf {
+/// Where a client is; a program of the machine is where it is.
+///
+/// # Panics
+/// Where a client has not been prepared.
+pub fn path(name: &str) -> PathBuf {
     if !["aws1", "aws2", "mssh", "python"].contains(&name) {
         return name.into();
     }

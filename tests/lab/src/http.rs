@@ -176,8 +176,11 @@ pub(crate) fn read_head(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<
     }
 }
 
+/// Names and values in their order.
+pub(crate) type Headers = Vec<(String, String)>;
+
 /// Method, target and headers of a request's head.
-pub(crate) fn parse_head(raw: &[u8]) -> Option<(String, String, Vec<(String, String)>)> {
+pub(crate) fn parse_head(raw: &[u8]) -> Option<(String, String, Headers)> {
     let text = String::from_utf8_lossy(raw);
     let mut lines = text.split("\r\n");
     let mut words = lines.next()?.split(' ');

@@ -81,7 +81,8 @@ impl Instance {
     pub fn start_without_program() -> Self {
         let namespace = Namespace::enter();
         let journal = Journal::start(&namespace);
-        let instance = Self { imds: Imds::new(), journal, pki: Arc::new(Mutex::new(Pki::healthy())), namespace };
+        let instance =
+            Self { imds: Imds::new(), journal, pki: Arc::new(Mutex::new(Pki::healthy())), namespace };
         instance.machine(Machine::Nitro);
         instance.imds.set("instance-id", INSTANCE);
         instance.imds.set("placement/region", pki::REGION);

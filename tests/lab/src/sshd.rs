@@ -172,7 +172,14 @@ impl<'a> Sshd<'a> {
 
     /// A login to be.
     pub fn login<'b>(&'b self, user: &str) -> Login<'b> {
-        Login { sshd: self, user: user.to_owned(), keys: Vec::new(), options: Vec::new(), environment: Vec::new(), input: String::new() }
+        Login {
+            sshd: self,
+            user: user.to_owned(),
+            keys: Vec::new(),
+            options: Vec::new(),
+            environment: Vec::new(),
+            input: String::new(),
+        }
     }
 
     /// Logs in with one key and runs a command there.

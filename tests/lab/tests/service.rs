@@ -26,7 +26,7 @@ fn good() -> Value {
     json!({ "InstanceId": INSTANCE, "InstanceOSUser": "alice", "SSHPublicKey": UserKey::rsa(2048).line() })
 }
 
-/// A call of SendSSHPublicKey, unsigned.
+/// A call of `SendSSHPublicKey`, unsigned.
 fn call(service: &Service, body: impl Into<Vec<u8>>) -> Call {
     let headers = [
         ("Host", service.address().to_string()),
@@ -60,8 +60,15 @@ fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
 }
 
 fn send(service: &Service, call: &Call) -> (u16, String) {
-    let headers: String = call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("{} {} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n", call.method, call.path, call.body.len());
+    let lines: Vec<String> =
+        call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = lines.concat();
+    let head = format!(
+        "{} {} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n",
+        call.method,
+        call.path,
+        call.body.len()
+    );
     exchange(service, &[head.as_bytes(), &call.body].concat())
 }
 
@@ -97,7 +104,10 @@ fn a_good_call_publishes_the_key() {
         assert!(record.contains("#Caller=arn:aws:iam::123412341234:user/developer\n"), "{record}");
         assert!(record.contains(&format!("\n{}\n", UserKey::rsa(2048).line())), "{record}");
         let event = &service.events()[0];
-        assert_eq!((&event["requestID"], &event["eventSource"]), (&request.into(), &"ec2-instance-connect.amazonaws.com".into()));
+        assert_eq!(
+            (&event["requestID"], &event["eventSource"]),
+            (&request.into(), &"ec2-instance-connect.amazonaws.com".into())
+        );
         assert_eq!(event["userIdentity"]["type"], "IAMUser");
         assert_eq!((&event["sourceIPAddress"], &event["errorCode"]), (&"127.0.0.1".into(), &Value::Null));
     });
@@ -112,10 +122,10 @@ fn a_role_is_an_assumed_role_in_the_event() {
         sign(&mut pushed, &service.principal(OPERATOR), SCOPE, now());
         assert_eq!(send(service, &pushed).0, 200);
         let identity = &service.events()[0]["userIdentity"];
-        assert_eq!((&identity["type"], &identity["arn"]), (
-            &"AssumedRole".into(),
-            &"arn:aws:sts::123412341234:assumed-role/operators/bob".into()
-        ));
+        assert_eq!(
+            (&identity["type"], &identity["arn"]),
+            (&"AssumedRole".into(), &"arn:aws:sts::123412341234:assumed-role/operators/bob".into())
+        );
         assert_eq!(identity["sessionContext"]["sessionIssuer"]["userName"], "operators");
     });
 }
@@ -154,14 +164,24 @@ fn whose_signature_does_not_hold_is_nobody() {
             ("wrong token", stranger(&|who| who.token = Some("x".into()), OPERATOR), unknown, "is invalid"),
             ("another body", changed(&|call| call.body.push(b' ')), invalid, "does not match"),
             ("another host", changed(&|call| set(call, "Host", "example.com")), invalid, "does not match"),
-            ("no date", changed(&|call| call.headers.retain(|(name, _)| name != "X-Amz-Date")), incomplete, "X-Amz-Date"),
+            (
+                "no date",
+                changed(&|call| call.headers.retain(|(name, _)| name != "X-Amz-Date")),
+                incomplete,
+                "X-Amz-Date",
+            ),
             ("a wrong date", changed(&|call| set(call, "X-Amz-Date", "yesterday")), incomplete, "X-Amz-Date"),
-            ("another algorithm", changed(&|call| set(call, "Authorization", "Basic eA==")), incomplete, "algorithm"),
+            (
+                "another algorithm",
+                changed(&|call| set(call, "Authorization", "Basic eA==")),
+                incomplete,
+                "algorithm",
+            ),
         ] {
             assert_error(&send(service, &call), (400, name, message), what);
         }
         assert_nothing(instance);
-        assert_eq!(service.events(), [] as [Value; 0]);
+        assert_eq!(service.events(), Vec::<Value>::new());
     });
 }
 
@@ -175,9 +195,14 @@ fn what_is_no_such_call() {
             ("a number for a text", "{\"InstanceId\": 5}"),
             ("nothing", ""),
         ] {
-            assert_error(&send_signed(service, call(service, body)), (400, "SerializationException", ""), what);
+            assert_error(
+                &send_signed(service, call(service, body)),
+                (400, "SerializationException", ""),
+                what,
+            );
         }
-        for target in ["AWSEC2InstanceConnectService.SendSerialConsoleSSHPublicKey", "Other.SendSSHPublicKey"] {
+        for target in ["AWSEC2InstanceConnectService.SendSerialConsoleSSHPublicKey", "Other.SendSSHPublicKey"]
+        {
             let mut call = call(service, good().to_string());
             set(&mut call, "X-Amz-Target", target);
             assert_error(&send_signed(service, call), (400, "UnknownOperationException", ""), target);
@@ -193,7 +218,8 @@ fn what_is_no_such_call() {
 fn what_is_no_request_at_all() {
     world(|instance, service| {
         let long = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
-        let too_large = (413, "RequestEntityTooLargeException", "HTTP content length exceeded 1049600 bytes.");
+        let too_large =
+            (413, "RequestEntityTooLargeException", "HTTP content length exceeded 1049600 bytes.");
         assert_error(&exchange(service, long.as_bytes()), too_large, "announced");
         let sent = [long.as_bytes(), &vec![b'x'; MAX_BODY + 1]].concat();
         assert_error(&exchange(service, &sent), too_large, "and sent");
@@ -231,7 +257,11 @@ fn members_have_their_patterns_and_lengths() {
         let two_lines = format!("{0}\n{0}", UserKey::ed25519().line());
         let pattern = "Member must satisfy regular expression pattern";
         for (member, value, message) in [
-            ("InstanceId", Value::Null, "Value null at 'instanceId' failed to satisfy constraint: Member must not be null"),
+            (
+                "InstanceId",
+                Value::Null,
+                "Value null at 'instanceId' failed to satisfy constraint: Member must not be null",
+            ),
             ("InstanceId", "i-1".into(), "length greater than or equal to 10"),
             ("InstanceId", "i-0123456789abcdef0123456789abcdef0".into(), "length less than or equal to 32"),
             ("InstanceId", "mi-048afb7f6460a110d".into(), pattern),

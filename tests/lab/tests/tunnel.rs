@@ -18,9 +18,9 @@ use openssl::x509::X509;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::protocol::frame::Frame;
 use tungstenite::{Message, WebSocket};
 
 type Tls = SslStream<TcpStream>;
@@ -89,7 +89,9 @@ fn endpoint(service: &Service) -> Tls {
 
 /// Sends the handshake, and reads the head of the reply.
 fn head(stream: &mut Tls, call: &Call) -> String {
-    let headers: String = call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: Vec<String> =
+        call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = lines.concat();
     let request = format!("{} {}?{} HTTP/1.1\r\n{headers}\r\n", call.method, call.path, call.query);
     stream.write_all(request.as_bytes()).unwrap();
     let mut reply = Vec::new();
@@ -302,10 +304,18 @@ fn what_may_not_be_opened() {
             ("expired", presigned(SCOPE, now() - 62, Some(60)), 403),
             ("expired, without X-Amz-Expires", presigned(SCOPE, now() - 302, None), 403),
             ("of tomorrow", presigned(SCOPE, now() + DAY, Some(60)), 403),
-            ("for too long", changed(&|call| call.query = call.query.replace("Expires=60", "Expires=700000")), 403),
+            (
+                "for too long",
+                changed(&|call| call.query = call.query.replace("Expires=60", "Expires=700000")),
+                403,
+            ),
             ("another region", presigned(("eu-west-1", SCOPE.1), now(), Some(60)), 403),
             ("another service", presigned(("us-east-1", "ec2"), now(), Some(60)), 403),
-            ("another port than was signed", changed(&|call| call.query = call.query.replace("=22", "=3389")), 403),
+            (
+                "another port than was signed",
+                changed(&|call| call.query = call.query.replace("=22", "=3389")),
+                403,
+            ),
             ("another host", changed(&|call| call.headers[0].1 = "example.com".to_owned()), 403),
             ("for longer than a policy allows", operators, 403),
             ("port 80", with("remotePort=22", "remotePort=80"), 400),

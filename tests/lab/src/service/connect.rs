@@ -141,17 +141,20 @@ impl Input {
     /// What of the model's constraints it does not satisfy, in AWS's words.
     fn errors(&self) -> Vec<String> {
         let members = [
-            Constraint::new("instanceId", &self.instance, (10, 32), true)
+            Constraint::new("instanceId", self.instance.as_ref(), (10, 32), true)
                 .pattern("^i-[a-f0-9]+$", super::pushed::is_instance_id),
-            Constraint::new("instanceOSUser", &self.user, (1, 32), true)
+            Constraint::new("instanceOSUser", self.user.as_ref(), (1, 32), true)
                 .pattern(super::pushed::USER_PATTERN, super::pushed::is_user),
-            Constraint::new("sSHPublicKey", &self.key, (80, 4096), true),
-            Constraint::new("availabilityZone", &self.zone, (6, 32), false)
+            Constraint::new("sSHPublicKey", self.key.as_ref(), (80, 4096), true),
+            Constraint::new("availabilityZone", self.zone.as_ref(), (6, 32), false)
                 .pattern(r"^(\w+-){2,3}\d+\w+$", super::pushed::is_zone),
         ];
         members.iter().flat_map(Constraint::errors).collect()
     }
 }
+
+/// A regular expression, and what it accepts.
+type Pattern<'a> = (&'a str, fn(&str) -> bool);
 
 /// What the model demands of a member.
 struct Constraint<'a> {
@@ -159,12 +162,12 @@ struct Constraint<'a> {
     value: Option<&'a str>,
     length: (usize, usize),
     required: bool,
-    pattern: Option<(&'a str, fn(&str) -> bool)>,
+    pattern: Option<Pattern<'a>>,
 }
 
 impl<'a> Constraint<'a> {
-    fn new(name: &'a str, value: &'a Option<String>, length: (usize, usize), required: bool) -> Self {
-        Self { name, value: value.as_deref(), length, required, pattern: None }
+    fn new(name: &'a str, value: Option<&'a String>, length: (usize, usize), required: bool) -> Self {
+        Self { name, value: value.map(String::as_str), length, required, pattern: None }
     }
 
     fn pattern(self, text: &'a str, fits: fn(&str) -> bool) -> Self {
@@ -197,13 +200,7 @@ impl<'a> Constraint<'a> {
 }
 
 /// Publishes the key, for 60 seconds.
-fn push(
-    shared: &Shared,
-    who: &Principal,
-    call: &Call,
-    input: &Input,
-    request: &str,
-) -> Result<(), Failure> {
+fn push(shared: &Shared, who: &Principal, call: &Call, input: &Input, request: &str) -> Result<(), Failure> {
     let fail = |exception, message: &str| Err((exception, message.to_owned()));
     let errors = input.errors();
     let (Some(id), Some(user), Some(key), []) = (&input.instance, &input.user, &input.key, &errors[..])

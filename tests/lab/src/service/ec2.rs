@@ -30,9 +30,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call, request: &str) -> Reply {
     let cloud = shared.cloud.lock().unwrap().clone();
     let described = match action {
         "DescribeInstances" => describe(&who, call, action, || instances(&cloud, &parameters)),
-        "DescribeInstanceConnectEndpoints" => {
-            describe(&who, call, action, || endpoints(&cloud, &parameters))
-        }
+        "DescribeInstanceConnectEndpoints" => describe(&who, call, action, || endpoints(&cloud, &parameters)),
         _ => {
             let message = format!("The action {action} is not valid for this web service.");
             return error(&(400, "InvalidAction", message), request);
@@ -175,9 +173,9 @@ fn endpoint_item(endpoint: &ConnectEndpoint) -> String {
 type Filter<'a> = (&'a str, Vec<&'a str>);
 
 fn filters(parameters: &Parameters) -> Result<Vec<Filter<'_>>, Failure> {
-    let names = parameters.iter().filter_map(|(key, name)| {
-        Some((key.strip_prefix("Filter.")?.strip_suffix(".Name")?, name.as_str()))
-    });
+    let names = parameters
+        .iter()
+        .filter_map(|(key, name)| Some((key.strip_prefix("Filter.")?.strip_suffix(".Name")?, name.as_str())));
     let all: Vec<Filter> =
         names.map(|(number, name)| (name, values(parameters, &format!("Filter.{number}.Value.")))).collect();
     match all.iter().find(|(_, values)| values.is_empty()) {

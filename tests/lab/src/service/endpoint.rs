@@ -68,7 +68,9 @@ pub(crate) fn proxy(shared: &Shared, tls: &Tls, mut stream: TcpStream, from: Soc
             }
             return;
         }
-        ("CONNECT", target) => (403, format!("{target} is no endpoint of the laboratory, and nothing else is reached")),
+        ("CONNECT", target) => {
+            (403, format!("{target} is no endpoint of the laboratory, and nothing else is reached"))
+        }
         _ => (405, "this is a CONNECT proxy".to_owned()),
     };
     send(&mut stream, &Reply::new(refusal.0, refusal.1));
@@ -101,7 +103,8 @@ pub(crate) fn visit(shared: &Shared, tls: &Tls, stream: TcpStream, from: SocketA
 
 fn send(stream: &mut impl Write, reply: &Reply) {
     let head = reply.head(reply.body.len());
-    let _ = stream.write_all(&head).and_then(|()| stream.write_all(&reply.body)).and_then(|()| stream.flush());
+    let _ =
+        stream.write_all(&head).and_then(|()| stream.write_all(&reply.body)).and_then(|()| stream.flush());
 }
 
 /// The reply that makes a WebSocket of the connection (RFC 6455 section 4.2.2).
@@ -166,7 +169,9 @@ struct Asked {
 impl Asked {
     fn read(call: &Call) -> Result<Self, Failure> {
         let need = |name: &str| {
-            call.parameter(name).filter(|value| !value.is_empty()).ok_or_else(|| wrong(&format!("{name} is missing")))
+            call.parameter(name)
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| wrong(&format!("{name} is missing")))
         };
         let lists = |name: &str, word: &str| {
             let value = call.header(name).unwrap_or_default();

@@ -61,7 +61,8 @@ impl Trail {
 
 /// The userIdentity element of a user or an assumed role.
 fn identity(who: &Principal) -> Value {
-    let digest: String = Hash::Sha256.of(who.arn.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: String =
+        Hash::Sha256.of(who.arn.as_bytes()).iter().map(|byte| format!("{byte:02X}")).collect();
     let (account, access_key) = (who.account(), &who.access_key);
     let path: Vec<&str> = who.arn.rsplit(':').next().unwrap_or_default().split('/').collect();
     match path[..] {

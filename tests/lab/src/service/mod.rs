@@ -240,11 +240,12 @@ fn answer(shared: &Shared, mut stream: TcpStream, from: SocketAddr) {
 }
 
 fn dispatch(shared: &Shared, call: &Call, request: &str) -> Reply {
-    let is_form = call
-        .header("Content-Type")
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let is_form =
+        call.header("Content-Type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
     match (call.method.as_str(), call.path.as_str()) {
-        ("POST", "/") if call.header("X-Amz-Target").is_none() && is_form => ec2::answer(shared, call, request),
+        ("POST", "/") if call.header("X-Amz-Target").is_none() && is_form => {
+            ec2::answer(shared, call, request)
+        }
         ("POST", "/") => connect::answer(shared, call, request),
         _ => connect::unreadable(404, "there is nothing but POST / here"),
     }

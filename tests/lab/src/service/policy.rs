@@ -314,8 +314,10 @@ mod tests {
     fn a_key_that_the_request_lacks_fits_negations_only() {
         let of = |operator: &str| {
             let condition = format!(r#"{{"{operator}": {{"ec2:osuser": "alice"}}}}"#);
-            with(&format!(r#"{{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {condition}}}"#))
-                .unwrap()
+            with(&format!(
+                r#"{{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {condition}}}"#
+            ))
+            .unwrap()
         };
         assert_eq!(of("StringEquals").may("a:b", "c", &[]), Err(Denied::Implicitly));
         assert_eq!(of("StringNotEquals").may("a:b", "c", &[]), Ok(()));
@@ -346,7 +348,10 @@ mod tests {
             (fine.replace("\"Resource\": \"*\"", "\"Resource\": {}"), "Resource"),
             (fine.replace('}', r#", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}"#), "Bool"),
             (fine.replace('}', r#", "Condition": {"StringEquals": {"aws:username": "x"}}}"#), "aws:username"),
-            (fine.replace('}', r#", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/33"}}}"#), "10.0.0.0/33"),
+            (
+                fine.replace('}', r#", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/33"}}}"#),
+                "10.0.0.0/33",
+            ),
         ] {
             let refused = with(&wrong).unwrap_err();
             assert!(refused.contains(says), "{wrong}: {refused}");

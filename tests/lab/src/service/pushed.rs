@@ -39,7 +39,7 @@ pub fn is_zone(text: &str) -> bool {
     let word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let Some((last, first)) = parts.split_last() else { return false };
     matches!(first.len(), 2 | 3)
-        && parts.iter().all(|part| word(&part))
+        && parts.iter().all(word)
         && last.len() > 1
         && last.starts_with(|c: char| c.is_ascii_digit())
 }
@@ -51,7 +51,7 @@ pub fn is_zone(text: &str) -> bool {
 pub fn check_key(line: &str) -> Result<(), &'static str> {
     let mut words = line.split(' ');
     let (kind, blob) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (named, size): (_, fn(&[&[u8]]) -> bool) = match kind {
+    let (named, size): (_, Size) = match kind {
         "ssh-rsa" => ("RSA - ", |parts| {
             let [_, modulus] = parts else { return false };
             let leading = modulus.iter().take_while(|byte| **byte == 0).count();
@@ -68,6 +68,9 @@ pub fn check_key(line: &str) -> Result<(), &'static str> {
     };
     if fits && !line.contains(char::is_control) { Ok(()) } else { Err(named) }
 }
+
+/// Are these strings behind its type a key of a size that is taken?
+type Size = fn(&[&[u8]]) -> bool;
 
 /// The strings that some bytes are made of, each behind its length (RFC 4251 section 5).
 fn strings(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
@@ -89,9 +92,20 @@ mod tests {
     #[test]
     fn users() {
         let long = |length: usize| "a".repeat(length);
-        for name in
-            ["a", "_", "ec2-user", "a.b@c", "host$", "1a", "0-", "123abc", "12.", "1ab$", &long(31), &long(32)]
-        {
+        for name in [
+            "a",
+            "_",
+            "ec2-user",
+            "a.b@c",
+            "host$",
+            "1a",
+            "0-",
+            "123abc",
+            "12.",
+            "1ab$",
+            &long(31),
+            &long(32),
+        ] {
             assert!(is_user(name), "{name}");
         }
         for name in ["", "-a", ".a", "$", "1", "123", "a/b", "a b", "ä", "a\n", "a$b", "1$", &long(33)] {

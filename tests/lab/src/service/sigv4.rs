@@ -236,9 +236,13 @@ pub fn presign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64, s
     add("Algorithm", ALGORITHM);
     add("Credential", &credential(who, scope, &date));
     add("Date", &date);
-    seconds.iter().for_each(|seconds| add("Expires", &seconds.to_string()));
+    if let Some(seconds) = seconds {
+        add("Expires", &seconds.to_string());
+    }
     add("SignedHeaders", "host");
-    who.token.iter().for_each(|token| add("Security-Token", token));
+    if let Some(token) = &who.token {
+        add("Security-Token", token);
+    }
     let mut signed = call.clone();
     signed.query += "&X-Amz-Signature=?";
     let claim = Claim::of(&signed).expect("all its parts are there");

@@ -48,7 +48,7 @@ enum End {
 
 fn carry(client: &mut Client, target: &mut TcpStream, until: Instant) -> End {
     let mut outgoing = Vec::new();
-    let mut chunk = [0; CHUNK];
+    let mut chunk = vec![0; CHUNK];
     loop {
         let Some(left) = until.checked_duration_since(Instant::now()) else {
             return End::Close(CloseCode::Away, "Maximum tunnel duration reached");
@@ -136,7 +136,9 @@ impl Client {
             Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
                 Err(End::Gone)
             }
-            Err(Error::Protocol(_) | Error::Utf8(_)) => Err(End::Close(CloseCode::Protocol, "Protocol error")),
+            Err(Error::Protocol(_) | Error::Utf8(_)) => {
+                Err(End::Close(CloseCode::Protocol, "Protocol error"))
+            }
             Err(Error::Capacity(_)) => Err(End::Close(CloseCode::Size, "Message too big")),
             Err(_) => Err(End::Gone),
         }
@@ -155,10 +157,7 @@ impl Client {
     }
 
     /// `true`: done; `false`: not all of it yet.
-    fn result(
-        &mut self,
-        act: impl FnOnce(&mut WebSocket<Stream>) -> Result<(), Error>,
-    ) -> Result<bool, End> {
+    fn result(&mut self, act: impl FnOnce(&mut WebSocket<Stream>) -> Result<(), Error>) -> Result<bool, End> {
         match act(&mut self.socket) {
             Ok(()) => Ok(true),
             Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => Ok(false),
