@@ -2,7 +2,7 @@
 
 use eic_lab::client::{Desk, ELSEWHERE, OPERATOR};
 use eic_lab::instance::INSTANCE;
-use eic_lab::{Instance, Sshd, UserKey};
+use eic_lab::{Instance, UserKey};
 
 use super::{push, stays_out, succeeded, world};
 

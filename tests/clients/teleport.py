@@ -12,6 +12,7 @@ import io
 import os
 import socket
 import sys
+import threading
 from urllib.parse import urlencode
 
 import botocore.auth
@@ -43,36 +44,30 @@ def presigned(session, host, parameters):
     return request.url.replace("https:", "wss:", 1) + "&X-Amz-Signature=" + signature
 
 
-class Tunnel:
-    """A WebSocket that looks like a socket to paramiko."""
+def tunnel(url):
+    """A socket whose other end is the WebSocket's binary frames."""
+    frames = websocket.create_connection(url, sslopt={"ca_certs": os.environ["SSL_CERT_FILE"]}, timeout=30)
+    near, far = socket.socketpair()
 
-    def __init__(self, url):
-        self.websocket = websocket.create_connection(url, sslopt={"ca_certs": os.environ["SSL_CERT_FILE"]})
-        self.arrived = b""
+    def outwards():
+        while data := far.recv(32768):
+            frames.send_binary(data)
+        frames.close()
 
-    def settimeout(self, seconds):
-        self.websocket.settimeout(seconds)
+    def inwards():
+        try:
+            while True:
+                opcode, data = frames.recv_data()
+                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                    break
+                far.sendall(data)
+        except (OSError, websocket.WebSocketException):
+            pass  # paramiko sees the end, and tells what it was in
+        far.close()
 
-    def send(self, data):
-        self.websocket.send_binary(data)
-        return len(data)
-
-    def recv(self, size):
-        while not self.arrived:
-            try:
-                opcode, data = self.websocket.recv_data()
-            except websocket.WebSocketTimeoutException as error:
-                raise socket.timeout() from error
-            except websocket.WebSocketConnectionClosedException:
-                return b""
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return b""
-            self.arrived = data
-        data, self.arrived = self.arrived[:size], self.arrived[size:]
-        return data
-
-    def close(self):
-        self.websocket.close()
+    for carry in outwards, inwards:
+        threading.Thread(target=carry, daemon=True).start()
+    return near
 
 
 def main(instance, user, command):
@@ -100,7 +95,7 @@ def main(instance, user, command):
     url = presigned(session, endpoint["DnsName"], parameters)
     print(url, file=sys.stderr)
 
-    transport = paramiko.Transport(Tunnel(url))
+    transport = paramiko.Transport(tunnel(url))
     try:
         transport.start_client(timeout=20)
         with open("/etc/ssh/eic_lab_host_key.pub") as file:
