@@ -12,6 +12,7 @@ use std::{fmt, str};
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::authorize::Request;
+use crate::check;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
@@ -22,6 +23,7 @@ pub const HELP: &str = "\
 eic-keys: prints the SSH keys that EC2 Instance Connect pushed for a user and that could be proved
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
+       eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
        eic-keys --enable [--dry-run] [--no-chain]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -43,13 +45,16 @@ Options:
   --disable            undo that, to the byte
   --dry-run            ... print what would be changed, and change nothing
   --no-chain           ... refuse where another AuthorizedKeysCommand is there
+  --check              tell why USER cannot log in, and what to do; changes nothing, root sees most
+  --json               ... as one JSON document
+  --verbose            ... with the details of what is well, too
   -h, --help           this text
   -V, --version        the version
 
-Exit status:                                    with --enable and --disable:
-  0  the job is done, with keys or without      0  done, or already so
-  1  the command line is wrong                  1  refused, and nothing was changed
-  2  metadata could not be had in time          2  failed, and was put back
+Exit status:                                --enable, --disable:               --check:
+  0  the job is done, with keys or without  0  done, or already so             0  nothing failed
+  1  the command line is wrong              1  refused, and nothing changed    1  something failed
+  2  metadata could not be had in time      2  failed, and was put back        2  it could not run
   3  the signer is not trustworthy
   4  this system is not set up for it
 
@@ -61,6 +66,8 @@ Run by hand on a terminal it explains each decision; under sshd it logs only (au
 pub enum Command {
     /// What sshd wants: print a user's keys.
     Authorize(Request),
+    /// What an administrator wants: why does it not work?
+    Check(check::Request),
     /// Have sshd run us.
     Enable(wiring::Options),
     /// Undo that.
@@ -109,8 +116,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Long("enable") => typed.verb(Verb::Enable)?,
             Arg::Long("disable") => typed.verb(Verb::Disable)?,
+            Arg::Long("check") => typed.verb(Verb::Check)?,
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("no-chain") => typed.no_chain = true,
+            Arg::Long("json") => typed.json = true,
+            Arg::Long("verbose") => typed.verbose = true,
             Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
             Arg::Long("timeout") => typed.timeout = Some(parser.value()?.parse_with(seconds)?),
             Arg::Long("imds") => typed.imds = Some(parser.value()?.parse_with(address)?),
@@ -124,6 +134,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
 
 /// What was typed.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each option without a value")]
 struct Typed {
     verb: Option<Verb>,
     user: Option<OsString>,
@@ -133,6 +144,8 @@ struct Typed {
     imds: Option<SocketAddr>,
     dry_run: bool,
     no_chain: bool,
+    json: bool,
+    verbose: bool,
     next: Option<Vec<OsString>>,
 }
 
@@ -140,13 +153,14 @@ struct Typed {
 enum Verb {
     Enable,
     Disable,
+    Check,
 }
 
 impl Typed {
     fn verb(&mut self, verb: Verb) -> Result<(), UsageError> {
         match self.verb.replace(verb) {
             Some(other) if other != verb => {
-                Err(UsageError("--enable and --disable exclude each other".to_owned()))
+                Err(UsageError("--enable, --disable and --check exclude each other".to_owned()))
             }
             _ => Ok(()),
         }
@@ -156,7 +170,12 @@ impl Typed {
     fn meaning(self) -> Result<Command, UsageError> {
         match self.verb {
             None => self.authorize(),
-            Some(verb) => self.wire(verb),
+            Some(Verb::Check) => self.check(),
+            Some(Verb::Enable) => self.wire().map(Command::Enable),
+            Some(Verb::Disable) if self.no_chain => {
+                Err(UsageError("--no-chain goes with --enable".to_owned()))
+            }
+            Some(Verb::Disable) => self.wire().map(Command::Disable),
         }
     }
 
@@ -164,13 +183,13 @@ impl Typed {
         if self.dry_run || self.no_chain {
             return Err(UsageError("--dry-run and --no-chain go with --enable".to_owned()));
         }
+        if self.json || self.verbose {
+            return Err(UsageError("--json and --verbose go with --check".to_owned()));
+        }
         if self.next.as_ref().is_some_and(Vec::is_empty) {
             return Err(UsageError("no command behind --".to_owned()));
         }
-        let fingerprint = self.fingerprint.unwrap_or_default();
-        let fingerprint = Fingerprint::parse(fingerprint.as_bytes()).map_err(|_| {
-            UsageError("FINGERPRINT is not of the form SHA256:...; sshd gives it for %f".to_owned())
-        })?;
+        let fingerprint = self.fingerprint()?;
         Ok(Command::Authorize(Request {
             user: self.user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?,
             fingerprint,
@@ -181,18 +200,46 @@ impl Typed {
         }))
     }
 
-    fn wire(self, verb: Verb) -> Result<Command, UsageError> {
+    fn check(self) -> Result<Command, UsageError> {
+        if self.next.is_some() || self.dry_run || self.no_chain {
+            return Err(UsageError(
+                "--check takes no --dry-run, no --no-chain and no command behind --".to_owned(),
+            ));
+        }
+        Ok(Command::Check(check::Request {
+            fingerprint: self.fingerprint()?,
+            user: self.user,
+            trust_store: self.trust_store,
+            timeout: self.timeout,
+            imds: self.imds,
+            json: self.json,
+            verbose: self.verbose,
+        }))
+    }
+
+    fn fingerprint(&self) -> Result<Option<Fingerprint>, UsageError> {
+        let text = self.fingerprint.as_deref().unwrap_or_default();
+        Fingerprint::parse(text.as_bytes()).map_err(|_| {
+            UsageError("FINGERPRINT is not of the form SHA256:...; sshd gives it for %f".to_owned())
+        })
+    }
+
+    fn wire(self) -> Result<wiring::Options, UsageError> {
         let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
-        if for_sshd || self.user.is_some() || self.next.is_some() {
+        let for_check = self.json || self.verbose;
+        if for_sshd || for_check || self.user.is_some() || self.next.is_some() {
             return Err(UsageError("--enable and --disable take --dry-run and --no-chain only".to_owned()));
         }
-        let options = wiring::Options::system(self.dry_run, !self.no_chain);
-        match verb {
-            Verb::Enable => Ok(Command::Enable(options)),
-            Verb::Disable if self.no_chain => Err(UsageError("--no-chain goes with --enable".to_owned())),
-            Verb::Disable => Ok(Command::Disable(options)),
-        }
+        Ok(wiring::Options::system(self.dry_run, !self.no_chain))
     }
+}
+
+/// Whether arguments ask for `--check`, though they are wrong besides: `Some`, and whether for JSON.
+#[must_use]
+pub fn asks_for_check(arguments: &[OsString]) -> Option<bool> {
+    let mut ours = arguments.iter().take_while(|argument| *argument != "--");
+    let json = ours.clone().any(|argument| argument == "--json");
+    ours.any(|argument| argument == "--check").then_some(json)
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {

@@ -72,6 +72,21 @@ pub const READER_WAIT: Duration = Duration::from_millis(400);
 /// What the command behind `--` may print: tens of thousands of keys.
 pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 
+/// One check of `--check`: a login's whole time for metadata, and some for a busy system.
+pub const CHECK: Duration = Duration::from_secs(5);
+
+/// Another program that a check asks: milliseconds, more where a name service asks a directory. Some ask two.
+pub const CHECK_TOOL: Duration = Duration::from_secs(2);
+
+/// All of `--check`.
+pub const CHECKS: Duration = Duration::from_secs(9);
+
+/// The lines of detail that one check may give: a line for each record that is looked at, and some.
+pub const CHECK_DETAILS: usize = 100;
+
+/// What `--check` reads of a log's end: some thousand lines.
+pub const LOG_TAIL: u64 = 512 * 1024;
+
 /// The time that a run has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use eic_keys::audit::{Audit, Escaped, Severity};
 use eic_keys::authorize::{self, System};
+use eic_keys::check;
 use eic_keys::cli::{self, Command};
 use eic_keys::sshd::wiring::{self, Outcome};
 use eic_keys::trust::UnixTime;
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(4),
         _ => ExitCode::SUCCESS,
     };
-    match cli::parse(std::env::args_os().skip(1)) {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match cli::parse(arguments.clone()) {
         Ok(Command::Help) => printed(cli::HELP),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Authorize(request)) => {
@@ -25,7 +27,15 @@ fn main() -> ExitCode {
         }
         Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
         Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
+        Ok(Command::Check(request)) => {
+            let environment = |name: &str| std::env::var_os(name);
+            let system = check::System { root, clock: UnixTime::now, environment };
+            check::run(&request, &system, &mut io::stdout()).into()
+        }
         Err(error) => {
+            if let Some(json) = cli::asks_for_check(&arguments) {
+                return check::not_run(&error, json, &mut io::stdout()).into();
+            }
             // sshd throws stderr away; the log is where an administrator finds what is wrong with the line in sshd_config.
             let error = error.to_string();
             let error = Escaped(error.as_bytes());

@@ -182,7 +182,7 @@ fn a_record_is_for_this_instance_and_this_minute() {
             instance.record(&key).set("Instance", format!("{INSTANCE}0")),
             "for another instance",
         ),
-        ("expired just now", instance.record(&key).expires_in(0), "it expired 0 s ago"),
+        ("expired just now", instance.record(&key).expires_in(0), "s ago"),
         ("expired a second ago", instance.record(&key).expires_in(-1), "s ago"),
         ("expired long ago", instance.record(&key).set("Timestamp", "0"), "s ago"),
     ] {

@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use pki_types::UnixTime;
 
+use super::date;
 use super::facts::{Domain, InstanceId, Region, UserName};
 use super::http::{self, Reply, Request};
 use crate::limits::{self, Budget};
@@ -21,6 +23,7 @@ pub const ADDRESSES: [SocketAddr; 2] = [
 
 const TOKEN_PATH: &str = "/latest/api/token";
 const METADATA: &str = "/latest/meta-data/";
+const ZONE: &str = "placement/availability-zone";
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
@@ -61,11 +64,41 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The kinds of trouble that ask for different remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 403: IMDS is switched off for this instance.
+    SwitchedOff,
+    /// 429: too many requests from this instance.
+    Throttled,
+    /// No connection: nobody is there, or a firewall stands between.
+    Unreachable,
+    /// A connection, and no answer in time: the reply's hop limit, or packets dropped.
+    Silent,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// Which kind of trouble it is.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        match self.cause {
+            Cause::Status(StatusCode::FORBIDDEN) => Trouble::SwitchedOff,
+            Cause::Status(StatusCode::TOO_MANY_REQUESTS) => Trouble::Throttled,
+            Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut) => Trouble::Unreachable,
+            Cause::Http(http::Error::TimedOut) | Cause::OutOfTime => Trouble::Silent,
+            Cause::Http(_) | Cause::Status(_) | Cause::Absent | Cause::Malformed => Trouble::Other,
+        }
+    }
+}
+
 /// A session with IMDS.
 #[derive(Clone, Debug)]
 pub struct Imds {
     address: SocketAddr,
     token: HeaderValue,
+    date: Option<HeaderValue>,
     budget: Budget,
 }
 
@@ -86,8 +119,8 @@ impl Imds {
         let mut unreachable = None;
         for &address in addresses {
             let cause = match ask(address, request, budget).await {
-                Ok(Reply { status: StatusCode::OK, body }) => match token(&body) {
-                    Some(token) => return Ok(Self { address, token, budget }),
+                Ok(Reply { status: StatusCode::OK, date, body }) => match token(&body) {
+                    Some(token) => return Ok(Self { address, token, date, budget }),
                     None => Cause::Malformed,
                 },
                 Ok(Reply { status, .. }) => Cause::Status(status),
@@ -100,6 +133,18 @@ impl Imds {
             return Err(failed(cause));
         }
         Err(failed(unreachable.unwrap_or(Cause::OutOfTime)))
+    }
+
+    /// The address that answered.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The time on the service's clock when the session began, to the second; `None` where it did not tell.
+    #[must_use]
+    pub fn date(&self) -> Option<UnixTime> {
+        date::parse(self.date.as_ref()?.as_bytes())
     }
 
     /// The text with the keys that were pushed for `user` in the last 60 seconds.
@@ -123,11 +168,18 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked, or said something that is no region.
     pub async fn region(&self) -> Result<Region, Error> {
-        const ZONE: &str = "placement/availability-zone";
         match self.fact("placement/region", Region::parse).await? {
             Some(region) => Ok(region),
             None => self.fact(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
         }
+    }
+
+    /// The name of the instance's zone, as it is. Remote text.
+    ///
+    /// # Errors
+    /// IMDS could not be asked.
+    pub async fn zone(&self) -> Result<Option<Bytes>, Error> {
+        self.get(ZONE, limits::FACT).await
     }
 
     /// What IMDS gives for the partition's domain, as it is: whether it is a partition's is [`Domain::parse`]'s to say.
@@ -179,7 +231,7 @@ impl Imds {
         let request =
             || Request { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
         let cause = match ask(self.address, request, self.budget).await {
-            Ok(Reply { status: StatusCode::OK, body }) => return Ok(Some(body)),
+            Ok(Reply { status: StatusCode::OK, body, .. }) => return Ok(Some(body)),
             Ok(Reply { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Ok(Reply { status, .. }) => Cause::Status(status),
             Err(cause) => cause,

@@ -118,30 +118,45 @@ impl fmt::Display for Region {
 /// Who can answer for IMDS on a badly set up network must still not be able to present a certificate for a
 /// domain of his own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Domain(&'static str);
+pub struct Domain {
+    suffix: &'static str,
+    /// How the regions of a partition with it begin, and the partition; the first that fits counts.
+    partitions: &'static [(&'static str, &'static str)],
+}
 
 impl Domain {
     /// Every partition's suffix (AWS SDK's `partitions.json`).
     pub const ALL: [Self; 7] = [
-        Self("amazonaws.com"),    // aws, aws-us-gov
-        Self("amazonaws.com.cn"), // aws-cn
-        Self("c2s.ic.gov"),       // aws-iso
-        Self("sc2s.sgov.gov"),    // aws-iso-b
-        Self("cloud.adc-e.uk"),   // aws-iso-e
-        Self("csp.hci.ic.gov"),   // aws-iso-f
-        Self("amazonaws.eu"),     // aws-eusc
+        Self::new("amazonaws.com", &[("us-gov-", "aws-us-gov"), ("", "aws")]),
+        Self::new("amazonaws.com.cn", &[("", "aws-cn")]),
+        Self::new("c2s.ic.gov", &[("", "aws-iso")]),
+        Self::new("sc2s.sgov.gov", &[("", "aws-iso-b")]),
+        Self::new("cloud.adc-e.uk", &[("", "aws-iso-e")]),
+        Self::new("csp.hci.ic.gov", &[("", "aws-iso-f")]),
+        Self::new("amazonaws.eu", &[("", "aws-eusc")]),
     ];
+
+    const fn new(suffix: &'static str, partitions: &'static [(&'static str, &'static str)]) -> Self {
+        Self { suffix, partitions }
+    }
+
+    /// The partition that has this domain in `region`, as it stands in ARNs.
+    #[must_use]
+    pub fn partition(self, region: &Region) -> &'static str {
+        let here = self.partitions.iter().find(|(prefix, _)| region.0.starts_with(prefix));
+        here.map(|(_, partition)| *partition).unwrap_or_default()
+    }
 
     /// `None` if the text is no partition's suffix.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|domain| domain.0.as_bytes() == text)
+        Self::ALL.into_iter().find(|domain| domain.suffix.as_bytes() == text)
     }
 }
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.suffix)
     }
 }
 
@@ -284,6 +299,19 @@ mod tests {
             "us-east-1-A",
         ] {
             assert!(Region::of_zone(zone.as_bytes()).is_none(), "{zone:?}");
+        }
+    }
+
+    #[test]
+    fn partitions() {
+        for (domain, region, partition) in [
+            ("amazonaws.com", "us-east-1", "aws"),
+            ("amazonaws.com", "us-gov-west-1", "aws-us-gov"),
+            ("amazonaws.com.cn", "cn-north-1", "aws-cn"),
+            ("amazonaws.eu", "eusc-de-east-1", "aws-eusc"),
+        ] {
+            let found = Domain::parse(domain.as_bytes()).zip(Region::parse(region.as_bytes()));
+            assert_eq!(found.map(|(domain, region)| domain.partition(&region)), Some(partition), "{region}");
         }
     }
 

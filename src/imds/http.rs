@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{DATE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -31,6 +31,7 @@ pub(super) struct Request<'a> {
 /// What was answered. The body is read for a 200 only, and is whole or not here.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
+    pub(super) date: Option<HeaderValue>,
     pub(super) body: Bytes,
 }
 
@@ -89,8 +90,9 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) 
     let reply = async {
         let reply = sender.send_request(request).await.map_err(broken)?;
         let status = reply.status();
+        let date = reply.headers().get(DATE).cloned();
         if status != StatusCode::OK {
-            return Ok(Reply { status, body: Bytes::new() });
+            return Ok(Reply { status, date, body: Bytes::new() });
         }
         let mut incoming = reply.into_body();
         let mut body = Vec::new();
@@ -103,7 +105,7 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) 
                 body.extend_from_slice(&data);
             }
         }
-        Ok(Reply { status, body: body.into() })
+        Ok(Reply { status, date, body: body.into() })
     };
     // The connection does the reading and writing; when it ends first, `reply` still has what it read, or learns why not.
     tokio::pin!(reply);

@@ -1,7 +1,8 @@
 //! The instance metadata service: the only thing that this program talks to.
 
 pub mod client;
+mod date;
 pub mod facts;
 mod http;
 
-pub use client::{Error, Imds};
+pub use client::{Error, Imds, Trouble};

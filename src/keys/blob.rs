@@ -144,6 +144,12 @@ impl<'a> SignedKey<'a> {
         self.request
     }
 
+    /// The key's type, as the key line has it: `ssh-ed25519`, say.
+    #[must_use]
+    pub fn key_type(&self) -> &'a str {
+        self.line.split(' ').next().unwrap_or_default()
+    }
+
     /// The key's fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {

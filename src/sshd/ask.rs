@@ -10,6 +10,7 @@ use std::{
 use super::{
     criteria::Connection,
     run::{Ran, run},
+    source::Source,
     token::Dialect,
 };
 
@@ -17,6 +18,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Sshd {
     words: Vec<OsString>,
+    patience: Duration,
 }
 
 /// Why sshd gave no answer.
@@ -42,8 +44,28 @@ impl fmt::Display for AskError {
 
 impl std::error::Error for AskError {}
 
+impl AskError {
+    /// Whether all that it lacks is Debian's privilege separation directory, which is made when sshd is started first.
+    pub(crate) fn lacks_directory(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+    }
+
+    /// What to do before anything else, where sshd does not accept its configuration.
+    pub(crate) fn remedy(&self) -> &'static str {
+        let text = self.to_string();
+        if text.contains("hostkeys") || text.contains("host key") {
+            "make them (ssh-keygen -A)"
+        } else {
+            "mend that first (sshd -t shows it)"
+        }
+    }
+}
+
 /// sshd answers in some 20 ms; a machine that swaps may take seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where distributions put it.
+pub(super) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
 /// What `sshd -T` printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +82,20 @@ impl Sshd {
     /// An sshd that is run by these words: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec() }
+        Self { words: words.to_vec(), patience: PATIENCE }
+    }
+
+    /// The system's, where distributions put it.
+    #[must_use]
+    pub fn find(source: &Source) -> Option<Self> {
+        let path = PLACES.map(Path::new).into_iter().find(|path| source.locate(path).is_file())?;
+        Some(Self::new(&[path.into()]))
+    }
+
+    /// The same, waited for no longer than this.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Its version.
@@ -93,7 +128,7 @@ impl Sshd {
     }
 
     fn run(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {
-        run(&self.words, arguments, PATIENCE).map_err(AskError::Run)
+        run(&self.words, arguments, self.patience).map_err(AskError::Run)
     }
 }
 

@@ -91,9 +91,15 @@ fn doubled(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(|byte| if *byte == b'%' { vec![b'%', b'%'] } else { vec![*byte] }).collect()
 }
 
+/// A command line's words, or none where sshd could not cut it.
+pub(crate) fn words(dialect: &Dialect, command: &[u8]) -> Vec<Vec<u8>> {
+    let words = argv_split(dialect, command, false).unwrap_or_default();
+    words.into_iter().map(|word| word.text).collect()
+}
+
 /// A command line's program.
-pub(super) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
-    argv_split(dialect, command, false).ok()?.into_iter().next().map(|word| word.text)
+pub(crate) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+    words(dialect, command).into_iter().next()
 }
 
 /// Whether a command line runs `ours`.
@@ -102,7 +108,7 @@ pub(super) fn runs(dialect: &Dialect, command: &[u8], ours: &str) -> bool {
 }
 
 /// The program behind ours, as it will be run: `%%` in it is `%` again.
-pub(super) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
     let words = argv_split(dialect, command, false).ok()?;
     let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
     let mut plain = Vec::new();

@@ -10,31 +10,36 @@ use std::{
 use super::{run::run, source::Source};
 
 /// sshd on a system with or without systemd.
-pub(super) struct Daemon<'a> {
-    pub(super) source: &'a Source,
+pub(crate) struct Daemon<'a> {
+    pub(crate) source: &'a Source,
     /// The words that run systemctl.
-    pub(super) systemctl: &'a [OsString],
+    pub(crate) systemctl: &'a [OsString],
+    /// How long an answer of it may take.
+    pub(crate) patience: Duration,
 }
 
 /// Debian and Ubuntu call it ssh, the others sshd; one may be an alias of the other.
-const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
-const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
+pub(crate) const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
+pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 
 /// Where systemd looks for units, the strongest first.
 const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
+/// Written anew whenever sshd starts, and reads its files again.
+pub(crate) const PID_FILE: &str = "/run/sshd.pid";
+
 /// A reload ends when sshd was told; the unit's own `sshd -t` comes before.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Daemon<'_> {
     /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
     /// what to do.
-    pub(super) fn overridden(&self, main: &Path) -> Option<String> {
-        let mut lines: Vec<String> = self.running().into_iter().collect();
+    pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
+        let mut lines: Vec<String> = self.running().map(|(_, line)| line).into_iter().collect();
         if self.booted() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
-            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), PATIENCE).ok();
+            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.patience).ok();
             lines.extend(shown.map(|ran| String::from_utf8_lossy(&ran.stdout).into_owned()));
         } else {
             lines.extend(self.unit_lines().into_iter().map(|(_, _, line)| line));
@@ -84,15 +89,15 @@ impl Daemon<'_> {
         })
     }
 
-    fn booted(&self) -> bool {
+    pub(crate) fn booted(&self) -> bool {
         // sd_booted(3)
         self.source.locate(Path::new("/run/systemd/system")).is_dir()
     }
 
-    fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
+    pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
         let arguments: Vec<&OsStr> = ["is-active"].iter().chain(units).map(OsStr::new).collect();
         // Its status tells of the last unit only; its lines tell of each.
-        let ran = run(self.systemctl, &arguments, PATIENCE)
+        let ran = run(self.systemctl, &arguments, self.patience)
             .map_err(|error| format!("systemctl is-active: {error}"))?;
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         let active = |(_, state): &(&&str, &str)| matches!(state.trim(), "active" | "reloading");
@@ -101,7 +106,7 @@ impl Daemon<'_> {
 
     fn systemctl(&self, arguments: &[&str]) -> Result<(), String> {
         let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let ran = run(self.systemctl, &words, PATIENCE)
+        let ran = run(self.systemctl, &words, self.patience)
             .map_err(|error| format!("systemctl {}: {error}", arguments.join(" ")))?;
         if ran.status.success() {
             Ok(())
@@ -110,15 +115,15 @@ impl Daemon<'_> {
         }
     }
 
-    /// The command line of the sshd that wrote `/run/sshd.pid`. sshd puts its arguments into its title, so
-    /// blanks separate either way.
-    fn running(&self) -> Option<String> {
-        let pid = fs::read_to_string(self.source.locate(Path::new("/run/sshd.pid"))).ok()?;
+    /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its
+    /// title, so blanks separate either way.
+    pub(crate) fn running(&self) -> Option<(u32, String)> {
+        let pid = fs::read_to_string(self.source.locate(Path::new(PID_FILE))).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;
         let line = fs::read(self.source.locate(Path::new(&format!("/proc/{pid}/cmdline")))).ok()?;
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         // The number may have gone to another program since.
-        line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some(line)
+        line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
     /// What units of sshd would run: file, line, text.

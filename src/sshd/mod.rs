@@ -9,18 +9,18 @@
 
 mod apply;
 pub mod ask;
-mod block;
+pub(crate) mod block;
 mod candidate;
 pub mod config;
 pub mod criteria;
-mod daemon;
+pub(crate) mod daemon;
 mod diff;
 pub mod effective;
-mod pattern;
+pub(crate) mod pattern;
 mod place;
-mod plan;
+pub(crate) mod plan;
 mod replace;
-mod run;
+pub(crate) mod run;
 pub mod source;
 pub mod token;
 pub mod trusted;

@@ -21,7 +21,7 @@ const LONGEST_ENTRY: usize = 1022;
 
 /// `match_pattern`: `*` and `?` in `pattern`, every other byte itself. Linear in memory, and at worst
 /// quadratic in time: the last star alone has to be tried again.
-pub(super) fn matches(text: &[u8], pattern: &[u8]) -> bool {
+pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     wild(text, pattern, |token, byte| match token {
         [b'?', rest @ ..] => Some(rest),
         [first, rest @ ..] if *first == byte => Some(rest),

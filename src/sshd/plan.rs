@@ -72,11 +72,11 @@ pub(super) struct Situation<'a> {
 }
 
 /// The user that runs ours where nobody has named another.
-pub(super) const OWN_USER: &str = "eic-keys";
+pub(crate) const OWN_USER: &str = "eic-keys";
 
 /// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
 /// a network that is reserved for documentation (RFC 5737).
-pub(super) fn probe() -> Connection {
+pub(crate) fn probe() -> Connection {
     Connection {
         user: Some("eic-keys-probe".into()),
         groups: Vec::new(),

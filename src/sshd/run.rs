@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Read},
+    os::unix::process::CommandExt,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -11,15 +12,15 @@ use std::{
 
 /// What a program did.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 impl Ran {
     /// The last lines of what it complained, or its status when it did not.
-    pub(super) fn complaint(&self) -> String {
+    pub(crate) fn complaint(&self) -> String {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim_end();
         let lines: Vec<_> = text.lines().collect();
@@ -38,9 +39,29 @@ const LARGEST_OUTPUT: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// It could not be started, or did not end in time.
-pub(super) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Ran> {
+pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Ran> {
+    finish(command(words, arguments)?, limit)
+}
+
+/// The same as another user, without groups beside its own: for root.
+///
+/// # Errors
+/// It could not be started so, or did not end in time.
+pub(crate) fn run_as(
+    (user, group): (u32, u32),
+    words: &[OsString],
+    arguments: &[&OsStr],
+    limit: Duration,
+) -> io::Result<Ran> {
+    let mut command = command(words, arguments)?;
+    command.uid(user).gid(group).current_dir("/");
+    finish(command, limit)
+}
+
+fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
     let (program, first) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(first)
         .args(arguments)
         .env_clear()
@@ -48,8 +69,12 @@ pub(super) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> 
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+        .stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn finish(mut command: Command, limit: Duration) -> io::Result<Ran> {
+    let mut child = command.spawn()?;
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let start = Instant::now();

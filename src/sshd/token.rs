@@ -27,6 +27,12 @@ impl Dialect {
         Some(Self { number, release: format!("OpenSSH_{release}") })
     }
 
+    /// As sshd names it: `OpenSSH_9.2p1`.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
     /// Up to 8.6 a `#` anywhere cuts the line off, as the file is loaded.
     pub(super) fn hash_cuts_anywhere(&self) -> bool {
         self.number < (8, 7)

@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     apply::{ApplyError, Tools, apply, lock},
-    ask::{AskError, Dump, Sshd},
+    ask::{AskError, Dump, PLACES, Sshd},
     block,
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     diff,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
     source::Source,
@@ -123,9 +123,6 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
     Err(ApplyError::Refused(reason.into()))
 }
 
-/// Where distributions put it.
-const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
-
 fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
@@ -134,11 +131,11 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let source = Source::new(&options.root);
     let sshd = find(options, &source)?;
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
-    let daemon = Daemon { source: &source, systemctl: &options.systemctl };
+    let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
     let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
 
     let mut answer = ask(&sshd, &options.config);
-    if matches!(&answer, Err(error) if needs_directory(error)) && !options.dry_run {
+    if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
         // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
         // stays: to take it away again could take it from an sshd that is just starting.
         make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
@@ -148,7 +145,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let dump = match answer {
         Ok(dump) => Some(dump),
         // Without root sshd cannot read its keys; its files may still be read.
-        Err(error) if options.dry_run && (!root || needs_directory(&error)) => {
+        Err(error) if options.dry_run && (!root || error.lacks_directory()) => {
             say(out, &format!("Note: {error}. What follows is what its files say."));
             None
         }
@@ -199,20 +196,16 @@ fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
     if !options.sshd.is_empty() {
         return Ok(Sshd::new(&options.sshd));
     }
-    match SSHD.map(Path::new).into_iter().find(|path| source.locate(path).is_file()) {
-        Some(path) => Ok(Sshd::new(&[path.into()])),
-        None => {
-            refused(format!("there is no sshd here ({}): install OpenSSH's server first", SSHD.join(", ")))
-        }
-    }
+    Sshd::find(source).ok_or_else(|| {
+        ApplyError::Refused(format!(
+            "there is no sshd here ({}): install OpenSSH's server first",
+            PLACES.join(", ")
+        ))
+    })
 }
 
 /// Debian's privilege separation directory. Others are part of a package and always there.
 const PRIVSEP: &str = "/run/sshd";
-
-fn needs_directory(error: &AskError) -> bool {
-    matches!(error, AskError::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
-}
 
 /// As systemd makes it for `RuntimeDirectory=sshd`.
 fn make_directory(source: &Source) -> std::io::Result<()> {
@@ -228,13 +221,7 @@ fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
 }
 
 fn broken(error: &AskError) -> String {
-    let text = error.to_string();
-    let remedy = if text.contains("hostkeys") || text.contains("host key") {
-        "make them (ssh-keygen -A)"
-    } else {
-        "mend that first (sshd -t shows it)"
-    };
-    format!("sshd does not accept its configuration as it is now: {text}; {remedy}")
+    format!("sshd does not accept its configuration as it is now: {error}; {}", error.remedy())
 }
 
 /// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.

@@ -13,7 +13,7 @@ use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, NameConstraints, SubjectAltName};
 
-use super::staple;
+use super::staple::{self, Freshness, StapleError};
 use super::store::{StoreError, TrustStore};
 use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
 use crate::audit::Escaped;
@@ -263,7 +263,7 @@ impl SignerPath {
                 fingerprints
                     .iter()
                     .find_map(listed)
-                    .ok_or_else(|| certificate.revocation_unknown(staple::StapleError::Missing))
+                    .ok_or_else(|| certificate.revocation_unknown(StapleError::Missing))
             })
             .collect()
     }
@@ -274,18 +274,38 @@ impl SignerPath {
     /// # Errors
     /// A staple is missing, or does not prove its certificate good at `now`.
     pub fn prove<T: AsRef<[u8]>>(self, staples: &[Option<T>], now: UnixTime) -> Result<Signer, SignerError> {
-        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
-        let mut staples = staples.iter();
-        for (certificate, issuer) in self.certificates.iter().zip(issuers) {
-            let staple = staples.next().and_then(Option::as_ref);
-            let result = match staple {
-                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
-                None => Err(staple::StapleError::Missing),
-            };
+        for (certificate, result) in self.revocations(staples, now) {
             result.map_err(|error| certificate.revocation_unknown(error))?;
         }
         let leaf = self.certificates.into_iter().next().ok_or(SignerError::NoChain)?;
         Ok(Signer { leaf })
+    }
+
+    /// Each certificate below the anchor with what its staple proves, looked at one after the other.
+    pub(crate) fn revocations<T: AsRef<[u8]>>(
+        &self,
+        staples: &[Option<T>],
+        now: UnixTime,
+    ) -> impl Iterator<Item = (&Certificate, Result<Freshness, StapleError>)> {
+        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
+        let mut staples = staples.iter();
+        self.certificates.iter().zip(issuers).map(move |(certificate, issuer)| {
+            let result = match staples.next().and_then(Option::as_ref) {
+                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
+                None => Err(StapleError::Missing),
+            };
+            (certificate, result)
+        })
+    }
+
+    /// The certificates below the anchor, the signer's first.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// The certificate of the trust store that the path ends at.
+    pub(crate) fn anchor(&self) -> &Certificate {
+        &self.anchor
     }
 }
 
@@ -302,6 +322,11 @@ impl Certificate {
                 _ => String::new(),
             })
             .collect()
+    }
+
+    /// The common names, for people to read. Remote text.
+    pub(crate) fn name(&self) -> String {
+        self.common_names().join(", ")
     }
 
     /// Whether the key may be used so: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
@@ -330,8 +355,8 @@ impl Certificate {
         constraints.path_len_constraint
     }
 
-    fn revocation_unknown(&self, error: staple::StapleError) -> SignerError {
-        SignerError::Staple { certificate: self.common_names().join(", "), error }
+    fn revocation_unknown(&self, error: StapleError) -> SignerError {
+        SignerError::Staple { certificate: self.name(), error }
     }
 }
 

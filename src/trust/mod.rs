@@ -16,7 +16,7 @@ use x509_cert::der::{Decode, Encode};
 
 pub use chain::{ChainError, SignerName, SignerPath};
 pub use pki_types::UnixTime;
-pub use staple::StapleError;
+pub use staple::{Freshness, StapleError};
 pub use store::{StoreError, TrustStore};
 
 use crate::audit::Escaped;
@@ -91,10 +91,13 @@ impl Certificate {
 
     /// Whether `now` is within the certificate's validity, its ends included (RFC 5280 section 4.1.2.5).
     fn valid_at(&self, now: UnixTime) -> bool {
-        let validity = self.tbs().validity;
-        let now = now.as_secs();
-        validity.not_before.to_unix_duration().as_secs() <= now
-            && now <= validity.not_after.to_unix_duration().as_secs()
+        let not_before = self.tbs().validity.not_before.to_unix_duration().as_secs();
+        (not_before..=self.not_after()).contains(&now.as_secs())
+    }
+
+    /// The last second of the certificate's validity; seconds since the epoch.
+    pub(crate) fn not_after(&self) -> u64 {
+        self.tbs().validity.not_after.to_unix_duration().as_secs()
     }
 
     /// The key's bits, as RFC 6960 hashes them: value of the BIT STRING without its count of unused bits.

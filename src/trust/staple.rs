@@ -71,26 +71,36 @@ impl fmt::Display for StapleError {
 
 impl std::error::Error for StapleError {}
 
+/// For how long a staple proves what it proves; seconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// When its issuer last knew.
+    pub this_update: u64,
+    /// When it is over.
+    pub next_update: u64,
+}
+
 /// Checks that `staple` (base64, on one line or wrapped) proves `certificate`, issued by `issuer`, good at `now`.
 pub(super) fn check(
     staple: &[u8],
     certificate: &Certificate,
     issuer: &Certificate,
     now: UnixTime,
-) -> Result<(), StapleError> {
+) -> Result<Freshness, StapleError> {
     let response = decode(staple)?;
     let data = &response.tbs_response_data;
     if has_critical(data.response_extensions.as_ref()) {
         return Err(StapleError::CriticalExtension);
     }
     check_signature(&response, issuer, now)?;
-    let mut about =
-        data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer)).peekable();
-    if about.peek().is_none() {
-        return Err(StapleError::OtherCertificate);
-    }
+    let mut about = data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer));
+    let first = about.next().ok_or(StapleError::OtherCertificate)?;
+    let mut freshness = check_status(first, now)?;
     // Whatever else it says of this certificate has to be as good.
-    about.try_for_each(|single| check_status(single, now))
+    for single in about {
+        freshness = check_status(single, now)?;
+    }
+    Ok(freshness)
 }
 
 fn decode(staple: &[u8]) -> Result<BasicOcspResponse, StapleError> {
@@ -119,7 +129,7 @@ fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> boo
         && id.serial_number == certificate.tbs().serial_number
 }
 
-fn check_status(single: &SingleResponse, now: UnixTime) -> Result<(), StapleError> {
+fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, StapleError> {
     match single.cert_status {
         CertStatus::Good(_) => {}
         CertStatus::Revoked(_) => return Err(StapleError::Revoked),
@@ -128,11 +138,12 @@ fn check_status(single: &SingleResponse, now: UnixTime) -> Result<(), StapleErro
     if has_critical(single.single_extensions.as_ref()) {
         return Err(StapleError::CriticalExtension);
     }
-    if single.this_update.0.to_unix_duration().as_secs() > now.as_secs() {
+    let this_update = single.this_update.0.to_unix_duration().as_secs();
+    if this_update > now.as_secs() {
         return Err(StapleError::NotYetValid);
     }
-    match single.next_update {
-        Some(next) if now.as_secs() < next.0.to_unix_duration().as_secs() => Ok(()),
+    match single.next_update.map(|next| next.0.to_unix_duration().as_secs()) {
+        Some(next_update) if now.as_secs() < next_update => Ok(Freshness { this_update, next_update }),
         _ => Err(StapleError::Stale),
     }
 }

@@ -87,6 +87,24 @@ impl TrustStore {
         Ok(Self { path, files })
     }
 
+    /// Where it is: a file or a directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many certificates it holds.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds no certificate at all.
+    pub fn count(&self) -> Result<usize, StoreError> {
+        let mut count = 0_usize;
+        for file in &self.files {
+            count = count.saturating_add(certificates(file)?.count());
+        }
+        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(count) }
+    }
+
     /// The certificates of the store that may be an anchor now and bear one of `names` (DER of the names' contents).
     ///
     /// Only these are kept, and read further: a store holds 150, and a chain ends at one.

@@ -1,6 +1,9 @@
 //! Logins with AWS's own clients, unmodified: through the service's side in the laboratory, the real sshd, and the shipped
 //! binary as its AuthorizedKeysCommand. `prepare` beside this file gets the clients.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a failed test tells what it saw")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use eic_lab::client::Desk;
 use eic_lab::instance::INSTANCE;
@@ -17,7 +20,16 @@ fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
     let sshd = Sshd::start(&instance);
     let service = Service::start(&instance);
     let desk = Desk::new(&instance, &service);
-    test(&instance, &sshd, &service, &desk);
+    let tested = catch_unwind(AssertUnwindSafe(|| test(&instance, &sshd, &service, &desk)));
+    if let Err(panic) = tested {
+        eprintln!(
+            "sshd: {:#?}\nlog: {:#?}\ncalls: {:#?}",
+            sshd.log(),
+            instance.journal.lines(),
+            service.events()
+        );
+        resume_unwind(panic);
+    }
 }
 
 /// A client succeeded, and this is what it printed.

@@ -85,6 +85,11 @@ impl Reply {
         Self::new(status, page).with("Content-Type", "text/html")
     }
 
+    /// Tells the time at which it was made.
+    pub fn dated(self, at: i64) -> Self {
+        self.with("Date", &date(at))
+    }
+
     /// Sets a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
@@ -105,6 +110,29 @@ impl Reply {
     pub fn head(&self, length: impl std::fmt::Display) -> Vec<u8> {
         [self.open_head(), format!("Content-Length: {length}\r\n\r\n").into_bytes()].concat()
     }
+}
+
+/// Seconds since the epoch in the form of RFC 9110, section 5.6.7.
+pub fn date(at: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (at.div_euclid(86_400), at.rem_euclid(86_400));
+    let weekday = DAYS[days.rem_euclid(7) as usize];
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let (mut year, mut left) = (1970, days);
+    while left >= 365 + i64::from(leap(year)) {
+        left -= 365 + i64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 0;
+    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    while left >= lengths[month] {
+        left -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", left + 1, MONTHS[month])
 }
 
 fn reason(status: u16) -> &'static str {
@@ -281,5 +309,22 @@ impl Connection {
     /// Says that nothing follows.
     pub fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_http_s() {
+        for (at, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+            (1_738_233_600, "Thu, 30 Jan 2025 10:40:00 GMT"),
+        ] {
+            assert_eq!(date(at), text);
+        }
     }
 }

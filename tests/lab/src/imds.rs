@@ -2,6 +2,7 @@
 use crate::fault::{Fault, On, plain};
 use crate::http::{Connection, Reply, Request, Stop, decoded};
 use crate::namespace::Namespace;
+use crate::now;
 use nix::sys::socket::{self, Backlog};
 use openssl::base64::encode_block;
 use std::collections::{BTreeMap, HashMap};
@@ -67,6 +68,8 @@ struct State {
     switched_off: bool,
     manner: Manner,
     pace: Option<Duration>,
+    /// Seconds that its clock is ahead of the machine's.
+    ahead: i64,
     faults: Vec<(On, Fault)>,
     requests: Vec<Request>,
 }
@@ -130,6 +133,11 @@ impl Imds {
     /// Holds every reply for so long, which makes [`crate::http::rounds`] exact.
     pub fn pace(&self, time: Duration) {
         self.state(|s| s.pace = Some(time));
+    }
+
+    /// Sets its clock, and the times that its replies bear, so many seconds ahead of the machine's.
+    pub fn clock_ahead(&self, seconds: i64) {
+        self.state(|s| s.ahead = seconds);
     }
 
     /// How it speaks when all is well.
@@ -222,7 +230,7 @@ impl Imds {
     /// Answers a request. `true`: another may follow on the connection.
     fn serve(&self, mut request: Request, connection: &mut Connection) -> std::io::Result<bool> {
         let (reply, fault, pace, manner, index) = self.state(|s| {
-            let reply = s.answer(&request);
+            let reply = s.answer(&request).dated(now() + s.ahead);
             request.status = reply.status;
             let fault = s.faults.iter().find(|(on, _)| on.befalls(&request.path)).map(|(_, f)| f.clone());
             s.requests.push(request);

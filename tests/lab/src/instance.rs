@@ -11,9 +11,10 @@ use crate::userkey::UserKey;
 use openssl::base64::encode_block;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// The service's address in IPv4.
@@ -218,8 +219,16 @@ impl Instance {
 
     /// Installs a program on the disguised machine, as 0755 of root.
     pub fn install(&self, path: &str, content: &[u8]) {
-        self.namespace.write(path, content);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.namespace.write(path, "");
+        // A child does the writing: a descriptor of our own may be in a child of another test just then, and a program
+        // that somebody has open for writing cannot be run ("Text file busy").
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", r#"cat >"$0" && chmod 0755 "$0""#, path])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        child.stdin.take().unwrap().write_all(content).unwrap();
+        assert!(child.wait().unwrap().success(), "{path} could not be written");
     }
 
     /// Runs eic-keys as sshd would.

@@ -14,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const CONFIG: &str = "/etc/ssh/sshd_config";
+/// Its main file.
+pub const CONFIG: &str = "/etc/ssh/sshd_config";
 const HOST_KEY: &str = "/etc/ssh/eic_lab_host_key";
 const KNOWN_HOSTS: &str = "/run/eic-lab/known_hosts";
 
@@ -56,7 +57,8 @@ impl Config {
         self
     }
 
-    fn text(&self) -> String {
+    /// As sshd reads it.
+    pub fn text(&self) -> String {
         self.lines.iter().map(|(keyword, value)| format!("{keyword} {value}\n")).collect()
     }
 }

@@ -18,7 +18,7 @@ enum End {
     TooMuch,
 }
 
-const PATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_secs(1);
 const ENOUGH: usize = 1 << 20;
 
 /// Asks for a token, the path that is served without one.

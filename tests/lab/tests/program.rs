@@ -146,8 +146,13 @@ fn without_root_it_goes_as_far_as_the_program_and_says_so() {
     let place = std::env::temp_dir().join(format!("eic-lab-ordinary-{}", std::process::id()));
     fs::create_dir(&place).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_eic-lab"), place.join("eic-lab")).unwrap();
-    fs::copy(directory.join("eic-keys"), place.join("eic-keys")).unwrap();
+    // By a child: what this process has open for writing, another test's child has too, and then it cannot be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_eic-lab"))
+        .arg(directory.join("eic-keys"))
+        .arg(&place)
+        .status();
+    assert!(copied.unwrap().success());
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(place.join("eic-lab"))

@@ -1,0 +1,269 @@
+//! Where the checks' answers come together.
+//!
+//! [`Board::check`] runs one. It is told what the check builds on as the [`Step`]s that those gave: so the
+//! report's `depends_on` is what really flowed, and a check whose ground is missing is skipped without its
+//! knowing.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use super::{Check, Fix, Status, catalogue};
+use crate::audit::Escaped;
+use crate::limits;
+
+/// What a check found: its answer, and what those that build on it need. A failed one gives them nothing.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    status: Status,
+    note: String,
+    fix: Option<Fix>,
+    detail: Vec<String>,
+    value: Option<T>,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn ok(note: impl Into<String>, value: T) -> Self {
+        Self { status: Status::Ok, note: note.into(), fix: None, detail: Vec::new(), value: Some(value) }
+    }
+
+    pub(super) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
+        Self { status: Status::Warn, fix: Some(fix), ..Self::ok(note, value) }
+    }
+
+    pub(super) fn fail(note: impl Into<String>, fix: Fix) -> Self {
+        Self { status: Status::Fail, note: note.into(), fix: Some(fix), detail: Vec::new(), value: None }
+    }
+
+    /// It could not be told, and why.
+    pub(super) fn skip(note: impl Into<String>) -> Self {
+        Self { status: Status::Skip, note: note.into(), fix: None, detail: Vec::new(), value: None }
+    }
+
+    /// It cannot be told from here, but elsewhere.
+    pub(super) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
+        Self { fix: Some(fix), ..Self::skip(note) }
+    }
+
+    pub(super) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.detail.extend(lines);
+        self
+    }
+}
+
+/// What a check gave to those that build on it.
+#[derive(Debug)]
+pub(super) struct Step<T> {
+    id: &'static str,
+    value: Option<T>,
+}
+
+impl<T> Step<T> {
+    /// For what is the better for it, but goes without.
+    pub(super) fn get(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+}
+
+/// The steps that a check builds on: `()`, one, or a tuple of some.
+pub(super) trait Needs {
+    /// What they found.
+    type Values;
+
+    fn ids(&self) -> Vec<&'static str>;
+
+    /// `Err`: the first that found nothing.
+    fn values(self) -> Result<Self::Values, &'static str>;
+}
+
+impl Needs for () {
+    type Values = ();
+
+    fn ids(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn values(self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+impl<'a, T> Needs for &'a Step<T> {
+    type Values = &'a T;
+
+    fn ids(&self) -> Vec<&'static str> {
+        vec![self.id]
+    }
+
+    fn values(self) -> Result<&'a T, &'static str> {
+        self.value.as_ref().ok_or(self.id)
+    }
+}
+
+macro_rules! needs_of_tuple {
+    ($($step:ident: $type:ident),+) => {
+        impl<'a, $($type),+> Needs for ($(&'a Step<$type>,)+) {
+            type Values = ($(&'a $type,)+);
+
+            fn ids(&self) -> Vec<&'static str> {
+                let ($($step,)+) = self;
+                vec![$($step.id),+]
+            }
+
+            fn values(self) -> Result<Self::Values, &'static str> {
+                let ($($step,)+) = self;
+                Ok(($($step.values()?,)+))
+            }
+        }
+    };
+}
+
+needs_of_tuple!(a: A, b: B);
+needs_of_tuple!(a: A, b: B, c: C);
+needs_of_tuple!(a: A, b: B, c: C, d: D);
+
+/// The answers so far.
+#[derive(Debug, Default)]
+pub(super) struct Board(RefCell<Vec<Check>>);
+
+impl Board {
+    /// Asks one question, within [`limits::CHECK`]; a check that builds on nothing but what `needs` found.
+    pub(super) async fn check<N: Needs, T>(
+        &self,
+        id: &'static str,
+        needs: N,
+        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
+    ) -> Step<T> {
+        let start = Instant::now();
+        // On the board before it begins: one that never ends is there all the same.
+        let depends_on = needs.ids();
+        self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
+        let answer = match needs.values() {
+            Err(missing) => Answer::skip(format!("cannot be told without {missing}")),
+            Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
+                Ok(answer) => answer,
+                Err(_) => Answer::fail(
+                    format!("this check did not end within {} s", limits::CHECK.as_secs()),
+                    Fix::Advice(
+                        "see what keeps this system so busy, or hangs: a file system, a name service"
+                            .to_owned(),
+                    ),
+                ),
+            },
+        };
+        let harmless = |text: String| Escaped(text.as_bytes()).to_string();
+        self.put(Check {
+            id,
+            status: answer.status,
+            note: harmless(answer.note),
+            fix: answer.fix.map(|fix| match fix {
+                Fix::Command(text) => Fix::Command(harmless(text)),
+                Fix::Advice(text) => Fix::Advice(harmless(text)),
+            }),
+            detail: answer.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect(),
+            depends_on,
+            duration: start.elapsed(),
+        });
+        Step { id, value: answer.value }
+    }
+
+    fn put(&self, check: Check) {
+        let mut checks = self.0.borrow_mut();
+        checks.retain(|other| other.id != check.id);
+        checks.push(check);
+    }
+
+    /// An answer to every question of the catalogue, in its order.
+    pub(super) fn answers(self) -> Vec<Check> {
+        let mut answered = self.0.into_inner();
+        let mut checks = Vec::new();
+        for question in &catalogue::ALL {
+            let found = answered.iter().position(|check| check.id == question.id);
+            checks.push(found.map_or_else(|| unanswered(question.id), |found| answered.swap_remove(found)));
+        }
+        checks
+    }
+}
+
+fn unanswered(id: &'static str) -> Check {
+    Check {
+        id,
+        status: Status::Fail,
+        note: format!(
+            "this check had no answer when the time was over, after {} s",
+            limits::CHECKS.as_secs()
+        ),
+        fix: Some(Fix::Advice("see to what failed before it, then check again".to_owned())),
+        detail: Vec::new(),
+        depends_on: Vec::new(),
+        duration: limits::CHECKS,
+    }
+}
+
+/// Asks the file system or another program, which may take its time, without holding up the others.
+pub(super) async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
+        let report = Fix::Advice("report this as an error of eic-keys".to_owned());
+        Answer::fail(format!("this check broke: {error}"), report)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Board, Fix, Status, Step, catalogue};
+
+    fn run(ask: impl AsyncFnOnce(&Board)) -> Vec<super::Check> {
+        let board = Board::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(ask(&board));
+        }
+        board.answers()
+    }
+
+    #[test]
+    fn every_question_has_an_answer() {
+        let checks = run(async |_| ());
+        let ids: Vec<_> = checks.iter().map(|check| check.id).collect();
+        assert_eq!(ids, catalogue::ALL.map(|question| question.id));
+        assert!(checks.iter().all(|check| check.status == Status::Fail && check.fix.is_some()));
+    }
+
+    #[test]
+    fn what_builds_on_nothing_is_skipped() {
+        let checks = run(async |board| {
+            let failed: Step<u8> = board
+                .check("instance.host", (), async |()| Answer::fail("no", Fix::Advice("do".to_owned())))
+                .await;
+            let fine = board.check("metadata.token", (), async |()| Answer::ok("yes", 1_u8)).await;
+            let skipped: Step<u8> = board
+                .check("instance.id", (&fine, &failed), async |(one, _)| Answer::ok("never", *one))
+                .await;
+            board.check("instance.region", &skipped, async |_| Answer::ok("never", ())).await;
+        });
+        let of = |id: &str| checks.iter().find(|check| check.id == id).cloned();
+        let id = of("instance.id").map(|check| (check.status, check.note, check.depends_on));
+        let note = "cannot be told without instance.host".to_owned();
+        assert_eq!(id, Some((Status::Skip, note, vec!["metadata.token", "instance.host"])));
+        assert_eq!(of("instance.region").map(|check| check.status), Some(Status::Skip));
+    }
+
+    #[test]
+    fn whatever_goes_in_comes_out_harmless() {
+        let evil = "\u{1b}[2J\n\u{202e}\0";
+        let checks = run(async |board| {
+            let answer = || Answer::warn(evil, Fix::Command(evil.to_owned()), ()).detail([evil.to_owned()]);
+            board.check("instance.host", (), async |()| answer()).await;
+        });
+        let first = checks.first().map(|check| {
+            [
+                vec![check.note.clone()],
+                check.detail.clone(),
+                check.fix.iter().map(|fix| fix.text().to_owned()).collect(),
+            ]
+            .concat()
+        });
+        assert_eq!(first, Some(vec!["\\u{1b}[2J\\n\\u{202e}\\u{0}".to_owned(); 3]));
+    }
+}

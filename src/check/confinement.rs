@@ -1,0 +1,121 @@
+//! What confines sshd's children, and so us: SELinux, AppArmor, the unit's sandbox.
+
+use std::fs;
+use std::path::Path;
+
+use super::board::{Answer, Board, Step, blocking};
+use super::running::Running;
+use super::tool::{is_root, told};
+use super::{Fix, System, log};
+use crate::sshd::daemon::SERVICES;
+
+const AUDIT_LOG: &str = "var/log/audit/audit.log";
+
+/// Looks at each.
+pub(super) async fn confinement(board: &Board, system: &System<'_>, running: &Step<Running>) {
+    let root = || system.root.to_owned();
+    let selinux = board.check("confinement.selinux", (), async |()| {
+        let root = root();
+        blocking(move || selinux(&root)).await
+    });
+    let denials = board.check("confinement.denials", (), async |()| {
+        let root = root();
+        blocking(move || denials(&root)).await
+    });
+    let apparmor =
+        board.check("confinement.apparmor", running, async |running| apparmor(system.root, *running));
+    let unit = board.check("confinement.unit", running, async |_| {
+        let root = root();
+        blocking(move || unit(&root)).await
+    });
+    tokio::join!(selinux, denials, apparmor, unit);
+}
+
+fn selinux(root: &Path) -> Answer<()> {
+    match fs::read(root.join("sys/fs/selinux/enforce")).as_deref() {
+        Err(_) => Answer::ok("SELinux is off", ()),
+        Ok(b"0") => Answer::ok("SELinux is permissive: it logs, and lets all pass", ()),
+        Ok(_) if !is_root() => Answer::skip("SELinux is enforcing; only root sees the policy's modules"),
+        Ok(_) => {
+            let modules = told("semodule", &["--list-modules"]).unwrap_or_default();
+            if modules
+                .lines()
+                .any(|line| matches!(line.split_whitespace().next(), Some("eic-keys" | "eic_keys")))
+            {
+                return Answer::ok("SELinux is enforcing, with our policy module", ());
+            }
+            Answer::warn(
+                "SELinux is enforcing without a policy module for eic-keys, and may keep it from the network",
+                Fix::advice("install eic-keys from its package, which brings the module"),
+                (),
+            )
+        }
+    }
+}
+
+fn denials(root: &Path) -> Answer<()> {
+    if !is_root() {
+        return Answer::skip("only root can read the audit log");
+    }
+    let Ok(text) = log::tail(&root.join(AUDIT_LOG)) else { return Answer::ok("there is no audit log", ()) };
+    let ours = |line: &&str| line.contains("denied") && line.contains("comm=\"eic-keys\"");
+    let denied: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
+    match denied.as_slice() {
+        [] => Answer::ok("no denial of ours is in the audit log", ()),
+        [.., last] => Answer::warn(
+            format!("{} denials of ours are in the audit log, the last: {last}", denied.len()),
+            Fix::advice("see what they want: ausearch --comm eic-keys --message avc | audit2why"),
+            (),
+        ),
+    }
+}
+
+fn apparmor(root: &Path, running: Running) -> Answer<()> {
+    let Some(process) = running.process else { return Answer::skip("no sshd runs before somebody connects") };
+    let attributes = root.join(format!("proc/{process}/attr"));
+    let profile =
+        ["apparmor/current", "current"].into_iter().find_map(|name| fs::read(attributes.join(name)).ok());
+    let profile =
+        String::from_utf8_lossy(&profile.unwrap_or_default()).trim_end_matches(['\n', '\0']).to_owned();
+    if profile.ends_with("(enforce)") {
+        let fix = Fix::advice(
+            "let sshd's profile execute eic-keys (ix), and eic-keys use the network: network inet stream",
+        );
+        return Answer::warn(format!("AppArmor confines sshd and its children: {profile}"), fix, ());
+    }
+    Answer::ok("AppArmor does not confine sshd", ())
+}
+
+/// Settings of sshd's unit that keep its children from the metadata service, or from what we call.
+fn unit(root: &Path) -> Answer<()> {
+    if !root.join("run/systemd/system").is_dir() {
+        return Answer::ok("no systemd runs here that could confine sshd", ());
+    }
+    let properties = "--property=IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter";
+    let Some(shown) = told("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
+        return Answer::skip("systemctl does not tell");
+    };
+    let confines = |line: &&str| match line.split_once('=') {
+        Some(("IPAddressDeny", value)) => !value.is_empty(),
+        Some(("PrivateNetwork", value)) => value == "yes",
+        Some(("RestrictAddressFamilies", value)) => shuts_out(value, "AF_INET"),
+        Some(("SystemCallFilter", value)) => shuts_out(value, "connect"),
+        _ => false,
+    };
+    match shown.lines().find(confines) {
+        None => Answer::ok("sshd's unit keeps nothing from us", ()),
+        Some(line) => Answer::warn(
+            format!("sshd's unit confines its children: {line}"),
+            Fix::advice(
+                "let them reach 169.254.169.254 port 80: change that with systemctl edit, then restart sshd",
+            ),
+            (),
+        ),
+    }
+}
+
+/// Whether a list of systemd.exec(5) leaves `needed` out: one of what is allowed, or with `~` of what is not.
+fn shuts_out(list: &str, needed: &str) -> bool {
+    let (denies, list) = list.strip_prefix('~').map_or((false, list), |list| (true, list));
+    !list.is_empty() && list.split(' ').any(|word| word == needed) == denies
+}

@@ -1,0 +1,102 @@
+//! The program's own file, and the package that it replaces.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::board::{Answer, Board, Step, blocking};
+use super::sshd::Ours;
+use super::tool::{ask, reinstall, told};
+use super::{Fix, System};
+use crate::sshd::trusted::{Distrust, distrust};
+
+/// What AWS's package brings: on Debian and Ubuntu, on Amazon Linux, and the override of sshd's unit.
+const AWS: [&str; 5] = [
+    "usr/share/ec2-instance-connect/eic_run_authorized_keys",
+    "opt/aws/bin/eic_run_authorized_keys",
+    "usr/lib/systemd/system/ssh.service.d/ec2-instance-connect.conf",
+    "usr/lib/systemd/system/sshd.service.d/ec2-instance-connect.conf",
+    "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
+];
+
+/// Looks at the files of the program that sshd runs.
+pub(super) async fn install(board: &Board, system: &System<'_>, command: &Step<Ours>) {
+    let wired = command.get().is_some();
+    let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
+    let program = command.get().map_or_else(own, |ours| ours.program.clone());
+    let path = board.check("install.path", (), async |()| {
+        let (root, program) = (system.root.to_owned(), program.clone());
+        blocking(move || path(&root, &program, wired)).await
+    });
+    let package = board.check("install.package", (), async |()| {
+        let program = program.clone();
+        blocking(move || package(&program)).await
+    });
+    let aws = board.check("install.aws", (), async |()| aws(system.root));
+    tokio::join!(path, package, aws);
+}
+
+fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
+    let shown = program.display();
+    match distrust(root, program) {
+        Ok(None) => Answer::ok(format!("{shown} and what is above it may be written by root alone"), ()),
+        Ok(Some(distrust)) => {
+            let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
+            let fix = match &distrust {
+                // It is no part of the system, and its place may be meant to be as it is: /tmp, say.
+                _ if !wired => elsewhere,
+                Distrust::NotAbsolute(_) => elsewhere,
+                Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
+                Distrust::NotAProgram(_) => Fix::command(["chmod", "0755", &program.to_string_lossy()]),
+                Distrust::Owner(part, _) => Fix::command(["chown", "root", &part.to_string_lossy()]),
+                Distrust::Writable(part) => Fix::command(["chmod", "go-w", &part.to_string_lossy()]),
+            };
+            Answer::fail(format!("sshd does not run {shown}: {distrust}"), fix)
+        }
+        Err(error) => Answer::fail(format!("{shown}: {error}"), Fix::advice("install eic-keys there")),
+    }
+}
+
+/// A directory where everybody writes, with the sticky bit.
+fn is_shared(part: &Path) -> bool {
+    std::fs::metadata(part).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
+}
+
+/// Asks dpkg or rpm whose the file is, and whether it is as it was packaged.
+fn package(program: &Path) -> Answer<()> {
+    let path = program.to_string_lossy().into_owned();
+    let (owner, verified) = if let Some(owner) = told("dpkg-query", &["--search", "--", &path]) {
+        let owner = owner.split(':').next().unwrap_or_default().to_owned();
+        let verified = ask("dpkg", &["--verify", "--", &owner]);
+        (owner, verified)
+    } else if let Some(owner) = told("rpm", &["--query", "--file", &path]) {
+        let owner = owner.lines().next().unwrap_or_default().to_owned();
+        let verified = ask("rpm", &["--verify", &owner]);
+        (owner, verified)
+    } else {
+        return Answer::ok(format!("{path} is from no package"), ());
+    };
+    let changed = verified
+        .is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).lines().any(|line| line.ends_with(&path)));
+    if changed {
+        let fix = reinstall(Path::new("/"), &owner);
+        Answer::warn(format!("{path} is not as the package {owner} brought it"), fix, ())
+    } else {
+        Answer::ok(format!("{path} is the package {owner}'s"), ())
+    }
+}
+
+fn aws(root: &Path) -> Answer<()> {
+    let Some(found) = AWS.iter().find(|path| root.join(path).exists()) else {
+        return Answer::ok("AWS's package ec2-instance-connect is not here", ());
+    };
+    let remove = if root.join("usr/bin/dpkg").exists() {
+        ["apt-get", "purge", "ec2-instance-connect"]
+    } else {
+        ["dnf", "remove", "ec2-instance-connect"]
+    };
+    Answer::warn(
+        format!("AWS's package ec2-instance-connect is here as well: /{found}"),
+        Fix::command(remove),
+        (),
+    )
+}

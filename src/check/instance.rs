@@ -1,0 +1,94 @@
+//! Which instance this is, by its own word and by the metadata service's.
+
+use super::board::{Answer, Board, Step};
+use super::{Fix, System};
+use crate::host::Host;
+use crate::imds::Imds;
+use crate::imds::facts::{Domain, InstanceId, Region};
+
+use super::metadata::unasked;
+
+/// Where this instance is.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) id: Step<InstanceId>,
+    pub(super) region: Step<Region>,
+    pub(super) domain: Step<Domain>,
+}
+
+/// Asks the machine.
+pub(super) async fn host(board: &Board, system: &System<'_>) -> Step<Host> {
+    board
+        .check("instance.host", (), async |()| match Host::identify(system.root) {
+            Host::NotEc2 => Answer::fail(
+                "this is not an EC2 instance, by its firmware: nobody is asked for keys",
+                Fix::advice("run eic-keys on an EC2 instance; a container on one needs the host's /sys"),
+            ),
+            Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
+            Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
+        })
+        .await
+}
+
+/// Asks the metadata service.
+pub(super) async fn place(board: &Board, host: &Step<Host>, session: &Step<Imds>) -> Place {
+    let id =
+        board.check("instance.id", (host, session), async |(host, imds)| same_instance(host, imds).await);
+    let region = board.check("instance.region", session, async |imds| region(imds).await);
+    let (id, region) = tokio::join!(id, region);
+    let domain = board
+        .check("instance.partition", (session, &region), async |(imds, region)| domain(imds, region).await)
+        .await;
+    Place { id, region, domain }
+}
+
+async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
+    let told = match imds.instance_id().await {
+        Ok(told) => told,
+        Err(error) => return unasked(&error),
+    };
+    match host {
+        Host::Nitro(id) if *id != told => Answer::fail(
+            format!("the firmware says {id}, the metadata service {told}: it is another instance's"),
+            Fix::advice(format!(
+                "find out who answers at {}: a proxy, a route or an address translation for it",
+                imds.address().ip()
+            )),
+        ),
+        Host::Nitro(_) => Answer::ok(format!("firmware and metadata service agree on {told}"), told),
+        Host::Xen | Host::NotEc2 => Answer::ok(format!("the metadata service says {told}"), told),
+    }
+}
+
+async fn region(imds: &Imds) -> Answer<Region> {
+    let (region, zone) = match tokio::try_join!(imds.region(), imds.zone()) {
+        Ok(told) => told,
+        Err(error) => return unasked(&error),
+    };
+    let Some(zone) = zone else { return Answer::ok(format!("region {region}"), region) };
+    let name = String::from_utf8_lossy(&zone).into_owned();
+    if Region::of_zone(zone.trim_ascii_end()).as_ref() == Some(&region) {
+        Answer::ok(format!("region {region}, zone {name}"), region)
+    } else {
+        let fix = Fix::advice("find out whether something else answers for the metadata service");
+        Answer::warn(format!("region {region}, but zone {name}, which is not in it"), fix, region)
+    }
+}
+
+async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
+    match imds.domain().await {
+        Err(error) => unasked(&error),
+        Ok(Ok(domain)) => {
+            Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain)
+        }
+        Ok(Err(domain)) => Answer::fail(
+            format!(
+                "{} is the domain of no AWS partition that is known here",
+                String::from_utf8_lossy(&domain)
+            ),
+            Fix::advice(
+                "update eic-keys if AWS has a new partition; else something else answers for the metadata service",
+            ),
+        ),
+    }
+}

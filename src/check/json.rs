@@ -1,0 +1,52 @@
+//! A report for programs: one JSON document, which `docs/check.schema.json` describes.
+
+use serde_json::{Value, json};
+
+use super::{Check, Fix, Report, Status};
+
+/// The schema's version. It grows when a member goes, or means something else; new members may come at any
+/// time.
+pub const SCHEMA: u32 = 1;
+
+/// The report.
+#[must_use]
+pub fn write(report: &Report) -> String {
+    let result = if report.with(Status::Fail).next().is_none() { "ok" } else { "failed" };
+    let checks: Vec<_> = report.checks.iter().map(check).collect();
+    document(result, report.user.as_deref(), &report.summary(), &checks)
+}
+
+/// The document where nothing could be asked, with the reason; harmless text.
+#[must_use]
+pub fn not_run(reason: &str) -> String {
+    document("not-run", None, reason, &[])
+}
+
+fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -> String {
+    let document = json!({
+        "schema": SCHEMA,
+        "version": env!("CARGO_PKG_VERSION"),
+        "result": result,
+        "user": user,
+        "summary": summary,
+        "checks": checks,
+    });
+    format!("{document:#}\n")
+}
+
+fn check(check: &Check) -> Value {
+    let kind = check.fix.as_ref().map(|fix| match fix {
+        Fix::Command(_) => "command",
+        Fix::Advice(_) => "advice",
+    });
+    json!({
+        "id": check.id,
+        "status": check.status.name(),
+        "note": check.note,
+        "fix": check.fix.as_ref().map(Fix::text),
+        "fix_kind": kind,
+        "detail": check.detail,
+        "depends_on": check.depends_on,
+        "duration_ms": u64::try_from(check.duration.as_millis()).unwrap_or(u64::MAX),
+    })
+}

@@ -1,0 +1,163 @@
+//! What is pushed for the user now, and what would become of it.
+
+use std::fmt;
+
+use hyper::body::Bytes;
+
+use super::board::{Answer, Board, Step};
+use super::instance::Place;
+use super::metadata::unasked;
+use super::signer::Proved;
+use super::{Fix, Request, System};
+use crate::imds::Imds;
+use crate::imds::facts::{InstanceId, UserName};
+use crate::keys::blob;
+use crate::keys::{Fingerprint, Refusal, SignedKey};
+use crate::limits;
+use crate::trust::UnixTime;
+
+/// Asks for the user's records and judges each, as the main job would.
+pub(super) async fn keys(
+    board: &Board,
+    request: &Request,
+    system: &System<'_>,
+    name: &Step<UserName>,
+    session: &Step<Imds>,
+    place: &Place,
+    signer: &Step<Proved>,
+) {
+    let pushed = pushed(board, session, name).await;
+    let offered = request.fingerprint.as_ref();
+    let text = board
+        .check("keys.records", (&pushed, &place.id), async |(text, id)| {
+            records(text, id, offered, (system.clock)())
+        })
+        .await;
+    board
+        .check("keys.signatures", (&text, &place.id, signer), async |(text, id, signer)| {
+            signatures(text, id, offered, (system.clock)(), signer)
+        })
+        .await;
+}
+
+async fn pushed(board: &Board, session: &Step<Imds>, name: &Step<UserName>) -> Step<Bytes> {
+    board
+        .check("keys.pushed", (session, name), async |(imds, name)| match imds.active_keys(name).await {
+            Err(error) => unasked(&error),
+            Ok(None) => Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new()),
+            Ok(Some(text)) => match blob::records(&text).count() {
+                1 => Answer::ok(format!("one record is there for {name}"), text),
+                count => Answer::ok(format!("{count} records are there for {name}"), text),
+            },
+        })
+        .await
+}
+
+/// Why a record falls out before the signer is asked for.
+enum Out {
+    /// It is another key than the one that is offered: nothing wrong with that.
+    NotOffered,
+    Refused(Refusal),
+}
+
+impl fmt::Display for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered => f.write_str("it is not the key that is offered"),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+type Judged<'a> = (Option<SignedKey<'a>>, Result<(), Out>);
+
+fn judge<'a>(
+    text: &'a [u8],
+    id: &InstanceId,
+    offered: Option<&Fingerprint>,
+    now: UnixTime,
+) -> Vec<Judged<'a>> {
+    let judged = blob::records(text).enumerate().map(|(number, record)| match record {
+        _ if number >= limits::RECORDS => (None, Err(Out::Refused(Refusal::TooMany(limits::RECORDS)))),
+        Err(damage) => (None, Err(Out::Refused(Refusal::Damaged(damage)))),
+        Ok(key) => {
+            let verdict = if offered.is_some_and(|offered| offered != key.fingerprint()) {
+                Err(Out::NotOffered)
+            } else {
+                key.still_for(id, now).map_err(Out::Refused)
+            };
+            (Some(key), verdict)
+        }
+    });
+    judged.take(limits::RECORDS.saturating_add(1)).collect()
+}
+
+/// A record as a line: which key it is, and what becomes of it.
+fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
+    let Some(key) = key else { return verdict.to_owned() };
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"-")).into_owned();
+    format!(
+        "{} {}, {} s left, caller {}, request {}: {verdict}",
+        key.key_type(),
+        key.fingerprint(),
+        key.expiry().saturating_sub(now.as_secs()),
+        text(key.caller()),
+        text(key.request()),
+    )
+}
+
+fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: UnixTime) -> Answer<Bytes> {
+    let judged = judge(text, id, offered, now);
+    let refused = judged.iter().filter(|(_, verdict)| matches!(verdict, Err(Out::Refused(_)))).count();
+    let others = judged.iter().filter(|(_, verdict)| matches!(verdict, Err(Out::NotOffered))).count();
+    let detail: Vec<_> = judged
+        .iter()
+        .map(|(key, verdict)| {
+            let verdict = verdict.as_ref().err().map_or_else(|| "well so far".to_owned(), Out::to_string);
+            line(key.as_ref(), &verdict, now)
+        })
+        .collect();
+    let answer = if others > 0 && others == judged.len() {
+        let fix = Fix::advice(
+            "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
+        );
+        Answer::fail(format!("the key that is offered is not among the {others} pushed"), fix)
+    } else {
+        let words = ["may be given to sshd if the signer signed them", "are refused"];
+        summed_up(judged.len().saturating_sub(others), refused, text, words)
+    };
+    answer.detail(detail)
+}
+
+fn signatures(
+    text: &Bytes,
+    id: &InstanceId,
+    offered: Option<&Fingerprint>,
+    now: UnixTime,
+    (signer, name): &Proved,
+) -> Answer<Bytes> {
+    let (mut refused, mut detail) = (0_usize, Vec::new());
+    for (key, verdict) in judge(text, id, offered, now) {
+        let (Some(key), Ok(())) = (key, verdict) else { continue };
+        let verdict = if key.clone().verify(signer).is_ok() {
+            "would be given to sshd".to_owned()
+        } else {
+            refused = refused.saturating_add(1);
+            Refusal::Forged(name.clone()).to_string()
+        };
+        detail.push(line(Some(&key), &verdict, now));
+    }
+    summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])
+        .detail(detail)
+}
+
+fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
+    let note = format!("{refused} of {count} keys {bad}");
+    let again = || Fix::advice("push the key anew, and log in or check within 60 s");
+    match (count, refused) {
+        (0, _) => Answer::ok("no key to look at: push one, and check within 60 s", text.clone()),
+        (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
+        _ if refused == count => Answer::fail(note, again()),
+        _ => Answer::warn(note, again(), text.clone()),
+    }
+}

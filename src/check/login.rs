@@ -1,0 +1,219 @@
+//! What sshd lets a user do with a key, by its own word (`sshd -T`).
+
+use std::collections::BTreeSet;
+
+use super::Fix;
+use super::board::{Answer, Board, Step};
+use super::user::Account;
+use crate::sshd::ask::Dump;
+use crate::sshd::pattern::matches;
+
+/// The key types that can be pushed (facts of the API), and the signatures that sshd wants of them.
+const PUSHED: [(&str, &[&str]); 2] =
+    [("ed25519", &["ssh-ed25519"]), ("RSA", &["rsa-sha2-512", "rsa-sha2-256"])];
+
+/// Key exchanges of clients that are not OpenSSH's newest, the console's in the browser among them. AWS has
+/// no list; these are what such libraries have in common.
+const EXCHANGES: [&str; 8] = [
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group-exchange-sha256",
+];
+
+/// What `sshd -T` printed.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) dump: Dump,
+    others: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub(super) fn new(dump: Dump) -> Self {
+        let others = dump.others.iter().map(|line| {
+            let line = String::from_utf8_lossy(line);
+            let (keyword, value) = line.split_once(' ').unwrap_or((&line, ""));
+            (keyword.to_ascii_lowercase(), value.to_owned())
+        });
+        Self { others: others.collect(), dump }
+    }
+
+    /// Each value of a keyword, which is in small letters.
+    pub(super) fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
+        self.others.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
+    }
+
+    fn one(&self, keyword: &str) -> &str {
+        let value = self.others.iter().find(|(name, _)| name == keyword);
+        value.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// Whether a keyword has this value.
+    pub(super) fn is(&self, keyword: &str, value: &str) -> bool {
+        self.one(keyword) == value
+    }
+}
+
+/// Everything that may keep a good key out.
+pub(super) async fn login(board: &Board, settings: &Step<Settings>, account: &Step<Account>) {
+    board.check("sshd.pubkey", settings, async |settings| pubkey(settings)).await;
+    board.check("sshd.methods", settings, async |settings| methods(settings)).await;
+    board
+        .check("sshd.access", (settings, account), async |(settings, account)| access(settings, account))
+        .await;
+    board.check("sshd.algorithms", settings, async |settings| algorithms(settings)).await;
+    board.check("sshd.exchanges", settings, async |settings| exchanges(settings)).await;
+    board.check("sshd.tries", settings, async |settings| tries(settings)).await;
+    board.check("sshd.port", settings, async |settings| port(settings)).await;
+}
+
+fn pubkey(settings: &Settings) -> Answer<()> {
+    if settings.is("pubkeyauthentication", "yes") {
+        Answer::ok("public keys are taken", ())
+    } else {
+        Answer::fail(
+            "PubkeyAuthentication is off: sshd takes no keys at all",
+            Fix::advice("set PubkeyAuthentication yes"),
+        )
+    }
+}
+
+fn methods(settings: &Settings) -> Answer<()> {
+    let lists: Vec<_> = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
+    let plain = |method: &str| method.split(':').next().unwrap_or_default() == "publickey";
+    let enough = |list: &&str| *list == "any" || plain(list);
+    let fix = Fix::advice("add \"publickey\" as a list of its own to AuthenticationMethods");
+    if lists.is_empty() || lists.iter().any(enough) {
+        Answer::ok("a key is enough to log in", ())
+    } else if lists.iter().any(|list| list.split(',').any(plain)) {
+        let note = format!(
+            "AuthenticationMethods wants more than a key: {}; not every client can give it",
+            lists.join(" ")
+        );
+        Answer::warn(note, fix, ())
+    } else {
+        Answer::fail(format!("AuthenticationMethods has no use for keys: {}", lists.join(" ")), fix)
+    }
+}
+
+/// `allowed_user` of OpenSSH's `auth.c`, in its order. Where a pattern names a host as well, the host is
+/// taken to match.
+fn access(settings: &Settings, account: &Account) -> Answer<()> {
+    let user = |pattern: &str| {
+        let pattern = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);
+        matches(account.name.as_bytes(), pattern.as_bytes())
+    };
+    let group =
+        |pattern: &str| account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()));
+    let name = &account.name;
+    for (keyword, shown, groups, allows) in [
+        ("denyusers", "DenyUsers", false, false),
+        ("allowusers", "AllowUsers", false, true),
+        ("denygroups", "DenyGroups", true, false),
+        ("allowgroups", "AllowGroups", true, true),
+    ] {
+        let mut patterns = settings.all(keyword).flat_map(|line| line.split(' ')).peekable();
+        let set = patterns.peek().is_some();
+        let named = patterns.any(|pattern| if groups { group(pattern) } else { user(pattern) });
+        if set && named != allows {
+            let (note, fix) = if allows {
+                (
+                    format!("{shown} does not name {name}"),
+                    format!("add {name}, or a group of theirs, to {shown}"),
+                )
+            } else {
+                (format!("{shown} names {name}"), format!("take {name} out of {shown}"))
+            };
+            return Answer::fail(note, Fix::advice(fix));
+        }
+    }
+    let root = settings.one("permitrootlogin");
+    match (account.uid, root) {
+        (0, "no") => Answer::fail(
+            "PermitRootLogin is no",
+            Fix::advice("log in as another user, or set PermitRootLogin prohibit-password"),
+        ),
+        (0, "forced-commands-only") => Answer::fail(
+            "PermitRootLogin is forced-commands-only, and pushed keys have no command",
+            Fix::advice("log in as another user, or set PermitRootLogin prohibit-password"),
+        ),
+        _ => Answer::ok(format!("sshd lets {name} in"), ()),
+    }
+}
+
+fn algorithms(settings: &Settings) -> Answer<()> {
+    let lists = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"]
+        .into_iter()
+        .flat_map(|name| settings.all(name));
+    let taken: BTreeSet<_> = lists.flat_map(|list| list.split(',')).collect();
+    let refused: Vec<_> =
+        PUSHED.iter().filter(|(_, names)| !names.iter().any(|name| taken.contains(name))).collect();
+    let advice = |names: &[&str]| {
+        Fix::advice(format!(
+            "add {} to PubkeyAcceptedAlgorithms (before OpenSSH 8.5: PubkeyAcceptedKeyTypes), or to the policy",
+            names.join(",")
+        ))
+    };
+    match refused.as_slice() {
+        [] => Answer::ok("keys of either type that can be pushed are taken: ed25519 and RSA", ()),
+        [(kind, names)] => Answer::warn(format!("pushed {kind} keys are not taken"), advice(names), ()),
+        _ => Answer::fail("neither type of key that can be pushed is taken", advice(&["ssh-ed25519"])),
+    }
+}
+
+fn exchanges(settings: &Settings) -> Answer<()> {
+    let offered = || settings.all("kexalgorithms").flat_map(|list| list.split(','));
+    if offered().any(|name| EXCHANGES.contains(&name)) {
+        Answer::ok("there is a key exchange that older clients know", ())
+    } else {
+        Answer::warn(
+            "only the newest clients know a key exchange of KexAlgorithms; the console's may not",
+            Fix::advice("add curve25519-sha256,ecdh-sha2-nistp256 to KexAlgorithms"),
+            (),
+        )
+    }
+}
+
+fn tries(settings: &Settings) -> Answer<()> {
+    const FEW: u32 = 3;
+    match settings.one("maxauthtries").parse::<u32>() {
+        Ok(tries) if tries < FEW => Answer::warn(
+            format!("MaxAuthTries is {tries}: an agent that offers other keys first uses them up"),
+            Fix::advice(
+                "set MaxAuthTries 6, or offer the pushed key alone: ssh -o IdentitiesOnly=yes -i KEY",
+            ),
+            (),
+        ),
+        Ok(tries) => Answer::ok(format!("a client may offer {tries} keys"), ()),
+        Err(_) => Answer::skip("sshd does not tell its MaxAuthTries"),
+    }
+}
+
+fn port(settings: &Settings) -> Answer<()> {
+    let addresses: Vec<_> = settings.all("listenaddress").collect();
+    let ports: Vec<_> = settings.all("port").collect();
+    let local = |address: &&str| address.starts_with("127.") || address.starts_with("[::1]");
+    if !addresses.is_empty() && addresses.iter().all(local) {
+        return Answer::warn(
+            format!("sshd listens on {} only: nobody reaches it from outside", addresses.join(", ")),
+            Fix::advice("set ListenAddress 0.0.0.0, or take it out"),
+            (),
+        );
+    }
+    let on_22 = |address: &&str| address.rsplit_once(':').is_some_and(|(_, port)| port == "22");
+    if addresses.iter().any(on_22) || (addresses.is_empty() && ports.contains(&"22")) {
+        Answer::ok("sshd listens on port 22", ())
+    } else {
+        Answer::warn(
+            format!("sshd listens on {}, not on port 22, which console and endpoints use", ports.join(", ")),
+            Fix::advice(
+                "set Port 22 as well, or name the port to the client: aws ec2-instance-connect ssh --ssh-port",
+            ),
+            (),
+        )
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether the metadata service can be had.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::board::{Answer, Board, Step, blocking};
+use super::tool::is_root;
+use super::user::Account;
+use super::{Fix, Options, System};
+use crate::host::Host;
+use crate::imds::client::ADDRESSES;
+use crate::imds::{self, Imds, Trouble};
+use crate::limits::{self, Budget};
+use crate::sshd::run::run_as;
+
+/// Shows who talks to the metadata service.
+const ASKERS: &str = "ss -tnp dst 169.254.169.254";
+
+/// A token that takes longer is a bad sign: a login asks four times one after another, and has 4.5 s.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// Starts the session that all else is asked in.
+pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -> Step<Imds> {
+    board
+        .check("metadata.token", host, async |host| {
+            let start = Instant::now();
+            match Imds::open(&options.imds, Budget::start(options.timeout)).await {
+                Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
+                Ok(imds) => {
+                    let took = start.elapsed();
+                    let note = format!("{} gave a token within {} ms", imds.address().ip(), took.as_millis());
+                    if took < SLOW {
+                        return Answer::ok(note, imds);
+                    }
+                    let fix = Fix::advice(format!(
+                        "see what else on this instance asks it, DNS or NTP so often: {ASKERS}"
+                    ));
+                    Answer::warn(format!("{note}, which is slow"), fix, imds)
+                }
+            }
+        })
+        .await
+}
+
+/// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else.
+/// The program asks itself, in another process.
+pub(super) async fn as_command_user(
+    board: &Board,
+    options: &Options,
+    user: &Step<Account>,
+    session: &Step<Imds>,
+) {
+    board
+        .check("metadata.command_user", (user, session), async |(user, _)| {
+            let (user, imds) = (user.clone(), options.imds.clone());
+            blocking(move || ask_as(&user, &imds)).await
+        })
+        .await;
+}
+
+fn ask_as(user: &Account, imds: &[SocketAddr]) -> Answer<()> {
+    if user.uid == 0 {
+        return Answer::ok("root runs eic-keys, and has asked already", ());
+    }
+    if !is_root() {
+        return Answer::skip("only root can ask as another user");
+    }
+    let name = &user.name;
+    let broken = |reason: String| {
+        Answer::fail(
+            format!("eic-keys could not be run as {name}: {reason}"),
+            Fix::advice("install eic-keys where everybody may run it"),
+        )
+    };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return broken(error.to_string()),
+    };
+    let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
+    words.extend(["--timeout".into(), "2".into()]);
+    if let [address] = imds {
+        words.extend(["--imds".into(), address.to_string().into()]);
+    }
+    let ran = match run_as((user.uid, user.gid), &words, &[], Duration::from_secs(4)) {
+        Ok(ran) => ran,
+        Err(error) => return broken(error.to_string()),
+    };
+    let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+    let checks = report.get("checks").and_then(|checks| checks.as_array()).into_iter().flatten();
+    let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
+    let token = checks.into_iter().find(|check| text(check, "id").as_deref() == Some("metadata.token"));
+    let Some((status, note)) = token.and_then(|check| Some((text(check, "status")?, text(check, "note")?)))
+    else {
+        return broken(ran.complaint());
+    };
+    if matches!(status.as_str(), "ok" | "warn") {
+        Answer::ok(format!("as {name}: {note}"), ())
+    } else {
+        let fix =
+            Fix::advice(format!("let {name} reach it: see nft list ruleset, ip rule, for a rule by owner"));
+        Answer::fail(format!("as {name}: {note}"), fix)
+    }
+}
+
+/// What is of less weight, or matters to others.
+pub(super) async fn surroundings(board: &Board, options: &Options, system: &System<'_>, host: &Step<Host>) {
+    let ipv6 = board.check("metadata.ipv6", host, async |_| ipv6(options).await);
+    let proxy = board.check("metadata.proxy", (), async |()| proxy(system));
+    tokio::join!(ipv6, proxy);
+}
+
+/// The answer where a fact was not to be had.
+pub(super) fn unasked<T>(error: &imds::Error) -> Answer<T> {
+    Answer::fail(error.to_string(), remedy(error, &Host::Xen))
+}
+
+fn remedy(error: &imds::Error, host: &Host) -> Fix {
+    const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
+    let id = match host {
+        Host::Nitro(id) => id.to_string(),
+        Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
+    };
+    match error.trouble() {
+        Trouble::SwitchedOff => {
+            Fix::advice(format!("switch it on, from where you may: {OPTIONS} {id} --http-endpoint enabled"))
+        }
+        Trouble::Throttled => Fix::advice(format!(
+            "wait a second; if it stays so, see who on this instance asks so often: {ASKERS}"
+        )),
+        Trouble::Silent => Fix::advice(format!(
+            "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; else see whether a firewall drops \
+             the answer: nft list ruleset"
+        )),
+        Trouble::Unreachable => Fix::advice(
+            "see whether a firewall or a route keeps it away: nft list ruleset; ip route get 169.254.169.254",
+        ),
+        Trouble::Other => {
+            Fix::advice("check again; if it stays so, something else may answer for the metadata service")
+        }
+    }
+}
+
+async fn ipv6(options: &Options) -> Answer<()> {
+    let Some(address) =
+        ADDRESSES.into_iter().find(|address| address.is_ipv6() && options.imds.contains(address))
+    else {
+        return Answer::skip("--imds names another address");
+    };
+    let start = Instant::now();
+    match Imds::open(&[address], Budget::start(limits::REQUEST)).await {
+        Ok(_) => {
+            Answer::ok(format!("{} gave a token within {} ms", address.ip(), start.elapsed().as_millis()), ())
+        }
+        Err(_) => Answer::ok("no answer over IPv6, which an instance with IPv4 does not need", ()),
+    }
+}
+
+fn proxy(system: &System<'_>) -> Answer<()> {
+    let set = |name: &&str| (system.environment)(name).is_some_and(|value| !value.is_empty());
+    let proxies: Vec<_> =
+        ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].into_iter().filter(set).collect();
+    let except = ["no_proxy", "NO_PROXY"].into_iter().filter_map(|name| (system.environment)(name));
+    let excepted = except.into_iter().any(|list| {
+        list.to_string_lossy().split(',').any(|entry| ["*", "169.254.169.254"].contains(&entry.trim()))
+    });
+    match proxies.as_slice() {
+        [] => Answer::ok("no proxy variable is set", ()),
+        _ if excepted => Answer::ok("the proxy variables except 169.254.169.254", ()),
+        set => Answer::warn(
+            format!(
+                "{} is set: not to eic-keys, but to other tools the metadata service is behind that proxy",
+                set.join(", ")
+            ),
+            Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),
+            (),
+        ),
+    }
+}

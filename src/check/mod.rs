@@ -1,0 +1,317 @@
+//! `--check`: why can this user not log in?
+//!
+//! Every question has an id, and its answer is in every report: [`Status::Skip`] where it could not be told,
+//! and [`Status::Fail`] where the check itself broke. What the main job decides is asked of the very
+//! functions that decide it there. Nothing on the system is changed.
+//!
+//! A check names those that it builds on and gets what they found; where one of them found nothing, it is
+//! skipped (see `board`). Checks that do not build on each other run side by side.
+
+mod board;
+pub mod catalogue;
+mod clock;
+mod confinement;
+mod install;
+mod instance;
+pub mod json;
+mod keys;
+mod log;
+mod login;
+mod metadata;
+mod outside;
+mod recent;
+mod running;
+mod signer;
+mod sshd;
+pub mod text;
+mod tool;
+mod user;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::audit::Escaped;
+use crate::authorize;
+use crate::imds::client;
+use crate::keys::Fingerprint;
+use crate::limits;
+use crate::trust::UnixTime;
+use board::Board;
+
+/// What is asked, as it stands on the command line.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who cannot log in; without one, only what is the same for all is looked at.
+    pub user: Option<OsString>,
+    /// The key that is offered.
+    pub fingerprint: Option<Fingerprint>,
+    /// `--trust-store`, where it was given; else what sshd's line says counts.
+    pub trust_store: Option<PathBuf>,
+    /// `--timeout`, likewise.
+    pub timeout: Option<Duration>,
+    /// `--imds`, likewise.
+    pub imds: Option<SocketAddr>,
+    /// Answer in JSON.
+    pub json: bool,
+    /// Show the details of what is well, too.
+    pub verbose: bool,
+}
+
+/// What a run that sshd starts goes by.
+#[derive(Clone, Debug)]
+struct Options {
+    trust_store: Option<PathBuf>,
+    timeout: Duration,
+    imds: Vec<SocketAddr>,
+}
+
+impl Options {
+    /// Those given to `--check`, then those of sshd's line, then what counts without any.
+    fn new(asked: &Request, line: Option<&authorize::Request>) -> Self {
+        Self {
+            trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
+            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
+            imds: match (asked.imds, line) {
+                (Some(address), _) => vec![address],
+                (None, Some(line)) => line.imds.clone(),
+                (None, None) => client::ADDRESSES.to_vec(),
+            },
+        }
+    }
+}
+
+/// The system that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct System<'a> {
+    /// Where its files are: `/`.
+    pub root: &'a Path,
+    /// Its clock.
+    pub clock: fn() -> UnixTime,
+    /// A variable of the environment, by name.
+    pub environment: fn(&str) -> Option<OsString>,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// A login may work, but something wants a look.
+    Warn,
+    /// No login with a pushed key can work like this.
+    Fail,
+    /// It could not be told from here.
+    Skip,
+}
+
+impl Status {
+    /// As it stands in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// What to do about an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// A command for a shell, as root.
+    Command(String),
+    /// A sentence.
+    Advice(String),
+}
+
+impl Fix {
+    /// These words as a command for a shell, which reads each as it is.
+    #[must_use]
+    pub fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self::Command(words.into_iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" "))
+    }
+
+    /// This sentence.
+    #[must_use]
+    pub fn advice(text: impl Into<String>) -> Self {
+        Self::Advice(text.into())
+    }
+
+    /// The command, or the sentence.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Command(text) | Self::Advice(text) => text,
+        }
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// One question with its answer. The texts are harmless: [`Escaped`], whatever went into them.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Its id, one of [`catalogue::ALL`]: `group.name`.
+    pub id: &'static str,
+    /// How it came out.
+    pub status: Status,
+    /// One sentence with the facts.
+    pub note: String,
+    /// What to do; with every warning and failure.
+    pub fix: Option<Fix>,
+    /// The same at more length, a line each.
+    pub detail: Vec<String>,
+    /// The checks that it builds on.
+    pub depends_on: Vec<&'static str>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Check {
+    /// The part of the id before the dot.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        self.id.split('.').next().unwrap_or_default()
+    }
+}
+
+/// Every answer, in the order of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whom it was asked for.
+    pub user: Option<String>,
+    /// The answers.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// The answers that came out so.
+    pub fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(move |check| check.status == status)
+    }
+
+    /// In words: what is wrong, or that nothing is.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let named = |status| {
+            let ids: Vec<_> = self.with(status).map(|check| check.id).collect();
+            (ids.len(), ids.join(", "))
+        };
+        let whose = match &self.user {
+            Some(user) => format!("{user}'s pushed keys"),
+            None => "pushed keys".to_owned(),
+        };
+        match (named(Status::Fail), named(Status::Warn)) {
+            ((0, _), (0, _)) => format!("Nothing is wrong here: this system takes {whose}."),
+            ((0, _), (_, warned)) => format!("This system takes {whose}, but look at: {warned}."),
+            ((_, failed), (0, _)) => format!("This system does not take {whose}. What failed: {failed}."),
+            ((_, failed), (_, warned)) => {
+                format!("This system does not take {whose}. What failed: {failed}. Look also at: {warned}.")
+            }
+        }
+    }
+}
+
+/// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing
+/// failed, 1 where something did, 2 where it could not run.
+pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+    let report = match report(request, system) {
+        Ok(report) => report,
+        Err(error) => return not_run(&error, request.json, out),
+    };
+    let text = if request.json {
+        json::write(&report)
+    } else {
+        // https://no-color.org
+        let plain = (system.environment)("NO_COLOR").is_some_and(|set| !set.is_empty());
+        text::write(&report, request.verbose, out.is_terminal() && !plain)
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
+        _ if report.with(Status::Fail).next().is_some() => 1,
+        _ => 0,
+    }
+}
+
+/// Says why nothing could be asked: on `out` in one document, where that was wanted, else on stderr. Gives
+/// the exit status.
+pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
+    let reason = Escaped(reason.to_string().as_bytes()).to_string();
+    let _ = if json {
+        out.write_all(json::not_run(&reason).as_bytes())
+    } else {
+        writeln!(io::stderr(), "eic-keys: --check could not run: {reason}")
+    };
+    2
+}
+
+/// Answers every question, within [`limits::CHECKS`].
+fn report(request: &Request, system: &System<'_>) -> io::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let board = Board::default();
+    // What has no answer by then is a failure of its own.
+    let _ =
+        runtime.block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, system, &board))).await });
+    // A check that hangs in the file system must not keep the report back.
+    runtime.shutdown_background();
+    let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
+    Ok(Report { user, checks: board.answers() })
+}
+
+/// Who builds on whom.
+async fn examine(request: &Request, system: &System<'_>, board: &Board) {
+    let name = user::name(board, request).await;
+    let account = user::account(board, &name).await;
+    let wiring = sshd::wiring(board, system, &name, &account).await;
+    let options = Options::new(request, wiring.command.get().map(|command| &command.request));
+    let host = instance::host(board, system).await;
+    let session = metadata::token(board, &options, &host).await;
+    let pushed = async {
+        let (place, store) =
+            tokio::join!(instance::place(board, &host, &session), signer::store(board, &options, system));
+        let signer = signer::signer(board, &options, system, &session, &place, &store).await;
+        keys::keys(board, request, system, &name, &session, &place, &signer).await;
+        outside::advise(board, &place, &name).await;
+    };
+    let daemon = async {
+        let running = running::running(board, system, &wiring.sshd).await;
+        confinement::confinement(board, system, &running).await;
+    };
+    tokio::join!(
+        pushed,
+        daemon,
+        metadata::surroundings(board, &options, system, &host),
+        metadata::as_command_user(board, &options, &wiring.user, &session),
+        clock::offset(board, system, &session),
+        user::account_state(board, system, &account, &wiring.settings),
+        login::login(board, &wiring.settings, &account),
+        install::install(board, system, &wiring.command),
+        recent::recent(board, system, &name),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fix;
+
+    #[test]
+    fn a_command_is_quoted_for_the_shell() {
+        let words = ["chmod", "go-w", "/a b", "", "$(reboot)", "it's"];
+        assert_eq!(Fix::command(words).text(), r"chmod go-w '/a b' '' '$(reboot)' 'it'\''s'");
+    }
+}

@@ -1,0 +1,161 @@
+//! What happened lately, by the log.
+
+use super::board::{Answer, Board, Step, blocking};
+use super::tool::is_root;
+use super::{Fix, System, log};
+use crate::imds::facts::UserName;
+
+/// The lines that are shown of ours.
+const SHOWN: usize = 5;
+
+/// Reads the log.
+pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserName>) {
+    let root = system.root.to_owned();
+    let text = board
+        .check("recent.sshd", (), async |()| {
+            blocking(move || {
+                if !is_root() {
+                    return Answer::skip("only root can read the log");
+                }
+                match log::authpriv(&root) {
+                    Some(text) => failures(text),
+                    None => Answer::skip(
+                        "there is no log to read: neither a journal nor /var/log/auth.log or secure",
+                    ),
+                }
+            })
+            .await
+        })
+        .await;
+    board.check("recent.audit", (&text, name), async |(text, name)| ours(text, name)).await;
+}
+
+/// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does
+/// not begin a message.
+const COMPLAINTS: [&str; 3] = [
+    "error: AuthorizedKeysCommand",
+    "error: Unsafe AuthorizedKeysCommand",
+    "error: exited_cleanly: AuthorizedKeysCommand",
+];
+
+/// The program and the message of a line, in whatever form the time stands before them.
+fn parts(line: &str) -> Option<(&str, &str)> {
+    let (head, message) = line.split_once("]: ")?;
+    Some((head.rsplit(' ').next()?.split('[').next()?, message))
+}
+
+fn given(line: &str) -> bool {
+    parts(line)
+        .is_some_and(|(program, message)| program == "eic-keys" && message.starts_with("Providing ssh key"))
+}
+
+fn complaint(line: &str) -> bool {
+    parts(line).is_some_and(|(program, message)| {
+        program.starts_with("sshd") && COMPLAINTS.iter().any(|words| message.starts_with(words))
+    })
+}
+
+/// sshd's complaints about its command since that last gave a key.
+fn failures(text: String) -> Answer<String> {
+    let mut complaints = Vec::new();
+    for line in text.lines() {
+        if given(line) {
+            complaints.clear();
+        } else if complaint(line) {
+            complaints.push(line.to_owned());
+        }
+    }
+    let Some(last) = complaints.last() else {
+        return Answer::ok("sshd did not complain of its AuthorizedKeysCommand", text);
+    };
+    let note = match status(last) {
+        Some(status) => format!(
+            "AuthorizedKeysCommand failed {} times, last with status {status}: {}",
+            complaints.len(),
+            meaning(status)
+        ),
+        None => format!("sshd complained {} times, the last: {last}", complaints.len()),
+    };
+    let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
+    Answer::warn(note, Fix::advice("see to what fails above; a login that gets its key clears this"), text)
+        .detail(detail)
+}
+
+/// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".
+fn status(line: &str) -> Option<u8> {
+    let (_, status) = line.rsplit_once("failed, status ")?;
+    status.trim_end().parse().ok()
+}
+
+fn meaning(status: u8) -> &'static str {
+    match status {
+        1 => "its command line in sshd_config is wrong",
+        2 => "metadata could not be had in time",
+        3 => "the signer was not trustworthy",
+        4 => "this system was not set up for it",
+        126 | 127 => "it, or the command behind --, could not be run",
+        _ => "not a status of eic-keys itself, but of the command behind -- or of another command",
+    }
+}
+
+fn ours(text: &str, name: &UserName) -> Answer<()> {
+    let user = name.to_string();
+    let of_user = |message: &str| message.split([' ', ':', ',']).any(|word| word == user);
+    let ours = |line: &&str| {
+        parts(line)
+            .is_some_and(|(program, message)| program == "eic-keys" && (of_user(message) || given(line)))
+    };
+    let lines: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
+    let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
+    match lines.last() {
+        None => Answer::ok(format!("eic-keys logged nothing of {user}"), ()),
+        Some(last) => {
+            let said = parts(last).map_or(last.as_str(), |(_, message)| message);
+            Answer::ok(format!("eic-keys said last: {said}"), ()).detail(shown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{complaint, given, status};
+
+    #[test]
+    fn a_status_is_read() {
+        let line = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 3";
+        assert_eq!(status(line), Some(3));
+        assert_eq!(status("AuthorizedKeysCommand failed, status 999"), None);
+        assert_eq!(status("AuthorizedKeysCommand"), None);
+    }
+
+    #[test]
+    fn what_a_line_is() {
+        for (line, is_complaint, is_given) in [
+            (
+                "Nov 20 08:00:00 h sshd[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
+                true,
+                false,
+            ),
+            (
+                "2026-11-20T08:00:00+0000 h sshd-session[7]: error: Unsafe AuthorizedKeysCommand \"/x\": no",
+                true,
+                false,
+            ),
+            (
+                "Nov 20 08:00:00 h sshd[7]: Invalid user error: AuthorizedKeysCommand /x failed, status 2",
+                false,
+                false,
+            ),
+            (
+                "Nov 20 08:00:00 h evil[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
+                false,
+                false,
+            ),
+            ("Nov 20 08:00:00 h eic-keys[8]: Providing ssh key from EC2 Instance Connect with", false, true),
+            ("Nov 20 08:00:00 h sshd[8]: Invalid user eic-keys[1]: Providing ssh key", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!((complaint(line), given(line)), (is_complaint, is_given), "{line}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The sshd that runs: it may have been started otherwise, or before its configuration became what it is.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::board::{Answer, Board, Step, blocking};
+use super::sshd::MAIN;
+use super::tool::told;
+use super::{Fix, System};
+use crate::limits;
+use crate::sshd::ask::Sshd;
+use crate::sshd::config::File;
+use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
+use crate::sshd::effective::Config;
+use crate::sshd::source::Source;
+use crate::sshd::token::Dialect;
+
+const DROP_INS: &str = "/etc/ssh/sshd_config.d";
+
+/// The sshd that listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    /// Its process, where there is one before somebody connects.
+    pub(super) process: Option<u32>,
+}
+
+/// Looks at the daemon.
+pub(super) async fn running(
+    board: &Board,
+    system: &System<'_>,
+    sshd: &Step<(Sshd, Dialect)>,
+) -> Step<Running> {
+    let source = Source::new(system.root);
+    let running = board
+        .check("running.daemon", (), async |()| {
+            let source = source.clone();
+            blocking(move || with_daemon(&source, daemon)).await
+        })
+        .await;
+    let overridden = board.check("running.override", &running, async |_| {
+        let source = source.clone();
+        blocking(move || with_daemon(&source, overridden)).await
+    });
+    let current = board.check("running.current", (sshd, &running), async |((_, dialect), running)| {
+        let (source, dialect, running) = (source.clone(), dialect.clone(), *running);
+        blocking(move || current(&source, dialect, running)).await
+    });
+    tokio::join!(overridden, current);
+    running
+}
+
+fn with_daemon<T>(source: &Source, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
+    ask(&Daemon { source, systemctl: &["systemctl".into()], patience: limits::CHECK_TOOL })
+}
+
+fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
+    if let Some((process, _)) = daemon.running() {
+        return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
+    }
+    if !daemon.booted() {
+        return Answer::fail(
+            "no sshd runs",
+            Fix::Command("mkdir -p -m 755 /run/sshd && \"$(command -v sshd)\"".to_owned()),
+        );
+    }
+    let active = |units| daemon.first_active(units).ok().flatten();
+    if let Some(service) = active(&SERVICES) {
+        let process = told("systemctl", &["show", "--property=MainPID", "--value", service]);
+        let process = process.and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
+        return Answer::ok(format!("{service} is active"), Running { process });
+    }
+    match active(&SOCKETS) {
+        Some(socket) => {
+            Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None })
+        }
+        None => Answer::fail("no sshd runs", Fix::command(["systemctl", "start", unit(daemon)])),
+    }
+}
+
+/// Whether sshd is started only when somebody connects, and nobody has.
+pub(super) fn waits(source: &Source) -> bool {
+    with_daemon(source, |daemon| {
+        let socket = || daemon.first_active(&SOCKETS).ok().flatten();
+        daemon.running().is_none() && daemon.booted() && socket().is_some()
+    })
+}
+
+/// Debian and Ubuntu have it as ssh, the others as sshd.
+fn unit(daemon: &Daemon<'_>) -> &'static str {
+    let is = |path| daemon.source.locate(Path::new(path)).exists();
+    if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
+        "ssh"
+    } else {
+        "sshd"
+    }
+}
+
+fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
+    match daemon.overridden(Path::new(MAIN)) {
+        None => Answer::ok("nothing on its command line beats its configuration", ()),
+        Some(reason) => Answer::fail(
+            reason,
+            Fix::advice(
+                "remove AWS's package if it is there (see install.aws); else take -o AuthorizedKeysCommand, or -f, off \
+                         sshd's command line, and restart it",
+            ),
+        ),
+    }
+}
+
+/// sshd writes its PID file whenever it starts or is told to read its configuration again.
+fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
+    if running.process.is_none() {
+        return Answer::ok("the next sshd to be started reads its configuration then", ());
+    }
+    let started =
+        fs::metadata(source.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
+    let Ok(started) = started else {
+        return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
+    };
+    let config = match Config::read(source, Path::new(MAIN), dialect) {
+        Ok(config) => config,
+        Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
+    };
+    let newer = |path: &&Path| {
+        fs::metadata(source.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
+    };
+    // A file that is gone has left its trace in the directory.
+    let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+    let Some(path) = paths.find(newer) else {
+        return Answer::ok("sshd runs with its configuration as it is now", ());
+    };
+    with_daemon(source, |daemon| {
+        let fix = if daemon.booted() {
+            Fix::command(["systemctl", "reload", unit(daemon)])
+        } else {
+            Fix::Command(format!("kill -HUP \"$(cat {PID_FILE})\""))
+        };
+        Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
+    })
+}

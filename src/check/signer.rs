@@ -1,0 +1,163 @@
+//! Whether the signer can be trusted: the questions of `trust`, one by one.
+
+use std::path::Path;
+
+use hyper::body::Bytes;
+
+use super::board::{Answer, Board, Step};
+use super::instance::Place;
+use super::metadata::unasked;
+use super::tool::reinstall;
+use super::{Fix, Options, System};
+use crate::authorize;
+use crate::imds::Imds;
+use crate::trust::chain::{SignerChain, SignerName, SignerPath};
+use crate::trust::{Signer, SignerError, StapleError, StoreError, TrustStore, UnixTime};
+
+const DAY: u64 = 24 * 60 * 60;
+/// Days that a certificate should still be valid. AWS renews the signer's long before.
+const SOON: u64 = 14;
+
+/// Who signs, and under which name.
+pub(super) type Proved = (Signer, SignerName);
+
+/// Finds the trust store.
+pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>) -> Step<TrustStore> {
+    let (root, path) = (system.root.to_owned(), options.trust_store.clone());
+    board
+        .check("signer.store", (), async |()| {
+            super::board::blocking(move || {
+                let counted =
+                    TrustStore::find(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
+                match counted {
+                    Ok((count, store)) => {
+                        Answer::ok(format!("{} holds {count} certificates", store.path().display()), store)
+                    }
+                    Err(error) => Answer::fail(error.to_string(), renew(&root, path.is_some(), &error)),
+                }
+            })
+            .await
+        })
+        .await
+}
+
+fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
+    match error {
+        _ if named => Fix::advice(
+            "name one that is there with --trust-store, or leave that out: then the system's counts",
+        ),
+        StoreError::Unreadable(path, _) => Fix::command(["chmod", "a+rX", &path.to_string_lossy()]),
+        StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
+            reinstall(root, "ca-certificates")
+        }
+    }
+}
+
+/// Proves the signer.
+pub(super) async fn signer(
+    board: &Board,
+    options: &Options,
+    system: &System<'_>,
+    session: &Step<Imds>,
+    place: &Place,
+    store: &Step<TrustStore>,
+) -> Step<Proved> {
+    let needs = (session, &place.region, &place.domain, store);
+    let path = board
+        .check("signer.path", needs, async |(imds, region, domain, store)| {
+            let name = SignerName::new(region, *domain);
+            match find_path(imds, &name, store, (system.clock)()).await {
+                Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), (path, name)),
+                Err(authorize::Error::TrustStore(error)) => {
+                    Answer::fail(error.to_string(), renew(system.root, options.trust_store.is_some(), &error))
+                }
+                Err(authorize::Error::Metadata(error)) => unasked(&error),
+                Err(error) => Answer::fail(error.to_string(), distrust()),
+            }
+        })
+        .await;
+    board.check("signer.validity", &path, async |(path, _)| validity(path, (system.clock)())).await;
+    board
+        .check("signer.staples", (session, &path), async |(imds, (path, name))| {
+            staples(imds, path, name, (system.clock)()).await
+        })
+        .await
+}
+
+async fn find_path(
+    imds: &Imds,
+    name: &SignerName,
+    store: &TrustStore,
+    now: UnixTime,
+) -> Result<SignerPath, authorize::Error> {
+    let chain = imds.signer_chain().await?.ok_or(SignerError::NoChain)?;
+    Ok(SignerChain::read(&chain)?.path(name, store, now)??)
+}
+
+fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
+    let left = |until: u64| until.saturating_sub(now.as_secs()) / DAY;
+    let days: Vec<_> = path.certificates().iter().map(|one| (left(one.not_after()), one.name())).collect();
+    let detail = days.iter().map(|(days, name)| format!("{name}: {days} days left"));
+    let detail: Vec<_> = detail
+        .chain([format!(
+            "{}: {} days left, the anchor",
+            path.anchor().name(),
+            left(path.anchor().not_after())
+        )])
+        .collect();
+    let Some((days, name)) = days.iter().min() else { return Answer::skip("there is no certificate") };
+    let note = format!("{days} days left, of {name} first");
+    let answer = if *days < SOON {
+        let fix = Fix::advice(
+            "AWS renews them: if this stays so, find out who answers for the metadata service, and ask AWS",
+        );
+        Answer::warn(note, fix, ())
+    } else {
+        Answer::ok(note, ())
+    };
+    answer.detail(detail)
+}
+
+async fn staples(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTime) -> Answer<Proved> {
+    let staples = match fetch(imds, path).await {
+        Ok(staples) => staples,
+        Err(authorize::Error::Metadata(error)) => return unasked(&error),
+        Err(error) => return Answer::fail(error.to_string(), distrust()),
+    };
+    let hours = |from: u64, to: u64| to.saturating_sub(from) / 3600;
+    let detail: Vec<_> = path
+        .revocations(&staples, now)
+        .map(|(certificate, result)| match result {
+            Ok(fresh) => format!(
+                "{}: good, {} h old, good for {} h more",
+                certificate.name(),
+                hours(fresh.this_update, now.as_secs()),
+                hours(now.as_secs(), fresh.next_update),
+            ),
+            Err(error) => format!("{}: its staple {error}", certificate.name()),
+        })
+        .collect();
+    let answer = match path.clone().prove(&staples, now) {
+        Ok(signer) => Answer::ok(
+            format!("each of {} certificates has a staple that proves it good", staples.len()),
+            (signer, name.clone()),
+        ),
+        Err(error @ SignerError::Staple { error: StapleError::Stale | StapleError::NotYetValid, .. }) => {
+            Answer::fail(
+                error.to_string(),
+                Fix::advice("see that the clock is right; staples come anew every few hours"),
+            )
+        }
+        Err(error) => Answer::fail(error.to_string(), distrust()),
+    };
+    answer.detail(detail)
+}
+
+async fn fetch(imds: &Imds, path: &SignerPath) -> Result<Vec<Option<Bytes>>, authorize::Error> {
+    let list = imds.staple_names().await?.unwrap_or_default();
+    authorize::staples(imds, path.staple_names(&list)?).await
+}
+
+fn distrust() -> Fix {
+    Fix::advice("trust no key that is pushed now: find out who answers for the metadata service, and ask AWS")
+}

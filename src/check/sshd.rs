@@ -1,0 +1,219 @@
+//! What sshd's configuration makes of us: sshd's own word, and the lines that it comes from.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::board::{Answer, Board, Step, blocking};
+use super::login::Settings;
+use super::tool::is_root;
+use super::user::{Account, unnamed};
+use super::{Fix, System, running};
+use crate::authorize;
+use crate::cli::{self, Command};
+use crate::imds::facts::UserName;
+use crate::limits;
+use crate::sshd::ask::{Dump, Sshd};
+use crate::sshd::block;
+use crate::sshd::criteria::Connection;
+use crate::sshd::effective::{Config, Setting};
+use crate::sshd::plan::{OWN_USER, probe};
+use crate::sshd::source::Source;
+use crate::sshd::token::Dialect;
+
+/// sshd's main file.
+pub(super) const MAIN: &str = "/etc/ssh/sshd_config";
+
+/// What is found of sshd's configuration.
+#[derive(Debug)]
+pub(super) struct Wiring {
+    pub(super) sshd: Step<(Sshd, Dialect)>,
+    pub(super) settings: Step<Settings>,
+    pub(super) command: Step<Ours>,
+    /// Who runs it.
+    pub(super) user: Step<Account>,
+}
+
+/// Our command line, as sshd runs it.
+#[derive(Clone, Debug)]
+pub(super) struct Ours {
+    pub(super) program: PathBuf,
+    /// What it asks for, of some user.
+    pub(super) request: authorize::Request,
+}
+
+/// Asks sshd what counts for the user.
+pub(super) async fn wiring(
+    board: &Board,
+    system: &System<'_>,
+    name: &Step<UserName>,
+    account: &Step<Account>,
+) -> Wiring {
+    let source = Source::new(system.root);
+    let sshd = board
+        .check("sshd.version", (), async |()| {
+            let source = source.clone();
+            blocking(move || version(&source)).await
+        })
+        .await;
+    let connection = connection(name.get(), account.get());
+    let settings = board
+        .check("sshd.config", &sshd, async |(sshd, _)| {
+            let (source, sshd, connection) = (source.clone(), sshd.clone(), connection.clone());
+            blocking(move || dump(&source, &sshd, &connection)).await
+        })
+        .await;
+    let command = board
+        .check("sshd.command", (&sshd, &settings), async |((_, dialect), settings)| {
+            let (source, connection) = (source.clone(), connection.clone());
+            let (dialect, dump) = (dialect.clone(), settings.dump.clone());
+            blocking(move || command(&source, &dialect, &connection, &dump)).await
+        })
+        .await;
+    let user = board
+        .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
+            let user = settings.dump.user.clone();
+            blocking(move || command_user(user.as_deref())).await
+        })
+        .await;
+    Wiring { sshd, settings, command, user }
+}
+
+/// A connection by the user, from nowhere in particular: what stands under `Match Address` is not seen.
+fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection {
+    let Some(name) = name else { return probe() };
+    let groups = account.map(|account| account.groups.clone()).unwrap_or_default();
+    Connection { user: Some(name.to_string()), groups, ..probe() }
+}
+
+fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
+    let Some(sshd) = Sshd::find(source) else {
+        return Answer::fail(
+            "there is no sshd on this system",
+            Fix::advice(
+                "install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server",
+            ),
+        );
+    };
+    let sshd = sshd.within(limits::CHECK_TOOL);
+    match sshd.dialect() {
+        Ok(dialect) => Answer::ok(dialect.release().to_owned(), (sshd, dialect)),
+        Err(error) => Answer::fail(error.to_string(), Fix::advice("install OpenSSH's server anew")),
+    }
+}
+
+fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
+    if !is_root() {
+        return Answer::skip("only root can ask sshd what counts: it reads its host keys first");
+    }
+    let main = Path::new(MAIN);
+    match sshd.accepts(main).and_then(|()| sshd.dump(main, connection)) {
+        Ok(dump) => Answer::ok(format!("sshd accepts {MAIN}"), Settings::new(dump)),
+        Err(error) if error.lacks_directory() => {
+            let fix = Fix::command(["mkdir", "-m", "0755", "/run/sshd"]);
+            if running::waits(source) {
+                return Answer::elsewhere(
+                    "sshd tells nothing before somebody connected: there is no /run/sshd",
+                    fix,
+                );
+            }
+            Answer::fail(error.to_string(), fix)
+        }
+        Err(error) => Answer::fail(error.to_string(), Fix::advice(error.remedy())),
+    }
+}
+
+fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<Ours> {
+    let enable = || Fix::command(["eic-keys", "--enable"]);
+    let Some(line) = &dump.command else {
+        return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
+    };
+    let setting = origin(source, dialect, connection, line);
+    let shown = String::from_utf8_lossy(line);
+    let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
+    let words = block::words(dialect, line);
+    let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
+    if !is_ours(&program) {
+        let fix = match setting.and_then(|setting| setting.block) {
+            Some((at, criteria)) => Fix::advice(format!(
+                "in the block \"Match {criteria}\" ({at}) put before it: /usr/bin/eic-keys %u %f --"
+            )),
+            None => enable(),
+        };
+        return Answer::fail(format!("{origin} has another AuthorizedKeysCommand than ours: {shown}"), fix);
+    }
+    let request = match understood(&words) {
+        Ok(request) => request,
+        Err(reason) => {
+            return Answer::fail(
+                format!("{origin} has {shown}, which eic-keys does not understand: {reason}"),
+                Fix::advice(format!("make it: AuthorizedKeysCommand {} %u %f", program.display())),
+            );
+        }
+    };
+    let behind = block::behind(dialect, line)
+        .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
+        .unwrap_or_default();
+    Answer::ok(format!("{origin} has {shown}{behind}"), Ours { program, request })
+}
+
+/// The line that counts, where the reader agrees with sshd about it.
+fn origin(source: &Source, dialect: &Dialect, connection: &Connection, line: &[u8]) -> Option<Setting> {
+    let config = Config::read(source, Path::new(MAIN), dialect.clone()).ok()?;
+    config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
+}
+
+fn is_ours(program: &Path) -> bool {
+    let same =
+        |one: &Path| Some((std::fs::canonicalize(one).ok()?, std::fs::canonicalize("/proc/self/exe").ok()?));
+    program.file_name() == Some("eic-keys".as_ref()) || same(program).is_some_and(|(one, other)| one == other)
+}
+
+/// Whether we would understand our own command line, once sshd has put in user and fingerprint.
+fn understood(words: &[Vec<u8>]) -> Result<authorize::Request, String> {
+    let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
+        b"%u" => "user".into(),
+        b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
+        other => OsStr::from_bytes(other).to_owned(),
+    });
+    // Without arguments sshd adds the user's name.
+    let mut expanded: Vec<_> = expanded.collect();
+    if expanded.is_empty() {
+        expanded.push("user".into());
+    }
+    match cli::parse(expanded) {
+        Ok(Command::Authorize(request)) => Ok(request),
+        Ok(_) => Err("it prints no keys".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn command_user(user: Option<&[u8]>) -> Answer<Account> {
+    let Some(user) = user else {
+        let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
+        return Answer::fail("there is no AuthorizedKeysCommandUser: sshd runs no command without", fix);
+    };
+    let name = String::from_utf8_lossy(user).into_owned();
+    match Account::find(&name) {
+        Err(error) => unnamed(&error),
+        Ok(None) => Answer::fail(
+            format!("there is no user {name}, who is to run eic-keys"),
+            Fix::command([
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--home-dir",
+                "/",
+                "--shell",
+                "/usr/sbin/nologin",
+                &name,
+            ]),
+        ),
+        Ok(Some(account)) if account.uid == 0 => Answer::warn(
+            "root runs eic-keys, which needs no rights at all",
+            Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}")),
+            account,
+        ),
+        Ok(Some(account)) => Answer::ok(format!("{name} runs it, uid {}", account.uid), account),
+    }
+}

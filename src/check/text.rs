@@ -1,0 +1,63 @@
+//! A report for people.
+
+use std::fmt::Write;
+
+use super::{Check, Fix, Report, Status, catalogue};
+
+/// Columns that an id takes, with the blanks behind it.
+const ID: usize = 22;
+
+/// The report: groups, a line a check, what to do, and at the end in words what is wrong. `verbose`: each
+/// check's details, too.
+#[must_use]
+pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
+    let mut text = String::new();
+    let mut group = "";
+    for check in &report.checks {
+        if check.group() != group {
+            group = check.group();
+            let _ = writeln!(text, "{group}");
+        }
+        let _ = line(&mut text, check, verbose, colour);
+    }
+    let _ = writeln!(text, "\n{}", report.summary());
+    text
+}
+
+fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::fmt::Result {
+    let status = painted(check.status, colour);
+    writeln!(text, "  {status} {:<ID$} {}", check.id, check.note)?;
+    let wrong = matches!(check.status, Status::Warn | Status::Fail);
+    if verbose {
+        let asks =
+            catalogue::ALL.iter().find(|question| question.id == check.id).map(|question| question.asks);
+        let ground = if check.depends_on.is_empty() {
+            String::new()
+        } else {
+            format!("; builds on {}", check.depends_on.join(", "))
+        };
+        writeln!(text, "       # {}{ground}; {} ms", asks.unwrap_or_default(), check.duration.as_millis())?;
+    }
+    if verbose || wrong {
+        for detail in &check.detail {
+            writeln!(text, "         {detail}")?;
+        }
+    }
+    match &check.fix {
+        Some(Fix::Command(command)) => writeln!(text, "       $ {command}")?,
+        Some(Fix::Advice(advice)) => writeln!(text, "       > {advice}")?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// SGR of ECMA-48: bold red, yellow, green, faint.
+fn painted(status: Status, colour: bool) -> String {
+    let (sgr, word) = match status {
+        Status::Ok => ("32", "ok  "),
+        Status::Warn => ("33", "warn"),
+        Status::Fail => ("1;31", "FAIL"),
+        Status::Skip => ("2", "skip"),
+    };
+    if colour { format!("\u{1b}[{sgr}m{word}\u{1b}[m") } else { word.to_owned() }
+}

@@ -1,0 +1,21 @@
+//! `--check` in the laboratory, with the shipped binary: each check fails when just that is broken, and says
+//! what to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
+mod cloud;
+mod command_line;
+mod golden;
+mod pushed;
+mod schema;
+mod sshd;
+mod system;
+mod world;

@@ -1,0 +1,143 @@
+//! What is pushed, and what would become of it: the same that becomes of it when sshd asks.
+use crate::world::{USER, World, broken, world};
+use eic_lab::{Fault, Instance, Key, On, UserKey};
+
+/// Publishes one record beside the good one, and looks for its reason in the check's lines.
+fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
+    world(|world| {
+        let instance = world.instance;
+        let good = &world.key;
+        let key = UserKey::ed25519();
+        publish(instance, &key);
+        let report = world.check();
+        report.assert_exactly(&[(id, "warn")]);
+        assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
+        let given = report.detail("keys.signatures");
+        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be given to sshd")).collect();
+        assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
+        assert_eq!(instance.run([USER]).keys(), [good.line()], "sshd is given just that");
+    });
+}
+
+#[test]
+fn nothing_is_pushed() {
+    world(|world| {
+        world.instance.imds.unpublish(USER);
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+    });
+}
+
+#[test]
+fn a_record_tells_which_it_is() {
+    world(|world| {
+        let key = &world.key;
+        let report = world.check();
+        let lines = report.detail("keys.records");
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        for part in [
+            &format!("ssh-ed25519 {}", key.fingerprint()),
+            "s left",
+            "caller arn:aws:iam::123412341234:role/myrole",
+            "request 1234abcd-1234-abcd-1234-1234abcd1234",
+        ] {
+            assert!(line.contains(part), "{line} says {part}");
+        }
+    });
+}
+
+#[test]
+fn records_that_fall_out() {
+    beside_a_good_one(
+        |instance, key| instance.publish(USER, &instance.record(key).expires_in(-5)),
+        "keys.records",
+        "it expired",
+    );
+    beside_a_good_one(
+        |instance, key| instance.publish(USER, &instance.record(key).set("Instance", "i-0fedcba9876543210")),
+        "keys.records",
+        "it is for another instance, i-0fedcba9876543210",
+    );
+    beside_a_good_one(
+        |instance, key| instance.publish(USER, &instance.record(key).without("Timestamp")),
+        "keys.records",
+        "it has no Timestamp",
+    );
+    beside_a_good_one(
+        |instance, key| instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4))),
+        "keys.signatures",
+        "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+    );
+}
+
+#[test]
+fn records_that_cannot_be_had() {
+    let answer = |fault: Fault| {
+        move |world: &World<'_>| {
+            world.instance.imds.fault(On::within("managed-ssh-keys/active-keys"), fault);
+        }
+    };
+    broken(answer(Fault::Status(500)), &[("keys.pushed", "fail")], "500");
+    broken(answer(Fault::LargeBody(1024 * 1024)), &[("keys.pushed", "fail")], "sent more than");
+}
+
+#[test]
+fn no_record_is_left() {
+    world(|world| {
+        let (instance, key) = (world.instance, &world.key);
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &instance.record(key).expires_in(-5));
+        world.check().assert_exactly(&[("keys.records", "fail")]);
+        instance.imds.unpublish(USER);
+        instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4)));
+        world.check().assert_exactly(&[("keys.signatures", "fail")]);
+    });
+}
+
+#[test]
+fn the_key_that_is_offered() {
+    world(|world| {
+        let instance = world.instance;
+        let key = &world.key;
+        let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
+        instance.push(USER, &pushed);
+        for offered in [key, &pushed] {
+            let report = world.check_with(&[USER, offered.fingerprint()]);
+            report.assert_healthy();
+            assert!(report.detail("keys.signatures")[0].contains(offered.fingerprint()));
+        }
+        let report = world.check_with(&[USER, other.fingerprint()]);
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert_eq!(report.note("keys.records"), "the key that is offered is not among the 2 pushed");
+    });
+}
+
+#[test]
+fn hostile_values_come_out_harmless() {
+    world(|world| {
+        let instance = world.instance;
+        let key = UserKey::ed25519();
+        let caller = "arn\u{1b}]0;owned\u{7}\u{202e}\r\u{9b}31m";
+        instance.publish(USER, &instance.record(&key).set("Caller", caller));
+        let outputs = [world.check().outcome.stdout, world.text(&[USER, "--verbose"]).stdout];
+        for output in outputs {
+            assert!(output.contains("]0;owned"), "{output}");
+            assert!(output.chars().all(|char| char == '\n' || !char.is_control()), "{output:?}");
+            assert!(!output.contains('\u{202e}'), "{output:?}");
+        }
+    });
+}
+
+#[test]
+fn a_name_that_the_service_does_not_take() {
+    world(|world| {
+        let instance = world.instance;
+        for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {
+            let report = world.check_with(&["--", name][1..]);
+            assert_eq!(report.status("user.name"), "fail");
+            assert_eq!(report.status("keys.pushed"), "skip");
+        }
+        assert!(instance.imds.paths().iter().all(|path| !path.contains("active-keys")));
+    });
+}

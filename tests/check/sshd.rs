@@ -1,0 +1,165 @@
+//! sshd's configuration, each way that it may keep a pushed key out.
+use crate::world::{USER, World, broken, config, world};
+
+/// Another value for one keyword.
+fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) {
+    let text = config().set(keyword, value).text();
+    move |world| world.configure(&text)
+}
+
+#[test]
+fn whose_command_counts() {
+    world(|world| {
+        let report = world.check();
+        let note = report.note("sshd.command");
+        assert!(
+            note.starts_with("/etc/ssh/sshd_config line ") && note.ends_with("has /usr/bin/eic-keys %u %f"),
+            "{note}"
+        );
+        world.configure(
+            &config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys %u %f -- /usr/bin/true %u").text(),
+        );
+        let report = world.check();
+        report.assert_healthy();
+        assert!(report.note("sshd.command").ends_with("; behind it runs /usr/bin/true"));
+    });
+}
+
+#[test]
+fn no_command_or_another() {
+    let command = &[("sshd.command", "fail")];
+    let none = config()
+        .text()
+        .lines()
+        .filter(|line| !line.starts_with("AuthorizedKeysCommand"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let theirs = config().set("AuthorizedKeysCommand", "/usr/bin/printf %%s").text();
+    for (text, says) in [(none, "no AuthorizedKeysCommand"), (theirs, "/usr/bin/printf %%s")] {
+        world(|world| {
+            world.configure(&text);
+            let report = world.check();
+            report.assert_exactly(command);
+            assert!(report.note("sshd.command").contains(says));
+            // What it says to do wires sshd, and then sshd has to read that.
+            world.apply(&report, "sshd.command");
+            let report = world.check();
+            report.assert_exactly(&[("running.current", "warn")]);
+            world.apply(&report, "running.current");
+            world.settled().assert_healthy();
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        });
+    }
+}
+
+#[test]
+fn another_command_for_this_user() {
+    let theirs =
+        "Match User alice\n  AuthorizedKeysCommand /usr/bin/true %u\n  AuthorizedKeysCommandUser eic-keys\n";
+    world(|world| {
+        world.configure(&(config().text() + theirs));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "fail")]);
+        let fix = report.of("sshd.command")["fix"].as_str().unwrap();
+        assert!(fix.contains("Match User alice"), "{fix}");
+        let others = world.check_with(&["bob"]);
+        assert_eq!(others.status("sshd.command"), "ok", "it is for alice alone");
+    });
+}
+
+#[test]
+fn a_command_line_that_we_do_not_understand() {
+    broken(
+        set("AuthorizedKeysCommand", "/usr/bin/eic-keys %u %k"),
+        &[("sshd.command", "fail")],
+        "FINGERPRINT",
+    );
+    broken(
+        set("AuthorizedKeysCommand", "/usr/bin/eic-keys --no-such %u"),
+        &[("sshd.command", "fail")],
+        "--no-such",
+    );
+}
+
+#[test]
+fn who_runs_the_command() {
+    broken(
+        set("AuthorizedKeysCommandUser", "nobody-here"),
+        &[("sshd.command_user", "fail")],
+        "no user nobody-here",
+    );
+    broken(set("AuthorizedKeysCommandUser", "root"), &[("sshd.command_user", "warn")], "root runs eic-keys");
+}
+
+#[test]
+fn a_configuration_that_sshd_refuses() {
+    broken(set("NoSuchKeyword", "yes"), &[("sshd.config", "fail")], "NoSuchKeyword");
+    broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), &[("sshd.config", "fail")], "/run/sshd");
+}
+
+#[test]
+fn what_keeps_keys_out() {
+    broken(set("PubkeyAuthentication", "no"), &[("sshd.pubkey", "fail")], "PubkeyAuthentication is off");
+    broken(
+        |world| {
+            let text =
+                config().set("AuthenticationMethods", "password").set("PasswordAuthentication", "yes").text();
+            world.configure(&text);
+        },
+        &[("sshd.methods", "fail")],
+        "no use for keys",
+    );
+    broken(
+        |world| {
+            let text = config()
+                .set("AuthenticationMethods", "publickey,password")
+                .set("PasswordAuthentication", "yes");
+            world.configure(&text.text());
+        },
+        &[("sshd.methods", "warn")],
+        "publickey,password",
+    );
+    broken(set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"), &[("sshd.algorithms", "fail")], "neither");
+    broken(set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), &[("sshd.algorithms", "warn")], "ed25519");
+    broken(
+        set("KexAlgorithms", "sntrup761x25519-sha512@openssh.com"),
+        &[("sshd.exchanges", "warn")],
+        "only the newest clients",
+    );
+    broken(set("MaxAuthTries", "2"), &[("sshd.tries", "warn")], "MaxAuthTries is 2");
+    broken(set("Port", "2222"), &[("sshd.port", "warn")], "2222, not on port 22");
+    broken(set("ListenAddress", "127.0.0.1"), &[("sshd.port", "warn")], "nobody reaches it from outside");
+}
+
+#[test]
+fn who_may_log_in() {
+    let access = &[("sshd.access", "fail")];
+    broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not name alice");
+    broken(set("DenyUsers", "a*@192.0.2.*"), access, "DenyUsers names alice");
+    broken(set("AllowGroups", "wheel"), access, "AllowGroups does not name alice");
+    broken(set("DenyGroups", "alice"), access, "DenyGroups names alice");
+    world(|world| {
+        for allowed in ["alice", "al?ce", "bob alice@*"] {
+            world.configure(&config().set("AllowUsers", allowed).text());
+            world.check().assert_healthy();
+        }
+    });
+}
+
+#[test]
+fn root_may_not_log_in() {
+    world(|world| {
+        world.instance.push("root", &world.key);
+        for (value, status) in [("no", "fail"), ("forced-commands-only", "fail"), ("prohibit-password", "ok")]
+        {
+            world.configure(&config().set("PermitRootLogin", value).text());
+            assert_eq!(world.check_with(&["root"]).status("sshd.access"), status, "{value}");
+            assert_eq!(world.check_with(&[USER]).status("sshd.access"), "ok");
+        }
+    });
+}
+
+#[test]
+fn no_sshd() {
+    let gone = |_: &World<'_>| std::fs::remove_file("/usr/sbin/sshd").unwrap();
+    broken(gone, &[("sshd.version", "fail")], "no sshd on this system");
+}

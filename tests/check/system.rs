@@ -1,0 +1,355 @@
+//! The user, the daemon, the installation, what confines us, and the log.
+use crate::world::{PID_FILE, USER, World, broken, config, world};
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::time::Duration;
+
+/// Changes alice's line of a file of /etc.
+fn account(file: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.starts_with("alice:")).unwrap();
+    assert!(line.contains(from), "{line}");
+    fs::write(file, text.replace(line, &line.replace(from, to))).unwrap();
+}
+
+#[test]
+fn no_such_user() {
+    world(|world| {
+        let report = world.check_with(&["nobody-here"]);
+        report.assert_exactly(&[("user.account", "fail")]);
+        assert_eq!(report.of("user.account")["fix"], "useradd --create-home --shell /bin/bash nobody-here");
+    });
+}
+
+#[test]
+fn an_account_that_is_over() {
+    broken(|_| account("/etc/shadow", ":7:::", ":7::19000:"), &[("user.expiry", "fail")], "expired");
+    broken(|_| account("/etc/shadow", ":*:", ":!:"), &[("user.expiry", "fail")], "locked");
+}
+
+#[test]
+fn nobody_may_log_in() {
+    for path in ["/etc/nologin", "/run/nologin"] {
+        broken(|world| world.instance.write(path, ""), &[("user.nologin", "fail")], path);
+    }
+    world(|world| {
+        world.instance.write("/etc/nologin", "");
+        assert_eq!(world.check_with(&["root"]).status("user.nologin"), "ok");
+    });
+}
+
+#[test]
+fn a_shell_that_is_none() {
+    for (shell, says) in [
+        ("/usr/sbin/nologin", "lets nobody work"),
+        ("/bin/false", "lets nobody work"),
+        ("/bin/none", "is no program"),
+    ] {
+        broken(|_| account("/etc/passwd", "/bin/sh", shell), &[("user.shell", "fail")], says);
+    }
+}
+
+#[test]
+fn a_home_that_strict_modes_refuse() {
+    let home = "/run/home/alice";
+    let mode = |path: String, mode| {
+        move |_: &World<'_>| {
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let warn = &[("user.home", "warn")];
+    broken(mode(home.to_owned(), 0o777), warn, "others may write to /run/home/alice,");
+    broken(mode(format!("{home}/.ssh"), 0o775), warn, "others may write to /run/home/alice/.ssh,");
+    broken(|_| chown(home, Some(47_102), None).unwrap(), warn, "belongs to uid 47102");
+    broken(|_| fs::remove_dir_all(home).unwrap(), warn, "is not there");
+    world(|world| {
+        fs::set_permissions(home, Permissions::from_mode(0o777)).unwrap();
+        world.configure(&config().set("StrictModes", "no").text());
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn the_command_user_alone_is_kept_from_the_metadata_service() {
+    broken(
+        |world| {
+            // Before the table that knows the machine's own addresses, which this service has here.
+            world.instance.namespace().ip("rule add lookup local priority 2\n\
+                 rule add uidrange 47100-47100 prohibit priority 1\n\
+                 rule del lookup local priority 0\n");
+        },
+        &[("metadata.command_user", "fail")],
+        "as eic-keys: ",
+    );
+    broken(
+        |_| fs::set_permissions("/usr/bin/eic-keys", Permissions::from_mode(0o700)).unwrap(),
+        &[("metadata.command_user", "fail")],
+        "could not be run as eic-keys",
+    );
+}
+
+#[test]
+fn no_daemon() {
+    broken(|_| stop_sshd(), &[("running.daemon", "fail")], "no sshd runs");
+    world(|world| {
+        let other = std::process::id();
+        world.instance.write(PID_FILE, format!("{other}\n"));
+        assert_eq!(world.check().status("running.daemon"), "fail", "the number is another program's");
+    });
+}
+
+/// Ends sshd, as at a shutdown.
+fn stop_sshd() {
+    let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
+    let status = std::process::Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn an_sshd_that_waits_behind_a_socket() {
+    world(|world| {
+        stop_sshd();
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        let systemctl = "#!/bin/sh\ncase \"$*\" in 'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';; esac\n";
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        let report = world.check();
+        report.assert_exactly(&[("confinement.apparmor", "skip")]);
+        assert_eq!(report.note("running.daemon"), "ssh.socket starts sshd when somebody connects");
+        fs::remove_dir("/run/sshd").unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("confinement.apparmor", "skip"), ("sshd.config", "skip")]);
+        assert_eq!(report.of("sshd.config")["fix"], "mkdir -m 0755 /run/sshd");
+    });
+}
+
+#[test]
+fn a_daemon_older_than_its_configuration() {
+    world(|world| {
+        world.instance.write("/etc/ssh/sshd_config", config().set("MaxAuthTries", "5").text());
+        let report = world.check();
+        report.assert_exactly(&[("running.current", "warn")]);
+        world.apply(&report, "running.current");
+        world.settled().assert_healthy();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        fs::create_dir_all("/etc/ssh/sshd_config.d").unwrap();
+        world.instance.write("/etc/ssh/sshd_config.d/gone.conf", "");
+        world.instance.remove("/etc/ssh/sshd_config.d/gone.conf");
+        assert_eq!(world.check().status("running.current"), "warn", "a file of it may be gone");
+    });
+}
+
+#[test]
+fn an_override_on_the_command_line() {
+    broken(
+        |world| {
+            world.instance.write(
+                "/usr/lib/systemd/system/ssh.service.d/ec2-instance-connect.conf",
+                "[Service]\nExecStart=\nExecStart=/usr/sbin/sshd -D -o \"AuthorizedKeysCommand /x %%u %%f\"\n",
+            );
+        },
+        &[("running.override", "fail"), ("install.aws", "warn")],
+        "ec2-instance-connect.conf line 3 has -o AuthorizedKeysCommand",
+    );
+}
+
+#[test]
+fn a_program_that_sshd_does_not_trust() {
+    let path = &[("install.path", "fail")];
+    let mode = |path: &'static str, mode| {
+        move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    broken(mode("/usr/bin/eic-keys", 0o775), path, "/usr/bin/eic-keys may be written by others");
+    broken(mode("/usr/bin", 0o777), path, "/usr/bin may be written by others");
+    broken(|_| chown("/usr/bin/eic-keys", Some(47_101), None).unwrap(), path, "belongs to user 47101");
+    broken(
+        |world| {
+            world.configure(&config().set("AuthorizedKeysCommand", "/usr/local/bin/eic-keys %u %f").text());
+        },
+        path,
+        "/usr/local/bin/eic-keys: No such file",
+    );
+}
+
+#[test]
+fn a_program_that_is_not_as_packaged() {
+    if !fs::exists("/usr/bin/dpkg").unwrap() {
+        return;
+    }
+    let package = |world: &World<'_>, sum: &str| {
+        world.instance.namespace().cover("/var/lib");
+        let status = fs::read_to_string("/var/lib/dpkg/status").unwrap();
+        let entry = "Package: eic-keys\nStatus: install ok installed\nMaintainer: none\nArchitecture: all\nVersion: 1\nDescription: x\n\n";
+        world.instance.write("/var/lib/dpkg/status", format!("{status}\n{entry}"));
+        world.instance.write("/var/lib/dpkg/info/eic-keys.list", "/.\n/usr\n/usr/bin\n/usr/bin/eic-keys\n");
+        world.instance.write("/var/lib/dpkg/info/eic-keys.md5sums", format!("{sum}  usr/bin/eic-keys\n"));
+    };
+    let sum = |world: &World<'_>| {
+        world.instance.command(["/usr/bin/eic-keys"]).program("/usr/bin/md5sum").run().stdout[..32].to_owned()
+    };
+    broken(
+        |world| {
+            package(world, &sum(world));
+            let mut program = fs::OpenOptions::new().append(true).open("/usr/bin/eic-keys").unwrap();
+            program.write_all(b"more").unwrap();
+        },
+        &[("install.package", "warn")],
+        "is not as the package eic-keys brought it",
+    );
+    world(|world| {
+        package(world, &sum(world));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("install.package"), "/usr/bin/eic-keys is the package eic-keys's");
+    });
+}
+
+#[test]
+fn the_package_of_aws() {
+    broken(
+        |world| {
+            world.instance.write("/usr/share/ec2-instance-connect/eic_run_authorized_keys", "");
+        },
+        &[("install.aws", "warn")],
+        "is here as well",
+    );
+}
+
+/// Puts a program in the place of one of the system's that prints this.
+fn says(world: &World<'_>, path: &str, text: &str) {
+    world.instance.install(path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n").as_bytes());
+}
+
+#[test]
+fn selinux() {
+    let enforcing = |world: &World<'_>, modules: &str| {
+        world.instance.write("/sys/fs/selinux/enforce", "1");
+        says(world, "/usr/sbin/semodule", modules);
+    };
+    broken(
+        |world| enforcing(world, "abrt\nssh\n"),
+        &[("confinement.selinux", "warn")],
+        "without a policy module",
+    );
+    world(|world| {
+        enforcing(world, "abrt\neic_keys\nssh");
+        world.check().assert_healthy();
+        world.instance.write("/sys/fs/selinux/enforce", "0");
+        assert!(world.check().note("confinement.selinux").contains("permissive"));
+    });
+    broken(
+        |world| {
+            let denial = "type=AVC msg=audit(1.2:3): avc:  denied  { name_connect } for  pid=1 comm=\"eic-keys\" dest=80\n";
+            world.instance.write("/var/log/audit/audit.log", denial);
+        },
+        &[("confinement.denials", "warn")],
+        "name_connect",
+    );
+}
+
+#[test]
+fn a_profile_of_apparmor() {
+    broken(
+        |world| {
+            world.instance.write("/run/profile", "/usr/sbin/sshd (enforce)\n");
+            let mount = "for file in apparmor/current current; do f=/proc/$(cat /run/sshd.pid)/attr/$file; \
+                         if [ -e $f ]; then mount --bind /run/profile $f; fi; done";
+            let mounted = world.instance.command(["-c", mount]).program("/bin/sh").as_root().run();
+            assert_eq!(mounted.status, Some(0), "{}", mounted.stderr);
+        },
+        &[("confinement.apparmor", "warn")],
+        "/usr/sbin/sshd (enforce)",
+    );
+}
+
+#[test]
+fn a_unit_that_shuts_us_in() {
+    let with = |line: &'static str| {
+        move |world: &World<'_>| {
+            fs::create_dir_all("/run/systemd/system").unwrap();
+            says(world, "/usr/bin/systemctl", line);
+        }
+    };
+    let unit = &[("confinement.unit", "warn")];
+    broken(with("IPAddressDeny=169.254.0.0/16"), unit, "IPAddressDeny=169.254.0.0/16");
+    broken(with("PrivateNetwork=yes"), unit, "PrivateNetwork=yes");
+    broken(with("RestrictAddressFamilies=AF_UNIX"), unit, "AF_UNIX");
+    broken(with("SystemCallFilter=~bpf connect"), unit, "~bpf connect");
+    world(|world| {
+        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~";
+        with(open)(world);
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn what_the_log_tells() {
+    let line = |text: &str| format!("Nov 20 08:00:00 host {text}\n");
+    let failed =
+        line("sshd[7]: error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2");
+    let given = line("eic-keys[8]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:x");
+    let refused =
+        line("eic-keys[8]: No key for alice: latest/api/token: the metadata service did not answer in time");
+    let write = |text: &str| {
+        let text = text.to_owned();
+        move |world: &World<'_>| world.instance.write("/var/log/auth.log", text)
+    };
+    let recent = &[("recent.sshd", "warn")];
+    broken(write(&[given.clone(), failed.clone()].concat()), recent, "metadata could not be had in time");
+    world(|world| {
+        write(&[failed, refused, given].concat())(world);
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.detail("recent.audit").len(), 2);
+        world.instance.write(
+            "/var/log/auth.log",
+            line("sshd[7]: error: Unsafe AuthorizedKeysCommand \"/x\": \u{1b}[2J"),
+        );
+        let report = world.check();
+        report.assert_exactly(recent);
+        assert!(report.note("recent.sshd").contains("\\u{1b}[2J"));
+    });
+}
+
+#[test]
+fn programs_that_hang() {
+    world(|world| {
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        for program in ["/usr/bin/getent", "/usr/bin/systemctl", "/usr/bin/journalctl", "/usr/bin/dpkg-query"]
+        {
+            world.instance.install(program, b"#!/bin/sh\nexec sleep 60\n");
+        }
+        let report = world.check();
+        assert!(report.outcome.wall < Duration::from_secs(10), "{:?}", report.outcome.wall);
+        for id in ["user.account", "sshd.command_user"] {
+            assert_eq!(report.note(id), "getent does not tell of users: no answer in 2 s");
+            assert_eq!(report.status(id), "fail");
+        }
+        assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
+        let sshd = fs::read("/usr/sbin/sshd").unwrap();
+        world.instance.install("/usr/sbin/sshd", b"#!/bin/sh\nexec sleep 60\n");
+        let report = world.check();
+        assert!(report.outcome.wall < Duration::from_secs(10), "{:?}", report.outcome.wall);
+        assert_eq!(report.note("sshd.version"), "sshd could not be run: no answer in 2 s");
+        assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
+        world.instance.install("/usr/sbin/sshd", &sshd);
+    });
+}
+
+#[test]
+fn by_an_ordinary_user() {
+    world(|world| {
+        let outcome = world.instance.command(["--check", "--json", USER]).run();
+        let document = crate::schema::read(&outcome.stdout);
+        assert_eq!(outcome.status, Some(0), "{document:#}");
+        let of =
+            |id: &str| document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
+        assert_eq!(of("keys.signatures")["status"], "ok", "what sshd does, this user can do");
+        for id in ["sshd.config", "recent.sshd", "confinement.denials"] {
+            let check = of(id);
+            assert_eq!(check["status"], "skip", "{check}");
+            assert!(check["note"].as_str().unwrap().contains("only root"), "{check}");
+        }
+    });
+}

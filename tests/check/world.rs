@@ -1,0 +1,205 @@
+//! A world in which every check is ok, and what a report says in it.
+use eic_keys::check::catalogue;
+use eic_lab::sshd::{CONFIG, Config, Sshd};
+use eic_lab::{Instance, Outcome, UserKey};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Who logs in.
+pub(crate) const USER: &str = "alice";
+
+/// Where sshd writes its number.
+pub(crate) const PID_FILE: &str = "/run/sshd.pid";
+
+/// The system's.
+pub(crate) const TRUST_STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// As much of apt-get as the fixes ask for, without a network.
+const APT: &str = r#"#!/bin/sh -e
+case "$*" in
+    'install --reinstall ca-certificates') mkdir -p /etc/ssl/certs; cp /run/packages/ca-certificates.crt /etc/ssl/certs ;;
+    'install --reinstall eic-keys') cat /run/packages/eic-keys >/usr/bin/eic-keys ;;
+    'purge ec2-instance-connect') rm -r /usr/share/ec2-instance-connect ;;
+    *) echo "unexpected: $*" >&2; exit 100 ;;
+esac
+"#;
+
+/// A report, valid by the schema.
+pub(crate) struct Report {
+    pub(crate) outcome: Outcome,
+    pub(crate) document: Value,
+}
+
+/// An instance with sshd, where all is well and a key is pushed for [`USER`].
+pub(crate) struct World<'a> {
+    pub(crate) instance: &'a Instance,
+    pub(crate) sshd: Sshd<'a>,
+    pub(crate) key: UserKey,
+}
+
+/// sshd's configuration in it.
+pub(crate) fn config() -> Config {
+    Config::new().set("PidFile", PID_FILE).set("ListenAddress", "0.0.0.0")
+}
+
+/// Makes one for a test.
+pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
+    let instance = Instance::start();
+    // The machine's own log and journal are no part of it.
+    instance.install("/usr/bin/journalctl", b"#!/bin/sh\nexit 1\n");
+    instance.namespace().cover("/var/log");
+    instance.remove("/var/log/secure");
+    instance.write("/var/log/auth.log", "");
+    instance.write("/run/packages/ca-certificates.crt", std::fs::read(TRUST_STORE).unwrap());
+    instance.write("/run/packages/eic-keys", std::fs::read("/usr/bin/eic-keys").unwrap());
+    instance.install("/usr/bin/apt-get", APT.as_bytes());
+    let sshd = Sshd::start_with(&instance, &config());
+    let key = UserKey::ed25519();
+    instance.push(USER, &key);
+    test(&World { instance: &instance, sshd, key });
+}
+
+impl World<'_> {
+    /// What `--check --json` says of [`USER`], asked by root.
+    pub(crate) fn check(&self) -> Report {
+        self.check_with(&[USER])
+    }
+
+    /// The same with other arguments.
+    pub(crate) fn check_with(&self, arguments: &[&str]) -> Report {
+        let arguments = ["--check", "--json"].iter().chain(arguments);
+        let outcome = self.instance.command(arguments).as_root().limit(Duration::from_secs(10)).run();
+        let document = super::schema::read(&outcome.stdout);
+        let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
+        assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
+        assert_eq!(outcome.stderr, "");
+        Report { outcome, document }
+    }
+
+    /// What it says to people.
+    pub(crate) fn text(&self, arguments: &[&str]) -> Outcome {
+        self.instance.command(["--check"].iter().chain(arguments)).as_root().run()
+    }
+
+    /// Gives sshd another configuration, and has it read that.
+    pub(crate) fn configure(&self, text: &str) {
+        self.instance.write(CONFIG, text);
+        // As sshd does whenever it reads its files.
+        self.instance.write(PID_FILE, std::fs::read(PID_FILE).unwrap());
+    }
+
+    /// Runs the command that a check says to run.
+    pub(crate) fn apply(&self, report: &Report, id: &str) {
+        assert_eq!(report.of(id)["fix_kind"], "command");
+        let fix = report.of(id)["fix"].as_str().unwrap();
+        let fixed = self.instance.command(["-c", fix]).program("/bin/sh").as_root().run();
+        assert_eq!(fixed.status, Some(0), "{fix}: {}{}", fixed.stdout, fixed.stderr);
+    }
+
+    /// What it says once sshd, which was told to read its configuration, has done so.
+    pub(crate) fn settled(&self) -> Report {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let report = self.check();
+            if report.status("running.current") == "ok" {
+                return report;
+            }
+            assert!(Instant::now() < deadline, "sshd does not come back: {:#?}", self.sshd.log());
+        }
+    }
+
+    /// Breaks it, and looks for just this; then for what the first says. Where that says a command to run,
+    /// runs it, and all is well.
+    pub(crate) fn breaks(&self, by: impl FnOnce(&Self), expected: &[(&str, &str)], says: &str) -> Report {
+        by(self);
+        let report = self.check();
+        report.assert_exactly(expected);
+        let first = expected[0].0;
+        let note = report.note(first);
+        assert!(note.contains(says), "{note} says {says}");
+        if report.of(first)["fix_kind"] == "command" && !first.starts_with("clock.") {
+            self.apply(&report, first);
+            self.check().assert_healthy();
+        }
+        report
+    }
+}
+
+/// In a world of its own.
+pub(crate) fn broken(by: impl FnOnce(&World<'_>), expected: &[(&str, &str)], says: &str) {
+    world(|world| drop(world.breaks(by, expected, says)));
+}
+
+impl Report {
+    /// One check of it.
+    pub(crate) fn of(&self, id: &str) -> &Value {
+        let check = self.document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id);
+        check.unwrap_or_else(|| panic!("no {id}"))
+    }
+
+    /// How it came out.
+    pub(crate) fn status(&self, id: &str) -> &str {
+        self.of(id)["status"].as_str().unwrap()
+    }
+
+    /// What it says.
+    pub(crate) fn note(&self, id: &str) -> &str {
+        self.of(id)["note"].as_str().unwrap()
+    }
+
+    /// The same at length.
+    pub(crate) fn detail(&self, id: &str) -> Vec<&str> {
+        self.of(id)["detail"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect()
+    }
+
+    /// Checks that nothing is wrong.
+    pub(crate) fn assert_healthy(&self) {
+        self.assert_exactly(&[]);
+        assert_eq!(self.outcome.status, Some(0));
+        assert_eq!(self.document["result"], "ok");
+    }
+
+    /// Checks that just these came out so, all that builds on a failed one is skipped, and everything else is
+    /// ok.
+    pub(crate) fn assert_exactly(&self, expected: &[(&str, &str)]) {
+        let checks = self.document["checks"].as_array().unwrap();
+        let unable = self.without_ground(expected);
+        for check in checks {
+            let (id, status) = (check["id"].as_str().unwrap(), check["status"].as_str().unwrap());
+            let should = match expected.iter().find(|(one, _)| *one == id) {
+                Some((_, status)) => status,
+                None if unable.contains(id) || id.starts_with("outside.") => "skip",
+                None => "ok",
+            };
+            assert_eq!(status, should, "{id}: {check:#}");
+            let wrong = ["warn", "fail"].contains(&status);
+            assert!(!wrong || check["fix"].is_string(), "{id} says what to do");
+        }
+        let failed = expected.iter().any(|(_, status)| *status == "fail");
+        assert_eq!(self.outcome.status, Some(i32::from(failed)));
+        assert_eq!(self.document["result"], if failed { "failed" } else { "ok" });
+        let summary = self.document["summary"].as_str().unwrap();
+        for (id, status) in expected {
+            assert!(*status == "skip" || summary.contains(id), "{summary} names {id}");
+        }
+    }
+
+    /// Those that did not come out, and all that builds on them.
+    fn without_ground<'a>(&'a self, expected: &[(&'a str, &str)]) -> BTreeSet<&'a str> {
+        let failed = expected.iter().filter(|(_, status)| ["fail", "skip"].contains(status));
+        let mut unable: BTreeSet<&str> = failed.map(|(id, _)| *id).collect();
+        loop {
+            let before = unable.len();
+            for check in self.document["checks"].as_array().unwrap() {
+                let mut ground = check["depends_on"].as_array().unwrap().iter();
+                if ground.any(|id| unable.contains(id.as_str().unwrap())) {
+                    unable.insert(check["id"].as_str().unwrap());
+                }
+            }
+            if unable.len() == before {
+                return unable;
+            }
+        }
+    }
+}
