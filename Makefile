@@ -3,28 +3,73 @@
 CARGO ?= cargo
 PREFIX ?= /usr
 DESTDIR ?=
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 # Static: musl where that target is installed, else glibc linked statically (the process makes no name-service call).
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL := $(subst -gnu,-musl,$(HOST))
 TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
-BINARY := target/$(TARGET)/release/eic-keys
+# Absolute where cargo is told another place.
+OUT := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(OUT)/$(TARGET)/release/eic-keys
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+SOURCE := $(OUT)/packages/eic-keys-$(VERSION).tar.xz
+MANUAL := $(OUT)/eic-keys.8
 MOST_BYTES := 3145728
 
 # What the laboratory tests is what ships.
-export EIC_KEYS_BIN := $(CURDIR)/$(BINARY)
+export EIC_KEYS_BIN := $(abspath $(BINARY))
 
-.PHONY: build install demo lab clients test lint bench prepare clean
+# Static, and the same bytes wherever it is built: no path of the building machine in it.
+BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
+
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench prepare clean
 
 ## build: the static binary, and its size
-build: prepare
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
+build: prepare binary
+
+## binary: the same, where all that it needs is installed; what packages are built with
+binary: $(MANUAL)
+	RUSTFLAGS='$(BUILD_FLAGS)' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
 	@size=$$(wc -c <$(BINARY)); echo "$(BINARY): static, $$size bytes"; test $$size -le $(MOST_BYTES)
+
+$(MANUAL): packaging/eic-keys.8.scd
+	@mkdir -p $(@D)
+	SOURCE_DATE_EPOCH=$$(packaging/epoch) scdoc <$< >$@
 
 ## install: into DESTDIR and PREFIX
 install:
 	@test -e $(BINARY) || { echo "run 'make build' first" >&2; exit 1; }
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/eic-keys
+	install -D -m 0644 $(MANUAL) $(DESTDIR)$(PREFIX)/share/man/man8/eic-keys.8
+	install -D -m 0644 packaging/completions/eic-keys.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/eic-keys
+	install -D -m 0644 packaging/completions/_eic-keys $(DESTDIR)$(ZSHDIR)/_eic-keys
+	install -D -m 0644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/eic-keys.conf
+
+## deb, rpm: the packages, in target/packages
+deb rpm: $(SOURCE)
+	@tools/prepare packages
+	packaging/build $@ $(SOURCE) $(OUT)/packages
+
+## test-packages: the packages, on booted systems; then where SELinux enforces
+test-packages: deb rpm
+	$(CARGO) build --locked --package eic-imds
+	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
+	tests/selinux/run $(OUT)/packages $(OUT)/debug/eic-imds
+
+## release: all that is published, for both architectures (docs/release.md)
+release: deb rpm
+	packaging/consistent $(VERSION) $(OUT)/packages
+	packaging/debian13 $(SOURCE) $(OUT)/packages aarch64
+	tests/packages/arm64 $(OUT)/packages
+	for arch in x86_64 aarch64; do \
+		packaging/sbom $$arch-unknown-linux-gnu >$(OUT)/packages/eic-keys-$(VERSION).$$arch.cdx.json || exit 1; done
+	cd $(OUT)/packages && rm -f SHA256SUMS && sha256sum *.tar.xz *.deb *.rpm *.json >SHA256SUMS
+
+## source: the release's source, the dependencies' too
+source $(SOURCE):
+	packaging/source $(SOURCE)
 
 ## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
 demo: build
@@ -32,7 +77,7 @@ demo: build
 
 ## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
 lab: build
-	$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) target/lab
+	$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
 
 ## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
 clients: prepare

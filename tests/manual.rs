@@ -1,0 +1,86 @@
+//! Every option of `--help` is in the manual page and in the completions, and no other is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use eic_keys::cli::HELP;
+
+const MANUAL: &str = "packaging/eic-keys.8.scd";
+const BASH: &str = "packaging/completions/eic-keys.bash";
+const ZSH: &str = "packaging/completions/_eic-keys";
+
+/// The words of a text that are options: `-x`, `--long-name`.
+fn options(text: &str) -> BTreeSet<String> {
+    text.split(|char: char| !(char.is_ascii_alphanumeric() || char == '-'))
+        .filter(|word| {
+            let name = word.trim_start_matches('-');
+            let letters = name.starts_with(|char: char| char.is_ascii_alphabetic());
+            match word.len().saturating_sub(name.len()) {
+                1 => letters && name.len() == 1,
+                2 => letters,
+                _ => false,
+            }
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// What bash offers after these words.
+fn offered(words: &[&str]) -> BTreeSet<String> {
+    const TRY: &str =
+        r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _eic_keys; printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = format!("{}/{BASH}", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("bash")
+        .args(["-eu", "-c", TRY, "bash", &script, "eic-keys"])
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_help_names_its_options() {
+    let help = options(HELP);
+    for option in ["-h", "--help", "-V", "--version", "--trust-store", "--timeout", "--imds"] {
+        assert!(help.contains(option), "{option} is not in {help:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_paragraph_for_each_option() {
+    let manual = read(MANUAL);
+    // A paragraph of its own begins the line with the option in bold; sshd's `-t` is somebody else's.
+    let terms = manual.lines().filter(|line| line.starts_with("*-")).collect::<Vec<_>>().join("\n");
+    let synopsis = manual.lines().filter(|line| line.starts_with("*eic-keys*")).collect::<String>();
+    assert_eq!(options(&terms), options(HELP));
+    for option in options(&synopsis) {
+        assert!(options(HELP).contains(&option), "the synopsis has {option}");
+    }
+}
+
+#[test]
+fn the_completions_have_each_option() {
+    assert_eq!(options(&read(ZSH).replace("-s -S", "")), options(HELP));
+    let mut bash = offered(&["-"]);
+    for mode in ["--check", "--enable", "--disable"] {
+        bash.extend(offered(&[mode, "-"]));
+    }
+    assert_eq!(bash, options(HELP));
+}
+
+#[test]
+fn bash_completes_what_fits_the_place() {
+    assert_eq!(offered(&["--ti"]), ["--timeout".to_owned()].into());
+    assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain"));
+    assert!(offered(&["roo"]).contains("root"));
+    assert!(offered(&["--trust-store", "/et"]).contains("/etc"));
+    assert!(offered(&["root", "--", "/bin/s"]).contains("/bin/sh"));
+    assert_eq!(offered(&["--timeout", ""]), [String::new()].into());
+}

@@ -1,0 +1,180 @@
+# What the cases say. They run inside of a system, as root, by bash: a booted container, a virtual machine, a machine of one's own.
+# shellcheck shell=bash disable=SC2034
+# $KIND: deb or rpm. /packages/old and /packages/new: the packages, in a version and a higher one. /packages/lab/anchor.pem.
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+work=$(mktemp -d)
+chmod 755 "$work"
+
+fail() {
+    echo "FAILED: $*" >&2
+    for log in "$work"/*.log; do
+        [ ! -e "$log" ] || { echo "--- ${log##*/}" && sed -e 's,\r$,,' -e 's,.*\r,,' -e '/^(Reading database/d' "$log" | tail -n 30; } >&2
+    done
+    echo "--- journal" >&2
+    journalctl --no-pager -n 25 -o short 2>/dev/null >&2 || true
+    exit 1
+}
+
+is() { # IS WHAT GOT EXPECTED
+    [ "$2" = "$3" ] || fail "$1: '$2' instead of '$3'"
+}
+
+says() { # LOG WORDS: the last command's output has them
+    grep -qF -- "$2" "$work/$1.log" || fail "'$2' is not in the output of $1"
+}
+
+# --- the system
+
+unit() { # sshd's: ssh on Debian, sshd elsewhere
+    if systemctl cat ssh.service >/dev/null 2>&1; then echo ssh.service; else echo sshd.service; fi
+}
+
+# All that an installation could leave or change. What the package manager and the daemons keep for themselves is not.
+snapshot() { # NAME
+    {
+        find /etc /usr/lib/systemd /usr/lib/sysusers.d /usr/bin /usr/share /opt /var/lib \( -path /var/lib/dpkg -o -path /var/lib/rpm \
+            -o -path /var/lib/apt -o -path /var/lib/systemd -o -path /usr/lib/sysimage -o -path /var/lib/dnf -o -path /var/lib/yum \
+            -o -path /etc/.pwd.lock -o -name '*.pyc' \) -prune -o -printf '%p %y %m %U %G %l\n'
+        find /etc/ssh /etc/systemd /etc/pam.d /etc/default -type f -exec sha256sum {} +
+        sha256sum /etc/passwd /etc/group /etc/shadow /etc/gshadow
+    } 2>/dev/null | grep -vE '^[^ ]*/etc/(passwd|group|shadow|gshadow|subuid|subgid)-? ' | sort >"$work/$1"
+    sort /etc/passwd /etc/group >"$work/$1.users"
+}
+
+same() { # AS NAME: nothing is otherwise than at that snapshot
+    snapshot now
+    diff "$work/$1" "$work/now" >"$work/difference.log" || fail "not as $1"
+}
+
+config() { # sshd's configuration, every byte of it
+    find /etc/ssh -type f ! -name 'ssh_host_*' -exec sh -c 'ls -ln --time-style=+ "$1"; cat "$1"' sh {} \; 2>/dev/null
+}
+
+effective() { # KEYWORD: what counts for alice
+    mkdir -p /run/sshd # Debian's sshd wants it before it reads anything; while sshd does not run it is not there
+    sshd -T -C user=alice,host=localhost,addr=127.0.0.1 2>/dev/null | sed -n "s/^$1 //Ip"
+}
+
+enabled() {
+    case $(effective authorizedkeyscommand) in
+    "/usr/bin/eic-keys %u %f"*) is "AuthorizedKeysCommandUser" "$(effective authorizedkeyscommanduser)" eic-keys ;;
+    *) return 1 ;;
+    esac
+}
+
+# --- the package
+
+apt_install() { # DIRECTORY PACKAGE...: from a local repository
+    echo "deb [trusted=yes] file:$1 ./" >"$work/sources.list"
+    apt-get -o Dir::Etc::SourceList="$work/sources.list" update -qq &&
+        apt-get -o Dir::Etc::SourceList="$work/sources.list" install -y --no-install-recommends "${@:2}"
+}
+
+install_package() { # VERSION, old or new
+    case $KIND in
+    deb) apt_install "/packages/$1" eic-keys ;;
+    rpm) rpm -U --nodeps "/packages/$1"/eic-keys-[0-9]*."$(uname -m)".rpm ;;
+    esac >"$work/install.log" 2>&1 || fail "installation"
+}
+
+remove_package() {
+    case $KIND in
+    deb) apt-get remove -y eic-keys ;;
+    rpm) rpm -e eic-keys ;;
+    esac >"$work/remove.log" 2>&1 || fail "removal"
+}
+
+purge_package() {
+    case $KIND in
+    deb) apt-get purge -y eic-keys ;;
+    rpm) ! rpm -q eic-keys || rpm -e eic-keys ;;
+    esac >"$work/purge.log" 2>&1 || fail "purge"
+}
+
+# --- logins
+
+key() { # NAME: makes a key pair
+    ssh-keygen -q -t ed25519 -N '' -C "$1" -f "$work/$1"
+}
+
+push() { # USER NAME: pushes the key, for 60 seconds
+    local answer
+    exec 3<>"/dev/tcp/${LAB:-127.0.0.1}/8079"
+    echo "$1 $(cut -d' ' -f1,2 "$work/$2.pub")" >&3
+    read -r -t 5 answer <&3 || fail "the laboratory takes no key"
+    exec 3>&-
+    is "push" "$answer" pushed
+}
+
+login() { # USER NAME [COMMAND]
+    timeout 20 ssh -q -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
+        -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
+}
+
+pushed_login_works() {
+    rm -f "$work"/pushed "$work"/pushed.pub
+    key pushed
+    is "a key that is not pushed" "$(login alice pushed echo in || echo out)" out
+    push alice pushed
+    is "a pushed key" "$(login alice pushed echo in || echo out)" in
+    is "alice's key, for bob" "$(login bob pushed echo in || echo out)" out
+}
+
+pushed_login_fails() {
+    rm -f "$work"/pushed "$work"/pushed.pub
+    key pushed
+    push alice pushed
+    is "a pushed key" "$(login alice pushed echo in || echo out)" out
+}
+
+ordinary_login_works() { # a key of alice's authorized_keys
+    [ -e "$work/own" ] || key own
+    install -d -o alice -g alice -m 700 /home/alice/.ssh
+    install -o alice -g alice -m 600 "$work/own.pub" /home/alice/.ssh/authorized_keys
+    is "a key in authorized_keys" "$(login alice own echo in || echo out)" in
+    rm -r /home/alice/.ssh
+}
+
+# Another AuthorizedKeysCommand, like SSSD's, that knows one key of alice's.
+other_command() {
+    [ -e "$work/other" ] || key other
+    cp "$work/other.pub" /etc/other-keys
+    printf '#!/bin/sh\n[ "$1" != alice ] || exec cat /etc/other-keys\n' >/usr/bin/sss_ssh_authorizedkeys
+    chmod 755 /usr/bin/sss_ssh_authorizedkeys
+}
+
+other_login_works() {
+    is "the other command's key" "$(login alice other echo in || echo out)" in
+}
+
+# A session that is open, to be looked at again later.
+open_session() {
+    [ -e "$work/own" ] || key own
+    install -d -o alice -g alice -m 700 /home/alice/.ssh
+    install -o alice -g alice -m 600 "$work/own.pub" /home/alice/.ssh/authorized_keys
+    mkfifo "$work/in" "$work/out"
+    login alice own cat <"$work/in" >"$work/out" &
+    exec 4>"$work/in" 5<"$work/out"
+    session_lives
+}
+
+session_lives() {
+    local line said=$RANDOM
+    echo $said >&4
+    read -r -t 10 line <&5 || fail "the open session is gone"
+    is "the open session" "$line" $said
+}
+
+close_session() {
+    exec 4>&- 5<&-
+    rm -r /home/alice/.ssh
+}
+
+daemon() { # what is another after a restart, and the same after a reload
+    systemctl show -p MainPID -p ExecMainStartTimestampMonotonic "$(unit)"
+}
+
+reloads() { # how often sshd was reloaded
+    journalctl -q --no-pager -u "$(unit)" -o cat | grep -c '^Reloading \|^Reloaded ' || true
+}

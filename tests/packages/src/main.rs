@@ -1,0 +1,76 @@
+//! The laboratory's metadata service for a whole system, to try packages on.
+//!
+//! `eic-imds ANCHOR ADDRESS:PORT PUSH:PORT` serves at ADDRESS:PORT of the network that it is started in, and writes the anchor that
+//! is to be trusted to the file ANCHOR. Keys are pushed by a line to PUSH:PORT, `USER KEYTYPE KEY`, and are answered with `pushed`.
+//! It ends when its standard input does.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::let_underscore_must_use,
+    reason = "a part of a test: what cannot be set up must fail it, loudly and at once"
+)]
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use eic_lab::{IPV4, Instance, RecordSpec, instance::INSTANCE, pki};
+
+/// What comes from the system's network to the laboratory's thread, which lives in a network of its own.
+enum Event {
+    Request(TcpStream),
+    Push(TcpStream),
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [anchor, imds, push] = arguments.as_slice() else {
+        panic!("usage: eic-imds ANCHOR ADDRESS:PORT PUSH:PORT")
+    };
+    let (events, received) = mpsc::channel();
+    // Bound here, in the system's network; a socket stays where it was made, whoever uses it.
+    listen(imds, events.clone(), Event::Request);
+    listen(push, events, Event::Push);
+    let anchor = anchor.clone();
+    thread::spawn(move || {
+        let instance = Instance::start_without_program();
+        // The laboratory's thread sees a file system of its own, so the way out is the one that the main thread opened.
+        std::fs::write(&anchor, pki::bundle([&instance.pki().root])).expect("the anchor can be written");
+        for event in received {
+            match event {
+                Event::Request(client) => {
+                    let server = TcpStream::connect((IPV4, 80)).expect("the laboratory serves");
+                    join(&client, &server);
+                }
+                Event::Push(client) => answer(&instance, client),
+            }
+        }
+    });
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn listen(address: &str, events: Sender<Event>, event: fn(TcpStream) -> Event) {
+    let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"));
+    thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| events.send(event(stream))));
+}
+
+/// Passes on what either says to the other, until both have ended.
+fn join(client: &TcpStream, server: &TcpStream) {
+    for (from, to) in [(client, server), (server, client)] {
+        let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+}
+
+fn answer(instance: &Instance, client: TcpStream) {
+    let mut line = String::new();
+    let _ = BufReader::new(&client).read_line(&mut line);
+    if let Some((user, key)) = line.trim_end().split_once(' ') {
+        instance.publish(user, &RecordSpec::new(INSTANCE, key));
+        let _ = (&client).write_all(b"pushed\n");
+    }
+}
