@@ -24,7 +24,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab test lint bench load fuzz prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench load fuzz prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -75,8 +75,16 @@ source $(SOURCE):
 demo: build
 	$(CARGO) run --locked --quiet --package eic-lab -- demo
 
-## test: unit tests, and the shipped binary in the laboratory
-test: build
+## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
+lab: build
+	$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
+
+## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
+clients: prepare
+	tests/clients/prepare
+
+## test: unit tests, and the shipped binary in the laboratory, by AWS's own clients too
+test: build clients
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 ## lint: format and clippy
@@ -96,7 +104,6 @@ load: build
 
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
 fuzz: prepare
-	@command -v c++ >/dev/null || { echo "fuzzing needs a C++ compiler: apt-get install g++" >&2; exit 1; }
 	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
 prepare:

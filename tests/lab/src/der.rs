@@ -116,7 +116,7 @@ pub fn time(unix: i64) -> Vec<u8> {
 }
 
 /// The year, and month to second as ten digits.
-fn calendar(unix: i64) -> (i64, String) {
+pub(crate) fn calendar(unix: i64) -> (i64, String) {
     let (mut days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
     let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let mut year = 1970;

@@ -137,6 +137,7 @@ pub fn date(at: i64) -> String {
 
 fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         204 => "No Content",
         301 => "Moved Permanently",
@@ -146,6 +147,7 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        413 => "Request Entity Too Large",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
@@ -185,6 +187,56 @@ impl Stop {
     }
 }
 
+/// A request's head may be so long; eic-keys' are a tenth of it.
+const MAX_HEAD: usize = 65_536;
+
+/// Reads up to the empty line; what came beyond it stays in the buffer. `None` when the client sends no such thing.
+pub(crate) fn read_head(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    loop {
+        if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            return Some(buffer.drain(..at + 4).collect());
+        }
+        let mut chunk = [0; 4096];
+        match stream.read(&mut chunk) {
+            Ok(length @ 1..) if buffer.len() <= MAX_HEAD => buffer.extend_from_slice(&chunk[..length]),
+            _ => return None,
+        }
+    }
+}
+
+/// Names and values in their order.
+pub(crate) type Headers = Vec<(String, String)>;
+
+/// Method, target and headers of a request's head.
+pub(crate) fn parse_head(raw: &[u8]) -> Option<(String, String, Headers)> {
+    let text = String::from_utf8_lossy(raw);
+    let mut lines = text.split("\r\n");
+    let mut words = lines.next()?.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect();
+    Some((method, target, headers))
+}
+
+/// A text without its `%XX`.
+pub(crate) fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape =
+            tail.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        let (byte, after) = match (first, escape) {
+            (b'%', Some(byte)) => (byte, &tail[2..]),
+            _ => (*first, tail),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A connection that a client made.
 #[derive(Debug)]
 pub struct Connection {
@@ -196,9 +248,6 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// A request's head may be so long; eic-keys' are a tenth of it.
-const MAX_HEAD: usize = 65_536;
-
 impl Connection {
     pub(crate) fn new(number: usize, stream: Arc<TcpStream>, from: SocketAddr, stop: Arc<Stop>) -> Self {
         Self { number, stream, from, stop, buffer: Vec::new() }
@@ -206,26 +255,8 @@ impl Connection {
 
     /// The next request, or `None` when the client has no more, or sends what is none.
     pub(crate) fn read(&mut self) -> Option<Request> {
-        let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
-            }
-            let mut chunk = [0; 4096];
-            match (&*self.stream).read(&mut chunk) {
-                Ok(1..) if self.buffer.len() > MAX_HEAD => return None,
-                Ok(length @ 1..) => self.buffer.extend_from_slice(&chunk[..length]),
-                _ => return None,
-            }
-        };
-        let raw: Vec<u8> = self.buffer.drain(..end).collect();
-        let text = String::from_utf8_lossy(&raw).into_owned();
-        let mut lines = text.split("\r\n");
-        let mut words = lines.next()?.split(' ');
-        let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let headers = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-            .collect();
+        let raw = read_head(&mut &*self.stream, &mut self.buffer)?;
+        let (method, path, headers) = parse_head(&raw)?;
         let (connection, from) = (self.number, self.from);
         let arrived = Instant::now();
         Some(Request { method, path, headers, raw, connection, from, status: 0, arrived, answered: None })

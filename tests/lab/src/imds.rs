@@ -1,6 +1,6 @@
 //! The instance metadata service, version 2, as it behaves on an instance.
 use crate::fault::{Fault, On, plain};
-use crate::http::{Connection, Reply, Request, Stop};
+use crate::http::{Connection, Reply, Request, Stop, decoded};
 use crate::namespace::Namespace;
 use crate::now;
 use nix::sys::socket::{self, Backlog};
@@ -108,6 +108,11 @@ impl Imds {
     pub fn publish_for(&self, user: &str, record: impl Into<Vec<u8>>, time: Duration) {
         let published = Published { record: record.into(), until: Instant::now() + time };
         self.state(|s| s.published.entry(user.to_owned()).or_default().push(published));
+    }
+
+    /// What is published for a user, as it is served.
+    pub fn published(&self, user: &str) -> Vec<u8> {
+        self.state(|s| s.lookup(&format!("{ROOT}/{KEYS}/{user}"))).unwrap_or_default()
     }
 
     /// Takes back all that was published for a user.
@@ -315,21 +320,6 @@ impl State {
         }
         if names.is_empty() { None } else { Some(names.join("\n").into_bytes()) }
     }
-}
-
-/// A path without its `%XX`.
-fn decoded(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escape =
-            tail.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
-        (bytes, rest) = match (first, escape) {
-            (b'%', Some(byte)) => ([bytes, vec![byte]].concat(), &tail[2..]),
-            _ => ([bytes, vec![*first]].concat(), tail),
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What holds an address.

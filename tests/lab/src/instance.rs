@@ -15,7 +15,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// The service's address in IPv4.
 pub const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -55,7 +55,7 @@ pub struct Instance {
     pub imds: Imds,
     /// The collected system log.
     pub journal: Journal,
-    pki: Mutex<Pki>,
+    pki: Arc<Mutex<Pki>>,
     namespace: Namespace,
 }
 
@@ -82,7 +82,8 @@ impl Instance {
     pub fn start_without_program() -> Self {
         let namespace = Namespace::enter();
         let journal = Journal::start(&namespace);
-        let instance = Self { imds: Imds::new(), journal, pki: Mutex::new(Pki::healthy()), namespace };
+        let instance =
+            Self { imds: Imds::new(), journal, pki: Arc::new(Mutex::new(Pki::healthy())), namespace };
         instance.machine(Machine::Nitro);
         instance.imds.set("instance-id", INSTANCE);
         instance.imds.set("placement/region", pki::REGION);
@@ -163,12 +164,17 @@ impl Instance {
 
     /// Signs a record with the signer's key and publishes it for a user.
     pub fn publish(&self, user: &str, record: &RecordSpec) {
-        self.imds.publish(user, record.signed_by(&self.pki().signer.key));
+        self.publisher().publish(user, record);
     }
 
     /// Pushes a key for a user, as SendSSHPublicKey does: valid for 60 seconds.
     pub fn push(&self, user: &str, key: &UserKey) {
         self.publish(user, &self.record(key));
+    }
+
+    /// What pushes keys as this type does, from any thread.
+    pub(crate) fn publisher(&self) -> Publisher {
+        Publisher { imds: self.imds.clone(), pki: Arc::clone(&self.pki) }
     }
 
     /// Changes what kind of machine it is.
@@ -238,6 +244,20 @@ impl Instance {
     /// The disguise, for what this type has no verb for.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+}
+
+/// Signs records with the signer's key of the moment, and publishes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    imds: Imds,
+    pki: Arc<Mutex<Pki>>,
+}
+
+impl Publisher {
+    pub(crate) fn publish(&self, user: &str, record: &RecordSpec) {
+        let signer = self.pki.lock().unwrap().signer.key.clone();
+        self.imds.publish(user, record.signed_by(&signer));
     }
 }
 

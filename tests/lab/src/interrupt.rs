@@ -1,6 +1,7 @@
 //! Ending early without leaving anything behind.
 use crate::namespace::Id;
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
+use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -31,6 +32,8 @@ pub fn clean_up(namespaces: Id) {
         eprintln!("\neic-lab: {signal}: cleaning up");
         namespaces.kill_processes();
         // Not by `exit`: that would tidy up libraries which the other threads still use.
-        signals().thread_unblock().and_then(|()| raise(signal)).expect("the signal ends the process");
+        signals().thread_unblock().and_then(|()| raise(signal)).expect("a signal can be raised");
+        // Who was started in a script's background has it ignored.
+        let _ = kill(Pid::this(), Signal::SIGKILL);
     });
 }

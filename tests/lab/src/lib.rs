@@ -23,7 +23,9 @@
 //! | [`key`], [`der`] | signing keys and the DER that is signed |
 //! | [`userkey`], [`sshd`] | the keys of people, a real sshd and a real ssh |
 //! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
-//! | [`demo`], [`interrupt`] | the tour that `eic-lab demo` gives, and how it ends early |
+//! | [`service`] | the service's side: the APIs and the endpoint that AWS's clients speak to |
+//! | [`client`] | AWS's own clients, to run in the disguise |
+//! | [`demo`], [`serve`], [`interrupt`] | the tour that `eic-lab demo` gives, the service for people, and how they end early |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -47,6 +49,7 @@
 )]
 
 pub mod cert;
+pub mod client;
 pub mod demo;
 pub mod der;
 pub mod fault;
@@ -61,6 +64,8 @@ pub mod namespace;
 pub mod pki;
 pub mod record;
 pub mod run;
+pub mod serve;
+pub mod service;
 pub mod sshd;
 pub mod staple;
 pub mod userkey;
@@ -74,6 +79,7 @@ pub use key::{Hash, Key, Scheme};
 pub use pki::{Pki, PkiSpec};
 pub use record::RecordSpec;
 pub use run::Outcome;
+pub use service::Service;
 pub use sshd::Sshd;
 pub use staple::{ResponderId, StapleSpec, Status};
 pub use userkey::UserKey;

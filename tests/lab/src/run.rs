@@ -2,13 +2,14 @@
 use crate::namespace::{EIC_KEYS, Namespace};
 use nix::fcntl::OFlag;
 use nix::pty::openpty;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -57,6 +58,7 @@ pub struct Run<'a> {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     as_root: bool,
+    input: Option<String>,
     stdout: Stdout,
     terminal: bool,
     memory: bool,
@@ -87,6 +89,7 @@ impl<'a> Run<'a> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             as_root: !namespace.has_users(),
+            input: None,
             stdout: Stdout::Collected,
             terminal: false,
             memory: false,
@@ -109,6 +112,12 @@ impl<'a> Run<'a> {
     /// With one more variable in the environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// With this to read from its input, which is empty otherwise.
+    pub fn input(mut self, text: &str) -> Self {
+        self.input = Some(text.to_owned());
         self
     }
 
@@ -214,7 +223,8 @@ impl<'a> Run<'a> {
             }
         };
         if !self.terminal {
-            command.stdin(Stdio::null()).stderr(Stdio::piped());
+            let input = self.input.as_ref().map_or_else(Stdio::null, |text| in_memory(text).into());
+            command.stdin(input).stderr(Stdio::piped());
             return (command, None);
         }
         let terminal = openpty(None, None).expect("a terminal");
@@ -222,6 +232,14 @@ impl<'a> Run<'a> {
         command.stdin(slave.try_clone().unwrap()).stderr(slave);
         (command, Some(Box::new(File::from(terminal.master))))
     }
+}
+
+/// A text as a file that nobody else sees.
+fn in_memory(text: &str) -> File {
+    let mut file = File::from(memfd_create("input", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file
 }
 
 /// The peak of a program's resident memory, read at its exit; `None` when it was killed before.

@@ -174,7 +174,14 @@ impl<'a> Sshd<'a> {
 
     /// A login to be.
     pub fn login<'b>(&'b self, user: &str) -> Login<'b> {
-        Login { sshd: self, user: user.to_owned(), keys: Vec::new(), options: Vec::new() }
+        Login {
+            sshd: self,
+            user: user.to_owned(),
+            keys: Vec::new(),
+            options: Vec::new(),
+            environment: Vec::new(),
+            input: String::new(),
+        }
     }
 
     /// Logs in with one key and runs a command there.
@@ -203,6 +210,8 @@ pub struct Login<'a> {
     user: String,
     keys: Vec<PathBuf>,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
+    input: String,
 }
 
 impl Login<'_> {
@@ -218,6 +227,18 @@ impl Login<'_> {
     /// One more `-o`, like `KexAlgorithms=ecdh-sha2-nistp256`.
     pub fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
+        self
+    }
+
+    /// With one more variable in ssh's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With this for the command to read, which has nothing otherwise.
+    pub fn input(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.input);
         self
     }
 
@@ -242,7 +263,8 @@ impl Login<'_> {
         }
         arguments.extend(["127.0.0.1", command].map(OsStr::new));
         let run = Run::new(self.sshd.instance.namespace(), arguments);
-        run.program("ssh").as_root().limit(Duration::from_secs(20)).run()
+        let run = run.program("ssh").as_root().input(&self.input).limit(Duration::from_secs(30));
+        self.environment.iter().fold(run, |run, (name, value)| run.env(name, value)).run()
     }
 }
 

@@ -1,0 +1,116 @@
+//! Where the service is reached: a listener that takes a thread for each visitor, and nothing but loopback.
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A visitor who says nothing for so long is shown out, unless he is in a tunnel.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Listens on a loopback address, in the namespace of the calling thread.
+///
+/// # Errors
+/// For any other address, whatever it is; and where it is taken.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    if !address.ip().is_loopback() {
+        return Err(format!("{} is not loopback, and the laboratory listens nowhere else", address.ip()));
+    }
+    TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))
+}
+
+/// An open door; it closes with this value, and everybody inside has to leave.
+#[derive(Debug)]
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    accepting: Option<JoinHandle<()>>,
+    inside: Arc<Mutex<Inside>>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    closed: bool,
+    count: usize,
+    streams: HashMap<usize, TcpStream>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Door {
+    /// Lets visitors in, each into a thread of his own.
+    pub fn open(
+        listener: TcpListener,
+        serve: impl Fn(TcpStream, SocketAddr) + Clone + Send + 'static,
+    ) -> Self {
+        let address = listener.local_addr().unwrap();
+        let inside: Arc<Mutex<Inside>> = Arc::default();
+        let (incoming, visitors) = (listener.try_clone().unwrap(), Arc::clone(&inside));
+        let accepting = std::thread::spawn(move || {
+            while let Ok((stream, from)) = incoming.accept() {
+                let serve = serve.clone();
+                enter(&visitors, stream, from, serve);
+            }
+        });
+        Self { address, listener, accepting: Some(accepting), inside }
+    }
+}
+
+fn enter(
+    visitors: &Arc<Mutex<Inside>>,
+    stream: TcpStream,
+    from: SocketAddr,
+    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
+) {
+    let Ok(handle) = stream.try_clone() else { return };
+    let _ = stream.set_nodelay(true);
+    let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_write_timeout(Some(PATIENCE));
+    let mut inside = visitors.lock().unwrap();
+    if inside.closed {
+        return;
+    }
+    inside.count += 1;
+    let number = inside.count;
+    inside.streams.insert(number, handle);
+    inside.threads.retain(|thread| !thread.is_finished());
+    let mine = Arc::clone(visitors);
+    inside.threads.push(std::thread::spawn(move || {
+        serve(stream, from);
+        // The last handle of the stream, so that the visitor sees its end.
+        mine.lock().unwrap().streams.remove(&number);
+    }));
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        if let Some(thread) = self.accepting.take() {
+            let _ = thread.join();
+        }
+        let threads = {
+            let mut inside = self.inside.lock().unwrap();
+            inside.closed = true;
+            inside.streams.values().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+            std::mem::take(&mut inside.threads)
+        };
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_loopback() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "169.254.169.254:0", "[2001:db8::1]:0"] {
+            let refused = listen(address.parse().unwrap()).unwrap_err();
+            assert!(refused.contains("is not loopback"), "{address}: {refused}");
+        }
+        assert!(listen("127.0.0.1:0".parse().unwrap()).is_ok());
+    }
+}
