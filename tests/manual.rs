@@ -33,8 +33,7 @@ fn read(path: &str) -> String {
 
 /// What bash offers after these words.
 fn offered(words: &[&str]) -> BTreeSet<String> {
-    const TRY: &str =
-        r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _eic_keys; printf '%s\n' "${COMPREPLY[@]}""#;
+    const TRY: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _eic_keys; printf '%s\n' "${COMPREPLY[@]}""#;
     let script = format!("{}/{BASH}", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("bash")
         .args(["-eu", "-c", TRY, "bash", &script, "eic-keys"])

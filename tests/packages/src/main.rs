@@ -43,7 +43,7 @@ fn main() {
                     let server = TcpStream::connect((IPV4, 80)).expect("the laboratory serves");
                     join(&client, &server);
                 }
-                Event::Push(client) => answer(&instance, client),
+                Event::Push(client) => answer(&instance, &client),
             }
         }
     });
@@ -66,11 +66,11 @@ fn join(client: &TcpStream, server: &TcpStream) {
     }
 }
 
-fn answer(instance: &Instance, client: TcpStream) {
+fn answer(instance: &Instance, mut client: &TcpStream) {
     let mut line = String::new();
-    let _ = BufReader::new(&client).read_line(&mut line);
+    let _ = BufReader::new(client).read_line(&mut line);
     if let Some((user, key)) = line.trim_end().split_once(' ') {
         instance.publish(user, &RecordSpec::new(INSTANCE, key));
-        let _ = (&client).write_all(b"pushed\n");
+        let _ = client.write_all(b"pushed\n");
     }
 }
