@@ -78,7 +78,9 @@ impl Daemon<'_> {
             if let Some(socket) = self.first_active(&SOCKETS)? {
                 // An sshd that was handed its socket does not get it back when it starts itself anew, and ends, sooner or
                 // later than we could see it. The next connection has another one started; sessions live on.
-                return Ok(format!("{service} was told; if it ends, {socket} starts it at the next connection."));
+                return Ok(format!(
+                    "{service} was told; if it ends, {socket} starts it at the next connection."
+                ));
             }
             reloaded?;
             // A reload that sshd did not survive has to be known now.
