@@ -51,7 +51,7 @@ const CASES: [Case; 4] = [
         name: "a login that gets its key",
         requests: 10,
         rounds: 4,
-        cpu: Some((Duration::from_micros(3000), 1.8)),
+        cpu: Some((Duration::from_millis(3), 1.8)),
         prepare: publish,
         pushed: true,
     },

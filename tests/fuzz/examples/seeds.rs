@@ -7,8 +7,14 @@ use eic_lab::{DAY, Hash, StapleSpec, cert::CertSpec, key::Key};
 use eic_oracle::Case;
 
 const REPLIES: [(&str, &[u8]); 6] = [
-    ("whole", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\nkeys"),
-    ("chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nke\r\n2;x=y\r\nys\r\n0\r\nX: y\r\n\r\n"),
+    (
+        "whole",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\nConnection: close\r\n\r\nkeys",
+    ),
+    (
+        "chunks",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nke\r\n2;x=y\r\nys\r\n0\r\nX: y\r\n\r\n",
+    ),
     ("to-the-end", b"HTTP/1.0 200 OK\r\n\r\nkeys"),
     ("not-found", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
     ("hints", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nk"),
@@ -56,7 +62,9 @@ fn main() {
     let mut sha256 = StapleSpec::good(signer, intermediate);
     sha256.answer().id = eic_lab::staple::CertId::of(signer, intermediate, Hash::Sha256);
     write("staple", "sha256", &forever(sha256));
-    for (target, seeds) in [("http", &REPLIES[..]), ("command_line", &COMMAND_LINES), ("sshd_config", &CONFIGURATIONS)] {
+    for (target, seeds) in
+        [("http", &REPLIES[..]), ("command_line", &COMMAND_LINES), ("sshd_config", &CONFIGURATIONS)]
+    {
         for (name, bytes) in seeds {
             write(target, name, bytes);
         }

@@ -17,8 +17,9 @@ static NAME: LazyLock<SignerName> = LazyLock::new(|| {
     SignerName::new(&Region::parse(b"us-east-1").unwrap(), Domain::parse(b"amazonaws.com").unwrap())
 });
 static SIGNER: LazyLock<Vec<u8>> = LazyLock::new(|| X509::from_pem(REAL).unwrap().to_der().unwrap());
-static STORE: LazyLock<TrustStore> =
-    LazyLock::new(|| TrustStore::open(Path::new("/"), Some(Path::new("/etc/ssl/certs/Amazon_Root_CA_1.pem"))).unwrap());
+static STORE: LazyLock<TrustStore> = LazyLock::new(|| {
+    TrustStore::open(Path::new("/"), Some(Path::new("/etc/ssl/certs/Amazon_Root_CA_1.pem"))).unwrap()
+});
 
 fuzz_target!(|text: &[u8]| {
     let Ok(chain) = SignerChain::read(text) else { return };
@@ -26,6 +27,9 @@ fuzz_target!(|text: &[u8]| {
     if chain.path(&NAME, &STORE, now).unwrap().is_ok() {
         // Whatever stands around it, the signer is the real one, to the byte.
         let delivered = X509::stack_from_pem(text).unwrap_or_default();
-        assert!(delivered.iter().any(|cert| cert.to_der().is_ok_and(|der| der == *SIGNER)) || delivered.is_empty());
+        assert!(
+            delivered.iter().any(|cert| cert.to_der().is_ok_and(|der| der == *SIGNER))
+                || delivered.is_empty()
+        );
     }
 });

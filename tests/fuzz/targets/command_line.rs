@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let arguments: Vec<OsString> =
         bytes.split(|byte| *byte == 0).map(|argument| OsString::from_vec(argument.to_vec())).collect();
-    let behind = arguments.iter().position(|argument| argument == "--").map(|at| arguments[at + 1..].to_vec());
+    let behind =
+        arguments.iter().position(|argument| argument == "--").map(|at| arguments[at + 1..].to_vec());
     match parse(arguments.clone()) {
         Ok(Command::Authorize(request)) => {
             assert!(arguments.contains(&request.user));

@@ -7,7 +7,8 @@ use eic_keys::sshd::config::{File, Statement};
 use eic_keys::sshd::token::Dialect;
 use libfuzzer_sys::fuzz_target;
 
-const VERSIONS: [&str; 5] = ["OpenSSH_7.4p1", "OpenSSH_8.0p1", "OpenSSH_8.7p1", "OpenSSH_9.2p1", "OpenSSH_10.0p2"];
+const VERSIONS: [&str; 5] =
+    ["OpenSSH_7.4p1", "OpenSSH_8.0p1", "OpenSSH_8.7p1", "OpenSSH_9.2p1", "OpenSSH_10.0p2"];
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((version, text)) = bytes.split_first() else { return };

@@ -11,6 +11,9 @@
     clippy::missing_panics_doc,
     clippy::missing_errors_doc,
     clippy::must_use_candidate,
+    clippy::format_collect,
+    clippy::needless_pass_by_value,
+    clippy::string_slice,
     reason = "a test's library: what cannot be made must fail the test"
 )]
 

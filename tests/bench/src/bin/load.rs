@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A key in the user's own authorized_keys, which eic-keys is asked for before.
+    /// A key in the user's own `authorized_keys`, which eic-keys is asked for before.
     Own,
     /// A pushed key.
     Pushed,
