@@ -24,7 +24,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench load fuzz prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -97,6 +97,15 @@ lint: prepare
 bench: build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	target/release/eic-bench
+
+## load: a real sshd under RATE (50) logins a second for SECONDS (60), the metadata service throttling in the middle
+load: build
+	$(CARGO) build --locked --quiet --release --package eic-bench
+	RATE=$(or $(RATE),50) SECONDS=$(or $(SECONDS),60) target/release/load
+
+## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
+fuzz: prepare
+	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
 prepare:
 	@tools/prepare

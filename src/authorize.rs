@@ -16,6 +16,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use crate::audit::{Audit, Escaped, Severity};
+use crate::confine::{Layer, Needs};
 use crate::host::Host;
 use crate::imds::facts::UserName;
 use crate::imds::{self, Imds};
@@ -50,6 +51,8 @@ pub struct System<'a> {
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
+    /// What takes from the process, before the first request, all but what it still needs: [`crate::confine::confine`].
+    pub confine: fn(&Needs<'_>) -> Vec<Layer>,
     /// Its log.
     pub audit: &'a Audit,
 }
@@ -135,7 +138,8 @@ struct Outcome {
 pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
     let audit = system.audit;
     let next = request.next.as_deref().map(|command| Next::start(system.root, command));
-    let ours = block_on(authorize(request, system, &mut out));
+    let child = next.as_ref().and_then(|next| next.as_ref().ok()).map(Next::id);
+    let ours = block_on(authorize(request, system, child, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
         Ok(Outcome { records, printed }) => {
@@ -183,6 +187,7 @@ fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome
 async fn authorize(
     request: &Request,
     system: &System<'_>,
+    child: Option<u32>,
     out: &mut (impl Write + AsFd),
 ) -> Result<Outcome, Error> {
     let audit = system.audit;
@@ -200,6 +205,8 @@ async fn authorize(
             return Ok(outcome);
         }
     };
+    let store = TrustStore::open(system.root, request.trust_store.as_deref());
+    confine(request, system, child, &store);
 
     let imds = Imds::open(&request.imds, Budget::start(request.timeout)).await?;
     let Some(text) = imds.active_keys(&user).await? else {
@@ -234,8 +241,7 @@ async fn authorize(
     }
     let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
     let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
-    let store = TrustStore::find(system.root, request.trust_store.as_deref())?;
-    let path = chain.path(&name, &store, (system.clock)())??;
+    let path = chain.path(&name, &store?, (system.clock)())??;
     let list = list.unwrap_or_default();
     let staples = staples(&imds, path.staple_names(&list)?).await?;
     let signer = path.prove(&staples, (system.clock)())?;
@@ -256,6 +262,24 @@ async fn authorize(
     }
     outcome.printed = verified.len();
     Ok(outcome)
+}
+
+/// From here on the process can do little else than what is left of its job.
+fn confine(
+    request: &Request,
+    system: &System<'_>,
+    child: Option<u32>,
+    store: &Result<TrustStore, StoreError>,
+) {
+    let ports: Vec<u16> = request.imds.iter().map(SocketAddr::port).collect();
+    let opens_files = store.as_ref().is_ok_and(TrustStore::opens_files);
+    // A directory of links may lead anywhere.
+    let files = opens_files.then_some(system.root);
+    for layer in (system.confine)(&Needs { ports: &ports, files, child }) {
+        if let Err(error) = layer.held {
+            system.audit.explain(&format!("this process is not confined by {}: {error}", layer.name));
+        }
+    }
 }
 
 /// The records of `text` that can be read and are for the key that the client offers.

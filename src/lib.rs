@@ -16,13 +16,14 @@
 //!
 //! Who touches what comes from outside, and nobody else does: [`cli`] the arguments, [`host`] the machine's identity,
 //! [`imds`] the network, [`keys`] key text, [`trust`] certificates and the trust store, [`audit`] the log, [`next`] the
-//! command behind `--`, [`output`] what sshd reads, [`sshd`] its configuration (`--enable`, `--disable`).
-//! [`limits`] bounds them all. [`check`] asks all of them why a user cannot log in (`--check`).
+//! command behind `--`, [`output`] what sshd reads, [`sshd`] its configuration (`--enable`, `--disable`). [`limits`] bounds them
+//! all, and [`confine`] takes from the process what it does not need. [`check`] asks all of them why a user cannot log in (`--check`).
 
 pub mod audit;
 pub mod authorize;
 pub mod check;
 pub mod cli;
+pub mod confine;
 mod files;
 pub mod host;
 pub mod imds;

@@ -72,6 +72,15 @@ pub const READER_WAIT: Duration = Duration::from_millis(400);
 /// What the command behind `--` may print: tens of thousands of keys.
 pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
 
+/// Address space of the process, in bytes. A login has 6 MB of it; [`NEXT_OUTPUT`] while it grows is three times as much as that.
+pub const MEMORY: u64 = 64 * 1024 * 1024;
+
+/// Open descriptors. A login has fifteen at once.
+pub const DESCRIPTORS: u64 = 128;
+
+/// Processor time of the process, in seconds. A login takes milliseconds, the worst of replies a tenth of a second.
+pub const PROCESSOR: u64 = 10;
+
 /// One check of `--check`: a login's whole time for metadata, and some for a busy system.
 pub const CHECK: Duration = Duration::from_secs(5);
 

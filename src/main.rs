@@ -8,6 +8,7 @@ use eic_keys::audit::{Audit, Escaped, Severity};
 use eic_keys::authorize::{self, System};
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
+use eic_keys::confine::confine;
 use eic_keys::sshd::wiring::{self, Outcome};
 use eic_keys::trust::UnixTime;
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => printed(cli::HELP),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Authorize(request)) => {
-            let system = System { root, clock: UnixTime::now, audit: &Audit::open(root) };
+            let system = System { root, clock: UnixTime::now, confine, audit: &Audit::open(root) };
             authorize::run(&request, &system, io::stdout().lock()).into()
         }
         Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),

@@ -83,6 +83,12 @@ impl Next {
         Ok(Self { child, stdout })
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the command is done, or until nobody reads `output`, our own standard output, any more.
     ///
     /// There is no time limit: there was none when sshd ran it.

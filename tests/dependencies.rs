@@ -96,3 +96,46 @@ fn what_ships_has_each_crate_once() {
     assert!(versions.len() < 70, "{} crates: is each worth its place?", versions.len());
     assert!(versions.contains_key("ring") && !versions.contains_key("eic-lab"));
 }
+
+/// The names that the table of docs/dependencies.md gives a reason for.
+fn explained() -> BTreeSet<String> {
+    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(" |").next())
+        .flat_map(|names| names.split(", "))
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
+}
+
+const DOCUMENT: &str = include_str!("../docs/dependencies.md");
+
+#[test]
+fn each_direct_dependency_has_a_reason_in_the_document() {
+    let metadata = metadata();
+    let ours = packages(&metadata).find(|package| package["name"] == "eic-keys").unwrap();
+    let direct: BTreeSet<String> = ours["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(explained(), direct);
+}
+
+#[test]
+fn the_document_tells_how_many_crates_ship() {
+    let metadata = metadata();
+    let number = shipped(&metadata).len();
+    assert!(DOCUMENT.contains(&format!("\n{number} crates, ours included")), "it is {number} now");
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let named: BTreeSet<&str> = document.split('`').filter(|word| word.starts_with("tests/")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for path in named {
+        assert!(root.join(path).exists(), "{path}");
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use eic_keys::check::catalogue;
 use eic_keys::cli::HELP;
 
 const MANUAL: &str = "packaging/eic-keys.8.scd";
@@ -82,4 +83,13 @@ fn bash_completes_what_fits_the_place() {
     assert!(offered(&["--trust-store", "/et"]).contains("/etc"));
     assert!(offered(&["root", "--", "/bin/s"]).contains("/bin/sh"));
     assert_eq!(offered(&["--timeout", ""]), [String::new()].into());
+}
+
+#[test]
+fn every_check_is_in_the_manual() {
+    let manual = read(MANUAL).replace('\\', "");
+    for question in catalogue::ALL {
+        let entry = format!("*{}*\n\t{}\n", question.id, question.asks);
+        assert!(manual.contains(&entry), "{entry}");
+    }
 }

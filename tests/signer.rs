@@ -158,6 +158,12 @@ fn the_path_must_be_valid() {
         ("anchor may not sign certificates", "does not lead", |pki| {
             pki.root.key_usage = Some(usage::CRL_SIGN);
         }),
+        ("anchor is for mail", "does not lead", |pki| {
+            pki.root.extended_key_usage = vec![oids::EMAIL_PROTECTION];
+        }),
+        ("anchor has an unknown critical extension", "does not lead", |pki| {
+            pki.root.extensions.push(Extension::unknown(true));
+        }),
         ("anchor's path length", "longer than its anchor allows", |pki| {
             pki.root.basic_constraints = Some((true, Some(0)));
         }),
@@ -304,6 +310,17 @@ fn an_intermediate_may_be_the_anchor() {
     instance.trust([&pki.intermediate]);
     instance.serve_staples([(pki.signer.fingerprint(Hash::Sha1), pki.signer_staple().build())]);
     accepted(&instance, &key, "then only the signer needs a staple");
+    adopt(
+        &instance,
+        &key,
+        Pki::with(|pki| {
+            let old = &mut pki.intermediate;
+            (old.version, old.basic_constraints, old.key_usage, old.key_identifiers) = (1, None, None, false);
+            old.extended_key_usage.clear();
+        }),
+    );
+    instance.trust([&instance.pki().intermediate]);
+    signer_refused(&instance, &key, "UnsupportedCertVersion", "of version 1, which only a root may be");
 }
 
 #[test]

@@ -14,7 +14,7 @@ const fn question(id: &'static str, asks: &'static str) -> Question {
 }
 
 /// All of them.
-pub const ALL: [Question; 48] = [
+pub const ALL: [Question; 49] = [
     question("instance.host", "the firmware or the hypervisor says that this is an EC2 instance"),
     question("instance.id", "the metadata service speaks for this very instance"),
     question("instance.region", "region and zone are told, and the zone is in the region"),
@@ -60,6 +60,7 @@ pub const ALL: [Question; 48] = [
     question("install.path", "sshd trusts the program's file and every directory above it"),
     question("install.package", "the program is as its package brought it"),
     question("install.aws", "AWS's own package and its override of sshd's unit are gone"),
+    question("confinement.layers", "the kernel takes from eic-keys what it does not need"),
     question("confinement.selinux", "SELinux knows eic-keys, or does not enforce"),
     question("confinement.denials", "no denial of ours is in the audit log"),
     question("confinement.apparmor", "AppArmor does not confine sshd and its children"),

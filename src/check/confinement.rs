@@ -1,4 +1,4 @@
-//! What confines sshd's children, and so us: SELinux, AppArmor, the unit's sandbox.
+//! What confines us: the program itself, and as a child of sshd SELinux, AppArmor, the unit's sandbox.
 
 use std::fs;
 use std::path::Path;
@@ -7,6 +7,7 @@ use super::board::{Answer, Board, Step, blocking};
 use super::running::Running;
 use super::tool::{is_root, told};
 use super::{Fix, System, log};
+use crate::confine::{Needs, confine_thread};
 use crate::sshd::daemon::SERVICES;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
@@ -14,6 +15,7 @@ const AUDIT_LOG: &str = "var/log/audit/audit.log";
 /// Looks at each.
 pub(super) async fn confinement(board: &Board, system: &System<'_>, running: &Step<Running>) {
     let root = || system.root.to_owned();
+    let layers = board.check("confinement.layers", (), async |()| blocking(layers).await);
     let selinux = board.check("confinement.selinux", (), async |()| {
         let root = root();
         blocking(move || selinux(&root)).await
@@ -28,7 +30,22 @@ pub(super) async fn confinement(board: &Board, system: &System<'_>, running: &St
         let root = root();
         blocking(move || unit(&root)).await
     });
-    tokio::join!(selinux, denials, apparmor, unit);
+    tokio::join!(layers, selinux, denials, apparmor, unit);
+}
+
+/// What a run gives up, tried in a thread that has nothing else to do.
+fn layers() -> Answer<()> {
+    let needs = Needs { ports: &[], files: None, child: None };
+    let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| confine_thread(&needs)).join()) else {
+        return Answer::skip("it could not be tried");
+    };
+    let lines = layers.iter().map(|layer| match &layer.held {
+        Ok(()) => format!("{}: holds", layer.name),
+        Err(error) => format!("{}: {error}", layer.name),
+    });
+    let held = layers.iter().filter(|layer| layer.held.is_ok()).count();
+    // What an older kernel lacks is not to be mended here, and logins go on without.
+    Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
 }
 
 fn selinux(root: &Path) -> Answer<()> {

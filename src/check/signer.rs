@@ -28,7 +28,7 @@ pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>)
         .check("signer.store", (), async |()| {
             super::board::blocking(move || {
                 let counted =
-                    TrustStore::find(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
+                    TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
                     Ok((count, store)) => {
                         Answer::ok(format!("{} holds {count} certificates", store.path().display()), store)

@@ -11,7 +11,9 @@ use webpki::{EndEntityCert, VerifiedPath};
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, NameConstraints, SubjectAltName};
+use x509_cert::ext::pkix::{
+    BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
+};
 
 use super::staple::{self, Freshness, StapleError};
 use super::store::{StoreError, TrustStore};
@@ -21,6 +23,9 @@ use crate::imds::facts::{Domain, Region};
 
 /// id-at-commonName (RFC 5280 appendix A.1)
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// id-kp-serverAuth (RFC 5280 section 4.2.1.12)
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
 /// The name that the signer's certificate must bear: `managed-ssh-signer.REGION.DOMAIN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -338,12 +343,28 @@ impl Certificate {
         }
     }
 
-    /// Whether a certificate of the trust store may be an anchor: a CA by its own word. Those of version 1 have none.
+    /// Whether a certificate of the trust store may be an anchor of ours: a CA by its own word, for servers if it is limited,
+    /// and without a condition that nobody here would look at. Those of version 1 have no word to give; such a one is a root.
     pub(super) fn is_ca(&self) -> bool {
-        let v1 = self.tbs().version == x509_cert::Version::V1;
-        let ca = v1
+        const UNDERSTOOD: [ObjectIdentifier; 5] = [
+            BasicConstraints::OID,
+            KeyUsage::OID,
+            ExtendedKeyUsage::OID,
+            NameConstraints::OID,
+            CertificatePolicies::OID, // bind nobody who asks for none
+        ];
+        let old_root =
+            self.tbs().version == x509_cert::Version::V1 && self.tbs().issuer == self.tbs().subject;
+        let ca = old_root
             || matches!(self.tbs().get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca);
-        ca && self.key_usage(KeyUsage::key_cert_sign)
+        let servers = match self.tbs().get::<ExtendedKeyUsage>() {
+            Ok(None) => true,
+            Ok(Some((_, usages))) => usages.0.contains(&SERVER_AUTH),
+            Err(_) => false,
+        };
+        let mut extensions = self.tbs().extensions.iter().flatten();
+        let understood = extensions.all(|other| !other.critical || UNDERSTOOD.contains(&other.extn_id));
+        ca && servers && understood && self.key_usage(KeyUsage::key_cert_sign)
     }
 
     fn has(&self, extension: ObjectIdentifier) -> bool {
@@ -387,7 +408,7 @@ mod tests {
             &Region::parse(region.as_bytes()).unwrap(),
             Domain::parse(b"amazonaws.com").unwrap(),
         );
-        let store = TrustStore::find(Path::new("/"), None).unwrap();
+        let store = TrustStore::open(Path::new("/"), None).unwrap();
         SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! The system's trust store: what it holds are the only anchors there are.
 
-use std::fs;
-use std::io::{self, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::{fmt, iter};
 
@@ -23,10 +23,17 @@ pub const LOCATIONS: [&str; 7] = [
 ];
 
 /// A trust store: a bundle of certificates, or a directory of such files.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TrustStore {
     path: PathBuf,
-    files: Vec<PathBuf>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Open already, so that the process can forgo all other files.
+    Bundle(File),
+    Directory(Vec<PathBuf>),
 }
 
 /// Why there is no trust store.
@@ -56,11 +63,11 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl TrustStore {
-    /// The trust store at `path`, or else the system's: the first of [`LOCATIONS`] below `root`.
+    /// Opens the trust store at `path`, or else the system's: the first of [`LOCATIONS`] below `root`.
     ///
     /// # Errors
-    /// There is none, or it cannot be listed.
-    pub fn find(root: &Path, path: Option<&Path>) -> Result<Self, StoreError> {
+    /// There is none, or it cannot be opened or listed.
+    pub fn open(root: &Path, path: Option<&Path>) -> Result<Self, StoreError> {
         let path = match path {
             Some(path) => path.to_owned(),
             None => LOCATIONS
@@ -69,22 +76,18 @@ impl TrustStore {
                 .find(|path| path.exists())
                 .ok_or(StoreError::NotFound)?,
         };
-        let unreadable = |error| StoreError::Unreadable(path.clone(), error);
-        let files = if fs::metadata(&path).map_err(unreadable)?.is_dir() {
-            let entries = fs::read_dir(&path).map_err(unreadable)?;
-            let files: Vec<_> = entries
-                .take(limits::TRUST_STORE_FILES.saturating_add(1))
-                .flatten()
-                .map(|entry| entry.path())
-                .collect();
-            if files.len() > limits::TRUST_STORE_FILES {
-                return Err(StoreError::TooLarge(path));
-            }
-            files.into_iter().filter(|file| file.is_file()).collect()
-        } else {
-            vec![path.clone()]
+        let source = match files::open(&path) {
+            Ok(file) => Source::Bundle(file),
+            Err(_) if path.is_dir() => Source::Directory(list(&path)?),
+            Err(error) => return Err(StoreError::Unreadable(path, error)),
         };
-        Ok(Self { path, files })
+        Ok(Self { path, source })
+    }
+
+    /// Whether reading it opens files.
+    #[must_use]
+    pub fn opens_files(&self) -> bool {
+        matches!(self.source, Source::Directory(_))
     }
 
     /// Where it is: a file or a directory.
@@ -98,11 +101,7 @@ impl TrustStore {
     /// # Errors
     /// The store cannot be read, or holds no certificate at all.
     pub fn count(&self) -> Result<usize, StoreError> {
-        let mut count = 0_usize;
-        for file in &self.files {
-            count = count.saturating_add(certificates(file)?.count());
-        }
-        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(count) }
+        self.each(|_| ())
     }
 
     /// The certificates of the store that may be an anchor now and bear one of `names` (DER of the names' contents).
@@ -113,30 +112,64 @@ impl TrustStore {
     /// The store cannot be read, or holds no certificate at all.
     pub(super) fn anchors(&self, names: &[Vec<u8>], now: UnixTime) -> Result<Vec<Certificate>, StoreError> {
         let mut anchors = Vec::new();
+        self.each(|certificate| {
+            let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { return };
+            if names.iter().any(|name| **name == *anchor.subject) {
+                let anchor = Certificate::read(certificate);
+                anchors.extend(anchor.filter(|anchor| anchor.valid_at(now) && anchor.is_ca()));
+            }
+        })?;
+        Ok(anchors)
+    }
+
+    /// Looks at each certificate, and gives their number.
+    fn each(&self, mut look_at: impl FnMut(CertificateDer<'static>)) -> Result<usize, StoreError> {
         let mut count = 0_usize;
-        for file in &self.files {
-            for certificate in certificates(file)? {
+        let mut read = |path: &Path, file: &File| {
+            for certificate in certificates(path, file)? {
                 count = count.saturating_add(1);
-                let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { continue };
-                if names.iter().any(|name| **name == *anchor.subject) {
-                    anchors.extend(
-                        Certificate::read(certificate)
-                            .filter(|anchor| anchor.valid_at(now) && anchor.is_ca()),
-                    );
+                look_at(certificate);
+            }
+            Ok(())
+        };
+        match &self.source {
+            Source::Bundle(file) => read(&self.path, file)?,
+            Source::Directory(paths) => {
+                for path in paths {
+                    let file =
+                        files::open(path).map_err(|error| StoreError::Unreadable(path.clone(), error))?;
+                    read(path, &file)?;
                 }
             }
         }
-        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(anchors) }
+        if count == 0 { Err(StoreError::Empty(self.path.clone())) } else { Ok(count) }
     }
 }
 
+/// The files of a trust store that is a directory.
+fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(path).map_err(|error| StoreError::Unreadable(path.to_owned(), error))?;
+    let files: Vec<_> = entries
+        .take(limits::TRUST_STORE_FILES.saturating_add(1))
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    if files.len() > limits::TRUST_STORE_FILES {
+        return Err(StoreError::TooLarge(path.to_owned()));
+    }
+    Ok(files.into_iter().filter(|file| file.is_file()).collect())
+}
+
 /// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
-fn certificates(path: &Path) -> Result<impl Iterator<Item = CertificateDer<'static>>, StoreError> {
+fn certificates<'a>(
+    path: &Path,
+    mut file: &'a File,
+) -> Result<impl Iterator<Item = CertificateDer<'static>> + use<'a>, StoreError> {
     let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
-    let file = files::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
         return Err(StoreError::TooLarge(path.to_owned()));
     }
+    file.rewind().map_err(unreadable)?;
     let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(file));
     let mut failed = false;
     Ok(iter::from_fn(move || {

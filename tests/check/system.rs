@@ -222,6 +222,16 @@ fn says(world: &World<'_>, path: &str, text: &str) {
 }
 
 #[test]
+fn layers() {
+    world(|world| {
+        let report = world.check();
+        report.assert_healthy();
+        // As many as tests/hostile finds to hold, on a kernel that has all of them.
+        assert_eq!(report.note("confinement.layers"), "layers that hold: 4 of 4");
+    });
+}
+
+#[test]
 fn selinux() {
     let enforcing = |world: &World<'_>, modules: &str| {
         world.instance.write("/sys/fs/selinux/enforce", "1");

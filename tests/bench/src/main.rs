@@ -1,26 +1,46 @@
-//! What a run costs: the shipped binary and the floor in turns, against the same metadata service, medians.
+//! What a run costs: the shipped binary, the floor, and where REFERENCE names a directory with AWS's scripts those, in turns,
+//! against the same metadata service, answering at once and after 1, 5 and 20 ms.
 //!
-//! Fails when a figure is above its goal; processor time is the one figure that a busy machine may blur, so it is printed
-//! beside the floor's and never fails.
-#![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a bench")]
+//! Fails when a figure is above its goal; times are what a busy machine blurs, so they are printed beside the floor's and
+//! never fail. With WRITE=DIR the figures go to DIR/performance.tsv and a picture of them to DIR/performance.svg.
+#![allow(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    missing_docs,
+    reason = "a bench"
+)]
 
-use std::path::PathBuf;
+mod measure;
+mod picture;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use eic_lab::http::rounds;
 use eic_lab::instance::program;
-use eic_lab::{Fault, Instance, Key, On, Outcome, UserKey};
+use eic_lab::run::PROGRAM;
+use eic_lab::{Fault, Instance, Key, On, UserKey};
 
-const RUNS: usize = 30;
+use measure::{Program, Times, percentile};
+use picture::{Bar, Group, draw};
+
 const FLOOR: &str = "/usr/bin/floor";
+const SCRIPTS: &str = "/usr/share/ec2-instance-connect";
+const SCRIPT: &str = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
+/// What the metadata service takes for a reply, in milliseconds.
+const LATENCIES: [u64; 4] = [0, 1, 5, 20];
 
 /// What is measured, and the most that it may cost; `None`: no goal.
 struct Case {
     name: &'static str,
-    requests: Option<usize>,
-    rounds: Option<usize>,
-    cpu: Option<Duration>,
+    requests: usize,
+    rounds: usize,
+    /// Processor time, alone and as a multiple of the floor's.
+    cpu: Option<(Duration, f64)>,
     prepare: fn(&Instance, &UserKey),
     /// Is the key offered the one that was pushed?
     pushed: bool,
@@ -29,107 +49,154 @@ struct Case {
 const CASES: [Case; 4] = [
     Case {
         name: "a login that gets its key",
-        requests: Some(10),
-        rounds: Some(4),
-        cpu: Some(Duration::from_millis(3)),
-        prepare: |instance, key| instance.push("alice", key),
+        requests: 10,
+        rounds: 4,
+        cpu: Some((Duration::from_micros(3000), 1.8)),
+        prepare: publish,
         pushed: true,
     },
     Case {
         name: "nothing pushed",
-        requests: Some(2),
-        rounds: Some(2),
-        cpu: Some(Duration::from_micros(1500)),
+        requests: 2,
+        rounds: 2,
+        cpu: Some((Duration::from_micros(1500), 1.3)),
         prepare: |_, _| (),
         pushed: false,
     },
     Case {
         name: "another key offered",
-        requests: Some(2),
-        rounds: Some(2),
+        requests: 2,
+        rounds: 2,
         cpu: None,
-        prepare: |instance, _| instance.push("alice", &UserKey::ed25519()),
+        prepare: |instance, _| publish(instance, &UserKey::ed25519()),
         pushed: false,
     },
     Case {
         name: "50 records, one of them good",
-        requests: Some(10),
-        rounds: Some(4),
+        requests: 10,
+        rounds: 4,
         cpu: None,
         prepare: |instance, key| {
+            let mut text = Vec::new();
             for _ in 0..49 {
-                let record = instance.record(&UserKey::ed25519());
-                instance.imds.publish("alice", record.signed_by(&Key::rsa2048(4)));
+                text.extend(
+                    instance.record(&UserKey::ed25519()).expires_in(3600).signed_by(&Key::rsa2048(4)),
+                );
+                text.push(b'\n');
             }
-            instance.push("alice", key);
+            text.extend(instance.record(key).expires_in(3600).signed_by(&instance.pki().signer.key));
+            instance.imds.publish_for("alice", text, Duration::from_secs(3600));
         },
         pushed: true,
     },
 ];
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+/// For longer than a slow machine takes.
+fn publish(instance: &Instance, key: &UserKey) {
+    let record = instance.record(key).expires_in(3600).signed_by(&instance.pki().signer.key);
+    instance.imds.publish_for("alice", record, Duration::from_secs(3600));
 }
 
-fn milliseconds(time: Duration) -> String {
-    format!("{:.2}", time.as_secs_f64() * 1000.0)
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
-fn check(outcome: &Outcome, key: &UserKey, pushed: bool) {
-    let expected = if pushed { vec![key.line()] } else { vec![] };
-    assert_eq!((outcome.status, outcome.keys()), (Some(0), expected), "a run that fails costs nothing");
+/// Median, and the tenth and ninetieth percentile.
+fn spread(times: &[Duration]) -> (f64, f64, f64) {
+    let at = |of_hundred| milliseconds(percentile(times, of_hundred));
+    (at(50), at(10), at(90))
 }
 
-/// Runs one case; whether all goals are met.
-fn measure(instance: &Instance, case: &Case) -> bool {
+/// Everything that is said besides.
+struct Report {
+    table: String,
+    groups: Vec<Group>,
+    good: bool,
+}
+
+/// Runs one case.
+fn measure(instance: &Instance, case: &Case, scripts: bool, runs: usize, report: &mut Report) {
     let key = UserKey::ed25519();
     instance.imds.unpublish("alice");
     (case.prepare)(instance, &key);
-    let run = || instance.run(["alice", key.fingerprint()]);
-
+    let ours = Program { name: "eic-keys", path: PROGRAM, arguments: None };
+    let asked = ours.asks(instance, &key);
     instance.imds.clear_requests();
-    instance.imds.pace(Duration::from_millis(20));
-    check(&run(), &key, case.pushed);
-    instance.imds.pace(Duration::ZERO);
-    let requests = instance.imds.requests();
-    let (asked, in_row) = (requests.len(), rounds(&requests));
-    let paths: Vec<String> = requests.iter().skip(1).map(|request| request.path.clone()).collect();
-    let memory =
-        instance.command(["alice", key.fingerprint()]).with_memory().run().memory.unwrap_or(u64::MAX);
+    let _ = ours.run(instance, &key);
+    let paths = instance.imds.paths().into_iter().skip(1).collect();
+    let floor = Program { name: "floor", path: FLOOR, arguments: Some(paths) };
+    let mut programs = vec![ours, floor];
+    if scripts {
+        programs.push(Program { name: "scripts", path: SCRIPT, arguments: None });
+    }
+    report.good &=
+        asked.requests <= case.requests && asked.rounds <= case.rounds && asked.memory <= 6_000_000;
 
-    let mut ours = Vec::new();
-    let mut floors = Vec::new();
-    for _ in 0..RUNS {
-        let outcome = run();
-        check(&outcome, &key, case.pushed);
-        ours.push(outcome);
-        floors.push(instance.command(&paths).program(FLOOR).run());
-    }
-    let cpu = |runs: &[Outcome]| median(runs.iter().map(|run| run.cpu).collect());
-    let wall = |runs: &[Outcome]| median(runs.iter().map(|run| run.wall).collect());
+    println!("\n{}", case.name);
     println!(
-        "{:<30} {asked:>8} {in_row:>6} {:>8} {:>8} {:>8} {:>8} {:>7}",
-        case.name,
-        milliseconds(cpu(&ours)),
-        milliseconds(cpu(&floors)),
-        milliseconds(wall(&ours)),
-        milliseconds(wall(&floors)),
-        memory / 1000,
+        "  {:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8}",
+        "", "requests", "rounds", "connections", "packets", "calls", "peak MB"
     );
-    if let Some(most) = case.cpu.filter(|most| cpu(&ours) > *most) {
-        println!("  its goal is {} ms of processor time; is the machine busy?", milliseconds(most));
+    for program in &programs {
+        let asked = program.asks(instance, &key);
+        println!(
+            "  {:<10} {:>8} {:>7} {:>11} {:>8} {:>7} {:>8.1}",
+            program.name,
+            asked.requests,
+            asked.rounds,
+            asked.connections,
+            asked.packets,
+            asked.calls,
+            asked.memory as f64 / 1e6
+        );
     }
-    case.requests.is_none_or(|most| asked <= most)
-        && case.rounds.is_none_or(|most| in_row <= most)
-        && memory <= 6_000_000
+    println!("  {:<10} {:>8} {:>24} {:>26}", "", "IMDS ms", "CPU ms (p10 to p90)", "wall ms (p10 to p90)");
+    for latency in LATENCIES {
+        instance.imds.pace(Duration::from_millis(latency));
+        let mut times = vec![Times::default(); programs.len()];
+        for _ in 0..runs {
+            for (program, times) in programs.iter().zip(&mut times) {
+                let outcome = program.run(instance, &key);
+                let expected = if case.pushed && program.name != "floor" { vec![key.line()] } else { vec![] };
+                assert_eq!(outcome.keys(), expected, "a run that fails costs nothing: {outcome:?}");
+                times.add(&outcome);
+            }
+        }
+        let mut group = Group { name: format!("{}, IMDS takes {latency} ms", case.name), bars: Vec::new() };
+        for (program, times) in programs.iter().zip(&times) {
+            let ((cpu, cpu_low, cpu_high), (wall, low, high)) = (spread(&times.cpu), spread(&times.wall));
+            println!(
+                "  {:<10} {latency:>8} {cpu:>8.2} ({cpu_low:.2} to {cpu_high:.2}) {wall:>10.2} ({low:.2} to {high:.2})",
+                program.name
+            );
+            let _ = writeln!(
+                report.table,
+                "{}\t{latency}\t{}\t{cpu:.3}\t{cpu_low:.3}\t{cpu_high:.3}\t{wall:.3}\t{low:.3}\t{high:.3}",
+                case.name, program.name
+            );
+            group.bars.push(Bar { name: program.name, middle: wall, low, high });
+        }
+        report.groups.push(group);
+        let median = |program: usize| percentile(&times[program].cpu, 50);
+        if let (0, Some((most, multiple))) = (latency, case.cpu) {
+            let times_floor = median(0).as_secs_f64() / median(1).as_secs_f64();
+            println!("  {times_floor:.2} times the floor's processor time (goal {multiple})");
+            if median(0) > most {
+                println!(
+                    "  its goal is {:.1} ms of processor time; is the machine busy?",
+                    milliseconds(most)
+                );
+            }
+        }
+    }
+    instance.imds.pace(Duration::ZERO);
 }
 
 /// The longest of a few runs against a service that fails in its worst ways.
 fn worst(instance: &Instance) -> Duration {
     let key = UserKey::ed25519();
     instance.imds.unpublish("alice");
-    instance.push("alice", &key);
+    publish(instance, &key);
     let slow = Fault::Delay(Duration::from_millis(950));
     let faults = [
         ("every reply after 0.95 s", On::any(), slow),
@@ -141,37 +208,61 @@ fn worst(instance: &Instance) -> Duration {
         instance.imds.clear_faults();
         instance.imds.fault(on, fault);
         let outcome = instance.run(["alice", key.fingerprint()]);
-        println!(
-            "  {name:<28} exit {} after {:.2} s",
-            outcome.status.unwrap_or(-1),
-            outcome.wall.as_secs_f64()
-        );
+        let (status, seconds) = (outcome.status.unwrap_or(-1), outcome.wall.as_secs_f64());
+        println!("  {name:<28} exit {status} after {seconds:.2} s");
         outcome.wall
     });
     times.into_iter().max().unwrap_or_default()
 }
 
-fn main() -> ExitCode {
-    let binary = program().unwrap_or_default();
-    let size = std::fs::metadata(&binary).map_or(0, |file| file.len());
-    let floor = std::env::current_exe().unwrap_or_default().with_file_name("floor");
-    let floor = std::fs::read(PathBuf::from(&floor)).unwrap_or_default();
-    let instance = Instance::start();
-    instance.install(FLOOR, &floor);
+/// Puts AWS's scripts where their package has them. They bring their own tools' weight: curl, openssl, ssh-keygen.
+fn install_scripts(instance: &Instance, directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            instance.install(&format!("{SCRIPTS}/{}", name.to_string_lossy()), &std::fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
 
-    println!(
-        "eic-keys, {} kB static (at most 3145), and the floor: the same requests, one by one, nothing proved",
-        size / 1000
-    );
-    println!("medians of {RUNS} runs in turns; times in ms\n");
-    println!(
-        "{:<30} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>7}",
-        "", "requests", "rounds", "CPU", "floor", "wall", "floor", "peak kB"
-    );
-    let good = CASES.iter().filter(|case| !measure(&instance, case)).count() == 0;
-    println!("\nthe worst that a metadata service can do:");
-    let longest = worst(&instance);
-    let good = good && longest <= Duration::from_secs(5) && (1..=3_145_728).contains(&size);
-    println!("\n{}", if good { "every bound holds" } else { "a bound does not hold" });
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn main() -> ExitCode {
+    let size = std::fs::metadata(program().unwrap_or_default()).map_or(0, |file| file.len());
+    let floor = std::env::current_exe().unwrap_or_default().with_file_name("floor");
+    let floor = std::fs::read(&floor).unwrap_or_default();
+    let runs = std::env::var("RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(30);
+    let reference = std::env::var_os("REFERENCE").map(PathBuf::from);
+    // Read before this thread's files are the disguise's.
+    let out = std::env::var_os("WRITE").and_then(|out| PathBuf::from(out).canonicalize().ok());
+    let mut report = Report { table: String::new(), groups: Vec::new(), good: true };
+    {
+        let instance = Instance::start();
+        instance.install(FLOOR, &floor);
+        if let Some(directory) = &reference {
+            if let Err(error) = install_scripts(&instance, directory) {
+                println!("{}: {error}", directory.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        println!("eic-keys, {:.2} MB static (at most 3.15)", size as f64 / 1e6);
+        println!("the floor: the same requests, one by one, nothing proved; {runs} runs of each in turns");
+        for case in &CASES {
+            measure(&instance, case, reference.is_some(), runs, &mut report);
+        }
+        println!("\nthe worst that a metadata service can do:");
+        report.good &= worst(&instance) <= Duration::from_secs(5) && (1..=3_145_728).contains(&size);
+    }
+    if let Some(out) = out {
+        let head = "case\tIMDS ms\tprogram\tCPU ms\tp10\tp90\twall ms\tp10\tp90\n";
+        let shown: Vec<_> = report.groups.drain(..).take(2 * LATENCIES.len()).collect();
+        let picture = draw("Wall time of a run: median, p10 to p90", &shown);
+        let written = std::fs::write(out.join("performance.tsv"), format!("{head}{}", report.table))
+            .and_then(|()| std::fs::write(out.join("performance.svg"), picture));
+        if let Err(error) = written {
+            println!("{}: {error}", out.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("\n{}", if report.good { "every bound holds" } else { "a bound does not hold" });
+    if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

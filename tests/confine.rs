@@ -1,0 +1,62 @@
+//! The shipped program confines itself before its first request, and the command behind `--` is as free as it was.
+//!
+//! What cannot be done any more is tried in `tests/hostile`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use eic_lab::{Fault, Instance, On};
+
+/// What the kernel says of a process, a name and what stands behind it.
+type Status = BTreeMap<String, String>;
+
+/// The status and limits of eic-keys while it waits for the answer to its first request, and of its child.
+fn seen_from_behind() -> (Status, Status) {
+    let instance = Instance::start();
+    instance.imds.fault(On::any().first(1), Fault::Delay(Duration::from_millis(800)));
+    let look =
+        "sleep 0.4; cat /proc/$PPID/status /proc/$PPID/limits; echo; cat /proc/self/status /proc/self/limits";
+    let outcome = instance.run(["alice", "--", "/bin/sh", "-c", look]);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let (ours, theirs) = outcome.stdout.split_once("\n\n").unwrap();
+    (read(ours), read(theirs))
+}
+
+fn read(text: &str) -> Status {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(':').or_else(|| line.split_once("  "))?;
+        Some((name.trim().to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[test]
+fn before_the_first_request() {
+    let (ours, _) = seen_from_behind();
+    for (name, value) in [
+        ("Name", "eic-keys"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Seccomp_filters", "1"),
+        ("Max core file size", "0 0 bytes"),
+        ("Max processes", "0 0 processes"),
+        ("Max open files", "128 128 files"),
+        ("Max cpu time", "10 10 seconds"),
+        ("Max address space", "67108864 67108864 bytes"),
+    ] {
+        assert_eq!(ours.get(name).map(String::as_str), Some(value), "{name} of {ours:?}");
+    }
+}
+
+#[test]
+fn the_command_behind_keeps_what_it_had() {
+    let (_, theirs) = seen_from_behind();
+    let own = std::fs::read_to_string("/proc/self/limits").unwrap();
+    for (name, value) in read(&own).iter().filter(|(name, _)| name.starts_with("Max")) {
+        assert_eq!(theirs.get(name), Some(value), "{name}");
+    }
+    for (name, value) in [("NoNewPrivs", "0"), ("Seccomp", "0")] {
+        assert_eq!(theirs.get(name).map(String::as_str), Some(value), "{name}");
+    }
+}

@@ -1,0 +1,24 @@
+//! Any bytes as sshd's configuration: no byte is lost, and reading ends. The first says which sshd reads it.
+#![no_main]
+
+use std::path::Path;
+
+use eic_keys::sshd::config::{File, Statement};
+use eic_keys::sshd::token::Dialect;
+use libfuzzer_sys::fuzz_target;
+
+const VERSIONS: [&str; 5] = ["OpenSSH_7.4p1", "OpenSSH_8.0p1", "OpenSSH_8.7p1", "OpenSSH_9.2p1", "OpenSSH_10.0p2"];
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((version, text)) = bytes.split_first() else { return };
+    let dialect = Dialect::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
+    let file = File::new(Path::new("/etc/ssh/sshd_config"), text.to_vec());
+    assert_eq!(file.lines().collect::<Vec<_>>().concat(), text);
+    for line in file.lines() {
+        if let Ok(Some(statement)) = Statement::read(&dialect, line) {
+            assert!(!statement.keyword.is_empty());
+            assert!(statement.value.len() <= line.len());
+            assert!(statement.arguments.iter().all(|argument| argument.len() <= line.len()));
+        }
+    }
+});

@@ -1,0 +1,203 @@
+//! `eic-hostile free|confined|chained PORT ATTEMPT`: what eic-keys would be, taken over by somebody.
+//!
+//! Confines itself, for the metadata service at PORT, tries the one thing, and says `done` or why it could not. With
+//! `chained` it may wait for and stop its child, as with a command behind `--`.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, ExitCode};
+use std::ptr;
+
+use eic_keys::confine::{Needs, confine};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, port, attempt] = arguments.as_slice() else { return ExitCode::from(2) };
+    let port: u16 = port.parse().expect("a port");
+    // What a run has open before it confines itself.
+    let log = UnixDatagram::pair().expect("a log");
+    let bundle = File::open("/proc/self/status").expect("a trust store");
+    let mut child = (mode == "chained").then(|| Command::new("sleep").arg("60").spawn().expect("a child"));
+    if mode != "free" {
+        let needs = Needs { ports: &[port], files: None, child: child.as_ref().map(std::process::Child::id) };
+        for layer in confine(&needs) {
+            if let Err(error) = layer.held {
+                println!("not confined by {}: {error}", layer.name);
+            }
+        }
+    }
+    let result = match attempt.as_str() {
+        "every call" => every_call(),
+        "child" => child.as_mut().map_or(Ok(()), |child| child.kill().and_then(|()| child.wait()).map(drop)),
+        "own work" => own_work(port, &log.0, &bundle),
+        attempt => forbidden(attempt, port),
+    };
+    if let Some(mut child) = child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    match result {
+        Ok(()) => println!("done"),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What a run still does must go on.
+fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> {
+    let mut imds = TcpStream::connect(("127.0.0.1", port))?;
+    imds.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+    log.send(b"<86>a line")?;
+    io::copy(&mut bundle, &mut io::sink())?;
+    let memory = vec![1_u8; 8 * 1024 * 1024];
+    if memory.iter().map(|byte| usize::from(*byte)).sum::<usize>() == memory.len() {
+        Ok(())
+    } else {
+        Err(io::Error::other("memory"))
+    }
+}
+
+fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
+    match attempt {
+        "run a program" => Command::new("/bin/true").status().map(drop),
+        "become another program" => {
+            let (path, word) = (CString::new("/bin/echo")?, CString::new("done")?);
+            let (arguments, none) = ([path.as_ptr(), word.as_ptr(), ptr::null()], [ptr::null()]);
+            // SAFETY: two arrays that end in a null pointer.
+            call(|| unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), none.as_ptr()) })
+        }
+        "split" => split(),
+        "start a thread" => std::thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join())),
+        "read a file" => File::open("/etc/passwd").map(drop),
+        "list a directory" => fs::read_dir("/etc").map(drop),
+        "write a file" => OpenOptions::new().write(true).open("/dev/null").map(drop),
+        "make a file" => {
+            let path = std::env::temp_dir().join(format!("eic-hostile-{}", std::process::id()));
+            File::create(&path).and_then(|_| fs::remove_file(path))
+        }
+        "connect to another port" => TcpStream::connect(("127.0.0.1", port.wrapping_sub(1))).map(drop),
+        "listen" => TcpListener::bind("127.0.0.1:0").map(drop),
+        "send a datagram" => UdpSocket::bind("127.0.0.1:0").map(drop),
+        "speak to a local service" => UnixStream::pair().map(drop),
+        "send a signal" => {
+            // SAFETY: plain numbers.
+            call(|| unsafe { libc::kill(libc::getppid(), 0) })
+        }
+        "stop itself by another's name" => {
+            // SAFETY: plain numbers; signal 0 does nothing.
+            call(|| unsafe {
+                let parent = libc::c_long::from(libc::getppid());
+                i32::try_from(libc::syscall(libc::SYS_tgkill, parent, parent, 0)).unwrap_or(-1)
+            })
+        }
+        "make code" => {
+            let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: new memory that nobody uses.
+            let memory = unsafe { libc::mmap(ptr::null_mut(), 4096, access, kind, -1, 0) };
+            if memory == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+        "turn data into code" => {
+            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: new memory that nobody uses.
+            call(|| unsafe {
+                let memory = libc::mmap(ptr::null_mut(), 4096, libc::PROT_WRITE, kind, -1, 0);
+                libc::mprotect(memory, 4096, libc::PROT_READ | libc::PROT_EXEC)
+            })
+        }
+        "take much memory" => {
+            let mut memory = Vec::<u8>::new();
+            memory.try_reserve_exact(100 * 1024 * 1024).map_err(io::Error::other)
+        }
+        "open many files" => (3..200).try_for_each(|number| {
+            // SAFETY: a plain number; the copies go with the process.
+            call(|| unsafe { libc::fcntl(0, libc::F_DUPFD, number) })
+        }),
+        "dump core" => {
+            // SAFETY: a plain number.
+            let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+            if dumpable == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        }
+        other => Err(io::Error::other(format!("what is {other}?"))),
+    }
+}
+
+fn split() -> io::Result<()> {
+    // SAFETY: the child does nothing but end.
+    let process = unsafe { libc::fork() };
+    if process == 0 {
+        // SAFETY: as above.
+        unsafe { libc::_exit(0) };
+    }
+    call(|| process)
+}
+
+fn call(make: impl FnOnce() -> i32) -> io::Result<()> {
+    if make() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes every call that there is, with null arguments, but for those that are allowed with such: all must be refused.
+fn every_call() -> io::Result<()> {
+    let allowed = [
+        libc::SYS_read,
+        libc::SYS_readv,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_close,
+        libc::SYS_fcntl,
+        libc::SYS_fstat,
+        libc::SYS_statx,
+        libc::SYS_lseek,
+        libc::SYS_connect,
+        libc::SYS_getsockopt,
+        libc::SYS_recvfrom,
+        libc::SYS_setsockopt,
+        libc::SYS_shutdown,
+        libc::SYS_sendto,
+        libc::SYS_epoll_ctl,
+        libc::SYS_epoll_pwait,
+        libc::SYS_futex,
+        libc::SYS_ppoll,
+        libc::SYS_restart_syscall,
+        libc::SYS_sched_yield,
+        libc::SYS_brk,
+        libc::SYS_madvise,
+        libc::SYS_mmap,
+        libc::SYS_mprotect,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_clock_gettime,
+        libc::SYS_getrandom,
+        libc::SYS_gettimeofday,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        libc::SYS_getpid,
+        libc::SYS_gettid,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sigaltstack,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll,
+        // uretprobe and uprobe: the kernel's own, which no filter sees; it ends who makes them himself.
+        #[cfg(target_arch = "x86_64")]
+        335,
+        #[cfg(target_arch = "x86_64")]
+        336,
+    ];
+    // The last is that of the x32 manner of calling, where there is one.
+    for number in (0..1000).chain([0x4000_0000 + 59]).filter(|number| !allowed.contains(number)) {
+        // SAFETY: the filter refuses it before the kernel looks at an argument; that is what is tried.
+        let result = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
+        let error = io::Error::last_os_error();
+        if result != -1 || error.raw_os_error() != Some(libc::EPERM) {
+            return Err(io::Error::other(format!("call {number} gave {result}: {error}")));
+        }
+    }
+    Ok(())
+}

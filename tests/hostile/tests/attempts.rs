@@ -1,0 +1,77 @@
+//! Whatever somebody tries who has taken over the process: it works in a free one, and not in a confined one.
+//!
+//! Needs Linux 6.7 or later, as Landlock's rules for TCP do.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+/// What is tried, and what a confined process is told.
+const ATTEMPTS: [(&str, &str); 19] = [
+    ("run a program", "not permitted"),
+    ("become another program", "not permitted"),
+    ("split", "not permitted"),
+    ("start a thread", "not permitted"),
+    ("read a file", "not permitted"),
+    ("list a directory", "not permitted"),
+    ("write a file", "not permitted"),
+    ("make a file", "not permitted"),
+    ("connect to another port", "denied"),
+    ("listen", "not permitted"),
+    ("send a datagram", "not permitted"),
+    ("speak to a local service", "not permitted"),
+    ("send a signal", "not permitted"),
+    ("stop itself by another's name", "not permitted"),
+    ("make code", "not permitted"),
+    ("turn data into code", "not permitted"),
+    ("take much memory", "memory allocation failed"),
+    ("open many files", "Too many open files"),
+    ("dump core", "not permitted"),
+];
+
+/// Two listeners at neighbouring ports: the second's is the metadata service's.
+fn ports() -> (TcpListener, TcpListener, u16) {
+    for port in 20_000..30_000 {
+        let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
+        if let (Ok(other), Ok(imds)) = (bind(port), bind(port + 1)) {
+            return (other, imds, port + 1);
+        }
+    }
+    panic!("no two ports are free");
+}
+
+fn tries(mode: &str, attempt: &str, port: u16) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_eic-hostile"))
+        .args([mode, &port.to_string(), attempt])
+        .output()
+        .expect("eic-hostile");
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success(), "{mode}, {attempt}: {}, {said}", output.status);
+    said
+}
+
+#[test]
+fn what_is_forbidden_fails_and_would_work_without() {
+    let (_other, _imds, port) = ports();
+    for (attempt, refusal) in ATTEMPTS {
+        assert_eq!(tries("free", attempt, port), "done", "free, {attempt}");
+        for mode in ["confined", "chained"] {
+            let said = tries(mode, attempt, port);
+            assert!(said.contains(refusal) && !said.contains('\n'), "{mode}, {attempt}: {said}");
+        }
+    }
+}
+
+#[test]
+fn its_own_work_goes_on() {
+    let (_other, _imds, port) = ports();
+    for mode in ["free", "confined", "chained"] {
+        assert_eq!(tries(mode, "own work", port), "done", "{mode}");
+    }
+    assert_eq!(tries("chained", "child", port), "done", "the command behind -- can be stopped");
+}
+
+#[test]
+fn every_other_call_of_the_kernel_is_refused() {
+    let (_other, _imds, port) = ports();
+    assert_eq!(tries("confined", "every call", port), "done");
+}

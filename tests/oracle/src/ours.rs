@@ -1,0 +1,68 @@
+//! Our opinion: what a run does with a case, from the chain to the keys, without network and printing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use eic_keys::imds::facts::{Domain, Region};
+use eic_keys::keys::blob;
+use eic_keys::trust::chain::SignerChain;
+use eic_keys::trust::{Signer, SignerName, TrustStore, UnixTime};
+use openssl::base64::encode_block;
+
+use crate::case::Case;
+
+/// The keys that we would print.
+///
+/// # Errors
+/// Why we would print none.
+pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
+    let signer = signer(case)?;
+    let mut lines = Vec::new();
+    for record in blob::records(&case.record) {
+        let record = record.map_err(|damage| damage.to_string())?;
+        let verified =
+            record.verify(&signer).map_err(|_| "the record's signature does not hold".to_owned())?;
+        lines.push(verified.line().to_owned());
+    }
+    Ok(lines)
+}
+
+fn signer(case: &Case) -> Result<Signer, String> {
+    let region = Region::parse(eic_lab::pki::REGION.as_bytes()).unwrap();
+    let name = SignerName::new(&region, Domain::parse(eic_lab::pki::DOMAIN.as_bytes()).unwrap());
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(case.now));
+    let chain = SignerChain::read(case.chain_pem().as_bytes()).map_err(|error| error.to_string())?;
+    let file = Temporary::holding(&case.anchors_pem());
+    let store = TrustStore::open(Path::new("/"), Some(&file.0)).map_err(|error| error.to_string())?;
+    let path = chain.path(&name, &store, now).map_err(|error| error.to_string())?;
+    let path = path.map_err(|error| error.to_string())?;
+    let list: String = case.staples.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let names = path.staple_names(list.as_bytes()).map_err(|error| error.to_string())?;
+    let staple = |name: &&str| {
+        let found = case.staples.iter().find(|(known, _)| known == name);
+        found.map(|(_, der)| encode_block(der).into_bytes())
+    };
+    let staples: Vec<_> = names.iter().map(staple).collect();
+    path.prove(&staples, now).map_err(|error| error.to_string())
+}
+
+/// A file that goes when it is no longer needed.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn holding(text: &str) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("eic-oracle-{}-{number}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

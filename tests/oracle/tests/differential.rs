@@ -1,0 +1,123 @@
+//! Thousands of cases, two opinions: we accept nothing that OpenSSL refuses, and every refusal of ours that it does not share
+//! is a rule that docs/differences.md tells.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use eic_oracle::{Case, openssl, ours};
+
+/// How many cases, unless the variable CASES says otherwise.
+const CASES: u64 = 3000;
+
+/// Where we are stricter: with this change, for this reason.
+const STRICTER: [(&str, &str); 27] = [
+    ("CA flag", "is not a certification authority"),
+    ("CA flag", "is a certification authority's"),
+    ("CA flag", "does not lead"),
+    ("path length", "is a certification authority's"),
+    ("alternative names", "among its alternative names"),
+    ("many intermediates", "longer than an issuer of it allows"),
+    ("serial number", "is not for"),
+    ("serial number", "does not lead"),
+    ("signature of a certificate", "an algorithm that is not trusted"),
+    ("signature of a certificate", "was not signed by its issuer"),
+    ("string type of a name", "is not for"),
+    ("version", "UnsupportedCertVersion"),
+    ("the signer is an anchor", "does not lead"),
+    ("staple: extension", "critical extension that is not known"),
+    ("staple: form", "cannot be read"),
+    ("staple: next update", "is out of date"),
+    ("staple: responder", "not signed by the issuer or a responder"),
+    ("staple: several answers", "is out of date"),
+    ("staple: several answers", "says that it was revoked"),
+    ("staple: signature", "has a signature that does not hold"),
+    ("record: a line", "is there twice"),
+    ("serial number", "was not signed by its issuer"),
+    ("version", "was not signed by its issuer"),
+    ("the signer is an anchor", "was not signed by its issuer"),
+    ("key usage", "what its key usage does not allow"),
+    ("same names", "longer than its anchor allows"),
+    ("many intermediates", "is too long"),
+];
+
+/// Bytes that look random and are the same each time (Marsaglia's xorshift64).
+fn bytes(number: u64) -> Vec<u8> {
+    let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..3 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+    }
+    // One change in half of the cases, several in the others.
+    let length = [2, 2, 2, 4, 4, 6][usize::try_from(number % 6).unwrap()];
+    state.to_be_bytes()[..length].to_vec()
+}
+
+#[derive(Default)]
+struct Tally {
+    accepted: usize,
+    refused: usize,
+    explained: BTreeSet<usize>,
+    /// By its words, how often and for which bytes.
+    unexplained: BTreeMap<String, (usize, Vec<u8>)>,
+}
+
+impl Tally {
+    fn judge(&mut self, bytes: &[u8]) {
+        let case = Case::make(bytes);
+        let difference = match (ours::accepts(&case), openssl::accepts(&case)) {
+            (Ok(ours), Ok(theirs)) if ours == theirs => return self.accepted += 1,
+            (Err(_), Err(_)) => return self.refused += 1,
+            (Ok(ours), theirs) => format!("ACCEPTED {ours:?}, by OpenSSL {theirs:?}"),
+            (Err(reason), Ok(_)) => {
+                let explains = |row: &(&str, &str)| case.changes.contains(&row.0) && reason.contains(row.1);
+                if let Some(row) = STRICTER.iter().position(explains) {
+                    self.explained.insert(row);
+                    return;
+                }
+                reason
+            }
+        };
+        let words = format!("{:?}: {difference}", case.changes);
+        self.unexplained.entry(words).or_insert((0, bytes.to_vec())).0 += 1;
+    }
+}
+
+#[test]
+fn openssl_agrees() {
+    let cases = std::env::var("CASES").map_or(CASES, |number| number.parse().unwrap());
+    let workers = u64::try_from(thread::available_parallelism().map_or(1, usize::from)).unwrap();
+    let judge = |worker| {
+        let mut tally = Tally::default();
+        (worker..cases).step_by(usize::try_from(workers).unwrap()).for_each(|n| tally.judge(&bytes(n)));
+        tally
+    };
+    let tallies: Vec<Tally> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || judge(worker))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let unexplained: String = tallies
+        .iter()
+        .flat_map(|tally| &tally.unexplained)
+        .map(|(difference, (count, bytes))| format!("{difference}: {count}, as with {bytes:?}\n"))
+        .collect();
+    assert!(unexplained.is_empty(), "{unexplained}");
+    let sum = |part: fn(&Tally) -> usize| tallies.iter().map(part).sum::<usize>();
+    let (accepted, refused) = (sum(|tally| tally.accepted), sum(|tally| tally.refused));
+    assert!(
+        accepted > cases as usize / 5 && refused > cases as usize / 5,
+        "{accepted} {refused}: too much alike"
+    );
+    let explained: BTreeSet<_> = tallies.iter().flat_map(|tally| &tally.explained).collect();
+    let unused: Vec<_> =
+        (0..STRICTER.len()).filter(|row| !explained.contains(row)).map(|row| STRICTER[row]).collect();
+    assert!(cases < CASES || unused.is_empty(), "no difference any more: {unused:?}");
+}
+
+#[test]
+fn a_case_without_changes_is_accepted() {
+    let case = Case::make(&[]);
+    assert_eq!(ours::accepts(&case), Ok(vec![eic_oracle::case::KEY.to_owned()]));
+    assert_eq!(openssl::accepts(&case), ours::accepts(&case));
+}

@@ -1,0 +1,162 @@
+//! The system fails under the program: each of its system calls once, memory, descriptors, and a signal at each point. (That
+//! nobody reads, or reads on, is in `tests/command_line`.)
+//! Whatever comes of it, sshd gets the right key or none, in time, and an error without a key says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use eic_lab::{Instance, Outcome, UserKey};
+
+const PROGRAM: &str = "/usr/bin/eic-keys";
+
+/// An instance with a key that waits for alice for an hour.
+fn world() -> (Instance, UserKey) {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    let record = instance.record(&key).expires_in(3600).signed_by(&instance.pki().signer.key);
+    instance.imds.publish_for("alice", record, Duration::from_secs(3600));
+    (instance, key)
+}
+
+/// The right key, or none and a reason: a status, a signal, or a line in the log. (Who is ended after the key was printed has
+/// printed the right one; sshd drops it.)
+fn check(instance: &Instance, key: &UserKey, outcome: &Outcome) -> Result<(), String> {
+    let right = outcome.stdout == format!("{}\n", key.line());
+    let said = outcome.status != Some(0) || !instance.journal.eic_keys().is_empty();
+    let in_time = outcome.wall < Duration::from_secs(5);
+    if in_time && (right || (outcome.stdout.is_empty() && said)) {
+        Ok(())
+    } else {
+        Err(format!("{outcome:?}, logged {:?}", instance.journal.eic_keys()))
+    }
+}
+
+/// Tries all of `rows` in a few worlds side by side. Fails with those that do not hold; gives how many printed the key.
+fn each<T: Sync>(rows: &[T], run: impl Fn(&Instance, &UserKey, &T) -> (String, Outcome) + Sync) -> usize {
+    let (next, printed, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let (instance, key) = world();
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    instance.journal.clear();
+                    let (name, outcome) = run(&instance, &key, row);
+                    if let Err(why) = check(&instance, &key, &outcome) {
+                        failures.lock().unwrap().push(format!("{name}: {why}"));
+                    }
+                    printed.fetch_add(usize::from(!outcome.stdout.is_empty()), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), rows.len(), failures.join("\n"));
+    printed.into_inner()
+}
+
+/// Under strace, with these options of it.
+fn traced(instance: &Instance, key: &UserKey, options: &[&str]) -> Outcome {
+    let command = [options, &[PROGRAM, "alice", key.fingerprint()]].concat();
+    instance.command(command).program("/usr/bin/strace").run()
+}
+
+/// The system calls of a login, and how often each is made.
+fn calls() -> BTreeMap<String, usize> {
+    let (instance, key) = world();
+    let outcome = traced(&instance, &key, &[]);
+    assert_eq!(outcome.keys(), [key.line()], "{outcome:?}");
+    let mut calls = BTreeMap::new();
+    for line in outcome.stderr.lines() {
+        let name: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        if line[name.len()..].starts_with('(') {
+            *calls.entry(name).or_insert(0) += 1;
+        }
+    }
+    // Its beginning is strace's, its end has no way to fail.
+    calls.retain(|name, _| !["execve", "exit_group"].contains(&name.as_str()));
+    calls
+}
+
+/// Each call of a login, each time that it is made, with each of `faults`, in strace's words.
+fn matrix(faults: &[&str]) -> usize {
+    let mut rows = Vec::new();
+    for (name, times) in calls() {
+        for time in 1..=times {
+            rows.extend(faults.iter().map(|fault| format!("inject={name}:{fault}:when={time}")));
+        }
+    }
+    assert!(rows.len() > 50 * faults.len(), "a login has more calls than {}", rows.len());
+    let printed = each(&rows, |instance, key, row| {
+        (row.clone(), traced(instance, key, &["-o", "/dev/null", "-e", row]))
+    });
+    assert!(printed > 0 && printed < rows.len(), "{printed} of {}", rows.len());
+    printed
+}
+
+#[test]
+fn every_call_fails_once() {
+    matrix(&["error=ENOMEM", "error=EIO"]);
+}
+
+#[test]
+fn a_signal_at_every_call() {
+    matrix(&["signal=SIGTERM"]);
+}
+
+#[test]
+fn every_call_is_late() {
+    let calls: Vec<_> = calls().into_keys().collect();
+    let printed = each(&calls, |instance, key, name| {
+        let late = format!("inject={name}:delay_enter=2000");
+        (late.clone(), traced(instance, key, &["-o", "/dev/null", "-e", &late]))
+    });
+    assert_eq!(printed, calls.len(), "two milliseconds a call harm nobody");
+}
+
+/// What a shell's `ulimit` leaves of this, in some steps.
+fn limited(option: &str, steps: impl Iterator<Item = usize>) {
+    let rows: Vec<_> = steps.collect();
+    let printed = each(&rows, |instance, key, most| {
+        let script = format!("ulimit {option} {most}; exec {PROGRAM} \"$@\"");
+        let command = ["-c", &script, "sh", "alice", key.fingerprint()];
+        (format!("ulimit {option} {most}"), instance.command(command).program("/bin/sh").run())
+    });
+    assert!(
+        printed > 0 && printed < rows.len(),
+        "some of the steps leave enough: {printed} of {}",
+        rows.len()
+    );
+}
+
+#[test]
+fn little_memory() {
+    limited("-v", (1500..12_000).step_by(250));
+}
+
+#[test]
+fn few_descriptors() {
+    limited("-n", 4..40);
+}
+
+/// sshd ends those whom it waited for too long with a signal to their group.
+#[test]
+fn nothing_is_left_of_a_group_that_is_ended() {
+    let (instance, key) = world();
+    let script = format!(
+        "trap : TERM; {PROGRAM} nobody {} -- /bin/sleep 60 & sleep 0.3; kill -TERM 0; wait $!; echo $?",
+        key.fingerprint()
+    );
+    // The sleeper holds our stderr, and the run fails where somebody still does.
+    let outcome = instance.command(["-c", &script]).program("/bin/sh").run();
+    assert_eq!(outcome.stdout.trim(), "143", "{outcome:?}");
+    assert!(outcome.wall < Duration::from_secs(5), "{outcome:?}");
+}
