@@ -74,15 +74,14 @@ impl Daemon<'_> {
                 .into());
         }
         if let Some(service) = self.first_active(&SERVICES)? {
-            let reloaded = self.systemctl(&["reload", service]);
             if let Some(socket) = self.first_active(&SOCKETS)? {
-                // An sshd that was handed its socket does not get it back when it starts itself anew, and ends, sooner or
-                // later than we could see it. The next connection has another one started; sessions live on.
-                return Ok(format!(
-                    "{service} was told; if it ends, {socket} starts it at the next connection."
-                ));
+                // An sshd that was handed its socket does not get it back when it starts itself anew: it would end, sooner or
+                // later, and fail connections on its way. Stopped, it leaves them to the unit's socket, which starts another
+                // one; sessions live on (KillMode=process).
+                self.systemctl(&["stop", service])?;
+                return Ok(format!("{service} was stopped; {socket} starts it at the next connection."));
             }
-            reloaded?;
+            self.systemctl(&["reload", service])?;
             // A reload that sshd did not survive has to be known now.
             return match self.first_active(&[service])? {
                 Some(_) => Ok(format!("{service} was reloaded.")),
