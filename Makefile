@@ -54,6 +54,7 @@ deb rpm: $(SOURCE)
 
 ## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: deb rpm
+	packaging/consistent $(VERSION) $(OUT)/packages
 	$(CARGO) build --locked --package eic-imds
 	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
 	tests/selinux/run $(OUT)/packages $(OUT)/debug/eic-imds

@@ -18,7 +18,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, sock_filter,
+    SeccompRule,
 };
 
 use crate::limits;
@@ -123,56 +123,12 @@ fn restrict(needs: &Needs<'_>) -> Result<LandlockStatus, RulesetError> {
     Ok(rules.restrict_self()?.landlock)
 }
 
+/// What is not listed fails with EPERM: a libc that tries something new goes on without it.
 fn seccomp(needs: &Needs<'_>) -> Result<(), seccompiler::Error> {
-    seccompiler::apply_filter(&program(system_calls(needs)?)?)
-}
-
-/// The filter. What is not listed fails with EPERM: a libc that tries something new goes on without it.
-///
-/// seccompiler makes one list with five instructions a call, which the kernel translates, and then walks through for each of
-/// its 460 calls to learn which need no filter (`seccomp_cache_prepare`): a tenth of what a whole run costs. So the calls that
-/// are allowed whatever their arguments come first, in short lists with an instruction each, and seccompiler makes the rest.
-fn program(rules: Rules) -> Result<BpfProgram, BackendError> {
-    const LIST: usize = 7;
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let compile = |rules| {
-        SeccompFilter::new(rules, refuse.clone(), SeccompAction::Allow, arch).and_then(BpfProgram::try_from)
-    };
-    let (plain, conditional): (Rules, Rules) = rules.into_iter().partition(|(_, rules)| rules.is_empty());
-    let plain: Vec<u32> = plain.into_keys().filter_map(|number| u32::try_from(number).ok()).collect();
-
-    let mut program = compile(conditional)?;
-    let mut lists = 0_usize;
-    for list in plain.chunks(LIST).rev() {
-        // From the end to the beginning, so that the length of what is jumped over is known.
-        let mut code = Vec::new();
-        let beyond = list.len().saturating_add(2);
-        code.push(jump(libc::BPF_JGT, list.last().copied().unwrap_or_default(), beyond));
-        let found = |at| list.len().saturating_sub(at);
-        code.extend(list.iter().enumerate().map(|(at, number)| jump(libc::BPF_JEQ, *number, found(at))));
-        let other = u32::try_from(lists.saturating_add(1)).unwrap_or(u32::MAX);
-        code.push(instruction(libc::BPF_JMP | libc::BPF_JA, other, 0));
-        code.push(instruction(libc::BPF_RET, SeccompAction::Allow.into(), 0));
-        lists = lists.saturating_add(code.len());
-        code.append(&mut program);
-        program = code;
-    }
-    // Without a rule: who calls in the manner of another architecture is ended, and then all is refused.
-    let mut whole = compile(Rules::new())?;
-    whole.pop();
-    // The call's number is the first word of what a filter sees (struct seccomp_data).
-    whole.push(instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0));
-    whole.append(&mut program);
-    Ok(whole)
-}
-
-fn jump(condition: u32, value: u32, length: usize) -> sock_filter {
-    instruction(libc::BPF_JMP | libc::BPF_K | condition, value, u8::try_from(length).unwrap_or(u8::MAX))
-}
-
-fn instruction(code: u32, k: u32, jt: u8) -> sock_filter {
-    sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf: 0, k }
+    let filter = SeccompFilter::new(system_calls(needs)?, refuse, SeccompAction::Allow, arch)?;
+    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;

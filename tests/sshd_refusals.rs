@@ -226,13 +226,24 @@ fn the_unit_that_runs_is_reloaded() {
     let system = stock();
     let said = enabled(&with_systemctl(
         &system,
-        "[ \"$*\" = 'is-active ssh.service sshd.service' ] && echo inactive; echo active",
+        "case $* in *socket*) echo inactive;; *\\ *\\ *) echo inactive; echo active;; *) echo active;; esac",
     ));
     assert!(said.contains("sshd.service was reloaded."), "{said}");
     assert_eq!(
         calls(&system),
-        ["is-active ssh.service sshd.service", "reload sshd.service", "is-active sshd.service"]
+        [
+            "is-active ssh.service sshd.service",
+            "is-active ssh.socket sshd.socket",
+            "reload sshd.service",
+            "is-active sshd.service"
+        ]
     );
+
+    // An sshd that was handed its socket would not survive a reload.
+    let system = stock();
+    let said = enabled(&with_systemctl(&system, "echo active"));
+    assert!(said.contains("ssh.service was stopped; ssh.socket starts it"), "{said}");
+    assert_eq!(calls(&system).last().map(String::as_str), Some("stop ssh.service"));
 
     let system = stock();
     let said = enabled(&with_systemctl(
@@ -250,9 +261,9 @@ fn the_unit_that_runs_is_reloaded() {
 #[test]
 fn a_reload_that_fails_is_undone() {
     for script in [
-        "[ $1 = reload ] && echo 'Job failed.' >&2 && exit 1; echo active",
+        "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && echo 'Job failed.' >&2 && exit 1; echo active",
         // It says that all went well, but then sshd is gone.
-        "[ $1 = reload ] && touch \"$0.reloaded\"; [ $1 = is-active ] && [ -e \"$0.reloaded\" ] && echo failed || echo active",
+        "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && touch \"$0.reloaded\"; [ $1 = is-active ] && [ -e \"$0.reloaded\" ] && echo failed || echo active",
     ] {
         for main in [STOCK, "UsePAM yes\n"] {
             let system = System::new("trixie");

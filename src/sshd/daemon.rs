@@ -74,6 +74,13 @@ impl Daemon<'_> {
                 .into());
         }
         if let Some(service) = self.first_active(&SERVICES)? {
+            if let Some(socket) = self.first_active(&SOCKETS)? {
+                // An sshd that was handed its socket does not get it back when it starts itself anew: it would end, sooner or
+                // later, and fail connections on its way. Stopped, it leaves them to the unit's socket, which starts another
+                // one; sessions live on (KillMode=process).
+                self.systemctl(&["stop", service])?;
+                return Ok(format!("{service} was stopped; {socket} starts it at the next connection."));
+            }
             self.systemctl(&["reload", service])?;
             // A reload that sshd did not survive has to be known now.
             return match self.first_active(&[service])? {
