@@ -182,3 +182,22 @@ fn certificates<'a>(
         None
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::path::Path;
+
+    use super::TrustStore;
+
+    #[test]
+    fn only_a_directory_opens_files_later() {
+        let open = |path: &str| TrustStore::open(Path::new("/"), Some(Path::new(path))).unwrap();
+        assert!(
+            !open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signer-chain-us-east-1.pem"))
+                .opens_files()
+        );
+        assert!(open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data")).opens_files());
+    }
+}

@@ -1,0 +1,61 @@
+//! To the second: when certificates and staples begin and cease to be valid, with a clock that stands still.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use eic_lab::{CertSpec, Hash, Key, StapleSpec, now};
+use eic_oracle::{Case, ours};
+
+/// A healthy case whose signer's staple is of these times, seconds from the time at which it is judged.
+fn stapled(this_update: i64, next_update: i64) -> Case {
+    let mut case = Case::make(&[]);
+    let at = now();
+    case.now = u64::try_from(at).unwrap();
+    let (signer, intermediate) = (&case.path[2], &case.path[1]);
+    let mut staple = StapleSpec::good(signer, intermediate);
+    staple.answer().this_update = at + this_update;
+    staple.answer().next_update = Some(at + next_update);
+    case.staples[0] = (signer.fingerprint(Hash::Sha1), staple.build());
+    case
+}
+
+#[test]
+fn a_staple_holds_from_its_first_second_to_the_last_before_the_next() {
+    for (this_update, next_update, refusal) in [
+        (0, 1, None),
+        (-10, 1, None),
+        (1, 10, Some("is from the future")),
+        (-10, 0, Some("is out of date")),
+        (-10, -1, Some("is out of date")),
+        (0, 0, Some("is out of date")),
+    ] {
+        let judged = ours::accepts(&stapled(this_update, next_update));
+        match refusal {
+            None => assert!(judged.is_ok(), "{this_update}, {next_update}: {judged:?}"),
+            Some(reason) => assert!(
+                judged.as_ref().is_err_and(|why| why.contains(reason)),
+                "{this_update}, {next_update}: {judged:?}"
+            ),
+        }
+    }
+}
+
+/// RFC 5280 section 4.1.2.5: a certificate is valid from its first second through its last.
+#[test]
+fn an_anchor_holds_from_its_first_second_through_its_last() {
+    for (not_before, not_after, is_anchor) in
+        [(0, 10, true), (-10, 0, true), (0, 0, true), (1, 10, false), (-10, -1, false)]
+    {
+        let mut case = Case::make(&[]);
+        let at = now();
+        case.now = u64::try_from(at).unwrap();
+        let mut root = CertSpec::authority("Laboratory Root CA 1", Key::rsa2048(1));
+        (root.not_before, root.not_after) = (at + not_before, at + not_after);
+        case.anchors = vec![root.self_signed()];
+        let judged = ours::accepts(&case);
+        assert_eq!(judged.is_ok(), is_anchor, "{not_before} to {not_after}: {judged:?}");
+    }
+}
