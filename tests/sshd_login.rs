@@ -26,7 +26,7 @@ const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
 /// unit does.
 fn unit(instance: &Instance) -> Options {
     instance.write("/run/systemd/system/eic-lab", "");
-    let script = "#!/bin/sh\ncase $1 in is-active) echo active;; reload) kill -HUP \"$(cat /run/eic-lab/sshd.pid)\";; esac\n";
+    let script = "#!/bin/sh\ncase $* in *socket*) echo inactive;; is-active*) echo active;; reload*) kill -HUP \"$(cat /run/eic-lab/sshd.pid)\";; esac\n";
     instance.install(SYSTEMCTL, script.as_bytes());
     Options { systemctl: vec![SYSTEMCTL.into()], ..Options::system(false, true) }
 }
