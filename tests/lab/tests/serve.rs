@@ -12,7 +12,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A directory of this test's own.
 fn directory(name: &str) -> PathBuf {
@@ -34,12 +35,35 @@ fn serve(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts it, and reads on until it is ready.
-fn started(directory: &Path) -> (Child, impl Iterator<Item = String>) {
-    let mut child = serve(&[directory.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.by_ref().any(|line| line.contains("up to Ctrl-C")), "it does not begin");
-    (child, lines)
+/// `eic-lab serve`, which ends with its test, however that ends: it would run on else, and whoever reads its output with it.
+struct Serve {
+    child: Child,
+    lines: Box<dyn Iterator<Item = String>>,
+}
+
+impl Serve {
+    /// Starts it, and reads on until it is ready.
+    fn start(directory: &Path) -> Self {
+        let mut child = serve(&[directory.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut started = Self { child, lines: Box::new(lines) };
+        assert!(started.lines.any(|line| line.contains("up to Ctrl-C")), "it does not begin");
+        started
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        // Once it has been waited for, the id may be another's.
+        if self.child.try_wait().unwrap().is_none() {
+            kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        }
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        self.terminate();
+    }
 }
 
 /// A shell's line of somebody who has read what it said; `$lab` is the directory.
@@ -61,11 +85,30 @@ fn assert_says(output: &Output, text: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), text, "{output:#?}");
 }
 
+/// What `serve` has written, once it has told of so many pushes and as many tunnels: it looks for news a few times a second.
+#[track_caller]
+fn told_events(place: &Path, each: usize) -> Vec<Value> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let text = fs::read_to_string(place.join("events.json")).unwrap();
+        // The last line may be half written.
+        let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        let events: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named = |name: &str| events.iter().filter(|event| event["eventName"] == name).count();
+        let told = (named("SendSSHPublicKey"), named("OpenTunnel"));
+        if told == (each, each) {
+            return events;
+        }
+        assert!(Instant::now() < until, "{told:?} after 20 s: {text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_person_on_this_machine_logs_in_with_each_client() {
     own_loopback();
     let place = directory("serve");
-    let (child, lines) = started(&place);
+    let mut serve = Serve::start(&place);
     let push = format!(
         "ssh-keygen -q -t ed25519 -N '' -f key && aws1 ec2-instance-connect send-ssh-public-key --output text \
          --instance-id {INSTANCE} --instance-os-user alice --ssh-public-key file://key.pub --query Success"
@@ -90,14 +133,9 @@ fn a_person_on_this_machine_logs_in_with_each_client() {
     );
 
     // What it told, as it came: each push, and the audit line with the push's request-id.
-    let text = fs::read_to_string(place.join("events.json")).unwrap();
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let named = |name: &str| events.iter().filter(|event| event["eventName"] == name).count();
-    assert_eq!((named("SendSSHPublicKey"), named("OpenTunnel")), (2, 2), "{text}");
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    let told: Vec<String> = lines.collect();
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!(ended.status.signal(), Some(15));
+    let events = told_events(&place, 2);
+    assert_eq!(serve.terminate().signal(), Some(15));
+    let told: Vec<String> = serve.lines.by_ref().collect();
     for event in events.iter().filter(|event| event["eventName"] == "SendSSHPublicKey") {
         let request = event["requestID"].as_str().unwrap();
         let with = |start: &str| told.iter().any(|line| line.starts_with(start) && line.contains(request));
