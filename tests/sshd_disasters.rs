@@ -72,7 +72,7 @@ fn system(release: &'static str, main: &str) -> System {
 }
 
 /// Calls that change what is on disk, or make sure of it, or come between two of those.
-const CALLS: &str = "openat,open,link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,fchown,fchmod,fsetxattr,write,close,flock";
+const CALLS: &str = "openat,open,link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,fchown,fchmod,fsetxattr,write,pwrite64,ftruncate,close,flock";
 
 fn strace(system: &System, command: &str, arguments: &[&str]) -> Output {
     Command::new("strace")
@@ -134,8 +134,10 @@ fn killed(release: &'static str, main: &str, command: &str) {
     let points = points(&fs::read_to_string(&log).unwrap());
     reaches_the_disk(&points);
     assert!(points.len() > 40, "{} calls only", points.len());
-    let (mut at_old, mut at_new) = (0, 0);
-    for (call, number) in &points {
+    let (mut at_old, mut at_new, mut told) = (0, 0, 0);
+    // Here it noted that sshd was told.
+    let noted = points.iter().position(|(call, _)| call == "ftruncate").unwrap();
+    for (at, (call, number)) in points.iter().enumerate() {
         let inject = format!("--inject={call}:signal=KILL:when={number}");
         let output = strace(&system, command, &[&format!("--trace={call}"), "-o", "/dev/null", &inject]);
         assert_eq!(output.status.signal(), Some(9), "{command} was not killed at {call} {number}");
@@ -157,8 +159,13 @@ fn killed(release: &'static str, main: &str, command: &str) {
         }
         // What was begun can be finished, or undone.
         let finish = if number % 2 == 0 { command } else { undo };
-        succeeds(&run(&system, finish));
+        let finished = run(&system, finish);
+        succeeds(&finished);
         if finish == command {
+            let tells =
+                String::from_utf8_lossy(&finished.stdout).contains("No systemd runs here: sshd reads");
+            assert!(tells || at >= noted, "killed at {call} {number}, and sshd was never told");
+            told += usize::from(tells && found == new);
             assert_eq!(new, read_by_sshd(&system), "killed at {call} {number}, then {finish}");
             succeeds(&run(&system, undo));
         }
@@ -167,7 +174,7 @@ fn killed(release: &'static str, main: &str, command: &str) {
     let litter: Vec<_> =
         system.configuration().into_iter().filter(|(path, _)| path.contains("eic-keys-")).collect();
     assert!(litter.is_empty(), "{litter:?}");
-    assert!(at_old > 0 && at_new > 0, "{at_old} before, {at_new} after");
+    assert!(at_old > 0 && at_new > 0 && told > 0, "{at_old} before, {at_new} after, {told} told late");
     if command == "--enable" {
         assert_eq!(before, read_by_sshd(&system));
     }

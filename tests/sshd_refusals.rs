@@ -241,9 +241,16 @@ fn the_unit_that_runs_is_reloaded() {
 
     // An sshd that was handed its socket would not survive a reload.
     let system = stock();
-    let said = enabled(&with_systemctl(&system, "echo active"));
+    let said = enabled(&with_systemctl(&system, "[ $1 = show ] && echo KillMode=process || echo active"));
     assert!(said.contains("ssh.service was stopped; ssh.socket starts it"), "{said}");
     assert_eq!(calls(&system).last().map(String::as_str), Some("stop ssh.service"));
+
+    // The sessions would go with it.
+    let system = stock();
+    let said =
+        enabled(&with_systemctl(&system, "[ $1 = show ] && echo KillMode=control-group || echo active"));
+    assert!(said.contains("ssh.service was left alone") && said.contains("KillMode=control-group"), "{said}");
+    assert!(!calls(&system).iter().any(|call| call.contains("stop")), "{:?}", calls(&system));
 
     let system = stock();
     let said = enabled(&with_systemctl(
@@ -407,6 +414,74 @@ fn disable_refuses_what_was_set_by_hand() {
         "{outcome:?}"
     );
     assert_eq!(before, system.configuration());
+}
+
+#[test]
+fn disable_where_sshd_is_gone() {
+    for main in [STOCK, "UsePAM yes\nMatch User bob\n  PasswordAuthentication no"] {
+        let system = System::new("trixie");
+        system.write("/etc/ssh/sshd_config", main);
+        let before = system.configuration();
+        enabled(&system.options());
+        let wired = system.configuration();
+        fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
+        let options = Options { sshd: Vec::new(), ..system.options() };
+        let disabled = |options: &Options| {
+            let mut said = Vec::new();
+            assert_eq!(wiring::disable(options, &mut said), Outcome::Done);
+            String::from_utf8(said).unwrap()
+        };
+        let said = disabled(&Options { dry_run: true, ..options.clone() });
+        assert!(said.contains("\n-AuthorizedKeysCommand /usr/bin/eic-keys %u %f\n"), "{said}");
+        assert_eq!(wired, system.configuration());
+        let said = disabled(&options);
+        assert!(said.contains("There is no sshd that could be asked"), "{said}");
+        assert_eq!(before, system.configuration());
+        assert!(disabled(&options).contains("Nothing to do"));
+        refused(&system, &options, "there is no sshd here");
+    }
+
+    // Its main file went with it.
+    let system = stock();
+    enabled(&system.options());
+    fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
+    fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
+    let options = Options { sshd: Vec::new(), ..system.options() };
+    assert_eq!(wiring::disable(&options, &mut Vec::new()), Outcome::Done);
+    assert_eq!(system.configuration(), []);
+}
+
+#[test]
+fn what_sshd_was_not_told_it_is_told_by_the_next_run() {
+    let system = stock();
+    let options = with_systemctl(&system, "case $* in *socket*) echo inactive;; *) echo active;; esac");
+    enabled(&options);
+    let told = || calls(&system).iter().filter(|call| *call == "reload ssh.service").count();
+    assert_eq!(told(), 1);
+    assert!(!enabled(&options).contains("cut off"));
+    assert_eq!(told(), 1);
+    // As a run leaves it that is killed in between (tests/sshd_disasters.rs).
+    system.write("/run/eic-keys.lock", "x");
+    let said = enabled(&options);
+    assert!(
+        said.contains("Nothing to do")
+            && said.contains("cut off before sshd was told. ssh.service was reloaded."),
+        "{said}"
+    );
+    assert_eq!(told(), 2);
+    assert!(!enabled(&options).contains("cut off"));
+
+    // Not even now: it is owed further on.
+    system.write("/run/eic-keys.lock", "x");
+    let failing = with_systemctl(
+        &system,
+        "case $* in *socket*) echo inactive;; reload*) exit 1;; *) echo active;; esac",
+    );
+    refused(&system, &failing, "systemctl reload ssh.service");
+    assert!(
+        enabled(&with_systemctl(&system, "case $* in *socket*) echo inactive;; *) echo active;; esac"))
+            .contains("cut off")
+    );
 }
 
 #[test]

@@ -2,20 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
-
-use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::{
     ask::{Dump, Sshd},
     candidate,
     daemon::Daemon,
     effective::Config,
+    lock::Lock,
     plan::{Plan, probe},
     replace::{self, Done, beside},
     source::Source,
@@ -34,62 +30,59 @@ pub(super) enum ApplyError {
 pub(super) struct Tools<'a> {
     pub(super) main: &'a Path,
     pub(super) source: &'a Source,
+    pub(super) lock: &'a Lock,
+    /// `None` where there is no sshd.
+    pub(super) asked: Option<Asked<'a>>,
+}
+
+/// Who is asked whether a change is what it was meant to be, and told of it.
+pub(super) struct Asked<'a> {
     pub(super) sshd: &'a Sshd,
     pub(super) daemon: &'a Daemon<'a>,
     /// What counted before.
     pub(super) before: &'a Dump,
 }
 
-/// How long another run is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Keeps others out until it is dropped. The lock lies where only root can take it, or anyone could hold it.
-pub(super) fn lock(source: &Source) -> Result<File, String> {
-    let path = source.locate(Path::new("/run/eic-keys.lock"));
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    let start = Instant::now();
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file.into()),
-            Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => {
-                thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => {
-                return Err(format!("another --enable or --disable runs ({}: {error})", path.display()));
-            }
-        }
-    }
-}
-
 /// Applies a plan. `Ok` says what became of the running sshd.
 pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError> {
     let mut litter = Litter(Vec::new());
-    prepare(plan, tools, &mut litter).map_err(ApplyError::Refused)?;
+    let staged = stage(plan, tools, &mut litter).map_err(ApplyError::Refused)?;
+    if let Some(asked) = &tools.asked {
+        try_beside(plan, tools, asked, &staged, &mut litter).map_err(ApplyError::Refused)?;
+    }
+    let was_unread = tools.lock.is_unread();
+    tools.lock.set_unread().map_err(|error| ApplyError::Refused(format!("the lock: {error}")))?;
     let mut done: Vec<Done> = Vec::new();
     let result = make(plan, tools, &mut done);
     match result {
         Ok(said) => {
+            tools.lock.set_read();
             // An old file that stays under its third name does no harm, and the next run takes it away.
             for change in &done {
                 let _ = change.settle();
             }
             Ok(said)
         }
-        Err(reason) if done.is_empty() => Err(ApplyError::Refused(reason)),
+        Err(reason) if done.is_empty() => {
+            if !was_unread {
+                tools.lock.set_read();
+            }
+            Err(ApplyError::Refused(reason))
+        }
         Err(reason) => Err(ApplyError::RolledBack(roll_back(&done, tools, &reason))),
     }
 }
 
-/// Everything that can be found out beforehand: may the files be replaced, is there room, would sshd start
-/// with them, and would they change what they are meant to and nothing else.
-fn prepare(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<(), String> {
+/// The files that a plan changes, and where the new ones wait; `None` for one that is to go.
+type Staged = BTreeMap<PathBuf, Option<PathBuf>>;
+
+/// Everything that can be found out of the files beforehand: may they be replaced, and is there room.
+fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<Staged, String> {
     let locate = |path: &Path| tools.source.locate(path);
     for change in &plan.changes {
         replace::check(&locate(&change.path))?;
     }
-    let mut staged = BTreeMap::new();
+    let mut staged = Staged::new();
     for change in &plan.changes {
         let path = locate(&change.path);
         litter.0.push(beside(&path, "new"));
@@ -103,31 +96,44 @@ fn prepare(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<(), St
         };
         staged.insert(change.path.clone(), stage);
     }
-    let dialect = || tools.sshd.dialect().map_err(|error| error.to_string());
+    Ok(staged)
+}
+
+/// Everything that can be found out of sshd beforehand: would it start with them, and would they change what
+/// they are meant to and nothing else.
+fn try_beside(
+    plan: &Plan,
+    tools: &Tools<'_>,
+    asked: &Asked<'_>,
+    staged: &Staged,
+    litter: &mut Litter,
+) -> Result<(), String> {
+    let locate = |path: &Path| tools.source.locate(path);
+    let dialect = || asked.sshd.dialect().map_err(|error| error.to_string());
     let config =
         |source: &Source| Config::read(source, tools.main, dialect()?).map_err(|error| error.to_string());
-    let text = candidate::main(&config(&plan.after)?, &config(tools.source)?, &staged)
+    let text = candidate::main(&config(&plan.after)?, &config(tools.source)?, staged)
         .map_err(|path| format!("{} has a name that sshd cannot be asked about", path.0.display()))?;
     let check = beside(tools.main, "check");
     litter.0.push(locate(&check));
     replace::remove(&locate(&check)).map_err(|error| format!("{}: {error}", check.display()))?;
     write_private(&locate(&check), &text).map_err(|error| format!("{}: {error}", check.display()))?;
-    verify(plan, tools, &check)
+    verify(plan, asked, &check)
         .map_err(|reason| format!("the change was tried beside the files, and {reason}"))
 }
 
 /// Whether sshd accepts a configuration, and it does what was meant and nothing else.
-fn verify(plan: &Plan, tools: &Tools<'_>, config: &Path) -> Result<(), String> {
-    tools.sshd.accepts(config).map_err(|error| error.to_string())?;
-    let dump = tools.sshd.dump(config, &probe()).map_err(|error| error.to_string())?;
+fn verify(plan: &Plan, asked: &Asked<'_>, config: &Path) -> Result<(), String> {
+    asked.sshd.accepts(config).map_err(|error| error.to_string())?;
+    let dump = asked.sshd.dump(config, &probe()).map_err(|error| error.to_string())?;
     if (&dump.command, &dump.user) != (&plan.wanted.command, &plan.wanted.user) {
         return Err("sshd says that something else counts".into());
     }
-    match dump.others.iter().zip(&tools.before.others).find(|(now, then)| now != then) {
+    match dump.others.iter().zip(&asked.before.others).find(|(now, then)| now != then) {
         Some((now, _)) => {
             Err(format!("sshd says that it would change more: {}", String::from_utf8_lossy(now)))
         }
-        None if dump.others.len() != tools.before.others.len() => {
+        None if dump.others.len() != asked.before.others.len() => {
             Err("sshd says that it would change more".into())
         }
         None => Ok(()),
@@ -146,8 +152,11 @@ fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, 
                 .map_err(|error| format!("{}: {error}", path.display()))?,
         );
     }
-    verify(plan, tools, tools.main)?;
-    tools.daemon.reload()
+    let Some(asked) = &tools.asked else {
+        return Ok("There is no sshd that could be asked, or told of it.".into());
+    };
+    verify(plan, asked, tools.main)?;
+    asked.daemon.reload()
 }
 
 /// Puts everything back, last change first, and says how that went.
@@ -157,10 +166,11 @@ fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str) -> String {
     if !failed.is_empty() {
         return format!("{reason}; NOT everything could be put back: {}", failed.join(", "));
     }
-    match tools.daemon.reload() {
-        Ok(_) => format!("{reason}; everything was put back"),
-        Err(error) => format!("{reason}; the files were put back, but then: {error}"),
+    if let Some(Err(error)) = tools.asked.as_ref().map(|asked| asked.daemon.reload()) {
+        return format!("{reason}; the files were put back, but then: {error}");
     }
+    tools.lock.set_read();
+    format!("{reason}; everything was put back")
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -78,6 +78,13 @@ impl Daemon<'_> {
                 // An sshd that was handed its socket does not get it back when it starts itself anew: it would end, sooner or
                 // later, and fail connections on its way. Stopped, it leaves them to the unit's socket, which starts another
                 // one; sessions live on (KillMode=process).
+                let mode = self.kill_mode(service)?;
+                if !matches!(mode.as_str(), "process" | "none") {
+                    return Ok(format!(
+                        "{service} was left alone: it has to be stopped, so that {socket} starts it with the change, but with its \
+                         KillMode={mode} that would end the sessions. Run systemctl stop {service} when nobody is logged in."
+                    ));
+                }
                 self.systemctl(&["stop", service])?;
                 return Ok(format!("{service} was stopped; {socket} starts it at the next connection."));
             }
@@ -111,12 +118,19 @@ impl Daemon<'_> {
         Ok(units.iter().zip(said.lines()).find(active).map(|(unit, _)| *unit))
     }
 
-    fn systemctl(&self, arguments: &[&str]) -> Result<(), String> {
+    /// What of a service ends when it is stopped (systemd.kill(5)).
+    fn kill_mode(&self, service: &str) -> Result<String, String> {
+        // Systemd of Amazon Linux 2, 219, has no --value.
+        let shown = self.systemctl(&["show", "--property=KillMode", service])?;
+        Ok(shown.trim().trim_start_matches("KillMode=").to_owned())
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> Result<String, String> {
         let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let ran = run(self.systemctl, &words, self.patience)
             .map_err(|error| format!("systemctl {}: {error}", arguments.join(" ")))?;
         if ran.status.success() {
-            Ok(())
+            Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
         } else {
             Err(format!("systemctl {}: {}", arguments.join(" "), ran.complaint()))
         }

@@ -4,7 +4,7 @@
 //!   set. What *counts* is sshd's own word, and the two have to agree before anything is changed.
 //! - `ask`, `daemon`: the installed sshd and the running one.
 //! - `block`, `plan`, `place`: our lines, and the decision where they go. Nothing here writes.
-//! - `candidate`, `replace`, `apply`: the decision made true, or everything as it was.
+//! - `candidate`, `replace`, `lock`, `apply`: the decision made true, or everything as it was.
 //! - `wiring`: `--enable` and `--disable`.
 
 mod apply;
@@ -16,6 +16,7 @@ pub mod criteria;
 pub(crate) mod daemon;
 mod diff;
 pub mod effective;
+mod lock;
 pub(crate) mod pattern;
 mod place;
 pub(crate) mod plan;

@@ -9,13 +9,15 @@ use std::{
 };
 
 use super::{
-    apply::{ApplyError, Tools, apply, lock},
+    apply::{ApplyError, Asked, Tools, apply},
     ask::{AskError, Dump, PLACES, Sshd},
     block,
     daemon::{Daemon, PATIENCE},
     diff,
+    lock::Lock,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
     source::Source,
+    token::Dialect,
     trusted,
 };
 
@@ -129,11 +131,18 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
         return refused("only root can change sshd's configuration; --dry-run shows what would be done");
     }
     let source = Source::new(&options.root);
-    let sshd = find(options, &source)?;
+    let found = find(options, &source);
+    if found.is_none() && wish == Wish::Enable {
+        return refused(format!(
+            "there is no sshd here ({}): install OpenSSH's server first",
+            PLACES.join(", ")
+        ));
+    }
+    let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
+    let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref(), out) };
+
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
     let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
-    let _lock = if options.dry_run { None } else { Some(lock(&source).map_err(ApplyError::Refused)?) };
-
     let mut answer = ask(&sshd, &options.config);
     if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
         // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
@@ -151,57 +160,73 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
         }
         Err(error) => return refused(broken(&error)),
     };
-    let situation = Situation {
-        main: &options.config,
-        source: &source,
-        dialect: &dialect,
-        dump: dump.as_ref(),
-        program: &options.program,
-        chain: options.chain,
-    };
-    let mut plan = match wish {
+    let situation = situation(options, &source, &dialect, dump.as_ref());
+    let plan = match wish {
         Wish::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
                 return refused(reason);
             }
-            situation.enable()?
+            let mut plan = situation.enable()?;
+            runnable(options, &dialect, &mut plan)?;
+            plan
         }
         Wish::Disable => situation.disable()?,
     };
-    if wish == Wish::Enable {
-        runnable(options, &dialect, &mut plan)?;
+    show(options, &plan, out);
+    let (Some(lock), Some(before)) = (lock, dump) else { return Ok(()) };
+    if !plan.changes.is_empty() {
+        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, before: &before });
+        let tools = Tools { main: &options.config, source: &source, lock: &lock, asked };
+        say(out, &apply(&plan, &tools)?);
+    } else if lock.is_unread() {
+        let told = daemon.reload().map_err(ApplyError::Refused)?;
+        lock.set_read();
+        say(out, &format!("An earlier run was cut off before sshd was told. {told}"));
     }
-    for line in &plan.said {
-        say(out, line);
-    }
-    if options.dry_run {
-        for change in &plan.changes {
-            say(
-                out,
-                diff::unified(&change.path, change.before.as_deref(), change.after.as_deref())
-                    .trim_end_matches('\n'),
-            );
-        }
-        return Ok(());
-    }
-    let Some(before) = dump.filter(|_| !plan.changes.is_empty()) else { return Ok(()) };
-    let tools =
-        Tools { main: &options.config, source: &source, sshd: &sshd, daemon: &daemon, before: &before };
-    let reloaded = apply(&plan, &tools)?;
-    say(out, &reloaded);
     Ok(())
 }
 
-fn find(options: &Options, source: &Source) -> Result<Sshd, ApplyError> {
-    if !options.sshd.is_empty() {
-        return Ok(Sshd::new(&options.sshd));
+/// Takes our lines out where sshd is gone and its configuration stayed. Nobody can say what counts then; nobody is there to break.
+fn without_sshd(
+    options: &Options,
+    source: Source,
+    lock: Option<&Lock>,
+    out: &mut dyn Write,
+) -> Result<(), ApplyError> {
+    let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
+    // Drop-ins may have stayed without it.
+    let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
+    let plan = situation(options, &source, &Dialect::newest(), None).disable()?;
+    show(options, &plan, out);
+    let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(()) };
+    let tools = Tools { main: &options.config, source: &source, lock, asked: None };
+    say(out, &apply(&plan, &tools)?);
+    Ok(())
+}
+
+fn situation<'a>(
+    options: &'a Options,
+    source: &'a Source,
+    dialect: &'a Dialect,
+    dump: Option<&'a Dump>,
+) -> Situation<'a> {
+    let Options { config: main, program, chain, .. } = options;
+    Situation { main, source, dialect, dump, program, chain: *chain }
+}
+
+/// What is decided, and in a dry run the files' diffs.
+fn show(options: &Options, plan: &Plan, out: &mut dyn Write) {
+    for line in &plan.said {
+        say(out, line);
     }
-    Sshd::find(source).ok_or_else(|| {
-        ApplyError::Refused(format!(
-            "there is no sshd here ({}): install OpenSSH's server first",
-            PLACES.join(", ")
-        ))
-    })
+    for change in plan.changes.iter().filter(|_| options.dry_run) {
+        let diff = diff::unified(&change.path, change.before.as_deref(), change.after.as_deref());
+        say(out, diff.trim_end_matches('\n'));
+    }
+}
+
+fn find(options: &Options, source: &Source) -> Option<Sshd> {
+    if options.sshd.is_empty() { Sshd::find(source) } else { Some(Sshd::new(&options.sshd)) }
 }
 
 /// Debian's privilege separation directory. Others are part of a package and always there.
@@ -225,7 +250,7 @@ fn broken(error: &AskError) -> String {
 }
 
 /// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.
-fn runnable(options: &Options, dialect: &super::token::Dialect, plan: &mut Plan) -> Result<(), ApplyError> {
+fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(), ApplyError> {
     if let Err(error) = trusted::program(&options.root, Path::new(&options.program)) {
         return refused(format!("sshd would not run {}: {error}", options.program));
     }

@@ -1,0 +1,69 @@
+//! One run at a time; and the word of a run that was cut off before sshd was told.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::source::Source;
+
+/// Where only root can take it, or anyone could hold it; and gone with a boot, after which sshd has read its files.
+const PATH: &str = "/run/eic-keys.lock";
+
+/// How long another run is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What stands in the file from the first change to sshd's files until sshd was told of the last.
+const UNREAD: &[u8] = b"sshd has not been told of the change\n";
+
+/// Keeps others out until it is dropped.
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Waits for another run to end, but not for long.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub(super) fn take(source: &Source) -> Result<Self, String> {
+        let path = source.locate(Path::new(PATH));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file.into())),
+                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => {
+                    return Err(format!("another --enable or --disable runs ({}: {error})", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Whether files were changed that the running sshd has not been told of.
+    pub(super) fn is_unread(&self) -> bool {
+        self.0.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    }
+
+    /// Notes that files are about to be changed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn set_unread(&self) -> io::Result<()> {
+        self.0.write_all_at(UNREAD, 0)
+    }
+
+    /// Notes that sshd was told. Where that fails, the next run tells it once more, which does no harm.
+    pub(super) fn set_read(&self) {
+        let _ = self.0.set_len(0);
+    }
+}
