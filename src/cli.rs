@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, str};
 
-use lexopt::{Arg, Parser, ValueExt};
+use lexopt::{Arg, Parser};
 
 use crate::authorize::Request;
 use crate::check;
@@ -20,7 +20,7 @@ use crate::sshd::wiring;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-eic-keys: prints the SSH keys that EC2 Instance Connect pushed for a user and that could be proved
+eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Connect, if they can be verified
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
        eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
@@ -33,19 +33,19 @@ sshd runs it; --enable writes the lines for that into sshd's configuration, --di
        AuthorizedKeysCommandUser eic-keys
 
 Arguments:
-  USER               whom the keys are for (%u)
-  FINGERPRINT        print no key but this one (%f); SHA256:...
+  USER               whose keys to print (%u)
+  FINGERPRINT        print this key only (%f); SHA256:...
   COMMAND ARG...     run this AuthorizedKeysCommand as well, and print its keys after ours
 
 Options:
   --trust-store PATH   bundle or directory of trusted certificates, PEM (default: the system's)
-  --timeout SECONDS    for the whole run, 0.1 to 60 (default: 4.5)
-  --imds ADDRESS       of the metadata service, IP or IP:PORT (default: 169.254.169.254, then fd00:ec2::254)
-  --enable             have sshd run it, beside an AuthorizedKeysCommand that is there
+  --timeout SECONDS    time limit of the whole run, 0.1 to 60 (default: 4.5)
+  --imds ADDRESS       the metadata service's, IP or IP:PORT (default: 169.254.169.254, then fd00:ec2::254)
+  --enable             have sshd run it, beside another AuthorizedKeysCommand if one is set
   --disable            undo that, to the byte
   --dry-run            ... print what would be changed, and change nothing
-  --no-chain           ... refuse where another AuthorizedKeysCommand is there
-  --check              tell why USER cannot log in, and what to do; changes nothing, root sees most
+  --no-chain           ... refuse if another AuthorizedKeysCommand is set
+  --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
   --json               ... as one JSON document
   --verbose            ... with the details of what is well, too
   -h, --help           this text
@@ -54,7 +54,7 @@ Options:
 Exit status:                                --enable, --disable:               --check:
   0  the job is done, with keys or without  0  done, or already so             0  nothing failed
   1  the command line is wrong              1  refused, and nothing changed    1  something failed
-  2  metadata could not be had in time      2  failed, and was put back        2  it could not run
+  2  the metadata service failed, or late   2  failed, and was put back        2  it could not run
   3  the signer is not trustworthy
   4  this system is not set up for it
 
@@ -112,8 +112,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let mut parser = Parser::from_args(ours);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
-            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('h') => return Ok(Command::Help),
+            Arg::Short('V') => return Ok(Command::Version),
+            Arg::Long("help") => return alone(parser, "--help", Command::Help),
+            Arg::Long("version") => return alone(parser, "--version", Command::Version),
             Arg::Long("enable") => typed.verb(Verb::Enable)?,
             Arg::Long("disable") => typed.verb(Verb::Disable)?,
             Arg::Long("check") => typed.verb(Verb::Check)?,
@@ -122,14 +124,33 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("json") => typed.json = true,
             Arg::Long("verbose") => typed.verbose = true,
             Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("timeout") => typed.timeout = Some(parser.value()?.parse_with(seconds)?),
-            Arg::Long("imds") => typed.imds = Some(parser.value()?.parse_with(address)?),
+            Arg::Long("timeout") => typed.timeout = Some(value(&mut parser, "--timeout", seconds)?),
+            Arg::Long("imds") => typed.imds = Some(value(&mut parser, "--imds", address)?),
             Arg::Value(value) if typed.user.is_none() => typed.user = Some(value),
             Arg::Value(value) if typed.fingerprint.is_none() => typed.fingerprint = Some(value),
             other => return Err(other.unexpected().into()),
         }
     }
     typed.meaning()
+}
+
+/// The command of an option that takes no value, whatever else stands on the line: who asks for help gets it.
+fn alone(mut parser: Parser, option: &str, command: Command) -> Result<Command, UsageError> {
+    match parser.optional_value() {
+        None => Ok(command),
+        Some(value) => Err(UsageError(format!("{option} takes no value: {}", value.to_string_lossy()))),
+    }
+}
+
+/// The value of an option, read; the error names the option.
+fn value<T>(
+    parser: &mut Parser,
+    option: &str,
+    read: fn(&str) -> Result<T, &'static str>,
+) -> Result<T, UsageError> {
+    let value = parser.value()?;
+    let text = value.to_string_lossy();
+    read(&text).map_err(|reason| UsageError(format!("{option} {text}: {reason}")))
 }
 
 /// What was typed.
@@ -187,11 +208,11 @@ impl Typed {
             return Err(UsageError("--json and --verbose go with --check".to_owned()));
         }
         if self.next.as_ref().is_some_and(Vec::is_empty) {
-            return Err(UsageError("no command behind --".to_owned()));
+            return Err(UsageError("a command is missing behind --".to_owned()));
         }
         let fingerprint = self.fingerprint()?;
         Ok(Command::Authorize(Request {
-            user: self.user.ok_or_else(|| UsageError("no USER; sshd gives it for %u".to_owned()))?,
+            user: self.user.ok_or_else(|| UsageError("USER is missing (%u on sshd's line)".to_owned()))?,
             fingerprint,
             trust_store: self.trust_store,
             timeout: self.timeout.unwrap_or(limits::RUN),
@@ -220,7 +241,7 @@ impl Typed {
     fn fingerprint(&self) -> Result<Option<Fingerprint>, UsageError> {
         let text = self.fingerprint.as_deref().unwrap_or_default();
         Fingerprint::parse(text.as_bytes()).map_err(|_| {
-            UsageError("FINGERPRINT is not of the form SHA256:...; sshd gives it for %f".to_owned())
+            UsageError("FINGERPRINT is not of the form SHA256:... (%f on sshd's line)".to_owned())
         })
     }
 
@@ -234,7 +255,7 @@ impl Typed {
     }
 }
 
-/// Whether arguments ask for `--check`, though they are wrong besides: `Some`, and whether for JSON.
+/// For arguments that [`parse`] refuses: `Some` if they ask for `--check`, and in it whether for JSON.
 #[must_use]
 pub fn asks_for_check(arguments: &[OsString]) -> Option<bool> {
     let mut ours = arguments.iter().take_while(|argument| *argument != "--");
@@ -252,5 +273,5 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let ip = |text: &str| text.parse::<IpAddr>().ok();
     let bracketed = || ip(text.strip_prefix('[')?.strip_suffix(']')?);
     let port = |ip| SocketAddr::new(ip, 80);
-    ip(text).or_else(bracketed).map(port).or_else(|| text.parse().ok()).ok_or("not an address: IP or IP:PORT")
+    ip(text).or_else(bracketed).map(port).or_else(|| text.parse().ok()).ok_or("not an address, IP or IP:PORT")
 }

@@ -91,6 +91,11 @@ fn what_is_wrong() {
         &["--"],
         &["alice", "--"],
         &["--", "/bin/true"],
+        &["--help=me"],
+        &["alice", "--help="],
+        &["--version=2"],
+        &["--check=alice"],
+        &["--enable=yes"],
     ] {
         is_wrong(&instance, &arguments.iter().map(OsString::from).collect::<Vec<_>>());
     }
@@ -119,6 +124,7 @@ fn values_out_of_range() {
     for (option, value) in rows.into_iter().chain(addresses.map(|value| ("--imds", value))) {
         is_wrong(&instance, &[option, value, "alice", key.fingerprint()].map(OsString::from));
         is_wrong(&instance, &[&format!("{option}={value}"), "alice", key.fingerprint()].map(OsString::from));
+        assert!(instance.journal.says(&format!("{option} {value}: not a")), "{option}={value}");
     }
 }
 
