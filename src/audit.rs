@@ -1,14 +1,18 @@
 //! The log: a line a decision, to the system's log (facility authpriv) and, by hand on a terminal, to stderr as well.
 //!
-//! The system's log is a datagram socket (RFC 3164; the local form without host name, and without a time, which every
-//! daemon then takes from its clock). It is written without waiting: a log that nobody reads must not hold up sshd.
+//! The system's log is a datagram socket, with some old daemons a stream, as syslog(3) knows it (RFC 3164; the local form
+//! without host name, and without a time, which every daemon then takes from its clock). A log that nobody reads must not
+//! hold up sshd: it may make us wait [`limits::LOG_WAIT`], once.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process;
 use std::sync::Mutex;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::limits;
 
@@ -30,20 +34,22 @@ pub enum Severity {
 #[derive(Debug)]
 pub struct Audit {
     /// `None` where there is no log, or it does not take what it gets.
-    socket: Mutex<Option<UnixDatagram>>,
+    socket: Mutex<Option<Socket>>,
     terminal: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Datagram(UnixDatagram),
+    Stream(UnixStream),
 }
 
 impl Audit {
     /// Opens the system's log below `root` (`/`); without one everything goes on.
     #[must_use]
     pub fn open(root: &Path) -> Self {
-        let socket = UnixDatagram::unbound().and_then(|socket| {
-            socket.connect(root.join("dev/log"))?;
-            socket.set_write_timeout(Some(limits::LOG_WAIT))?;
-            Ok(socket)
-        });
-        Self { socket: Mutex::new(socket.ok()), terminal: io::stderr().is_terminal() }
+        let socket = Socket::open(&root.join("dev/log")).ok();
+        Self { socket: Mutex::new(socket), terminal: io::stderr().is_terminal() }
     }
 
     /// Logs `text`, whose remote parts are [`Escaped`].
@@ -58,7 +64,7 @@ impl Audit {
         #[expect(clippy::as_conversions, reason = "the discriminant is the severity's number")]
         let priority = AUTHPRIV.saturating_mul(8).saturating_add(severity as u8);
         let message = format!("<{priority}>eic-keys[{}]: {text}", process::id());
-        if socket.as_ref().is_some_and(|socket| socket.send(message.as_bytes()).is_err()) {
+        if socket.as_ref().is_some_and(|socket| socket.send(&message).is_err()) {
             // It has waited once; the next line would wait again.
             *socket = None;
         }
@@ -68,6 +74,41 @@ impl Audit {
     pub fn explain(&self, text: &str) {
         if self.terminal {
             let _ = writeln!(io::stderr(), "eic-keys: {text}");
+        }
+    }
+}
+
+impl Socket {
+    fn open(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        match socket.connect(path) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::PROTOTYPE) => {
+                Self::stream(path).map(Self::Stream)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                socket.set_write_timeout(Some(limits::LOG_WAIT))?;
+                Ok(Self::Datagram(socket))
+            }
+        }
+    }
+
+    /// Connects without waiting, which the standard library cannot: a daemon that accepts nobody has no log.
+    fn stream(path: &Path) -> io::Result<UnixStream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
+        stream.set_write_timeout(Some(limits::LOG_WAIT))?;
+        Ok(stream)
+    }
+
+    fn send(&self, message: &str) -> io::Result<()> {
+        match self {
+            Self::Datagram(socket) => socket.send(message.as_bytes()).map(drop),
+            // A NUL ends a message, as glibc has it; no message has one in it.
+            Self::Stream(stream) => (&*stream).write_all(format!("{message}\0").as_bytes()),
         }
     }
 }

@@ -3,8 +3,16 @@
 use crate::{Change, lines, publish};
 use eic_keys::limits;
 use eic_lab::journal::Line;
-use eic_lab::{Fault, Instance, Logger, Machine, On, UserKey};
+use eic_lab::{Fault, Instance, Logger, Machine, On, UserKey, within};
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
+
+/// Sooner than a log could keep a login waiting line by line.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A log that is not there, or does not listen, costs nobody his login.
 #[test]
@@ -16,19 +24,62 @@ fn without_a_log() {
     publish(&instance, &records);
     for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Reading] {
         instance.logger(logger);
-        let outcome = instance.run(["alice"]);
+        let outcome = within(SOON, || {
+            instance.journal.clear();
+            instance.run(["alice"])
+        });
         let result = (outcome.status, outcome.keys(), outcome.stderr.as_str());
         assert_eq!(result, (Some(0), vec![key.line()], ""), "{logger:?}");
-        assert!(outcome.wall < Duration::from_secs(2), "{logger:?}: {:?}", outcome.wall);
-        let wrong = instance.run(["--unknown"]);
-        assert_eq!(wrong.status, Some(1), "{logger:?}");
-        assert!(
-            wrong.stderr.contains("--unknown") && wrong.wall < Duration::from_secs(2),
-            "{logger:?}: {wrong:?}"
-        );
+        assert!(outcome.wall < SOON, "{logger:?}: {:?}", outcome.wall);
     }
-    let lines = lines(&instance, "a log that reads");
-    assert_eq!(lines.len(), limits::RECORDS + 1, "63 refused, one provided, one wrong command line");
+    let provided = lines(&instance, "a log that reads");
+    assert_eq!(provided.len(), limits::RECORDS, "63 refused, one provided");
+    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Reading] {
+        instance.logger(logger);
+        let wrong = within(SOON, || {
+            instance.journal.clear();
+            instance.run(["--unknown"])
+        });
+        assert_eq!(wrong.status, Some(1), "{logger:?}");
+        assert!(wrong.stderr.contains("--unknown") && wrong.wall < SOON, "{logger:?}: {wrong:?}");
+    }
+    assert_eq!(lines(&instance, "a log that reads").len(), 1, "a wrong command line");
+}
+
+/// As with old daemons, and with syslog-ng where it is told to.
+#[test]
+fn a_log_that_is_a_stream() {
+    let (instance, key) = (Instance::start(), UserKey::ed25519());
+    publish(&instance, &[instance.record(&key).expires_in(-1), instance.record(&key)]);
+    instance.logger(Logger::Absent);
+    instance.namespace().assert_here();
+    let listener = UnixListener::bind("/dev/log").unwrap();
+    fs::set_permissions("/dev/log", fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
+    let mut text = String::new();
+    listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+    let lines: Vec<&str> = text.split_terminator('\0').collect();
+    assert!(
+        matches!(lines.as_slice(), [refused, provided]
+            if refused.starts_with("<85>eic-keys[") && refused.contains("]: Refused a record")
+            && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")),
+        "{text:?}"
+    );
+    // A daemon that accepts nobody, until its queue is full: whoever waits to connect waits for ever.
+    rustix::net::listen(&listener, 1).unwrap();
+    let waiting: Vec<_> = (0..10).map_while(|_| without_waiting(&listener)).collect();
+    assert!(waiting.len() < 10);
+    assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
+}
+
+/// A connection to the log, if there is room for it.
+fn without_waiting(log: &UnixListener) -> Option<OwnedFd> {
+    let path = log.local_addr().unwrap().as_pathname().unwrap().to_owned();
+    let stream = rustix::net::SocketType::STREAM;
+    let flags = rustix::net::SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(rustix::net::AddressFamily::UNIX, stream, flags, None).unwrap();
+    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    rustix::net::connect(&socket, &address).ok().map(|()| socket)
 }
 
 #[test]
