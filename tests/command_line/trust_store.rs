@@ -138,6 +138,8 @@ fn directories() {
         &format!("mkfifo -m 0644 {STORE}/pipe && mkdir {STORE}/directory && ln -s nothing {STORE}/broken"),
     );
     gives(&instance, &key, "a directory with a pipe, a directory and a broken link beside the anchor");
+    shell(&instance, &format!("install -m 0600 /dev/null {STORE}/private.pem"));
+    gives(&instance, &key, "a directory with a file that only root reads beside the anchor");
 }
 
 #[test]
