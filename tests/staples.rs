@@ -270,6 +270,17 @@ fn staples_go_by_the_fingerprint_of_their_certificate() {
     accepted(&instance, &key, "by SHA-256");
     instance.serve_staples(pki.staples(Hash::Sha1).into_iter().chain(pki.staples(Hash::Sha256)));
     accepted(&instance, &key, "by both");
+    for (what, bad) in [("revoked", Status::Revoked(now() - DAY, Some(1))), ("unknown", Status::Unknown)] {
+        let mut staple = pki.signer_staple();
+        staple.answer().status = bad;
+        instance.serve_staple(&pki.signer, &staple.build());
+        signer_refused(
+            &instance,
+            &key,
+            "signer.us-east-1.amazonaws.com says that",
+            &format!("{what} by SHA-1"),
+        );
+    }
     instance.serve_staples(pki.staples(Hash::Sha1).into_iter().map(|(name, der)| (name.to_lowercase(), der)));
     accepted(&instance, &key, "in lower case");
     instance.serve_staples(pki.staples(Hash::Sha384));

@@ -251,6 +251,9 @@ pub struct SignerPath {
 impl SignerPath {
     /// For each certificate below the anchor the name of its staple, as it stands in `list` (a name a line).
     ///
+    /// One for each: where the list has a certificate twice, by SHA-1 and by SHA-256, the former counts, and if that staple is bad
+    /// the other is not tried. A second opinion could only turn a refusal into trust.
+    ///
     /// # Errors
     /// One of them has no staple.
     pub fn staple_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
