@@ -138,7 +138,7 @@ impl Board {
         let depends_on = needs.ids();
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
-            Err(missing) => Answer::skip(format!("cannot be told without {missing}")),
+            Err(missing) => Answer::skip(format!("needs {missing}")),
             Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
@@ -244,7 +244,7 @@ mod tests {
         });
         let of = |id: &str| checks.iter().find(|check| check.id == id).cloned();
         let id = of("instance.id").map(|check| (check.status, check.note, check.depends_on));
-        let note = "cannot be told without instance.host".to_owned();
+        let note = "needs instance.host".to_owned();
         assert_eq!(id, Some((Status::Skip, note, vec!["metadata.token", "instance.host"])));
         assert_eq!(of("instance.region").map(|check| check.status), Some(Status::Skip));
     }

@@ -1,5 +1,7 @@
 //! Whether the clock is right.
 
+use std::path::Path;
+
 use super::board::{Answer, Board, Step};
 use super::{Fix, System};
 use crate::imds::Imds;
@@ -17,13 +19,23 @@ pub(super) async fn offset(board: &Board, system: &System<'_>, session: &Step<Im
             let Some(theirs) = imds.date() else {
                 return Answer::skip("the metadata service did not tell its time");
             };
-            judge(ours, theirs.as_secs())
+            judge(ours, theirs.as_secs(), correction(system.root))
         })
         .await;
 }
 
-fn judge(ours: u64, theirs: u64) -> Answer<()> {
-    let fix = Fix::Command("chronyc makestep".to_owned());
+/// How to set the clock, with the tool that is there.
+fn correction(root: &Path) -> Fix {
+    if root.join("usr/bin/chronyc").exists() {
+        Fix::command(["chronyc", "makestep"])
+    } else {
+        Fix::advice(
+            "set the clock, and have it kept right by chrony or systemd-timesyncd from 169.254.169.123",
+        )
+    }
+}
+
+fn judge(ours: u64, theirs: u64, fix: Fix) -> Answer<()> {
     let off = ours.abs_diff(theirs);
     let which = if ours > theirs { "ahead of" } else { "behind" };
     let note = format!("the clock is {off} s {which} the metadata service's");
@@ -31,7 +43,7 @@ fn judge(ours: u64, theirs: u64) -> Answer<()> {
         (..NOTICEABLE, _) => Answer::ok(format!("the clock is at most {} s off", off.saturating_add(1)), ()),
         (..TOO_MUCH, _) => Answer::warn(note, fix, ()),
         (_, true) => {
-            Answer::fail(format!("{note}: pushed keys expire early, or are over when they come"), fix)
+            Answer::fail(format!("{note}: pushed keys expire early, or have expired when they arrive"), fix)
         }
         (_, false) => {
             Answer::fail(format!("{note}: keys live longer than 60 s, and staples are from the future"), fix)

@@ -63,7 +63,7 @@ fn selinux(root: &Path) -> Answer<()> {
             }
             Answer::warn(
                 "SELinux is enforcing without a policy module for eic-keys, and may keep it from the network",
-                Fix::advice("install eic-keys from its package, which brings the module"),
+                Fix::advice("install the package eic-keys-selinux, which brings the module"),
                 (),
             )
         }

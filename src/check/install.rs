@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
 use super::sshd::Ours;
-use super::tool::{ask, reinstall, told};
+use super::tool::{ask, reinstall, remove, told};
 use super::{Fix, System};
 use crate::sshd::trusted::{Distrust, distrust};
 
@@ -38,7 +38,7 @@ pub(super) async fn install(board: &Board, system: &System<'_>, command: &Step<O
 fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
     let shown = program.display();
     match distrust(root, program) {
-        Ok(None) => Answer::ok(format!("{shown} and what is above it may be written by root alone"), ()),
+        Ok(None) => Answer::ok(format!("only root may write to {shown} and the directories above it"), ()),
         Ok(Some(distrust)) => {
             let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
             let fix = match &distrust {
@@ -89,14 +89,9 @@ fn aws(root: &Path) -> Answer<()> {
     let Some(found) = AWS.iter().find(|path| root.join(path).exists()) else {
         return Answer::ok("AWS's package ec2-instance-connect is not here", ());
     };
-    let remove = if root.join("usr/bin/dpkg").exists() {
-        ["apt-get", "purge", "ec2-instance-connect"]
-    } else {
-        ["dnf", "remove", "ec2-instance-connect"]
-    };
     Answer::warn(
         format!("AWS's package ec2-instance-connect is here as well: /{found}"),
-        Fix::command(remove),
+        remove(root, "ec2-instance-connect"),
         (),
     )
 }

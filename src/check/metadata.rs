@@ -34,7 +34,7 @@ pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -
                         return Answer::ok(note, imds);
                     }
                     let fix = Fix::advice(format!(
-                        "see what else on this instance asks it, DNS or NTP so often: {ASKERS}"
+                        "see what else on this instance asks so often, be it DNS or NTP, whose packets count as well: {ASKERS}"
                     ));
                     Answer::warn(format!("{note}, which is slow"), fix, imds)
                 }
@@ -166,10 +166,10 @@ fn proxy(system: &System<'_>) -> Answer<()> {
     });
     match proxies.as_slice() {
         [] => Answer::ok("no proxy variable is set", ()),
-        _ if excepted => Answer::ok("the proxy variables except 169.254.169.254", ()),
+        _ if excepted => Answer::ok("the proxy variables leave out 169.254.169.254", ()),
         set => Answer::warn(
             format!(
-                "{} is set: not to eic-keys, but to other tools the metadata service is behind that proxy",
+                "{} is set: eic-keys ignores it, but other tools may ask that proxy for metadata",
                 set.join(", ")
             ),
             Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),

@@ -205,25 +205,46 @@ impl Report {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
-    /// In words: what is wrong, or that nothing is.
+    /// In words: what is wrong, or that nothing is, and what could not be seen.
     #[must_use]
     pub fn summary(&self) -> String {
-        let named = |status| {
-            let ids: Vec<_> = self.with(status).map(|check| check.id).collect();
-            (ids.len(), ids.join(", "))
-        };
+        let ids = |checks: &[&Check]| checks.iter().map(|check| check.id).collect::<Vec<_>>().join(", ");
         let whose = match &self.user {
             Some(user) => format!("{user}'s pushed keys"),
             None => "pushed keys".to_owned(),
         };
-        match (named(Status::Fail), named(Status::Warn)) {
-            ((0, _), (0, _)) => format!("Nothing is wrong here: this system takes {whose}."),
-            ((0, _), (_, warned)) => format!("This system takes {whose}, but look at: {warned}."),
-            ((_, failed), (0, _)) => format!("This system does not take {whose}. What failed: {failed}."),
-            ((_, failed), (_, warned)) => {
-                format!("This system does not take {whose}. What failed: {failed}. Look also at: {warned}.")
+        let failed: Vec<_> = self.with(Status::Fail).collect();
+        let warned: Vec<_> = self.with(Status::Warn).collect();
+        let unseen: Vec<_> = self.unseen().collect();
+        let mut words = Vec::new();
+        match failed.split_first() {
+            Some((first, others)) => {
+                words.push(format!("This system does not take {whose}: {} ({}).", first.note, first.id));
+                if !others.is_empty() {
+                    words.push(format!("Failed as well: {}.", ids(others)));
+                }
             }
+            None if unseen.is_empty() => words.push(format!("This system takes {whose}.")),
+            None => words.push(format!(
+                "Nothing was found that keeps {whose} out. Not seen: {}, and what builds on that.",
+                ids(&unseen)
+            )),
         }
+        if !warned.is_empty() {
+            words.push(format!("Look at: {}.", ids(&warned)));
+        } else if failed.is_empty() && unseen.is_empty() {
+            words.push("Nothing is wrong here.".to_owned());
+        }
+        words.join(" ")
+    }
+
+    /// The checks that were skipped for a reason of their own, such as a right that is missing, and not because a check
+    /// that they build on was; without those that nobody on the instance can answer.
+    fn unseen(&self) -> impl Iterator<Item = &Check> {
+        let grounded = |check: &&Check| {
+            !check.depends_on.iter().any(|id| self.with(Status::Skip).any(|other| other.id == *id))
+        };
+        self.with(Status::Skip).filter(|check| check.group() != "outside").filter(grounded)
     }
 }
 

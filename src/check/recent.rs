@@ -66,7 +66,7 @@ fn failures(text: String) -> Answer<String> {
         }
     }
     let Some(last) = complaints.last() else {
-        return Answer::ok("sshd did not complain of its AuthorizedKeysCommand", text);
+        return Answer::ok("sshd did not complain about its AuthorizedKeysCommand", text);
     };
     let note = match status(last) {
         Some(status) => format!(
@@ -77,8 +77,12 @@ fn failures(text: String) -> Answer<String> {
         None => format!("sshd complained {} times, the last: {last}", complaints.len()),
     };
     let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
-    Answer::warn(note, Fix::advice("see to what fails above; a login that gets its key clears this"), text)
-        .detail(detail)
+    Answer::warn(
+        note,
+        Fix::advice("mend what fails above; the next login that gets its key clears this"),
+        text,
+    )
+    .detail(detail)
 }
 
 /// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".
@@ -90,7 +94,7 @@ fn status(line: &str) -> Option<u8> {
 fn meaning(status: u8) -> &'static str {
     match status {
         1 => "its command line in sshd_config is wrong",
-        2 => "metadata could not be had in time",
+        2 => "the metadata service did not answer as it should, or not in time",
         3 => "the signer was not trustworthy",
         4 => "this system was not set up for it",
         126 | 127 => "it, or the command behind --, could not be run",
@@ -108,7 +112,7 @@ fn ours(text: &str, name: &UserName) -> Answer<()> {
     let lines: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
     let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     match lines.last() {
-        None => Answer::ok(format!("eic-keys logged nothing of {user}"), ()),
+        None => Answer::ok(format!("eic-keys logged nothing about {user}"), ()),
         Some(last) => {
             let said = parts(last).map_or(last.as_str(), |(_, message)| message);
             Answer::ok(format!("eic-keys said last: {said}"), ()).detail(shown)

@@ -98,7 +98,7 @@ fn unit(daemon: &Daemon<'_>) -> &'static str {
 
 fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
     match daemon.overridden(Path::new(MAIN)) {
-        None => Answer::ok("nothing on its command line beats its configuration", ()),
+        None => Answer::ok("nothing on its command line overrides its configuration", ()),
         Some(reason) => Answer::fail(
             reason,
             Fix::advice(
@@ -129,7 +129,7 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     // A file that is gone has left its trace in the directory.
     let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let Some(path) = paths.find(newer) else {
-        return Answer::ok("sshd runs with its configuration as it is now", ());
+        return Answer::ok("sshd has read its configuration as it is now", ());
     };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {

@@ -104,7 +104,7 @@ fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
 
 fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
     if !is_root() {
-        return Answer::skip("only root can ask sshd what counts: it reads its host keys first");
+        return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let main = Path::new(MAIN);
     match sshd.accepts(main).and_then(|()| sshd.dump(main, connection)) {

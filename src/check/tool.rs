@@ -22,16 +22,24 @@ pub(super) fn told(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// How to install a package of the distribution anew: with the tool that is there.
 pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
-    let words = match ["usr/bin/apt-get", "usr/bin/dnf", "usr/bin/yum"]
-        .iter()
-        .find(|tool| root.join(tool).exists())
-    {
-        Some(&"usr/bin/apt-get") => ["apt-get", "install", "--reinstall", package],
-        Some(&"usr/bin/dnf") => ["dnf", "-y", "reinstall", package],
-        Some(_) => ["yum", "-y", "reinstall", package],
-        None => return Fix::advice(format!("install the package {package} anew")),
-    };
-    Fix::command(words)
+    match manager(root) {
+        Some("apt-get") => Fix::command(["apt-get", "install", "--reinstall", package]),
+        Some(tool) => Fix::command([tool, "-y", "reinstall", package]),
+        None => Fix::advice(format!("install the package {package} anew")),
+    }
+}
+
+/// How to remove one, with what it configured.
+pub(super) fn remove(root: &Path, package: &str) -> Fix {
+    match manager(root) {
+        Some("apt-get") => Fix::command(["apt-get", "purge", package]),
+        Some(tool) => Fix::command([tool, "remove", package]),
+        None => Fix::advice(format!("remove the package {package}")),
+    }
+}
+
+fn manager(root: &Path) -> Option<&'static str> {
+    ["apt-get", "dnf", "yum"].into_iter().find(|tool| root.join("usr/bin").join(tool).exists())
 }
 
 /// Whether this is root, who alone sees some things.

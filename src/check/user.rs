@@ -61,7 +61,7 @@ pub(super) async fn name(board: &Board, request: &Request) -> Step<UserName> {
                 None => Answer::fail(
                     format!("EC2 Instance Connect takes no keys for a user named {}", user.to_string_lossy()),
                     Fix::advice(
-                        "log in as a user whose name is 1 to 32 letters, digits and @._- and no number",
+                        "log in as a user whose name consists of 1 to 32 letters, digits and @._- and is no number",
                     ),
                 ),
             }

@@ -25,7 +25,7 @@ fn the_text_ends_with_what_is_wrong() {
         assert_eq!(well.status, Some(0));
         assert_eq!(
             well.stdout.lines().last(),
-            Some("Nothing is wrong here: this system takes alice's pushed keys.")
+            Some("This system takes alice's pushed keys. Nothing is wrong here.")
         );
         assert!(!well.stdout.contains('\u{1b}'), "no colour but on a terminal");
         instance.machine(Machine::Other);
@@ -33,7 +33,10 @@ fn the_text_ends_with_what_is_wrong() {
         assert_eq!(ill.status, Some(1));
         assert_eq!(
             ill.stdout.lines().last(),
-            Some("This system does not take alice's pushed keys. What failed: instance.host.")
+            Some(
+                "This system does not take alice's pushed keys: this is not an EC2 instance, by its firmware: \
+                 nobody is asked for keys (instance.host)."
+            )
         );
     });
 }

@@ -121,10 +121,16 @@ fn what_keeps_keys_out() {
     broken(set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"), &[("sshd.algorithms", "fail")], "neither");
     broken(set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), &[("sshd.algorithms", "warn")], "ed25519");
     broken(
-        set("KexAlgorithms", "sntrup761x25519-sha512@openssh.com"),
+        set("KexAlgorithms", "sntrup761x25519-sha512@openssh.com,curve25519-sha256"),
         &[("sshd.exchanges", "warn")],
-        "only the newest clients",
+        "the console's client knows none",
     );
+    for known in ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"] {
+        world(|world| {
+            set("KexAlgorithms", known)(world);
+            world.check().assert_healthy();
+        });
+    }
     broken(set("MaxAuthTries", "2"), &[("sshd.tries", "warn")], "MaxAuthTries is 2");
     broken(set("Port", "2222"), &[("sshd.port", "warn")], "2222, not on port 22");
     broken(set("ListenAddress", "127.0.0.1"), &[("sshd.port", "warn")], "nobody reaches it from outside");
