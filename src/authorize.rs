@@ -1,7 +1,7 @@
 //! The procedure: which keys may log in as this user, now?
 //!
-//! The order is the speed. A user with an ordinary key, and a scanner, are done after two requests; who signed is asked only
-//! when a record with the right fingerprint, instance and time is waiting.
+//! The order makes it fast: for a user with an ordinary key, and for a scanner, it ends after two requests. Who signed is asked
+//! only when a record with the right fingerprint, instance and time is waiting.
 
 use std::borrow::Borrow;
 use std::ffi::OsString;
@@ -60,7 +60,7 @@ pub struct System<'a> {
 /// Why a run failed. Without keys it ends with the status of [`Error::status`].
 #[derive(Debug)]
 pub enum Error {
-    /// Metadata could not be had.
+    /// The metadata service did not answer as it should, or not in time.
     Metadata(imds::Error),
     /// The signer is not trustworthy.
     Signer(SignerError),

@@ -15,7 +15,7 @@ const PIPE_BUF: usize = 4096;
 /// Writes the keys, in their order.
 ///
 /// # Errors
-/// Not all could be written. That nobody reads them any more is none: sshd closes the pipe at the first key that fits.
+/// Not all could be written. It is no error if the reader has gone: sshd closes the pipe at the first key that fits.
 pub fn keys(keys: &[VerifiedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut lines = Vec::new();
     for key in keys {

@@ -56,8 +56,8 @@ impl fmt::Display for Error {
             }
             Cause::Status(status) => write!(f, "answered {status}"),
             Cause::Absent => f.write_str("has none"),
-            Cause::Malformed => f.write_str("answered with something else than that"),
-            Cause::OutOfTime => f.write_str("was not asked, as the time of this run is over"),
+            Cause::Malformed => f.write_str("gave a malformed answer"),
+            Cause::OutOfTime => f.write_str("was not asked: the time limit of this run was reached"),
         }
     }
 }

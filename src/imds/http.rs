@@ -56,8 +56,8 @@ impl fmt::Display for Error {
             Self::Connect(error) => write!(f, "cannot be reached: {error}"),
             Self::ConnectTimedOut => f.write_str("cannot be reached: no connection in time"),
             Self::TimedOut => f.write_str("did not answer in time"),
-            Self::Broken(error) => write!(f, "answered with something broken: {error}"),
-            Self::TooLarge(limit) => write!(f, "sent more than the {limit} bytes that this may have"),
+            Self::Broken(error) => write!(f, "gave a broken reply: {error}"),
+            Self::TooLarge(limit) => write!(f, "sent more than {limit} bytes, the limit for this"),
         }
     }
 }
