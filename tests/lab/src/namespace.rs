@@ -184,7 +184,7 @@ impl Namespace {
     /// Waits until packets to an address that was added arrive: for IPv6 the kernel adds the route in the background.
     pub fn await_address(&self, address: IpAddr) {
         self.assert_here();
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let arrives = || {
             let socket = UdpSocket::bind((address, 0))?;
             socket.set_read_timeout(Some(Duration::from_millis(5)))?;
@@ -286,18 +286,29 @@ pub fn become_root() -> Result<(), String> {
     if user.is_root() {
         return Ok(());
     }
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| {
+    let forbidden = |why: String| {
         format!(
-            "this system does not let ordinary users make namespaces ({e}): run it as root, or allow it with \
+            "this system does not let ordinary users make namespaces ({why}): run it as root, or allow it with \
              `sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`"
         )
-    })?;
-    let map = |file: &str, line: String| {
-        fs::write(format!("/proc/self/{file}"), line).map_err(|e| format!("/proc/self/{file}: {e}"))
     };
-    map("uid_map", format!("0 {user} 1"))?;
-    map("setgroups", "deny".to_owned())?;
-    map("gid_map", format!("0 {group} 1"))
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| forbidden(e.to_string()))?;
+    for (file, line) in [
+        ("uid_map", format!("0 {user} 1")),
+        ("setgroups", "deny".to_owned()),
+        ("gid_map", format!("0 {group} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), line)
+            .map_err(|e| forbidden(format!("/proc/self/{file}: {e}")))?;
+    }
+    // AppArmor lets one have a user namespace, and nothing in it.
+    let tried = Command::new("unshare")
+        .args(["--net", "--mount", "mount", "-t", "tmpfs", "none", "/run"])
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|e| format!("cannot run `unshare`, of the package util-linux: {e}"))?;
+    let why = || String::from_utf8_lossy(&tried.stderr).trim().to_owned();
+    if tried.status.success() { Ok(()) } else { Err(forbidden(why())) }
 }
 
 /// Are there other users than root here, and is root the machine's? Neither is so in a user namespace of one user.
