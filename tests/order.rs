@@ -37,7 +37,7 @@ fn another_key_offered_is_two_requests_and_silence() {
 #[test]
 fn a_login_is_nine_requests_in_four_rounds() {
     let (instance, key) = instance();
-    instance.imds.pace(Duration::from_millis(50));
+    instance.imds.pace(Duration::from_millis(300));
     accepted(&instance, &key, "a login");
     let mut asked = asked(&instance);
     assert_eq!(asked[..2], [TOKEN, ACTIVE_KEYS]);

@@ -41,7 +41,7 @@ fn requests_are_version_2_and_bare() {
 fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
     let world = World::new();
     world.instance.machine(Machine::Xen);
-    world.instance.imds.pace(Duration::from_millis(100));
+    world.instance.imds.pace(Duration::from_millis(300));
     world.expect_key(&world.login()).unwrap();
     let requests = world.instance.imds.requests();
     assert!(requests.len() == 9 && requests[2].path.ends_with("/instance-id"), "{requests:?}");
@@ -56,7 +56,7 @@ fn the_token_lives_as_long_as_the_run() {
         (&["--timeout", "0.5"], "1"),
         (&["--timeout", "1"], "1"),
         (&["--timeout", "2"], "2"),
-        (&["--timeout", "2.1"], "3"),
+        (&["--timeout", "2.9"], "3"),
         (&["--timeout", "60"], "60"),
     ];
     each(

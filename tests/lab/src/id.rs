@@ -33,9 +33,9 @@ impl Id {
             .collect()
     }
 
-    /// Ends every other process in these namespaces, children of children too. Gives up after two seconds.
+    /// Ends every other process in these namespaces, children of children too. Gives up after half a minute.
     pub fn kill_processes(&self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             let found = self.processes();
             if found.is_empty() {

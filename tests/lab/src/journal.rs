@@ -146,7 +146,7 @@ impl Journal {
         let (mut messages, waited) = self
             .kept
             .arrived
-            .wait_timeout_while(messages, Duration::from_secs(5), |m| !m.iter().any(is_mark))
+            .wait_timeout_while(messages, Duration::from_secs(60), |m| !m.iter().any(is_mark))
             .unwrap();
         assert!(!waited.timed_out(), "the log's reader is stuck");
         messages.retain(|message| !is_mark(message));

@@ -78,7 +78,7 @@ pub use journal::Logger;
 pub use key::{Hash, Key, Scheme};
 pub use pki::{Pki, PkiSpec};
 pub use record::RecordSpec;
-pub use run::Outcome;
+pub use run::{Outcome, within};
 pub use service::Service;
 pub use sshd::Sshd;
 pub use staple::{ResponderId, StapleSpec, Status};

