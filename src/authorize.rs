@@ -142,6 +142,7 @@ pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) 
     let ours = block_on(authorize(request, system, child, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
+        Ok(Outcome { records: 0, .. }) => {}
         Ok(Outcome { records, printed }) => {
             audit.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
@@ -209,10 +210,11 @@ async fn authorize(
     confine(request, system, child, &store);
 
     let imds = Imds::open(&request.imds, Budget::start(request.timeout)).await?;
-    let Some(text) = imds.active_keys(&user).await? else {
-        return Ok(outcome);
-    };
+    let text = imds.active_keys(&user).await?.unwrap_or_default();
     let offered = offered(&text, request.fingerprint.as_ref(), &user, audit, &mut outcome);
+    if outcome.records == 0 {
+        audit.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
+    }
     if offered.is_empty() {
         return Ok(outcome);
     }

@@ -24,8 +24,7 @@ const PROGRAM: &str = "/usr/bin/eic-keys";
 /// An instance with a key that waits for alice for an hour.
 fn world() -> (Instance, UserKey) {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
-    let record = instance.record(&key).expires_in(3600).signed_by(&instance.pki().signer.key);
-    instance.imds.publish_for("alice", record, Duration::from_secs(3600));
+    instance.push_for_an_hour("alice", &key);
     (instance, key)
 }
 

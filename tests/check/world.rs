@@ -60,7 +60,7 @@ pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
     instance.install("/usr/bin/chronyc", b"#!/bin/sh\nexit 1\n");
     let sshd = Sshd::start_with(&instance, &config());
     let key = UserKey::ed25519();
-    instance.push(USER, &key);
+    instance.push_for_an_hour(USER, &key);
     test(&World { instance: &instance, sshd, key });
 }
 

@@ -19,7 +19,7 @@ use eic_lab::{Instance, Outcome, UserKey};
 /// A healthy instance with a key waiting for alice.
 fn instance() -> (Instance, UserKey) {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
-    instance.push("alice", &key);
+    instance.push_for_an_hour("alice", &key);
     (instance, key)
 }
 

@@ -8,7 +8,7 @@ use eic_lab::{Instance, UserKey};
 pub(crate) fn instance() -> (Instance, UserKey) {
     let instance = Instance::start();
     let key = UserKey::ed25519();
-    instance.push("alice", &key);
+    instance.push_for_an_hour("alice", &key);
     (instance, key)
 }
 

@@ -37,10 +37,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let (instance, key) = (Instance::start(), UserKey::ed25519());
-        // For longer than a slow machine takes for the longest table.
-        let hour = Duration::from_secs(3600);
-        let record = instance.record(&key).expires_in(3600).signed_by(&instance.pki().signer.key);
-        instance.imds.publish_for(USER, record, hour);
+        instance.push_for_an_hour(USER, &key);
         let staple = format!("signer-ocsp/{}", instance.pki().signer.fingerprint(Hash::Sha1));
         Self { instance, key, staple, settled: Cell::new(0) }
     }

@@ -102,7 +102,7 @@ fn by_hand() {
     let other = UserKey::ed25519();
     let rows: [(&str, Change, &str, &str); 6] = [
         ("a key", |_| (), "alice", "1 of 1 record"),
-        ("nothing pushed", |_| (), "bob", "0 of 0 record"),
+        ("nothing pushed", |_| (), "bob", "no key was pushed for bob in the last 60 seconds"),
         (
             "expired",
             |i| i.publish("carol", &i.record(&UserKey::ed25519()).expires_in(-1)),

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The service's address in IPv4.
 pub const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -170,6 +171,12 @@ impl Instance {
     /// Pushes a key for a user, as SendSSHPublicKey does: valid for 60 seconds.
     pub fn push(&self, user: &str, key: &UserKey) {
         self.publish(user, &self.record(key));
+    }
+
+    /// Pushes a key that is there for an hour: longer than a slow machine takes for the longest test.
+    pub fn push_for_an_hour(&self, user: &str, key: &UserKey) {
+        let record = self.record(key).expires_in(3600).signed_by(&self.pki().signer.key);
+        self.imds.publish_for(user, record, Duration::from_secs(3600));
     }
 
     /// What pushes keys as this type does, from any thread.
