@@ -54,7 +54,7 @@ Options:
 Exit status:                                --enable, --disable:               --check:
   0  the job is done, with keys or without  0  done, or already so             0  nothing failed
   1  the command line is wrong              1  refused, and nothing changed    1  something failed
-  2  the metadata service failed, or late   2  failed, and was put back        2  it could not run
+  2  metadata service failed, or was late   2  failed, and was put back        2  it could not run
   3  the signer is not trustworthy
   4  this system is not set up for it
 
