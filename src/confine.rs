@@ -187,6 +187,7 @@ fn system_calls(needs: &Needs<'_>) -> Result<Rules, BackendError> {
         SeccompRule::new(vec![
             argument(0, u64::MAX, family)?,
             argument(1, 0xf, libc::SOCK_STREAM)?, // the rest are flags
+            argument(2, u64::MAX, 0)?,            // TCP: Landlock's rules for ports do not bind MPTCP
         ])
     };
     rules.insert(libc::SYS_socket, vec![stream(libc::AF_INET)?, stream(libc::AF_INET6)?]);

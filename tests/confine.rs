@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eic_lab::{Fault, Instance, On};
+use eic_lab::{Fault, Instance, On, Outcome, UserKey};
 
 /// What the kernel says of a process, a name and what stands behind it.
 type Status = BTreeMap<String, String>;
@@ -58,5 +58,47 @@ fn the_command_behind_keeps_what_it_had() {
     }
     for (name, value) in [("NoNewPrivs", "0"), ("Seccomp", "0")] {
         assert_eq!(theirs.get(name).map(String::as_str), Some(value), "{name}");
+    }
+}
+
+/// What kernels from 4.14 on lack, in strace's words: whole layers, or the leave to use them.
+const OLDER: [&str; 7] = [
+    "landlock_create_ruleset:error=ENOSYS",     // before 5.13
+    "landlock_create_ruleset:error=EOPNOTSUPP", // not switched on at boot
+    "landlock_add_rule:error=EINVAL",
+    "landlock_restrict_self:error=EPERM",
+    "seccomp:error=ENOSYS",
+    "prctl:error=EINVAL",
+    "prlimit64:error=EPERM",
+];
+
+/// eic-keys with these arguments, and each of the system calls that strace's words name going wrong.
+fn with_fault(instance: &Instance, fault: &str, arguments: &[&str]) -> Outcome {
+    let fault = format!("inject={fault}");
+    let strace = ["-f", "-o", "/dev/null", "-e", &fault, "/usr/bin/eic-keys"];
+    instance.command([&strace, arguments].concat()).program("/usr/bin/strace").as_root().run()
+}
+
+#[test]
+fn an_older_kernel_goes_on_without() {
+    for fault in OLDER {
+        let (instance, key) = (Instance::start(), UserKey::ed25519());
+        instance.push("alice", &key);
+        let outcome = with_fault(&instance, fault, &["alice", key.fingerprint()]);
+        assert_eq!((outcome.status, outcome.keys()), (Some(0), vec![key.line()]), "{fault}");
+    }
+}
+
+#[test]
+fn the_check_says_which_layers_hold() {
+    let instance = Instance::start();
+    for (fault, said) in [
+        ("swapoff:error=EPERM", "layers that hold: 4 of 4"), // which nobody calls
+        ("landlock_create_ruleset:error=ENOSYS", "layers that hold: 2 of 4"),
+        ("seccomp:error=ENOSYS", "layers that hold: 3 of 4"),
+        ("seccomp,landlock_create_ruleset:error=ENOSYS", "layers that hold: 1 of 4"),
+    ] {
+        let outcome = with_fault(&instance, fault, &["--check", "--verbose"]);
+        assert!(outcome.stdout.contains(said), "{fault}: {}", outcome.stdout);
     }
 }

@@ -159,6 +159,12 @@ fn nobody_reads() {
     );
     let outcome = instance.command(["nobody", key.fingerprint()]).stdout_to("/dev/full").run();
     assert_eq!(outcome.status, Some(0), "nothing to write needs no room");
+    // Without standard output the first socket could become it: then the keys would go to the metadata service.
+    instance.imds.clear_requests();
+    let line = format!("exec /usr/bin/eic-keys alice {} <&- >&- 2>&-", key.fingerprint());
+    let outcome = instance.command(["-c", &line]).program("/bin/sh").run();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "there is no standard output");
+    assert_eq!(instance.imds.requests().len(), 9, "each a request, and nothing else");
 }
 
 /// sshd does nothing else while it waits for us, so we do not wait for a reader that has stopped.

@@ -1,13 +1,15 @@
-//! `eic-hostile free|confined|chained PORT ATTEMPT`: what eic-keys would be, taken over by somebody.
+//! `eic-hostile free|confined|chained|reading PORT ATTEMPT`: what eic-keys would be, taken over by somebody.
 //!
 //! Confines itself, for the metadata service at PORT, tries the one thing, and says `done` or why it could not. With
-//! `chained` it may wait for and stop its child, as with a command behind `--`.
+//! `chained` it may wait for and stop its child, as with a command behind `--`; with `reading` open files, as with a trust store
+//! that is a directory.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::ptr;
 
@@ -22,7 +24,8 @@ fn main() -> ExitCode {
     let bundle = File::open("/proc/self/status").expect("a trust store");
     let mut child = (mode == "chained").then(|| Command::new("sleep").arg("60").spawn().expect("a child"));
     if mode != "free" {
-        let needs = Needs { ports: &[port], files: None, child: child.as_ref().map(std::process::Child::id) };
+        let files = (mode == "reading").then_some(Path::new("/"));
+        let needs = Needs { ports: &[port], files, child: child.as_ref().map(std::process::Child::id) };
         for layer in confine(&needs) {
             if let Err(error) = layer.held {
                 println!("not confined by {}: {error}", layer.name);
@@ -79,6 +82,12 @@ fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
             File::create(&path).and_then(|_| fs::remove_file(path))
         }
         "connect to another port" => TcpStream::connect(("127.0.0.1", port.wrapping_sub(1))).map(drop),
+        "use another protocol than TCP's default" => (1..=262)
+            .flat_map(|protocol| [(libc::AF_INET, protocol), (libc::AF_INET6, protocol)])
+            // SAFETY: plain numbers.
+            .map(|(family, protocol)| call(|| unsafe { libc::socket(family, libc::SOCK_STREAM, protocol) }))
+            .reduce(Result::or)
+            .unwrap_or(Ok(())),
         "listen" => TcpListener::bind("127.0.0.1:0").map(drop),
         "send a datagram" => UdpSocket::bind("127.0.0.1:0").map(drop),
         "speak to a local service" => UnixStream::pair().map(drop),

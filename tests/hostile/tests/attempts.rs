@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 /// What is tried, and what a confined process is told.
-const ATTEMPTS: [(&str, &str); 19] = [
+const ATTEMPTS: [(&str, &str); 20] = [
     ("run a program", "not permitted"),
     ("become another program", "not permitted"),
     ("split", "not permitted"),
@@ -16,6 +16,7 @@ const ATTEMPTS: [(&str, &str); 19] = [
     ("write a file", "not permitted"),
     ("make a file", "not permitted"),
     ("connect to another port", "denied"),
+    ("use another protocol than TCP's default", "not permitted"),
     ("listen", "not permitted"),
     ("send a datagram", "not permitted"),
     ("speak to a local service", "not permitted"),
@@ -61,10 +62,22 @@ fn what_is_forbidden_fails_and_would_work_without() {
     }
 }
 
+/// Where the trust store is a directory, files may be read; all else is as it was, or Landlock denies it.
+#[test]
+fn who_may_read_files_may_do_no_more() {
+    let (_other, _imds, port) = ports();
+    assert_eq!(tries("reading", "read a file", port), "done");
+    for (attempt, refusal) in ATTEMPTS.into_iter().filter(|(attempt, _)| *attempt != "read a file") {
+        let said = tries("reading", attempt, port);
+        let refused = said.contains(refusal) || (attempt == "list a directory" && said.contains("denied"));
+        assert!(refused && !said.contains('\n'), "{attempt}: {said}");
+    }
+}
+
 #[test]
 fn its_own_work_goes_on() {
     let (_other, _imds, port) = ports();
-    for mode in ["free", "confined", "chained"] {
+    for mode in ["free", "confined", "chained", "reading"] {
         assert_eq!(tries(mode, "own work", port), "done", "{mode}");
     }
     assert_eq!(tries("chained", "child", port), "done", "the command behind -- can be stopped");
