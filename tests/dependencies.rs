@@ -128,14 +128,3 @@ fn the_document_tells_how_many_crates_ship() {
     let number = shipped(&metadata).len();
     assert!(DOCUMENT.contains(&format!("\n{number} crates, ours included")), "it is {number} now");
 }
-
-#[test]
-fn the_threat_model_names_tests_that_exist() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
-    let named: BTreeSet<&str> = document.split('`').filter(|word| word.starts_with("tests/")).collect();
-    assert!(named.len() > 10, "{named:?}");
-    for path in named {
-        assert!(root.join(path).exists(), "{path}");
-    }
-}
