@@ -16,6 +16,8 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 SOURCE := $(OUT)/packages/eic-keys-$(VERSION).tar.xz
 MANUAL := $(OUT)/eic-keys.8
 MOST_BYTES := 3145728
+# Which crates, and why: there. tests/dependencies.rs holds that the number is right.
+CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/dependencies.md)
 
 # What the laboratory tests is what ships.
 export EIC_KEYS_BIN := $(abspath $(BINARY))
@@ -24,7 +26,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench load fuzz prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench load fuzz mutants prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -32,7 +34,7 @@ build: prepare binary
 ## binary: the same, where all that it needs is installed; what packages are built with
 binary: $(MANUAL)
 	RUSTFLAGS='$(BUILD_FLAGS)' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
-	@size=$$(wc -c <$(BINARY)); echo "$(BINARY): static, $$size bytes"; test $$size -le $(MOST_BYTES)
+	@size=$$(wc -c <$(BINARY)); echo "$(BINARY): static, $$size bytes, made of $(CRATES)"; test $$size -le $(MOST_BYTES)
 
 $(MANUAL): packaging/eic-keys.8.scd
 	@mkdir -p $(@D)
@@ -106,6 +108,11 @@ load: build
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
 fuzz: prepare
 	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
+
+## mutants: which changes of the code (FOLDERS: keys trust imds run) does no test notice? An hour or more; tests/mutants/run
+mutants: prepare
+	$(CARGO) install --quiet --locked --root $(OUT)/tools cargo-mutants@27.1.0
+	PATH=$(abspath $(OUT))/tools/bin:$$PATH tests/mutants/run $(FOLDERS)
 
 prepare:
 	@tools/prepare

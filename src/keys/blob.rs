@@ -270,9 +270,12 @@ fn signature(lines: &[u8]) -> Result<Vec<u8>, Damage> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+
+    use base64ct::{Base64, Encoding};
 
     use super::{Damage, SignedKey, records};
+    use crate::limits;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     const METADATA: &str = "#Timestamp=1738233608\n#Instance=i-0123456789abcdef0\n#Caller=arn:aws:iam::1:role/a\n#Request=1234\n";
@@ -407,6 +410,17 @@ mod tests {
             assert_eq!(damage(&text), expected, "{text:?}");
         }
         assert_eq!(damage(METADATA), Damage::NoKey);
+    }
+
+    #[test]
+    fn the_longest_key_line_and_signature() {
+        let key_line = |length: usize| format!("{KEY} {}", "c".repeat(length.saturating_sub(KEY.len() + 1)));
+        let signature = |length| Base64::encode_string(&vec![1; length]);
+        let text = |key: &str, signature: &str| format!("{METADATA}{key}\n{signature}\n");
+        let longest = text(&key_line(limits::KEY_LINE), &signature(limits::SIGNATURE));
+        assert!(read(&longest).remove(0).is_ok());
+        assert_eq!(damage(&text(&key_line(limits::KEY_LINE + 1), "c2ln")), Damage::Key);
+        assert_eq!(damage(&text(KEY, &signature(limits::SIGNATURE + 1))), Damage::Signature);
     }
 
     #[test]

@@ -60,5 +60,6 @@ fuzz_target!(|reply: &[u8]| {
     if let Some(keys) = keys {
         assert!(keys.len() <= ACTIVE_KEYS && keys.len() <= reply.len());
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
+    // A busy machine takes its time; a client that forgets its own would not end at all.
+    assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
 });
