@@ -34,6 +34,8 @@ build: prepare binary
 ## binary: the same, where all that it needs is installed; what packages are built with
 binary: $(MANUAL)
 	RUSTFLAGS='$(BUILD_FLAGS)' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
+	@readelf --program-headers --wide $(BINARY) | awk '/INTERP/ {dynamic = 1} /LOAD/ {read = 1} END {exit dynamic || !read}' || \
+		{ echo "$(BINARY) is not static" >&2; exit 1; }
 	@size=$$(wc -c <$(BINARY)); echo "$(BINARY): static, $$size bytes, made of $(CRATES)"; test $$size -le $(MOST_BYTES)
 
 $(MANUAL): packaging/eic-keys.8.scd

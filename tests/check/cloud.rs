@@ -108,7 +108,7 @@ fn each_trouble_has_its_remedy() {
 #[test]
 fn a_slow_metadata_service() {
     broken(
-        |world| world.instance.imds.fault(On::token(), Fault::Delay(Duration::from_millis(700))),
+        |world| world.instance.imds.fault(On::token(), Fault::Delay(Duration::from_millis(550))),
         &[("metadata.token", "warn")],
         "which is slow",
     );
