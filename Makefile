@@ -78,11 +78,13 @@ source $(SOURCE):
 
 ## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
 demo: build
-	$(CARGO) run --locked --quiet --package eic-lab -- demo
+	$(CARGO) build --locked --package eic-lab
+	@$(CARGO) run --locked --quiet --package eic-lab -- demo
 
 ## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
 lab: build
-	$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
+	$(CARGO) build --locked --package eic-lab
+	@$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
 
 ## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
 clients: prepare
