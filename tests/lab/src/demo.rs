@@ -37,7 +37,13 @@ pub fn run(begun: impl FnOnce(&Instance)) -> Result<bool, String> {
         tour.visit(&instance, &|user, keys| ask(&instance, user, keys));
     }
 
-    println!("\nWhat eic-keys wrote to the system log (authpriv):\n");
+    println!("\nWhat eic-keys wrote to the system log (authpriv):");
+    if instance.namespace().has_users() {
+        println!(
+            "(A key that lets in is there twice: sshd asks when it is offered, and again when it signs.)"
+        );
+    }
+    println!();
     for line in instance.journal.eic_keys() {
         println!("  {:8}{}", line.severity_name(), line.text);
     }
