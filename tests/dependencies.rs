@@ -97,6 +97,27 @@ fn what_ships_has_each_crate_once() {
     assert!(versions.contains_key("ring") && !versions.contains_key("eic-lab"));
 }
 
+/// Names, and the advisory that says so.
+fn unmaintained() -> BTreeMap<&'static str, &'static str> {
+    let list = include_str!("data/unmaintained.txt").lines().filter(|line| !line.starts_with('#'));
+    list.filter_map(|line| line.split_once(' ')).collect()
+}
+
+/// What the list does not know yet `cargo audit` tells where there is a network.
+#[test]
+fn nothing_is_known_to_be_unmaintained() {
+    let unmaintained = unmaintained();
+    assert!(unmaintained.len() > 100 && unmaintained.contains_key("atty"), "the list");
+    for lock in [include_str!("../Cargo.lock"), include_str!("fuzz/Cargo.lock")] {
+        let names: Vec<_> = lock.lines().filter_map(|line| line.strip_prefix("name = \"")).collect();
+        assert!(names.len() > 100, "{} crates", names.len());
+        for name in names {
+            let advisory = unmaintained.get(name.trim_end_matches('"'));
+            assert_eq!(advisory, None, "{name}");
+        }
+    }
+}
+
 /// The names that the table of docs/dependencies.md gives a reason for.
 fn explained() -> BTreeSet<String> {
     let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `"));
