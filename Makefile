@@ -63,8 +63,12 @@ test-packages: deb rpm
 	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
 	tests/selinux/run $(OUT)/packages $(OUT)/debug/eic-imds
 
+## reproducible: the packages, built again in another directory, are the same to the byte
+reproducible: deb rpm
+	packaging/reproducible $(SOURCE) $(OUT)/packages
+
 ## release: all that is published, for both architectures (docs/release.md)
-release: deb rpm
+release: reproducible
 	packaging/consistent $(VERSION) $(OUT)/packages
 	packaging/debian13 $(SOURCE) $(OUT)/packages aarch64
 	tests/packages/arm64 $(OUT)/packages
