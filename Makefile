@@ -53,15 +53,21 @@ install:
 
 ## deb, rpm: the packages, in target/packages
 deb rpm: $(SOURCE)
-	@tools/prepare packages
 	packaging/build $@ $(SOURCE) $(OUT)/packages
 
 ## test-packages: the packages, on booted systems; then where SELinux enforces
-test-packages: deb rpm
+test-packages: deb rpm $(IMDS)
 	packaging/consistent $(VERSION) $(OUT)/packages
-	$(CARGO) build --locked --package eic-imds
-	tests/packages/run $(OUT)/packages $(OUT)/debug/eic-imds
-	tests/selinux/run $(OUT)/packages $(OUT)/debug/eic-imds
+	tests/packages/run $(OUT)/packages $(IMDS)
+	tests/selinux/run $(OUT)/packages $(IMDS)
+
+## try: packs the packages and what tries them on another system (docs/release.md)
+try: deb rpm $(IMDS)
+	tests/packages/bundle $(OUT)/packages $(IMDS) $(OUT)/eic-keys-$(VERSION)-try.tar.gz
+	@ls -l $(OUT)/eic-keys-$(VERSION)-try.tar.gz
+
+$(IMDS): prepare
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package eic-imds --target $(HOST)
 
 ## reproducible: the packages, built again in another directory, are the same to the byte
 reproducible: deb rpm
@@ -78,6 +84,7 @@ release: reproducible
 
 ## source: the release's source, the dependencies' too
 source $(SOURCE):
+	@tools/prepare packages
 	packaging/source $(SOURCE)
 
 ## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
