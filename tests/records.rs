@@ -68,7 +68,11 @@ fn a_record_counts_up_to_its_last_second() {
         let outcome = instance.run(["alice", key.fingerprint()]);
         if now() < expiry {
             let lines = instance.journal.lines();
-            assert_eq!((outcome.status, outcome.keys()), (Some(0), vec![key.line()]), "{seconds} s: {lines:?}");
+            assert_eq!(
+                (outcome.status, outcome.keys()),
+                (Some(0), vec![key.line()]),
+                "{seconds} s: {lines:?}"
+            );
             return;
         }
     }
