@@ -127,7 +127,7 @@ push() { # USER NAME: pushes the key, for 60 seconds
 
 # sshd is not there for a moment while it is being reloaded, and a machine that has much to do is slow.
 login() { # USER NAME [COMMAND]
-    timeout 60 ssh -q -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
+    timeout "${patience:-60}" ssh -q -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
@@ -184,7 +184,7 @@ open_session() {
     install -d -o alice -g alice -m 700 /home/alice/.ssh
     install -o alice -g alice -m 600 "$work/own.pub" /home/alice/.ssh/authorized_keys
     mkfifo "$work/in" "$work/out"
-    login alice own cat <"$work/in" >"$work/out" &
+    patience=0 login alice own cat <"$work/in" >"$work/out" &
     exec 4>"$work/in" 5<"$work/out"
     session_lives
 }
