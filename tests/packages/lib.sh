@@ -6,13 +6,18 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 work=$(mktemp -d)
 chmod 755 "$work"
 
+journal() { # OPTION...: with all that was said until now, where it is new enough to be asked for that
+    journalctl --sync 2>/dev/null || true
+    journalctl -q --no-pager "$@"
+}
+
 fail() {
     echo "FAILED: $*" >&2
     for log in "$work"/*.log; do
         [ ! -e "$log" ] || { echo "--- ${log##*/}" && sed -e 's,\r$,,' -e 's,.*\r,,' -e '/^(Reading database/d' "$log" | tail -n 30; } >&2
     done
     echo "--- journal" >&2
-    journalctl --no-pager -n 25 -o short 2>/dev/null >&2 || true
+    journal -n 25 -o short >&2 || true
     exit 1
 }
 
@@ -127,7 +132,7 @@ push() { # USER NAME: pushes the key, for 60 seconds
 
 # sshd is not there for a moment while it is being reloaded, and a machine that has much to do is slow.
 login() { # USER NAME [COMMAND]
-    timeout "${patience:-60}" ssh -q -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
+    timeout "${patience:-60}" ssh -v -E "$work/ssh.log" -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
@@ -138,7 +143,7 @@ pushed_login() { # USER NAME
         since=$(date '+%F %T')
         push "$1" "$2"
         [ "$(login "$1" "$2" echo in || echo out)" != in ] || return 0
-        journalctl -q --no-pager -t eic-keys --since "$since" -o cat | grep -q 'in time' || return 1
+        journal -t eic-keys --since "$since" -o cat | grep -q 'in time' || return 1
     done
     return 1
 }
@@ -206,5 +211,5 @@ daemon() { # what is another after a restart, and the same after a reload
 }
 
 reloads() { # how often sshd was reloaded
-    journalctl -q --no-pager -u "$(unit)" -o cat | grep -c '^Reloading \|^Reloaded ' || true
+    journal -u "$(unit)" -o cat | grep -c '^Reloading \|^Reloaded ' || true
 }
