@@ -132,7 +132,7 @@ push() { # USER NAME: pushes the key, for 60 seconds
 
 # sshd is not there for a moment while it is being reloaded, and a machine that has much to do is slow.
 login() { # USER NAME [COMMAND]
-    timeout "${patience:-60}" ssh -v -E "$work/ssh.log" -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
+    timeout "${patience:-300}" ssh -v -E "$work/ssh.log" -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
