@@ -16,6 +16,8 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 SOURCE := $(OUT)/packages/eic-keys-$(VERSION).tar.xz
 MANUAL := $(OUT)/eic-keys.8
 MOST_BYTES := 3145728
+# The laboratory's metadata service for whole systems, linked statically as well: it runs on whatever has Linux.
+IMDS := $(OUT)/$(HOST)/debug/eic-imds
 # Which crates, and why: there. tests/dependencies.rs holds that the number is right.
 CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/dependencies.md)
 
@@ -26,7 +28,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages release demo lab clients test lint bench load fuzz mutants prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
