@@ -70,7 +70,7 @@ pub enum Error {
     TrustStore(StoreError),
     /// The keys could not be written.
     Output(io::Error),
-    /// The system has no room for a run: descriptors, say.
+    /// The system lacks what a run needs: file descriptors, say.
     Resources(io::Error),
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Error {
             }
             Self::TrustStore(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the keys could not be written: {error}"),
-            Self::Resources(error) => write!(f, "this system has no room for a run: {error}"),
+            Self::Resources(error) => write!(f, "this system lacks what a run needs: {error}"),
         }
     }
 }

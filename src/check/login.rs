@@ -90,8 +90,7 @@ fn methods(settings: &Settings) -> Answer<()> {
     }
 }
 
-/// `allowed_user` of OpenSSH's `auth.c`, in its order. Where a pattern names a host as well, the host is
-/// taken to match.
+/// `allowed_user` of OpenSSH's `auth.c`, in its order. USER@HOST is about some clients only, which are not known here.
 fn access(settings: &Settings, account: &Account) -> Answer<()> {
     let user = |pattern: &str| {
         let pattern = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);
@@ -99,26 +98,29 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
     };
     let group =
         |pattern: &str| account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()));
+    let from_anywhere = |pattern: &str| pattern.rsplit_once('@').is_none_or(|(_, host)| host == "*");
     let name = &account.name;
+    let mut some_clients = None;
     for (keyword, shown, groups, allows) in [
         ("denyusers", "DenyUsers", false, false),
         ("allowusers", "AllowUsers", false, true),
         ("denygroups", "DenyGroups", true, false),
         ("allowgroups", "AllowGroups", true, true),
     ] {
-        let mut patterns = settings.all(keyword).flat_map(|line| line.split(' ')).peekable();
-        let set = patterns.peek().is_some();
-        let named = patterns.any(|pattern| if groups { group(pattern) } else { user(pattern) });
-        if set && named != allows {
-            let (note, fix) = if allows {
-                (
-                    format!("{shown} does not name {name}"),
-                    format!("add {name}, or a group of theirs, to {shown}"),
-                )
-            } else {
-                (format!("{shown} names {name}"), format!("take {name} out of {shown}"))
-            };
-            return Answer::fail(note, Fix::advice(fix));
+        let patterns: Vec<_> = settings.all(keyword).flat_map(|line| line.split(' ')).collect();
+        let named: Vec<_> =
+            patterns.iter().copied().filter(|one| if groups { group(one) } else { user(one) }).collect();
+        let everywhere = named.iter().any(|one| groups || from_anywhere(one));
+        if allows && named.is_empty() && !patterns.is_empty() {
+            let fix = Fix::advice(format!("add {name}, or a group of theirs, to {shown}"));
+            return Answer::fail(format!("{shown} does not name {name}"), fix);
+        }
+        if !allows && everywhere {
+            let fix = Fix::advice(format!("take {name} out of {shown}"));
+            return Answer::fail(format!("{shown} names {name}"), fix);
+        }
+        if !named.is_empty() && !everywhere {
+            some_clients.get_or_insert_with(|| format!("{shown} has {}", named.join(" ")));
         }
     }
     let root = settings.one("permitrootlogin");
@@ -131,7 +133,16 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
             "PermitRootLogin is forced-commands-only, and pushed keys have no command",
             Fix::advice("log in as another user, or set PermitRootLogin prohibit-password"),
         ),
-        _ => Answer::ok(format!("sshd lets {name} in"), ()),
+        _ => match some_clients {
+            Some(list) => Answer::warn(
+                format!("{list}: it depends on where {name} comes from"),
+                Fix::advice(
+                    "see whether the client's address is among these; the console's come from outside.network",
+                ),
+                (),
+            ),
+            None => Answer::ok(format!("sshd lets {name} in"), ()),
+        },
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 /// A user name for which EC2 Instance Connect could have taken a key.
 ///
 /// The pattern is that of `InstanceOSUser` in the API's model (`SendSSHPublicKey`, EC2 Instance Connect API
-/// reference). Such a name holds nothing that means something in a URL's path, so it goes there as it is.
+/// reference). No character of such a name means anything in a URL's path, so it goes
+/// there as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserName(String);
 

@@ -140,9 +140,17 @@ fn what_keeps_keys_out() {
 fn who_may_log_in() {
     let access = &[("sshd.access", "fail")];
     broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not name alice");
-    broken(set("DenyUsers", "a*@192.0.2.*"), access, "DenyUsers names alice");
+    broken(set("DenyUsers", "a*"), access, "DenyUsers names alice");
+    broken(set("DenyUsers", "a*@*"), access, "DenyUsers names alice");
     broken(set("AllowGroups", "wheel"), access, "AllowGroups does not name alice");
     broken(set("DenyGroups", "alice"), access, "DenyGroups names alice");
+    let depends = &[("sshd.access", "warn")];
+    broken(
+        set("DenyUsers", "bob a*@192.0.2.*"),
+        depends,
+        "DenyUsers has a*@192.0.2.*: it depends on where alice comes from",
+    );
+    broken(set("AllowUsers", "bob alice@192.0.2.*"), depends, "AllowUsers has alice@192.0.2.*: it depends");
     world(|world| {
         for allowed in ["alice", "al?ce", "bob alice@*"] {
             world.configure(&config().set("AllowUsers", allowed).text());
