@@ -212,6 +212,24 @@ fn the_package_of_aws() {
     );
 }
 
+/// Amazon Linux 2 has yum, the later ones and RHEL have dnf.
+#[test]
+fn the_fix_is_for_the_tool_that_is_there() {
+    world(|world| {
+        world.instance.write("/usr/share/ec2-instance-connect/eic_run_authorized_keys", "");
+        world.instance.remove("/usr/bin/apt-get");
+        for tool in ["yum", "dnf"] {
+            world.instance.install(&format!("/usr/bin/{tool}"), b"#!/bin/sh\nexit 1\n");
+        }
+        let fix = |world: &World<'_>| world.check().of("install.aws")["fix"].as_str().unwrap().to_owned();
+        assert_eq!(fix(world), "dnf remove ec2-instance-connect");
+        world.instance.remove("/usr/bin/dnf");
+        assert_eq!(fix(world), "yum remove ec2-instance-connect");
+        world.instance.remove("/usr/bin/yum");
+        assert_eq!(fix(world), "remove the package ec2-instance-connect");
+    });
+}
+
 /// Puts a program in the place of one of the system's that prints this.
 fn says(world: &World<'_>, path: &str, text: &str) {
     world.instance.install(path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n").as_bytes());
