@@ -30,6 +30,9 @@ fn steady(world: &World<'_>, text: &str) -> String {
         let line = line.replace(world.key.fingerprint(), "SHA256:...");
         let line = [
             ("within ", "3"),
+            // The metadata service tells its time to the second, and a second may just have ended.
+            ("the clock is at most ", "1"),
+            ("the clock is ", "40"),
             ("process ", "714"),
             ("signer.validity        ", "334"),
             ("holds ", "145"),

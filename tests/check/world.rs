@@ -84,8 +84,7 @@ impl World<'_> {
 
     /// The same with other arguments.
     pub(crate) fn check_with(&self, arguments: &[&str]) -> Report {
-        let arguments = ["--check", "--json"].iter().chain(arguments);
-        let outcome = self.instance.command(arguments).as_root().run();
+        let outcome = self.run(&[&["--json"], arguments].concat());
         let document = super::schema::read(&outcome.stdout);
         let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
         assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
@@ -95,7 +94,19 @@ impl World<'_> {
 
     /// What it says to people.
     pub(crate) fn text(&self, arguments: &[&str]) -> Outcome {
-        self.instance.command(["--check"].iter().chain(arguments)).as_root().run()
+        self.run(arguments)
+    }
+
+    /// Asks, and again where a busy machine made the metadata service slow, as it may be by order of the test.
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let run = || self.instance.command(["--check"].iter().chain(arguments)).as_root().run();
+        let mut outcome = run();
+        for _ in 0..2 {
+            if outcome.stdout.contains("which is slow") {
+                outcome = run();
+            }
+        }
+        outcome
     }
 
     /// Gives sshd another configuration, and has it read that.
