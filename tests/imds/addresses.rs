@@ -3,7 +3,7 @@
 use crate::world::{MOST, TOKEN, USER, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, On};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::thread;
 
 use Endpoint::{Absent, Deaf, Dropping, Refusing, Serving};
@@ -27,6 +27,11 @@ fn answered(world: &World, by: By, options: &[&str]) -> Result<(), String> {
     let ipv6 = matches!(by, By::Ipv6);
     expect("asked by the other address", &from(!ipv6), &0)?;
     expect("asked at all", &(from(ipv6) > 0), &!matches!(by, By::Nobody))?;
+    // RFC 9110 section 7.2: an IPv6 address in brackets, and no port where it is the usual one.
+    let host = if ipv6 { "[fd00:ec2::254]" } else { "169.254.169.254" };
+    for request in &requests {
+        expect("host", &request.header("host"), &Some(host))?;
+    }
     expect_time(&outcome, 0.0, MOST)
 }
 
@@ -127,18 +132,21 @@ fn no_other_address_than_that_of_the_command_line() {
 #[test]
 fn the_port_of_the_command_line() {
     let world = World::new();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).unwrap();
-    let server = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 1024];
-        let length = stream.read(&mut head).unwrap();
-        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
-        String::from_utf8_lossy(&head[..length]).into_owned()
-    });
-    let outcome = world.instance.run(["--imds", "127.0.0.1:8080", USER]);
-    world.expect_failed(&outcome, 2).unwrap();
-    let asked = server.join().unwrap();
-    assert!(asked.starts_with("PUT /latest/api/token HTTP/1.1\r\n"), "{asked}");
-    // RFC 9110 section 7.2: with the port, as it is not the usual one.
-    assert!(asked.to_ascii_lowercase().contains("\r\nhost: 127.0.0.1:8080\r\n"), "{asked}");
+    for address in ["127.0.0.1:8080", "[::1]:8080"] {
+        let listener = TcpListener::bind(address).unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).unwrap();
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let outcome = world.instance.run(["--imds", address, USER]);
+        world.expect_failed(&outcome, 2).unwrap();
+        world.instance.journal.clear();
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("PUT /latest/api/token HTTP/1.1\r\n"), "{asked}");
+        // RFC 9110 section 7.2: with the port, as it is not the usual one.
+        assert!(asked.to_ascii_lowercase().contains(&format!("\r\nhost: {address}\r\n")), "{asked}");
+    }
 }
