@@ -164,18 +164,23 @@ fn too_many_files() {
 fn what_cannot_be_read() {
     let (instance, key) = instance();
     instance.write("/etc/lab/anchor.pem", anchor(&instance));
-    for (what, script) in [
-        ("missing", "true"),
-        ("a broken link", "ln -s nothing STORE"),
-        ("a link to itself", "ln -s STORE STORE"),
-        ("a pipe that nobody writes to", "mkfifo -m 0644 STORE"),
-        ("a device", "ln -s /dev/zero STORE"),
-        ("a file that only root reads", "install -m 0600 /etc/lab/anchor.pem STORE"),
-        ("a directory that only root lists", "mkdir -m 0700 STORE && cp /etc/lab/anchor.pem STORE"),
-        ("a path through a file", "ln -s /etc/lab/anchor.pem/more STORE"),
+    for (what, script, reason) in [
+        ("missing", "true", "No such file"),
+        ("a broken link", "ln -s nothing STORE", "No such file"),
+        ("a link to itself", "ln -s STORE STORE", "symbolic links"),
+        ("a pipe that nobody writes to", "mkfifo -m 0644 STORE", "not a file"),
+        ("a device", "ln -s /dev/zero STORE", "not a file"),
+        ("a file that only root reads", "install -m 0600 /etc/lab/anchor.pem STORE", "Permission denied"),
+        (
+            "a directory that only root lists",
+            "mkdir -m 0700 STORE && cp /etc/lab/anchor.pem STORE",
+            "Permission denied",
+        ),
+        ("a path through a file", "ln -s /etc/lab/anchor.pem/more STORE", "Not a directory"),
     ] {
         shell(&instance, &format!("rm -rf {STORE}; {}", script.replace("STORE", STORE)));
         fails(&instance, &key, 4, what);
+        assert!(instance.journal.says(reason), "{what}: {:?}", instance.journal.lines());
     }
     shell(&instance, &format!("rm -rf {STORE} && install -m 0644 /etc/lab/anchor.pem {STORE}"));
     gives(&instance, &key, "a file that everybody reads");
