@@ -310,6 +310,8 @@ fn an_intermediate_may_be_the_anchor() {
     instance.trust([&pki.intermediate]);
     instance.serve_staples([(pki.signer.fingerprint(Hash::Sha1), pki.signer_staple().build())]);
     accepted(&instance, &key, "then only the signer needs a staple");
+    instance.serve_chain([&pki.signer]);
+    accepted(&instance, &key, "nor anybody else's certificate");
     adopt(
         &instance,
         &key,

@@ -457,26 +457,29 @@ pub const CHANGES: [(&str, Change); 49] = [
     (
         "staples exchanged",
         Told(|case, _| {
-            let last = case.staples.len() - 1;
-            let first = case.staples[0].1.clone();
-            case.staples[0].1 = std::mem::replace(&mut case.staples[last].1, first);
+            if let [first, .., last] = case.staples.as_mut_slice() {
+                std::mem::swap(&mut first.1, &mut last.1);
+            }
         }),
     ),
     (
         "a staple missing",
         Told(|case, how| {
-            let at = usize::from(how) % case.staples.len();
-            case.staples.remove(at);
+            if !case.staples.is_empty() {
+                case.staples.remove(usize::from(how) % case.staples.len());
+            }
         }),
     ),
     (
         "a bit of a staple",
         Told(|case, how| {
-            let at = usize::from(how) % case.staples.len();
-            let staple = &mut case.staples[at].1;
-            // Spread over the whole of it.
-            let byte = usize::from(how) * staple.len() / 256;
-            staple[byte] ^= 1 << (how % 8);
+            // All may be missing by another change.
+            let at = usize::from(how) % case.staples.len().max(1);
+            if let Some((_, staple)) = case.staples.get_mut(at) {
+                // Spread over the whole of it.
+                let byte = usize::from(how) * staple.len() / 256;
+                staple[byte] ^= 1 << (how % 8);
+            }
         }),
     ),
     (
