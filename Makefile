@@ -126,7 +126,7 @@ load: build
 fuzz: prepare
 	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
-## mutants: which changes of the code (FOLDERS: keys trust store imds run) does no test notice? An hour or more; tests/mutants/run
+## mutants: which changes of the code (FOLDERS: keys trust store imds) does no test notice? An hour or more; tests/mutants/run
 mutants: prepare
 	$(CARGO) install --quiet --locked --root $(OUT)/tools cargo-mutants@27.1.0
 	PATH=$(abspath $(OUT))/tools/bin:$$PATH tests/mutants/run $(FOLDERS)
