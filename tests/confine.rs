@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use eic_lab::run::PROGRAM;
 use eic_lab::{Fault, Instance, On, Outcome, UserKey};
 
 /// What the kernel says of a process, a name and what stands behind it.
@@ -75,7 +76,7 @@ const OLDER: [&str; 7] = [
 /// eic-keys with these arguments, and each of the system calls that strace's words name going wrong.
 fn with_fault(instance: &Instance, fault: &str, arguments: &[&str]) -> Outcome {
     let fault = format!("inject={fault}");
-    let strace = ["-f", "-o", "/dev/null", "-e", &fault, "/usr/bin/eic-keys"];
+    let strace = ["-f", "-o", "/dev/null", "-e", &fault, PROGRAM];
     instance.command([&strace, arguments].concat()).program("/usr/bin/strace").as_root().run()
 }
 

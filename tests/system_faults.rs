@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use eic_lab::run::PROGRAM;
 use eic_lab::{Instance, Outcome, UserKey};
 
 /// No run may take longer.
 const IN_TIME: Duration = Duration::from_secs(5);
-const PROGRAM: &str = "/usr/bin/eic-keys";
 
 /// An instance with a key that waits for alice for an hour.
 fn world() -> (Instance, UserKey) {
