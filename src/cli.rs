@@ -24,7 +24,7 @@ eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Conn
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
        eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
-       eic-keys --enable [--dry-run] [--no-chain]
+       eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
 
@@ -45,6 +45,7 @@ Options:
   --disable            undo that, to the byte
   --dry-run            ... print what would be changed, and change nothing
   --no-chain           ... refuse if another AuthorizedKeysCommand is set
+  --if-user-missing    ... only if sshd's line for eic-keys names a user that does not exist
   --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
   --json               ... as one JSON document
   --verbose            ... with the details of what is well, too
@@ -121,6 +122,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("check") => typed.verb(Verb::Check)?,
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("no-chain") => typed.no_chain = true,
+            Arg::Long("if-user-missing") => typed.if_user_missing = true,
             Arg::Long("json") => typed.json = true,
             Arg::Long("verbose") => typed.verbose = true,
             Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
@@ -165,6 +167,7 @@ struct Typed {
     imds: Option<SocketAddr>,
     dry_run: bool,
     no_chain: bool,
+    if_user_missing: bool,
     json: bool,
     verbose: bool,
     next: Option<Vec<OsString>>,
@@ -193,16 +196,18 @@ impl Typed {
             None => self.authorize(),
             Some(Verb::Check) => self.check(),
             Some(Verb::Enable) => self.wire().map(Command::Enable),
-            Some(Verb::Disable) if self.no_chain => {
-                Err(UsageError("--no-chain goes with --enable".to_owned()))
+            Some(Verb::Disable) if self.no_chain || self.if_user_missing => {
+                Err(UsageError("--no-chain and --if-user-missing go with --enable".to_owned()))
             }
             Some(Verb::Disable) => self.wire().map(Command::Disable),
         }
     }
 
     fn authorize(self) -> Result<Command, UsageError> {
-        if self.dry_run || self.no_chain {
-            return Err(UsageError("--dry-run and --no-chain go with --enable".to_owned()));
+        if self.dry_run || self.no_chain || self.if_user_missing {
+            return Err(UsageError(
+                "--dry-run, --no-chain and --if-user-missing go with --enable".to_owned(),
+            ));
         }
         if self.json || self.verbose {
             return Err(UsageError("--json and --verbose go with --check".to_owned()));
@@ -222,9 +227,9 @@ impl Typed {
     }
 
     fn check(self) -> Result<Command, UsageError> {
-        if self.next.is_some() || self.dry_run || self.no_chain {
+        if self.next.is_some() || self.dry_run || self.no_chain || self.if_user_missing {
             return Err(UsageError(
-                "--check takes no --dry-run, no --no-chain and no command behind --".to_owned(),
+                "--check takes no option of --enable, and no command after --".to_owned(),
             ));
         }
         Ok(Command::Check(check::Request {
@@ -249,9 +254,12 @@ impl Typed {
         let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
         let for_check = self.json || self.verbose;
         if for_sshd || for_check || self.user.is_some() || self.next.is_some() {
-            return Err(UsageError("--enable and --disable take --dry-run and --no-chain only".to_owned()));
+            return Err(UsageError(
+                "--enable and --disable take --dry-run, --no-chain and --if-user-missing only".to_owned(),
+            ));
         }
-        Ok(wiring::Options::system(self.dry_run, !self.no_chain))
+        let options = wiring::Options::system(self.dry_run, !self.no_chain);
+        Ok(wiring::Options { if_user_missing: self.if_user_missing, ..options })
     }
 }
 

@@ -10,7 +10,7 @@ use eic_lab::http::rounds;
 use eic_lab::{Instance, Key, UserKey};
 
 const TOKEN: &str = "PUT /latest/api/token";
-const ACTIVE_KEYS: &str = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice";
+const ACTIVE_KEYS: &str = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice/";
 
 fn asked(instance: &Instance) -> Vec<String> {
     instance.imds.requests().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
@@ -50,11 +50,11 @@ fn a_login_is_nine_requests_in_four_rounds() {
         )
     };
     let mut rest = vec![
-        "GET /latest/meta-data/instance-id".to_owned(),
-        "GET /latest/meta-data/managed-ssh-keys/signer-cert".to_owned(),
+        "GET /latest/meta-data/instance-id/".to_owned(),
+        "GET /latest/meta-data/managed-ssh-keys/signer-cert/".to_owned(),
         "GET /latest/meta-data/managed-ssh-keys/signer-ocsp/".to_owned(),
-        "GET /latest/meta-data/placement/region".to_owned(),
-        "GET /latest/meta-data/services/domain".to_owned(),
+        "GET /latest/meta-data/placement/region/".to_owned(),
+        "GET /latest/meta-data/services/domain/".to_owned(),
         staple(&pki.signer),
         staple(&pki.intermediate),
     ];

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
-use super::sshd::Ours;
+use super::sshd::{Ours, leads_here};
 use super::tool::{ask, reinstall, remove, told};
 use super::{Fix, System};
 use crate::sshd::trusted::{Distrust, distrust};
@@ -85,13 +85,26 @@ fn package(program: &Path) -> Answer<()> {
     }
 }
 
+/// Our packages provide the name of AWS's package and the path of its command. What leads to this program is not AWS's, and a package
+/// manager that is asked to remove that name would remove ours.
 fn aws(root: &Path) -> Answer<()> {
-    let Some(found) = AWS.iter().find(|path| root.join(path).exists()) else {
+    let mut found = AWS.iter().map(|path| root.join(path)).filter(|path| path.exists() && !leads_here(path));
+    let Some(found) = found.next() else {
         return Answer::ok("AWS's package ec2-instance-connect is not here", ());
     };
-    Answer::warn(
-        format!("AWS's package ec2-instance-connect is here as well: /{found}"),
-        remove(root, "ec2-instance-connect"),
-        (),
-    )
+    let shown = found.display();
+    match remove("ec2-instance-connect") {
+        Some(fix) => {
+            Answer::warn(format!("AWS's package ec2-instance-connect is here as well: {shown}"), fix, ())
+        }
+        None => Answer::warn(
+            format!(
+                "{shown} is here, as from AWS's package ec2-instance-connect, but that package is not installed"
+            ),
+            Fix::advice(format!(
+                "if no sshd uses {shown}, remove it; an override of sshd's unit counts until systemctl daemon-reload and a restart of sshd"
+            )),
+            (),
+        ),
+    }
 }

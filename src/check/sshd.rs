@@ -151,6 +151,20 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             );
         }
     };
+    let next = block::behind(dialect, line);
+    if next
+        .is_some_and(|next| is_ours(Path::new(OsStr::from_bytes(&next))) || block::runs_aws(dialect, &next))
+    {
+        return Answer::warn(
+            format!(
+                "{origin} has {shown}: what follows \"--\" is eic-keys again, or AWS's command that it replaces, so each login asks twice"
+            ),
+            Fix::advice(format!(
+                "take \"--\" and what follows it off that line ({origin}); --enable does so for lines of its own"
+            )),
+            Ours { program, request },
+        );
+    }
     let behind = block::behind(dialect, line)
         .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
         .unwrap_or_default();
@@ -163,10 +177,14 @@ fn origin(source: &Source, dialect: &Dialect, connection: &Connection, line: &[u
     config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 
+/// Whether a path leads to the program that is running, or has its name.
 fn is_ours(program: &Path) -> bool {
-    let same =
-        |one: &Path| Some((std::fs::canonicalize(one).ok()?, std::fs::canonicalize("/proc/self/exe").ok()?));
-    program.file_name() == Some("eic-keys".as_ref()) || same(program).is_some_and(|(one, other)| one == other)
+    program.file_name() == Some("eic-keys".as_ref()) || leads_here(program)
+}
+
+/// Whether a path leads to the program that is running, by links of either kind.
+pub(super) fn leads_here(program: &Path) -> bool {
+    Source::new(Path::new("/")).same_file(program, Path::new("/proc/self/exe"))
 }
 
 /// Whether we would understand our own command line, once sshd has put in user and fingerprint.
@@ -196,6 +214,12 @@ fn command_user(user: Option<&[u8]>) -> Answer<Account> {
     let name = String::from_utf8_lossy(user).into_owned();
     match Account::find(&name) {
         Err(error) => unnamed(&error),
+        Ok(None) if name != OWN_USER => Answer::fail(
+            format!(
+                "there is no user {name}, as whom sshd is to run eic-keys: it runs nothing, and no pushed key works"
+            ),
+            Fix::command(["eic-keys", "--enable"]),
+        ),
         Ok(None) => Answer::fail(
             format!("there is no user {name}, who is to run eic-keys"),
             Fix::command([

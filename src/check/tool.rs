@@ -29,13 +29,14 @@ pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
     }
 }
 
-/// How to remove one, with what it configured.
-pub(super) fn remove(root: &Path, package: &str) -> Fix {
-    match manager(root) {
-        Some("apt-get") => Fix::command(["apt-get", "purge", package]),
-        Some(tool) => Fix::command([tool, "remove", package]),
-        None => Fix::advice(format!("remove the package {package}")),
+/// How to remove the installed package of this very name; `None` where there is none. dpkg and rpm go by the name alone, where apt-get,
+/// dnf and yum would also take a package that provides it.
+pub(super) fn remove(package: &str) -> Option<Fix> {
+    let status = told("dpkg-query", &["--show", "--showformat=${db:Status-Status}", "--", package]);
+    if status.is_some_and(|status| status == "installed") {
+        return Some(Fix::command(["dpkg", "--purge", package]));
     }
+    told("rpm", &["--query", package]).map(|_| Fix::command(["rpm", "--erase", package]))
 }
 
 fn manager(root: &Path) -> Option<&'static str> {

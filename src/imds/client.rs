@@ -22,8 +22,11 @@ pub const ADDRESSES: [SocketAddr; 2] = [
 ];
 
 const TOKEN_PATH: &str = "/latest/api/token";
+/// Every path ends with a slash, but for the OCSP responses: so AWS's own scripts have asked since 2019, and been served.
 const METADATA: &str = "/latest/meta-data/";
-const ZONE: &str = "placement/availability-zone";
+const ID: &str = "instance-id/";
+const REGION: &str = "placement/region/";
+const ZONE: &str = "placement/availability-zone/";
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
@@ -152,7 +155,7 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked.
     pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, Error> {
-        self.get(&format!("managed-ssh-keys/active-keys/{user}"), limits::ACTIVE_KEYS).await
+        self.get(&format!("managed-ssh-keys/active-keys/{user}/"), limits::ACTIVE_KEYS).await
     }
 
     /// The id of the instance that IMDS speaks for.
@@ -160,7 +163,7 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked, or said something that is no instance id.
     pub async fn instance_id(&self) -> Result<InstanceId, Error> {
-        self.fact("instance-id", InstanceId::parse).await?.ok_or_else(|| absent("instance-id"))
+        self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
     /// The instance's region; where IMDS does not tell it (before 2020-08), that of its zone.
@@ -168,7 +171,7 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked, or said something that is no region.
     pub async fn region(&self) -> Result<Region, Error> {
-        match self.fact("placement/region", Region::parse).await? {
+        match self.fact(REGION, Region::parse).await? {
             Some(region) => Ok(region),
             None => self.fact(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
         }
@@ -187,7 +190,7 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked.
     pub async fn domain(&self) -> Result<Result<Domain, Bytes>, Error> {
-        const DOMAIN: &str = "services/domain";
+        const DOMAIN: &str = "services/domain/";
         let text = self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))?;
         Ok(Domain::parse(text.trim_ascii_end()).ok_or(text))
     }
@@ -197,7 +200,7 @@ impl Imds {
     /// # Errors
     /// IMDS could not be asked.
     pub async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
-        self.get("managed-ssh-keys/signer-cert", limits::CHAIN).await
+        self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
     /// The names of the staples, a line each.

@@ -102,6 +102,19 @@ pub(crate) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
     words(dialect, command).into_iter().next()
 }
 
+/// What AWS's package has called its command, first and since.
+const AWS: [&[u8]; 3] = [b"eic_run_authorized_keys", b"eic_curl_authorized_keys", b"curl_authorized_keys"];
+
+/// Whether a command line runs the command of AWS's package `ec2-instance-connect`, wherever it is or was installed: directly, or
+/// with `timeout`, as the first images had it. It asks for the same keys as eic-keys, which replaces it.
+pub(crate) fn runs_aws(dialect: &Dialect, command: &[u8]) -> bool {
+    let name = |word: &[u8]| word.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+    let is_aws = |word: &Vec<u8>| word.starts_with(b"/") && AWS.contains(&name(word).as_slice());
+    let words = words(dialect, command);
+    let Some(first) = words.first() else { return false };
+    is_aws(first) || (name(first) == b"timeout" && words.iter().any(is_aws))
+}
+
 /// Whether a command line runs `ours`.
 pub(super) fn runs(dialect: &Dialect, command: &[u8], ours: &str) -> bool {
     program(dialect, command).is_some_and(|program| program == ours.as_bytes())
@@ -258,6 +271,22 @@ mod tests {
         assert_eq!(chain("OpenSSH_9.2", "/x \"y"), Err(NotChainable));
         assert_eq!(chain("OpenSSH_9.2", "/x\\"), Err(NotChainable), "the blank before %u would be escaped");
         assert_eq!(chain("OpenSSH_9.2", ""), Err(NotChainable));
+    }
+
+    #[test]
+    fn the_command_of_aws_is_known_by_its_name() {
+        let new = dialect("OpenSSH_9.2");
+        for (command, expected) in [
+            ("/opt/aws/bin/eic_run_authorized_keys %u %f", true),
+            ("/usr/share/ec2-instance-connect/eic_run_authorized_keys %u %f", true),
+            ("/usr/bin/timeout 5s /opt/aws/bin/curl_authorized_keys %u %f", true),
+            ("/usr/local/bin/both /opt/aws/bin/eic_run_authorized_keys %u", false),
+            ("/usr/bin/timeout 5s /usr/bin/other %u", false),
+            ("/opt/aws/bin/eic_run_authorized_keys.sh", false),
+            ("", false),
+        ] {
+            assert_eq!(runs_aws(&new, command.as_bytes()), expected, "{command}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What is to be changed, decided before anything is: reads only.
 
 use std::{
+    ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     ask::{Dump, unless_none},
-    block::{alone, chained, own_part, program, reads_back, render, runs, strip},
+    block::{alone, behind, chained, own_part, program, reads_back, render, runs, runs_aws, strip},
     config::Origin,
     criteria::Connection,
     effective::{Config, Effective, Keyword, ReadError, Setting},
@@ -69,6 +70,8 @@ pub(super) struct Situation<'a> {
     pub(super) program: &'a str,
     /// Whether a command that is there already may be put behind ours.
     pub(super) chain: bool,
+    /// Whether the system has a user. sshd runs no command at all as a user that it cannot find.
+    pub(super) has_user: &'a dyn Fn(&[u8]) -> bool,
 }
 
 /// The user that runs ours where nobody has named another.
@@ -105,12 +108,21 @@ impl Situation<'_> {
             Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
             other => (None, other.as_ref()),
         };
-        if let Some(theirs) = theirs.filter(|setting| runs(self.dialect, &setting.value, self.program)) {
-            said.insert(
-                0,
-                format!("Nothing to do: {} sets {}, by hand.", theirs.origin, lossy(&theirs.value)),
-            );
-            return Ok(self.nothing(said, &live.effective));
+        let by_hand = theirs.filter(|setting| self.is_ours(&setting.value));
+        if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
+            if (self.has_user)(&user.value) {
+                said.insert(
+                    0,
+                    format!("Nothing to do: {} sets {}, by hand.", by_hand.origin, lossy(&by_hand.value)),
+                );
+                if self.chains_itself(&by_hand.value) {
+                    said.push(format!(
+                        "Note: what {} has after \"--\" is eic-keys again, or AWS's command that it replaces: take it out.",
+                        by_hand.origin
+                    ));
+                }
+                return Ok(self.nothing(said, &live.effective));
+            }
         }
         let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
         said.extend(
@@ -118,7 +130,7 @@ impl Situation<'_> {
                 format!("Note: {} sets it to none; our lines come before that.", setting.origin)
             }),
         );
-        said.extend(base.elsewhere(self.program));
+        said.extend(self.elsewhere(&base));
         let here = values(&live.effective);
         if here == wanted && blocks(&live.effective).next().is_none() {
             let origin =
@@ -135,9 +147,11 @@ impl Situation<'_> {
         let live = self.agreed(self.source)?;
         let (without, mut said) = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
-        let by_hand = base.config.settings().iter().find(|setting| {
-            setting.keyword == Keyword::Command && runs(self.dialect, &setting.value, self.program)
-        });
+        let by_hand = base
+            .config
+            .settings()
+            .iter()
+            .find(|setting| setting.keyword == Keyword::Command && self.is_ours(&setting.value));
         if let Some(setting) = by_hand {
             let what =
                 format!("{} sets {} without the markers of --enable", setting.origin, lossy(&setting.value));
@@ -180,6 +194,21 @@ impl Situation<'_> {
             return Ok(Values { command: Some(ours), user: Some(OWN_USER.into()) });
         };
         let (origin, command) = (&theirs.origin, lossy(&theirs.value));
+        let alone = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
+        if runs_aws(self.dialect, &theirs.value) {
+            said.push(format!(
+                "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
+                 replaces it: the line stays, and is not used."
+            ));
+            return Ok(alone);
+        }
+        if self.is_ours(&theirs.value) {
+            said.push(format!(
+                "{origin} sets {command}, by hand, to run as a user that does not exist, so sshd runs it for nobody: it stays, and our \
+                 lines come before it."
+            ));
+            return Ok(alone);
+        }
         if !self.chain {
             return Err(Refusal(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, and --no-chain says not to run it behind eic-keys"
@@ -197,6 +226,14 @@ impl Situation<'_> {
                  sshd would not start"
             ))
         })?;
+        if !(self.has_user)(&user) {
+            said.push(format!(
+                "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}. There is no such user, so sshd runs it \
+                 for nobody, and it is not chained. To have both, make that user and run --enable again.",
+                lossy(&user)
+            ));
+            return Ok(alone);
+        }
         if !reads_back(self.dialect, &render(&together, &user), &together, &user) {
             return Err(Refusal(format!(
                 "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
@@ -208,6 +245,60 @@ impl Situation<'_> {
             lossy(&user)
         ));
         Ok(Values { command: Some(together), user: Some(user) })
+    }
+
+    /// Whether a command line runs eic-keys: by its own path, or by another that leads to the same file. Not where it is by the name of
+    /// AWS's command, which our packages provide: such a line was written for AWS's package.
+    fn is_ours(&self, command: &[u8]) -> bool {
+        runs(self.dialect, command, self.program)
+            || program(self.dialect, command).is_some_and(|path| self.leads_to_ours(&path))
+                && !runs_aws(self.dialect, command)
+    }
+
+    fn leads_to_ours(&self, path: &[u8]) -> bool {
+        self.source.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
+    }
+
+    /// Whether what a line of ours chains is eic-keys itself, or the command that it replaces.
+    fn chains_itself(&self, command: &[u8]) -> bool {
+        behind(self.dialect, command)
+            .is_some_and(|next| self.leads_to_ours(&next) || runs_aws(self.dialect, &next))
+    }
+
+    /// Whether our lines count and name a user that does not exist (any more), so that sshd runs nothing.
+    pub(super) fn lacks_user(&self) -> bool {
+        self.read(self.source).is_ok_and(|live| {
+            let ours = |setting: &Setting| runs(self.dialect, &setting.value, self.program);
+            let missing = |setting: &Setting| !(self.has_user)(&setting.value);
+            live.effective.command.as_ref().is_some_and(ours)
+                && live.effective.user.as_ref().is_some_and(missing)
+        })
+    }
+
+    /// Notes on what ours will not be asked for: other commands under `Match`.
+    fn elsewhere(&self, base: &View) -> Vec<String> {
+        let ours = || lossy(&alone(self.program));
+        let mut said = Vec::new();
+        for setting in base.config.settings() {
+            let Some((_, criteria)) = &setting.block else { continue };
+            if setting.keyword != Keyword::Command || self.is_ours(&setting.value) {
+                continue;
+            }
+            let better = unless_none(setting.value.clone())
+                .filter(|value| !runs_aws(self.dialect, value))
+                .and_then(|value| chained(self.dialect, &alone(self.program), &value).ok());
+            let better = match better {
+                Some(line) => lossy(&line),
+                None => format!("{}, and its user to {OWN_USER}", ours()),
+            };
+            said.push(format!(
+                "Note: {} sets AuthorizedKeysCommand to {} under \"Match {criteria}\": EC2 Instance Connect does not work there. \
+                 To have it there too, change that line to: AuthorizedKeysCommand {better}",
+                setting.origin,
+                lossy(&setting.value)
+            ));
+        }
+        said
     }
 
     /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
@@ -304,38 +395,6 @@ const MOST_DROP_INS: usize = 100;
 pub(super) struct View {
     pub(super) config: Config,
     pub(super) effective: Effective,
-}
-
-impl View {
-    /// Notes on what ours will not be asked for: other commands under `Match`.
-    fn elsewhere(&self, ours: &str) -> Vec<String> {
-        let dialect = self.config.dialect();
-        let mut said = Vec::new();
-        for setting in self.config.settings() {
-            let Some((_, criteria)) = &setting.block else { continue };
-            if setting.keyword != Keyword::Command || runs(dialect, &setting.value, ours) {
-                continue;
-            }
-            let better = unless_none(setting.value.clone())
-                .and_then(|value| chained(dialect, &alone(ours), &value).ok());
-            let better = better.map_or_else(|| lossy(&alone(ours)), |line| lossy(&line));
-            said.push(format!(
-                "Note: {} sets AuthorizedKeysCommand to {} under \"Match {criteria}\": EC2 Instance Connect does not work there. \
-                 To have it there too, change that line to: AuthorizedKeysCommand {better}",
-                setting.origin,
-                lossy(&setting.value)
-            ));
-        }
-        let counts = self.effective.command.as_ref().and_then(|setting| program(dialect, &setting.value));
-        if counts.is_some_and(|program| program.ends_with(b"/eic_run_authorized_keys")) {
-            said.push(
-                "Note: that is AWS's own ec2-instance-connect, which eic-keys replaces. \
-                 Once it is removed, run --enable again."
-                    .into(),
-            );
-        }
-        said
-    }
 }
 
 /// The `Match` lines under which what counts stands.

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Read,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -47,6 +50,12 @@ impl Source {
     #[must_use]
     pub fn locate(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Whether two paths lead to the same file, by links of either kind.
+    pub(crate) fn same_file(&self, one: &Path, other: &Path) -> bool {
+        let inode = |path| fs::metadata(self.locate(path)).map(|file| (file.dev(), file.ino())).ok();
+        inode(one).is_some_and(|one| inode(other) == Some(one))
     }
 
     /// A file's bytes. A directory is empty, as it is to sshd.

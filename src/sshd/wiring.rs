@@ -1,11 +1,12 @@
 //! `--enable` and `--disable`: from the command line's wish to sshd's configuration.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     io::{ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     diff,
     lock::Lock,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
+    run::run,
     source::Source,
     token::Dialect,
     trusted,
@@ -28,6 +30,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Put a command that is there already behind ours, rather than refuse.
     pub chain: bool,
+    /// Do nothing but where our lines count and the user that they name does not exist.
+    pub if_user_missing: bool,
     /// The system's root directory.
     pub root: PathBuf,
     /// The words that run sshd; none: it is looked for.
@@ -47,6 +51,7 @@ impl Options {
         Self {
             dry_run,
             chain,
+            if_user_missing: false,
             root: "/".into(),
             sshd: Vec::new(),
             systemctl: vec!["systemctl".into()],
@@ -142,6 +147,10 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref(), out) };
 
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    let has_user = |user: &[u8]| has_user(&options.root, user);
+    if options.if_user_missing && !situation(options, &source, &dialect, None, &has_user).lacks_user() {
+        return Ok(());
+    }
     let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
     let mut answer = ask(&sshd, &options.config);
     if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
@@ -160,7 +169,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
         }
         Err(error) => return refused(broken(&error)),
     };
-    let situation = situation(options, &source, &dialect, dump.as_ref());
+    let situation = situation(options, &source, &dialect, dump.as_ref(), &has_user);
     let plan = match wish {
         Wish::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
@@ -196,7 +205,7 @@ fn without_sshd(
     let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins may have stayed without it.
     let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
-    let plan = situation(options, &source, &Dialect::newest(), None).disable()?;
+    let plan = situation(options, &source, &Dialect::newest(), None, &|_| true).disable()?;
     show(options, &plan, out);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(()) };
     let tools = Tools { main: &options.config, source: &source, lock, asked: None };
@@ -209,9 +218,10 @@ fn situation<'a>(
     source: &'a Source,
     dialect: &'a Dialect,
     dump: Option<&'a Dump>,
+    has_user: &'a dyn Fn(&[u8]) -> bool,
 ) -> Situation<'a> {
     let Options { config: main, program, chain, .. } = options;
-    Situation { main, source, dialect, dump, program, chain: *chain }
+    Situation { main, source, dialect, dump, program, chain: *chain, has_user }
 }
 
 /// What is decided, and in a dry run the files' diffs.
@@ -255,7 +265,7 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
         return refused(format!("sshd would not run {}: {error}", options.program));
     }
     let user = plan.wanted.user.as_deref().unwrap_or_default();
-    if user == OWN_USER.as_bytes() && !exists(&options.root, OWN_USER) {
+    if user == OWN_USER.as_bytes() && !has_user(&options.root, user) {
         return refused(format!(
             "there is no user {OWN_USER}. Make it: \
              useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin {OWN_USER}"
@@ -264,7 +274,7 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
     let Some(theirs) = plan.wanted.command.as_deref().and_then(|line| block::behind(dialect, line)) else {
         return Ok(());
     };
-    match trusted::program(&options.root, Path::new(std::ffi::OsStr::new(&lossy(&theirs)))) {
+    match trusted::program(&options.root, Path::new(OsStr::from_bytes(&theirs))) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             plan.said
                 .push(format!("Note: {} is not there: its part will fail, as it does now.", lossy(&theirs)));
@@ -278,15 +288,25 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
     }
 }
 
-/// Whether there is a local user of this name; packages make theirs local.
-fn exists(root: &Path, user: &str) -> bool {
+/// Whether there is a user of this name: a local one, as packages make theirs, or one that a name service knows.
+fn has_user(root: &Path, user: &[u8]) -> bool {
     // The second is where image-based systems keep theirs.
-    ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
+    let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
         let text = fs::read(root.join(path)).unwrap_or_default();
-        text.split(|byte| *byte == b'\n')
-            .any(|line| line.split(|byte| *byte == b':').next() == Some(user.as_bytes()))
-    })
+        text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
+    });
+    // Another process: a static binary must not load a name service's library. It speaks of the running system alone.
+    local || root == Path::new("/") && named_by_service(user)
 }
+
+fn named_by_service(user: &[u8]) -> bool {
+    let arguments = ["passwd".as_ref(), "--".as_ref(), OsStr::from_bytes(user)];
+    let ran = run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE);
+    ran.is_ok_and(|ran| ran.status.success() && ran.stdout.starts_with(&[user, b":"].concat()))
+}
+
+/// A directory server that does not answer must not hold up an installation.
+const NAME_SERVICE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A reader that went away is no reason to stop half-way.
 fn say(out: &mut dyn Write, line: &str) {

@@ -82,12 +82,32 @@ fn a_command_line_that_we_do_not_understand() {
 
 #[test]
 fn who_runs_the_command() {
-    broken(
-        set("AuthorizedKeysCommandUser", "nobody-here"),
-        &[("sshd.command_user", "fail")],
-        "no user nobody-here",
-    );
+    // To make such a user would be no fix; --enable puts lines of its own first.
+    world(|world| {
+        world.configure(&config().set("AuthorizedKeysCommandUser", "nobody-here").text());
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command_user", "fail")]);
+        assert!(report.note("sshd.command_user").contains("no user nobody-here"));
+        world.apply(&report, "sshd.command_user");
+        let report = world.check();
+        report.assert_exactly(&[("running.current", "warn")]);
+        world.apply(&report, "running.current");
+        world.settled().assert_healthy();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+    });
     broken(set("AuthorizedKeysCommandUser", "root"), &[("sshd.command_user", "warn")], "root runs eic-keys");
+}
+
+/// A line that chains eic-keys, or AWS's command, which it replaces.
+#[test]
+fn a_command_that_chains_itself() {
+    for next in ["/usr/bin/eic-keys %u", "/opt/aws/bin/eic_run_authorized_keys %u %f"] {
+        broken(
+            set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {next}")),
+            &[("sshd.command", "warn")],
+            "each login asks twice",
+        );
+    }
 }
 
 #[test]

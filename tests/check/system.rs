@@ -2,7 +2,7 @@
 use crate::world::{PID_FILE, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 /// Changes alice's line of a file of /etc.
 fn account(file: &str, from: &str, to: &str) {
@@ -175,11 +175,7 @@ fn a_program_that_sshd_does_not_trust() {
 fn a_program_that_is_not_as_packaged() {
     let package = |world: &World<'_>, sum: &str| {
         world.instance.namespace().cover("/var/lib");
-        let status = fs::read_to_string("/var/lib/dpkg/status").unwrap();
-        let entry = "Package: eic-keys\nStatus: install ok installed\nMaintainer: none\nArchitecture: all\nVersion: 1\nDescription: x\n\n";
-        world.instance.write("/var/lib/dpkg/status", format!("{status}\n{entry}"));
-        world.instance.write("/var/lib/dpkg/info/eic-keys.list", "/.\n/usr\n/usr/bin\n/usr/bin/eic-keys\n");
-        world.instance.write("/var/lib/dpkg/info/eic-keys.md5sums", format!("{sum}  usr/bin/eic-keys\n"));
+        dpkg_has(world, "eic-keys", &["/usr/bin/eic-keys"], sum);
     };
     let sum = |world: &World<'_>| {
         world.instance.command(["/usr/bin/eic-keys"]).program("/usr/bin/md5sum").run().stdout[..32].to_owned()
@@ -201,32 +197,82 @@ fn a_program_that_is_not_as_packaged() {
     });
 }
 
+/// A package that dpkg has, with these files; `sum` is said to be the first one's.
+fn dpkg_has(world: &World<'_>, package: &str, files: &[&str], sum: &str) {
+    let status = fs::read_to_string("/var/lib/dpkg/status").unwrap();
+    let entry = format!(
+        "Package: {package}\nStatus: install ok installed\nMaintainer: none\nArchitecture: all\nVersion: 1\nDescription: x\n\n"
+    );
+    world.instance.write("/var/lib/dpkg/status", format!("{status}\n{entry}"));
+    world.instance.write(&format!("/var/lib/dpkg/info/{package}.list"), files.join("\n") + "\n");
+    let path = files[0].trim_start_matches('/');
+    world.instance.write(&format!("/var/lib/dpkg/info/{package}.md5sums"), format!("{sum}  {path}\n"));
+}
+
+const AWS: &str = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
+
 #[test]
 fn the_package_of_aws() {
     broken(
+        |world| world.instance.write(AWS, ""),
+        &[("install.aws", "warn")],
+        "that package is not installed",
+    );
+    broken(
         |world| {
-            world.instance.write("/usr/share/ec2-instance-connect/eic_run_authorized_keys", "");
+            world.instance.namespace().cover("/var/lib");
+            world.instance.write(AWS, "");
+            dpkg_has(world, "ec2-instance-connect", &[AWS], "0");
         },
         &[("install.aws", "warn")],
         "is here as well",
     );
 }
 
+/// Our own package brings that path, and answers to that name: to remove "it" would remove ours.
+#[test]
+fn the_path_of_aws_that_leads_to_us_is_not_its_package() {
+    world(|world| {
+        fs::create_dir_all("/usr/share/ec2-instance-connect").unwrap();
+        symlink("../../bin/eic-keys", AWS).unwrap();
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.status("install.aws"), "ok");
+    });
+}
+
+/// By exact name: apt-get, dnf and yum would also remove what provides that name.
+#[test]
+fn the_fix_removes_the_package_of_aws_and_nothing_else() {
+    world(|world| {
+        world.instance.namespace().cover("/var/lib");
+        world.instance.write(AWS, "");
+        let fix = |world: &World<'_>| world.check().of("install.aws")["fix"].as_str().unwrap().to_owned();
+        assert!(fix(world).starts_with("if no sshd uses"), "{}", fix(world));
+        world.instance.install("/usr/bin/rpm", b"#!/bin/sh\n[ \"$*\" = '--query ec2-instance-connect' ]\n");
+        assert_eq!(fix(world), "rpm --erase ec2-instance-connect");
+        dpkg_has(world, "ec2-instance-connect", &[AWS], "0");
+        assert_eq!(fix(world), "dpkg --purge ec2-instance-connect");
+    });
+}
+
 /// Amazon Linux 2 has yum, the later ones and RHEL have dnf.
 #[test]
 fn the_fix_is_for_the_tool_that_is_there() {
     world(|world| {
-        world.instance.write("/usr/share/ec2-instance-connect/eic_run_authorized_keys", "");
+        world.instance.namespace().cover("/var/lib");
+        dpkg_has(world, "eic-keys", &["/usr/bin/eic-keys"], &"0".repeat(32));
+        let fix = |world: &World<'_>| world.check().of("install.package")["fix"].as_str().unwrap().to_owned();
+        assert_eq!(fix(world), "apt-get install --reinstall eic-keys");
         world.instance.remove("/usr/bin/apt-get");
         for tool in ["yum", "dnf"] {
             world.instance.install(&format!("/usr/bin/{tool}"), b"#!/bin/sh\nexit 1\n");
         }
-        let fix = |world: &World<'_>| world.check().of("install.aws")["fix"].as_str().unwrap().to_owned();
-        assert_eq!(fix(world), "dnf remove ec2-instance-connect");
+        assert_eq!(fix(world), "dnf -y reinstall eic-keys");
         world.instance.remove("/usr/bin/dnf");
-        assert_eq!(fix(world), "yum remove ec2-instance-connect");
+        assert_eq!(fix(world), "yum -y reinstall eic-keys");
         world.instance.remove("/usr/bin/yum");
-        assert_eq!(fix(world), "remove the package ec2-instance-connect");
+        assert_eq!(fix(world), "install the package eic-keys anew");
     });
 }
 

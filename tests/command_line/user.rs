@@ -32,7 +32,7 @@ fn names_that_the_api_takes() {
         instance.imds.clear_requests();
         let outcome = instance.run([name, key.fingerprint()]);
         assert_eq!(result(&outcome), (Some(0), format!("{}\n", key.line()).as_str(), ""), "{name}");
-        let path = format!("/latest/meta-data/managed-ssh-keys/active-keys/{name}");
+        let path = format!("/latest/meta-data/managed-ssh-keys/active-keys/{name}/");
         assert_eq!(instance.imds.paths()[1], path, "{name}");
     }
 }

@@ -44,7 +44,7 @@ fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
     world.instance.imds.pace(Duration::from_millis(300));
     world.expect_key(&world.login()).unwrap();
     let requests = world.instance.imds.requests();
-    assert!(requests.len() == 9 && requests[2].path.ends_with("/instance-id"), "{requests:?}");
+    assert!(requests.len() == 9 && requests[2].path.ends_with("/instance-id/"), "{requests:?}");
     assert_eq!(http::rounds(&requests), 5, "{requests:?}");
 }
 
