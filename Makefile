@@ -63,6 +63,12 @@ test-packages: deb rpm $(IMDS)
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
 
+## test-aws: the swap cases with AWS's own packages, built from AWS=CLONE, a clone of aws-ec2-instance-connect-config
+.PHONY: test-aws
+test-aws: deb rpm $(IMDS)
+	@test -n "$(AWS)" || { echo "usage: make test-aws AWS=CLONE" >&2; exit 1; }
+	tests/packages/aws $(AWS) $(OUT)/packages $(IMDS)
+
 ## try: packs the packages and what tries them on another system (docs/release.md)
 try: deb rpm $(IMDS)
 	tests/packages/bundle $(OUT)/packages $(IMDS) $(OUT)/eic-keys-$(VERSION)-try.tar.gz
