@@ -52,6 +52,9 @@ install:
 	install -D -m 0644 packaging/completions/eic-keys.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/eic-keys
 	install -D -m 0644 packaging/completions/_eic-keys $(DESTDIR)$(ZSHDIR)/_eic-keys
 	install -D -m 0644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/eic-keys.conf
+	install -D -m 0644 packaging/eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/eic-keys-enable.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants
+	ln -sf ../eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/
 
 ## deb, rpm: the packages, in target/packages
 deb rpm: $(SOURCE)
