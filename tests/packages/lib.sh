@@ -68,6 +68,28 @@ enabled() {
     esac
 }
 
+# An image that was never booted: its host keys are made by the first boot, before sshd is started, as cloud-init does.
+without_host_keys() {
+    rm -f /etc/ssh/ssh_host_*
+    cat >/etc/systemd/system/first-keys.service <<'END'
+[Unit]
+Before=ssh.service
+ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+[Install]
+WantedBy=multi-user.target
+END
+    systemctl enable -q first-keys.service
+}
+
+booted() { # waits until all is started that a boot starts
+    local state
+    state=$(timeout 120 systemctl is-system-running --wait) || [ "$state" = degraded ] || fail "the boot ends: $state"
+    is "units that failed" "$(systemctl list-units --failed --plain --no-legend --type=service)" ""
+}
+
 # --- the package
 
 apt_install() { # DIRECTORY PACKAGE...: from a local repository
@@ -130,7 +152,7 @@ install_theirs() {
     case $KIND in
     deb) apt_install /packages/both $theirs ;;
     rpm)
-        rpm -q --quiet bash || rpm -q --quiet system || rpm -U --nodeps /packages/others/system-*.rpm
+        rpm -q --quiet bash || rpm -q --quiet system || rpm -U --nodeps /packages/others/{system,openssh-server}-*.rpm
         rpm -U /packages/others/$theirs-*.rpm
         ;;
     esac >"$work/theirs.log" 2>&1 || fail "AWS's package"
