@@ -52,6 +52,9 @@ install:
 	install -D -m 0644 packaging/completions/eic-keys.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/eic-keys
 	install -D -m 0644 packaging/completions/_eic-keys $(DESTDIR)$(ZSHDIR)/_eic-keys
 	install -D -m 0644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/eic-keys.conf
+	install -D -m 0644 packaging/eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/eic-keys-enable.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants
+	ln -sf ../eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/
 
 ## deb, rpm: the packages, in target/packages
 deb rpm: $(SOURCE)
@@ -62,6 +65,12 @@ test-packages: deb rpm $(IMDS)
 	packaging/consistent $(VERSION) $(OUT)/packages
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
+
+## test-aws: the swap cases with AWS's own packages, built from AWS=CLONE, a clone of aws-ec2-instance-connect-config
+.PHONY: test-aws
+test-aws: deb rpm $(IMDS)
+	@test -n "$(AWS)" || { echo "usage: make test-aws AWS=CLONE" >&2; exit 1; }
+	tests/packages/aws $(AWS) $(OUT)/packages $(IMDS)
 
 ## try: packs the packages and what tries them on another system (docs/release.md)
 try: deb rpm $(IMDS)

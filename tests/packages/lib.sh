@@ -68,6 +68,28 @@ enabled() {
     esac
 }
 
+# An image that was never booted: its host keys are made by the first boot, before sshd is started, as cloud-init does.
+without_host_keys() {
+    rm -f /etc/ssh/ssh_host_*
+    cat >/etc/systemd/system/first-keys.service <<'END'
+[Unit]
+Before=ssh.service
+ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+[Install]
+WantedBy=multi-user.target
+END
+    systemctl enable -q first-keys.service
+}
+
+booted() { # waits until all is started that a boot starts
+    local state
+    state=$(timeout 120 systemctl is-system-running --wait) || [ "$state" = degraded ] || fail "the boot ends: $state"
+    is "units that failed" "$(systemctl list-units --failed --plain --no-legend --type=service)" ""
+}
+
 # --- the package
 
 apt_install() { # DIRECTORY PACKAGE...: from a local repository
@@ -113,6 +135,100 @@ purge_package() {
     deb) apt-get purge -y "${names[@]}" ;;
     rpm) ! rpm -q eic-keys || rpm -e "${names[@]}" ;;
     esac >"$work/purge.log" 2>&1 || fail "purge"
+}
+
+# --- AWS's package: an imitation, or its own
+
+theirs=ec2-instance-connect
+
+installed() { # PACKAGE
+    case $KIND in
+    deb) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    rpm) rpm -q --quiet "$1" ;;
+    esac
+}
+
+install_theirs() {
+    case $KIND in
+    deb) apt_install /packages/both $theirs ;;
+    rpm)
+        rpm -q --quiet bash || rpm -q --quiet system || rpm -U --nodeps /packages/others/{system,openssh-server}-*.rpm
+        rpm -U /packages/others/$theirs-*.rpm
+        ;;
+    esac >"$work/theirs.log" 2>&1 || fail "AWS's package"
+}
+
+# The image's lines, at the end of sshd_config, where Amazon Linux has them.
+set_their_lines() {
+    local directory=/opt/aws/bin
+    [ "$KIND" = rpm ] || directory=/usr/share/$theirs
+    grep -q '^AuthorizedKeysCommand .*/eic_run_authorized_keys' /etc/ssh/sshd_config ||
+        printf '\nAuthorizedKeysCommand %s/eic_run_authorized_keys %%u %%f\nAuthorizedKeysCommandUser %s\n' $directory $theirs >>/etc/ssh/sshd_config
+    systemctl reload "$(unit)"
+}
+
+override_file() { # where AWS's package overrides sshd's unit
+    case $KIND in
+    deb) echo /lib/systemd/system/ssh.service.d/$theirs.conf ;;
+    rpm) echo /lib/systemd/system/sshd.service.d/$theirs.conf ;;
+    esac
+}
+
+sets_theirs() {
+    case $(effective authorizedkeyscommand)$(tr '\0' ' ' </proc/"$(systemctl show -p MainPID "$(unit)" | cut -d= -f2)"/cmdline) in
+    */eic_run_authorized_keys*) ;;
+    *) return 1 ;;
+    esac
+}
+
+take_ours() { # by the commands of README.md
+    case $KIND in
+    deb) apt-get install -y --no-install-recommends /packages/old/eic-keys_*.deb ;;
+    rpm)
+        if command -v dnf >/dev/null; then
+            # shellcheck disable=SC2046 # a list of files
+            dnf -y --setopt=reposdir=/none --releasever=1 install --allowerasing $(rpms old)
+        else
+            # shellcheck disable=SC2046
+            yum -y --disablerepo='*' swap -- remove $theirs -- install $(rpms old)
+        fi
+        ;;
+    esac >"$work/ours.log" 2>&1 || fail "the swap"
+}
+
+take_theirs() { # likewise; apt takes it from a repository that has both
+    case $KIND in
+    deb) apt_install /packages/both $theirs ;;
+    rpm) dnf -y --setopt=reposdir=/none --releasever=1 install --allowerasing /packages/others/$theirs-*.rpm ;;
+    esac >"$work/back.log" 2>&1 || fail "the swap back"
+}
+
+# AWS's package is there: ours takes its place, it takes its place again, and that twice; then ours goes.
+swap_twice() {
+    local before round
+    before=$(config)
+    for round in first second; do
+        take_ours
+        ! installed $theirs || fail "AWS's package is still there, $round time"
+        ! getent passwd $theirs || fail "AWS's user is still there"
+        [ ! -e "$(override_file)" ] || fail "AWS's override is still there"
+        enabled || fail "sshd does not run eic-keys, $round time"
+        is "what counts" "$(effective authorizedkeyscommand)" "/usr/bin/eic-keys %u %f"
+        pushed_login_works
+        swapped=$(config)
+        eic-keys --enable >"$work/enable.log" 2>&1 || fail "--enable"
+        is "--enable changes nothing more" "$(config)" "$swapped"
+        take_theirs
+        ! installed eic-keys || fail "eic-keys is still there"
+        installed $theirs || fail "AWS's package is not there"
+        is "the configuration is as it was" "$(config)" "$before"
+        sets_theirs || fail "AWS's command does not count again"
+    done
+    take_ours
+    purge_package
+    is "the configuration is as it was" "$(config)" "$before"
+    [ "$KIND" = rpm ] || apt-get purge -y $theirs >"$work/gone.log" 2>&1 || fail "AWS's package does not go"
+    ordinary_login_works
 }
 
 # --- logins
