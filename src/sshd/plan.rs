@@ -265,7 +265,7 @@ impl Situation<'_> {
         }
     }
 
-    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
+    fn plan(&self, said: Vec<String>, wanted: Values, after: Source) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
         for (path, bytes) in after.changed() {
             let before = self.source.read(path).ok();
@@ -276,13 +276,6 @@ impl Situation<'_> {
         // What is added comes first: in between there are both, never neither.
         changes
             .sort_by_key(|change| change.after.as_ref().map_or(2, |_| usize::from(change.before.is_some())));
-        for change in &changes {
-            said.push(match (&change.before, &change.after) {
-                (None, _) => format!("{} is added.", change.path.display()),
-                (_, None) => format!("{} is removed.", change.path.display()),
-                _ => format!("{} is changed.", change.path.display()),
-            });
-        }
         Plan { said, changes, wanted, after }
     }
 
