@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, Sshd},
+    ask::{Dump, Sshd, administrators},
     candidate,
     daemon::Daemon,
     effective::Config,
@@ -113,7 +113,7 @@ fn try_beside(
         |source: &Source| Config::read(source, tools.main, dialect()?).map_err(|error| error.to_string());
     let text = candidate::main(&config(&plan.after)?, &config(tools.source)?, staged)
         .map_err(|path| format!("{} has a name that sshd cannot be asked about", path.0.display()))?;
-    let check = beside(tools.main, "check");
+    let check = beside(administrators(tools.main), "check");
     litter.0.push(locate(&check));
     replace::remove(&locate(&check)).map_err(|error| cause(&locate(&check), &error))?;
     write_private(&locate(&check), &text).map_err(|error| cause(&locate(&check), &error))?;

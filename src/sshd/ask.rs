@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -75,6 +75,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Where distributions put it.
 pub(super) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
+/// Where SUSE has the vendor's main file, which its sshd reads where there is none in `/etc`.
+const VENDORS: &str = "/usr/etc/ssh/sshd_config";
+
+/// The main file that sshd reads: the administrator's, or else the vendor's if there is one.
+pub(crate) fn main_file(source: &Source, main: &Path) -> PathBuf {
+    let gone = |path: &Path| {
+        fs::symlink_metadata(source.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let vendors = Path::new(VENDORS);
+    if gone(main) && !gone(vendors) { vendors.to_owned() } else { main.to_owned() }
+}
+
+/// Where the administrator has, or would have, the main file: what is beside it is read and changed, while what
+/// belongs to the vendor is never changed.
+pub(super) fn administrators(main: &Path) -> &Path {
+    if main == Path::new(VENDORS) { Path::new(ADMINISTRATORS) } else { main }
+}
+
+/// Where sshd looks for its main file first.
+const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
+
 /// What `sshd -T` printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
@@ -129,6 +150,14 @@ impl Sshd {
     /// It would not.
     pub fn accepts(&self, config: &Path) -> Result<(), AskError> {
         accepted(self.ask(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
+    }
+
+    /// Whether it would start with the configuration that it finds by itself.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(super) fn starts(&self) -> Result<(), AskError> {
+        accepted(self.ask(&["-t".as_ref()])?).map(drop)
     }
 
     /// What counts in a configuration for a connection (`-T -C`).

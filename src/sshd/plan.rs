@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, unless_none},
+    ask::{Dump, administrators, unless_none},
     block::{alone, chained, own_part, program, reads_back, render, runs, strip},
     config::Origin,
     criteria::Connection,
@@ -214,7 +214,7 @@ impl Situation<'_> {
     fn without_ours(&self, live: &Config) -> Result<(Source, Vec<String>), Refusal> {
         let (mut without, mut said) = (self.source.clone(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
-        let directory = self.main.with_file_name(DROP_INS);
+        let directory = administrators(self.main).with_file_name(DROP_INS);
         for path in
             self.source.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
         {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     apply::{ApplyError, Asked, Tools, apply},
-    ask::{AskError, Dump, PLACES, Sshd},
+    ask::{AskError, Dump, PLACES, Sshd, administrators, main_file},
     block,
     daemon::{Daemon, PATIENCE},
     diff,
@@ -153,6 +153,7 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
         ));
     }
     let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
+    let options = &Options { config: main_file(&source, &options.config), ..options.clone() };
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
@@ -244,6 +245,16 @@ fn answer(
         }
         Err(error) => return refused(broken(&error)),
     };
+    if administrators(&options.config) != options.config {
+        // Only SUSE's sshd looks there; another would be asked about a file that it does not read.
+        if let Err(error) = sshd.starts() {
+            return refused(format!(
+                "{} is missing, and this sshd does not read {} in its place: {error}",
+                administrators(&options.config).display(),
+                options.config.display()
+            ));
+        }
+    }
     if let Some(key) = &host_key {
         if let Some(path) = key.covers_up(&dump, source) {
             return refused(format!(
