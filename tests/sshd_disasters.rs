@@ -220,8 +220,12 @@ fn points(log: &str) -> Vec<(String, usize)> {
 fn no_room_and_no_right() {
     let main = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
     for (options, fill, reason) in [
-        ("size=8k", "dd if=/dev/zero of=fill bs=4k 2>/dev/null || :", "No space left on device"),
-        ("size=64k", "mount -o remount,ro .", "Read-only file system"),
+        (
+            "size=8k",
+            "dd if=/dev/zero of=fill bs=4k 2>/dev/null || :",
+            "no space is left on the file system of",
+        ),
+        ("size=64k", "mount -o remount,ro .", "is on a file system that is mounted read-only"),
     ] {
         let system = system("bookworm", main);
         let before = system.configuration();
