@@ -246,11 +246,15 @@ impl Daemon<'_> {
             Err(error) => error.kind() == ErrorKind::PermissionDenied,
             Ok(there) => {
                 let file = root.join(main.strip_prefix("/").unwrap_or(main));
+                // A file that only one side has makes them differ, too.
+                let seen = |path: &Path| match identity(path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => None,
+                    file => Some(file.ok()),
+                };
                 identity(&locate("/")).is_ok_and(|here| here != there)
-                    || match (identity(&self.source.locate(main)), identity(&file)) {
-                        (Ok(here), Ok(there)) => here != there,
-                        _ => false,
-                    }
+                    || seen(&self.source.locate(main))
+                        .zip(seen(&file))
+                        .is_some_and(|(here, there)| here != there)
             }
         }
     }
