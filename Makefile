@@ -52,9 +52,11 @@ install:
 	install -D -m 0644 packaging/completions/eic-keys.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/eic-keys
 	install -D -m 0644 packaging/completions/_eic-keys $(DESTDIR)$(ZSHDIR)/_eic-keys
 	install -D -m 0644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/eic-keys.conf
-	install -D -m 0644 packaging/eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/eic-keys-enable.service
+	for unit in enable.service user.path user.service; do \
+		install -D -m 0644 packaging/eic-keys-$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/eic-keys-$$unit || exit 1; done
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants
-	ln -sf ../eic-keys-enable.service $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/
+	for unit in enable.service user.path; do \
+		ln -sf ../eic-keys-$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/ || exit 1; done
 
 ## deb, rpm: the packages, in target/packages
 deb rpm: $(SOURCE)

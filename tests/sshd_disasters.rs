@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         _ => {
             no_room_and_no_right();
             without_root();
+            killed_without_host_keys();
             killed_at_every_call();
             return ExitCode::SUCCESS;
         }
@@ -103,6 +104,29 @@ fn read_by_sshd(system: &System) -> BTreeMap<String, Vec<u8>> {
     files
         .filter(|(path, _)| path == "sshd_config" || (path.ends_with(".conf") && !path.contains("/.")))
         .collect()
+}
+
+/// In an image: the key that was made for the check does not outlive the next run.
+fn killed_without_host_keys() {
+    let system = system("trixie", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n");
+    fs::remove_file(system.path("/etc/ssh/ssh_host_ed25519_key")).unwrap();
+    let keys = system.path("/run/eic-keys.check");
+    let old = read_by_sshd(&system);
+    let output = strace(
+        &system,
+        "--enable",
+        &["--trace=fsync", "-o", "/dev/null", "--inject=fsync:signal=KILL:when=1"],
+    );
+    assert_eq!(output.status.signal(), Some(9));
+    assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(old, read_by_sshd(&system));
+    let output = run(&system, "--enable");
+    succeeds(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("sshd has no host keys yet"), "{said}");
+    assert!(!keys.exists());
+    assert_ne!(old, read_by_sshd(&system));
+    println!("without host keys: killed, and done by the next run");
 }
 
 fn killed_at_every_call() {
@@ -220,8 +244,12 @@ fn points(log: &str) -> Vec<(String, usize)> {
 fn no_room_and_no_right() {
     let main = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
     for (options, fill, reason) in [
-        ("size=8k", "dd if=/dev/zero of=fill bs=4k 2>/dev/null || :", "No space left on device"),
-        ("size=64k", "mount -o remount,ro .", "Read-only file system"),
+        (
+            "size=8k",
+            "dd if=/dev/zero of=fill bs=4k 2>/dev/null || :",
+            "no space is left on the file system of",
+        ),
+        ("size=64k", "mount -o remount,ro .", "is on a file system that is mounted read-only"),
     ] {
         let system = system("bookworm", main);
         let before = system.configuration();

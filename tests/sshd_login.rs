@@ -81,6 +81,35 @@ fn both_kinds_of_key_through_one_sshd() {
 }
 
 #[test]
+fn only_a_daemon_with_another_file_runs() {
+    let instance = Instance::start();
+    let options = unit(&instance);
+    let config = Config::new().set("PidFile", "/run/eic-lab/sshd.pid");
+    let sshd = Sshd::start_with(&instance, &config);
+    // To sshd's unit, another file is the main one.
+    let main = "/etc/ssh/main_config";
+    fs::copy(MAIN, main).unwrap();
+    let options = Options { config: main.into(), ..options };
+    let before = fs::read(main).unwrap();
+    let mut said = Vec::new();
+    let outcome = wiring::enable(&options, &mut said);
+    let Outcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    assert!(
+        reason.starts_with("the only sshd that runs, process ")
+            && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
+        "{reason}"
+    );
+    assert_eq!(said, b"");
+    assert_eq!(before, fs::read(main).unwrap());
+    drop(sshd);
+
+    // Without it nothing speaks against the main file.
+    let options = Options { dry_run: true, ..options };
+    let outcome = wiring::enable(&options, &mut said);
+    assert_eq!(outcome, Outcome::Done, "{outcome:?}");
+}
+
+#[test]
 fn where_nothing_was_set_a_pushed_key_logs_in() {
     let instance = Instance::start();
     let pushed = UserKey::ed25519();

@@ -68,8 +68,22 @@ fn files_that_are_not_what_they_seem() {
     let file = fs::File::open(&main).unwrap();
     let flags = rustix::fs::ioctl_getflags(&file).unwrap();
     rustix::fs::ioctl_setflags(&file, flags | IFlags::IMMUTABLE).unwrap();
-    refused(&system, &system.options(), "is immutable");
+    refused(&system, &system.options(), "/etc/ssh/sshd_config is immutable: chattr -i /");
     rustix::fs::ioctl_setflags(&file, flags).unwrap();
+
+    // A directory that takes no new names.
+    let system = stock();
+    let directory = fs::File::open(system.path("/etc/ssh/sshd_config.d")).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&directory).unwrap();
+    for (flag, reason) in [
+        (IFlags::IMMUTABLE, "/etc/ssh/sshd_config.d is immutable: chattr -i /"),
+        (IFlags::APPEND, "/etc/ssh/sshd_config.d is append-only: chattr -a /"),
+    ] {
+        rustix::fs::ioctl_setflags(&directory, flags | flag).unwrap();
+        let refused = std::panic::catch_unwind(|| refused(&system, &system.options(), reason));
+        rustix::fs::ioctl_setflags(&directory, flags).unwrap();
+        refused.unwrap();
+    }
     enabled(&system.options());
 }
 
@@ -109,15 +123,141 @@ fn what_sshd_could_not_run() {
 #[test]
 fn a_configuration_that_was_broken_before() {
     for (text, reason) in [
-        ("Nonsense yes\n", "mend that first"),
-        ("Include /etc/ssh/sshd_config\n", "mend that first"),
-        ("AuthorizedKeysCommand /x\n", "mend that first"),
-        ("HostKey /nonexistent\n", "ssh-keygen -A"),
+        ("Nonsense yes\n", "fix that first"),
+        ("Include /etc/ssh/sshd_config\n", "fix that first"),
+        ("AuthorizedKeysCommand /x\n", "fix that first"),
     ] {
         let system = System::new("bookworm");
         system.write("/etc/ssh/sshd_config", text);
         refused(&system, &system.options(), reason);
     }
+}
+
+/// Takes the host keys away, as images are shipped.
+fn without_host_keys(system: &System) {
+    for entry in fs::read_dir(system.path("/etc/ssh")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("ssh_host_") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let output = system.run_sshd(&["-t"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no hostkeys available"));
+}
+
+#[test]
+fn an_image_without_host_keys_is_wired() {
+    for release in systems::RELEASES {
+        for main in [STOCK, "HostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM yes\n", "HostKey /nonexistent\n"] {
+            let system = System::new(release);
+            system.write("/etc/ssh/sshd_config", main);
+            without_host_keys(&system);
+            fs::remove_dir(system.path("/run/sshd")).unwrap();
+            let before = system.configuration();
+            let said = enabled(&system.options());
+            assert!(said.contains("sshd has no host keys yet") && !said.contains("ssh-keygen -A"), "{said}");
+            assert_ne!(before, system.configuration());
+            // The first boot makes them.
+            let key = "/etc/ssh/ssh_host_ed25519_key";
+            fs::copy(System::new(release).path(key), system.path(key)).unwrap();
+            let dump = system.run_sshd(&["-T", "-h", key]).stdout;
+            assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"), "{main}");
+
+            fs::remove_file(system.path(key)).unwrap();
+            assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+            assert_eq!(before, system.configuration());
+            assert!(!system.path("/run/eic-keys.check").exists());
+        }
+    }
+}
+
+#[test]
+fn only_the_lack_of_host_keys_is_covered_up() {
+    let system = stock();
+    let key = system.path("/etc/ssh/ssh_host_ed25519_key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which is there");
+    system.write("/etc/ssh/sshd_config", "HostKey /etc/ssh/ssh_host_ed25519_key\nHostKey /nonexistent\n");
+    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which is there");
+    assert!(!system.path("/run/eic-keys.check").exists());
+
+    // Whatever makes keys takes an empty file for none.
+    fs::write(&key, "").unwrap();
+    enabled(&system.options());
+
+    // Another fault remains one.
+    let system = stock();
+    without_host_keys(&system);
+    system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x\n");
+    refused(&system, &system.options(), "fix that first");
+    assert!(!system.path("/run/eic-keys.check").exists());
+}
+
+#[test]
+fn without_host_keys_and_without_the_means_to_make_one() {
+    let system = stock();
+    without_host_keys(&system);
+    let keygen = |text: &str| {
+        system.write("/tmp/ssh-keygen", format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(system.path("/tmp/ssh-keygen"), fs::Permissions::from_mode(0o755)).unwrap();
+        Options { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
+    };
+    refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen says: no key today");
+    assert!(!system.path("/run/eic-keys.check").exists());
+    // FIPS mode.
+    let root = system.root.display();
+    enabled(&keygen(&format!(
+        "case $* in *ed25519*) echo not allowed >&2; exit 1;; *) exec chroot {root} /usr/bin/ssh-keygen \"$@\";; esac"
+    )));
+    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+
+    fs::remove_file(system.path("/usr/bin/ssh-keygen")).unwrap();
+    refused(&system, &Options { keygen: Vec::new(), ..system.options() }, "there is no ssh-keygen");
+
+    // What a killed run left is no obstacle, nor is it followed.
+    let system = stock();
+    without_host_keys(&system);
+    system.write("/run/eic-keys.check/ed25519", "x");
+    enabled(&system.options());
+    assert!(!system.path("/run/eic-keys.check").exists());
+}
+
+#[test]
+fn an_sshd_that_lost_its_host_keys_is_not_reloaded() {
+    let system = stock();
+    without_host_keys(&system);
+    let options = with_systemctl(&system, "case $* in *socket*) echo inactive;; *) echo active;; esac");
+    refused(&system, &options, "would end at a reload");
+    assert!(!calls(&system).iter().any(|call| call.contains("reload")), "{:?}", calls(&system));
+}
+
+#[test]
+fn what_it_did_is_said_after_it_was_done() {
+    // A refusal has its reason only.
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB);
+    system.write("/usr/bin/userdbctl", "");
+    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut said = Vec::new();
+    assert!(matches!(wiring::enable(&system.options(), &mut said), Outcome::Refused(_)));
+    assert_eq!(String::from_utf8(said).unwrap(), "");
+    // So has what was put back.
+    let system = stock();
+    let failing = "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && exit 1; echo active";
+    let mut said = Vec::new();
+    let outcome = wiring::enable(&with_systemctl(&system, failing), &mut said);
+    assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+    assert_eq!(String::from_utf8(said).unwrap(), "");
+
+    let mut said = Vec::new();
+    let dry_run = Options { dry_run: true, ..system.options() };
+    assert_eq!(wiring::enable(&dry_run, &mut said), Outcome::Done);
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("Would add /etc/ssh/sshd_config.d/10-eic-keys.conf.\n"), "{said}");
+    assert!(!said.contains("Added") && !said.contains("Try it"), "{said}");
+    let said = enabled(&system.options());
+    assert!(said.contains("Added /etc/ssh/sshd_config.d/10-eic-keys.conf.\n"), "{said}");
+    assert!(said.ends_with("\nTry it: eic-keys --check USER\n"), "{said}");
 }
 
 #[test]
@@ -204,6 +344,148 @@ fn the_running_daemon_overrides_its_files() {
     refused(&system, &system.options(), "the command line of the running sshd");
     system.write("/proc/77/cmdline", "/usr/bin/editor\0AuthorizedKeysCommand\0");
     enabled(&system.options());
+}
+
+/// A process of the system: its command line, with blanks for zeros, and what started it.
+fn process(system: &System, pid: u32, line: &str, parent: u32) {
+    system.write(&format!("/proc/{pid}/comm"), "sshd\n");
+    system.write(&format!("/proc/{pid}/cmdline"), line.replace(' ', "\0"));
+    system.write(&format!("/proc/{pid}/status"), format!("Name:\tsshd\nPPid:\t{parent}\n"));
+}
+
+#[test]
+fn a_daemon_that_reads_another_file() {
+    let other = "/usr/sbin/sshd -D -f /etc/ssh/other";
+    let system = stock();
+    process(&system, 77, other, 1);
+    let reason =
+        "the only sshd that runs, process 77 with -f /etc/ssh/other, does not read /etc/ssh/sshd_config";
+    refused(&system, &system.options(), reason);
+    // The title that newer versions give themselves.
+    system.write("/proc/77/cmdline", format!("sshd: {other} [listener] 0 of 10-100 startups\0"));
+    refused(&system, &system.options(), reason);
+    // Its unit has no process yet.
+    let socket = with_systemctl(&system, "case $* in *socket*) echo active;; *) echo inactive;; esac");
+    assert!(enabled(&socket).contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"));
+
+    // Ours beside it: the second is named, whichever wrote the file with its number.
+    for owner in ["77", "78"] {
+        let system = stock();
+        process(&system, 77, other, 1);
+        process(&system, 78, "/usr/sbin/sshd -D", 1);
+        system.write("/run/sshd.pid", format!("{owner}\n"));
+        let said = enabled(&system.options());
+        assert!(said.contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"), "{said}");
+    }
+
+    // Neither a session nor the child that becomes one is a daemon.
+    let system = stock();
+    process(&system, 77, "sshd: alice@pts/0 -f /etc/ssh/other", 1);
+    process(&system, 78, "/usr/sbin/sshd -i -f /etc/ssh/other", 1);
+    process(&system, 79, "/usr/sbin/sshd -D -f /etc/ssh/other -R", 1);
+    process(&system, 80, other, 81);
+    system.write("/proc/81/comm", "sshd\n");
+    assert!(!enabled(&system.options()).contains("another sshd"));
+}
+
+#[test]
+fn a_daemon_of_a_container_is_not_ours() {
+    let other = "/usr/sbin/sshd -D -f /etc/ssh/other";
+    let inside = |link: &str, to: &str| {
+        let system = stock();
+        process(&system, 77, other, 1);
+        system.write("/proc/self/ns/x", "");
+        system.write("/proc/77/ns/x", "");
+        symlink("pid:[1]", system.path("/proc/self/ns/pid")).unwrap();
+        symlink(to, system.path(link)).unwrap();
+        system
+    };
+    let system = inside("/proc/77/ns/pid", "pid:[2]");
+    assert!(!enabled(&system.options()).contains("another sshd"));
+    let system = inside("/proc/77/root", "/nonexistent");
+    refused(&system, &system.options(), "the only sshd that runs");
+    let system = inside("/proc/77/root", "/usr");
+    assert!(!enabled(&system.options()).contains("another sshd"));
+    let system = inside("/proc/77/root", "../..");
+    refused(&system, &system.options(), "the only sshd that runs");
+}
+
+#[test]
+fn variables_of_the_unit_override_the_files() {
+    let unit = "[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\n";
+    for (text, reason) in [
+        (
+            "# x\nSSHD_OPTS=-o AuthorizedKeysCommand=/x",
+            "/etc/default/ssh line 2 has -o AuthorizedKeysCommand",
+        ),
+        ("SSHD_OPTS=\"-oAuthorizedKeysCommand=/x\"", "/etc/default/ssh line 1 has -o AuthorizedKeysCommand"),
+        ("SSHD_OPTS='-f /etc/ssh/other'", "sshd runs with -f /etc/ssh/other (/etc/default/ssh line 1)"),
+        ("SSHD_OPTS=-f\\\n /etc/ssh/other", "sshd runs with -f /etc/ssh/other (/etc/default/ssh line 1)"),
+    ] {
+        let system = stock();
+        system.write("/lib/systemd/system/ssh.service", unit);
+        system.write("/etc/default/ssh", format!("{text}\n"));
+        refused(&system, &system.options(), reason);
+        // systemctl shows the variable's name only.
+        let shown = "case $1 in show) echo 'ExecStart={ argv[]=/usr/sbin/sshd -D $SSHD_OPTS ; }';; *) echo inactive;; esac";
+        refused(&system, &with_systemctl(&system, shown), reason);
+    }
+    let system = stock();
+    system.write("/usr/lib/systemd/system/sshd.service", "[Service]\nEnvironment=\"OPTIONS=-oAuthorizedKeysCommand=/x\"\nExecStart=/usr/sbin/sshd -D ${OPTIONS}\n");
+    refused(
+        &system,
+        &system.options(),
+        "/usr/lib/systemd/system/sshd.service line 2 has -o AuthorizedKeysCommand",
+    );
+
+    // What no unit uses does not count, nor does a comment.
+    let system = stock();
+    system.write("/lib/systemd/system/ssh.service", unit);
+    system.write("/etc/default/ssh", "#SSHD_OPTS=-o AuthorizedKeysCommand=/x\nOTHER=-f /x\nSSHD_OPTS=-4\n");
+    enabled(&system.options());
+}
+
+#[test]
+fn the_main_file_of_the_vendor() {
+    let vendors = "/usr/etc/ssh/sshd_config";
+    let text =
+        "Include /etc/ssh/sshd_config.d/*.conf\nInclude /usr/etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
+    // SUSE's sshd looks there by itself.
+    let suse = |system: &System| {
+        with_sshd(system, &format!("case $* in *-f*|-V) ;; *) set -- \"$@\" -f {vendors};; esac"))
+    };
+    let system = System::new("trixie");
+    system.write(vendors, text);
+    // It may be on a file system that is read-only.
+    let directory = fs::File::open(system.path("/usr/etc/ssh")).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&directory).unwrap();
+    rustix::fs::ioctl_setflags(&directory, flags | IFlags::IMMUTABLE).unwrap();
+    let before = system.configuration();
+    let mut said = Vec::new();
+    let outcome = wiring::enable(&suse(&system), &mut said);
+    let dump = system.run_sshd(&["-T", "-f", vendors]).stdout;
+    let names: Vec<String> = system.configuration().into_iter().map(|(path, _)| path).collect();
+    let disabled = wiring::disable(&suse(&system), &mut Vec::new());
+    rustix::fs::ioctl_setflags(&directory, flags).unwrap();
+    assert_eq!(outcome, Outcome::Done, "{}", String::from_utf8_lossy(&said));
+    assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"));
+    assert_eq!(names, ["sshd_config.d/10-eic-keys.conf"]);
+    assert_eq!(disabled, Outcome::Done);
+    assert_eq!(before, system.configuration());
+    assert_eq!(fs::read_to_string(system.path(vendors)).unwrap(), text);
+
+    // Another sshd does not.
+    refused(&system, &system.options(), "this sshd does not read /usr/etc/ssh/sshd_config in its place");
+
+    // No drop-in would count.
+    system.write(vendors, "UsePAM yes\n");
+    refused(&system, &suse(&system), "copy /usr/etc/ssh/sshd_config to /etc/ssh/sshd_config");
+    assert_eq!(fs::read_to_string(system.path(vendors)).unwrap(), "UsePAM yes\n");
+
+    // The administrator's own file comes before it.
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    enabled(&system.options());
+    assert!(fs::read_to_string(system.path("/etc/ssh/sshd_config")).unwrap().contains("eic-keys"));
 }
 
 /// A stand-in for systemctl that runs this shell text, on a system where systemd runs.

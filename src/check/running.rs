@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
-use super::sshd::MAIN;
+use super::sshd;
 use super::tool::told;
 use super::{Fix, System};
 use crate::limits;
@@ -97,7 +97,7 @@ fn unit(daemon: &Daemon<'_>) -> &'static str {
 }
 
 fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
-    match daemon.overridden(Path::new(MAIN)) {
+    match daemon.overridden(&sshd::main(daemon.source)) {
         None => Answer::ok("nothing on its command line overrides its configuration", ()),
         Some(reason) => Answer::fail(
             reason,
@@ -119,7 +119,7 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     let Ok(started) = started else {
         return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
     };
-    let config = match Config::read(source, Path::new(MAIN), dialect) {
+    let config = match Config::read(source, &sshd::main(source), dialect) {
         Ok(config) => config,
         Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
     };

@@ -13,7 +13,7 @@ use crate::authorize;
 use crate::cli::{self, Command};
 use crate::imds::facts::UserName;
 use crate::limits;
-use crate::sshd::ask::{Dump, Sshd};
+use crate::sshd::ask::{Dump, Sshd, main_file};
 use crate::sshd::block;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
@@ -22,7 +22,12 @@ use crate::sshd::source::Source;
 use crate::sshd::token::Dialect;
 
 /// sshd's main file.
-pub(super) const MAIN: &str = "/etc/ssh/sshd_config";
+const MAIN: &str = "/etc/ssh/sshd_config";
+
+/// The one that sshd reads.
+pub(super) fn main(source: &Source) -> PathBuf {
+    main_file(source, Path::new(MAIN))
+}
 
 /// What is found of sshd's configuration.
 #[derive(Debug)]
@@ -106,9 +111,9 @@ fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Setting
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
-    let main = Path::new(MAIN);
-    match sshd.accepts(main).and_then(|()| sshd.dump(main, connection)) {
-        Ok(dump) => Answer::ok(format!("sshd accepts {MAIN}"), Settings::new(dump)),
+    let main = main(source);
+    match sshd.accepts(&main).and_then(|()| sshd.dump(&main, connection)) {
+        Ok(dump) => Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump)),
         Err(error) if error.lacks_directory() => {
             let fix = Fix::command(["mkdir", "-m", "0755", "/run/sshd"]);
             if running::waits(source) {
@@ -173,7 +178,7 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
 
 /// The line that counts, where the reader agrees with sshd about it.
 fn origin(source: &Source, dialect: &Dialect, connection: &Connection, line: &[u8]) -> Option<Setting> {
-    let config = Config::read(source, Path::new(MAIN), dialect.clone()).ok()?;
+    let config = Config::read(source, &main(source), dialect.clone()).ok()?;
     config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, Sshd},
+    ask::{Dump, Sshd, administrators},
     candidate,
     daemon::Daemon,
     effective::Config,
     lock::Lock,
     plan::{Plan, probe},
-    replace::{self, Done, beside},
+    replace::{self, Done, beside, cause},
     source::Source,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
         try_beside(plan, tools, asked, &staged, &mut litter).map_err(ApplyError::Refused)?;
     }
     let was_unread = tools.lock.is_unread();
-    tools.lock.set_unread().map_err(|error| ApplyError::Refused(format!("the lock: {error}")))?;
+    tools.lock.set_unread().map_err(ApplyError::Refused)?;
     let mut done: Vec<Done> = Vec::new();
     let result = make(plan, tools, &mut done);
     match result {
@@ -88,8 +88,7 @@ fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<Staged, 
         litter.0.push(beside(&path, "new"));
         let stage = match &change.after {
             Some(bytes) => {
-                replace::stage(&path, bytes, &locate(tools.main))
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                replace::stage(&path, bytes, &locate(tools.main)).map_err(|error| cause(&path, &error))?;
                 Some(beside(&change.path, "new"))
             }
             None => None,
@@ -114,10 +113,10 @@ fn try_beside(
         |source: &Source| Config::read(source, tools.main, dialect()?).map_err(|error| error.to_string());
     let text = candidate::main(&config(&plan.after)?, &config(tools.source)?, staged)
         .map_err(|path| format!("{} has a name that sshd cannot be asked about", path.0.display()))?;
-    let check = beside(tools.main, "check");
+    let check = beside(administrators(tools.main), "check");
     litter.0.push(locate(&check));
-    replace::remove(&locate(&check)).map_err(|error| format!("{}: {error}", check.display()))?;
-    write_private(&locate(&check), &text).map_err(|error| format!("{}: {error}", check.display()))?;
+    replace::remove(&locate(&check)).map_err(|error| cause(&locate(&check), &error))?;
+    write_private(&locate(&check), &text).map_err(|error| cause(&locate(&check), &error))?;
     verify(plan, asked, &check)
         .map_err(|reason| format!("the change was tried beside the files, and {reason}"))
 }
@@ -147,10 +146,7 @@ fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, 
         }
         let path = tools.source.locate(&change.path);
         let stage = change.after.as_ref().map(|_| beside(&path, "new"));
-        done.push(
-            replace::commit(&path, stage.as_deref())
-                .map_err(|error| format!("{}: {error}", path.display()))?,
-        );
+        done.push(replace::commit(&path, stage.as_deref()).map_err(|error| cause(&path, &error))?);
     }
     let Some(asked) = &tools.asked else {
         return Ok("There is no sshd that could be asked, or told of it.".into());

@@ -2,8 +2,8 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, io,
-    path::Path,
+    fmt, fs, io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use super::{
 pub struct Sshd {
     words: Vec<OsString>,
     patience: Duration,
+    /// A host key beside those of the configuration.
+    host_key: Option<PathBuf>,
 }
 
 /// Why sshd gave no answer.
@@ -50,13 +52,19 @@ impl AskError {
         matches!(self, Self::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
     }
 
-    /// What to do before anything else, where sshd does not accept its configuration.
+    /// Whether it found no host key that it can use. Without one it checks nothing.
+    pub(crate) fn lacks_host_keys(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.contains("no hostkeys available"))
+    }
+
+    /// What to do on a system that runs, where sshd does not accept its configuration.
     pub(crate) fn remedy(&self) -> &'static str {
-        let text = self.to_string();
-        if text.contains("hostkeys") || text.contains("host key") {
-            "make them (ssh-keygen -A)"
+        if self.lacks_host_keys() {
+            "sshd does not start without host keys. If they are missing: cloud-init or the image's own tool makes them at \
+             the first boot; or run ssh-keygen -A on this instance, not in an image. If they are there: sshd -t tells \
+             why it cannot use them"
         } else {
-            "mend that first (sshd -t shows it)"
+            "fix that first (sshd -t shows it)"
         }
     }
 }
@@ -66,6 +74,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where distributions put it.
 pub(super) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+
+/// Where SUSE has the vendor's main file, which its sshd reads where there is none in `/etc`.
+const VENDORS: &str = "/usr/etc/ssh/sshd_config";
+
+/// The main file that sshd reads: the administrator's, or else the vendor's if there is one.
+pub(crate) fn main_file(source: &Source, main: &Path) -> PathBuf {
+    let gone = |path: &Path| {
+        fs::symlink_metadata(source.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let vendors = Path::new(VENDORS);
+    if gone(main) && !gone(vendors) { vendors.to_owned() } else { main.to_owned() }
+}
+
+/// Where the administrator has, or would have, the main file: what is beside it is read and changed, while what
+/// belongs to the vendor is never changed.
+pub(super) fn administrators(main: &Path) -> &Path {
+    if main == Path::new(VENDORS) { Path::new(ADMINISTRATORS) } else { main }
+}
+
+/// Where sshd looks for its main file first.
+const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
 
 /// What `sshd -T` printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +111,7 @@ impl Sshd {
     /// An sshd that is run by these words: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec(), patience: PATIENCE }
+        Self { words: words.to_vec(), patience: PATIENCE, host_key: None }
     }
 
     /// The system's, where distributions put it.
@@ -96,6 +125,12 @@ impl Sshd {
     #[must_use]
     pub fn within(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same, asked with one more host key (`-h`).
+    #[must_use]
+    pub(super) fn with_host_key(self, path: &Path) -> Self {
+        Self { host_key: Some(path.to_owned()), ..self }
     }
 
     /// Its version.
@@ -114,7 +149,15 @@ impl Sshd {
     /// # Errors
     /// It would not.
     pub fn accepts(&self, config: &Path) -> Result<(), AskError> {
-        accepted(self.run(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
+        accepted(self.ask(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
+    }
+
+    /// Whether it would start with the configuration that it finds by itself.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(super) fn starts(&self) -> Result<(), AskError> {
+        accepted(self.ask(&["-t".as_ref()])?).map(drop)
     }
 
     /// What counts in a configuration for a connection (`-T -C`).
@@ -124,7 +167,16 @@ impl Sshd {
     pub fn dump(&self, config: &Path, connection: &Connection) -> Result<Dump, AskError> {
         let spec = OsString::from(connection.spec());
         let arguments: [&OsStr; 5] = ["-T".as_ref(), "-C".as_ref(), &spec, "-f".as_ref(), config.as_os_str()];
-        Dump::read(&accepted(self.run(&arguments)?)?.stdout)
+        Dump::read(&accepted(self.ask(&arguments)?)?.stdout)
+    }
+
+    /// Asks about a configuration, for which sshd wants a host key.
+    fn ask(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {
+        let key = self.host_key.iter().flat_map(|path| ["-h".as_ref(), path.as_os_str()]);
+        // The configuration stays the last word.
+        self.run(&arguments.split_first().map_or_else(Vec::new, |(first, rest)| {
+            [*first].into_iter().chain(key).chain(rest.iter().copied()).collect()
+        }))
     }
 
     fn run(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {

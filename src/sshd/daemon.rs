@@ -3,6 +3,8 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
+    io::{ErrorKind, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,34 +38,72 @@ impl Daemon<'_> {
     /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
     /// what to do.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
-        let mut lines: Vec<String> = self.running().map(|(_, line)| line).into_iter().collect();
+        let (ours, others) = self.listeners(main);
+        let units = self.unit_lines();
+        let mut lines: Vec<String> = ours.iter().map(|listener| listener.line.clone()).collect();
         if self.booted() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
             let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.patience).ok();
             lines.extend(shown.map(|ran| String::from_utf8_lossy(&ran.stdout).into_owned()));
         } else {
-            lines.extend(self.unit_lines().into_iter().map(|(_, _, line)| line));
+            lines.extend(units.iter().map(|(_, _, line)| line.clone()));
         }
+        // systemctl shows the names of variables, not what their files give them.
+        let variables = self.variables(&units);
+        lines.extend(variables.iter().map(|(_, _, line)| line.clone()));
         let lines: Vec<String> = lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+        let place = |wrong: &dyn Fn(&str) -> bool| {
+            let (path, line, _) = units.iter().chain(&variables).find(|(_, _, line)| wrong(line))?;
+            Some(format!("{} line {line}", path.display()))
+        };
         if lines.iter().any(|line| sets_command(line)) {
-            let place = self.unit_lines().into_iter().find(|(_, _, line)| sets_command(line));
-            let (place, remedy) = match place {
-                Some((path, line, _)) => (
-                    format!("{} line {line} has", path.display()),
-                    "take that out (AWS's package ec2-instance-connect puts one there: remove it)",
+            let (place, remedy) = match place(&sets_command) {
+                Some(place) => (
+                    place,
+                    "take that out (AWS's package ec2-instance-connect puts one into the unit: remove it)",
                 ),
                 None => (
-                    "the command line of the running sshd has".into(),
+                    "the command line of the running sshd".into(),
                     "find what starts it so, and take that out",
                 ),
             };
             return Some(format!(
-                "{place} -o AuthorizedKeysCommand, which beats every file: {remedy}, \
+                "{place} has -o AuthorizedKeysCommand, which beats every file: {remedy}, \
                  then systemctl daemon-reload, restart sshd, and run --enable again"
             ));
         }
-        let other = lines.iter().find_map(|line| other_config(line, main))?;
-        Some(format!("sshd runs with -f {other}, not with {}", main.display()))
+        if let Some(other) = lines.iter().find_map(|line| other_config(line, main)) {
+            let place = place(&|line| other_config(line, main).is_some());
+            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+            return Some(format!("sshd runs with -f {other}{place}, not with {}: {BY_HAND}", main.display()));
+        }
+        let other = others.first().filter(|_| ours.is_empty())?;
+        // A socket starts the unit's sshd when somebody connects.
+        if self.booted() && self.first_active(&SOCKETS).ok().flatten().is_some() {
+            return None;
+        }
+        Some(format!(
+            "the only sshd that runs, {}, does not read {}: {BY_HAND}",
+            other.shown(main),
+            main.display()
+        ))
+    }
+
+    /// Other daemons, which read another file than the main one; for people.
+    pub(super) fn others(&self, main: &Path) -> Vec<String> {
+        let (_, others) = self.listeners(main);
+        others
+            .iter()
+            .map(|other| {
+                format!("Note: another sshd runs, {}: it is not wired. {BY_HAND_TOO}", other.shown(main))
+            })
+            .collect()
+    }
+
+    /// Whether an sshd of this system runs.
+    pub(super) fn runs(&self, main: &Path) -> bool {
+        let active = || self.booted() && self.first_active(&SERVICES).ok().flatten().is_some();
+        !self.listeners(main).0.is_empty() || active()
     }
 
     /// Makes the running sshd read its files again. `Ok` says what was done, or is to be done.
@@ -147,8 +187,122 @@ impl Daemon<'_> {
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
+    /// The daemons that wait for connections on this system: those that read the main file, and those that read
+    /// another.
+    fn listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
+        let mut found: Vec<Listener> =
+            self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
+        let entries = fs::read_dir(self.source.locate(Path::new("/proc"))).into_iter().flatten().flatten();
+        for entry in entries.take(MOST_PROCESSES) {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if found.iter().any(|known| known.pid == pid) {
+                continue;
+            }
+            let line = self.listener(pid).filter(|_| !self.is_elsewhere(pid, main));
+            found.extend(line.map(|line| Listener { pid, line }));
+        }
+        found.into_iter().partition(|listener| other_config(&listener.line, main).is_none())
+    }
+
+    /// The command line of a process that is an sshd and neither a session of one nor started for one connection.
+    fn listener(&self, pid: u32) -> Option<String> {
+        let is_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
+        if !is_sshd(pid) {
+            return None;
+        }
+        let line = self.proc(pid, "cmdline")?.replace('\0', " ");
+        // Sessions have a title without the mark.
+        if line.starts_with("sshd: ") && !line.contains("[listener]") {
+            return None;
+        }
+        if line.split(' ').any(|word| matches!(word, "-i" | "-R")) {
+            return None;
+        }
+        // One that was just forked looks like the listener until it has its own title.
+        let status = self.proc(pid, "status").unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+        (!is_sshd(parent)).then_some(line)
+    }
+
+    fn proc(&self, pid: u32, name: &str) -> Option<String> {
+        let path = self.source.locate(Path::new(&format!("/proc/{pid}/{name}")));
+        let mut bytes = Vec::new();
+        fs::File::open(path).ok()?.take(LONGEST_LINE).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether a process belongs to a container or has another root directory: what it reads is not what is here.
+    /// What cannot be told is here.
+    fn is_elsewhere(&self, pid: u32, main: &Path) -> bool {
+        let locate = |path: &str| self.source.locate(Path::new(path));
+        let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
+        let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        if namespace("self").zip(namespace(&pid.to_string())).is_some_and(|(here, there)| here != there) {
+            return true;
+        }
+        let root = locate(&format!("/proc/{pid}/root"));
+        match identity(&root) {
+            // Without rights nothing can be said of it, so nothing is.
+            Err(error) => error.kind() == ErrorKind::PermissionDenied,
+            Ok(there) => {
+                let file = root.join(main.strip_prefix("/").unwrap_or(main));
+                // A file that only one side has makes them differ, too.
+                let seen = |path: &Path| match identity(path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => None,
+                    file => Some(file.ok()),
+                };
+                identity(&locate("/")).is_ok_and(|here| here != there)
+                    || seen(&self.source.locate(main))
+                        .zip(seen(&file))
+                        .is_some_and(|(here, there)| here != there)
+            }
+        }
+    }
+
     /// What units of sshd would run: file, line, text.
     fn unit_lines(&self) -> Vec<(PathBuf, usize, String)> {
+        self.unit_settings("ExecStart")
+    }
+
+    /// What the environment adds to the command line of sshd's units: file, line, text.
+    fn variables(&self, units: &[(PathBuf, usize, String)]) -> Vec<(PathBuf, usize, String)> {
+        let used = |line: &str| {
+            let name = line.split('=').next().unwrap_or_default().trim();
+            let name = name.strip_prefix("export ").unwrap_or(name);
+            let used = [format!("${name}"), format!("${{{name}}}")];
+            !name.is_empty()
+                && units.iter().any(|(_, _, line)| {
+                    line.split(|c: char| c.is_whitespace() || c == '"')
+                        .any(|word| used.iter().any(|name| name == word))
+                })
+        };
+        let mut found: Vec<(PathBuf, usize, String)> = self
+            .unit_settings("Environment=")
+            .into_iter()
+            .filter_map(|(path, at, line)| {
+                let value = line.split_once('=')?.1.trim_matches('"').to_owned();
+                used(&value).then(|| (path, at, assigned(&value)))
+            })
+            .collect();
+        let mut files: Vec<PathBuf> = Vec::new();
+        for (_, _, line) in self.unit_settings("EnvironmentFile=") {
+            let value = line.split_once('=').map(|(_, value)| value.trim()).unwrap_or_default();
+            let file = PathBuf::from(value.strip_prefix('-').unwrap_or(value));
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        for file in files {
+            let Ok(bytes) = self.source.read(&file) else { continue };
+            let lines = numbered(&bytes);
+            let lines = lines.into_iter().filter(|(_, line)| used(line));
+            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned(&line))));
+        }
+        found
+    }
+
+    /// The lines of sshd's units that begin so: file, line, text.
+    fn unit_settings(&self, begin: &str) -> Vec<(PathBuf, usize, String)> {
         let mut found = Vec::new();
         for directory in UNITS {
             for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
@@ -157,19 +311,64 @@ impl Daemon<'_> {
                     .extend(self.source.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
                 for file in files {
                     let Ok(bytes) = self.source.read(&file) else { continue };
-                    let text = String::from_utf8_lossy(&bytes).replace("\\\n", "  ");
-                    let lines = text
-                        .lines()
-                        .enumerate()
-                        .filter(|(_, line)| line.trim_start().starts_with("ExecStart"));
-                    found.extend(
-                        lines.map(|(at, line)| (file.clone(), at.saturating_add(1), line.to_owned())),
-                    );
+                    let lines = numbered(&bytes);
+                    let lines = lines.into_iter().filter(|(_, line)| line.starts_with(begin));
+                    found.extend(lines.map(|(at, line)| (file.clone(), at, line)));
                 }
             }
         }
         found
     }
+}
+
+/// What is to be done where sshd reads a file that is not edited.
+const BY_HAND: &str = "put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file by hand";
+const BY_HAND_TOO: &str = "To have EC2 Instance Connect there too, put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file";
+
+/// Processes that are looked at. A kernel has 32768 numbers by default, and more only on large machines.
+const MOST_PROCESSES: usize = 100_000;
+
+/// The longest command line of an sshd that is read.
+const LONGEST_LINE: u64 = 65536;
+
+/// An sshd that waits for connections.
+#[derive(Debug)]
+struct Listener {
+    pid: u32,
+    line: String,
+}
+
+impl Listener {
+    fn shown(&self, main: &Path) -> String {
+        let file = other_config(&self.line, main).unwrap_or_default();
+        format!("process {} with -f {file}", self.pid)
+    }
+}
+
+/// The lines of a unit or an environment file, with those that continue one joined to it, without comments.
+fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut continues = false;
+    for (at, line) in text.lines().enumerate() {
+        let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
+        match found.last_mut().filter(|_| continues) {
+            Some((_, start)) => {
+                start.push(' ');
+                start.push_str(part);
+            }
+            None => found.push((at.saturating_add(1), part.trim_start().to_owned())),
+        }
+        continues = more;
+    }
+    found.retain(|(_, line)| !line.is_empty() && !line.starts_with(['#', ';']));
+    found
+}
+
+/// The value of an assignment, which may stand in quotes.
+fn assigned(line: &str) -> String {
+    let value = line.split_once('=').map_or(line, |(_, value)| value).trim();
+    value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }
 
 fn sets_command(line: &str) -> bool {
@@ -179,7 +378,7 @@ fn sets_command(line: &str) -> bool {
 
 /// The value of `-f`, if it is another file.
 fn other_config(line: &str, main: &Path) -> Option<String> {
-    let mut words = line.split(' ').map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';')));
+    let mut words = line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';')));
     while let Some(word) = words.next() {
         let value = match word.strip_prefix("-f") {
             Some("") => words.next()?,

@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io,
     os::unix::fs::FileExt,
     path::Path,
     thread,
@@ -11,7 +10,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::source::Source;
+use super::{replace::cause, source::Source};
 
 /// Where only root can take it, or anyone could hold it; and gone with a boot, after which sshd has read its files.
 const PATH: &str = "/run/eic-keys.lock";
@@ -34,7 +33,7 @@ impl Lock {
         let path = source.locate(Path::new(PATH));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .map_err(|error| cause(&path, &error.into()))?;
         let start = Instant::now();
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -42,9 +41,10 @@ impl Lock {
                 Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
                     thread::sleep(Duration::from_millis(50));
                 }
-                Err(error) => {
-                    return Err(format!("another --enable or --disable runs ({}: {error})", path.display()));
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(format!("another --enable or --disable runs: it holds {}", path.display()));
                 }
+                Err(error) => return Err(cause(&path, &error.into())),
             }
         }
     }
@@ -57,9 +57,9 @@ impl Lock {
     /// Notes that files are about to be changed.
     ///
     /// # Errors
-    /// The system's.
-    pub(super) fn set_unread(&self) -> io::Result<()> {
-        self.0.write_all_at(UNREAD, 0)
+    /// The reason, for people.
+    pub(super) fn set_unread(&self) -> Result<(), String> {
+        self.0.write_all_at(UNREAD, 0).map_err(|error| cause(Path::new(PATH), &error))
     }
 
     /// Notes that sshd was told. Where that fails, the next run tells it once more, which does no harm.

@@ -2,7 +2,7 @@
 //!
 //! - `token`, `pattern`, `config`, `criteria`, `source`, `effective`: the reader. It says *where* something is
 //!   set. What *counts* is sshd's own word, and the two have to agree before anything is changed.
-//! - `ask`, `daemon`: the installed sshd and the running one.
+//! - `ask`, `host_key`, `daemon`: the installed sshd, what it needs to answer, and the running one.
 //! - `block`, `plan`, `place`: our lines, and the decision where they go. Nothing here writes.
 //! - `candidate`, `replace`, `lock`, `apply`: the decision made true, or everything as it was.
 //! - `wiring`: `--enable` and `--disable`.
@@ -16,6 +16,7 @@ pub mod criteria;
 pub(crate) mod daemon;
 mod diff;
 pub mod effective;
+mod host_key;
 mod lock;
 pub(crate) mod pattern;
 mod place;

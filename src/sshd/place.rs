@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    ask::administrators,
     block::render,
     config::File,
     effective::{Config, Setting},
@@ -30,6 +31,16 @@ impl Situation<'_> {
                 return Ok(after);
             }
         }
+        let administrators = administrators(self.main);
+        if administrators != self.main {
+            return Err(Refusal(format!(
+                "{0} belongs to the vendor and is not changed, and no file in {1} would count: \
+                 copy {0} to {2}, then run --enable again",
+                self.main.display(),
+                administrators.with_file_name(DROP_INS).display(),
+                administrators.display()
+            )));
+        }
         let after = without.with(self.main, Some(Self::inserted(main, base, &lines)));
         if self.wins(&after, wanted, self.main)? {
             return Ok(after);
@@ -47,7 +58,7 @@ impl Situation<'_> {
                 break;
             }
             if statement.keyword == "include" {
-                let directory = self.main.with_file_name(DROP_INS);
+                let directory = administrators(self.main).with_file_name(DROP_INS);
                 let here = fs_is_directory(&self.source.locate(&directory));
                 let reads = statement.arguments.iter().any(|argument| {
                     let argument = Path::new(std::ffi::OsStr::from_bytes(argument));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, unless_none},
+    ask::{Dump, administrators, unless_none},
     block::{alone, behind, chained, own_part, program, reads_back, render, runs, runs_aws, strip},
     config::Origin,
     criteria::Connection,
@@ -305,7 +305,7 @@ impl Situation<'_> {
     fn without_ours(&self, live: &Config) -> Result<(Source, Vec<String>), Refusal> {
         let (mut without, mut said) = (self.source.clone(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
-        let directory = self.main.with_file_name(DROP_INS);
+        let directory = administrators(self.main).with_file_name(DROP_INS);
         for path in
             self.source.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
         {
@@ -356,7 +356,7 @@ impl Situation<'_> {
         }
     }
 
-    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
+    fn plan(&self, said: Vec<String>, wanted: Values, after: Source) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
         for (path, bytes) in after.changed() {
             let before = self.source.read(path).ok();
@@ -367,13 +367,6 @@ impl Situation<'_> {
         // What is added comes first: in between there are both, never neither.
         changes
             .sort_by_key(|change| change.after.as_ref().map_or(2, |_| usize::from(change.before.is_some())));
-        for change in &changes {
-            said.push(match (&change.before, &change.after) {
-                (None, _) => format!("{} is added.", change.path.display()),
-                (_, None) => format!("{} is removed.", change.path.display()),
-                _ => format!("{} is changed.", change.path.display()),
-            });
-        }
         Plan { said, changes, wanted, after }
     }
 

@@ -41,12 +41,13 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
 /// The reason, for people.
 pub(super) fn check(path: &Path) -> Result<(), String> {
     let directory = path.parent().unwrap_or(path);
-    let metadata = fs::metadata(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let metadata = fs::metadata(directory).map_err(|error| cause(directory, &error))?;
     owned(directory, &metadata)?;
+    changeable(directory)?;
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
+        Err(error) => return Err(cause(path, &error)),
     };
     if metadata.is_symlink() {
         let target = fs::read_link(path).map_or_else(|_| String::new(), |to| format!(" to {}", to.display()));
@@ -59,16 +60,50 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
         return Err(format!("{} is not a file", path.display()));
     }
     owned(path, &metadata)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    changeable(path)
+}
+
+/// Whether a file, or the entries of a directory, may be changed at all (chattr(1)).
+fn changeable(path: &Path) -> Result<(), String> {
+    attributes(path).map_err(|error| cause(path, &error))?.map_or(Ok(()), Err)
+}
+
+/// The attribute that keeps even root from changing a file or a directory, and what to do about it.
+fn attributes(path: &Path) -> io::Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
     // Not every file system has flags.
-    if rustix::fs::ioctl_getflags(&file)
-        .is_ok_and(|flags| flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND))
-    {
-        return Err(format!("{0} is immutable: chattr -ia {0}, if that may be", path.display()));
+    let Ok(flags) = rustix::fs::ioctl_getflags(&file) else { return Ok(None) };
+    let path = path.display();
+    Ok(if flags.contains(IFlags::IMMUTABLE) {
+        Some(format!("{path} is immutable: chattr -i {path}"))
+    } else if flags.contains(IFlags::APPEND) {
+        Some(format!("{path} is append-only: chattr -a {path}"))
+    } else {
+        None
+    })
+}
+
+/// Why a file could not be changed, in words that tell what to do.
+pub(super) fn cause(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!(
+                "{shown} is on a file system that is mounted read-only: remount it read-write, or make the change in the image"
+            )
+        }
+        io::ErrorKind::StorageFull => format!("no space is left on the file system of {shown}: free some"),
+        io::ErrorKind::QuotaExceeded => format!("the disk quota leaves no room for {shown}"),
+        io::ErrorKind::PermissionDenied => {
+            let near = [Some(path), path.parent()].into_iter().flatten();
+            let reason = near.into_iter().find_map(|path| attributes(path).ok().flatten());
+            reason.unwrap_or_else(|| {
+                format!("{shown}: {error}; root is kept from it by a security module, a mount option or a lack of capabilities")
+            })
+        }
+        _ => format!("{shown}: {error}"),
     }
-    Ok(())
 }
 
 /// sshd trusts root's files; a file or directory that others may write is not made into one by writing to it.

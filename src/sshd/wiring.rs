@@ -11,12 +11,14 @@ use std::{
 
 use super::{
     apply::{ApplyError, Asked, Tools, apply},
-    ask::{AskError, Dump, PLACES, Sshd},
+    ask::{AskError, Dump, PLACES, Sshd, administrators, main_file},
     block,
     daemon::{Daemon, PATIENCE},
     diff,
+    host_key::{self, HostKey},
     lock::Lock,
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
+    replace::cause,
     run::run,
     source::Source,
     token::Dialect,
@@ -36,6 +38,8 @@ pub struct Options {
     pub root: PathBuf,
     /// The words that run sshd; none: it is looked for.
     pub sshd: Vec<OsString>,
+    /// The words that run ssh-keygen; none: it is looked for.
+    pub keygen: Vec<OsString>,
     /// The words that run systemctl.
     pub systemctl: Vec<OsString>,
     /// sshd's main file, as sshd names it.
@@ -54,6 +58,7 @@ impl Options {
             if_user_missing: false,
             root: "/".into(),
             sshd: Vec::new(),
+            keygen: Vec::new(),
             systemctl: vec!["systemctl".into()],
             config: "/etc/ssh/sshd_config".into(),
             program: "/usr/bin/eic-keys".into(),
@@ -130,13 +135,25 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
     Err(ApplyError::Refused(reason.into()))
 }
 
+/// Says nothing before the end: a refusal and what was put back have their reason only.
 fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
+    let said = decide(options, wish)?;
+    for line in said {
+        say(out, &line);
+    }
+    Ok(())
+}
+
+fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
         return refused("only root can change sshd's configuration; --dry-run shows what would be done");
     }
     let source = Source::new(&options.root);
     let found = find(options, &source);
+    if found.is_none() && options.if_user_missing {
+        return Ok(Vec::new());
+    }
     if found.is_none() && wish == Wish::Enable {
         return refused(format!(
             "there is no sshd here ({}): install OpenSSH's server first",
@@ -144,31 +161,17 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
         ));
     }
     let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
-    let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref(), out) };
+    let options = &Options { config: main_file(&source, &options.config), ..options.clone() };
+    let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
     let has_user = |user: &[u8]| has_user(&options.root, user);
     if options.if_user_missing && !situation(options, &source, &dialect, None, &has_user).lacks_user() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
-    let mut answer = ask(&sshd, &options.config);
-    if matches!(&answer, Err(error) if error.lacks_directory()) && !options.dry_run {
-        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
-        // stays: to take it away again could take it from an sshd that is just starting.
-        make_directory(&source).map_err(|error| ApplyError::Refused(format!("{PRIVSEP}: {error}")))?;
-        say(out, &format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
-        answer = ask(&sshd, &options.config);
-    }
-    let dump = match answer {
-        Ok(dump) => Some(dump),
-        // Without root sshd cannot read its keys; its files may still be read.
-        Err(error) if options.dry_run && (!root || error.lacks_directory()) => {
-            say(out, &format!("Note: {error}. What follows is what its files say."));
-            None
-        }
-        Err(error) => return refused(broken(&error)),
-    };
+    let mut said = Vec::new();
+    let Answered { sshd, dump, host_key } = answer(options, sshd, &source, &daemon, root, &mut said)?;
     let situation = situation(options, &source, &dialect, dump.as_ref(), &has_user);
     let plan = match wish {
         Wish::Enable => {
@@ -177,40 +180,120 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
             }
             let mut plan = situation.enable()?;
             runnable(options, &dialect, &mut plan)?;
+            plan.said.extend(daemon.others(&options.config));
             plan
         }
         Wish::Disable => situation.disable()?,
     };
-    show(options, &plan, out);
-    let (Some(lock), Some(before)) = (lock, dump) else { return Ok(()) };
+    said.extend(shown(options, &plan));
+    let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
     if !plan.changes.is_empty() {
         let asked = Some(Asked { sshd: &sshd, daemon: &daemon, before: &before });
         let tools = Tools { main: &options.config, source: &source, lock: &lock, asked };
-        say(out, &apply(&plan, &tools)?);
+        said.push(apply(&plan, &tools)?);
     } else if lock.is_unread() {
         let told = daemon.reload().map_err(ApplyError::Refused)?;
         lock.set_read();
-        say(out, &format!("An earlier run was cut off before sshd was told. {told}"));
+        said.push(format!("An earlier run was cut off before sshd was told. {told}"));
     }
-    Ok(())
+    drop(host_key);
+    if wish == Wish::Enable {
+        said.push("Try it: eic-keys --check USER".into());
+    }
+    Ok(said)
+}
+
+/// What sshd says of its configuration as it is, and how it was brought to say it.
+struct Answered {
+    sshd: Sshd,
+    /// `None`: in a dry run it was not asked.
+    dump: Option<Dump>,
+    /// Needed for as long as sshd is asked.
+    host_key: Option<HostKey>,
+}
+
+/// Asks sshd, which may lack what is made only when it is started first.
+fn answer(
+    options: &Options,
+    mut sshd: Sshd,
+    source: &Source,
+    daemon: &Daemon<'_>,
+    root: bool,
+    said: &mut Vec<String>,
+) -> Result<Answered, ApplyError> {
+    let lacks_keys =
+        |answer: &Result<Dump, AskError>| matches!(answer, Err(error) if error.lacks_host_keys());
+    let lacks_directory =
+        |answer: &Result<Dump, AskError>| matches!(answer, Err(error) if error.lacks_directory());
+    let mut host_key = None;
+    let mut answer = ask(&sshd, &options.config);
+    let refusal = answer.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    if lacks_keys(&answer) && !options.dry_run {
+        if daemon.runs(&options.config) {
+            return refused(format!(
+                "sshd runs, but has no host keys that it could start with again, and would end at a reload ({refusal}): \
+                 restore them, or make them on this instance with ssh-keygen -A, then run this again"
+            ));
+        }
+        let keygen = keygen(options, source);
+        let (equipped, made) =
+            host_key::supply(&sshd, &keygen, &options.config, source).map_err(ApplyError::Refused)?;
+        (sshd, host_key) = (equipped, Some(made));
+        answer = ask(&sshd, &options.config);
+    }
+    if lacks_directory(&answer) && !options.dry_run {
+        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
+        // stays: to take it away again could take it from an sshd that is just starting.
+        make_directory(source).map_err(|error| ApplyError::Refused(cause(Path::new(PRIVSEP), &error)))?;
+        said.push(format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
+        answer = ask(&sshd, &options.config);
+    }
+    let dump = match answer {
+        Ok(dump) => dump,
+        // Without root sshd cannot read its keys; its files may still be read.
+        Err(error) if options.dry_run && (!root || error.lacks_directory() || error.lacks_host_keys()) => {
+            said.push(format!("Note: {error}. What follows is what its files say."));
+            return Ok(Answered { sshd, dump: None, host_key });
+        }
+        Err(error) => return refused(broken(&error)),
+    };
+    if administrators(&options.config) != options.config {
+        // Only SUSE's sshd looks there; another would be asked about a file that it does not read.
+        if let Err(error) = sshd.starts() {
+            return refused(format!(
+                "{} is missing, and this sshd does not read {} in its place: {error}",
+                administrators(&options.config).display(),
+                options.config.display()
+            ));
+        }
+    }
+    if let Some(key) = &host_key {
+        if let Some(path) = key.covers_up(&dump, source) {
+            return refused(format!(
+                "sshd cannot use {}, which is there: {refusal}; fix that first (sshd -t shows it)",
+                path.display()
+            ));
+        }
+        said.push(
+            "Note: sshd has no host keys yet; its configuration was checked with a key made for that. sshd starts when \
+             its own are there: cloud-init or the image's own tool makes them at the first boot."
+                .into(),
+        );
+    }
+    Ok(Answered { sshd, dump: Some(dump), host_key })
 }
 
 /// Takes our lines out where sshd is gone and its configuration stayed. Nobody can say what counts then; nobody is there to break.
-fn without_sshd(
-    options: &Options,
-    source: Source,
-    lock: Option<&Lock>,
-    out: &mut dyn Write,
-) -> Result<(), ApplyError> {
+fn without_sshd(options: &Options, source: Source, lock: Option<&Lock>) -> Result<Vec<String>, ApplyError> {
     let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins may have stayed without it.
     let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
     let plan = situation(options, &source, &Dialect::newest(), None, &|_| true).disable()?;
-    show(options, &plan, out);
-    let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(()) };
+    let mut said = shown(options, &plan);
+    let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(said) };
     let tools = Tools { main: &options.config, source: &source, lock, asked: None };
-    say(out, &apply(&plan, &tools)?);
-    Ok(())
+    said.push(apply(&plan, &tools)?);
+    Ok(said)
 }
 
 fn situation<'a>(
@@ -224,20 +307,40 @@ fn situation<'a>(
     Situation { main, source, dialect, dump, program, chain: *chain, has_user }
 }
 
-/// What is decided, and in a dry run the files' diffs.
-fn show(options: &Options, plan: &Plan, out: &mut dyn Write) {
-    for line in &plan.said {
-        say(out, line);
+/// What is decided, which files change, and in a dry run their diffs.
+fn shown(options: &Options, plan: &Plan) -> Vec<String> {
+    let mut said = plan.said.clone();
+    for change in &plan.changes {
+        let (would, did) = match (&change.before, &change.after) {
+            (None, _) => ("add", "Added"),
+            (_, None) => ("remove", "Removed"),
+            _ => ("change", "Changed"),
+        };
+        let path = change.path.display();
+        said.push(if options.dry_run { format!("Would {would} {path}.") } else { format!("{did} {path}.") });
     }
     for change in plan.changes.iter().filter(|_| options.dry_run) {
         let diff = diff::unified(&change.path, change.before.as_deref(), change.after.as_deref());
-        say(out, diff.trim_end_matches('\n'));
+        said.push(diff.trim_end_matches('\n').to_owned());
     }
+    said
 }
 
 fn find(options: &Options, source: &Source) -> Option<Sshd> {
     if options.sshd.is_empty() { Sshd::find(source) } else { Some(Sshd::new(&options.sshd)) }
 }
+
+/// The words that run the system's ssh-keygen; none if it has none.
+fn keygen(options: &Options, source: &Source) -> Vec<OsString> {
+    if !options.keygen.is_empty() {
+        return options.keygen.clone();
+    }
+    let mut places = KEYGENS.map(Path::new).into_iter();
+    places.find(|path| source.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
+}
+
+/// Where distributions, and those who build OpenSSH themselves, have it.
+const KEYGENS: [&str; 2] = ["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"];
 
 /// Debian's privilege separation directory. Others are part of a package and always there.
 const PRIVSEP: &str = "/run/sshd";

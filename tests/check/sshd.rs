@@ -114,6 +114,16 @@ fn a_command_that_chains_itself() {
 fn a_configuration_that_sshd_refuses() {
     broken(set("NoSuchKeyword", "yes"), &[("sshd.config", "fail")], "NoSuchKeyword");
     broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), &[("sshd.config", "fail")], "/run/sshd");
+    world(|world| {
+        world.configure(&config().set("HostKey", "/nonexistent").text());
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        assert!(report.note("sshd.config").contains("no hostkeys available"));
+        // In an image, keys would be the same for all that is started from it.
+        let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+        assert!(fix.contains("ssh-keygen -A on this instance, not in an image"), "{fix}");
+        assert_eq!(report.of("sshd.config")["fix_kind"], "advice");
+    });
 }
 
 #[test]

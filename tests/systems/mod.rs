@@ -2,7 +2,7 @@
 //! test's.
 //!
 //! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
-//! sshd, its libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
+//! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
 //! when the value does.
 
 #![allow(
@@ -92,6 +92,7 @@ impl System {
         Options {
             root: self.root.clone(),
             sshd: self.sshd(),
+            keygen: vec!["chroot".into(), self.root.clone().into(), "/usr/bin/ssh-keygen".into()],
             systemctl: vec!["false".into()],
             ..Options::system(false, true)
         }
@@ -164,7 +165,12 @@ fn prepared(release: &str) -> PathBuf {
 /// by its name and by the file that the name leads to inside the root.
 fn runtime(pristine: &Path) -> Vec<(String, String)> {
     let here = |path: &str| pristine.join(path.trim_start_matches('/')).exists();
-    let programs = ["/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth"];
+    let programs = [
+        "/usr/sbin/sshd",
+        "/usr/lib/openssh/sshd-session",
+        "/usr/lib/openssh/sshd-auth",
+        "/usr/bin/ssh-keygen",
+    ];
     let mut needed: Vec<String> = programs.into_iter().filter(|path| here(path)).map(str::to_owned).collect();
     let ldd = run(Command::new("chroot").arg(pristine).arg("/usr/bin/ldd").args(&needed));
     let words = String::from_utf8(ldd.stdout).unwrap();
