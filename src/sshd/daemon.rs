@@ -39,7 +39,8 @@ impl Daemon<'_> {
     /// what to do.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let (ours, others) = self.listeners(main);
-        let units = self.unit_lines();
+        let settings = self.unit_settings();
+        let units = beginning(&settings, "ExecStart");
         let mut lines: Vec<String> = ours.iter().map(|listener| listener.line.clone()).collect();
         if self.booted() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
@@ -49,7 +50,7 @@ impl Daemon<'_> {
             lines.extend(units.iter().map(|(_, _, line)| line.clone()));
         }
         // systemctl shows the names of variables, not what their files give them.
-        let variables = self.variables(&units);
+        let variables = self.variables(&settings, &units);
         lines.extend(variables.iter().map(|(_, _, line)| line.clone()));
         let lines: Vec<String> = lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
         let place = |wrong: &dyn Fn(&str) -> bool| {
@@ -259,13 +260,8 @@ impl Daemon<'_> {
         }
     }
 
-    /// What units of sshd would run: file, line, text.
-    fn unit_lines(&self) -> Vec<(PathBuf, usize, String)> {
-        self.unit_settings("ExecStart")
-    }
-
-    /// What the environment adds to the command line of sshd's units: file, line, text.
-    fn variables(&self, units: &[(PathBuf, usize, String)]) -> Vec<(PathBuf, usize, String)> {
+    /// What the environment adds to the command line of sshd's units.
+    fn variables(&self, settings: &[Line], units: &[Line]) -> Vec<Line> {
         let used = |line: &str| {
             let name = line.split('=').next().unwrap_or_default().trim();
             let name = name.strip_prefix("export ").unwrap_or(name);
@@ -276,8 +272,7 @@ impl Daemon<'_> {
                         .any(|word| used.iter().any(|name| name == word))
                 })
         };
-        let mut found: Vec<(PathBuf, usize, String)> = self
-            .unit_settings("Environment=")
+        let mut found: Vec<Line> = beginning(settings, "Environment=")
             .into_iter()
             .filter_map(|(path, at, line)| {
                 let value = line.split_once('=')?.1.trim_matches('"').to_owned();
@@ -285,7 +280,7 @@ impl Daemon<'_> {
             })
             .collect();
         let mut files: Vec<PathBuf> = Vec::new();
-        for (_, _, line) in self.unit_settings("EnvironmentFile=") {
+        for (_, _, line) in beginning(settings, "EnvironmentFile=") {
             let value = line.split_once('=').map(|(_, value)| value.trim()).unwrap_or_default();
             let file = PathBuf::from(value.strip_prefix('-').unwrap_or(value));
             if !files.contains(&file) {
@@ -301,8 +296,8 @@ impl Daemon<'_> {
         found
     }
 
-    /// The lines of sshd's units that begin so: file, line, text.
-    fn unit_settings(&self, begin: &str) -> Vec<(PathBuf, usize, String)> {
+    /// The lines of sshd's units.
+    fn unit_settings(&self) -> Vec<Line> {
         let mut found = Vec::new();
         for directory in UNITS {
             for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
@@ -312,8 +307,7 @@ impl Daemon<'_> {
                 for file in files {
                     let Ok(bytes) = self.source.read(&file) else { continue };
                     let lines = numbered(&bytes);
-                    let lines = lines.into_iter().filter(|(_, line)| line.starts_with(begin));
-                    found.extend(lines.map(|(at, line)| (file.clone(), at, line)));
+                    found.extend(lines.into_iter().map(|(at, line)| (file.clone(), at, line)));
                 }
             }
         }
@@ -343,6 +337,13 @@ impl Listener {
         let file = other_config(&self.line, main).unwrap_or_default();
         format!("process {} with -f {file}", self.pid)
     }
+}
+
+/// A line of a unit or an environment file: the file, the number, the text.
+type Line = (PathBuf, usize, String);
+
+fn beginning(lines: &[Line], begin: &str) -> Vec<Line> {
+    lines.iter().filter(|(_, _, line)| line.starts_with(begin)).cloned().collect()
 }
 
 /// The lines of a unit or an environment file, with those that continue one joined to it, without comments.
