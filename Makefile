@@ -6,11 +6,13 @@ DESTDIR ?=
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 # Static: musl where that target is installed, else glibc linked statically (the process makes no name-service call).
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
-MUSL := $(subst -gnu,-musl,$(HOST))
-TARGET ?= $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
+# Without rustc, as root has none who installs what somebody else has built: what has been built. tools/prepare reports a missing one.
 # Absolute where cargo is told another place.
 OUT := $(or $(CARGO_TARGET_DIR),target)
+HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
+MUSL := $(subst -gnu,-musl,$(HOST))
+LIBRARIES := $(shell rustc --print sysroot 2>/dev/null)
+TARGET ?= $(if $(wildcard $(if $(LIBRARIES),$(LIBRARIES)/lib/rustlib/$(MUSL),$(OUT)/$(MUSL)/release/eic-keys)),$(MUSL),$(HOST))
 BINARY := $(OUT)/$(TARGET)/release/eic-keys
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 SOURCE := $(OUT)/packages/eic-keys-$(VERSION).tar.xz
@@ -28,10 +30,10 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants clean
 
 ## build: the static binary, and its size
-build: prepare binary
+build: prepare-build binary
 
 ## binary: the same, where all that it needs is installed; what packages are built with
 binary: $(MANUAL)
@@ -59,11 +61,11 @@ install:
 		ln -sf ../eic-keys-$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/ || exit 1; done
 
 ## deb, rpm: the packages, in target/packages
-deb rpm: $(SOURCE)
+deb rpm: %: prepare-% $(SOURCE)
 	packaging/build $@ $(SOURCE) $(OUT)/packages
 
 ## test-packages: the packages, on booted systems; then where SELinux enforces
-test-packages: deb rpm $(IMDS)
+test-packages: prepare-booted deb rpm $(IMDS)
 	packaging/consistent $(VERSION) $(OUT)/packages
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
@@ -75,15 +77,15 @@ test-aws: deb rpm $(IMDS)
 	tests/packages/aws $(AWS) $(OUT)/packages $(IMDS)
 
 ## try: packs the packages and what tries them on another system (docs/release.md)
-try: deb rpm $(IMDS)
+try: prepare-booted deb rpm $(IMDS)
 	tests/packages/bundle $(OUT)/packages $(IMDS) $(OUT)/eic-keys-$(VERSION)-try.tar.gz
 	@ls -l $(OUT)/eic-keys-$(VERSION)-try.tar.gz
 
-$(IMDS): prepare
+$(IMDS): prepare-booted
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package eic-imds --target $(HOST)
 
 ## reproducible: the packages, built again in another directory, are the same to the byte
-reproducible: deb rpm
+reproducible: prepare-booted deb rpm
 	packaging/reproducible $(SOURCE) $(OUT)/packages
 
 ## release: all that is published, for both architectures (docs/release.md)
@@ -96,54 +98,53 @@ release: reproducible
 	cd $(OUT)/packages && rm -f SHA256SUMS && sha256sum *.tar.xz *.deb *.rpm *.json >SHA256SUMS
 
 ## source: the release's source, the dependencies' too
-source $(SOURCE):
-	@tools/prepare packages
+source $(SOURCE): prepare-source
 	packaging/source $(SOURCE)
 
 ## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
-demo: build
+demo: prepare-lab build
 	$(CARGO) build --locked --package eic-lab
 	@$(CARGO) run --locked --quiet --package eic-lab -- demo
 
 ## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
-lab: build
+lab: prepare-lab build
 	$(CARGO) build --locked --package eic-lab
 	@$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
 
 ## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
-clients: prepare
+clients: prepare-test
 	tests/clients/prepare
 
 ## test: unit tests, and the shipped binary in the laboratory, by AWS's own clients too
-test: build clients
+test: prepare-test build clients
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 ## lint: format and clippy
-lint: prepare
+lint: prepare-lab
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 ## bench: what a run costs
-bench: build
+bench: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	target/release/eic-bench
 
 ## load: a real sshd under RATE (50) logins a second for SECONDS (60), the metadata service throttling in the middle
-load: build
+load: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	RATE=$(or $(RATE),50) SECONDS=$(or $(SECONDS),60) target/release/load
 
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
-fuzz: prepare
+fuzz: prepare-test
 	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
 ## mutants: which changes of the code (FOLDERS: keys trust store imds) does no test notice? An hour or more; tests/mutants/run
-mutants: prepare
+mutants: prepare-test
 	$(CARGO) install --quiet --locked --root $(OUT)/tools cargo-mutants@27.1.0
 	PATH=$(abspath $(OUT))/tools/bin:$$PATH tests/mutants/run $(FOLDERS)
 
-prepare:
-	@tools/prepare
+prepare-%:
+	@tools/prepare $*
 
 clean:
 	$(CARGO) clean
