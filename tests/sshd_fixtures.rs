@@ -126,7 +126,7 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
         Outcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
     };
     if as_written {
-        compare(fixture, &before, &after, &said)?;
+        compare(fixture, &before, &after, &said).map_err(|what| format!("{what}\n{said}"))?;
     }
 
     // Twice is once.
