@@ -28,7 +28,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants prepare clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants prepare clean
 
 ## build: the static binary, and its size
 build: prepare binary
@@ -62,6 +62,15 @@ test-packages: deb rpm $(IMDS)
 	packaging/consistent $(VERSION) $(OUT)/packages
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
+
+## test-openssh: the OpenSSH releases of other systems, 7.4 to 9.9, built from OPENSSH, a clone of openssh-portable (OPENSSH=CLONE)
+test-openssh: build
+	@test -n "$(OPENSSH)" || { echo "name a clone of openssh-portable: make test-openssh OPENSSH=CLONE" >&2; exit 1; }
+	CARGO='$(CARGO)' tests/openssh/run '$(OPENSSH)' $(TAGS)
+
+## test-kernel: the deb and a login on a kernel without Landlock, Debian 11's own
+test-kernel: deb $(IMDS)
+	tests/kernel/run $(OUT)/packages $(IMDS)
 
 ## try: packs the packages and what tries them on another system (docs/release.md)
 try: deb rpm $(IMDS)
