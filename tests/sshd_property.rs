@@ -231,10 +231,13 @@ fn enable_then_disable_gives_the_same_bytes() {
             assert_eq!(before, system.configuration(), "{}", context());
         }
     }
-    assert!(
-        enabled > refused && chained * 4 > enabled,
-        "{enabled} enabled, {chained} of them chained, {refused} refused"
-    );
+    // Before 8.2, sshd refuses every configuration with an Include.
+    let enough = if std::env::var_os("EIC_SSHD_ROOTS").is_some() {
+        enabled > 0
+    } else {
+        enabled > refused && chained * 4 > enabled
+    };
+    assert!(enough, "{enabled} enabled, {chained} of them chained, {refused} refused");
 }
 
 #[test]
