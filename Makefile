@@ -30,7 +30,7 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -71,10 +71,18 @@ test-packages: prepare-booted deb rpm $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
 
 ## test-aws: the swap cases with AWS's own packages, built from AWS=CLONE, a clone of aws-ec2-instance-connect-config
-.PHONY: test-aws
-test-aws: deb rpm $(IMDS)
+test-aws: prepare-booted deb rpm $(IMDS)
 	@test -n "$(AWS)" || { echo "usage: make test-aws AWS=CLONE" >&2; exit 1; }
 	tests/packages/aws $(AWS) $(OUT)/packages $(IMDS)
+
+## test-openssh: the OpenSSH releases of other systems, 7.4 to 9.9, built from OPENSSH, a clone of openssh-portable (OPENSSH=CLONE)
+test-openssh: prepare-lab build
+	@test -n "$(OPENSSH)" || { echo "name a clone of openssh-portable: make test-openssh OPENSSH=CLONE" >&2; exit 1; }
+	CARGO='$(CARGO)' tests/openssh/run '$(OPENSSH)' $(TAGS)
+
+## test-kernel: the deb and a login on a kernel without Landlock, Debian 11's own
+test-kernel: prepare-booted deb $(IMDS)
+	tests/kernel/run $(OUT)/packages $(IMDS)
 
 ## try: packs the packages and what tries them on another system (docs/release.md)
 try: prepare-booted deb rpm $(IMDS)

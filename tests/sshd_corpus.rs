@@ -1,5 +1,5 @@
 //! The reader against the real thing: for each configuration, what it says counts is what `sshd -T -C` prints,
-//! on three releases of OpenSSH.
+//! on three releases of OpenSSH, or those that `EIC_SSHD_ROOTS` names.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use eic_keys::sshd::{
     source::Source,
     token::Dialect,
 };
-use systems::{RELEASES, System};
+use systems::{System, releases};
 
 /// A configuration: its name, and its files under `/etc/ssh`.
 type Case = (&'static str, &'static [(&'static str, &'static str)]);
@@ -410,8 +410,12 @@ fn printed(effective: &Effective) -> (String, String) {
 
 fn dumped(output: &str) -> (String, String) {
     let value = |keyword: &str| {
-        let mut lines = output.lines().filter_map(|line| line.split_once(' '));
-        lines.find(|(name, _)| name.eq_ignore_ascii_case(keyword)).map(|(_, value)| value.to_owned()).unwrap()
+        // Not `lines`: a carriage return at the end of a value counts.
+        let mut lines = output.split('\n').filter_map(|line| line.split_once(' '));
+        // 7.4 prints nothing of what is not set.
+        lines
+            .find(|(name, _)| name.eq_ignore_ascii_case(keyword))
+            .map_or("none".into(), |(_, value)| value.to_owned())
     };
     (value("authorizedkeyscommand"), value("authorizedkeyscommanduser"))
 }
@@ -421,7 +425,9 @@ fn the_reader_says_what_sshd_says() {
     let mut compared = 0;
     let mut wrong = Vec::new();
     let mut accepted = vec![0; CASES.len()];
-    for release in RELEASES {
+    let releases = releases();
+    for release in &releases {
+        let mut here = 0;
         for (number, (name, files)) in CASES.iter().enumerate() {
             let system = System::new(release);
             for (path, text) in *files {
@@ -438,7 +444,7 @@ fn the_reader_says_what_sshd_says() {
                 accepted[number] += 1;
                 let theirs = dumped(&String::from_utf8(output.stdout).unwrap());
                 match read.as_ref().map(|config| printed(&config.effective(Some(&connection)).unwrap())) {
-                    Ok(ours) if ours == theirs => compared += 1,
+                    Ok(ours) if ours == theirs => here += 1,
                     ours => {
                         wrong.push(format!("{release}, {name}, {spec}:\n  sshd {theirs:?}\n  read {ours:?}"))
                     }
@@ -452,7 +458,9 @@ fn the_reader_says_what_sshd_says() {
                 );
             }
         }
+        eprintln!("{release}: {here} comparisons");
+        compared += here;
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
-    assert!(compared > 600, "only {compared} comparisons");
+    assert!(compared > 125 * releases.len(), "only {compared} comparisons");
 }

@@ -1,8 +1,12 @@
 //! One sshd, both kinds of key: after `--enable` a pushed key and the other command's key log in, after
 //! `--disable` the other's alone.
+//!
+//! The machine's sshd, or that of the root that `EIC_SSHD_ROOT` names (`tests/openssh`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     missing_docs,
     reason = "a test stops at the first surprise"
@@ -10,14 +14,16 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use eic_keys::sshd::wiring::{self, Options, Outcome};
-use eic_lab::sshd::{Config, Sshd};
-use eic_lab::{Instance, UserKey};
+use eic_lab::sshd::{Config, Sshd, built, sshd_version};
+use eic_lab::{Instance, Key, UserKey};
 
 const MAIN: &str = "/etc/ssh/sshd_config";
 const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
@@ -77,6 +83,53 @@ fn both_kinds_of_key_through_one_sshd() {
     wire(&sshd, &options, wiring::disable);
     check(&sshd, &theirs, true);
     check(&sshd, &pushed, false);
+    assert_eq!(before, fs::read(MAIN).unwrap());
+}
+
+/// Without OpenSSL, sshd has Ed25519 keys only.
+fn has_rsa() -> bool {
+    let Some(root) = built() else { return true };
+    let said = Command::new(root.join("usr/sbin/sshd")).arg("-V").output().unwrap().stderr;
+    !String::from_utf8(said).unwrap().contains("without OpenSSL")
+}
+
+/// What the sshd that runs calls itself.
+fn banner() -> String {
+    let mut said = [0; 64];
+    let read = TcpStream::connect("127.0.0.1:22").unwrap().read(&mut said).unwrap();
+    String::from_utf8_lossy(&said[..read]).trim().to_owned()
+}
+
+#[test]
+fn each_kind_of_pushed_key_and_nothing_else() {
+    let instance = Instance::start();
+    let options = unit(&instance);
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "none")
+        .set("AuthorizedKeysCommandUser", "nobody");
+    let sshd = Sshd::start_with(&instance, &config);
+    let (major, minor) = sshd_version();
+    let banner = banner();
+    assert!(banner.starts_with(&format!("SSH-2.0-OpenSSH_{major}.{minor}")), "{major}.{minor}: {banner}");
+    eprintln!("{banner}");
+    let before = fs::read(MAIN).unwrap();
+    wire(&sshd, &options, wiring::enable);
+    let mut keys = vec![UserKey::ed25519()];
+    if has_rsa() {
+        keys.push(UserKey::rsa(2048));
+    }
+    for key in &keys {
+        check(&sshd, key, false);
+        instance.push("alice", key);
+        check(&sshd, key, true);
+        assert!(sshd.ssh("bob", key, "id -un").stdout.is_empty(), "alice's key, for bob");
+    }
+    let forged = UserKey::ed25519();
+    instance.imds.publish("alice", instance.record(&forged).signed_by(&Key::rsa2048(4)));
+    check(&sshd, &forged, false);
+    wire(&sshd, &options, wiring::disable);
+    check(&sshd, &keys[0], false);
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
 

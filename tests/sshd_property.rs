@@ -26,7 +26,7 @@ use eic_keys::sshd::{
     token::Dialect,
     wiring::{self, Options, Outcome},
 };
-use systems::{RELEASES, System};
+use systems::{System, releases};
 
 /// How long sshd may take to say what counts.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -117,7 +117,7 @@ fn file(random: &mut Random, main: bool) -> String {
     lines.join("\n") + end
 }
 
-fn system(random: &mut Random, release: &'static str) -> System {
+fn system(random: &mut Random, release: &str) -> System {
     let system = System::new(release);
     // A user for everyone's command, or sshd refuses most of what is made here.
     let main = file(random, true);
@@ -171,9 +171,10 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn enable_then_disable_gives_the_same_bytes() {
     let mut random = Random(number("EIC_SEED", 4));
+    let releases = releases();
     let (mut enabled, mut chained, mut refused) = (0, 0, 0);
     for case in 0..number("EIC_CASES", 25) {
-        for release in RELEASES {
+        for release in &releases {
             let system = system(&mut random, release);
             let before = system.configuration();
             let context = || {
@@ -230,10 +231,13 @@ fn enable_then_disable_gives_the_same_bytes() {
             assert_eq!(before, system.configuration(), "{}", context());
         }
     }
-    assert!(
-        enabled > refused && chained * 4 > enabled,
-        "{enabled} enabled, {chained} of them chained, {refused} refused"
-    );
+    // Before 8.2, sshd refuses every configuration with an Include.
+    let enough = if std::env::var_os("EIC_SSHD_ROOTS").is_some() {
+        enabled > 0
+    } else {
+        enabled > refused && chained * 4 > enabled
+    };
+    assert!(enough, "{enabled} enabled, {chained} of them chained, {refused} refused");
 }
 
 #[test]

@@ -147,9 +147,9 @@ fn without_host_keys(system: &System) {
 
 #[test]
 fn an_image_without_host_keys_is_wired() {
-    for release in systems::RELEASES {
+    for release in systems::releases() {
         for main in [STOCK, "HostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM yes\n", "HostKey /nonexistent\n"] {
-            let system = System::new(release);
+            let system = System::new(&release);
             system.write("/etc/ssh/sshd_config", main);
             without_host_keys(&system);
             fs::remove_dir(system.path("/run/sshd")).unwrap();
@@ -159,7 +159,7 @@ fn an_image_without_host_keys_is_wired() {
             assert_ne!(before, system.configuration());
             // The first boot makes them.
             let key = "/etc/ssh/ssh_host_ed25519_key";
-            fs::copy(System::new(release).path(key), system.path(key)).unwrap();
+            fs::copy(System::new(&release).path(key), system.path(key)).unwrap();
             let dump = system.run_sshd(&["-T", "-h", key]).stdout;
             assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"), "{main}");
 

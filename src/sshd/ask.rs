@@ -202,10 +202,12 @@ impl Dump {
                 _ => others.push(line.to_vec()),
             }
         }
-        let (Some(command), Some(user)) = (command, user) else {
+        // 7.4 prints nothing of these two where they are not set; what it prints always tells that this is its answer.
+        let whole = others.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
+        if !whole && (command.is_none() || user.is_none()) {
             return Err(AskError::Answer("no AuthorizedKeysCommand in what -T prints"));
-        };
-        Ok(Self { command: unless_none(command), user: unless_none(user), others })
+        }
+        Ok(Self { command: command.and_then(unless_none), user: user.and_then(unless_none), others })
     }
 }
 
@@ -230,5 +232,12 @@ mod tests {
             assert_eq!(dump, Some(expected));
         }
         assert!(matches!(Dump::read(b"port 22\n"), Err(AskError::Answer(_))));
+    }
+
+    #[test]
+    fn what_7_4_does_not_print_is_not_set() {
+        let line = b"PubkeyAuthentication yes".to_vec();
+        let dump = Dump::read(b"PubkeyAuthentication yes\n").ok();
+        assert_eq!(dump, Some(Dump { command: None, user: None, others: vec![line] }));
     }
 }

@@ -147,6 +147,9 @@ fn loaded<'a>(dialect: &Dialect, line: &'a [u8]) -> &'a [u8] {
     }
     let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
     line = line.get(leading..).unwrap_or_default();
+    if !dialect.trims_end() {
+        return line;
+    }
     // The first byte stays, whatever it is.
     while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n' | 0x0c] = line {
         if rest.is_empty() {

@@ -43,6 +43,11 @@ impl Dialect {
         self.number < (8, 7)
     }
 
+    /// 7.4 keeps the blanks at the end of a line; they count in the value of `AuthorizedKeysCommand`.
+    pub(super) fn trims_end(&self) -> bool {
+        self.number >= (7, 5)
+    }
+
     /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is
     /// relative, and finds nothing.
     pub(super) fn includes_relative(&self) -> bool {

@@ -4,6 +4,9 @@
 //! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
 //! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
 //! when the value does.
+//!
+//! `EIC_SSHD_ROOTS`, directories with a colon between them, names other roots, for the tests that ask every
+//! sshd: those of `tests/openssh/prepare`, each with an sshd that was built from its source.
 
 #![allow(
     dead_code,
@@ -28,22 +31,30 @@ use std::{
 use eic_keys::sshd::wiring::Options;
 
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
-pub const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+
+/// What every sshd is asked in: the releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
+pub fn releases() -> Vec<String> {
+    std::env::var("EIC_SSHD_ROOTS").map_or_else(
+        |_| RELEASES.map(str::to_owned).into(),
+        |named| named.split(':').map(str::to_owned).collect(),
+    )
+}
 
 /// A copy of a system.
 pub struct System {
-    pub release: &'static str,
+    pub release: String,
     pub root: PathBuf,
 }
 
 impl System {
-    /// A copy of a release with nothing in `/etc/ssh` but the host keys.
-    pub fn new(release: &'static str) -> Self {
+    /// A copy of a release, or of another root by its path, with nothing in `/etc/ssh` but the host keys.
+    pub fn new(release: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let pristine = prepared(release);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = roots().join(format!(".test-{}-{count}", std::process::id()));
-        let system = Self { release, root };
+        let system = Self { release: release.to_owned(), root };
         for directory in
             ["dev", "etc/ssh/sshd_config.d", "run/sshd", "tmp", "usr/bin", "usr/sbin", "var/empty"]
         {
@@ -150,6 +161,9 @@ fn roots() -> PathBuf {
 /// The pristine root of a release, made first if need be.
 fn prepared(release: &str) -> PathBuf {
     static ONCE: Once = Once::new();
+    if release.starts_with('/') {
+        return release.into();
+    }
     ONCE.call_once(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systems/prepare");
         let status = Command::new(script).status().unwrap();
