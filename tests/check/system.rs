@@ -204,9 +204,9 @@ fn dpkg_has(world: &World<'_>, package: &str, files: &[&str], sum: &str) {
         "Package: {package}\nStatus: install ok installed\nMaintainer: none\nArchitecture: all\nVersion: 1\nDescription: x\n\n"
     );
     world.instance.write("/var/lib/dpkg/status", format!("{status}\n{entry}"));
-    world.instance.write(&format!("/var/lib/dpkg/info/{package}.list"), files.join("\n") + "\n");
+    world.instance.write(format!("/var/lib/dpkg/info/{package}.list"), files.join("\n") + "\n");
     let path = files[0].trim_start_matches('/');
-    world.instance.write(&format!("/var/lib/dpkg/info/{package}.md5sums"), format!("{sum}  {path}\n"));
+    world.instance.write(format!("/var/lib/dpkg/info/{package}.md5sums"), format!("{sum}  {path}\n"));
 }
 
 const AWS: &str = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
