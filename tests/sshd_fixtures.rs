@@ -116,8 +116,8 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
     }
     let users = fs::read_to_string(fixture.join("users")).unwrap_or_default();
     let passwd = fs::read_to_string(system.path("etc/passwd")).unwrap();
-    let more: String = users.lines().map(|user| format!("{user}:x:980:980::/:/bin/false\n")).collect();
-    system.write("etc/passwd", passwd + &more);
+    let passwd = users.lines().fold(passwd, |text, user| text + user + ":x:980:980::/:/bin/false\n");
+    system.write("etc/passwd", passwd);
 
     // A dry run changes nothing and says the same.
     let (outcome, dry) = run(&Options { dry_run: true, ..options.clone() }, wiring::enable);
