@@ -79,7 +79,7 @@ fn the_completions_have_each_option() {
 #[test]
 fn bash_completes_what_fits_the_place() {
     assert_eq!(offered(&["--ti"]), ["--timeout".to_owned()].into());
-    assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain"));
+    assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain --if-user-missing"));
     assert!(offered(&["roo"]).contains("root"));
     assert!(offered(&["--trust-store", "/et"]).contains("/etc"));
     assert!(offered(&["root", "--", "/bin/s"]).contains("/bin/sh"));

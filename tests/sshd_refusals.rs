@@ -44,6 +44,44 @@ fn enabled(options: &Options) -> String {
     said
 }
 
+/// What the path unit runs acts on a missing user alone: whatever else an administrator is about to change stays as it is.
+#[test]
+fn only_if_the_user_is_missing() {
+    let system = stock();
+    let options = Options { if_user_missing: true, ..system.options() };
+    let unchanged = |when: &str| {
+        let before = system.configuration();
+        assert_eq!(enabled(&options), "", "{when}");
+        assert_eq!(before, system.configuration(), "{when}");
+    };
+    unchanged("not wired");
+    let other = |user: &str| {
+        format!(
+            "AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser {user}\n"
+        )
+    };
+    system.write("/usr/bin/userdbctl", "#!/bin/sh\n");
+    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.write("/etc/ssh/sshd_config", format!("{STOCK}{}", other("git")));
+    unchanged("another command, not wired");
+    enabled(&system.options());
+    unchanged("chained");
+    system.write("/etc/ssh/sshd_config", format!("{STOCK}NoSuchKeyword yes\n{}", other("git")));
+    unchanged("chained, and the configuration is being edited");
+    system.write("/etc/ssh/sshd_config", format!("{STOCK}{}", other("git")));
+
+    let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+    system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+    let said = enabled(&options);
+    assert!(said.contains("There is no such user"), "{said}");
+    let dropin = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+    assert!(
+        dropin
+            .contains("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys\n")
+    );
+    unchanged("done");
+}
+
 #[test]
 fn files_that_are_not_what_they_seem() {
     let system = System::new("bookworm");

@@ -8,7 +8,7 @@ _eic_keys() {
         return
         ;;
     *$'\n--check\n'*) options=$'--json\n--verbose\n--trust-store\n--timeout\n--imds' ;;
-    *$'\n--enable\n'*) options=$'--dry-run\n--no-chain' operands='' ;;
+    *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)
         options=$'--trust-store\n--timeout\n--imds'

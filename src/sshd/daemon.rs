@@ -216,7 +216,8 @@ impl Daemon<'_> {
         if line.starts_with("sshd: ") && !line.contains("[listener]") {
             return None;
         }
-        if line.split(' ').any(|word| matches!(word, "-i" | "-R")) {
+        // For one connection, or to test or print a configuration.
+        if line.split(' ').any(|word| matches!(word, "-i" | "-R" | "-t" | "-T" | "-G" | "-V")) {
             return None;
         }
         // One that was just forked looks like the listener until it has its own title.
@@ -243,8 +244,8 @@ impl Daemon<'_> {
         }
         let root = locate(&format!("/proc/{pid}/root"));
         match identity(&root) {
-            // Without rights nothing can be said of it, so nothing is.
-            Err(error) => error.kind() == ErrorKind::PermissionDenied,
+            // It ended meanwhile, or may not be looked at: nothing is said of it.
+            Err(_) => true,
             Ok(there) => {
                 let file = root.join(main.strip_prefix("/").unwrap_or(main));
                 // A file that only one side has makes them differ, too.
