@@ -324,6 +324,8 @@ fn a_command_that_cannot_be_put_behind_ours() {
     refused(&system, &system.options(), "cannot cut into words");
     let system = System::new("bookworm");
     system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x\nAuthorizedKeysCommandUser a\\\"b\n");
+    let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+    system.write("/etc/passwd", passwd + "a\"b:x:980:980::/:/bin/sh\n");
     refused(&system, &system.options(), "cannot be written again");
 }
 

@@ -212,8 +212,8 @@ impl Daemon<'_> {
             return None;
         }
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
-        // Sessions have a title without the mark.
-        if line.starts_with("sshd: ") && !line.contains("[listener]") {
+        // Sessions have a title without the mark; a process that is ending has none.
+        if line.is_empty() || line.starts_with("sshd: ") && !line.contains("[listener]") {
             return None;
         }
         // For one connection, or to test or print a configuration.
@@ -244,8 +244,8 @@ impl Daemon<'_> {
         }
         let root = locate(&format!("/proc/{pid}/root"));
         match identity(&root) {
-            // It ended meanwhile, or may not be looked at: nothing is said of it.
-            Err(_) => true,
+            // It may not be looked at, or it ended meanwhile: nothing is said of it.
+            Err(error) => error.kind() == ErrorKind::PermissionDenied || self.listener(pid).is_none(),
             Ok(there) => {
                 let file = root.join(main.strip_prefix("/").unwrap_or(main));
                 // A file that only one side has makes them differ, too.
