@@ -9,6 +9,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
+    process::Command,
 };
 
 use eic_keys::sshd::wiring::{self, Options, Outcome};
@@ -404,6 +405,10 @@ fn a_daemon_that_reads_another_file() {
     // The title that newer versions give themselves.
     system.write("/proc/77/cmdline", format!("sshd: {other} [listener] 0 of 10-100 startups\0"));
     refused(&system, &system.options(), reason);
+    // Options in one word.
+    process(&system, 77, "/usr/sbin/sshd -Def /etc/ssh/other", 1);
+    refused(&system, &system.options(), reason);
+    process(&system, 77, other, 1);
     // Its unit has no process yet.
     let socket = with_systemctl(&system, "case $* in *socket*) echo active;; *) echo inactive;; esac");
     assert!(enabled(&socket).contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"));
@@ -423,6 +428,7 @@ fn a_daemon_that_reads_another_file() {
     process(&system, 77, "sshd: alice@pts/0 -f /etc/ssh/other", 1);
     process(&system, 78, "/usr/sbin/sshd -i -f /etc/ssh/other", 1);
     process(&system, 79, "/usr/sbin/sshd -D -f /etc/ssh/other -R", 1);
+    process(&system, 82, "/usr/sbin/sshd -Dt -f /etc/ssh/other", 1);
     process(&system, 80, other, 81);
     system.write("/proc/81/comm", "sshd\n");
     assert!(!enabled(&system.options()).contains("another sshd"));
@@ -477,6 +483,22 @@ fn variables_of_the_unit_override_the_files() {
         &system.options(),
         "/usr/lib/systemd/system/sshd.service line 2 has -o AuthorizedKeysCommand",
     );
+
+    // Each assignment of a line counts, with quotes and without.
+    for line in [
+        "Environment=A=1 OPTIONS=-oAuthorizedKeysCommand=/x",
+        "Environment=\"A=1 2\" \"OPTIONS=-o AuthorizedKeysCommand=/x\" B=3",
+        "Environment = 'OPTIONS=-4 -o \"AuthorizedKeysCommand /x\"'",
+    ] {
+        let system = stock();
+        let unit = format!("[Service]\n{line}\nExecStart=/usr/sbin/sshd -D $OPTIONS\n");
+        system.write("/usr/lib/systemd/system/sshd.service", unit);
+        refused(&system, &system.options(), "sshd.service line 2 has -o AuthorizedKeysCommand");
+    }
+    let system = stock();
+    let unit = "[Service]\nEnvironment=\"A=x\" \"OTHER=-f /x\"\nExecStart=/usr/sbin/sshd -D $A\n";
+    system.write("/usr/lib/systemd/system/sshd.service", unit);
+    enabled(&system.options());
 
     // What no unit uses does not count, nor does a comment.
     let system = stock();
