@@ -141,7 +141,40 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     for line in said {
         say(out, &line);
     }
+    if !options.dry_run && !options.if_user_missing {
+        for line in note(&Source::new(&options.root), wish) {
+            say(out, &line);
+        }
+    }
     Ok(())
+}
+
+/// Where the packages note what was set up (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
+const NOTES: &str = "/var/lib/eic-keys";
+
+/// Tells the packages: what `--enable` has set up is set up again where openssh-server is purged and comes back, and what
+/// `--disable` has undone is not.
+fn note(source: &Source, wish: Wish) -> Vec<String> {
+    let notes = source.locate(Path::new(NOTES));
+    if wish == Wish::Enable {
+        // A directory is there if a package is. It notes what it does itself; this is for what is done by hand.
+        if notes.is_dir() {
+            let _ = fs::File::options().append(true).create(true).open(notes.join("wired"));
+        }
+        return Vec::new();
+    }
+    let mut said = Vec::new();
+    for path in ["enable", "later", "wired"].map(|name| notes.join(name)) {
+        // Looked at first: a file system that is read-only complains about a file that is not there, too.
+        let removed = if fs::symlink_metadata(&path).is_ok() { fs::remove_file(&path) } else { Ok(()) };
+        if let Err(error) = removed {
+            said.push(format!(
+                "Note: {}. While it is there, an installation of openssh-server can set sshd up again.",
+                cause(&path, &error)
+            ));
+        }
+    }
+    said
 }
 
 fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
