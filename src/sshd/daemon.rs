@@ -445,6 +445,7 @@ fn other_config(line: &str, main: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
 
@@ -482,6 +483,25 @@ mod tests {
         let letters = |line| flags(line).into_iter().map(|(flag, _)| flag).collect::<String>();
         assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
         assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
+    }
+
+    #[test]
+    fn processes_are_looked_for_once() {
+        let root = std::env::temp_dir().join(format!("eic-keys-daemon-{}", std::process::id()));
+        let process = root.join("proc/77");
+        fs::create_dir_all(&process).unwrap();
+        for (name, text) in
+            [("comm", "sshd\n"), ("cmdline", "/usr/sbin/sshd\0-f\0/x\0"), ("status", "PPid:\t1\n")]
+        {
+            fs::write(process.join(name), text).unwrap();
+        }
+        let source = Source::new(&root);
+        let daemon = Daemon::new(&source, &[], PATIENCE);
+        let main = Path::new("/etc/ssh/sshd_config");
+        let found = daemon.others(main);
+        assert_eq!(found.len(), 1, "{found:?}");
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(daemon.others(main), found);
     }
 
     #[test]
