@@ -516,7 +516,7 @@ fn in_place_of(system: &System, path: &str, kind: &str, text: &str, most: u64) {
         "device" => &["c", "1", "5"],
         _ => {
             fs::write(&path, text).unwrap();
-            fs::File::options().write(true).open(&path).unwrap().set_len(most + 1).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_len(most.saturating_add(1)).unwrap();
             return;
         }
     };

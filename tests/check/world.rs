@@ -116,7 +116,7 @@ impl World<'_> {
         // One that reads its configuration again has none for a moment.
         let number = || {
             let read = std::fs::read(PID_FILE);
-            read.inspect_err(|_| std::thread::sleep(std::time::Duration::from_millis(50))).ok()
+            read.inspect_err(|_| std::thread::sleep(Duration::from_millis(50))).ok()
         };
         let number = (0..200).find_map(|_| number()).unwrap();
         self.instance.write(PID_FILE, number);
