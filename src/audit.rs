@@ -22,7 +22,7 @@ const AUTHPRIV: u8 = 10;
 /// RFC 3164 section 4.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A run failed, or something is wrong that somebody should mend.
+    /// A run failed, or something is wrong that somebody should fix.
     Warning = 4,
     /// A record was refused.
     Notice = 5,

@@ -288,7 +288,7 @@ fn any_bytes_are_read_without_losing_one() {
         let source = Source::new(Path::new("/nonexistent"))
             .with(main, Some(bytes))
             .with(Path::new("/x"), Some(b"Include m\n".to_vec()));
-        for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_10.0"] {
+        for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_9.9p1", "OpenSSH_10.0"] {
             let dialect = Dialect::from_version_text(version).unwrap();
             if let Ok(config) = Config::read(&source, main, dialect) {
                 let someone = Connection {
@@ -296,7 +296,12 @@ fn any_bytes_are_read_without_losing_one() {
                     address: Some("10.1.1.1".into()),
                     ..Connection::default()
                 };
-                assert!(config.effective(Some(&someone)).is_ok(), "read once, but not twice");
+                // Before 8.4 a bad address is refused only when there is one to compare.
+                let may_fail = matches!(version, "OpenSSH_7.4" | "OpenSSH_8.2");
+                assert!(
+                    config.effective(Some(&someone)).is_ok() || may_fail,
+                    "{version}: read once, but not twice"
+                );
                 read += 1;
             }
         }

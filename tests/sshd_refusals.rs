@@ -9,6 +9,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
+    process::Command,
 };
 
 use eic_keys::sshd::wiring::{self, Options, Outcome};
@@ -73,7 +74,7 @@ fn only_if_the_user_is_missing() {
     let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
     system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
     let said = enabled(&options);
-    assert!(said.contains("There is no such user"), "{said}");
+    assert!(said.contains("the user git, who does not exist: sshd never runs it"), "{said}");
     let dropin = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
     assert!(
         dropin
@@ -404,6 +405,10 @@ fn a_daemon_that_reads_another_file() {
     // The title that newer versions give themselves.
     system.write("/proc/77/cmdline", format!("sshd: {other} [listener] 0 of 10-100 startups\0"));
     refused(&system, &system.options(), reason);
+    // Options in one word.
+    process(&system, 77, "/usr/sbin/sshd -Def /etc/ssh/other", 1);
+    refused(&system, &system.options(), reason);
+    process(&system, 77, other, 1);
     // Its unit has no process yet.
     let socket = with_systemctl(&system, "case $* in *socket*) echo active;; *) echo inactive;; esac");
     assert!(enabled(&socket).contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"));
@@ -423,6 +428,7 @@ fn a_daemon_that_reads_another_file() {
     process(&system, 77, "sshd: alice@pts/0 -f /etc/ssh/other", 1);
     process(&system, 78, "/usr/sbin/sshd -i -f /etc/ssh/other", 1);
     process(&system, 79, "/usr/sbin/sshd -D -f /etc/ssh/other -R", 1);
+    process(&system, 82, "/usr/sbin/sshd -Dt -f /etc/ssh/other", 1);
     process(&system, 80, other, 81);
     system.write("/proc/81/comm", "sshd\n");
     assert!(!enabled(&system.options()).contains("another sshd"));
@@ -478,11 +484,112 @@ fn variables_of_the_unit_override_the_files() {
         "/usr/lib/systemd/system/sshd.service line 2 has -o AuthorizedKeysCommand",
     );
 
+    // Each assignment of a line counts, with quotes and without.
+    for line in [
+        "Environment=A=1 OPTIONS=-oAuthorizedKeysCommand=/x",
+        "Environment=\"A=1 2\" \"OPTIONS=-o AuthorizedKeysCommand=/x\" B=3",
+        "Environment = 'OPTIONS=-4 -o \"AuthorizedKeysCommand /x\"'",
+    ] {
+        let system = stock();
+        let unit = format!("[Service]\n{line}\nExecStart=/usr/sbin/sshd -D $OPTIONS\n");
+        system.write("/usr/lib/systemd/system/sshd.service", unit);
+        refused(&system, &system.options(), "sshd.service line 2 has -o AuthorizedKeysCommand");
+    }
+    let system = stock();
+    let unit = "[Service]\nEnvironment=\"A=x\" \"OTHER=-f /x\"\nExecStart=/usr/sbin/sshd -D $A\n";
+    system.write("/usr/lib/systemd/system/sshd.service", unit);
+    enabled(&system.options());
+
     // What no unit uses does not count, nor does a comment.
     let system = stock();
     system.write("/lib/systemd/system/ssh.service", unit);
     system.write("/etc/default/ssh", "#SSHD_OPTS=-o AuthorizedKeysCommand=/x\nOTHER=-f /x\nSSHD_OPTS=-4\n");
     enabled(&system.options());
+}
+
+/// What must not be read to its end, in the place of a file: a pipe that nobody writes to, a device, and a file that is too large.
+fn in_place_of(system: &System, path: &str, kind: &str, text: &str, most: u64) {
+    let path = system.path(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let words: &[&str] = match kind {
+        "pipe" => &["p"],
+        "device" => &["c", "1", "5"],
+        _ => {
+            fs::write(&path, text).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_len(most.saturating_add(1)).unwrap();
+            return;
+        }
+    };
+    assert!(Command::new("mknod").arg(&path).args(words).status().unwrap().success());
+}
+
+#[test]
+fn what_is_read_is_bounded() {
+    let mib = 1024 * 1024;
+    for kind in ["pipe", "device", "large"] {
+        // An environment file.
+        let system = stock();
+        let unit = "[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\n";
+        system.write("/lib/systemd/system/ssh.service", unit);
+        in_place_of(&system, "/etc/default/ssh", kind, "SSHD_OPTS=-f /x\n", mib);
+        enabled(&system.options());
+        // The number of the sshd that runs.
+        let system = stock();
+        in_place_of(&system, "/run/sshd.pid", kind, "77", mib);
+        enabled(&system.options());
+        // The users, where image-based systems have them.
+        let system = stock();
+        let users = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+        let others: Vec<&str> = users.lines().filter(|line| !line.starts_with("eic-keys:")).collect();
+        system.write("/etc/passwd", others.join("\n") + "\n");
+        let user = "eic-keys:x:990:990::/:/usr/sbin/nologin\n";
+        in_place_of(&system, "/usr/lib/passwd", kind, user, 16 * mib);
+        refused(&system, &system.options(), "there is no user eic-keys");
+        fs::remove_file(system.path("/usr/lib/passwd")).unwrap();
+        system.write("/usr/lib/passwd", user);
+        enabled(&system.options());
+    }
+}
+
+/// The packages set sshd up again where openssh-server is purged and comes back, if these notes tell them to.
+#[test]
+fn the_packages_are_told() {
+    let noted = |system: &System, name: &str| system.path(&format!("/var/lib/eic-keys/{name}")).exists();
+    let disabled = |options: &Options| {
+        let mut said = Vec::new();
+        assert_eq!(wiring::disable(options, &mut said), Outcome::Done);
+        String::from_utf8(said).unwrap()
+    };
+    let system = stock();
+    enabled(&system.options());
+    assert!(!system.path("/var/lib/eic-keys").exists(), "no package is there");
+    for name in ["enable", "later", "user"] {
+        system.write(&format!("/var/lib/eic-keys/{name}"), "");
+    }
+    enabled(&Options { if_user_missing: true, ..system.options() });
+    enabled(&Options { dry_run: true, ..system.options() });
+    assert!(!noted(&system, "wired"));
+    enabled(&system.options());
+    assert!(noted(&system, "wired"));
+    disabled(&Options { dry_run: true, ..system.options() });
+    assert!(noted(&system, "wired") && noted(&system, "enable") && noted(&system, "later"));
+    // What is refused has not been undone.
+    let config = system.configuration();
+    system.write("/etc/ssh/sshd_config", "Nonsense yes\n");
+    assert!(matches!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Refused(_)));
+    assert!(noted(&system, "wired") && noted(&system, "enable") && noted(&system, "later"));
+    for (path, bytes) in config {
+        system.write(&format!("/etc/ssh/{path}"), bytes);
+    }
+    disabled(&system.options());
+    assert!(!noted(&system, "wired") && !noted(&system, "enable") && !noted(&system, "later"));
+    assert!(noted(&system, "user"), "which is about the user alone");
+    // There is nothing to do for sshd, and the note goes all the same; if it cannot go, that is said.
+    system.write("/var/lib/eic-keys/wired", "");
+    disabled(&system.options());
+    assert!(!noted(&system, "wired"));
+    system.write("/var/lib/eic-keys/wired/x", "");
+    assert!(disabled(&system.options()).contains("an installation of openssh-server can set sshd up again"));
 }
 
 #[test]

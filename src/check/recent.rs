@@ -79,7 +79,7 @@ fn failures(text: String) -> Answer<String> {
     let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     Answer::warn(
         note,
-        Fix::advice("mend what fails above; the next login that gets its key clears this"),
+        Fix::advice("fix what fails above; the next login that gets its key clears this"),
         text,
     )
     .detail(detail)

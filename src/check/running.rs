@@ -51,7 +51,7 @@ pub(super) async fn running(
 }
 
 fn with_daemon<T>(source: &Source, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
-    ask(&Daemon { source, systemctl: &["systemctl".into()], patience: limits::CHECK_TOOL })
+    ask(&Daemon::new(source, &["systemctl".into()], limits::CHECK_TOOL))
 }
 
 fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {

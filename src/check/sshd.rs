@@ -156,10 +156,7 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             );
         }
     };
-    let next = block::behind(dialect, line);
-    if next
-        .is_some_and(|next| is_ours(Path::new(OsStr::from_bytes(&next))) || block::runs_aws(dialect, &next))
-    {
+    if block::chains_itself(dialect, line, source) {
         return Answer::warn(
             format!(
                 "{origin} has {shown}: what follows \"--\" is eic-keys again, or AWS's command that it replaces, so each login asks twice"

@@ -4,10 +4,11 @@
 //! changed: what was set before stays where it is, and ours comes first. So taking ours out puts back what was
 //! there, whatever was edited around them.
 
-use std::path::Path;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
     config::{File, Statement},
+    source::Source,
     token::{Dialect, argv_split},
 };
 
@@ -108,9 +109,12 @@ const AWS: [&[u8]; 3] = [b"eic_run_authorized_keys", b"eic_curl_authorized_keys"
 /// Whether a command line runs the command of AWS's package `ec2-instance-connect`, wherever it is or was installed: directly, or
 /// with `timeout`, as the first images had it. It asks for the same keys as eic-keys, which replaces it.
 pub(crate) fn runs_aws(dialect: &Dialect, command: &[u8]) -> bool {
+    is_aws_command(&words(dialect, command))
+}
+
+fn is_aws_command(words: &[Vec<u8>]) -> bool {
     let name = |word: &[u8]| word.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
     let is_aws = |word: &Vec<u8>| word.starts_with(b"/") && AWS.contains(&name(word).as_slice());
-    let words = words(dialect, command);
     let Some(first) = words.first() else { return false };
     is_aws(first) || (name(first) == b"timeout" && words.iter().any(is_aws))
 }
@@ -133,6 +137,16 @@ pub(crate) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
         plain.push(byte);
     }
     Some(plain)
+}
+
+/// Whether a command line chains the program that it runs, by whatever path, or the command of AWS that this replaces: each login
+/// would ask twice.
+pub(crate) fn chains_itself(dialect: &Dialect, command: &[u8], source: &Source) -> bool {
+    let Some((first, next)) = program(dialect, command).zip(behind(dialect, command)) else { return false };
+    let words = words(dialect, command);
+    let after = words.iter().position(|word| word == b"--").and_then(|at| words.get(at.saturating_add(1)..));
+    let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+    next == first || source.same_file(path(&next), path(&first)) || after.is_some_and(is_aws_command)
 }
 
 /// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest
@@ -359,5 +373,23 @@ mod tests {
         assert_eq!(strip(&new, no_begin.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
         let two = format!("{block}Port 22\n{block}");
         assert_eq!(strip(&new, two.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
+    }
+
+    #[test]
+    fn a_line_that_chains_itself() {
+        let source = Source::new(Path::new("/nonexistent"));
+        let dialect = Dialect::newest();
+        for (line, expected) in [
+            ("/usr/bin/eic-keys %u %f", false),
+            ("/usr/bin/eic-keys %u %f -- /usr/bin/eic-keys %u", true),
+            ("/opt/keys --timeout 2 %u %f -- /opt/keys", true),
+            ("/usr/bin/eic-keys %u %f -- /usr/local/bin/eic-keys %u", false),
+            ("/usr/bin/eic-keys %u %f -- /opt/aws/bin/eic_run_authorized_keys %u %f", true),
+            ("/usr/bin/eic-keys %u %f -- /usr/bin/timeout 5s /opt/aws/bin/curl_authorized_keys %u", true),
+            ("/usr/bin/eic-keys %u %f -- /usr/bin/sss_ssh_authorizedkeys %u", false),
+            ("/usr/bin/eic-keys %u %f --", false),
+        ] {
+            assert_eq!(chains_itself(&dialect, line.as_bytes(), &source), expected, "{line}");
+        }
     }
 }

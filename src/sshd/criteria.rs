@@ -72,7 +72,8 @@ impl fmt::Display for BadMatch {
 }
 
 /// Whether the block behind a `Match` line counts for a connection. Without a connection the line is checked,
-/// and only `all` (and a `version` that is this one) holds, as when sshd reads its configuration first.
+/// and only `all` (a `version` that is this one, and what 9.9p1 takes for an invalid user) holds, as when sshd reads its
+/// configuration first.
 pub(super) fn holds(
     dialect: &Dialect,
     arguments: &[Vec<u8>],
@@ -92,7 +93,8 @@ pub(super) fn holds(
             };
         }
         if name == "invalid-user" && dialect.knows_invalid_user() {
-            result = false;
+            // sshd is not told here that a user is invalid.
+            result &= connection.is_none() && dialect.invalid_user_holds_at_first();
             continue;
         }
         let value = inline.or_else(|| words.next()).unwrap_or_default();
@@ -127,6 +129,9 @@ fn one(
         })
     };
     let address = |text: Option<&String>| {
+        if text.is_none() && !dialect.checks_addresses_at_first() {
+            return Ok(false);
+        }
         addresses(text.map(String::as_bytes), value)
             .map(|verdict| verdict == Verdict::Yes)
             .map_err(|_| BadMatch::Value(name.to_owned()))
@@ -220,5 +225,42 @@ mod tests {
         assert_eq!(ask("OpenSSH_9.2", "Match version 9*"), Err(BadMatch::Unknown("version".into())));
         assert_eq!(ask("OpenSSH_9.2", "Match # all"), Err(BadMatch::Empty));
         assert_eq!(ask("OpenSSH_9.2", "Match Address 10.0.0.1/8"), Err(BadMatch::Value("address".into())));
+    }
+
+    fn first(version: &str, line: &str) -> Result<bool, BadMatch> {
+        let dialect = Dialect::from_version_text(version).unwrap();
+        let statement = Statement::read(&dialect, line.as_bytes()).unwrap().unwrap();
+        holds(&dialect, &statement.arguments, None)
+    }
+
+    #[test]
+    fn an_invalid_user_is_everyone_to_9_9p1_before_there_is_a_connection() {
+        for (version, expected) in [
+            ("OpenSSH_9.9p1, OpenSSL 3.2.2", true),
+            ("OpenSSH_9.9p1 Ubuntu-3ubuntu3, OpenSSL 3.4.1", true),
+            ("OpenSSH_9.9p2, OpenSSL 3.2.2", false),
+            ("OpenSSH_10.0p1, OpenSSL 3.2.2", false),
+        ] {
+            assert_eq!(first(version, "Match invalid-user"), Ok(expected), "{version}");
+            assert_eq!(first(version, "Match invalid-user User alice"), Ok(false), "{version}");
+            assert_eq!(ask(version, "Match invalid-user"), Ok(false), "{version}");
+        }
+        let unknown = Err(BadMatch::Value("invalid-user".into()));
+        assert_eq!(first("OpenSSH_9.8p1", "Match invalid-user"), unknown);
+    }
+
+    #[test]
+    fn addresses_are_checked_at_first_since_8_4() {
+        for keyword in ["Address", "LocalAddress"] {
+            let line = format!("Match {keyword} 192.0.2.1/24");
+            let refused = Err(BadMatch::Value(keyword.to_ascii_lowercase()));
+            for old in ["OpenSSH_7.4p1", "OpenSSH_8.0p1", "OpenSSH_8.2p1", "OpenSSH_8.3p1"] {
+                assert_eq!(first(old, &line), Ok(false), "{old}");
+            }
+            assert_eq!(first("OpenSSH_8.4p1", &line), refused);
+        }
+        // With an address to compare, every version refuses.
+        let refused = Err(BadMatch::Value("address".into()));
+        assert_eq!(ask("OpenSSH_8.2p1", "Match Address 192.0.2.1/24"), refused);
     }
 }

@@ -1,6 +1,7 @@
 //! The sshd that runs: whether its command line overrides its files, and how it is made to read them again.
 
 use std::{
+    cell::OnceCell,
     ffi::{OsStr, OsString},
     fs,
     io::{ErrorKind, Read},
@@ -18,6 +19,8 @@ pub(crate) struct Daemon<'a> {
     pub(crate) systemctl: &'a [OsString],
     /// How long an answer of it may take.
     pub(crate) patience: Duration,
+    /// The daemons that were found: those that read the main file, and those that read another.
+    found: OnceCell<(Vec<Listener>, Vec<Listener>)>,
 }
 
 /// Debian and Ubuntu call it ssh, the others sshd; one may be an alias of the other.
@@ -34,13 +37,19 @@ pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 /// A reload ends when sshd was told; the unit's own `sshd -t` comes before.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Daemon<'_> {
+impl<'a> Daemon<'a> {
+    /// Asks nothing yet.
+    pub(crate) fn new(source: &'a Source, systemctl: &'a [OsString], patience: Duration) -> Self {
+        Self { source, systemctl, patience, found: OnceCell::new() }
+    }
+
     /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
     /// what to do.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let (ours, others) = self.listeners(main);
         let settings = self.unit_settings();
-        let units = beginning(&settings, "ExecStart");
+        let units: Vec<Line> =
+            settings.iter().filter(|(_, _, line)| line.starts_with("ExecStart")).cloned().collect();
         let mut lines: Vec<String> = ours.iter().map(|listener| listener.line.clone()).collect();
         if self.booted() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
@@ -180,17 +189,20 @@ impl Daemon<'_> {
     /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its
     /// title, so blanks separate either way.
     pub(crate) fn running(&self) -> Option<(u32, String)> {
-        let pid = fs::read_to_string(self.source.locate(Path::new(PID_FILE))).ok()?;
-        let pid: u32 = pid.trim().parse().ok()?;
-        let line = fs::read(self.source.locate(Path::new(&format!("/proc/{pid}/cmdline")))).ok()?;
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let pid = self.source.read(Path::new(PID_FILE)).ok()?;
+        let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
+        let line = self.proc(pid, "cmdline")?.replace('\0', " ");
         // The number may have gone to another program since.
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
     /// The daemons that wait for connections on this system: those that read the main file, and those that read
-    /// another.
-    fn listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
+    /// another. They are looked for once.
+    fn listeners(&self, main: &Path) -> &(Vec<Listener>, Vec<Listener>) {
+        self.found.get_or_init(|| self.find_listeners(main))
+    }
+
+    fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
         let mut found: Vec<Listener> =
             self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.source.locate(Path::new("/proc"))).into_iter().flatten().flatten();
@@ -217,7 +229,7 @@ impl Daemon<'_> {
             return None;
         }
         // For one connection, or to test or print a configuration.
-        if line.split(' ').any(|word| matches!(word, "-i" | "-R" | "-t" | "-T" | "-G" | "-V")) {
+        if flags(&line).iter().any(|(flag, _)| matches!(flag, 'i' | 'R' | 't' | 'T' | 'G' | 'V')) {
             return None;
         }
         // One that was just forked looks like the listener until it has its own title.
@@ -248,7 +260,7 @@ impl Daemon<'_> {
             Err(error) => error.kind() == ErrorKind::PermissionDenied || self.listener(pid).is_none(),
             Ok(there) => {
                 let file = root.join(main.strip_prefix("/").unwrap_or(main));
-                // A file that only one side has makes them differ, too.
+                // If only one of the two sees the file, they differ.
                 let seen = |path: &Path| match identity(path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => None,
                     file => Some(file.ok()),
@@ -269,20 +281,17 @@ impl Daemon<'_> {
             let used = [format!("${name}"), format!("${{{name}}}")];
             !name.is_empty()
                 && units.iter().any(|(_, _, line)| {
-                    line.split(|c: char| c.is_whitespace() || c == '"')
+                    line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
                         .any(|word| used.iter().any(|name| name == word))
                 })
         };
-        let mut found: Vec<Line> = beginning(settings, "Environment=")
-            .into_iter()
-            .filter_map(|(path, at, line)| {
-                let value = line.split_once('=')?.1.trim_matches('"').to_owned();
-                used(&value).then(|| (path, at, assigned(&value)))
-            })
-            .collect();
+        let mut found: Vec<Line> = Vec::new();
+        for (path, at, value) in values(settings, "Environment") {
+            let used = assignments(value).into_iter().filter(|assignment| used(assignment));
+            found.extend(used.map(|assignment| (path.clone(), at, assigned(&assignment))));
+        }
         let mut files: Vec<PathBuf> = Vec::new();
-        for (_, _, line) in beginning(settings, "EnvironmentFile=") {
-            let value = line.split_once('=').map(|(_, value)| value.trim()).unwrap_or_default();
+        for (_, _, value) in values(settings, "EnvironmentFile") {
             let file = PathBuf::from(value.strip_prefix('-').unwrap_or(value));
             if !files.contains(&file) {
                 files.push(file);
@@ -343,8 +352,32 @@ impl Listener {
 /// A line of a unit or an environment file: the file, the number, the text.
 type Line = (PathBuf, usize, String);
 
-fn beginning(lines: &[Line], begin: &str) -> Vec<Line> {
-    lines.iter().filter(|(_, _, line)| line.starts_with(begin)).cloned().collect()
+/// What a setting of a unit is given.
+fn values<'a>(lines: &'a [Line], name: &'a str) -> impl Iterator<Item = (&'a PathBuf, usize, &'a str)> {
+    lines.iter().filter_map(move |(path, at, line)| {
+        let (setting, value) = line.split_once('=')?;
+        (setting.trim_end() == name).then_some((path, *at, value.trim()))
+    })
+}
+
+/// The assignments of one `Environment=` line, without their quotes (systemd.exec(5), systemd.syntax(7)).
+fn assignments(value: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' | '\'' if quote.is_none_or(|open| open == character) => {
+                quote = if quote.is_none() { Some(character) } else { None };
+                word.get_or_insert_default();
+            }
+            blank if blank.is_whitespace() && quote.is_none() => found.extend(word.take()),
+            '\\' => word.get_or_insert_default().extend(characters.next()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    found.extend(word);
+    found
 }
 
 /// The lines of a unit or an environment file, with those that continue one joined to it, without comments.
@@ -378,23 +411,41 @@ fn sets_command(line: &str) -> bool {
     line.to_ascii_lowercase().contains("authorizedkeyscommand")
 }
 
-/// The value of `-f`, if it is another file.
-fn other_config(line: &str, main: &Path) -> Option<String> {
+/// The options of sshd that take a value, in any version.
+const VALUED: &str = "bCcEfghkopu";
+
+/// The options on a line, and their values: as getopt(3) reads them, several letters may stand in one word, and a value may stand
+/// in that word or in the next. A value in the same word counts if it is a path, as there are other programs in units.
+fn flags(line: &str) -> Vec<(char, Option<&str>)> {
+    let mut found = Vec::new();
     let mut words = line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';')));
     while let Some(word) = words.next() {
-        let value = match word.strip_prefix("-f") {
-            Some("") => words.next()?,
-            Some(value) if value.starts_with('/') => value,
-            _ => continue,
-        };
-        if Path::new(value) != main {
-            return Some(value.to_owned());
+        let Some(letters) = word.strip_prefix('-') else { continue };
+        let mut rest = letters.chars();
+        while let Some(flag) = rest.next() {
+            if !VALUED.contains(flag) {
+                found.push((flag, None));
+                continue;
+            }
+            let value = match rest.as_str() {
+                "" => words.next(),
+                value => Some(value).filter(|value| value.starts_with('/')),
+            };
+            found.push((flag, value));
+            break;
         }
     }
-    None
+    found
+}
+
+/// The value of `-f`, if it is another file.
+fn other_config(line: &str, main: &Path) -> Option<String> {
+    let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
+    files.map(str::to_owned).find(|file| Path::new(file) != main)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
 
@@ -405,6 +456,69 @@ mod tests {
         assert_eq!(other_config("/usr/sbin/sshd -D -f/x", main), Some("/x".into()));
         assert_eq!(other_config("/usr/sbin/sshd -D -f /etc/ssh/sshd_config", main), None);
         assert_eq!(other_config("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", main), None);
+    }
+
+    #[test]
+    fn several_options_in_one_word() {
+        let main = Path::new("/etc/ssh/sshd_config");
+        for line in [
+            "sshd -Df /x",
+            "sshd -Df/x",
+            "sshd -D4ef /x",
+            "sshd -Dp 22 -ef \"/x\"",
+            "sshd -De -E/log -f '/x'",
+        ] {
+            assert_eq!(other_config(line, main), Some("/x".into()), "{line}");
+        }
+        for line in [
+            "sshd -De",
+            "sshd -Df /etc/ssh/sshd_config",
+            "sshd -oBanner=-f/x",
+            "sshd -E -f /x",
+            "tool -force",
+            "sshd -",
+        ] {
+            assert_eq!(other_config(line, main), None, "{line}");
+        }
+        let letters = |line| flags(line).into_iter().map(|(flag, _)| flag).collect::<String>();
+        assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
+        assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
+    }
+
+    #[test]
+    fn processes_are_looked_for_once() {
+        let root = std::env::temp_dir().join(format!("eic-keys-daemon-{}", std::process::id()));
+        let process = root.join("proc/77");
+        fs::create_dir_all(&process).unwrap();
+        for (name, text) in
+            [("comm", "sshd\n"), ("cmdline", "/usr/sbin/sshd\0-f\0/x\0"), ("status", "PPid:\t1\n")]
+        {
+            fs::write(process.join(name), text).unwrap();
+        }
+        let source = Source::new(&root);
+        let daemon = Daemon::new(&source, &[], PATIENCE);
+        let main = Path::new("/etc/ssh/sshd_config");
+        let found = daemon.others(main);
+        assert_eq!(found.len(), 1, "{found:?}");
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(daemon.others(main), found);
+    }
+
+    #[test]
+    fn assignments_of_one_line() {
+        let words = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
+        for (line, expected) in [
+            ("A=1", "A=1"),
+            ("A=1 B=2\tC=3", "A=1|B=2|C=3"),
+            (r#""A=-f /x" B=2 'C=a "b" c'"#, r#"A=-f /x|B=2|C=a "b" c"#),
+            (r#"A="1 2" B='3 4'"#, "A=1 2|B=3 4"),
+            (r"A=1\ 2 B=3", "A=1 2|B=3"),
+            (r#""A=it's" B="#, "A=it's|B="),
+            (r#"A=1 "B=2"#, "A=1|B=2"),
+        ] {
+            assert_eq!(assignments(line), words(expected), "{line}");
+        }
+        assert_eq!(assignments(" "), Vec::<String>::new());
     }
 
     #[test]

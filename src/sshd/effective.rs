@@ -149,7 +149,8 @@ impl Config {
     /// What counts for a connection, or for none.
     ///
     /// # Errors
-    /// Those of `read`; on a configuration that was read they do not occur again.
+    /// Those of `read`. On a configuration that was read they do not occur again, except a bad address behind `Match` before
+    /// OpenSSH 8.4, which sshd itself refuses only when somebody connects.
     pub fn effective(&self, connection: Option<&Connection>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
         let mut first = Reading { left: MOST_FILES, ..Reading::default() };

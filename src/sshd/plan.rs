@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ask::{Dump, administrators, unless_none},
-    block::{alone, behind, chained, own_part, program, reads_back, render, runs, runs_aws, strip},
+    block::{alone, chained, chains_itself, own_part, program, reads_back, render, runs, runs_aws, strip},
     config::Origin,
     criteria::Connection,
     effective::{Config, Effective, Keyword, ReadError, Setting},
@@ -115,7 +115,7 @@ impl Situation<'_> {
                     0,
                     format!("Nothing to do: {} sets {}, by hand.", by_hand.origin, lossy(&by_hand.value)),
                 );
-                if self.chains_itself(&by_hand.value) {
+                if chains_itself(self.dialect, &by_hand.value, self.source) {
                     said.push(format!(
                         "Note: what {} has after \"--\" is eic-keys again, or AWS's command that it replaces: take it out.",
                         by_hand.origin
@@ -202,11 +202,17 @@ impl Situation<'_> {
             ));
             return Ok(alone);
         }
+        let missing = their_user.filter(|user| !(self.has_user)(&user.value));
+        let never_runs = missing.map(|user| {
+            format!(
+                "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
+                lossy(&user.value)
+            )
+        });
         if self.is_ours(&theirs.value) {
-            said.push(format!(
-                "{origin} sets {command}, by hand, to run as a user that does not exist, so sshd runs it for nobody: it stays, and our \
-                 lines come before it."
-            ));
+            said.extend(
+                never_runs.map(|note| format!("{note} The line stays, and our lines come before it.")),
+            );
             return Ok(alone);
         }
         if !self.chain {
@@ -217,7 +223,7 @@ impl Situation<'_> {
         let together = chained(self.dialect, &ours, &theirs.value).map_err(|_| {
             Refusal(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: \
-                 mend it first"
+                 fix it first"
             ))
         })?;
         let user = their_user.map(|setting| setting.value.clone()).ok_or_else(|| {
@@ -226,11 +232,9 @@ impl Situation<'_> {
                  sshd would not start"
             ))
         })?;
-        if !(self.has_user)(&user) {
+        if let Some(note) = never_runs {
             said.push(format!(
-                "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}. There is no such user, so sshd runs it \
-                 for nobody, and it is not chained. To have both, make that user and run --enable again.",
-                lossy(&user)
+                "{note} It is not chained. To have both, make that user and run --enable again."
             ));
             return Ok(alone);
         }
@@ -257,12 +261,6 @@ impl Situation<'_> {
 
     fn leads_to_ours(&self, path: &[u8]) -> bool {
         self.source.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
-    }
-
-    /// Whether what a line of ours chains is eic-keys itself, or the command that it replaces.
-    fn chains_itself(&self, command: &[u8]) -> bool {
-        behind(self.dialect, command)
-            .is_some_and(|next| self.leads_to_ours(&next) || runs_aws(self.dialect, &next))
     }
 
     /// Whether our lines count and name a user that does not exist (any more), so that sshd runs nothing.

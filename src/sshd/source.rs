@@ -17,7 +17,9 @@ use super::pattern::{glob_matches, is_glob};
 
 /// The largest file that is taken for a configuration. Debian's is 3 KiB; one with an `AllowUsers` line for
 /// each of ten thousand users would fit.
-const LARGEST: u64 = 1024 * 1024;
+const LARGEST: u64 = MIB;
+
+pub(super) const MIB: u64 = 1024 * 1024;
 
 /// Files under a root, with some of them replaced, added or taken away.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ impl Source {
             Some(None) => return Err(io::ErrorKind::NotFound.into()),
             None => {}
         }
-        read_bounded(&self.locate(path))
+        read_bounded(&self.locate(path), LARGEST)
     }
 
     /// glob(3) as sshd calls it: by name, in the order of bytes, at most `most` and one. What does not begin
@@ -122,7 +124,7 @@ impl Source {
 }
 
 /// Reads a file of bounded size. Opened first and looked at by descriptor; not waiting, should it be a pipe.
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let kind = file.metadata()?.file_type();
@@ -133,9 +135,9 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("is not a file"));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST) {
-        return Err(io::Error::other("is larger than a configuration can be (1 MiB)"));
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > most) {
+        return Err(io::Error::other(format!("is larger than {} MiB", most / MIB)));
     }
     Ok(bytes)
 }

@@ -2,7 +2,7 @@
 //! configuration.
 //!
 //! Sources: `misc.c` (`strdelim`, `argv_split`) and `servconf.c` (`process_server_config_line_depth`,
-//! `match_cfg_line`) of OpenSSH 7.4, 8.4, 8.7, 9.2, 9.9 and 10.0.
+//! `match_cfg_line`) of OpenSSH 7.4, 8.0, 8.2, 8.4, 8.7, 9.2, 9.9 and 10.0.
 
 use std::borrow::Cow;
 
@@ -72,6 +72,17 @@ impl Dialect {
     /// `Match invalid-user` came with 9.9.
     pub(super) fn knows_invalid_user(&self) -> bool {
         self.number >= (9, 9)
+    }
+
+    /// 9.9p1 lets it hold when sshd reads its configuration first, without a connection: what stands there counts for everyone.
+    /// 9.9p2 does not.
+    pub(super) fn invalid_user_holds_at_first(&self) -> bool {
+        self.release.split(' ').next() == Some("OpenSSH_9.9p1")
+    }
+
+    /// Up to 8.3 the value of `Match Address` and `Match LocalAddress` is looked at only where there is an address to compare.
+    pub(super) fn checks_addresses_at_first(&self) -> bool {
+        self.number >= (8, 4)
     }
 
     /// `Match version` came with 10.0; it is compared with this.

@@ -20,7 +20,7 @@ use super::{
     plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
     replace::cause,
     run::run,
-    source::Source,
+    source::{MIB, Source, read_bounded},
     token::Dialect,
     trusted,
 };
@@ -141,7 +141,40 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
     for line in said {
         say(out, &line);
     }
+    if !options.dry_run && !options.if_user_missing {
+        for line in note(&Source::new(&options.root), wish) {
+            say(out, &line);
+        }
+    }
     Ok(())
+}
+
+/// Where the packages note what was set up (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
+const NOTES: &str = "/var/lib/eic-keys";
+
+/// Tells the packages: what `--enable` has set up is set up again where openssh-server is purged and comes back, and what
+/// `--disable` has undone is not.
+fn note(source: &Source, wish: Wish) -> Vec<String> {
+    let notes = source.locate(Path::new(NOTES));
+    if wish == Wish::Enable {
+        // A directory is there if a package is. It notes what it does itself; this is for what is done by hand.
+        if notes.is_dir() {
+            let _ = fs::File::options().append(true).create(true).open(notes.join("wired"));
+        }
+        return Vec::new();
+    }
+    let mut said = Vec::new();
+    for path in ["enable", "later", "wired"].map(|name| notes.join(name)) {
+        // Looked at first: a file system that is read-only complains about a file that is not there, too.
+        let removed = if fs::symlink_metadata(&path).is_ok() { fs::remove_file(&path) } else { Ok(()) };
+        if let Err(error) = removed {
+            said.push(format!(
+                "Note: {}. While it is there, an installation of openssh-server can set sshd up again.",
+                cause(&path, &error)
+            ));
+        }
+    }
+    said
 }
 
 fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
@@ -169,7 +202,7 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     if options.if_user_missing && !situation(options, &source, &dialect, None, &has_user).lacks_user() {
         return Ok(Vec::new());
     }
-    let daemon = Daemon { source: &source, systemctl: &options.systemctl, patience: PATIENCE };
+    let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
     let mut said = Vec::new();
     let Answered { sshd, dump, host_key } = answer(options, sshd, &source, &daemon, root, &mut said)?;
     let situation = situation(options, &source, &dialect, dump.as_ref(), &has_user);
@@ -395,7 +428,7 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
 fn has_user(root: &Path, user: &[u8]) -> bool {
     // The second is where image-based systems keep theirs.
     let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
-        let text = fs::read(root.join(path)).unwrap_or_default();
+        let text = read_bounded(&root.join(path), LARGEST_PASSWD).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
     });
     // Another process: a static binary must not load a name service's library. It speaks of the running system alone.
@@ -407,6 +440,9 @@ fn named_by_service(user: &[u8]) -> bool {
     let ran = run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE);
     ran.is_ok_and(|ran| ran.status.success() && ran.stdout.starts_with(&[user, b":"].concat()))
 }
+
+/// The largest `/etc/passwd` that is read: some hundred thousand users. In a larger one `getent` looks.
+const LARGEST_PASSWD: u64 = 16 * MIB;
 
 /// A directory server that does not answer must not hold up an installation.
 const NAME_SERVICE_PATIENCE: Duration = Duration::from_secs(10);

@@ -60,6 +60,7 @@ fn what_cannot_be_run() {
             (&["--check", "alice", "SHA256:short"][..], "FINGERPRINT"),
             (&["--check", "a", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "b"], "\"b\""),
             (&["--check", "--nonsense"], "--nonsense"),
+            (&["--check", "--if-user-missing"], "--enable"),
             (&["--check", "alice", "--", "true"], "--"),
         ] {
             not_run(&instance.command(arguments).as_root().run(), reason);

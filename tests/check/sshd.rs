@@ -101,7 +101,11 @@ fn who_runs_the_command() {
 /// A line that chains eic-keys, or AWS's command, which it replaces.
 #[test]
 fn a_command_that_chains_itself() {
-    for next in ["/usr/bin/eic-keys %u", "/opt/aws/bin/eic_run_authorized_keys %u %f"] {
+    for next in [
+        "/usr/bin/eic-keys %u",
+        "/opt/aws/bin/eic_run_authorized_keys %u %f",
+        "/usr/bin/timeout 5s /opt/aws/bin/curl_authorized_keys %u %f",
+    ] {
         broken(
             set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {next}")),
             &[("sshd.command", "warn")],

@@ -113,7 +113,13 @@ impl World<'_> {
     pub(crate) fn configure(&self, text: &str) {
         self.instance.write(CONFIG, text);
         // As sshd does whenever it reads its files.
-        self.instance.write(PID_FILE, std::fs::read(PID_FILE).unwrap());
+        // One that reads its configuration again has none for a moment.
+        let number = || {
+            let read = std::fs::read(PID_FILE);
+            read.inspect_err(|_| std::thread::sleep(Duration::from_millis(50))).ok()
+        };
+        let number = (0..200).find_map(|_| number()).unwrap();
+        self.instance.write(PID_FILE, number);
     }
 
     /// Runs the command that a check says to run.

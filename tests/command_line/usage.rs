@@ -96,6 +96,14 @@ fn what_is_wrong() {
         &["--version=2"],
         &["--check=alice"],
         &["--enable=yes"],
+        &["--if-user-missing"],
+        &["--if-user-missing", "alice"],
+        &["alice", "--if-user-missing"],
+        &["--disable", "--if-user-missing"],
+        &["--if-user-missing", "--disable"],
+        &["--disable", "--dry-run", "--if-user-missing"],
+        &["--enable", "--if-user-missing=yes"],
+        &["--enable", "--if-user-missing", "alice"],
     ] {
         is_wrong(&instance, &arguments.iter().map(OsString::from).collect::<Vec<_>>());
     }
