@@ -15,6 +15,11 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
+use rustix::io;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities,
+};
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::limits;
@@ -65,8 +70,11 @@ pub fn confine_thread(needs: &Needs<'_>) -> Vec<Layer> {
 }
 
 fn confine_caller(needs: &Needs<'_>, thread: bool) -> Vec<Layer> {
-    // Who is not root is refused the rest without it. The filter comes last: it allows none of this.
-    let mut layers = vec![Layer::new("no new privileges", prctl::set_no_new_privs())];
+    // Who is not root is refused the rest without the second. The filter comes last: it allows none of this.
+    let mut layers = vec![
+        Layer::new("no capabilities", drop_capabilities()),
+        Layer::new("no new privileges", prctl::set_no_new_privs()),
+    ];
     layers.extend(landlock(needs));
     layers.push(Layer::new("system calls (seccomp)", seccomp(needs, thread)));
     layers
@@ -82,6 +90,26 @@ pub fn calls_before() -> &'static [&'static str] {
 #[must_use]
 pub fn calls_allowed() -> Vec<&'static str> {
     calls::allowed(0, Some(0), true, false).into_iter().map(|call| call.name).collect()
+}
+
+/// All of them, out of every set: root may do no more than anybody whose files are root's.
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The kernel knows no more of them; or the caller may not, and has none to lose there: what the set bounds, programs
+            // that it executes, gain nothing without new privileges.
+            Err(io::Errno::INVAL | io::Errno::PERM) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    match clear_ambient_capability_set() {
+        // Linux before 4.3 has no such set.
+        Ok(()) | Err(io::Errno::INVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 fn limit() -> nix::Result<()> {

@@ -234,6 +234,7 @@ pub(super) const BEFORE: &[&str] = &[
     // The sandbox.
     "prctl",
     "prlimit64",
+    "capset",
     "landlock_create_ruleset",
     "landlock_add_rule",
     "landlock_restrict_self",

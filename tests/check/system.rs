@@ -287,7 +287,7 @@ fn layers() {
         let report = world.check();
         report.assert_healthy();
         // As many as tests/hostile finds to hold, on a kernel that has all of them.
-        assert_eq!(report.note("confinement.layers"), "layers that hold: 4 of 4");
+        assert_eq!(report.note("confinement.layers"), "layers that hold: 5 of 5");
     });
 }
 
