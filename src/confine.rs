@@ -171,6 +171,7 @@ fn seccomp(needs: &Needs<'_>, thread: bool) -> Result<(), seccompiler::Error> {
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let child = needs.child.and_then(|child| i32::try_from(child).ok());
+    // Of one that is there twice the last counts.
     let rules = calls::allowed(own, child, needs.files.is_some(), thread)
         .iter()
         .map(|call| Ok((call.number, call.rules()?)))

@@ -157,8 +157,9 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         ]);
     }
     if thread {
-        // A thread has a heap of its own, gives its stack back, and tells who waits for it.
+        // A thread has a heap of its own, waits for locks, gives its stack back, and tells who waits for it.
         calls.extend([
+            C::any("futex", libc::SYS_futex),
             C::any("exit", libc::SYS_exit),
             C::any("madvise", libc::SYS_madvise),
             #[cfg(not(target_env = "musl"))]

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::ptr;
 
-use eic_keys::confine::{Needs, confine};
+use eic_keys::confine::{Needs, confine, confine_thread};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         "every call" => every_call(),
         "child" => child.as_mut().map_or(Ok(()), |child| child.kill().and_then(|()| child.wait()).map(drop)),
         "own work" => own_work(port, &log.0, &bundle),
+        "thread" => std::thread::spawn(one_of_several).join().expect("a thread that ends"),
         attempt => forbidden(attempt, port),
     };
     if let Some(mut child) = child {
@@ -62,6 +63,15 @@ fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> 
     } else {
         Err(io::Error::other("memory"))
     }
+}
+
+/// A thread beside others, as that of `--check`, waits for their locks.
+fn one_of_several() -> io::Result<()> {
+    let held = confine_thread(&Needs { ports: &[], files: None, child: None });
+    if File::open("/etc/passwd").is_ok() {
+        return Err(io::Error::other(format!("{held:?}")));
+    }
+    forbidden("wait on a lock", 0)
 }
 
 fn forbidden(attempt: &str, port: u16) -> io::Result<()> {

@@ -95,6 +95,7 @@ fn its_own_work_goes_on() {
         assert_eq!(tries(mode, "own work", port), "done", "{mode}");
     }
     assert_eq!(tries("chained", "child", port), "done", "the command behind -- can be stopped");
+    assert_eq!(tries("free", "thread", port), "done", "one thread of several");
 }
 
 #[test]
