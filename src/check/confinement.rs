@@ -45,7 +45,7 @@ fn layers() -> Answer<()> {
         Err(error) => format!("{}: {error}", layer.name),
     });
     let held = layers.iter().filter(|layer| layer.held.is_ok()).count();
-    // What an older kernel lacks is not to be mended here, and logins go on without.
+    // What an older kernel lacks cannot be fixed here, and logins go on without.
     Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
 }
 
