@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eic_lab::run::{PROGRAM, Run};
+use eic_lab::run::PROGRAM;
 use eic_lab::{Fault, Instance, On, Outcome, UserKey};
 
 /// What the kernel says of a process, a name and what stands behind it.
@@ -14,16 +14,17 @@ type Status = BTreeMap<String, String>;
 
 /// The status and limits of eic-keys while it waits for the answer to its first request, and of its child.
 fn seen_from_behind() -> (Status, Status) {
-    seen_as(|run| run)
+    seen(false)
 }
 
-/// The same, run otherwise.
-fn seen_as(change: impl Fn(Run<'_>) -> Run<'_>) -> (Status, Status) {
+/// The same, as root or not.
+fn seen(as_root: bool) -> (Status, Status) {
     let instance = Instance::start();
     instance.imds.fault(On::any().first(1), Fault::Delay(Duration::from_millis(800)));
     let look =
         "sleep 0.4; cat /proc/$PPID/status /proc/$PPID/limits; echo; cat /proc/self/status /proc/self/limits";
-    let outcome = change(instance.command(["alice", "--", "/bin/sh", "-c", look])).run();
+    let run = instance.command(["alice", "--", "/bin/sh", "-c", look]);
+    let outcome = if as_root { run.as_root() } else { run }.run();
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     let (ours, theirs) = outcome.stdout.split_once("\n\n").unwrap();
     (read(ours), read(theirs))
@@ -62,7 +63,7 @@ const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb
 #[test]
 fn root_gives_its_capabilities_up_and_its_command_keeps_them() {
     let own = read(&std::fs::read_to_string("/proc/self/status").unwrap());
-    let (ours, theirs) = seen_as(|run| run.as_root());
+    let (ours, theirs) = seen(true);
     assert_eq!(ours.get("Uid").map(String::as_str), Some("0 0 0 0"), "{ours:?}");
     for name in CAPABILITIES {
         assert_eq!(ours.get(name).map(String::as_str), Some("0000000000000000"), "our {name}");

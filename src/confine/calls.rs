@@ -1,10 +1,11 @@
 //! The system calls of a run: those that it makes before the filter, and those that the filter lets through.
 //!
-//! Where each comes from: `tests/system_calls.rs` traces the shipped binary (glibc, x86_64) in every way that a run goes, and fails
+//! Where each comes from: `tests/system_calls.rs` traces the shipped binary (glibc, `x86_64`) in every way that a run goes, and fails
 //! if it makes a call that is not here, or if one stands here that none of them makes. What differs with musl and on aarch64
-//! is taken from the sources of musl 1.2, glibc 2.36, the standard library, mio and tokio: musl waits by `epoll_pwait`,
-//! grows its heap by `mprotect`, opens files by `open`, and aborts by `tkill`; the kernel of aarch64 has no `poll`, `open` or
-//! `epoll_wait`. Of several calls for the same there is the one that this build makes.
+//! was read, not traced: in musl 1.2.5, which waits by `epoll_pwait`, grows its heap by `mprotect`, opens files by `open`, asks for
+//! their length by `fstat` (the standard library calls `statx` with glibc only) and aborts by `tkill`; and from the kernel's table for
+//! aarch64, which has no `poll`, `open`, `stat`, `dup2` or `epoll_wait`. Run `tests/system_calls.rs` where such a build is made. Of several
+//! calls for the same there is the one that this build makes.
 //!
 //! Not here, as nothing fails for want of it: `madvise` (musl's `free` does not look at the result), `fcntl` (musl's `open`
 //! does not either), `getrandom` (the one hasher's keys are drawn before, by tokio's runtime), `sched_yield` and the waiting of
@@ -90,6 +91,7 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::any("writev", libc::SYS_writev),
         C::any("close", libc::SYS_close),
         // The length of a file of the trust store, and its beginning.
+        #[cfg(not(target_env = "musl"))]
         C::any("statx", libc::SYS_statx),
         #[cfg(target_env = "musl")]
         C::any("fstat", libc::SYS_fstat),
@@ -226,9 +228,13 @@ pub(super) const BEFORE: &[&str] = &[
     "openat",
     #[cfg(all(target_arch = "x86_64", target_env = "musl"))]
     "open",
-    "statx",
     #[cfg(not(target_env = "musl"))]
+    "statx",
+    #[cfg(all(target_arch = "x86_64", target_env = "musl"))]
+    "stat",
+    #[cfg(not(all(target_arch = "x86_64", target_env = "musl")))]
     "newfstatat",
+    "fstat", // in the place of newfstatat, from glibc 2.39 on; musl's
     "read",
     "close",
     "getdents64",

@@ -227,7 +227,7 @@ fn both_end_when_nobody_reads() {
     assert!(nobody.wall < Duration::from_secs(30) && instance.namespace().id().processes().is_empty());
 }
 
-/// Root's run has given up the right to stop what has become somebody else's (CAP_KILL), and must not wait for it.
+/// Root's run has given up the right to stop what has become somebody else's (`CAP_KILL`), and must not wait for it.
 #[test]
 fn what_may_not_be_stopped_is_not_waited_for() {
     let (instance, _) = instance();
