@@ -4,7 +4,6 @@
 //! All is given up for good, by this process alone: a command behind `--` was started before. A kernel that lacks a layer
 //! (Landlock is there from Linux 5.13, its TCP rules from 6.7) goes on without it, as a login does not depend on it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -16,12 +15,16 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+use rustix::io;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities,
 };
+use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::limits;
+
+mod calls;
 
 /// What a run still needs.
 #[derive(Clone, Copy, Debug)]
@@ -56,18 +59,57 @@ pub fn confine(needs: &Needs<'_>) -> Vec<Layer> {
         Layer::new("no core dump, no debugger", prctl::set_dumpable(false)),
         Layer::new("resource limits", limit()),
     ];
-    layers.extend(confine_thread(needs));
+    layers.extend(confine_caller(needs, false));
     layers
 }
 
-/// As [`confine`], but only what binds the calling thread alone, and those that it starts.
+/// As [`confine`], but only what binds the calling thread alone, and those that it starts. It may still end.
 #[must_use]
 pub fn confine_thread(needs: &Needs<'_>) -> Vec<Layer> {
-    // Who is not root is refused the rest without it. The filter comes last: it allows none of this.
-    let mut layers = vec![Layer::new("no new privileges", prctl::set_no_new_privs())];
+    confine_caller(needs, true)
+}
+
+fn confine_caller(needs: &Needs<'_>, thread: bool) -> Vec<Layer> {
+    // Who is not root is refused the rest without the second. The filter comes last: it allows none of this.
+    let mut layers = vec![
+        Layer::new("no capabilities", drop_capabilities()),
+        Layer::new("no new privileges", prctl::set_no_new_privs()),
+    ];
     layers.extend(landlock(needs));
-    layers.push(Layer::new("system calls (seccomp)", seccomp(needs)));
+    layers.push(Layer::new("system calls (seccomp)", seccomp(needs, thread)));
     layers
+}
+
+/// The system calls that a run makes before the filter, by their names; those of the filter itself, too.
+#[must_use]
+pub fn calls_before() -> &'static [&'static str] {
+    calls::BEFORE
+}
+
+/// The system calls that the filter lets through, by their names: all that a run may need, whatever it is asked for.
+#[must_use]
+pub fn calls_allowed() -> Vec<&'static str> {
+    calls::allowed(0, Some(0), true, false).into_iter().map(|call| call.name).collect()
+}
+
+/// All of them, out of every set: root may do no more than anybody whose files are root's.
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The kernel knows no more of them; or the caller may not, and has none to lose there: what the set bounds, programs
+            // that it executes, gain nothing without new privileges.
+            Err(io::Errno::INVAL | io::Errno::PERM) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    match clear_ambient_capability_set() {
+        // Linux before 4.3 has no such set.
+        Ok(()) | Err(io::Errno::INVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 fn limit() -> nix::Result<()> {
@@ -123,106 +165,17 @@ fn restrict(needs: &Needs<'_>) -> Result<LandlockStatus, RulesetError> {
     Ok(rules.restrict_self()?.landlock)
 }
 
-/// What is not listed fails with EPERM: a libc that tries something new goes on without it.
-fn seccomp(needs: &Needs<'_>) -> Result<(), seccompiler::Error> {
+/// What [`calls::allowed`] does not list fails with EPERM: a libc that tries something new goes on without it.
+fn seccomp(needs: &Needs<'_>, thread: bool) -> Result<(), seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter = SeccompFilter::new(system_calls(needs)?, refuse, SeccompAction::Allow, arch)?;
-    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
-}
-
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn system_calls(needs: &Needs<'_>) -> Result<Rules, BackendError> {
-    let any = [
-        // descriptors
-        libc::SYS_read,
-        libc::SYS_readv,
-        libc::SYS_write,
-        libc::SYS_writev,
-        libc::SYS_close,
-        libc::SYS_fcntl,
-        libc::SYS_fstat,
-        libc::SYS_statx,
-        libc::SYS_lseek,
-        // connections
-        libc::SYS_connect,
-        libc::SYS_getsockopt,
-        libc::SYS_recvfrom,
-        libc::SYS_setsockopt,
-        libc::SYS_shutdown,
-        // waiting
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_epoll_wait,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll,
-        libc::SYS_epoll_ctl,
-        libc::SYS_epoll_pwait,
-        libc::SYS_futex,
-        libc::SYS_ppoll,
-        libc::SYS_restart_syscall,
-        libc::SYS_sched_yield,
-        // memory
-        libc::SYS_brk,
-        libc::SYS_madvise,
-        libc::SYS_mremap,
-        libc::SYS_munmap,
-        // time and chance
-        libc::SYS_clock_gettime,
-        libc::SYS_getrandom,
-        libc::SYS_gettimeofday,
-        // the process, and its end
-        libc::SYS_exit,
-        libc::SYS_exit_group,
-        libc::SYS_getpid,
-        libc::SYS_gettid,
-        libc::SYS_rt_sigaction,
-        libc::SYS_rt_sigprocmask,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_sigaltstack,
-    ];
-    let mut rules: Rules = any.into_iter().map(|number| (number, Vec::new())).collect();
-
-    let stream = |family| {
-        SeccompRule::new(vec![
-            argument(0, u64::MAX, family)?,
-            argument(1, 0xf, libc::SOCK_STREAM)?, // the rest are flags
-            argument(2, u64::MAX, 0)?,            // TCP: Landlock's rules for ports do not bind MPTCP
-        ])
-    };
-    rules.insert(libc::SYS_socket, vec![stream(libc::AF_INET)?, stream(libc::AF_INET6)?]);
-    // Only to whom the socket is connected: the log.
-    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![argument(4, u64::MAX, 0)?])?]);
-    let no_code = vec![SeccompRule::new(vec![argument(2, bits(libc::PROT_EXEC), 0)?])?];
-    rules.insert(libc::SYS_mmap, no_code.clone());
-    rules.insert(libc::SYS_mprotect, no_code);
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![argument(0, u64::MAX, own)?])?]);
-
-    if needs.files.is_some() {
-        let writing = bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC);
-        let reading =
-            |index| Ok::<_, BackendError>(vec![SeccompRule::new(vec![argument(index, writing, 0)?])?]);
-        rules.insert(libc::SYS_openat, reading(2)?);
-        #[cfg(target_arch = "x86_64")]
-        rules.insert(libc::SYS_open, reading(1)?);
-    }
-    if let Some(child) = needs.child.and_then(|child| i32::try_from(child).ok()) {
-        let stop = vec![argument(0, u64::MAX, child)?, argument(1, u64::MAX, libc::SIGKILL)?];
-        rules.insert(libc::SYS_kill, vec![SeccompRule::new(stop)?]);
-        rules.insert(libc::SYS_wait4, Vec::new());
-        rules.insert(libc::SYS_waitid, Vec::new());
-    }
-    Ok(rules)
-}
-
-/// The bits of `mask` of the system call's argument number `index` are `value`.
-fn argument(index: u8, mask: u64, value: i32) -> Result<SeccompCondition, BackendError> {
-    // Pointers have 64 bits, and of an int the upper half may be anything.
-    let length = if index == 4 { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-    SeccompCondition::new(index, length, SeccompCmpOp::MaskedEq(mask), bits(value))
-}
-
-fn bits(value: i32) -> u64 {
-    u64::from(value.unsigned_abs())
+    let child = needs.child.and_then(|child| i32::try_from(child).ok());
+    // Of one that is there twice the last counts.
+    let rules = calls::allowed(own, child, needs.files.is_some(), thread)
+        .iter()
+        .map(|call| Ok((call.number, call.rules()?)))
+        .collect::<Result<_, BackendError>>()?;
+    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?;
+    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
 }

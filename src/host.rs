@@ -5,8 +5,8 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::files;
 use crate::imds::facts::InstanceId;
+use crate::{files, limits};
 
 /// What the machine says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +41,8 @@ impl Host {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    // Longer than either file ever is; a tag that does not fit is no instance id.
-    const LONGEST: u64 = 128;
     let mut text = Vec::new();
-    files::open(path).ok()?.take(LONGEST).read_to_end(&mut text).ok()?;
+    files::open(path).ok()?.take(limits::FIRMWARE).read_to_end(&mut text).ok()?;
     Some(text)
 }
 

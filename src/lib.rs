@@ -14,10 +14,10 @@
 //!                         ▼ audit       a line a decision
 //! ```
 //!
-//! What comes from outside is touched by one module each, and by no other: the arguments by [`cli`], the machine's identity by
+//! What a run gets from outside is touched by one module each, and by no other: the arguments by [`cli`], the machine's identity by
 //! [`host`], the network by [`imds`], key text by [`keys`], certificates and the trust store by [`trust`], the log by [`audit`],
 //! the command behind `--` by [`next`], what sshd reads by [`output`], sshd's configuration by [`sshd`] (`--enable`, `--disable`).
-//! [`limits`] bounds them all, and [`confine`] takes from the process what it does not need. [`check`] asks all of them why a
+//! [`limits`] bounds what a run takes, and [`confine`] takes from the process what it does not need. [`check`] asks all of them why a
 //! user cannot log in (`--check`).
 
 pub mod audit;

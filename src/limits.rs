@@ -1,4 +1,4 @@
-//! The one time budget, and every size limit with its reason.
+//! The one time budget, and every limit of a run and of `--check`, with its reason. (`sshd/` has those of reading and asking sshd.)
 //!
 //! Whatever the metadata service sends, and however slowly, a run ends in time and in a few megabytes:
 //! sshd waits for us, and a login of another kind must not wait long.
@@ -53,6 +53,9 @@ pub const STAPLE_NAMES: usize = 4 * 1024;
 
 /// One staple, base64: 700 bytes when the issuer signed it, 2 to 6 KB with a responder's certificate.
 pub const STAPLE: usize = 32 * 1024;
+
+/// A file that tells an EC2 instance: an instance id or a UUID. A tag that is longer is no instance id.
+pub const FIRMWARE: u64 = 128;
 
 /// One file of the trust store. Debian's bundle has 220 KB, RHEL's with its comments 500 KB.
 pub const TRUST_STORE: u64 = 8 * 1024 * 1024;

@@ -139,10 +139,14 @@ impl Next {
 }
 
 impl Drop for Next {
-    /// Nothing outlives us: a command that is still running is stopped.
+    /// A command that is still running is stopped, where a run ends by itself.
+    ///
+    /// Where a signal ends it, nobody does that: a command whose run was killed goes on, and finds nobody to read what it prints
+    /// (SIGPIPE). A parent-death signal could be set by nobody but the child between fork and exec, which takes `unsafe`. sshd
+    /// itself signals the whole process group.
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
+        // Who may not be stopped, as he has taken another user's rights, is not waited for either.
+        if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
     }

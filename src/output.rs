@@ -1,4 +1,5 @@
-//! What sshd reads: verified keys, each on its line as it was signed. Nothing else writes to standard output.
+//! What sshd reads: verified keys, each on its line as it was signed, and behind them what the command behind `--` printed, as
+//! it is. In a run of sshd's nothing else writes to standard output.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

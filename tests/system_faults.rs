@@ -53,10 +53,11 @@ fn each<T: Sync>(rows: &[T], run: impl Fn(&Instance, &UserKey, &T) -> (String, O
                         instance.journal.clear();
                         run(&instance, &key, row)
                     };
-                    // What a busy machine made late is tried again.
+                    // What a busy machine made late is tried again, if it printed no wrong key.
+                    let harmless = ["", &format!("{}\n", key.line())];
                     let (mut name, mut outcome) = once();
                     for _ in 0..2 {
-                        if outcome.wall >= IN_TIME {
+                        if outcome.wall >= IN_TIME && harmless.contains(&outcome.stdout.as_str()) {
                             (name, outcome) = once();
                         }
                     }

@@ -64,7 +64,10 @@ pub const ALL: [Question; 49] = [
     question("confinement.selinux", "SELinux has a policy for eic-keys, or does not enforce"),
     question("confinement.denials", "the audit log has no denial of eic-keys"),
     question("confinement.apparmor", "AppArmor does not confine sshd and its children"),
-    question("confinement.unit", "sshd's unit lets its children reach the metadata service"),
+    question(
+        "confinement.unit",
+        "sshd's unit lets its children reach the metadata service and make a run's system calls",
+    ),
     question("recent.sshd", "sshd's last complaints about its AuthorizedKeysCommand, explained"),
     question("recent.audit", "what eic-keys last logged about the user"),
     question("outside.network", "security groups and routes let the client reach port 22"),

@@ -1,5 +1,6 @@
 //! What confines us: the program itself, and as a child of sshd SELinux, AppArmor, the unit's sandbox.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use super::board::{Answer, Board, Step, blocking};
 use super::running::Running;
 use super::tool::{is_root, told};
 use super::{Fix, System, log};
-use crate::confine::{Needs, confine_thread};
+use crate::confine::{Needs, calls_allowed, calls_before, confine_thread};
 use crate::sshd::daemon::SERVICES;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
@@ -44,7 +45,7 @@ fn layers() -> Answer<()> {
         Err(error) => format!("{}: {error}", layer.name),
     });
     let held = layers.iter().filter(|layer| layer.held.is_ok()).count();
-    // What an older kernel lacks is not to be mended here, and logins go on without.
+    // What an older kernel lacks cannot be fixed here, and logins go on without.
     Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
 }
 
@@ -103,12 +104,12 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
     Answer::ok("AppArmor does not confine sshd", ())
 }
 
-/// Settings of sshd's unit that keep its children from the metadata service, or from what we call.
+/// Settings of sshd's unit that keep its children from the metadata service, or from what a run calls.
 fn unit(root: &Path) -> Answer<()> {
     if !root.join("run/systemd/system").is_dir() {
         return Answer::ok("no systemd runs here that could confine sshd", ());
     }
-    let properties = "--property=IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter";
+    let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber";
     let Some(shown) = told("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
         return Answer::skip("systemctl does not tell");
     };
@@ -116,23 +117,74 @@ fn unit(root: &Path) -> Answer<()> {
         Some(("IPAddressDeny", value)) => !value.is_empty(),
         Some(("PrivateNetwork", value)) => value == "yes",
         Some(("RestrictAddressFamilies", value)) => shuts_out(value, "AF_INET"),
-        Some(("SystemCallFilter", value)) => shuts_out(value, "connect"),
         _ => false,
     };
-    match shown.lines().find(confines) {
-        None => Answer::ok("sshd's unit keeps nothing from us", ()),
-        Some(line) => Answer::warn(
+    if let Some(line) = shown.lines().find(confines) {
+        return Answer::warn(
             format!("sshd's unit confines its children: {line}"),
             Fix::advice(
                 "let them reach 169.254.169.254 port 80: change that with systemctl edit, then restart sshd",
             ),
             (),
-        ),
+        );
+    }
+    // A paragraph a unit.
+    let refused = shown.split("\n\n").find_map(|unit| {
+        let property = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let calls = refused_calls(property("SystemCallFilter")?);
+        // 0 or more than any errno: to be killed.
+        let errno = property("SystemCallErrorNumber").and_then(|number| number.parse().ok()).unwrap_or(0);
+        let name = property("Id").unwrap_or("sshd's unit");
+        (!calls.is_empty()).then(|| (name, calls.join(" "), (1..4096).contains(&errno)))
+    });
+    match refused {
+        None => Answer::ok("sshd's unit keeps nothing from us", ()),
+        Some((unit, calls, goes_on)) => {
+            let what = if goes_on { "are refused" } else { "end a run by a signal, without a key" };
+            let note = format!("system calls of a run {what}: SystemCallFilter= of {unit} lacks {calls}");
+            let fix = format!(
+                "allow them: systemctl edit {unit}, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
+            );
+            Answer::warn(note, Fix::advice(fix), ())
+        }
     }
 }
 
+/// The system calls that a run makes and this list of systemd's leaves out.
+fn refused_calls(list: &str) -> Vec<&'static str> {
+    let calls: BTreeSet<_> = calls_before().iter().copied().chain(calls_allowed()).collect();
+    calls.into_iter().filter(|call| shuts_out(list, call)).collect()
+}
+
 /// Whether a list of systemd.exec(5) leaves `needed` out: one of what is allowed, or with `~` of what is not.
+///
+/// systemctl shows the names that groups stand for; behind a name may be what becomes of who calls it.
 fn shuts_out(list: &str, needed: &str) -> bool {
     let (denies, list) = list.strip_prefix('~').map_or((false, list), |list| (true, list));
-    !list.is_empty() && list.split(' ').any(|word| word == needed) == denies
+    let named = |word: &str| word.split(':').next() == Some(needed);
+    !list.is_empty() && list.split(' ').any(named) == denies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{calls_allowed, calls_before, refused_calls};
+
+    #[test]
+    fn each_call_of_a_run_is_looked_for() {
+        let all: Vec<_> = calls_before().iter().copied().chain(calls_allowed()).collect();
+        for call in
+            ["landlock_create_ruleset", "seccomp", "prlimit64", "capset", "prctl", "connect", "writev"]
+        {
+            assert!(all.contains(&call), "{call}");
+        }
+        for call in &all {
+            assert_eq!(refused_calls(&format!("~bpf {call}")), [*call]);
+            assert_eq!(refused_calls(&format!("~{call}:EPERM")), [*call]);
+            let others: Vec<_> = all.iter().copied().filter(|other| other != call).collect();
+            assert_eq!(refused_calls(&others.join(" ")), [*call]);
+        }
+        for nothing in ["", "~", "~bpf ptrace", &all.join(" ")] {
+            assert_eq!(refused_calls(nothing), [""; 0], "{nothing}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The instance metadata service: the only thing that this program talks to.
+//! The instance metadata service: the only thing that this program talks to over a network.
 
 pub mod client;
 mod date;

@@ -1,4 +1,4 @@
-//! The keys: untrusted text → [`SignedKey`] (read) → [`VerifiedKey`] (proved). Only the latter can be printed.
+//! The keys: untrusted text → [`SignedKey`] (read) → [`VerifiedKey`] (proved). Of ours only the latter are printed.
 
 pub mod blob;
 pub mod fingerprint;

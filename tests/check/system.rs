@@ -287,7 +287,7 @@ fn layers() {
         let report = world.check();
         report.assert_healthy();
         // As many as tests/hostile finds to hold, on a kernel that has all of them.
-        assert_eq!(report.note("confinement.layers"), "layers that hold: 4 of 4");
+        assert_eq!(report.note("confinement.layers"), "layers that hold: 5 of 5");
     });
 }
 
@@ -345,7 +345,29 @@ fn a_unit_that_shuts_us_in() {
     broken(with("IPAddressDeny=169.254.0.0/16"), unit, "IPAddressDeny=169.254.0.0/16");
     broken(with("PrivateNetwork=yes"), unit, "PrivateNetwork=yes");
     broken(with("RestrictAddressFamilies=AF_UNIX"), unit, "AF_UNIX");
-    broken(with("SystemCallFilter=~bpf connect"), unit, "~bpf connect");
+    broken(
+        with("Id=ssh.service\nSystemCallFilter=~bpf connect\nSystemCallErrorNumber=0"),
+        unit,
+        "end a run by a signal, without a key: SystemCallFilter= of ssh.service lacks connect",
+    );
+    broken(
+        with(
+            "Id=ssh.service\nSystemCallFilter=\n\nId=sshd.service\nSystemCallFilter=~seccomp capset:EPERM landlock_create_ruleset",
+        ),
+        unit,
+        "of sshd.service lacks capset landlock_create_ruleset seccomp",
+    );
+    // As of systemd 247.
+    broken(
+        with("SystemCallFilter=~prlimit64\nSystemCallErrorNumber=2147483646"),
+        unit,
+        "end a run by a signal",
+    );
+    broken(
+        with("SystemCallFilter=~prlimit64\nSystemCallErrorNumber=1"),
+        unit,
+        "are refused: SystemCallFilter=",
+    );
     world(|world| {
         let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~";
         with(open)(world);

@@ -227,6 +227,18 @@ fn both_end_when_nobody_reads() {
     assert!(nobody.wall < Duration::from_secs(30) && instance.namespace().id().processes().is_empty());
 }
 
+/// Root's run has given up the right to stop what has become somebody else's (`CAP_KILL`), and must not wait for it.
+#[test]
+fn what_may_not_be_stopped_is_not_waited_for() {
+    let (instance, _) = instance();
+    other(&instance, "exec 2>&-; exec setpriv --reuid=47101 sleep 5");
+    // Time to become another's.
+    instance.imds.fault(On::any(), Fault::Delay(Duration::from_millis(500)));
+    let outcome = instance.command(["nobody", "--", OTHER]).as_root().stdout_closed().run();
+    assert_eq!(outcome.status, Some(0));
+    assert!(outcome.wall < Duration::from_secs(4), "{outcome:?}");
+}
+
 /// Keys that cannot be written are no keys, ours or its.
 #[test]
 fn there_is_no_room() {

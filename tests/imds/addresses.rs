@@ -1,6 +1,6 @@
 //! Where the service is looked for: in IPv4, in IPv6 where that cannot be reached, or where `--imds` says, and nowhere else.
 
-use crate::world::{MOST, TOKEN, USER, World, each, expect, expect_time};
+use crate::world::{MOST, TOKEN, Tried, USER, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, On};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ enum By {
     Nobody,
 }
 
-fn answered(world: &World, by: By, options: &[&str]) -> Result<(), String> {
+fn answered(world: &World, by: By, options: &[&str]) -> Tried {
     let outcome = world.login_with(options);
     let requests = world.instance.imds.requests();
     let from = |ipv6: bool| requests.iter().filter(|request| request.from.is_ipv6() == ipv6).count();

@@ -1,6 +1,6 @@
 //! What each answer means: 404 at each path, facts that are none, and the region that only a zone tells.
 
-use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, World, ZONE, each, expect};
+use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, Tried, World, ZONE, each, expect};
 use eic_lab::{Fault, Machine, On, Pki};
 
 /// What a run comes to.
@@ -17,7 +17,7 @@ enum End {
 }
 use End::{Fails, Key, Nothing, Refused};
 
-fn ends(world: &World, end: End) -> Result<(), String> {
+fn ends(world: &World, end: End) -> Tried {
     let outcome = world.login();
     match end {
         Key => world.expect_key(&outcome),

@@ -134,7 +134,7 @@ fn no_proxy_is_asked() {
                 .env("no_proxy", "")
                 .env("NO_PROXY", "")
                 .run();
-            world.expect_key(&outcome).unwrap_or_else(|why| panic!("{name}={value}: {why}"));
+            world.expect_key(&outcome).unwrap_or_else(|why| panic!("{name}={value}: {why:?}"));
             let asked = proxy.accept().map_err(|error| error.kind());
             assert_eq!(
                 asked.err(),

@@ -21,7 +21,7 @@ fn check(rows: &[Row]) {
             prepare(world);
             // Without a fingerprint every record is looked at to its end.
             let memory = world.instance.command([USER]).with_memory().run().memory.unwrap();
-            if memory <= MOST { Ok(()) } else { Err(format!("held {memory} bytes")) }
+            if memory <= MOST { Ok(()) } else { Err(format!("held {memory} bytes").into()) }
         },
     );
 }

@@ -71,11 +71,11 @@ fn answers_of_the_largest_size() {
         |world, ((path, limit), form)| {
             let path = if *path == "staple" { &world.staple } else { *path };
             pad(world, path, *limit, *form);
-            world.expect_key(&world.login()).map_err(|why| format!("with {limit} bytes {why}"))?;
+            world.expect_key(&world.login()).map_err(|failure| failure.of(&format!("with {limit} bytes")))?;
             pad(world, path, limit + 1, *form);
             world
                 .expect_failed(&world.login(), 2)
-                .map_err(|why| format!("with {limit} bytes and one {why}"))?;
+                .map_err(|failure| failure.of(&format!("with {limit} bytes and one")))?;
             expect("times asked", &world.asked(path), &1)
         },
     );

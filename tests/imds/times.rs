@@ -1,6 +1,6 @@
 //! A run ends in time whatever happens: a second a request, four and a half in all, or what `--timeout` says.
 
-use crate::world::{KEYS, REGION, TOKEN, World, each, expect, expect_time};
+use crate::world::{KEYS, REGION, TOKEN, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, Machine, On};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn check(rows: &[Row]) {
     each(4, rows, |(name, ..)| (*name).to_owned(), ends);
 }
 
-fn ends(world: &World, (_, prepare, options, end): &Row) -> Result<(), String> {
+fn ends(world: &World, (_, prepare, options, end): &Row) -> Tried {
     prepare(world);
     let outcome = world.login_with(options);
     match end {

@@ -256,7 +256,7 @@ login() { # USER NAME [COMMAND]
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
-# Pushes and logs in. A machine that has much to do may be too slow for the seconds that a run has: then, and only then, once more.
+# Pushes and logs in. A machine that has much to do may be too slow for the seconds that a run has: then, and only then, again.
 pushed_login() { # USER NAME
     local since
     for _ in 1 2 3 4 5; do

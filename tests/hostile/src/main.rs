@@ -8,12 +8,13 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::ptr;
 
-use eic_keys::confine::{Needs, confine};
+use eic_keys::confine::{Needs, confine, confine_thread};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         "every call" => every_call(),
         "child" => child.as_mut().map_or(Ok(()), |child| child.kill().and_then(|()| child.wait()).map(drop)),
         "own work" => own_work(port, &log.0, &bundle),
+        "thread" => std::thread::spawn(one_of_several).join().expect("a thread that ends"),
         attempt => forbidden(attempt, port),
     };
     if let Some(mut child) = child {
@@ -61,6 +63,15 @@ fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> 
     } else {
         Err(io::Error::other("memory"))
     }
+}
+
+/// A thread beside others, as that of `--check`, waits for their locks.
+fn one_of_several() -> io::Result<()> {
+    let held = confine_thread(&Needs { ports: &[], files: None, child: None });
+    if File::open("/etc/passwd").is_ok() {
+        return Err(io::Error::other(format!("{held:?}")));
+    }
+    forbidden("wait on a lock", 0)
 }
 
 fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
@@ -121,10 +132,86 @@ fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
             let mut memory = Vec::<u8>::new();
             memory.try_reserve_exact(100 * 1024 * 1024).map_err(io::Error::other)
         }
-        "open many files" => (3..200).try_for_each(|number| {
-            // SAFETY: a plain number; the copies go with the process.
-            call(|| unsafe { libc::fcntl(0, libc::F_DUPFD, number) })
+        "open many descriptors" => (0..200).try_for_each(|_| {
+            // SAFETY: plain numbers; they go with the process.
+            call(|| unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })
         }),
+        // What the kernel sends to the owner of a descriptor, it sends in our name: a way to signal others (before Linux 6.12
+        // past Landlock, too).
+        "have the kernel signal another" => of_connection(port, |descriptor| {
+            // SAFETY: plain numbers.
+            call(|| unsafe { libc::fcntl(descriptor, libc::F_SETOWN, libc::getppid()) })
+        }),
+        "have the kernel signal another's group" => of_connection(port, |descriptor| {
+            // SAFETY: plain numbers.
+            call(|| unsafe { libc::fcntl(descriptor, libc::F_SETOWN, -libc::getpgid(libc::getppid())) })
+        }),
+        "have the kernel signal another, by a structure" => of_connection(port, |descriptor| {
+            const F_SETOWN_EX: i32 = 15;
+            // SAFETY: plain numbers, and a structure of two of them (F_OWNER_PID) that outlives the call.
+            call(|| unsafe { libc::fcntl(descriptor, F_SETOWN_EX, &[1, libc::getppid()]) })
+        }),
+        "choose that signal" => of_connection(port, |descriptor| {
+            const F_SETSIG: i32 = 10;
+            // SAFETY: plain numbers.
+            call(|| unsafe { libc::fcntl(descriptor, F_SETSIG, libc::SIGKILL) })
+        }),
+        "switch it on" => of_connection(port, |descriptor| {
+            // SAFETY: plain numbers.
+            call(|| unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_ASYNC) })
+        }),
+        "switch it on by ioctl" => of_connection(port, |descriptor| {
+            // SAFETY: a number that outlives the call.
+            call(|| unsafe { libc::ioctl(descriptor, libc::FIOASYNC, &1) })
+        }),
+        "signal another by ioctl" => of_connection(port, |descriptor| {
+            const FIOSETOWN: libc::Ioctl = 0x8901;
+            // SAFETY: a number that outlives the call.
+            call(|| unsafe { libc::ioctl(descriptor, FIOSETOWN, &libc::getppid()) })
+        }),
+        "be signalled when the time has come" => {
+            // SAFETY: a plain number.
+            unsafe { libc::syscall(libc::SYS_timer_create, libc::CLOCK_REALTIME, 0, &mut 0_i32) };
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EPERM) { Err(error) } else { Ok(()) }
+        }
+        "copy a descriptor" => of_connection(port, |descriptor| {
+            // SAFETY: plain numbers; the copy goes with the process.
+            call(|| unsafe { libc::fcntl(descriptor, libc::F_DUPFD, 100) })
+        }),
+        "set an option of a connection" => of_connection(port, |descriptor| {
+            // SAFETY: a number that outlives the call.
+            call(|| unsafe {
+                let value: *const i32 = &1;
+                libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_KEEPALIVE, value.cast(), 4)
+            })
+        }),
+        "read an option of a connection" => of_connection(port, |descriptor| {
+            // SAFETY: two numbers that outlive the call.
+            call(|| unsafe {
+                let value: *mut i32 = &mut 0;
+                libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_TYPE, value.cast(), &mut 4)
+            })
+        }),
+        "handle a signal" => {
+            // SAFETY: to ignore it needs no handler.
+            let before = unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+        "wait on a lock" => {
+            // SAFETY: a number that outlives the call, and is not the one that is waited for: the call returns at once.
+            call(|| unsafe {
+                i32::try_from(libc::syscall(libc::SYS_futex, &1_i32, libc::FUTEX_WAIT, 0, ptr::null::<i32>()))
+                    .unwrap_or(-1)
+            })
+            .or_else(|error| if error.raw_os_error() == Some(libc::EAGAIN) { Ok(()) } else { Err(error) })
+        }
+        "share memory" => {
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+            // SAFETY: new memory that nobody uses.
+            let memory = unsafe { libc::mmap(ptr::null_mut(), 4096, access, kind, -1, 0) };
+            if memory == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
         "dump core" => {
             // SAFETY: a plain number.
             let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
@@ -132,6 +219,12 @@ fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
         }
         other => Err(io::Error::other(format!("what is {other}?"))),
     }
+}
+
+/// Tries it with a connection to the metadata service, as a run has one.
+fn of_connection(port: u16, attempt: impl FnOnce(i32) -> io::Result<()>) -> io::Result<()> {
+    let connection = TcpStream::connect(("127.0.0.1", port))?;
+    attempt(connection.as_raw_fd())
 }
 
 fn split() -> io::Result<()> {
@@ -148,46 +241,29 @@ fn call(make: impl FnOnce() -> i32) -> io::Result<()> {
     if make() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes every call that there is, with null arguments, but for those that are allowed with such: all must be refused.
+/// Makes every call that there is, with null arguments, but for those that are allowed with such (glibc's): all must be refused.
 ///
 /// These are written out here, too, and not taken from the filter: a call that it comes to allow has to be seen.
 fn every_call() -> io::Result<()> {
     let allowed = [
         libc::SYS_read,
-        libc::SYS_readv,
         libc::SYS_write,
         libc::SYS_writev,
         libc::SYS_close,
-        libc::SYS_fcntl,
-        libc::SYS_fstat,
         libc::SYS_statx,
         libc::SYS_lseek,
         libc::SYS_connect,
-        libc::SYS_getsockopt,
         libc::SYS_recvfrom,
-        libc::SYS_setsockopt,
         libc::SYS_shutdown,
         libc::SYS_sendto,
         libc::SYS_epoll_ctl,
-        libc::SYS_epoll_pwait,
-        libc::SYS_futex,
-        libc::SYS_ppoll,
         libc::SYS_restart_syscall,
-        libc::SYS_sched_yield,
         libc::SYS_brk,
-        libc::SYS_madvise,
-        libc::SYS_mmap,
-        libc::SYS_mprotect,
-        libc::SYS_mremap,
         libc::SYS_munmap,
         libc::SYS_clock_gettime,
-        libc::SYS_getrandom,
-        libc::SYS_gettimeofday,
-        libc::SYS_exit,
         libc::SYS_exit_group,
         libc::SYS_getpid,
         libc::SYS_gettid,
-        libc::SYS_rt_sigaction,
         libc::SYS_rt_sigprocmask,
         libc::SYS_rt_sigreturn,
         libc::SYS_sigaltstack,
@@ -195,6 +271,10 @@ fn every_call() -> io::Result<()> {
         libc::SYS_epoll_wait,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_poll,
+        #[cfg(not(target_arch = "x86_64"))]
+        libc::SYS_epoll_pwait,
+        #[cfg(not(target_arch = "x86_64"))]
+        libc::SYS_ppoll,
         // uretprobe and uprobe: the kernel's own, which no filter sees; it ends who makes them himself.
         #[cfg(target_arch = "x86_64")]
         335,

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 /// What is tried, and what a confined process is told.
-const ATTEMPTS: [(&str, &str); 20] = [
+const ATTEMPTS: [(&str, &str); 34] = [
     ("run a program", "not permitted"),
     ("become another program", "not permitted"),
     ("split", "not permitted"),
@@ -25,7 +25,21 @@ const ATTEMPTS: [(&str, &str); 20] = [
     ("make code", "not permitted"),
     ("turn data into code", "not permitted"),
     ("take much memory", "memory allocation failed"),
-    ("open many files", "Too many open files"),
+    ("open many descriptors", "Too many open files"),
+    ("have the kernel signal another", "not permitted"),
+    ("have the kernel signal another's group", "not permitted"),
+    ("have the kernel signal another, by a structure", "not permitted"),
+    ("choose that signal", "not permitted"),
+    ("switch it on", "not permitted"),
+    ("switch it on by ioctl", "not permitted"),
+    ("signal another by ioctl", "not permitted"),
+    ("be signalled when the time has come", "not permitted"),
+    ("copy a descriptor", "not permitted"),
+    ("set an option of a connection", "not permitted"),
+    ("read an option of a connection", "not permitted"),
+    ("handle a signal", "not permitted"),
+    ("wait on a lock", "not permitted"),
+    ("share memory", "not permitted"),
     ("dump core", "not permitted"),
 ];
 
@@ -81,6 +95,7 @@ fn its_own_work_goes_on() {
         assert_eq!(tries(mode, "own work", port), "done", "{mode}");
     }
     assert_eq!(tries("chained", "child", port), "done", "the command behind -- can be stopped");
+    assert_eq!(tries("free", "thread", port), "done", "one thread of several");
 }
 
 #[test]

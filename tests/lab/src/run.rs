@@ -49,16 +49,22 @@ impl Outcome {
     }
 }
 
-/// Runs something, three times at most, until it took less than `time`. The last run tells whether it did: what is too slow by
-/// itself is so each time, and what had to wait for others on a busy machine is not.
-pub fn within(time: Duration, mut run: impl FnMut() -> Outcome) -> Outcome {
-    let mut outcome = run();
-    for _ in 0..2 {
-        if outcome.wall >= time {
-            outcome = run();
+/// Runs something, three times at most, until it took less than `time`. What is too slow by itself is so each time, and what had to
+/// wait for others on a busy machine is not. `right` holds each time, or panics: a run that was late tells what a run in time does.
+///
+/// # Panics
+/// When each took too long.
+pub fn within(time: Duration, mut run: impl FnMut() -> Outcome, right: impl Fn(&Outcome)) {
+    let mut walls = Vec::new();
+    for _ in 0..3 {
+        let outcome = run();
+        right(&outcome);
+        if outcome.wall < time {
+            return;
         }
+        walls.push(outcome.wall);
     }
-    outcome
+    panic!("each took longer than {time:?}: {walls:?}");
 }
 
 /// A run to be, as sshd would start it, unless changed.
