@@ -54,6 +54,31 @@ fn a_good_staple_is_accepted() {
     }
 }
 
+/// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
+#[test]
+fn the_signature_of_a_staple_is_over_the_bytes_received() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let serve = |delivered: fn(&[u8]) -> Vec<u8>, signed_as_delivered| {
+        let mut staple = pki.signer_staple();
+        (staple.delivered, staple.signed_as_delivered) = (Some(delivered), signed_as_delivered);
+        instance.serve_staple(&pki.signer, &staple.build());
+    };
+    serve(staple::with_default_version, true);
+    accepted(&instance, &key, "a default value written out, and signed so");
+    serve(staple::with_default_version, false);
+    signer_refused(&instance, &key, "does not hold", "a default value written out after it was signed");
+    for (what, change) in [
+        ("a length that is too long", staple::with_long_length as fn(&[u8]) -> Vec<u8>),
+        ("an indefinite length", staple::with_indefinite_length),
+    ] {
+        for signed_as_delivered in [true, false] {
+            serve(change, signed_as_delivered);
+            signer_refused(&instance, &key, "cannot be read", what);
+        }
+    }
+}
+
 #[test]
 fn a_staple_that_proves_nothing_is_refused() {
     let (instance, key) = instance();
