@@ -172,7 +172,9 @@ fn proxy(system: &System<'_>) -> Answer<()> {
                 "{} is set: eic-keys ignores it, but other tools may ask that proxy for metadata",
                 set.join(", ")
             ),
-            Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),
+            Fix::advice(
+                "leave 169.254.169.254 out: export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"",
+            ),
             (),
         ),
     }

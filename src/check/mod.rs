@@ -11,6 +11,7 @@ mod board;
 pub mod catalogue;
 mod clock;
 mod confinement;
+mod fix;
 mod install;
 mod instance;
 pub mod json;
@@ -43,6 +44,7 @@ use crate::keys::Fingerprint;
 use crate::limits;
 use crate::trust::UnixTime;
 use board::Board;
+pub use fix::Fix;
 
 /// What is asked, as it stands on the command line.
 #[derive(Clone, Debug)]
@@ -120,46 +122,6 @@ impl Status {
             Self::Fail => "fail",
             Self::Skip => "skip",
         }
-    }
-}
-
-/// What to do about an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fix {
-    /// A command for a shell, as root.
-    Command(String),
-    /// A sentence.
-    Advice(String),
-}
-
-impl Fix {
-    /// These words as a command for a shell, which reads each as it is.
-    #[must_use]
-    pub fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Self {
-        Self::Command(words.into_iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" "))
-    }
-
-    /// This sentence.
-    #[must_use]
-    pub fn advice(text: impl Into<String>) -> Self {
-        Self::Advice(text.into())
-    }
-
-    /// The command, or the sentence.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Command(text) | Self::Advice(text) => text,
-        }
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -324,15 +286,4 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
         install::install(board, system, &wiring.command),
         recent::recent(board, system, &name),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Fix;
-
-    #[test]
-    fn a_command_is_quoted_for_the_shell() {
-        let words = ["chmod", "go-w", "/a b", "", "$(reboot)", "it's"];
-        assert_eq!(Fix::command(words).text(), r"chmod go-w '/a b' '' '$(reboot)' 'it'\''s'");
-    }
 }

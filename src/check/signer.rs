@@ -5,6 +5,7 @@ use std::path::Path;
 use hyper::body::Bytes;
 
 use super::board::{Answer, Board, Step};
+use super::fix::Word;
 use super::instance::Place;
 use super::metadata::unasked;
 use super::tool::reinstall;
@@ -46,7 +47,7 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
         _ if named => Fix::advice(
             "name one that is there with --trust-store, or leave that out: then the system's counts",
         ),
-        StoreError::Unreadable(path, _) => Fix::command(["chmod", "a+rX", &path.to_string_lossy()]),
+        StoreError::Unreadable(path, _) => Fix::command("chmod a+rX", [Word::Path(path)]),
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
             reinstall(root, "ca-certificates")
         }

@@ -1,5 +1,5 @@
 //! The user, the daemon, the installation, what confines us, and the log.
-use crate::world::{PID_FILE, USER, World, broken, config, world};
+use crate::world::{PID_FILE, Report, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -61,11 +61,194 @@ fn a_home_that_strict_modes_refuse() {
     let warn = &[("user.home", "warn")];
     broken(mode(home.to_owned(), 0o777), warn, "others may write to /run/home/alice,");
     broken(mode(format!("{home}/.ssh"), 0o775), warn, "others may write to /run/home/alice/.ssh,");
-    broken(|_| chown(home, Some(47_102), None).unwrap(), warn, "belongs to uid 47102");
+    broken(
+        |_| chown(home, Some(47_102), None).unwrap(),
+        warn,
+        "is owned by bob (uid 47102); sshd wants alice",
+    );
     broken(|_| fs::remove_dir_all(home).unwrap(), warn, "is not there");
     world(|world| {
         fs::set_permissions(home, Permissions::from_mode(0o777)).unwrap();
         world.configure(&config().set("StrictModes", "no").text());
+        world.check().assert_healthy();
+    });
+}
+
+const HOME: &str = "/run/home/alice";
+
+/// Has alice make something, as herself.
+fn alice_does(world: &World<'_>, script: &str) {
+    let words = ["--reuid", "47101", "--regid", "47101", "--clear-groups", "/bin/sh", "-ec", script];
+    let done = world.instance.command(words).program("/usr/bin/setpriv").as_root().run();
+    assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
+}
+
+/// No command of a report leads root below what is alice's, and none gives a file to anybody.
+fn assert_no_command_follows_alice(report: &Report, what: &str) {
+    for check in report.document["checks"].as_array().unwrap() {
+        if check["fix_kind"] != "command" {
+            continue;
+        }
+        let fix = check["fix"].as_str().unwrap();
+        let owner = ["chown", "chgrp", "install -"].iter().any(|word| fix.contains(word));
+        let below = fix.contains("/run/home") && !fix.starts_with("runuser -u alice -- ");
+        assert!(!owner && !below && !fix.contains("/run/other"), "{what}: {check:#}");
+    }
+}
+
+/// What `--check` tells root to paste acts on nothing that a user chose.
+#[test]
+fn roots_shell_is_not_led_by_a_users_links() {
+    let bob = "install -d -o bob -m 0700 /run/home/bob/.ssh; \
+               install -o bob -m 0666 /dev/null /run/home/bob/.ssh/authorized_keys";
+    let other = "install -d -o bob -m 0777 /run/other; install -m 0666 /dev/null /run/other/roots";
+    for (what, as_root, as_alice, says) in [
+        (
+            "a link to another's file",
+            bob,
+            "mkdir -m 0700 .ssh; ln -s /run/home/bob/.ssh/authorized_keys .ssh",
+            "/run/home/alice/.ssh/authorized_keys leads to /run/home/bob/.ssh/authorized_keys by a symbolic link; \
+             /run/home/bob is owned by bob (uid 47102)",
+        ),
+        (
+            "a link to another's directory",
+            bob,
+            "ln -s /run/home/bob/.ssh .ssh",
+            "/run/home/bob is owned by bob",
+        ),
+        (
+            "a link to a directory where all write",
+            other,
+            "ln -s /run/other .ssh",
+            "/run/other is owned by bob",
+        ),
+        (
+            "a link to a file of root's",
+            "install -m 0666 /dev/null /etc/open",
+            "mkdir -m 0700 .ssh; ln -s /etc/open .ssh/authorized_keys",
+            "others may write to /etc/open",
+        ),
+        (
+            "a link to a file of her own",
+            "",
+            "mkdir -m 0700 .ssh; install -m 0666 /dev/null mine; ln -s ../mine .ssh/authorized_keys",
+            "others may write to /run/home/alice/mine",
+        ),
+        (
+            "a link on the way",
+            "",
+            "mkdir -m 0700 real; ln -s real .ssh; install -m 0666 /dev/null .ssh/authorized_keys",
+            "others may write to /run/home/alice/real/authorized_keys",
+        ),
+        (
+            "another's file in her directory",
+            "install -o bob -m 0600 /dev/null /run/home/alice/theirs",
+            "mkdir -m 0700 .ssh; mv -f theirs .ssh/authorized_keys",
+            "/run/home/alice/.ssh/authorized_keys is owned by bob (uid 47102)",
+        ),
+        (
+            "root's file in her directory",
+            "install -m 0666 /dev/null /run/home/alice/roots",
+            "mkdir -m 0700 .ssh; mv -f roots .ssh/authorized_keys",
+            "others may write to /run/home/alice/.ssh/authorized_keys",
+        ),
+        (
+            "a home where others put homes",
+            "chmod 0777 /run/home",
+            "chmod 0777 .",
+            "others may write to /run/home/alice",
+        ),
+        (
+            "a name that no terminal shows",
+            "mv /run/home/alice '/run/home/back\\slash'; \
+             sed -i 's,/run/home/alice,/run/home/back\\\\slash,' /etc/passwd; mkdir /run/home/alice",
+            "chmod 0777 '/run/home/back\\slash'",
+            "others may write to /run/home/back",
+        ),
+    ] {
+        world(|world| {
+            let done = world.instance.command(["-ec", as_root]).program("/bin/sh").as_root().run();
+            assert_eq!(done.status, Some(0), "{what}: {}", done.stderr);
+            alice_does(world, &format!("cd {HOME}; {as_alice}"));
+            let report = world.check();
+            report.assert_exactly(&[("user.home", "warn")]);
+            assert!(report.note("user.home").contains(says), "{what}: {}", report.note("user.home"));
+            assert_eq!(report.of("user.home")["fix_kind"], "advice", "{what}: {}", report.of("user.home"));
+            assert_no_command_follows_alice(&report, what);
+        });
+    }
+}
+
+/// What is the user's own alone is put right as that user, in whatever words it is named.
+#[test]
+fn a_command_on_a_users_file_runs_as_that_user() {
+    world(|world| {
+        alice_does(
+            world,
+            &format!("cd {HOME}; mkdir -m 0777 .ssh; install -m 0666 /dev/null .ssh/authorized_keys"),
+        );
+        for path in ["/run/home/alice/.ssh", "/run/home/alice/.ssh/authorized_keys"] {
+            let report = world.check();
+            assert_eq!(report.of("user.home")["fix"], format!("runuser -u alice -- chmod go-w -- {path}"));
+            world.apply(&report, "user.home");
+        }
+        world.check().assert_healthy();
+    });
+    let name = "/run/home/-x it's $(kill 0) *";
+    world(|world| {
+        fs::rename(HOME, name).unwrap();
+        account("/etc/passwd", HOME, name);
+        alice_does(world, "cd /run/home/-x*; chmod 0777 .");
+        let report = world.check();
+        report.assert_exactly(&[("user.home", "warn")]);
+        world.apply(&report, "user.home");
+        world.check().assert_healthy();
+    });
+}
+
+/// The same for the program, which an administrator may have put where a user leads.
+#[test]
+fn no_other_command_is_led_by_a_user_either() {
+    let command = |line: &'static str| {
+        move |world: &World<'_>| {
+            world.configure(&config().set("AuthorizedKeysCommand", line).text());
+        }
+    };
+    let program = |what: &str, id: &str, status: &str, plant: &str, line| {
+        world(|world| {
+            alice_does(world, &format!("cd {HOME}; {plant}"));
+            command(line)(world);
+            let report = world.check();
+            assert_eq!(report.status(id), status, "{what}: {}", report.of(id));
+            assert_eq!(report.of(id)["fix_kind"], "advice", "{what}: {}", report.of(id));
+            assert_no_command_follows_alice(&report, what);
+        });
+    };
+    let ours = "/run/home/alice/eic-keys %u %f";
+    program("a link to no program", "install.path", "fail", "ln -s /etc/passwd eic-keys", ours);
+    program("a program of hers", "install.path", "fail", "cp /usr/bin/eic-keys .", ours);
+    program(
+        "one that all may write",
+        "install.path",
+        "fail",
+        "cp /usr/bin/eic-keys .; chmod 0777 eic-keys",
+        ours,
+    );
+}
+
+/// From the top: below a directory that others may write to, a command may be led elsewhere.
+#[test]
+fn a_program_below_a_directory_that_others_may_write_to() {
+    world(|world| {
+        for path in ["/usr/bin", "/usr/bin/eic-keys"] {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        for path in ["/usr/bin", "/usr/bin/eic-keys"] {
+            let report = world.check();
+            report.assert_exactly(&[("install.path", "fail")]);
+            assert_eq!(report.of("install.path")["fix"], format!("chmod go-w {path}"));
+            world.apply(&report, "install.path");
+        }
         world.check().assert_healthy();
     });
 }
