@@ -95,6 +95,18 @@ pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
     Ok(Way { path: here, last: Some(metadata) })
 }
 
+/// As [`follow`], for a file or directory that is root's, too, and that root alone may write to.
+///
+/// # Errors
+/// The first component that is not, the last one included.
+pub(crate) fn roots_alone(path: &Path) -> Result<Way, Danger> {
+    let way = follow(path, &[0])?;
+    match &way.last {
+        None => Err(Danger::Unknown(way.path, io::ErrorKind::NotFound.into())),
+        Some(last) => owned(&way.path, last, &[0]).map(|()| way),
+    }
+}
+
 /// The names of an absolute path without `..`.
 fn components(path: &Path) -> Option<VecDeque<OsString>> {
     let mut components = path.components();

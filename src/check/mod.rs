@@ -10,6 +10,7 @@
 mod board;
 pub mod catalogue;
 mod clock;
+mod command_user;
 mod confinement;
 mod fix;
 mod install;
@@ -263,10 +264,10 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
     let wiring = sshd::wiring(board, system, &name, &account).await;
     let options = Options::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(board, system).await;
-    let session = metadata::token(board, &options, &host).await;
+    let (session, store) =
+        tokio::join!(metadata::token(board, &options, &host), signer::store(board, &options, system));
     let pushed = async {
-        let (place, store) =
-            tokio::join!(instance::place(board, &host, &session), signer::store(board, &options, system));
+        let place = instance::place(board, &host, &session).await;
         let signer = signer::signer(board, &options, system, &session, &place, &store).await;
         keys::keys(board, request, system, &name, &session, &place, &signer).await;
         outside::advise(board, &place, &name).await;
@@ -279,7 +280,7 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
         pushed,
         daemon,
         metadata::surroundings(board, &options, system, &host),
-        metadata::as_command_user(board, &options, &wiring.user, &session),
+        command_user::look(board, &options, system, &wiring.user, &session, &store),
         clock::offset(board, system, &session),
         user::account_state(board, system, &account, &wiring.settings),
         login::login(board, &wiring.settings, &account),

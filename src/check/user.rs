@@ -11,6 +11,7 @@ use super::login::Settings;
 use super::tool::{ask, is_root, told};
 use super::{Fix, Request, System};
 use crate::imds::facts::UserName;
+use crate::sshd::run::Credentials;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -21,6 +22,8 @@ pub(super) struct Account {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<String>,
+    /// The numbers of the same.
+    pub(super) gids: Vec<u32>,
     home: PathBuf,
     shell: PathBuf,
 }
@@ -34,7 +37,12 @@ impl Account {
             return Ok(None);
         };
         let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
-        Ok(Some(Self { groups: groups.split_whitespace().map(str::to_owned).collect(), ..account }))
+        let gids = told("id", &["-G", "--", name]).unwrap_or_default();
+        Ok(Some(Self {
+            groups: groups.split_whitespace().map(str::to_owned).collect(),
+            gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
+            ..account
+        }))
     }
 
     /// A line of passwd(5).
@@ -46,6 +54,7 @@ impl Account {
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
             groups: Vec::new(),
+            gids: Vec::new(),
             home: home.into(),
             shell: if shell.is_empty() { "/bin/sh" } else { shell }.into(),
         })
@@ -58,6 +67,25 @@ pub(super) fn whose(uid: u32) -> String {
     let line = told("getent", &["passwd", "--", &number]);
     let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
     account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
+}
+
+impl Account {
+    /// As whom sshd runs a command for this user, its supplementary groups included (OpenSSH 8.8 and later).
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
+    }
+
+    /// Whether the mode of a file lets this user do what these bits say: 4 read, 2 write, 1 execute.
+    pub(super) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
+        let shift = if metadata.uid() == self.uid {
+            6
+        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        (metadata.mode() >> shift) & bits == bits
+    }
 }
 
 /// Whether EC2 Instance Connect takes keys for a user of that name.

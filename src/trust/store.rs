@@ -97,6 +97,14 @@ impl TrustStore {
         &self.path
     }
 
+    /// The files of a store that is a directory.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        match &self.source {
+            Source::Bundle(_) => &[],
+            Source::Directory(files) => files,
+        }
+    }
+
     /// How many certificates it holds.
     ///
     /// # Errors

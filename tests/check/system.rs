@@ -1,5 +1,5 @@
 //! The user, the daemon, the installation, what confines us, and the log.
-use crate::world::{PID_FILE, Report, USER, World, broken, config, world};
+use crate::world::{PID_FILE, Report, TRUST_STORE, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -206,7 +206,7 @@ fn a_command_on_a_users_file_runs_as_that_user() {
     });
 }
 
-/// The same for the program, which an administrator may have put where a user leads.
+/// The same for the program and for the trust store, which an administrator may have put where a user leads.
 #[test]
 fn no_other_command_is_led_by_a_user_either() {
     let command = |line: &'static str| {
@@ -234,6 +234,24 @@ fn no_other_command_is_led_by_a_user_either() {
         "cp /usr/bin/eic-keys .; chmod 0777 eic-keys",
         ours,
     );
+    let store = "/usr/bin/eic-keys --trust-store /run/home/alice/store %u %f";
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    program("a link to the store", "signer.store", "warn", &format!("ln -s {bundle} store"), store);
+    program("a store of hers", "signer.store", "warn", &format!("cp {bundle} store"), store);
+    program(
+        "one for her alone",
+        "signer.command_user",
+        "fail",
+        &format!("install -m 0600 {bundle} store"),
+        store,
+    );
+    program(
+        "a directory with a link",
+        "signer.store",
+        "warn",
+        &format!("mkdir store; ln -s {bundle} store/a.pem"),
+        store,
+    );
 }
 
 /// From the top: below a directory that others may write to, a command may be led elsewhere.
@@ -253,6 +271,69 @@ fn a_program_below_a_directory_that_others_may_write_to() {
     });
 }
 
+/// eic-keys runs as another user than root, who sees everything: what keeps that user from the trust store breaks every login.
+#[test]
+fn a_trust_store_that_the_command_user_cannot_read() {
+    let mode = |path: &'static str, mode| {
+        move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    let unread = &[("signer.command_user", "fail")];
+    broken(mode("/etc/ssl", 0o700), unread, "as eic-keys: this system has no trust store");
+    broken(
+        mode("/etc/ssl/certs", 0o750),
+        unread,
+        "as eic-keys: the trust store /etc/ssl/certs cannot be read",
+    );
+    broken(
+        mode(TRUST_STORE, 0o600),
+        unread,
+        "as eic-keys: the trust store /etc/ssl/certs/ca-certificates.crt cannot be read",
+    );
+    // By a group that initgroups(3) gives, as sshd has it.
+    world(|world| {
+        let group = fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", format!("{group}readers:x:47200:eic-keys\n"));
+        chown("/etc/ssl", None, Some(47_200)).unwrap();
+        fs::set_permissions("/etc/ssl", Permissions::from_mode(0o750)).unwrap();
+        world.check().assert_healthy();
+    });
+    world(|world| {
+        world.instance.remove(TRUST_STORE);
+        let store = "/etc/store";
+        fs::create_dir(store).unwrap();
+        fs::set_permissions(store, Permissions::from_mode(0o755)).unwrap();
+        let pem = eic_lab::pki::bundle([&world.instance.pki().root]);
+        world.instance.write("/etc/store/a.pem", &pem);
+        world.instance.write("/etc/store/b.pem", &pem);
+        world.configure(
+            &config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys --trust-store /etc/store %u %f").text(),
+        );
+        world.check().assert_healthy();
+        fs::set_permissions("/etc/store/b.pem", Permissions::from_mode(0o600)).unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("signer.command_user", "warn")]);
+        let note = report.note("signer.command_user");
+        assert!(note.contains("holds 1 certificates") && note.contains("holds 2 certificates"), "{note}");
+    });
+}
+
+/// Whoever can write to it can add an anchor.
+#[test]
+fn a_trust_store_that_others_than_root_decide() {
+    let store = &[("signer.store", "warn")];
+    let mode = |path: &'static str, mode| {
+        move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    broken(mode("/etc/ssl", 0o775), store, "others than root may write to /etc/ssl");
+    broken(
+        mode(TRUST_STORE, 0o666),
+        store,
+        "others than root may write to /etc/ssl/certs/ca-certificates.crt",
+    );
+    broken(|_| chown("/etc/ssl/certs", Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");
+    broken(|_| chown(TRUST_STORE, Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");
+}
+
 #[test]
 fn the_command_user_alone_is_kept_from_the_metadata_service() {
     broken(
@@ -267,7 +348,7 @@ fn the_command_user_alone_is_kept_from_the_metadata_service() {
     );
     broken(
         |_| fs::set_permissions("/usr/bin/eic-keys", Permissions::from_mode(0o700)).unwrap(),
-        &[("metadata.command_user", "fail")],
+        &[("metadata.command_user", "fail"), ("signer.command_user", "skip")],
         "could not be run as eic-keys",
     );
 }
