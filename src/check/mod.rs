@@ -285,6 +285,6 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
         user::account_state(board, system, &account, &wiring.settings),
         login::login(board, &wiring.settings, &account),
         install::install(board, system, &wiring.command),
-        recent::recent(board, system, &name),
+        recent::recent(board, system, &name, &wiring.user),
     );
 }

@@ -640,6 +640,10 @@ fn what_the_log_tells() {
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.detail("recent.audit").len(), 2);
+        for id in ["recent.sshd", "recent.audit"] {
+            let hearsay = "(by /var/log/auth.log, where any local user can have such lines written)";
+            assert!(report.note(id).contains(hearsay), "{}", report.note(id));
+        }
         world.instance.write(
             "/var/log/auth.log",
             line("sshd[7]: error: Unsafe AuthorizedKeysCommand \"/x\": \u{1b}[2J"),
@@ -647,6 +651,49 @@ fn what_the_log_tells() {
         let report = world.check();
         report.assert_exactly(recent);
         assert!(report.note("recent.sshd").contains("\\u{1b}[2J"));
+    });
+}
+
+/// With a real journald, which has from the kernel who wrote a line: `logger -t eic-keys` is nobody's word.
+#[test]
+fn what_the_journal_tells() {
+    let journalctl = fs::read("/usr/bin/journalctl").unwrap();
+    world(|world| {
+        world.instance.install("/usr/bin/journalctl", &journalctl);
+        let run = |script: &str| {
+            let done = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+            assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
+        };
+        run("mkdir -p /run/log/journal /run/systemd/journal /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; cp /usr/bin/logger /run/sshd-session; chmod 0755 /run/sshd-session
+             setsid /lib/systemd/systemd-journald >/run/journald.log 2>&1 & \
+             while ! [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done");
+        let log = |uid: u32, program: &str, tag: &str, text: &str| {
+            // As sshd does, it lives on: journald asks for the sender's name after it got the line.
+            run(&format!(
+                "(echo '{text}'; sleep 0.5) | setpriv --reuid {uid} --regid {uid} --clear-groups \
+                 {program} --id -u /run/systemd/journal/dev-log -t {tag}
+                 for try in 1 2 3 4 5 6 7 8 9; do
+                     journalctl --quiet --no-pager SYSLOG_IDENTIFIER={tag} | grep -qF '{text}' && exit; sleep 0.2
+                 done; cat /run/journald.log >&2; exit 1"
+            ));
+        };
+        let complaint = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2";
+        let given = "Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:";
+        log(47_101, "/run/sshd-session", "sshd", complaint);
+        log(0, "logger", "sshd", &format!("{complaint}0"));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("recent.sshd"), "sshd did not complain about its AuthorizedKeysCommand");
+        log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}1"));
+        world.check().assert_exactly(&[("recent.sshd", "warn")]);
+        log(47_101, "logger", "eic-keys", &format!("{given}forged"));
+        let report = world.check();
+        report.assert_exactly(&[("recent.sshd", "warn")]);
+        assert_eq!(report.note("recent.audit"), "eic-keys logged nothing about alice");
+        log(47_100, "logger", "eic-keys", &format!("{given}true"));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("recent.audit"), format!("eic-keys said last: {given}true"));
     });
 }
 
