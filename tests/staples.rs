@@ -79,6 +79,21 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
     }
 }
 
+/// The same for the names of issuers, which are compared and hashed.
+#[test]
+fn a_name_is_the_bytes_received() {
+    let (instance, _) = instance();
+    instance.adopt(Pki::with(|spec| {
+        for issuer in [&mut spec.root, &mut spec.intermediate] {
+            issuer.one_set = true;
+            issuer.subject.reverse();
+        }
+    }));
+    let key = eic_lab::UserKey::ed25519();
+    instance.push_for_an_hour("alice", &key);
+    accepted(&instance, &key, "a set that is not sorted as DER has it");
+}
+
 #[test]
 fn a_staple_that_proves_nothing_is_refused() {
     let (instance, key) = instance();
