@@ -78,7 +78,12 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
 
 /// Makes a trust store readable for a user, or for everybody: the first component that is in the way.
 pub(super) fn readable(path: &Path, user: Option<&Account>) -> Fix {
-    let by_hand = || Fix::advice(format!("see what keeps that user from it: namei -l {}", path.display()));
+    let by_hand = || {
+        Fix::advice(format!(
+            "see what keeps that user from {}: namei -l shows each step of the way",
+            path.display()
+        ))
+    };
     let Ok(way) = follow(path, &[0]) else { return by_hand() };
     let mut parts: Vec<_> = way.path.ancestors().collect();
     parts.reverse();
