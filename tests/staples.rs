@@ -59,7 +59,7 @@ fn a_good_staple_is_accepted() {
 fn the_signature_of_a_staple_is_over_the_bytes_received() {
     let (instance, key) = instance();
     let pki = instance.pki();
-    let serve = |delivered: fn(&[u8]) -> Vec<u8>, signed_as_delivered| {
+    let serve = |delivered: staple::Rewriting, signed_as_delivered| {
         let mut staple = pki.signer_staple();
         (staple.delivered, staple.signed_as_delivered) = (Some(delivered), signed_as_delivered);
         instance.serve_staple(&pki.signer, &staple.build());
@@ -68,10 +68,11 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
     accepted(&instance, &key, "a default value written out, and signed so");
     serve(staple::with_default_version, false);
     signer_refused(&instance, &key, "does not hold", "a default value written out after it was signed");
-    for (what, change) in [
-        ("a length that is too long", staple::with_long_length as fn(&[u8]) -> Vec<u8>),
+    let encodings: [(&str, staple::Rewriting); 2] = [
+        ("a length that is too long", staple::with_long_length),
         ("an indefinite length", staple::with_indefinite_length),
-    ] {
+    ];
+    for (what, change) in encodings {
         for signed_as_delivered in [true, false] {
             serve(change, signed_as_delivered);
             signer_refused(&instance, &key, "cannot be read", what);

@@ -44,7 +44,7 @@ pub(super) fn authpriv(root: &Path, users: &[u32]) -> Option<Log> {
     })
 }
 
-/// What the journal has; `None` where there is none. Whoever can write to the log chooses SYSLOG_IDENTIFIER. What begins with `_` is told by the
+/// What the journal has; `None` where there is none. Whoever can write to the log chooses `SYSLOG_IDENTIFIER`. What begins with `_` is told by the
 /// kernel or by journald.
 fn journal(users: &[u32]) -> Option<String> {
     let mut words: Vec<String> =

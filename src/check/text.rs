@@ -43,9 +43,8 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
             writeln!(text, "         {detail}")?;
         }
     }
-    match &check.fix {
-        Some(fix) => writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text())?,
-        None => {}
+    if let Some(fix) = &check.fix {
+        writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text())?;
     }
     Ok(())
 }

@@ -108,6 +108,9 @@ pub enum ResponderId {
     OtherKey(Vec<u8>),
 }
 
+/// A tbsResponseData in another encoding.
+pub type Rewriting = fn(&[u8]) -> Vec<u8>;
+
 /// What a staple shall say.
 #[derive(Clone, Debug)]
 pub struct StapleSpec {
@@ -134,7 +137,7 @@ pub struct StapleSpec {
     /// Certificates that come with it.
     pub certs: Vec<Cert>,
     /// What is delivered in the place of tbsResponseData.
-    pub delivered: Option<fn(&[u8]) -> Vec<u8>>,
+    pub delivered: Option<Rewriting>,
     /// Is the signature over what is delivered? Else over the DER.
     pub signed_as_delivered: bool,
     /// Flip a bit of the signature?
