@@ -68,6 +68,7 @@ fn view(user: &Account, options: &Options) -> View {
         words.extend(["--imds".into(), address.to_string().into()]);
     }
     if let Some(path) = &options.trust_store {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         words.extend(["--trust-store".into(), path.into()]);
     }
     match run_as(&user.credentials(), &words, &[], TIME) {

@@ -151,7 +151,7 @@ fn quoted(word: &OsStr) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::{Fix, Word, quoted};
 
@@ -212,18 +212,55 @@ mod tests {
     /// The fields of [`Fix`] are this module's. So is the only place that makes a command of words, and no word changes an owner.
     #[test]
     fn there_is_one_way_to_make_a_command() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check");
-        let mut seen = 0;
-        for file in std::fs::read_dir(directory).unwrap() {
-            let path = file.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let product = text.split("#[cfg(test)]").next().unwrap();
-            assert!(!["chown", "chgrp"].iter().any(|word| product.contains(word)), "{}", path.display());
-            if path.ends_with("fix.rs") {
-                assert_eq!(product.matches("command: true").count(), 2, "written, and then");
-                seen += 1;
+        let made = |(_, text): &&(PathBuf, String)| text.contains("command: true");
+        let sources = sources();
+        let making: Vec<_> = sources.iter().filter(made).map(|(path, _)| path).collect();
+        assert!(matches!(making.as_slice(), [one] if one.ends_with("check/fix.rs")), "{making:?}");
+        for (path, text) in &sources {
+            let mut words = text.split(|char: char| !char.is_ascii_alphanumeric());
+            assert!(!words.any(|word| matches!(word, "chown" | "chgrp")), "{}", path.display());
+        }
+    }
+
+    /// Nor does a sentence hold a command on a path: what stands in braces is put in.
+    #[test]
+    fn no_sentence_is_a_command_on_a_path() {
+        const TOOLS: [&str; 12] = [
+            "chmod",
+            "chattr",
+            "chcon",
+            "restorecon",
+            "setfacl",
+            "rm",
+            "mv",
+            "cp",
+            "ln",
+            "mkdir",
+            "touch",
+            "cat",
+        ];
+        for (path, text) in sources() {
+            // A page of the manual may be named.
+            for line in
+                text.lines().filter(|line| !line.contains("(1)") && line.contains('"') && line.contains('{'))
+            {
+                let words = line.split(|char: char| !char.is_ascii_alphanumeric()).collect::<Vec<_>>();
+                assert!(!TOOLS.iter().any(|tool| words.contains(tool)), "{}: {line}", path.display());
             }
         }
-        assert_eq!(seen, 1);
+    }
+
+    /// What prints to root, without its tests and remarks.
+    fn sources() -> Vec<(PathBuf, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = ["check", "sshd"].iter().flat_map(|part| std::fs::read_dir(root.join(part)).unwrap());
+        let paths = files.map(|file| file.unwrap().path());
+        let product = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            (path, lines.join("\n"))
+        };
+        paths.map(product).collect()
     }
 }

@@ -206,7 +206,8 @@ fn nologin(account: &Account, root: &Path) -> Answer<()> {
         .find(|path| root.join(path.trim_start_matches('/')).exists())
     {
         Some(path) if account.uid != 0 => {
-            Answer::fail(format!("{path} is there: only root may log in"), Fix::command("rm", [Value(path)]))
+            let fix = Fix::command("rm", [Value(path)]);
+            Answer::fail(format!("{path} is there: only root may log in"), fix)
         }
         _ => Answer::ok("no nologin keeps users out", ()),
     }
