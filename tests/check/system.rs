@@ -254,6 +254,34 @@ fn no_other_command_is_led_by_a_user_either() {
     );
 }
 
+/// Nor are those that name a place of the system's, where somebody made that everybody's.
+#[test]
+fn no_command_is_given_below_a_directory_where_all_write() {
+    type Break<'a> = &'a dyn Fn(&World<'_>);
+    let shell = || account("/etc/passwd", "/bin/sh", "/bin/false");
+    let cases: [(&str, &str, Break<'_>); 5] = [
+        ("/run", "user.nologin", &|world| world.instance.write("/run/nologin", "")),
+        ("/etc", "user.nologin", &|world| world.instance.write("/etc/nologin", "")),
+        ("/run", "running.daemon", &|_| stop_sshd()),
+        ("/run", "sshd.config", &|_| fs::remove_dir_all("/run/sshd").unwrap()),
+        ("/usr/bin", "user.shell", &|_| shell()),
+    ];
+    for (directory, id, wrong) in cases {
+        world(|world| {
+            wrong(world);
+            let report = world.check();
+            assert_eq!(report.of(id)["fix_kind"], "command", "{}", report.of(id));
+            let mode = fs::metadata(directory).unwrap().permissions();
+            fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
+            let report = world.check();
+            assert_eq!(report.of(id)["fix_kind"], "advice", "{}", report.of(id));
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(fix.contains(&format!("because {directory} may be written by others")), "{fix}");
+            fs::set_permissions(directory, mode).unwrap();
+        });
+    }
+}
+
 /// From the top: below a directory that others may write to, a command may be led elsewhere.
 #[test]
 fn a_program_below_a_directory_that_others_may_write_to() {
