@@ -32,5 +32,6 @@ pub mod keys;
 pub mod limits;
 pub mod next;
 pub mod output;
+mod safe_path;
 pub mod sshd;
 pub mod trust;

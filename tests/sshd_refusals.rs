@@ -107,7 +107,11 @@ fn files_that_are_not_what_they_seem() {
     let file = fs::File::open(&main).unwrap();
     let flags = rustix::fs::ioctl_getflags(&file).unwrap();
     rustix::fs::ioctl_setflags(&file, flags | IFlags::IMMUTABLE).unwrap();
-    refused(&system, &system.options(), "/etc/ssh/sshd_config is immutable: chattr -i /");
+    refused(
+        &system,
+        &system.options(),
+        "/etc/ssh/sshd_config is immutable, which root can change with chattr(1)",
+    );
     rustix::fs::ioctl_setflags(&file, flags).unwrap();
 
     // A directory that takes no new names.
@@ -115,8 +119,8 @@ fn files_that_are_not_what_they_seem() {
     let directory = fs::File::open(system.path("/etc/ssh/sshd_config.d")).unwrap();
     let flags = rustix::fs::ioctl_getflags(&directory).unwrap();
     for (flag, reason) in [
-        (IFlags::IMMUTABLE, "/etc/ssh/sshd_config.d is immutable: chattr -i /"),
-        (IFlags::APPEND, "/etc/ssh/sshd_config.d is append-only: chattr -a /"),
+        (IFlags::IMMUTABLE, "/etc/ssh/sshd_config.d is immutable, which root can change with chattr(1)"),
+        (IFlags::APPEND, "/etc/ssh/sshd_config.d is append-only, which root can change with chattr(1)"),
     ] {
         rustix::fs::ioctl_setflags(&directory, flags | flag).unwrap();
         let refused = std::panic::catch_unwind(|| refused(&system, &system.options(), reason));

@@ -54,6 +54,47 @@ fn a_good_staple_is_accepted() {
     }
 }
 
+/// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
+#[test]
+fn the_signature_of_a_staple_is_over_the_bytes_received() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let serve = |delivered: staple::Rewriting, signed_as_delivered| {
+        let mut staple = pki.signer_staple();
+        (staple.delivered, staple.signed_as_delivered) = (Some(delivered), signed_as_delivered);
+        instance.serve_staple(&pki.signer, &staple.build());
+    };
+    serve(staple::with_default_version, true);
+    accepted(&instance, &key, "a default value written out, and signed so");
+    serve(staple::with_default_version, false);
+    signer_refused(&instance, &key, "does not hold", "a default value written out after it was signed");
+    let encodings: [(&str, staple::Rewriting); 2] = [
+        ("a length that is too long", staple::with_long_length),
+        ("an indefinite length", staple::with_indefinite_length),
+    ];
+    for (what, change) in encodings {
+        for signed_as_delivered in [true, false] {
+            serve(change, signed_as_delivered);
+            signer_refused(&instance, &key, "cannot be read", what);
+        }
+    }
+}
+
+/// The same for the names of issuers, which are compared and hashed.
+#[test]
+fn a_name_is_the_bytes_received() {
+    let (instance, _) = instance();
+    instance.adopt(Pki::with(|spec| {
+        for issuer in [&mut spec.root, &mut spec.intermediate] {
+            issuer.one_set = true;
+            issuer.subject.reverse();
+        }
+    }));
+    let key = eic_lab::UserKey::ed25519();
+    instance.push_for_an_hour("alice", &key);
+    accepted(&instance, &key, "a set that is not sorted as DER has it");
+}
+
 #[test]
 fn a_staple_that_proves_nothing_is_refused() {
     let (instance, key) = instance();

@@ -143,9 +143,8 @@ impl Board {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
                     format!("this check did not end within {} s", limits::CHECK.as_secs()),
-                    Fix::Advice(
-                        "see what keeps this system so busy, or hangs: a file system, a name service"
-                            .to_owned(),
+                    Fix::advice(
+                        "see what keeps this system so busy, or hangs: a file system, a name service",
                     ),
                 ),
             },
@@ -155,10 +154,7 @@ impl Board {
             id,
             status: answer.status,
             note: harmless(answer.note),
-            fix: answer.fix.map(|fix| match fix {
-                Fix::Command(text) => Fix::Command(harmless(text)),
-                Fix::Advice(text) => Fix::Advice(harmless(text)),
-            }),
+            fix: answer.fix.map(Fix::harmless),
             detail: answer.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect(),
             depends_on,
             duration: start.elapsed(),
@@ -192,7 +188,7 @@ fn unanswered(id: &'static str) -> Check {
             "this check had no answer when the time was over, after {} s",
             limits::CHECKS.as_secs()
         ),
-        fix: Some(Fix::Advice("see to what failed before it, then check again".to_owned())),
+        fix: Some(Fix::advice("see to what failed before it, then check again")),
         detail: Vec::new(),
         depends_on: Vec::new(),
         duration: limits::CHECKS,
@@ -204,7 +200,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
-        let report = Fix::Advice("report this as an error of eic-keys".to_owned());
+        let report = Fix::advice("report this as an error of eic-keys");
         Answer::fail(format!("this check broke: {error}"), report)
     })
 }
@@ -233,9 +229,8 @@ mod tests {
     #[test]
     fn what_builds_on_nothing_is_skipped() {
         let checks = run(async |board| {
-            let failed: Step<u8> = board
-                .check("instance.host", (), async |()| Answer::fail("no", Fix::Advice("do".to_owned())))
-                .await;
+            let failed: Step<u8> =
+                board.check("instance.host", (), async |()| Answer::fail("no", Fix::advice("do"))).await;
             let fine = board.check("metadata.token", (), async |()| Answer::ok("yes", 1_u8)).await;
             let skipped: Step<u8> = board
                 .check("instance.id", (&fine, &failed), async |(one, _)| Answer::ok("never", *one))
@@ -253,7 +248,7 @@ mod tests {
     fn whatever_goes_in_comes_out_harmless() {
         let evil = "\u{1b}[2J\n\u{202e}\0";
         let checks = run(async |board| {
-            let answer = || Answer::warn(evil, Fix::Command(evil.to_owned()), ()).detail([evil.to_owned()]);
+            let answer = || Answer::warn(evil, Fix::advice(evil), ()).detail([evil.to_owned()]);
             board.check("instance.host", (), async |()| answer()).await;
         });
         let first = checks.first().map(|check| {

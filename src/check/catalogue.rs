@@ -14,7 +14,7 @@ const fn question(id: &'static str, asks: &'static str) -> Question {
 }
 
 /// All of them.
-pub const ALL: [Question; 49] = [
+pub const ALL: [Question; 50] = [
     question("instance.host", "the firmware or the hypervisor says that this is an EC2 instance"),
     question("instance.id", "the metadata service speaks for this very instance"),
     question("instance.region", "region and zone are known, and the zone is in the region"),
@@ -24,7 +24,8 @@ pub const ALL: [Question; 49] = [
     question("metadata.ipv6", "whether it answers over IPv6 as well"),
     question("metadata.proxy", "no proxy variable sends other tools' metadata requests to a proxy"),
     question("clock.offset", "the clock agrees with the metadata service's: a pushed key lives 60 s"),
-    question("signer.store", "the system has a trust store"),
+    question("signer.store", "the system has a trust store, which only root may change"),
+    question("signer.command_user", "the AuthorizedKeysCommandUser can read it as well"),
     question(
         "signer.path",
         "the signer's certificate has the right name and leads to an anchor of the trust store",

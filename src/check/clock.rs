@@ -27,7 +27,7 @@ pub(super) async fn offset(board: &Board, system: &System<'_>, session: &Step<Im
 /// How to set the clock, with the tool that is there.
 fn correction(root: &Path) -> Fix {
     if root.join("usr/bin/chronyc").exists() {
-        Fix::command(["chronyc", "makestep"])
+        Fix::command("chronyc makestep", [])
     } else {
         Fix::advice(
             "set the clock, and have it kept right by chrony or systemd-timesyncd from 169.254.169.123",

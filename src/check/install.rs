@@ -4,8 +4,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
+use super::fix::Word;
 use super::sshd::{Ours, leads_here};
 use super::tool::{ask, reinstall, remove, told};
+use super::user::whose;
 use super::{Fix, System};
 use crate::sshd::trusted::{Distrust, distrust};
 
@@ -46,9 +48,13 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
                 _ if !wired => elsewhere,
                 Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
-                Distrust::NotAProgram(_) => Fix::command(["chmod", "0755", &program.to_string_lossy()]),
-                Distrust::Owner(part, _) => Fix::command(["chown", "root", &part.to_string_lossy()]),
-                Distrust::Writable(part) => Fix::command(["chmod", "go-w", &part.to_string_lossy()]),
+                Distrust::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
+                Distrust::Owner(part, uid) => Fix::advice(format!(
+                    "see why {} is owned by {}, and what else is: sshd wants root there; then install eic-keys anew",
+                    part.display(),
+                    whose(*uid)
+                )),
+                Distrust::Writable(part) => Fix::command("chmod go-w", [Word::Path(part)]),
             };
             Answer::fail(format!("sshd does not run {shown}: {distrust}"), fix)
         }

@@ -35,10 +35,7 @@ fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -
 }
 
 fn check(check: &Check) -> Value {
-    let kind = check.fix.as_ref().map(|fix| match fix {
-        Fix::Command(_) => "command",
-        Fix::Advice(_) => "advice",
-    });
+    let kind = check.fix.as_ref().map(|fix| if fix.is_command() { "command" } else { "advice" });
     json!({
         "id": check.id,
         "status": check.status.name(),

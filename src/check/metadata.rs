@@ -1,18 +1,13 @@
 //! Whether the metadata service can be had.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::board::{Answer, Board, Step, blocking};
-use super::tool::is_root;
-use super::user::Account;
+use super::board::{Answer, Board, Step};
 use super::{Fix, Options, System};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
 use crate::limits::{self, Budget};
-use crate::sshd::run::run_as;
 
 /// Shows who talks to the metadata service.
 const ASKERS: &str = "ss -tnp dst 169.254.169.254";
@@ -41,66 +36,6 @@ pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -
             }
         })
         .await
-}
-
-/// The same as the user whom sshd makes of itself: a firewall's rule by owner shows there and nowhere else.
-/// The program asks itself, in another process.
-pub(super) async fn as_command_user(
-    board: &Board,
-    options: &Options,
-    user: &Step<Account>,
-    session: &Step<Imds>,
-) {
-    board
-        .check("metadata.command_user", (user, session), async |(user, _)| {
-            let (user, imds) = (user.clone(), options.imds.clone());
-            blocking(move || ask_as(&user, &imds)).await
-        })
-        .await;
-}
-
-fn ask_as(user: &Account, imds: &[SocketAddr]) -> Answer<()> {
-    if user.uid == 0 {
-        return Answer::ok("root runs eic-keys, and has asked already", ());
-    }
-    if !is_root() {
-        return Answer::skip("only root can ask as another user");
-    }
-    let name = &user.name;
-    let broken = |reason: String| {
-        Answer::fail(
-            format!("eic-keys could not be run as {name}: {reason}"),
-            Fix::advice("install eic-keys where everybody may run it"),
-        )
-    };
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return broken(error.to_string()),
-    };
-    let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
-    words.extend(["--timeout".into(), "2".into()]);
-    if let [address] = imds {
-        words.extend(["--imds".into(), address.to_string().into()]);
-    }
-    let ran = match run_as((user.uid, user.gid), &words, &[], Duration::from_secs(4)) {
-        Ok(ran) => ran,
-        Err(error) => return broken(error.to_string()),
-    };
-    let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
-    let checks = report.get("checks").and_then(|checks| checks.as_array()).into_iter().flatten();
-    let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
-    let token = checks.into_iter().find(|check| text(check, "id").as_deref() == Some("metadata.token"));
-    let Some((status, note)) = token.and_then(|check| Some((text(check, "status")?, text(check, "note")?)))
-    else {
-        return broken(ran.complaint());
-    };
-    if matches!(status.as_str(), "ok" | "warn") {
-        Answer::ok(format!("as {name}: {note}"), ())
-    } else {
-        let fix =
-            Fix::advice(format!("let {name} reach it: see nft list ruleset, ip rule, for a rule by owner"));
-        Answer::fail(format!("as {name}: {note}"), fix)
-    }
 }
 
 /// What is of less weight, or matters to others.
@@ -172,7 +107,9 @@ fn proxy(system: &System<'_>) -> Answer<()> {
                 "{} is set: eic-keys ignores it, but other tools may ask that proxy for metadata",
                 set.join(", ")
             ),
-            Fix::Command("export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"".to_owned()),
+            Fix::advice(
+                "leave 169.254.169.254 out: export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"",
+            ),
             (),
         ),
     }

@@ -10,7 +10,9 @@
 mod board;
 pub mod catalogue;
 mod clock;
+mod command_user;
 mod confinement;
+mod fix;
 mod install;
 mod instance;
 pub mod json;
@@ -43,6 +45,7 @@ use crate::keys::Fingerprint;
 use crate::limits;
 use crate::trust::UnixTime;
 use board::Board;
+pub use fix::Fix;
 
 /// What is asked, as it stands on the command line.
 #[derive(Clone, Debug)]
@@ -120,46 +123,6 @@ impl Status {
             Self::Fail => "fail",
             Self::Skip => "skip",
         }
-    }
-}
-
-/// What to do about an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fix {
-    /// A command for a shell, as root.
-    Command(String),
-    /// A sentence.
-    Advice(String),
-}
-
-impl Fix {
-    /// These words as a command for a shell, which reads each as it is.
-    #[must_use]
-    pub fn command<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Self {
-        Self::Command(words.into_iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" "))
-    }
-
-    /// This sentence.
-    #[must_use]
-    pub fn advice(text: impl Into<String>) -> Self {
-        Self::Advice(text.into())
-    }
-
-    /// The command, or the sentence.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Command(text) | Self::Advice(text) => text,
-        }
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -301,10 +264,10 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
     let wiring = sshd::wiring(board, system, &name, &account).await;
     let options = Options::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(board, system).await;
-    let session = metadata::token(board, &options, &host).await;
+    let (session, store) =
+        tokio::join!(metadata::token(board, &options, &host), signer::store(board, &options, system));
     let pushed = async {
-        let (place, store) =
-            tokio::join!(instance::place(board, &host, &session), signer::store(board, &options, system));
+        let place = instance::place(board, &host, &session).await;
         let signer = signer::signer(board, &options, system, &session, &place, &store).await;
         keys::keys(board, request, system, &name, &session, &place, &signer).await;
         outside::advise(board, &place, &name).await;
@@ -317,22 +280,11 @@ async fn examine(request: &Request, system: &System<'_>, board: &Board) {
         pushed,
         daemon,
         metadata::surroundings(board, &options, system, &host),
-        metadata::as_command_user(board, &options, &wiring.user, &session),
+        command_user::look(board, &options, system, &wiring.user, &session, &store),
         clock::offset(board, system, &session),
         user::account_state(board, system, &account, &wiring.settings),
         login::login(board, &wiring.settings, &account),
         install::install(board, system, &wiring.command),
-        recent::recent(board, system, &name),
+        recent::recent(board, system, &name, &wiring.user),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Fix;
-
-    #[test]
-    fn a_command_is_quoted_for_the_shell() {
-        let words = ["chmod", "go-w", "/a b", "", "$(reboot)", "it's"];
-        assert_eq!(Fix::command(words).text(), r"chmod go-w '/a b' '' '$(reboot)' 'it'\''s'");
-    }
 }

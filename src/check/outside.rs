@@ -2,6 +2,7 @@
 
 use super::Fix;
 use super::board::{Answer, Board, Step};
+use super::fix::Word::{Literal, Value};
 use super::instance::Place;
 use crate::imds::facts::UserName;
 
@@ -14,37 +15,48 @@ pub(super) async fn advise(board: &Board, place: &Place, name: &Step<UserName>) 
         place.domain.get().zip(place.region.get()).map(|(domain, region)| domain.partition(region));
     let partition = partition.unwrap_or("PARTITION");
 
-    // Checked types and capitals: no blank is in any of them.
-    let tell = async |id, note: &str, command: String| {
-        let fix = Fix::command(command.split(' '));
+    let tell = async |id, note: &str, fix| {
         board.check(id, (), async |()| Answer::<()>::elsewhere(note, fix)).await;
     };
+    let lists = format!(
+        "Name=prefix-list-name,Values=com.amazonaws.{region}.ec2-instance-connect,\
+         com.amazonaws.{region}.ipv6.ec2-instance-connect"
+    );
+    let resource = format!("arn:{partition}:ec2:{region}:ACCOUNT:instance/{id}");
+    let context = format!("ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}");
     tell(
         "outside.network",
         "security groups have to let the client reach port 22; the console comes from these prefix lists",
-        format!(
-            "aws ec2 describe-managed-prefix-lists --region {region} --filters Name=prefix-list-name,\
-             Values=com.amazonaws.{region}.ec2-instance-connect,com.amazonaws.{region}.ipv6.ec2-instance-connect"
+        Fix::command(
+            "aws ec2 describe-managed-prefix-lists --region",
+            [Value(&region), Literal("--filters"), Value(&lists)],
         ),
     )
     .await;
     tell(
         "outside.permission",
         "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
-        format!(
-            "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN \
-             --action-names ec2-instance-connect:SendSSHPublicKey \
-             --resource-arns arn:{partition}:ec2:{region}:ACCOUNT:instance/{id} \
-             --context-entries ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}"
+        Fix::command(
+            "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN --action-names \
+             ec2-instance-connect:SendSSHPublicKey --resource-arns",
+            [Value(&resource), Literal("--context-entries"), Value(&context)],
         ),
     )
     .await;
     tell(
         "outside.region",
         "EC2 Instance Connect has to be there in this region: then this pushes a key",
-        format!(
-            "aws ec2-instance-connect send-ssh-public-key --region {region} --instance-id {id} \
-             --instance-os-user {user} --ssh-public-key file://KEY.pub"
+        Fix::command(
+            "aws ec2-instance-connect send-ssh-public-key --region",
+            [
+                Value(&region),
+                Literal("--instance-id"),
+                Value(&id),
+                Literal("--instance-os-user"),
+                Value(&user),
+                Literal("--ssh-public-key"),
+                Literal("file://KEY.pub"),
+            ],
         ),
     )
     .await;

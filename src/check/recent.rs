@@ -1,24 +1,34 @@
 //! What happened lately, by the log.
 
 use super::board::{Answer, Board, Step, blocking};
+use super::log::Log;
 use super::tool::is_root;
+use super::user::Account;
 use super::{Fix, System, log};
 use crate::imds::facts::UserName;
+use crate::sshd::plan::OWN_USER;
 
 /// The lines that are shown of ours.
 const SHOWN: usize = 5;
 
 /// Reads the log.
-pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserName>) {
-    let root = system.root.to_owned();
+pub(super) async fn recent(
+    board: &Board,
+    system: &System<'_>,
+    name: &Step<UserName>,
+    command_user: &Step<Account>,
+) {
+    let (root, user) = (system.root.to_owned(), command_user.get().map(|account| account.uid));
     let text = board
         .check("recent.sshd", (), async |()| {
             blocking(move || {
                 if !is_root() {
                     return Answer::skip("only root can read the log");
                 }
-                match log::authpriv(&root) {
-                    Some(text) => failures(text),
+                let own = || Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
+                let users: Vec<_> = user.or_else(own).into_iter().collect();
+                match log::authpriv(&root, &users) {
+                    Some(log) => failures(log),
                     None => Answer::skip(
                         "there is no log to read: neither a journal nor /var/log/auth.log or secure",
                     ),
@@ -27,7 +37,7 @@ pub(super) async fn recent(board: &Board, system: &System<'_>, name: &Step<UserN
             .await
         })
         .await;
-    board.check("recent.audit", (&text, name), async |(text, name)| ours(text, name)).await;
+    board.check("recent.audit", (&text, name), async |(log, name)| ours(log, name)).await;
 }
 
 /// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does
@@ -56,9 +66,9 @@ fn complaint(line: &str) -> bool {
 }
 
 /// sshd's complaints about its command since that last gave a key.
-fn failures(text: String) -> Answer<String> {
+fn failures(log: Log) -> Answer<Log> {
     let mut complaints = Vec::new();
-    for line in text.lines() {
+    for line in log.text.lines() {
         if given(line) {
             complaints.clear();
         } else if complaint(line) {
@@ -66,23 +76,23 @@ fn failures(text: String) -> Answer<String> {
         }
     }
     let Some(last) = complaints.last() else {
-        return Answer::ok("sshd did not complain about its AuthorizedKeysCommand", text);
+        let note = format!("sshd did not complain about its AuthorizedKeysCommand{}", log.reservation());
+        return Answer::ok(note, log);
     };
     let note = match status(last) {
         Some(status) => format!(
-            "AuthorizedKeysCommand failed {} times, last with status {status}: {}",
+            "AuthorizedKeysCommand failed {} times, last with status {status}: {}{}",
             complaints.len(),
-            meaning(status)
+            meaning(status),
+            log.reservation()
         ),
-        None => format!("sshd complained {} times, the last: {last}", complaints.len()),
+        None => {
+            format!("sshd complained {} times{}, the last: {last}", complaints.len(), log.reservation())
+        }
     };
     let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
-    Answer::warn(
-        note,
-        Fix::advice("fix what fails above; the next login that gets its key clears this"),
-        text,
-    )
-    .detail(detail)
+    Answer::warn(note, Fix::advice("fix what fails above; the next login that gets its key clears this"), log)
+        .detail(detail)
 }
 
 /// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".
@@ -102,20 +112,20 @@ fn meaning(status: u8) -> &'static str {
     }
 }
 
-fn ours(text: &str, name: &UserName) -> Answer<()> {
+fn ours(log: &Log, name: &UserName) -> Answer<()> {
     let user = name.to_string();
     let of_user = |message: &str| message.split([' ', ':', ',']).any(|word| word == user);
     let ours = |line: &&str| {
         parts(line)
             .is_some_and(|(program, message)| program == "eic-keys" && (of_user(message) || given(line)))
     };
-    let lines: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
+    let lines: Vec<_> = log.text.lines().filter(ours).map(str::to_owned).collect();
     let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     match lines.last() {
-        None => Answer::ok(format!("eic-keys logged nothing about {user}"), ()),
+        None => Answer::ok(format!("eic-keys logged nothing about {user}{}", log.reservation()), ()),
         Some(last) => {
             let said = parts(last).map_or(last.as_str(), |(_, message)| message);
-            Answer::ok(format!("eic-keys said last: {said}"), ()).detail(shown)
+            Answer::ok(format!("eic-keys said last{}: {said}", log.reservation()), ()).detail(shown)
         }
     }
 }

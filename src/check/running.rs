@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::board::{Answer, Board, Step, blocking};
+use super::fix::Word;
 use super::sshd;
 use super::tool::told;
 use super::{Fix, System};
 use crate::limits;
-use crate::sshd::ask::Sshd;
+use crate::sshd::ask::{PLACES, Sshd};
 use crate::sshd::config::File;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
@@ -59,10 +60,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
     }
     if !daemon.booted() {
-        return Answer::fail(
-            "no sshd runs",
-            Fix::Command("mkdir -p -m 755 /run/sshd && \"$(command -v sshd)\"".to_owned()),
-        );
+        return Answer::fail("no sshd runs", start(daemon.source));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
     if let Some(service) = active(&SERVICES) {
@@ -74,7 +72,15 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         Some(socket) => {
             Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None })
         }
-        None => Answer::fail("no sshd runs", Fix::command(["systemctl", "start", unit(daemon)])),
+        None => Answer::fail("no sshd runs", Fix::command("systemctl start", [Word::Literal(unit(daemon))])),
+    }
+}
+
+/// How to start sshd where there is no systemd. It wants to be called by its whole path.
+fn start(source: &Source) -> Fix {
+    match PLACES.into_iter().find(|place| source.locate(Path::new(place)).is_file()) {
+        Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
+        None => Fix::advice("start sshd, by its whole path"),
     }
 }
 
@@ -111,9 +117,9 @@ fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
 
 /// sshd writes its PID file whenever it starts or is told to read its configuration again.
 fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
-    if running.process.is_none() {
+    let Some(process) = running.process else {
         return Answer::ok("the next sshd to be started reads its configuration then", ());
-    }
+    };
     let started =
         fs::metadata(source.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
     let Ok(started) = started else {
@@ -133,9 +139,9 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {
-            Fix::command(["systemctl", "reload", unit(daemon)])
+            Fix::command("systemctl reload", [Word::Literal(unit(daemon))])
         } else {
-            Fix::Command(format!("kill -HUP \"$(cat {PID_FILE})\""))
+            Fix::command("kill -HUP", [Word::Value(&process.to_string())])
         };
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })

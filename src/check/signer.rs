@@ -1,16 +1,21 @@
 //! Whether the signer can be trusted: the questions of `trust`, one by one.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use hyper::body::Bytes;
 
 use super::board::{Answer, Board, Step};
+use super::fix::Word;
 use super::instance::Place;
 use super::metadata::unasked;
 use super::tool::reinstall;
+use super::user::{Account, whose};
 use super::{Fix, Options, System};
 use crate::authorize;
 use crate::imds::Imds;
+use crate::safe_path::{Danger, follow, roots_alone};
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
 use crate::trust::{Signer, SignerError, StapleError, StoreError, TrustStore, UnixTime};
 
@@ -30,9 +35,7 @@ pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>)
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
-                    Ok((count, store)) => {
-                        Answer::ok(format!("{} holds {count} certificates", store.path().display()), store)
-                    }
+                    Ok((count, store)) => alone(held(store.path(), count), store),
                     Err(error) => Answer::fail(error.to_string(), renew(&root, path.is_some(), &error)),
                 }
             })
@@ -41,12 +44,70 @@ pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>)
         .await
 }
 
+/// How many certificates a store holds, in words.
+pub(super) fn held(path: &Path, count: usize) -> String {
+    format!("{} holds {count} certificates", path.display())
+}
+
+/// Whether root alone decides what the store holds, by the rules that sshd has for its command: whoever else can write there could
+/// add an anchor of his own.
+fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
+    let files = store.files().iter().map(PathBuf::as_path);
+    let danger = [store.path()].into_iter().chain(files).find_map(|path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        roots_alone(&path).err()
+    });
+    let Some(danger) = danger else { return Answer::ok(note, store) };
+    let (what, fix) = match danger {
+        Danger::Owner(part, uid) => (
+            format!("{} is owned by {}", part.display(), whose(uid)),
+            Fix::advice(
+                "see who changed it, and what it holds; then have root make it anew: only root may decide what is trusted",
+            ),
+        ),
+        Danger::Writable(part) => (
+            format!("others than root may write to {}", part.display()),
+            Fix::command("chmod go-w", [Word::Path(&part)]),
+        ),
+        other => {
+            (other.to_string(), Fix::advice("have the trust store where only root can change what it holds"))
+        }
+    };
+    Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
+}
+
+/// Makes a trust store readable for a user, or for everybody: the first component that is in the way.
+pub(super) fn readable(path: &Path, user: Option<&Account>) -> Fix {
+    let by_hand = || {
+        Fix::advice(format!(
+            "see what keeps that user from {}: namei -l shows each step of the way",
+            path.display()
+        ))
+    };
+    let Ok(way) = follow(path, &[0]) else { return by_hand() };
+    let mut parts: Vec<_> = way.path.ancestors().collect();
+    parts.reverse();
+    for part in parts {
+        let Ok(metadata) = fs::symlink_metadata(part) else { return by_hand() };
+        let (bits, words) = match (metadata.is_dir(), part == way.path) {
+            (true, false) => (1, "chmod a+x"),
+            (true, true) => (5, "chmod a+rx"),
+            (false, _) => (4, "chmod a+r"),
+        };
+        let may = user.map_or(metadata.mode() & bits == bits, |user| user.may(bits, &metadata));
+        if !may {
+            return Fix::command(words, [Word::Path(part)]);
+        }
+    }
+    by_hand()
+}
+
 fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
     match error {
         _ if named => Fix::advice(
             "name one that is there with --trust-store, or leave that out: then the system's counts",
         ),
-        StoreError::Unreadable(path, _) => Fix::command(["chmod", "a+rX", &path.to_string_lossy()]),
+        StoreError::Unreadable(path, _) => readable(path, None),
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
             reinstall(root, "ca-certificates")
         }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::board::{Answer, Board, Step, blocking};
+use super::fix::Word;
 use super::login::Settings;
 use super::tool::is_root;
 use super::user::{Account, unnamed};
@@ -115,7 +116,7 @@ fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Setting
     match sshd.accepts(&main).and_then(|()| sshd.dump(&main, connection)) {
         Ok(dump) => Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump)),
         Err(error) if error.lacks_directory() => {
-            let fix = Fix::command(["mkdir", "-m", "0755", "/run/sshd"]);
+            let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
             if running::waits(source) {
                 return Answer::elsewhere(
                     "sshd tells nothing before somebody connected: there is no /run/sshd",
@@ -129,7 +130,7 @@ fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Setting
 }
 
 fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<Ours> {
-    let enable = || Fix::command(["eic-keys", "--enable"]);
+    let enable = || Fix::command("eic-keys --enable", []);
     let Some(line) = &dump.command else {
         return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
     };
@@ -220,20 +221,14 @@ fn command_user(user: Option<&[u8]>) -> Answer<Account> {
             format!(
                 "there is no user {name}, as whom sshd is to run eic-keys: it runs nothing, and no pushed key works"
             ),
-            Fix::command(["eic-keys", "--enable"]),
+            Fix::command("eic-keys --enable", []),
         ),
         Ok(None) => Answer::fail(
             format!("there is no user {name}, who is to run eic-keys"),
-            Fix::command([
-                "useradd",
-                "--system",
-                "--no-create-home",
-                "--home-dir",
-                "/",
-                "--shell",
-                "/usr/sbin/nologin",
-                &name,
-            ]),
+            Fix::command(
+                "useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin",
+                [Word::Value(&name)],
+            ),
         ),
         Ok(Some(account)) if account.uid == 0 => Answer::warn(
             "root runs eic-keys, which needs no rights at all",

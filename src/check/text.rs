@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Check, Fix, Report, Status, catalogue};
+use super::{Check, Report, Status, catalogue};
 
 /// Columns that an id takes, with the blanks behind it.
 const ID: usize = 22;
@@ -43,10 +43,8 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
             writeln!(text, "         {detail}")?;
         }
     }
-    match &check.fix {
-        Some(Fix::Command(command)) => writeln!(text, "       $ {command}")?,
-        Some(Fix::Advice(advice)) => writeln!(text, "       > {advice}")?,
-        None => {}
+    if let Some(fix) = &check.fix {
+        writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text())?;
     }
     Ok(())
 }

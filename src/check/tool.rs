@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::Fix;
+use super::fix::Word;
 use crate::limits;
 use crate::sshd::run::{Ran, run};
 
@@ -23,8 +24,7 @@ pub(super) fn told(program: &str, arguments: &[&str]) -> Option<String> {
 /// How to install a package of the distribution anew: with the tool that is there.
 pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
     match manager(root) {
-        Some("apt-get") => Fix::command(["apt-get", "install", "--reinstall", package]),
-        Some(tool) => Fix::command([tool, "-y", "reinstall", package]),
+        Some(words) => Fix::command(words, [Word::Value(package)]),
         None => Fix::advice(format!("install the package {package} anew")),
     }
 }
@@ -34,13 +34,17 @@ pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
 pub(super) fn remove(package: &str) -> Option<Fix> {
     let status = told("dpkg-query", &["--show", "--showformat=${db:Status-Status}", "--", package]);
     if status.is_some_and(|status| status == "installed") {
-        return Some(Fix::command(["dpkg", "--purge", package]));
+        return Some(Fix::command("dpkg --purge", [Word::Value(package)]));
     }
-    told("rpm", &["--query", package]).map(|_| Fix::command(["rpm", "--erase", package]))
+    told("rpm", &["--query", package]).map(|_| Fix::command("rpm --erase", [Word::Value(package)]))
 }
 
+/// The words that install a package anew.
 fn manager(root: &Path) -> Option<&'static str> {
-    ["apt-get", "dnf", "yum"].into_iter().find(|tool| root.join("usr/bin").join(tool).exists())
+    [("apt-get", "apt-get install --reinstall"), ("dnf", "dnf -y reinstall"), ("yum", "yum -y reinstall")]
+        .into_iter()
+        .find(|(tool, _)| root.join("usr/bin").join(tool).exists())
+        .map(|(_, words)| words)
 }
 
 /// Whether this is root, who alone sees some things.

@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::board::{Answer, Board, Step, blocking};
+use super::fix::Word::{Path as File, Value};
 use super::login::Settings;
 use super::tool::{ask, is_root, told};
 use super::{Fix, Request, System};
 use crate::imds::facts::UserName;
+use crate::sshd::run::Credentials;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -20,6 +22,8 @@ pub(super) struct Account {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<String>,
+    /// The numbers of the same.
+    pub(super) gids: Vec<u32>,
     home: PathBuf,
     shell: PathBuf,
 }
@@ -33,7 +37,12 @@ impl Account {
             return Ok(None);
         };
         let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
-        Ok(Some(Self { groups: groups.split_whitespace().map(str::to_owned).collect(), ..account }))
+        let gids = told("id", &["-G", "--", name]).unwrap_or_default();
+        Ok(Some(Self {
+            groups: groups.split_whitespace().map(str::to_owned).collect(),
+            gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
+            ..account
+        }))
     }
 
     /// A line of passwd(5).
@@ -45,9 +54,37 @@ impl Account {
             uid: uid.parse().ok()?,
             gid: gid.parse().ok()?,
             groups: Vec::new(),
+            gids: Vec::new(),
             home: home.into(),
             shell: if shell.is_empty() { "/bin/sh" } else { shell }.into(),
         })
+    }
+}
+
+/// A user, for people: by name, where there is one, and number.
+pub(super) fn whose(uid: u32) -> String {
+    let number = uid.to_string();
+    let line = told("getent", &["passwd", "--", &number]);
+    let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
+    account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
+}
+
+impl Account {
+    /// As whom sshd runs a command for this user, its supplementary groups included (OpenSSH 8.8 and later).
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
+    }
+
+    /// Whether the mode of a file lets this user do what these bits say: 4 read, 2 write, 1 execute.
+    pub(super) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
+        let shift = if metadata.uid() == self.uid {
+            6
+        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        (metadata.mode() >> shift) & bits == bits
     }
 }
 
@@ -78,7 +115,7 @@ pub(super) async fn account(board: &Board, name: &Step<UserName>) -> Step<Accoun
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
                 Ok(None) => Answer::fail(
                     format!("there is no user {name} on this system"),
-                    Fix::command(["useradd", "--create-home", "--shell", "/bin/bash", &name]),
+                    Fix::command("useradd --create-home --shell /bin/bash", [Value(&name)]),
                 ),
                 Err(error) => unnamed(&error),
             })
@@ -134,14 +171,14 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
     if let Some(ago) = expires.parse().ok().and_then(|day: u64| today.checked_sub(day)) {
         return Answer::fail(
             format!("the account {name} expired {ago} days ago"),
-            Fix::command(["chage", "--expiredate", "-1", name]),
+            Fix::command("chage --expiredate -1", [Value(name)]),
         );
     }
     // `platform_locked_account` of OpenSSH: asked by sshd itself only where PAM is not.
     if password.starts_with('!') && !pam {
         return Answer::fail(
             format!("the account {name} is locked, and UsePAM is off: sshd lets nobody in there"),
-            Fix::command(["usermod", "--password", "*", name]),
+            Fix::command("usermod --password *", [Value(name)]),
         );
     }
     Answer::ok(format!("the account {name} is neither locked nor expired"), ())
@@ -149,7 +186,7 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
 
 fn shell(account: &Account, root: &Path) -> Answer<()> {
     let shell = account.shell.display();
-    let fix = || Fix::command(["usermod", "--shell", "/bin/bash", &account.name]);
+    let fix = || Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
     if ["nologin", "false"].iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
         return Answer::fail(format!("the login shell is {shell}, which lets nobody work"), fix());
     }
@@ -169,45 +206,103 @@ fn nologin(account: &Account, root: &Path) -> Answer<()> {
         .find(|path| root.join(path.trim_start_matches('/')).exists())
     {
         Some(path) if account.uid != 0 => {
-            Answer::fail(format!("{path} is there: only root may log in"), Fix::command(["rm", path]))
+            let fix = Fix::command("rm", [Value(path)]);
+            Answer::fail(format!("{path} is there: only root may log in"), fix)
         }
         _ => Answer::ok("no nologin keeps users out", ()),
     }
 }
 
-/// `StrictModes`: sshd trusts `authorized_keys` only where nobody else may write on the way. Pushed keys do
-/// not need that.
+/// `StrictModes`: sshd trusts `authorized_keys` only where nobody else may write on the way. Pushed keys do not need that.
+///
+/// All of this is the user's to arrange, symbolic links included: they are followed to see what sshd sees, and no command
+/// for root follows them.
 fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
-    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
-    for path in [account.home.clone(), account.home.join(".ssh"), account.home.join(".ssh/authorized_keys")] {
-        let shown = path.display().to_string();
-        let metadata = match fs::metadata(below(&path)) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound && path == account.home => {
-                let owner = [account.uid.to_string(), account.gid.to_string()];
-                let [uid, gid] = &owner;
-                return Answer::warn(
-                    format!("the home {shown} is not there: a session starts in /"),
-                    Fix::command(["install", "-d", "-m", "0700", "-o", uid, "-g", gid, &shown]),
-                    (),
-                );
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) => return Answer::skip(format!("{shown} cannot be looked at: {error}")),
-        };
-        let note = "for StrictModes; pushed keys work all the same";
-        if strict && metadata.uid() != account.uid && metadata.uid() != 0 {
-            let fix = Fix::command(["chown", &account.uid.to_string(), &shown]);
+    let shown = account.home.display();
+    let home = root.join(account.home.strip_prefix("/").unwrap_or(&account.home));
+    let home = match fs::canonicalize(home) {
+        Ok(home) => home,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Answer::warn(
-                format!("{shown} belongs to uid {}, which is wrong {note}", metadata.uid()),
-                fix,
+                format!("the home {shown} is not there: a session starts in /"),
+                Fix::advice(format!(
+                    "make {shown} for {}, with mode 0700; mkhomedir_helper(8) and pam_mkhomedir(8) do that",
+                    account.name
+                )),
                 (),
             );
         }
-        if strict && metadata.mode() & 0o022 != 0 {
-            let fix = Fix::command(["chmod", "go-w", &shown]);
-            return Answer::warn(format!("others may write to {shown}, which is wrong {note}"), fix, ());
+        Err(error) => return Answer::skip(format!("{shown} cannot be looked at: {error}")),
+    };
+    for name in ["", ".ssh", ".ssh/authorized_keys"] {
+        let path = if name.is_empty() { home.clone() } else { home.join(name) };
+        let real = match fs::canonicalize(&path) {
+            Ok(real) => real,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => return Answer::skip(format!("{} cannot be looked at: {error}", path.display())),
+        };
+        if let Some(wrong) = fault(&real, &home, account.uid).filter(|_| strict) {
+            return strict_modes(account, &path, &real, wrong);
         }
     }
-    Answer::ok(format!("{} is as sshd wants it", account.home.display()), ())
+    Answer::ok(format!("{shown} is as sshd wants it"), ())
+}
+
+/// What sshd minds about a file or a directory above it.
+enum Fault {
+    /// It is this user's.
+    Owner(PathBuf, u32),
+    /// It may be written by others than its owner, this user.
+    Writable(PathBuf, u32),
+}
+
+/// The first of a file and the directories above it, up to the home, that sshd minds; from the top. `safe_path` of OpenSSH's `misc.c`.
+fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
+    let above: Vec<_> = real.ancestors().collect();
+    let parts = above.iter().position(|part| *part == home).map_or(above.len(), |at| at.saturating_add(1));
+    above.into_iter().take(parts).rev().find_map(|part| {
+        let metadata = fs::symlink_metadata(part).ok()?;
+        if ![0, uid].contains(&metadata.uid()) {
+            return Some(Fault::Owner(part.to_owned(), metadata.uid()));
+        }
+        (metadata.mode() & 0o022 != 0).then(|| Fault::Writable(part.to_owned(), metadata.uid()))
+    })
+}
+
+/// `path` is where sshd looks, `real` where that leads.
+fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> Answer<()> {
+    let name = &account.name;
+    let link = if path == real {
+        String::new()
+    } else {
+        format!("{} leads to {} by a symbolic link; ", path.display(), real.display())
+    };
+    let note = "for StrictModes; pushed keys work all the same";
+    match fault {
+        Fault::Owner(part, owner) => Answer::warn(
+            format!(
+                "{link}{} is owned by {}; sshd wants {name} or root there, {note}",
+                part.display(),
+                whose(owner)
+            ),
+            Fix::advice(format!(
+                "see why, and whose the contents are: {name} may have chosen them, so do not just change the owner"
+            )),
+            (),
+        ),
+        Fault::Writable(part, owner) => {
+            let fix = if !link.is_empty() {
+                Fix::advice(format!("see who has to write to {}; {name} chose it", part.display()))
+            } else if owner == 0 {
+                Fix::command("chmod go-w --", [File(&part)])
+            } else {
+                Fix::as_user(account, "chmod go-w", &part)
+            };
+            Answer::warn(
+                format!("{link}others may write to {}, which is wrong {note}", part.display()),
+                fix,
+                (),
+            )
+        }
+    }
 }

@@ -73,7 +73,7 @@ impl AskError {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where distributions put it.
-pub(super) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+pub(crate) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
 /// Where SUSE has the vendor's main file, which its sshd reads where there is none in `/etc`.
 const VENDORS: &str = "/usr/etc/ssh/sshd_config";

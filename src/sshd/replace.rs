@@ -76,9 +76,9 @@ fn attributes(path: &Path) -> io::Result<Option<String>> {
     let Ok(flags) = rustix::fs::ioctl_getflags(&file) else { return Ok(None) };
     let path = path.display();
     Ok(if flags.contains(IFlags::IMMUTABLE) {
-        Some(format!("{path} is immutable: chattr -i {path}"))
+        Some(format!("{path} is immutable, which root can change with chattr(1)"))
     } else if flags.contains(IFlags::APPEND) {
-        Some(format!("{path} is append-only: chattr -a {path}"))
+        Some(format!("{path} is append-only, which root can change with chattr(1)"))
     } else {
         None
     })

@@ -3,12 +3,14 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Read},
-    os::unix::process::CommandExt,
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// What a program did.
 #[derive(Debug)]
@@ -40,22 +42,41 @@ const LARGEST_OUTPUT: u64 = 1024 * 1024;
 /// # Errors
 /// It could not be started, or did not end in time.
 pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Ran> {
-    finish(command(words, arguments)?, limit)
+    finish(command(words, arguments)?.spawn()?, limit)
 }
 
-/// The same as another user, without groups beside its own: for root.
+/// Who a program runs as.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The supplementary groups, as initgroups(3) sets them.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// The same as another user: for root.
 ///
 /// # Errors
 /// It could not be started so, or did not end in time.
 pub(crate) fn run_as(
-    (user, group): (u32, u32),
+    user: &Credentials,
     words: &[OsString],
     arguments: &[&OsStr],
     limit: Duration,
 ) -> io::Result<Ran> {
     let mut command = command(words, arguments)?;
-    command.uid(user).gid(group).current_dir("/");
-    finish(command, limit)
+    command.current_dir("/");
+    // The standard library cannot set the groups of a child. So a thread becomes that user, for good, and starts it.
+    let start = move || {
+        let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        command.spawn()
+    };
+    let child = thread::scope(|scope| scope.spawn(start).join());
+    finish(child.map_err(|_| io::Error::other("the thread that starts it broke"))??, limit)
 }
 
 fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
@@ -73,8 +94,7 @@ fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
     Ok(command)
 }
 
-fn finish(mut command: Command, limit: Duration) -> io::Result<Ran> {
-    let mut child = command.spawn()?;
+fn finish(mut child: Child, limit: Duration) -> io::Result<Ran> {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let start = Instant::now();

@@ -56,7 +56,9 @@ pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>>
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return Ok(Some(Distrust::NotAProgram(path.to_owned())));
     }
-    for part in file.ancestors().take_while(|part| part.starts_with(&root)) {
+    // From the root directory on: below a directory that others may write to, nothing is worth a look.
+    let parts: Vec<_> = file.ancestors().take_while(|part| part.starts_with(&root)).collect();
+    for part in parts.into_iter().rev() {
         let metadata = fs::metadata(part)?;
         if metadata.uid() != 0 {
             return Ok(Some(Distrust::Owner(part.to_owned(), metadata.uid())));

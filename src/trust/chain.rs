@@ -10,7 +10,7 @@ use pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, VerifiedPath};
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::oid::AssociatedOid;
-use x509_cert::der::{AnyRef, Decode, Encode, Tag, Tagged};
+use x509_cert::der::{AnyRef, Decode, Tag, Tagged};
 use x509_cert::ext::pkix::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
 };
@@ -153,7 +153,7 @@ impl SignerChain {
         now: UnixTime,
     ) -> Result<Result<SignerPath, ChainError>, StoreError> {
         let issuers: Vec<Vec<u8>> =
-            self.0.iter().filter_map(|certificate| contents(&certificate.tbs().issuer)).collect();
+            self.0.iter().filter_map(|certificate| contents(certificate.issuer()?)).collect();
         let anchors = store.anchors(&issuers, now)?;
         Ok(self.path_to(name, &anchors, now))
     }
@@ -385,9 +385,8 @@ impl Certificate {
 }
 
 /// DER of a name without its outermost tag and length, which is how webpki compares names.
-fn contents(name: &x509_cert::name::Name) -> Option<Vec<u8>> {
-    let der = name.to_der().ok()?;
-    Some(AnyRef::from_der(&der).ok()?.value().to_vec())
+fn contents(name: &[u8]) -> Option<Vec<u8>> {
+    Some(AnyRef::from_der(name).ok()?.value().to_vec())
 }
 
 #[cfg(test)]

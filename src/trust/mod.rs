@@ -12,7 +12,7 @@ use std::fmt;
 use pki_types::CertificateDer;
 use pki_types::pem::PemObject;
 use ring::digest;
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
 pub use chain::{ChainError, SignerName, SignerPath};
 pub use pki_types::UnixTime;
@@ -85,6 +85,19 @@ impl Certificate {
         Some(Self { der, fields })
     }
 
+    /// The issuer's name, DER, as it came.
+    fn issuer(&self) -> Option<&[u8]> {
+        self.field(2)
+    }
+
+    /// A field of the certificate as it came, counted from the serial number (RFC 5280 section 4.1).
+    fn field(&self, number: usize) -> Option<&[u8]> {
+        let certificate = elements(&self.der)?;
+        let fields = elements(certificate.first()?)?;
+        let version = usize::from(fields.first()?.first() == Some(&VERSION));
+        fields.get(version.checked_add(number)?).copied()
+    }
+
     fn tbs(&self) -> &x509_cert::TbsCertificate {
         &self.fields.tbs_certificate
     }
@@ -111,7 +124,7 @@ impl Certificate {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), webpki::Error> {
-        let spki = self.tbs().subject_public_key_info.to_der().map_err(|_| webpki::Error::BadDer)?.into();
+        let spki = self.field(5).ok_or(webpki::Error::BadDer)?.into();
         webpki::RawPublicKeyEntity::try_from(&spki)?.verify_signature(algorithm, message, signature)
     }
 
@@ -120,6 +133,20 @@ impl Certificate {
         let hex = |algorithm| base16ct::upper::encode_string(digest::digest(algorithm, &self.der).as_ref());
         [hex(&digest::SHA1_FOR_LEGACY_USE_ONLY), hex(&digest::SHA256)]
     }
+}
+
+/// The tag of the version in a certificate: `[0] EXPLICIT`
+const VERSION: u8 = 0xa0;
+
+/// The elements of a SEQUENCE, each as it came. What is signed or hashed is never encoded again: that could give other bytes.
+fn elements(der: &[u8]) -> Option<Vec<&[u8]>> {
+    let sequence = AnyRef::from_der(der).ok().filter(|any| any.tag() == Tag::Sequence)?;
+    let mut reader = SliceReader::new(sequence.value()).ok()?;
+    let mut elements = Vec::new();
+    while !reader.is_finished() {
+        elements.push(reader.tlv_bytes().ok()?);
+    }
+    Some(elements)
 }
 
 /// Reads the certificates of a PEM text. Text around them means nothing; a certificate that cannot be read is left out,

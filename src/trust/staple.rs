@@ -7,14 +7,14 @@ use pki_types::{CertificateDer, UnixTime};
 use ring::digest;
 use webpki::EndEntityCert;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{AnyRef, Decode, Encode};
+use x509_cert::der::{AnyRef, Decode};
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::KeyUsage;
 use x509_ocsp::{
     BasicOcspResponse, CertId, CertStatus, OcspResponse, OcspResponseStatus, ResponderId, SingleResponse,
 };
 
-use super::Certificate;
+use super::{Certificate, elements};
 
 /// id-pkix-ocsp-basic (RFC 6960 section 4.2.1)
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
@@ -88,7 +88,7 @@ pub(super) fn check(
     now: UnixTime,
 ) -> Result<Freshness, StapleError> {
     let response = decode(staple)?;
-    let data = &response.tbs_response_data;
+    let data = &response.fields.tbs_response_data;
     if has_critical(data.response_extensions.as_ref()) {
         return Err(StapleError::CriticalExtension);
     }
@@ -103,7 +103,36 @@ pub(super) fn check(
     Ok(freshness)
 }
 
-fn decode(staple: &[u8]) -> Result<BasicOcspResponse, StapleError> {
+/// A response as fields, and what the signature is about as it came.
+struct Response {
+    fields: BasicOcspResponse,
+    /// DER of `tbsResponseData`.
+    signed: Vec<u8>,
+    /// DER of `signatureAlgorithm`.
+    algorithm: Vec<u8>,
+    /// DER of each of `certs`.
+    certificates: Vec<Vec<u8>>,
+}
+
+impl Response {
+    fn read(der: &[u8]) -> Option<Self> {
+        let fields = BasicOcspResponse::from_der(der).ok()?;
+        let parts = elements(der)?;
+        let [signed, algorithm, _, certificates @ ..] = parts.as_slice() else { return None };
+        let certificates = match certificates.first() {
+            Some(tagged) => elements(AnyRef::from_der(tagged).ok()?.value())?,
+            None => Vec::new(),
+        };
+        Some(Self {
+            fields,
+            signed: signed.to_vec(),
+            algorithm: algorithm.to_vec(),
+            certificates: certificates.into_iter().map(<[u8]>::to_vec).collect(),
+        })
+    }
+}
+
+fn decode(staple: &[u8]) -> Result<Response, StapleError> {
     let base64: Vec<u8> = staple.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     let base64 = std::str::from_utf8(&base64).map_err(|_| StapleError::Malformed)?;
     let der = Base64::decode_vec(base64).map_err(|_| StapleError::Malformed)?;
@@ -113,7 +142,7 @@ fn decode(staple: &[u8]) -> Result<BasicOcspResponse, StapleError> {
     }
     let bytes =
         response.response_bytes.filter(|bytes| bytes.response_type == BASIC).ok_or(StapleError::Malformed)?;
-    BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(|_| StapleError::Malformed)
+    Response::read(bytes.response.as_bytes()).ok_or(StapleError::Malformed)
 }
 
 /// RFC 6960 section 4.1.1: hashes of the issuer's name as the certificate has it, and of the issuer's key.
@@ -124,7 +153,7 @@ fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> boo
         _ => return false,
     };
     let is_hash = |hash: &[u8], of: &[u8]| digest::digest(algorithm, of).as_ref() == hash;
-    certificate.tbs().issuer.to_der().is_ok_and(|name| is_hash(id.issuer_name_hash.as_bytes(), &name))
+    certificate.issuer().is_some_and(|name| is_hash(id.issuer_name_hash.as_bytes(), name))
         && is_hash(id.issuer_key_hash.as_bytes(), issuer.key_bits())
         && id.serial_number == certificate.tbs().serial_number
 }
@@ -149,23 +178,15 @@ fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, Sta
 }
 
 /// RFC 6960 section 4.2.2.2: signed by the issuer itself, or by a responder that this very issuer certified for it.
-fn check_signature(
-    response: &BasicOcspResponse,
-    issuer: &Certificate,
-    now: UnixTime,
-) -> Result<(), StapleError> {
-    let responder = &response.tbs_response_data.responder_id;
+fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), StapleError> {
+    let responder = &response.fields.tbs_response_data.responder_id;
     if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {
         return Ok(());
     }
     let mut error =
         if is_responder(responder, issuer) { StapleError::Signature } else { StapleError::Responder };
-    for delivered in response.certs.iter().flatten() {
-        let Some(delivered) =
-            delivered.to_der().ok().and_then(|der| Certificate::read(CertificateDer::from(der)))
-        else {
-            continue;
-        };
+    for delivered in &response.certificates {
+        let Some(delivered) = Certificate::read(CertificateDer::from(delivered.clone())) else { continue };
         if is_responder(responder, &delivered) && is_certified(&delivered, issuer, now) {
             match signed_by(response, &delivered) {
                 Ok(()) => return Ok(()),
@@ -198,16 +219,14 @@ fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) ->
         })
 }
 
-fn signed_by(response: &BasicOcspResponse, signer: &Certificate) -> Result<(), StapleError> {
-    let message = response.tbs_response_data.to_der().map_err(|_| StapleError::Malformed)?;
-    let algorithm = response.signature_algorithm.to_der().map_err(|_| StapleError::Malformed)?;
-    let algorithm = AnyRef::from_der(&algorithm).map_err(|_| StapleError::Malformed)?;
-    let signature = response.signature.as_bytes().ok_or(StapleError::Malformed)?;
+fn signed_by(response: &Response, signer: &Certificate) -> Result<(), StapleError> {
+    let algorithm = AnyRef::from_der(&response.algorithm).map_err(|_| StapleError::Malformed)?;
+    let signature = response.fields.signature.as_bytes().ok_or(StapleError::Malformed)?;
     // One identifier may stand for several: ECDSA with SHA-256 is known for two curves. The key decides.
     let mut candidates = webpki::ALL_VERIFICATION_ALGS
         .iter()
         .filter(|known| known.signature_alg_id().as_ref() == algorithm.value());
-    if candidates.any(|known| signer.verifies(*known, &message, signature).is_ok()) {
+    if candidates.any(|known| signer.verifies(*known, &response.signed, signature).is_ok()) {
         Ok(())
     } else {
         Err(StapleError::Signature)

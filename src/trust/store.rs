@@ -1,5 +1,6 @@
 //! The system's trust store: what it holds are the only anchors there are.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
@@ -96,6 +97,14 @@ impl TrustStore {
         &self.path
     }
 
+    /// The files of a store that is a directory.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        match &self.source {
+            Source::Bundle(_) => &[],
+            Source::Directory(files) => files,
+        }
+    }
+
     /// How many certificates it holds.
     ///
     /// # Errors
@@ -160,7 +169,21 @@ fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     if files.len() > limits::TRUST_STORE_FILES {
         return Err(StoreError::TooLarge(path.to_owned()));
     }
-    Ok(files.into_iter().filter(|file| file.is_file()).collect())
+    Ok(files
+        .into_iter()
+        .filter(|file| file.file_name().is_some_and(is_certificate) && file.is_file())
+        .collect())
+}
+
+/// Whether a file of a directory is meant to be trusted, by its name: `HASH.N`, as OpenSSL looks a certificate up (8 hexadecimal
+/// digits, a dot, digits), `*.pem` or `*.crt`. What was set aside, `root.pem.disabled`, is not.
+fn is_certificate(name: &OsStr) -> bool {
+    let Some((stem, ending)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { return false };
+    let hash = stem.len() == 8 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = !ending.is_empty() && ending.bytes().all(|byte| byte.is_ascii_digit());
+    // A shell's *.pem has no hidden file either.
+    let named = matches!(ending, "pem" | "crt") && !stem.is_empty() && !stem.starts_with('.');
+    named || (hash && number)
 }
 
 /// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
@@ -192,7 +215,36 @@ mod tests {
 
     use std::path::Path;
 
-    use super::TrustStore;
+    use super::{TrustStore, is_certificate};
+
+    #[test]
+    fn names_of_certificates() {
+        for (name, taken) in [
+            ("root.pem", true),
+            ("Root CA 1.crt", true),
+            ("ca.bundle.pem", true),
+            ("0a1b2c3d.0", true),
+            ("0A1B2C3D.10", true),
+            ("old-root.pem.disabled", false),
+            ("root.pem~", false),
+            ("root.PEM", false),
+            ("root.cer", false),
+            ("root.0", false),
+            ("0a1b2c3d", false),
+            ("0a1b2c3d.", false),
+            ("0a1b2c3d.r0", false),
+            ("0a1b2c3d.0.bak", false),
+            ("0a1b2c3.0", false),
+            ("0a1b2c3d4.0", false),
+            ("0a1b2c3g.0", false),
+            (".pem", false),
+            (".root.pem", false),
+            ("pem", false),
+            ("", false),
+        ] {
+            assert_eq!(is_certificate(name.as_ref()), taken, "{name}");
+        }
+    }
 
     #[test]
     fn only_a_directory_opens_files_later() {

@@ -1,5 +1,5 @@
 //! The user, the daemon, the installation, what confines us, and the log.
-use crate::world::{PID_FILE, USER, World, broken, config, world};
+use crate::world::{PID_FILE, Report, TRUST_STORE, USER, World, broken, config, world};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -61,13 +61,305 @@ fn a_home_that_strict_modes_refuse() {
     let warn = &[("user.home", "warn")];
     broken(mode(home.to_owned(), 0o777), warn, "others may write to /run/home/alice,");
     broken(mode(format!("{home}/.ssh"), 0o775), warn, "others may write to /run/home/alice/.ssh,");
-    broken(|_| chown(home, Some(47_102), None).unwrap(), warn, "belongs to uid 47102");
+    broken(
+        |_| chown(home, Some(47_102), None).unwrap(),
+        warn,
+        "is owned by bob (uid 47102); sshd wants alice",
+    );
     broken(|_| fs::remove_dir_all(home).unwrap(), warn, "is not there");
     world(|world| {
         fs::set_permissions(home, Permissions::from_mode(0o777)).unwrap();
         world.configure(&config().set("StrictModes", "no").text());
         world.check().assert_healthy();
     });
+}
+
+const HOME: &str = "/run/home/alice";
+
+/// Has alice make something, as herself.
+fn alice_does(world: &World<'_>, script: &str) {
+    let words = ["--reuid", "47101", "--regid", "47101", "--clear-groups", "/bin/sh", "-ec", script];
+    let done = world.instance.command(words).program("/usr/bin/setpriv").as_root().run();
+    assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
+}
+
+/// No command of a report leads root below what is alice's, and none gives a file to anybody.
+fn assert_no_command_follows_alice(report: &Report, what: &str) {
+    for check in report.document["checks"].as_array().unwrap() {
+        if check["fix_kind"] != "command" {
+            continue;
+        }
+        let fix = check["fix"].as_str().unwrap();
+        let owner = ["chown", "chgrp", "install -"].iter().any(|word| fix.contains(word));
+        let below = fix.contains("/run/home") && !fix.starts_with("runuser -u alice -- ");
+        assert!(!owner && !below && !fix.contains("/run/other"), "{what}: {check:#}");
+    }
+}
+
+/// What `--check` tells root to paste acts on nothing that a user chose.
+#[test]
+fn roots_shell_is_not_led_by_a_users_links() {
+    let bob = "install -d -o bob -m 0700 /run/home/bob/.ssh; \
+               install -o bob -m 0666 /dev/null /run/home/bob/.ssh/authorized_keys";
+    let other = "install -d -o bob -m 0777 /run/other; install -m 0666 /dev/null /run/other/roots";
+    for (what, as_root, as_alice, says) in [
+        (
+            "a link to another's file",
+            bob,
+            "mkdir -m 0700 .ssh; ln -s /run/home/bob/.ssh/authorized_keys .ssh",
+            "/run/home/alice/.ssh/authorized_keys leads to /run/home/bob/.ssh/authorized_keys by a symbolic link; \
+             /run/home/bob is owned by bob (uid 47102)",
+        ),
+        (
+            "a link to another's directory",
+            bob,
+            "ln -s /run/home/bob/.ssh .ssh",
+            "/run/home/bob is owned by bob",
+        ),
+        (
+            "a link to a directory where all write",
+            other,
+            "ln -s /run/other .ssh",
+            "/run/other is owned by bob",
+        ),
+        (
+            "a link to a file of root's",
+            "install -m 0666 /dev/null /etc/open",
+            "mkdir -m 0700 .ssh; ln -s /etc/open .ssh/authorized_keys",
+            "others may write to /etc/open",
+        ),
+        (
+            "a link to a file of her own",
+            "",
+            "mkdir -m 0700 .ssh; install -m 0666 /dev/null mine; ln -s ../mine .ssh/authorized_keys",
+            "others may write to /run/home/alice/mine",
+        ),
+        (
+            "a link on the way",
+            "",
+            "mkdir -m 0700 real; ln -s real .ssh; install -m 0666 /dev/null .ssh/authorized_keys",
+            "others may write to /run/home/alice/real/authorized_keys",
+        ),
+        (
+            "another's file in her directory",
+            "install -o bob -m 0600 /dev/null /run/home/alice/theirs",
+            "mkdir -m 0700 .ssh; mv -f theirs .ssh/authorized_keys",
+            "/run/home/alice/.ssh/authorized_keys is owned by bob (uid 47102)",
+        ),
+        (
+            "root's file in her directory",
+            "install -m 0666 /dev/null /run/home/alice/roots",
+            "mkdir -m 0700 .ssh; mv -f roots .ssh/authorized_keys",
+            "others may write to /run/home/alice/.ssh/authorized_keys",
+        ),
+        (
+            "a home where others put homes",
+            "chmod 0777 /run/home",
+            "chmod 0777 .",
+            "others may write to /run/home/alice",
+        ),
+        (
+            "a name that no terminal shows",
+            "mv /run/home/alice '/run/home/back\\slash'; \
+             sed -i 's,/run/home/alice,/run/home/back\\\\slash,' /etc/passwd; mkdir /run/home/alice",
+            "chmod 0777 '/run/home/back\\slash'",
+            "others may write to /run/home/back",
+        ),
+    ] {
+        world(|world| {
+            let done = world.instance.command(["-ec", as_root]).program("/bin/sh").as_root().run();
+            assert_eq!(done.status, Some(0), "{what}: {}", done.stderr);
+            alice_does(world, &format!("cd {HOME}; {as_alice}"));
+            let report = world.check();
+            report.assert_exactly(&[("user.home", "warn")]);
+            assert!(report.note("user.home").contains(says), "{what}: {}", report.note("user.home"));
+            assert_eq!(report.of("user.home")["fix_kind"], "advice", "{what}: {}", report.of("user.home"));
+            assert_no_command_follows_alice(&report, what);
+        });
+    }
+}
+
+/// What is the user's own alone is put right as that user, in whatever words it is named.
+#[test]
+fn a_command_on_a_users_file_runs_as_that_user() {
+    world(|world| {
+        alice_does(
+            world,
+            &format!("cd {HOME}; mkdir -m 0777 .ssh; install -m 0666 /dev/null .ssh/authorized_keys"),
+        );
+        for path in ["/run/home/alice/.ssh", "/run/home/alice/.ssh/authorized_keys"] {
+            let report = world.check();
+            assert_eq!(report.of("user.home")["fix"], format!("runuser -u alice -- chmod go-w -- {path}"));
+            world.apply(&report, "user.home");
+        }
+        world.check().assert_healthy();
+    });
+    let name = "/run/home/-x it's $(kill 0) *";
+    world(|world| {
+        fs::rename(HOME, name).unwrap();
+        account("/etc/passwd", HOME, name);
+        alice_does(world, "cd /run/home/-x*; chmod 0777 .");
+        let report = world.check();
+        report.assert_exactly(&[("user.home", "warn")]);
+        world.apply(&report, "user.home");
+        world.check().assert_healthy();
+    });
+}
+
+/// The same for the program and for the trust store, which an administrator may have put where a user leads.
+#[test]
+fn no_other_command_is_led_by_a_user_either() {
+    let command = |line: &'static str| {
+        move |world: &World<'_>| {
+            world.configure(&config().set("AuthorizedKeysCommand", line).text());
+        }
+    };
+    let program = |what: &str, id: &str, status: &str, plant: &str, line| {
+        world(|world| {
+            alice_does(world, &format!("cd {HOME}; {plant}"));
+            command(line)(world);
+            let report = world.check();
+            assert_eq!(report.status(id), status, "{what}: {}", report.of(id));
+            assert_eq!(report.of(id)["fix_kind"], "advice", "{what}: {}", report.of(id));
+            assert_no_command_follows_alice(&report, what);
+        });
+    };
+    let ours = "/run/home/alice/eic-keys %u %f";
+    program("a link to no program", "install.path", "fail", "ln -s /etc/passwd eic-keys", ours);
+    program("a program of hers", "install.path", "fail", "cp /usr/bin/eic-keys .", ours);
+    program(
+        "one that all may write",
+        "install.path",
+        "fail",
+        "cp /usr/bin/eic-keys .; chmod 0777 eic-keys",
+        ours,
+    );
+    let store = "/usr/bin/eic-keys --trust-store /run/home/alice/store %u %f";
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    program("a link to the store", "signer.store", "warn", &format!("ln -s {bundle} store"), store);
+    program("a store of hers", "signer.store", "warn", &format!("cp {bundle} store"), store);
+    program(
+        "one for her alone",
+        "signer.command_user",
+        "fail",
+        &format!("install -m 0600 {bundle} store"),
+        store,
+    );
+    program(
+        "a directory with a link",
+        "signer.store",
+        "warn",
+        &format!("mkdir store; ln -s {bundle} store/a.pem"),
+        store,
+    );
+}
+
+/// Nor are those that name a place of the system's, where somebody made that everybody's.
+#[test]
+fn no_command_is_given_below_a_directory_where_all_write() {
+    type Break<'a> = &'a dyn Fn(&World<'_>);
+    let shell = || account("/etc/passwd", "/bin/sh", "/bin/false");
+    let cases: [(&str, &str, Break<'_>); 5] = [
+        ("/run", "user.nologin", &|world| world.instance.write("/run/nologin", "")),
+        ("/etc", "user.nologin", &|world| world.instance.write("/etc/nologin", "")),
+        ("/run", "running.daemon", &|_| stop_sshd()),
+        ("/run", "sshd.config", &|_| fs::remove_dir_all("/run/sshd").unwrap()),
+        ("/usr/bin", "user.shell", &|_| shell()),
+    ];
+    for (directory, id, wrong) in cases {
+        world(|world| {
+            wrong(world);
+            let report = world.check();
+            assert_eq!(report.of(id)["fix_kind"], "command", "{}", report.of(id));
+            let mode = fs::metadata(directory).unwrap().permissions();
+            fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
+            let report = world.check();
+            assert_eq!(report.of(id)["fix_kind"], "advice", "{}", report.of(id));
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(fix.contains(&format!("because {directory} may be written by others")), "{fix}");
+            fs::set_permissions(directory, mode).unwrap();
+        });
+    }
+}
+
+/// From the top: below a directory that others may write to, a command may be led elsewhere.
+#[test]
+fn a_program_below_a_directory_that_others_may_write_to() {
+    world(|world| {
+        for path in ["/usr/bin", "/usr/bin/eic-keys"] {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        for path in ["/usr/bin", "/usr/bin/eic-keys"] {
+            let report = world.check();
+            report.assert_exactly(&[("install.path", "fail")]);
+            assert_eq!(report.of("install.path")["fix"], format!("chmod go-w {path}"));
+            world.apply(&report, "install.path");
+        }
+        world.check().assert_healthy();
+    });
+}
+
+/// eic-keys runs as another user than root, who sees everything: what keeps that user from the trust store breaks every login.
+#[test]
+fn a_trust_store_that_the_command_user_cannot_read() {
+    let mode = |path: &'static str, mode| {
+        move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    let unread = &[("signer.command_user", "fail")];
+    broken(mode("/etc/ssl", 0o700), unread, "as eic-keys: this system has no trust store");
+    broken(
+        mode("/etc/ssl/certs", 0o750),
+        unread,
+        "as eic-keys: the trust store /etc/ssl/certs cannot be read",
+    );
+    broken(
+        mode(TRUST_STORE, 0o600),
+        unread,
+        "as eic-keys: the trust store /etc/ssl/certs/ca-certificates.crt cannot be read",
+    );
+    // By a group that initgroups(3) gives, as sshd has it.
+    world(|world| {
+        let group = fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", format!("{group}readers:x:47200:eic-keys\n"));
+        chown("/etc/ssl", None, Some(47_200)).unwrap();
+        fs::set_permissions("/etc/ssl", Permissions::from_mode(0o750)).unwrap();
+        world.check().assert_healthy();
+    });
+    world(|world| {
+        world.instance.remove(TRUST_STORE);
+        let store = "/etc/store";
+        fs::create_dir(store).unwrap();
+        fs::set_permissions(store, Permissions::from_mode(0o755)).unwrap();
+        let pem = eic_lab::pki::bundle([&world.instance.pki().root]);
+        world.instance.write("/etc/store/a.pem", &pem);
+        world.instance.write("/etc/store/b.pem", &pem);
+        world.configure(
+            &config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys --trust-store /etc/store %u %f").text(),
+        );
+        world.check().assert_healthy();
+        fs::set_permissions("/etc/store/b.pem", Permissions::from_mode(0o600)).unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("signer.command_user", "warn")]);
+        let note = report.note("signer.command_user");
+        assert!(note.contains("holds 1 certificates") && note.contains("holds 2 certificates"), "{note}");
+    });
+}
+
+/// Whoever can write to it can add an anchor.
+#[test]
+fn a_trust_store_that_others_than_root_decide() {
+    let store = &[("signer.store", "warn")];
+    let mode = |path: &'static str, mode| {
+        move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+    };
+    broken(mode("/etc/ssl", 0o775), store, "others than root may write to /etc/ssl");
+    broken(
+        mode(TRUST_STORE, 0o666),
+        store,
+        "others than root may write to /etc/ssl/certs/ca-certificates.crt",
+    );
+    broken(|_| chown("/etc/ssl/certs", Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");
+    broken(|_| chown(TRUST_STORE, Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");
 }
 
 #[test]
@@ -84,7 +376,7 @@ fn the_command_user_alone_is_kept_from_the_metadata_service() {
     );
     broken(
         |_| fs::set_permissions("/usr/bin/eic-keys", Permissions::from_mode(0o700)).unwrap(),
-        &[("metadata.command_user", "fail")],
+        &[("metadata.command_user", "fail"), ("signer.command_user", "skip")],
         "could not be run as eic-keys",
     );
 }
@@ -398,6 +690,10 @@ fn what_the_log_tells() {
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.detail("recent.audit").len(), 2);
+        for id in ["recent.sshd", "recent.audit"] {
+            let hearsay = "(by /var/log/auth.log, where any local user can have such lines written)";
+            assert!(report.note(id).contains(hearsay), "{}", report.note(id));
+        }
         world.instance.write(
             "/var/log/auth.log",
             line("sshd[7]: error: Unsafe AuthorizedKeysCommand \"/x\": \u{1b}[2J"),
@@ -405,6 +701,49 @@ fn what_the_log_tells() {
         let report = world.check();
         report.assert_exactly(recent);
         assert!(report.note("recent.sshd").contains("\\u{1b}[2J"));
+    });
+}
+
+/// With a real journald, which has from the kernel who wrote a line: `logger -t eic-keys` is nobody's word.
+#[test]
+fn what_the_journal_tells() {
+    let journalctl = fs::read("/usr/bin/journalctl").unwrap();
+    world(|world| {
+        world.instance.install("/usr/bin/journalctl", &journalctl);
+        let run = |script: &str| {
+            let done = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+            assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
+        };
+        run("mkdir -p /run/log/journal /run/systemd/journal /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; cp /usr/bin/logger /run/sshd-session; chmod 0755 /run/sshd-session
+             setsid /lib/systemd/systemd-journald >/run/journald.log 2>&1 & \
+             while ! [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done");
+        let log = |uid: u32, program: &str, tag: &str, text: &str| {
+            // As sshd does, it lives on: journald asks for the sender's name after it got the line.
+            run(&format!(
+                "(echo '{text}'; sleep 0.5) | setpriv --reuid {uid} --regid {uid} --clear-groups \
+                 {program} --id -u /run/systemd/journal/dev-log -t {tag}
+                 for try in 1 2 3 4 5 6 7 8 9; do
+                     journalctl --quiet --no-pager SYSLOG_IDENTIFIER={tag} | grep -qF '{text}' && exit; sleep 0.2
+                 done; cat /run/journald.log >&2; exit 1"
+            ));
+        };
+        let complaint = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2";
+        let given = "Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:";
+        log(47_101, "/run/sshd-session", "sshd", complaint);
+        log(0, "logger", "sshd", &format!("{complaint}0"));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("recent.sshd"), "sshd did not complain about its AuthorizedKeysCommand");
+        log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}1"));
+        world.check().assert_exactly(&[("recent.sshd", "warn")]);
+        log(47_101, "logger", "eic-keys", &format!("{given}forged"));
+        let report = world.check();
+        report.assert_exactly(&[("recent.sshd", "warn")]);
+        assert_eq!(report.note("recent.audit"), "eic-keys logged nothing about alice");
+        log(47_100, "logger", "eic-keys", &format!("{given}true"));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.note("recent.audit"), format!("eic-keys said last: {given}true"));
     });
 }
 

@@ -142,6 +142,32 @@ fn directories() {
     gives(&instance, &key, "a directory with a file that only root reads beside the anchor");
 }
 
+/// A file that was set aside under another name is no longer trusted.
+#[test]
+fn names_in_a_directory() {
+    let (instance, key) = instance();
+    for (name, counts) in [
+        ("root.pem", true),
+        ("root.crt", true),
+        ("0a1b2c3d.12", true),
+        ("old-root.pem.disabled", false),
+        ("root.pem~", false),
+        ("root.PEM", false),
+        ("root", false),
+        (".root.pem", false),
+        ("0a1b2c3d.r0", false),
+        ("0a1b2c3.0", false),
+    ] {
+        shell(&instance, &format!("rm -rf {STORE} && mkdir -p {STORE}"));
+        instance.write(format!("{STORE}/{name}"), anchor(&instance));
+        if counts {
+            gives(&instance, &key, name);
+        } else {
+            fails(&instance, &key, 4, name);
+        }
+    }
+}
+
 #[test]
 fn too_many_files() {
     let (instance, key) = instance();

@@ -75,6 +75,15 @@ impl Attribute {
     }
 }
 
+/// The DER of a name whose attributes are one set, in this order; DER would sort them.
+pub fn name_of_one_set(attributes: &[Attribute]) -> Vec<u8> {
+    let attributes: Vec<Vec<u8>> = attributes
+        .iter()
+        .map(|a| der::sequence(&[&der::oid(a.oid), &der::element(a.text as u8, &a.value)]))
+        .collect();
+    der::sequence(&[&der::set(&attributes.iter().map(Vec::as_slice).collect::<Vec<_>>())])
+}
+
 /// The DER of a name.
 pub fn name(attributes: &[Attribute]) -> Vec<u8> {
     let sets: Vec<Vec<u8>> = attributes
@@ -113,6 +122,8 @@ impl Extension {
 pub struct CertSpec {
     /// The subject's name.
     pub subject: Vec<Attribute>,
+    /// Is that one set of attributes, unsorted?
+    pub one_set: bool,
     /// The issuer's name where it shall not be the issuer's own.
     pub issuer: Option<Vec<Attribute>>,
     /// The key that is certified.
@@ -148,6 +159,7 @@ impl CertSpec {
     pub fn authority(common_name: &str, key: Key) -> Self {
         Self {
             subject: vec![Attribute::organization("Laboratory"), Attribute::common_name(common_name)],
+            one_set: false,
             issuer: None,
             key,
             serial: random_serial(),
@@ -199,9 +211,13 @@ impl CertSpec {
         }
     }
 
+    fn name(&self) -> Vec<u8> {
+        if self.one_set { name_of_one_set(&self.subject) } else { name(&self.subject) }
+    }
+
     /// The certificate, signed by its own key.
     pub fn self_signed(&self) -> Cert {
-        let name = name(&self.subject);
+        let name = self.name();
         self.sign(&name, &self.key)
     }
 
@@ -213,7 +229,7 @@ impl CertSpec {
     /// The certificate, with this issuer name (unless the spec has another) and signed by this key.
     pub fn sign(&self, issuer_name: &[u8], issuer_key: &Key) -> Cert {
         let issuer_name = self.issuer.as_ref().map_or_else(|| issuer_name.to_vec(), |own| name(own));
-        let subject = name(&self.subject);
+        let subject = self.name();
         let scheme = self.scheme.unwrap_or_else(|| issuer_key.scheme());
         let version = match self.version {
             1 => Vec::new(),

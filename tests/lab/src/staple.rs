@@ -108,6 +108,9 @@ pub enum ResponderId {
     OtherKey(Vec<u8>),
 }
 
+/// A tbsResponseData in another encoding.
+pub type Rewriting = fn(&[u8]) -> Vec<u8>;
+
 /// What a staple shall say.
 #[derive(Clone, Debug)]
 pub struct StapleSpec {
@@ -133,6 +136,10 @@ pub struct StapleSpec {
     pub scheme: Option<Scheme>,
     /// Certificates that come with it.
     pub certs: Vec<Cert>,
+    /// What is delivered in the place of tbsResponseData.
+    pub delivered: Option<Rewriting>,
+    /// Is the signature over what is delivered? Else over the DER.
+    pub signed_as_delivered: bool,
     /// Flip a bit of the signature?
     pub damaged: bool,
     /// What follows the response.
@@ -154,6 +161,8 @@ impl StapleSpec {
             extensions: Vec::new(),
             scheme: None,
             certs: Vec::new(),
+            delivered: None,
+            signed_as_delivered: false,
             damaged: false,
             trailing: Vec::new(),
         }
@@ -206,7 +215,9 @@ impl StapleSpec {
             &extensions(1, &self.extensions),
         ]);
         let scheme = self.scheme.unwrap_or_else(|| self.responder.key.scheme());
-        let mut signature = scheme.sign(&self.responder.key, &data);
+        let delivered = self.delivered.map_or_else(|| data.clone(), |change| change(&data));
+        let signed = if self.signed_as_delivered { &delivered } else { &data };
+        let mut signature = scheme.sign(&self.responder.key, signed);
         if self.damaged {
             *signature.last_mut().unwrap() ^= 1;
         }
@@ -215,8 +226,31 @@ impl StapleSpec {
             [] => Vec::new(),
             some => der::tagged(0, &der::sequence(&[some])),
         };
-        der::sequence(&[&data, &scheme.identifier(), &der::bits(&signature), &certs])
+        der::sequence(&[&delivered, &scheme.identifier(), &der::bits(&signature), &certs])
     }
+}
+
+/// A tbsResponseData with its version, 1, written out; DER leaves a default value out.
+pub fn with_default_version(data: &[u8]) -> Vec<u8> {
+    der::sequence(&[&der::tagged(0, &der::small(0)), content(data)])
+}
+
+/// A tbsResponseData with a byte more for its length than it takes, as BER allows.
+pub fn with_long_length(data: &[u8]) -> Vec<u8> {
+    let content = content(data);
+    let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x84], length.as_slice(), content].concat()
+}
+
+/// A tbsResponseData of indefinite length, as BER allows.
+pub fn with_indefinite_length(data: &[u8]) -> Vec<u8> {
+    [&[0x30, 0x80], content(data), &[0, 0]].concat()
+}
+
+/// What is in an element.
+fn content(element: &[u8]) -> &[u8] {
+    let more = if element[1] < 0x80 { 0 } else { usize::from(element[1] & 0x7f) };
+    &element[2 + more..]
 }
 
 /// The nonce that a client would have asked for (RFC 8954).

@@ -1,0 +1,143 @@
+//! What the user whom sshd makes of itself sees: a firewall's rule by owner, or a directory that is closed to it, shows there and
+//! nowhere else. The program asks itself, in another process: one for all questions.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use super::board::{Answer, Board, Step};
+use super::signer::readable;
+use super::tool::is_root;
+use super::user::Account;
+use super::{Fix, Options, System};
+use crate::imds::Imds;
+use crate::sshd::run::run_as;
+use crate::trust::TrustStore;
+
+/// For the other process.
+const TIME: Duration = Duration::from_secs(4);
+
+/// What that user sees.
+#[derive(Clone, Debug)]
+enum View {
+    /// It is root, who has looked already.
+    Root,
+    /// Only root can look.
+    Denied,
+    /// The program could not be run, and why.
+    Broken(String),
+    /// Its report.
+    Report(serde_json::Value),
+}
+
+/// Looks as that user.
+pub(super) async fn look(
+    board: &Board,
+    options: &Options,
+    system: &System<'_>,
+    user: &Step<Account>,
+    session: &Step<Imds>,
+    store: &Step<TrustStore>,
+) {
+    let view = match user.get() {
+        Some(user) if user.uid == 0 => View::Root,
+        Some(user) if is_root() => {
+            let (user, options) = (user.clone(), options.clone());
+            tokio::task::spawn_blocking(move || view(&user, &options))
+                .await
+                .unwrap_or_else(|error| View::Broken(error.to_string()))
+        }
+        _ => View::Denied,
+    };
+    board.check("metadata.command_user", (user, session), async |(user, _)| metadata(user, &view)).await;
+    board
+        .check("signer.command_user", (user, store), async |(user, store)| {
+            trust_store(user, &view, store, system.root)
+        })
+        .await;
+}
+
+fn view(user: &Account, options: &Options) -> View {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return View::Broken(error.to_string()),
+    };
+    let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
+    words.extend(["--timeout".into(), "2".into()]);
+    if let [address] = options.imds.as_slice() {
+        words.extend(["--imds".into(), address.to_string().into()]);
+    }
+    if let Some(path) = &options.trust_store {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        words.extend(["--trust-store".into(), path.into()]);
+    }
+    match run_as(&user.credentials(), &words, &[], TIME) {
+        Err(error) => View::Broken(error.to_string()),
+        Ok(ran) => {
+            serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.complaint()), View::Report)
+        }
+    }
+}
+
+/// Status and note of a check in a report.
+fn answer(report: &serde_json::Value, id: &str) -> Option<(String, String)> {
+    let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
+    let mut checks = report.get("checks")?.as_array()?.iter();
+    let check = checks.find(|check| text(check, "id").as_deref() == Some(id))?;
+    Some((text(check, "status")?, text(check, "note")?))
+}
+
+fn broken(user: &Account, reason: &str) -> Answer<()> {
+    Answer::fail(
+        format!("eic-keys could not be run as {}: {reason}", user.name),
+        Fix::advice("install eic-keys where everybody may run it"),
+    )
+}
+
+fn metadata(user: &Account, view: &View) -> Answer<()> {
+    let name = &user.name;
+    let report = match view {
+        View::Root => return Answer::ok("root runs eic-keys, and has asked already", ()),
+        View::Denied => return Answer::skip("only root can ask as another user"),
+        View::Broken(reason) => return broken(user, reason),
+        View::Report(report) => report,
+    };
+    match answer(report, "metadata.token") {
+        None => broken(user, "its report has no metadata.token"),
+        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => {
+            Answer::ok(format!("as {name}: {note}"), ())
+        }
+        Some((_, note)) => Answer::fail(
+            format!("as {name}: {note}"),
+            Fix::advice(format!("let {name} reach it: see nft list ruleset, ip rule, for a rule by owner")),
+        ),
+    }
+}
+
+fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> Answer<()> {
+    let name = &user.name;
+    let report = match view {
+        View::Root => return Answer::ok("root runs eic-keys, and has read it already", ()),
+        View::Denied => return Answer::skip("only root can read as another user"),
+        View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
+        View::Report(report) => report,
+    };
+    let seen = store.count().map(|count| super::signer::held(store.path(), count)).unwrap_or_default();
+    match answer(report, "signer.store") {
+        None => Answer::skip(format!("the report as {name} has no signer.store")),
+        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") && note.starts_with(&seen) => {
+            Answer::ok(format!("as {name}: {seen}"), ())
+        }
+        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => Answer::warn(
+            format!("as {name}: {note}; as root: {seen}"),
+            Fix::advice(format!(
+                "let {name} read all certificates of {}, and have no private file there",
+                store.path().display()
+            )),
+            (),
+        ),
+        Some((_, note)) => {
+            Answer::fail(format!("as {name}: {note}"), readable(&root.join(store.path()), Some(user)))
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What to do about an answer: a command or a sentence.
+//!
+//! Root pastes such a command into a shell. So there is one way to make one, and it holds two rules: a path in it has to be one that
+//! nobody but root could lead elsewhere, unless the command runs as the user whose path it is; and every word comes out of the shell,
+//! and onto the terminal, as it went in. What cannot be said so is said as a sentence.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::user::Account;
+use crate::audit::Escaped;
+use crate::safe_path::{Danger, follow};
+
+/// What to do about an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    text: String,
+    command: bool,
+}
+
+/// A word of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Word<'a> {
+    /// A word that stands in this program.
+    Literal(&'static str),
+    /// A name or number that does not. It is never taken for an option.
+    Value(&'a str),
+    /// A file. It is written as where it really is.
+    Path(&'a Path),
+}
+
+use Word::{Literal, Value};
+
+impl Fix {
+    /// A command for root's shell: the words of `words`, then `more`. A sentence, if it could do harm.
+    pub(super) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
+        let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
+        Self::written(&words, &|path| follow(path, &[0]).map(|way| way.path))
+    }
+
+    /// One command after the other, as long as each succeeds.
+    pub(super) fn then(self, next: Self) -> Self {
+        match (self.command, next.command) {
+            (true, true) => Self { text: format!("{} && {}", self.text, next.text), command: true },
+            (false, _) => self,
+            (true, false) => next,
+        }
+    }
+
+    /// A command on a file of a user's, which runs as that user: `words`, then `path`. A sentence, if others than that user and root
+    /// could lead it elsewhere, or if it is not that user's own.
+    pub(super) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
+        let mut all = vec![Literal("runuser"), Literal("-u"), Value(&account.name), Literal("--")];
+        all.extend(words.split(' ').map(Literal));
+        all.extend([Literal("--"), Word::Path(path)]);
+        Self::written(&all, &|path| {
+            let way = follow(path, &[0, account.uid])?;
+            match &way.last {
+                Some(last) if last.uid() != account.uid => Err(Danger::Owner(way.path, last.uid())),
+                _ => Ok(way.path),
+            }
+        })
+    }
+
+    /// The words for a shell, which reads each as it is.
+    fn written(words: &[Word<'_>], lead: &dyn Fn(&Path) -> Result<std::path::PathBuf, Danger>) -> Self {
+        let mut written = Vec::new();
+        for word in words {
+            let word = match *word {
+                Word::Path(path) => match lead(path) {
+                    Ok(real) => real.into_os_string(),
+                    Err(danger) => return Self::dangerous(path, &danger),
+                },
+                Literal(word) | Value(word) if word.starts_with('/') => match lead(Path::new(word)) {
+                    Ok(_) => word.into(),
+                    Err(danger) => return Self::dangerous(Path::new(word), &danger),
+                },
+                Value(word) if word.is_empty() || word.starts_with('-') => {
+                    return Self::strange(word.as_ref());
+                }
+                Literal(word) | Value(word) => word.into(),
+            };
+            match quoted(&word) {
+                Some(word) => written.push(word),
+                None => return Self::strange(&word),
+            }
+        }
+        let text = written.join(" ");
+        // A text that is cut is another command.
+        if harmless(&text) == text { Self { text, command: true } } else { Self::strange(text.as_ref()) }
+    }
+
+    fn dangerous(path: &Path, danger: &Danger) -> Self {
+        Self::advice(format!(
+            "see to this by hand, and with care: a command by root on {} could be led elsewhere, because {danger}",
+            path.display()
+        ))
+    }
+
+    fn strange(word: &OsStr) -> Self {
+        Self::advice(format!(
+            "see to this by hand: no command is given, because of the name {}",
+            word.to_string_lossy()
+        ))
+    }
+
+    /// This sentence.
+    #[must_use]
+    pub fn advice(text: impl Into<String>) -> Self {
+        Self { text: text.into(), command: false }
+    }
+
+    /// Whether this is a command for root's shell, and not a sentence.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        self.command
+    }
+
+    /// The command, or the sentence.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, harmless to a terminal.
+    pub(super) fn harmless(self) -> Self {
+        Self { text: harmless(&self.text), command: self.command }
+    }
+}
+
+fn harmless(text: &str) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
+/// A word as a shell reads it; `None` for one that no terminal shows as it is.
+fn quoted(word: &OsStr) -> Option<String> {
+    let word = word.to_str()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if harmless(word) != word {
+        None
+    } else if !word.is_empty() && word.bytes().all(plain) {
+        Some(word.to_owned())
+    } else {
+        // Without a backslash, which would be escaped.
+        Some(format!("'{}'", word.replace('\'', "'\"'\"'")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::path::{Path, PathBuf};
+
+    use super::{Fix, Word, quoted};
+
+    #[test]
+    fn a_word_is_quoted_for_the_shell() {
+        for (word, expected) in [
+            ("go-w", Some("go-w")),
+            ("/a b", Some("'/a b'")),
+            ("", Some("''")),
+            ("*", Some("'*'")),
+            ("~root", Some("'~root'")),
+            ("$(reboot)", Some("'$(reboot)'")),
+            ("it's", Some("'it'\"'\"'s'")),
+            ("a;b", Some("'a;b'")),
+            ("two\nlines", None),
+            ("back\\slash", None),
+            ("\u{202e}", None),
+        ] {
+            assert_eq!(quoted(word.as_ref()).as_deref(), expected, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_no_option() {
+        let fix = |value| Fix::command("useradd", [Word::Value(value)]);
+        assert_eq!(fix("alice").text(), "useradd alice");
+        assert!(fix("alice").is_command());
+        for value in ["", "-r", "--root=/tmp", "a\nb", "/tmp/x"] {
+            assert!(!fix(value).is_command(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_would_be_cut_is_a_sentence() {
+        let long = "a".repeat(2000);
+        assert!(!Fix::command("useradd", [Word::Value(&long)]).is_command());
+    }
+
+    #[test]
+    fn a_path_is_roots_alone() {
+        let fix = |path| Fix::command("chmod a+r", [Word::Path(Path::new(path))]);
+        assert_eq!(fix("/etc/passwd").text(), "chmod a+r /etc/passwd");
+        for path in
+            ["etc/passwd", "/etc/../etc/passwd", "/tmp/x", "/etc/none/x", "/etc/passwd/x", "/dev/shm/x"]
+        {
+            assert!(!fix(path).is_command(), "{path}: {}", fix(path).text());
+        }
+        assert!(!Fix::command("rm /tmp/x", []).is_command(), "nor is one that stands in the program");
+    }
+
+    #[test]
+    fn what_builds_on_a_sentence_is_one() {
+        let (good, bad) = (Fix::command("true", []), Fix::advice("no"));
+        assert_eq!(good.clone().then(good.clone()).text(), "true && true");
+        assert_eq!(good.clone().then(bad.clone()), bad);
+        assert_eq!(bad.clone().then(good), bad);
+    }
+    /// The fields of [`Fix`] are this module's. So is the only place that makes a command of words, and no word changes an owner.
+    #[test]
+    fn there_is_one_way_to_make_a_command() {
+        let made = |(_, text): &&(PathBuf, String)| text.contains("command: true");
+        let sources = sources();
+        let making: Vec<_> = sources.iter().filter(made).map(|(path, _)| path).collect();
+        assert!(matches!(making.as_slice(), [one] if one.ends_with("check/fix.rs")), "{making:?}");
+        for (path, text) in &sources {
+            let mut words = text.split(|char: char| !char.is_ascii_alphanumeric());
+            assert!(!words.any(|word| matches!(word, "chown" | "chgrp")), "{}", path.display());
+        }
+    }
+
+    /// Nor does a sentence hold a command on a path: what stands in braces is put in.
+    #[test]
+    fn no_sentence_is_a_command_on_a_path() {
+        const TOOLS: [&str; 12] = [
+            "chmod",
+            "chattr",
+            "chcon",
+            "restorecon",
+            "setfacl",
+            "rm",
+            "mv",
+            "cp",
+            "ln",
+            "mkdir",
+            "touch",
+            "cat",
+        ];
+        for (path, text) in sources() {
+            // A page of the manual may be named.
+            for line in
+                text.lines().filter(|line| !line.contains("(1)") && line.contains('"') && line.contains('{'))
+            {
+                let words = line.split(|char: char| !char.is_ascii_alphanumeric()).collect::<Vec<_>>();
+                assert!(!TOOLS.iter().any(|tool| words.contains(tool)), "{}: {line}", path.display());
+            }
+        }
+    }
+
+    /// What prints to root, without its tests and remarks.
+    fn sources() -> Vec<(PathBuf, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = ["check", "sshd"].iter().flat_map(|part| std::fs::read_dir(root.join(part)).unwrap());
+        let paths = files.map(|file| file.unwrap().path());
+        let product = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            (path, lines.join("\n"))
+        };
+        paths.map(product).collect()
+    }
+}
