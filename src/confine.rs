@@ -23,6 +23,8 @@ use seccompiler::{
 
 use crate::limits;
 
+mod shortcut;
+
 /// What a run still needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs<'a> {
@@ -127,8 +129,17 @@ fn restrict(needs: &Needs<'_>) -> Result<LandlockStatus, RulesetError> {
 fn seccomp(needs: &Needs<'_>) -> Result<(), seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter = SeccompFilter::new(system_calls(needs)?, refuse, SeccompAction::Allow, arch)?;
-    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
+    let mut rules = system_calls(needs)?;
+    let (always, by_arguments): (Rules, Rules) =
+        rules.clone().into_iter().partition(|(_, rules)| rules.is_empty());
+    let shortcut = shortcut::decide(always.into_keys(), by_arguments.keys().copied(), refuse.clone().into());
+    if shortcut.is_some() {
+        rules = by_arguments;
+    }
+    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?;
+    let mut program = shortcut.unwrap_or_default();
+    program.extend(BpfProgram::try_from(filter)?);
+    seccompiler::apply_filter(&program)
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
