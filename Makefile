@@ -30,6 +30,9 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
+# httparse would ask the processor what it can at each start, which takes longer in a virtual machine than reading these replies.
+export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
+
 .PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants clean
 
 ## build: the static binary, and its size

@@ -19,13 +19,16 @@ use crate::audit::{Audit, Escaped, Severity};
 use crate::confine::{Layer, Needs};
 use crate::host::Host;
 use crate::imds::facts::UserName;
-use crate::imds::{self, Imds};
+use crate::imds::{self, Connections, Imds};
 use crate::keys::{Fingerprint, Refusal, SignedKey, blob};
 use crate::limits::{self, Budget};
 use crate::next::{Ending, Next};
 use crate::output;
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
+
+/// The requests of the frequent cases: the token, the active keys.
+const FREQUENT: usize = 2;
 
 /// What sshd asks, as it stands on the command line.
 #[derive(Clone, Debug)]
@@ -206,10 +209,12 @@ async fn authorize(
             return Ok(outcome);
         }
     };
+    // They are there when the sandbox is. Nothing that comes over them is looked at before.
+    let connections = Connections::begin(&request.imds, FREQUENT);
     let store = TrustStore::open(system.root, request.trust_store.as_deref());
     confine(request, system, child, &store);
 
-    let imds = Imds::open(&request.imds, Budget::start(request.timeout)).await?;
+    let imds = Imds::open_over(connections, &request.imds, Budget::start(request.timeout)).await?;
     let text = imds.active_keys(&user).await?.unwrap_or_default();
     let offered = offered(&text, request.fingerprint.as_ref(), &user, audit, &mut outcome);
     if outcome.records == 0 {

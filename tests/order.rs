@@ -25,6 +25,21 @@ fn nothing_pushed_is_two_requests_and_silence() {
     assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
 }
 
+/// The service drops what is over 1,024 packets a second, those of DNS and time included, and a scanner offers many keys.
+#[test]
+fn nothing_pushed_takes_fourteen_packets() {
+    let instance = Instance::start();
+    let key = UserKey::ed25519();
+    for number in 0..5 {
+        let before = instance.imds.packets();
+        assert_eq!(instance.run(["alice", key.fingerprint()]).status, Some(0));
+        // The service's last packet comes after the run.
+        std::thread::sleep(Duration::from_millis(100));
+        let packets = instance.imds.packets() - before;
+        assert!(packets <= 14, "{packets} packets in run {number}");
+    }
+}
+
 #[test]
 fn another_key_offered_is_two_requests_and_silence() {
     let (instance, _) = instance();

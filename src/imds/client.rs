@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -12,7 +13,7 @@ use pki_types::UnixTime;
 
 use super::date;
 use super::facts::{Domain, InstanceId, Region, UserName};
-use super::http::{self, Reply, Request};
+use super::http::{self, Connections, Reply, Request};
 use crate::limits::{self, Budget};
 
 /// Where IMDS listens: IPv4, and IPv6 on Nitro instances where that endpoint is on.
@@ -103,6 +104,7 @@ pub struct Imds {
     token: HeaderValue,
     date: Option<HeaderValue>,
     budget: Budget,
+    connections: Arc<Connections>,
 }
 
 impl Imds {
@@ -111,6 +113,19 @@ impl Imds {
     /// # Errors
     /// No address can be reached, or the one that can gives no token.
     pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, Error> {
+        Self::open_over(Connections::default(), addresses, budget).await
+    }
+
+    /// The same, over `connections` as long as there are any.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub async fn open_over(
+        connections: Connections,
+        addresses: &[SocketAddr],
+        budget: Budget,
+    ) -> Result<Self, Error> {
+        let connections = Arc::new(connections);
         let failed = |cause| Error { path: TOKEN_PATH.to_owned(), cause };
         let ttl = HeaderValue::from(budget.left().as_secs().saturating_add(1));
         let request = || Request {
@@ -121,9 +136,9 @@ impl Imds {
         };
         let mut unreachable = None;
         for &address in addresses {
-            let cause = match ask(address, request, budget).await {
+            let cause = match ask(address, &connections, request, budget).await {
                 Ok(Reply { status: StatusCode::OK, date, body }) => match token(&body) {
-                    Some(token) => return Ok(Self { address, token, date, budget }),
+                    Some(token) => return Ok(Self { address, token, date, budget, connections }),
                     None => Cause::Malformed,
                 },
                 Ok(Reply { status, .. }) => Cause::Status(status),
@@ -233,7 +248,7 @@ impl Imds {
         let full = format!("{METADATA}{path}");
         let request =
             || Request { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
-        let cause = match ask(self.address, request, self.budget).await {
+        let cause = match ask(self.address, &self.connections, request, self.budget).await {
             Ok(Reply { status: StatusCode::OK, body, .. }) => return Ok(Some(body)),
             Ok(Reply { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Ok(Reply { status, .. }) => Cause::Status(status),
@@ -262,6 +277,7 @@ fn absent(path: &str) -> Error {
 /// it has cost a second already, and sshd waits.
 async fn ask<'a>(
     address: SocketAddr,
+    connections: &Connections,
     request: impl Fn() -> Request<'a>,
     budget: Budget,
 ) -> Result<Reply, Cause> {
@@ -270,7 +286,7 @@ async fn ask<'a>(
         if time.is_zero() {
             Err(Cause::OutOfTime)
         } else {
-            http::send(address, request(), time).await.map_err(Cause::Http)
+            http::send(address, connections, request(), time).await.map_err(Cause::Http)
         }
     };
     let first = once().await;

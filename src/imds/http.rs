@@ -3,16 +3,24 @@
 //! IMDS closes the connection after each reply, so there is none to keep. hyper speaks the protocol; it follows no
 //! redirect, asks no proxy, keeps no cookie and unpacks nothing.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{DATE, HOST, HeaderName, HeaderValue};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_quickack};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect as begin_to_connect, socket_with};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
@@ -62,27 +70,118 @@ impl fmt::Display for Error {
     }
 }
 
+/// Connections to one address that are begun before there is anything to ask: they come about while the process does other
+/// things, and with options that the sandbox lets nobody set any more.
+///
+/// IMDS lets 1,024 packets a second through, and a request takes ten. Two ends of that are ours: the last packet of the
+/// handshake goes with the request, as does the acknowledgement of the reply with the end; and the end is a reset, which nobody
+/// acknowledges. Everything that a reset could lose has been read by then, or is not wanted.
+#[derive(Debug, Default)]
+pub struct Connections {
+    address: Option<SocketAddr>,
+    begun: Mutex<VecDeque<TcpStream>>,
+}
+
+impl Connections {
+    /// Begins so many, to the first of `addresses`. One that fails at once is not there: whoever needs it fails by itself.
+    #[must_use]
+    pub fn begin(addresses: &[SocketAddr], count: usize) -> Self {
+        let Some(&address) = addresses.first() else { return Self::default() };
+        let begun = (0..count).filter_map(|_| begin(address).ok()).collect();
+        Self { address: Some(address), begun: Mutex::new(begun) }
+    }
+
+    fn take(&self, address: SocketAddr) -> Option<TcpStream> {
+        if self.address == Some(address) { self.begun.lock().ok()?.pop_front() } else { None }
+    }
+}
+
+fn begin(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_tcp_quickack(&socket, false)?;
+    set_socket_linger(&socket, Some(Duration::ZERO))?;
+    match begin_to_connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => TcpStream::from_std(socket.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Asks `address` once; done, one way or the other, within `time`.
-pub(super) async fn send(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Reply, Error> {
+pub(super) async fn send(
+    address: SocketAddr,
+    connections: &Connections,
+    request: Request<'_>,
+    time: Duration,
+) -> Result<Reply, Error> {
     let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
-    let stream = timeout(time, connect(address)).await.map_err(|_| Error::ConnectTimedOut)??;
+    let stream = timeout(time, connect(address, connections.take(address)))
+        .await
+        .map_err(|_| Error::ConnectTimedOut)??;
     tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
 }
 
 /// IMDS drops what is over its 1,024 packets a second. The kernel sends a lost SYN again after a second only (RFC 6298
 /// section 2), which is all the time that a request has.
-async fn connect(address: SocketAddr) -> Result<TcpStream, Error> {
+async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<TcpStream, Error> {
     loop {
-        if let Ok(stream) = timeout(limits::CONNECT, TcpStream::connect(address)).await {
+        let stream = async {
+            match begun.take() {
+                Some(stream) => connected(stream).await,
+                None => TcpStream::connect(address).await,
+            }
+        };
+        if let Ok(stream) = timeout(limits::CONNECT, stream).await {
             return stream.map_err(Error::Connect);
         }
+    }
+}
+
+/// The connection, when it has come about (connect(2), `EINPROGRESS`).
+async fn connected(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
+}
+
+/// A connection as hyper uses it, but for the end: hyper would end our half first, and the service acknowledge it.
+struct Connection(TokioIo<TcpStream>);
+
+impl Read for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
 async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) -> Result<Reply, Error> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(limits::REPLY_HEAD)
-        .handshake(TokioIo::new(stream))
+        .handshake(Connection(TokioIo::new(stream)))
         .await
         .map_err(broken)?;
     let limit = request.limit;

@@ -6,3 +6,4 @@ pub mod facts;
 mod http;
 
 pub use client::{Error, Imds, Trouble};
+pub use http::Connections;

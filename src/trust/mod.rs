@@ -3,6 +3,7 @@
 //! Nobody else reads a certificate. The three questions, each in its file: what the system trusts ([`store`]), whether the
 //! chain leads there and bears the right name ([`chain`]), whether nothing on the way was revoked ([`staple`]).
 
+mod bundle;
 pub mod chain;
 pub mod staple;
 pub mod store;

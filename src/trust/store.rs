@@ -10,6 +10,7 @@ use pki_types::pem::{self, ReadIter};
 use pki_types::{CertificateDer, UnixTime};
 
 use super::Certificate;
+use super::bundle::Search;
 use crate::{files, limits};
 
 /// Where systems keep their trust store, in the order tried.
@@ -131,6 +132,24 @@ impl TrustStore {
         Ok(anchors)
     }
 
+    /// Certificates that may be among those of [`Self::anchors`], one after another, as they stand in a bundle. Nothing is said by
+    /// one that is missing.
+    pub(super) fn likely_anchors(
+        &self,
+        names: &[Vec<u8>],
+        now: UnixTime,
+    ) -> impl Iterator<Item = Certificate> {
+        let bundle = match &self.source {
+            Source::Bundle(file) => text(&self.path, file).ok(),
+            Source::Directory(_) => None,
+        };
+        bundle
+            .into_iter()
+            .flat_map(|text| Search::new(text, names))
+            .filter_map(Certificate::read)
+            .filter(move |anchor| anchor.valid_at(now) && anchor.is_ca())
+    }
+
     /// Looks at each certificate, and gives their number.
     fn each(&self, mut look_at: impl FnMut(CertificateDer<'static>)) -> Result<usize, StoreError> {
         let mut count = 0_usize;
@@ -189,14 +208,9 @@ fn is_certificate(name: &OsStr) -> bool {
 /// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
 fn certificates<'a>(
     path: &Path,
-    mut file: &'a File,
+    file: &'a File,
 ) -> Result<impl Iterator<Item = CertificateDer<'static>> + use<'a>, StoreError> {
-    let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
-    if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
-        return Err(StoreError::TooLarge(path.to_owned()));
-    }
-    file.rewind().map_err(unreadable)?;
-    let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(file));
+    let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(text(path, file)?));
     let mut failed = false;
     Ok(iter::from_fn(move || {
         while !failed {
@@ -207,6 +221,16 @@ fn certificates<'a>(
         }
         None
     }))
+}
+
+/// One file from its beginning, if it is not too large.
+fn text<'a>(path: &Path, mut file: &'a File) -> Result<&'a File, StoreError> {
+    let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
+    if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
+        return Err(StoreError::TooLarge(path.to_owned()));
+    }
+    file.rewind().map_err(unreadable)?;
+    Ok(file)
 }
 
 #[cfg(test)]

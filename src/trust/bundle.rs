@@ -1,0 +1,275 @@
+//! Finds certificates by their subject in a bundle, without decoding the others.
+//!
+//! A bundle has 140 certificates and a chain needs one of them; decoding all of them takes longer than everything else in a
+//! login. So only those characters of the base64 text are decoded that tell how long the fields before the subject are.
+//!
+//! What is found is read and checked like any other certificate. What is not found means nothing: a bundle may be laid out in
+//! a way that is not expected here, so whoever finds no path reads the whole bundle.
+
+use std::io::{BufRead, BufReader, Read};
+
+use pki_types::CertificateDer;
+use pki_types::pem::PemObject;
+
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
+
+/// Room for the text that is read at once.
+const BUFFER: usize = 32 * 1024;
+
+/// The text of one certificate is at most so long; those of today have 3 KB.
+const LONGEST: u64 = 64 * 1024;
+
+/// The certificates of a PEM text whose subject is one of some names, as they come.
+pub(super) struct Search<'a, R> {
+    text: BufReader<R>,
+    /// DER of the names' contents.
+    names: &'a [Vec<u8>],
+    section: Vec<u8>,
+}
+
+impl<'a, R: Read> Search<'a, R> {
+    pub(super) fn new(text: R, names: &'a [Vec<u8>]) -> Self {
+        Self { text: BufReader::with_capacity(BUFFER, text), names, section: Vec::new() }
+    }
+
+    /// Reads from the line that begins a certificate to the one that ends it; `None` when there is no other, or something
+    /// unusual. Gives where the base64 text stands.
+    fn next_section(&mut self) -> Option<std::ops::Range<usize>> {
+        loop {
+            self.section.clear();
+            if self.read_until(b'\n')? == 0 {
+                return None;
+            }
+            if self.section.trim_ascii_end() == BEGIN {
+                break;
+            }
+        }
+        let start = self.section.len();
+        // No character of base64 is a hyphen.
+        self.read_until(b'-')?;
+        let end = self.section.len().checked_sub(1)?;
+        self.read_until(b'\n')?;
+        (self.section.get(end..)?.trim_ascii_end() == END).then_some(start..end)
+    }
+
+    fn read_until(&mut self, byte: u8) -> Option<usize> {
+        (&mut self.text).take(LONGEST).read_until(byte, &mut self.section).ok()
+    }
+}
+
+impl<R: Read> Iterator for Search<'_, R> {
+    type Item = CertificateDer<'static>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let base64 = self.next_section()?;
+            let named = self.section.get(base64).and_then(Base64::new).is_none_or(|text| {
+                // What cannot be read so is left to others to judge.
+                text.subject().is_none_or(|subject| self.names.iter().any(|name| subject.is(name)))
+            });
+            if named {
+                if let Ok(certificate) = CertificateDer::from_pem_slice(&self.section) {
+                    return Some(certificate);
+                }
+            }
+        }
+    }
+}
+
+/// The base64 text of some bytes, in lines of the same length.
+#[derive(Clone, Copy, Debug)]
+struct Base64<'a> {
+    text: &'a [u8],
+    /// Characters of a line, its end included.
+    line: usize,
+}
+
+/// A DER element: its tag, and where its contents stand.
+#[derive(Clone, Copy, Debug)]
+struct Element<'a> {
+    der: Base64<'a>,
+    tag: u8,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Base64<'a> {
+    fn new(text: &'a [u8]) -> Option<Self> {
+        let line = text.iter().position(|character| *character == b'\n')?.checked_add(1)?;
+        Some(Self { text, line })
+    }
+
+    /// The byte at that place, from the two characters that hold it.
+    fn byte(self, at: usize) -> Option<u8> {
+        let (group, place) = (at.checked_div(3)?, at.checked_rem(3)?);
+        let first = group.checked_mul(4)?.checked_add(place)?;
+        let (high, low) = (self.sextet(first)?, self.sextet(first.checked_add(1)?)?);
+        Some(match place {
+            0 => high << 2 | low >> 4,
+            1 => high << 4 | low >> 2,
+            _ => high << 6 | low,
+        })
+    }
+
+    /// Six bits: the value of a character (RFC 4648 section 4).
+    fn sextet(self, at: usize) -> Option<u8> {
+        let ends = at.checked_div(self.line.checked_sub(1)?)?;
+        match *self.text.get(at.checked_add(ends)?)? {
+            upper @ b'A'..=b'Z' => upper.checked_sub(b'A'),
+            lower @ b'a'..=b'z' => lower.checked_sub(b'a')?.checked_add(26),
+            digit @ b'0'..=b'9' => digit.checked_sub(b'0')?.checked_add(52),
+            b'+' => Some(62),
+            b'/' => Some(63),
+            _ => None,
+        }
+    }
+
+    /// The element that begins there (X.690 section 8.1), if it is shorter than 64 KB.
+    fn element(self, at: usize) -> Option<Element<'a>> {
+        let tag = self.byte(at)?;
+        let at = at.checked_add(1)?;
+        let first = self.byte(at)?;
+        let octets = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };
+        let length = match octets {
+            0 => usize::from(first),
+            1 => usize::from(self.byte(at.checked_add(1)?)?),
+            2 => {
+                let high = self.byte(at.checked_add(1)?)?;
+                usize::from(u16::from_be_bytes([high, self.byte(at.checked_add(2)?)?]))
+            }
+            _ => return None,
+        };
+        let start = at.checked_add(1)?.checked_add(octets)?;
+        Some(Element { der: self, tag, start, end: start.checked_add(length)? })
+    }
+
+    /// The subject of the certificate (RFC 5280 section 4.1).
+    fn subject(self) -> Option<Element<'a>> {
+        const SEQUENCE: u8 = 0x30;
+        const VERSION: u8 = 0xa0;
+        const INTEGER: u8 = 0x02;
+        let certificate = self.element(0)?.with(SEQUENCE)?;
+        let tbs = self.element(certificate.start)?.with(SEQUENCE)?;
+        let mut field = self.element(tbs.start)?;
+        if field.tag == VERSION {
+            field = self.element(field.end)?;
+        }
+        field.with(INTEGER)?;
+        // signature algorithm, issuer, validity, subject
+        for _ in 0..4 {
+            field = self.element(field.end)?.with(SEQUENCE)?;
+        }
+        Some(field)
+    }
+}
+
+impl Element<'_> {
+    fn with(self, tag: u8) -> Option<Self> {
+        (self.tag == tag).then_some(self)
+    }
+
+    /// Whether these are its contents.
+    fn is(self, contents: &[u8]) -> bool {
+        self.end.checked_sub(self.start) == Some(contents.len())
+            && (self.start..self.end).zip(contents).all(|(at, byte)| self.der.byte(at) == Some(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs;
+
+    use pki_types::CertificateDer;
+    use pki_types::pem::PemObject;
+
+    use super::{Base64, LONGEST, Search};
+
+    /// The machine's own store, whose certificates have all kinds of fields.
+    fn bundle() -> Vec<u8> {
+        fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap()
+    }
+
+    fn all(text: &[u8]) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
+    }
+
+    fn found(text: &[u8], names: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
+        Search::new(text, names).collect()
+    }
+
+    #[test]
+    fn each_certificate_is_found_by_its_subject_and_no_other() {
+        let text = bundle();
+        let certificates = all(&text);
+        let subject =
+            |der: &CertificateDer<'_>| webpki::anchor_from_trusted_cert(der).unwrap().subject.to_vec();
+        let subjects: Vec<_> = certificates.iter().map(subject).collect();
+        assert!(certificates.len() > 100);
+        for name in &subjects {
+            let same = subjects.iter().zip(&certificates).filter(|(other, _)| *other == name);
+            let expected: Vec<_> = same.map(|(_, certificate)| certificate.clone()).collect();
+            assert_eq!(found(&text, std::slice::from_ref(name)), expected);
+        }
+        assert_eq!(found(&text, &subjects), certificates);
+        assert_eq!(found(&text, &[b"nobody".to_vec()]), []);
+        assert_eq!(found(&text, &[]), []);
+    }
+
+    #[test]
+    fn text_between_certificates_does_not_count() {
+        let text = String::from_utf8(bundle()).unwrap();
+        let certificates = all(text.as_bytes());
+        let name = [webpki::anchor_from_trusted_cert(certificates.get(9).unwrap()).unwrap().subject.to_vec()];
+        let commented = text.replace("-----BEGIN", "# A comment - G2\n\n-----BEGIN");
+        assert_eq!(found(commented.as_bytes(), &name).first(), certificates.get(9));
+    }
+
+    #[test]
+    fn a_certificate_with_other_lines_is_left_to_the_caller() {
+        let text = String::from_utf8(bundle()).unwrap();
+        let certificates = all(text.as_bytes());
+        let one = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        let (head, tail) = one.split_at(100);
+        // Found although its name is not asked for.
+        for odd in [one.replace('\n', "\r\n"), format!("{head}\n{tail}")] {
+            assert_eq!(
+                found(odd.as_bytes(), &[b"nobody".to_vec()]),
+                certificates.first().cloned().into_iter().collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn damage_ends_the_search() {
+        let text = bundle();
+        let nobody = [b"nobody".to_vec()];
+        let begin = b"-----BEGIN CERTIFICATE-----\n".to_vec();
+        let endless = vec![b'A'; usize::try_from(LONGEST).unwrap() * 2];
+        for damaged in [
+            begin.clone(),
+            [begin.clone(), text.clone()].concat(),
+            [begin.clone(), endless.clone(), text.clone()].concat(),
+            [endless, text.clone()].concat(),
+            [begin, b"Proc-Type: 4,ENCRYPTED\n".to_vec(), text].concat(),
+        ] {
+            assert_eq!(found(&damaged, &nobody), []);
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_subject() {
+        for text in [
+            "",
+            "\n",
+            "MIID\n",
+            "AAAA\nAAAA\n",
+            "MIIDgzCCA\n=",
+            "/////////////////////\n/////////////////////\n",
+        ] {
+            assert!(Base64::new(text.as_bytes()).and_then(Base64::subject).is_none(), "{text:?}");
+        }
+    }
+}
