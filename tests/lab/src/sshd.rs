@@ -255,7 +255,8 @@ impl Login<'_> {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=none",
             &known_hosts,
-            "ConnectTimeout=10",
+            // a proxy command of Python takes seconds to start on a busy machine
+            "ConnectTimeout=60",
         ]) {
             arguments.extend([OsStr::new("-o"), OsStr::new(option)]);
         }
