@@ -33,7 +33,7 @@ BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-k
 # httparse would ask the processor what it can at each start, which takes longer in a virtual machine than reading these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load scan fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -135,15 +135,21 @@ lint: prepare-lab
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-## bench: what a run costs
+## bench: what a run costs, beside a C program that makes the same requests, linked with the C library of this machine
 bench: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
+	cc -static -O2 -Wall -o target/release/floor tests/bench/floor.c
 	target/release/eic-bench
 
 ## load: a real sshd under RATE (50) logins a second for SECONDS (60), the metadata service throttling in the middle
 load: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	RATE=$(or $(RATE),50) SECONDS=$(or $(SECONDS),60) target/release/load
+
+## scan: what a scanner costs of the packets that IMDS lets through, by sshd's settings; CLIENTS (4), SECONDS (10)
+scan: prepare-lab build
+	$(CARGO) build --locked --quiet --release --package eic-bench
+	CLIENTS=$(or $(CLIENTS),4) SECONDS=$(or $(SECONDS),10) target/release/scan
 
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
 fuzz: prepare-test

@@ -161,7 +161,7 @@ fn seen() -> Seen {
     // What ends us: no memory, and a fault of the processor's.
     let no_memory = ["-e", "inject=brk:retval=0:when=6+", "-e", "inject=mmap,mremap:error=ENOMEM:when=2+"];
     seen.run_as(&no_memory, &plain, |i, key| (0..60).for_each(|_| i.push("alice", key)), |run| run);
-    seen.run_as(&["-e", "inject=writev:signal=SIGSEGV:when=1"], &plain, healthy, |run| run);
+    seen.run_as(&["-e", "inject=recvfrom:signal=SIGSEGV:when=1"], &plain, healthy, |run| run);
     seen
 }
 

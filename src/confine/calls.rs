@@ -85,10 +85,8 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
     let mut calls = vec![
         // Descriptors. The trust store, the pipe of the command behind `--`, tokio's wake-up.
         C::any("read", libc::SYS_read),
-        // Keys, the log, the terminal, tokio's wake-up.
+        // A request; keys, the log, the terminal, tokio's wake-up.
         C::any("write", libc::SYS_write),
-        // A request.
-        C::any("writev", libc::SYS_writev),
         C::any("close", libc::SYS_close),
         // The length of a file of the trust store, and its beginning.
         #[cfg(not(target_env = "musl"))]
@@ -104,7 +102,6 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::only("recvfrom", libc::SYS_recvfrom, [vec![null(4)]]),
         // A log that is a stream. Only to whom the socket is connected.
         C::only("sendto", libc::SYS_sendto, [vec![null(4)]]),
-        C::any("shutdown", libc::SYS_shutdown),
         // Waiting: for connections and time; for the reader of the keys, and for the command behind `--`.
         C::any("epoll_ctl", libc::SYS_epoll_ctl),
         #[cfg(all(target_arch = "x86_64", not(target_env = "musl")))]

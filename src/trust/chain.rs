@@ -154,11 +154,10 @@ impl SignerChain {
     ) -> Result<Result<SignerPath, ChainError>, StoreError> {
         let issuers: Vec<Vec<u8>> =
             self.0.iter().filter_map(|certificate| contents(certificate.issuer()?)).collect();
-        // One anchor is enough, and most often it is the only one. Why there is no path is for all of them to say.
-        for anchor in store.likely_anchors(&issuers, now) {
-            if let Ok(path) = self.path_to(name, &[anchor], now) {
-                return Ok(Ok(path));
-            }
+        // Why there is no path is for the whole store to say.
+        let likely: Vec<_> = store.likely_anchors(&issuers, now).collect();
+        if let Ok(path) = self.path_to(name, &likely, now) {
+            return Ok(Ok(path));
         }
         let anchors = store.anchors(&issuers, now)?;
         Ok(self.path_to(name, &anchors, now))

@@ -1,6 +1,5 @@
 //! One program, many runs: what each costs.
 
-use std::fs;
 use std::time::Duration;
 
 use eic_lab::http::rounds;
@@ -36,29 +35,43 @@ pub(crate) struct Asked {
 pub(crate) struct Times {
     pub(crate) wall: Vec<Duration>,
     pub(crate) cpu: Vec<Duration>,
+    /// What each run printed, escaped.
+    pub(crate) printed: Vec<String>,
 }
 
-impl Times {
-    /// Adds a run.
-    pub(crate) fn add(&mut self, outcome: &Outcome) {
-        for (times, time) in [(&mut self.wall, outcome.wall), (&mut self.cpu, outcome.cpu)] {
-            let at = times.partition_point(|other| *other < time);
-            times.insert(at, time);
-        }
+/// Runs the programs in turns, each so often, by the program of that name in this folder.
+pub(crate) fn in_turns(instance: &Instance, programs: &[Program], key: &UserKey, runs: usize) -> Vec<Times> {
+    let mut words = vec![runs.to_string()];
+    for (number, program) in programs.iter().enumerate() {
+        words.extend((number > 0).then(|| "--".to_owned()));
+        words.push(program.path.to_owned());
+        words.extend(program.words(key));
     }
+    let told = instance.command(words).program(crate::TURNS).limit(Duration::from_secs(3600)).run();
+    let mut times = vec![Times::default(); programs.len()];
+    for line in told.stdout.lines() {
+        let fields: Vec<&str> = line.splitn(5, ' ').collect();
+        let number = |at: usize| fields[at].parse::<u64>().unwrap_or(u64::MAX);
+        let Some(times) = usize::try_from(number(0)).ok().and_then(|program| times.get_mut(program)) else {
+            panic!("{told:?}");
+        };
+        assert_eq!(fields[3], "0", "{line}");
+        times.cpu.push(Duration::from_nanos(number(1)));
+        times.wall.push(Duration::from_nanos(number(2)));
+        times.printed.push(fields[4].to_owned());
+    }
+    for times in &mut times {
+        assert_eq!(times.cpu.len(), runs, "{told:?}");
+        times.cpu.sort();
+        times.wall.sort();
+    }
+    times
 }
 
 /// So many of a hundred times are at most this; of none, none.
 pub(crate) fn percentile(times: &[Duration], of_hundred: usize) -> Duration {
     let at = (times.len() * of_hundred / 100).min(times.len().saturating_sub(1));
     times.get(at).copied().unwrap_or_default()
-}
-
-/// Packets that have gone over the disguise's loopback, which carries IMDS alone.
-fn packets() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|packets| packets.parse().ok()).unwrap_or(0)
 }
 
 impl Program {
@@ -76,9 +89,11 @@ impl Program {
         let imds = &instance.imds;
         imds.pace(Duration::from_millis(20));
         imds.clear_requests();
-        let before = (packets(), imds.connections());
+        let before = (imds.packets(), imds.connections());
         let _ = self.run(instance, key);
-        let (packets, connections) = (packets() - before.0, imds.connections() - before.1);
+        // The service's last packet comes after the run.
+        std::thread::sleep(Duration::from_millis(100));
+        let (packets, connections) = (imds.packets() - before.0, imds.connections() - before.1);
         let requests = imds.requests();
         imds.pace(Duration::ZERO);
         let mut traced = vec!["-f".to_owned(), self.path.to_owned()];

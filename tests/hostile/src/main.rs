@@ -248,13 +248,11 @@ fn every_call() -> io::Result<()> {
     let allowed = [
         libc::SYS_read,
         libc::SYS_write,
-        libc::SYS_writev,
         libc::SYS_close,
         libc::SYS_statx,
         libc::SYS_lseek,
         libc::SYS_connect,
         libc::SYS_recvfrom,
-        libc::SYS_shutdown,
         libc::SYS_sendto,
         libc::SYS_epoll_ctl,
         libc::SYS_restart_syscall,

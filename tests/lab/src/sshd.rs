@@ -18,6 +18,8 @@ use std::time::Duration;
 pub const CONFIG: &str = "/etc/ssh/sshd_config";
 /// What takes longer has not happened, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Files of keys that were offered so far, to whichever sshd.
+static IDENTITIES: AtomicUsize = AtomicUsize::new(0);
 const HOST_KEY: &str = "/etc/ssh/eic_lab_host_key";
 const KNOWN_HOSTS: &str = "/run/eic-lab/known_hosts";
 
@@ -78,7 +80,6 @@ pub struct Sshd<'a> {
     process: Child,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
-    keys: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -146,7 +147,7 @@ impl<'a> Sshd<'a> {
                 kept.grown.notify_all();
             }
         });
-        let sshd = Self { instance, process, log, reader: Some(reader), keys: AtomicUsize::new(0) };
+        let sshd = Self { instance, process, log, reader: Some(reader) };
         assert!(sshd.log.waits_for("Server listening", PATIENCE), "sshd does not listen: {:#?}", sshd.log());
         sshd
     }
@@ -218,7 +219,7 @@ pub struct Login<'a> {
 impl Login<'_> {
     /// Offers a key, after those that were named before.
     pub fn key(mut self, key: &UserKey) -> Self {
-        let number = self.sshd.keys.fetch_add(1, Ordering::SeqCst);
+        let number = IDENTITIES.fetch_add(1, Ordering::SeqCst);
         let path = PathBuf::from(format!("/run/eic-lab/identity-{number}"));
         write_private(&path, key.private());
         self.keys.push(path);

@@ -14,7 +14,6 @@
     reason = "a bench"
 )]
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,13 +50,6 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Packets that have gone over the loopback, which here carries the logins and IMDS alone.
-fn packets() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|packets| packets.parse().ok()).unwrap_or(0)
-}
-
 fn percentile(times: &[Duration], of_hundred: usize) -> f64 {
     let at = (times.len() * of_hundred / 100).min(times.len().saturating_sub(1));
     times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
@@ -74,10 +66,10 @@ fn main() -> ExitCode {
 
     // What a login that gets its key sends and receives, without those of ssh.
     instance.imds.clear_requests();
-    let before = packets();
+    let before = instance.imds.packets();
     let alone = instance.run(["bob", pushed.fingerprint()]);
     assert_eq!(alone.keys(), [pushed.line()], "{alone:?}");
-    let each = (packets() - before) as f64 / instance.imds.requests().len() as f64;
+    let each = (instance.imds.packets() - before) as f64 / instance.imds.requests().len() as f64;
 
     let total = rate * seconds;
     let step = Duration::from_secs(seconds) / u32::try_from(total).expect("fewer logins");
