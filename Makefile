@@ -146,10 +146,10 @@ load: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	RATE=$(or $(RATE),50) SECONDS=$(or $(SECONDS),60) target/release/load
 
-## scan: what a scanner costs of the packets that IMDS lets through, by sshd's settings; CLIENTS (4), SECONDS (10)
+## scan: what a scanner costs of the packets that IMDS lets through, by sshd's settings; CLIENTS (8), SECONDS (10)
 scan: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
-	CLIENTS=$(or $(CLIENTS),4) SECONDS=$(or $(SECONDS),10) target/release/scan
+	CLIENTS=$(or $(CLIENTS),8) SECONDS=$(or $(SECONDS),10) target/release/scan
 
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
 fuzz: prepare-test

@@ -290,6 +290,9 @@ fn install_scripts(instance: &Instance, directory: &Path) -> std::io::Result<()>
             instance.install(&format!("{SCRIPTS}/{}", name.to_string_lossy()), &std::fs::read(&path)?);
         }
     }
+    // They look for the anchor by its name, as Debian's ca-certificates links it.
+    let anchor = eic_lab::pki::bundle([&instance.pki().root]);
+    instance.write("/etc/ssl/certs/Laboratory_Root_CA_1.pem", anchor);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A scanner: clients that offer six keys nobody knows on each connection, one connection after another. `make scan`.
 //!
-//! Prints how many of the packets that IMDS lets through in a second (1,024) each configuration of sshd costs. CLIENTS (4) of
+//! Prints how many of the packets that IMDS lets through in a second (1,024) each configuration of sshd costs. CLIENTS (8) of
 //! them at once, SECONDS (10) for each configuration; EIC_SSHD_ROOT takes another sshd than the machine's. `PerSourcePenalties`
 //! is there from OpenSSH 9.8 on.
 #![allow(
@@ -25,13 +25,13 @@ type Settings = &'static [(&'static str, &'static str)];
 /// OpenSSH's own, and what the documents advise, one by one and together.
 const DEFAULT: Settings = &[("MaxStartups", "10:30:100")];
 const TRIES: Settings = &[("MaxStartups", "10:30:100"), ("MaxAuthTries", "3")];
-const STARTUPS: Settings = &[("MaxStartups", "10:30:100"), ("PerSourceMaxStartups", "1")];
+const STARTUPS: Settings = &[("MaxStartups", "10:30:100"), ("PerSourceMaxStartups", "2")];
 const PENALTIES: Settings = &[("MaxStartups", "10:30:100"), ("PerSourcePenalties", "yes")];
-const BOTH: Settings = &[("MaxStartups", "10:30:100"), ("MaxAuthTries", "3"), ("PerSourceMaxStartups", "1")];
+const BOTH: Settings = &[("MaxStartups", "10:30:100"), ("MaxAuthTries", "3"), ("PerSourceMaxStartups", "2")];
 const ALL: Settings = &[
     ("MaxStartups", "10:30:100"),
     ("MaxAuthTries", "3"),
-    ("PerSourceMaxStartups", "1"),
+    ("PerSourceMaxStartups", "2"),
     ("PerSourcePenalties", "yes"),
 ];
 
@@ -40,7 +40,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn main() {
-    let (clients, seconds) = (number("CLIENTS", 4), Duration::from_secs(number("SECONDS", 10)));
+    let (clients, seconds) = (number("CLIENTS", 8), Duration::from_secs(number("SECONDS", 10)));
     let instance = Instance::start();
     let keys: Vec<UserKey> = (0..6).map(|_| UserKey::ed25519()).collect();
 
@@ -59,10 +59,10 @@ fn main() {
     for (name, settings) in [
         ("nothing set, before OpenSSH 9.8", DEFAULT),
         ("MaxAuthTries 3", TRIES),
-        ("PerSourceMaxStartups 1", STARTUPS),
-        ("MaxAuthTries 3, PerSourceMaxStartups 1", BOTH),
+        ("PerSourceMaxStartups 2", STARTUPS),
+        ("MaxAuthTries 3, PerSourceMaxStartups 2", BOTH),
         ("PerSourcePenalties yes, as from OpenSSH 9.8 on", PENALTIES),
-        ("MaxAuthTries 3, PerSourceMaxStartups 1, PerSourcePenalties yes", ALL),
+        ("MaxAuthTries 3, PerSourceMaxStartups 2, PerSourcePenalties yes", ALL),
     ] {
         if sshd_version() < (9, 8) && settings.contains(&("PerSourcePenalties", "yes")) {
             continue;
