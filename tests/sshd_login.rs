@@ -86,6 +86,31 @@ fn both_kinds_of_key_through_one_sshd() {
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
 
+/// sshd expands `%u` in AuthorizedKeysCommandUser: the user that logs in runs both.
+#[test]
+fn behind_ours_as_the_user_that_logs_in() {
+    let instance = Instance::start();
+    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
+    let script = format!("#!/bin/sh\n[ \"$*\" = \"$(id -un)\" ] && echo '{}'\n", theirs.line());
+    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+    let options = unit(&instance);
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
+        .set("AuthorizedKeysCommandUser", "%u");
+    let sshd = Sshd::start_with(&instance, &config);
+    let before = fs::read(MAIN).unwrap();
+    instance.push("alice", &pushed);
+    check(&sshd, &theirs, true);
+    wire(&sshd, &options, wiring::enable);
+    check(&sshd, &pushed, true);
+    check(&sshd, &theirs, true);
+    wire(&sshd, &options, wiring::disable);
+    check(&sshd, &theirs, true);
+    check(&sshd, &pushed, false);
+    assert_eq!(before, fs::read(MAIN).unwrap());
+}
+
 /// Without OpenSSL, sshd has Ed25519 keys only.
 fn has_rsa() -> bool {
     let Some(root) = built() else { return true };

@@ -45,6 +45,33 @@ fn enabled(options: &Options) -> String {
     said
 }
 
+/// What sshd expands names no user whose lack could be told, in our lines and in those set by hand.
+#[test]
+fn a_user_that_sshd_expands_is_never_missing() {
+    for (user, by_hand) in [("%u", false), ("svc-%u", false), ("%u", true), ("a%%b", true)] {
+        let system = stock();
+        let command =
+            if by_hand { "/usr/bin/eic-keys %u %f -- /usr/bin/keys %u" } else { "/usr/bin/keys %u" };
+        system.write("/usr/bin/keys", "#!/bin/sh\n");
+        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        let lines = format!("AuthorizedKeysCommand {command}\nAuthorizedKeysCommandUser {user}\n");
+        system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
+        let said = enabled(&system.options());
+        assert!(!said.contains("does not exist"), "{said}");
+        let wired = system.configuration();
+        assert_eq!(wired.len(), if by_hand { 2 } else { 3 }, "{user}");
+        if !by_hand {
+            let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+            let expected = format!(
+                "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser {user}\n"
+            );
+            assert!(ours.contains(&expected), "{ours}");
+        }
+        assert_eq!(enabled(&Options { if_user_missing: true, ..system.options() }), "");
+        assert_eq!(wired, system.configuration(), "{user}");
+    }
+}
+
 /// What the path unit runs acts on a missing user alone: whatever else an administrator is about to change stays as it is.
 #[test]
 fn only_if_the_user_is_missing() {

@@ -17,7 +17,7 @@ use crate::sshd::ask::{Dump, Sshd, main_file};
 use crate::sshd::block;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
-use crate::sshd::plan::{OWN_USER, probe};
+use crate::sshd::plan::{OWN_USER, is_each_login, probe};
 use crate::sshd::source::Source;
 use crate::sshd::token::Dialect;
 
@@ -78,7 +78,8 @@ pub(super) async fn wiring(
     let user = board
         .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
             let user = settings.dump.user.clone();
-            blocking(move || command_user(user.as_deref())).await
+            let login = name.get().map(ToString::to_string);
+            blocking(move || command_user(user.as_deref(), login.as_deref())).await
         })
         .await;
     Wiring { sshd, settings, command, user }
@@ -208,12 +209,47 @@ fn understood(words: &[Vec<u8>]) -> Result<authorize::Request, String> {
     }
 }
 
-fn command_user(user: Option<&[u8]>) -> Answer<Account> {
+/// `AuthorizedKeysCommandUser` for a login: sshd expands `%u` and `%%` in it. `None`: nobody was named, and it depends on who it is.
+fn expanded(user: &str, login: Option<&str>) -> Option<String> {
+    let mut parts = user.split("%%").map(|part| match login {
+        Some(login) => Some(part.replace("%u", login)),
+        None => (!part.contains("%u")).then(|| part.to_owned()),
+    });
+    parts.try_fold(None::<String>, |whole, part| {
+        let part = part?;
+        Some(Some(whole.map_or_else(|| part.clone(), |whole| format!("{whole}%{part}"))))
+    })?
+}
+
+fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
     let Some(user) = user else {
         let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
         return Answer::fail("there is no AuthorizedKeysCommandUser: sshd runs no command without", fix);
     };
-    let name = String::from_utf8_lossy(user).into_owned();
+    let written = String::from_utf8_lossy(user).into_owned();
+    let Some(name) = expanded(&written, login) else {
+        return Answer::skip(format!(
+            "AuthorizedKeysCommandUser is {written}: the user that logs in runs eic-keys; name a USER"
+        ));
+    };
+    if is_each_login(user) {
+        return match Account::find(&name) {
+            Err(error) => unnamed(&error),
+            Ok(None) => Answer::fail(
+                format!(
+                    "AuthorizedKeysCommandUser is {written}, for this login {name}, and there is no such user: sshd runs nothing"
+                ),
+                Fix::advice(format!("make the user {name}, if there is to be one")),
+            ),
+            Ok(Some(account)) => Answer::ok(
+                format!(
+                    "AuthorizedKeysCommandUser is {written}: for this login {name} runs it, uid {}",
+                    account.uid
+                ),
+                account,
+            ),
+        };
+    }
     match Account::find(&name) {
         Err(error) => unnamed(&error),
         Ok(None) if name != OWN_USER => Answer::fail(

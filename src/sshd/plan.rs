@@ -77,6 +77,11 @@ pub(super) struct Situation<'a> {
 /// The user that runs ours where nobody has named another.
 pub(crate) const OWN_USER: &str = "eic-keys";
 
+/// Whether a value of AuthorizedKeysCommandUser has something that sshd expands: it may be another user at each login.
+pub(crate) fn is_each_login(user: &[u8]) -> bool {
+    user.contains(&b'%')
+}
+
 /// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
 /// a network that is reserved for documentation (RFC 5737).
 pub(crate) fn probe() -> Connection {
@@ -110,7 +115,7 @@ impl Situation<'_> {
         };
         let by_hand = theirs.filter(|setting| self.is_ours(&setting.value));
         if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
-            if (self.has_user)(&user.value) {
+            if self.runs_as(&user.value) {
                 said.insert(
                     0,
                     format!("Nothing to do: {} sets {}, by hand.", by_hand.origin, lossy(&by_hand.value)),
@@ -202,7 +207,7 @@ impl Situation<'_> {
             ));
             return Ok(alone);
         }
-        let missing = their_user.filter(|user| !(self.has_user)(&user.value));
+        let missing = their_user.filter(|user| !self.runs_as(&user.value));
         let never_runs = missing.map(|user| {
             format!(
                 "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
@@ -244,8 +249,9 @@ impl Situation<'_> {
                 lossy(&user)
             )));
         }
+        let expanded = if is_each_login(&user) { ", which sshd expands at each login" } else { "" };
         said.push(format!(
-            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}.",
+            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}{expanded}.",
             lossy(&user)
         ));
         Ok(Values { command: Some(together), user: Some(user) })
@@ -263,11 +269,17 @@ impl Situation<'_> {
         self.source.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
     }
 
+    /// Whether sshd finds a user by this value of AuthorizedKeysCommandUser. sshd expands `%u` in it to the user that logs in, in every
+    /// release that has the keyword (`user_key_command_allowed2` in `auth2-pubkey.c`): no single user's lack says anything of it.
+    fn runs_as(&self, user: &[u8]) -> bool {
+        is_each_login(user) || (self.has_user)(user)
+    }
+
     /// Whether our lines count and name a user that does not exist (any more), so that sshd runs nothing.
     pub(super) fn lacks_user(&self) -> bool {
         self.read(self.source).is_ok_and(|live| {
             let ours = |setting: &Setting| runs(self.dialect, &setting.value, self.program);
-            let missing = |setting: &Setting| !(self.has_user)(&setting.value);
+            let missing = |setting: &Setting| !self.runs_as(&setting.value);
             live.effective.command.as_ref().is_some_and(ours)
                 && live.effective.user.as_ref().is_some_and(missing)
         })

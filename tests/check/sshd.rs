@@ -98,6 +98,35 @@ fn who_runs_the_command() {
     broken(set("AuthorizedKeysCommandUser", "root"), &[("sshd.command_user", "warn")], "root runs eic-keys");
 }
 
+/// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.
+#[test]
+fn the_login_itself_runs_the_command() {
+    world(|world| {
+        world.configure(&config().set("AuthorizedKeysCommandUser", "%u").text());
+        let report = world.check();
+        report.assert_healthy();
+        let note = report.note("sshd.command_user");
+        assert!(note.contains("is %u: for this login alice runs it, uid "), "{note}");
+        let uid = world.instance.command(["-u", USER]).program("/usr/bin/id").run().stdout;
+        assert!(note.ends_with(&format!("uid {}", uid.trim())), "{note}");
+        // Of nobody in particular it cannot be told.
+        let report = world.check_with(&[]);
+        assert_eq!(report.status("sshd.command_user"), "skip");
+        assert!(report.note("sshd.command_user").ends_with("name a USER"));
+        // What keeps that user from the metadata service keeps the keys from it.
+        let report = world.check_with(&["nobody-here"]);
+        assert_eq!(report.status("sshd.command_user"), "fail");
+        assert!(
+            report
+                .note("sshd.command_user")
+                .contains("for this login nobody-here, and there is no such user")
+        );
+        world.configure(&config().set("AuthorizedKeysCommandUser", "%%%u").text());
+        let report = world.check();
+        assert!(report.note("sshd.command_user").contains("is %%%u, for this login %alice, and"));
+    });
+}
+
 /// A line that chains eic-keys, or AWS's command, which it replaces.
 #[test]
 fn a_command_that_chains_itself() {
