@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use eic_keys::sshd::wiring::{self, Options, Outcome};
@@ -76,7 +77,7 @@ fn a_user_that_sshd_expands_is_never_missing() {
 #[test]
 fn only_if_the_user_is_missing() {
     let system = stock();
-    let options = Options { if_user_missing: true, ..system.options() };
+    let options = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
     let unchanged = |when: &str| {
         let before = system.configuration();
         assert_eq!(enabled(&options), "", "{when}");
@@ -107,7 +108,92 @@ fn only_if_the_user_is_missing() {
         dropin
             .contains("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys\n")
     );
+    assert!(
+        dropin.contains(
+            "\n# Left out, as its user git does not exist: /usr/bin/userdbctl ssh-authorized-keys %u\n"
+        ),
+        "{dropin}"
+    );
     unchanged("done");
+    assert!(enabled(&system.options()).contains("Nothing to do"));
+    unchanged("done, and asked for");
+}
+
+/// What was left out comes back with its user, and takes no comment with it.
+#[test]
+fn a_command_comes_back_with_its_user() {
+    let theirs = "AuthorizedKeysCommand /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
+    let by_hand = "AuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
+    for (lines, first, if_user_missing) in [
+        (theirs, "wired with its user", true),
+        (theirs, "wired with its user", false),
+        (theirs, "wired without", true),
+        (theirs, "wired without", false),
+        (by_hand, "wired without", true),
+        (by_hand, "wired without", false),
+    ] {
+        let when = format!("{lines}{first} {if_user_missing}");
+        let system = stock();
+        let watch = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+        system.write("/usr/bin/keys", "#!/bin/sh\n");
+        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
+        enabled(&system.options());
+        let together = system.configuration();
+        let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+        let gone = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+        if first == "wired without" {
+            assert_eq!(
+                wiring::disable(&system.options(), &mut Vec::new()).code(),
+                u8::from(lines == by_hand)
+            );
+            gone();
+            // Lines that were set by hand are the administrator's to change.
+            let before = system.configuration();
+            assert_eq!(enabled(&watch), "", "{when}");
+            assert_eq!(before, system.configuration(), "{when}");
+            enabled(&system.options());
+        } else {
+            gone();
+            enabled(&watch);
+        }
+        let without = system.configuration();
+        assert_ne!(together, without, "{when}");
+        let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+        assert!(ours.contains("\n# Left out, as its user git does not exist: /usr/bin/"), "{when}: {ours}");
+        assert!(ours.contains("AuthorizedKeysCommandUser eic-keys\n"), "{when}: {ours}");
+        // Another user is added.
+        system.write("/etc/passwd", passwd.replace("git:x:", "zed:x:"));
+        assert_eq!(enabled(&watch), "", "{when}");
+        assert_eq!(without, system.configuration(), "{when}");
+        system.write("/etc/passwd", &passwd);
+        let said = enabled(&Options { if_user_missing, ..watch.clone() });
+        assert!(said.contains("/usr/bin/keys %u"), "{when}: {said}");
+        assert_eq!(together, system.configuration(), "{when}");
+        assert_eq!(enabled(&watch), "", "{when}");
+    }
+}
+
+/// A user that is deleted and made again within the second look was never gone.
+#[test]
+fn a_user_is_looked_for_twice() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB.replace("root", "git"));
+    system.write("/usr/bin/userdbctl", "#!/bin/sh\n");
+    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    enabled(&system.options());
+    let before = system.configuration();
+    let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+    system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+    std::thread::scope(|scope| {
+        let second_look = Duration::from_secs(3);
+        let options = Options { if_user_missing: true, second_look, ..system.options() };
+        let watch = scope.spawn(move || enabled(&options));
+        std::thread::sleep(Duration::from_secs(1));
+        system.write("/etc/passwd", &passwd);
+        assert_eq!(watch.join().unwrap(), "");
+    });
+    assert_eq!(before, system.configuration());
 }
 
 #[test]

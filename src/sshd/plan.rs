@@ -8,7 +8,10 @@ use std::{
 
 use super::{
     ask::{Dump, administrators, unless_none},
-    block::{alone, chained, chains_itself, own_part, program, reads_back, render, runs, runs_aws, strip},
+    block::{
+        alone, chained, chains_itself, is_left_out, left_out, own_part, program, reads_back, render, runs,
+        runs_aws, served, strip,
+    },
     config::Origin,
     criteria::Connection,
     effective::{Config, Effective, Keyword, ReadError, Setting},
@@ -70,8 +73,28 @@ pub(super) struct Situation<'a> {
     pub(super) program: &'a str,
     /// Whether a command that is there already may be put behind ours.
     pub(super) chain: bool,
-    /// Whether the system has a user. sshd runs no command at all as a user that it cannot find.
-    pub(super) has_user: &'a dyn Fn(&[u8]) -> bool,
+    /// Where the system has a user. sshd runs no command at all as a user that it cannot find.
+    pub(super) find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
+}
+
+/// Where a user was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// In a file of this system.
+    Local,
+    /// By a name service, which may be away for a while.
+    Served,
+}
+
+/// Whether our lines go with the users that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// They do, or they are not ours to change.
+    Fit,
+    /// They name a user that is gone.
+    Gone,
+    /// They leave out a command whose user is there.
+    Back,
 }
 
 /// The user that runs ours where nobody has named another.
@@ -100,7 +123,7 @@ impl Situation<'_> {
     /// Decides how to wire sshd to us.
     pub(super) fn enable(&self) -> Result<Plan, Refusal> {
         let live = self.agreed(self.source)?;
-        let (without, mut said) = self.without_ours(&live.config)?;
+        let Without { source: without, mut said, remarks: written } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
         if let Some((origin, text)) = blocks(&base.effective).next() {
             return Err(Refusal(format!(
@@ -116,9 +139,16 @@ impl Situation<'_> {
         let by_hand = theirs.filter(|setting| self.is_ours(&setting.value));
         if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
             if self.runs_as(&user.value) {
+                let shown = lossy(&by_hand.value);
+                // Ours stood before it for as long as its user did not exist.
+                let again = !without.changed().is_empty();
                 said.insert(
                     0,
-                    format!("Nothing to do: {} sets {}, by hand.", by_hand.origin, lossy(&by_hand.value)),
+                    if again {
+                        format!("{} sets {shown}, by hand: it counts again.", by_hand.origin)
+                    } else {
+                        format!("Nothing to do: {} sets {shown}, by hand.", by_hand.origin)
+                    },
                 );
                 if chains_itself(self.dialect, &by_hand.value, self.source) {
                     said.push(format!(
@@ -126,10 +156,13 @@ impl Situation<'_> {
                         by_hand.origin
                     ));
                 }
+                if again {
+                    return Ok(self.plan(said, values(&base.effective), without));
+                }
                 return Ok(self.nothing(said, &live.effective));
             }
         }
-        let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
+        let (wanted, remarks) = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
         said.extend(
             none.map(|setting| {
                 format!("Note: {} sets it to none; our lines come before that.", setting.origin)
@@ -137,20 +170,20 @@ impl Situation<'_> {
         );
         said.extend(self.elsewhere(&base));
         let here = values(&live.effective);
-        if here == wanted && blocks(&live.effective).next().is_none() {
+        if here == wanted && remarks == written && blocks(&live.effective).next().is_none() {
             let origin =
                 live.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
             said.insert(0, format!("Nothing to do: {origin} has sshd ask eic-keys already."));
             return Ok(self.nothing(said, &live.config.effective(Some(&probe()))?));
         }
-        let after = self.place(&without, &base.config, &wanted)?;
+        let after = self.place(&without, &base.config, &wanted, &remarks)?;
         Ok(self.plan(said, wanted, after))
     }
 
     /// Decides how to undo it.
     pub(super) fn disable(&self) -> Result<Plan, Refusal> {
         let live = self.agreed(self.source)?;
-        let (without, mut said) = self.without_ours(&live.config)?;
+        let Without { source: without, mut said, .. } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
         let by_hand = base
             .config
@@ -177,14 +210,14 @@ impl Situation<'_> {
         Ok(self.plan(said, wanted, without))
     }
 
-    /// The two values as they have to be, and why.
+    /// The two values as they have to be, our comments on them, and why.
     fn wanted(
         &self,
         theirs: Option<&Setting>,
         their_user: Option<&Setting>,
         live: &Config,
         said: &mut Vec<String>,
-    ) -> Result<Values, Refusal> {
+    ) -> Result<(Values, Vec<Vec<u8>>), Refusal> {
         // Options that an administrator gave ours stay, also when only what is behind it has changed or
         // something else came before it.
         let own = live.settings().iter().find(|setting| {
@@ -196,7 +229,7 @@ impl Situation<'_> {
             .map_or_else(|| alone(self.program), |setting| own_part(self.dialect, &setting.value).to_vec());
         let Some(theirs) = theirs else {
             said.push("Nothing else sets AuthorizedKeysCommand.".into());
-            return Ok(Values { command: Some(ours), user: Some(OWN_USER.into()) });
+            return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
         };
         let (origin, command) = (&theirs.origin, lossy(&theirs.value));
         let alone = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
@@ -205,9 +238,10 @@ impl Situation<'_> {
                 "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
                  replaces it: the line stays, and is not used."
             ));
-            return Ok(alone);
+            return Ok((alone, Vec::new()));
         }
         let missing = their_user.filter(|user| !self.runs_as(&user.value));
+        let remark = missing.map(|user| left_out(&theirs.value, &user.value));
         let never_runs = missing.map(|user| {
             format!(
                 "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
@@ -218,7 +252,7 @@ impl Situation<'_> {
             said.extend(
                 never_runs.map(|note| format!("{note} The line stays, and our lines come before it.")),
             );
-            return Ok(alone);
+            return Ok((alone, remark.into_iter().collect()));
         }
         if !self.chain {
             return Err(Refusal(format!(
@@ -241,9 +275,9 @@ impl Situation<'_> {
             said.push(format!(
                 "{note} It is not chained. To have both, make that user and run --enable again."
             ));
-            return Ok(alone);
+            return Ok((alone, remark.into_iter().collect()));
         }
-        if !reads_back(self.dialect, &render(&together, &user), &together, &user) {
+        if !reads_back(self.dialect, &render(&[], &together, &user), &together, &user) {
             return Err(Refusal(format!(
                 "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
                 lossy(&user)
@@ -254,7 +288,9 @@ impl Situation<'_> {
             "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}{expanded}.",
             lossy(&user)
         ));
-        Ok(Values { command: Some(together), user: Some(user) })
+        let service = !is_each_login(&user) && (self.find_user)(&user) == Some(Found::Served);
+        let remarks = service.then(|| served(&user)).into_iter().collect();
+        Ok((Values { command: Some(together), user: Some(user) }, remarks))
     }
 
     /// Whether a command line runs eic-keys: by its own path, or by another that leads to the same file. Not where it is by the name of
@@ -272,17 +308,34 @@ impl Situation<'_> {
     /// Whether sshd finds a user by this value of AuthorizedKeysCommandUser. sshd expands `%u` in it to the user that logs in, in every
     /// release that has the keyword (`user_key_command_allowed2` in `auth2-pubkey.c`): no single user's lack says anything of it.
     fn runs_as(&self, user: &[u8]) -> bool {
-        is_each_login(user) || (self.has_user)(user)
+        is_each_login(user) || (self.find_user)(user).is_some()
     }
 
-    /// Whether our lines count and name a user that does not exist (any more), so that sshd runs nothing.
-    pub(super) fn lacks_user(&self) -> bool {
-        self.read(self.source).is_ok_and(|live| {
-            let ours = |setting: &Setting| runs(self.dialect, &setting.value, self.program);
-            let missing = |setting: &Setting| !self.runs_as(&setting.value);
-            live.effective.command.as_ref().is_some_and(ours)
-                && live.effective.user.as_ref().is_some_and(missing)
-        })
+    /// Whether our lines, where they count, still go with the users that there are. What was set by hand is left alone, and so is the
+    /// user of a name service: sshd looks for it at each login, and finds it when the service is back.
+    pub(super) fn users(&self) -> Users {
+        self.try_users().unwrap_or(Users::Fit)
+    }
+
+    fn try_users(&self) -> Result<Users, Refusal> {
+        let live = self.read(self.source)?;
+        let (Some(command), Some(user)) = (&live.effective.command, &live.effective.user) else {
+            return Ok(Users::Fit);
+        };
+        let without = self.without_ours(&live.config)?;
+        if !runs(self.dialect, &command.value, self.program)
+            || !without.source.changed().contains_key(&command.origin.path)
+        {
+            return Ok(Users::Fit);
+        }
+        if without.remarks.iter().any(|remark| is_left_out(remark).is_some()) {
+            let base = self.read(&without.source)?.effective;
+            if base.command.zip(base.user).is_some_and(|(_, user)| self.runs_as(&user.value)) {
+                return Ok(Users::Back);
+            }
+        }
+        let stays = self.runs_as(&user.value) || without.remarks.contains(&served(&user.value));
+        Ok(if stays { Users::Fit } else { Users::Gone })
     }
 
     /// Notes on what ours will not be asked for: other commands under `Match`.
@@ -312,8 +365,8 @@ impl Situation<'_> {
     }
 
     /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
-    fn without_ours(&self, live: &Config) -> Result<(Source, Vec<String>), Refusal> {
-        let (mut without, mut said) = (self.source.clone(), Vec::new());
+    fn without_ours(&self, live: &Config) -> Result<Without, Refusal> {
+        let (mut without, mut said, mut remarks) = (self.source.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
         let directory = administrators(self.main).with_file_name(DROP_INS);
         for path in
@@ -333,11 +386,12 @@ impl Situation<'_> {
                     path.display()
                 ));
             }
+            remarks.extend(stripped.remarks);
             // A file that held nothing else was ours.
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok((without, said))
+        Ok(Without { source: without, said, remarks })
     }
 
     pub(super) fn read(&self, source: &Source) -> Result<View, Refusal> {
@@ -393,6 +447,15 @@ pub(super) const DROP_IN: &[u8] = b"eic-keys.conf";
 
 /// Drop-ins of ours that are looked for.
 const MOST_DROP_INS: usize = 100;
+
+/// The files without our lines.
+struct Without {
+    source: Source,
+    /// What is to be said of them.
+    said: Vec<String>,
+    /// The comments of ours that were in them.
+    remarks: Vec<Vec<u8>>,
+}
 
 /// A configuration and what counts in it.
 pub(super) struct View {
