@@ -1,6 +1,7 @@
 //! What sshd's configuration makes of us: sshd's own word, and the lines that it comes from.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use crate::sshd::effective::{Config, Setting};
 use crate::sshd::plan::{OWN_USER, is_each_login, probe};
 use crate::sshd::source::Source;
 use crate::sshd::token::Dialect;
+use crate::sshd::trusted;
 
 /// sshd's main file.
 const MAIN: &str = "/etc/ssh/sshd_config";
@@ -168,10 +170,59 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             Ours { program, request },
         );
     }
-    let behind = block::behind(dialect, line)
-        .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
-        .unwrap_or_default();
-    Answer::ok(format!("{origin} has {shown}{behind}"), Ours { program, request })
+    if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(source, dialect, setting)) {
+        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, Ours { program, request });
+    }
+    let Some(behind) = block::behind(dialect, line) else {
+        return Answer::ok(format!("{origin} has {shown}"), Ours { program, request });
+    };
+    let note = format!("{origin} has {shown}; behind it runs {}", String::from_utf8_lossy(&behind));
+    match unable(source, Path::new(OsStr::from_bytes(&behind))) {
+        None => Answer::ok(note, Ours { program, request }),
+        Some(reason) => Answer::warn(
+            format!("{note}, which cannot: {reason}; the keys that it knows are not found"),
+            Fix::advice(
+                "repair that command, or install it again; if it is not wanted any more, take out the lines that set it, and run \
+                 eic-keys --enable",
+            ),
+            Ours { program, request },
+        ),
+    }
+}
+
+/// The command that our lines leave out, and what to do about it.
+fn left_out(source: &Source, dialect: &Dialect, setting: &Setting) -> Option<(String, Fix)> {
+    let bytes = source.read(&setting.origin.path).ok()?;
+    let program = block::program(dialect, &setting.value)?;
+    let remarks = block::remarks(dialect, &bytes, std::str::from_utf8(&program).ok()?);
+    let (command, user) = remarks.iter().find_map(|remark| block::is_left_out(remark))?;
+    let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
+    let enable = || Fix::command(["eic-keys", "--enable"]);
+    Some(if matches!(Account::find(&user), Ok(Some(_))) {
+        (format!("{command} is left out, though its user {user} exists again"), enable())
+    } else {
+        let fix = format!(
+            "make the user {user}, or take out the lines that set that command; then run eic-keys --enable"
+        );
+        (
+            format!(
+                "{command} is left out, as its user {user} does not exist: the keys that it knows are not found"
+            ),
+            Fix::advice(fix),
+        )
+    })
+}
+
+/// Why eic-keys would not run the command behind it, which it looks at as sshd does.
+fn unable(source: &Source, program: &Path) -> Option<String> {
+    match trusted::distrust(&source.locate(Path::new("/")), program) {
+        Ok(None) => None,
+        Ok(Some(reason)) => Some(reason.to_string()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("it is not there".to_owned()),
+        // A user who may not look cannot tell.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The line that counts, where the reader agrees with sshd about it.
