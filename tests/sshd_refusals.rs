@@ -958,6 +958,207 @@ fn disable_refuses_what_was_set_by_hand() {
     assert_eq!(before, system.configuration());
 }
 
+/// `--disable`, which has to be refused with this reason and change nothing.
+fn disable_refused(system: &System, reason: &str) {
+    let before = system.configuration();
+    for dry_run in [true, false] {
+        let outcome = wiring::disable(&Options { dry_run, ..system.options() }, &mut Vec::new());
+        assert!(
+            matches!(&outcome, Outcome::Refused(why) if why.contains(reason) && why.contains("by hand")),
+            "{outcome:?}, not {reason}"
+        );
+    }
+    assert_eq!(before, system.configuration(), "{reason}");
+}
+
+fn disabled(options: &Options) -> String {
+    let mut said = Vec::new();
+    let outcome = wiring::disable(options, &mut said);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(outcome, Outcome::Done, "{said}");
+    said
+}
+
+/// Wherever a line names the program, the keys of what is behind it go with the program.
+#[test]
+fn disable_refuses_while_a_line_names_the_program() {
+    let user = "AuthorizedKeysCommandUser nobody\n";
+    let line = "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\n";
+    for (path, text, reason) in [
+        (
+            "sshd_config",
+            format!("{STOCK}Match Group alice\n {line} {user}"),
+            "sshd_config line 4 sets /usr/bin/eic-keys %u %f -- /usr/bin/keys %u under \"Match Group alice\"",
+        ),
+        (
+            "sshd_config",
+            format!("{STOCK}Match User bob\n Include /etc/ssh/bob\n"),
+            "/etc/ssh/bob line 1 sets /usr/bin/eic-keys",
+        ),
+        ("sshd_config.d/50-x.conf", format!("{line}{user}"), "50-x.conf line 1 sets /usr/bin/eic-keys"),
+        (
+            "sshd_config.d/50-x.conf",
+            format!("Match LocalPort 22\n{line}{user}"),
+            "50-x.conf line 2 sets /usr/bin/eic-keys",
+        ),
+        // Run by another program.
+        (
+            "sshd_config.d/50-x.conf",
+            format!("{}{user}", line.replace("/usr/bin/eic", "/usr/bin/timeout 5 /usr/bin/eic")),
+            "50-x.conf line 1 sets /usr/bin/timeout 5 /usr/bin/eic-keys",
+        ),
+        (
+            "sshd_config.d/50-x.conf",
+            format!("Match User bob\n{}{user}", line.replace("/usr/bin/eic", "/usr/bin/timeout 5 /opt/eic")),
+            "50-x.conf line 2 sets /usr/bin/timeout 5 /opt/eic-keys",
+        ),
+    ] {
+        let system = stock();
+        system.write("/etc/ssh/bob", format!("{line}{user}"));
+        fs::create_dir(system.path("/opt")).unwrap();
+        symlink("../usr/bin/eic-keys", system.path("/opt/eic-keys")).unwrap();
+        // Alone, and beside lines of --enable.
+        for beside in [false, true] {
+            system.write("/etc/ssh/sshd_config", STOCK);
+            let _ = fs::remove_file(system.path("/etc/ssh/sshd_config.d/50-x.conf"));
+            if beside {
+                enabled(&system.options());
+            }
+            system.write(&format!("/etc/ssh/{path}"), &text);
+            disable_refused(&system, reason);
+        }
+    }
+}
+
+#[test]
+fn disable_refuses_while_another_daemon_names_the_program() {
+    let user = "AuthorizedKeysCommandUser nobody\n";
+    for (other, reason) in [
+        (
+            "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\n",
+            Some("/etc/ssh/other line 1 sets /usr/bin/eic-keys"),
+        ),
+        (
+            "Match User bob\nAuthorizedKeysCommand /usr/bin/eic-keys %u\n",
+            Some(
+                "/etc/ssh/other line 2 sets /usr/bin/eic-keys %u under \"Match User bob\", for the sshd of process 77",
+            ),
+        ),
+        ("AuthorizedKeysCommand /usr/bin/keys %u\n", None),
+        // What it includes of ours goes with ours.
+        ("Include /etc/ssh/sshd_config.d/*.conf\n", None),
+    ] {
+        for beside in [false, true] {
+            let system = stock();
+            system.write("/etc/ssh/other", format!("{other}{user}"));
+            process(&system, 77, "/usr/sbin/sshd -D -f /etc/ssh/other", 1);
+            process(&system, 78, "/usr/sbin/sshd -D", 1);
+            if beside {
+                enabled(&system.options());
+            }
+            match reason {
+                Some(reason) => disable_refused(&system, reason),
+                None => drop(disabled(&system.options())),
+            }
+        }
+    }
+    // What cannot be read is named; a file that is gone holds nothing.
+    let system = stock();
+    process(&system, 77, "/usr/sbin/sshd -D -f /etc/ssh/other", 1);
+    assert!(!disabled(&system.options()).contains("process 77"));
+    system.write("/etc/ssh/other", "Include /etc/ssh/other\n");
+    assert!(disabled(&system.options()).contains("Note: what the sshd of process 77 reads cannot be read"));
+
+    let system = stock();
+    process(&system, 77, "/usr/sbin/sshd -D -o AuthorizedKeysCommand=/usr/bin/eic-keys", 1);
+    disable_refused(&system, "the command line of sshd, process 77 has -o AuthorizedKeysCommand");
+    let system = stock();
+    let unit = "[Service]\nExecStart=/usr/sbin/sshd -D -o \"AuthorizedKeysCommand /usr/bin/eic-keys %%u\"\n";
+    system.write("/etc/systemd/system/ssh.service", unit);
+    disable_refused(&system, "/etc/systemd/system/ssh.service line 2 has -o AuthorizedKeysCommand");
+}
+
+/// Where nothing of ours is, nothing keeps the package from going: neither a configuration that sshd refuses or the reader cannot
+/// read, nor a unit that cannot be reloaded.
+#[test]
+fn disable_of_nothing_needs_nobody() {
+    for text in [
+        "Bogus\n",
+        "AuthorizedKeysCommand \"/x\n",
+        "HostKey /nonexistent\n",
+        "Include /etc/ssh/sshd_config\n",
+        "AuthorizedKeysCommand /usr/bin/keys %u\n",
+    ] {
+        for owed in [false, true] {
+            let system = stock();
+            let failing = with_systemctl(
+                &system,
+                "case $* in *socket*) echo inactive;; is-active*) echo active;; *) exit 1;; esac",
+            );
+            if owed {
+                system.write("/run/eic-keys.lock", "x");
+            }
+            system.write("/etc/ssh/sshd_config", format!("{STOCK}{text}"));
+            let before = system.configuration();
+            let said = disabled(&failing);
+            assert!(said.contains("Nothing to do"), "{text}: {said}");
+            assert_eq!(said.contains("nor could this one"), owed, "{text}: {said}");
+            assert_eq!(before, system.configuration());
+            assert!(!system.path("/tmp/systemctl.log").exists(), "{text}");
+        }
+    }
+    // A unit that cannot be reloaded, where sshd accepts its files: tried where a run was cut off, and no reason to fail.
+    let system = stock();
+    let failing = with_systemctl(
+        &system,
+        "case $* in *socket*) echo inactive;; is-active*) echo active;; *) exit 1;; esac",
+    );
+    assert!(!disabled(&failing).contains("Note"));
+    assert!(!system.path("/tmp/systemctl.log").exists());
+    system.write("/run/eic-keys.lock", "x");
+    assert!(disabled(&failing).contains("nor could this one: systemctl reload ssh.service"));
+    // Without a main file, and without an sshd that runs.
+    fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
+    assert!(disabled(&failing).contains("Nothing to do"));
+    let broken = Options { sshd: vec!["false".into()], ..system.options() };
+    assert!(disabled(&broken).contains("Nothing to do"));
+
+    // Lines of ours are no nothing.
+    for (text, path) in [
+        ("Bogus\n", "sshd_config"),
+        ("AuthorizedKeysCommand \"/x\n", "sshd_config"),
+        ("Bogus\n", "sshd_config.d/50-x.conf"),
+    ] {
+        let system = stock();
+        enabled(&system.options());
+        let here = fs::read_to_string(system.path(&format!("/etc/ssh/{path}"))).unwrap_or_default();
+        system.write(&format!("/etc/ssh/{path}"), here + text);
+        let before = system.configuration();
+        assert_eq!(wiring::disable(&system.options(), &mut Vec::new()).code(), 1, "{text}");
+        assert_eq!(before, system.configuration());
+    }
+}
+
+/// A second name of the file would go on leading to the old one.
+#[test]
+fn a_file_with_two_names() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    assert!(!enabled(&system.options()).contains("hard link"));
+    fs::hard_link(system.path("/etc/ssh/sshd_config"), system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    let said = disabled(&system.options());
+    assert!(
+        said.contains(
+            "Note: /etc/ssh/sshd_config has another name, by a hard link. /etc/ssh/sshd_config is replaced"
+        ),
+        "{said}"
+    );
+    fs::remove_file(system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    fs::hard_link(system.path("/etc/ssh/sshd_config"), system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    let said = enabled(&system.options());
+    assert!(said.contains("Note: /etc/ssh/sshd_config has another name, by a hard link"), "{said}");
+}
+
 #[test]
 fn disable_where_sshd_is_gone() {
     for main in [STOCK, "UsePAM yes\nMatch User bob\n  PasswordAuthentication no"] {

@@ -138,7 +138,7 @@ pub(crate) fn runs_aws(dialect: &Dialect, command: &[u8]) -> bool {
     is_aws_command(&words(dialect, command))
 }
 
-fn is_aws_command(words: &[Vec<u8>]) -> bool {
+pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
     let name = |word: &[u8]| word.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
     let is_aws = |word: &Vec<u8>| word.starts_with(b"/") && AWS.contains(&name(word).as_slice());
     let Some(first) = words.first() else { return false };

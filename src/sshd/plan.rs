@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -9,8 +10,8 @@ use std::{
 use super::{
     ask::{Dump, administrators, unless_none},
     block::{
-        alone, chained, chains_itself, is_left_out, left_out, own_part, program, reads_back, render, runs,
-        runs_aws, served, strip,
+        alone, chained, chains_itself, is_aws_command, is_left_out, left_out, own_part, program, reads_back,
+        render, runs, runs_aws, served, strip, words,
     },
     config::Origin,
     criteria::Connection,
@@ -180,23 +181,28 @@ impl Situation<'_> {
         Ok(self.plan(said, wanted, after))
     }
 
-    /// Decides how to undo it.
-    pub(super) fn disable(&self) -> Result<Plan, Refusal> {
+    /// Decides how to undo it. `others` are the main files of other daemons: their lines count as well once the program may go.
+    pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, Refusal> {
         let live = self.agreed(self.source)?;
         let Without { source: without, mut said, .. } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
-        let by_hand = base
-            .config
-            .settings()
-            .iter()
-            .find(|setting| setting.keyword == Keyword::Command && self.is_ours(&setting.value));
-        if let Some(setting) = by_hand {
-            let what =
-                format!("{} sets {} without the markers of --enable", setting.origin, lossy(&setting.value));
-            if without.changed().is_empty() {
-                return Err(Refusal(format!("{what}: it was set by hand, so take it out by hand")));
+        let mut by_hand = self.naming_us(&base.config);
+        for (process, file) in others {
+            match Config::read(&without, file, self.dialect.clone()) {
+                Ok(config) => by_hand.extend(
+                    self.naming_us(&config).into_iter().map(|line| format!("{line}, for the sshd of process {process}")),
+                ),
+                Err(ReadError::Unreadable(_, error)) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => said.push(format!(
+                    "Note: what the sshd of process {process} reads cannot be read: {error}. If it names eic-keys, take that out."
+                )),
             }
-            said.push(format!("Note: {what}: it was set by hand and stays."));
+        }
+        if !by_hand.is_empty() {
+            return Err(Refusal(format!(
+                "{}; without the markers of --enable: it was set by hand, so take it out by hand, then run this again",
+                by_hand.join("; ")
+            )));
         }
         let wanted = values(&base.effective);
         if without.changed().is_empty() {
@@ -299,6 +305,49 @@ impl Situation<'_> {
         runs(self.dialect, command, self.program)
             || program(self.dialect, command).is_some_and(|path| self.leads_to_ours(&path))
                 && !runs_aws(self.dialect, command)
+    }
+
+    /// The lines of a configuration that name eic-keys, wherever they stand, for people: once it is gone, sshd finds no keys by them, not
+    /// even those of a command behind it.
+    fn naming_us(&self, config: &Config) -> Vec<String> {
+        let lines = config
+            .settings()
+            .iter()
+            .filter(|setting| setting.keyword == Keyword::Command && self.names_us(&setting.value));
+        lines
+            .map(|setting| {
+                let block = setting
+                    .block
+                    .as_ref()
+                    .map_or_else(String::new, |(_, criteria)| format!(" under \"Match {criteria}\""));
+                format!("{} sets {}{block}", setting.origin, lossy(&setting.value))
+            })
+            .collect()
+    }
+
+    /// Whether a command line runs eic-keys, or hands it to another program to run.
+    fn names_us(&self, command: &[u8]) -> bool {
+        let words = words(self.dialect, command);
+        let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
+        self.is_ours(command)
+            || words.iter().any(|word| word == self.program.as_bytes())
+            || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.leads_to_ours(word))
+    }
+
+    /// Whether the bytes of the main file and of the drop-ins show that nothing there is of ours: for a configuration that cannot be
+    /// read as sshd reads it. What cannot be read at all shows nothing.
+    pub(super) fn shows_nothing_of_ours(&self) -> bool {
+        let directory = administrators(self.main).with_file_name(DROP_INS);
+        let mut paths = self.source.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
+        paths.push(self.main.to_owned());
+        let shows = |bytes: &[u8]| {
+            contains(bytes, self.program.as_bytes()) || strip(self.dialect, bytes, self.program).is_some()
+        };
+        paths.len() <= MOST_DROP_INS
+            && paths.iter().all(|path| match self.source.read(path) {
+                Ok(bytes) => !shows(&bytes),
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            })
     }
 
     fn leads_to_ours(&self, path: &[u8]) -> bool {
@@ -420,11 +469,17 @@ impl Situation<'_> {
         }
     }
 
-    fn plan(&self, said: Vec<String>, wanted: Values, after: Source) -> Plan {
+    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
         for (path, bytes) in after.changed() {
             let before = self.source.read(path).ok();
             if before != *bytes {
+                if before.is_some() && self.source.has_links(path) {
+                    said.push(format!(
+                        "Note: {0} has another name, by a hard link. {0} is replaced, and the file of that name stays as it was.",
+                        path.display()
+                    ));
+                }
                 changes.push(Change { path: path.clone(), before, after: bytes.clone() });
             }
         }
@@ -472,6 +527,10 @@ pub(super) fn values(effective: &Effective) -> Values {
     let value =
         |setting: &Option<Setting>| setting.as_ref().and_then(|setting| unless_none(setting.value.clone()));
     Values { command: value(&effective.command), user: value(&effective.user) }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// For people.

@@ -212,13 +212,24 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
+    let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
+    if wish == Wish::Disable {
+        if let Some(place) = daemon.naming(&options.config, &options.program) {
+            return refused(format!(
+                "{place} has -o AuthorizedKeysCommand with {}: it was set by hand, so take it out by hand, then run this again",
+                options.program
+            ));
+        }
+        if let Some(said) = nothing_to_undo(options, &sshd, &source, &daemon, lock.as_ref())? {
+            return Ok(said);
+        }
+    }
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
     // Asked once: a directory that does not answer takes its time.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
         *known.borrow_mut().entry(user.to_vec()).or_insert_with(|| find_user(&options.root, user))
     };
-    let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
     let mut said = Vec::new();
     let Answered { sshd, dump, host_key } = answer(options, sshd, &source, &daemon, root, &mut said)?;
     let situation = situation(options, &source, &dialect, dump.as_ref(), &find_user);
@@ -232,7 +243,7 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
             plan.said.extend(daemon.others(&options.config));
             plan
         }
-        Wish::Disable => situation.disable()?,
+        Wish::Disable => situation.disable(&daemon.other_files(&options.config))?,
     };
     said.extend(shown(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
@@ -250,6 +261,43 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
         said.push("Try it: eic-keys --check USER".into());
     }
     Ok(said)
+}
+
+/// `--disable` where no file has a line of ours: neither sshd nor its unit need be in order for that. `None`: there is something to undo.
+fn nothing_to_undo(
+    options: &Options,
+    sshd: &Sshd,
+    source: &Source,
+    daemon: &Daemon<'_>,
+    lock: Option<&Lock>,
+) -> Result<Option<Vec<String>>, ApplyError> {
+    let dialect = sshd.dialect().unwrap_or_else(|_| Dialect::newest());
+    let situation = situation(options, source, &dialect, None, &|_| Some(Found::Local));
+    let mut said = if situation.read(source).is_ok() {
+        let plan = situation.disable(&daemon.other_files(&options.config))?;
+        if !plan.changes.is_empty() {
+            return Ok(None);
+        }
+        plan.said
+    } else if situation.shows_nothing_of_ours() {
+        vec!["Nothing to do: sshd's configuration has no lines of eic-keys.".to_owned()]
+    } else {
+        return Ok(None);
+    };
+    let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
+    // It may run with lines of ours still; but it must not be made to read what it would end at.
+    let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
+    said.push(match accepted.and_then(|()| daemon.reload()) {
+        Ok(told) => {
+            lock.set_read();
+            format!("An earlier run was cut off before sshd was told. {told}")
+        }
+        Err(error) => format!(
+            "Note: an earlier run could not tell sshd of its change, nor could this one: {error}. If sshd was started or reloaded \
+             while lines of eic-keys were there, restart it."
+        ),
+    });
+    Ok(Some(said))
 }
 
 /// Whether our lines go with the users that there are. A user that is gone is looked for twice: one that is deleted and made again,
@@ -351,7 +399,7 @@ fn without_sshd(options: &Options, source: Source, lock: Option<&Lock>) -> Resul
     let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins may have stayed without it.
     let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
-    let plan = situation(options, &source, &Dialect::newest(), None, &|_| Some(Found::Local)).disable()?;
+    let plan = situation(options, &source, &Dialect::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
     let mut said = shown(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(said) };
     let tools = Tools { main: &options.config, source: &source, lock, asked: None };
@@ -447,7 +495,8 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
             Ok(())
         }
         Err(error) => refused(format!(
-            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either",
+            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either: let root own it and root alone write to it \
+             (chown root, chmod go-w), or take out the lines that set it, then run --enable again",
             lossy(&theirs)
         )),
         Ok(()) => Ok(()),
