@@ -70,11 +70,11 @@ fn failures(text: String) -> Answer<String> {
     };
     let note = match status(last) {
         Some(status) => format!(
-            "AuthorizedKeysCommand failed {} times, last with status {status}: {}",
-            complaints.len(),
+            "AuthorizedKeysCommand failed {}, last with status {status}: {}",
+            times(complaints.len()),
             meaning(status)
         ),
-        None => format!("sshd complained {} times, the last: {last}", complaints.len()),
+        None => format!("sshd complained {}, the last: {last}", times(complaints.len())),
     };
     let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     Answer::warn(
@@ -83,6 +83,10 @@ fn failures(text: String) -> Answer<String> {
         text,
     )
     .detail(detail)
+}
+
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".

@@ -90,7 +90,7 @@ impl Outcome {
         match self {
             Self::Done => None,
             Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
-            Self::RolledBack(reason) => Some(format!("failed, and put back: {reason}")),
+            Self::RolledBack(reason) => Some(format!("failed: {reason}")),
         }
     }
 

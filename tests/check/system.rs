@@ -346,8 +346,20 @@ fn a_unit_that_shuts_us_in() {
     broken(with("PrivateNetwork=yes"), unit, "PrivateNetwork=yes");
     broken(with("RestrictAddressFamilies=AF_UNIX"), unit, "AF_UNIX");
     broken(with("SystemCallFilter=~bpf connect"), unit, "~bpf connect");
+    for (line, says) in [
+        (
+            "InaccessiblePaths=/sys",
+            "hides /sys from its children (InaccessiblePaths=), where eic-keys needs /sys/",
+        ),
+        ("InaccessiblePaths=/srv -/sys/devices/virtual", "hides /sys/devices/virtual from"),
+        ("InaccessiblePaths=/etc/ssl", "where eic-keys needs /etc/ssl/certs/"),
+        ("TemporaryFileSystem=/usr/bin:ro", "hides /usr/bin from its children (TemporaryFileSystem=)"),
+    ] {
+        broken(with(line), unit, says);
+    }
     world(|world| {
-        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~";
+        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~\n\
+                    InaccessiblePaths=/sys/kernel /etc/ssl/private -/x\nTemporaryFileSystem=";
         with(open)(world);
         world.check().assert_healthy();
     });
