@@ -381,8 +381,9 @@ fn what_the_log_tells() {
     broken(
         write(&[given.clone(), failed.clone()].concat()),
         recent,
-        "the metadata service did not answer as it should",
+        "failed once, last with status 2: the metadata service did not answer as it should",
     );
+    broken(write(&failed.repeat(2)), recent, "failed 2 times, last with status 2");
     world(|world| {
         write(&[failed, refused, given].concat())(world);
         let report = world.check();
