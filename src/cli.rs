@@ -45,7 +45,7 @@ Options:
   --disable            undo that, to the byte
   --dry-run            ... print what would be changed, and change nothing
   --no-chain           ... refuse if another AuthorizedKeysCommand is set
-  --if-user-missing    ... only if sshd's line for eic-keys names a user that does not exist
+  --if-user-missing    ... only if the user of sshd's line is gone, or one that it did without is back
   --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
   --json               ... as one JSON document
   --verbose            ... with the details of what is well, too

@@ -154,15 +154,16 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
     if enabled == Outcome::Done && before != after {
         for _ in 0..2 {
             let (outcome, said) = run(&options, wiring::disable);
+            // What was set by hand has to be taken out by hand, first.
+            let by_hand = before.values().any(|text| text.contains("eic-keys")) && disabled.is_none();
+            if by_hand && matches!(&outcome, Outcome::Refused(why) if why.contains("set by hand")) {
+                same("after a refused --disable", &after, &now(system))?;
+                break;
+            }
             if outcome != Outcome::Done {
                 return Err(format!("--disable: {said}{outcome:?}"));
             }
-            // What is left was set by hand, and to take that out would be refused.
-            let by_hand = said.contains("set by hand and stays");
             same("after --disable", disabled.as_ref().unwrap_or(&before), &now(system))?;
-            if by_hand {
-                break;
-            }
         }
     }
     let litter: Vec<String> = system

@@ -86,6 +86,81 @@ fn both_kinds_of_key_through_one_sshd() {
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
 
+/// sshd expands `%u` in AuthorizedKeysCommandUser: the user that logs in runs both.
+#[test]
+fn behind_ours_as_the_user_that_logs_in() {
+    let instance = Instance::start();
+    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
+    let script = format!("#!/bin/sh\n[ \"$*\" = \"$(id -un)\" ] && echo '{}'\n", theirs.line());
+    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+    let options = unit(&instance);
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
+        .set("AuthorizedKeysCommandUser", "%u");
+    let sshd = Sshd::start_with(&instance, &config);
+    let before = fs::read(MAIN).unwrap();
+    instance.push("alice", &pushed);
+    check(&sshd, &theirs, true);
+    wire(&sshd, &options, wiring::enable);
+    check(&sshd, &pushed, true);
+    check(&sshd, &theirs, true);
+    wire(&sshd, &options, wiring::disable);
+    check(&sshd, &theirs, true);
+    check(&sshd, &pushed, false);
+    assert_eq!(before, fs::read(MAIN).unwrap());
+}
+
+/// A directory that does not answer for a while: its user is as absent to sshd as one that was deleted, but comes back by itself. Nothing
+/// is dropped meanwhile; what was left out when the directory was away is chained when it is back.
+#[test]
+fn the_user_of_a_name_service_is_away() {
+    let instance = Instance::start();
+    let answers = |status: &str| {
+        let script = format!(
+            "#!/bin/sh\n[ \"$*\" = 'passwd -- svc' ] || exit 2\n{status}\necho 'svc:x:4242:4242::/:/bin/false'\n"
+        );
+        instance.install("/usr/bin/getent", script.as_bytes());
+    };
+    instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
+    let options = unit(&instance);
+    let watch = Options { if_user_missing: true, second_look: Duration::ZERO, ..options.clone() };
+    let config = Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
+        .set("AuthorizedKeysCommandUser", "svc");
+    let sshd = Sshd::start_with(&instance, &config);
+    let unchanged = || {
+        let before = fs::read(MAIN).unwrap();
+        let mut said = Vec::new();
+        assert_eq!(wiring::enable(&watch, &mut said), Outcome::Done);
+        assert_eq!((String::from_utf8(said).unwrap(), fs::read(MAIN).unwrap()), (String::new(), before));
+    };
+    answers("");
+    wire(&sshd, &options, wiring::enable);
+    let together = fs::read_to_string(MAIN).unwrap();
+    assert!(together.contains("\n# A user of a name service, not of /etc/passwd: svc\n"), "{together}");
+    unchanged();
+    answers("exit 2");
+    unchanged();
+    // An administrator who asks for it is told, and gets it.
+    wire(&sshd, &options, wiring::enable);
+    let without = fs::read_to_string(MAIN).unwrap();
+    assert!(
+        without.contains("\n# Left out, as its user svc does not exist: /usr/bin/eic-lab-theirs %u\n"),
+        "{without}"
+    );
+    unchanged();
+    answers("");
+    wire(&sshd, &watch, wiring::enable);
+    assert_eq!(together, fs::read_to_string(MAIN).unwrap());
+    // No answer is no proof.
+    answers("exec sleep 30");
+    let mut said = Vec::new();
+    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    assert_eq!(together, fs::read_to_string(MAIN).unwrap(), "{}", String::from_utf8_lossy(&said));
+}
+
 /// Without OpenSSL, sshd has Ed25519 keys only.
 fn has_rsa() -> bool {
     let Some(root) = built() else { return true };

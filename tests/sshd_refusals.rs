@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use eic_keys::sshd::wiring::{self, Options, Outcome};
@@ -45,11 +46,38 @@ fn enabled(options: &Options) -> String {
     said
 }
 
+/// What sshd expands names no user whose lack could be told, in our lines and in those set by hand.
+#[test]
+fn a_user_that_sshd_expands_is_never_missing() {
+    for (user, by_hand) in [("%u", false), ("svc-%u", false), ("%u", true), ("a%%b", true)] {
+        let system = stock();
+        let command =
+            if by_hand { "/usr/bin/eic-keys %u %f -- /usr/bin/keys %u" } else { "/usr/bin/keys %u" };
+        system.write("/usr/bin/keys", "#!/bin/sh\n");
+        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        let lines = format!("AuthorizedKeysCommand {command}\nAuthorizedKeysCommandUser {user}\n");
+        system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
+        let said = enabled(&system.options());
+        assert!(!said.contains("does not exist"), "{said}");
+        let wired = system.configuration();
+        assert_eq!(wired.len(), if by_hand { 2 } else { 3 }, "{user}");
+        if !by_hand {
+            let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+            let expected = format!(
+                "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser {user}\n"
+            );
+            assert!(ours.contains(&expected), "{ours}");
+        }
+        assert_eq!(enabled(&Options { if_user_missing: true, ..system.options() }), "");
+        assert_eq!(wired, system.configuration(), "{user}");
+    }
+}
+
 /// What the path unit runs acts on a missing user alone: whatever else an administrator is about to change stays as it is.
 #[test]
 fn only_if_the_user_is_missing() {
     let system = stock();
-    let options = Options { if_user_missing: true, ..system.options() };
+    let options = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
     let unchanged = |when: &str| {
         let before = system.configuration();
         assert_eq!(enabled(&options), "", "{when}");
@@ -80,7 +108,92 @@ fn only_if_the_user_is_missing() {
         dropin
             .contains("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys\n")
     );
+    assert!(
+        dropin.contains(
+            "\n# Left out, as its user git does not exist: /usr/bin/userdbctl ssh-authorized-keys %u\n"
+        ),
+        "{dropin}"
+    );
     unchanged("done");
+    assert!(enabled(&system.options()).contains("Nothing to do"));
+    unchanged("done, and asked for");
+}
+
+/// What was left out comes back with its user, and takes no comment with it.
+#[test]
+fn a_command_comes_back_with_its_user() {
+    let theirs = "AuthorizedKeysCommand /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
+    let by_hand = "AuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
+    for (lines, first, if_user_missing) in [
+        (theirs, "wired with its user", true),
+        (theirs, "wired with its user", false),
+        (theirs, "wired without", true),
+        (theirs, "wired without", false),
+        (by_hand, "wired without", true),
+        (by_hand, "wired without", false),
+    ] {
+        let when = format!("{lines}{first} {if_user_missing}");
+        let system = stock();
+        let watch = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+        system.write("/usr/bin/keys", "#!/bin/sh\n");
+        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
+        enabled(&system.options());
+        let together = system.configuration();
+        let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+        let gone = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+        if first == "wired without" {
+            assert_eq!(
+                wiring::disable(&system.options(), &mut Vec::new()).code(),
+                u8::from(lines == by_hand)
+            );
+            gone();
+            // Lines that were set by hand are the administrator's to change.
+            let before = system.configuration();
+            assert_eq!(enabled(&watch), "", "{when}");
+            assert_eq!(before, system.configuration(), "{when}");
+            enabled(&system.options());
+        } else {
+            gone();
+            enabled(&watch);
+        }
+        let without = system.configuration();
+        assert_ne!(together, without, "{when}");
+        let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+        assert!(ours.contains("\n# Left out, as its user git does not exist: /usr/bin/"), "{when}: {ours}");
+        assert!(ours.contains("AuthorizedKeysCommandUser eic-keys\n"), "{when}: {ours}");
+        // Another user is added.
+        system.write("/etc/passwd", passwd.replace("git:x:", "zed:x:"));
+        assert_eq!(enabled(&watch), "", "{when}");
+        assert_eq!(without, system.configuration(), "{when}");
+        system.write("/etc/passwd", &passwd);
+        let said = enabled(&Options { if_user_missing, ..watch.clone() });
+        assert!(said.contains("/usr/bin/keys %u"), "{when}: {said}");
+        assert_eq!(together, system.configuration(), "{when}");
+        assert_eq!(enabled(&watch), "", "{when}");
+    }
+}
+
+/// A user that is deleted and made again within the second look was never gone.
+#[test]
+fn a_user_is_looked_for_twice() {
+    let system = stock();
+    system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB.replace("root", "git"));
+    system.write("/usr/bin/userdbctl", "#!/bin/sh\n");
+    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    enabled(&system.options());
+    let before = system.configuration();
+    let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
+    system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+    std::thread::scope(|scope| {
+        let second_look = Duration::from_secs(3);
+        let options = Options { if_user_missing: true, second_look, ..system.options() };
+        let watch = scope.spawn(move || enabled(&options));
+        std::thread::sleep(Duration::from_secs(1));
+        system.write("/etc/passwd", &passwd);
+        assert_eq!(watch.join().unwrap(), "");
+    });
+    assert_eq!(before, system.configuration());
 }
 
 #[test]
@@ -847,6 +960,207 @@ fn disable_refuses_what_was_set_by_hand() {
         "{outcome:?}"
     );
     assert_eq!(before, system.configuration());
+}
+
+/// `--disable`, which has to be refused with this reason and change nothing.
+fn disable_refused(system: &System, reason: &str) {
+    let before = system.configuration();
+    for dry_run in [true, false] {
+        let outcome = wiring::disable(&Options { dry_run, ..system.options() }, &mut Vec::new());
+        assert!(
+            matches!(&outcome, Outcome::Refused(why) if why.contains(reason) && why.contains("by hand")),
+            "{outcome:?}, not {reason}"
+        );
+    }
+    assert_eq!(before, system.configuration(), "{reason}");
+}
+
+fn disabled(options: &Options) -> String {
+    let mut said = Vec::new();
+    let outcome = wiring::disable(options, &mut said);
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(outcome, Outcome::Done, "{said}");
+    said
+}
+
+/// Wherever a line names the program, the keys of what is behind it go with the program.
+#[test]
+fn disable_refuses_while_a_line_names_the_program() {
+    let user = "AuthorizedKeysCommandUser nobody\n";
+    let line = "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\n";
+    for (path, text, reason) in [
+        (
+            "sshd_config",
+            format!("{STOCK}Match Group alice\n {line} {user}"),
+            "sshd_config line 4 sets /usr/bin/eic-keys %u %f -- /usr/bin/keys %u under \"Match Group alice\"",
+        ),
+        (
+            "sshd_config",
+            format!("{STOCK}Match User bob\n Include /etc/ssh/bob\n"),
+            "/etc/ssh/bob line 1 sets /usr/bin/eic-keys",
+        ),
+        ("sshd_config.d/50-x.conf", format!("{line}{user}"), "50-x.conf line 1 sets /usr/bin/eic-keys"),
+        (
+            "sshd_config.d/50-x.conf",
+            format!("Match LocalPort 22\n{line}{user}"),
+            "50-x.conf line 2 sets /usr/bin/eic-keys",
+        ),
+        // Run by another program.
+        (
+            "sshd_config.d/50-x.conf",
+            format!("{}{user}", line.replace("/usr/bin/eic", "/usr/bin/timeout 5 /usr/bin/eic")),
+            "50-x.conf line 1 sets /usr/bin/timeout 5 /usr/bin/eic-keys",
+        ),
+        (
+            "sshd_config.d/50-x.conf",
+            format!("Match User bob\n{}{user}", line.replace("/usr/bin/eic", "/usr/bin/timeout 5 /opt/eic")),
+            "50-x.conf line 2 sets /usr/bin/timeout 5 /opt/eic-keys",
+        ),
+    ] {
+        let system = stock();
+        system.write("/etc/ssh/bob", format!("{line}{user}"));
+        fs::create_dir(system.path("/opt")).unwrap();
+        symlink("../usr/bin/eic-keys", system.path("/opt/eic-keys")).unwrap();
+        // Alone, and beside lines of --enable.
+        for beside in [false, true] {
+            system.write("/etc/ssh/sshd_config", STOCK);
+            let _ = fs::remove_file(system.path("/etc/ssh/sshd_config.d/50-x.conf"));
+            if beside {
+                enabled(&system.options());
+            }
+            system.write(&format!("/etc/ssh/{path}"), &text);
+            disable_refused(&system, reason);
+        }
+    }
+}
+
+#[test]
+fn disable_refuses_while_another_daemon_names_the_program() {
+    let user = "AuthorizedKeysCommandUser nobody\n";
+    for (other, reason) in [
+        (
+            "AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/keys %u\n",
+            Some("/etc/ssh/other line 1 sets /usr/bin/eic-keys"),
+        ),
+        (
+            "Match User bob\nAuthorizedKeysCommand /usr/bin/eic-keys %u\n",
+            Some(
+                "/etc/ssh/other line 2 sets /usr/bin/eic-keys %u under \"Match User bob\", for the sshd of process 77",
+            ),
+        ),
+        ("AuthorizedKeysCommand /usr/bin/keys %u\n", None),
+        // What it includes of ours goes with ours.
+        ("Include /etc/ssh/sshd_config.d/*.conf\n", None),
+    ] {
+        for beside in [false, true] {
+            let system = stock();
+            system.write("/etc/ssh/other", format!("{other}{user}"));
+            process(&system, 77, "/usr/sbin/sshd -D -f /etc/ssh/other", 1);
+            process(&system, 78, "/usr/sbin/sshd -D", 1);
+            if beside {
+                enabled(&system.options());
+            }
+            match reason {
+                Some(reason) => disable_refused(&system, reason),
+                None => drop(disabled(&system.options())),
+            }
+        }
+    }
+    // What cannot be read is named; a file that is gone holds nothing.
+    let system = stock();
+    process(&system, 77, "/usr/sbin/sshd -D -f /etc/ssh/other", 1);
+    assert!(!disabled(&system.options()).contains("process 77"));
+    system.write("/etc/ssh/other", "Include /etc/ssh/other\n");
+    assert!(disabled(&system.options()).contains("Note: what the sshd of process 77 reads cannot be read"));
+
+    let system = stock();
+    process(&system, 77, "/usr/sbin/sshd -D -o AuthorizedKeysCommand=/usr/bin/eic-keys", 1);
+    disable_refused(&system, "the command line of sshd, process 77 has -o AuthorizedKeysCommand");
+    let system = stock();
+    let unit = "[Service]\nExecStart=/usr/sbin/sshd -D -o \"AuthorizedKeysCommand /usr/bin/eic-keys %%u\"\n";
+    system.write("/etc/systemd/system/ssh.service", unit);
+    disable_refused(&system, "/etc/systemd/system/ssh.service line 2 has -o AuthorizedKeysCommand");
+}
+
+/// Where nothing of ours is, nothing keeps the package from going: neither a configuration that sshd refuses or the reader cannot
+/// read, nor a unit that cannot be reloaded.
+#[test]
+fn disable_of_nothing_needs_nobody() {
+    for text in [
+        "Bogus\n",
+        "AuthorizedKeysCommand \"/x\n",
+        "HostKey /nonexistent\n",
+        "Include /etc/ssh/sshd_config\n",
+        "AuthorizedKeysCommand /usr/bin/keys %u\n",
+    ] {
+        for owed in [false, true] {
+            let system = stock();
+            let failing = with_systemctl(
+                &system,
+                "case $* in *socket*) echo inactive;; is-active*) echo active;; *) exit 1;; esac",
+            );
+            if owed {
+                system.write("/run/eic-keys.lock", "x");
+            }
+            system.write("/etc/ssh/sshd_config", format!("{STOCK}{text}"));
+            let before = system.configuration();
+            let said = disabled(&failing);
+            assert!(said.contains("Nothing to do"), "{text}: {said}");
+            assert_eq!(said.contains("nor could this one"), owed, "{text}: {said}");
+            assert_eq!(before, system.configuration());
+            assert!(!system.path("/tmp/systemctl.log").exists(), "{text}");
+        }
+    }
+    // A unit that cannot be reloaded, where sshd accepts its files: tried where a run was cut off, and no reason to fail.
+    let system = stock();
+    let failing = with_systemctl(
+        &system,
+        "case $* in *socket*) echo inactive;; is-active*) echo active;; *) exit 1;; esac",
+    );
+    assert!(!disabled(&failing).contains("Note"));
+    assert!(!system.path("/tmp/systemctl.log").exists());
+    system.write("/run/eic-keys.lock", "x");
+    assert!(disabled(&failing).contains("nor could this one: systemctl reload ssh.service"));
+    // Without a main file, and without an sshd that runs.
+    fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
+    assert!(disabled(&failing).contains("Nothing to do"));
+    let broken = Options { sshd: vec!["false".into()], ..system.options() };
+    assert!(disabled(&broken).contains("Nothing to do"));
+
+    // Lines of ours are no nothing.
+    for (text, path) in [
+        ("Bogus\n", "sshd_config"),
+        ("AuthorizedKeysCommand \"/x\n", "sshd_config"),
+        ("Bogus\n", "sshd_config.d/50-x.conf"),
+    ] {
+        let system = stock();
+        enabled(&system.options());
+        let here = fs::read_to_string(system.path(&format!("/etc/ssh/{path}"))).unwrap_or_default();
+        system.write(&format!("/etc/ssh/{path}"), here + text);
+        let before = system.configuration();
+        assert_eq!(wiring::disable(&system.options(), &mut Vec::new()).code(), 1, "{text}");
+        assert_eq!(before, system.configuration());
+    }
+}
+
+/// A second name of the file would go on leading to the old one.
+#[test]
+fn a_file_with_two_names() {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
+    assert!(!enabled(&system.options()).contains("hard link"));
+    fs::hard_link(system.path("/etc/ssh/sshd_config"), system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    let said = disabled(&system.options());
+    assert!(
+        said.contains(
+            "Note: /etc/ssh/sshd_config has another name, by a hard link. /etc/ssh/sshd_config is replaced"
+        ),
+        "{said}"
+    );
+    fs::remove_file(system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    fs::hard_link(system.path("/etc/ssh/sshd_config"), system.path("/etc/ssh/sshd_config.bak")).unwrap();
+    let said = enabled(&system.options());
+    assert!(said.contains("Note: /etc/ssh/sshd_config has another name, by a hard link"), "{said}");
 }
 
 #[test]

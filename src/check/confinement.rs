@@ -109,7 +109,7 @@ fn unit(root: &Path) -> Answer<()> {
     if !root.join("run/systemd/system").is_dir() {
         return Answer::ok("no systemd runs here that could confine sshd", ());
     }
-    let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber";
+    let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,InaccessiblePaths,TemporaryFileSystem";
     let Some(shown) = told("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
         return Answer::skip("systemctl does not tell");
     };
@@ -119,6 +119,18 @@ fn unit(root: &Path) -> Answer<()> {
         Some(("RestrictAddressFamilies", value)) => shuts_out(value, "AF_INET"),
         _ => false,
     };
+    let hidden = shown.lines().find_map(|line| {
+        let (setting, list) = line.split_once('=')?;
+        matches!(setting, "InaccessiblePaths" | "TemporaryFileSystem").then_some(())?;
+        Some((setting, hides(list)?))
+    });
+    if let Some((setting, (path, read))) = hidden {
+        return Answer::warn(
+            format!("sshd's unit hides {path} from its children ({setting}=), where eic-keys needs {read}"),
+            Fix::advice(format!("take {path} out of {setting}= with systemctl edit, then restart sshd")),
+            (),
+        );
+    }
     if let Some(line) = shown.lines().find(confines) {
         return Answer::warn(
             format!("sshd's unit confines its children: {line}"),
@@ -155,6 +167,24 @@ fn refused_calls(list: &str) -> Vec<&'static str> {
     let calls: BTreeSet<_> = calls_before().iter().copied().chain(calls_allowed()).collect();
     calls.into_iter().filter(|call| shuts_out(list, call)).collect()
 }
+
+/// The first path of a list of systemd.exec(5) that is, or is above, something that a run needs, and what that is.
+fn hides(list: &str) -> Option<(&str, &'static str)> {
+    list.split_whitespace().find_map(|entry| {
+        let path = entry.trim_start_matches(['-', '+']).split(':').next()?;
+        let read =
+            READ.into_iter().find(|read| path.starts_with('/') && Path::new(read).starts_with(path))?;
+        Some((path, read))
+    })
+}
+
+/// What a run reads of a system: what tells that it is an instance, the clients' trust store, and itself.
+const READ: [&str; 4] = [
+    "/sys/devices/virtual/dmi/id/board_asset_tag",
+    "/sys/hypervisor/uuid",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/usr/bin/eic-keys",
+];
 
 /// Whether a list of systemd.exec(5) leaves `needed` out: one of what is allowed, or with `~` of what is not.
 ///

@@ -81,18 +81,22 @@ fn failures(log: Log) -> Answer<Log> {
     };
     let note = match status(last) {
         Some(status) => format!(
-            "AuthorizedKeysCommand failed {} times, last with status {status}: {}{}",
-            complaints.len(),
+            "AuthorizedKeysCommand failed {}, last with status {status}: {}{}",
+            times(complaints.len()),
             meaning(status),
             log.reservation()
         ),
         None => {
-            format!("sshd complained {} times{}, the last: {last}", complaints.len(), log.reservation())
+            format!("sshd complained {}{}, the last: {last}", times(complaints.len()), log.reservation())
         }
     };
     let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
     Answer::warn(note, Fix::advice("fix what fails above; the next login that gets its key clears this"), log)
         .detail(detail)
+}
+
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// N of "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:... failed, status N".

@@ -1,6 +1,7 @@
 //! What sshd's configuration makes of us: sshd's own word, and the lines that it comes from.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +19,10 @@ use crate::sshd::ask::{Dump, Sshd, main_file};
 use crate::sshd::block;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
-use crate::sshd::plan::{OWN_USER, probe};
+use crate::sshd::plan::{OWN_USER, is_each_login, probe};
 use crate::sshd::source::Source;
 use crate::sshd::token::Dialect;
+use crate::sshd::trusted;
 
 /// sshd's main file.
 const MAIN: &str = "/etc/ssh/sshd_config";
@@ -79,7 +81,8 @@ pub(super) async fn wiring(
     let user = board
         .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
             let user = settings.dump.user.clone();
-            blocking(move || command_user(user.as_deref())).await
+            let login = name.get().map(ToString::to_string);
+            blocking(move || command_user(user.as_deref(), login.as_deref())).await
         })
         .await;
     Wiring { sshd, settings, command, user }
@@ -168,10 +171,59 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             Ours { program, request },
         );
     }
-    let behind = block::behind(dialect, line)
-        .map(|behind| format!("; behind it runs {}", String::from_utf8_lossy(&behind)))
-        .unwrap_or_default();
-    Answer::ok(format!("{origin} has {shown}{behind}"), Ours { program, request })
+    if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(source, dialect, setting)) {
+        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, Ours { program, request });
+    }
+    let Some(behind) = block::behind(dialect, line) else {
+        return Answer::ok(format!("{origin} has {shown}"), Ours { program, request });
+    };
+    let note = format!("{origin} has {shown}; behind it runs {}", String::from_utf8_lossy(&behind));
+    match unable(source, Path::new(OsStr::from_bytes(&behind))) {
+        None => Answer::ok(note, Ours { program, request }),
+        Some(reason) => Answer::warn(
+            format!("{note}, which cannot: {reason}; the keys that it knows are not found"),
+            Fix::advice(
+                "repair that command, or install it again; if it is not wanted any more, take out the lines that set it, and run \
+                 eic-keys --enable",
+            ),
+            Ours { program, request },
+        ),
+    }
+}
+
+/// The command that our lines leave out, and what to do about it.
+fn left_out(source: &Source, dialect: &Dialect, setting: &Setting) -> Option<(String, Fix)> {
+    let bytes = source.read(&setting.origin.path).ok()?;
+    let program = block::program(dialect, &setting.value)?;
+    let remarks = block::remarks(dialect, &bytes, std::str::from_utf8(&program).ok()?);
+    let (command, user) = remarks.iter().find_map(|remark| block::is_left_out(remark))?;
+    let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
+    let enable = || Fix::command("eic-keys --enable", []);
+    Some(if matches!(Account::find(&user), Ok(Some(_))) {
+        (format!("{command} is left out, though its user {user} exists again"), enable())
+    } else {
+        let fix = format!(
+            "make the user {user}, or take out the lines that set that command; then run eic-keys --enable"
+        );
+        (
+            format!(
+                "{command} is left out, as its user {user} does not exist: the keys that it knows are not found"
+            ),
+            Fix::advice(fix),
+        )
+    })
+}
+
+/// Why eic-keys would not run the command behind it, which it looks at as sshd does.
+fn unable(source: &Source, program: &Path) -> Option<String> {
+    match trusted::distrust(&source.locate(Path::new("/")), program) {
+        Ok(None) => None,
+        Ok(Some(reason)) => Some(reason.to_string()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("it is not there".to_owned()),
+        // A user who may not look cannot tell.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The line that counts, where the reader agrees with sshd about it.
@@ -209,12 +261,47 @@ fn understood(words: &[Vec<u8>]) -> Result<authorize::Request, String> {
     }
 }
 
-fn command_user(user: Option<&[u8]>) -> Answer<Account> {
+/// `AuthorizedKeysCommandUser` for a login: sshd expands `%u` and `%%` in it. `None`: nobody was named, and it depends on who it is.
+fn expanded(user: &str, login: Option<&str>) -> Option<String> {
+    let mut parts = user.split("%%").map(|part| match login {
+        Some(login) => Some(part.replace("%u", login)),
+        None => (!part.contains("%u")).then(|| part.to_owned()),
+    });
+    parts.try_fold(None::<String>, |whole, part| {
+        let part = part?;
+        Some(Some(whole.map_or_else(|| part.clone(), |whole| format!("{whole}%{part}"))))
+    })?
+}
+
+fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
     let Some(user) = user else {
         let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
         return Answer::fail("there is no AuthorizedKeysCommandUser: sshd runs no command without", fix);
     };
-    let name = String::from_utf8_lossy(user).into_owned();
+    let written = String::from_utf8_lossy(user).into_owned();
+    let Some(name) = expanded(&written, login) else {
+        return Answer::skip(format!(
+            "AuthorizedKeysCommandUser is {written}: the user that logs in runs eic-keys; name a USER"
+        ));
+    };
+    if is_each_login(user) {
+        return match Account::find(&name) {
+            Err(error) => unnamed(&error),
+            Ok(None) => Answer::fail(
+                format!(
+                    "AuthorizedKeysCommandUser is {written}, for this login {name}, and there is no such user: sshd runs nothing"
+                ),
+                Fix::advice(format!("make the user {name}, if there is to be one")),
+            ),
+            Ok(Some(account)) => Answer::ok(
+                format!(
+                    "AuthorizedKeysCommandUser is {written}: for this login {name} runs it, uid {}",
+                    account.uid
+                ),
+                account,
+            ),
+        };
+    }
     match Account::find(&name) {
         Err(error) => unnamed(&error),
         Ok(None) if name != OWN_USER => Answer::fail(

@@ -163,7 +163,11 @@ fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str) -> String {
         return format!("{reason}; NOT everything could be put back: {}", failed.join(", "));
     }
     if let Some(Err(error)) = tools.asked.as_ref().map(|asked| asked.daemon.reload()) {
-        return format!("{reason}; the files were put back, but then: {error}");
+        let why = if reason == error { String::new() } else { format!(" ({error})") };
+        return format!(
+            "{reason}; the files were put back as they were, but sshd could not be told so{why}. It goes on as before, unless the change \
+             had reached it already: restart it when that is convenient"
+        );
     }
     tools.lock.set_read();
     format!("{reason}; everything was put back")

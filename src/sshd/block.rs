@@ -16,12 +16,38 @@ const BEGIN: &str = "# BEGIN eic-keys";
 const END: &str = "# END eic-keys";
 const WHY: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
 
-/// Our lines.
+/// Comments of ours that the next run goes by, and people: what is not chained, and whose user it is not for us to miss.
+const LEFT_OUT: &str = "# Left out, as its user ";
+const NO_USER: &str = " does not exist: ";
+const SERVED: &str = "# A user of a name service, not of /etc/passwd: ";
+
+/// The comment on a command that is not chained, as its user does not exist.
+pub(super) fn left_out(command: &[u8], user: &[u8]) -> Vec<u8> {
+    [LEFT_OUT.as_bytes(), user, NO_USER.as_bytes(), command].concat()
+}
+
+/// The command that such a comment names, and its user.
+pub(crate) fn is_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = remark.strip_prefix(LEFT_OUT.as_bytes())?;
+    let at = rest.windows(NO_USER.len()).position(|window| window == NO_USER.as_bytes())?;
+    let (user, command) = rest.split_at_checked(at)?;
+    Some((command.get(NO_USER.len()..)?, user))
+}
+
+/// The comment on a user whom a name service may not find for a while.
+pub(super) fn served(user: &[u8]) -> Vec<u8> {
+    [SERVED.as_bytes(), user].concat()
+}
+
+/// Our lines, with comments of ours.
 #[must_use]
-pub(super) fn render(command: &[u8], user: &[u8]) -> Vec<u8> {
+pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8> {
     let user = spelled(user);
+    let remarks: Vec<u8> = remarks.iter().flat_map(|remark| remark.iter().copied().chain([b'\n'])).collect();
     [
-        format!("{BEGIN}\n{WHY}\nAuthorizedKeysCommand ").as_bytes(),
+        format!("{BEGIN}\n{WHY}\n").as_bytes(),
+        &remarks,
+        b"AuthorizedKeysCommand ",
         command,
         b"\nAuthorizedKeysCommandUser ",
         &user,
@@ -112,7 +138,7 @@ pub(crate) fn runs_aws(dialect: &Dialect, command: &[u8]) -> bool {
     is_aws_command(&words(dialect, command))
 }
 
-fn is_aws_command(words: &[Vec<u8>]) -> bool {
+pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
     let name = |word: &[u8]| word.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
     let is_aws = |word: &Vec<u8>| word.starts_with(b"/") && AWS.contains(&name(word).as_slice());
     let Some(first) = words.first() else { return false };
@@ -163,6 +189,8 @@ pub(super) fn own_part<'a>(dialect: &Dialect, command: &'a [u8]) -> &'a [u8] {
 pub(super) struct Stripped {
     /// What is left.
     pub(super) rest: Vec<u8>,
+    /// The comments of ours.
+    pub(super) remarks: Vec<Vec<u8>>,
     /// Lines between our markers that are not ours, with their numbers: they are left.
     pub(super) foreign: Vec<usize>,
 }
@@ -199,8 +227,16 @@ pub(super) fn strip(dialect: &Dialect, bytes: &[u8], ours: &str) -> Option<Strip
     if !taken.contains(&true) {
         return None;
     }
+    let remarks =
+        lines.iter().zip(&kinds).zip(&taken).filter(|((_, kind), taken)| **taken && **kind == Kind::Remark);
+    let remarks = remarks.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
     let left = lines.iter().zip(&taken).filter(|(_, taken)| !**taken);
-    Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), foreign })
+    Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), remarks, foreign })
+}
+
+/// The comments of ours in a file.
+pub(crate) fn remarks(dialect: &Dialect, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
+    strip(dialect, bytes, ours).map(|stripped| stripped.remarks).unwrap_or_default()
 }
 
 /// Takes what is ours of the lines from `start` to `end`.
@@ -226,6 +262,7 @@ enum Kind {
     Begin,
     End,
     Why,
+    Remark,
     Command,
     User,
     Other,
@@ -233,7 +270,7 @@ enum Kind {
 
 impl Kind {
     fn is_ours(self) -> bool {
-        matches!(self, Self::Why | Self::Command | Self::User)
+        matches!(self, Self::Why | Self::Remark | Self::Command | Self::User)
     }
 }
 
@@ -243,6 +280,9 @@ fn kind(dialect: &Dialect, line: &[u8], ours: &str) -> Kind {
         if text == words.as_bytes() {
             return kind;
         }
+    }
+    if is_left_out(text).is_some() || text.starts_with(SERVED.as_bytes()) {
+        return Kind::Remark;
     }
     match Statement::read(dialect, line) {
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommand" => {
@@ -324,17 +364,17 @@ mod tests {
             ("a#b", true),
             ("#", false),
         ] {
-            let lines = render(b"/x %u", user.as_bytes());
+            let lines = render(&[], b"/x %u", user.as_bytes());
             assert_eq!(reads_back(&new, &lines, b"/x %u", user.as_bytes()), expected, "{user}");
         }
         let old = dialect("OpenSSH_8.4");
-        assert!(!reads_back(&old, &render(b"/x %u", b"a=b"), b"/x %u", b"a=b"));
+        assert!(!reads_back(&old, &render(&[], b"/x %u", b"a=b"), b"/x %u", b"a=b"));
     }
 
     #[test]
     fn taking_out_leaves_the_rest_to_the_byte() {
         let new = dialect("OpenSSH_9.2");
-        let block = String::from_utf8(render(b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
+        let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         for (before, after) in [("", ""), ("Port 22\n", "\n\nMatch all"), ("\r\n", "x"), ("", "\n")] {
             let stripped = strip(&new, format!("{before}{block}{after}").as_bytes(), OURS).unwrap();
             assert_eq!(stripped.rest, format!("{before}{after}").as_bytes());
@@ -345,6 +385,28 @@ mod tests {
             strip(&new, b"AuthorizedKeysCommand /usr/bin/eic-keys %u\n", OURS),
             None,
             "without a marker it is not ours"
+        );
+    }
+
+    #[test]
+    fn comments_of_ours_come_and_go_with_our_lines() {
+        let new = dialect("OpenSSH_9.2");
+        let remarks = [left_out(b"/x does not exist: %u", b"a b"), served(b"c")];
+        assert_eq!(is_left_out(&remarks[0]), Some((b"/x does not exist: %u".as_slice(), b"a b".as_slice())));
+        assert_eq!(is_left_out(&remarks[1]), None);
+        let lines = render(&remarks, b"/usr/bin/eic-keys %u %f", b"eic-keys");
+        assert!(reads_back(&new, &lines, b"/usr/bin/eic-keys %u %f", b"eic-keys"));
+        let stripped = strip(&new, &[b"Port 22\n", lines.as_slice(), b"# end\n"].concat(), OURS).unwrap();
+        assert_eq!(
+            stripped,
+            Stripped { rest: b"Port 22\n# end\n".to_vec(), remarks: remarks.into(), foreign: Vec::new() }
+        );
+        // Elsewhere they are not ours.
+        let elsewhere = [lines.as_slice(), &left_out(b"/x", b"y"), b"\n"].concat();
+        let stripped = strip(&new, &elsewhere, OURS).unwrap();
+        assert_eq!(
+            (stripped.rest, stripped.remarks.len()),
+            ([left_out(b"/x", b"y"), b"\n".to_vec()].concat(), 2)
         );
     }
 
@@ -366,7 +428,7 @@ mod tests {
     #[test]
     fn half_a_pair_of_markers_takes_only_what_is_ours() {
         let new = dialect("OpenSSH_9.2");
-        let block = String::from_utf8(render(b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
+        let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         let no_end = block.replace("# END eic-keys\n", "") + "Port 22\n";
         assert_eq!(strip(&new, no_end.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
         let no_begin = format!("Port 22\n{}", block.replace("# BEGIN eic-keys\n", ""));

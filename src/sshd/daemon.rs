@@ -110,6 +110,25 @@ impl<'a> Daemon<'a> {
             .collect()
     }
 
+    /// Other daemons and the files that they read instead of the main one.
+    pub(super) fn other_files(&self, main: &Path) -> Vec<(u32, PathBuf)> {
+        let (_, others) = self.listeners(main);
+        let file = |other: &Listener| Some((other.pid, other_config(&other.line, main)?.into()));
+        others.iter().filter_map(file).collect()
+    }
+
+    /// What names a program in `-o AuthorizedKeysCommand`, of a daemon that runs or of its units; for people.
+    pub(super) fn naming(&self, main: &Path, program: &str) -> Option<String> {
+        let names = |line: &str| sets_command(line) && line.contains(program);
+        let (ours, others) = self.listeners(main);
+        let process = ours.iter().chain(others).find(|listener| names(&listener.line));
+        let shown = process.map(|listener| format!("the command line of sshd, process {}", listener.pid));
+        shown.or_else(|| {
+            let (path, line, _) = self.unit_settings().into_iter().find(|(_, _, line)| names(line))?;
+            Some(format!("{} line {line}", path.display()))
+        })
+    }
+
     /// Whether an sshd of this system runs.
     pub(super) fn runs(&self, main: &Path) -> bool {
         let active = || self.booted() && self.first_active(&SERVICES).ok().flatten().is_some();

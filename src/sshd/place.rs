@@ -17,10 +17,16 @@ use super::{
 impl Situation<'_> {
     /// The configuration with our lines where they win: in a drop-in if one can, else in the main file before
     /// all that would win.
-    pub(super) fn place(&self, without: &Source, base: &Config, wanted: &Values) -> Result<Source, Refusal> {
+    pub(super) fn place(
+        &self,
+        without: &Source,
+        base: &Config,
+        wanted: &Values,
+        remarks: &[Vec<u8>],
+    ) -> Result<Source, Refusal> {
         let (command, user) =
             (wanted.command.clone().unwrap_or_default(), wanted.user.clone().unwrap_or_default());
-        let lines = render(&command, &user);
+        let lines = render(remarks, &command, &user);
         let main = base.main().ok_or_else(|| Refusal("there is no main file".into()))?;
         for name in self.drop_ins(main, base) {
             if without.read(&name).is_ok() {

@@ -2,13 +2,17 @@
 
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     ask::{Dump, administrators, unless_none},
-    block::{alone, chained, chains_itself, own_part, program, reads_back, render, runs, runs_aws, strip},
+    block::{
+        alone, chained, chains_itself, is_aws_command, is_left_out, left_out, own_part, program, reads_back,
+        render, runs, runs_aws, served, strip, words,
+    },
     config::Origin,
     criteria::Connection,
     effective::{Config, Effective, Keyword, ReadError, Setting},
@@ -70,12 +74,37 @@ pub(super) struct Situation<'a> {
     pub(super) program: &'a str,
     /// Whether a command that is there already may be put behind ours.
     pub(super) chain: bool,
-    /// Whether the system has a user. sshd runs no command at all as a user that it cannot find.
-    pub(super) has_user: &'a dyn Fn(&[u8]) -> bool,
+    /// Where the system has a user. sshd runs no command at all as a user that it cannot find.
+    pub(super) find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
+}
+
+/// Where a user was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// In a file of this system.
+    Local,
+    /// By a name service, which may be away for a while.
+    Served,
+}
+
+/// Whether our lines go with the users that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// They do, or they are not ours to change.
+    Fit,
+    /// They name a user that is gone.
+    Gone,
+    /// They leave out a command whose user is there.
+    Back,
 }
 
 /// The user that runs ours where nobody has named another.
 pub(crate) const OWN_USER: &str = "eic-keys";
+
+/// Whether a value of AuthorizedKeysCommandUser has something that sshd expands: it may be another user at each login.
+pub(crate) fn is_each_login(user: &[u8]) -> bool {
+    user.contains(&b'%')
+}
 
 /// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
 /// a network that is reserved for documentation (RFC 5737).
@@ -95,7 +124,7 @@ impl Situation<'_> {
     /// Decides how to wire sshd to us.
     pub(super) fn enable(&self) -> Result<Plan, Refusal> {
         let live = self.agreed(self.source)?;
-        let (without, mut said) = self.without_ours(&live.config)?;
+        let Without { source: without, mut said, remarks: written } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
         if let Some((origin, text)) = blocks(&base.effective).next() {
             return Err(Refusal(format!(
@@ -110,10 +139,17 @@ impl Situation<'_> {
         };
         let by_hand = theirs.filter(|setting| self.is_ours(&setting.value));
         if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
-            if (self.has_user)(&user.value) {
+            if self.runs_as(&user.value) {
+                let shown = lossy(&by_hand.value);
+                // Ours stood before it for as long as its user did not exist.
+                let again = !without.changed().is_empty();
                 said.insert(
                     0,
-                    format!("Nothing to do: {} sets {}, by hand.", by_hand.origin, lossy(&by_hand.value)),
+                    if again {
+                        format!("{} sets {shown}, by hand: it counts again.", by_hand.origin)
+                    } else {
+                        format!("Nothing to do: {} sets {shown}, by hand.", by_hand.origin)
+                    },
                 );
                 if chains_itself(self.dialect, &by_hand.value, self.source) {
                     said.push(format!(
@@ -121,10 +157,13 @@ impl Situation<'_> {
                         by_hand.origin
                     ));
                 }
+                if again {
+                    return Ok(self.plan(said, values(&base.effective), without));
+                }
                 return Ok(self.nothing(said, &live.effective));
             }
         }
-        let wanted = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
+        let (wanted, remarks) = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
         said.extend(
             none.map(|setting| {
                 format!("Note: {} sets it to none; our lines come before that.", setting.origin)
@@ -132,33 +171,38 @@ impl Situation<'_> {
         );
         said.extend(self.elsewhere(&base));
         let here = values(&live.effective);
-        if here == wanted && blocks(&live.effective).next().is_none() {
+        if here == wanted && remarks == written && blocks(&live.effective).next().is_none() {
             let origin =
                 live.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
             said.insert(0, format!("Nothing to do: {origin} has sshd ask eic-keys already."));
             return Ok(self.nothing(said, &live.config.effective(Some(&probe()))?));
         }
-        let after = self.place(&without, &base.config, &wanted)?;
+        let after = self.place(&without, &base.config, &wanted, &remarks)?;
         Ok(self.plan(said, wanted, after))
     }
 
-    /// Decides how to undo it.
-    pub(super) fn disable(&self) -> Result<Plan, Refusal> {
+    /// Decides how to undo it. `others` are the main files of other daemons: their lines count as well once the program may go.
+    pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, Refusal> {
         let live = self.agreed(self.source)?;
-        let (without, mut said) = self.without_ours(&live.config)?;
+        let Without { source: without, mut said, .. } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
-        let by_hand = base
-            .config
-            .settings()
-            .iter()
-            .find(|setting| setting.keyword == Keyword::Command && self.is_ours(&setting.value));
-        if let Some(setting) = by_hand {
-            let what =
-                format!("{} sets {} without the markers of --enable", setting.origin, lossy(&setting.value));
-            if without.changed().is_empty() {
-                return Err(Refusal(format!("{what}: it was set by hand, so take it out by hand")));
+        let mut by_hand = self.naming_us(&base.config);
+        for (process, file) in others {
+            match Config::read(&without, file, self.dialect.clone()) {
+                Ok(config) => by_hand.extend(
+                    self.naming_us(&config).into_iter().map(|line| format!("{line}, for the sshd of process {process}")),
+                ),
+                Err(ReadError::Unreadable(_, error)) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => said.push(format!(
+                    "Note: what the sshd of process {process} reads cannot be read: {error}. If it names eic-keys, take that out."
+                )),
             }
-            said.push(format!("Note: {what}: it was set by hand and stays."));
+        }
+        if !by_hand.is_empty() {
+            return Err(Refusal(format!(
+                "{}; without the markers of --enable: it was set by hand, so take it out by hand, then run this again",
+                by_hand.join("; ")
+            )));
         }
         let wanted = values(&base.effective);
         if without.changed().is_empty() {
@@ -172,14 +216,14 @@ impl Situation<'_> {
         Ok(self.plan(said, wanted, without))
     }
 
-    /// The two values as they have to be, and why.
+    /// The two values as they have to be, our comments on them, and why.
     fn wanted(
         &self,
         theirs: Option<&Setting>,
         their_user: Option<&Setting>,
         live: &Config,
         said: &mut Vec<String>,
-    ) -> Result<Values, Refusal> {
+    ) -> Result<(Values, Vec<Vec<u8>>), Refusal> {
         // Options that an administrator gave ours stay, also when only what is behind it has changed or
         // something else came before it.
         let own = live.settings().iter().find(|setting| {
@@ -191,7 +235,7 @@ impl Situation<'_> {
             .map_or_else(|| alone(self.program), |setting| own_part(self.dialect, &setting.value).to_vec());
         let Some(theirs) = theirs else {
             said.push("Nothing else sets AuthorizedKeysCommand.".into());
-            return Ok(Values { command: Some(ours), user: Some(OWN_USER.into()) });
+            return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
         };
         let (origin, command) = (&theirs.origin, lossy(&theirs.value));
         let alone = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
@@ -200,9 +244,10 @@ impl Situation<'_> {
                 "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
                  replaces it: the line stays, and is not used."
             ));
-            return Ok(alone);
+            return Ok((alone, Vec::new()));
         }
-        let missing = their_user.filter(|user| !(self.has_user)(&user.value));
+        let missing = their_user.filter(|user| !self.runs_as(&user.value));
+        let remark = missing.map(|user| left_out(&theirs.value, &user.value));
         let never_runs = missing.map(|user| {
             format!(
                 "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
@@ -213,7 +258,7 @@ impl Situation<'_> {
             said.extend(
                 never_runs.map(|note| format!("{note} The line stays, and our lines come before it.")),
             );
-            return Ok(alone);
+            return Ok((alone, remark.into_iter().collect()));
         }
         if !self.chain {
             return Err(Refusal(format!(
@@ -236,19 +281,22 @@ impl Situation<'_> {
             said.push(format!(
                 "{note} It is not chained. To have both, make that user and run --enable again."
             ));
-            return Ok(alone);
+            return Ok((alone, remark.into_iter().collect()));
         }
-        if !reads_back(self.dialect, &render(&together, &user), &together, &user) {
+        if !reads_back(self.dialect, &render(&[], &together, &user), &together, &user) {
             return Err(Refusal(format!(
                 "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
                 lossy(&user)
             )));
         }
+        let expanded = if is_each_login(&user) { ", which sshd expands at each login" } else { "" };
         said.push(format!(
-            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}.",
+            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}{expanded}.",
             lossy(&user)
         ));
-        Ok(Values { command: Some(together), user: Some(user) })
+        let service = !is_each_login(&user) && (self.find_user)(&user) == Some(Found::Served);
+        let remarks = service.then(|| served(&user)).into_iter().collect();
+        Ok((Values { command: Some(together), user: Some(user) }, remarks))
     }
 
     /// Whether a command line runs eic-keys: by its own path, or by another that leads to the same file. Not where it is by the name of
@@ -259,18 +307,84 @@ impl Situation<'_> {
                 && !runs_aws(self.dialect, command)
     }
 
+    /// The lines of a configuration that name eic-keys, wherever they stand, for people: once it is gone, sshd finds no keys by them, not
+    /// even those of a command behind it.
+    fn naming_us(&self, config: &Config) -> Vec<String> {
+        let lines = config
+            .settings()
+            .iter()
+            .filter(|setting| setting.keyword == Keyword::Command && self.names_us(&setting.value));
+        lines
+            .map(|setting| {
+                let block = setting
+                    .block
+                    .as_ref()
+                    .map_or_else(String::new, |(_, criteria)| format!(" under \"Match {criteria}\""));
+                format!("{} sets {}{block}", setting.origin, lossy(&setting.value))
+            })
+            .collect()
+    }
+
+    /// Whether a command line runs eic-keys, or hands it to another program to run.
+    fn names_us(&self, command: &[u8]) -> bool {
+        let words = words(self.dialect, command);
+        let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
+        self.is_ours(command)
+            || words.iter().any(|word| word == self.program.as_bytes())
+            || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.leads_to_ours(word))
+    }
+
+    /// Whether the bytes of the main file and of the drop-ins show that nothing there is of ours: for a configuration that cannot be
+    /// read as sshd reads it. What cannot be read at all shows nothing.
+    pub(super) fn shows_nothing_of_ours(&self) -> bool {
+        let directory = administrators(self.main).with_file_name(DROP_INS);
+        let mut paths = self.source.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
+        paths.push(self.main.to_owned());
+        let shows = |bytes: &[u8]| {
+            contains(bytes, self.program.as_bytes()) || strip(self.dialect, bytes, self.program).is_some()
+        };
+        paths.len() <= MOST_DROP_INS
+            && paths.iter().all(|path| match self.source.read(path) {
+                Ok(bytes) => !shows(&bytes),
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            })
+    }
+
     fn leads_to_ours(&self, path: &[u8]) -> bool {
         self.source.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
     }
 
-    /// Whether our lines count and name a user that does not exist (any more), so that sshd runs nothing.
-    pub(super) fn lacks_user(&self) -> bool {
-        self.read(self.source).is_ok_and(|live| {
-            let ours = |setting: &Setting| runs(self.dialect, &setting.value, self.program);
-            let missing = |setting: &Setting| !(self.has_user)(&setting.value);
-            live.effective.command.as_ref().is_some_and(ours)
-                && live.effective.user.as_ref().is_some_and(missing)
-        })
+    /// Whether sshd finds a user by this value of AuthorizedKeysCommandUser. sshd expands `%u` in it to the user that logs in, in every
+    /// release that has the keyword (`user_key_command_allowed2` in `auth2-pubkey.c`): no single user's lack says anything of it.
+    fn runs_as(&self, user: &[u8]) -> bool {
+        is_each_login(user) || (self.find_user)(user).is_some()
+    }
+
+    /// Whether our lines, where they count, still go with the users that there are. What was set by hand is left alone, and so is the
+    /// user of a name service: sshd looks for it at each login, and finds it when the service is back.
+    pub(super) fn users(&self) -> Users {
+        self.try_users().unwrap_or(Users::Fit)
+    }
+
+    fn try_users(&self) -> Result<Users, Refusal> {
+        let live = self.read(self.source)?;
+        let (Some(command), Some(user)) = (&live.effective.command, &live.effective.user) else {
+            return Ok(Users::Fit);
+        };
+        let without = self.without_ours(&live.config)?;
+        if !runs(self.dialect, &command.value, self.program)
+            || !without.source.changed().contains_key(&command.origin.path)
+        {
+            return Ok(Users::Fit);
+        }
+        if without.remarks.iter().any(|remark| is_left_out(remark).is_some()) {
+            let base = self.read(&without.source)?.effective;
+            if base.command.zip(base.user).is_some_and(|(_, user)| self.runs_as(&user.value)) {
+                return Ok(Users::Back);
+            }
+        }
+        let stays = self.runs_as(&user.value) || without.remarks.contains(&served(&user.value));
+        Ok(if stays { Users::Fit } else { Users::Gone })
     }
 
     /// Notes on what ours will not be asked for: other commands under `Match`.
@@ -300,8 +414,8 @@ impl Situation<'_> {
     }
 
     /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
-    fn without_ours(&self, live: &Config) -> Result<(Source, Vec<String>), Refusal> {
-        let (mut without, mut said) = (self.source.clone(), Vec::new());
+    fn without_ours(&self, live: &Config) -> Result<Without, Refusal> {
+        let (mut without, mut said, mut remarks) = (self.source.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
         let directory = administrators(self.main).with_file_name(DROP_INS);
         for path in
@@ -321,11 +435,12 @@ impl Situation<'_> {
                     path.display()
                 ));
             }
+            remarks.extend(stripped.remarks);
             // A file that held nothing else was ours.
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok((without, said))
+        Ok(Without { source: without, said, remarks })
     }
 
     pub(super) fn read(&self, source: &Source) -> Result<View, Refusal> {
@@ -354,11 +469,17 @@ impl Situation<'_> {
         }
     }
 
-    fn plan(&self, said: Vec<String>, wanted: Values, after: Source) -> Plan {
+    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
         for (path, bytes) in after.changed() {
             let before = self.source.read(path).ok();
             if before != *bytes {
+                if before.is_some() && self.source.has_links(path) {
+                    said.push(format!(
+                        "Note: {0} has another name, by a hard link. {0} is replaced, and the file of that name stays as it was.",
+                        path.display()
+                    ));
+                }
                 changes.push(Change { path: path.clone(), before, after: bytes.clone() });
             }
         }
@@ -382,6 +503,15 @@ pub(super) const DROP_IN: &[u8] = b"eic-keys.conf";
 /// Drop-ins of ours that are looked for.
 const MOST_DROP_INS: usize = 100;
 
+/// The files without our lines.
+struct Without {
+    source: Source,
+    /// What is to be said of them.
+    said: Vec<String>,
+    /// The comments of ours that were in them.
+    remarks: Vec<Vec<u8>>,
+}
+
 /// A configuration and what counts in it.
 pub(super) struct View {
     pub(super) config: Config,
@@ -397,6 +527,10 @@ pub(super) fn values(effective: &Effective) -> Values {
     let value =
         |setting: &Option<Setting>| setting.as_ref().and_then(|setting| unless_none(setting.value.clone()));
     Values { command: value(&effective.command), user: value(&effective.user) }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// For people.

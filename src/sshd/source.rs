@@ -60,6 +60,11 @@ impl Source {
         inode(one).is_some_and(|one| inode(other) == Some(one))
     }
 
+    /// Whether a file has more names than this one, by hard links.
+    pub(super) fn has_links(&self, path: &Path) -> bool {
+        fs::symlink_metadata(self.locate(path)).is_ok_and(|file| file.is_file() && file.nlink() > 1)
+    }
+
     /// A file's bytes. A directory is empty, as it is to sshd.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
 //! `--enable` and `--disable`: from the command line's wish to sshd's configuration.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
     io::{ErrorKind, Write},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use super::{
     diff,
     host_key::{self, HostKey},
     lock::Lock,
-    plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
+    plan::{Found, OWN_USER, Plan, Refusal, Situation, Users, lossy, probe},
     replace::cause,
     run::run,
     source::{MIB, Source, read_bounded},
@@ -32,8 +35,10 @@ pub struct Options {
     pub dry_run: bool,
     /// Put a command that is there already behind ours, rather than refuse.
     pub chain: bool,
-    /// Do nothing but where our lines count and the user that they name does not exist.
+    /// Do nothing but where our lines count and the user that they name is gone, or the user of a command that they leave out is back.
     pub if_user_missing: bool,
+    /// How long after a user was not found it is looked for again, before that counts.
+    pub second_look: Duration,
     /// The system's root directory.
     pub root: PathBuf,
     /// The words that run sshd; none: it is looked for.
@@ -56,6 +61,7 @@ impl Options {
             dry_run,
             chain,
             if_user_missing: false,
+            second_look: SECOND_LOOK,
             root: "/".into(),
             sshd: Vec::new(),
             keygen: Vec::new(),
@@ -84,7 +90,7 @@ impl Outcome {
         match self {
             Self::Done => None,
             Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
-            Self::RolledBack(reason) => Some(format!("failed, and put back: {reason}")),
+            Self::RolledBack(reason) => Some(format!("failed: {reason}")),
         }
     }
 
@@ -137,7 +143,11 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
 
 /// Says nothing before the end: a refusal and what was put back have their reason only.
 fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
-    let said = decide(options, wish)?;
+    let mut said = decide(options, wish)?;
+    if options.if_user_missing && !said.is_empty() {
+        // What changed meanwhile does not start the unit once more.
+        said.extend(decide(options, wish)?);
+    }
     for line in said {
         say(out, &line);
     }
@@ -193,19 +203,36 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
             PLACES.join(", ")
         ));
     }
-    let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
     let options = &Options { config: main_file(&source, &options.config), ..options.clone() };
+    if let Some(sshd) = found.as_ref().filter(|_| options.if_user_missing) {
+        if users(options, sshd, &source)? == Users::Fit {
+            return Ok(Vec::new());
+        }
+    }
+    let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
-    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
-    let has_user = |user: &[u8]| has_user(&options.root, user);
-    if options.if_user_missing && !situation(options, &source, &dialect, None, &has_user).lacks_user() {
-        return Ok(Vec::new());
-    }
     let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
+    if wish == Wish::Disable {
+        if let Some(place) = daemon.naming(&options.config, &options.program) {
+            return refused(format!(
+                "{place} has -o AuthorizedKeysCommand with {}: it was set by hand, so take it out by hand, then run this again",
+                options.program
+            ));
+        }
+        if let Some(said) = nothing_to_undo(options, &sshd, &source, &daemon, lock.as_ref())? {
+            return Ok(said);
+        }
+    }
+    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    // Asked once: a directory that does not answer takes its time.
+    let known = RefCell::new(BTreeMap::new());
+    let find_user = |user: &[u8]| {
+        *known.borrow_mut().entry(user.to_vec()).or_insert_with(|| find_user(&options.root, user))
+    };
     let mut said = Vec::new();
     let Answered { sshd, dump, host_key } = answer(options, sshd, &source, &daemon, root, &mut said)?;
-    let situation = situation(options, &source, &dialect, dump.as_ref(), &has_user);
+    let situation = situation(options, &source, &dialect, dump.as_ref(), &find_user);
     let plan = match wish {
         Wish::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
@@ -216,7 +243,7 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
             plan.said.extend(daemon.others(&options.config));
             plan
         }
-        Wish::Disable => situation.disable()?,
+        Wish::Disable => situation.disable(&daemon.other_files(&options.config))?,
     };
     said.extend(shown(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
@@ -234,6 +261,57 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
         said.push("Try it: eic-keys --check USER".into());
     }
     Ok(said)
+}
+
+/// `--disable` where no file has a line of ours: neither sshd nor its unit need be in order for that. `None`: there is something to undo.
+fn nothing_to_undo(
+    options: &Options,
+    sshd: &Sshd,
+    source: &Source,
+    daemon: &Daemon<'_>,
+    lock: Option<&Lock>,
+) -> Result<Option<Vec<String>>, ApplyError> {
+    let dialect = sshd.dialect().unwrap_or_else(|_| Dialect::newest());
+    let situation = situation(options, source, &dialect, None, &|_| Some(Found::Local));
+    let mut said = if situation.read(source).is_ok() {
+        let plan = situation.disable(&daemon.other_files(&options.config))?;
+        if !plan.changes.is_empty() {
+            return Ok(None);
+        }
+        plan.said
+    } else if situation.shows_nothing_of_ours() {
+        vec!["Nothing to do: sshd's configuration has no lines of eic-keys.".to_owned()]
+    } else {
+        return Ok(None);
+    };
+    let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
+    // It may run with lines of ours still; but it must not be made to read what it would end at.
+    let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
+    said.push(match accepted.and_then(|()| daemon.reload()) {
+        Ok(told) => {
+            lock.set_read();
+            format!("An earlier run was cut off before sshd was told. {told}")
+        }
+        Err(error) => format!(
+            "Note: an earlier run could not tell sshd of its change, nor could this one: {error}. If sshd was started or reloaded \
+             while lines of eic-keys were there, restart it."
+        ),
+    });
+    Ok(Some(said))
+}
+
+/// Whether our lines go with the users that there are. A user that is gone is looked for twice: one that is deleted and made again,
+/// with another number, say, is not gone.
+fn users(options: &Options, sshd: &Sshd, source: &Source) -> Result<Users, ApplyError> {
+    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    let find_user = |user: &[u8]| find_user(&options.root, user);
+    let situation = situation(options, source, &dialect, None, &find_user);
+    let users = situation.users();
+    if users != Users::Gone {
+        return Ok(users);
+    }
+    thread::sleep(options.second_look);
+    Ok(situation.users())
 }
 
 /// What sshd says of its configuration as it is, and how it was brought to say it.
@@ -321,7 +399,7 @@ fn without_sshd(options: &Options, source: Source, lock: Option<&Lock>) -> Resul
     let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins may have stayed without it.
     let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
-    let plan = situation(options, &source, &Dialect::newest(), None, &|_| true).disable()?;
+    let plan = situation(options, &source, &Dialect::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
     let mut said = shown(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(said) };
     let tools = Tools { main: &options.config, source: &source, lock, asked: None };
@@ -334,10 +412,10 @@ fn situation<'a>(
     source: &'a Source,
     dialect: &'a Dialect,
     dump: Option<&'a Dump>,
-    has_user: &'a dyn Fn(&[u8]) -> bool,
+    find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
 ) -> Situation<'a> {
     let Options { config: main, program, chain, .. } = options;
-    Situation { main, source, dialect, dump, program, chain: *chain, has_user }
+    Situation { main, source, dialect, dump, program, chain: *chain, find_user }
 }
 
 /// What is decided, which files change, and in a dry run their diffs.
@@ -401,7 +479,7 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
         return refused(format!("sshd would not run {}: {error}", options.program));
     }
     let user = plan.wanted.user.as_deref().unwrap_or_default();
-    if user == OWN_USER.as_bytes() && !has_user(&options.root, user) {
+    if user == OWN_USER.as_bytes() && find_user(&options.root, user).is_none() {
         return refused(format!(
             "there is no user {OWN_USER}. Make it: \
              useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin {OWN_USER}"
@@ -417,28 +495,35 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
             Ok(())
         }
         Err(error) => refused(format!(
-            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either",
+            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either: let root own it and root alone write to it \
+             (chown root, chmod go-w), or take out the lines that set it, then run --enable again",
             lossy(&theirs)
         )),
         Ok(()) => Ok(()),
     }
 }
 
-/// Whether there is a user of this name: a local one, as packages make theirs, or one that a name service knows.
-fn has_user(root: &Path, user: &[u8]) -> bool {
+/// Where there is a user of this name: a local one, as packages make theirs, or one that a name service knows.
+fn find_user(root: &Path, user: &[u8]) -> Option<Found> {
     // The second is where image-based systems keep theirs.
     let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
         let text = read_bounded(&root.join(path), LARGEST_PASSWD).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
     });
+    if local {
+        return Some(Found::Local);
+    }
     // Another process: a static binary must not load a name service's library. It speaks of the running system alone.
-    local || root == Path::new("/") && named_by_service(user)
+    (root == Path::new("/") && named_by_service(user)).then_some(Found::Served)
 }
 
+/// Whether a name service knows a user, or cannot say in time that it does not.
 fn named_by_service(user: &[u8]) -> bool {
     let arguments = ["passwd".as_ref(), "--".as_ref(), OsStr::from_bytes(user)];
-    let ran = run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE);
-    ran.is_ok_and(|ran| ran.status.success() && ran.stdout.starts_with(&[user, b":"].concat()))
+    match run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE) {
+        Ok(ran) => ran.status.success() && ran.stdout.starts_with(&[user, b":"].concat()),
+        Err(error) => error.kind() == ErrorKind::TimedOut,
+    }
 }
 
 /// The largest `/etc/passwd` that is read: some hundred thousand users. In a larger one `getent` looks.
@@ -446,6 +531,9 @@ const LARGEST_PASSWD: u64 = 16 * MIB;
 
 /// A directory server that does not answer must not hold up an installation.
 const NAME_SERVICE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Long enough for tools that delete a user and make it again.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 
 /// A reader that went away is no reason to stop half-way.
 fn say(out: &mut dyn Write, line: &str) {

@@ -1,8 +1,8 @@
 //! sshd's configuration, each way that it may keep a pushed key out.
-use crate::world::{USER, World, broken, config, world};
+use crate::world::{PID_FILE, USER, World, broken, config, world};
 
 /// Another value for one keyword.
-fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) {
+fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
     let text = config().set(keyword, value).text();
     move |world| world.configure(&text)
 }
@@ -96,6 +96,92 @@ fn who_runs_the_command() {
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
     });
     broken(set("AuthorizedKeysCommandUser", "root"), &[("sshd.command_user", "warn")], "root runs eic-keys");
+}
+
+/// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.
+#[test]
+fn the_login_itself_runs_the_command() {
+    world(|world| {
+        world.configure(&config().set("AuthorizedKeysCommandUser", "%u").text());
+        let report = world.check();
+        report.assert_healthy();
+        let note = report.note("sshd.command_user");
+        assert!(note.contains("is %u: for this login alice runs it, uid "), "{note}");
+        let uid = world.instance.command(["-u", USER]).program("/usr/bin/id").run().stdout;
+        assert!(note.ends_with(&format!("uid {}", uid.trim())), "{note}");
+        // Of nobody in particular it cannot be told.
+        let report = world.check_with(&[]);
+        assert_eq!(report.status("sshd.command_user"), "skip");
+        assert!(report.note("sshd.command_user").ends_with("name a USER"));
+        // What keeps that user from the metadata service keeps the keys from it.
+        let report = world.check_with(&["nobody-here"]);
+        assert_eq!(report.status("sshd.command_user"), "fail");
+        assert!(
+            report
+                .note("sshd.command_user")
+                .contains("for this login nobody-here, and there is no such user")
+        );
+        world.configure(&config().set("AuthorizedKeysCommandUser", "%%%u").text());
+        let report = world.check();
+        assert!(report.note("sshd.command_user").contains("is %%%u, for this login %alice, and"));
+    });
+}
+
+/// The keys of the command behind ours are logins, too.
+#[test]
+fn a_command_behind_ours_that_cannot_run() {
+    let behind = |path: &str| set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {path} %u"));
+    let warns = &[("sshd.command", "warn")];
+    broken(behind("/usr/bin/gone"), warns, "behind it runs /usr/bin/gone, which cannot: it is not there");
+    broken(behind("/etc/passwd"), warns, "which cannot: /etc/passwd is not a program");
+    broken(
+        |world| {
+            world.instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions("/usr/bin/eic-lab-theirs", mode).unwrap();
+            behind("/usr/bin/eic-lab-theirs")(world);
+        },
+        warns,
+        "which cannot: /usr/bin/eic-lab-theirs may be written by others than root",
+    );
+}
+
+/// So are those of a command that --enable left out.
+#[test]
+fn a_command_that_is_left_out() {
+    world(|world| {
+        let theirs =
+            config().set("AuthorizedKeysCommand", "/usr/bin/true").set("AuthorizedKeysCommandUser", "svc");
+        world.configure(&theirs.text());
+        let getent = std::fs::read("/usr/bin/getent").unwrap();
+        let enabled = || {
+            let enable = world.instance.command(["--enable"]).as_root().run();
+            assert_eq!(enable.status, Some(0), "{}{}", enable.stdout, enable.stderr);
+            let number = std::fs::read(PID_FILE).unwrap();
+            world.instance.write(PID_FILE, number);
+        };
+        enabled();
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn")]);
+        let note = report.note("sshd.command");
+        assert!(note.contains("; /usr/bin/true is left out, as its user svc does not exist"), "{note}");
+        let fix = report.of("sshd.command")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("make the user svc"), "{fix}");
+        // A directory has it again.
+        world.instance.write("/run/getent", &getent);
+        let script = "#!/bin/sh\n[ \"$3\" = svc ] && echo svc:x:65534:65534::/:/bin/false && exit\nexec /run/getent \"$@\"\n";
+        std::fs::set_permissions("/run/getent", std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        world.instance.install("/usr/bin/getent", script.as_bytes());
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn")]);
+        assert!(report.note("sshd.command").contains("though its user svc exists again"));
+        world.apply(&report, "sshd.command");
+        let number = std::fs::read(PID_FILE).unwrap();
+        world.instance.write(PID_FILE, number);
+        let report = world.check();
+        report.assert_healthy();
+        assert!(report.note("sshd.command").ends_with("; behind it runs /usr/bin/true"));
+    });
 }
 
 /// A line that chains eic-keys, or AWS's command, which it replaces.

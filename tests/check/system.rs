@@ -660,8 +660,20 @@ fn a_unit_that_shuts_us_in() {
         unit,
         "are refused: SystemCallFilter=",
     );
+    for (line, says) in [
+        (
+            "InaccessiblePaths=/sys",
+            "hides /sys from its children (InaccessiblePaths=), where eic-keys needs /sys/",
+        ),
+        ("InaccessiblePaths=/srv -/sys/devices/virtual", "hides /sys/devices/virtual from"),
+        ("InaccessiblePaths=/etc/ssl", "where eic-keys needs /etc/ssl/certs/"),
+        ("TemporaryFileSystem=/usr/bin:ro", "hides /usr/bin from its children (TemporaryFileSystem=)"),
+    ] {
+        broken(with(line), unit, says);
+    }
     world(|world| {
-        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~";
+        let open = "IPAddressDeny=\nPrivateNetwork=no\nRestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=~\n\
+                    InaccessiblePaths=/sys/kernel /etc/ssl/private -/x\nTemporaryFileSystem=";
         with(open)(world);
         world.check().assert_healthy();
     });
@@ -683,8 +695,9 @@ fn what_the_log_tells() {
     broken(
         write(&[given.clone(), failed.clone()].concat()),
         recent,
-        "the metadata service did not answer as it should",
+        "failed once, last with status 2: the metadata service did not answer as it should",
     );
+    broken(write(&failed.repeat(2)), recent, "failed 2 times, last with status 2");
     world(|world| {
         write(&[failed, refused, given].concat())(world);
         let report = world.check();
