@@ -221,11 +221,20 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     said.extend(shown(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
     if !plan.changes.is_empty() {
-        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, before: &before });
+        let untold = daemon.untold(&options.config).map_err(ApplyError::Refused)?;
+        let reasons = untold.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if wish == Wish::Disable && !untold.is_empty() {
+            return refused(format!(
+                "an sshd that runs would go on with our lines, as it cannot be told of the change: {reasons}"
+            ));
+        }
+        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, untold: &untold, before: &before });
         let tools = Tools { main: &options.config, source: &source, lock: &lock, asked };
-        said.push(apply(&plan, &tools)?);
+        let told = apply(&plan, &tools)?;
+        said.extend(Some(told).filter(|told| !told.is_empty()));
+        said.extend(untold.iter().map(|untold| format!("WARNING: not told of the change: {untold}")));
     } else if lock.is_unread() {
-        let told = daemon.reload().map_err(ApplyError::Refused)?;
+        let told = daemon.reload(&options.config, &[]).map_err(|error| ApplyError::Refused(error.reason))?;
         lock.set_read();
         said.push(format!("An earlier run was cut off before sshd was told. {told}"));
     }
