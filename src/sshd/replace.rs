@@ -239,6 +239,19 @@ impl Done {
     }
 }
 
+/// Removes the files of a directory that have a name of [`beside`].
+pub(super) fn clear_away(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ends =
+            |what: &&str| name.as_bytes().ends_with([b".eic-keys-", what.as_bytes()].concat().as_slice());
+        if name.as_bytes().starts_with(b".") && ["new", "old", "check"].iter().any(|what| ends(&what)) {
+            // sshd reads none of them. What cannot be removed here is named where it is in the way.
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
 /// Removes a file, which may be gone already.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

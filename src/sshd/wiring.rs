@@ -17,8 +17,8 @@ use super::{
     diff,
     host_key::{self, HostKey},
     lock::Lock,
-    plan::{OWN_USER, Plan, Refusal, Situation, lossy, probe},
-    replace::cause,
+    plan::{DROP_INS, OWN_USER, Plan, Refusal, Situation, lossy, probe},
+    replace::{self, cause},
     run::run,
     source::{MIB, Source, read_bounded},
     token::Dialect,
@@ -195,6 +195,9 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     }
     let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
     let options = &Options { config: main_file(&source, &options.config), ..options.clone() };
+    if lock.is_some() {
+        clear_away(&source, administrators(&options.config));
+    }
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
     let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
@@ -243,6 +246,15 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
         said.push("Try it: eic-keys --check USER".into());
     }
     Ok(said)
+}
+
+/// Removes what a run left that was killed. Who holds the lock knows that no run needs it.
+fn clear_away(source: &Source, main: &Path) {
+    let ssh = main.parent().unwrap_or(main);
+    for directory in [ssh, &ssh.join(DROP_INS)] {
+        replace::clear_away(&source.locate(directory));
+    }
+    host_key::clear_away(source);
 }
 
 /// What sshd says of its configuration as it is, and how it was brought to say it.
