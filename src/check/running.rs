@@ -111,9 +111,9 @@ fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
 
 /// sshd writes its PID file whenever it starts or is told to read its configuration again.
 fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
-    if running.process.is_none() {
+    let Some(process) = running.process else {
         return Answer::ok("the next sshd to be started reads its configuration then", ());
-    }
+    };
     let started =
         fs::metadata(source.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
     let Ok(started) = started else {
@@ -133,7 +133,8 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {
-            Fix::command(["systemctl", "reload", unit(daemon)])
+            let own = || ["systemctl", "reload", unit(daemon)].map(str::to_owned).to_vec();
+            Fix::command(daemon.reload_command(process).unwrap_or_else(own))
         } else {
             Fix::Command(format!("kill -HUP \"$(cat {PID_FILE})\""))
         };

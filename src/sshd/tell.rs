@@ -156,6 +156,19 @@ impl Daemon<'_> {
         Ok(said.join("\n"))
     }
 
+    /// The command by which an administrator makes a process that waits for connections read its files again; `None`: sshd's
+    /// own unit is reloaded.
+    pub(crate) fn reload_command(&self, pid: u32) -> Option<Vec<String>> {
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        let is_main = |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|main: u32| main == pid);
+        let unit = self.service_of(pid).and_then(|name| self.unit(&name).ok()).filter(is_main);
+        match unit {
+            Some(unit) if unit.can_reload() => words(&["systemctl", "reload", &unit.name]),
+            None if self.first_active(&SERVICES).ok().flatten().is_some() => None,
+            _ => words(&["kill", "-HUP", &pid.to_string()]),
+        }
+    }
+
     fn nobody(&self) -> Result<String, String> {
         if !self.booted() {
             return Ok("No systemd runs here: sshd reads the change when it is started next, \
