@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::board::{Answer, Board, Step, blocking};
 use super::sshd;
@@ -71,6 +72,12 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     match active(&SOCKETS) {
+        // Started by another unit or by hand, without a PID file.
+        None if !daemon.reading(&sshd::main(daemon.source)).is_empty() => {
+            let process = daemon.reading(&sshd::main(daemon.source)).first().map(|(process, _)| *process);
+            let shown = process.map_or_else(String::new, |process| format!(", process {process}"));
+            Answer::ok(format!("sshd runs{shown}"), Running { process })
+        }
         Some(socket) => {
             Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None })
         }
@@ -129,7 +136,14 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     // A file that is gone has left its trace in the directory.
     let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let Some(path) = paths.find(newer) else {
-        return Answer::ok("sshd has read its configuration as it is now", ());
+        let changed = |path: &Path| {
+            let file = fs::metadata(source.locate(path)).ok()?;
+            let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+            SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
+        };
+        let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+        let changed = paths.filter_map(changed).max();
+        return with_daemon(source, |daemon| others(daemon, process, changed));
     };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {
@@ -140,4 +154,26 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
         };
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
+}
+
+/// The same of every other sshd that reads our lines: a login goes to one of them.
+fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
+    let read = daemon.reading(&sshd::main(daemon.source)).into_iter();
+    let behind =
+        |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
+    let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();
+    let Some(first) = behind.first() else {
+        return Answer::ok("sshd has read its configuration as it is now", ());
+    };
+    let fixes = behind.iter().map(|process| match daemon.reload_command(*process) {
+        Some(words) => words.join(" "),
+        None => format!("kill -HUP {process}"),
+    });
+    let fix = Fix::Command(fixes.collect::<Vec<_>>().join(" && "));
+    let more = behind.len().saturating_sub(1);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let said = format!(
+        "another sshd, process {first}{more}, was started before the configuration was changed, and may not have read it"
+    );
+    Answer::warn(said, fix, ())
 }

@@ -6,14 +6,14 @@ use std::{
     fmt, fs,
     path::Path,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::{
     ask::administrators,
-    daemon::{Daemon, Listener, SERVICES, SOCKETS, other_config, takes_value},
+    daemon::{Daemon, Listener, PID_FILE, SERVICES, SOCKETS, other_config, takes_value},
     effective::Config,
     place::drop_ins,
     run::run,
@@ -65,6 +65,9 @@ pub(super) struct TellError {
     /// Whether one may have read the files as they are now.
     pub(super) told: bool,
 }
+
+/// The sshds that were told last, each by its number and its start. Gone with a boot, as they are.
+const TOLD: &str = "/run/eic-keys.told";
 
 /// How long an sshd may take to start itself anew.
 const ANEW: Duration = Duration::from_secs(20);
@@ -136,6 +139,7 @@ impl Daemon<'_> {
         let targets = self.targets(main).map_err(nobody)?;
         let mut said: Vec<String> = Vec::new();
         let mut told = false;
+        let mut heard: Vec<u32> = Vec::new();
         for target in targets {
             if untold.iter().any(|other| other.pid == target.pid()) {
                 continue;
@@ -149,11 +153,54 @@ impl Daemon<'_> {
                 }
             }
             told = true;
+            heard.extend(target.pid());
         }
+        self.note_told(&heard);
         if said.is_empty() && untold.is_empty() {
             said.push(self.nobody().map_err(nobody)?);
         }
         Ok(said.join("\n"))
+    }
+
+    /// Notes for `--check` who has read the files as they are now. Not every sshd has a PID file, and none tells otherwise.
+    fn note_told(&self, pids: &[u32]) {
+        let line = |pid: &u32| self.birth(*pid).map(|ticks| format!("{pid} {ticks}\n"));
+        let text: String = pids.iter().filter_map(line).collect();
+        // Without it `--check` is less sure.
+        let _ = fs::write(self.source.locate(Path::new(TOLD)), text);
+    }
+
+    /// The sshds that read our lines: each with the time since when it has read its files, as far as that can be told.
+    pub(crate) fn reading(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
+        let (ours, others) = self.find_listeners(main);
+        let others = others.into_iter().filter(|other| self.reads_ours(other, main) == Some(true));
+        let readers = ours.into_iter().chain(others).filter(|listener| self.is_sshd(listener.pid));
+        readers.map(|listener| (listener.pid, self.read_at(listener.pid))).collect()
+    }
+
+    fn read_at(&self, pid: u32) -> Option<SystemTime> {
+        let written = |path: &str| fs::metadata(self.source.locate(Path::new(path))).ok()?.modified().ok();
+        let ticks = self.birth(pid)?;
+        let system = self.source.read(Path::new("/proc/stat")).ok()?;
+        let boot = String::from_utf8_lossy(&system)
+            .lines()
+            .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
+        // The boot is told in whole seconds, the rest in hundredths on each architecture (proc(5), USER_HZ).
+        let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
+        let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
+        let told = self.source.read(Path::new(TOLD)).unwrap_or_default();
+        let told = String::from_utf8_lossy(&told).lines().any(|line| line == format!("{pid} {ticks}"));
+        let told = if told { written(TOLD) } else { None };
+        let named = self.running().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
+        [start, told, named].into_iter().flatten().max()
+    }
+
+    /// When a process was started, in ticks since the boot: with its number, its name for good.
+    fn birth(&self, pid: u32) -> Option<u64> {
+        let stat = self.proc(pid, "stat")?;
+        // The name of the program, in parentheses, may hold anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        rest.split_whitespace().nth(19)?.parse().ok()
     }
 
     /// The command by which an administrator makes a process that waits for connections read its files again; `None`: sshd's
