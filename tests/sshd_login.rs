@@ -291,9 +291,9 @@ fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
             Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
         let sshd = Sshd::start_with(&instance, &config);
         instance.push("alice", &pushed);
-        for (how, enters) in
-            [(wiring::enable as fn(&Options, &mut dyn Write) -> Outcome, true), (wiring::disable, false)]
-        {
+        type Way = fn(&Options, &mut dyn Write) -> Outcome;
+        let ways: [(Way, bool); 2] = [(wiring::enable, true), (wiring::disable, false)];
+        for (how, enters) in ways {
             let mut said = Vec::new();
             assert_eq!(how(&options, &mut said), Outcome::Done);
             let said = String::from_utf8(said).unwrap();

@@ -253,7 +253,7 @@ pub(super) fn clear_away(directory: &Path) {
         let name = entry.file_name();
         let ends =
             |what: &&str| name.as_bytes().ends_with([b".eic-keys-", what.as_bytes()].concat().as_slice());
-        if name.as_bytes().starts_with(b".") && ["new", "old", "check"].iter().any(|what| ends(&what)) {
+        if name.as_bytes().starts_with(b".") && ["new", "old", "check"].iter().any(ends) {
             // sshd reads none of them. What cannot be removed here is named where it is in the way.
             let _ = remove(&entry.path());
         }

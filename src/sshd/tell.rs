@@ -518,7 +518,7 @@ fn tested(line: &str) -> Vec<OsString> {
         };
         let mut value = letters.get(at.saturating_add(1)..).unwrap_or_default().to_owned();
         if value.is_empty() {
-            value = words.next().unwrap_or_default().to_owned();
+            words.next().unwrap_or_default().clone_into(&mut value);
         }
         while let Some(more) = words.next_if(|more| flag == 'o' && !more.starts_with('-')) {
             value.push(' ');
