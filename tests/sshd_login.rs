@@ -280,6 +280,9 @@ fn every_sshd_that_reads_our_lines_is_told() {
     assert_eq!(entered(&sshd, &theirs, &ports), ports);
 }
 
+/// `--enable` or `--disable`.
+type Way = fn(&Options, &mut dyn Write) -> Outcome;
+
 #[test]
 fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
     for show in ["CanReload=no", "LoadState=masked"] {
@@ -291,7 +294,6 @@ fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
             Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
         let sshd = Sshd::start_with(&instance, &config);
         instance.push("alice", &pushed);
-        type Way = fn(&Options, &mut dyn Write) -> Outcome;
         let ways: [(Way, bool); 2] = [(wiring::enable, true), (wiring::disable, false)];
         for (how, enters) in ways {
             let mut said = Vec::new();
