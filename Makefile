@@ -59,9 +59,6 @@ install:
 	install -D -m 0644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/eic-keys.conf
 	for unit in enable.service user.path user.service; do \
 		install -D -m 0644 packaging/eic-keys-$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/eic-keys-$$unit || exit 1; done
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants
-	for unit in enable.service user.path; do \
-		ln -sf ../eic-keys-$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/ || exit 1; done
 
 ## deb, rpm: the packages, in target/packages
 deb rpm: %: prepare-% $(SOURCE)

@@ -120,6 +120,10 @@ fn killed_without_host_keys() {
     assert_eq!(output.status.signal(), Some(9));
     assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(old, read_by_sshd(&system));
+    // Also where there is nothing to do.
+    succeeds(&run(&system, "--disable"));
+    assert!(!keys.exists());
+    assert!(!system.configuration().into_iter().any(|(path, _)| path.contains(".eic-keys-")));
     let output = run(&system, "--enable");
     succeeds(&output);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -185,6 +189,9 @@ fn killed(release: &'static str, main: &str, command: &str) {
         let finish = if number % 2 == 0 { command } else { undo };
         let finished = run(&system, finish);
         succeeds(&finished);
+        let names = || system.configuration().into_iter().map(|(path, _)| path);
+        let litter: Vec<_> = names().filter(|path| path.contains(".eic-keys-")).collect();
+        assert!(litter.is_empty(), "killed at {call} {number}, then {finish}: {litter:?}");
         if finish == command {
             let tells =
                 String::from_utf8_lossy(&finished.stdout).contains("No systemd runs here: sshd reads");

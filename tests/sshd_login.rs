@@ -16,7 +16,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    process::Command,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -32,9 +32,15 @@ const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
 /// unit does.
 fn unit(instance: &Instance) -> Options {
     instance.write("/run/systemd/system/eic-lab", "");
-    let script = "#!/bin/sh\ncase $* in *socket*) echo inactive;; is-active*) echo active;; reload*) kill -HUP \"$(cat /run/eic-lab/sshd.pid)\";; esac\n";
-    instance.install(SYSTEMCTL, script.as_bytes());
+    systemctl(instance, "reload*) kill -HUP $pid;; show*) echo MainPID=$pid; echo CanReload=yes;;");
     Options { systemctl: vec![SYSTEMCTL.into()], ..Options::system(false, true) }
+}
+
+fn systemctl(instance: &Instance, cases: &str) {
+    let script = format!(
+        "#!/bin/sh\npid=$(cat /run/eic-lab/sshd.pid)\ncase $* in *socket*) echo inactive;; is-active*) echo active;; {cases} esac\n"
+    );
+    instance.install(SYSTEMCTL, script.as_bytes());
 }
 
 fn wire(sshd: &Sshd<'_>, options: &Options, how: fn(&Options, &mut dyn Write) -> Outcome) {
@@ -253,4 +259,123 @@ fn where_nothing_was_set_a_pushed_key_logs_in() {
     check(&sshd, &pushed, true);
     wire(&sshd, &options, wiring::disable);
     check(&sshd, &pushed, false);
+}
+
+/// Another sshd beside the first, until the laboratory ends.
+fn another(arguments: &[&str], port: u16) {
+    let quiet = Stdio::null;
+    let mut sshd = Command::new("/usr/sbin/sshd");
+    let sshd = sshd.args(arguments).args(["-p", &port.to_string()]);
+    drop(sshd.stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "{arguments:?}: it does not listen");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// On which of these ports a key lets alice in.
+fn entered(sshd: &Sshd<'_>, key: &UserKey, ports: &[u16]) -> Vec<u16> {
+    let enters = |port: &u16| {
+        let login = sshd.login("alice").key(key).option(&format!("Port={port}"));
+        login.option("HostKeyAlias=127.0.0.1").run("id -un").stdout.trim() == "alice"
+    };
+    ports.iter().copied().filter(enters).collect()
+}
+
+const SECOND: &str = "/etc/ssh/second_config";
+
+/// However many there are, with whatever options, and without systemd: none goes on with what is no longer there.
+#[test]
+fn every_sshd_that_reads_our_lines_is_told() {
+    let instance = Instance::start();
+    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
+    let script = format!("#!/bin/sh\n[ \"$*\" = alice ] && echo '{}'\n", theirs.line());
+    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+    let options = Options::system(false, true);
+    let config = Config::new();
+    let sshd = Sshd::start_with(&instance, &config);
+    let text = config.text();
+    let rest = text.lines().filter(|line| !line.starts_with("AuthorizedKeysCommand"));
+    let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
+    let main = format!("Include /etc/ssh/sshd_config.d/*.conf\n{rest}");
+    instance.write(MAIN, &main);
+    instance.write(SECOND, &main);
+    instance.write("/etc/ssh/third_config", format!("Include {MAIN}\n"));
+    instance.write("/etc/ssh/apart_config", &rest);
+    instance.write(
+        "/etc/ssh/sshd_config.d/50-theirs.conf",
+        "AuthorizedKeysCommand /usr/bin/eic-lab-theirs %u\nAuthorizedKeysCommandUser nobody\n",
+    );
+    another(&["-D", "-o", "PidFile=none"], 2222);
+    another(&["-D", "-f", SECOND], 2223);
+    another(&["-Df/etc/ssh/third_config", "-oLogLevel INFO"], 2224);
+    // Not a child of the one that started it.
+    another(&["-o", "PidFile=none"], 2225);
+    another(&["-D", "-f", "/etc/ssh/apart_config"], 2226);
+    let ports = [22, 2222, 2223, 2224, 2225];
+    instance.push("alice", &pushed);
+    assert_eq!(entered(&sshd, &theirs, &ports), ports[1..], "the first has not read the second file yet");
+
+    let said = |how: fn(&Options, &mut dyn Write) -> Outcome| {
+        let mut said = Vec::new();
+        let outcome = how(&options, &mut said);
+        (outcome, String::from_utf8(said).unwrap())
+    };
+    let (outcome, text) = said(wiring::enable);
+    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert_eq!(text.matches("was sent SIGHUP and has read its configuration again").count(), 5, "{text}");
+    assert_eq!(text.matches("another sshd runs").count(), 1, "{text}");
+    assert!(!text.contains("WARNING"), "{text}");
+    assert_eq!(entered(&sshd, &pushed, &ports), ports);
+    assert_eq!(entered(&sshd, &theirs, &ports), ports);
+
+    // It would end at a signal, and go on with our lines without one.
+    instance.write(SECOND, format!("Bogus\n{main}"));
+    let (outcome, _) = said(wiring::disable);
+    let Outcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("would go on with our lines") && reason.contains(SECOND), "{reason}");
+    assert_eq!(entered(&sshd, &pushed, &ports), ports);
+    instance.write(SECOND, &main);
+
+    let (outcome, text) = said(wiring::disable);
+    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert_eq!(entered(&sshd, &theirs, &ports), ports);
+    assert_eq!(entered(&sshd, &pushed, &ports), [0; 0]);
+
+    // What cannot be told goes on as before, and is named.
+    instance.write(SECOND, format!("Bogus\n{main}"));
+    let (outcome, text) = said(wiring::enable);
+    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert!(
+        text.contains("WARNING: not told of the change: sshd (process ") && text.contains(SECOND),
+        "{text}"
+    );
+    assert_eq!(entered(&sshd, &pushed, &ports), [22, 2222, 2224, 2225]);
+    assert_eq!(entered(&sshd, &theirs, &ports), ports);
+}
+
+/// `--enable` or `--disable`.
+type Way = fn(&Options, &mut dyn Write) -> Outcome;
+
+#[test]
+fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
+    for show in ["CanReload=no", "LoadState=masked"] {
+        let instance = Instance::start();
+        let pushed = UserKey::ed25519();
+        let options = unit(&instance);
+        systemctl(&instance, &format!("reload*) exit 1;; show*) echo MainPID=$pid; echo {show};;"));
+        let config =
+            Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
+        let sshd = Sshd::start_with(&instance, &config);
+        instance.push("alice", &pushed);
+        let ways: [(Way, bool); 2] = [(wiring::enable, true), (wiring::disable, false)];
+        for (how, enters) in ways {
+            let mut said = Vec::new();
+            assert_eq!(how(&options, &mut said), Outcome::Done);
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.contains(", ssh.service) was sent SIGHUP"), "{said}");
+            check(&sshd, &pushed, enters);
+        }
+    }
 }

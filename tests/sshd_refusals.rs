@@ -778,6 +778,9 @@ fn the_unit_that_runs_is_reloaded() {
     assert_eq!(
         calls(&system),
         [
+            // Before anything is changed: can it be told?
+            "is-active ssh.service sshd.service",
+            "is-active ssh.socket sshd.socket",
             "is-active ssh.service sshd.service",
             "is-active ssh.socket sshd.socket",
             "reload sshd.service",
@@ -809,6 +812,39 @@ fn the_unit_that_runs_is_reloaded() {
     let system = stock();
     let said = enabled(&with_systemctl(&system, "echo inactive; echo inactive; false"));
     assert!(said.contains("sshd does not run"), "{said}");
+}
+
+#[test]
+fn a_unit_that_cannot_be_reloaded() {
+    for show in ["CanReload=no", "LoadState=masked"] {
+        let script = format!(
+            "case $* in *socket*) echo inactive;; show*) echo {show};; reload*) exit 1;; *) echo active;; esac"
+        );
+        // Lines that nobody reads yet do no harm.
+        let system = stock();
+        let before = system.configuration();
+        let options = with_systemctl(&system, &script);
+        let said = enabled(&options);
+        assert!(
+            said.contains("WARNING: not told of the change: ssh.service has no ExecReload=, or is masked")
+                && said.contains("systemctl restart ssh.service"),
+            "{said}"
+        );
+        // Lines that it may have read must not lead to a program that is gone.
+        let after = system.configuration();
+        let outcome = wiring::disable(&options, &mut Vec::new());
+        let Outcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(
+            reason.contains("would go on with our lines") && reason.contains("systemctl restart ssh.service"),
+            "{reason}"
+        );
+        assert_eq!(after, system.configuration());
+        let stopped = with_systemctl(&system, "echo inactive; echo inactive");
+        assert_eq!(wiring::disable(&stopped, &mut Vec::new()), Outcome::Done);
+        assert_eq!(before, system.configuration());
+        // Nothing of ours is there: there is nothing to refuse.
+        assert_eq!(wiring::disable(&with_systemctl(&system, &script), &mut Vec::new()), Outcome::Done);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::board::{Answer, Board, Step, blocking};
 use super::fix::Word;
@@ -69,6 +70,12 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     match active(&SOCKETS) {
+        // Started by another unit or by hand, without a PID file.
+        None if !daemon.reading(&sshd::main(daemon.source)).is_empty() => {
+            let process = daemon.reading(&sshd::main(daemon.source)).first().map(|(process, _)| *process);
+            let shown = process.map_or_else(String::new, |process| format!(", process {process}"));
+            Answer::ok(format!("sshd runs{shown}"), Running { process })
+        }
         Some(socket) => {
             Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None })
         }
@@ -135,14 +142,53 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
     // A file that is gone has left its trace in the directory.
     let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let Some(path) = paths.find(newer) else {
-        return Answer::ok("sshd has read its configuration as it is now", ());
+        let changed = |path: &Path| {
+            let file = fs::metadata(source.locate(path)).ok()?;
+            let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+            SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
+        };
+        let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+        let changed = paths.filter_map(changed).max();
+        return with_daemon(source, |daemon| others(daemon, process, changed));
     };
     with_daemon(source, |daemon| {
         let fix = if daemon.booted() {
-            Fix::command("systemctl reload", [Word::Literal(unit(daemon))])
+            let unit = || Fix::command("systemctl reload", [Word::Literal(unit(daemon))]);
+            daemon.reload_command(process).map_or_else(unit, |words| told_by(&words))
         } else {
             Fix::command("kill -HUP", [Word::Value(&process.to_string())])
         };
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
+}
+
+/// The same of every other sshd that reads our lines: a login goes to one of them.
+fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
+    let read = daemon.reading(&sshd::main(daemon.source)).into_iter();
+    let behind =
+        |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
+    let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();
+    let Some(first) = behind.first() else {
+        return Answer::ok("sshd has read its configuration as it is now", ());
+    };
+    let fixes = behind.iter().map(|process| match daemon.reload_command(*process) {
+        Some(words) => told_by(&words),
+        None => Fix::command("kill -HUP", [Word::Value(&process.to_string())]),
+    });
+    let fix = fixes.reduce(Fix::then).unwrap_or_else(|| Fix::advice("reload each sshd"));
+    let more = behind.len().saturating_sub(1);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let said = format!(
+        "another sshd, process {first}{more}, was started before the configuration was changed, and may not have read it"
+    );
+    Answer::warn(said, fix, ())
+}
+
+/// What [`Daemon::reload_command`] gives, for a shell.
+fn told_by(words: &[String]) -> Fix {
+    match words {
+        [program, _, unit] if program == "systemctl" => Fix::command("systemctl reload", [Word::Value(unit)]),
+        [.., process] => Fix::command("kill -HUP", [Word::Value(process)]),
+        [] => Fix::advice("reload sshd"),
+    }
 }

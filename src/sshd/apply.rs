@@ -15,6 +15,7 @@ use super::{
     plan::{Plan, probe},
     replace::{self, Done, beside, cause},
     source::Source,
+    tell::{TellError, Untold},
 };
 
 /// How it went wrong.
@@ -39,6 +40,8 @@ pub(super) struct Tools<'a> {
 pub(super) struct Asked<'a> {
     pub(super) sshd: &'a Sshd,
     pub(super) daemon: &'a Daemon<'a>,
+    /// Those that cannot be told of a change.
+    pub(super) untold: &'a [Untold],
     /// What counted before.
     pub(super) before: &'a Dump,
 }
@@ -63,13 +66,16 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
             }
             Ok(said)
         }
-        Err(reason) if done.is_empty() => {
+        Err(error) if done.is_empty() => {
             if !was_unread {
                 tools.lock.set_read();
             }
-            Err(ApplyError::Refused(reason))
+            Err(ApplyError::Refused(error.reason))
         }
-        Err(reason) => Err(ApplyError::RolledBack(roll_back(&done, tools, &reason))),
+        Err(error) => {
+            let tell = error.told || was_unread;
+            Err(ApplyError::RolledBack(roll_back(&done, tools, &error.reason, tell)))
+        }
     }
 }
 
@@ -139,7 +145,15 @@ fn verify(plan: &Plan, asked: &Asked<'_>, config: &Path) -> Result<(), String> {
     }
 }
 
-fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, String> {
+fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, TellError> {
+    commit(plan, tools, done).map_err(|reason| TellError { reason, told: false })?;
+    let Some(asked) = &tools.asked else {
+        return Ok("There is no sshd that could be asked, or told of it.".into());
+    };
+    asked.daemon.reload(tools.main, asked.untold)
+}
+
+fn commit(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<(), String> {
     for change in &plan.changes {
         if tools.source.read(&change.path).ok() != change.before {
             return Err(format!("{} was changed by someone else in the meantime", change.path.display()));
@@ -148,25 +162,23 @@ fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, 
         let stage = change.after.as_ref().map(|_| beside(&path, "new"));
         done.push(replace::commit(&path, stage.as_deref()).map_err(|error| cause(&path, &error))?);
     }
-    let Some(asked) = &tools.asked else {
-        return Ok("There is no sshd that could be asked, or told of it.".into());
-    };
-    verify(plan, asked, tools.main)?;
-    asked.daemon.reload()
+    tools.asked.as_ref().map_or(Ok(()), |asked| verify(plan, asked, tools.main))
 }
 
-/// Puts everything back, last change first, and says how that went.
-fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str) -> String {
+/// Puts everything back, last change first, and says how that went. Where no sshd has read what was there in between, there is
+/// nothing to tell.
+fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str, tell: bool) -> String {
     let failed: Vec<String> =
         done.iter().rev().filter_map(|change| change.undo().err().map(|error| error.to_string())).collect();
     if !failed.is_empty() {
         return format!("{reason}; NOT everything could be put back: {}", failed.join(", "));
     }
-    if let Some(Err(error)) = tools.asked.as_ref().map(|asked| asked.daemon.reload()) {
-        let why = if reason == error { String::new() } else { format!(" ({error})") };
+    let told =
+        tools.asked.as_ref().filter(|_| tell).map(|asked| asked.daemon.reload(tools.main, asked.untold));
+    if let Some(Err(error)) = told {
         return format!(
-            "{reason}; the files were put back as they were, but sshd could not be told so{why}. It goes on as before, unless the change \
-             had reached it already: restart it when that is convenient"
+            "{reason}; the files were put back, but sshd could not be told so: {}. Restart it",
+            error.reason
         );
     }
     tools.lock.set_read();

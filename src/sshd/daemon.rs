@@ -1,4 +1,4 @@
-//! The sshd that runs: whether its command line overrides its files, and how it is made to read them again.
+//! The sshd that runs, and whether its command line overrides its files.
 
 use std::{
     cell::OnceCell,
@@ -104,6 +104,7 @@ impl<'a> Daemon<'a> {
         let (_, others) = self.listeners(main);
         others
             .iter()
+            .filter(|other| self.reads_ours(other, main) != Some(true))
             .map(|other| {
                 format!("Note: another sshd runs, {}: it is not wired. {BY_HAND_TOO}", other.shown(main))
             })
@@ -135,43 +136,6 @@ impl<'a> Daemon<'a> {
         !self.listeners(main).0.is_empty() || active()
     }
 
-    /// Makes the running sshd read its files again. `Ok` says what was done, or is to be done.
-    pub(super) fn reload(&self) -> Result<String, String> {
-        if !self.booted() {
-            return Ok("No systemd runs here: sshd reads the change when it is started next, \
-                       or at kill -HUP \"$(cat /run/sshd.pid)\"."
-                .into());
-        }
-        if let Some(service) = self.first_active(&SERVICES)? {
-            if let Some(socket) = self.first_active(&SOCKETS)? {
-                // An sshd that was handed its socket does not get it back when it starts itself anew: it would end, sooner or
-                // later, and fail connections on its way. Stopped, it leaves them to the unit's socket, which starts another
-                // one; sessions live on (KillMode=process).
-                let mode = self.kill_mode(service)?;
-                if !matches!(mode.as_str(), "process" | "none") {
-                    return Ok(format!(
-                        "{service} was left alone: it has to be stopped, so that {socket} starts it with the change, but with its \
-                         KillMode={mode} that would end the sessions. Run systemctl stop {service} when nobody is logged in."
-                    ));
-                }
-                self.systemctl(&["stop", service])?;
-                return Ok(format!("{service} was stopped; {socket} starts it at the next connection."));
-            }
-            self.systemctl(&["reload", service])?;
-            // A reload that sshd did not survive has to be known now.
-            return match self.first_active(&[service])? {
-                Some(_) => Ok(format!("{service} was reloaded.")),
-                None => Err(format!("{service} did not survive the reload")),
-            };
-        }
-        Ok(match self.first_active(&SOCKETS)? {
-            Some(socket) => {
-                format!("{socket} starts sshd for each connection or at the next one: no reload is needed.")
-            }
-            None => "sshd does not run; it reads the change when it starts.".into(),
-        })
-    }
-
     pub(crate) fn booted(&self) -> bool {
         // sd_booted(3)
         self.source.locate(Path::new("/run/systemd/system")).is_dir()
@@ -187,14 +151,7 @@ impl<'a> Daemon<'a> {
         Ok(units.iter().zip(said.lines()).find(active).map(|(unit, _)| *unit))
     }
 
-    /// What of a service ends when it is stopped (systemd.kill(5)).
-    fn kill_mode(&self, service: &str) -> Result<String, String> {
-        // Systemd of Amazon Linux 2, 219, has no --value.
-        let shown = self.systemctl(&["show", "--property=KillMode", service])?;
-        Ok(shown.trim().trim_start_matches("KillMode=").to_owned())
-    }
-
-    fn systemctl(&self, arguments: &[&str]) -> Result<String, String> {
+    pub(super) fn systemctl(&self, arguments: &[&str]) -> Result<String, String> {
         let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let ran = run(self.systemctl, &words, self.patience)
             .map_err(|error| format!("systemctl {}: {error}", arguments.join(" ")))?;
@@ -221,7 +178,8 @@ impl<'a> Daemon<'a> {
         self.found.get_or_init(|| self.find_listeners(main))
     }
 
-    fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
+    /// The same, looked for now.
+    pub(super) fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
         let mut found: Vec<Listener> =
             self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.source.locate(Path::new("/proc"))).into_iter().flatten().flatten();
@@ -237,7 +195,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The command line of a process that is an sshd and neither a session of one nor started for one connection.
-    fn listener(&self, pid: u32) -> Option<String> {
+    pub(super) fn listener(&self, pid: u32) -> Option<String> {
         let is_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
         if !is_sshd(pid) {
             return None;
@@ -257,7 +215,7 @@ impl<'a> Daemon<'a> {
         (!is_sshd(parent)).then_some(line)
     }
 
-    fn proc(&self, pid: u32, name: &str) -> Option<String> {
+    pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {
         let path = self.source.locate(Path::new(&format!("/proc/{pid}/{name}")));
         let mut bytes = Vec::new();
         fs::File::open(path).ok()?.take(LONGEST_LINE).read_to_end(&mut bytes).ok()?;
@@ -356,9 +314,9 @@ const LONGEST_LINE: u64 = 65536;
 
 /// An sshd that waits for connections.
 #[derive(Debug)]
-struct Listener {
-    pid: u32,
-    line: String,
+pub(super) struct Listener {
+    pub(super) pid: u32,
+    pub(super) line: String,
 }
 
 impl Listener {
@@ -433,6 +391,11 @@ fn sets_command(line: &str) -> bool {
 /// The options of sshd that take a value, in any version.
 const VALUED: &str = "bCcEfghkopu";
 
+/// Whether an option takes a value.
+pub(super) fn takes_value(flag: char) -> bool {
+    VALUED.contains(flag)
+}
+
 /// The options on a line, and their values: as getopt(3) reads them, several letters may stand in one word, and a value may stand
 /// in that word or in the next. A value in the same word counts if it is a path, as there are other programs in units.
 fn flags(line: &str) -> Vec<(char, Option<&str>)> {
@@ -458,7 +421,7 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
 }
 
 /// The value of `-f`, if it is another file.
-fn other_config(line: &str, main: &Path) -> Option<String> {
+pub(super) fn other_config(line: &str, main: &Path) -> Option<String> {
     let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
     files.map(str::to_owned).find(|file| Path::new(file) != main)
 }

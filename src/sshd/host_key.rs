@@ -50,6 +50,12 @@ impl Drop for HostKey {
     }
 }
 
+/// Removes a key that a run left that was killed.
+pub(super) fn clear_away(source: &Source) {
+    // The next run tries again.
+    let _ = fs::remove_dir_all(source.locate(Path::new(DIRECTORY)));
+}
+
 /// An sshd that refused `config` for lack of host keys, with a key for its checks.
 ///
 /// # Errors

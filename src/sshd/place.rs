@@ -75,11 +75,7 @@ impl Situation<'_> {
                 }
             }
         }
-        let names = ["10", "05", "01", "00", "000"];
-        let name = |number: &str| [number.as_bytes(), b"-", DROP_IN].concat();
-        let join =
-            |directory: &PathBuf, number: &str| directory.join(std::ffi::OsStr::from_bytes(&name(number)));
-        directories.iter().flat_map(|directory| names.iter().map(|number| join(directory, number))).collect()
+        directories.iter().filter_map(|directory| directory.parent()).flat_map(drop_ins).collect()
     }
 
     /// The main file with our lines in its global part: before what sets either keyword, directly or by
@@ -123,6 +119,14 @@ impl Situation<'_> {
         };
         Ok(values(&effective) == *wanted && here(&effective.command) && here(&effective.user))
     }
+}
+
+/// The names that our drop-in can have, by preference; `ssh` is the directory of the main file.
+pub(super) fn drop_ins(ssh: &Path) -> impl Iterator<Item = PathBuf> {
+    ["10", "05", "01", "00", "000"].into_iter().map(|number| {
+        let name = [number.as_bytes(), b"-", DROP_IN].concat();
+        ssh.join(DROP_INS).join(std::ffi::OsStr::from_bytes(&name))
+    })
 }
 
 /// Whether one of these files includes another that sets something.

@@ -89,10 +89,18 @@ pub(super) fn cause(path: &Path, error: &io::Error) -> String {
     let shown = path.display();
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
+            // A file that is not there is on no file system; its directory is.
+            let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(path);
+            let shown = there.display();
             format!(
                 "{shown} is on a file system that is mounted read-only: remount it read-write, or make the change in the image"
             )
         }
+        // Neither link(2) nor rename(2) crosses a mount.
+        io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => format!(
+            "{shown} is a mount of its own, as a container may have one, and cannot be replaced: unmount it, change the file that \
+             is mounted there, or mount its directory in its place"
+        ),
         io::ErrorKind::StorageFull => format!("no space is left on the file system of {shown}: free some"),
         io::ErrorKind::QuotaExceeded => format!("the disk quota leaves no room for {shown}"),
         io::ErrorKind::PermissionDenied => {
@@ -239,6 +247,19 @@ impl Done {
     }
 }
 
+/// Removes the files of a directory that have a name of [`beside`].
+pub(super) fn clear_away(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ends =
+            |what: &&str| name.as_bytes().ends_with([b".eic-keys-", what.as_bytes()].concat().as_slice());
+        if name.as_bytes().starts_with(b".") && ["new", "old", "check"].iter().any(ends) {
+            // sshd reads none of them. What cannot be removed here is named where it is in the way.
+            let _ = remove(&entry.path());
+        }
+    }
+}
+
 /// Removes a file, which may be gone already.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -249,4 +270,23 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_name_what_is_there_and_what_to_do() {
+        let words = |path: &str, errno: rustix::io::Errno| cause(Path::new(path), &errno.into());
+        let missing = words("/usr/.x.eic-keys-check", rustix::io::Errno::ROFS);
+        assert!(missing.starts_with("/usr is on a file system that is mounted read-only"), "{missing}");
+        for errno in [rustix::io::Errno::XDEV, rustix::io::Errno::BUSY] {
+            let mounted = words("/usr/bin", errno);
+            assert!(
+                mounted.starts_with("/usr/bin is a mount of its own") && !mounted.contains("os error"),
+                "{mounted}"
+            );
+        }
+    }
 }

@@ -20,8 +20,8 @@ use super::{
     diff,
     host_key::{self, HostKey},
     lock::Lock,
-    plan::{Found, OWN_USER, Plan, Refusal, Situation, Users, lossy, probe},
-    replace::cause,
+    plan::{DROP_INS, Found, OWN_USER, Plan, Refusal, Situation, Users, lossy, probe},
+    replace::{self, cause},
     run::run,
     source::{MIB, Source, read_bounded},
     token::Dialect,
@@ -210,6 +210,9 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
         }
     }
     let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
+    if lock.is_some() {
+        clear_away(&source, administrators(&options.config));
+    }
     let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
 
     let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
@@ -248,11 +251,20 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
     said.extend(shown(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
     if !plan.changes.is_empty() {
-        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, before: &before });
+        let untold = daemon.untold(&options.config).map_err(ApplyError::Refused)?;
+        let reasons = untold.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if wish == Wish::Disable && !untold.is_empty() {
+            return refused(format!(
+                "an sshd that runs would go on with our lines, as it cannot be told of the change: {reasons}"
+            ));
+        }
+        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, untold: &untold, before: &before });
         let tools = Tools { main: &options.config, source: &source, lock: &lock, asked };
-        said.push(apply(&plan, &tools)?);
+        let told = apply(&plan, &tools)?;
+        said.extend(Some(told).filter(|told| !told.is_empty()));
+        said.extend(untold.iter().map(|untold| format!("WARNING: not told of the change: {untold}")));
     } else if lock.is_unread() {
-        let told = daemon.reload().map_err(ApplyError::Refused)?;
+        let told = daemon.reload(&options.config, &[]).map_err(|error| ApplyError::Refused(error.reason))?;
         lock.set_read();
         said.push(format!("An earlier run was cut off before sshd was told. {told}"));
     }
@@ -287,7 +299,7 @@ fn nothing_to_undo(
     let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
     // It may run with lines of ours still; but it must not be made to read what it would end at.
     let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
-    said.push(match accepted.and_then(|()| daemon.reload()) {
+    said.push(match accepted.and_then(|()| daemon.reload(&options.config, &[]).map_err(|error| error.reason)) {
         Ok(told) => {
             lock.set_read();
             format!("An earlier run was cut off before sshd was told. {told}")
@@ -312,6 +324,15 @@ fn users(options: &Options, sshd: &Sshd, source: &Source) -> Result<Users, Apply
     }
     thread::sleep(options.second_look);
     Ok(situation.users())
+}
+
+/// Removes what a run left that was killed. Who holds the lock knows that no run needs it.
+fn clear_away(source: &Source, main: &Path) {
+    let ssh = main.parent().unwrap_or(main);
+    for directory in [ssh, &ssh.join(DROP_INS)] {
+        replace::clear_away(&source.locate(directory));
+    }
+    host_key::clear_away(source);
 }
 
 /// What sshd says of its configuration as it is, and how it was brought to say it.
