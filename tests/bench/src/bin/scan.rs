@@ -1,7 +1,7 @@
 //! A scanner: clients that offer six keys nobody knows on each connection, one connection after another. `make scan`.
 //!
 //! Prints how many of the packets that IMDS lets through in a second (1,024) each configuration of sshd costs. CLIENTS (8) of
-//! them at once, SECONDS (10) for each configuration; EIC_SSHD_ROOT takes another sshd than the machine's. `PerSourcePenalties`
+//! them at once, SECONDS (10) for each configuration; `EIC_SSHD_ROOT` takes another sshd than the machine's. `PerSourcePenalties`
 //! is there from OpenSSH 9.8 on.
 #![allow(
     clippy::print_stdout,
@@ -77,7 +77,7 @@ fn main() {
             for _ in 0..clients {
                 scope.spawn(|| {
                     while begin.elapsed() < seconds {
-                        let login = keys.iter().fold(sshd.login("alice"), |login, key| login.key(key));
+                        let login = keys.iter().fold(sshd.login("alice"), eic_lab::sshd::Login::key);
                         assert_ne!(login.run("true").status, Some(0), "nobody knows these keys");
                         connections.fetch_add(1, Ordering::Relaxed);
                     }
