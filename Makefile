@@ -66,7 +66,7 @@ deb rpm: %: prepare-% $(SOURCE)
 
 ## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: prepare-booted deb rpm $(IMDS)
-	packaging/consistent $(VERSION) $(OUT)/packages
+	packaging/check-release $(VERSION) $(OUT)/packages
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
 
@@ -98,8 +98,8 @@ reproducible: prepare-booted deb rpm
 
 ## release: all that is published, for both architectures (docs/release.md)
 release: reproducible
-	packaging/consistent $(VERSION) $(OUT)/packages
-	packaging/debian13 $(SOURCE) $(OUT)/packages aarch64
+	packaging/check-release $(VERSION) $(OUT)/packages
+	packaging/cross-build $(SOURCE) $(OUT)/packages aarch64
 	tests/packages/arm64 $(OUT)/packages
 	for arch in x86_64 aarch64; do \
 		packaging/sbom $$arch-unknown-linux-gnu >$(OUT)/packages/eic-keys-$(VERSION).$$arch.cdx.json || exit 1; done

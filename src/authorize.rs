@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
-use crate::audit::{Audit, Escaped, Severity};
-use crate::confine::{Layer, Needs};
+use crate::chained_command::{ChainedCommand, Ending};
+use crate::ec2::UserName;
 use crate::host::Host;
-use crate::imds::facts::UserName;
 use crate::imds::{self, Connections, Imds};
-use crate::keys::{Fingerprint, Refusal, SignedKey, blob};
+use crate::keys::{Fingerprint, Refusal, SignedKey, record};
 use crate::limits::{self, Budget};
-use crate::next::{Ending, Next};
 use crate::output;
+use crate::sandbox::{Allowed, Layer};
+use crate::syslog::{Escaped, Severity, Syslog};
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 
@@ -32,7 +32,7 @@ const FREQUENT: usize = 2;
 
 /// What sshd asks, as it stands on the command line.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct KeyQuery {
     /// Whom the keys are for. Untrusted: anybody who connects chooses it.
     pub user: OsString,
     /// The key that the client offers; `None` where that is not known.
@@ -44,20 +44,20 @@ pub struct Request {
     /// Where IMDS may listen, in the order tried.
     pub imds: Vec<SocketAddr>,
     /// The AuthorizedKeysCommand that was there before us: program and arguments.
-    pub next: Option<Vec<OsString>>,
+    pub chained_command: Option<Vec<OsString>>,
 }
 
 /// The system that a run sees.
 #[derive(Debug)]
-pub struct System<'a> {
+pub struct RunContext<'a> {
     /// Where its files are: `/`.
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
-    /// What takes from the process, before the first request, all but what it still needs: [`crate::confine::confine`].
-    pub confine: fn(&Needs<'_>) -> Vec<Layer>,
+    /// What takes from the process, before the first request, all but what it still needs: [`crate::sandbox::enter`].
+    pub sandbox: fn(&Allowed<'_>) -> Vec<Layer>,
     /// Its log.
-    pub audit: &'a Audit,
+    pub syslog: &'a Syslog,
 }
 
 /// Why a run failed. Without keys it ends with the status of [`Error::status`].
@@ -132,54 +132,55 @@ impl From<StoreError> for Error {
 
 /// What became of the records that were pushed for the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Outcome {
+struct Counts {
     records: usize,
     printed: usize,
 }
 
 /// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
-pub fn run<W: Write + AsFd>(request: &Request, system: &System<'_>, mut out: W) -> u8 {
-    let audit = system.audit;
-    let next = request.next.as_deref().map(|command| Next::start(system.root, command));
-    let child = next.as_ref().and_then(|next| next.as_ref().ok()).map(Next::id);
-    let ours = block_on(authorize(request, system, child, &mut out));
+pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
+    let syslog = context.syslog;
+    let chained =
+        request.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
+    let child = chained.as_ref().and_then(|chained| chained.as_ref().ok()).map(ChainedCommand::id);
+    let ours = block_on(authorize(request, context, child, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
-        Ok(Outcome { records: 0, .. }) => {}
-        Ok(Outcome { records, printed }) => {
-            audit.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
+        Ok(Counts { records: 0, .. }) => {}
+        Ok(Counts { records, printed }) => {
+            syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
-        Err(error) => audit.log(Severity::Warning, &format!("No key for {user}: {error}")),
+        Err(error) => syslog.log(Severity::Warning, &format!("No key for {user}: {error}")),
     }
     let status = match &ours {
         Ok(_) => 0,
         Err(error) => error.status(),
     };
-    let printed = ours.as_ref().is_ok_and(|outcome| outcome.printed > 0);
-    match next {
+    let printed = ours.as_ref().is_ok_and(|counts| counts.printed > 0);
+    match chained {
         None => status,
         // What is on the pipe already may be half a key: sshd has to drop it all.
         Some(_) if matches!(ours, Err(Error::Output(_))) => status,
-        Some(next) => match next.and_then(|mut next| next.finish(&out)) {
+        Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
             Ok(Ending::Unwanted) => 0,
             Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) if printed || !keys.is_empty() => 0,
                 Ok(()) => status,
                 Err(error) => {
                     let error = Error::Output(error);
-                    audit.log(Severity::Warning, &format!("No key for {user}: {error}"));
+                    syslog.log(Severity::Warning, &format!("No key for {user}: {error}"));
                     error.status()
                 }
             },
             Err(failure) => {
-                audit.log(Severity::Warning, &format!("The command behind -- {failure}"));
+                syslog.log(Severity::Warning, &format!("The command behind -- {failure}"));
                 if printed { 0 } else { failure.status() }
             }
         },
     }
 }
 
-fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome, Error> {
+fn block_on(run: impl Future<Output = Result<Counts, Error>>) -> Result<Counts, Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -189,47 +190,47 @@ fn block_on(run: impl Future<Output = Result<Outcome, Error>>) -> Result<Outcome
 
 /// From the question to the keys on `out`.
 async fn authorize(
-    request: &Request,
-    system: &System<'_>,
+    request: &KeyQuery,
+    context: &RunContext<'_>,
     child: Option<u32>,
     out: &mut (impl Write + AsFd),
-) -> Result<Outcome, Error> {
-    let audit = system.audit;
-    let mut outcome = Outcome::default();
+) -> Result<Counts, Error> {
+    let syslog = context.syslog;
+    let mut counts = Counts::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
         let user = Escaped(request.user.as_bytes());
-        audit.explain(&format!("EC2 Instance Connect takes no keys for a user named {user}"));
-        return Ok(outcome);
+        syslog.explain(&format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        return Ok(counts);
     };
-    let firmware = match Host::identify(system.root) {
+    let firmware = match Host::identify(context.root) {
         Host::Nitro(id) => Some(id),
         Host::Xen => None,
         Host::NotEc2 => {
-            audit.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
-            return Ok(outcome);
+            syslog.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
+            return Ok(counts);
         }
     };
     // They are there when the sandbox is. Nothing that comes over them is looked at before.
     let connections = Connections::begin(&request.imds, FREQUENT);
-    let store = TrustStore::open(system.root, request.trust_store.as_deref());
-    confine(request, system, child, &store);
+    let store = TrustStore::open(context.root, request.trust_store.as_deref());
+    enter_sandbox(request, context, child, &store);
 
     let imds = Imds::open_over(connections, &request.imds, Budget::start(request.timeout)).await?;
     let text = imds.active_keys(&user).await?.unwrap_or_default();
-    let offered = offered(&text, request.fingerprint.as_ref(), &user, audit, &mut outcome);
-    if outcome.records == 0 {
-        audit.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
+    let offered = offered(&text, request.fingerprint.as_ref(), &user, syslog, &mut counts);
+    if counts.records == 0 {
+        syslog.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
     }
     if offered.is_empty() {
-        return Ok(outcome);
+        return Ok(counts);
     }
     let id = match &firmware {
         Some(id) => id.clone(),
         None => imds.instance_id().await?,
     };
-    let waiting = retain(offered, &user, audit, |key| key.still_for(&id, (system.clock)()));
+    let waiting = retain(offered, &user, syslog, |key| key.still_for(&id, (context.clock)()));
     if waiting.is_empty() {
-        return Ok(outcome);
+        return Ok(counts);
     }
 
     let same_instance = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
@@ -238,53 +239,53 @@ async fn authorize(
         imds.region(),
         imds.domain(),
         imds.signer_chain(),
-        imds.staple_names(),
+        imds.ocsp_names(),
     )?;
-    let waiting = retain(waiting, &user, audit, |_| {
+    let waiting = retain(waiting, &user, syslog, |_| {
         if told == id { Ok(()) } else { Err(Refusal::ForeignService(told.clone())) }
     });
     if waiting.is_empty() {
-        return Ok(outcome);
+        return Ok(counts);
     }
     let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
     let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
-    let path = chain.path(&name, &store?, (system.clock)())??;
+    let path = chain.path(&name, &store?, (context.clock)())??;
     let list = list.unwrap_or_default();
-    let staples = staples(&imds, path.staple_names(&list)?).await?;
-    let signer = path.prove(&staples, (system.clock)())?;
+    let ocsp_responses = ocsp_responses(&imds, path.ocsp_names(&list)?).await?;
+    let signer = path.prove(&ocsp_responses, (context.clock)())?;
 
     let mut verified = Vec::new();
     for key in waiting {
         let named = describe(&key);
         match key.verify(&signer) {
             Ok(key) => verified.push(key),
-            Err(_) => refuse(audit, &user, &Refusal::Forged(name.clone()), &named),
+            Err(_) => refuse(syslog, &user, &Refusal::BadSignature(name.clone()), &named),
         }
     }
     // The requests took their time; a key that ran out meanwhile is not given.
-    let verified = retain(verified, &user, audit, |key| key.still_for(&id, (system.clock)()));
+    let verified = retain(verified, &user, syslog, |key| key.still_for(&id, (context.clock)()));
     output::keys(&verified, out).map_err(Error::Output)?;
     for key in &verified {
-        audit.log(Severity::Info, &provided(key));
+        syslog.log(Severity::Info, &provided(key));
     }
-    outcome.printed = verified.len();
-    Ok(outcome)
+    counts.printed = verified.len();
+    Ok(counts)
 }
 
 /// From here on the process can do little else than what is left of its job.
-fn confine(
-    request: &Request,
-    system: &System<'_>,
+fn enter_sandbox(
+    request: &KeyQuery,
+    context: &RunContext<'_>,
     child: Option<u32>,
     store: &Result<TrustStore, StoreError>,
 ) {
     let ports: Vec<u16> = request.imds.iter().map(SocketAddr::port).collect();
     let opens_files = store.as_ref().is_ok_and(TrustStore::opens_files);
     // A directory of links may lead anywhere.
-    let files = opens_files.then_some(system.root);
-    for layer in (system.confine)(&Needs { ports: &ports, files, child }) {
+    let files = opens_files.then_some(context.root);
+    for layer in (context.sandbox)(&Allowed { ports: &ports, files, child }) {
         if let Err(error) = layer.held {
-            system.audit.explain(&format!("this process is not confined by {}: {error}", layer.name));
+            context.syslog.explain(&format!("this process is not confined by {}: {error}", layer.name));
         }
     }
 }
@@ -294,27 +295,27 @@ fn offered<'a>(
     text: &'a [u8],
     fingerprint: Option<&Fingerprint>,
     user: &UserName,
-    audit: &Audit,
-    outcome: &mut Outcome,
+    syslog: &Syslog,
+    counts: &mut Counts,
 ) -> Vec<SignedKey<'a>> {
-    let mut records = blob::records(text);
+    let mut records = record::records(text);
     let mut offered = Vec::new();
     for record in records.by_ref().take(limits::RECORDS) {
-        outcome.records = outcome.records.saturating_add(1);
+        counts.records = counts.records.saturating_add(1);
         match record {
-            Err(damage) => refuse(audit, user, &Refusal::Damaged(damage), ""),
+            Err(error) => refuse(syslog, user, &Refusal::Unreadable(error), ""),
             Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
                 offered.push(key);
             }
             // An everyday thing: a client offers one key after the other.
-            Ok(key) => audit.explain(&format!(
+            Ok(key) => syslog.explain(&format!(
                 "the key {} was pushed for {user}, but is not the one offered",
                 key.fingerprint()
             )),
         }
     }
     if records.next().is_some() {
-        refuse(audit, user, &Refusal::TooMany(limits::RECORDS), "");
+        refuse(syslog, user, &Refusal::TooMany(limits::RECORDS), "");
     }
     offered
 }
@@ -323,33 +324,35 @@ fn offered<'a>(
 fn retain<'a, K: Borrow<SignedKey<'a>>>(
     mut keys: Vec<K>,
     user: &UserName,
-    audit: &Audit,
+    syslog: &Syslog,
     check: impl Fn(&SignedKey<'a>) -> Result<(), Refusal>,
 ) -> Vec<K> {
     keys.retain(|key| {
-        check(key.borrow()).inspect_err(|reason| refuse(audit, user, reason, &describe(key.borrow()))).is_ok()
+        check(key.borrow())
+            .inspect_err(|reason| refuse(syslog, user, reason, &describe(key.borrow())))
+            .is_ok()
     });
     keys
 }
 
-/// The staples of those names, asked for side by side, in their order.
-pub(crate) async fn staples(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
+/// The OCSP responses of those names, asked for side by side, in their order.
+pub(crate) async fn ocsp_responses(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
     let asked: Vec<_> = names
         .into_iter()
         .map(|name| {
             let (imds, name) = (imds.clone(), name.to_owned());
-            tokio::spawn(async move { imds.staple(&name).await })
+            tokio::spawn(async move { imds.ocsp_response(&name).await })
         })
         .collect();
-    let mut staples = Vec::new();
-    for staple in asked {
-        staples.push(staple.await.map_err(|error| Error::Resources(error.into()))??);
+    let mut ocsp_responses = Vec::new();
+    for ocsp_response in asked {
+        ocsp_responses.push(ocsp_response.await.map_err(|error| Error::Resources(error.into()))??);
     }
-    Ok(staples)
+    Ok(ocsp_responses)
 }
 
-fn refuse(audit: &Audit, user: &UserName, reason: &Refusal, key: &str) {
-    audit.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
+fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {
+    syslog.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
 }
 
 /// Which key it is, in the words of the success line.

@@ -11,7 +11,7 @@ use std::{fmt, str};
 
 use lexopt::{Arg, Parser};
 
-use crate::authorize::Request;
+use crate::authorize::KeyQuery;
 use crate::check;
 use crate::imds::client;
 use crate::keys::Fingerprint;
@@ -66,13 +66,13 @@ Run by hand on a terminal it explains each decision; under sshd it logs only (au
 #[derive(Debug)]
 pub enum Command {
     /// What sshd wants: print a user's keys.
-    Authorize(Request),
+    Authorize(KeyQuery),
     /// What an administrator wants: why does it not work?
-    Check(check::Request),
+    Check(check::CheckRequest),
     /// Have sshd run us.
-    Enable(wiring::Options),
+    Enable(wiring::WiringOptions),
     /// Undo that.
-    Disable(wiring::Options),
+    Disable(wiring::WiringOptions),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -104,7 +104,7 @@ impl From<lexopt::Error> for UsageError {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut ours: Vec<OsString> = arguments.into_iter().collect();
     let mut typed = Typed {
-        next: ours.iter().position(|argument| argument == "--").map(|end| {
+        chained_command: ours.iter().position(|argument| argument == "--").map(|end| {
             let command = ours.split_off(end);
             command.into_iter().skip(1).collect()
         }),
@@ -170,7 +170,7 @@ struct Typed {
     if_user_missing: bool,
     json: bool,
     verbose: bool,
-    next: Option<Vec<OsString>>,
+    chained_command: Option<Vec<OsString>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,27 +212,27 @@ impl Typed {
         if self.json || self.verbose {
             return Err(UsageError("--json and --verbose go with --check".to_owned()));
         }
-        if self.next.as_ref().is_some_and(Vec::is_empty) {
+        if self.chained_command.as_ref().is_some_and(Vec::is_empty) {
             return Err(UsageError("a command is missing behind --".to_owned()));
         }
         let fingerprint = self.fingerprint()?;
-        Ok(Command::Authorize(Request {
+        Ok(Command::Authorize(KeyQuery {
             user: self.user.ok_or_else(|| UsageError("USER is missing (%u on sshd's line)".to_owned()))?,
             fingerprint,
             trust_store: self.trust_store,
             timeout: self.timeout.unwrap_or(limits::RUN),
             imds: self.imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]),
-            next: self.next,
+            chained_command: self.chained_command,
         }))
     }
 
     fn check(self) -> Result<Command, UsageError> {
-        if self.next.is_some() || self.dry_run || self.no_chain || self.if_user_missing {
+        if self.chained_command.is_some() || self.dry_run || self.no_chain || self.if_user_missing {
             return Err(UsageError(
                 "--check takes no option of --enable, and no command after --".to_owned(),
             ));
         }
-        Ok(Command::Check(check::Request {
+        Ok(Command::Check(check::CheckRequest {
             fingerprint: self.fingerprint()?,
             user: self.user,
             trust_store: self.trust_store,
@@ -250,16 +250,16 @@ impl Typed {
         })
     }
 
-    fn wire(self) -> Result<wiring::Options, UsageError> {
+    fn wire(self) -> Result<wiring::WiringOptions, UsageError> {
         let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
         let for_check = self.json || self.verbose;
-        if for_sshd || for_check || self.user.is_some() || self.next.is_some() {
+        if for_sshd || for_check || self.user.is_some() || self.chained_command.is_some() {
             return Err(UsageError(
                 "--enable and --disable take --dry-run, --no-chain and --if-user-missing only".to_owned(),
             ));
         }
-        let options = wiring::Options::system(self.dry_run, !self.no_chain);
-        Ok(wiring::Options { if_user_missing: self.if_user_missing, ..options })
+        let options = wiring::WiringOptions::system(self.dry_run, !self.no_chain);
+        Ok(wiring::WiringOptions { if_user_missing: self.if_user_missing, ..options })
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::imds::facts::InstanceId;
+use crate::ec2::InstanceId;
 use crate::{files, limits};
 
 /// What the machine says of itself.
@@ -51,7 +51,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::{BOARD_ASSET_TAG, HYPERVISOR_UUID, Host};
-    use crate::imds::facts::InstanceId;
+    use crate::ec2::InstanceId;
     use std::path::PathBuf;
 
     fn machine(name: &str, files: &[(&str, &str)]) -> PathBuf {

@@ -48,11 +48,11 @@ pub const CHAIN: usize = 64 * 1024;
 /// The certificates of a delivered chain. The longest path that is followed has six below the anchor.
 pub const CERTIFICATES: usize = 16;
 
-/// The list of staple names: a name of at most 64 characters for each certificate.
-pub const STAPLE_NAMES: usize = 4 * 1024;
+/// The list of OCSP response names: a name of at most 64 characters for each certificate.
+pub const OCSP_NAMES: usize = 4 * 1024;
 
-/// One staple, base64: 700 bytes when the issuer signed it, 2 to 6 KB with a responder's certificate.
-pub const STAPLE: usize = 32 * 1024;
+/// One OCSP response, base64: 700 bytes when the issuer signed it, 2 to 6 KB with a responder's certificate.
+pub const OCSP_RESPONSE: usize = 32 * 1024;
 
 /// A file that tells an EC2 instance: an instance id or a UUID. A tag that is longer is no instance id.
 pub const FIRMWARE: u64 = 128;
@@ -73,9 +73,9 @@ pub const LOG_WAIT: Duration = Duration::from_millis(100);
 pub const READER_WAIT: Duration = Duration::from_millis(400);
 
 /// What the command behind `--` may print: tens of thousands of keys.
-pub const NEXT_OUTPUT: usize = 8 * 1024 * 1024;
+pub const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
-/// Address space of the process, in bytes. A login has 6 MB of it; [`NEXT_OUTPUT`] while it grows is three times as much as that.
+/// Address space of the process, in bytes. A login has 6 MB of it; [`CHAINED_OUTPUT`] while it grows is three times as much as that.
 pub const MEMORY: u64 = 64 * 1024 * 1024;
 
 /// Open descriptors. A login has fifteen at once.

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use eic_keys::audit::{Audit, Escaped, Severity};
-use eic_keys::authorize::{self, System};
+use eic_keys::authorize::{self, RunContext};
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
-use eic_keys::confine::confine;
-use eic_keys::sshd::wiring::{self, Outcome};
+use eic_keys::sandbox;
+use eic_keys::sshd::wiring::{self, WiringOutcome};
+use eic_keys::syslog::{Escaped, Severity, Syslog};
 use eic_keys::trust::UnixTime;
 
 fn main() -> ExitCode {
@@ -23,15 +23,20 @@ fn main() -> ExitCode {
         Ok(Command::Help) => printed(cli::HELP),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Authorize(request)) => {
-            let system = System { root, clock: UnixTime::now, confine, audit: &Audit::open(root) };
-            authorize::run(&request, &system, io::stdout().lock()).into()
+            let context = RunContext {
+                root,
+                clock: UnixTime::now,
+                sandbox: sandbox::enter,
+                syslog: &Syslog::open(root),
+            };
+            authorize::run(&request, &context, io::stdout().lock()).into()
         }
         Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
         Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
         Ok(Command::Check(request)) => {
             let environment = |name: &str| std::env::var_os(name);
-            let system = check::System { root, clock: UnixTime::now, environment };
-            check::run(&request, &system, &mut io::stdout()).into()
+            let target = check::Target { root, clock: UnixTime::now, environment };
+            check::run(&request, &target, &mut io::stdout()).into()
         }
         Err(error) => {
             if let Some(json) = cli::asks_for_check(&arguments) {
@@ -40,14 +45,14 @@ fn main() -> ExitCode {
             // sshd throws stderr away; the log is where an administrator finds what is wrong with the line in sshd_config.
             let error = error.to_string();
             let error = Escaped(error.as_bytes());
-            Audit::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
+            Syslog::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
             let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");
             ExitCode::from(1)
         }
     }
 }
 
-fn wired(outcome: &Outcome) -> ExitCode {
+fn wired(outcome: &WiringOutcome) -> ExitCode {
     if let Some(reason) = outcome.reason() {
         let _ = writeln!(io::stderr(), "eic-keys: {reason}");
     }

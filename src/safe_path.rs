@@ -1,147 +1,71 @@
-//! The way to a file, component by component: whether anybody could lead it elsewhere.
+//! Whether sshd would run a program.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
-use std::{fmt, io};
+use std::{
+    fmt, fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
-/// As many links as Linux follows on the way to one file.
-const LINKS: usize = 40;
-
-/// Why a path may lead somebody elsewhere.
-#[derive(Debug)]
-pub(crate) enum Danger {
-    /// It is not named from the root directory on, or by way of `..`.
+/// Why sshd would not run a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    /// It is not named from the root directory on.
     NotAbsolute(PathBuf),
-    /// This component belongs to that user, who may put something else in its place.
+    /// It is no file that may be executed.
+    NotAProgram(PathBuf),
+    /// It, or a directory above it, belongs to this user.
     Owner(PathBuf, u32),
-    /// This component may be written by its group or by everybody.
+    /// It, or a directory above it, may be written by group or others.
     Writable(PathBuf),
-    /// This component is a symbolic link that somebody else than root could make or change.
-    Link(PathBuf),
-    /// This component is on the way, and no directory.
-    NotADirectory(PathBuf),
-    /// This component cannot be looked at.
-    Unknown(PathBuf, io::Error),
 }
 
-impl fmt::Display for Danger {
+impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
-            Self::Owner(part, uid) => write!(f, "{} is owned by uid {uid}", part.display()),
-            Self::Writable(part) => write!(f, "{} may be written by others", part.display()),
-            Self::Link(part) => {
-                write!(f, "{} is a symbolic link that others than root may change", part.display())
-            }
-            Self::NotADirectory(part) => write!(f, "{} is not a directory", part.display()),
-            Self::Unknown(part, error) => write!(f, "{} cannot be looked at: {error}", part.display()),
+            Self::NotAProgram(path) => write!(f, "{} is not a program", path.display()),
+            Self::Owner(part, uid) => write!(f, "{} belongs to user {uid}, not to root", part.display()),
+            Self::Writable(part) => write!(f, "{} may be written by others than root", part.display()),
         }
     }
 }
 
-/// Where a path leads, when only its `owners` could lead it elsewhere.
-#[derive(Debug)]
-pub(crate) struct Way {
-    /// The path without symbolic links.
-    pub(crate) path: PathBuf,
-    /// What is there; nothing may be. Nothing was demanded of it, but that it is no link of a user's.
-    pub(crate) last: Option<Metadata>,
-}
-
-/// Follows `path`. Every directory on the way belongs to one of `owners` and may be written by its owner alone. Symbolic links are
-/// followed where root made them in a directory of root's alone; any other is a [`Danger`].
+/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every
+/// directory above it, up to `root`, belong to root and may be written by root alone.
 ///
 /// # Errors
-/// The first component, from the root directory on, that does not hold this.
-pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
-    let mut left = components(path).ok_or_else(|| Danger::NotAbsolute(path.to_owned()))?;
-    let (mut here, mut links) = (PathBuf::from("/"), 0_usize);
-    let mut metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
-    while let Some(name) = left.pop_front() {
-        demand(&here, &metadata, owners)?;
-        if name == ".." {
-            here.pop();
-            metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
-            continue;
-        }
-        let next = here.join(&name);
-        match look(&next)? {
-            None if left.is_empty() => return Ok(Way { path: next, last: None }),
-            None => return Err(Danger::Unknown(next, io::ErrorKind::NotFound.into())),
-            Some(found) if found.is_symlink() => {
-                links = links.saturating_add(1);
-                if metadata.uid() != 0 || found.uid() != 0 || links > LINKS {
-                    return Err(Danger::Link(next));
-                }
-                let target = fs::read_link(&next).map_err(|error| Danger::Unknown(next.clone(), error))?;
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                    metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
-                }
-                for component in target.components().rev() {
-                    match component {
-                        Component::Normal(name) => left.push_front(name.to_owned()),
-                        Component::ParentDir => left.push_front("..".into()),
-                        _ => {}
-                    }
-                }
-            }
-            Some(found) => (here, metadata) = (next, found),
-        }
+/// `NotFound` when there is none; otherwise the reason sshd would not run it, for people.
+pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
+    match distrust(root, path)? {
+        None => Ok(()),
+        Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason.to_string())),
     }
-    Ok(Way { path: here, last: Some(metadata) })
 }
 
-/// As [`follow`], for a file or directory that is root's, too, and that root alone may write to.
+/// The same, with what is wrong as a value.
 ///
 /// # Errors
-/// The first component that is not, the last one included.
-pub(crate) fn roots_alone(path: &Path) -> Result<Way, Danger> {
-    let way = follow(path, &[0])?;
-    match &way.last {
-        None => Err(Danger::Unknown(way.path, io::ErrorKind::NotFound.into())),
-        Some(last) => owned(&way.path, last, &[0]).map(|()| way),
+/// It cannot be looked at, `NotFound` when there is none.
+pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>> {
+    if !path.is_absolute() {
+        return Ok(Some(Distrust::NotAbsolute(path.to_owned())));
     }
-}
-
-/// The names of an absolute path without `..`.
-fn components(path: &Path) -> Option<VecDeque<OsString>> {
-    let mut components = path.components();
-    if components.next() != Some(Component::RootDir) {
-        return None;
+    let root = fs::canonicalize(root)?;
+    let file = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)))?;
+    let metadata = fs::metadata(&file)?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+        return Ok(Some(Distrust::NotAProgram(path.to_owned())));
     }
-    components
-        .map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn look(path: &Path) -> Result<Option<Metadata>, Danger> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Danger::Unknown(path.to_owned(), error)),
+    // From the root directory on: below a directory that others may write to, nothing is worth a look.
+    let parts: Vec<_> = file.ancestors().take_while(|part| part.starts_with(&root)).collect();
+    for part in parts.into_iter().rev() {
+        let metadata = fs::metadata(part)?;
+        if metadata.uid() != 0 {
+            return Ok(Some(Distrust::Owner(part.to_owned(), metadata.uid())));
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return Ok(Some(Distrust::Writable(part.to_owned())));
+        }
     }
-}
-
-fn demand(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
-    if !metadata.is_dir() {
-        return Err(Danger::NotADirectory(part.to_owned()));
-    }
-    owned(part, metadata, owners)
-}
-
-fn owned(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
-    if !owners.contains(&metadata.uid()) {
-        return Err(Danger::Owner(part.to_owned(), metadata.uid()));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(Danger::Writable(part.to_owned()));
-    }
-    Ok(())
+    Ok(None)
 }

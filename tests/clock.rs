@@ -9,14 +9,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use eic_keys::audit::Audit;
-use eic_keys::authorize::{self, Request, System};
+use eic_keys::authorize::{self, KeyQuery, RunContext};
 use eic_keys::cli::{self, Command};
+use eic_keys::syslog::Syslog;
 use eic_keys::trust::UnixTime;
 use eic_lab::{DAY, HOUR, Instance, MINUTE, UserKey, now};
 
 /// The looks at the clock of a run that prints a key.
-const LOOKS: [&str; 4] = ["at the record", "at the chain", "at the staples", "before printing"];
+const LOOKS: [&str; 4] = ["at the record", "at the chain", "at the OCSP responses", "before printing"];
 const YEAR: i64 = 365 * DAY;
 
 thread_local! {
@@ -37,11 +37,11 @@ fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     LOOK.set(0);
     let arguments = ["alice", key.fingerprint()].map(Into::into);
     let Ok(Command::Authorize(request)) = cli::parse(arguments) else { panic!("a command line") };
-    let request: Request = request;
+    let request: KeyQuery = request;
     let root = Path::new("/");
     let (out, mut reader) = UnixStream::pair().unwrap();
-    let system = System { root, clock, confine: |_| Vec::new(), audit: &Audit::open(root) };
-    let status = authorize::run(&request, &system, out);
+    let context = RunContext { root, clock, sandbox: |_| Vec::new(), syslog: &Syslog::open(root) };
+    let status = authorize::run(&request, &context, out);
     let mut printed = String::new();
     reader.read_to_string(&mut printed).unwrap();
     (status, printed, LOOK.get())
@@ -64,7 +64,7 @@ fn a_clock_that_is_right() {
 #[test]
 fn a_clock_that_jumps_at_one_look() {
     let (instance, key) = world();
-    // How far off each look may be: the key's half hour, the certificates' 30 days and 11 months, the staples' hour and week.
+    // How far off each look may be: the key's half hour, the certificates' 30 days and 11 months, the OCSP responses' hour and week.
     let fine = [-20 * YEAR..30 * MINUTE, -30 * DAY..335 * DAY, -HOUR..7 * DAY, -20 * YEAR..30 * MINUTE];
     for (look, fine) in fine.iter().enumerate() {
         for off in

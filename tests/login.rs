@@ -99,7 +99,7 @@ fn another_key_is_offered_first() {
 }
 
 #[test]
-fn the_key_that_lets_in_is_in_the_audit_log() {
+fn the_key_that_lets_in_is_logged() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();

@@ -58,7 +58,7 @@ fn a_login_is_nine_requests_in_four_rounds() {
     assert_eq!(asked[..2], [TOKEN, ACTIVE_KEYS]);
     asked[2..].sort();
     let pki = instance.pki();
-    let staple = |cert: &eic_lab::Cert| {
+    let ocsp_response = |cert: &eic_lab::Cert| {
         format!(
             "GET /latest/meta-data/managed-ssh-keys/signer-ocsp/{}",
             cert.fingerprint(eic_lab::Hash::Sha1)
@@ -70,8 +70,8 @@ fn a_login_is_nine_requests_in_four_rounds() {
         "GET /latest/meta-data/managed-ssh-keys/signer-ocsp/".to_owned(),
         "GET /latest/meta-data/placement/region/".to_owned(),
         "GET /latest/meta-data/services/domain/".to_owned(),
-        staple(&pki.signer),
-        staple(&pki.intermediate),
+        ocsp_response(&pki.signer),
+        ocsp_response(&pki.intermediate),
     ];
     rest.sort();
     assert_eq!(asked[2..], rest);

@@ -7,7 +7,7 @@ use eic_lab::cert::{oids, usage};
 use eic_lab::instance::TRUST_STORES;
 use eic_lab::pki::{self, PkiSpec};
 use eic_lab::{
-    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Instance, Key, Pki, Scheme, StapleSpec, Text,
+    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Instance, Key, OcspSpec, Pki, Scheme, Text,
     UserKey, now,
 };
 
@@ -299,7 +299,8 @@ fn pki_signed_by_a_servers_certificate(instance: &Instance) -> Cert {
     let server = CertSpec::signer("www.example.org", Key::rsa2048(4)).self_signed();
     let signer = signer(NAME).issued_by(&server);
     instance.serve_chain([&signer]);
-    instance.serve_staples([(signer.fingerprint(Hash::Sha1), StapleSpec::good(&signer, &server).build())]);
+    instance
+        .serve_ocsp_responses([(signer.fingerprint(Hash::Sha1), OcspSpec::good(&signer, &server).build())]);
     server
 }
 
@@ -308,8 +309,8 @@ fn an_intermediate_may_be_the_anchor() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.trust([&pki.intermediate]);
-    instance.serve_staples([(pki.signer.fingerprint(Hash::Sha1), pki.signer_staple().build())]);
-    accepted(&instance, &key, "then only the signer needs a staple");
+    instance.serve_ocsp_responses([(pki.signer.fingerprint(Hash::Sha1), pki.signer_ocsp().build())]);
+    accepted(&instance, &key, "then only the signer needs an OCSP response");
     instance.serve_chain([&pki.signer]);
     accepted(&instance, &key, "nor anybody else's certificate");
     adopt(
@@ -354,11 +355,11 @@ fn a_path_through_the_cross_signed_root_is_one_too() {
     signer_refused(
         &instance,
         &key,
-        "staple",
-        "the cross-signed root is below the anchor now, and has no staple",
+        "OCSP response",
+        "the cross-signed root is below the anchor now, and has no OCSP response",
     );
-    let staple = StapleSpec::good(&pki.cross_root, &pki.old_root).build();
-    instance.serve_staple(&pki.cross_root, &staple);
+    let ocsp_response = OcspSpec::good(&pki.cross_root, &pki.old_root).build();
+    instance.serve_ocsp_response(&pki.cross_root, &ocsp_response);
     accepted(&instance, &key, "with one");
 }
 
@@ -368,19 +369,19 @@ fn deep_paths_have_an_end() {
     for (depth, good) in [(2, true), (4, true), (8, false)] {
         let root = CertSpec::authority("Deep Root", Key::rsa2048(1)).self_signed();
         let mut chain = vec![];
-        let mut staples = vec![];
+        let mut ocsp_responses = vec![];
         let mut issuer = root.clone();
         for level in 0..depth {
             let next = CertSpec::authority(&format!("Deep {level}"), Key::rsa2048(2)).issued_by(&issuer);
-            staples.push((next.fingerprint(Hash::Sha1), StapleSpec::good(&next, &issuer).build()));
+            ocsp_responses.push((next.fingerprint(Hash::Sha1), OcspSpec::good(&next, &issuer).build()));
             chain.push(next.clone());
             issuer = next;
         }
         let leaf = signer(NAME).issued_by(&issuer);
-        staples.push((leaf.fingerprint(Hash::Sha1), StapleSpec::good(&leaf, &issuer).build()));
+        ocsp_responses.push((leaf.fingerprint(Hash::Sha1), OcspSpec::good(&leaf, &issuer).build()));
         chain.insert(0, leaf);
         instance.serve_chain(&chain);
-        instance.serve_staples(staples);
+        instance.serve_ocsp_responses(ocsp_responses);
         instance.trust([&root]);
         if good {
             accepted(&instance, &key, &format!("{depth} below the root"));

@@ -17,10 +17,10 @@ mod systems;
 use std::path::Path;
 
 use eic_keys::sshd::{
+    config_tree::ConfigTree,
     criteria::Connection,
     effective::{Config, Effective},
-    source::Source,
-    token::Dialect,
+    lexer::OpensshVersion,
 };
 use systems::{System, releases};
 
@@ -450,8 +450,9 @@ fn the_reader_says_what_sshd_says() {
                 system.write(&format!("/etc/ssh/{path}"), text);
             }
             let version = String::from_utf8(system.run_sshd(&["-V"]).stderr).unwrap();
-            let dialect = Dialect::from_version_text(&version).unwrap();
-            let read = Config::read(&Source::new(&system.root), Path::new("/etc/ssh/sshd_config"), dialect);
+            let openssh = OpensshVersion::from_version_text(&version).unwrap();
+            let read =
+                Config::read(&ConfigTree::new(&system.root), Path::new("/etc/ssh/sshd_config"), openssh);
             for (spec, connection) in connections() {
                 let output = system.run_sshd(&["-T", "-C", &spec]);
                 if !output.status.success() {

@@ -26,7 +26,7 @@ use std::{
     process::{Command, ExitCode, Output},
 };
 
-use eic_keys::sshd::wiring::{self, Options, Outcome};
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use systems::System;
 
 const USERDB: &str =
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
         }
     };
     let dry_run = std::env::args().any(|word| word == "--dry-run");
-    let outcome = wire(&Options::system(dry_run, true), &mut std::io::stdout());
-    if let Outcome::Refused(reason) | Outcome::RolledBack(reason) = &outcome {
+    let outcome = wire(&WiringOptions::system(dry_run, true), &mut std::io::stdout());
+    if let WiringOutcome::Refused(reason) | WiringOutcome::RolledBack(reason) = &outcome {
         eprintln!("{reason}");
     }
     ExitCode::from(outcome.code())

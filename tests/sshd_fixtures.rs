@@ -28,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use eic_keys::sshd::wiring::{self, Options, Outcome};
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use systems::{System, releases};
 
 type Tree = BTreeMap<PathBuf, String>;
@@ -98,9 +98,9 @@ fn write(system: &System, before: &Path) {
     }
 }
 
-fn check(fixture: &Path, system: &System, options: Options, as_written: bool) -> Result<(), String> {
+fn check(fixture: &Path, system: &System, options: WiringOptions, as_written: bool) -> Result<(), String> {
     let flags = fs::read_to_string(fixture.join("flags")).unwrap_or_default();
-    let options = Options { chain: !flags.contains("--no-chain"), ..options };
+    let options = WiringOptions { chain: !flags.contains("--no-chain"), ..options };
     let before = tree(&fixture.join("before"));
 
     let programs = fs::read_to_string(fixture.join("programs")).unwrap_or_default();
@@ -120,7 +120,7 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
     system.write("etc/passwd", passwd);
 
     // A dry run changes nothing and says the same.
-    let (outcome, dry) = run(&Options { dry_run: true, ..options.clone() }, wiring::enable);
+    let (outcome, dry) = run(&WiringOptions { dry_run: true, ..options.clone() }, wiring::enable);
     same("a dry run changed something", &before, &now(system))?;
     let dry = dry.split("\n--- ").next().unwrap().trim_end().to_owned();
     let (enabled, said) = run(&options, wiring::enable);
@@ -135,9 +135,9 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
         return Err(format!("a dry run said\n{dry}\n  instead of\n{said}"));
     }
     let said = match &enabled {
-        Outcome::Done => said,
-        Outcome::Refused(reason) => format!("{said}refused: {reason}\n"),
-        Outcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
+        WiringOutcome::Done => said,
+        WiringOutcome::Refused(reason) => format!("{said}refused: {reason}\n"),
+        WiringOutcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
     };
     if as_written {
         compare(fixture, &before, &after, &said).map_err(|what| format!("{what}\n{said}"))?;
@@ -148,19 +148,19 @@ fn check(fixture: &Path, system: &System, options: Options, as_written: bool) ->
     // Twice is once.
     let (again, said) = run(&options, wiring::enable);
     same("the second time", &after, &now(system))?;
-    if enabled == Outcome::Done && !(again == Outcome::Done && said.contains("Nothing to do")) {
+    if enabled == WiringOutcome::Done && !(again == WiringOutcome::Done && said.contains("Nothing to do")) {
         return Err(format!("the second time it said {said}{again:?}"));
     }
-    if enabled == Outcome::Done && before != after {
+    if enabled == WiringOutcome::Done && before != after {
         for _ in 0..2 {
             let (outcome, said) = run(&options, wiring::disable);
             // What was set by hand has to be taken out by hand, first.
             let by_hand = before.values().any(|text| text.contains("eic-keys")) && disabled.is_none();
-            if by_hand && matches!(&outcome, Outcome::Refused(why) if why.contains("set by hand")) {
+            if by_hand && matches!(&outcome, WiringOutcome::Refused(why) if why.contains("set by hand")) {
                 same("after a refused --disable", &after, &now(system))?;
                 break;
             }
-            if outcome != Outcome::Done {
+            if outcome != WiringOutcome::Done {
                 return Err(format!("--disable: {said}{outcome:?}"));
             }
             same("after --disable", disabled.as_ref().unwrap_or(&before), &now(system))?;
@@ -196,7 +196,10 @@ fn same(when: &str, expected: &Tree, found: &Tree) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{when}\n{found:#?}\n  instead of\n{expected:#?}")) }
 }
 
-fn run(options: &Options, wire: fn(&Options, &mut dyn std::io::Write) -> Outcome) -> (Outcome, String) {
+fn run(
+    options: &WiringOptions,
+    wire: fn(&WiringOptions, &mut dyn std::io::Write) -> WiringOutcome,
+) -> (WiringOutcome, String) {
     let mut said = Vec::new();
     let outcome = wire(options, &mut said);
     (outcome, String::from_utf8(said).unwrap())
@@ -228,7 +231,7 @@ fn tree(top: &Path) -> Tree {
 
 /// A system with the sshd that a fixture names. `bullseye as 7.4` calls itself that, and before 8.2 does not
 /// know Include.
-fn judged(judge: &str) -> (System, Options) {
+fn judged(judge: &str) -> (System, WiringOptions) {
     let (release, version) =
         judge.split_once(" as ").map_or((judge, None), |(release, version)| (release, Some(version)));
     let system = System::new(release);
@@ -248,5 +251,5 @@ fi"#;
     system.write("/tmp/sshd", script);
     fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
     let sshd = vec![system.path("/tmp/sshd").into()];
-    (system, Options { sshd, ..options })
+    (system, WiringOptions { sshd, ..options })
 }

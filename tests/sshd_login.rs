@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eic_keys::sshd::wiring::{self, Options, Outcome};
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use eic_lab::sshd::{Config, Sshd, built, sshd_version};
 use eic_lab::{Instance, Key, UserKey};
 
@@ -30,10 +30,10 @@ const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
 
 /// sshd has no unit here; this stands for one: it says that it runs, and reloads it by signal, as the real
 /// unit does.
-fn unit(instance: &Instance) -> Options {
+fn unit(instance: &Instance) -> WiringOptions {
     instance.write("/run/systemd/system/eic-lab", "");
     systemctl(instance, "reload*) kill -HUP $pid;; show*) echo MainPID=$pid; echo CanReload=yes;;");
-    Options { systemctl: vec![SYSTEMCTL.into()], ..Options::system(false, true) }
+    WiringOptions { systemctl: vec![SYSTEMCTL.into()], ..WiringOptions::system(false, true) }
 }
 
 fn systemctl(instance: &Instance, cases: &str) {
@@ -43,13 +43,13 @@ fn systemctl(instance: &Instance, cases: &str) {
     instance.install(SYSTEMCTL, script.as_bytes());
 }
 
-fn wire(sshd: &Sshd<'_>, options: &Options, how: fn(&Options, &mut dyn Write) -> Outcome) {
+fn wire(sshd: &Sshd<'_>, options: &WiringOptions, how: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome) {
     let listening = || sshd.log().iter().filter(|line| line.contains("Server listening")).count();
     let before = listening();
     let mut said = Vec::new();
     let outcome = how(options, &mut said);
     let said = String::from_utf8(said).unwrap();
-    assert_eq!(outcome, Outcome::Done, "{said}");
+    assert_eq!(outcome, WiringOutcome::Done, "{said}");
     assert!(said.contains("ssh.service was reloaded"), "{said}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while listening() == before {
@@ -130,7 +130,7 @@ fn the_user_of_a_name_service_is_away() {
     };
     instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
     let options = unit(&instance);
-    let watch = Options { if_user_missing: true, second_look: Duration::ZERO, ..options.clone() };
+    let watch = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..options.clone() };
     let config = Config::new()
         .set("PidFile", "/run/eic-lab/sshd.pid")
         .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
@@ -139,7 +139,7 @@ fn the_user_of_a_name_service_is_away() {
     let unchanged = || {
         let before = fs::read(MAIN).unwrap();
         let mut said = Vec::new();
-        assert_eq!(wiring::enable(&watch, &mut said), Outcome::Done);
+        assert_eq!(wiring::enable(&watch, &mut said), WiringOutcome::Done);
         assert_eq!((String::from_utf8(said).unwrap(), fs::read(MAIN).unwrap()), (String::new(), before));
     };
     answers("");
@@ -163,7 +163,7 @@ fn the_user_of_a_name_service_is_away() {
     // No answer is no proof.
     answers("exec sleep 30");
     let mut said = Vec::new();
-    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    assert_eq!(wiring::enable(&options, &mut said), WiringOutcome::Done);
     assert_eq!(together, fs::read_to_string(MAIN).unwrap(), "{}", String::from_utf8_lossy(&said));
 }
 
@@ -223,11 +223,11 @@ fn only_a_daemon_with_another_file_runs() {
     // To sshd's unit, another file is the main one.
     let main = "/etc/ssh/main_config";
     fs::copy(MAIN, main).unwrap();
-    let options = Options { config: main.into(), ..options };
+    let options = WiringOptions { config: main.into(), ..options };
     let before = fs::read(main).unwrap();
     let mut said = Vec::new();
     let outcome = wiring::enable(&options, &mut said);
-    let Outcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
     assert!(
         reason.starts_with("the only sshd that runs, process ")
             && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
@@ -238,9 +238,9 @@ fn only_a_daemon_with_another_file_runs() {
     drop(sshd);
 
     // Without it nothing speaks against the main file.
-    let options = Options { dry_run: true, ..options };
+    let options = WiringOptions { dry_run: true, ..options };
     let outcome = wiring::enable(&options, &mut said);
-    assert_eq!(outcome, Outcome::Done, "{outcome:?}");
+    assert_eq!(outcome, WiringOutcome::Done, "{outcome:?}");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn every_sshd_that_reads_our_lines_is_told() {
     let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
     let script = format!("#!/bin/sh\n[ \"$*\" = alice ] && echo '{}'\n", theirs.line());
     instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
-    let options = Options::system(false, true);
+    let options = WiringOptions::system(false, true);
     let config = Config::new();
     let sshd = Sshd::start_with(&instance, &config);
     let text = config.text();
@@ -317,13 +317,13 @@ fn every_sshd_that_reads_our_lines_is_told() {
     instance.push("alice", &pushed);
     assert_eq!(entered(&sshd, &theirs, &ports), ports[1..], "the first has not read the second file yet");
 
-    let said = |how: fn(&Options, &mut dyn Write) -> Outcome| {
+    let said = |how: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome| {
         let mut said = Vec::new();
         let outcome = how(&options, &mut said);
         (outcome, String::from_utf8(said).unwrap())
     };
     let (outcome, text) = said(wiring::enable);
-    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert_eq!(outcome, WiringOutcome::Done, "{text}");
     assert_eq!(text.matches("was sent SIGHUP and has read its configuration again").count(), 5, "{text}");
     assert_eq!(text.matches("another sshd runs").count(), 1, "{text}");
     assert!(!text.contains("WARNING"), "{text}");
@@ -333,20 +333,20 @@ fn every_sshd_that_reads_our_lines_is_told() {
     // It would end at a signal, and go on with our lines without one.
     instance.write(SECOND, format!("Bogus\n{main}"));
     let (outcome, _) = said(wiring::disable);
-    let Outcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("would go on with our lines") && reason.contains(SECOND), "{reason}");
     assert_eq!(entered(&sshd, &pushed, &ports), ports);
     instance.write(SECOND, &main);
 
     let (outcome, text) = said(wiring::disable);
-    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert_eq!(outcome, WiringOutcome::Done, "{text}");
     assert_eq!(entered(&sshd, &theirs, &ports), ports);
     assert_eq!(entered(&sshd, &pushed, &ports), [0; 0]);
 
     // What cannot be told goes on as before, and is named.
     instance.write(SECOND, format!("Bogus\n{main}"));
     let (outcome, text) = said(wiring::enable);
-    assert_eq!(outcome, Outcome::Done, "{text}");
+    assert_eq!(outcome, WiringOutcome::Done, "{text}");
     assert!(
         text.contains("WARNING: not told of the change: sshd (process ") && text.contains(SECOND),
         "{text}"
@@ -356,7 +356,7 @@ fn every_sshd_that_reads_our_lines_is_told() {
 }
 
 /// `--enable` or `--disable`.
-type Way = fn(&Options, &mut dyn Write) -> Outcome;
+type Way = fn(&WiringOptions, &mut dyn Write) -> WiringOutcome;
 
 #[test]
 fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
@@ -372,7 +372,7 @@ fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
         let ways: [(Way, bool); 2] = [(wiring::enable, true), (wiring::disable, false)];
         for (how, enters) in ways {
             let mut said = Vec::new();
-            assert_eq!(how(&options, &mut said), Outcome::Done);
+            assert_eq!(how(&options, &mut said), WiringOutcome::Done);
             let said = String::from_utf8(said).unwrap();
             assert!(said.contains(", ssh.service) was sent SIGHUP"), "{said}");
             check(&sshd, &pushed, enters);

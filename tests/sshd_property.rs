@@ -18,13 +18,13 @@ mod systems;
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use eic_keys::sshd::{
-    ask::{Dump, Sshd},
     config::File,
+    config_tree::ConfigTree,
     criteria::Connection,
     effective::Config,
-    source::Source,
-    token::Dialect,
-    wiring::{self, Options, Outcome},
+    lexer::OpensshVersion,
+    query::{Dump, Sshd},
+    wiring::{self, WiringOptions, WiringOutcome},
 };
 use systems::{System, releases};
 
@@ -152,7 +152,10 @@ fn counts(system: &System, user: &str) -> Option<Dump> {
 }
 
 /// Does it, and again where sshd gave no answer: on a busy machine it may take longer than anybody should wait for it.
-fn patiently(system: &System, act: fn(&Options, &mut dyn Write) -> Outcome) -> (Outcome, String) {
+fn patiently(
+    system: &System,
+    act: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome,
+) -> (WiringOutcome, String) {
     let mut tries = 3;
     loop {
         let mut said = Vec::new();
@@ -188,7 +191,7 @@ fn enable_then_disable_gives_the_same_bytes() {
             };
             let then = counts(&system, "eic-keys-probe");
             let (outcome, said) = patiently(&system, wiring::enable);
-            if let Outcome::Refused(reason) = &outcome {
+            if let WiringOutcome::Refused(reason) = &outcome {
                 assert_eq!(before, system.configuration(), "{reason}\n{}", context());
                 let expected =
                     ["does not accept", "which holds for everyone"].iter().any(|why| reason.contains(why));
@@ -196,7 +199,7 @@ fn enable_then_disable_gives_the_same_bytes() {
                 refused += 1;
                 continue;
             }
-            assert_eq!(outcome, Outcome::Done, "{said}\n{}", context());
+            assert_eq!(outcome, WiringOutcome::Done, "{said}\n{}", context());
             let (then, now) = (then.unwrap(), counts(&system, "eic-keys-probe").unwrap());
             let (command, user) = (
                 String::from_utf8(now.command.unwrap()).unwrap(),
@@ -227,7 +230,7 @@ fn enable_then_disable_gives_the_same_bytes() {
             enabled += 1;
 
             let (outcome, said) = patiently(&system, wiring::disable);
-            assert_eq!(outcome, Outcome::Done, "{said}\n{}", context());
+            assert_eq!(outcome, WiringOutcome::Done, "{said}\n{}", context());
             assert_eq!(before, system.configuration(), "{}", context());
         }
     }
@@ -285,12 +288,12 @@ fn any_bytes_are_read_without_losing_one() {
         let file = File::new(main, bytes.clone());
         assert_eq!(file.lines().collect::<Vec<_>>().concat(), bytes);
         // What it includes is not there, but for itself.
-        let source = Source::new(Path::new("/nonexistent"))
+        let source = ConfigTree::new(Path::new("/nonexistent"))
             .with(main, Some(bytes))
             .with(Path::new("/x"), Some(b"Include m\n".to_vec()));
         for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_9.9p1", "OpenSSH_10.0"] {
-            let dialect = Dialect::from_version_text(version).unwrap();
-            if let Ok(config) = Config::read(&source, main, dialect) {
+            let openssh = OpensshVersion::from_version_text(version).unwrap();
+            if let Ok(config) = Config::read(&source, main, openssh) {
                 let someone = Connection {
                     user: Some("m".into()),
                     address: Some("10.1.1.1".into()),

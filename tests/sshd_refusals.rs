@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use eic_keys::sshd::wiring::{self, Options, Outcome};
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use rustix::fs::{IFlags, XattrFlags};
 use systems::System;
 
@@ -28,21 +28,21 @@ fn stock() -> System {
 }
 
 /// `--enable`, which has to be refused with this reason and change nothing.
-fn refused(system: &System, options: &Options, reason: &str) {
+fn refused(system: &System, options: &WiringOptions, reason: &str) {
     let before = system.configuration();
     let mut said = Vec::new();
     match wiring::enable(options, &mut said) {
-        Outcome::Refused(why) => assert!(why.contains(reason), "refused for another reason: {why}"),
+        WiringOutcome::Refused(why) => assert!(why.contains(reason), "refused for another reason: {why}"),
         other => panic!("{other:?}, not refused for \"{reason}\": {}", String::from_utf8_lossy(&said)),
     }
     assert_eq!(before, system.configuration(), "{reason}");
 }
 
-fn enabled(options: &Options) -> String {
+fn enabled(options: &WiringOptions) -> String {
     let mut said = Vec::new();
     let outcome = wiring::enable(options, &mut said);
     let said = String::from_utf8(said).unwrap();
-    assert_eq!(outcome, Outcome::Done, "{said}");
+    assert_eq!(outcome, WiringOutcome::Done, "{said}");
     said
 }
 
@@ -68,7 +68,7 @@ fn a_user_that_sshd_expands_is_never_missing() {
             );
             assert!(ours.contains(&expected), "{ours}");
         }
-        assert_eq!(enabled(&Options { if_user_missing: true, ..system.options() }), "");
+        assert_eq!(enabled(&WiringOptions { if_user_missing: true, ..system.options() }), "");
         assert_eq!(wired, system.configuration(), "{user}");
     }
 }
@@ -77,7 +77,7 @@ fn a_user_that_sshd_expands_is_never_missing() {
 #[test]
 fn only_if_the_user_is_missing() {
     let system = stock();
-    let options = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+    let options = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
     let unchanged = |when: &str| {
         let before = system.configuration();
         assert_eq!(enabled(&options), "", "{when}");
@@ -134,7 +134,7 @@ fn a_command_comes_back_with_its_user() {
     ] {
         let when = format!("{lines}{first} {if_user_missing}");
         let system = stock();
-        let watch = Options { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+        let watch = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
         system.write("/usr/bin/keys", "#!/bin/sh\n");
         fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
@@ -167,7 +167,7 @@ fn a_command_comes_back_with_its_user() {
         assert_eq!(enabled(&watch), "", "{when}");
         assert_eq!(without, system.configuration(), "{when}");
         system.write("/etc/passwd", &passwd);
-        let said = enabled(&Options { if_user_missing, ..watch.clone() });
+        let said = enabled(&WiringOptions { if_user_missing, ..watch.clone() });
         assert!(said.contains("/usr/bin/keys %u"), "{when}: {said}");
         assert_eq!(together, system.configuration(), "{when}");
         assert_eq!(enabled(&watch), "", "{when}");
@@ -187,7 +187,7 @@ fn a_user_is_looked_for_twice() {
     system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
     std::thread::scope(|scope| {
         let second_look = Duration::from_secs(3);
-        let options = Options { if_user_missing: true, second_look, ..system.options() };
+        let options = WiringOptions { if_user_missing: true, second_look, ..system.options() };
         let watch = scope.spawn(move || enabled(&options));
         std::thread::sleep(Duration::from_secs(1));
         system.write("/etc/passwd", &passwd);
@@ -266,12 +266,12 @@ fn what_sshd_could_not_run() {
 
     refused(
         &system,
-        &Options { sshd: Vec::new(), root: system.path("/etc"), ..system.options() },
+        &WiringOptions { sshd: Vec::new(), root: system.path("/etc"), ..system.options() },
         "there is no sshd here",
     );
     refused(
         &system,
-        &Options { sshd: vec!["/nonexistent".into()], ..system.options() },
+        &WiringOptions { sshd: vec!["/nonexistent".into()], ..system.options() },
         "sshd could not be run",
     );
 }
@@ -320,7 +320,7 @@ fn an_image_without_host_keys_is_wired() {
             assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"), "{main}");
 
             fs::remove_file(system.path(key)).unwrap();
-            assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+            assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), WiringOutcome::Done);
             assert_eq!(before, system.configuration());
             assert!(!system.path("/run/eic-keys.check").exists());
         }
@@ -356,7 +356,7 @@ fn without_host_keys_and_without_the_means_to_make_one() {
     let keygen = |text: &str| {
         system.write("/tmp/ssh-keygen", format!("#!/bin/sh\n{text}\n"));
         fs::set_permissions(system.path("/tmp/ssh-keygen"), fs::Permissions::from_mode(0o755)).unwrap();
-        Options { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
+        WiringOptions { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
     };
     refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen says: no key today");
     assert!(!system.path("/run/eic-keys.check").exists());
@@ -365,10 +365,10 @@ fn without_host_keys_and_without_the_means_to_make_one() {
     enabled(&keygen(&format!(
         "case $* in *ed25519*) echo not allowed >&2; exit 1;; *) exec chroot {root} /usr/bin/ssh-keygen \"$@\";; esac"
     )));
-    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), WiringOutcome::Done);
 
     fs::remove_file(system.path("/usr/bin/ssh-keygen")).unwrap();
-    refused(&system, &Options { keygen: Vec::new(), ..system.options() }, "there is no ssh-keygen");
+    refused(&system, &WiringOptions { keygen: Vec::new(), ..system.options() }, "there is no ssh-keygen");
 
     // What a killed run left is no obstacle, nor is it followed.
     let system = stock();
@@ -395,19 +395,19 @@ fn what_it_did_is_said_after_it_was_done() {
     system.write("/usr/bin/userdbctl", "");
     fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
     let mut said = Vec::new();
-    assert!(matches!(wiring::enable(&system.options(), &mut said), Outcome::Refused(_)));
+    assert!(matches!(wiring::enable(&system.options(), &mut said), WiringOutcome::Refused(_)));
     assert_eq!(String::from_utf8(said).unwrap(), "");
     // So has what was put back.
     let system = stock();
     let failing = "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && exit 1; echo active";
     let mut said = Vec::new();
     let outcome = wiring::enable(&with_systemctl(&system, failing), &mut said);
-    assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+    assert!(matches!(outcome, WiringOutcome::RolledBack(_)), "{outcome:?}");
     assert_eq!(String::from_utf8(said).unwrap(), "");
 
     let mut said = Vec::new();
-    let dry_run = Options { dry_run: true, ..system.options() };
-    assert_eq!(wiring::enable(&dry_run, &mut said), Outcome::Done);
+    let dry_run = WiringOptions { dry_run: true, ..system.options() };
+    assert_eq!(wiring::enable(&dry_run, &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("Would add /etc/ssh/sshd_config.d/10-eic-keys.conf.\n"), "{said}");
     assert!(!said.contains("Added") && !said.contains("Try it"), "{said}");
@@ -420,9 +420,9 @@ fn what_it_did_is_said_after_it_was_done() {
 fn a_directory_that_a_socket_would_have_made_is_made() {
     let system = stock();
     fs::remove_dir(system.path("/run/sshd")).unwrap();
-    let options = Options { dry_run: true, ..system.options() };
+    let options = WiringOptions { dry_run: true, ..system.options() };
     let mut said = Vec::new();
-    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    assert_eq!(wiring::enable(&options, &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     assert!(
         said.contains("What follows is what its files say") && said.contains("10-eic-keys.conf"),
@@ -522,7 +522,7 @@ fn a_daemon_that_reads_another_file() {
     // The title that newer versions give themselves.
     system.write("/proc/77/cmdline", format!("sshd: {other} [listener] 0 of 10-100 startups\0"));
     refused(&system, &system.options(), reason);
-    // Options in one word.
+    // WiringOptions in one word.
     process(&system, 77, "/usr/sbin/sshd -Def /etc/ssh/other", 1);
     refused(&system, &system.options(), reason);
     process(&system, 77, other, 1);
@@ -672,9 +672,9 @@ fn what_is_read_is_bounded() {
 #[test]
 fn the_packages_are_told() {
     let noted = |system: &System, name: &str| system.path(&format!("/var/lib/eic-keys/{name}")).exists();
-    let disabled = |options: &Options| {
+    let disabled = |options: &WiringOptions| {
         let mut said = Vec::new();
-        assert_eq!(wiring::disable(options, &mut said), Outcome::Done);
+        assert_eq!(wiring::disable(options, &mut said), WiringOutcome::Done);
         String::from_utf8(said).unwrap()
     };
     let system = stock();
@@ -683,17 +683,17 @@ fn the_packages_are_told() {
     for name in ["enable", "later", "user"] {
         system.write(&format!("/var/lib/eic-keys/{name}"), "");
     }
-    enabled(&Options { if_user_missing: true, ..system.options() });
-    enabled(&Options { dry_run: true, ..system.options() });
+    enabled(&WiringOptions { if_user_missing: true, ..system.options() });
+    enabled(&WiringOptions { dry_run: true, ..system.options() });
     assert!(!noted(&system, "wired"));
     enabled(&system.options());
     assert!(noted(&system, "wired"));
-    disabled(&Options { dry_run: true, ..system.options() });
+    disabled(&WiringOptions { dry_run: true, ..system.options() });
     assert!(noted(&system, "wired") && noted(&system, "enable") && noted(&system, "later"));
     // What is refused has not been undone.
     let config = system.configuration();
     system.write("/etc/ssh/sshd_config", "Nonsense yes\n");
-    assert!(matches!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Refused(_)));
+    assert!(matches!(wiring::disable(&system.options(), &mut Vec::new()), WiringOutcome::Refused(_)));
     assert!(noted(&system, "wired") && noted(&system, "enable") && noted(&system, "later"));
     for (path, bytes) in config {
         system.write(&format!("/etc/ssh/{path}"), bytes);
@@ -731,10 +731,10 @@ fn the_main_file_of_the_vendor() {
     let names: Vec<String> = system.configuration().into_iter().map(|(path, _)| path).collect();
     let disabled = wiring::disable(&suse(&system), &mut Vec::new());
     rustix::fs::ioctl_setflags(&directory, flags).unwrap();
-    assert_eq!(outcome, Outcome::Done, "{}", String::from_utf8_lossy(&said));
+    assert_eq!(outcome, WiringOutcome::Done, "{}", String::from_utf8_lossy(&said));
     assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"));
     assert_eq!(names, ["sshd_config.d/10-eic-keys.conf"]);
-    assert_eq!(disabled, Outcome::Done);
+    assert_eq!(disabled, WiringOutcome::Done);
     assert_eq!(before, system.configuration());
     assert_eq!(fs::read_to_string(system.path(vendors)).unwrap(), text);
 
@@ -753,13 +753,13 @@ fn the_main_file_of_the_vendor() {
 }
 
 /// A stand-in for systemctl that runs this shell text, on a system where systemd runs.
-fn with_systemctl(system: &System, script: &str) -> Options {
+fn with_systemctl(system: &System, script: &str) -> WiringOptions {
     system.write("/run/systemd/system/x", "");
     let log = system.path("/tmp/systemctl.log");
     let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{script}\n", log.display());
     system.write("/tmp/systemctl", script);
     fs::set_permissions(system.path("/tmp/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-    Options { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
+    WiringOptions { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
 }
 
 fn calls(system: &System) -> Vec<String> {
@@ -833,17 +833,17 @@ fn a_unit_that_cannot_be_reloaded() {
         // Lines that it may have read must not lead to a program that is gone.
         let after = system.configuration();
         let outcome = wiring::disable(&options, &mut Vec::new());
-        let Outcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
+        let WiringOutcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
         assert!(
             reason.contains("would go on with our lines") && reason.contains("systemctl restart ssh.service"),
             "{reason}"
         );
         assert_eq!(after, system.configuration());
         let stopped = with_systemctl(&system, "echo inactive; echo inactive");
-        assert_eq!(wiring::disable(&stopped, &mut Vec::new()), Outcome::Done);
+        assert_eq!(wiring::disable(&stopped, &mut Vec::new()), WiringOutcome::Done);
         assert_eq!(before, system.configuration());
         // Nothing of ours is there: there is nothing to refuse.
-        assert_eq!(wiring::disable(&with_systemctl(&system, &script), &mut Vec::new()), Outcome::Done);
+        assert_eq!(wiring::disable(&with_systemctl(&system, &script), &mut Vec::new()), WiringOutcome::Done);
     }
 }
 
@@ -859,7 +859,7 @@ fn a_reload_that_fails_is_undone() {
             system.write("/etc/ssh/sshd_config", main);
             let before = system.configuration();
             let outcome = wiring::enable(&with_systemctl(&system, script), &mut Vec::new());
-            let Outcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
+            let WiringOutcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
             assert!(reason.contains("put back"), "{reason}");
             assert_eq!(before, system.configuration());
         }
@@ -868,13 +868,13 @@ fn a_reload_that_fails_is_undone() {
 
 /// The system's sshd, but for this shell text before it, which sees the arguments and the file of `-f` as
 /// `$config`.
-fn with_sshd(system: &System, script: &str) -> Options {
+fn with_sshd(system: &System, script: &str) -> WiringOptions {
     let root = system.root.display();
     let script =
         format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
     system.write("/tmp/sshd", script);
     fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
-    Options { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
+    WiringOptions { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
 }
 
 #[test]
@@ -904,7 +904,7 @@ fn sshd_is_asked_before_and_after() {
         let script =
             "case $config in *-check) touch $0.seen;; *) [ -e $0.seen ] && { echo no >&2; exit 1; };; esac";
         let outcome = wiring::enable(&with_sshd(&system, script), &mut Vec::new());
-        let Outcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
+        let WiringOutcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains("sshd says: no; everything was put back"), "{reason}");
         assert_eq!(before, system.configuration());
     }
@@ -927,7 +927,7 @@ fn a_file_that_changes_meanwhile_is_left_alone() {
     let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
     let outcome = wiring::enable(&with_sshd(&system, &script), &mut Vec::new());
     assert!(
-        matches!(&outcome, Outcome::Refused(why) if why.contains("changed by someone else")),
+        matches!(&outcome, WiringOutcome::Refused(why) if why.contains("changed by someone else")),
         "{outcome:?}"
     );
     assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
@@ -992,7 +992,7 @@ fn disable_refuses_what_was_set_by_hand() {
     let before = system.configuration();
     let outcome = wiring::disable(&system.options(), &mut Vec::new());
     assert!(
-        matches!(&outcome, Outcome::Refused(why) if why.contains("sshd_config line 1") && why.contains("by hand")),
+        matches!(&outcome, WiringOutcome::Refused(why) if why.contains("sshd_config line 1") && why.contains("by hand")),
         "{outcome:?}"
     );
     assert_eq!(before, system.configuration());
@@ -1002,20 +1002,20 @@ fn disable_refuses_what_was_set_by_hand() {
 fn disable_refused(system: &System, reason: &str) {
     let before = system.configuration();
     for dry_run in [true, false] {
-        let outcome = wiring::disable(&Options { dry_run, ..system.options() }, &mut Vec::new());
+        let outcome = wiring::disable(&WiringOptions { dry_run, ..system.options() }, &mut Vec::new());
         assert!(
-            matches!(&outcome, Outcome::Refused(why) if why.contains(reason) && why.contains("by hand")),
+            matches!(&outcome, WiringOutcome::Refused(why) if why.contains(reason) && why.contains("by hand")),
             "{outcome:?}, not {reason}"
         );
     }
     assert_eq!(before, system.configuration(), "{reason}");
 }
 
-fn disabled(options: &Options) -> String {
+fn disabled(options: &WiringOptions) -> String {
     let mut said = Vec::new();
     let outcome = wiring::disable(options, &mut said);
     let said = String::from_utf8(said).unwrap();
-    assert_eq!(outcome, Outcome::Done, "{said}");
+    assert_eq!(outcome, WiringOutcome::Done, "{said}");
     said
 }
 
@@ -1160,7 +1160,7 @@ fn disable_of_nothing_needs_nobody() {
     // Without a main file, and without an sshd that runs.
     fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
     assert!(disabled(&failing).contains("Nothing to do"));
-    let broken = Options { sshd: vec!["false".into()], ..system.options() };
+    let broken = WiringOptions { sshd: vec!["false".into()], ..system.options() };
     assert!(disabled(&broken).contains("Nothing to do"));
 
     // Lines of ours are no nothing.
@@ -1208,13 +1208,13 @@ fn disable_where_sshd_is_gone() {
         enabled(&system.options());
         let wired = system.configuration();
         fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
-        let options = Options { sshd: Vec::new(), ..system.options() };
-        let disabled = |options: &Options| {
+        let options = WiringOptions { sshd: Vec::new(), ..system.options() };
+        let disabled = |options: &WiringOptions| {
             let mut said = Vec::new();
-            assert_eq!(wiring::disable(options, &mut said), Outcome::Done);
+            assert_eq!(wiring::disable(options, &mut said), WiringOutcome::Done);
             String::from_utf8(said).unwrap()
         };
-        let said = disabled(&Options { dry_run: true, ..options.clone() });
+        let said = disabled(&WiringOptions { dry_run: true, ..options.clone() });
         assert!(said.contains("\n-AuthorizedKeysCommand /usr/bin/eic-keys %u %f\n"), "{said}");
         assert_eq!(wired, system.configuration());
         let said = disabled(&options);
@@ -1229,8 +1229,8 @@ fn disable_where_sshd_is_gone() {
     enabled(&system.options());
     fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
     fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
-    let options = Options { sshd: Vec::new(), ..system.options() };
-    assert_eq!(wiring::disable(&options, &mut Vec::new()), Outcome::Done);
+    let options = WiringOptions { sshd: Vec::new(), ..system.options() };
+    assert_eq!(wiring::disable(&options, &mut Vec::new()), WiringOutcome::Done);
     assert_eq!(system.configuration(), []);
 }
 
@@ -1276,7 +1276,7 @@ fn disable_after_edits_around_and_inside() {
     system.write(drop_in, ours.replace("%u %f\n", "--timeout 3 %u %f\nMaxSessions 5\n"));
     system.write("/etc/ssh/sshd_config", format!("Port 2222\n{STOCK}\n"));
     let mut said = Vec::new();
-    assert_eq!(wiring::disable(&system.options(), &mut said), Outcome::Done);
+    assert_eq!(wiring::disable(&system.options(), &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     assert!(
         said.contains("10-eic-keys.conf line 4 stands between our lines and is not ours: it stays"),
@@ -1292,7 +1292,7 @@ fn disable_after_edits_around_and_inside() {
     let system = stock();
     enabled(&system.options());
     system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
-    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), Outcome::Done);
+    assert_eq!(wiring::disable(&system.options(), &mut Vec::new()), WiringOutcome::Done);
     assert!(!system.path(drop_in).exists());
 }
 
@@ -1334,8 +1334,8 @@ fn enable_again_follows_what_changed_behind_it() {
 fn a_dry_run_shows_a_diff() {
     let system = stock();
     let mut said = Vec::new();
-    let options = Options { dry_run: true, ..system.options() };
-    assert_eq!(wiring::enable(&options, &mut said), Outcome::Done);
+    let options = WiringOptions { dry_run: true, ..system.options() };
+    assert_eq!(wiring::enable(&options, &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     let expected =
         "--- /dev/null\n+++ /etc/ssh/sshd_config.d/10-eic-keys.conf\n@@ -0,0 +1,5 @@\n+# BEGIN eic-keys\n";

@@ -31,7 +31,7 @@ pub const ALL: [Question; 50] = [
         "the signer's certificate has the right name and leads to an anchor of the trust store",
     ),
     question("signer.validity", "for how many days the certificates on that path are still valid"),
-    question("signer.staples", "each of them has a staple that proves it good"),
+    question("signer.ocsp", "each of them has an OCSP response that proves it good"),
     question("keys.pushed", "what is pushed for the user now"),
     question(
         "keys.records",
@@ -70,7 +70,7 @@ pub const ALL: [Question; 50] = [
         "sshd's unit lets its children reach the metadata service and make a run's system calls",
     ),
     question("recent.sshd", "sshd's last complaints about its AuthorizedKeysCommand, explained"),
-    question("recent.audit", "what eic-keys last logged about the user"),
+    question("recent.syslog", "what eic-keys last logged about the user"),
     question("outside.network", "security groups and routes let the client reach port 22"),
     question("outside.permission", "IAM lets the client push a key for that user"),
     question("outside.region", "the service exists in this region"),

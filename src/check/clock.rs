@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::board::{Answer, Board, Step};
-use super::{Fix, System};
+use super::runner::{Answer, Finding, Runner};
+use super::{Fix, Target};
 use crate::imds::Imds;
 
 /// Seconds off, either way, that want a look; the metadata service tells its time to the second.
@@ -12,14 +12,14 @@ const NOTICEABLE: u64 = 5;
 const TOO_MUCH: u64 = 30;
 
 /// Compares the clock with the metadata service's.
-pub(super) async fn offset(board: &Board, system: &System<'_>, session: &Step<Imds>) {
-    let ours = (system.clock)().as_secs();
-    board
+pub(super) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
+    let ours = (target.clock)().as_secs();
+    runner
         .check("clock.offset", session, async |imds| {
             let Some(theirs) = imds.date() else {
                 return Answer::skip("the metadata service did not tell its time");
             };
-            judge(ours, theirs.as_secs(), correction(system.root))
+            judge(ours, theirs.as_secs(), correction(target.root))
         })
         .await;
 }
@@ -45,8 +45,9 @@ fn judge(ours: u64, theirs: u64, fix: Fix) -> Answer<()> {
         (_, true) => {
             Answer::fail(format!("{note}: pushed keys expire early, or have expired when they arrive"), fix)
         }
-        (_, false) => {
-            Answer::fail(format!("{note}: keys live longer than 60 s, and staples are from the future"), fix)
-        }
+        (_, false) => Answer::fail(
+            format!("{note}: keys live longer than 60 s, and OCSP responses are from the future"),
+            fix,
+        ),
     }
 }

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::board::{Answer, Board, Step};
+use super::runner::{Answer, Finding, Runner};
 use super::signer::readable;
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, Options, System};
+use super::{Fix, RunOptions, Target};
 use crate::imds::Imds;
-use crate::sshd::run::run_as;
+use crate::process::run_as;
 use crate::trust::TrustStore;
 
 /// For the other process.
@@ -32,12 +32,12 @@ enum View {
 
 /// Looks as that user.
 pub(super) async fn look(
-    board: &Board,
-    options: &Options,
-    system: &System<'_>,
-    user: &Step<Account>,
-    session: &Step<Imds>,
-    store: &Step<TrustStore>,
+    runner: &Runner,
+    options: &RunOptions,
+    target: &Target<'_>,
+    user: &Finding<Account>,
+    session: &Finding<Imds>,
+    store: &Finding<TrustStore>,
 ) {
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
@@ -49,15 +49,15 @@ pub(super) async fn look(
         }
         _ => View::Denied,
     };
-    board.check("metadata.command_user", (user, session), async |(user, _)| metadata(user, &view)).await;
-    board
+    runner.check("metadata.command_user", (user, session), async |(user, _)| metadata(user, &view)).await;
+    runner
         .check("signer.command_user", (user, store), async |(user, store)| {
-            trust_store(user, &view, store, system.root)
+            trust_store(user, &view, store, target.root)
         })
         .await;
 }
 
-fn view(user: &Account, options: &Options) -> View {
+fn view(user: &Account, options: &RunOptions) -> View {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return View::Broken(error.to_string()),

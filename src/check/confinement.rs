@@ -4,30 +4,30 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::board::{Answer, Board, Step, blocking};
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::running::Running;
 use super::tool::{is_root, told};
-use super::{Fix, System, log};
-use crate::confine::{Needs, calls_allowed, calls_before, confine_thread};
+use super::{Fix, Target, log};
+use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
 /// Looks at each.
-pub(super) async fn confinement(board: &Board, system: &System<'_>, running: &Step<Running>) {
-    let root = || system.root.to_owned();
-    let layers = board.check("confinement.layers", (), async |()| blocking(layers).await);
-    let selinux = board.check("confinement.selinux", (), async |()| {
+pub(super) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
+    let root = || target.root.to_owned();
+    let layers = runner.check("confinement.layers", (), async |()| blocking(layers).await);
+    let selinux = runner.check("confinement.selinux", (), async |()| {
         let root = root();
         blocking(move || selinux(&root)).await
     });
-    let denials = board.check("confinement.denials", (), async |()| {
+    let denials = runner.check("confinement.denials", (), async |()| {
         let root = root();
         blocking(move || denials(&root)).await
     });
     let apparmor =
-        board.check("confinement.apparmor", running, async |running| apparmor(system.root, *running));
-    let unit = board.check("confinement.unit", running, async |_| {
+        runner.check("confinement.apparmor", running, async |running| apparmor(target.root, *running));
+    let unit = runner.check("confinement.unit", running, async |_| {
         let root = root();
         blocking(move || unit(&root)).await
     });
@@ -36,8 +36,8 @@ pub(super) async fn confinement(board: &Board, system: &System<'_>, running: &St
 
 /// What a run gives up, tried in a thread that has nothing else to do.
 fn layers() -> Answer<()> {
-    let needs = Needs { ports: &[], files: None, child: None };
-    let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| confine_thread(&needs)).join()) else {
+    let needs = Allowed { ports: &[], files: None, child: None };
+    let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| enter_thread(&needs)).join()) else {
         return Answer::skip("it could not be tried");
     };
     let lines = layers.iter().map(|layer| match &layer.held {

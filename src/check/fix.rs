@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::user::Account;
-use crate::audit::Escaped;
-use crate::safe_path::{Danger, follow};
+use crate::path_walk::{Danger, follow};
+use crate::syslog::Escaped;
 
 /// What to do about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::board::{Answer, Board, Step, blocking};
 use super::fix::Word;
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd::{Ours, leads_here};
 use super::tool::{ask, reinstall, remove, told};
 use super::user::whose;
-use super::{Fix, System};
-use crate::sshd::trusted::{Distrust, distrust};
+use super::{Fix, Target};
+use crate::safe_path::{Distrust, distrust};
 
 /// What AWS's package brings: on Debian and Ubuntu, on Amazon Linux, and the override of sshd's unit.
 const AWS: [&str; 5] = [
@@ -21,19 +21,19 @@ const AWS: [&str; 5] = [
 ];
 
 /// Looks at the files of the program that sshd runs.
-pub(super) async fn install(board: &Board, system: &System<'_>, command: &Step<Ours>) {
+pub(super) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |ours| ours.program.clone());
-    let path = board.check("install.path", (), async |()| {
-        let (root, program) = (system.root.to_owned(), program.clone());
+    let path = runner.check("install.path", (), async |()| {
+        let (root, program) = (target.root.to_owned(), program.clone());
         blocking(move || path(&root, &program, wired)).await
     });
-    let package = board.check("install.package", (), async |()| {
+    let package = runner.check("install.package", (), async |()| {
         let program = program.clone();
         blocking(move || package(&program)).await
     });
-    let aws = board.check("install.aws", (), async |()| aws(system.root));
+    let aws = runner.check("install.aws", (), async |()| aws(target.root));
     tokio::join!(path, package, aws);
 }
 
@@ -44,7 +44,7 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
         Ok(Some(distrust)) => {
             let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
             let fix = match &distrust {
-                // It is no part of the system, and its place may be meant to be as it is: /tmp, say.
+                // It is no part of the target, and its place may be meant to be as it is: /tmp, say.
                 _ if !wired => elsewhere,
                 Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,

@@ -1,25 +1,25 @@
 //! Which instance this is, by its own word and by the metadata service's.
 
-use super::board::{Answer, Board, Step};
-use super::{Fix, System};
+use super::runner::{Answer, Finding, Runner};
+use super::{Fix, Target};
+use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
-use crate::imds::facts::{Domain, InstanceId, Region};
 
 use super::metadata::unasked;
 
 /// Where this instance is.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) id: Step<InstanceId>,
-    pub(super) region: Step<Region>,
-    pub(super) domain: Step<Domain>,
+    pub(super) id: Finding<InstanceId>,
+    pub(super) region: Finding<Region>,
+    pub(super) domain: Finding<Domain>,
 }
 
 /// Asks the machine.
-pub(super) async fn host(board: &Board, system: &System<'_>) -> Step<Host> {
-    board
-        .check("instance.host", (), async |()| match Host::identify(system.root) {
+pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
+    runner
+        .check("instance.host", (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
                 "this is not an EC2 instance, by its firmware: nobody is asked for keys",
                 Fix::advice("run eic-keys on an EC2 instance; a container on one needs the host's /sys"),
@@ -31,12 +31,12 @@ pub(super) async fn host(board: &Board, system: &System<'_>) -> Step<Host> {
 }
 
 /// Asks the metadata service.
-pub(super) async fn place(board: &Board, host: &Step<Host>, session: &Step<Imds>) -> Place {
+pub(super) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
     let id =
-        board.check("instance.id", (host, session), async |(host, imds)| same_instance(host, imds).await);
-    let region = board.check("instance.region", session, async |imds| region(imds).await);
+        runner.check("instance.id", (host, session), async |(host, imds)| same_instance(host, imds).await);
+    let region = runner.check("instance.region", session, async |imds| region(imds).await);
     let (id, region) = tokio::join!(id, region);
-    let domain = board
+    let domain = runner
         .check("instance.partition", (session, &region), async |(imds, region)| domain(imds, region).await)
         .await;
     Place { id, region, domain }

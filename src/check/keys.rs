@@ -4,48 +4,48 @@ use std::fmt;
 
 use hyper::body::Bytes;
 
-use super::board::{Answer, Board, Step};
 use super::instance::Place;
 use super::metadata::unasked;
+use super::runner::{Answer, Finding, Runner};
 use super::signer::Proved;
-use super::{Fix, Request, System};
+use super::{CheckRequest, Fix, Target};
+use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::imds::facts::{InstanceId, UserName};
-use crate::keys::blob;
+use crate::keys::record;
 use crate::keys::{Fingerprint, Refusal, SignedKey};
 use crate::limits;
 use crate::trust::UnixTime;
 
 /// Asks for the user's records and judges each, as the main job would.
 pub(super) async fn keys(
-    board: &Board,
-    request: &Request,
-    system: &System<'_>,
-    name: &Step<UserName>,
-    session: &Step<Imds>,
+    runner: &Runner,
+    request: &CheckRequest,
+    target: &Target<'_>,
+    name: &Finding<UserName>,
+    session: &Finding<Imds>,
     place: &Place,
-    signer: &Step<Proved>,
+    signer: &Finding<Proved>,
 ) {
-    let pushed = pushed(board, session, name).await;
+    let pushed = pushed(runner, session, name).await;
     let offered = request.fingerprint.as_ref();
-    let text = board
+    let text = runner
         .check("keys.records", (&pushed, &place.id), async |(text, id)| {
-            records(text, id, offered, (system.clock)())
+            records(text, id, offered, (target.clock)())
         })
         .await;
-    board
+    runner
         .check("keys.signatures", (&text, &place.id, signer), async |(text, id, signer)| {
-            signatures(text, id, offered, (system.clock)(), signer)
+            signatures(text, id, offered, (target.clock)(), signer)
         })
         .await;
 }
 
-async fn pushed(board: &Board, session: &Step<Imds>, name: &Step<UserName>) -> Step<Bytes> {
-    board
+async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserName>) -> Finding<Bytes> {
+    runner
         .check("keys.pushed", (session, name), async |(imds, name)| match imds.active_keys(name).await {
             Err(error) => unasked(&error),
             Ok(None) => Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new()),
-            Ok(Some(text)) => match blob::records(&text).count() {
+            Ok(Some(text)) => match record::records(&text).count() {
                 1 => Answer::ok(format!("one record is there for {name}"), text),
                 count => Answer::ok(format!("{count} records are there for {name}"), text),
             },
@@ -77,9 +77,9 @@ fn judge<'a>(
     offered: Option<&Fingerprint>,
     now: UnixTime,
 ) -> Vec<Judged<'a>> {
-    let judged = blob::records(text).enumerate().map(|(number, record)| match record {
+    let judged = record::records(text).enumerate().map(|(number, record)| match record {
         _ if number >= limits::RECORDS => (None, Err(Out::Refused(Refusal::TooMany(limits::RECORDS)))),
-        Err(damage) => (None, Err(Out::Refused(Refusal::Damaged(damage)))),
+        Err(error) => (None, Err(Out::Refused(Refusal::Unreadable(error)))),
         Ok(key) => {
             let verdict = if offered.is_some_and(|offered| offered != key.fingerprint()) {
                 Err(Out::NotOffered)
@@ -143,7 +143,7 @@ fn signatures(
             "would be given to sshd".to_owned()
         } else {
             refused = refused.saturating_add(1);
-            Refusal::Forged(name.clone()).to_string()
+            Refusal::BadSignature(name.clone()).to_string()
         };
         detail.push(line(Some(&key), &verdict, now));
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Fix;
-use super::board::{Answer, Board, Step};
+use super::runner::{Answer, Finding, Runner};
 use super::user::Account;
-use crate::sshd::ask::Dump;
 use crate::sshd::pattern::matches;
+use crate::sshd::query::Dump;
 
 /// The key types that can be pushed (facts of the API), and the signatures that sshd wants of them.
 const PUSHED: [(&str, &[&str]); 2] =
@@ -49,16 +49,16 @@ impl Settings {
 }
 
 /// Everything that may keep a good key out.
-pub(super) async fn login(board: &Board, settings: &Step<Settings>, account: &Step<Account>) {
-    board.check("sshd.pubkey", settings, async |settings| pubkey(settings)).await;
-    board.check("sshd.methods", settings, async |settings| methods(settings)).await;
-    board
+pub(super) async fn login(runner: &Runner, settings: &Finding<Settings>, account: &Finding<Account>) {
+    runner.check("sshd.pubkey", settings, async |settings| pubkey(settings)).await;
+    runner.check("sshd.methods", settings, async |settings| methods(settings)).await;
+    runner
         .check("sshd.access", (settings, account), async |(settings, account)| access(settings, account))
         .await;
-    board.check("sshd.algorithms", settings, async |settings| algorithms(settings)).await;
-    board.check("sshd.exchanges", settings, async |settings| exchanges(settings)).await;
-    board.check("sshd.tries", settings, async |settings| tries(settings)).await;
-    board.check("sshd.port", settings, async |settings| port(settings)).await;
+    runner.check("sshd.algorithms", settings, async |settings| algorithms(settings)).await;
+    runner.check("sshd.exchanges", settings, async |settings| exchanges(settings)).await;
+    runner.check("sshd.tries", settings, async |settings| tries(settings)).await;
+    runner.check("sshd.port", settings, async |settings| port(settings)).await;
 }
 
 fn pubkey(settings: &Settings) -> Answer<()> {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::board::{Answer, Board, Step};
-use super::{Fix, Options, System};
+use super::runner::{Answer, Finding, Runner};
+use super::{Fix, RunOptions, Target};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -16,8 +16,8 @@ const ASKERS: &str = "ss -tnp dst 169.254.169.254";
 const SLOW: Duration = Duration::from_millis(500);
 
 /// Starts the session that all else is asked in.
-pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -> Step<Imds> {
-    board
+pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
+    runner
         .check("metadata.token", host, async |host| {
             let start = Instant::now();
             match Imds::open(&options.imds, Budget::start(options.timeout)).await {
@@ -39,9 +39,14 @@ pub(super) async fn token(board: &Board, options: &Options, host: &Step<Host>) -
 }
 
 /// What is of less weight, or matters to others.
-pub(super) async fn surroundings(board: &Board, options: &Options, system: &System<'_>, host: &Step<Host>) {
-    let ipv6 = board.check("metadata.ipv6", host, async |_| ipv6(options).await);
-    let proxy = board.check("metadata.proxy", (), async |()| proxy(system));
+pub(super) async fn surroundings(
+    runner: &Runner,
+    options: &RunOptions,
+    target: &Target<'_>,
+    host: &Finding<Host>,
+) {
+    let ipv6 = runner.check("metadata.ipv6", host, async |_| ipv6(options).await);
+    let proxy = runner.check("metadata.proxy", (), async |()| proxy(target));
     tokio::join!(ipv6, proxy);
 }
 
@@ -76,7 +81,7 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
     }
 }
 
-async fn ipv6(options: &Options) -> Answer<()> {
+async fn ipv6(options: &RunOptions) -> Answer<()> {
     let Some(address) =
         ADDRESSES.into_iter().find(|address| address.is_ipv6() && options.imds.contains(address))
     else {
@@ -91,11 +96,11 @@ async fn ipv6(options: &Options) -> Answer<()> {
     }
 }
 
-fn proxy(system: &System<'_>) -> Answer<()> {
-    let set = |name: &&str| (system.environment)(name).is_some_and(|value| !value.is_empty());
+fn proxy(target: &Target<'_>) -> Answer<()> {
+    let set = |name: &&str| (target.environment)(name).is_some_and(|value| !value.is_empty());
     let proxies: Vec<_> =
         ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].into_iter().filter(set).collect();
-    let except = ["no_proxy", "NO_PROXY"].into_iter().filter_map(|name| (system.environment)(name));
+    let except = ["no_proxy", "NO_PROXY"].into_iter().filter_map(|name| (target.environment)(name));
     let excepted = except.into_iter().any(|list| {
         list.to_string_lossy().split(',').any(|entry| ["*", "169.254.169.254"].contains(&entry.trim()))
     });

@@ -5,9 +5,8 @@
 //! functions that decide it there. Nothing on the system is changed.
 //!
 //! A check names those that it builds on and gets what they found; where one of them found nothing, it is
-//! skipped (see `board`). Checks that do not build on each other run side by side.
+//! skipped (see `runner`). Checks that do not build on each other run side by side.
 
-mod board;
 pub mod catalogue;
 mod clock;
 mod command_user;
@@ -22,6 +21,7 @@ mod login;
 mod metadata;
 mod outside;
 mod recent;
+mod runner;
 mod running;
 mod signer;
 mod sshd;
@@ -38,18 +38,18 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::audit::Escaped;
 use crate::authorize;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
+use crate::syslog::Escaped;
 use crate::trust::UnixTime;
-use board::Board;
 pub use fix::Fix;
+use runner::Runner;
 
 /// What is asked, as it stands on the command line.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct CheckRequest {
     /// Who cannot log in; without one, only what is the same for all is looked at.
     pub user: Option<OsString>,
     /// The key that is offered.
@@ -68,15 +68,15 @@ pub struct Request {
 
 /// What a run that sshd starts goes by.
 #[derive(Clone, Debug)]
-struct Options {
+struct RunOptions {
     trust_store: Option<PathBuf>,
     timeout: Duration,
     imds: Vec<SocketAddr>,
 }
 
-impl Options {
+impl RunOptions {
     /// Those given to `--check`, then those of sshd's line, then what counts without any.
-    fn new(asked: &Request, line: Option<&authorize::Request>) -> Self {
+    fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
         Self {
             trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
             timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
@@ -91,7 +91,7 @@ impl Options {
 
 /// The system that is looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct System<'a> {
+pub struct Target<'a> {
     /// Where its files are: `/`.
     pub root: &'a Path,
     /// Its clock.
@@ -213,8 +213,8 @@ impl Report {
 
 /// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing
 /// failed, 1 where something did, 2 where it could not run.
-pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
-    let report = match report(request, system) {
+pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+    let report = match report(request, target) {
         Ok(report) => report,
         Err(error) => return not_run(&error, request.json, out),
     };
@@ -222,7 +222,7 @@ pub fn run(request: &Request, system: &System<'_>, out: &mut (impl Write + IsTer
         json::write(&report)
     } else {
         // https://no-color.org
-        let plain = (system.environment)("NO_COLOR").is_some_and(|set| !set.is_empty());
+        let plain = (target.environment)("NO_COLOR").is_some_and(|set| !set.is_empty());
         text::write(&report, request.verbose, out.is_terminal() && !plain)
     };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -245,46 +245,46 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 }
 
 /// Answers every question, within [`limits::CHECKS`].
-fn report(request: &Request, system: &System<'_>) -> io::Result<Report> {
+fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let board = Board::default();
+    let runner = Runner::default();
     // What has no answer by then is a failure of its own.
-    let _ =
-        runtime.block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, system, &board))).await });
+    let _ = runtime
+        .block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await });
     // A check that hangs in the file system must not keep the report back.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
-    Ok(Report { user, checks: board.answers() })
+    Ok(Report { user, checks: runner.answers() })
 }
 
 /// Who builds on whom.
-async fn examine(request: &Request, system: &System<'_>, board: &Board) {
-    let name = user::name(board, request).await;
-    let account = user::account(board, &name).await;
-    let wiring = sshd::wiring(board, system, &name, &account).await;
-    let options = Options::new(request, wiring.command.get().map(|command| &command.request));
-    let host = instance::host(board, system).await;
+async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
+    let name = user::name(runner, request).await;
+    let account = user::account(runner, &name).await;
+    let wiring = sshd::wiring(runner, target, &name, &account).await;
+    let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
+    let host = instance::host(runner, target).await;
     let (session, store) =
-        tokio::join!(metadata::token(board, &options, &host), signer::store(board, &options, system));
+        tokio::join!(metadata::token(runner, &options, &host), signer::store(runner, &options, target));
     let pushed = async {
-        let place = instance::place(board, &host, &session).await;
-        let signer = signer::signer(board, &options, system, &session, &place, &store).await;
-        keys::keys(board, request, system, &name, &session, &place, &signer).await;
-        outside::advise(board, &place, &name).await;
+        let place = instance::place(runner, &host, &session).await;
+        let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
+        keys::keys(runner, request, target, &name, &session, &place, &signer).await;
+        outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
-        let running = running::running(board, system, &wiring.sshd).await;
-        confinement::confinement(board, system, &running).await;
+        let running = running::running(runner, target, &wiring.sshd).await;
+        confinement::confinement(runner, target, &running).await;
     };
     tokio::join!(
         pushed,
         daemon,
-        metadata::surroundings(board, &options, system, &host),
-        command_user::look(board, &options, system, &wiring.user, &session, &store),
-        clock::offset(board, system, &session),
-        user::account_state(board, system, &account, &wiring.settings),
-        login::login(board, &wiring.settings, &account),
-        install::install(board, system, &wiring.command),
-        recent::recent(board, system, &name, &wiring.user),
+        metadata::surroundings(runner, &options, target, &host),
+        command_user::look(runner, &options, target, &wiring.user, &session, &store),
+        clock::offset(runner, target, &session),
+        user::account_state(runner, target, &account, &wiring.settings),
+        login::login(runner, &wiring.settings, &account),
+        install::install(runner, target, &wiring.command),
+        recent::recent(runner, target, &name, &wiring.user),
     );
 }

@@ -1,13 +1,13 @@
 //! What no command on the instance can see: told as advice, with the command to run where one may.
 
 use super::Fix;
-use super::board::{Answer, Board, Step};
 use super::fix::Word::{Literal, Value};
 use super::instance::Place;
-use crate::imds::facts::UserName;
+use super::runner::{Answer, Finding, Runner};
+use crate::ec2::UserName;
 
 /// Advises. What is not known here is in capitals.
-pub(super) async fn advise(board: &Board, place: &Place, name: &Step<UserName>) {
+pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserName>) {
     let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
     let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
     let user = name.get().map_or_else(|| "USER".to_owned(), ToString::to_string);
@@ -16,7 +16,7 @@ pub(super) async fn advise(board: &Board, place: &Place, name: &Step<UserName>) 
     let partition = partition.unwrap_or("PARTITION");
 
     let tell = async |id, note: &str, fix| {
-        board.check(id, (), async |()| Answer::<()>::elsewhere(note, fix)).await;
+        runner.check(id, (), async |()| Answer::<()>::elsewhere(note, fix)).await;
     };
     let lists = format!(
         "Name=prefix-list-name,Values=com.amazonaws.{region}.ec2-instance-connect,\
@@ -37,7 +37,7 @@ pub(super) async fn advise(board: &Board, place: &Place, name: &Step<UserName>) 
         "outside.permission",
         "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
         Fix::command(
-            "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN --action-names \
+            "aws iam simulate-principal-policy --policy-tree-arn CLIENT_ARN --action-names \
              ec2-instance-connect:SendSSHPublicKey --resource-arns",
             [Value(&resource), Literal("--context-entries"), Value(&context)],
         ),

@@ -1,11 +1,11 @@
 //! What happened lately, by the log.
 
-use super::board::{Answer, Board, Step, blocking};
 use super::log::Log;
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, System, log};
-use crate::imds::facts::UserName;
+use super::{Fix, Target, log};
+use crate::ec2::UserName;
 use crate::sshd::plan::OWN_USER;
 
 /// The lines that are shown of ours.
@@ -13,13 +13,13 @@ const SHOWN: usize = 5;
 
 /// Reads the log.
 pub(super) async fn recent(
-    board: &Board,
-    system: &System<'_>,
-    name: &Step<UserName>,
-    command_user: &Step<Account>,
+    runner: &Runner,
+    target: &Target<'_>,
+    name: &Finding<UserName>,
+    command_user: &Finding<Account>,
 ) {
-    let (root, user) = (system.root.to_owned(), command_user.get().map(|account| account.uid));
-    let text = board
+    let (root, user) = (target.root.to_owned(), command_user.get().map(|account| account.uid));
+    let text = runner
         .check("recent.sshd", (), async |()| {
             blocking(move || {
                 if !is_root() {
@@ -37,7 +37,7 @@ pub(super) async fn recent(
             .await
         })
         .await;
-    board.check("recent.audit", (&text, name), async |(log, name)| ours(log, name)).await;
+    runner.check("recent.syslog", (&text, name), async |(log, name)| ours(log, name)).await;
 }
 
 /// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does

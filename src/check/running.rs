@@ -5,18 +5,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::board::{Answer, Board, Step, blocking};
 use super::fix::Word;
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd;
 use super::tool::told;
-use super::{Fix, System};
+use super::{Fix, Target};
 use crate::limits;
-use crate::sshd::ask::{PLACES, Sshd};
 use crate::sshd::config::File;
+use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
-use crate::sshd::source::Source;
-use crate::sshd::token::Dialect;
+use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::query::{PLACES, Sshd};
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
@@ -29,31 +29,31 @@ pub(super) struct Running {
 
 /// Looks at the daemon.
 pub(super) async fn running(
-    board: &Board,
-    system: &System<'_>,
-    sshd: &Step<(Sshd, Dialect)>,
-) -> Step<Running> {
-    let source = Source::new(system.root);
-    let running = board
+    runner: &Runner,
+    target: &Target<'_>,
+    sshd: &Finding<(Sshd, OpensshVersion)>,
+) -> Finding<Running> {
+    let tree = ConfigTree::new(target.root);
+    let running = runner
         .check("running.daemon", (), async |()| {
-            let source = source.clone();
-            blocking(move || with_daemon(&source, daemon)).await
+            let tree = tree.clone();
+            blocking(move || with_daemon(&tree, daemon)).await
         })
         .await;
-    let overridden = board.check("running.override", &running, async |_| {
-        let source = source.clone();
-        blocking(move || with_daemon(&source, overridden)).await
+    let overridden = runner.check("running.override", &running, async |_| {
+        let tree = tree.clone();
+        blocking(move || with_daemon(&tree, overridden)).await
     });
-    let current = board.check("running.current", (sshd, &running), async |((_, dialect), running)| {
-        let (source, dialect, running) = (source.clone(), dialect.clone(), *running);
-        blocking(move || current(&source, dialect, running)).await
+    let current = runner.check("running.current", (sshd, &running), async |((_, version), running)| {
+        let (tree, version, running) = (tree.clone(), version.clone(), *running);
+        blocking(move || current(&tree, version, running)).await
     });
     tokio::join!(overridden, current);
     running
 }
 
-fn with_daemon<T>(source: &Source, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
-    ask(&Daemon::new(source, &["systemctl".into()], limits::CHECK_TOOL))
+fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
+    ask(&Daemon::new(tree, &["systemctl".into()], limits::CHECK_TOOL))
 }
 
 fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
@@ -61,7 +61,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
     }
     if !daemon.booted() {
-        return Answer::fail("no sshd runs", start(daemon.source));
+        return Answer::fail("no sshd runs", start(daemon.tree));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
     if let Some(service) = active(&SERVICES) {
@@ -71,8 +71,8 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     }
     match active(&SOCKETS) {
         // Started by another unit or by hand, without a PID file.
-        None if !daemon.reading(&sshd::main(daemon.source)).is_empty() => {
-            let process = daemon.reading(&sshd::main(daemon.source)).first().map(|(process, _)| *process);
+        None if !daemon.reading(&sshd::main(daemon.tree)).is_empty() => {
+            let process = daemon.reading(&sshd::main(daemon.tree)).first().map(|(process, _)| *process);
             let shown = process.map_or_else(String::new, |process| format!(", process {process}"));
             Answer::ok(format!("sshd runs{shown}"), Running { process })
         }
@@ -84,16 +84,16 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
 }
 
 /// How to start sshd where there is no systemd. It wants to be called by its whole path.
-fn start(source: &Source) -> Fix {
-    match PLACES.into_iter().find(|place| source.locate(Path::new(place)).is_file()) {
+fn start(tree: &ConfigTree) -> Fix {
+    match PLACES.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
         Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
         None => Fix::advice("start sshd, by its whole path"),
     }
 }
 
 /// Whether sshd is started only when somebody connects, and nobody has.
-pub(super) fn waits(source: &Source) -> bool {
-    with_daemon(source, |daemon| {
+pub(super) fn waits(tree: &ConfigTree) -> bool {
+    with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
         daemon.running().is_none() && daemon.booted() && socket().is_some()
     })
@@ -101,7 +101,7 @@ pub(super) fn waits(source: &Source) -> bool {
 
 /// Debian and Ubuntu have it as ssh, the others as sshd.
 fn unit(daemon: &Daemon<'_>) -> &'static str {
-    let is = |path| daemon.source.locate(Path::new(path)).exists();
+    let is = |path| daemon.tree.locate(Path::new(path)).exists();
     if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
         "ssh"
     } else {
@@ -110,7 +110,7 @@ fn unit(daemon: &Daemon<'_>) -> &'static str {
 }
 
 fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
-    match daemon.overridden(&sshd::main(daemon.source)) {
+    match daemon.overridden(&sshd::main(daemon.tree)) {
         None => Answer::ok("nothing on its command line overrides its configuration", ()),
         Some(reason) => Answer::fail(
             reason,
@@ -123,35 +123,35 @@ fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
 }
 
 /// sshd writes its PID file whenever it starts or is told to read its configuration again.
-fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
+fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answer<()> {
     let Some(process) = running.process else {
         return Answer::ok("the next sshd to be started reads its configuration then", ());
     };
     let started =
-        fs::metadata(source.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
+        fs::metadata(tree.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
     let Ok(started) = started else {
         return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
     };
-    let config = match Config::read(source, &sshd::main(source), dialect) {
+    let config = match Config::read(tree, &sshd::main(tree), version) {
         Ok(config) => config,
         Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
     };
     let newer = |path: &&Path| {
-        fs::metadata(source.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
+        fs::metadata(tree.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
     };
     // A file that is gone has left its trace in the directory.
     let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let Some(path) = paths.find(newer) else {
         let changed = |path: &Path| {
-            let file = fs::metadata(source.locate(path)).ok()?;
+            let file = fs::metadata(tree.locate(path)).ok()?;
             let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
             SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
         };
         let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
         let changed = paths.filter_map(changed).max();
-        return with_daemon(source, |daemon| others(daemon, process, changed));
+        return with_daemon(tree, |daemon| others(daemon, process, changed));
     };
-    with_daemon(source, |daemon| {
+    with_daemon(tree, |daemon| {
         let fix = if daemon.booted() {
             let unit = || Fix::command("systemctl reload", [Word::Literal(unit(daemon))]);
             daemon.reload_command(process).map_or_else(unit, |words| told_by(&words))
@@ -164,7 +164,7 @@ fn current(source: &Source, dialect: Dialect, running: Running) -> Answer<()> {
 
 /// The same of every other sshd that reads our lines: a login goes to one of them.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
-    let read = daemon.reading(&sshd::main(daemon.source)).into_iter();
+    let read = daemon.reading(&sshd::main(daemon.tree)).into_iter();
     let behind =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
     let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();

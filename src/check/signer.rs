@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use hyper::body::Bytes;
 
-use super::board::{Answer, Board, Step};
 use super::fix::Word;
 use super::instance::Place;
 use super::metadata::unasked;
+use super::runner::{Answer, Finding, Runner};
 use super::tool::reinstall;
 use super::user::{Account, whose};
-use super::{Fix, Options, System};
+use super::{Fix, RunOptions, Target};
 use crate::authorize;
 use crate::imds::Imds;
-use crate::safe_path::{Danger, follow, roots_alone};
+use crate::path_walk::{Danger, follow, roots_alone};
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
-use crate::trust::{Signer, SignerError, StapleError, StoreError, TrustStore, UnixTime};
+use crate::trust::{OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
 
 const DAY: u64 = 24 * 60 * 60;
 /// Days that a certificate should still be valid. AWS renews the signer's long before.
@@ -27,11 +27,11 @@ const SOON: u64 = 14;
 pub(super) type Proved = (Signer, SignerName);
 
 /// Finds the trust store.
-pub(super) async fn store(board: &Board, options: &Options, system: &System<'_>) -> Step<TrustStore> {
-    let (root, path) = (system.root.to_owned(), options.trust_store.clone());
-    board
+pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
+    let (root, path) = (target.root.to_owned(), options.trust_store.clone());
+    runner
         .check("signer.store", (), async |()| {
-            super::board::blocking(move || {
+            super::runner::blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
@@ -116,31 +116,31 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
 
 /// Proves the signer.
 pub(super) async fn signer(
-    board: &Board,
-    options: &Options,
-    system: &System<'_>,
-    session: &Step<Imds>,
+    runner: &Runner,
+    options: &RunOptions,
+    target: &Target<'_>,
+    session: &Finding<Imds>,
     place: &Place,
-    store: &Step<TrustStore>,
-) -> Step<Proved> {
+    store: &Finding<TrustStore>,
+) -> Finding<Proved> {
     let needs = (session, &place.region, &place.domain, store);
-    let path = board
+    let path = runner
         .check("signer.path", needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);
-            match find_path(imds, &name, store, (system.clock)()).await {
+            match find_path(imds, &name, store, (target.clock)()).await {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), (path, name)),
                 Err(authorize::Error::TrustStore(error)) => {
-                    Answer::fail(error.to_string(), renew(system.root, options.trust_store.is_some(), &error))
+                    Answer::fail(error.to_string(), renew(target.root, options.trust_store.is_some(), &error))
                 }
                 Err(authorize::Error::Metadata(error)) => unasked(&error),
                 Err(error) => Answer::fail(error.to_string(), distrust()),
             }
         })
         .await;
-    board.check("signer.validity", &path, async |(path, _)| validity(path, (system.clock)())).await;
-    board
-        .check("signer.staples", (session, &path), async |(imds, (path, name))| {
-            staples(imds, path, name, (system.clock)()).await
+    runner.check("signer.validity", &path, async |(path, _)| validity(path, (target.clock)())).await;
+    runner
+        .check("signer.ocsp", (session, &path), async |(imds, (path, name))| {
+            ocsp_responses(imds, path, name, (target.clock)()).await
         })
         .await
 }
@@ -179,15 +179,15 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     answer.detail(detail)
 }
 
-async fn staples(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTime) -> Answer<Proved> {
-    let staples = match fetch(imds, path).await {
-        Ok(staples) => staples,
+async fn ocsp_responses(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTime) -> Answer<Proved> {
+    let ocsp_responses = match fetch(imds, path).await {
+        Ok(ocsp_responses) => ocsp_responses,
         Err(authorize::Error::Metadata(error)) => return unasked(&error),
         Err(error) => return Answer::fail(error.to_string(), distrust()),
     };
     let hours = |from: u64, to: u64| to.saturating_sub(from) / 3600;
     let detail: Vec<_> = path
-        .revocations(&staples, now)
+        .revocations(&ocsp_responses, now)
         .map(|(certificate, result)| match result {
             Ok(fresh) => format!(
                 "{}: good, {} h old, good for {} h more",
@@ -195,18 +195,18 @@ async fn staples(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTim
                 hours(fresh.this_update, now.as_secs()),
                 hours(now.as_secs(), fresh.next_update),
             ),
-            Err(error) => format!("{}: its staple {error}", certificate.name()),
+            Err(error) => format!("{}: its OCSP response {error}", certificate.name()),
         })
         .collect();
-    let answer = match path.clone().prove(&staples, now) {
+    let answer = match path.clone().prove(&ocsp_responses, now) {
         Ok(signer) => Answer::ok(
-            format!("each of {} certificates has a staple that proves it good", staples.len()),
+            format!("each of {} certificates has an OCSP response that proves it good", ocsp_responses.len()),
             (signer, name.clone()),
         ),
-        Err(error @ SignerError::Staple { error: StapleError::Stale | StapleError::NotYetValid, .. }) => {
+        Err(error @ SignerError::OcspResponse { error: OcspError::Stale | OcspError::NotYetValid, .. }) => {
             Answer::fail(
                 error.to_string(),
-                Fix::advice("see that the clock is right; staples come anew every few hours"),
+                Fix::advice("see that the clock is right; OCSP responses come anew every few hours"),
             )
         }
         Err(error) => Answer::fail(error.to_string(), distrust()),
@@ -215,8 +215,8 @@ async fn staples(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTim
 }
 
 async fn fetch(imds: &Imds, path: &SignerPath) -> Result<Vec<Option<Bytes>>, authorize::Error> {
-    let list = imds.staple_names().await?.unwrap_or_default();
-    authorize::staples(imds, path.staple_names(&list)?).await
+    let list = imds.ocsp_names().await?.unwrap_or_default();
+    authorize::ocsp_responses(imds, path.ocsp_names(&list)?).await
 }
 
 fn distrust() -> Fix {

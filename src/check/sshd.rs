@@ -5,41 +5,41 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::board::{Answer, Board, Step, blocking};
 use super::fix::Word;
 use super::login::Settings;
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::is_root;
 use super::user::{Account, unnamed};
-use super::{Fix, System, running};
+use super::{Fix, Target, running};
 use crate::authorize;
 use crate::cli::{self, Command};
-use crate::imds::facts::UserName;
+use crate::ec2::UserName;
 use crate::limits;
-use crate::sshd::ask::{Dump, Sshd, main_file};
+use crate::safe_path;
 use crate::sshd::block;
+use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
+use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_each_login, probe};
-use crate::sshd::source::Source;
-use crate::sshd::token::Dialect;
-use crate::sshd::trusted;
+use crate::sshd::query::{Dump, Sshd, main_file};
 
 /// sshd's main file.
 const MAIN: &str = "/etc/ssh/sshd_config";
 
 /// The one that sshd reads.
-pub(super) fn main(source: &Source) -> PathBuf {
-    main_file(source, Path::new(MAIN))
+pub(super) fn main(tree: &ConfigTree) -> PathBuf {
+    main_file(tree, Path::new(MAIN))
 }
 
 /// What is found of sshd's configuration.
 #[derive(Debug)]
 pub(super) struct Wiring {
-    pub(super) sshd: Step<(Sshd, Dialect)>,
-    pub(super) settings: Step<Settings>,
-    pub(super) command: Step<Ours>,
+    pub(super) sshd: Finding<(Sshd, OpensshVersion)>,
+    pub(super) settings: Finding<Settings>,
+    pub(super) command: Finding<Ours>,
     /// Who runs it.
-    pub(super) user: Step<Account>,
+    pub(super) user: Finding<Account>,
 }
 
 /// Our command line, as sshd runs it.
@@ -47,38 +47,38 @@ pub(super) struct Wiring {
 pub(super) struct Ours {
     pub(super) program: PathBuf,
     /// What it asks for, of some user.
-    pub(super) request: authorize::Request,
+    pub(super) request: authorize::KeyQuery,
 }
 
 /// Asks sshd what counts for the user.
 pub(super) async fn wiring(
-    board: &Board,
-    system: &System<'_>,
-    name: &Step<UserName>,
-    account: &Step<Account>,
+    runner: &Runner,
+    target: &Target<'_>,
+    name: &Finding<UserName>,
+    account: &Finding<Account>,
 ) -> Wiring {
-    let source = Source::new(system.root);
-    let sshd = board
+    let tree = ConfigTree::new(target.root);
+    let sshd = runner
         .check("sshd.version", (), async |()| {
-            let source = source.clone();
-            blocking(move || version(&source)).await
+            let tree = tree.clone();
+            blocking(move || version(&tree)).await
         })
         .await;
     let connection = connection(name.get(), account.get());
-    let settings = board
+    let settings = runner
         .check("sshd.config", &sshd, async |(sshd, _)| {
-            let (source, sshd, connection) = (source.clone(), sshd.clone(), connection.clone());
-            blocking(move || dump(&source, &sshd, &connection)).await
+            let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
+            blocking(move || dump(&tree, &sshd, &connection)).await
         })
         .await;
-    let command = board
-        .check("sshd.command", (&sshd, &settings), async |((_, dialect), settings)| {
-            let (source, connection) = (source.clone(), connection.clone());
-            let (dialect, dump) = (dialect.clone(), settings.dump.clone());
-            blocking(move || command(&source, &dialect, &connection, &dump)).await
+    let command = runner
+        .check("sshd.command", (&sshd, &settings), async |((_, version), settings)| {
+            let (tree, connection) = (tree.clone(), connection.clone());
+            let (version, dump) = (version.clone(), settings.dump.clone());
+            blocking(move || command(&tree, &version, &connection, &dump)).await
         })
         .await;
-    let user = board
+    let user = runner
         .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
             let user = settings.dump.user.clone();
             let login = name.get().map(ToString::to_string);
@@ -95,8 +95,8 @@ fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection 
     Connection { user: Some(name.to_string()), groups, ..probe() }
 }
 
-fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
-    let Some(sshd) = Sshd::find(source) else {
+fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
+    let Some(sshd) = Sshd::find(tree) else {
         return Answer::fail(
             "there is no sshd on this system",
             Fix::advice(
@@ -105,22 +105,22 @@ fn version(source: &Source) -> Answer<(Sshd, Dialect)> {
         );
     };
     let sshd = sshd.within(limits::CHECK_TOOL);
-    match sshd.dialect() {
-        Ok(dialect) => Answer::ok(dialect.release().to_owned(), (sshd, dialect)),
+    match sshd.version() {
+        Ok(version) => Answer::ok(version.release().to_owned(), (sshd, version)),
         Err(error) => Answer::fail(error.to_string(), Fix::advice("install OpenSSH's server anew")),
     }
 }
 
-fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
+fn dump(tree: &ConfigTree, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
-    let main = main(source);
+    let main = main(tree);
     match sshd.accepts(&main).and_then(|()| sshd.dump(&main, connection)) {
         Ok(dump) => Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump)),
         Err(error) if error.lacks_directory() => {
             let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
-            if running::waits(source) {
+            if running::waits(tree) {
                 return Answer::elsewhere(
                     "sshd tells nothing before somebody connected: there is no /run/sshd",
                     fix,
@@ -132,15 +132,20 @@ fn dump(source: &Source, sshd: &Sshd, connection: &Connection) -> Answer<Setting
     }
 }
 
-fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &Dump) -> Answer<Ours> {
+fn command(
+    tree: &ConfigTree,
+    version: &OpensshVersion,
+    connection: &Connection,
+    dump: &Dump,
+) -> Answer<Ours> {
     let enable = || Fix::command("eic-keys --enable", []);
     let Some(line) = &dump.command else {
         return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
     };
-    let setting = origin(source, dialect, connection, line);
+    let setting = origin(tree, version, connection, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
-    let words = block::words(dialect, line);
+    let words = block::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_ours(&program) {
         let fix = match setting.and_then(|setting| setting.block) {
@@ -160,7 +165,7 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             );
         }
     };
-    if block::chains_itself(dialect, line, source) {
+    if block::chains_itself(version, line, tree) {
         return Answer::warn(
             format!(
                 "{origin} has {shown}: what follows \"--\" is eic-keys again, or AWS's command that it replaces, so each login asks twice"
@@ -171,14 +176,14 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
             Ours { program, request },
         );
     }
-    if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(source, dialect, setting)) {
+    if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
         return Answer::warn(format!("{origin} has {shown}; {note}"), fix, Ours { program, request });
     }
-    let Some(behind) = block::behind(dialect, line) else {
+    let Some(behind) = block::behind(version, line) else {
         return Answer::ok(format!("{origin} has {shown}"), Ours { program, request });
     };
     let note = format!("{origin} has {shown}; behind it runs {}", String::from_utf8_lossy(&behind));
-    match unable(source, Path::new(OsStr::from_bytes(&behind))) {
+    match unable(tree, Path::new(OsStr::from_bytes(&behind))) {
         None => Answer::ok(note, Ours { program, request }),
         Some(reason) => Answer::warn(
             format!("{note}, which cannot: {reason}; the keys that it knows are not found"),
@@ -192,10 +197,10 @@ fn command(source: &Source, dialect: &Dialect, connection: &Connection, dump: &D
 }
 
 /// The command that our lines leave out, and what to do about it.
-fn left_out(source: &Source, dialect: &Dialect, setting: &Setting) -> Option<(String, Fix)> {
-    let bytes = source.read(&setting.origin.path).ok()?;
-    let program = block::program(dialect, &setting.value)?;
-    let remarks = block::remarks(dialect, &bytes, std::str::from_utf8(&program).ok()?);
+fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
+    let bytes = tree.read(&setting.origin.path).ok()?;
+    let program = block::program(version, &setting.value)?;
+    let remarks = block::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
     let (command, user) = remarks.iter().find_map(|remark| block::is_left_out(remark))?;
     let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
     let enable = || Fix::command("eic-keys --enable", []);
@@ -215,8 +220,8 @@ fn left_out(source: &Source, dialect: &Dialect, setting: &Setting) -> Option<(St
 }
 
 /// Why eic-keys would not run the command behind it, which it looks at as sshd does.
-fn unable(source: &Source, program: &Path) -> Option<String> {
-    match trusted::distrust(&source.locate(Path::new("/")), program) {
+fn unable(tree: &ConfigTree, program: &Path) -> Option<String> {
+    match safe_path::distrust(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it is not there".to_owned()),
@@ -227,8 +232,13 @@ fn unable(source: &Source, program: &Path) -> Option<String> {
 }
 
 /// The line that counts, where the reader agrees with sshd about it.
-fn origin(source: &Source, dialect: &Dialect, connection: &Connection, line: &[u8]) -> Option<Setting> {
-    let config = Config::read(source, &main(source), dialect.clone()).ok()?;
+fn origin(
+    tree: &ConfigTree,
+    version: &OpensshVersion,
+    connection: &Connection,
+    line: &[u8],
+) -> Option<Setting> {
+    let config = Config::read(tree, &main(tree), version.clone()).ok()?;
     config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 
@@ -239,11 +249,11 @@ fn is_ours(program: &Path) -> bool {
 
 /// Whether a path leads to the program that is running, by links of either kind.
 pub(super) fn leads_here(program: &Path) -> bool {
-    Source::new(Path::new("/")).same_file(program, Path::new("/proc/self/exe"))
+    ConfigTree::new(Path::new("/")).same_file(program, Path::new("/proc/self/exe"))
 }
 
 /// Whether we would understand our own command line, once sshd has put in user and fingerprint.
-fn understood(words: &[Vec<u8>]) -> Result<authorize::Request, String> {
+fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),

@@ -1,4 +1,4 @@
-//! Other programs of the system, asked with bounds on their time and output.
+//! Other programs of the target, asked with bounds on their time and output.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 use super::Fix;
 use super::fix::Word;
 use crate::limits;
-use crate::sshd::run::{Ran, run};
+use crate::process::{Output, run};
 
 /// What a program printed, whatever its status.
-pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Ran> {
+pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Output> {
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
     run(&[program.into()], &arguments, limits::CHECK_TOOL)
 }

@@ -5,17 +5,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::board::{Answer, Board, Step, blocking};
 use super::fix::Word::{Path as File, Value};
 use super::login::Settings;
+use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::{ask, is_root, told};
-use super::{Fix, Request, System};
-use crate::imds::facts::UserName;
-use crate::sshd::run::Credentials;
+use super::{CheckRequest, Fix, Target};
+use crate::ec2::UserName;
+use crate::process::Credentials;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A user of this system, as its name service tells.
+/// A user of this target, as its name service tells.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) name: String,
@@ -89,8 +89,8 @@ impl Account {
 }
 
 /// Whether EC2 Instance Connect takes keys for a user of that name.
-pub(super) async fn name(board: &Board, request: &Request) -> Step<UserName> {
-    board
+pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
+    runner
         .check("user.name", (), async |()| {
             let Some(user) = &request.user else { return Answer::skip("no USER was named") };
             match UserName::parse(user.as_encoded_bytes()) {
@@ -107,8 +107,8 @@ pub(super) async fn name(board: &Board, request: &Request) -> Step<UserName> {
 }
 
 /// Whether there is one.
-pub(super) async fn account(board: &Board, name: &Step<UserName>) -> Step<Account> {
-    board
+pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
+    runner
         .check("user.account", name, async |name| {
             let name = name.to_string();
             blocking(move || match Account::find(&name) {
@@ -135,26 +135,26 @@ pub(super) fn unnamed<T>(error: &io::Error) -> Answer<T> {
 
 /// Whether the account is one to log in with.
 pub(super) async fn account_state(
-    board: &Board,
-    system: &System<'_>,
-    account: &Step<Account>,
-    settings: &Step<Settings>,
+    runner: &Runner,
+    target: &Target<'_>,
+    account: &Finding<Account>,
+    settings: &Finding<Settings>,
 ) {
-    let today = (system.clock)().as_secs() / DAY;
-    let expiry = board.check("user.expiry", (account, settings), async |(account, settings)| {
+    let today = (target.clock)().as_secs() / DAY;
+    let expiry = runner.check("user.expiry", (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
         blocking(move || expiry(&name, pam, today)).await
     });
-    let shell = board.check("user.shell", account, async |account| {
-        let (account, root) = (account.clone(), system.root.to_owned());
+    let shell = runner.check("user.shell", account, async |account| {
+        let (account, root) = (account.clone(), target.root.to_owned());
         blocking(move || shell(&account, &root)).await
     });
-    let home = board.check("user.home", (account, settings), async |(account, settings)| {
+    let home = runner.check("user.home", (account, settings), async |(account, settings)| {
         let (account, root, strict) =
-            (account.clone(), system.root.to_owned(), settings.is("strictmodes", "yes"));
+            (account.clone(), target.root.to_owned(), settings.is("strictmodes", "yes"));
         blocking(move || home(&account, &root, strict)).await
     });
-    let nologin = board.check("user.nologin", account, async |account| nologin(account, system.root));
+    let nologin = runner.check("user.nologin", account, async |account| nologin(account, target.root));
     tokio::join!(expiry, shell, home, nologin);
 }
 

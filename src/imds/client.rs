@@ -12,8 +12,8 @@ use hyper::{Method, StatusCode};
 use pki_types::UnixTime;
 
 use super::date;
-use super::facts::{Domain, InstanceId, Region, UserName};
-use super::http::{self, Connections, Reply, Request};
+use super::http::{self, Connections, HttpRequest, Reply};
+use crate::ec2::{Domain, InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
 
 /// Where IMDS listens: IPv4, and IPv6 on Nitro instances where that endpoint is on.
@@ -128,7 +128,7 @@ impl Imds {
         let connections = Arc::new(connections);
         let failed = |cause| Error { path: TOKEN_PATH.to_owned(), cause };
         let ttl = HeaderValue::from(budget.left().as_secs().saturating_add(1));
-        let request = || Request {
+        let request = || HttpRequest {
             method: Method::PUT,
             path: TOKEN_PATH,
             header: (TOKEN_TTL, ttl.clone()),
@@ -218,20 +218,20 @@ impl Imds {
         self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
-    /// The names of the staples, a line each.
+    /// The names of the OCSP responses, a line each.
     ///
     /// # Errors
     /// IMDS could not be asked.
-    pub async fn staple_names(&self) -> Result<Option<Bytes>, Error> {
-        self.get("managed-ssh-keys/signer-ocsp/", limits::STAPLE_NAMES).await
+    pub async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
+        self.get("managed-ssh-keys/signer-ocsp/", limits::OCSP_NAMES).await
     }
 
-    /// One staple, base64. `name` is a certificate's fingerprint in hex.
+    /// One OCSP response, base64. `name` is a certificate's fingerprint in hex.
     ///
     /// # Errors
     /// IMDS could not be asked.
-    pub async fn staple(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::STAPLE).await
+    pub async fn ocsp_response(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::OCSP_RESPONSE).await
     }
 
     async fn fact<T>(&self, path: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Error> {
@@ -247,7 +247,7 @@ impl Imds {
     async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, Error> {
         let full = format!("{METADATA}{path}");
         let request =
-            || Request { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
+            || HttpRequest { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
         let cause = match ask(self.address, &self.connections, request, self.budget).await {
             Ok(Reply { status: StatusCode::OK, body, .. }) => return Ok(Some(body)),
             Ok(Reply { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
@@ -278,7 +278,7 @@ fn absent(path: &str) -> Error {
 async fn ask<'a>(
     address: SocketAddr,
     connections: &Connections,
-    request: impl Fn() -> Request<'a>,
+    request: impl Fn() -> HttpRequest<'a>,
     budget: Budget,
 ) -> Result<Reply, Cause> {
     let once = async || {

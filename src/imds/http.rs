@@ -27,7 +27,7 @@ use tokio::time::{Duration, timeout};
 use crate::limits;
 
 /// What to ask.
-pub(super) struct Request<'a> {
+pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
     /// Path of the URL: checked text, nothing to encode in it.
     pub(super) path: &'a str,
@@ -112,7 +112,7 @@ fn begin(address: SocketAddr) -> io::Result<TcpStream> {
 pub(super) async fn send(
     address: SocketAddr,
     connections: &Connections,
-    request: Request<'_>,
+    request: HttpRequest<'_>,
     time: Duration,
 ) -> Result<Reply, Error> {
     let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
@@ -178,7 +178,7 @@ impl Write for Connection {
     }
 }
 
-async fn exchange(stream: TcpStream, address: SocketAddr, request: Request<'_>) -> Result<Reply, Error> {
+async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'_>) -> Result<Reply, Error> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(limits::REPLY_HEAD)
         .handshake(Connection(TokioIo::new(stream)))
@@ -220,7 +220,7 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
 }
 
 fn into_hyper(
-    request: Request<'_>,
+    request: HttpRequest<'_>,
     address: SocketAddr,
 ) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
     let host = match address {

@@ -2,7 +2,6 @@
 
 pub mod client;
 mod date;
-pub mod facts;
 mod http;
 
 pub use client::{Error, Imds, Trouble};

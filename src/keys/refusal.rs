@@ -3,15 +3,15 @@
 use std::fmt;
 
 use super::SignedKey;
-use super::blob::Damage;
-use crate::imds::facts::InstanceId;
+use super::record::RecordError;
+use crate::ec2::InstanceId;
 use crate::trust::{SignerName, UnixTime};
 
 /// Why a record gives no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It cannot be read.
-    Damaged(Damage),
+    Unreadable(RecordError),
     /// There are this many before it, and no more are looked at.
     TooMany(usize),
     /// It was pushed to another instance.
@@ -21,18 +21,18 @@ pub enum Refusal {
     /// The metadata service that delivered it speaks for another instance.
     ForeignService(InstanceId),
     /// Its signature is not by the signer of that name.
-    Forged(SignerName),
+    BadSignature(SignerName),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(damage) => damage.fmt(f),
+            Self::Unreadable(error) => error.fmt(f),
             Self::TooMany(most) => write!(f, "no more than {most} are looked at"),
             Self::OtherInstance(id) => write!(f, "it is for another instance, {id}"),
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
             Self::ForeignService(id) => write!(f, "the metadata service is another instance's, {id}"),
-            Self::Forged(name) => write!(f, "its signature is not by {name}"),
+            Self::BadSignature(name) => write!(f, "its signature is not by {name}"),
         }
     }
 }

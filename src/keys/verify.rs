@@ -12,7 +12,7 @@ pub struct VerifiedKey<'a>(SignedKey<'a>);
 
 /// The signature is not the signer's, or not over these bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forged;
+pub struct BadSignature;
 
 impl<'a> SignedKey<'a> {
     /// Proves that `signer` signed this record: RSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes
@@ -20,8 +20,8 @@ impl<'a> SignedKey<'a> {
     ///
     /// # Errors
     /// The signature does not hold.
-    pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, Forged> {
-        if signer.signed(self.signed, &self.signature) { Ok(VerifiedKey(self)) } else { Err(Forged) }
+    pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, BadSignature> {
+        if signer.signed(self.signed, &self.signature) { Ok(VerifiedKey(self)) } else { Err(BadSignature) }
     }
 }
 

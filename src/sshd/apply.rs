@@ -7,15 +7,15 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, Sshd, administrators},
     candidate,
+    config_tree::ConfigTree,
     daemon::Daemon,
     effective::Config,
     lock::Lock,
     plan::{Plan, probe},
+    query::{Dump, Sshd, administrators},
+    reload::{ReloadError, Untold},
     replace::{self, Done, beside, cause},
-    source::Source,
-    tell::{TellError, Untold},
 };
 
 /// How it went wrong.
@@ -30,7 +30,7 @@ pub(super) enum ApplyError {
 /// What a plan is applied with.
 pub(super) struct Tools<'a> {
     pub(super) main: &'a Path,
-    pub(super) source: &'a Source,
+    pub(super) tree: &'a ConfigTree,
     pub(super) lock: &'a Lock,
     /// `None` where there is no sshd.
     pub(super) asked: Option<Asked<'a>>,
@@ -48,7 +48,7 @@ pub(super) struct Asked<'a> {
 
 /// Applies a plan. `Ok` says what became of the running sshd.
 pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError> {
-    let mut litter = Litter(Vec::new());
+    let mut litter = TempFiles(Vec::new());
     let staged = stage(plan, tools, &mut litter).map_err(ApplyError::Refused)?;
     if let Some(asked) = &tools.asked {
         try_beside(plan, tools, asked, &staged, &mut litter).map_err(ApplyError::Refused)?;
@@ -83,8 +83,8 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
 type Staged = BTreeMap<PathBuf, Option<PathBuf>>;
 
 /// Everything that can be found out of the files beforehand: may they be replaced, and is there room.
-fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut Litter) -> Result<Staged, String> {
-    let locate = |path: &Path| tools.source.locate(path);
+fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut TempFiles) -> Result<Staged, String> {
+    let locate = |path: &Path| tools.tree.locate(path);
     for change in &plan.changes {
         replace::check(&locate(&change.path))?;
     }
@@ -111,13 +111,13 @@ fn try_beside(
     tools: &Tools<'_>,
     asked: &Asked<'_>,
     staged: &Staged,
-    litter: &mut Litter,
+    litter: &mut TempFiles,
 ) -> Result<(), String> {
-    let locate = |path: &Path| tools.source.locate(path);
-    let dialect = || asked.sshd.dialect().map_err(|error| error.to_string());
+    let locate = |path: &Path| tools.tree.locate(path);
+    let version = || asked.sshd.version().map_err(|error| error.to_string());
     let config =
-        |source: &Source| Config::read(source, tools.main, dialect()?).map_err(|error| error.to_string());
-    let text = candidate::main(&config(&plan.after)?, &config(tools.source)?, staged)
+        |tree: &ConfigTree| Config::read(tree, tools.main, version()?).map_err(|error| error.to_string());
+    let text = candidate::main(&config(&plan.after)?, &config(tools.tree)?, staged)
         .map_err(|path| format!("{} has a name that sshd cannot be asked about", path.0.display()))?;
     let check = beside(administrators(tools.main), "check");
     litter.0.push(locate(&check));
@@ -145,8 +145,8 @@ fn verify(plan: &Plan, asked: &Asked<'_>, config: &Path) -> Result<(), String> {
     }
 }
 
-fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, TellError> {
-    commit(plan, tools, done).map_err(|reason| TellError { reason, told: false })?;
+fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, ReloadError> {
+    commit(plan, tools, done).map_err(|reason| ReloadError { reason, told: false })?;
     let Some(asked) = &tools.asked else {
         return Ok("There is no sshd that could be asked, or told of it.".into());
     };
@@ -155,10 +155,10 @@ fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, 
 
 fn commit(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<(), String> {
     for change in &plan.changes {
-        if tools.source.read(&change.path).ok() != change.before {
+        if tools.tree.read(&change.path).ok() != change.before {
             return Err(format!("{} was changed by someone else in the meantime", change.path.display()));
         }
-        let path = tools.source.locate(&change.path);
+        let path = tools.tree.locate(&change.path);
         let stage = change.after.as_ref().map(|_| beside(&path, "new"));
         done.push(replace::commit(&path, stage.as_deref()).map_err(|error| cause(&path, &error))?);
     }
@@ -192,9 +192,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Files that must not stay.
-struct Litter(Vec<PathBuf>);
+struct TempFiles(Vec<PathBuf>);
 
-impl Drop for Litter {
+impl Drop for TempFiles {
     fn drop(&mut self) {
         for path in &self.0 {
             // sshd reads none of them, and the next run tries again.

@@ -8,8 +8,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
     config::{File, Statement},
-    source::Source,
-    token::{Dialect, argv_split},
+    config_tree::ConfigTree,
+    lexer::{OpensshVersion, argv_split},
 };
 
 const BEGIN: &str = "# BEGIN eic-keys";
@@ -62,10 +62,10 @@ fn spelled(user: &[u8]) -> Vec<u8> {
 }
 
 /// Whether sshd reads out of our lines what was meant to be in them.
-pub(super) fn reads_back(dialect: &Dialect, lines: &[u8], command: &[u8], user: &[u8]) -> bool {
+pub(super) fn reads_back(version: &OpensshVersion, lines: &[u8], command: &[u8], user: &[u8]) -> bool {
     let file = File::new(Path::new(""), lines.to_vec());
     let read: Option<Vec<Statement>> = file
-        .statements(dialect)
+        .statements(version)
         .filter_map(|(_, statement)| statement.transpose())
         .collect::<Result<_, _>>()
         .ok();
@@ -88,8 +88,8 @@ pub(super) fn alone(program: &str) -> Vec<u8> {
 /// (`user_key_command_allowed2` in `auth2-pubkey.c`). So their words stay as they are written, apart from two
 /// things that hold for the first word only: in it `%` was plain, and where it was alone the user's name was
 /// added.
-pub(super) fn chained(dialect: &Dialect, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
-    let words = argv_split(dialect, theirs, false).map_err(|_| NotChainable)?;
+pub(super) fn chained(version: &OpensshVersion, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
+    let words = argv_split(version, theirs, false).map_err(|_| NotChainable)?;
     let first = words.first().ok_or(NotChainable)?;
     let (path, arguments) = theirs.split_at_checked(first.end).ok_or(NotChainable)?;
     let mut line = [ours, b" -- "].concat();
@@ -99,7 +99,7 @@ pub(super) fn chained(dialect: &Dialect, ours: &[u8], theirs: &[u8]) -> Result<V
         line.extend_from_slice(b" %u");
     }
     // Read it back: the words have to be ours, then theirs.
-    let mut expected: Vec<Vec<u8>> = argv_split(dialect, ours, false)
+    let mut expected: Vec<Vec<u8>> = argv_split(version, ours, false)
         .map_err(|_| NotChainable)?
         .into_iter()
         .map(|word| word.text)
@@ -110,7 +110,7 @@ pub(super) fn chained(dialect: &Dialect, ours: &[u8], theirs: &[u8]) -> Result<V
     if words.len() == 1 {
         expected.push(b"%u".to_vec());
     }
-    let read = argv_split(dialect, &line, false).map_err(|_| NotChainable)?;
+    let read = argv_split(version, &line, false).map_err(|_| NotChainable)?;
     if read.into_iter().map(|word| word.text).eq(expected) { Ok(line) } else { Err(NotChainable) }
 }
 
@@ -119,14 +119,14 @@ fn doubled(text: &[u8]) -> Vec<u8> {
 }
 
 /// A command line's words, or none where sshd could not cut it.
-pub(crate) fn words(dialect: &Dialect, command: &[u8]) -> Vec<Vec<u8>> {
-    let words = argv_split(dialect, command, false).unwrap_or_default();
+pub(crate) fn words(version: &OpensshVersion, command: &[u8]) -> Vec<Vec<u8>> {
+    let words = argv_split(version, command, false).unwrap_or_default();
     words.into_iter().map(|word| word.text).collect()
 }
 
 /// A command line's program.
-pub(crate) fn program(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
-    words(dialect, command).into_iter().next()
+pub(crate) fn program(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
+    words(version, command).into_iter().next()
 }
 
 /// What AWS's package has called its command, first and since.
@@ -134,8 +134,8 @@ const AWS: [&[u8]; 3] = [b"eic_run_authorized_keys", b"eic_curl_authorized_keys"
 
 /// Whether a command line runs the command of AWS's package `ec2-instance-connect`, wherever it is or was installed: directly, or
 /// with `timeout`, as the first images had it. It asks for the same keys as eic-keys, which replaces it.
-pub(crate) fn runs_aws(dialect: &Dialect, command: &[u8]) -> bool {
-    is_aws_command(&words(dialect, command))
+pub(crate) fn runs_aws(version: &OpensshVersion, command: &[u8]) -> bool {
+    is_aws_command(&words(version, command))
 }
 
 pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
@@ -146,13 +146,13 @@ pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
 }
 
 /// Whether a command line runs `ours`.
-pub(super) fn runs(dialect: &Dialect, command: &[u8], ours: &str) -> bool {
-    program(dialect, command).is_some_and(|program| program == ours.as_bytes())
+pub(super) fn runs(version: &OpensshVersion, command: &[u8], ours: &str) -> bool {
+    program(version, command).is_some_and(|program| program == ours.as_bytes())
 }
 
 /// The program behind ours, as it will be run: `%%` in it is `%` again.
-pub(crate) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
-    let words = argv_split(dialect, command, false).ok()?;
+pub(crate) fn behind(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
+    let words = argv_split(version, command, false).ok()?;
     let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
     let mut plain = Vec::new();
     let mut bytes = theirs.text.into_iter().peekable();
@@ -167,18 +167,18 @@ pub(crate) fn behind(dialect: &Dialect, command: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether a command line chains the program that it runs, by whatever path, or the command of AWS that this replaces: each login
 /// would ask twice.
-pub(crate) fn chains_itself(dialect: &Dialect, command: &[u8], source: &Source) -> bool {
-    let Some((first, next)) = program(dialect, command).zip(behind(dialect, command)) else { return false };
-    let words = words(dialect, command);
+pub(crate) fn chains_itself(version: &OpensshVersion, command: &[u8], tree: &ConfigTree) -> bool {
+    let Some((first, next)) = program(version, command).zip(behind(version, command)) else { return false };
+    let words = words(version, command);
     let after = words.iter().position(|word| word == b"--").and_then(|at| words.get(at.saturating_add(1)..));
     let path = |bytes| Path::new(OsStr::from_bytes(bytes));
-    next == first || source.same_file(path(&next), path(&first)) || after.is_some_and(is_aws_command)
+    next == first || tree.same_file(path(&next), path(&first)) || after.is_some_and(is_aws_command)
 }
 
 /// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest
 /// is renewed.
-pub(super) fn own_part<'a>(dialect: &Dialect, command: &'a [u8]) -> &'a [u8] {
-    let Ok(words) = argv_split(dialect, command, false) else { return command };
+pub(super) fn own_part<'a>(version: &OpensshVersion, command: &'a [u8]) -> &'a [u8] {
+    let Ok(words) = argv_split(version, command, false) else { return command };
     let Some(dashes) = words.iter().position(|word| word.text == b"--") else { return command };
     let end = dashes.checked_sub(1).and_then(|before| words.get(before)).map_or(0, |word| word.end);
     command.get(..end).unwrap_or(command)
@@ -197,9 +197,9 @@ pub(super) struct Stripped {
 
 /// Takes our lines out of a file; `None` when there are none. Where one marker is gone, only lines that are
 /// ours beyond doubt are taken.
-pub(super) fn strip(dialect: &Dialect, bytes: &[u8], ours: &str) -> Option<Stripped> {
+pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Option<Stripped> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    let kinds: Vec<Kind> = lines.iter().map(|line| kind(dialect, line, ours)).collect();
+    let kinds: Vec<Kind> = lines.iter().map(|line| kind(version, line, ours)).collect();
     let mut taken = vec![false; lines.len()];
     let mut foreign = Vec::new();
     for (at, kind) in kinds.iter().enumerate() {
@@ -235,8 +235,8 @@ pub(super) fn strip(dialect: &Dialect, bytes: &[u8], ours: &str) -> Option<Strip
 }
 
 /// The comments of ours in a file.
-pub(crate) fn remarks(dialect: &Dialect, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
-    strip(dialect, bytes, ours).map(|stripped| stripped.remarks).unwrap_or_default()
+pub(crate) fn remarks(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
+    strip(version, bytes, ours).map(|stripped| stripped.remarks).unwrap_or_default()
 }
 
 /// Takes what is ours of the lines from `start` to `end`.
@@ -274,7 +274,7 @@ impl Kind {
     }
 }
 
-fn kind(dialect: &Dialect, line: &[u8], ours: &str) -> Kind {
+fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> Kind {
     let text = line.trim_ascii();
     for (kind, words) in [(Kind::Begin, BEGIN), (Kind::End, END), (Kind::Why, WHY)] {
         if text == words.as_bytes() {
@@ -284,9 +284,9 @@ fn kind(dialect: &Dialect, line: &[u8], ours: &str) -> Kind {
     if is_left_out(text).is_some() || text.starts_with(SERVED.as_bytes()) {
         return Kind::Remark;
     }
-    match Statement::read(dialect, line) {
+    match Statement::read(version, line) {
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommand" => {
-            if runs(dialect, &statement.value, ours) { Kind::Command } else { Kind::Other }
+            if runs(version, &statement.value, ours) { Kind::Command } else { Kind::Other }
         }
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommanduser" => Kind::User,
         _ => Kind::Other,
@@ -300,12 +300,12 @@ mod tests {
 
     const OURS: &str = "/usr/bin/eic-keys";
 
-    fn dialect(version: &str) -> Dialect {
-        Dialect::from_version_text(version).unwrap()
+    fn openssh(version: &str) -> OpensshVersion {
+        OpensshVersion::from_version_text(version).unwrap()
     }
 
     fn chain(version: &str, theirs: &str) -> Result<String, NotChainable> {
-        chained(&dialect(version), &alone(OURS), theirs.as_bytes())
+        chained(&openssh(version), &alone(OURS), theirs.as_bytes())
             .map(|line| String::from_utf8(line).unwrap())
     }
 
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_command_of_aws_is_known_by_its_name() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         for (command, expected) in [
             ("/opt/aws/bin/eic_run_authorized_keys %u %f", true),
             ("/usr/share/ec2-instance-connect/eic_run_authorized_keys %u %f", true),
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn our_part_of_a_line() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         assert_eq!(
             own_part(&new, b"/usr/bin/eic-keys --timeout 3 %u %f -- /x -- y"),
             b"/usr/bin/eic-keys --timeout 3 %u %f"
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn our_lines_read_back() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         for (user, expected) in [
             ("eic-keys", true),
             ("a b", true),
@@ -367,13 +367,13 @@ mod tests {
             let lines = render(&[], b"/x %u", user.as_bytes());
             assert_eq!(reads_back(&new, &lines, b"/x %u", user.as_bytes()), expected, "{user}");
         }
-        let old = dialect("OpenSSH_8.4");
+        let old = openssh("OpenSSH_8.4");
         assert!(!reads_back(&old, &render(&[], b"/x %u", b"a=b"), b"/x %u", b"a=b"));
     }
 
     #[test]
     fn taking_out_leaves_the_rest_to_the_byte() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         for (before, after) in [("", ""), ("Port 22\n", "\n\nMatch all"), ("\r\n", "x"), ("", "\n")] {
             let stripped = strip(&new, format!("{before}{block}{after}").as_bytes(), OURS).unwrap();
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn comments_of_ours_come_and_go_with_our_lines() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         let remarks = [left_out(b"/x does not exist: %u", b"a b"), served(b"c")];
         assert_eq!(is_left_out(&remarks[0]), Some((b"/x does not exist: %u".as_slice(), b"a b".as_slice())));
         assert_eq!(is_left_out(&remarks[1]), None);
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn what_was_edited_between_our_lines_stays() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         let text = "# BEGIN eic-keys\nPort 2222\nAuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f\n\n\
                     AuthorizedKeysCommandUser other\n# mine\n# END eic-keys\n";
         let stripped = strip(&new, text.as_bytes(), OURS).unwrap();
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn half_a_pair_of_markers_takes_only_what_is_ours() {
-        let new = dialect("OpenSSH_9.2");
+        let new = openssh("OpenSSH_9.2");
         let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         let no_end = block.replace("# END eic-keys\n", "") + "Port 22\n";
         assert_eq!(strip(&new, no_end.as_bytes(), OURS).unwrap().rest, b"Port 22\n");
@@ -439,8 +439,8 @@ mod tests {
 
     #[test]
     fn a_line_that_chains_itself() {
-        let source = Source::new(Path::new("/nonexistent"));
-        let dialect = Dialect::newest();
+        let tree = ConfigTree::new(Path::new("/nonexistent"));
+        let version = OpensshVersion::newest();
         for (line, expected) in [
             ("/usr/bin/eic-keys %u %f", false),
             ("/usr/bin/eic-keys %u %f -- /usr/bin/eic-keys %u", true),
@@ -451,7 +451,7 @@ mod tests {
             ("/usr/bin/eic-keys %u %f -- /usr/bin/sss_ssh_authorizedkeys %u", false),
             ("/usr/bin/eic-keys %u %f --", false),
         ] {
-            assert_eq!(chains_itself(&dialect, line.as_bytes(), &source), expected, "{line}");
+            assert_eq!(chains_itself(&version, line.as_bytes(), &tree), expected, "{line}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn main(
 ) -> Result<Vec<u8>, Unwritable> {
     let mut text = Vec::new();
     let Some(main) = after.main() else { return Ok(text) };
-    for (line, (_, statement)) in main.lines().zip(main.statements(after.dialect())) {
+    for (line, (_, statement)) in main.lines().zip(main.statements(after.version())) {
         let arguments = match statement {
             Ok(Some(statement)) if statement.keyword == "include" => statement.arguments,
             _ => Vec::new(),

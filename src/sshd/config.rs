@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::token::{Dialect, argv_split, strdelim, strdelim_all, trim_start};
+use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_start};
 
 /// A line of a file, as people count: from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,11 +56,11 @@ impl File {
     /// Each line with its number and what sshd reads in it.
     pub(super) fn statements<'a>(
         &'a self,
-        dialect: &'a Dialect,
+        version: &'a OpensshVersion,
     ) -> impl Iterator<Item = (Origin, Result<Option<Statement>, Malformed>)> + 'a {
         self.lines()
             .zip(1..)
-            .map(|(text, line)| (Origin { path: self.path.clone(), line }, Statement::read(dialect, text)))
+            .map(|(text, line)| (Origin { path: self.path.clone(), line }, Statement::read(version, text)))
     }
 }
 
@@ -101,11 +101,11 @@ impl Statement {
     ///
     /// # Errors
     /// A line that sshd would refuse for its form. What the keyword means is not looked at.
-    pub fn read(dialect: &Dialect, line: &[u8]) -> Result<Option<Self>, Malformed> {
+    pub fn read(version: &OpensshVersion, line: &[u8]) -> Result<Option<Self>, Malformed> {
         if line.contains(&0) {
             return Err(Malformed::ZeroByte);
         }
-        let line = loaded(dialect, line);
+        let line = loaded(version, line);
         let mut rest = Some(line);
         let mut keyword = strdelim(&mut rest);
         if keyword.as_deref() == Some(b"".as_slice()) {
@@ -117,12 +117,12 @@ impl Statement {
         let keyword = String::from_utf8_lossy(&keyword).to_ascii_lowercase();
         let rest = rest.unwrap_or_default();
         let value = trim_start(rest).to_vec();
-        let arguments = if dialect.splits_like_argv() {
+        let arguments = if version.splits_like_argv() {
             if rest.is_empty() {
                 return Err(Malformed::NoArgument);
             }
-            let words = argv_split(dialect, rest, true).map_err(|_| Malformed::Quotes)?;
-            if keyword == "match" && !dialect.match_splits_like_argv() {
+            let words = argv_split(version, rest, true).map_err(|_| Malformed::Quotes)?;
+            if keyword == "match" && !version.match_splits_like_argv() {
                 until_comment(strdelim_all(rest))
             } else {
                 words.into_iter().map(|word| word.text).collect()
@@ -140,14 +140,14 @@ impl Statement {
 }
 
 /// A line as `load_server_config` keeps it and `process_server_config_line` trims it.
-fn loaded<'a>(dialect: &Dialect, line: &'a [u8]) -> &'a [u8] {
+fn loaded<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
     let mut line = line.strip_suffix(b"\n").unwrap_or(line);
-    if dialect.hash_cuts_anywhere() {
+    if version.hash_cuts_anywhere() {
         line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
     }
     let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
     line = line.get(leading..).unwrap_or_default();
-    if !dialect.trims_end() {
+    if !version.trims_end() {
         return line;
     }
     // The first byte stays, whatever it is.
@@ -171,8 +171,8 @@ mod tests {
 
     fn read(version: &str, line: &str) -> Result<Option<(String, String, Vec<String>)>, Malformed> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let dialect = Dialect::from_version_text(version).unwrap();
-        let statement = Statement::read(&dialect, line.as_bytes())?;
+        let version = OpensshVersion::from_version_text(version).unwrap();
+        let statement = Statement::read(&version, line.as_bytes())?;
         Ok(statement.map(|s| (s.keyword, text(s.value), s.arguments.into_iter().map(text).collect())))
     }
 

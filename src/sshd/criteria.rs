@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
+    lexer::OpensshVersion,
     pattern::{Verdict, addresses, list},
-    token::Dialect,
 };
 
 /// A connection that a `Match` line is held against, as `sshd -T -C` is told of one. What is `None` matches no
@@ -75,7 +75,7 @@ impl fmt::Display for BadMatch {
 /// and only `all` (a `version` that is this one, and what 9.9p1 takes for an invalid user) holds, as when sshd reads its
 /// configuration first.
 pub(super) fn holds(
-    dialect: &Dialect,
+    version: &OpensshVersion,
     arguments: &[Vec<u8>],
     connection: Option<&Connection>,
 ) -> Result<bool, BadMatch> {
@@ -84,7 +84,7 @@ pub(super) fn holds(
     let mut criteria = 0_usize;
     while let Some(word) = words.next().filter(|word| !word.starts_with(b"#")) {
         criteria = criteria.saturating_add(1);
-        let (name, inline) = criterion(dialect, word);
+        let (name, inline) = criterion(version, word);
         if name == "all" {
             return match words.next() {
                 Some(more) if !more.is_empty() && !more.starts_with(b"#") => Err(BadMatch::AllBesides),
@@ -92,24 +92,24 @@ pub(super) fn holds(
                 _ => Ok(true),
             };
         }
-        if name == "invalid-user" && dialect.knows_invalid_user() {
+        if name == "invalid-user" && version.knows_invalid_user() {
             // sshd is not told here that a user is invalid.
-            result &= connection.is_none() && dialect.invalid_user_holds_at_first();
+            result &= connection.is_none() && version.invalid_user_holds_at_first();
             continue;
         }
         let value = inline.or_else(|| words.next()).unwrap_or_default();
         if value.is_empty() || value.starts_with(b"#") {
             return Err(BadMatch::Value(name));
         }
-        result &= one(dialect, &name, value, connection)?;
+        result &= one(version, &name, value, connection)?;
     }
     if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
 }
 
 /// A criterion's name in small letters, and its value where it is written `name=value`.
-fn criterion<'a>(dialect: &Dialect, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
+fn criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
-    let sign = word.iter().position(|byte| *byte == b'=').filter(|_| dialect.match_splits_like_argv());
+    let sign = word.iter().position(|byte| *byte == b'=').filter(|_| version.match_splits_like_argv());
     match sign.and_then(|at| word.split_at_checked(at)) {
         Some((left, right)) => (name(left), right.get(1..)),
         None => (name(word), None),
@@ -117,7 +117,7 @@ fn criterion<'a>(dialect: &Dialect, word: &'a [u8]) -> (String, Option<&'a [u8]>
 }
 
 fn one(
-    dialect: &Dialect,
+    version: &OpensshVersion,
     name: &str,
     value: &[u8],
     connection: Option<&Connection>,
@@ -129,7 +129,7 @@ fn one(
         })
     };
     let address = |text: Option<&String>| {
-        if text.is_none() && !dialect.checks_addresses_at_first() {
+        if text.is_none() && !version.checks_addresses_at_first() {
             return Ok(false);
         }
         addresses(text.map(String::as_bytes), value)
@@ -153,7 +153,7 @@ fn one(
             Ok(who.local_port == Some(port))
         }
         "rdomain" => Ok(yes(&who.routing_domain, false)),
-        "version" => match dialect.match_version() {
+        "version" => match version.match_version() {
             Some(release) => Ok(list(release.as_bytes(), value, false) == Verdict::Yes),
             None => Err(BadMatch::Unknown(name.to_owned())),
         },
@@ -181,8 +181,8 @@ mod tests {
     use crate::sshd::config::Statement;
 
     fn ask(version: &str, line: &str) -> Result<bool, BadMatch> {
-        let dialect = Dialect::from_version_text(version).unwrap();
-        let statement = Statement::read(&dialect, line.as_bytes()).unwrap().unwrap();
+        let version = OpensshVersion::from_version_text(version).unwrap();
+        let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
         let alice = Connection {
             user: Some("alice".into()),
             groups: vec!["alice".into(), "admin".into()],
@@ -191,7 +191,7 @@ mod tests {
             local_port: Some(22),
             ..Connection::default()
         };
-        holds(&dialect, &statement.arguments, Some(&alice))
+        holds(&version, &statement.arguments, Some(&alice))
     }
 
     #[test]
@@ -228,9 +228,9 @@ mod tests {
     }
 
     fn first(version: &str, line: &str) -> Result<bool, BadMatch> {
-        let dialect = Dialect::from_version_text(version).unwrap();
-        let statement = Statement::read(&dialect, line.as_bytes()).unwrap().unwrap();
-        holds(&dialect, &statement.arguments, None)
+        let version = OpensshVersion::from_version_text(version).unwrap();
+        let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
+        holds(&version, &statement.arguments, None)
     }
 
     #[test]

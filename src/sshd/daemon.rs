@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use super::{run::run, source::Source};
+use super::config_tree::ConfigTree;
+use crate::process::run;
 
 /// sshd on a system with or without systemd.
 pub(crate) struct Daemon<'a> {
-    pub(crate) source: &'a Source,
+    pub(crate) tree: &'a ConfigTree,
     /// The words that run systemctl.
     pub(crate) systemctl: &'a [OsString],
     /// How long an answer of it may take.
@@ -39,8 +40,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl<'a> Daemon<'a> {
     /// Asks nothing yet.
-    pub(crate) fn new(source: &'a Source, systemctl: &'a [OsString], patience: Duration) -> Self {
-        Self { source, systemctl, patience, found: OnceCell::new() }
+    pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a [OsString], patience: Duration) -> Self {
+        Self { tree, systemctl, patience, found: OnceCell::new() }
     }
 
     /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
@@ -138,7 +139,7 @@ impl<'a> Daemon<'a> {
 
     pub(crate) fn booted(&self) -> bool {
         // sd_booted(3)
-        self.source.locate(Path::new("/run/systemd/system")).is_dir()
+        self.tree.locate(Path::new("/run/systemd/system")).is_dir()
     }
 
     pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
@@ -165,7 +166,7 @@ impl<'a> Daemon<'a> {
     /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its
     /// title, so blanks separate either way.
     pub(crate) fn running(&self) -> Option<(u32, String)> {
-        let pid = self.source.read(Path::new(PID_FILE)).ok()?;
+        let pid = self.tree.read(Path::new(PID_FILE)).ok()?;
         let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
         // The number may have gone to another program since.
@@ -182,7 +183,7 @@ impl<'a> Daemon<'a> {
     pub(super) fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
         let mut found: Vec<Listener> =
             self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
-        let entries = fs::read_dir(self.source.locate(Path::new("/proc"))).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
         for entry in entries.take(MOST_PROCESSES) {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             if found.iter().any(|known| known.pid == pid) {
@@ -216,7 +217,7 @@ impl<'a> Daemon<'a> {
     }
 
     pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {
-        let path = self.source.locate(Path::new(&format!("/proc/{pid}/{name}")));
+        let path = self.tree.locate(Path::new(&format!("/proc/{pid}/{name}")));
         let mut bytes = Vec::new();
         fs::File::open(path).ok()?.take(LONGEST_LINE).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -225,7 +226,7 @@ impl<'a> Daemon<'a> {
     /// Whether a process belongs to a container or has another root directory: what it reads is not what is here.
     /// What cannot be told is here.
     fn is_elsewhere(&self, pid: u32, main: &Path) -> bool {
-        let locate = |path: &str| self.source.locate(Path::new(path));
+        let locate = |path: &str| self.tree.locate(Path::new(path));
         let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
         let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
         if namespace("self").zip(namespace(&pid.to_string())).is_some_and(|(here, there)| here != there) {
@@ -243,7 +244,7 @@ impl<'a> Daemon<'a> {
                     file => Some(file.ok()),
                 };
                 identity(&locate("/")).is_ok_and(|here| here != there)
-                    || seen(&self.source.locate(main))
+                    || seen(&self.tree.locate(main))
                         .zip(seen(&file))
                         .is_some_and(|(here, there)| here != there)
             }
@@ -275,7 +276,7 @@ impl<'a> Daemon<'a> {
             }
         }
         for file in files {
-            let Ok(bytes) = self.source.read(&file) else { continue };
+            let Ok(bytes) = self.tree.read(&file) else { continue };
             let lines = numbered(&bytes);
             let lines = lines.into_iter().filter(|(_, line)| used(line));
             found.extend(lines.map(|(at, line)| (file.clone(), at, assigned(&line))));
@@ -289,10 +290,9 @@ impl<'a> Daemon<'a> {
         for directory in UNITS {
             for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
                 let mut files = vec![PathBuf::from(format!("{directory}/{unit}.service"))];
-                files
-                    .extend(self.source.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
+                files.extend(self.tree.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
                 for file in files {
-                    let Ok(bytes) = self.source.read(&file) else { continue };
+                    let Ok(bytes) = self.tree.read(&file) else { continue };
                     let lines = numbered(&bytes);
                     found.extend(lines.into_iter().map(|(at, line)| (file.clone(), at, line)));
                 }
@@ -477,8 +477,8 @@ mod tests {
         {
             fs::write(process.join(name), text).unwrap();
         }
-        let source = Source::new(&root);
-        let daemon = Daemon::new(&source, &[], PATIENCE);
+        let tree = ConfigTree::new(&root);
+        let daemon = Daemon::new(&tree, &[], PATIENCE);
         let main = Path::new("/etc/ssh/sshd_config");
         let found = daemon.others(main);
         assert_eq!(found.len(), 1, "{found:?}");

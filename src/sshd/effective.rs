@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     config::{File, Malformed, Origin},
+    config_tree::ConfigTree,
     criteria::{BadMatch, Connection, holds},
-    source::Source,
-    token::Dialect,
+    lexer::OpensshVersion,
 };
 
 /// The keywords that eic-keys is about.
@@ -88,7 +88,7 @@ const MOST_FILES: usize = 1000;
 /// A configuration, read whole.
 #[derive(Clone, Debug)]
 pub struct Config {
-    dialect: Dialect,
+    version: OpensshVersion,
     main: PathBuf,
     files: BTreeMap<PathBuf, File>,
     /// What each argument of `Include` stood for when it was read first; sshd looks once, too.
@@ -101,16 +101,16 @@ impl Config {
     ///
     /// # Errors
     /// What sshd would not read either, and what exceeds the limits here.
-    pub fn read(source: &Source, main: &Path, dialect: Dialect) -> Result<Self, ReadError> {
+    pub fn read(tree: &ConfigTree, main: &Path, version: OpensshVersion) -> Result<Self, ReadError> {
         let mut config = Self {
-            dialect,
+            version,
             main: main.to_owned(),
             files: BTreeMap::new(),
             included: BTreeMap::new(),
             settings: Vec::new(),
         };
-        config.load(source, main)?;
-        let mut reading = Reading { source: Some(source), left: MOST_FILES, ..Reading::default() };
+        config.load(tree, main)?;
+        let mut reading = Reading { tree: Some(tree), left: MOST_FILES, ..Reading::default() };
         let mut pass = Pass { active: true, ..Pass::default() };
         config.walk(main, 0, &mut pass, &mut reading)?;
         config.settings = reading.all;
@@ -136,8 +136,8 @@ impl Config {
 
     /// The version that it was read as.
     #[must_use]
-    pub fn dialect(&self) -> &Dialect {
-        &self.dialect
+    pub fn version(&self) -> &OpensshVersion {
+        &self.version
     }
 
     /// Every place where one of the keywords is set, in sshd's order, whether it counts or not.
@@ -165,9 +165,9 @@ impl Config {
         })
     }
 
-    fn load(&mut self, source: &Source, path: &Path) -> Result<(), ReadError> {
+    fn load(&mut self, tree: &ConfigTree, path: &Path) -> Result<(), ReadError> {
         if !self.files.contains_key(path) {
-            let bytes = source.read(path).map_err(|error| ReadError::Unreadable(path.to_owned(), error))?;
+            let bytes = tree.read(path).map_err(|error| ReadError::Unreadable(path.to_owned(), error))?;
             self.files.insert(path.to_owned(), File::new(path, bytes));
         }
         Ok(())
@@ -183,8 +183,8 @@ impl Config {
     ) -> Result<(), ReadError> {
         // A copy, because a line may include further files into `self`; they are small and few.
         let Some(file) = self.files.get(path).cloned() else { return Ok(()) };
-        let dialect = self.dialect.clone();
-        for (origin, statement) in file.statements(&dialect) {
+        let version = self.version.clone();
+        for (origin, statement) in file.statements(&version) {
             let statement = statement.map_err(|what| ReadError::Line(origin.clone(), what))?;
             let Some(statement) = statement else { continue };
             let keyword = match statement.keyword.as_str() {
@@ -196,7 +196,7 @@ impl Config {
                 }
                 "match" => {
                     let connection = if pass.never { None } else { reading.connection };
-                    let holds = holds(&dialect, &statement.arguments, connection)
+                    let holds = holds(&version, &statement.arguments, connection)
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
                     pass.active = holds && !pass.never;
                     pass.match_only = false;
@@ -227,12 +227,12 @@ impl Config {
         pass: &Pass,
         reading: &mut Reading<'_>,
     ) -> Result<(), ReadError> {
-        if !argument.starts_with(b"/") && !self.dialect.includes_relative() {
+        if !argument.starts_with(b"/") && !self.version.includes_relative() {
             return Ok(());
         }
         let argument = under_etc(argument);
-        if let (false, Some(source)) = (self.included.contains_key(&argument), reading.source) {
-            let found = source.glob(&argument, MOST_FILES);
+        if let (false, Some(tree)) = (self.included.contains_key(&argument), reading.tree) {
+            let found = tree.glob(&argument, MOST_FILES);
             self.included.insert(argument.clone(), found);
         }
         let found = self.included.get(&argument).cloned().unwrap_or_default();
@@ -242,11 +242,11 @@ impl Config {
                 return Err(ReadError::TooDeep(origin.clone()));
             }
             reading.left = reading.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
-            if let Some(source) = reading.source {
-                self.load(source, &path)?;
+            if let Some(tree) = reading.tree {
+                self.load(tree, &path)?;
             }
             // What a `Match` in the file does ends with the file.
-            let match_only = pass.match_only && self.dialect.match_holds_in_included();
+            let match_only = pass.match_only && self.version.match_holds_in_included();
             let mut inner = Pass {
                 active: pass.active,
                 match_only,
@@ -282,7 +282,7 @@ struct Pass {
 #[derive(Default)]
 struct Reading<'a> {
     /// Where files come from, the first time.
-    source: Option<&'a Source>,
+    tree: Option<&'a ConfigTree>,
     connection: Option<&'a Connection>,
     left: usize,
     won: Effective,

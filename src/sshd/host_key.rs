@@ -14,11 +14,11 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, Sshd},
+    config_tree::ConfigTree,
+    query::{Dump, Sshd},
     replace::cause,
-    run::run,
-    source::Source,
 };
+use crate::process::run;
 
 /// Root's own, as the directory above it is. The lock keeps other runs out of it.
 const DIRECTORY: &str = "/run/eic-keys.check";
@@ -51,9 +51,9 @@ impl Drop for HostKey {
 }
 
 /// Removes a key that a run left that was killed.
-pub(super) fn clear_away(source: &Source) {
+pub(super) fn clear_away(tree: &ConfigTree) {
     // The next run tries again.
-    let _ = fs::remove_dir_all(source.locate(Path::new(DIRECTORY)));
+    let _ = fs::remove_dir_all(tree.locate(Path::new(DIRECTORY)));
 }
 
 /// An sshd that refused `config` for lack of host keys, with a key for its checks.
@@ -64,20 +64,25 @@ pub(super) fn supply(
     sshd: &Sshd,
     keygen: &[OsString],
     config: &Path,
-    source: &Source,
+    tree: &ConfigTree,
 ) -> Result<(Sshd, HostKey), String> {
-    make(sshd, keygen, config, source).map_err(|reason| {
+    make(sshd, keygen, config, tree).map_err(|reason| {
         format!("sshd has no host keys yet, and no key could be made for the check: {reason}")
     })
 }
 
-fn make(sshd: &Sshd, keygen: &[OsString], config: &Path, source: &Source) -> Result<(Sshd, HostKey), String> {
+fn make(
+    sshd: &Sshd,
+    keygen: &[OsString],
+    config: &Path,
+    tree: &ConfigTree,
+) -> Result<(Sshd, HostKey), String> {
     if keygen.is_empty() {
         return Err("there is no ssh-keygen. Install it (openssh-client, or openssh), \
                     or run --enable again when the host keys are there"
             .into());
     }
-    let directory = source.locate(Path::new(DIRECTORY));
+    let directory = tree.locate(Path::new(DIRECTORY));
     let told = |error: io::Error| cause(&directory, &error);
     // What a run left that was killed.
     match fs::remove_dir_all(&directory) {
@@ -110,16 +115,16 @@ fn make(sshd: &Sshd, keygen: &[OsString], config: &Path, source: &Source) -> Res
 impl HostKey {
     /// A host key of the configuration that is there all the same, so that it is not for lack of keys that sshd
     /// has none. An empty file is as good as none: whatever makes the keys replaces it.
-    pub(super) fn covers_up(&self, dump: &Dump, source: &Source) -> Option<PathBuf> {
+    pub(super) fn covers_up(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
         let values = dump.others.iter().filter_map(|line| {
             let (keyword, value) = line.split_at_checked(HOST_KEY.len())?;
             keyword.eq_ignore_ascii_case(HOST_KEY).then(|| PathBuf::from(OsStr::from_bytes(value)))
         });
         let mut keys: Vec<PathBuf> = values.filter(|path| *path != self.path).collect();
         if keys.is_empty() {
-            keys = source.glob(DEFAULTS, MOST_DEFAULTS);
+            keys = tree.glob(DEFAULTS, MOST_DEFAULTS);
         }
-        let there = |path: &PathBuf| match fs::metadata(source.locate(path)) {
+        let there = |path: &PathBuf| match fs::metadata(tree.locate(path)) {
             Ok(metadata) => metadata.len() > 0,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         };

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::{replace::cause, source::Source};
+use super::{config_tree::ConfigTree, replace::cause};
 
 /// Where only root can take it, or anyone could hold it; and gone with a boot, after which sshd has read its files.
 const PATH: &str = "/run/eic-keys.lock";
@@ -29,8 +29,8 @@ impl Lock {
     ///
     /// # Errors
     /// The reason, for people.
-    pub(super) fn take(source: &Source) -> Result<Self, String> {
-        let path = source.locate(Path::new(PATH));
+    pub(super) fn take(tree: &ConfigTree) -> Result<Self, String> {
+        let path = tree.locate(Path::new(PATH));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| cause(&path, &error.into()))?;

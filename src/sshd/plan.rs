@@ -8,16 +8,16 @@ use std::{
 };
 
 use super::{
-    ask::{Dump, administrators, unless_none},
     block::{
         alone, chained, chains_itself, is_aws_command, is_left_out, left_out, own_part, program, reads_back,
         render, runs, runs_aws, served, strip, words,
     },
     config::Origin,
+    config_tree::ConfigTree,
     criteria::Connection,
     effective::{Config, Effective, Keyword, ReadError, Setting},
-    source::Source,
-    token::Dialect,
+    lexer::OpensshVersion,
+    query::{Dump, administrators, unless_none},
 };
 
 /// A file that is to be another.
@@ -48,14 +48,14 @@ pub(super) struct Plan {
     /// What has to count afterwards, for `probe()`.
     pub(super) wanted: Values,
     /// The configuration as it will be.
-    pub(super) after: Source,
+    pub(super) after: ConfigTree,
 }
 
 /// Why nothing is done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal(pub(super) String);
+pub(super) struct PlanError(pub(super) String);
 
-impl From<ReadError> for Refusal {
+impl From<ReadError> for PlanError {
     fn from(error: ReadError) -> Self {
         Self(format!("the configuration cannot be read: {error}"))
     }
@@ -66,8 +66,8 @@ pub(super) struct Situation<'a> {
     /// The main file, as sshd names it.
     pub(super) main: &'a Path,
     /// The files as they are.
-    pub(super) source: &'a Source,
-    pub(super) dialect: &'a Dialect,
+    pub(super) tree: &'a ConfigTree,
+    pub(super) version: &'a OpensshVersion,
     /// What sshd says counts for `probe()`; `None` when it cannot be asked.
     pub(super) dump: Option<&'a Dump>,
     /// Our path, as sshd will run it.
@@ -122,12 +122,12 @@ pub(crate) fn probe() -> Connection {
 
 impl Situation<'_> {
     /// Decides how to wire sshd to us.
-    pub(super) fn enable(&self) -> Result<Plan, Refusal> {
-        let live = self.agreed(self.source)?;
-        let Without { source: without, mut said, remarks: written } = self.without_ours(&live.config)?;
+    pub(super) fn enable(&self) -> Result<Plan, PlanError> {
+        let live = self.agreed(self.tree)?;
+        let Without { tree: without, mut said, remarks: written } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
         if let Some((origin, text)) = blocks(&base.effective).next() {
-            return Err(Refusal(format!(
+            return Err(PlanError(format!(
                 "what counts stands under \"Match {text}\" ({origin}), which holds for everyone and beats all \
                  that stands outside: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, then run --enable again"
             )));
@@ -151,7 +151,7 @@ impl Situation<'_> {
                         format!("Nothing to do: {} sets {shown}, by hand.", by_hand.origin)
                     },
                 );
-                if chains_itself(self.dialect, &by_hand.value, self.source) {
+                if chains_itself(self.version, &by_hand.value, self.tree) {
                     said.push(format!(
                         "Note: what {} has after \"--\" is eic-keys again, or AWS's command that it replaces: take it out.",
                         by_hand.origin
@@ -182,13 +182,13 @@ impl Situation<'_> {
     }
 
     /// Decides how to undo it. `others` are the main files of other daemons: their lines count as well once the program may go.
-    pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, Refusal> {
-        let live = self.agreed(self.source)?;
-        let Without { source: without, mut said, .. } = self.without_ours(&live.config)?;
+    pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, PlanError> {
+        let live = self.agreed(self.tree)?;
+        let Without { tree: without, mut said, .. } = self.without_ours(&live.config)?;
         let base = self.read(&without)?;
         let mut by_hand = self.naming_us(&base.config);
         for (process, file) in others {
-            match Config::read(&without, file, self.dialect.clone()) {
+            match Config::read(&without, file, self.version.clone()) {
                 Ok(config) => by_hand.extend(
                     self.naming_us(&config).into_iter().map(|line| format!("{line}, for the sshd of process {process}")),
                 ),
@@ -199,7 +199,7 @@ impl Situation<'_> {
             }
         }
         if !by_hand.is_empty() {
-            return Err(Refusal(format!(
+            return Err(PlanError(format!(
                 "{}; without the markers of --enable: it was set by hand, so take it out by hand, then run this again",
                 by_hand.join("; ")
             )));
@@ -223,23 +223,23 @@ impl Situation<'_> {
         their_user: Option<&Setting>,
         live: &Config,
         said: &mut Vec<String>,
-    ) -> Result<(Values, Vec<Vec<u8>>), Refusal> {
-        // Options that an administrator gave ours stay, also when only what is behind it has changed or
+    ) -> Result<(Values, Vec<Vec<u8>>), PlanError> {
+        // WiringOptions that an administrator gave ours stay, also when only what is behind it has changed or
         // something else came before it.
         let own = live.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
-                && runs(self.dialect, &setting.value, self.program)
+                && runs(self.version, &setting.value, self.program)
         });
         let ours = own
-            .map_or_else(|| alone(self.program), |setting| own_part(self.dialect, &setting.value).to_vec());
+            .map_or_else(|| alone(self.program), |setting| own_part(self.version, &setting.value).to_vec());
         let Some(theirs) = theirs else {
             said.push("Nothing else sets AuthorizedKeysCommand.".into());
             return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
         };
         let (origin, command) = (&theirs.origin, lossy(&theirs.value));
         let alone = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
-        if runs_aws(self.dialect, &theirs.value) {
+        if runs_aws(self.version, &theirs.value) {
             said.push(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
                  replaces it: the line stays, and is not used."
@@ -261,18 +261,18 @@ impl Situation<'_> {
             return Ok((alone, remark.into_iter().collect()));
         }
         if !self.chain {
-            return Err(Refusal(format!(
+            return Err(PlanError(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, and --no-chain says not to run it behind eic-keys"
             )));
         }
-        let together = chained(self.dialect, &ours, &theirs.value).map_err(|_| {
-            Refusal(format!(
+        let together = chained(self.version, &ours, &theirs.value).map_err(|_| {
+            PlanError(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: \
                  fix it first"
             ))
         })?;
         let user = their_user.map(|setting| setting.value.clone()).ok_or_else(|| {
-            Refusal(format!(
+            PlanError(format!(
                 "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: \
                  sshd would not start"
             ))
@@ -283,8 +283,8 @@ impl Situation<'_> {
             ));
             return Ok((alone, remark.into_iter().collect()));
         }
-        if !reads_back(self.dialect, &render(&[], &together, &user), &together, &user) {
-            return Err(Refusal(format!(
+        if !reads_back(self.version, &render(&[], &together, &user), &together, &user) {
+            return Err(PlanError(format!(
                 "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
                 lossy(&user)
             )));
@@ -302,9 +302,9 @@ impl Situation<'_> {
     /// Whether a command line runs eic-keys: by its own path, or by another that leads to the same file. Not where it is by the name of
     /// AWS's command, which our packages provide: such a line was written for AWS's package.
     fn is_ours(&self, command: &[u8]) -> bool {
-        runs(self.dialect, command, self.program)
-            || program(self.dialect, command).is_some_and(|path| self.leads_to_ours(&path))
-                && !runs_aws(self.dialect, command)
+        runs(self.version, command, self.program)
+            || program(self.version, command).is_some_and(|path| self.leads_to_ours(&path))
+                && !runs_aws(self.version, command)
     }
 
     /// The lines of a configuration that name eic-keys, wherever they stand, for people: once it is gone, sshd finds no keys by them, not
@@ -327,7 +327,7 @@ impl Situation<'_> {
 
     /// Whether a command line runs eic-keys, or hands it to another program to run.
     fn names_us(&self, command: &[u8]) -> bool {
-        let words = words(self.dialect, command);
+        let words = words(self.version, command);
         let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
         self.is_ours(command)
             || words.iter().any(|word| word == self.program.as_bytes())
@@ -338,20 +338,20 @@ impl Situation<'_> {
     /// read as sshd reads it. What cannot be read at all shows nothing.
     pub(super) fn shows_nothing_of_ours(&self) -> bool {
         let directory = administrators(self.main).with_file_name(DROP_INS);
-        let mut paths = self.source.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
+        let mut paths = self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
         paths.push(self.main.to_owned());
         let shows = |bytes: &[u8]| {
-            contains(bytes, self.program.as_bytes()) || strip(self.dialect, bytes, self.program).is_some()
+            contains(bytes, self.program.as_bytes()) || strip(self.version, bytes, self.program).is_some()
         };
         paths.len() <= MOST_DROP_INS
-            && paths.iter().all(|path| match self.source.read(path) {
+            && paths.iter().all(|path| match self.tree.read(path) {
                 Ok(bytes) => !shows(&bytes),
                 Err(error) => error.kind() == ErrorKind::NotFound,
             })
     }
 
     fn leads_to_ours(&self, path: &[u8]) -> bool {
-        self.source.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
+        self.tree.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
     }
 
     /// Whether sshd finds a user by this value of AuthorizedKeysCommandUser. sshd expands `%u` in it to the user that logs in, in every
@@ -366,19 +366,19 @@ impl Situation<'_> {
         self.try_users().unwrap_or(Users::Fit)
     }
 
-    fn try_users(&self) -> Result<Users, Refusal> {
-        let live = self.read(self.source)?;
+    fn try_users(&self) -> Result<Users, PlanError> {
+        let live = self.read(self.tree)?;
         let (Some(command), Some(user)) = (&live.effective.command, &live.effective.user) else {
             return Ok(Users::Fit);
         };
         let without = self.without_ours(&live.config)?;
-        if !runs(self.dialect, &command.value, self.program)
-            || !without.source.changed().contains_key(&command.origin.path)
+        if !runs(self.version, &command.value, self.program)
+            || !without.tree.changed().contains_key(&command.origin.path)
         {
             return Ok(Users::Fit);
         }
         if without.remarks.iter().any(|remark| is_left_out(remark).is_some()) {
-            let base = self.read(&without.source)?.effective;
+            let base = self.read(&without.tree)?.effective;
             if base.command.zip(base.user).is_some_and(|(_, user)| self.runs_as(&user.value)) {
                 return Ok(Users::Back);
             }
@@ -397,8 +397,8 @@ impl Situation<'_> {
                 continue;
             }
             let better = unless_none(setting.value.clone())
-                .filter(|value| !runs_aws(self.dialect, value))
-                .and_then(|value| chained(self.dialect, &alone(self.program), &value).ok());
+                .filter(|value| !runs_aws(self.version, value))
+                .and_then(|value| chained(self.version, &alone(self.program), &value).ok());
             let better = match better {
                 Some(line) => lossy(&line),
                 None => format!("{}, and its user to {OWN_USER}", ours()),
@@ -414,21 +414,20 @@ impl Situation<'_> {
     }
 
     /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
-    fn without_ours(&self, live: &Config) -> Result<Without, Refusal> {
-        let (mut without, mut said, mut remarks) = (self.source.clone(), Vec::new(), Vec::new());
+    fn without_ours(&self, live: &Config) -> Result<Without, PlanError> {
+        let (mut without, mut said, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
         let directory = administrators(self.main).with_file_name(DROP_INS);
         for path in
-            self.source.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
+            self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
         {
             if !paths.contains(&path) {
                 paths.push(path);
             }
         }
         for path in paths {
-            let bytes =
-                self.source.read(&path).map_err(|error| ReadError::Unreadable(path.clone(), error))?;
-            let Some(stripped) = strip(self.dialect, &bytes, self.program) else { continue };
+            let bytes = self.tree.read(&path).map_err(|error| ReadError::Unreadable(path.clone(), error))?;
+            let Some(stripped) = strip(self.version, &bytes, self.program) else { continue };
             for line in stripped.foreign {
                 said.push(format!(
                     "Note: {} line {line} stands between our lines and is not ours: it stays.",
@@ -440,23 +439,23 @@ impl Situation<'_> {
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok(Without { source: without, said, remarks })
+        Ok(Without { tree: without, said, remarks })
     }
 
-    pub(super) fn read(&self, source: &Source) -> Result<View, Refusal> {
-        let config = Config::read(source, self.main, self.dialect.clone())?;
+    pub(super) fn read(&self, tree: &ConfigTree) -> Result<View, PlanError> {
+        let config = Config::read(tree, self.main, self.version.clone())?;
         let effective = config.effective(Some(&probe()))?;
         Ok(View { config, effective })
     }
 
     /// The configuration as it is, which sshd and the reader have to see alike.
-    fn agreed(&self, source: &Source) -> Result<View, Refusal> {
-        let live = self.read(source)?;
+    fn agreed(&self, tree: &ConfigTree) -> Result<View, PlanError> {
+        let live = self.read(tree)?;
         let read = values(&live.effective);
         match self.dump {
             Some(dump) if (&dump.command, &dump.user) != (&read.command, &read.user) => {
                 let say = |value: &Option<Vec<u8>>| value.as_deref().map_or_else(|| "none".into(), lossy);
-                Err(Refusal(format!(
+                Err(PlanError(format!(
                     "sshd says that AuthorizedKeysCommand is {} (user {}), its files read as {} (user {}): \
                      nothing is changed that is not understood",
                     say(&dump.command),
@@ -469,12 +468,12 @@ impl Situation<'_> {
         }
     }
 
-    fn plan(&self, mut said: Vec<String>, wanted: Values, after: Source) -> Plan {
+    fn plan(&self, mut said: Vec<String>, wanted: Values, after: ConfigTree) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
         for (path, bytes) in after.changed() {
-            let before = self.source.read(path).ok();
+            let before = self.tree.read(path).ok();
             if before != *bytes {
-                if before.is_some() && self.source.has_links(path) {
+                if before.is_some() && self.tree.has_links(path) {
                     said.push(format!(
                         "Note: {0} has another name, by a hard link. {0} is replaced, and the file of that name stays as it was.",
                         path.display()
@@ -490,7 +489,7 @@ impl Situation<'_> {
     }
 
     fn nothing(&self, said: Vec<String>, effective: &Effective) -> Plan {
-        Plan { said, changes: Vec::new(), wanted: values(effective), after: self.source.clone() }
+        Plan { said, changes: Vec::new(), wanted: values(effective), after: self.tree.clone() }
     }
 }
 
@@ -505,7 +504,7 @@ const MOST_DROP_INS: usize = 100;
 
 /// The files without our lines.
 struct Without {
-    source: Source,
+    tree: ConfigTree,
     /// What is to be said of them.
     said: Vec<String>,
     /// The comments of ours that were in them.

@@ -14,23 +14,23 @@ use std::{
 
 use super::{
     apply::{ApplyError, Asked, Tools, apply},
-    ask::{AskError, Dump, PLACES, Sshd, administrators, main_file},
     block,
+    config_tree::{ConfigTree, MIB, read_bounded},
     daemon::{Daemon, PATIENCE},
     diff,
     host_key::{self, HostKey},
+    lexer::OpensshVersion,
     lock::Lock,
-    plan::{DROP_INS, Found, OWN_USER, Plan, Refusal, Situation, Users, lossy, probe},
+    plan::{DROP_INS, Found, OWN_USER, Plan, PlanError, Situation, Users, lossy, probe},
+    query::{AskError, Dump, PLACES, Sshd, administrators, main_file},
     replace::{self, cause},
-    run::run,
-    source::{MIB, Source, read_bounded},
-    token::Dialect,
-    trusted,
 };
+use crate::process::run;
+use crate::safe_path;
 
 /// What is wished, and the system that it is wished on.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct WiringOptions {
     /// Print what would be done, and do nothing.
     pub dry_run: bool,
     /// Put a command that is there already behind ours, rather than refuse.
@@ -53,7 +53,7 @@ pub struct Options {
     pub program: String,
 }
 
-impl Options {
+impl WiringOptions {
     /// For the machine that this runs on.
     #[must_use]
     pub fn system(dry_run: bool, chain: bool) -> Self {
@@ -74,7 +74,7 @@ impl Options {
 
 /// How it ended. What was decided is in the output; a reason is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum WiringOutcome {
     /// It is as wished, or would be; maybe it was before.
     Done,
     /// Nothing was changed, and why.
@@ -83,7 +83,7 @@ pub enum Outcome {
     RolledBack(String),
 }
 
-impl Outcome {
+impl WiringOutcome {
     /// Why it is not done, for people.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -107,13 +107,13 @@ impl Outcome {
 
 /// Wires sshd to eic-keys. Decisions, and in a dry run a unified diff, go to `out`.
 #[must_use]
-pub fn enable(options: &Options, out: &mut dyn Write) -> Outcome {
+pub fn enable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
     outcome(wire(options, Wish::Enable, out))
 }
 
 /// Takes our lines out again.
 #[must_use]
-pub fn disable(options: &Options, out: &mut dyn Write) -> Outcome {
+pub fn disable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
     outcome(wire(options, Wish::Disable, out))
 }
 
@@ -123,16 +123,16 @@ enum Wish {
     Disable,
 }
 
-fn outcome(result: Result<(), ApplyError>) -> Outcome {
+fn outcome(result: Result<(), ApplyError>) -> WiringOutcome {
     match result {
-        Ok(()) => Outcome::Done,
-        Err(ApplyError::Refused(reason)) => Outcome::Refused(reason),
-        Err(ApplyError::RolledBack(reason)) => Outcome::RolledBack(reason),
+        Ok(()) => WiringOutcome::Done,
+        Err(ApplyError::Refused(reason)) => WiringOutcome::Refused(reason),
+        Err(ApplyError::RolledBack(reason)) => WiringOutcome::RolledBack(reason),
     }
 }
 
-impl From<Refusal> for ApplyError {
-    fn from(refusal: Refusal) -> Self {
+impl From<PlanError> for ApplyError {
+    fn from(refusal: PlanError) -> Self {
         Self::Refused(refusal.0)
     }
 }
@@ -142,7 +142,7 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
 }
 
 /// Says nothing before the end: a refusal and what was put back have their reason only.
-fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
+fn wire(options: &WiringOptions, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
     let mut said = decide(options, wish)?;
     if options.if_user_missing && !said.is_empty() {
         // What changed meanwhile does not start the unit once more.
@@ -152,7 +152,7 @@ fn wire(options: &Options, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyE
         say(out, &line);
     }
     if !options.dry_run && !options.if_user_missing {
-        for line in note(&Source::new(&options.root), wish) {
+        for line in note(&ConfigTree::new(&options.root), wish) {
             say(out, &line);
         }
     }
@@ -164,8 +164,8 @@ const NOTES: &str = "/var/lib/eic-keys";
 
 /// Tells the packages: what `--enable` has set up is set up again where openssh-server is purged and comes back, and what
 /// `--disable` has undone is not.
-fn note(source: &Source, wish: Wish) -> Vec<String> {
-    let notes = source.locate(Path::new(NOTES));
+fn note(tree: &ConfigTree, wish: Wish) -> Vec<String> {
+    let notes = tree.locate(Path::new(NOTES));
     if wish == Wish::Enable {
         // A directory is there if a package is. It notes what it does itself; this is for what is done by hand.
         if notes.is_dir() {
@@ -187,13 +187,13 @@ fn note(source: &Source, wish: Wish) -> Vec<String> {
     said
 }
 
-fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
+fn decide(options: &WiringOptions, wish: Wish) -> Result<Vec<String>, ApplyError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
         return refused("only root can change sshd's configuration; --dry-run shows what would be done");
     }
-    let source = Source::new(&options.root);
-    let found = find(options, &source);
+    let tree = ConfigTree::new(&options.root);
+    let found = find(options, &tree);
     if found.is_none() && options.if_user_missing {
         return Ok(Vec::new());
     }
@@ -203,19 +203,19 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
             PLACES.join(", ")
         ));
     }
-    let options = &Options { config: main_file(&source, &options.config), ..options.clone() };
+    let options = &WiringOptions { config: main_file(&tree, &options.config), ..options.clone() };
     if let Some(sshd) = found.as_ref().filter(|_| options.if_user_missing) {
-        if users(options, sshd, &source)? == Users::Fit {
+        if users(options, sshd, &tree)? == Users::Fit {
             return Ok(Vec::new());
         }
     }
-    let lock = if options.dry_run { None } else { Some(Lock::take(&source).map_err(ApplyError::Refused)?) };
+    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(ApplyError::Refused)?) };
     if lock.is_some() {
-        clear_away(&source, administrators(&options.config));
+        clear_away(&tree, administrators(&options.config));
     }
-    let Some(sshd) = found else { return without_sshd(options, source, lock.as_ref()) };
+    let Some(sshd) = found else { return without_sshd(options, tree, lock.as_ref()) };
 
-    let daemon = Daemon::new(&source, &options.systemctl, PATIENCE);
+    let daemon = Daemon::new(&tree, &options.systemctl, PATIENCE);
     if wish == Wish::Disable {
         if let Some(place) = daemon.naming(&options.config, &options.program) {
             return refused(format!(
@@ -223,26 +223,26 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
                 options.program
             ));
         }
-        if let Some(said) = nothing_to_undo(options, &sshd, &source, &daemon, lock.as_ref())? {
+        if let Some(said) = nothing_to_undo(options, &sshd, &tree, &daemon, lock.as_ref())? {
             return Ok(said);
         }
     }
-    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
     // Asked once: a directory that does not answer takes its time.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
         *known.borrow_mut().entry(user.to_vec()).or_insert_with(|| find_user(&options.root, user))
     };
     let mut said = Vec::new();
-    let Answered { sshd, dump, host_key } = answer(options, sshd, &source, &daemon, root, &mut said)?;
-    let situation = situation(options, &source, &dialect, dump.as_ref(), &find_user);
+    let Answered { sshd, dump, host_key } = answer(options, sshd, &tree, &daemon, root, &mut said)?;
+    let situation = situation(options, &tree, &version, dump.as_ref(), &find_user);
     let plan = match wish {
         Wish::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
                 return refused(reason);
             }
             let mut plan = situation.enable()?;
-            runnable(options, &dialect, &mut plan)?;
+            runnable(options, &version, &mut plan)?;
             plan.said.extend(daemon.others(&options.config));
             plan
         }
@@ -259,7 +259,7 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
             ));
         }
         let asked = Some(Asked { sshd: &sshd, daemon: &daemon, untold: &untold, before: &before });
-        let tools = Tools { main: &options.config, source: &source, lock: &lock, asked };
+        let tools = Tools { main: &options.config, tree: &tree, lock: &lock, asked };
         let told = apply(&plan, &tools)?;
         said.extend(Some(told).filter(|told| !told.is_empty()));
         said.extend(untold.iter().map(|untold| format!("WARNING: not told of the change: {untold}")));
@@ -277,15 +277,15 @@ fn decide(options: &Options, wish: Wish) -> Result<Vec<String>, ApplyError> {
 
 /// `--disable` where no file has a line of ours: neither sshd nor its unit need be in order for that. `None`: there is something to undo.
 fn nothing_to_undo(
-    options: &Options,
+    options: &WiringOptions,
     sshd: &Sshd,
-    source: &Source,
+    tree: &ConfigTree,
     daemon: &Daemon<'_>,
     lock: Option<&Lock>,
 ) -> Result<Option<Vec<String>>, ApplyError> {
-    let dialect = sshd.dialect().unwrap_or_else(|_| Dialect::newest());
-    let situation = situation(options, source, &dialect, None, &|_| Some(Found::Local));
-    let mut said = if situation.read(source).is_ok() {
+    let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
+    let situation = situation(options, tree, &version, None, &|_| Some(Found::Local));
+    let mut said = if situation.read(tree).is_ok() {
         let plan = situation.disable(&daemon.other_files(&options.config))?;
         if !plan.changes.is_empty() {
             return Ok(None);
@@ -314,10 +314,10 @@ fn nothing_to_undo(
 
 /// Whether our lines go with the users that there are. A user that is gone is looked for twice: one that is deleted and made again,
 /// with another number, say, is not gone.
-fn users(options: &Options, sshd: &Sshd, source: &Source) -> Result<Users, ApplyError> {
-    let dialect = sshd.dialect().map_err(|error| ApplyError::Refused(error.to_string()))?;
+fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, ApplyError> {
+    let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
-    let situation = situation(options, source, &dialect, None, &find_user);
+    let situation = situation(options, tree, &version, None, &find_user);
     let users = situation.users();
     if users != Users::Gone {
         return Ok(users);
@@ -327,12 +327,12 @@ fn users(options: &Options, sshd: &Sshd, source: &Source) -> Result<Users, Apply
 }
 
 /// Removes what a run left that was killed. Who holds the lock knows that no run needs it.
-fn clear_away(source: &Source, main: &Path) {
+fn clear_away(tree: &ConfigTree, main: &Path) {
     let ssh = main.parent().unwrap_or(main);
     for directory in [ssh, &ssh.join(DROP_INS)] {
-        replace::clear_away(&source.locate(directory));
+        replace::clear_away(&tree.locate(directory));
     }
-    host_key::clear_away(source);
+    host_key::clear_away(tree);
 }
 
 /// What sshd says of its configuration as it is, and how it was brought to say it.
@@ -346,9 +346,9 @@ struct Answered {
 
 /// Asks sshd, which may lack what is made only when it is started first.
 fn answer(
-    options: &Options,
+    options: &WiringOptions,
     mut sshd: Sshd,
-    source: &Source,
+    tree: &ConfigTree,
     daemon: &Daemon<'_>,
     root: bool,
     said: &mut Vec<String>,
@@ -367,16 +367,16 @@ fn answer(
                  restore them, or make them on this instance with ssh-keygen -A, then run this again"
             ));
         }
-        let keygen = keygen(options, source);
+        let keygen = keygen(options, tree);
         let (equipped, made) =
-            host_key::supply(&sshd, &keygen, &options.config, source).map_err(ApplyError::Refused)?;
+            host_key::supply(&sshd, &keygen, &options.config, tree).map_err(ApplyError::Refused)?;
         (sshd, host_key) = (equipped, Some(made));
         answer = ask(&sshd, &options.config);
     }
     if lacks_directory(&answer) && !options.dry_run {
         // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
         // stays: to take it away again could take it from an sshd that is just starting.
-        make_directory(source).map_err(|error| ApplyError::Refused(cause(Path::new(PRIVSEP), &error)))?;
+        make_directory(tree).map_err(|error| ApplyError::Refused(cause(Path::new(PRIVSEP), &error)))?;
         said.push(format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
         answer = ask(&sshd, &options.config);
     }
@@ -400,7 +400,7 @@ fn answer(
         }
     }
     if let Some(key) = &host_key {
-        if let Some(path) = key.covers_up(&dump, source) {
+        if let Some(path) = key.covers_up(&dump, tree) {
             return refused(format!(
                 "sshd cannot use {}, which is there: {refusal}; fix that first (sshd -t shows it)",
                 path.display()
@@ -416,31 +416,36 @@ fn answer(
 }
 
 /// Takes our lines out where sshd is gone and its configuration stayed. Nobody can say what counts then; nobody is there to break.
-fn without_sshd(options: &Options, source: Source, lock: Option<&Lock>) -> Result<Vec<String>, ApplyError> {
-    let gone = matches!(source.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
+fn without_sshd(
+    options: &WiringOptions,
+    tree: ConfigTree,
+    lock: Option<&Lock>,
+) -> Result<Vec<String>, ApplyError> {
+    let gone = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins may have stayed without it.
-    let source = if gone { source.with(&options.config, Some(Vec::new())) } else { source };
-    let plan = situation(options, &source, &Dialect::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
+    let tree = if gone { tree.with(&options.config, Some(Vec::new())) } else { tree };
+    let plan =
+        situation(options, &tree, &OpensshVersion::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
     let mut said = shown(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(said) };
-    let tools = Tools { main: &options.config, source: &source, lock, asked: None };
+    let tools = Tools { main: &options.config, tree: &tree, lock, asked: None };
     said.push(apply(&plan, &tools)?);
     Ok(said)
 }
 
 fn situation<'a>(
-    options: &'a Options,
-    source: &'a Source,
-    dialect: &'a Dialect,
+    options: &'a WiringOptions,
+    tree: &'a ConfigTree,
+    version: &'a OpensshVersion,
     dump: Option<&'a Dump>,
     find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
 ) -> Situation<'a> {
-    let Options { config: main, program, chain, .. } = options;
-    Situation { main, source, dialect, dump, program, chain: *chain, find_user }
+    let WiringOptions { config: main, program, chain, .. } = options;
+    Situation { main, tree, version, dump, program, chain: *chain, find_user }
 }
 
 /// What is decided, which files change, and in a dry run their diffs.
-fn shown(options: &Options, plan: &Plan) -> Vec<String> {
+fn shown(options: &WiringOptions, plan: &Plan) -> Vec<String> {
     let mut said = plan.said.clone();
     for change in &plan.changes {
         let (would, did) = match (&change.before, &change.after) {
@@ -458,17 +463,17 @@ fn shown(options: &Options, plan: &Plan) -> Vec<String> {
     said
 }
 
-fn find(options: &Options, source: &Source) -> Option<Sshd> {
-    if options.sshd.is_empty() { Sshd::find(source) } else { Some(Sshd::new(&options.sshd)) }
+fn find(options: &WiringOptions, tree: &ConfigTree) -> Option<Sshd> {
+    if options.sshd.is_empty() { Sshd::find(tree) } else { Some(Sshd::new(&options.sshd)) }
 }
 
 /// The words that run the system's ssh-keygen; none if it has none.
-fn keygen(options: &Options, source: &Source) -> Vec<OsString> {
+fn keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
     if !options.keygen.is_empty() {
         return options.keygen.clone();
     }
     let mut places = KEYGENS.map(Path::new).into_iter();
-    places.find(|path| source.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
+    places.find(|path| tree.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
 }
 
 /// Where distributions, and those who build OpenSSH themselves, have it.
@@ -478,8 +483,8 @@ const KEYGENS: [&str; 2] = ["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"];
 const PRIVSEP: &str = "/run/sshd";
 
 /// As systemd makes it for `RuntimeDirectory=sshd`.
-fn make_directory(source: &Source) -> std::io::Result<()> {
-    let path = source.locate(Path::new(PRIVSEP));
+fn make_directory(tree: &ConfigTree) -> std::io::Result<()> {
+    let path = tree.locate(Path::new(PRIVSEP));
     fs::create_dir(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
 }
@@ -495,8 +500,8 @@ fn broken(error: &AskError) -> String {
 }
 
 /// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.
-fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(), ApplyError> {
-    if let Err(error) = trusted::program(&options.root, Path::new(&options.program)) {
+fn runnable(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) -> Result<(), ApplyError> {
+    if let Err(error) = safe_path::program(&options.root, Path::new(&options.program)) {
         return refused(format!("sshd would not run {}: {error}", options.program));
     }
     let user = plan.wanted.user.as_deref().unwrap_or_default();
@@ -506,10 +511,10 @@ fn runnable(options: &Options, dialect: &Dialect, plan: &mut Plan) -> Result<(),
              useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin {OWN_USER}"
         ));
     }
-    let Some(theirs) = plan.wanted.command.as_deref().and_then(|line| block::behind(dialect, line)) else {
+    let Some(theirs) = plan.wanted.command.as_deref().and_then(|line| block::behind(version, line)) else {
         return Ok(());
     };
-    match trusted::program(&options.root, Path::new(OsStr::from_bytes(&theirs))) {
+    match safe_path::program(&options.root, Path::new(OsStr::from_bytes(&theirs))) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             plan.said
                 .push(format!("Note: {} is not there: its part will fail, as it does now.", lossy(&theirs)));

@@ -15,11 +15,11 @@ use x509_cert::ext::pkix::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
 };
 
-use super::staple::{self, Freshness, StapleError};
+use super::ocsp::{self, Freshness, OcspError};
 use super::store::{StoreError, TrustStore};
 use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
-use crate::audit::Escaped;
-use crate::imds::facts::{Domain, Region};
+use crate::ec2::{Domain, Region};
+use crate::syslog::Escaped;
 
 /// id-at-commonName (RFC 5280 appendix A.1)
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -254,14 +254,14 @@ pub struct SignerPath {
 }
 
 impl SignerPath {
-    /// For each certificate below the anchor the name of its staple, as it stands in `list` (a name a line).
+    /// For each certificate below the anchor the name of its OCSP response, as it stands in `list` (a name a line).
     ///
-    /// One for each: where the list has a certificate twice, by SHA-1 and by SHA-256, the former counts, and if that staple is bad
+    /// One for each: where the list has a certificate twice, by SHA-1 and by SHA-256, the former counts, and if that OCSP response is bad
     /// the other is not tried. A second opinion could only turn a refusal into trust.
     ///
     /// # Errors
-    /// One of them has no staple.
-    pub fn staple_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
+    /// One of them has no OCSP response.
+    pub fn ocsp_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
         let names: Vec<&str> = list
             .split(|byte| *byte == b'\n')
             .filter_map(|line| std::str::from_utf8(line.trim_ascii()).ok())
@@ -276,36 +276,40 @@ impl SignerPath {
                 fingerprints
                     .iter()
                     .find_map(listed)
-                    .ok_or_else(|| certificate.revocation_unknown(StapleError::Missing))
+                    .ok_or_else(|| certificate.revocation_unknown(OcspError::Missing))
             })
             .collect()
     }
 
-    /// Proves with a staple for each certificate below the anchor, in the order of [`Self::staple_names`], that none was
-    /// revoked. `None` is a staple that IMDS lists and does not have.
+    /// Proves with an OCSP response for each certificate below the anchor, in the order of [`Self::ocsp_names`], that none was
+    /// revoked. `None` is an OCSP response that IMDS lists and does not have.
     ///
     /// # Errors
-    /// A staple is missing, or does not prove its certificate good at `now`.
-    pub fn prove<T: AsRef<[u8]>>(self, staples: &[Option<T>], now: UnixTime) -> Result<Signer, SignerError> {
-        for (certificate, result) in self.revocations(staples, now) {
+    /// An OCSP response is missing, or does not prove its certificate good at `now`.
+    pub fn prove<T: AsRef<[u8]>>(
+        self,
+        ocsp_responses: &[Option<T>],
+        now: UnixTime,
+    ) -> Result<Signer, SignerError> {
+        for (certificate, result) in self.revocations(ocsp_responses, now) {
             result.map_err(|error| certificate.revocation_unknown(error))?;
         }
         let leaf = self.certificates.into_iter().next().ok_or(SignerError::NoChain)?;
         Ok(Signer { leaf })
     }
 
-    /// Each certificate below the anchor with what its staple proves, looked at one after the other.
+    /// Each certificate below the anchor with what its OCSP response proves, looked at one after the other.
     pub(crate) fn revocations<T: AsRef<[u8]>>(
         &self,
-        staples: &[Option<T>],
+        ocsp_responses: &[Option<T>],
         now: UnixTime,
-    ) -> impl Iterator<Item = (&Certificate, Result<Freshness, StapleError>)> {
+    ) -> impl Iterator<Item = (&Certificate, Result<Freshness, OcspError>)> {
         let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
-        let mut staples = staples.iter();
+        let mut ocsp_responses = ocsp_responses.iter();
         self.certificates.iter().zip(issuers).map(move |(certificate, issuer)| {
-            let result = match staples.next().and_then(Option::as_ref) {
-                Some(staple) => staple::check(staple.as_ref(), certificate, issuer, now),
-                None => Err(StapleError::Missing),
+            let result = match ocsp_responses.next().and_then(Option::as_ref) {
+                Some(ocsp_response) => ocsp::check(ocsp_response.as_ref(), certificate, issuer, now),
+                None => Err(OcspError::Missing),
             };
             (certificate, result)
         })
@@ -384,8 +388,8 @@ impl Certificate {
         constraints.path_len_constraint
     }
 
-    fn revocation_unknown(&self, error: StapleError) -> SignerError {
-        SignerError::Staple { certificate: self.name(), error }
+    fn revocation_unknown(&self, error: OcspError) -> SignerError {
+        SignerError::OcspResponse { certificate: self.name(), error }
     }
 }
 
@@ -402,7 +406,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Certificate, ChainError, SignerChain, SignerName, SignerPath};
-    use crate::imds::facts::{Domain, Region};
+    use crate::ec2::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
     /// A chain that an instance was given, read on 2025-01-30; public certificates.

@@ -1,11 +1,11 @@
-//! Who may sign keys: chain + anchors + time → [`SignerPath`], and with the staples → [`Signer`].
+//! Who may sign keys: chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
 //! Nobody else reads a certificate. The three questions, each in its file: what the system trusts ([`store`]), whether the
-//! chain leads there and bears the right name ([`chain`]), whether nothing on the way was revoked ([`staple`]).
+//! chain leads there and bears the right name ([`chain`]), whether nothing on the way was revoked ([`ocsp`]).
 
 mod bundle;
 pub mod chain;
-pub mod staple;
+pub mod ocsp;
 pub mod store;
 
 use std::fmt;
@@ -16,12 +16,12 @@ use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
 pub use chain::{ChainError, SignerName, SignerPath};
+pub use ocsp::{Freshness, OcspError};
 pub use pki_types::UnixTime;
-pub use staple::{Freshness, StapleError};
 pub use store::{StoreError, TrustStore};
 
-use crate::audit::Escaped;
 use crate::limits;
+use crate::syslog::Escaped;
 
 /// Why the signer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ pub enum SignerError {
     NoChain,
     /// Something is wrong with the chain or the name.
     Chain(ChainError),
-    /// A certificate has no staple, or not one that proves it good.
-    Staple {
+    /// A certificate has no OCSP response, or not one that proves it good.
+    OcspResponse {
         /// Common name of the certificate. Remote text.
         certificate: String,
-        /// What is wrong with the staple.
-        error: StapleError,
+        /// What is wrong with the OCSP response.
+        error: OcspError,
     },
 }
 
@@ -44,8 +44,8 @@ impl fmt::Display for SignerError {
         match self {
             Self::NoChain => f.write_str("the metadata service has no signer certificate"),
             Self::Chain(error) => error.fmt(f),
-            Self::Staple { certificate, error } => {
-                write!(f, "the staple of certificate {} {error}", Escaped(certificate.as_bytes()))
+            Self::OcspResponse { certificate, error } => {
+                write!(f, "the OCSP response of certificate {} {error}", Escaped(certificate.as_bytes()))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Certificate {
         webpki::RawPublicKeyEntity::try_from(&spki)?.verify_signature(algorithm, message, signature)
     }
 
-    /// The names that a staple of this certificate may go by: its fingerprint, today by SHA-1, once by SHA-256.
+    /// The names that an OCSP response of this certificate may go by: its fingerprint, today by SHA-1, once by SHA-256.
     pub(crate) fn fingerprints(&self) -> [String; 2] {
         let hex = |algorithm| base16ct::upper::encode_string(digest::digest(algorithm, &self.der).as_ref());
         [hex(&digest::SHA1_FOR_LEGACY_USE_ONLY), hex(&digest::SHA256)]

@@ -28,11 +28,11 @@ pub const LOCATIONS: [&str; 7] = [
 #[derive(Debug)]
 pub struct TrustStore {
     path: PathBuf,
-    source: Source,
+    source: AnchorSource,
 }
 
 #[derive(Debug)]
-enum Source {
+enum AnchorSource {
     /// Open already, so that the process can forgo all other files.
     Bundle(File),
     Directory(Vec<PathBuf>),
@@ -79,8 +79,8 @@ impl TrustStore {
                 .ok_or(StoreError::NotFound)?,
         };
         let source = match files::open(&path) {
-            Ok(file) => Source::Bundle(file),
-            Err(_) if path.is_dir() => Source::Directory(list(&path)?),
+            Ok(file) => AnchorSource::Bundle(file),
+            Err(_) if path.is_dir() => AnchorSource::Directory(list(&path)?),
             Err(error) => return Err(StoreError::Unreadable(path, error)),
         };
         Ok(Self { path, source })
@@ -89,7 +89,7 @@ impl TrustStore {
     /// Whether reading it opens files.
     #[must_use]
     pub fn opens_files(&self) -> bool {
-        matches!(self.source, Source::Directory(_))
+        matches!(self.source, AnchorSource::Directory(_))
     }
 
     /// Where it is: a file or a directory.
@@ -101,8 +101,8 @@ impl TrustStore {
     /// The files of a store that is a directory.
     pub(crate) fn files(&self) -> &[PathBuf] {
         match &self.source {
-            Source::Bundle(_) => &[],
-            Source::Directory(files) => files,
+            AnchorSource::Bundle(_) => &[],
+            AnchorSource::Directory(files) => files,
         }
     }
 
@@ -140,8 +140,8 @@ impl TrustStore {
         now: UnixTime,
     ) -> impl Iterator<Item = Certificate> {
         let bundle = match &self.source {
-            Source::Bundle(file) => text(&self.path, file).ok(),
-            Source::Directory(_) => None,
+            AnchorSource::Bundle(file) => text(&self.path, file).ok(),
+            AnchorSource::Directory(_) => None,
         };
         bundle
             .into_iter()
@@ -161,8 +161,8 @@ impl TrustStore {
             Ok(())
         };
         match &self.source {
-            Source::Bundle(file) => read(&self.path, file)?,
-            Source::Directory(paths) => {
+            AnchorSource::Bundle(file) => read(&self.path, file)?,
+            AnchorSource::Directory(paths) => {
                 for path in paths {
                     match files::open(path) {
                         Ok(file) => read(path, &file)?,

@@ -17,7 +17,7 @@ fn all_is_well() {
             "managed-ssh-signer.us-east-1.amazonaws.com leads to Laboratory Root CA 1"
         );
         assert_eq!(report.detail("signer.validity").len(), 3);
-        assert_eq!(report.detail("signer.staples").len(), 2);
+        assert_eq!(report.detail("signer.ocsp").len(), 2);
         assert!(report.detail("keys.signatures")[0].contains(key.fingerprint()));
         assert!(instance.journal.eic_keys().is_empty(), "a check logs nothing");
     });
@@ -219,21 +219,21 @@ fn a_signer_that_ends_soon() {
 }
 
 #[test]
-fn staples_that_prove_nothing() {
-    let staples = &[("signer.staples", "fail")];
+fn bad_ocsp_responses() {
+    let ocsp_responses = &[("signer.ocsp", "fail")];
     broken(
-        |world: &World<'_>| world.instance.remove_staple(&world.instance.pki().intermediate),
-        staples,
+        |world: &World<'_>| world.instance.remove_ocsp_response(&world.instance.pki().intermediate),
+        ocsp_responses,
         "is missing",
     );
     let revoked = |world: &World<'_>| {
         let instance = world.instance;
         let pki = instance.pki();
-        let mut staple = pki.signer_staple();
-        staple.answer().status = Status::Revoked(now() - DAY, Some(1));
-        instance.serve_staple(&pki.signer, &staple.build());
+        let mut ocsp_response = pki.signer_ocsp();
+        ocsp_response.answer().status = Status::Revoked(now() - DAY, Some(1));
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
     };
-    broken(revoked, staples, "says that it was revoked");
+    broken(revoked, ocsp_responses, "says that it was revoked");
 }
 
 #[test]

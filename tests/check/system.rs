@@ -702,8 +702,8 @@ fn what_the_log_tells() {
         write(&[failed, refused, given].concat())(world);
         let report = world.check();
         report.assert_healthy();
-        assert_eq!(report.detail("recent.audit").len(), 2);
-        for id in ["recent.sshd", "recent.audit"] {
+        assert_eq!(report.detail("recent.syslog").len(), 2);
+        for id in ["recent.sshd", "recent.syslog"] {
             let hearsay = "(by /var/log/auth.log, where any local user can have such lines written)";
             assert!(report.note(id).contains(hearsay), "{}", report.note(id));
         }
@@ -752,11 +752,11 @@ fn what_the_journal_tells() {
         log(47_101, "logger", "eic-keys", &format!("{given}forged"));
         let report = world.check();
         report.assert_exactly(&[("recent.sshd", "warn")]);
-        assert_eq!(report.note("recent.audit"), "eic-keys logged nothing about alice");
+        assert_eq!(report.note("recent.syslog"), "eic-keys logged nothing about alice");
         log(47_100, "logger", "eic-keys", &format!("{given}true"));
         let report = world.check();
         report.assert_healthy();
-        assert_eq!(report.note("recent.audit"), format!("eic-keys said last: {given}true"));
+        assert_eq!(report.note("recent.syslog"), format!("eic-keys said last: {given}true"));
     });
 }
 

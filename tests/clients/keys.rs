@@ -21,14 +21,14 @@ fn pushed_by_hand(client: &str) {
                 (&event["eventName"], &event["requestID"]),
                 (&"SendSSHPublicKey".into(), &said["RequestId"])
             );
-            assert_audited(instance, &event, &key);
+            assert_logged(instance, &event, &key);
         }
     });
 }
 
 /// The line that eic-keys logs has the request and the principal of the event.
 #[track_caller]
-fn assert_audited(instance: &Instance, event: &serde_json::Value, key: &UserKey) {
+fn assert_logged(instance: &Instance, event: &serde_json::Value, key: &UserKey) {
     let line = format!(
         "Providing ssh key from EC2 Instance Connect with fingerprint: {}, request-id: {}, for IAM principal: {}",
         key.fingerprint(),

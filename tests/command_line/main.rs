@@ -8,7 +8,7 @@
     reason = "a test may panic"
 )]
 
-mod next;
+mod chained_command;
 mod system;
 mod trust_store;
 mod usage;

@@ -39,14 +39,14 @@ fn not_found() {
         (DOMAIN, Fails(2)),
         (CHAIN, Fails(3)),
         (NAMES, Fails(3)),
-        ("the signer's staple", Fails(3)),
+        ("the signer's OCSP response", Fails(3)),
     ];
     each(
         1,
         &rows,
         |(path, _)| (*path).to_owned(),
         |world, (path, end)| {
-            let path = if *path == "the signer's staple" { &world.staple } else { *path };
+            let path = if *path == "the signer's OCSP response" { &world.ocsp_response } else { *path };
             world.instance.imds.fault(On::path(path), Fault::Status(404));
             ends(world, *end)?;
             expect("times asked", &world.asked(path), &usize::from(path != ZONE))

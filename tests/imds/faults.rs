@@ -24,7 +24,7 @@ type Row = (&'static str, Fault, Effect);
 type Case = (usize, Row);
 
 /// The requests of a login, in the order of [`World::paths`].
-const REQUESTS: [&str; 8] = ["token", "keys", "id", "region", "domain", "chain", "names", "staple"];
+const REQUESTS: [&str; 8] = ["token", "keys", "id", "region", "domain", "chain", "names", "OCSP response"];
 
 fn everywhere(rows: &[Row]) -> Vec<Case> {
     rows.iter().flat_map(|row| (0..REQUESTS.len()).map(|request| (request, row.clone()))).collect()

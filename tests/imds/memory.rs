@@ -117,16 +117,16 @@ fn the_largest_signer() {
             let text = [chain.as_bytes(), &rest[..room / 64 * 64], b"\n-----END CERTIFICATE-----\n"].concat();
             world.instance.imds.set(CHAIN, text);
         }),
-        ("the largest lists and staples", |world| {
+        ("the largest lists and OCSP responses", |world| {
             let pki = world.instance.pki();
             let names =
                 [&pki.signer, &pki.intermediate].map(|cert| cert.fingerprint(Hash::Sha1)).join("\n") + "\n";
             world.instance.imds.fault(On::path(NAMES), Fault::Body(names.repeat(49).into()));
-            world.instance.imds.fault(On::within(NAMES), Fault::Body(vec![b'A'; limits::STAPLE]));
+            world.instance.imds.fault(On::within(NAMES), Fault::Body(vec![b'A'; limits::OCSP_RESPONSE]));
         }),
-        ("a staple of nested sequences", |world| {
-            let nested = [0x30, 0x80].repeat(limits::STAPLE * 3 / 8 - 2);
-            world.instance.serve_staple(&world.instance.pki().signer, &nested);
+        ("an OCSP response of nested sequences", |world| {
+            let nested = [0x30, 0x80].repeat(limits::OCSP_RESPONSE * 3 / 8 - 2);
+            world.instance.serve_ocsp_response(&world.instance.pki().signer, &nested);
         }),
         ("the largest domain", |world| {
             world.instance.imds.fault(On::path(DOMAIN), Fault::Body(vec![0x1b; limits::FACT]));

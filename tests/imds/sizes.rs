@@ -48,7 +48,7 @@ fn good(world: &World, path: &str) -> Vec<u8> {
     };
     let token = ask("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60");
     let token = String::from_utf8(token).unwrap();
-    let directory = if path == KEYS || path == world.staple { "managed-ssh-keys/" } else { "" };
+    let directory = if path == KEYS || path == world.ocsp_response { "managed-ssh-keys/" } else { "" };
     ask(&format!("GET /latest/meta-data/{directory}{path} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}"))
 }
 
@@ -60,8 +60,8 @@ fn answers_of_the_largest_size() {
         (REGION, limits::FACT),
         (DOMAIN, limits::FACT),
         (CHAIN, limits::CHAIN),
-        (NAMES, limits::STAPLE_NAMES),
-        ("staple", limits::STAPLE),
+        (NAMES, limits::OCSP_NAMES),
+        ("OCSP response", limits::OCSP_RESPONSE),
     ];
     let rows: Vec<_> = limits.into_iter().flat_map(|row| FORMS.map(|form| (row, form))).collect();
     each(
@@ -69,7 +69,7 @@ fn answers_of_the_largest_size() {
         &rows,
         |((path, _), form)| format!("{path}, {form:?}"),
         |world, ((path, limit), form)| {
-            let path = if *path == "staple" { &world.staple } else { *path };
+            let path = if *path == "OCSP response" { &world.ocsp_response } else { *path };
             pad(world, path, *limit, *form);
             world.expect_key(&world.login()).map_err(|failure| failure.of(&format!("with {limit} bytes")))?;
             pad(world, path, limit + 1, *form);

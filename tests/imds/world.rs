@@ -28,8 +28,8 @@ pub(crate) const NAMES: &str = "managed-ssh-keys/signer-ocsp";
 pub(crate) struct World {
     pub(crate) instance: Instance,
     pub(crate) key: UserKey,
-    /// The end of the path of the signer's staple.
-    pub(crate) staple: String,
+    /// The end of the path of the signer's OCSP response.
+    pub(crate) ocsp_response: String,
     /// The connections before the last reset.
     settled: Cell<usize>,
 }
@@ -38,13 +38,13 @@ impl World {
     pub(crate) fn new() -> Self {
         let (instance, key) = (Instance::start(), UserKey::ed25519());
         instance.push_for_an_hour(USER, &key);
-        let staple = format!("signer-ocsp/{}", instance.pki().signer.fingerprint(Hash::Sha1));
-        Self { instance, key, staple, settled: Cell::new(0) }
+        let ocsp_response = format!("signer-ocsp/{}", instance.pki().signer.fingerprint(Hash::Sha1));
+        Self { instance, key, ocsp_response, settled: Cell::new(0) }
     }
 
     /// The ends of the paths of a login's requests.
     pub(crate) fn paths(&self) -> [&str; 8] {
-        [TOKEN, KEYS, ID, REGION, DOMAIN, CHAIN, NAMES, &self.staple]
+        [TOKEN, KEYS, ID, REGION, DOMAIN, CHAIN, NAMES, &self.ocsp_response]
     }
 
     /// What sshd would run for this key.

@@ -76,7 +76,7 @@ fn what_the_service_says_is_escaped() {
         assert_eq!(instance.run(["alice"]).status, Some(3), "{what} in the signer's name");
         assert_harmless(&instance, &format!("{what} in the signer's name"));
         instance.adopt(Pki::with(|spec| spec.intermediate.subject = vec![Attribute::common_name(&name)]));
-        instance.remove_staple(&instance.pki().intermediate);
+        instance.remove_ocsp_response(&instance.pki().intermediate);
         instance.journal.clear();
         assert_eq!(instance.run(["alice"]).status, Some(3), "{what} in the intermediate's name");
         assert_harmless(&instance, &format!("{what} in the intermediate's name"));

@@ -190,7 +190,7 @@ fn a_run_fails() {
         ),
         ("no chain", |i| i.imds.remove("managed-ssh-keys/signer-cert"), 3, "no signer certificate"),
         ("not trusted", |i| i.trust([]), 3, "trust store"),
-        ("no staple", |i| i.remove_staple(&i.pki().signer), 3, "staple"),
+        ("no OCSP response", |i| i.remove_ocsp_response(&i.pki().signer), 3, "OCSP response"),
         ("no trust store", |i| i.trust_store(TRUST_STORES[0].1, ""), 4, TRUST_STORES[0].1),
     ];
     for (what, change, status, reason) in rows {
@@ -209,9 +209,9 @@ fn a_run_fails() {
 fn a_revoked_signer() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
-    let mut staple = instance.pki().signer_staple();
-    staple.answer().status = Status::Revoked(now() - 3600, Some(1));
-    instance.serve_staple(&instance.pki().signer, &staple.build());
+    let mut ocsp_response = instance.pki().signer_ocsp();
+    ocsp_response.answer().status = Status::Revoked(now() - 3600, Some(1));
+    instance.serve_ocsp_response(&instance.pki().signer, &ocsp_response.build());
     assert_eq!(instance.run(["alice"]).status, Some(3));
     let message = line(&instance, WARNING, "revoked");
     assert!(message.contains("revoked") && message.contains("managed-ssh-signer"), "{message}");

@@ -28,7 +28,7 @@ use std::{
     },
 };
 
-use eic_keys::sshd::wiring::Options;
+use eic_keys::sshd::wiring::WiringOptions;
 
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
@@ -99,13 +99,13 @@ impl System {
     }
 
     /// What `--enable` and `--disable` need to work on this system from outside.
-    pub fn options(&self) -> Options {
-        Options {
+    pub fn options(&self) -> WiringOptions {
+        WiringOptions {
             root: self.root.clone(),
             sshd: self.sshd(),
             keygen: vec!["chroot".into(), self.root.clone().into(), "/usr/bin/ssh-keygen".into()],
             systemctl: vec!["false".into()],
-            ..Options::system(false, true)
+            ..WiringOptions::system(false, true)
         }
     }
 

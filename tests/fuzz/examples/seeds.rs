@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use eic_lab::{DAY, Hash, StapleSpec, cert::CertSpec, key::Key};
+use eic_lab::{DAY, Hash, OcspSpec, cert::CertSpec, key::Key};
 use eic_oracle::Case;
 
 const REPLIES: [(&str, &[u8]); 6] = [
@@ -48,20 +48,20 @@ fn main() {
     write("chain", "real", include_bytes!("../../data/signer-chain-us-east-1.pem"));
     write("chain", "laboratory", case.chain_pem().as_bytes());
     let (signer, intermediate) = (&case.path[2], &case.path[1]);
-    let forever = |mut staple: StapleSpec| {
+    let forever = |mut response: OcspSpec| {
         // 2025-01-30, and 9999-12-31.
-        (staple.produced_at, staple.answer().this_update) = (1_738_233_600, 1_738_233_600);
-        staple.answer().next_update = Some(253_402_214_400);
-        staple.build()
+        (response.produced_at, response.answer().this_update) = (1_738_233_600, 1_738_233_600);
+        response.answer().next_update = Some(253_402_214_400);
+        response.build()
     };
-    write("staple", "issuer", &forever(StapleSpec::good(signer, intermediate)));
+    write("ocsp", "issuer", &forever(OcspSpec::good(signer, intermediate)));
     let mut responder = CertSpec::responder("Laboratory OCSP", Key::rsa2048(5));
     responder.not_after += 20 * 365 * DAY;
     let responder = responder.issued_by(intermediate);
-    write("staple", "responder", &forever(StapleSpec::good(signer, intermediate).signed_by(&responder)));
-    let mut sha256 = StapleSpec::good(signer, intermediate);
-    sha256.answer().id = eic_lab::staple::CertId::of(signer, intermediate, Hash::Sha256);
-    write("staple", "sha256", &forever(sha256));
+    write("ocsp", "responder", &forever(OcspSpec::good(signer, intermediate).signed_by(&responder)));
+    let mut sha256 = OcspSpec::good(signer, intermediate);
+    sha256.answer().id = eic_lab::ocsp::CertId::of(signer, intermediate, Hash::Sha256);
+    write("ocsp", "sha256", &forever(sha256));
     for (target, seeds) in
         [("http", &REPLIES[..]), ("command_line", &COMMAND_LINES), ("sshd_config", &CONFIGURATIONS)]
     {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use eic_keys::imds::facts::{Domain, Region};
+use eic_keys::ec2::{Domain, Region};
 use eic_keys::trust::chain::SignerChain;
 use eic_keys::trust::{SignerName, TrustStore, UnixTime};
 use libfuzzer_sys::fuzz_target;

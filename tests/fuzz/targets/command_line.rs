@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     match parse(arguments.clone()) {
         Ok(Command::Authorize(request)) => {
             assert!(arguments.contains(&request.user));
-            assert_eq!(request.next, behind);
+            assert_eq!(request.chained_command, behind);
             assert!((0.1..=60.0).contains(&request.timeout.as_secs_f64()));
         }
         Ok(_) => {}

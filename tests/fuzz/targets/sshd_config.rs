@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use eic_keys::sshd::config::{File, Statement};
-use eic_keys::sshd::token::Dialect;
+use eic_keys::sshd::lexer::OpensshVersion;
 use libfuzzer_sys::fuzz_target;
 
 const VERSIONS: [&str; 5] =
@@ -12,11 +12,11 @@ const VERSIONS: [&str; 5] =
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((version, text)) = bytes.split_first() else { return };
-    let dialect = Dialect::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
+    let openssh = OpensshVersion::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
     let file = File::new(Path::new("/etc/ssh/sshd_config"), text.to_vec());
     assert_eq!(file.lines().collect::<Vec<_>>().concat(), text);
     for line in file.lines() {
-        if let Ok(Some(statement)) = Statement::read(&dialect, line) {
+        if let Ok(Some(statement)) = Statement::read(&openssh, line) {
             assert!(!statement.keyword.is_empty());
             assert!(statement.value.len() <= line.len());
             assert!(statement.arguments.iter().all(|argument| argument.len() <= line.len()));

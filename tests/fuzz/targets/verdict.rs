@@ -1,4 +1,4 @@
-//! Almost right chains, staples and records: nothing is printed unless OpenSSL agrees.
+//! Almost right chains, OCSP responses and records: nothing is printed unless OpenSSL agrees.
 #![no_main]
 
 use eic_oracle::{Case, openssl, ours};

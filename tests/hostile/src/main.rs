@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::ptr;
 
-use eic_keys::confine::{Needs, confine, confine_thread};
+use eic_keys::sandbox::{Allowed, enter, enter_thread};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,8 +26,8 @@ fn main() -> ExitCode {
     let mut child = (mode == "chained").then(|| Command::new("sleep").arg("60").spawn().expect("a child"));
     if mode != "free" {
         let files = (mode == "reading").then_some(Path::new("/"));
-        let needs = Needs { ports: &[port], files, child: child.as_ref().map(std::process::Child::id) };
-        for layer in confine(&needs) {
+        let needs = Allowed { ports: &[port], files, child: child.as_ref().map(std::process::Child::id) };
+        for layer in enter(&needs) {
             if let Err(error) = layer.held {
                 println!("not confined by {}: {error}", layer.name);
             }
@@ -67,7 +67,7 @@ fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> 
 
 /// A thread beside others, as that of `--check`, waits for their locks.
 fn one_of_several() -> io::Result<()> {
-    let held = confine_thread(&Needs { ports: &[], files: None, child: None });
+    let held = enter_thread(&Allowed { ports: &[], files: None, child: None });
     if File::open("/etc/passwd").is_ok() {
         return Err(io::Error::other(format!("{held:?}")));
     }

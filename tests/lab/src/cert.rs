@@ -315,7 +315,7 @@ impl Cert {
         pem(&self.der)
     }
 
-    /// Its fingerprint, upper-case hex: the name of its staple.
+    /// Its fingerprint, upper-case hex: the name of its OCSP response.
     pub fn fingerprint(&self, hash: Hash) -> String {
         hash.of(&self.der).iter().map(|byte| format!("{byte:02X}")).collect()
     }

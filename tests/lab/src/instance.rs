@@ -100,10 +100,10 @@ impl Instance {
         self.pki.lock().unwrap().clone()
     }
 
-    /// Serves and trusts another hierarchy, its staples too; its signer signs what is pushed from now on.
+    /// Serves and trusts another hierarchy, its OCSP responses too; its signer signs what is pushed from now on.
     pub fn adopt(&self, pki: Pki) {
         self.serve_chain(pki.chain());
-        self.serve_staples(pki.staples(Hash::Sha1));
+        self.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha1));
         self.trust([&pki.root]);
         *self.pki.lock().unwrap() = pki;
     }
@@ -113,22 +113,22 @@ impl Instance {
         self.imds.set("managed-ssh-keys/signer-cert", pki::bundle(certs).trim_end());
     }
 
-    /// Serves these staples, names and DER, and no others.
-    pub fn serve_staples(&self, staples: impl IntoIterator<Item = (String, Vec<u8>)>) {
+    /// Serves these OCSP responses, names and DER, and no others.
+    pub fn serve_ocsp_responses(&self, ocsp_responses: impl IntoIterator<Item = (String, Vec<u8>)>) {
         self.imds.remove("managed-ssh-keys/signer-ocsp");
-        for (name, der) in staples {
+        for (name, der) in ocsp_responses {
             self.imds.set(&format!("managed-ssh-keys/signer-ocsp/{name}"), encode_block(&der));
         }
     }
 
-    /// Serves another staple for a certificate, beside the others.
-    pub fn serve_staple(&self, cert: &Cert, der: &[u8]) {
-        self.imds.set(&staple_path(cert), encode_block(der));
+    /// Serves another OCSP response for a certificate, beside the others.
+    pub fn serve_ocsp_response(&self, cert: &Cert, der: &[u8]) {
+        self.imds.set(&ocsp_path(cert), encode_block(der));
     }
 
-    /// Takes a certificate's staple away.
-    pub fn remove_staple(&self, cert: &Cert) {
-        self.imds.remove(&staple_path(cert));
+    /// Takes a certificate's OCSP response away.
+    pub fn remove_ocsp_response(&self, cert: &Cert) {
+        self.imds.remove(&ocsp_path(cert));
     }
 
     /// Makes the system's trust store of these anchors and the machine's own.
@@ -274,8 +274,8 @@ impl Drop for Instance {
     }
 }
 
-/// Where the metadata service has a certificate's staple, by its SHA-1 name.
-pub fn staple_path(cert: &Cert) -> String {
+/// Where the metadata service has a certificate's OCSP response, by its SHA-1 name.
+pub fn ocsp_path(cert: &Cert) -> String {
     format!("managed-ssh-keys/signer-ocsp/{}", cert.fingerprint(Hash::Sha1))
 }
 

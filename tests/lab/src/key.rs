@@ -1,4 +1,4 @@
-//! Keys that sign certificates, staples and records, and the ways to sign with them.
+//! Keys that sign certificates, OCSP responses and records, and the ways to sign with them.
 use crate::der;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;

@@ -19,7 +19,7 @@
 //! | [`instance`] | the world a test starts with, and the verbs to change it |
 //! | [`namespace`] | the machine's disguise: namespaces, mounts, users, addresses |
 //! | [`imds`], [`http`], [`fault`] | the metadata service, its requests and replies, and what can go wrong with them |
-//! | [`cert`], [`pki`], [`staple`], [`record`] | what AWS signs: certificates, their hierarchy, OCSP staples, pushed keys |
+//! | [`cert`], [`pki`], [`ocsp`], [`record`] | what AWS signs: certificates, their hierarchy, OCSP responses, pushed keys |
 //! | [`key`], [`der`] | signing keys and the DER that is signed |
 //! | [`userkey`], [`sshd`] | the keys of people, a real sshd and a real ssh |
 //! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
@@ -61,13 +61,13 @@ pub mod interrupt;
 pub mod journal;
 pub mod key;
 pub mod namespace;
+pub mod ocsp;
 pub mod pki;
 pub mod record;
 pub mod run;
 pub mod serve;
 pub mod service;
 pub mod sshd;
-pub mod staple;
 pub mod userkey;
 
 pub use cert::{Attribute, Cert, CertSpec, Extension, Text};
@@ -76,12 +76,12 @@ pub use imds::{Endpoint, Manner};
 pub use instance::{IPV4, IPV6, Instance, Machine};
 pub use journal::Logger;
 pub use key::{Hash, Key, Scheme};
+pub use ocsp::{OcspSpec, ResponderId, Status};
 pub use pki::{Pki, PkiSpec};
 pub use record::RecordSpec;
 pub use run::{Outcome, within};
 pub use service::Service;
 pub use sshd::Sshd;
-pub use staple::{ResponderId, StapleSpec, Status};
 pub use userkey::UserKey;
 
 use std::time::{SystemTime, UNIX_EPOCH};

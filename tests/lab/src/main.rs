@@ -17,7 +17,7 @@ Usage: eic-lab demo
 
   serve   Stand in for AWS: SendSSHPublicKey, the part of the EC2 API that clients ask, and an EC2 Instance Connect
           Endpoint, with an instance behind them. Says how to point each client at it, writes what they need into
-          DIRECTORY, and then each call and audit line as it comes, up to Ctrl-C. Needs root.
+          DIRECTORY, and then each call and log line as it comes, up to Ctrl-C. Needs root.
           ADDRESS is one of loopback, 127.0.0.1 unless given, and nothing else; PORT (4580) and the two after it
           are taken; FILE is an IAM policy of the laboratory's own form, see docs/laboratory.md.
 

@@ -6,7 +6,7 @@
 //! ```
 use crate::cert::{Cert, CertSpec};
 use crate::key::{Hash, Key};
-use crate::staple::StapleSpec;
+use crate::ocsp::OcspSpec;
 
 /// Region of the healthy world.
 pub const REGION: &str = "us-east-1";
@@ -81,21 +81,21 @@ impl Pki {
         [&self.signer, &self.intermediate, &self.cross_root]
     }
 
-    /// The staple of the signer, to be changed before it is signed.
-    pub fn signer_staple(&self) -> StapleSpec {
-        StapleSpec::good(&self.signer, &self.intermediate)
+    /// The OCSP response of the signer, to be changed before it is signed.
+    pub fn signer_ocsp(&self) -> OcspSpec {
+        OcspSpec::good(&self.signer, &self.intermediate)
     }
 
-    /// The staple of the intermediate, to be changed before it is signed.
-    pub fn intermediate_staple(&self) -> StapleSpec {
-        StapleSpec::good(&self.intermediate, &self.root)
+    /// The OCSP response of the intermediate, to be changed before it is signed.
+    pub fn intermediate_ocsp(&self) -> OcspSpec {
+        OcspSpec::good(&self.intermediate, &self.root)
     }
 
-    /// The staples of signer and intermediate, by name, as the issuers themselves sign them.
-    pub fn staples(&self, naming: Hash) -> Vec<(String, Vec<u8>)> {
+    /// The OCSP responses of signer and intermediate, by name, as the issuers themselves sign them.
+    pub fn ocsp_responses(&self, naming: Hash) -> Vec<(String, Vec<u8>)> {
         vec![
-            (self.signer.fingerprint(naming), self.signer_staple().build()),
-            (self.intermediate.fingerprint(naming), self.intermediate_staple().build()),
+            (self.signer.fingerprint(naming), self.signer_ocsp().build()),
+            (self.intermediate.fingerprint(naming), self.intermediate_ocsp().build()),
         ]
     }
 }

@@ -187,12 +187,12 @@ impl Here<'_> {
             "\nIt listens on {ip} and in its own namespaces, nowhere else. Calls are written to {};",
             self.file("events.json")
         );
-        println!("they and the instance's audit log follow here, up to Ctrl-C.\n");
+        println!("they and the instance's log follow here, up to Ctrl-C.\n");
         let _ = stdout().flush();
     }
 }
 
-/// Tells each call and each audit line as it comes, for ever.
+/// Tells each call and each log line as it comes, for ever.
 fn follow(instance: &Instance, service: &Service, file: &Path) -> ! {
     let (mut calls, mut lines) = (0, 0);
     loop {
@@ -204,7 +204,7 @@ fn follow(instance: &Instance, service: &Service, file: &Path) -> ! {
             let _ = appended.and_then(|mut file| writeln!(file, "{event}"));
         }
         for line in logged.iter().skip(lines) {
-            println!("audit  {}: {}", line.severity_name(), line.message());
+            println!("log    {}: {}", line.severity_name(), line.message());
         }
         (calls, lines) = (events.len(), logged.len());
         let _ = stdout().flush();

@@ -120,7 +120,7 @@ fn keys_are_published_for_their_time() {
 }
 
 #[test]
-fn the_signer_is_delivered_with_its_staples() {
+fn the_signer_is_delivered_with_its_ocsp_responses() {
     let instance = Instance::start_without_program();
     let (pki, token) = (instance.pki(), token());
     let chain = get("managed-ssh-keys/signer-cert", &token);
@@ -130,9 +130,9 @@ fn the_signer_is_delivered_with_its_staples() {
     assert_eq!(body(&names).lines().count(), 2);
     let name = pki.signer.fingerprint(eic_lab::Hash::Sha1);
     assert!(body(&names).contains(&name));
-    instance.serve_staple(&pki.signer, b"other");
+    instance.serve_ocsp_response(&pki.signer, b"other");
     assert_eq!(body(&get(&format!("managed-ssh-keys/signer-ocsp/{name}"), &token)), "b3RoZXI=");
-    instance.remove_staple(&pki.signer);
+    instance.remove_ocsp_response(&pki.signer);
     assert_eq!(body(&get("managed-ssh-keys/signer-ocsp", &token)).lines().count(), 1);
 
     let other = Pki::with(|spec| spec.signer.alternative_names.clear());

@@ -138,14 +138,14 @@ fn a_person_on_this_machine_logs_in_with_each_client() {
         "alice",
     );
 
-    // What it told, as it came: each push, and the audit line with the push's request-id.
+    // What it told, as it came: each push, and the log line with the push's request-id.
     let events = told_events(&place, 2);
     assert_eq!(serve.terminate().signal(), Some(15));
     let told: Vec<String> = serve.lines.by_ref().collect();
     for event in events.iter().filter(|event| event["eventName"] == "SendSSHPublicKey") {
         let request = event["requestID"].as_str().unwrap();
         let with = |start: &str| told.iter().any(|line| line.starts_with(start) && line.contains(request));
-        assert!(with("call   SendSSHPublicKey") && with("audit  info: Providing ssh key"), "{told:#?}");
+        assert!(with("call   SendSSHPublicKey") && with("log    info: Providing ssh key"), "{told:#?}");
     }
 }
 

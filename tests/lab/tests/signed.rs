@@ -1,11 +1,11 @@
 //! What the laboratory signs holds before OpenSSL's own programs, and what shall be wrong is wrong there too.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 use eic_lab::cert::{oids, usage};
+use eic_lab::ocsp::{CertId, nonce};
 use eic_lab::pki::bundle;
-use eic_lab::staple::{CertId, nonce};
 use eic_lab::{
-    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Key, Pki, RecordSpec, ResponderId, Scheme,
-    StapleSpec, Status, Text, UserKey, now,
+    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Key, OcspSpec, Pki, RecordSpec, ResponderId,
+    Scheme, Status, Text, UserKey, now,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -162,34 +162,34 @@ fn names_of_every_kind() {
     }
 }
 
-/// Puts a staple before `openssl ocsp`, which knows the issuer and trusts the root.
-fn respond(name: &str, pki: &Pki, staple: &[u8]) -> (bool, String) {
+/// Puts an OCSP response before `openssl ocsp`, which knows the issuer and trusts the root.
+fn respond(name: &str, pki: &Pki, ocsp_response: &[u8]) -> (bool, String) {
     let directory = directory(name);
-    fs::write(directory.join("staple.der"), staple).unwrap();
+    fs::write(directory.join("ocsp.der"), ocsp_response).unwrap();
     fs::write(directory.join("issuer.pem"), pki.intermediate.to_pem()).unwrap();
     fs::write(directory.join("signer.pem"), pki.signer.to_pem()).unwrap();
     fs::write(directory.join("root.pem"), bundle([&pki.root, &pki.intermediate])).unwrap();
     openssl(
         &directory,
-        "ocsp -respin staple.der -issuer issuer.pem -cert signer.pem -CAfile root.pem -verify_other issuer.pem \
+        "ocsp -respin ocsp.der -issuer issuer.pem -cert signer.pem -CAfile root.pem -verify_other issuer.pem \
          -no_nonce -resp_text",
     )
 }
 
 #[test]
-fn the_healthy_staple_holds() {
+fn a_good_ocsp_response_is_accepted() {
     let pki = Pki::healthy();
-    let (well, said) = respond("staple", &pki, &pki.signer_staple().build());
+    let (well, said) = respond("ocsp", &pki, &pki.signer_ocsp().build());
     assert!(well && said.contains("Response verify OK") && said.contains("signer.pem: good"), "{said}");
 
     let responder = CertSpec::responder("Laboratory Responder", Key::rsa2048(4)).issued_by(&pki.intermediate);
-    let mut delegated = pki.signer_staple().signed_by(&responder);
+    let mut delegated = pki.signer_ocsp().signed_by(&responder);
     delegated.responder_id = ResponderId::Name;
     let (well, said) = respond("delegated", &pki, &delegated.build());
     assert!(well && said.contains("Response verify OK") && said.contains("signer.pem: good"), "{said}");
     assert!(said.contains("CN = Laboratory Responder"), "{said}");
 
-    let mut extended = pki.signer_staple();
+    let mut extended = pki.signer_ocsp();
     extended.extensions = vec![nonce()];
     extended.answer().extensions = vec![Extension::unknown(false)];
     extended.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32));
@@ -198,12 +198,12 @@ fn the_healthy_staple_holds() {
 }
 
 #[test]
-fn each_wrong_staple_is_seen() {
+fn each_wrong_ocsp_response_is_seen() {
     let pki = Pki::healthy();
-    let case = |name: &str, change: &dyn Fn(&mut StapleSpec), expected: &str| {
-        let mut staple = pki.signer_staple();
-        change(&mut staple);
-        let (_, said) = respond(name, &pki, &staple.build());
+    let case = |name: &str, change: &dyn Fn(&mut OcspSpec), expected: &str| {
+        let mut ocsp_response = pki.signer_ocsp();
+        change(&mut ocsp_response);
+        let (_, said) = respond(name, &pki, &ocsp_response.build());
         assert!(said.contains(expected), "{name}: {expected} is not in {said}");
     };
     case("revoked", &|s| s.answer().status = Status::Revoked(now() - DAY, Some(1)), "Reason: keyCompromise");
@@ -233,9 +233,9 @@ fn each_wrong_staple_is_seen() {
         &|s| *s = s.clone().signed_by(&CertSpec::responder("Stranger", Key::p256()).issued_by(&pki.old_root)),
         "Response Verify Failure",
     );
-    let mut long = pki.signer_staple();
+    let mut long = pki.signer_ocsp();
     long.trailing = vec![0; 3];
-    let plain = pki.signer_staple().build().len();
+    let plain = pki.signer_ocsp().build().len();
     assert_eq!(long.build().len(), plain + 3);
 }
 

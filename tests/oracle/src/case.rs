@@ -1,7 +1,7 @@
-//! What an instance would be told: a chain, staples, a record; and what it trusts.
+//! What an instance would be told: a chain, OCSP responses, a record; and what it trusts.
 
 use eic_lab::pki::{DOMAIN, REGION, bundle};
-use eic_lab::{Cert, CertSpec, Hash, Key, RecordSpec, Scheme, StapleSpec, now};
+use eic_lab::{Cert, CertSpec, Hash, Key, OcspSpec, RecordSpec, Scheme, now};
 
 use crate::change::{CHANGES, Change};
 
@@ -30,8 +30,8 @@ pub struct Case {
     pub chain: Vec<Cert>,
     /// The trust store.
     pub anchors: Vec<Cert>,
-    /// Staples, of the signer first, then up the path: name and DER.
-    pub staples: Vec<(String, Vec<u8>)>,
+    /// OCSP responses, of the signer first, then up the path: name and DER.
+    pub ocsp_responses: Vec<(String, Vec<u8>)>,
     /// The active-keys text.
     pub record: Vec<u8>,
     /// When it is judged, in seconds since the epoch.
@@ -57,7 +57,7 @@ impl Case {
             old_root: CertSpec::authority("Laboratory Old Root", Key::rsa2048(0)),
         };
         for (spec, serial) in draft.path.iter_mut().zip(1..) {
-            spec.serial = vec![serial]; // so that a staple stays one of this signer
+            spec.serial = vec![serial]; // so that an OCSP response stays one of this signer
         }
         for ((_, change), how) in &changes {
             if let Change::Draft(change) = change {
@@ -81,20 +81,20 @@ impl Case {
         let mut case = Self {
             chain,
             anchors: vec![path[0].clone()],
-            staples: Vec::new(),
+            ocsp_responses: Vec::new(),
             record: Vec::new(),
             now: u64::try_from(now()).unwrap(),
             changes: changes.iter().map(|((name, _), _)| *name).collect(),
             path,
         };
-        case.staples = case.sign_staples(&changes);
+        case.ocsp_responses = case.sign_ocsp_responses(&changes);
         let mut record = RecordSpec::new(INSTANCE, KEY);
         let mut key = case.path.last().unwrap().key.clone();
         for ((_, change), how) in &changes {
             match change {
                 Change::Record(change) => record = change(record, &mut key, *how),
                 Change::Case(change) => change(&mut case, *how),
-                Change::Draft(_) | Change::Staple(_) => {}
+                Change::Draft(_) | Change::OcspResponse(_) => {}
             }
         }
         if !is_rsa(&key) {
@@ -104,24 +104,24 @@ impl Case {
         case
     }
 
-    /// A good staple for each certificate below the anchor, but for the changes; an odd `how` means the intermediate's.
-    fn sign_staples(&self, changes: &[(&(&'static str, Change), u8)]) -> Vec<(String, Vec<u8>)> {
+    /// A good OCSP response for each certificate below the anchor, but for the changes; an odd `how` means the intermediate's.
+    fn sign_ocsp_responses(&self, changes: &[(&(&'static str, Change), u8)]) -> Vec<(String, Vec<u8>)> {
         let pairs = self.path.windows(2).rev().enumerate();
         pairs
             .map(|(number, pair)| {
                 let (issuer, cert) = (&pair[0], &pair[1]);
-                let mut staple = StapleSpec::good(cert, issuer);
+                let mut ocsp_response = OcspSpec::good(cert, issuer);
                 for ((_, change), how) in changes {
-                    if let Change::Staple(change) = change {
-                        if usize::from(how % 2) == number && !staple.answers.is_empty() {
-                            change(&mut staple, cert, issuer, how / 2);
+                    if let Change::OcspResponse(change) = change {
+                        if usize::from(how % 2) == number && !ocsp_response.answers.is_empty() {
+                            change(&mut ocsp_response, cert, issuer, how / 2);
                         }
                     }
                 }
-                if !is_rsa(&staple.responder.key) {
-                    staple.scheme = None;
+                if !is_rsa(&ocsp_response.responder.key) {
+                    ocsp_response.scheme = None;
                 }
-                (cert.fingerprint(Hash::Sha1), staple.build())
+                (cert.fingerprint(Hash::Sha1), ocsp_response.build())
             })
             .collect()
     }

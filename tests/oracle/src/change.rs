@@ -1,8 +1,8 @@
 //! What can be wrong, or only unusual. Each change takes a number for its details.
 
 use eic_lab::cert::{Attribute, Extension, Text, oids, usage};
-use eic_lab::staple::{Answer, CertId, ResponderId, Status, nonce};
-use eic_lab::{Cert, CertSpec, DAY, HOUR, Hash, Key, MINUTE, RecordSpec, Scheme, StapleSpec, der, now};
+use eic_lab::ocsp::{Answer, CertId, ResponderId, Status, nonce};
+use eic_lab::{Cert, CertSpec, DAY, HOUR, Hash, Key, MINUTE, OcspSpec, RecordSpec, Scheme, der, now};
 
 use crate::case::{Case, Draft, SIGNER};
 
@@ -11,14 +11,14 @@ use crate::case::{Case, Draft, SIGNER};
 pub enum Change {
     /// Certificates before they are issued.
     Draft(fn(&mut Draft, u8)),
-    /// A staple of this certificate and issuer before it is signed.
-    Staple(fn(&mut StapleSpec, &Cert, &Cert, u8)),
+    /// An OCSP response of this certificate and issuer before it is signed.
+    OcspResponse(fn(&mut OcspSpec, &Cert, &Cert, u8)),
     /// What is delivered, and what is trusted.
     Case(fn(&mut Case, u8)),
     /// A record before it is signed, and the key that signs it.
     Record(fn(RecordSpec, &mut Key, u8) -> RecordSpec),
 }
-use Change::{Case as Told, Draft as Issued, Record, Staple};
+use Change::{Case as Told, Draft as Issued, OcspResponse, Record};
 
 /// Times around now that no slow machine reaches while a case is judged.
 const OFFSETS: [i64; 8] =
@@ -340,9 +340,9 @@ pub const CHANGES: [(&str, Change); 49] = [
     ),
     ("the signer is an anchor", Told(|case, _| case.anchors = vec![case.path.last().unwrap().clone()])),
     (
-        "staple: status",
-        Staple(|staple, _, _, how| {
-            staple.answer().status = pick(
+        "OCSP response: status",
+        OcspResponse(|ocsp_response, _, _, how| {
+            ocsp_response.answer().status = pick(
                 &[
                     Status::Revoked(now() - DAY, None),
                     Status::Revoked(now() - DAY, Some(1)),
@@ -353,19 +353,25 @@ pub const CHANGES: [(&str, Change); 49] = [
             );
         }),
     ),
-    ("staple: this update", Staple(|staple, _, _, how| staple.answer().this_update = time(how))),
     (
-        "staple: next update",
-        Staple(|staple, _, _, how| {
-            staple.answer().next_update = if how % 9 == 8 { None } else { Some(time(how % 9)) };
+        "OCSP response: this update",
+        OcspResponse(|ocsp_response, _, _, how| ocsp_response.answer().this_update = time(how)),
+    ),
+    (
+        "OCSP response: next update",
+        OcspResponse(|ocsp_response, _, _, how| {
+            ocsp_response.answer().next_update = if how % 9 == 8 { None } else { Some(time(how % 9)) };
         }),
     ),
-    ("staple: produced at", Staple(|staple, _, _, how| staple.produced_at = time(how))),
     (
-        "staple: certificate",
-        Staple(|staple, cert, issuer, how| {
-            // In all answers: OpenSSL refuses a staple whose answers are of several issuers, and we look at ours only.
-            for answer in &mut staple.answers {
+        "OCSP response: produced at",
+        OcspResponse(|ocsp_response, _, _, how| ocsp_response.produced_at = time(how)),
+    ),
+    (
+        "OCSP response: certificate",
+        OcspResponse(|ocsp_response, cert, issuer, how| {
+            // In all answers: OpenSSL refuses an OCSP response whose answers are of several issuers, and we look at ours only.
+            for answer in &mut ocsp_response.answers {
                 let id = &mut answer.id;
                 match how % 7 {
                     0 => id.serial = vec![1],
@@ -380,8 +386,8 @@ pub const CHANGES: [(&str, Change); 49] = [
         }),
     ),
     (
-        "staple: several answers",
-        Staple(|staple, cert, issuer, how| {
+        "OCSP response: several answers",
+        OcspResponse(|ocsp_response, cert, issuer, how| {
             let mut other = Answer::good(cert, issuer);
             match how % 4 {
                 0 => other.id.serial = vec![1],
@@ -389,13 +395,13 @@ pub const CHANGES: [(&str, Change); 49] = [
                 2 => other.id = CertId::of(cert, issuer, Hash::Sha256),
                 _ => other.next_update = Some(now() - HOUR),
             }
-            let at = usize::from(how / 4 % 2) * staple.answers.len();
-            staple.answers.insert(at, other);
+            let at = usize::from(how / 4 % 2) * ocsp_response.answers.len();
+            ocsp_response.answers.insert(at, other);
         }),
     ),
     (
-        "staple: responder",
-        Staple(|staple, _, issuer, how| {
+        "OCSP response: responder",
+        OcspResponse(|ocsp_response, _, issuer, how| {
             let mut responder = CertSpec::responder("Laboratory OCSP", Key::rsa2048(5));
             match how % 10 {
                 1 => responder.extended_key_usage.clear(),
@@ -410,13 +416,13 @@ pub const CHANGES: [(&str, Change); 49] = [
                 _ => {}
             }
             let responder = if how >= 64 { responder.self_signed() } else { responder.issued_by(issuer) };
-            *staple = staple.clone().signed_by(&responder);
+            *ocsp_response = ocsp_response.clone().signed_by(&responder);
         }),
     ),
     (
-        "staple: responder by its name",
-        Staple(|staple, _, _, how| {
-            staple.responder_id = match how % 3 {
+        "OCSP response: responder by its name",
+        OcspResponse(|ocsp_response, _, _, how| {
+            ocsp_response.responder_id = match how % 3 {
                 0 => ResponderId::Name,
                 1 => ResponderId::OtherName(eic_lab::cert::name(&[Attribute::common_name("Somebody")])),
                 _ => ResponderId::OtherKey(Hash::Sha1.of(b"somebody")),
@@ -424,61 +430,61 @@ pub const CHANGES: [(&str, Change); 49] = [
         }),
     ),
     (
-        "staple: signature",
-        Staple(|staple, _, _, how| match how % 5 {
-            0 => staple.damaged = true,
-            1 => staple.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1)),
-            2 => staple.scheme = Some(Scheme::RsaPkcs1(Hash::Sha512)),
-            3 => staple.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32)),
-            _ => staple.responder.key = Key::rsa2048(5),
+        "OCSP response: signature",
+        OcspResponse(|ocsp_response, _, _, how| match how % 5 {
+            0 => ocsp_response.damaged = true,
+            1 => ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1)),
+            2 => ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha512)),
+            3 => ocsp_response.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32)),
+            _ => ocsp_response.responder.key = Key::rsa2048(5),
         }),
     ),
     (
-        "staple: extension",
-        Staple(|staple, _, _, how| match how % 5 {
-            0 => staple.extensions.push(Extension::unknown(false)),
-            1 => staple.extensions.push(Extension::unknown(true)),
-            2 => staple.answer().extensions.push(Extension::unknown(false)),
-            3 => staple.answer().extensions.push(Extension::unknown(true)),
-            _ => staple.extensions.push(nonce()),
+        "OCSP response: extension",
+        OcspResponse(|ocsp_response, _, _, how| match how % 5 {
+            0 => ocsp_response.extensions.push(Extension::unknown(false)),
+            1 => ocsp_response.extensions.push(Extension::unknown(true)),
+            2 => ocsp_response.answer().extensions.push(Extension::unknown(false)),
+            3 => ocsp_response.answer().extensions.push(Extension::unknown(true)),
+            _ => ocsp_response.extensions.push(nonce()),
         }),
     ),
     (
-        "staple: form",
-        Staple(|staple, _, _, how| match how % 6 {
-            0 => staple.response_status = how / 6 % 7,
-            1 => staple.response_type = oids::UNKNOWN,
-            2 => staple.response_bytes = false,
-            3 => staple.version = 2,
-            4 => staple.trailing = der::null(),
-            _ => staple.answers.clear(),
+        "OCSP response: form",
+        OcspResponse(|ocsp_response, _, _, how| match how % 6 {
+            0 => ocsp_response.response_status = how / 6 % 7,
+            1 => ocsp_response.response_type = oids::UNKNOWN,
+            2 => ocsp_response.response_bytes = false,
+            3 => ocsp_response.version = 2,
+            4 => ocsp_response.trailing = der::null(),
+            _ => ocsp_response.answers.clear(),
         }),
     ),
     (
-        "staples exchanged",
+        "OCSP responses exchanged",
         Told(|case, _| {
-            if let [first, .., last] = case.staples.as_mut_slice() {
+            if let [first, .., last] = case.ocsp_responses.as_mut_slice() {
                 std::mem::swap(&mut first.1, &mut last.1);
             }
         }),
     ),
     (
-        "a staple missing",
+        "an OCSP response missing",
         Told(|case, how| {
-            if !case.staples.is_empty() {
-                case.staples.remove(usize::from(how) % case.staples.len());
+            if !case.ocsp_responses.is_empty() {
+                case.ocsp_responses.remove(usize::from(how) % case.ocsp_responses.len());
             }
         }),
     ),
     (
-        "a bit of a staple",
+        "a bit of an OCSP response",
         Told(|case, how| {
             // All may be missing by another change.
-            let at = usize::from(how) % case.staples.len().max(1);
-            if let Some((_, staple)) = case.staples.get_mut(at) {
+            let at = usize::from(how) % case.ocsp_responses.len().max(1);
+            if let Some((_, ocsp_response)) = case.ocsp_responses.get_mut(at) {
                 // Spread over the whole of it.
-                let byte = usize::from(how) * staple.len() / 256;
-                staple[byte] ^= 1 << (how % 8);
+                let byte = usize::from(how) * ocsp_response.len() / 256;
+                ocsp_response[byte] ^= 1 << (how % 8);
             }
         }),
     ),

@@ -1,4 +1,4 @@
-//! Almost right signers, staples and records, made from a few bytes, and two opinions on each: OpenSSL's and ours.
+//! Almost right signers, OCSP responses and records, made from a few bytes, and two opinions on each: OpenSSL's and ours.
 //!
 //! [`Case::make`] turns bytes into a healthy hierarchy with a few [`change`]s; [`openssl::accepts`] and [`ours::accepts`]
 //! judge it, knowing nothing of each other. What counts is that we accept nothing that OpenSSL would refuse. The differential

@@ -15,7 +15,7 @@ use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 
 use crate::case::{Case, SIGNER};
 
-/// The key lines whose signer, staples and signatures hold.
+/// The key lines whose signer, OCSP responses and signatures hold.
 ///
 /// # Errors
 /// Why none does.
@@ -52,7 +52,7 @@ fn without_a_twin(delivered: &[X509]) -> impl Iterator<Item = Vec<X509>> {
     })
 }
 
-/// A path to this anchor, and a staple for each certificate below it.
+/// A path to this anchor, and an OCSP response for each certificate below it.
 ///
 /// OpenSSL settles for one anchor before it knows whether its key fits, so it is given one at a time.
 fn current(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result<(), String> {
@@ -60,8 +60,9 @@ fn current(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Res
         let (cert, issuer) = (&pair[0], &pair[1]);
         let sha1 = cert.digest(MessageDigest::sha1()).map_err(text)?;
         let name: String = sha1.iter().map(|byte| format!("{byte:02X}")).collect();
-        let staple = case.staples.iter().find(|(known, _)| *known == name).ok_or("no staple")?;
-        good(&staple.1, cert, issuer)?;
+        let ocsp_response =
+            case.ocsp_responses.iter().find(|(known, _)| *known == name).ok_or("no OCSP response")?;
+        good(&ocsp_response.1, cert, issuer)?;
     }
     Ok(())
 }
@@ -104,9 +105,9 @@ fn path(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result
         .map_err(text)?
 }
 
-/// The staple says that this certificate of this issuer is good now, signed by the issuer or a responder of his.
-fn good(staple: &[u8], cert: &X509, issuer: &X509) -> Result<(), String> {
-    let response = OcspResponse::from_der(staple).map_err(text)?;
+/// The OCSP response says that this certificate of this issuer is good now, signed by the issuer or a responder of his.
+fn good(ocsp_response: &[u8], cert: &X509, issuer: &X509) -> Result<(), String> {
+    let response = OcspResponse::from_der(ocsp_response).map_err(text)?;
     if response.status() != OcspResponseStatus::SUCCESSFUL {
         return Err("an error message".to_owned());
     }

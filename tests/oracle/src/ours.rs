@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eic_keys::imds::facts::{Domain, Region};
-use eic_keys::keys::blob;
+use eic_keys::ec2::{Domain, Region};
+use eic_keys::keys::record;
 use eic_keys::trust::chain::SignerChain;
 use eic_keys::trust::{Signer, SignerName, TrustStore, UnixTime};
 use openssl::base64::encode_block;
@@ -20,8 +20,8 @@ use crate::case::Case;
 pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
     let signer = signer(case)?;
     let mut lines = Vec::new();
-    for record in blob::records(&case.record) {
-        let record = record.map_err(|damage| damage.to_string())?;
+    for record in record::records(&case.record) {
+        let record = record.map_err(|error| error.to_string())?;
         let verified =
             record.verify(&signer).map_err(|_| "the record's signature does not hold".to_owned())?;
         lines.push(verified.line().to_owned());
@@ -38,14 +38,14 @@ fn signer(case: &Case) -> Result<Signer, String> {
     let store = TrustStore::open(Path::new("/"), Some(&file.0)).map_err(|error| error.to_string())?;
     let path = chain.path(&name, &store, now).map_err(|error| error.to_string())?;
     let path = path.map_err(|error| error.to_string())?;
-    let list: String = case.staples.iter().map(|(name, _)| format!("{name}\n")).collect();
-    let names = path.staple_names(list.as_bytes()).map_err(|error| error.to_string())?;
-    let staple = |name: &&str| {
-        let found = case.staples.iter().find(|(known, _)| known == name);
+    let list: String = case.ocsp_responses.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let names = path.ocsp_names(list.as_bytes()).map_err(|error| error.to_string())?;
+    let ocsp_response = |name: &&str| {
+        let found = case.ocsp_responses.iter().find(|(known, _)| known == name);
         found.map(|(_, der)| encode_block(der).into_bytes())
     };
-    let staples: Vec<_> = names.iter().map(staple).collect();
-    path.prove(&staples, now).map_err(|error| error.to_string())
+    let ocsp_responses: Vec<_> = names.iter().map(ocsp_response).collect();
+    path.prove(&ocsp_responses, now).map_err(|error| error.to_string())
 }
 
 /// A file that goes when it is no longer needed.

@@ -1,4 +1,4 @@
-//! To the second: when certificates and staples begin and cease to be valid, with a clock that stands still.
+//! To the second: when certificates and OCSP responses begin and cease to be valid, with a clock that stands still.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -6,24 +6,24 @@
     reason = "a test may panic"
 )]
 
-use eic_lab::{CertSpec, Hash, Key, StapleSpec, now};
+use eic_lab::{CertSpec, Hash, Key, OcspSpec, now};
 use eic_oracle::{Case, ours};
 
-/// A healthy case whose signer's staple is of these times, seconds from the time at which it is judged.
-fn stapled(this_update: i64, next_update: i64) -> Case {
+/// A healthy case whose signer's OCSP response is of these times, seconds from the time at which it is judged.
+fn with_ocsp(this_update: i64, next_update: i64) -> Case {
     let mut case = Case::make(&[]);
     let at = now();
     case.now = u64::try_from(at).unwrap();
     let (signer, intermediate) = (&case.path[2], &case.path[1]);
-    let mut staple = StapleSpec::good(signer, intermediate);
-    staple.answer().this_update = at + this_update;
-    staple.answer().next_update = Some(at + next_update);
-    case.staples[0] = (signer.fingerprint(Hash::Sha1), staple.build());
+    let mut ocsp_response = OcspSpec::good(signer, intermediate);
+    ocsp_response.answer().this_update = at + this_update;
+    ocsp_response.answer().next_update = Some(at + next_update);
+    case.ocsp_responses[0] = (signer.fingerprint(Hash::Sha1), ocsp_response.build());
     case
 }
 
 #[test]
-fn a_staple_holds_from_its_first_second_to_the_last_before_the_next() {
+fn an_ocsp_response_holds_from_this_update_until_next_update() {
     for (this_update, next_update, refusal) in [
         (0, 1, None),
         (-10, 1, None),
@@ -32,7 +32,7 @@ fn a_staple_holds_from_its_first_second_to_the_last_before_the_next() {
         (-10, -1, Some("is out of date")),
         (0, 0, Some("is out of date")),
     ] {
-        let judged = ours::accepts(&stapled(this_update, next_update));
+        let judged = ours::accepts(&with_ocsp(this_update, next_update));
         match refusal {
             None => assert!(judged.is_ok(), "{this_update}, {next_update}: {judged:?}"),
             Some(reason) => assert!(

@@ -1,4 +1,4 @@
-//! The log of calls, in CloudTrail's shape, so that a login can be followed from the API call to the audit line.
+//! The log of calls, in CloudTrail's shape, so that a login can be followed from the API call to the log line.
 use super::call::Call;
 use super::clock;
 use super::policy::Principal;

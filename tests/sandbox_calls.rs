@@ -1,4 +1,4 @@
-//! Every system call of a run, in every way that a run goes, is in `src/confine/calls.rs`, and no other is there.
+//! Every system call of a run, in every way that a run goes, is in `src/sandbox/calls.rs`, and no other is there.
 //!
 //! The filter refuses what it does not know (`tests/hostile`), and a call that is missing there may cost a login: so none that the
 //! shipped binary makes may be refused. One that is there and never made is a gift to who takes the process over.
@@ -21,7 +21,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use eic_keys::confine::{calls_allowed, calls_before};
+use eic_keys::sandbox::{calls_allowed, calls_before};
 use eic_lab::run::{PROGRAM, Run};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, Instance, Logger, Machine, On, UserKey};
 

@@ -1,4 +1,4 @@
-//! OCSP staples whose every field a test can change, written out as RFC 6960 section 4.2.1 has them.
+//! OCSP responses whose every field a test can change, written out as RFC 6960 section 4.2.1 has them.
 use crate::cert::{Cert, Extension};
 use crate::key::{Hash, Scheme};
 use crate::{DAY, HOUR, der, now};
@@ -111,9 +111,9 @@ pub enum ResponderId {
 /// A tbsResponseData in another encoding.
 pub type Rewriting = fn(&[u8]) -> Vec<u8>;
 
-/// What a staple shall say.
+/// What an OCSP response shall say.
 #[derive(Clone, Debug)]
-pub struct StapleSpec {
+pub struct OcspSpec {
     /// responseStatus: 0 successful, 1 malformedRequest, 2 internalError, 3 tryLater, 5 sigRequired, 6 unauthorized.
     pub response_status: u8,
     /// The type of the response; its bytes follow.
@@ -146,7 +146,7 @@ pub struct StapleSpec {
     pub trailing: Vec<u8>,
 }
 
-impl StapleSpec {
+impl OcspSpec {
     /// Good, signed by the issuer itself, no certificates included.
     pub fn good(cert: &Cert, issuer: &Cert) -> Self {
         Self {
@@ -180,7 +180,7 @@ impl StapleSpec {
         &mut self.answers[0]
     }
 
-    /// The staple, DER.
+    /// The OCSP response, DER.
     pub fn build(&self) -> Vec<u8> {
         let status = der::enumerated(self.response_status);
         let bytes = if self.response_bytes {

@@ -32,7 +32,7 @@ pub enum Severity {
 
 /// Writes the log.
 #[derive(Debug)]
-pub struct Audit {
+pub struct Syslog {
     /// `None` where there is no log, or it does not take what it gets.
     socket: Mutex<Option<Socket>>,
     terminal: bool,
@@ -44,7 +44,7 @@ enum Socket {
     Stream(UnixStream),
 }
 
-impl Audit {
+impl Syslog {
     /// Opens the system's log below `root` (`/`); without one everything goes on.
     #[must_use]
     pub fn open(root: &Path) -> Self {

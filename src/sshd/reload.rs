@@ -12,14 +12,14 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::{
-    ask::administrators,
     daemon::{Daemon, Listener, PID_FILE, SERVICES, SOCKETS, other_config, takes_value},
     effective::Config,
-    place::drop_ins,
-    run::run,
-    token::Dialect,
-    trusted,
+    lexer::OpensshVersion,
+    placement::drop_ins,
+    query::administrators,
 };
+use crate::process::run;
+use crate::safe_path;
 
 /// An sshd that has to be told of a change.
 struct Target {
@@ -60,7 +60,7 @@ impl fmt::Display for Untold {
 }
 
 /// Not every sshd was told.
-pub(super) struct TellError {
+pub(super) struct ReloadError {
     pub(super) reason: String,
     /// Whether one may have read the files as they are now.
     pub(super) told: bool,
@@ -134,8 +134,8 @@ impl Daemon<'_> {
 
     /// Makes each running sshd that reads our lines read its files again, but for those that are known not to hear of it.
     /// `Ok` says what was done, or is to be done.
-    pub(super) fn reload(&self, main: &Path, untold: &[Untold]) -> Result<String, TellError> {
-        let nobody = |reason| TellError { reason, told: false };
+    pub(super) fn reload(&self, main: &Path, untold: &[Untold]) -> Result<String, ReloadError> {
+        let nobody = |reason| ReloadError { reason, told: false };
         let targets = self.targets(main).map_err(nobody)?;
         let mut said: Vec<String> = Vec::new();
         let mut told = false;
@@ -149,7 +149,7 @@ impl Daemon<'_> {
                 Ok(line) => said.push(line),
                 Err(reason) => {
                     let unmoved = before.is_some() && before == target.pid().and_then(|pid| self.image(pid));
-                    return Err(TellError { reason, told: told || !unmoved });
+                    return Err(ReloadError { reason, told: told || !unmoved });
                 }
             }
             told = true;
@@ -167,7 +167,7 @@ impl Daemon<'_> {
         let line = |pid: &u32| self.birth(*pid).map(|ticks| format!("{pid} {ticks}\n"));
         let text: String = pids.iter().filter_map(line).collect();
         // Without it `--check` is less sure.
-        let _ = fs::write(self.source.locate(Path::new(TOLD)), text);
+        let _ = fs::write(self.tree.locate(Path::new(TOLD)), text);
     }
 
     /// The sshds that read our lines: each with the time since when it has read its files, as far as that can be told.
@@ -179,16 +179,16 @@ impl Daemon<'_> {
     }
 
     fn read_at(&self, pid: u32) -> Option<SystemTime> {
-        let written = |path: &str| fs::metadata(self.source.locate(Path::new(path))).ok()?.modified().ok();
+        let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
         let ticks = self.birth(pid)?;
-        let system = self.source.read(Path::new("/proc/stat")).ok()?;
+        let system = self.tree.read(Path::new("/proc/stat")).ok()?;
         let boot = String::from_utf8_lossy(&system)
             .lines()
             .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
         // The boot is told in whole seconds, the rest in hundredths on each architecture (proc(5), USER_HZ).
         let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
         let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
-        let told = self.source.read(Path::new(TOLD)).unwrap_or_default();
+        let told = self.tree.read(Path::new(TOLD)).unwrap_or_default();
         let told = String::from_utf8_lossy(&told).lines().any(|line| line == format!("{pid} {ticks}"));
         let told = if told { written(TOLD) } else { None };
         let named = self.running().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
@@ -365,7 +365,7 @@ impl Daemon<'_> {
 
     /// What tells one image of a process from the next: exec(2) puts everything elsewhere.
     fn image(&self, pid: u32) -> Option<Vec<u8>> {
-        let image = fs::read(self.source.locate(Path::new(&format!("/proc/{pid}/auxv")))).ok()?;
+        let image = fs::read(self.tree.locate(Path::new(&format!("/proc/{pid}/auxv")))).ok()?;
         (!image.is_empty()).then_some(image)
     }
 
@@ -380,7 +380,7 @@ impl Daemon<'_> {
                 rows.filter_map(|row| row.get(9).map(|inode| format!("socket:[{inode}]"))).collect::<Vec<_>>()
             })
             .collect();
-        let files = fs::read_dir(self.source.locate(Path::new(&format!("/proc/{pid}/fd"))));
+        let files = fs::read_dir(self.tree.locate(Path::new(&format!("/proc/{pid}/fd"))));
         files.into_iter().flatten().flatten().any(|file| {
             fs::read_link(file.path())
                 .is_ok_and(|to| listening.iter().any(|socket| to.as_os_str() == socket.as_str()))
@@ -405,7 +405,7 @@ impl Daemon<'_> {
 
     /// Whether the system is the one that this runs on, whose processes can be sent signals.
     fn is_here(&self) -> bool {
-        self.source.locate(Path::new("/")) == Path::new("/")
+        self.tree.locate(Path::new("/")) == Path::new("/")
     }
 
     /// Whether a process that is called so is root's and runs a program of that name. Anybody can call his own so.
@@ -429,7 +429,7 @@ impl Daemon<'_> {
         if !program.is_absolute() {
             return Ok(());
         }
-        trusted::program(Path::new("/"), program)
+        safe_path::program(Path::new("/"), program)
             .map_err(|error| format!("would start {} anew: {error}", program.display()))?;
         let arguments = tested(&listener.line);
         let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
@@ -450,9 +450,8 @@ impl Daemon<'_> {
         let file = other_config(&other.line, main)?;
         let ours: Vec<_> = drop_ins(administrators(main).parent().unwrap_or(main)).collect();
         // They count although they may be gone, or not there yet.
-        let source =
-            ours.iter().fold(self.source.clone(), |source, path| source.with(path, Some(Vec::new())));
-        let config = Config::read(&source, Path::new(&file), Dialect::newest()).ok()?;
+        let tree = ours.iter().fold(self.tree.clone(), |tree, path| tree.with(path, Some(Vec::new())));
+        let config = Config::read(&tree, Path::new(&file), OpensshVersion::newest()).ok()?;
         Some(config.files().any(|file| file.path() == main || ours.iter().any(|path| path == file.path())))
     }
 

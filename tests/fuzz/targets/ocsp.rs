@@ -1,4 +1,4 @@
-//! Any bytes as the signer's staple: what proves the signer good proves it to OpenSSL too.
+//! Any bytes as the signer's OCSP response: what proves the signer good proves it to OpenSSL too.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -8,10 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 static HEALTHY: LazyLock<Case> = LazyLock::new(|| Case::make(&[]));
 
-fuzz_target!(|staple: &[u8]| {
+fuzz_target!(|ocsp_response: &[u8]| {
     let mut case = HEALTHY.clone();
-    case.staples[0].1 = staple.to_vec();
+    case.ocsp_responses[0].1 = ocsp_response.to_vec();
     if let Ok(keys) = ours::accepts(&case) {
-        assert_eq!(openssl::accepts(&case), Ok(keys), "{staple:?}");
+        assert_eq!(openssl::accepts(&case), Ok(keys), "{ocsp_response:?}");
     }
 });

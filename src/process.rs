@@ -14,13 +14,13 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// What a program did.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
 }
 
-impl Ran {
+impl Output {
     /// The last lines of what it complained, or its status when it did not.
     pub(crate) fn complaint(&self) -> String {
         let text = String::from_utf8_lossy(&self.stderr);
@@ -41,7 +41,7 @@ const LARGEST_OUTPUT: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// It could not be started, or did not end in time.
-pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Ran> {
+pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Output> {
     finish(command(words, arguments)?.spawn()?, limit)
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn run_as(
     words: &[OsString],
     arguments: &[&OsStr],
     limit: Duration,
-) -> io::Result<Ran> {
+) -> io::Result<Output> {
     let mut command = command(words, arguments)?;
     command.current_dir("/");
     // The standard library cannot set the groups of a child. So a thread becomes that user, for good, and starts it.
@@ -94,7 +94,7 @@ fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
     Ok(command)
 }
 
-fn finish(mut child: Child, limit: Duration) -> io::Result<Ran> {
+fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let start = Instant::now();
@@ -117,7 +117,7 @@ fn finish(mut child: Child, limit: Duration) -> io::Result<Ran> {
     // A child of the child may hold the other end of the pipes; it is not waited for longer than the child was.
     let left = limit.saturating_sub(start.elapsed());
     let take = |output: Receiver<Vec<u8>>| output.recv_timeout(left).unwrap_or_default();
-    Ok(Ran { status, stdout: take(stdout), stderr: take(stderr) })
+    Ok(Output { status, stdout: take(stdout), stderr: take(stderr) })
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {

@@ -1,10 +1,10 @@
 //! The system calls of a run: those that it makes before the filter, and those that the filter lets through.
 //!
-//! Where each comes from: `tests/system_calls.rs` traces the shipped binary (glibc, `x86_64`) in every way that a run goes, and fails
+//! Where each comes from: `tests/sandbox_calls.rs` traces the shipped binary (glibc, `x86_64`) in every way that a run goes, and fails
 //! if it makes a call that is not here, or if one stands here that none of them makes. What differs with musl and on aarch64
 //! was read, not traced: in musl 1.2.5, which waits by `epoll_pwait`, grows its heap by `mprotect`, opens files by `open`, asks for
 //! their length by `fstat` (the standard library calls `statx` with glibc only) and aborts by `tkill`; and from the kernel's table for
-//! aarch64, which has no `poll`, `open`, `stat`, `dup2` or `epoll_wait`. Run `tests/system_calls.rs` where such a build is made. Of several
+//! aarch64, which has no `poll`, `open`, `stat`, `dup2` or `epoll_wait`. Run `tests/sandbox_calls.rs` where such a build is made. Of several
 //! calls for the same there is the one that this build makes.
 //!
 //! Not here, as nothing fails for want of it: `madvise` (musl's `free` does not look at the result), `fcntl` (musl's `open`

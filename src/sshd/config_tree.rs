@@ -23,12 +23,12 @@ pub(super) const MIB: u64 = 1024 * 1024;
 
 /// Files under a root, with some of them replaced, added or taken away.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ConfigTree {
     root: PathBuf,
     changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
 }
 
-impl Source {
+impl ConfigTree {
     /// The files below `root`; `/` is the system itself.
     #[must_use]
     pub fn new(root: &Path) -> Self {
@@ -38,9 +38,9 @@ impl Source {
     /// The same with `path` holding `bytes`, or gone.
     #[must_use]
     pub fn with(&self, path: &Path, bytes: Option<Vec<u8>>) -> Self {
-        let mut source = self.clone();
-        source.changed.insert(path.to_owned(), bytes);
-        source
+        let mut tree = self.clone();
+        tree.changed.insert(path.to_owned(), bytes);
+        tree
     }
 
     /// What differs from the disk.

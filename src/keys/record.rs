@@ -20,7 +20,7 @@ use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 
 use super::Fingerprint;
-use crate::imds::facts::InstanceId;
+use crate::ec2::InstanceId;
 use crate::limits;
 
 /// A record that has been read, but not proved.
@@ -40,7 +40,7 @@ pub struct SignedKey<'a> {
 
 /// Why a record was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
+pub enum RecordError {
     /// There is no key line.
     NoKey,
     /// There is no `#` line before the key.
@@ -63,7 +63,7 @@ pub enum Damage {
     Signature,
 }
 
-impl fmt::Display for Damage {
+impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoKey => f.write_str("it has no key line"),
@@ -81,39 +81,39 @@ impl fmt::Display for Damage {
 }
 
 /// Reads every record of `text`, in the order delivered. Each stands alone: a damaged one hides no other.
-pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, Damage>> {
+pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, RecordError>> {
     Blocks(text).map(SignedKey::read)
 }
 
 impl<'a> SignedKey<'a> {
-    fn read(block: &'a [u8]) -> Result<Self, Damage> {
+    fn read(block: &'a [u8]) -> Result<Self, RecordError> {
         let mut rest = block;
         let mut metadata = Metadata::default();
         let mut line = next_line(&mut rest);
         if !line.starts_with(b"#") {
-            return Err(Damage::NoMetadata);
+            return Err(RecordError::NoMetadata);
         }
         while line.starts_with(b"#") {
             metadata.read(line)?;
             line = next_line(&mut rest);
         }
         if line.is_empty() {
-            return Err(Damage::NoKey);
+            return Err(RecordError::NoKey);
         }
         let signed = block.get(..block.len().saturating_sub(rest.len())).unwrap_or_default();
         if !signed.ends_with(b"\n") {
-            return Err(Damage::Signature);
+            return Err(RecordError::Signature);
         }
-        let line = std::str::from_utf8(line).map_err(|_| Damage::Key)?;
+        let line = std::str::from_utf8(line).map_err(|_| RecordError::Key)?;
         let key = public_key(line)?;
-        let expiry = metadata.timestamp.ok_or(Damage::Missing("Timestamp"))?;
-        let instance = metadata.instance.ok_or(Damage::Missing("Instance"))?;
+        let expiry = metadata.timestamp.ok_or(RecordError::Missing("Timestamp"))?;
+        let instance = metadata.instance.ok_or(RecordError::Missing("Instance"))?;
         Ok(Self {
             signed,
             line,
             signature: signature(rest)?,
-            expiry: seconds(expiry).ok_or(Damage::Timestamp)?,
-            instance: InstanceId::parse(instance).ok_or(Damage::Instance)?,
+            expiry: seconds(expiry).ok_or(RecordError::Timestamp)?,
+            instance: InstanceId::parse(instance).ok_or(RecordError::Instance)?,
             caller: metadata.caller,
             request: metadata.request,
             fingerprint: Fingerprint::of(&key),
@@ -167,7 +167,7 @@ struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    fn read(&mut self, line: &'a [u8]) -> Result<(), Damage> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), RecordError> {
         for (name, slot) in [
             ("Timestamp", &mut self.timestamp),
             ("Instance", &mut self.instance),
@@ -177,7 +177,7 @@ impl<'a> Metadata<'a> {
             let value = line.strip_prefix(b"#").and_then(|line| line.strip_prefix(name.as_bytes()));
             if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
                 if slot.replace(value).is_some() {
-                    return Err(Damage::Repeated(name));
+                    return Err(RecordError::Repeated(name));
                 }
             }
         }
@@ -230,11 +230,11 @@ fn seconds(text: &[u8]) -> Option<u64> {
 
 /// Reads a key line as sshd would read it in `authorized_keys`, and takes less than sshd: type and blob as they are
 /// written canonically, then at most a comment.
-fn public_key(line: &str) -> Result<PublicKey, Damage> {
+fn public_key(line: &str) -> Result<PublicKey, RecordError> {
     if line.len() > limits::KEY_LINE || line.chars().any(char::is_control) {
-        return Err(Damage::Key);
+        return Err(RecordError::Key);
     }
-    let key = PublicKey::from_openssh(line).map_err(|_| Damage::Key)?;
+    let key = PublicKey::from_openssh(line).map_err(|_| RecordError::Key)?;
     match key.key_data() {
         KeyData::Rsa(rsa) => {
             let modulus = rsa.n.as_positive_bytes().unwrap_or_default();
@@ -242,27 +242,27 @@ fn public_key(line: &str) -> Result<PublicKey, Damage> {
             let bits =
                 u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused);
             if !(2048..=16384).contains(&bits) {
-                return Err(Damage::RsaSize);
+                return Err(RecordError::RsaSize);
             }
         }
         KeyData::Ecdsa(_) | KeyData::Ed25519(_) | KeyData::SkEcdsaSha2NistP256(_) | KeyData::SkEd25519(_) => {
         }
-        _ => return Err(Damage::KeyType),
+        _ => return Err(RecordError::KeyType),
     }
     // What is printed must be what was looked at: writing the key again gives the same text.
-    let canonical = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|_| Damage::Key)?;
+    let canonical = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|_| RecordError::Key)?;
     match line.strip_prefix(&canonical) {
         Some(comment) if comment.is_empty() || comment.starts_with(' ') => Ok(key),
-        _ => Err(Damage::Key),
+        _ => Err(RecordError::Key),
     }
 }
 
-fn signature(lines: &[u8]) -> Result<Vec<u8>, Damage> {
+fn signature(lines: &[u8]) -> Result<Vec<u8>, RecordError> {
     let base64: Vec<u8> = lines.iter().copied().filter(|byte| *byte != b'\n').collect();
-    let base64 = std::str::from_utf8(&base64).map_err(|_| Damage::Signature)?;
-    let signature = Base64::decode_vec(base64).map_err(|_| Damage::Signature)?;
+    let base64 = std::str::from_utf8(&base64).map_err(|_| RecordError::Signature)?;
+    let signature = Base64::decode_vec(base64).map_err(|_| RecordError::Signature)?;
     if signature.is_empty() || signature.len() > limits::SIGNATURE {
-        Err(Damage::Signature)
+        Err(RecordError::Signature)
     } else {
         Ok(signature)
     }
@@ -274,7 +274,7 @@ mod tests {
 
     use base64ct::{Base64, Encoding};
 
-    use super::{Damage, SignedKey, records};
+    use super::{RecordError, SignedKey, records};
     use crate::limits;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -284,11 +284,11 @@ mod tests {
         format!("{METADATA}{KEY}\nc2lnbmF0dXJl\n")
     }
 
-    fn read(text: &str) -> Vec<Result<SignedKey<'_>, Damage>> {
+    fn read(text: &str) -> Vec<Result<SignedKey<'_>, RecordError>> {
         records(text.as_bytes()).collect()
     }
 
-    fn damage(text: &str) -> Damage {
+    fn error(text: &str) -> RecordError {
         let mut read = read(text);
         assert_eq!(read.len(), 1, "{text}");
         read.remove(0).unwrap_err()
@@ -334,82 +334,82 @@ mod tests {
     fn what_is_refused() {
         let ordinary = record();
         for (from, to, expected) in [
-            ("#Timestamp=1738233608\n", "", Damage::Missing("Timestamp")),
-            ("#Timestamp=1738233608\n", "#timestamp=1738233608\n", Damage::Missing("Timestamp")),
-            ("#Instance=i-0123456789abcdef0\n", "", Damage::Missing("Instance")),
-            ("#Request=1234\n", "#Request=1234\n#Timestamp=1738233608\n", Damage::Repeated("Timestamp")),
+            ("#Timestamp=1738233608\n", "", RecordError::Missing("Timestamp")),
+            ("#Timestamp=1738233608\n", "#timestamp=1738233608\n", RecordError::Missing("Timestamp")),
+            ("#Instance=i-0123456789abcdef0\n", "", RecordError::Missing("Instance")),
+            ("#Request=1234\n", "#Request=1234\n#Timestamp=1738233608\n", RecordError::Repeated("Timestamp")),
             (
                 "#Request=1234\n",
                 "#Request=1234\n#Instance=i-0123456789abcdef0\n",
-                Damage::Repeated("Instance"),
+                RecordError::Repeated("Instance"),
             ),
-            ("#Request=1234\n", "#Request=1234\n#Caller=me\n", Damage::Repeated("Caller")),
-            ("#Request=1234\n", "#Request=1234\n#Request=1234\n", Damage::Repeated("Request")),
-            ("=1738233608", "=", Damage::Timestamp),
-            ("=1738233608", "=-1738233608", Damage::Timestamp),
-            ("=1738233608", "=+1738233608", Damage::Timestamp),
-            ("=1738233608", "=1738233608.0", Damage::Timestamp),
-            ("=1738233608", "=1738233608 ", Damage::Timestamp),
-            ("=1738233608", "=1738233608\r", Damage::Timestamp),
-            ("=1738233608", "=0x67", Damage::Timestamp),
-            ("=1738233608", "=999999999999", Damage::Timestamp),
-            ("=1738233608", "=18446744073709551617", Damage::Timestamp),
-            ("=i-0123456789abcdef0", "=i-0123456789abcdeg0", Damage::Instance),
-            ("=i-0123456789abcdef0", "= i-0123456789abcdef0", Damage::Instance),
-            (METADATA, "", Damage::NoMetadata),
+            ("#Request=1234\n", "#Request=1234\n#Caller=me\n", RecordError::Repeated("Caller")),
+            ("#Request=1234\n", "#Request=1234\n#Request=1234\n", RecordError::Repeated("Request")),
+            ("=1738233608", "=", RecordError::Timestamp),
+            ("=1738233608", "=-1738233608", RecordError::Timestamp),
+            ("=1738233608", "=+1738233608", RecordError::Timestamp),
+            ("=1738233608", "=1738233608.0", RecordError::Timestamp),
+            ("=1738233608", "=1738233608 ", RecordError::Timestamp),
+            ("=1738233608", "=1738233608\r", RecordError::Timestamp),
+            ("=1738233608", "=0x67", RecordError::Timestamp),
+            ("=1738233608", "=999999999999", RecordError::Timestamp),
+            ("=1738233608", "=18446744073709551617", RecordError::Timestamp),
+            ("=i-0123456789abcdef0", "=i-0123456789abcdeg0", RecordError::Instance),
+            ("=i-0123456789abcdef0", "= i-0123456789abcdef0", RecordError::Instance),
+            (METADATA, "", RecordError::NoMetadata),
             (
                 KEY,
                 "command=\"true\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 " ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 "ssh-ed25519  AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 "ssh-ed25519\tAAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqt",
-                Damage::Key,
+                RecordError::Key,
             ),
             (
                 KEY,
                 "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqtiAAAA",
-                Damage::Key,
+                RecordError::Key,
             ),
-            (KEY, "ssh-ed25519", Damage::Key),
-            (KEY, &format!("{KEY}\r"), Damage::Key),
-            (KEY, &format!("{KEY} com\0ment"), Damage::Key),
-            (KEY, &format!("{KEY} com\u{85}ment"), Damage::Key),
-            ("\nc2lnbmF0dXJl\n", "", Damage::Signature),
-            ("c2lnbmF0dXJl\n", "", Damage::Signature),
-            ("c2lnbmF0dXJl", "c2lnbmF0dXJ", Damage::Signature),
-            ("c2lnbmF0dXJl", "c2lnbmF0dXJl ", Damage::Signature),
-            ("c2lnbmF0dXJl", "c2ln bmF0dXJl", Damage::Signature),
-            ("c2lnbmF0dXJl", "c2lnbmF0dXJl\r", Damage::Signature),
-            ("c2lnbmF0dXJl", "c2lnbmF0dXJlc2ln!", Damage::Signature),
-            ("c2lnbmF0dXJl", &"c2ln".repeat(400), Damage::Signature),
+            (KEY, "ssh-ed25519", RecordError::Key),
+            (KEY, &format!("{KEY}\r"), RecordError::Key),
+            (KEY, &format!("{KEY} com\0ment"), RecordError::Key),
+            (KEY, &format!("{KEY} com\u{85}ment"), RecordError::Key),
+            ("\nc2lnbmF0dXJl\n", "", RecordError::Signature),
+            ("c2lnbmF0dXJl\n", "", RecordError::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJ", RecordError::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl ", RecordError::Signature),
+            ("c2lnbmF0dXJl", "c2ln bmF0dXJl", RecordError::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJl\r", RecordError::Signature),
+            ("c2lnbmF0dXJl", "c2lnbmF0dXJlc2ln!", RecordError::Signature),
+            ("c2lnbmF0dXJl", &"c2ln".repeat(400), RecordError::Signature),
         ] {
             let text = ordinary.replacen(from, to, 1);
             assert_ne!(text, ordinary, "{from}");
-            assert_eq!(damage(&text), expected, "{text:?}");
+            assert_eq!(error(&text), expected, "{text:?}");
         }
-        assert_eq!(damage(METADATA), Damage::NoKey);
+        assert_eq!(error(METADATA), RecordError::NoKey);
     }
 
     #[test]
@@ -419,8 +419,8 @@ mod tests {
         let text = |key: &str, signature: &str| format!("{METADATA}{key}\n{signature}\n");
         let longest = text(&key_line(limits::KEY_LINE), &signature(limits::SIGNATURE));
         assert!(read(&longest).remove(0).is_ok());
-        assert_eq!(damage(&text(&key_line(limits::KEY_LINE + 1), "c2ln")), Damage::Key);
-        assert_eq!(damage(&text(KEY, &signature(limits::SIGNATURE + 1))), Damage::Signature);
+        assert_eq!(error(&text(&key_line(limits::KEY_LINE + 1), "c2ln")), RecordError::Key);
+        assert_eq!(error(&text(KEY, &signature(limits::SIGNATURE + 1))), RecordError::Signature);
     }
 
     #[test]

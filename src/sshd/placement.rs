@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    ask::administrators,
     block::render,
     config::File,
+    config_tree::ConfigTree,
     effective::{Config, Setting},
-    plan::{DROP_IN, DROP_INS, Refusal, Situation, Values, values},
-    source::Source,
+    plan::{DROP_IN, DROP_INS, PlanError, Situation, Values, values},
+    query::administrators,
 };
 
 impl Situation<'_> {
@@ -19,15 +19,15 @@ impl Situation<'_> {
     /// all that would win.
     pub(super) fn place(
         &self,
-        without: &Source,
+        without: &ConfigTree,
         base: &Config,
         wanted: &Values,
         remarks: &[Vec<u8>],
-    ) -> Result<Source, Refusal> {
+    ) -> Result<ConfigTree, PlanError> {
         let (command, user) =
             (wanted.command.clone().unwrap_or_default(), wanted.user.clone().unwrap_or_default());
         let lines = render(remarks, &command, &user);
-        let main = base.main().ok_or_else(|| Refusal("there is no main file".into()))?;
+        let main = base.main().ok_or_else(|| PlanError("there is no main file".into()))?;
         for name in self.drop_ins(main, base) {
             if without.read(&name).is_ok() {
                 continue;
@@ -39,7 +39,7 @@ impl Situation<'_> {
         }
         let administrators = administrators(self.main);
         if administrators != self.main {
-            return Err(Refusal(format!(
+            return Err(PlanError(format!(
                 "{0} belongs to the vendor and is not changed, and no file in {1} would count: \
                  copy {0} to {2}, then run --enable again",
                 self.main.display(),
@@ -51,21 +51,21 @@ impl Situation<'_> {
         if self.wins(&after, wanted, self.main)? {
             return Ok(after);
         }
-        Err(Refusal(format!("no place was found in {} where the lines would count", self.main.display())))
+        Err(PlanError(format!("no place was found in {} where the lines would count", self.main.display())))
     }
 
     /// The drop-ins that the main file would read in its global part, by preference. Those of packages begin
     /// with 10 to 60.
     fn drop_ins(&self, main: &File, base: &Config) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = Vec::new();
-        for (_, statement) in main.statements(base.dialect()) {
+        for (_, statement) in main.statements(base.version()) {
             let Ok(Some(statement)) = statement else { continue };
             if statement.keyword == "match" {
                 break;
             }
             if statement.keyword == "include" {
                 let directory = administrators(self.main).with_file_name(DROP_INS);
-                let here = fs_is_directory(&self.source.locate(&directory));
+                let here = fs_is_directory(&self.tree.locate(&directory));
                 let reads = statement.arguments.iter().any(|argument| {
                     let argument = Path::new(std::ffi::OsStr::from_bytes(argument));
                     argument.parent().is_some_and(|parent| parent.file_name() == Some(DROP_INS.as_ref()))
@@ -83,7 +83,7 @@ impl Situation<'_> {
     fn inserted(main: &File, base: &Config, lines: &[u8]) -> Vec<u8> {
         let all: Vec<&[u8]> = main.lines().collect();
         let mut at = all.len();
-        for (line, (_, statement)) in main.statements(base.dialect()).enumerate() {
+        for (line, (_, statement)) in main.statements(base.version()).enumerate() {
             let Ok(Some(statement)) = statement else { continue };
             let sets = match statement.keyword.as_str() {
                 "authorizedkeyscommand" | "authorizedkeyscommanduser" => true,
@@ -112,7 +112,7 @@ impl Situation<'_> {
         [before.concat().as_slice(), lines, after.concat().as_slice()].concat()
     }
 
-    fn wins(&self, after: &Source, wanted: &Values, path: &Path) -> Result<bool, Refusal> {
+    fn wins(&self, after: &ConfigTree, wanted: &Values, path: &Path) -> Result<bool, PlanError> {
         let effective = self.read(after)?.effective;
         let here = |setting: &Option<Setting>| {
             setting.as_ref().is_some_and(|setting| setting.origin.path == path && setting.block.is_none())
@@ -134,7 +134,7 @@ fn reads_more(base: &Config, paths: &[PathBuf]) -> bool {
     let includes = |file: &&File| {
         paths.iter().any(|path| path == file.path())
             && file
-                .statements(base.dialect())
+                .statements(base.version())
                 .any(|(_, statement)| matches!(statement, Ok(Some(s)) if s.keyword == "include"))
     };
     !base.settings().is_empty() && base.files().any(|file| includes(&file))

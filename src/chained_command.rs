@@ -15,11 +15,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::limits;
-use crate::sshd::trusted;
+use crate::safe_path;
 
 /// The other command, running.
 #[derive(Debug)]
-pub struct Next {
+pub struct ChainedCommand {
     child: Child,
     stdout: ChildStdout,
 }
@@ -40,7 +40,7 @@ pub enum Failure {
     Io(io::Error),
     /// It ended with another status than 0, or by a signal.
     Status(ExitStatus),
-    /// It printed more than [`limits::NEXT_OUTPUT`].
+    /// It printed more than [`limits::CHAINED_OUTPUT`].
     TooMuch,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Next {
+impl ChainedCommand {
     /// Starts `command`, the program and its arguments, if sshd would: its path is absolute, and only root can change it.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Next {
     pub fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
-        trusted::program(root, Path::new(program)).map_err(Failure::Io)?;
+        safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
         let mut child =
             Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().map_err(Failure::Io)?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::Io(io::ErrorKind::BrokenPipe.into()))?;
@@ -131,14 +131,14 @@ impl Next {
                     Err(error) => return Err(Failure::Io(error)),
                 }
             }
-            if keys.len() > limits::NEXT_OUTPUT {
+            if keys.len() > limits::CHAINED_OUTPUT {
                 return Err(Failure::TooMuch);
             }
         }
     }
 }
 
-impl Drop for Next {
+impl Drop for ChainedCommand {
     /// A command that is still running is stopped, where a run ends by itself.
     ///
     /// Where a signal ends it, nobody does that: a command whose run was killed goes on, and finds nobody to read what it prints

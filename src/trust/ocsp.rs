@@ -1,4 +1,4 @@
-//! A staple: the OCSP response that proves one certificate good (RFC 6960).
+//! An OCSP response: it proves one certificate good (RFC 6960).
 
 use std::fmt;
 
@@ -24,9 +24,9 @@ const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.
 /// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2), as the contents of an OBJECT IDENTIFIER
 const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 
-/// Why a staple proves nothing. Each is the end of a sentence that begins with "the staple of certificate ...".
+/// Why an OCSP response proves nothing. Each is the end of a sentence that begins with "the OCSP response of certificate ...".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StapleError {
+pub enum OcspError {
     /// IMDS has none.
     Missing,
     /// It is no base64 of a DER OCSP response.
@@ -51,7 +51,7 @@ pub enum StapleError {
     Signature,
 }
 
-impl fmt::Display for StapleError {
+impl fmt::Display for OcspError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "is missing",
@@ -69,9 +69,9 @@ impl fmt::Display for StapleError {
     }
 }
 
-impl std::error::Error for StapleError {}
+impl std::error::Error for OcspError {}
 
-/// For how long a staple proves what it proves; seconds since the epoch.
+/// For how long an OCSP response proves what it proves; seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// When its issuer last knew.
@@ -80,21 +80,21 @@ pub struct Freshness {
     pub next_update: u64,
 }
 
-/// Checks that `staple` (base64, on one line or wrapped) proves `certificate`, issued by `issuer`, good at `now`.
+/// Checks that `text` (base64, on one line or wrapped) proves `certificate`, issued by `issuer`, good at `now`.
 pub(super) fn check(
-    staple: &[u8],
+    ocsp_response: &[u8],
     certificate: &Certificate,
     issuer: &Certificate,
     now: UnixTime,
-) -> Result<Freshness, StapleError> {
-    let response = decode(staple)?;
+) -> Result<Freshness, OcspError> {
+    let response = decode(ocsp_response)?;
     let data = &response.fields.tbs_response_data;
     if has_critical(data.response_extensions.as_ref()) {
-        return Err(StapleError::CriticalExtension);
+        return Err(OcspError::CriticalExtension);
     }
     check_signature(&response, issuer, now)?;
     let mut about = data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer));
-    let first = about.next().ok_or(StapleError::OtherCertificate)?;
+    let first = about.next().ok_or(OcspError::OtherCertificate)?;
     let mut freshness = check_status(first, now)?;
     // Whatever else it says of this certificate has to be as good.
     for single in about {
@@ -132,17 +132,18 @@ impl Response {
     }
 }
 
-fn decode(staple: &[u8]) -> Result<Response, StapleError> {
-    let base64: Vec<u8> = staple.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    let base64 = std::str::from_utf8(&base64).map_err(|_| StapleError::Malformed)?;
-    let der = Base64::decode_vec(base64).map_err(|_| StapleError::Malformed)?;
-    let response = OcspResponse::from_der(&der).map_err(|_| StapleError::Malformed)?;
+fn decode(ocsp_response: &[u8]) -> Result<Response, OcspError> {
+    let base64: Vec<u8> =
+        ocsp_response.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let base64 = std::str::from_utf8(&base64).map_err(|_| OcspError::Malformed)?;
+    let der = Base64::decode_vec(base64).map_err(|_| OcspError::Malformed)?;
+    let response = OcspResponse::from_der(&der).map_err(|_| OcspError::Malformed)?;
     if response.response_status != OcspResponseStatus::Successful {
-        return Err(StapleError::NotSuccessful);
+        return Err(OcspError::NotSuccessful);
     }
     let bytes =
-        response.response_bytes.filter(|bytes| bytes.response_type == BASIC).ok_or(StapleError::Malformed)?;
-    Response::read(bytes.response.as_bytes()).ok_or(StapleError::Malformed)
+        response.response_bytes.filter(|bytes| bytes.response_type == BASIC).ok_or(OcspError::Malformed)?;
+    Response::read(bytes.response.as_bytes()).ok_or(OcspError::Malformed)
 }
 
 /// RFC 6960 section 4.1.1: hashes of the issuer's name as the certificate has it, and of the issuer's key.
@@ -158,33 +159,32 @@ fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> boo
         && id.serial_number == certificate.tbs().serial_number
 }
 
-fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, StapleError> {
+fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, OcspError> {
     match single.cert_status {
         CertStatus::Good(_) => {}
-        CertStatus::Revoked(_) => return Err(StapleError::Revoked),
-        CertStatus::Unknown(_) => return Err(StapleError::Unknown),
+        CertStatus::Revoked(_) => return Err(OcspError::Revoked),
+        CertStatus::Unknown(_) => return Err(OcspError::Unknown),
     }
     if has_critical(single.single_extensions.as_ref()) {
-        return Err(StapleError::CriticalExtension);
+        return Err(OcspError::CriticalExtension);
     }
     let this_update = single.this_update.0.to_unix_duration().as_secs();
     if this_update > now.as_secs() {
-        return Err(StapleError::NotYetValid);
+        return Err(OcspError::NotYetValid);
     }
     match single.next_update.map(|next| next.0.to_unix_duration().as_secs()) {
         Some(next_update) if now.as_secs() < next_update => Ok(Freshness { this_update, next_update }),
-        _ => Err(StapleError::Stale),
+        _ => Err(OcspError::Stale),
     }
 }
 
 /// RFC 6960 section 4.2.2.2: signed by the issuer itself, or by a responder that this very issuer certified for it.
-fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), StapleError> {
+fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), OcspError> {
     let responder = &response.fields.tbs_response_data.responder_id;
     if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {
         return Ok(());
     }
-    let mut error =
-        if is_responder(responder, issuer) { StapleError::Signature } else { StapleError::Responder };
+    let mut error = if is_responder(responder, issuer) { OcspError::Signature } else { OcspError::Responder };
     for delivered in &response.certificates {
         let Some(delivered) = Certificate::read(CertificateDer::from(delivered.clone())) else { continue };
         if is_responder(responder, &delivered) && is_certified(&delivered, issuer, now) {
@@ -219,9 +219,9 @@ fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) ->
         })
 }
 
-fn signed_by(response: &Response, signer: &Certificate) -> Result<(), StapleError> {
-    let algorithm = AnyRef::from_der(&response.algorithm).map_err(|_| StapleError::Malformed)?;
-    let signature = response.fields.signature.as_bytes().ok_or(StapleError::Malformed)?;
+fn signed_by(response: &Response, signer: &Certificate) -> Result<(), OcspError> {
+    let algorithm = AnyRef::from_der(&response.algorithm).map_err(|_| OcspError::Malformed)?;
+    let signature = response.fields.signature.as_bytes().ok_or(OcspError::Malformed)?;
     // One identifier may stand for several: ECDSA with SHA-256 is known for two curves. The key decides.
     let mut candidates = webpki::ALL_VERIFICATION_ALGS
         .iter()
@@ -229,7 +229,7 @@ fn signed_by(response: &Response, signer: &Certificate) -> Result<(), StapleErro
     if candidates.any(|known| signer.verifies(*known, &response.signed, signature).is_ok()) {
         Ok(())
     } else {
-        Err(StapleError::Signature)
+        Err(OcspError::Signature)
     }
 }
 

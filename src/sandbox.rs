@@ -28,7 +28,7 @@ mod calls;
 
 /// What a run still needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Needs<'a> {
+pub struct Allowed<'a> {
     /// Where its TCP connections go.
     pub ports: &'a [u16],
     /// Where files lie that it will open; `None` if it has all of them open.
@@ -54,7 +54,7 @@ impl Layer {
 
 /// Gives up everything but `needs`, as far as this kernel can, and says what holds: for the process, which is to have one thread.
 #[must_use]
-pub fn confine(needs: &Needs<'_>) -> Vec<Layer> {
+pub fn enter(needs: &Allowed<'_>) -> Vec<Layer> {
     let mut layers = vec![
         Layer::new("no core dump, no debugger", prctl::set_dumpable(false)),
         Layer::new("resource limits", limit()),
@@ -63,13 +63,13 @@ pub fn confine(needs: &Needs<'_>) -> Vec<Layer> {
     layers
 }
 
-/// As [`confine`], but only what binds the calling thread alone, and those that it starts. It may still end.
+/// As [`sandbox`], but only what binds the calling thread alone, and those that it starts. It may still end.
 #[must_use]
-pub fn confine_thread(needs: &Needs<'_>) -> Vec<Layer> {
+pub fn enter_thread(needs: &Allowed<'_>) -> Vec<Layer> {
     confine_caller(needs, true)
 }
 
-fn confine_caller(needs: &Needs<'_>, thread: bool) -> Vec<Layer> {
+fn confine_caller(needs: &Allowed<'_>, thread: bool) -> Vec<Layer> {
     // Who is not root is refused the rest without the second. The filter comes last: it allows none of this.
     let mut layers = vec![
         Layer::new("no capabilities", drop_capabilities()),
@@ -132,7 +132,7 @@ fn limit() -> nix::Result<()> {
 /// The newest Landlock that this was tried with. Later ones could forbid what nobody thought of.
 const LANDLOCK: ABI = ABI::V7;
 
-fn landlock(needs: &Needs<'_>) -> [Layer; 2] {
+fn landlock(needs: &Allowed<'_>) -> [Layer; 2] {
     const FILES: &str = "files (Landlock)";
     const NETWORK: &str = "TCP to the metadata service's port only (Landlock)";
     match restrict(needs) {
@@ -145,7 +145,7 @@ fn landlock(needs: &Needs<'_>) -> [Layer; 2] {
     }
 }
 
-fn restrict(needs: &Needs<'_>) -> Result<LandlockStatus, RulesetError> {
+fn restrict(needs: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
     let mut scope = Scope::from_all(LANDLOCK);
     if needs.child.is_some() {
         scope.remove(Scope::Signal);
@@ -166,7 +166,7 @@ fn restrict(needs: &Needs<'_>) -> Result<LandlockStatus, RulesetError> {
 }
 
 /// What [`calls::allowed`] does not list fails with EPERM: a libc that tries something new goes on without it.
-fn seccomp(needs: &Needs<'_>, thread: bool) -> Result<(), seccompiler::Error> {
+fn seccomp(needs: &Allowed<'_>, thread: bool) -> Result<(), seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let own = i32::try_from(std::process::id()).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Where the checks' answers come together.
 //!
-//! [`Board::check`] runs one. It is told what the check builds on as the [`Step`]s that those gave: so the
+//! [`Runner::check`] runs one. It is told what the check builds on as the [`Finding`]s that those gave: so the
 //! report's `depends_on` is what really flowed, and a check whose ground is missing is skipped without its
 //! knowing.
 
@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::{Check, Fix, Status, catalogue};
-use crate::audit::Escaped;
 use crate::limits;
+use crate::syslog::Escaped;
 
 /// What a check found: its answer, and what those that build on it need. A failed one gives them nothing.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl<T> Answer<T> {
 
 /// What a check gave to those that build on it.
 #[derive(Debug)]
-pub(super) struct Step<T> {
+pub(super) struct Finding<T> {
     id: &'static str,
     value: Option<T>,
 }
 
-impl<T> Step<T> {
+impl<T> Finding<T> {
     /// For what is the better for it, but goes without.
     pub(super) fn get(&self) -> Option<&T> {
         self.value.as_ref()
@@ -65,7 +65,7 @@ impl<T> Step<T> {
 }
 
 /// The steps that a check builds on: `()`, one, or a tuple of some.
-pub(super) trait Needs {
+pub(super) trait Inputs {
     /// What they found.
     type Values;
 
@@ -75,7 +75,7 @@ pub(super) trait Needs {
     fn values(self) -> Result<Self::Values, &'static str>;
 }
 
-impl Needs for () {
+impl Inputs for () {
     type Values = ();
 
     fn ids(&self) -> Vec<&'static str> {
@@ -87,7 +87,7 @@ impl Needs for () {
     }
 }
 
-impl<'a, T> Needs for &'a Step<T> {
+impl<'a, T> Inputs for &'a Finding<T> {
     type Values = &'a T;
 
     fn ids(&self) -> Vec<&'static str> {
@@ -99,9 +99,9 @@ impl<'a, T> Needs for &'a Step<T> {
     }
 }
 
-macro_rules! needs_of_tuple {
+macro_rules! inputs_of_tuple {
     ($($step:ident: $type:ident),+) => {
-        impl<'a, $($type),+> Needs for ($(&'a Step<$type>,)+) {
+        impl<'a, $($type),+> Inputs for ($(&'a Finding<$type>,)+) {
             type Values = ($(&'a $type,)+);
 
             fn ids(&self) -> Vec<&'static str> {
@@ -117,24 +117,24 @@ macro_rules! needs_of_tuple {
     };
 }
 
-needs_of_tuple!(a: A, b: B);
-needs_of_tuple!(a: A, b: B, c: C);
-needs_of_tuple!(a: A, b: B, c: C, d: D);
+inputs_of_tuple!(a: A, b: B);
+inputs_of_tuple!(a: A, b: B, c: C);
+inputs_of_tuple!(a: A, b: B, c: C, d: D);
 
 /// The answers so far.
 #[derive(Debug, Default)]
-pub(super) struct Board(RefCell<Vec<Check>>);
+pub(super) struct Runner(RefCell<Vec<Check>>);
 
-impl Board {
+impl Runner {
     /// Asks one question, within [`limits::CHECK`]; a check that builds on nothing but what `needs` found.
-    pub(super) async fn check<N: Needs, T>(
+    pub(super) async fn check<N: Inputs, T>(
         &self,
         id: &'static str,
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
-    ) -> Step<T> {
+    ) -> Finding<T> {
         let start = Instant::now();
-        // On the board before it begins: one that never ends is there all the same.
+        // On the runner before it begins: one that never ends is there all the same.
         let depends_on = needs.ids();
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
@@ -144,7 +144,7 @@ impl Board {
                 Err(_) => Answer::fail(
                     format!("this check did not end within {} s", limits::CHECK.as_secs()),
                     Fix::advice(
-                        "see what keeps this system so busy, or hangs: a file system, a name service",
+                        "see what keeps this system so busy, or hangs: a file target, a name service",
                     ),
                 ),
             },
@@ -159,7 +159,7 @@ impl Board {
             depends_on,
             duration: start.elapsed(),
         });
-        Step { id, value: answer.value }
+        Finding { id, value: answer.value }
     }
 
     fn put(&self, check: Check) {
@@ -207,15 +207,15 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Board, Fix, Status, Step, catalogue};
+    use super::{Answer, Finding, Fix, Runner, Status, catalogue};
 
-    fn run(ask: impl AsyncFnOnce(&Board)) -> Vec<super::Check> {
-        let board = Board::default();
+    fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::Check> {
+        let runner = Runner::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(ask(&board));
+            runtime.block_on(ask(&runner));
         }
-        board.answers()
+        runner.answers()
     }
 
     #[test]
@@ -228,14 +228,14 @@ mod tests {
 
     #[test]
     fn what_builds_on_nothing_is_skipped() {
-        let checks = run(async |board| {
-            let failed: Step<u8> =
-                board.check("instance.host", (), async |()| Answer::fail("no", Fix::advice("do"))).await;
-            let fine = board.check("metadata.token", (), async |()| Answer::ok("yes", 1_u8)).await;
-            let skipped: Step<u8> = board
+        let checks = run(async |runner| {
+            let failed: Finding<u8> =
+                runner.check("instance.host", (), async |()| Answer::fail("no", Fix::advice("do"))).await;
+            let fine = runner.check("metadata.token", (), async |()| Answer::ok("yes", 1_u8)).await;
+            let skipped: Finding<u8> = runner
                 .check("instance.id", (&fine, &failed), async |(one, _)| Answer::ok("never", *one))
                 .await;
-            board.check("instance.region", &skipped, async |_| Answer::ok("never", ())).await;
+            runner.check("instance.region", &skipped, async |_| Answer::ok("never", ())).await;
         });
         let of = |id: &str| checks.iter().find(|check| check.id == id).cloned();
         let id = of("instance.id").map(|check| (check.status, check.note, check.depends_on));
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn whatever_goes_in_comes_out_harmless() {
         let evil = "\u{1b}[2J\n\u{202e}\0";
-        let checks = run(async |board| {
+        let checks = run(async |runner| {
             let answer = || Answer::warn(evil, Fix::advice(evil), ()).detail([evil.to_owned()]);
-            board.check("instance.host", (), async |()| answer()).await;
+            runner.check("instance.host", (), async |()| answer()).await;
         });
         let first = checks.first().map(|check| {
             [

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 
 /// What differs between versions of sshd in reading its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dialect {
+pub struct OpensshVersion {
     number: (u32, u32),
     release: String,
 }
 
-impl Dialect {
+impl OpensshVersion {
     /// From what `sshd -V` says, on whatever stream: versions that do not know `-V` name themselves in their
     /// usage text. `None` when no version is in it.
     #[must_use]
@@ -158,8 +158,12 @@ pub(super) struct Unquoted;
 /// OpenSSH's `argv_split`, which also cuts the value of `AuthorizedKeysCommand` when the command is run.
 /// `to_comment` stops at a `#` that begins a word. Up to 8.6 a quote counted at the start of a word only,
 /// ended the word, and `\ ` was no escape.
-pub(super) fn argv_split(dialect: &Dialect, text: &[u8], to_comment: bool) -> Result<Vec<Word>, Unquoted> {
-    let anywhere = dialect.splits_like_argv();
+pub(super) fn argv_split(
+    version: &OpensshVersion,
+    text: &[u8],
+    to_comment: bool,
+) -> Result<Vec<Word>, Unquoted> {
+    let anywhere = version.splits_like_argv();
     let byte = |at: usize| text.get(at).copied();
     let mut words = Vec::new();
     let mut at = 0;
@@ -217,25 +221,25 @@ pub(super) fn argv_split(dialect: &Dialect, text: &[u8], to_comment: bool) -> Re
 mod tests {
     use super::*;
 
-    fn dialect(text: &str) -> Dialect {
-        Dialect::from_version_text(text).unwrap()
+    fn openssh(text: &str) -> OpensshVersion {
+        OpensshVersion::from_version_text(text).unwrap()
     }
 
     fn words(version: &str, text: &str) -> Result<Vec<String>, Unquoted> {
-        let words = argv_split(&dialect(version), text.as_bytes(), true)?;
+        let words = argv_split(&openssh(version), text.as_bytes(), true)?;
         Ok(words.into_iter().map(|word| String::from_utf8(word.text).unwrap()).collect())
     }
 
     #[test]
     fn the_version_is_found_in_what_each_release_prints() {
         assert_eq!(
-            dialect("unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w\nusage:").number,
+            openssh("unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w\nusage:").number,
             (8, 4)
         );
-        assert_eq!(dialect("OpenSSH_9.2, OpenSSL 3.0.20 7 Apr 2026").number, (9, 2));
-        let trixie = dialect("OpenSSH_10.0p2 Debian-7, OpenSSL 3.5.7");
+        assert_eq!(openssh("OpenSSH_9.2, OpenSSL 3.0.20 7 Apr 2026").number, (9, 2));
+        let trixie = openssh("OpenSSH_10.0p2 Debian-7, OpenSSL 3.5.7");
         assert_eq!(trixie.match_version(), Some("OpenSSH_10.0p2 Debian-7"));
-        assert_eq!(Dialect::from_version_text("dropbear"), None);
+        assert_eq!(OpensshVersion::from_version_text("dropbear"), None);
     }
 
     #[test]

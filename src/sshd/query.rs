@@ -7,12 +7,8 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    criteria::Connection,
-    run::{Ran, run},
-    source::Source,
-    token::Dialect,
-};
+use super::{config_tree::ConfigTree, criteria::Connection, lexer::OpensshVersion};
+use crate::process::{Output, run};
 
 /// The installed sshd.
 #[derive(Clone, Debug)]
@@ -79,9 +75,9 @@ pub(crate) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", 
 const VENDORS: &str = "/usr/etc/ssh/sshd_config";
 
 /// The main file that sshd reads: the administrator's, or else the vendor's if there is one.
-pub(crate) fn main_file(source: &Source, main: &Path) -> PathBuf {
+pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     let gone = |path: &Path| {
-        fs::symlink_metadata(source.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        fs::symlink_metadata(tree.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     let vendors = Path::new(VENDORS);
     if gone(main) && !gone(vendors) { vendors.to_owned() } else { main.to_owned() }
@@ -116,8 +112,8 @@ impl Sshd {
 
     /// The system's, where distributions put it.
     #[must_use]
-    pub fn find(source: &Source) -> Option<Self> {
-        let path = PLACES.map(Path::new).into_iter().find(|path| source.locate(path).is_file())?;
+    pub fn find(tree: &ConfigTree) -> Option<Self> {
+        let path = PLACES.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
     }
 
@@ -137,10 +133,10 @@ impl Sshd {
     ///
     /// # Errors
     /// It cannot be run, or does not name a version.
-    pub fn dialect(&self) -> Result<Dialect, AskError> {
+    pub fn version(&self) -> Result<OpensshVersion, AskError> {
         let ran = self.run(&["-V".as_ref()])?;
         let said = [ran.stdout, ran.stderr].concat();
-        Dialect::from_version_text(&String::from_utf8_lossy(&said))
+        OpensshVersion::from_version_text(&String::from_utf8_lossy(&said))
             .ok_or(AskError::Answer("no version in it"))
     }
 
@@ -171,7 +167,7 @@ impl Sshd {
     }
 
     /// Asks about a configuration, for which sshd wants a host key.
-    fn ask(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {
+    fn ask(&self, arguments: &[&OsStr]) -> Result<Output, AskError> {
         let key = self.host_key.iter().flat_map(|path| ["-h".as_ref(), path.as_os_str()]);
         // The configuration stays the last word.
         self.run(&arguments.split_first().map_or_else(Vec::new, |(first, rest)| {
@@ -179,12 +175,12 @@ impl Sshd {
         }))
     }
 
-    fn run(&self, arguments: &[&OsStr]) -> Result<Ran, AskError> {
+    fn run(&self, arguments: &[&OsStr]) -> Result<Output, AskError> {
         run(&self.words, arguments, self.patience).map_err(AskError::Run)
     }
 }
 
-fn accepted(ran: Ran) -> Result<Ran, AskError> {
+fn accepted(ran: Output) -> Result<Output, AskError> {
     if ran.status.success() { Ok(ran) } else { Err(AskError::Refused(ran.complaint())) }
 }
 

@@ -1,0 +1,412 @@
+//! Revocation: each certificate below the anchor has an OCSP response that proves it good. One thing is wrong in each case.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
+#![allow(clippy::type_complexity, reason = "a table of cases")]
+
+use eic_lab::cert::{name, oids, usage, wrapped};
+use eic_lab::{
+    Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Key, OcspSpec, Pki, ResponderId, Scheme, Status,
+    now, ocsp,
+};
+
+mod common;
+
+use common::{accepted, instance, signer_refused};
+
+/// A responder that `issuer` certified, on one of the spare keys.
+fn responder(issuer: &Cert, change: impl FnOnce(&mut CertSpec)) -> Cert {
+    let mut spec = CertSpec::responder("Laboratory Responder", Key::rsa2048(4));
+    change(&mut spec);
+    spec.issued_by(issuer)
+}
+
+#[test]
+fn a_good_ocsp_response_is_accepted() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let sha256 = |ocsp_response: &mut OcspSpec| {
+        ocsp_response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256);
+    };
+    let cases: &[(&str, &dyn Fn(&mut OcspSpec))] = &[
+        ("as it is", &|_| ()),
+        ("CertID by SHA-256", &sha256),
+        ("responder by key", &|ocsp_response| ocsp_response.responder_id = ResponderId::Key),
+        ("issuer's certificate included", &|ocsp_response| {
+            ocsp_response.certs = vec![pki.intermediate.clone()]
+        }),
+        ("a stranger's certificate included", &|ocsp_response| {
+            ocsp_response.certs = vec![pki.old_root.clone()]
+        }),
+        ("SHA-384", &|ocsp_response| ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha384))),
+        ("RSA-PSS", &|ocsp_response| ocsp_response.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32))),
+        ("with a nonce", &|ocsp_response| ocsp_response.extensions.push(ocsp::nonce())),
+        ("with an unknown extension", &|ocsp_response| {
+            ocsp_response.extensions.push(Extension::unknown(false))
+        }),
+        ("its answer with one", &|ocsp_response| {
+            ocsp_response.answer().extensions.push(Extension::unknown(false))
+        }),
+        ("since now", &|ocsp_response| ocsp_response.answer().this_update = now()),
+        ("for a while yet", &|ocsp_response| ocsp_response.answer().next_update = Some(now() + 60)),
+        ("beside another's answer", &|ocsp_response| {
+            let mut other = ocsp::Answer::good(&pki.intermediate, &pki.root);
+            other.status = Status::Revoked(now() - DAY, None);
+            ocsp_response.answers.insert(0, other);
+        }),
+    ];
+    for (what, change) in cases {
+        let mut ocsp_response = pki.signer_ocsp();
+        change(&mut ocsp_response);
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        accepted(&instance, &key, what);
+    }
+}
+
+/// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
+#[test]
+fn the_signature_of_a_staple_is_over_the_bytes_received() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let serve = |delivered: ocsp::Rewriting, signed_as_delivered| {
+        let mut ocsp_response = pki.signer_ocsp();
+        (ocsp_response.delivered, ocsp_response.signed_as_delivered) = (Some(delivered), signed_as_delivered);
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    };
+    serve(ocsp::with_default_version, true);
+    accepted(&instance, &key, "a default value written out, and signed so");
+    serve(ocsp::with_default_version, false);
+    signer_refused(&instance, &key, "does not hold", "a default value written out after it was signed");
+    let encodings: [(&str, ocsp::Rewriting); 2] = [
+        ("a length that is too long", ocsp::with_long_length),
+        ("an indefinite length", ocsp::with_indefinite_length),
+    ];
+    for (what, change) in encodings {
+        for signed_as_delivered in [true, false] {
+            serve(change, signed_as_delivered);
+            signer_refused(&instance, &key, "cannot be read", what);
+        }
+    }
+}
+
+/// The same for the names of issuers, which are compared and hashed.
+#[test]
+fn a_name_is_the_bytes_received() {
+    let (instance, _) = instance();
+    instance.adopt(Pki::with(|spec| {
+        for issuer in [&mut spec.root, &mut spec.intermediate] {
+            issuer.one_set = true;
+            issuer.subject.reverse();
+        }
+    }));
+    let key = eic_lab::UserKey::ed25519();
+    instance.push_for_an_hour("alice", &key);
+    accepted(&instance, &key, "a set that is not sorted as DER has it");
+}
+
+#[test]
+fn a_bad_ocsp_response_is_refused() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let answer_of_another = ocsp::Answer::good(&pki.intermediate, &pki.root);
+    let cases: &[(&str, &str, &dyn Fn(&mut OcspSpec))] = &[
+        ("revoked", "was revoked", &|ocsp_response| {
+            ocsp_response.answer().status = Status::Revoked(now() - DAY, Some(1))
+        }),
+        ("revoked without a reason", "was revoked", &|ocsp_response| {
+            ocsp_response.answer().status = Status::Revoked(now() - DAY, None);
+        }),
+        ("revoked, but later", "was revoked", &|ocsp_response| {
+            ocsp_response.answer().status = Status::Revoked(now() + DAY, Some(6));
+        }),
+        ("unknown", "not known", &|ocsp_response| ocsp_response.answer().status = Status::Unknown),
+        ("over", "out of date", &|ocsp_response| ocsp_response.answer().next_update = Some(now() - 1)),
+        ("long over", "out of date", &|ocsp_response| {
+            ocsp_response.answer().next_update = Some(now() - 30 * DAY)
+        }),
+        ("without an end", "out of date", &|ocsp_response| ocsp_response.answer().next_update = None),
+        ("from the future", "from the future", &|ocsp_response| {
+            ocsp_response.answer().this_update = now() + HOUR
+        }),
+        ("another serial", "another certificate", &|ocsp_response| ocsp_response.answer().id.serial[15] ^= 1),
+        ("a serial of another length", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.serial.truncate(15);
+        }),
+        ("another issuer's name", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.issuer_name_hash[0] ^= 1;
+        }),
+        ("another issuer's key", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.issuer_key_hash[19] ^= 1;
+        }),
+        ("a cut hash", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.issuer_key_hash.truncate(10)
+        }),
+        ("an empty hash", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.issuer_name_hash.clear()
+        }),
+        ("CertID by SHA-384", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha384);
+        }),
+        ("SHA-1's hashes called SHA-256's", "another certificate", &|ocsp_response| {
+            ocsp_response.answer().id.hash = Hash::Sha256;
+        }),
+        ("another certificate's answer", "another certificate", &|ocsp_response| {
+            ocsp_response.answers = vec![answer_of_another.clone()];
+        }),
+        ("no answer", "another certificate", &|ocsp_response| ocsp_response.answers.clear()),
+        ("good and revoked", "was revoked", &|ocsp_response| {
+            let mut second = ocsp_response.answers[0].clone();
+            second.status = Status::Revoked(now() - DAY, Some(1));
+            ocsp_response.answers.push(second);
+        }),
+        ("good once, good and over once", "out of date", &|ocsp_response| {
+            let mut second = ocsp_response.answers[0].clone();
+            second.next_update = Some(now() - 1);
+            ocsp_response.answers.push(second);
+        }),
+        ("signature damaged", "does not hold", &|ocsp_response| ocsp_response.damaged = true),
+        ("signed with SHA-1", "does not hold", &|ocsp_response| {
+            ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1))
+        }),
+        ("signed by another key", "does not hold", &|ocsp_response| {
+            ocsp_response.responder_id = ResponderId::Name;
+            ocsp_response.responder.key = Key::rsa2048(5);
+        }),
+        ("signed by the anchor", "not signed by the issuer", &|ocsp_response| {
+            ocsp_response.responder = pki.root.clone()
+        }),
+        ("signed by the signer itself", "not signed by the issuer", &|ocsp_response| {
+            ocsp_response.responder = pki.signer.clone();
+        }),
+        ("responder's name is another", "not signed by the issuer", &|ocsp_response| {
+            ocsp_response.responder_id = ResponderId::OtherName(name(&[Attribute::common_name("Somebody")]));
+        }),
+        ("responder's key is another", "not signed by the issuer", &|ocsp_response| {
+            ocsp_response.responder_id = ResponderId::OtherKey(vec![7; 20]);
+        }),
+        ("try later", "error message", &|ocsp_response| ocsp_response.response_status = 3),
+        ("unauthorized, without an answer", "error message", &|ocsp_response| {
+            ocsp_response.response_status = 6;
+            ocsp_response.response_bytes = false;
+        }),
+        ("no such status", "cannot be read", &|ocsp_response| ocsp_response.response_status = 4),
+        ("successful, without an answer", "cannot be read", &|ocsp_response| {
+            ocsp_response.response_bytes = false
+        }),
+        ("another type of response", "cannot be read", &|ocsp_response| {
+            ocsp_response.response_type = oids::UNKNOWN
+        }),
+        ("another version", "cannot be read", &|ocsp_response| ocsp_response.version = 2),
+        ("something behind", "cannot be read", &|ocsp_response| ocsp_response.trailing = vec![0]),
+        ("a critical extension", "critical extension", &|ocsp_response| {
+            ocsp_response.extensions.push(Extension::unknown(true));
+        }),
+        ("its answer with one", "critical extension", &|ocsp_response| {
+            ocsp_response.answer().extensions.push(Extension::unknown(true));
+        }),
+    ];
+    for (what, reason, change) in cases {
+        let mut ocsp_response = pki.signer_ocsp();
+        change(&mut ocsp_response);
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        signer_refused(&instance, &key, reason, what);
+    }
+    instance.serve_ocsp_response(&pki.signer, &pki.signer_ocsp().build());
+    accepted(&instance, &key, "the right one again");
+}
+
+#[test]
+fn a_responder_of_the_issuers_own_is_accepted() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let cases: &[(&str, &dyn Fn(&mut CertSpec))] = &[
+        ("as it is", &|_| ()),
+        ("without nocheck", &|spec| spec.extensions.clear()),
+        ("without key usage", &|spec| spec.key_usage = None),
+        ("for servers as well", &|spec| spec.extended_key_usage.push(oids::SERVER_AUTH)),
+        ("on P-256", &|spec| spec.key = Key::p256()),
+        ("on P-384", &|spec| spec.key = Key::p384()),
+        ("on Ed25519", &|spec| spec.key = Key::ed25519()),
+    ];
+    for (what, change) in cases {
+        let responder = responder(&pki.intermediate, change);
+        let mut ocsp_response = pki.signer_ocsp().signed_by(&responder);
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        accepted(&instance, &key, what);
+        ocsp_response.responder_id = ResponderId::Key;
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        accepted(&instance, &key, &format!("{what}, by key"));
+        ocsp_response.certs = vec![pki.old_root.clone(), responder.clone(), pki.intermediate.clone()];
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        accepted(&instance, &key, &format!("{what}, among others"));
+    }
+    let of_the_root = responder(&pki.root, |_| ());
+    instance.serve_ocsp_response(&pki.intermediate, &pki.intermediate_ocsp().signed_by(&of_the_root).build());
+    accepted(&instance, &key, "the anchor's, for the intermediate");
+}
+
+#[test]
+fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let issuer = &pki.intermediate;
+    let cases: &[(&str, Cert)] = &[
+        ("not for OCSP", responder(issuer, |spec| spec.extended_key_usage = vec![oids::SERVER_AUTH])),
+        ("for nothing said", responder(issuer, |spec| spec.extended_key_usage.clear())),
+        ("for any usage", responder(issuer, |spec| spec.extended_key_usage = vec!["2.5.29.37.0"])),
+        ("may not sign data", responder(issuer, |spec| spec.key_usage = Some(usage::KEY_ENCIPHERMENT))),
+        ("expired", responder(issuer, |spec| spec.not_after = now() - 1)),
+        ("not valid yet", responder(issuer, |spec| spec.not_before = now() + HOUR)),
+        ("is a CA", responder(issuer, |spec| spec.basic_constraints = Some((true, None)))),
+        (
+            "with a critical extension",
+            responder(issuer, |spec| spec.extensions.push(Extension::unknown(true))),
+        ),
+        ("signed with SHA-1", responder(issuer, |spec| spec.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1)))),
+        ("the anchor's", responder(&pki.root, |_| ())),
+        ("a stranger's", responder(&pki.old_root, |_| ())),
+        ("the signer's", responder(&pki.signer, |_| ())),
+        ("its own", CertSpec::responder("Laboratory Responder", Key::rsa2048(4)).self_signed()),
+        ("the issuer's by name only", {
+            let spec = CertSpec::responder("Laboratory Responder", Key::rsa2048(4));
+            spec.sign(&issuer.subject, &Key::rsa2048(5))
+        }),
+        ("damaged", responder(issuer, |_| ()).damaged()),
+    ];
+    for (what, responder) in cases {
+        instance.serve_ocsp_response(&pki.signer, &pki.signer_ocsp().signed_by(responder).build());
+        signer_refused(&instance, &key, "not signed by the issuer or a responder of its own", what);
+    }
+    let good = responder(issuer, |_| ());
+    let ocsp_response = pki.signer_ocsp().signed_by(&good);
+    let cases: &[(&str, &str, OcspSpec)] = &[
+        ("not included", "not signed by the issuer", OcspSpec { certs: vec![], ..ocsp_response.clone() }),
+        (
+            "another included",
+            "not signed by the issuer",
+            OcspSpec { certs: vec![pki.signer.clone()], ..ocsp_response.clone() },
+        ),
+        ("signature damaged", "does not hold", OcspSpec { damaged: true, ..ocsp_response.clone() }),
+        ("signed by another key", "does not hold", {
+            let mut other = OcspSpec { responder_id: ResponderId::Name, ..ocsp_response.clone() };
+            other.responder.key = Key::rsa2048(5);
+            other
+        }),
+    ];
+    for (what, reason, ocsp_response) in cases {
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        signer_refused(&instance, &key, reason, what);
+    }
+    instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    accepted(&instance, &key, "the right one");
+}
+
+#[test]
+fn every_certificate_below_the_anchor_needs_an_ocsp_response() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let (signers, intermediates) = (pki.signer_ocsp().build(), pki.intermediate_ocsp().build());
+    instance.remove_ocsp_response(&pki.signer);
+    signer_refused(
+        &instance,
+        &key,
+        "managed-ssh-signer.us-east-1.amazonaws.com is missing",
+        "no OCSP response for the signer",
+    );
+    instance.serve_ocsp_response(&pki.signer, &intermediates);
+    signer_refused(&instance, &key, "not signed by the issuer", "the intermediate's for the signer");
+    instance.serve_ocsp_response(&pki.signer, &signers);
+    instance.remove_ocsp_response(&pki.intermediate);
+    signer_refused(
+        &instance,
+        &key,
+        "Laboratory RSA 2048 M01 is missing",
+        "no OCSP response for the intermediate",
+    );
+    instance.serve_ocsp_response(&pki.intermediate, &signers);
+    signer_refused(&instance, &key, "not signed by the issuer", "the signer's for the intermediate");
+    let mut revoked = pki.intermediate_ocsp();
+    revoked.answer().status = Status::Revoked(now() - DAY, Some(2));
+    instance.serve_ocsp_response(&pki.intermediate, &revoked.build());
+    signer_refused(&instance, &key, "was revoked", "the intermediate was revoked");
+    instance.serve_ocsp_response(&pki.intermediate, &intermediates);
+    accepted(&instance, &key, "both");
+    instance.serve_ocsp_responses([]);
+    signer_refused(&instance, &key, "is missing", "no OCSP responses at all");
+}
+
+#[test]
+fn ocsp_responses_go_by_the_fingerprint_of_their_certificate() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    instance.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha256));
+    accepted(&instance, &key, "by SHA-256");
+    instance.serve_ocsp_responses(
+        pki.ocsp_responses(Hash::Sha1).into_iter().chain(pki.ocsp_responses(Hash::Sha256)),
+    );
+    accepted(&instance, &key, "by both");
+    for (what, bad) in [("revoked", Status::Revoked(now() - DAY, Some(1))), ("unknown", Status::Unknown)] {
+        let mut ocsp_response = pki.signer_ocsp();
+        ocsp_response.answer().status = bad;
+        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        signer_refused(
+            &instance,
+            &key,
+            "signer.us-east-1.amazonaws.com says that",
+            &format!("{what} by SHA-1"),
+        );
+    }
+    instance.serve_ocsp_responses(
+        pki.ocsp_responses(Hash::Sha1).into_iter().map(|(name, der)| (name.to_lowercase(), der)),
+    );
+    accepted(&instance, &key, "in lower case");
+    instance.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha384));
+    signer_refused(&instance, &key, "is missing", "by SHA-384");
+    instance.serve_ocsp_responses(
+        pki.ocsp_responses(Hash::Sha1).into_iter().map(|(name, der)| (format!("{name}0"), der)),
+    );
+    signer_refused(&instance, &key, "is missing", "with a digit more");
+}
+
+#[test]
+fn the_base64_of_an_ocsp_response() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    let path = format!("managed-ssh-keys/signer-ocsp/{}", pki.signer.fingerprint(Hash::Sha1));
+    let der = pki.signer_ocsp().build();
+    let one_line = wrapped(&der, 100_000).trim_end().to_owned();
+    for (what, text) in [
+        ("on one line", one_line.clone()),
+        ("wrapped at 64", wrapped(&der, 64)),
+        ("wrapped at 76, CRLF", wrapped(&der, 76).replace('\n', "\r\n")),
+    ] {
+        instance.imds.set(&path, text);
+        accepted(&instance, &key, what);
+    }
+    for (what, text) in [
+        ("empty", String::new()),
+        ("a character less", one_line[..one_line.len() - 1].to_owned()),
+        ("cut", one_line[..one_line.len() / 8 * 4].to_owned()),
+        ("a strange character", one_line.replacen('A', "*", 1)),
+        ("a blank", one_line.replacen('A', " A", 1)),
+        ("DER of something else", wrapped(&pki.signer.der, 64)),
+    ] {
+        instance.imds.set(&path, text);
+        signer_refused(&instance, &key, "cannot be read", what);
+    }
+    instance.imds.set(&path, der);
+    signer_refused(&instance, &key, "cannot be read", "bare DER");
+}
+
+#[test]
+fn an_ocsp_response_is_signed_by_the_issuer_or_its_responder() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    // Same names, same serial, other keys: another authority that calls itself so.
+    let other = Pki::with(|spec| {
+        spec.intermediate.key = Key::rsa2048(4);
+        spec.signer.serial.clone_from(&pki.signer.serial);
+    });
+    let ocsp_response = OcspSpec { responder_id: ResponderId::Name, ..other.signer_ocsp() };
+    instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    signer_refused(&instance, &key, "does not hold", "by another authority of that name");
+}
