@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use eic_keys::check::catalogue;
+use eic_keys::check::CheckId;
 use eic_keys::cli::HELP;
 
 const MANUAL: &str = "packaging/eic-keys.8.scd";
@@ -89,8 +89,8 @@ fn bash_completes_what_fits_the_place() {
 #[test]
 fn every_check_is_in_the_manual() {
     let manual = read(MANUAL).replace('\\', "");
-    for question in catalogue::ALL {
-        let entry = format!("*{}*\n\t{}\n", question.id, question.asks);
+    for id in CheckId::ALL {
+        let entry = format!("*{}*\n\t{}\n", id.name(), id.asks());
         assert!(manual.contains(&entry), "{entry}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::runner::{Answer, Finding, Runner};
-use super::{Fix, Target};
+use super::{CheckId, Fix, Target};
 use crate::imds::Imds;
 
 /// Seconds off, either way, that want a look; the metadata service tells its time to the second.
@@ -15,7 +15,7 @@ const TOO_MUCH: u64 = 30;
 pub(super) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
     let ours = (target.clock)().as_secs();
     runner
-        .check("clock.offset", session, async |imds| {
+        .check(CheckId::ClockOffset, session, async |imds| {
             let Some(theirs) = imds.date() else {
                 return Answer::skip("the metadata service did not tell its time");
             };

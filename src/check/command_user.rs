@@ -9,7 +9,7 @@ use super::runner::{Answer, Finding, Runner};
 use super::signer::readable;
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, RunOptions, Target};
+use super::{CheckId, Fix, RunOptions, Target};
 use crate::imds::Imds;
 use crate::process::run_as;
 use crate::trust::TrustStore;
@@ -49,9 +49,11 @@ pub(super) async fn look(
         }
         _ => View::Denied,
     };
-    runner.check("metadata.command_user", (user, session), async |(user, _)| metadata(user, &view)).await;
     runner
-        .check("signer.command_user", (user, store), async |(user, store)| {
+        .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| metadata(user, &view))
+        .await;
+    runner
+        .check(CheckId::SignerCommandUser, (user, store), async |(user, store)| {
             trust_store(user, &view, store, target.root)
         })
         .await;
@@ -80,10 +82,10 @@ fn view(user: &Account, options: &RunOptions) -> View {
 }
 
 /// Status and note of a check in a report.
-fn answer(report: &serde_json::Value, id: &str) -> Option<(String, String)> {
+fn answer(report: &serde_json::Value, id: CheckId) -> Option<(String, String)> {
     let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
     let mut checks = report.get("checks")?.as_array()?.iter();
-    let check = checks.find(|check| text(check, "id").as_deref() == Some(id))?;
+    let check = checks.find(|check| text(check, "id").as_deref() == Some(id.name()))?;
     Some((text(check, "status")?, text(check, "note")?))
 }
 
@@ -102,7 +104,7 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         View::Broken(reason) => return broken(user, reason),
         View::Report(report) => report,
     };
-    match answer(report, "metadata.token") {
+    match answer(report, CheckId::MetadataToken) {
         None => broken(user, "its report has no metadata.token"),
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => {
             Answer::ok(format!("as {name}: {note}"), ())
@@ -123,7 +125,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         View::Report(report) => report,
     };
     let seen = store.count().map(|count| super::signer::held(store.path(), count)).unwrap_or_default();
-    match answer(report, "signer.store") {
+    match answer(report, CheckId::SignerStore) {
         None => Answer::skip(format!("the report as {name} has no signer.store")),
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") && note.starts_with(&seen) => {
             Answer::ok(format!("as {name}: {seen}"), ())

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::running::Running;
 use super::tool::{is_root, told};
-use super::{Fix, Target, log};
+use super::{CheckId, Fix, Target, log};
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
 
@@ -16,18 +16,18 @@ const AUDIT_LOG: &str = "var/log/audit/audit.log";
 /// Looks at each.
 pub(super) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
     let root = || target.root.to_owned();
-    let layers = runner.check("confinement.layers", (), async |()| blocking(layers).await);
-    let selinux = runner.check("confinement.selinux", (), async |()| {
+    let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
+    let selinux = runner.check(CheckId::ConfinementSelinux, (), async |()| {
         let root = root();
         blocking(move || selinux(&root)).await
     });
-    let denials = runner.check("confinement.denials", (), async |()| {
+    let denials = runner.check(CheckId::ConfinementDenials, (), async |()| {
         let root = root();
         blocking(move || denials(&root)).await
     });
     let apparmor =
-        runner.check("confinement.apparmor", running, async |running| apparmor(target.root, *running));
-    let unit = runner.check("confinement.unit", running, async |_| {
+        runner.check(CheckId::ConfinementApparmor, running, async |running| apparmor(target.root, *running));
+    let unit = runner.check(CheckId::ConfinementUnit, running, async |_| {
         let root = root();
         blocking(move || unit(&root)).await
     });

@@ -8,7 +8,7 @@ use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd::{Ours, leads_here};
 use super::tool::{ask, reinstall, remove, told};
 use super::user::whose;
-use super::{Fix, Target};
+use super::{CheckId, Fix, Target};
 use crate::safe_path::{Distrust, distrust};
 
 /// What AWS's package brings: on Debian and Ubuntu, on Amazon Linux, and the override of sshd's unit.
@@ -25,15 +25,15 @@ pub(super) async fn install(runner: &Runner, target: &Target<'_>, command: &Find
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |ours| ours.program.clone());
-    let path = runner.check("install.path", (), async |()| {
+    let path = runner.check(CheckId::InstallPath, (), async |()| {
         let (root, program) = (target.root.to_owned(), program.clone());
         blocking(move || path(&root, &program, wired)).await
     });
-    let package = runner.check("install.package", (), async |()| {
+    let package = runner.check(CheckId::InstallPackage, (), async |()| {
         let program = program.clone();
         blocking(move || package(&program)).await
     });
-    let aws = runner.check("install.aws", (), async |()| aws(target.root));
+    let aws = runner.check(CheckId::InstallAws, (), async |()| aws(target.root));
     tokio::join!(path, package, aws);
 }
 

@@ -1,7 +1,7 @@
 //! Which instance this is, by its own word and by the metadata service's.
 
 use super::runner::{Answer, Finding, Runner};
-use super::{Fix, Target};
+use super::{CheckId, Fix, Target};
 use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
@@ -19,7 +19,7 @@ pub(super) struct Place {
 /// Asks the machine.
 pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
     runner
-        .check("instance.host", (), async |()| match Host::identify(target.root) {
+        .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
                 "this is not an EC2 instance, by its firmware: nobody is asked for keys",
                 Fix::advice("run eic-keys on an EC2 instance; a container on one needs the host's /sys"),
@@ -32,12 +32,14 @@ pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
 
 /// Asks the metadata service.
 pub(super) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
-    let id =
-        runner.check("instance.id", (host, session), async |(host, imds)| same_instance(host, imds).await);
-    let region = runner.check("instance.region", session, async |imds| region(imds).await);
+    let id = runner
+        .check(CheckId::InstanceId, (host, session), async |(host, imds)| same_instance(host, imds).await);
+    let region = runner.check(CheckId::InstanceRegion, session, async |imds| region(imds).await);
     let (id, region) = tokio::join!(id, region);
     let domain = runner
-        .check("instance.partition", (session, &region), async |(imds, region)| domain(imds, region).await)
+        .check(CheckId::InstancePartition, (session, &region), async |(imds, region)| {
+            domain(imds, region).await
+        })
         .await;
     Place { id, region, domain }
 }

@@ -37,13 +37,13 @@ fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -
 fn check(check: &Check) -> Value {
     let kind = check.fix.as_ref().map(|fix| if fix.is_command() { "command" } else { "advice" });
     json!({
-        "id": check.id,
+        "id": check.id.name(),
         "status": check.status.name(),
         "note": check.note,
         "fix": check.fix.as_ref().map(Fix::text),
         "fix_kind": kind,
         "detail": check.detail,
-        "depends_on": check.depends_on,
+        "depends_on": check.depends_on.iter().map(|id| id.name()).collect::<Vec<_>>(),
         "duration_ms": u64::try_from(check.duration.as_millis()).unwrap_or(u64::MAX),
     })
 }

@@ -8,7 +8,7 @@ use super::instance::Place;
 use super::metadata::unasked;
 use super::runner::{Answer, Finding, Runner};
 use super::signer::Proved;
-use super::{CheckRequest, Fix, Target};
+use super::{CheckId, CheckRequest, Fix, Target};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
 use crate::keys::record;
@@ -29,12 +29,12 @@ pub(super) async fn keys(
     let pushed = pushed(runner, session, name).await;
     let offered = request.fingerprint.as_ref();
     let text = runner
-        .check("keys.records", (&pushed, &place.id), async |(text, id)| {
+        .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
             records(text, id, offered, (target.clock)())
         })
         .await;
     runner
-        .check("keys.signatures", (&text, &place.id, signer), async |(text, id, signer)| {
+        .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
             signatures(text, id, offered, (target.clock)(), signer)
         })
         .await;
@@ -42,13 +42,17 @@ pub(super) async fn keys(
 
 async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserName>) -> Finding<Bytes> {
     runner
-        .check("keys.pushed", (session, name), async |(imds, name)| match imds.active_keys(name).await {
-            Err(error) => unasked(&error),
-            Ok(None) => Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new()),
-            Ok(Some(text)) => match record::records(&text).count() {
-                1 => Answer::ok(format!("one record is there for {name}"), text),
-                count => Answer::ok(format!("{count} records are there for {name}"), text),
-            },
+        .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
+            match imds.active_keys(name).await {
+                Err(error) => unasked(&error),
+                Ok(None) => {
+                    Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
+                }
+                Ok(Some(text)) => match record::records(&text).count() {
+                    1 => Answer::ok(format!("one record is there for {name}"), text),
+                    count => Answer::ok(format!("{count} records are there for {name}"), text),
+                },
+            }
         })
         .await
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::CheckId;
 use super::Fix;
 use super::runner::{Answer, Finding, Runner};
 use super::user::Account;
@@ -50,15 +51,17 @@ impl Settings {
 
 /// Everything that may keep a good key out.
 pub(super) async fn login(runner: &Runner, settings: &Finding<Settings>, account: &Finding<Account>) {
-    runner.check("sshd.pubkey", settings, async |settings| pubkey(settings)).await;
-    runner.check("sshd.methods", settings, async |settings| methods(settings)).await;
+    runner.check(CheckId::SshdPubkey, settings, async |settings| pubkey(settings)).await;
+    runner.check(CheckId::SshdMethods, settings, async |settings| methods(settings)).await;
     runner
-        .check("sshd.access", (settings, account), async |(settings, account)| access(settings, account))
+        .check(CheckId::SshdAccess, (settings, account), async |(settings, account)| {
+            access(settings, account)
+        })
         .await;
-    runner.check("sshd.algorithms", settings, async |settings| algorithms(settings)).await;
-    runner.check("sshd.exchanges", settings, async |settings| exchanges(settings)).await;
-    runner.check("sshd.tries", settings, async |settings| tries(settings)).await;
-    runner.check("sshd.port", settings, async |settings| port(settings)).await;
+    runner.check(CheckId::SshdAlgorithms, settings, async |settings| algorithms(settings)).await;
+    runner.check(CheckId::SshdExchanges, settings, async |settings| exchanges(settings)).await;
+    runner.check(CheckId::SshdTries, settings, async |settings| tries(settings)).await;
+    runner.check(CheckId::SshdPort, settings, async |settings| port(settings)).await;
 }
 
 fn pubkey(settings: &Settings) -> Answer<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::runner::{Answer, Finding, Runner};
-use super::{Fix, RunOptions, Target};
+use super::{CheckId, Fix, RunOptions, Target};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(500);
 /// Starts the session that all else is asked in.
 pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
     runner
-        .check("metadata.token", host, async |host| {
+        .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
             match Imds::open(&options.imds, Budget::start(options.timeout)).await {
                 Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
@@ -45,8 +45,8 @@ pub(super) async fn surroundings(
     target: &Target<'_>,
     host: &Finding<Host>,
 ) {
-    let ipv6 = runner.check("metadata.ipv6", host, async |_| ipv6(options).await);
-    let proxy = runner.check("metadata.proxy", (), async |()| proxy(target));
+    let ipv6 = runner.check(CheckId::MetadataIpv6, host, async |_| ipv6(options).await);
+    let proxy = runner.check(CheckId::MetadataProxy, (), async |()| proxy(target));
     tokio::join!(ipv6, proxy);
 }
 

@@ -7,7 +7,7 @@
 //! A check names those that it builds on and gets what they found; where one of them found nothing, it is
 //! skipped (see `runner`). Checks that do not build on each other run side by side.
 
-pub mod catalogue;
+mod check_id;
 mod clock;
 mod command_user;
 mod confinement;
@@ -44,6 +44,7 @@ use crate::keys::Fingerprint;
 use crate::limits;
 use crate::syslog::Escaped;
 use crate::trust::UnixTime;
+pub use check_id::CheckId;
 pub use fix::Fix;
 use runner::Runner;
 
@@ -129,8 +130,8 @@ impl Status {
 /// One question with its answer. The texts are harmless: [`Escaped`], whatever went into them.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Its id, one of [`catalogue::ALL`]: `group.name`.
-    pub id: &'static str,
+    /// Which check it is.
+    pub id: CheckId,
     /// How it came out.
     pub status: Status,
     /// One sentence with the facts.
@@ -140,20 +141,12 @@ pub struct Check {
     /// The same at more length, a line each.
     pub detail: Vec<String>,
     /// The checks that it builds on.
-    pub depends_on: Vec<&'static str>,
+    pub depends_on: Vec<CheckId>,
     /// How long it took.
     pub duration: Duration,
 }
 
-impl Check {
-    /// The part of the id before the dot.
-    #[must_use]
-    pub fn group(&self) -> &'static str {
-        self.id.split('.').next().unwrap_or_default()
-    }
-}
-
-/// Every answer, in the order of the catalogue.
+/// Every answer, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Whom it was asked for.
@@ -171,7 +164,8 @@ impl Report {
     /// In words: what is wrong, or that nothing is, and what could not be seen.
     #[must_use]
     pub fn summary(&self) -> String {
-        let ids = |checks: &[&Check]| checks.iter().map(|check| check.id).collect::<Vec<_>>().join(", ");
+        let ids =
+            |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
         let whose = match &self.user {
             Some(user) => format!("{user}'s pushed keys"),
             None => "pushed keys".to_owned(),
@@ -207,7 +201,7 @@ impl Report {
         let grounded = |check: &&Check| {
             !check.depends_on.iter().any(|id| self.with(Status::Skip).any(|other| other.id == *id))
         };
-        self.with(Status::Skip).filter(|check| check.group() != "outside").filter(grounded)
+        self.with(Status::Skip).filter(|check| check.id.group() != "outside").filter(grounded)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What no command on the instance can see: told as advice, with the command to run where one may.
 
+use super::CheckId;
 use super::Fix;
 use super::fix::Word::{Literal, Value};
 use super::instance::Place;
@@ -25,7 +26,7 @@ pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     let resource = format!("arn:{partition}:ec2:{region}:ACCOUNT:instance/{id}");
     let context = format!("ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}");
     tell(
-        "outside.network",
+        CheckId::OutsideNetwork,
         "security groups have to let the client reach port 22; the console comes from these prefix lists",
         Fix::command(
             "aws ec2 describe-managed-prefix-lists --region",
@@ -34,7 +35,7 @@ pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     )
     .await;
     tell(
-        "outside.permission",
+        CheckId::OutsidePermission,
         "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
         Fix::command(
             "aws iam simulate-principal-policy --policy-tree-arn CLIENT_ARN --action-names \
@@ -44,7 +45,7 @@ pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     )
     .await;
     tell(
-        "outside.region",
+        CheckId::OutsideRegion,
         "EC2 Instance Connect has to be there in this region: then this pushes a key",
         Fix::command(
             "aws ec2-instance-connect send-ssh-public-key --region",

@@ -4,7 +4,7 @@ use super::log::Log;
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::is_root;
 use super::user::Account;
-use super::{Fix, Target, log};
+use super::{CheckId, Fix, Target, log};
 use crate::ec2::UserName;
 use crate::sshd::plan::OWN_USER;
 
@@ -20,7 +20,7 @@ pub(super) async fn recent(
 ) {
     let (root, user) = (target.root.to_owned(), command_user.get().map(|account| account.uid));
     let text = runner
-        .check("recent.sshd", (), async |()| {
+        .check(CheckId::RecentSshd, (), async |()| {
             blocking(move || {
                 if !is_root() {
                     return Answer::skip("only root can read the log");
@@ -37,7 +37,7 @@ pub(super) async fn recent(
             .await
         })
         .await;
-    runner.check("recent.syslog", (&text, name), async |(log, name)| ours(log, name)).await;
+    runner.check(CheckId::RecentSyslog, (&text, name), async |(log, name)| ours(log, name)).await;
 }
 
 /// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use super::{Check, Fix, Status, catalogue};
+use super::{Check, CheckId, Fix, Status};
 use crate::limits;
 use crate::syslog::Escaped;
 
@@ -53,7 +53,7 @@ impl<T> Answer<T> {
 /// What a check gave to those that build on it.
 #[derive(Debug)]
 pub(super) struct Finding<T> {
-    id: &'static str,
+    id: CheckId,
     value: Option<T>,
 }
 
@@ -69,20 +69,20 @@ pub(super) trait Inputs {
     /// What they found.
     type Values;
 
-    fn ids(&self) -> Vec<&'static str>;
+    fn ids(&self) -> Vec<CheckId>;
 
     /// `Err`: the first that found nothing.
-    fn values(self) -> Result<Self::Values, &'static str>;
+    fn values(self) -> Result<Self::Values, CheckId>;
 }
 
 impl Inputs for () {
     type Values = ();
 
-    fn ids(&self) -> Vec<&'static str> {
+    fn ids(&self) -> Vec<CheckId> {
         Vec::new()
     }
 
-    fn values(self) -> Result<(), &'static str> {
+    fn values(self) -> Result<(), CheckId> {
         Ok(())
     }
 }
@@ -90,11 +90,11 @@ impl Inputs for () {
 impl<'a, T> Inputs for &'a Finding<T> {
     type Values = &'a T;
 
-    fn ids(&self) -> Vec<&'static str> {
+    fn ids(&self) -> Vec<CheckId> {
         vec![self.id]
     }
 
-    fn values(self) -> Result<&'a T, &'static str> {
+    fn values(self) -> Result<&'a T, CheckId> {
         self.value.as_ref().ok_or(self.id)
     }
 }
@@ -104,12 +104,12 @@ macro_rules! inputs_of_tuple {
         impl<'a, $($type),+> Inputs for ($(&'a Finding<$type>,)+) {
             type Values = ($(&'a $type,)+);
 
-            fn ids(&self) -> Vec<&'static str> {
+            fn ids(&self) -> Vec<CheckId> {
                 let ($($step,)+) = self;
                 vec![$($step.id),+]
             }
 
-            fn values(self) -> Result<Self::Values, &'static str> {
+            fn values(self) -> Result<Self::Values, CheckId> {
                 let ($($step,)+) = self;
                 Ok(($($step.values()?,)+))
             }
@@ -129,7 +129,7 @@ impl Runner {
     /// Asks one question, within [`limits::CHECK`]; a check that builds on nothing but what `needs` found.
     pub(super) async fn check<N: Inputs, T>(
         &self,
-        id: &'static str,
+        id: CheckId,
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
@@ -168,19 +168,19 @@ impl Runner {
         checks.push(check);
     }
 
-    /// An answer to every question of the catalogue, in its order.
+    /// An answer to every check, in its order.
     pub(super) fn answers(self) -> Vec<Check> {
         let mut answered = self.0.into_inner();
         let mut checks = Vec::new();
-        for question in &catalogue::ALL {
-            let found = answered.iter().position(|check| check.id == question.id);
-            checks.push(found.map_or_else(|| unanswered(question.id), |found| answered.swap_remove(found)));
+        for id in CheckId::ALL {
+            let found = answered.iter().position(|check| check.id == id);
+            checks.push(found.map_or_else(|| unanswered(id), |found| answered.swap_remove(found)));
         }
         checks
     }
 }
 
-fn unanswered(id: &'static str) -> Check {
+fn unanswered(id: CheckId) -> Check {
     Check {
         id,
         status: Status::Fail,
@@ -207,7 +207,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Finding, Fix, Runner, Status, catalogue};
+    use super::{Answer, CheckId, Finding, Fix, Runner, Status};
 
     fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::Check> {
         let runner = Runner::default();
@@ -222,26 +222,27 @@ mod tests {
     fn every_question_has_an_answer() {
         let checks = run(async |_| ());
         let ids: Vec<_> = checks.iter().map(|check| check.id).collect();
-        assert_eq!(ids, catalogue::ALL.map(|question| question.id));
+        assert_eq!(ids, CheckId::ALL);
         assert!(checks.iter().all(|check| check.status == Status::Fail && check.fix.is_some()));
     }
 
     #[test]
     fn what_builds_on_nothing_is_skipped() {
         let checks = run(async |runner| {
-            let failed: Finding<u8> =
-                runner.check("instance.host", (), async |()| Answer::fail("no", Fix::advice("do"))).await;
-            let fine = runner.check("metadata.token", (), async |()| Answer::ok("yes", 1_u8)).await;
-            let skipped: Finding<u8> = runner
-                .check("instance.id", (&fine, &failed), async |(one, _)| Answer::ok("never", *one))
+            let failed: Finding<u8> = runner
+                .check(CheckId::InstanceHost, (), async |()| Answer::fail("no", Fix::advice("do")))
                 .await;
-            runner.check("instance.region", &skipped, async |_| Answer::ok("never", ())).await;
+            let fine = runner.check(CheckId::MetadataToken, (), async |()| Answer::ok("yes", 1_u8)).await;
+            let skipped: Finding<u8> = runner
+                .check(CheckId::InstanceId, (&fine, &failed), async |(one, _)| Answer::ok("never", *one))
+                .await;
+            runner.check(CheckId::InstanceRegion, &skipped, async |_| Answer::ok("never", ())).await;
         });
-        let of = |id: &str| checks.iter().find(|check| check.id == id).cloned();
-        let id = of("instance.id").map(|check| (check.status, check.note, check.depends_on));
+        let of = |id: CheckId| checks.iter().find(|check| check.id == id).cloned();
+        let id = of(CheckId::InstanceId).map(|check| (check.status, check.note, check.depends_on));
         let note = "needs instance.host".to_owned();
-        assert_eq!(id, Some((Status::Skip, note, vec!["metadata.token", "instance.host"])));
-        assert_eq!(of("instance.region").map(|check| check.status), Some(Status::Skip));
+        assert_eq!(id, Some((Status::Skip, note, vec![CheckId::MetadataToken, CheckId::InstanceHost])));
+        assert_eq!(of(CheckId::InstanceRegion).map(|check| check.status), Some(Status::Skip));
     }
 
     #[test]
@@ -249,7 +250,7 @@ mod tests {
         let evil = "\u{1b}[2J\n\u{202e}\0";
         let checks = run(async |runner| {
             let answer = || Answer::warn(evil, Fix::advice(evil), ()).detail([evil.to_owned()]);
-            runner.check("instance.host", (), async |()| answer()).await;
+            runner.check(CheckId::InstanceHost, (), async |()| answer()).await;
         });
         let first = checks.first().map(|check| {
             [

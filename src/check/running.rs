@@ -9,7 +9,7 @@ use super::fix::Word;
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd;
 use super::tool::told;
-use super::{Fix, Target};
+use super::{CheckId, Fix, Target};
 use crate::limits;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
@@ -35,16 +35,16 @@ pub(super) async fn running(
 ) -> Finding<Running> {
     let tree = ConfigTree::new(target.root);
     let running = runner
-        .check("running.daemon", (), async |()| {
+        .check(CheckId::RunningDaemon, (), async |()| {
             let tree = tree.clone();
             blocking(move || with_daemon(&tree, daemon)).await
         })
         .await;
-    let overridden = runner.check("running.override", &running, async |_| {
+    let overridden = runner.check(CheckId::RunningOverride, &running, async |_| {
         let tree = tree.clone();
         blocking(move || with_daemon(&tree, overridden)).await
     });
-    let current = runner.check("running.current", (sshd, &running), async |((_, version), running)| {
+    let current = runner.check(CheckId::RunningCurrent, (sshd, &running), async |((_, version), running)| {
         let (tree, version, running) = (tree.clone(), version.clone(), *running);
         blocking(move || current(&tree, version, running)).await
     });

@@ -12,7 +12,7 @@ use super::metadata::unasked;
 use super::runner::{Answer, Finding, Runner};
 use super::tool::reinstall;
 use super::user::{Account, whose};
-use super::{Fix, RunOptions, Target};
+use super::{CheckId, Fix, RunOptions, Target};
 use crate::authorize;
 use crate::imds::Imds;
 use crate::path_walk::{Danger, follow, roots_alone};
@@ -30,7 +30,7 @@ pub(super) type Proved = (Signer, SignerName);
 pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
-        .check("signer.store", (), async |()| {
+        .check(CheckId::SignerStore, (), async |()| {
             super::runner::blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
@@ -125,7 +125,7 @@ pub(super) async fn signer(
 ) -> Finding<Proved> {
     let needs = (session, &place.region, &place.domain, store);
     let path = runner
-        .check("signer.path", needs, async |(imds, region, domain, store)| {
+        .check(CheckId::SignerPath, needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);
             match find_path(imds, &name, store, (target.clock)()).await {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), (path, name)),
@@ -137,9 +137,9 @@ pub(super) async fn signer(
             }
         })
         .await;
-    runner.check("signer.validity", &path, async |(path, _)| validity(path, (target.clock)())).await;
+    runner.check(CheckId::SignerValidity, &path, async |(path, _)| validity(path, (target.clock)())).await;
     runner
-        .check("signer.ocsp", (session, &path), async |(imds, (path, name))| {
+        .check(CheckId::SignerOcsp, (session, &path), async |(imds, (path, name))| {
             ocsp_responses(imds, path, name, (target.clock)()).await
         })
         .await

@@ -10,7 +10,7 @@ use super::login::Settings;
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::is_root;
 use super::user::{Account, unnamed};
-use super::{Fix, Target, running};
+use super::{CheckId, Fix, Target, running};
 use crate::authorize;
 use crate::cli::{self, Command};
 use crate::ec2::UserName;
@@ -59,27 +59,27 @@ pub(super) async fn wiring(
 ) -> Wiring {
     let tree = ConfigTree::new(target.root);
     let sshd = runner
-        .check("sshd.version", (), async |()| {
+        .check(CheckId::SshdVersion, (), async |()| {
             let tree = tree.clone();
             blocking(move || version(&tree)).await
         })
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check("sshd.config", &sshd, async |(sshd, _)| {
+        .check(CheckId::SshdConfig, &sshd, async |(sshd, _)| {
             let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
             blocking(move || dump(&tree, &sshd, &connection)).await
         })
         .await;
     let command = runner
-        .check("sshd.command", (&sshd, &settings), async |((_, version), settings)| {
+        .check(CheckId::SshdCommand, (&sshd, &settings), async |((_, version), settings)| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
             blocking(move || command(&tree, &version, &connection, &dump)).await
         })
         .await;
     let user = runner
-        .check("sshd.command_user", (&settings, &command), async |(settings, _)| {
+        .check(CheckId::SshdCommandUser, (&settings, &command), async |(settings, _)| {
             let user = settings.dump.user.clone();
             let login = name.get().map(ToString::to_string);
             blocking(move || command_user(user.as_deref(), login.as_deref())).await

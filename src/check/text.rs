@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Check, Report, Status, catalogue};
+use super::{Check, Report, Status};
 
 /// Columns that an id takes, with the blanks behind it.
 const ID: usize = 22;
@@ -14,8 +14,8 @@ pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
     let mut text = String::new();
     let mut group = "";
     for check in &report.checks {
-        if check.group() != group {
-            group = check.group();
+        if check.id.group() != group {
+            group = check.id.group();
             let _ = writeln!(text, "{group}");
         }
         let _ = line(&mut text, check, verbose, colour);
@@ -29,14 +29,10 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
     writeln!(text, "  {status} {:<ID$} {}", check.id, check.note)?;
     let wrong = matches!(check.status, Status::Warn | Status::Fail);
     if verbose {
-        let asks =
-            catalogue::ALL.iter().find(|question| question.id == check.id).map(|question| question.asks);
-        let ground = if check.depends_on.is_empty() {
-            String::new()
-        } else {
-            format!("; builds on {}", check.depends_on.join(", "))
-        };
-        writeln!(text, "       # {}{ground}; {} ms", asks.unwrap_or_default(), check.duration.as_millis())?;
+        let inputs: Vec<_> = check.depends_on.iter().map(|id| id.name()).collect();
+        let ground =
+            if inputs.is_empty() { String::new() } else { format!("; builds on {}", inputs.join(", ")) };
+        writeln!(text, "       # {}{ground}; {} ms", check.id.asks(), check.duration.as_millis())?;
     }
     if verbose || wrong {
         for detail in &check.detail {

@@ -9,7 +9,7 @@ use super::fix::Word::{Path as File, Value};
 use super::login::Settings;
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::{ask, is_root, told};
-use super::{CheckRequest, Fix, Target};
+use super::{CheckId, CheckRequest, Fix, Target};
 use crate::ec2::UserName;
 use crate::process::Credentials;
 
@@ -91,7 +91,7 @@ impl Account {
 /// Whether EC2 Instance Connect takes keys for a user of that name.
 pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
     runner
-        .check("user.name", (), async |()| {
+        .check(CheckId::UserName, (), async |()| {
             let Some(user) = &request.user else { return Answer::skip("no USER was named") };
             match UserName::parse(user.as_encoded_bytes()) {
                 Some(name) => Answer::ok(format!("keys can be pushed for {name}"), name),
@@ -109,7 +109,7 @@ pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<Use
 /// Whether there is one.
 pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
     runner
-        .check("user.account", name, async |name| {
+        .check(CheckId::UserAccount, name, async |name| {
             let name = name.to_string();
             blocking(move || match Account::find(&name) {
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
@@ -141,20 +141,20 @@ pub(super) async fn account_state(
     settings: &Finding<Settings>,
 ) {
     let today = (target.clock)().as_secs() / DAY;
-    let expiry = runner.check("user.expiry", (account, settings), async |(account, settings)| {
+    let expiry = runner.check(CheckId::UserExpiry, (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
         blocking(move || expiry(&name, pam, today)).await
     });
-    let shell = runner.check("user.shell", account, async |account| {
+    let shell = runner.check(CheckId::UserShell, account, async |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
         blocking(move || shell(&account, &root)).await
     });
-    let home = runner.check("user.home", (account, settings), async |(account, settings)| {
+    let home = runner.check(CheckId::UserHome, (account, settings), async |(account, settings)| {
         let (account, root, strict) =
             (account.clone(), target.root.to_owned(), settings.is("strictmodes", "yes"));
         blocking(move || home(&account, &root, strict)).await
     });
-    let nologin = runner.check("user.nologin", account, async |account| nologin(account, target.root));
+    let nologin = runner.check(CheckId::UserNologin, account, async |account| nologin(account, target.root));
     tokio::join!(expiry, shell, home, nologin);
 }
 

@@ -1,7 +1,7 @@
 //! `docs/check.md` shows what the program says. With `EIC_KEYS_BLESS=1` the test writes there what it says
 //! now.
 use crate::world::{USER, World, world};
-use eic_keys::check::catalogue;
+use eic_keys::check::CheckId;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -59,8 +59,8 @@ fn number_after(line: &str, before: &str, value: &str) -> String {
 #[test]
 fn the_document_is_current() {
     let mut table = "| id | checks |\n|---|---|\n".to_owned();
-    for question in catalogue::ALL {
-        writeln!(table, "| `{}` | {} |", question.id, question.asks).unwrap();
+    for id in CheckId::ALL {
+        writeln!(table, "| `{}` | {} |", id.name(), id.asks()).unwrap();
     }
     is_in_the_document("checks", &table);
 

@@ -1,5 +1,5 @@
 //! A world in which every check is ok, and what a report says in it.
-use eic_keys::check::catalogue;
+use eic_keys::check::CheckId;
 use eic_lab::sshd::{CONFIG, Config, Sshd};
 use eic_lab::{Instance, Outcome, UserKey};
 use serde_json::Value;
@@ -87,7 +87,7 @@ impl World<'_> {
         let outcome = self.run(&[&["--json"], arguments].concat());
         let document = super::schema::read(&outcome.stdout);
         let ids: Vec<_> = document["checks"].as_array().unwrap().iter().map(|check| &check["id"]).collect();
-        assert_eq!(ids, catalogue::ALL.map(|question| question.id), "every check, in its order");
+        assert_eq!(ids, CheckId::ALL.map(CheckId::name), "every check, in its order");
         assert_eq!(outcome.stderr, "");
         Report { outcome, document }
     }
