@@ -20,7 +20,7 @@ MANUAL := $(OUT)/eic-keys.8
 MOST_BYTES := 3145728
 # The laboratory's metadata service for whole systems, linked statically as well: it runs on whatever has Linux.
 IMDS := $(OUT)/$(HOST)/debug/eic-imds
-# Which crates, and why: there. tests/dependencies.rs holds that the number is right.
+# Which crates, and why: there. tests/repository/dependencies.rs holds that the number is right.
 CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/dependencies.md)
 
 # What the laboratory tests is what ships.

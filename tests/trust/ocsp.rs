@@ -9,9 +9,7 @@ use eic_lab::{
     now, ocsp,
 };
 
-mod common;
-
-use common::{accepted, instance, signer_refused};
+use crate::common::{accepted, instance, signer_refused};
 
 /// A responder that `issuer` certified, on one of the spare keys.
 fn responder(issuer: &Cert, change: impl FnOnce(&mut CertSpec)) -> Cert {
@@ -24,40 +22,32 @@ fn responder(issuer: &Cert, change: impl FnOnce(&mut CertSpec)) -> Cert {
 fn a_good_ocsp_response_is_accepted() {
     let (instance, key) = instance();
     let pki = instance.pki();
-    let sha256 = |ocsp_response: &mut OcspSpec| {
-        ocsp_response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256);
+    let sha256 = |response: &mut OcspSpec| {
+        response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha256);
     };
     let cases: &[(&str, &dyn Fn(&mut OcspSpec))] = &[
         ("as it is", &|_| ()),
         ("CertID by SHA-256", &sha256),
-        ("responder by key", &|ocsp_response| ocsp_response.responder_id = ResponderId::Key),
-        ("issuer's certificate included", &|ocsp_response| {
-            ocsp_response.certs = vec![pki.intermediate.clone()]
-        }),
-        ("a stranger's certificate included", &|ocsp_response| {
-            ocsp_response.certs = vec![pki.old_root.clone()]
-        }),
-        ("SHA-384", &|ocsp_response| ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha384))),
-        ("RSA-PSS", &|ocsp_response| ocsp_response.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32))),
-        ("with a nonce", &|ocsp_response| ocsp_response.extensions.push(ocsp::nonce())),
-        ("with an unknown extension", &|ocsp_response| {
-            ocsp_response.extensions.push(Extension::unknown(false))
-        }),
-        ("its answer with one", &|ocsp_response| {
-            ocsp_response.answer().extensions.push(Extension::unknown(false))
-        }),
-        ("since now", &|ocsp_response| ocsp_response.answer().this_update = now()),
-        ("for a while yet", &|ocsp_response| ocsp_response.answer().next_update = Some(now() + 60)),
-        ("beside another's answer", &|ocsp_response| {
+        ("responder by key", &|response| response.responder_id = ResponderId::Key),
+        ("issuer's certificate included", &|response| response.certs = vec![pki.intermediate.clone()]),
+        ("a stranger's certificate included", &|response| response.certs = vec![pki.old_root.clone()]),
+        ("SHA-384", &|response| response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha384))),
+        ("RSA-PSS", &|response| response.scheme = Some(Scheme::RsaPss(Hash::Sha256, 32))),
+        ("with a nonce", &|response| response.extensions.push(ocsp::nonce())),
+        ("with an unknown extension", &|response| response.extensions.push(Extension::unknown(false))),
+        ("its answer with one", &|response| response.answer().extensions.push(Extension::unknown(false))),
+        ("since now", &|response| response.answer().this_update = now()),
+        ("for a while yet", &|response| response.answer().next_update = Some(now() + 60)),
+        ("beside another's answer", &|response| {
             let mut other = ocsp::Answer::good(&pki.intermediate, &pki.root);
             other.status = Status::Revoked(now() - DAY, None);
-            ocsp_response.answers.insert(0, other);
+            response.answers.insert(0, other);
         }),
     ];
     for (what, change) in cases {
-        let mut ocsp_response = pki.signer_ocsp();
-        change(&mut ocsp_response);
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        let mut response = pki.signer_ocsp();
+        change(&mut response);
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         accepted(&instance, &key, what);
     }
 }
@@ -68,9 +58,9 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let serve = |delivered: ocsp::Rewriting, signed_as_delivered| {
-        let mut ocsp_response = pki.signer_ocsp();
-        (ocsp_response.delivered, ocsp_response.signed_as_delivered) = (Some(delivered), signed_as_delivered);
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        let mut response = pki.signer_ocsp();
+        (response.delivered, response.signed_as_delivered) = (Some(delivered), signed_as_delivered);
+        instance.serve_ocsp_response(&pki.signer, &response.build());
     };
     serve(ocsp::with_default_version, true);
     accepted(&instance, &key, "a default value written out, and signed so");
@@ -104,110 +94,99 @@ fn a_name_is_the_bytes_received() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn a_bad_ocsp_response_is_refused() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let answer_of_another = ocsp::Answer::good(&pki.intermediate, &pki.root);
     let cases: &[(&str, &str, &dyn Fn(&mut OcspSpec))] = &[
-        ("revoked", "was revoked", &|ocsp_response| {
-            ocsp_response.answer().status = Status::Revoked(now() - DAY, Some(1))
+        ("revoked", "was revoked", &|response| {
+            response.answer().status = Status::Revoked(now() - DAY, Some(1));
         }),
-        ("revoked without a reason", "was revoked", &|ocsp_response| {
-            ocsp_response.answer().status = Status::Revoked(now() - DAY, None);
+        ("revoked without a reason", "was revoked", &|response| {
+            response.answer().status = Status::Revoked(now() - DAY, None);
         }),
-        ("revoked, but later", "was revoked", &|ocsp_response| {
-            ocsp_response.answer().status = Status::Revoked(now() + DAY, Some(6));
+        ("revoked, but later", "was revoked", &|response| {
+            response.answer().status = Status::Revoked(now() + DAY, Some(6));
         }),
-        ("unknown", "not known", &|ocsp_response| ocsp_response.answer().status = Status::Unknown),
-        ("over", "out of date", &|ocsp_response| ocsp_response.answer().next_update = Some(now() - 1)),
-        ("long over", "out of date", &|ocsp_response| {
-            ocsp_response.answer().next_update = Some(now() - 30 * DAY)
+        ("unknown", "not known", &|response| response.answer().status = Status::Unknown),
+        ("over", "out of date", &|response| response.answer().next_update = Some(now() - 1)),
+        ("long over", "out of date", &|response| response.answer().next_update = Some(now() - 30 * DAY)),
+        ("without an end", "out of date", &|response| response.answer().next_update = None),
+        ("from the future", "from the future", &|response| response.answer().this_update = now() + HOUR),
+        ("another serial", "another certificate", &|response| response.answer().id.serial[15] ^= 1),
+        ("a serial of another length", "another certificate", &|response| {
+            response.answer().id.serial.truncate(15);
         }),
-        ("without an end", "out of date", &|ocsp_response| ocsp_response.answer().next_update = None),
-        ("from the future", "from the future", &|ocsp_response| {
-            ocsp_response.answer().this_update = now() + HOUR
+        ("another issuer's name", "another certificate", &|response| {
+            response.answer().id.issuer_name_hash[0] ^= 1;
         }),
-        ("another serial", "another certificate", &|ocsp_response| ocsp_response.answer().id.serial[15] ^= 1),
-        ("a serial of another length", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.serial.truncate(15);
+        ("another issuer's key", "another certificate", &|response| {
+            response.answer().id.issuer_key_hash[19] ^= 1;
         }),
-        ("another issuer's name", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.issuer_name_hash[0] ^= 1;
+        ("a cut hash", "another certificate", &|response| response.answer().id.issuer_key_hash.truncate(10)),
+        ("an empty hash", "another certificate", &|response| response.answer().id.issuer_name_hash.clear()),
+        ("CertID by SHA-384", "another certificate", &|response| {
+            response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha384);
         }),
-        ("another issuer's key", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.issuer_key_hash[19] ^= 1;
+        ("SHA-1's hashes called SHA-256's", "another certificate", &|response| {
+            response.answer().id.hash = Hash::Sha256;
         }),
-        ("a cut hash", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.issuer_key_hash.truncate(10)
+        ("another certificate's answer", "another certificate", &|response| {
+            response.answers = vec![answer_of_another.clone()];
         }),
-        ("an empty hash", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.issuer_name_hash.clear()
-        }),
-        ("CertID by SHA-384", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id = ocsp::CertId::of(&pki.signer, &pki.intermediate, Hash::Sha384);
-        }),
-        ("SHA-1's hashes called SHA-256's", "another certificate", &|ocsp_response| {
-            ocsp_response.answer().id.hash = Hash::Sha256;
-        }),
-        ("another certificate's answer", "another certificate", &|ocsp_response| {
-            ocsp_response.answers = vec![answer_of_another.clone()];
-        }),
-        ("no answer", "another certificate", &|ocsp_response| ocsp_response.answers.clear()),
-        ("good and revoked", "was revoked", &|ocsp_response| {
-            let mut second = ocsp_response.answers[0].clone();
+        ("no answer", "another certificate", &|response| response.answers.clear()),
+        ("good and revoked", "was revoked", &|response| {
+            let mut second = response.answers[0].clone();
             second.status = Status::Revoked(now() - DAY, Some(1));
-            ocsp_response.answers.push(second);
+            response.answers.push(second);
         }),
-        ("good once, good and over once", "out of date", &|ocsp_response| {
-            let mut second = ocsp_response.answers[0].clone();
+        ("good once, good and over once", "out of date", &|response| {
+            let mut second = response.answers[0].clone();
             second.next_update = Some(now() - 1);
-            ocsp_response.answers.push(second);
+            response.answers.push(second);
         }),
-        ("signature damaged", "does not hold", &|ocsp_response| ocsp_response.damaged = true),
-        ("signed with SHA-1", "does not hold", &|ocsp_response| {
-            ocsp_response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1))
+        ("signature damaged", "does not hold", &|response| response.damaged = true),
+        ("signed with SHA-1", "does not hold", &|response| {
+            response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
-        ("signed by another key", "does not hold", &|ocsp_response| {
-            ocsp_response.responder_id = ResponderId::Name;
-            ocsp_response.responder.key = Key::rsa2048(5);
+        ("signed by another key", "does not hold", &|response| {
+            response.responder_id = ResponderId::Name;
+            response.responder.key = Key::rsa2048(5);
         }),
-        ("signed by the anchor", "not signed by the issuer", &|ocsp_response| {
-            ocsp_response.responder = pki.root.clone()
+        ("signed by the anchor", "not signed by the issuer", &|response| {
+            response.responder = pki.root.clone();
         }),
-        ("signed by the signer itself", "not signed by the issuer", &|ocsp_response| {
-            ocsp_response.responder = pki.signer.clone();
+        ("signed by the signer itself", "not signed by the issuer", &|response| {
+            response.responder = pki.signer.clone();
         }),
-        ("responder's name is another", "not signed by the issuer", &|ocsp_response| {
-            ocsp_response.responder_id = ResponderId::OtherName(name(&[Attribute::common_name("Somebody")]));
+        ("responder's name is another", "not signed by the issuer", &|response| {
+            response.responder_id = ResponderId::OtherName(name(&[Attribute::common_name("Somebody")]));
         }),
-        ("responder's key is another", "not signed by the issuer", &|ocsp_response| {
-            ocsp_response.responder_id = ResponderId::OtherKey(vec![7; 20]);
+        ("responder's key is another", "not signed by the issuer", &|response| {
+            response.responder_id = ResponderId::OtherKey(vec![7; 20]);
         }),
-        ("try later", "error message", &|ocsp_response| ocsp_response.response_status = 3),
-        ("unauthorized, without an answer", "error message", &|ocsp_response| {
-            ocsp_response.response_status = 6;
-            ocsp_response.response_bytes = false;
+        ("try later", "error message", &|response| response.response_status = 3),
+        ("unauthorized, without an answer", "error message", &|response| {
+            response.response_status = 6;
+            response.response_bytes = false;
         }),
-        ("no such status", "cannot be read", &|ocsp_response| ocsp_response.response_status = 4),
-        ("successful, without an answer", "cannot be read", &|ocsp_response| {
-            ocsp_response.response_bytes = false
+        ("no such status", "cannot be read", &|response| response.response_status = 4),
+        ("successful, without an answer", "cannot be read", &|response| response.response_bytes = false),
+        ("another type of response", "cannot be read", &|response| response.response_type = oids::UNKNOWN),
+        ("another version", "cannot be read", &|response| response.version = 2),
+        ("something behind", "cannot be read", &|response| response.trailing = vec![0]),
+        ("a critical extension", "critical extension", &|response| {
+            response.extensions.push(Extension::unknown(true));
         }),
-        ("another type of response", "cannot be read", &|ocsp_response| {
-            ocsp_response.response_type = oids::UNKNOWN
-        }),
-        ("another version", "cannot be read", &|ocsp_response| ocsp_response.version = 2),
-        ("something behind", "cannot be read", &|ocsp_response| ocsp_response.trailing = vec![0]),
-        ("a critical extension", "critical extension", &|ocsp_response| {
-            ocsp_response.extensions.push(Extension::unknown(true));
-        }),
-        ("its answer with one", "critical extension", &|ocsp_response| {
-            ocsp_response.answer().extensions.push(Extension::unknown(true));
+        ("its answer with one", "critical extension", &|response| {
+            response.answer().extensions.push(Extension::unknown(true));
         }),
     ];
     for (what, reason, change) in cases {
-        let mut ocsp_response = pki.signer_ocsp();
-        change(&mut ocsp_response);
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        let mut response = pki.signer_ocsp();
+        change(&mut response);
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         signer_refused(&instance, &key, reason, what);
     }
     instance.serve_ocsp_response(&pki.signer, &pki.signer_ocsp().build());
@@ -229,14 +208,14 @@ fn a_responder_of_the_issuers_own_is_accepted() {
     ];
     for (what, change) in cases {
         let responder = responder(&pki.intermediate, change);
-        let mut ocsp_response = pki.signer_ocsp().signed_by(&responder);
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        let mut response = pki.signer_ocsp().signed_by(&responder);
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         accepted(&instance, &key, what);
-        ocsp_response.responder_id = ResponderId::Key;
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        response.responder_id = ResponderId::Key;
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         accepted(&instance, &key, &format!("{what}, by key"));
-        ocsp_response.certs = vec![pki.old_root.clone(), responder.clone(), pki.intermediate.clone()];
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        response.certs = vec![pki.old_root.clone(), responder.clone(), pki.intermediate.clone()];
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         accepted(&instance, &key, &format!("{what}, among others"));
     }
     let of_the_root = responder(&pki.root, |_| ());
@@ -277,26 +256,26 @@ fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
         signer_refused(&instance, &key, "not signed by the issuer or a responder of its own", what);
     }
     let good = responder(issuer, |_| ());
-    let ocsp_response = pki.signer_ocsp().signed_by(&good);
+    let response = pki.signer_ocsp().signed_by(&good);
     let cases: &[(&str, &str, OcspSpec)] = &[
-        ("not included", "not signed by the issuer", OcspSpec { certs: vec![], ..ocsp_response.clone() }),
+        ("not included", "not signed by the issuer", OcspSpec { certs: vec![], ..response.clone() }),
         (
             "another included",
             "not signed by the issuer",
-            OcspSpec { certs: vec![pki.signer.clone()], ..ocsp_response.clone() },
+            OcspSpec { certs: vec![pki.signer.clone()], ..response.clone() },
         ),
-        ("signature damaged", "does not hold", OcspSpec { damaged: true, ..ocsp_response.clone() }),
+        ("signature damaged", "does not hold", OcspSpec { damaged: true, ..response.clone() }),
         ("signed by another key", "does not hold", {
-            let mut other = OcspSpec { responder_id: ResponderId::Name, ..ocsp_response.clone() };
+            let mut other = OcspSpec { responder_id: ResponderId::Name, ..response.clone() };
             other.responder.key = Key::rsa2048(5);
             other
         }),
     ];
-    for (what, reason, ocsp_response) in cases {
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    for (what, reason, response) in cases {
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         signer_refused(&instance, &key, reason, what);
     }
-    instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    instance.serve_ocsp_response(&pki.signer, &response.build());
     accepted(&instance, &key, "the right one");
 }
 
@@ -345,9 +324,9 @@ fn ocsp_responses_go_by_the_fingerprint_of_their_certificate() {
     );
     accepted(&instance, &key, "by both");
     for (what, bad) in [("revoked", Status::Revoked(now() - DAY, Some(1))), ("unknown", Status::Unknown)] {
-        let mut ocsp_response = pki.signer_ocsp();
-        ocsp_response.answer().status = bad;
-        instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+        let mut response = pki.signer_ocsp();
+        response.answer().status = bad;
+        instance.serve_ocsp_response(&pki.signer, &response.build());
         signer_refused(
             &instance,
             &key,
@@ -406,7 +385,7 @@ fn an_ocsp_response_is_signed_by_the_issuer_or_its_responder() {
         spec.intermediate.key = Key::rsa2048(4);
         spec.signer.serial.clone_from(&pki.signer.serial);
     });
-    let ocsp_response = OcspSpec { responder_id: ResponderId::Name, ..other.signer_ocsp() };
-    instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
+    let response = OcspSpec { responder_id: ResponderId::Name, ..other.signer_ocsp() };
+    instance.serve_ocsp_response(&pki.signer, &response.build());
     signer_refused(&instance, &key, "does not hold", "by another authority of that name");
 }

@@ -12,17 +12,15 @@
     reason = "a test stops at the first surprise, and says what it met"
 )]
 
-mod systems;
-
 use std::path::Path;
 
+use crate::systems::{System, releases};
 use eic_keys::sshd::{
     config_tree::ConfigTree,
     criteria::Connection,
     effective::{Config, Effective},
     lexer::OpensshVersion,
 };
-use systems::{System, releases};
 
 /// A configuration: its name, and its files under `/etc/ssh`.
 type Case = (&'static str, &'static [(&'static str, &'static str)]);

@@ -81,7 +81,7 @@ fn what_ships_has_each_crate_once() {
 
 /// Names, and the advisory that says so.
 fn unmaintained() -> BTreeMap<&'static str, &'static str> {
-    let list = include_str!("data/unmaintained.txt").lines().filter(|line| !line.starts_with('#'));
+    let list = include_str!("../data/unmaintained.txt").lines().filter(|line| !line.starts_with('#'));
     list.filter_map(|line| line.split_once(' ')).collect()
 }
 
@@ -90,7 +90,7 @@ fn unmaintained() -> BTreeMap<&'static str, &'static str> {
 fn nothing_is_known_to_be_unmaintained() {
     let unmaintained = unmaintained();
     assert!(unmaintained.len() > 100 && unmaintained.contains_key("atty"), "the list");
-    for lock in [include_str!("../Cargo.lock"), include_str!("fuzz/Cargo.lock")] {
+    for lock in [include_str!("../../Cargo.lock"), include_str!("../fuzz/Cargo.lock")] {
         let names: Vec<_> = lock.lines().filter_map(|line| line.strip_prefix("name = \"")).collect();
         assert!(names.len() > 100, "{} crates", names.len());
         for name in names {
@@ -109,7 +109,7 @@ fn explained() -> BTreeSet<String> {
         .collect()
 }
 
-const DOCUMENT: &str = include_str!("../docs/dependencies.md");
+const DOCUMENT: &str = include_str!("../../docs/dependencies.md");
 
 #[test]
 fn each_direct_dependency_has_a_reason_in_the_document() {

@@ -1,11 +1,9 @@
 //! What is asked of the metadata service, in which order, and what is not asked at all.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{accepted, instance};
+use crate::common::{accepted, instance};
 use eic_lab::http::rounds;
 use eic_lab::{Instance, Key, UserKey};
 

@@ -2,11 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::string_slice, clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{accepted, instance, record_refused};
+use crate::common::{accepted, instance, record_refused};
 use eic_lab::instance::INSTANCE;
 use eic_lab::{Hash, Instance, Key, Machine, RecordSpec, Scheme, UserKey, now};
 
@@ -144,7 +142,7 @@ fn a_key_line_is_one_bare_public_key() {
 }
 
 /// A DSA key of 1024 bits, made with ssh-keygen.
-const DSA: &str = include_str!("data/dsa.pub").trim_ascii();
+const DSA: &str = include_str!("../data/dsa.pub").trim_ascii();
 
 #[test]
 fn metadata_lines_that_are_wrong() {

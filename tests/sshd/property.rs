@@ -13,10 +13,9 @@
     reason = "a test stops at the first surprise, and its arithmetic is a random number's"
 )]
 
-mod systems;
-
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
+use crate::systems::{System, releases};
 use eic_keys::sshd::{
     config::File,
     config_tree::ConfigTree,
@@ -26,7 +25,6 @@ use eic_keys::sshd::{
     query::{Dump, Sshd},
     wiring::{self, WiringOptions, WiringOutcome},
 };
-use systems::{System, releases};
 
 /// How long sshd may take to say what counts.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -19,8 +19,6 @@
     reason = "a test stops at the first surprise, and says what it has done"
 )]
 
-mod systems;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -28,8 +26,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::systems::{System, releases};
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
-use systems::{System, releases};
 
 type Tree = BTreeMap<PathBuf, String>;
 

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
-mod systems;
-
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
@@ -13,9 +11,9 @@ use std::{
     time::Duration,
 };
 
+use crate::systems::System;
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use rustix::fs::{IFlags, XattrFlags};
-use systems::System;
 
 const STOCK: &str = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
 const USERDB: &str =
@@ -303,7 +301,7 @@ fn without_host_keys(system: &System) {
 
 #[test]
 fn an_image_without_host_keys_is_wired() {
-    for release in systems::releases() {
+    for release in crate::systems::releases() {
         for main in [STOCK, "HostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM yes\n", "HostKey /nonexistent\n"] {
             let system = System::new(&release);
             system.write("/etc/ssh/sshd_config", main);
@@ -1243,7 +1241,7 @@ fn what_sshd_was_not_told_it_is_told_by_the_next_run() {
     assert_eq!(told(), 1);
     assert!(!enabled(&options).contains("cut off"));
     assert_eq!(told(), 1);
-    // As a run leaves it that is killed in between (tests/sshd_disasters.rs).
+    // As a run leaves it that is killed in between (tests/sshd/disasters.rs).
     system.write("/run/eic-keys.lock", "x");
     let said = enabled(&options);
     assert!(

@@ -11,9 +11,7 @@ use eic_lab::{
     UserKey, now,
 };
 
-mod common;
-
-use common::{accepted, instance, signer_refused};
+use crate::common::{accepted, instance, signer_refused};
 
 const NAME: &str = "managed-ssh-signer.us-east-1.amazonaws.com";
 

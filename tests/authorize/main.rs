@@ -1,0 +1,7 @@
+//! The procedure: `src/authorize.rs`.
+
+mod clock;
+#[path = "../common/mod.rs"]
+mod common;
+mod order;
+mod system_faults;

@@ -1,0 +1,8 @@
+//! sshd's configuration: `src/sshd`.
+
+mod corpus;
+mod fixtures;
+mod login;
+mod property;
+mod refusals;
+mod systems;
