@@ -33,7 +33,7 @@ BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-k
 # httparse would ask the processor what it can at each start, which takes longer in a virtual machine than reading these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test lint bench load scan fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint bench load scan fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -127,10 +127,15 @@ clients: prepare-test
 test: prepare-test build clients
 	$(CARGO) test --locked --workspace --no-fail-fast
 
-## lint: format and clippy
-lint: prepare-lab
+## test-quick: unit tests, and whether documents, completions and dependencies agree with the code; needs no root
+test-quick:
+	$(CARGO) test --locked --lib --test repository
+
+## lint: format, clippy and shellcheck; installs nothing
+lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck --severity=warning --exclude=SC3044 $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!tests/data')
 
 ## bench: what a run costs, beside a C program that makes the same requests, linked with the C library of this machine
 bench: prepare-lab build
