@@ -95,7 +95,11 @@ impl fmt::Display for Error {
             Self::Metadata(error) => error.fmt(f),
             Self::Signer(error) => error.fmt(f),
             Self::Domain(domain) => {
-                write!(f, "the metadata service's domain is no AWS partition's: {}", Escaped(domain))
+                write!(
+                    f,
+                    "the metadata service's domain is not the domain of a known AWS partition: {}",
+                    Escaped(domain)
+                )
             }
             Self::TrustStore(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the keys could not be written: {error}"),

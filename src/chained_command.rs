@@ -63,7 +63,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Io(error) => write!(f, "could not be run: {error}"),
             Self::Status(status) => write!(f, "failed: {status}"),
-            Self::TooMuch => f.write_str("printed more than any number of keys"),
+            Self::TooMuch => write!(f, "printed more than {} MiB", limits::CHAINED_OUTPUT / (1024 * 1024)),
         }
     }
 }

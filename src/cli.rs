@@ -48,7 +48,7 @@ Options:
   --if-user-missing    ... only if the user of sshd's line is gone, or one that it did without is back
   --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
   --json               ... as one JSON document
-  --verbose            ... with the details of what is well, too
+  --verbose            ... also show details of passing checks
   -h, --help           this text
   -V, --version        the version
 

@@ -63,7 +63,7 @@ pub struct CheckRequest {
     pub imds: Option<SocketAddr>,
     /// Answer in JSON.
     pub json: bool,
-    /// Show the details of what is well, too.
+    /// Also show the details of passing checks.
     pub verbose: bool,
 }
 

@@ -167,7 +167,7 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
         )])
         .collect();
     let Some((days, name)) = days.iter().min() else { return Answer::skip("there is no certificate") };
-    let note = format!("{days} days left, of {name} first");
+    let note = format!("earliest expiry: {name}, in {days} days");
     let answer = if *days < SOON {
         let fix = Fix::advice(
             "AWS renews them: if this stays so, find out who answers for the metadata service, and ask AWS",

@@ -188,7 +188,7 @@ fn shell(account: &Account, root: &Path) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
     if ["nologin", "false"].iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
-        return Answer::fail(format!("the login shell is {shell}, which lets nobody work"), fix());
+        return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());
     }
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
     match fs::metadata(path) {

@@ -73,7 +73,7 @@ impl fmt::Display for RecordError {
             Self::Timestamp => f.write_str("its Timestamp is not a number of seconds"),
             Self::Instance => f.write_str("its Instance is not an instance id"),
             Self::Key => f.write_str("its key line is not one bare public key"),
-            Self::RsaSize => f.write_str("its RSA key has not between 2048 and 16384 bits"),
+            Self::RsaSize => f.write_str("its RSA key size is outside 2048-16384 bits"),
             Self::KeyType => f.write_str("its key is of a type that sshd does not take"),
             Self::Signature => f.write_str("its signature is missing or not base64"),
         }

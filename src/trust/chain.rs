@@ -78,7 +78,10 @@ impl fmt::Display for ChainError {
             Self::Name { expected, found } => {
                 let found = found.join(", ");
                 let found = Escaped(found.as_bytes());
-                write!(f, "the signer's certificate is not for {expected} alone, but for {found}")
+                write!(
+                    f,
+                    "the signer's certificate has the wrong common name: expected {expected}, found {found}"
+                )
             }
             Self::KeyUsage => f.write_str(
                 "a certificate of the signer's chain is used for what its key usage does not allow",

@@ -214,7 +214,7 @@ fn a_signer_that_ends_soon() {
         instance.push(USER, key);
         let report = world.check();
         assert_eq!(report.status("signer.validity"), "warn");
-        assert_eq!(report.note("signer.validity"), "13 days left, of Laboratory RSA 2048 M01 first");
+        assert_eq!(report.note("signer.validity"), "earliest expiry: Laboratory RSA 2048 M01, in 13 days");
     });
 }
 

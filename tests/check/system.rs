@@ -41,8 +41,8 @@ fn nobody_may_log_in() {
 #[test]
 fn a_shell_that_is_none() {
     for (shell, says) in [
-        ("/usr/sbin/nologin", "lets nobody work"),
-        ("/bin/false", "lets nobody work"),
+        ("/usr/sbin/nologin", "does not allow logins"),
+        ("/bin/false", "does not allow logins"),
         ("/bin/none", "is no program"),
     ] {
         broken(|_| account("/etc/passwd", "/bin/sh", shell), &[("user.shell", "fail")], says);

@@ -102,7 +102,12 @@ fn the_name_must_be_the_signers_and_the_only_one() {
     ];
     for (what, change) in cases {
         adopt(&instance, &key, Pki::with(change));
-        signer_refused(&instance, &key, "is not for managed-ssh-signer.us-east-1.amazonaws.com alone", what);
+        signer_refused(
+            &instance,
+            &key,
+            "wrong common name: expected managed-ssh-signer.us-east-1.amazonaws.com, found",
+            what,
+        );
     }
 }
 
@@ -137,7 +142,7 @@ fn a_domain_that_is_no_partitions_is_refused_even_with_a_certificate_for_it() {
         let (instance, key) = instance();
         adopt(&instance, &key, PkiSpec::healthy("us-east-1", domain).build());
         instance.imds.set("services/domain", domain);
-        signer_refused(&instance, &key, "is no AWS partition's", domain);
+        signer_refused(&instance, &key, "is not the domain of a known AWS partition", domain);
     }
 }
 
