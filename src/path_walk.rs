@@ -15,7 +15,7 @@ const LINKS: usize = 40;
 pub(crate) enum Danger {
     /// It is not absolute, or contains `..`.
     NotAbsolute(PathBuf),
-    /// This component belongs to this user, who can replace it.
+    /// This component belongs to this user, who can redirect the path.
     Owner(PathBuf, u32),
     /// This component is writable by its group or by others.
     Writable(PathBuf),
@@ -42,7 +42,7 @@ impl fmt::Display for Danger {
     }
 }
 
-/// The end of a path that only its `owners` can redirect.
+/// The target of a path that only the given owners can redirect.
 #[derive(Debug)]
 pub(crate) struct Way {
     /// The path without symbolic links.

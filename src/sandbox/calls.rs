@@ -122,7 +122,7 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::any("munmap", libc::SYS_munmap),
         #[cfg(target_env = "musl")]
         C::only("mprotect", libc::SYS_mprotect, [vec![no_code(2)]]),
-        // Time, if the vDSO does not support the clock source: Xen's.
+        // Time, if the vDSO does not support the clock source (Xen).
         C::any("clock_gettime", libc::SYS_clock_gettime),
         // Exit: tokio wakes threads that wait for the runtime; the standard library removes its signal stack.
         C::only("futex", libc::SYS_futex, [vec![int(1, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)]]),

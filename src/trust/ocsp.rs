@@ -45,7 +45,7 @@ pub enum OcspError {
     NotYetValid,
     /// It has no `nextUpdate`, or that time has passed.
     Stale,
-    /// The signer is neither the issuer nor a responder that the issuer certified for OCSP signing.
+    /// It is signed neither by the issuer nor by a responder that the issuer certified for OCSP signing.
     Responder,
     /// The signature is not valid, or its algorithm is not trusted.
     Signature,
@@ -178,7 +178,7 @@ fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, Ocs
     }
 }
 
-/// RFC 6960 section 4.2.2.2: the signer is the issuer, or a responder that the same issuer certified for OCSP signing.
+/// RFC 6960 section 4.2.2.2: signed by the issuer, or by a responder that the same issuer certified for OCSP signing.
 fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), OcspError> {
     let responder = &response.fields.tbs_response_data.responder_id;
     if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {

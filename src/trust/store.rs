@@ -165,7 +165,7 @@ impl TrustStore {
                 for path in paths {
                     match files::open(path) {
                         Ok(file) => read(path, &file)?,
-                        // A file that only its owner can read must not make the other anchors unusable.
+                        // A file without read permission must not make the other anchors unusable.
                         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                         Err(error) => return Err(StoreError::Unreadable(path.clone(), error)),
                     }
