@@ -1,7 +1,7 @@
-//! The procedure: which keys may log in as this user, now?
+//! The procedure that finds the keys that can log in as a user now.
 //!
-//! The order makes it fast: for a user with an ordinary key, and for a scanner, it ends after two requests. Who signed is asked
-//! only when a record with the right fingerprint, instance and time is waiting.
+//! The order of the steps keeps the frequent cases fast: for a user with an ordinary key, and for a scanner, the run ends after two
+//! requests. The signer is requested only if a record with the right fingerprint, instance and time exists.
 
 use std::borrow::Borrow;
 use std::ffi::OsString;
@@ -27,58 +27,58 @@ use crate::syslog::{Escaped, Severity, Syslog};
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 
-/// The requests of the frequent cases: the token, the active keys.
+/// Number of requests in the frequent cases: the token and the active keys.
 const FREQUENT: usize = 2;
 
-/// What sshd asks, as it stands on the command line.
+/// The query from the command line.
 #[derive(Clone, Debug)]
 pub struct KeyQuery {
-    /// Whom the keys are for. Untrusted: anybody who connects chooses it.
+    /// The user to find keys for. Untrusted: anyone who connects chooses it.
     pub user: OsString,
-    /// The key that the client offers; `None` where that is not known.
+    /// The key that the client offers; `None` if unknown.
     pub fingerprint: Option<Fingerprint>,
-    /// Where the anchors are; `None` for the system's own.
+    /// The path of the trust store; `None` for the system's.
     pub trust_store: Option<PathBuf>,
-    /// The whole run.
+    /// Time limit of the whole run.
     pub timeout: Duration,
-    /// Where IMDS may listen, in the order tried.
+    /// Addresses of IMDS, in the order to try.
     pub imds: Vec<SocketAddr>,
-    /// The AuthorizedKeysCommand that was there before us: program and arguments.
+    /// The chained command: program and arguments.
     pub chained_command: Option<Vec<OsString>>,
 }
 
-/// The system that a run sees.
+/// The system that a run works on.
 #[derive(Debug)]
 pub struct RunContext<'a> {
-    /// Where its files are: `/`.
+    /// Root of its file system: `/`.
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
-    /// What takes from the process, before the first request, all but what it still needs: [`crate::sandbox::enter`].
+    /// Drops all rights that the process no longer needs, before the first request: [`crate::sandbox::enter`].
     pub sandbox: fn(&Allowed<'_>) -> Vec<Layer>,
     /// Its log.
     pub syslog: &'a Syslog,
 }
 
-/// Why a run failed. Without keys it ends with the status of [`Error::status`].
+/// Why a run failed. If it prints no keys, its exit status is [`Error::status`].
 #[derive(Debug)]
 pub enum Error {
-    /// The metadata service did not answer as it should, or not in time.
+    /// The metadata service did not answer correctly or in time.
     Metadata(imds::Error),
     /// The signer is not trustworthy.
     Signer(SignerError),
-    /// IMDS names a domain that belongs to no partition. Remote text.
+    /// IMDS returned a domain that belongs to no partition. Remote text.
     Domain(Bytes),
-    /// There is no trust store to use.
+    /// There is no usable trust store.
     TrustStore(StoreError),
     /// The keys could not be written.
     Output(io::Error),
-    /// The system lacks what a run needs: file descriptors, say.
+    /// The system lacks a resource that a run needs, such as file descriptors.
     Resources(io::Error),
 }
 
 impl Error {
-    /// The exit status that tells sshd's log of it.
+    /// The exit status, which sshd logs.
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
@@ -134,14 +134,14 @@ impl From<StoreError> for Error {
     }
 }
 
-/// What became of the records that were pushed for the user.
+/// Number of records pushed for the user, and of keys printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     records: usize,
     printed: usize,
 }
 
-/// Does the whole job: our keys to `out`, then those of the command behind `--`. Gives the exit status.
+/// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
 pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
     let syslog = context.syslog;
     let chained =
@@ -163,7 +163,7 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
     let printed = ours.as_ref().is_ok_and(|counts| counts.printed > 0);
     match chained {
         None => status,
-        // What is on the pipe already may be half a key: sshd has to drop it all.
+        // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
         Some(_) if matches!(ours, Err(Error::Output(_))) => status,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
             Ok(Ending::Unwanted) => 0,
@@ -192,7 +192,7 @@ fn block_on(run: impl Future<Output = Result<Counts, Error>>) -> Result<Counts, 
         .block_on(run)
 }
 
-/// From the question to the keys on `out`.
+/// Finds, verifies and prints the keys.
 async fn authorize(
     request: &KeyQuery,
     context: &RunContext<'_>,
@@ -214,7 +214,7 @@ async fn authorize(
             return Ok(counts);
         }
     };
-    // They are there when the sandbox is. Nothing that comes over them is looked at before.
+    // Start connections before the sandbox. No data is read from them until the sandbox is active.
     let connections = Connections::begin(&request.imds, FREQUENT);
     let store = TrustStore::open(context.root, request.trust_store.as_deref());
     enter_sandbox(request, context, child, &store);
@@ -266,7 +266,7 @@ async fn authorize(
             Err(_) => refuse(syslog, &user, &Refusal::BadSignature(name.clone()), &named),
         }
     }
-    // The requests took their time; a key that ran out meanwhile is not given.
+    // Check the time again: a key can expire during the requests.
     let verified = retain(verified, &user, syslog, |key| key.still_for(&id, (context.clock)()));
     output::keys(&verified, out).map_err(Error::Output)?;
     for key in &verified {
@@ -276,7 +276,7 @@ async fn authorize(
     Ok(counts)
 }
 
-/// From here on the process can do little else than what is left of its job.
+/// Limits the process to what the rest of its job needs.
 fn enter_sandbox(
     request: &KeyQuery,
     context: &RunContext<'_>,
@@ -285,7 +285,7 @@ fn enter_sandbox(
 ) {
     let ports: Vec<u16> = request.imds.iter().map(SocketAddr::port).collect();
     let opens_files = store.as_ref().is_ok_and(TrustStore::opens_files);
-    // A directory of links may lead anywhere.
+    // A directory of links can point anywhere.
     let files = opens_files.then_some(context.root);
     for layer in (context.sandbox)(&Allowed { ports: &ports, files, child }) {
         if let Err(error) = layer.held {
@@ -294,7 +294,7 @@ fn enter_sandbox(
     }
 }
 
-/// The records of `text` that can be read and are for the key that the client offers.
+/// Returns the readable records of `text` whose key is the one that the client offers.
 fn offered<'a>(
     text: &'a [u8],
     fingerprint: Option<&Fingerprint>,
@@ -311,7 +311,7 @@ fn offered<'a>(
             Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
                 offered.push(key);
             }
-            // An everyday thing: a client offers one key after the other.
+            // Not logged, because it is normal: a client offers its keys one after the other.
             Ok(key) => syslog.explain(&format!(
                 "the key {} was pushed for {user}, but is not the one offered",
                 key.fingerprint()
@@ -324,7 +324,7 @@ fn offered<'a>(
     offered
 }
 
-/// Keeps the keys that pass `check`, and logs why the others do not.
+/// Keeps the keys that pass `check`, and logs the reason for each other key.
 fn retain<'a, K: Borrow<SignedKey<'a>>>(
     mut keys: Vec<K>,
     user: &UserName,
@@ -339,7 +339,7 @@ fn retain<'a, K: Borrow<SignedKey<'a>>>(
     keys
 }
 
-/// The OCSP responses of those names, asked for side by side, in their order.
+/// Requests the OCSP responses with the given names concurrently. Returns them in the same order.
 pub(crate) async fn ocsp_responses(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
     let asked: Vec<_> = names
         .into_iter()
@@ -359,7 +359,7 @@ fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {
     syslog.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
 }
 
-/// Which key it is, in the words of the success line.
+/// Describes a key in the format of the success line.
 fn describe(key: &SignedKey<'_>) -> String {
     let field = |name, value: Option<&[u8]>| match value {
         Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
@@ -370,7 +370,7 @@ fn describe(key: &SignedKey<'_>) -> String {
     format!(", fingerprint: {}{request}{caller}", key.fingerprint())
 }
 
-/// The reference's success line, which people's log filters match.
+/// The success line of AWS's ec2-instance-connect package. Log filters match it.
 fn provided(key: &SignedKey<'_>) -> String {
     format!("Providing ssh key from EC2 Instance Connect with{}", describe(key).trim_start_matches(','))
 }

@@ -1,7 +1,7 @@
-//! The command behind `--`: the AuthorizedKeysCommand that was there before us.
+//! The chained command: the AuthorizedKeysCommand that follows `--`.
 //!
-//! sshd has room for one AuthorizedKeysCommand, so we run the other: at once, side by side with our own work, without a
-//! shell, in the environment that sshd gave us. As with sshd itself, what it printed counts only if it succeeds.
+//! sshd runs only one AuthorizedKeysCommand, so eic-keys runs the other one: in parallel with its own work, without a shell, in
+//! the environment that sshd set. As in sshd, the output of the command counts only if it succeeds.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,35 +17,35 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::limits;
 use crate::safe_path;
 
-/// The other command, running.
+/// A running chained command.
 #[derive(Debug)]
 pub struct ChainedCommand {
     child: Child,
     stdout: ChildStdout,
 }
 
-/// How the other command ended, if it did not fail.
+/// How the chained command ended, if it did not fail.
 #[derive(Debug)]
 pub enum Ending {
-    /// It succeeded, and printed this.
+    /// It succeeded and printed this.
     Keys(Vec<u8>),
-    /// Whoever reads our output went away, so it was stopped.
+    /// The reader of our output closed it, so the command was stopped.
     Unwanted,
 }
 
-/// Why the other command's keys do not count.
+/// Why the keys of the chained command do not count.
 #[derive(Debug)]
 pub enum Failure {
-    /// It could not be started, or not be read.
+    /// It could not be started or read.
     Io(io::Error),
-    /// It ended with another status than 0, or by a signal.
+    /// It ended with a status other than 0 or by a signal.
     Status(ExitStatus),
     /// It printed more than [`limits::CHAINED_OUTPUT`].
     TooMuch,
 }
 
 impl Failure {
-    /// The exit status that stands for this, as shells write it.
+    /// The exit status for this failure, with the numbers that shells use.
     #[must_use]
     pub fn status(&self) -> u8 {
         let status = match self {
@@ -69,10 +69,10 @@ impl fmt::Display for Failure {
 }
 
 impl ChainedCommand {
-    /// Starts `command`, the program and its arguments, if sshd would: its path is absolute, and only root can change it.
+    /// Starts `command`, a program and its arguments, if sshd would run it: its path is absolute and only root can change it.
     ///
     /// # Errors
-    /// It could not be started.
+    /// Fails if the command cannot be started.
     pub fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
@@ -83,18 +83,18 @@ impl ChainedCommand {
         Ok(Self { child, stdout })
     }
 
-    /// Its process.
+    /// Its process ID.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until the command is done, or until nobody reads `output`, our own standard output, any more.
+    /// Waits until the command ends, or until the reader of `output`, our standard output, closes it.
     ///
-    /// There is no time limit: there was none when sshd ran it.
+    /// There is no time limit, because sshd sets none either.
     ///
     /// # Errors
-    /// It failed, so what it printed does not count.
+    /// The command failed, so its output does not count.
     pub fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
         let mut keys = Vec::new();
         let mut open = true;
@@ -111,7 +111,7 @@ impl ChainedCommand {
             if open {
                 descriptors.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
             }
-            // A command that closed its output still has its status to give, and that comes without an event.
+            // After the command has closed its output, no event reports its exit. Check its status every 20 ms.
             let wait = if open { PollTimeout::NONE } else { PollTimeout::from(20_u8) };
             match poll(&mut descriptors, wait) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -139,13 +139,12 @@ impl ChainedCommand {
 }
 
 impl Drop for ChainedCommand {
-    /// A command that is still running is stopped, where a run ends by itself.
+    /// Stops a command that is still running when the run ends.
     ///
-    /// Where a signal ends it, nobody does that: a command whose run was killed goes on, and finds nobody to read what it prints
-    /// (SIGPIPE). A parent-death signal could be set by nobody but the child between fork and exec, which takes `unsafe`. sshd
-    /// itself signals the whole process group.
+    /// If a signal ends the run, this code does not execute. The command continues, and gets SIGPIPE when it prints. Only the child
+    /// could set a parent-death signal, between fork and exec, which needs `unsafe`. sshd signals the whole process group.
     fn drop(&mut self) {
-        // Who may not be stopped, as he has taken another user's rights, is not waited for either.
+        // A command that changed its user cannot be killed, so do not wait for it.
         if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
             let _ = self.child.wait();
         }

@@ -1,6 +1,6 @@
 //! argv → [`Command`]; the help text.
 //!
-//! Everything comes from the command line, which is the administrator's: nothing is read from a file or the environment.
+//! All settings come from the command line, which the administrator controls. No file or environment variable is read.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -65,13 +65,13 @@ Run by hand on a terminal it explains each decision; under sshd it logs only (au
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
-    /// What sshd wants: print a user's keys.
+    /// Print the keys of a user, for sshd.
     Authorize(KeyQuery),
-    /// What an administrator wants: why does it not work?
+    /// Find out why a user cannot log in, for an administrator.
     Check(check::CheckRequest),
-    /// Have sshd run us.
+    /// Configure sshd to run eic-keys.
     Enable(wiring::WiringOptions),
-    /// Undo that.
+    /// Undo `--enable`.
     Disable(wiring::WiringOptions),
     /// Print [`HELP`].
     Help,
@@ -79,7 +79,7 @@ pub enum Command {
     Version,
 }
 
-/// What is wrong with the command line.
+/// Why the command line is wrong.
 #[derive(Debug)]
 pub struct UsageError(String);
 
@@ -97,10 +97,10 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// Reads the arguments, without the program's name.
+/// Parses the arguments, without the program name.
 ///
 /// # Errors
-/// The command line is wrong.
+/// Fails if the command line is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut ours: Vec<OsString> = arguments.into_iter().collect();
     let mut typed = Typed {
@@ -136,7 +136,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     typed.meaning()
 }
 
-/// The command of an option that takes no value, whatever else stands on the line: who asks for help gets it.
+/// Returns the command of an option without a value. The rest of the command line is ignored, so `--help` always works.
 fn alone(mut parser: Parser, option: &str, command: Command) -> Result<Command, UsageError> {
     match parser.optional_value() {
         None => Ok(command),
@@ -144,7 +144,7 @@ fn alone(mut parser: Parser, option: &str, command: Command) -> Result<Command, 
     }
 }
 
-/// The value of an option, read; the error names the option.
+/// Parses the value of an option. The error contains the name of the option.
 fn value<T>(
     parser: &mut Parser,
     option: &str,
@@ -155,7 +155,7 @@ fn value<T>(
     read(&text).map_err(|reason| UsageError(format!("{option} {text}: {reason}")))
 }
 
-/// What was typed.
+/// The arguments as given.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each option without a value")]
 struct Typed {
@@ -190,7 +190,7 @@ impl Typed {
         }
     }
 
-    /// What it means, if everything that was typed belongs to it.
+    /// Converts the arguments to a command. Fails if one of them does not belong to that command.
     fn meaning(self) -> Result<Command, UsageError> {
         match self.verb {
             None => self.authorize(),
@@ -263,7 +263,7 @@ impl Typed {
     }
 }
 
-/// For arguments that [`parse`] refuses: `Some` if they ask for `--check`, and in it whether for JSON.
+/// For arguments that [`parse`] rejects: `Some` if they contain `--check`, with whether they contain `--json`.
 #[must_use]
 pub fn asks_for_check(arguments: &[OsString]) -> Option<bool> {
     let mut ours = arguments.iter().take_while(|argument| *argument != "--");

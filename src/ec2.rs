@@ -1,17 +1,16 @@
-//! What goes into and comes out of IMDS, as types that only hold what has been checked.
+//! Checked types for the items that are sent to and received from IMDS.
 
 use std::fmt;
 
-/// A user name for which EC2 Instance Connect could have taken a key.
+/// A user name that EC2 Instance Connect accepts.
 ///
-/// The pattern is that of `InstanceOSUser` in the API's model (`SendSSHPublicKey`, EC2 Instance Connect API
-/// reference). No character of such a name means anything in a URL's path, so it goes
-/// there as it is.
+/// The pattern is `InstanceOSUser` in the API's model (`SendSSHPublicKey`, EC2 Instance Connect API reference). No character of such
+/// a name is special in the path of a URL, so the name needs no encoding there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserName(String);
 
 impl UserName {
-    /// `None` if EC2 Instance Connect could never have taken a key for this name.
+    /// `None` if EC2 Instance Connect does not accept this name.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
         // (^[A-Za-z_][A-Za-z0-9\@\._-]{0,30}[A-Za-z0-9\$_-]?$)|
@@ -33,7 +32,7 @@ impl UserName {
         };
         if let Some((&last, middle)) = body.split_last() {
             let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'_' | b'-');
-            // Of 32 characters that begin with a letter the last one is of the stricter class.
+            // In a name of 32 characters that begins with a letter or `_`, the last character must match the last class of the pattern.
             let full = name.len() == 32 && !first.is_ascii_digit();
             let ends = last == b'$' || (inner(last) && !(full && matches!(last, b'@' | b'.')));
             if !ends || !middle.iter().copied().all(inner) {
@@ -50,12 +49,12 @@ impl fmt::Display for UserName {
     }
 }
 
-/// An instance's id: `i-` and 8 to 32 lower-case hex digits.
+/// An instance ID: `i-` and 8 to 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceId(String);
 
 impl InstanceId {
-    /// `None` if the text is not an instance id.
+    /// `None` if the text is not an instance ID.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let digits = text.strip_prefix(b"i-")?;
@@ -73,12 +72,12 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// A region's name, such as `us-east-1`, `us-gov-west-1` or `eusc-de-east-1`.
+/// A region name, such as `us-east-1`, `us-gov-west-1` or `eusc-de-east-1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region(String);
 
 impl Region {
-    /// `None` unless the text is two or more words of lower-case letters and a number of at most two digits, joined by `-`.
+    /// `None` unless the text is two or more lower-case words and a number of one or two digits, joined by `-`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= 32)?;
@@ -91,9 +90,10 @@ impl Region {
         Some(Self(text.to_owned()))
     }
 
-    /// The region that a zone belongs to: the zone's name up to its first number, before the zone's letter or a further word.
+    /// The region of a zone: the name of the zone up to and including its first number.
     ///
-    /// This holds for Local and Wavelength Zones as well: `us-west-2-lax-1a` and `us-east-1-wl1-bos-wlz-1`.
+    /// A letter or further words follow the number. This is also true for Local and Wavelength Zones: `us-west-2-lax-1a`,
+    /// `us-east-1-wl1-bos-wlz-1`.
     #[must_use]
     pub fn of_zone(zone: &[u8]) -> Option<Self> {
         let start = zone.iter().position(u8::is_ascii_digit)?;
@@ -114,19 +114,19 @@ impl fmt::Display for Region {
     }
 }
 
-/// The DNS suffix of an AWS partition: one of [`Domain::ALL`], never another.
+/// The DNS suffix of an AWS partition, always one of [`Domain::ALL`].
 ///
-/// Who can answer for IMDS on a badly set up network must still not be able to present a certificate for a
-/// domain of his own.
+/// On a misconfigured network an attacker can answer instead of IMDS. The fixed list prevents a certificate for the attacker's own
+/// domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Domain {
     suffix: &'static str,
-    /// How the regions of a partition with it begin, and the partition; the first that fits counts.
+    /// Region prefixes and the partition of each. The first match applies.
     partitions: &'static [(&'static str, &'static str)],
 }
 
 impl Domain {
-    /// Every partition's suffix (AWS SDK's `partitions.json`).
+    /// The suffixes of all partitions (AWS SDK's `partitions.json`).
     pub const ALL: [Self; 7] = [
         Self::new("amazonaws.com", &[("us-gov-", "aws-us-gov"), ("", "aws")]),
         Self::new("amazonaws.com.cn", &[("", "aws-cn")]),
@@ -141,14 +141,14 @@ impl Domain {
         Self { suffix, partitions }
     }
 
-    /// The partition that has this domain in `region`, as it stands in ARNs.
+    /// The partition of this domain and `region`, as in ARNs.
     #[must_use]
     pub fn partition(self, region: &Region) -> &'static str {
         let here = self.partitions.iter().find(|(prefix, _)| region.0.starts_with(prefix));
         here.map(|(_, partition)| *partition).unwrap_or_default()
     }
 
-    /// `None` if the text is no partition's suffix.
+    /// `None` if the text is not the suffix of a partition.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|domain| domain.suffix.as_bytes() == text)

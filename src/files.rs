@@ -1,4 +1,4 @@
-//! Files of the system, opened without waiting.
+//! Opens files of the system without blocking.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// Opens a regular file for reading, and never waits for what else may stand in its place: a pipe that nobody writes to.
+/// Opens a regular file for reading. Does not block if another kind of file is there, such as a pipe without a writer.
 ///
 /// # Errors
-/// It cannot be opened, or is not a regular file.
+/// Fails if the file cannot be opened or is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }

@@ -1,4 +1,4 @@
-//! Is this machine an EC2 instance? Two files say so, without asking anybody.
+//! Detects whether this machine is an EC2 instance. Reads two files and makes no request.
 //!
 //! Source: "Detect whether a host is an EC2 instance", Amazon EC2 User Guide.
 
@@ -8,14 +8,14 @@ use std::path::Path;
 use crate::ec2::InstanceId;
 use crate::{files, limits};
 
-/// What the machine says of itself.
+/// The kind of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// An instance on Nitro, whose firmware bears the instance's id.
+    /// A Nitro instance. Its firmware contains the instance ID.
     Nitro(InstanceId),
-    /// An instance on Xen, which knows its id from IMDS only.
+    /// A Xen instance. Only IMDS has its ID.
     Xen,
-    /// Neither.
+    /// Not an EC2 instance.
     NotEc2,
 }
 
@@ -23,7 +23,7 @@ const BOARD_ASSET_TAG: &str = "sys/devices/virtual/dmi/id/board_asset_tag";
 const HYPERVISOR_UUID: &str = "sys/hypervisor/uuid";
 
 impl Host {
-    /// Reads the two files below `root` (`/`). One that cannot be read says nothing.
+    /// Reads the two files below `root` (`/`). A file that cannot be read is ignored.
     #[must_use]
     pub fn identify(root: &Path) -> Self {
         if let Some(id) =

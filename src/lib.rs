@@ -1,24 +1,24 @@
-//! The library behind `eic-keys`: sshd's AuthorizedKeysCommand for EC2 Instance Connect.
+//! The library of `eic-keys`, an AuthorizedKeysCommand of sshd for EC2 Instance Connect.
 //!
-//! The way of the data, which [`authorize`] follows step by step:
+//! Data flow, in the order in which [`authorize`] calls the modules:
 //!
 //! ```text
 //! sshd ──argv──▶ cli ─▶ authorize ───────────────────────────────────────────────▶ output ─▶ sshd
 //!                         │ host        is this an instance? (two files, no network)
 //!                         │ imds        token → active-keys/USER      404: done, silently
-//!                         │ keys/blob   text → SignedKey…             drop: other fingerprint, other instance, expired
+//!                         │ keys/record text → SignedKey…             drop: other fingerprint, other instance, expired
 //!                         │             nothing left: done
 //!                         │ imds        side by side: instance-id, region, domain, signer-cert, OCSP response names → OCSP responses
-//!                         │ trust       chain + OCSP responses + anchors + time → Signer
+//!                         │ trust       certificate chain + OCSP responses + anchors + time → Signer
 //!                         │ keys/verify SignedKey + Signer → VerifiedKey
-//!                         ▼ syslog       a line a decision
+//!                         ▼ syslog      one line per decision
 //! ```
 //!
-//! What a run gets from outside is touched by one module each, and by no other: the arguments by [`cli`], the machine's identity by
-//! [`host`], the network by [`imds`], key text by [`keys`], certificates and the trust store by [`trust`], the log by [`syslog`],
-//! the command behind `--` by [`chained_command`], what sshd reads by [`output`], sshd's configuration by [`sshd`] (`--enable`, `--disable`).
-//! [`limits`] bounds what a run takes, and [`sandbox`] takes from the process what it does not need. [`check`] asks all of them why a
-//! user cannot log in (`--check`).
+//! Each input and output belongs to one module: the arguments to [`cli`], the identity of the machine to [`host`], the network to
+//! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
+//! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
+//! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
+//! modules to find out why a user cannot log in (`--check`).
 
 pub mod authorize;
 pub mod chained_command;

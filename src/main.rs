@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             if let Some(json) = cli::asks_for_check(&arguments) {
                 return check::not_run(&error, json, &mut io::stdout()).into();
             }
-            // sshd throws stderr away; the log is where an administrator finds what is wrong with the line in sshd_config.
+            // sshd discards stderr. An administrator finds an error in the sshd_config line in the log.
             let error = error.to_string();
             let error = Escaped(error.as_bytes());
             Syslog::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));

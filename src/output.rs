@@ -1,5 +1,5 @@
-//! What sshd reads: verified keys, each on its line as it was signed, and behind them what the command behind `--` printed, as
-//! it is. In a run of sshd's nothing else writes to standard output.
+//! Output for sshd: the verified keys, each on its line as signed, then the unchanged output of the chained command. When sshd
+//! runs the program, nothing else writes to standard output.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,13 +10,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::keys::VerifiedKey;
 use crate::limits;
 
-/// What a pipe takes without waiting once it takes anything (pipe(7)).
+/// Number of bytes that a pipe accepts without blocking when poll(2) reports it writable (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Writes the keys, in their order.
+/// Writes the keys in the given order.
 ///
 /// # Errors
-/// Not all could be written. It is no error if the reader has gone: sshd closes the pipe at the first key that fits.
+/// Fails if not all keys can be written. A closed pipe is not an error: sshd closes it after the first matching key.
 pub fn keys(keys: &[VerifiedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut lines = Vec::new();
     for key in keys {
@@ -26,12 +26,12 @@ pub fn keys(keys: &[VerifiedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Resu
     bytes(&lines, out)
 }
 
-/// Writes what the command behind `--` printed.
+/// Writes the output of the chained command.
 ///
 /// # Errors
 /// As for [`keys`].
 pub fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
-    // So no write waits for its reader.
+    // With this chunk size, a write to a pipe that is ready never blocks.
     for chunk in bytes.chunks(PIPE_BUF) {
         let written = await_reader(out).and_then(|()| out.write_all(chunk)).and_then(|()| out.flush());
         match written {

@@ -1,4 +1,4 @@
-//! The way to a file, component by component: whether anybody could lead it elsewhere.
+//! Follows a path component by component, and checks that no other user can redirect it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -7,23 +7,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
-/// As many links as Linux follows on the way to one file.
+/// The number of symbolic links that Linux follows in one path.
 const LINKS: usize = 40;
 
-/// Why a path may lead somebody elsewhere.
+/// Why another user could redirect a path.
 #[derive(Debug)]
 pub(crate) enum Danger {
-    /// It is not named from the root directory on, or by way of `..`.
+    /// It is not absolute, or contains `..`.
     NotAbsolute(PathBuf),
-    /// This component belongs to that user, who may put something else in its place.
+    /// This component belongs to this user, who can redirect the path.
     Owner(PathBuf, u32),
-    /// This component may be written by its group or by everybody.
+    /// This component is writable by its group or by others.
     Writable(PathBuf),
-    /// This component is a symbolic link that somebody else than root could make or change.
+    /// This component is a symbolic link that a user other than root can create or change.
     Link(PathBuf),
-    /// This component is on the way, and no directory.
+    /// This component is not the last one and not a directory.
     NotADirectory(PathBuf),
-    /// This component cannot be looked at.
+    /// This component cannot be examined.
     Unknown(PathBuf, io::Error),
 }
 
@@ -42,20 +42,20 @@ impl fmt::Display for Danger {
     }
 }
 
-/// Where a path leads, when only its `owners` could lead it elsewhere.
+/// The target of a path that only the given owners can redirect.
 #[derive(Debug)]
 pub(crate) struct Way {
     /// The path without symbolic links.
     pub(crate) path: PathBuf,
-    /// What is there; nothing may be. Nothing was demanded of it, but that it is no link of a user's.
+    /// The metadata of the last component; `None` if it does not exist. Its owner and mode are not checked.
     pub(crate) last: Option<Metadata>,
 }
 
-/// Follows `path`. Every directory on the way belongs to one of `owners` and may be written by its owner alone. Symbolic links are
-/// followed where root made them in a directory of root's alone; any other is a [`Danger`].
+/// Follows `path`. Every directory on it must belong to one of `owners` and be writable by its owner only. A symbolic link is
+/// followed only if root owns it and its directory; any other link is a [`Danger`].
 ///
 /// # Errors
-/// The first component, from the root directory on, that does not hold this.
+/// Returns the first component, from the root directory on, that breaks these rules.
 pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
     let mut left = components(path).ok_or_else(|| Danger::NotAbsolute(path.to_owned()))?;
     let (mut here, mut links) = (PathBuf::from("/"), 0_usize);
@@ -95,10 +95,10 @@ pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
     Ok(Way { path: here, last: Some(metadata) })
 }
 
-/// As [`follow`], for a file or directory that is root's, too, and that root alone may write to.
+/// Like [`follow`], but the last component must also belong to root and be writable by root only.
 ///
 /// # Errors
-/// The first component that is not, the last one included.
+/// Returns the first component that breaks these rules, including the last one.
 pub(crate) fn roots_alone(path: &Path) -> Result<Way, Danger> {
     let way = follow(path, &[0])?;
     match &way.last {
@@ -107,7 +107,7 @@ pub(crate) fn roots_alone(path: &Path) -> Result<Way, Danger> {
     }
 }
 
-/// The names of an absolute path without `..`.
+/// The components of an absolute path; `None` if it is not absolute or contains `..`.
 fn components(path: &Path) -> Option<VecDeque<OsString>> {
     let mut components = path.components();
     if components.next() != Some(Component::RootDir) {

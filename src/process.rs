@@ -1,4 +1,4 @@
-//! Runs a program with bounds on its time and its output.
+//! Runs a program with limits on its time and output.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-/// What a program did.
+/// The result of a program.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
@@ -21,7 +21,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// The last lines of what it complained, or its status when it did not.
+    /// The last lines of its error output, or its status if there are none.
     pub(crate) fn complaint(&self) -> String {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim_end();
@@ -31,21 +31,21 @@ impl Output {
     }
 }
 
-/// Lines of a complaint that are passed on.
+/// Number of lines of error output to return.
 const COMPLAINT: usize = 4;
 
-/// More than sshd, or systemctl, ever prints; what is beyond is cut off.
+/// More than sshd or systemctl print. The rest is discarded.
 const LARGEST_OUTPUT: u64 = 1024 * 1024;
 
-/// Runs `words` with `arguments`, with nothing of our environment, and kills it after `limit`.
+/// Runs `words` with `arguments` in a clean environment, and kills it after `limit`.
 ///
 /// # Errors
-/// It could not be started, or did not end in time.
+/// Fails if the program cannot be started or does not end in time.
 pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Output> {
     finish(command(words, arguments)?.spawn()?, limit)
 }
 
-/// Who a program runs as.
+/// The user and groups that a program runs as.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) uid: u32,
@@ -54,10 +54,10 @@ pub(crate) struct Credentials {
     pub(crate) groups: Vec<u32>,
 }
 
-/// The same as another user: for root.
+/// Like [`run`], but as another user. Only root can do this.
 ///
 /// # Errors
-/// It could not be started so, or did not end in time.
+/// Fails if the program cannot be started as that user or does not end in time.
 pub(crate) fn run_as(
     user: &Credentials,
     words: &[OsString],
@@ -66,7 +66,7 @@ pub(crate) fn run_as(
 ) -> io::Result<Output> {
     let mut command = command(words, arguments)?;
     command.current_dir("/");
-    // The standard library cannot set the groups of a child. So a thread becomes that user, for good, and starts it.
+    // The standard library cannot set the groups of a child. So a thread changes its credentials permanently and starts the child.
     let start = move || {
         let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
@@ -114,7 +114,7 @@ fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
         thread::sleep(pause);
         pause = pause.saturating_mul(2).min(Duration::from_millis(20));
     };
-    // A child of the child may hold the other end of the pipes; it is not waited for longer than the child was.
+    // A grandchild can hold the pipes open. Wait for their end only until the time limit.
     let left = limit.saturating_sub(start.elapsed());
     let take = |output: Receiver<Vec<u8>>| output.recv_timeout(left).unwrap_or_default();
     Ok(Output { status, stdout: take(stdout), stderr: take(stderr) })
@@ -125,7 +125,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // What was read before an error is still worth having.
+            // Keep the bytes that were read before an error.
             let _ = pipe.by_ref().take(LARGEST_OUTPUT).read_to_end(&mut bytes);
             let _ = io::copy(&mut pipe, &mut io::sink());
         }

@@ -1,4 +1,4 @@
-//! Whether sshd would run a program.
+//! Checks whether sshd would run a program.
 
 use std::{
     fmt, fs, io,
@@ -9,13 +9,13 @@ use std::{
 /// Why sshd would not run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Distrust {
-    /// It is not named from the root directory on.
+    /// Its path is not absolute.
     NotAbsolute(PathBuf),
-    /// It is no file that may be executed.
+    /// It is not an executable file.
     NotAProgram(PathBuf),
     /// It, or a directory above it, belongs to this user.
     Owner(PathBuf, u32),
-    /// It, or a directory above it, may be written by group or others.
+    /// It, or a directory above it, is writable by group or others.
     Writable(PathBuf),
 }
 
@@ -30,11 +30,11 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): it and every
-/// directory above it, up to `root`, belong to root and may be written by root alone.
+/// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): the program and every directory
+/// above it, up to `root`, must belong to root and be writable by root only.
 ///
 /// # Errors
-/// `NotFound` when there is none; otherwise the reason sshd would not run it, for people.
+/// `NotFound` if the program does not exist, otherwise the reason why sshd would not run it.
 pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
     match distrust(root, path)? {
         None => Ok(()),
@@ -42,10 +42,10 @@ pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// The same, with what is wrong as a value.
+/// Like [`program`], but returns the reason as a value.
 ///
 /// # Errors
-/// It cannot be looked at, `NotFound` when there is none.
+/// Fails if the program cannot be examined; `NotFound` if it does not exist.
 pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>> {
     if !path.is_absolute() {
         return Ok(Some(Distrust::NotAbsolute(path.to_owned())));
@@ -56,7 +56,7 @@ pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>>
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return Ok(Some(Distrust::NotAProgram(path.to_owned())));
     }
-    // From the root directory on: below a directory that others may write to, nothing is worth a look.
+    // Start at the root directory: if others can write to a directory, the checks below it prove nothing.
     let parts: Vec<_> = file.ancestors().take_while(|part| part.starts_with(&root)).collect();
     for part in parts.into_iter().rev() {
         let metadata = fs::metadata(part)?;

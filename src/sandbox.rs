@@ -1,8 +1,7 @@
-//! What the process gives up before it listens to anybody: should a reply ever get the better of it, there is little left to
-//! take over.
+//! Sandboxes the process before it reads the first reply, so that a compromised process can do little.
 //!
-//! All is given up for good, by this process alone: a command behind `--` was started before. A kernel that lacks a layer
-//! (Landlock is there from Linux 5.13, its TCP rules from 6.7) goes on without it, as a login does not depend on it.
+//! The sandbox is permanent and affects this process only: the chained command is started before. If the kernel lacks a layer
+//! (Landlock needs Linux 5.13, its TCP rules 6.7), the run continues without it, because a login does not depend on it.
 
 use std::fmt;
 use std::path::Path;
@@ -29,20 +28,20 @@ mod calls;
 /// What a run still needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
-    /// Where its TCP connections go.
+    /// Ports for its TCP connections.
     pub ports: &'a [u16],
-    /// Where files lie that it will open; `None` if it has all of them open.
+    /// Directory of the files that it will open; `None` if all of them are open.
     pub files: Option<&'a Path>,
-    /// The process that it will wait for, and may have to stop.
+    /// The child process that it waits for and can kill.
     pub child: Option<u32>,
 }
 
-/// One thing that was to be given up.
+/// One layer of the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// Whether it is given up; if not, why not.
+    /// Whether it is active; otherwise the reason.
     pub held: Result<(), String>,
 }
 
@@ -52,7 +51,8 @@ impl Layer {
     }
 }
 
-/// Gives up everything but `needs`, as far as this kernel can, and says what holds: for the process, which is to have one thread.
+/// Drops all rights except `needs`, as far as the kernel supports it, and returns the state of each layer. The process must have
+/// one thread.
 #[must_use]
 pub fn enter(needs: &Allowed<'_>) -> Vec<Layer> {
     let mut layers = vec![
@@ -63,14 +63,15 @@ pub fn enter(needs: &Allowed<'_>) -> Vec<Layer> {
     layers
 }
 
-/// As [`sandbox`], but only what binds the calling thread alone, and those that it starts. It may still end.
+/// Like [`enter`], but only with the layers for the calling thread and the threads that it starts. The thread can still exit.
 #[must_use]
 pub fn enter_thread(needs: &Allowed<'_>) -> Vec<Layer> {
     confine_caller(needs, true)
 }
 
 fn confine_caller(needs: &Allowed<'_>, thread: bool) -> Vec<Layer> {
-    // Who is not root is refused the rest without the second. The filter comes last: it allows none of this.
+    // Without `no_new_privs`, the kernel refuses the later layers to users other than root. The seccomp filter is last because it
+    // forbids these calls.
     let mut layers = vec![
         Layer::new("no capabilities", drop_capabilities()),
         Layer::new("no new privileges", prctl::set_no_new_privs()),
@@ -80,31 +81,31 @@ fn confine_caller(needs: &Allowed<'_>, thread: bool) -> Vec<Layer> {
     layers
 }
 
-/// The system calls that a run makes before the filter, by their names; those of the filter itself, too.
+/// The names of the system calls that a run makes before the filter is active, including those that install it.
 #[must_use]
 pub fn calls_before() -> &'static [&'static str] {
     calls::BEFORE
 }
 
-/// The system calls that the filter lets through, by their names: all that a run may need, whatever it is asked for.
+/// The names of all system calls that the filter can allow, for any run.
 #[must_use]
 pub fn calls_allowed() -> Vec<&'static str> {
     calls::allowed(0, Some(0), true, false).into_iter().map(|call| call.name).collect()
 }
 
-/// All of them, out of every set: root may do no more than anybody whose files are root's.
+/// Drops all capabilities from all sets. Root then has only the rights of an ordinary user who owns root's files.
 fn drop_capabilities() -> io::Result<()> {
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
-            // The kernel knows no more of them; or the caller may not, and has none to lose there: what the set bounds, programs
-            // that it executes, gain nothing without new privileges.
+            // EINVAL: the kernel has no further capabilities. EPERM: the caller has none to drop. The bounding set then does not
+            // matter: with `no_new_privs`, a program that the process executes gains no capabilities.
             Err(io::Errno::INVAL | io::Errno::PERM) => break,
             Err(errno) => return Err(errno),
         }
     }
     match clear_ambient_capability_set() {
-        // Linux before 4.3 has no such set.
+        // Linux before 4.3 has no ambient set.
         Ok(()) | Err(io::Errno::INVAL) => {}
         Err(errno) => return Err(errno),
     }
@@ -121,7 +122,7 @@ fn limit() -> nix::Result<()> {
         (Resource::RLIMIT_CPU, limits::PROCESSOR),
     ] {
         match setrlimit(resource, most, most) {
-            // Somebody has set a lower limit already.
+            // EPERM: a lower limit is already set.
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => return Err(errno),
         }
@@ -129,7 +130,7 @@ fn limit() -> nix::Result<()> {
     Ok(())
 }
 
-/// The newest Landlock that this was tried with. Later ones could forbid what nobody thought of.
+/// The newest Landlock ABI that was tested. A later one could restrict something that a run needs.
 const LANDLOCK: ABI = ABI::V7;
 
 fn landlock(needs: &Allowed<'_>) -> [Layer; 2] {
@@ -165,13 +166,13 @@ fn restrict(needs: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
     Ok(rules.restrict_self()?.landlock)
 }
 
-/// What [`calls::allowed`] does not list fails with EPERM: a libc that tries something new goes on without it.
+/// A call that [`calls::allowed`] does not list fails with EPERM, so that a libc which tries a new call can continue without it.
 fn seccomp(needs: &Allowed<'_>, thread: bool) -> Result<(), seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let child = needs.child.and_then(|child| i32::try_from(child).ok());
-    // Of one that is there twice the last counts.
+    // If a call is listed twice, the last entry applies.
     let rules = calls::allowed(own, child, needs.files.is_some(), thread)
         .iter()
         .map(|call| Ok((call.number, call.rules()?)))

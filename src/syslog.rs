@@ -1,8 +1,8 @@
-//! The log: a line a decision, to the system's log (facility authpriv) and, by hand on a terminal, to stderr as well.
+//! The log: one line per decision, to the system log (facility authpriv) and, if stderr is a terminal, also to stderr.
 //!
-//! The system's log is a datagram socket, with some old daemons a stream, as syslog(3) knows it (RFC 3164; the local form
-//! without host name, and without a time, which every daemon then takes from its clock). A log that nobody reads must not
-//! hold up sshd: it may make us wait [`limits::LOG_WAIT`], once.
+//! The system log is the socket of syslog(3): a datagram socket, or a stream socket with some old daemons. Messages have the local
+//! form of RFC 3164, without host name and time; the daemon adds the time. A log that nobody reads must not delay sshd: a run waits
+//! for it at most [`limits::LOG_WAIT`], once.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -22,7 +22,7 @@ const AUTHPRIV: u8 = 10;
 /// RFC 3164 section 4.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A run failed, or something is wrong that somebody should fix.
+    /// A run failed, or something needs to be fixed.
     Warning = 4,
     /// A record was refused.
     Notice = 5,
@@ -33,7 +33,7 @@ pub enum Severity {
 /// Writes the log.
 #[derive(Debug)]
 pub struct Syslog {
-    /// `None` where there is no log, or it does not take what it gets.
+    /// `None` if there is no log or it stopped accepting messages.
     socket: Mutex<Option<Socket>>,
     terminal: bool,
 }
@@ -45,32 +45,32 @@ enum Socket {
 }
 
 impl Syslog {
-    /// Opens the system's log below `root` (`/`); without one everything goes on.
+    /// Opens the system log below `root` (`/`). If there is none, messages to it are dropped.
     #[must_use]
     pub fn open(root: &Path) -> Self {
         let socket = Socket::open(&root.join("dev/log")).ok();
         Self { socket: Mutex::new(socket), terminal: io::stderr().is_terminal() }
     }
 
-    /// Logs `text`, whose remote parts are [`Escaped`].
+    /// Logs `text`. The caller must have escaped remote parts with [`Escaped`].
     pub fn log(&self, severity: Severity, text: &str) {
         self.explain(text);
         self.send(severity, text);
     }
 
-    /// Logs `text` to the system's log alone.
+    /// Logs `text` to the system log only.
     pub fn send(&self, severity: Severity, text: &str) {
         let Ok(mut socket) = self.socket.lock() else { return };
         #[expect(clippy::as_conversions, reason = "the discriminant is the severity's number")]
         let priority = AUTHPRIV.saturating_mul(8).saturating_add(severity as u8);
         let message = format!("<{priority}>eic-keys[{}]: {text}", process::id());
         if socket.as_ref().is_some_and(|socket| socket.send(&message).is_err()) {
-            // It has waited once; the next line would wait again.
+            // The failed send may have waited. Do not wait again for the next line.
             *socket = None;
         }
     }
 
-    /// Says `text` on a terminal, and nowhere else.
+    /// Writes `text` to the terminal only.
     pub fn explain(&self, text: &str) {
         if self.terminal {
             let _ = writeln!(io::stderr(), "eic-keys: {text}");
@@ -93,7 +93,7 @@ impl Socket {
         }
     }
 
-    /// Connects without waiting, which the standard library cannot: a daemon that accepts nobody has no log.
+    /// Connects without blocking, which the standard library cannot do. If the daemon does not accept at once, there is no log.
     fn stream(path: &Path) -> io::Result<UnixStream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -107,14 +107,14 @@ impl Socket {
     fn send(&self, message: &str) -> io::Result<()> {
         match self {
             Self::Datagram(socket) => socket.send(message.as_bytes()).map(drop),
-            // A NUL ends a message, as glibc has it; no message has one in it.
+            // A NUL ends a message, as in glibc. No message contains one.
             Self::Stream(stream) => (&*stream).write_all(format!("{message}\0").as_bytes()),
         }
     }
 }
 
-/// Remote text, made harmless and short: nothing that moves a cursor, forges a line or turns the direction of writing,
-/// and at most [`limits::LOGGED`] bytes.
+/// Remote text, escaped so that it cannot move the cursor, forge a log line or change the text direction, and cut to
+/// [`limits::LOGGED`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 

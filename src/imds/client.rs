@@ -1,4 +1,4 @@
-//! IMDSv2 as this program needs it: one method a fact, `None` where IMDS has none (404).
+//! An IMDSv2 client with one method per item. The methods return `None` if IMDS does not have the item (404).
 //!
 //! Source: "Use the Instance Metadata Service", Amazon EC2 User Guide.
 
@@ -16,14 +16,14 @@ use super::http::{self, Connections, HttpRequest, Reply};
 use crate::ec2::{Domain, InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
 
-/// Where IMDS listens: IPv4, and IPv6 on Nitro instances where that endpoint is on.
+/// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
 pub const ADDRESSES: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
 ];
 
 const TOKEN_PATH: &str = "/latest/api/token";
-/// Every path ends with a slash, but for the OCSP responses: so AWS's own scripts have asked since 2019, and been served.
+/// All paths except those of OCSP responses end with a slash, as in AWS's own scripts since 2019.
 const METADATA: &str = "/latest/meta-data/";
 const ID: &str = "instance-id/";
 const REGION: &str = "placement/region/";
@@ -31,7 +31,7 @@ const ZONE: &str = "placement/availability-zone/";
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
-/// Why IMDS did not tell what was asked.
+/// Why IMDS did not return an item.
 #[derive(Debug)]
 pub struct Error {
     path: String,
@@ -68,23 +68,23 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The kinds of trouble that ask for different remedies.
+/// Kinds of errors that have different fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// 403: IMDS is switched off for this instance.
+    /// 403: IMDS is disabled for this instance.
     SwitchedOff,
     /// 429: too many requests from this instance.
     Throttled,
-    /// No connection: nobody is there, or a firewall stands between.
+    /// No connection: nothing listens there, or a firewall blocks it.
     Unreachable,
-    /// A connection, and no answer in time: the reply's hop limit, or packets dropped.
+    /// A connection but no reply in time: the hop limit of the reply, or dropped packets.
     Silent,
     /// Anything else.
     Other,
 }
 
 impl Error {
-    /// Which kind of trouble it is.
+    /// The kind of this error.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         match self.cause {
@@ -108,15 +108,15 @@ pub struct Imds {
 }
 
 impl Imds {
-    /// Starts a session with the first of `addresses` that can be reached. The token lives as long as the run.
+    /// Starts a session with the first of `addresses` that can be reached. The token is valid for the whole run.
     ///
     /// # Errors
-    /// No address can be reached, or the one that can gives no token.
+    /// Fails if no address can be reached, or if the first that can be reached returns no token.
     pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, Error> {
         Self::open_over(Connections::default(), addresses, budget).await
     }
 
-    /// The same, over `connections` as long as there are any.
+    /// Like [`Self::open`], but uses `connections` first.
     ///
     /// # Errors
     /// As for [`Self::open`].
@@ -153,38 +153,38 @@ impl Imds {
         Err(failed(unreachable.unwrap_or(Cause::OutOfTime)))
     }
 
-    /// The address that answered.
+    /// The address of the service.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The time on the service's clock when the session began, to the second; `None` where it did not tell.
+    /// The time of the service at the start of the session, to the second; `None` if it sent none.
     #[must_use]
     pub fn date(&self) -> Option<UnixTime> {
         date::parse(self.date.as_ref()?.as_bytes())
     }
 
-    /// The text with the keys that were pushed for `user` in the last 60 seconds.
+    /// The keys that were pushed for `user` in the last 60 seconds, as text.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, Error> {
         self.get(&format!("managed-ssh-keys/active-keys/{user}/"), limits::ACTIVE_KEYS).await
     }
 
-    /// The id of the instance that IMDS speaks for.
+    /// The ID of the instance that IMDS belongs to.
     ///
     /// # Errors
-    /// IMDS could not be asked, or said something that is no instance id.
+    /// Fails if the request fails or the reply is not an instance ID.
     pub async fn instance_id(&self) -> Result<InstanceId, Error> {
         self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
-    /// The instance's region; where IMDS does not tell it (before 2020-08), that of its zone.
+    /// The region of the instance. If IMDS does not have it (before 2020-08), the region of its zone.
     ///
     /// # Errors
-    /// IMDS could not be asked, or said something that is no region.
+    /// Fails if the request fails or the reply is not a region.
     pub async fn region(&self) -> Result<Region, Error> {
         match self.fact(REGION, Region::parse).await? {
             Some(region) => Ok(region),
@@ -192,44 +192,44 @@ impl Imds {
         }
     }
 
-    /// The name of the instance's zone, as it is. Remote text.
+    /// The name of the instance's zone, unchecked. Remote text.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn zone(&self) -> Result<Option<Bytes>, Error> {
         self.get(ZONE, limits::FACT).await
     }
 
-    /// What IMDS gives for the partition's domain, as it is: whether it is a partition's is [`Domain::parse`]'s to say.
+    /// The domain of the partition; the text from IMDS if [`Domain::parse`] does not accept it.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn domain(&self) -> Result<Result<Domain, Bytes>, Error> {
         const DOMAIN: &str = "services/domain/";
         let text = self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))?;
         Ok(Domain::parse(text.trim_ascii_end()).ok_or(text))
     }
 
-    /// The signer's certificate chain, PEM.
+    /// The certificate chain of the signer, PEM.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
-    /// The names of the OCSP responses, a line each.
+    /// The names of the OCSP responses, one per line.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-ocsp/", limits::OCSP_NAMES).await
     }
 
-    /// One OCSP response, base64. `name` is a certificate's fingerprint in hex.
+    /// One OCSP response, base64. `name` is the fingerprint of a certificate in hexadecimal.
     ///
     /// # Errors
-    /// IMDS could not be asked.
+    /// Fails if the request fails.
     pub async fn ocsp_response(&self, name: &str) -> Result<Option<Bytes>, Error> {
         self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::OCSP_RESPONSE).await
     }
@@ -258,7 +258,7 @@ impl Imds {
     }
 }
 
-/// A session token is a word that a header can bear.
+/// Checks a session token: it must be one word that a header can contain.
 fn token(body: &[u8]) -> Option<HeaderValue> {
     let word = body.trim_ascii_end();
     if word.is_empty() || !word.iter().all(u8::is_ascii_graphic) {
@@ -273,8 +273,8 @@ fn absent(path: &str) -> Error {
     Error { path: path.to_owned(), cause: Cause::Absent }
 }
 
-/// Asks, and once more where IMDS was throttling, in trouble, or broke the connection. A time-out is not tried again:
-/// it has cost a second already, and sshd waits.
+/// Sends a request, and retries once if IMDS throttles it, has a server error or breaks the connection. Does not retry after a timeout,
+/// which already took a second: sshd waits.
 async fn ask<'a>(
     address: SocketAddr,
     connections: &Connections,

@@ -1,4 +1,4 @@
-//! The time as HTTP writes it.
+//! Dates in HTTP headers.
 
 use std::str;
 
@@ -8,8 +8,8 @@ use x509_cert::der::DateTime;
 const MONTHS: [&[u8]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// Reads an IMF-fixdate (RFC 9110 section 5.6.7), the one form that is still sent:
-/// `Sun, 06 Nov 1994 08:49:37 GMT`. The day of the week is not looked at.
+/// Parses an IMF-fixdate (RFC 9110 section 5.6.7), the only form still in use: `Sun, 06 Nov 1994 08:49:37 GMT`. Ignores the day of
+/// the week.
 pub(super) fn parse(text: &[u8]) -> Option<UnixTime> {
     let (_, text) = text.split_at_checked(3)?;
     let [

@@ -1,7 +1,7 @@
-//! One bounded request over one connection of its own.
+//! One limited request per connection.
 //!
-//! IMDS closes the connection after each reply, so there is none to keep. hyper speaks the protocol; it follows no
-//! redirect, asks no proxy, keeps no cookie and unpacks nothing.
+//! IMDS closes the connection after each reply. hyper implements the protocol; it follows no redirects and uses no proxy, cookies or
+//! compression.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,17 +26,17 @@ use tokio::time::{Duration, timeout};
 
 use crate::limits;
 
-/// What to ask.
+/// A request.
 pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
-    /// Path of the URL: checked text, nothing to encode in it.
+    /// Path of the URL. It is checked text that needs no encoding.
     pub(super) path: &'a str,
     pub(super) header: (HeaderName, HeaderValue),
-    /// The most bytes that the body may have.
+    /// Maximum size of the body in bytes.
     pub(super) limit: usize,
 }
 
-/// What was answered. The body is read for a 200 only, and is whole or not here.
+/// A reply. The body is read only for status 200, and is always complete.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) date: Option<HeaderValue>,
@@ -48,13 +48,13 @@ pub(super) struct Reply {
 pub(super) enum Error {
     /// The address cannot be reached.
     Connect(io::Error),
-    /// Not even the connection stood in time.
+    /// The connection was not established in time.
     ConnectTimedOut,
     /// The reply was not complete in time.
     TimedOut,
-    /// The connection broke, or carried something that is not HTTP.
+    /// The connection broke, or the reply is not HTTP.
     Broken(Box<dyn std::error::Error + Send + Sync>),
-    /// The body is larger than it may be.
+    /// The body is larger than the limit.
     TooLarge(usize),
 }
 
@@ -70,12 +70,12 @@ impl fmt::Display for Error {
     }
 }
 
-/// Connections to one address that are begun before there is anything to ask: they come about while the process does other
-/// things, and with options that the sandbox lets nobody set any more.
+/// Connections to one address, started before they are needed. They are established while the process does other work, and have
+/// socket options that the sandbox forbids to set later.
 ///
-/// IMDS lets 1,024 packets a second through, and a request takes ten. Two ends of that are ours: the last packet of the
-/// handshake goes with the request, as does the acknowledgement of the reply with the end; and the end is a reset, which nobody
-/// acknowledges. Everything that a reset could lose has been read by then, or is not wanted.
+/// IMDS accepts 1,024 packets per second, and a request normally takes ten. The socket options avoid some: the kernel sends the last
+/// packet of the handshake with the request, and the acknowledgement of the reply with the close; and it closes with a reset, which
+/// is not acknowledged. Data that the reset could discard has been read before or is not needed.
 #[derive(Debug, Default)]
 pub struct Connections {
     address: Option<SocketAddr>,
@@ -83,7 +83,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Begins so many, to the first of `addresses`. One that fails at once is not there: whoever needs it fails by itself.
+    /// Starts `count` connections to the first of `addresses`. One that fails at once is left out; its request then connects itself.
     #[must_use]
     pub fn begin(addresses: &[SocketAddr], count: usize) -> Self {
         let Some(&address) = addresses.first() else { return Self::default() };
@@ -108,7 +108,7 @@ fn begin(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Asks `address` once; done, one way or the other, within `time`.
+/// Sends a request to `address`. Returns within `time`.
 pub(super) async fn send(
     address: SocketAddr,
     connections: &Connections,
@@ -122,8 +122,8 @@ pub(super) async fn send(
     tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
 }
 
-/// IMDS drops what is over its 1,024 packets a second. The kernel sends a lost SYN again after a second only (RFC 6298
-/// section 2), which is all the time that a request has.
+/// Connects, and retries until the caller's time limit. IMDS drops packets over its 1,024 per second, and the kernel resends a lost SYN
+/// only after a second (RFC 6298 section 2), which is the whole time of a request.
 async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<TcpStream, Error> {
     loop {
         let stream = async {
@@ -138,7 +138,7 @@ async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<Tc
     }
 }
 
-/// The connection, when it has come about (connect(2), `EINPROGRESS`).
+/// Waits until the connection is established (connect(2), `EINPROGRESS`).
 async fn connected(stream: TcpStream) -> io::Result<TcpStream> {
     stream.writable().await?;
     match stream.take_error()? {
@@ -147,7 +147,7 @@ async fn connected(stream: TcpStream) -> io::Result<TcpStream> {
     }
 }
 
-/// A connection as hyper uses it, but for the end: hyper would end our half first, and the service acknowledge it.
+/// A stream for hyper that ignores shutdown. hyper would shut down our half first, and the service would acknowledge that.
 struct Connection(TokioIo<TcpStream>);
 
 impl Read for Connection {
@@ -195,7 +195,7 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'
         }
         let mut incoming = reply.into_body();
         let mut body = Vec::new();
-        // Copied as it comes: kept in the pieces that it came in, a byte would cost forty.
+        // Copy each frame: keeping the received pieces could take forty bytes per byte.
         while let Some(frame) = incoming.frame().await {
             if let Ok(data) = frame.map_err(broken)?.into_data() {
                 if data.len() > limit.saturating_sub(body.len()) {
@@ -206,7 +206,7 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'
         }
         Ok(Reply { status, date, body: body.into() })
     };
-    // The connection does the reading and writing; when it ends first, `reply` still has what it read, or learns why not.
+    // `connection` does the I/O. If it ends first, `reply` still returns the data that was read, or the error.
     tokio::pin!(reply);
     tokio::select! {
         biased;

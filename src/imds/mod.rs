@@ -1,4 +1,4 @@
-//! The instance metadata service: the only thing that this program talks to over a network.
+//! The instance metadata service, the only network service that this program uses.
 
 pub mod client;
 mod date;

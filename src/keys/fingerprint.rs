@@ -1,4 +1,4 @@
-//! A key's fingerprint as sshd writes it (`%f`, `ssh-keygen -l`).
+//! The fingerprint of a key in sshd's format (`%f`, `ssh-keygen -l`).
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use ssh_key::{HashAlg, PublicKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
-/// The text is no fingerprint.
+/// The text is not a fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAFingerprint;
 
 impl Fingerprint {
-    /// Reads what sshd gives for `%f`.
+    /// Parses sshd's value of `%f`.
     ///
-    /// `None` for an empty text and for `MD5:` (sshd with `FingerprintHash md5`): nothing can be left out by these, and
-    /// sshd compares the keys itself.
+    /// Returns `None` for an empty text and for `MD5:` (sshd with `FingerprintHash md5`). These cannot select a key here; sshd compares
+    /// the keys itself.
     ///
     /// # Errors
-    /// The text is nothing that sshd gives for `%f`.
+    /// Fails if the text has none of sshd's formats.
     pub fn parse(text: &[u8]) -> Result<Option<Self>, NotAFingerprint> {
         if text.is_empty() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The keys: untrusted text → [`SignedKey`] (read) → [`VerifiedKey`] (proved). Of ours only the latter are printed.
+//! The keys: untrusted text → [`SignedKey`] (parsed) → [`VerifiedKey`] (verified). Only verified keys are printed.
 
 pub mod fingerprint;
 pub mod record;

@@ -1,6 +1,6 @@
-//! The active-keys text, as IMDS gives it → [`SignedKey`]s.
+//! Parses the active keys from IMDS into [`SignedKey`]s.
 //!
-//! One record a key, records separated by blank lines:
+//! There is one record per key. Blank lines separate the records:
 //!
 //! ```text
 //! #Timestamp=1738233608
@@ -11,7 +11,7 @@
 //! <signature, base64, on one line or on several>
 //! ```
 //!
-//! What is signed are the bytes of the `#` lines and of the key line, so a record keeps them as they came.
+//! The signature is over the bytes of the `#` lines and the key line, so a record keeps them unchanged.
 
 use std::fmt;
 
@@ -23,10 +23,10 @@ use super::Fingerprint;
 use crate::ec2::InstanceId;
 use crate::limits;
 
-/// A record that has been read, but not proved.
+/// A record that was parsed but not verified.
 #[derive(Clone, Debug)]
 pub struct SignedKey<'a> {
-    /// The metadata lines and the key line, each with its LF: what the signature is over.
+    /// The metadata lines and the key line, each with its LF: the signed bytes.
     pub(super) signed: &'a [u8],
     /// The key line without its LF.
     pub(super) line: &'a str,
@@ -38,28 +38,28 @@ pub struct SignedKey<'a> {
     fingerprint: Fingerprint,
 }
 
-/// Why a record was not read.
+/// Why a record cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
     /// There is no key line.
     NoKey,
-    /// There is no `#` line before the key.
+    /// There is no `#` line before the key line.
     NoMetadata,
-    /// A metadata line that may occur once occurs again.
+    /// A metadata line occurs twice.
     Repeated(&'static str),
-    /// A metadata line that must be there is not.
+    /// A required metadata line is missing.
     Missing(&'static str),
     /// `Timestamp` is not a whole number of seconds since the epoch.
     Timestamp,
-    /// `Instance` is not an instance's id.
+    /// `Instance` is not an instance ID.
     Instance,
-    /// The key line is something else than one bare public key: options before it, a certificate, a blob of another type.
+    /// The key line is not a single public key: it has options or a certificate, or its blob has another type.
     Key,
-    /// RSA with fewer than 2,048 bits, or more than the 16,384 that sshd takes.
+    /// The RSA key has fewer than 2,048 bits, or more than 16,384, the maximum of sshd.
     RsaSize,
-    /// A type that sshd does not take, or not without a certificate.
+    /// sshd does not accept keys of this type, or accepts them only with a certificate.
     KeyType,
-    /// There is no signature, or it is not base64, or it is too long.
+    /// The signature is missing, too long or not base64.
     Signature,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for RecordError {
     }
 }
 
-/// Reads every record of `text`, in the order delivered. Each stands alone: a damaged one hides no other.
+/// Parses all records of `text` in their order. An invalid record does not affect the others.
 pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, RecordError>> {
     Blocks(text).map(SignedKey::read)
 }
@@ -120,7 +120,7 @@ impl<'a> SignedKey<'a> {
         })
     }
 
-    /// When the key ceases to be valid: it is while this is greater than the time. Seconds since the epoch.
+    /// The expiry time, in seconds since the epoch. The key is valid while the current time is less than this.
     #[must_use]
     pub fn expiry(&self) -> u64 {
         self.expiry
@@ -138,13 +138,13 @@ impl<'a> SignedKey<'a> {
         self.caller
     }
 
-    /// The id of the API request that pushed the key. Remote text.
+    /// The ID of the API request that pushed the key. Remote text.
     #[must_use]
     pub fn request(&self) -> Option<&'a [u8]> {
         self.request
     }
 
-    /// The key's type, as the key line has it: `ssh-ed25519`, say.
+    /// The type of the key, as in the key line, for example `ssh-ed25519`.
     #[must_use]
     pub fn key_type(&self) -> &'a str {
         self.line.split(' ').next().unwrap_or_default()
@@ -157,7 +157,7 @@ impl<'a> SignedKey<'a> {
     }
 }
 
-/// The metadata lines that mean something to us. Others are signed like these, and that is all.
+/// The metadata lines that the program uses. Others are only part of the signed bytes.
 #[derive(Default)]
 struct Metadata<'a> {
     timestamp: Option<&'a [u8]>,
@@ -185,8 +185,8 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// Blocks of lines that may be a record: ended by a blank line, or by a `#` line after others, which begins the next
-/// record where the blank line between the two was lost.
+/// Splits the text into blocks, one for each possible record. A block ends at a blank line, or at a `#` line after other lines: there
+/// the blank line before the next record is missing.
 struct Blocks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Blocks<'a> {
@@ -214,7 +214,7 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
-/// The next line without its LF; `text` is what comes after it.
+/// Returns the next line without its LF, and sets `text` to the rest.
 fn next_line<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let mut parts = text.splitn(2, |byte| *byte == b'\n');
     let line = parts.next().unwrap_or_default();
@@ -223,13 +223,13 @@ fn next_line<'a>(text: &mut &'a [u8]) -> &'a [u8] {
 }
 
 fn seconds(text: &[u8]) -> Option<u64> {
-    // Eleven digits reach the year 5138.
+    // Eleven digits are enough until the year 5138.
     let digits = (1..=11).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     if digits { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
-/// Reads a key line as sshd would read it in `authorized_keys`, and takes less than sshd: type and blob as they are
-/// written canonically, then at most a comment.
+/// Parses a key line like sshd in `authorized_keys`, but more strictly: the type and the blob in canonical form, and optionally a
+/// comment.
 fn public_key(line: &str) -> Result<PublicKey, RecordError> {
     if line.len() > limits::KEY_LINE || line.chars().any(char::is_control) {
         return Err(RecordError::Key);
@@ -249,7 +249,7 @@ fn public_key(line: &str) -> Result<PublicKey, RecordError> {
         }
         _ => return Err(RecordError::KeyType),
     }
-    // What is printed must be what was looked at: writing the key again gives the same text.
+    // The printed line must be what was checked: encoding the key again must give the same text.
     let canonical = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|_| RecordError::Key)?;
     match line.strip_prefix(&canonical) {
         Some(comment) if comment.is_empty() || comment.starts_with(' ') => Ok(key),

@@ -1,4 +1,4 @@
-//! Why a record gives no key: each reason a value, which the log and `--check` put into the same words.
+//! The reasons to refuse a record. The log and `--check` print the same text for each.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use crate::trust::{SignerName, UnixTime};
 /// Why a record gives no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It cannot be read.
+    /// It cannot be parsed.
     Unreadable(RecordError),
-    /// There are this many before it, and no more are looked at.
+    /// It follows this many other records, which is the limit.
     TooMany(usize),
     /// It was pushed to another instance.
     OtherInstance(InstanceId),
     /// It expired this many seconds ago.
     Expired(u64),
-    /// The metadata service that delivered it speaks for another instance.
+    /// The metadata service that returned it belongs to another instance.
     ForeignService(InstanceId),
-    /// Its signature is not by the signer of that name.
+    /// It has no valid signature of the signer with this name.
     BadSignature(SignerName),
 }
 
@@ -38,10 +38,10 @@ impl fmt::Display for Refusal {
 }
 
 impl SignedKey<'_> {
-    /// Whether the key was pushed to this instance, and not too long ago.
+    /// Checks that the key was pushed to this instance and has not expired.
     ///
     /// # Errors
-    /// It was not.
+    /// Fails if one of these is false.
     pub fn still_for(&self, instance: &InstanceId, now: UnixTime) -> Result<(), Refusal> {
         if self.instance() != instance {
             return Err(Refusal::OtherInstance(self.instance().clone()));

@@ -6,27 +6,27 @@ use std::ops::Deref;
 use super::SignedKey;
 use crate::trust::Signer;
 
-/// A record whose signature holds. There is no other way to make one than [`SignedKey::verify`].
+/// A record with a valid signature. Only [`SignedKey::verify`] creates it.
 #[derive(Clone, Debug)]
 pub struct VerifiedKey<'a>(SignedKey<'a>);
 
-/// The signature is not the signer's, or not over these bytes.
+/// The signature is not valid for this record and signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSignature;
 
 impl<'a> SignedKey<'a> {
-    /// Proves that `signer` signed this record: RSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes
-    /// (RFC 8017 section 8.1), over the record's bytes as they came.
+    /// Verifies the signature of `signer`: RSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 8017 section 8.1), over
+    /// the bytes of the record as received.
     ///
     /// # Errors
-    /// The signature does not hold.
+    /// Fails if the signature is not valid.
     pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, BadSignature> {
         if signer.signed(self.signed, &self.signature) { Ok(VerifiedKey(self)) } else { Err(BadSignature) }
     }
 }
 
 impl<'a> VerifiedKey<'a> {
-    /// The line for sshd, as it was signed, without its LF.
+    /// The key line as signed, without its LF.
     #[must_use]
     pub fn line(&self) -> &'a str {
         self.0.line

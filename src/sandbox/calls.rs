@@ -1,14 +1,15 @@
-//! The system calls of a run: those that it makes before the filter, and those that the filter lets through.
+//! The system calls of a run: those before the filter is active, and those that the filter allows.
 //!
-//! Where each comes from: `tests/sandbox_calls.rs` traces the shipped binary (glibc, `x86_64`) in every way that a run goes, and fails
-//! if it makes a call that is not here, or if one stands here that none of them makes. What differs with musl and on aarch64
-//! was read, not traced: in musl 1.2.5, which waits by `epoll_pwait`, grows its heap by `mprotect`, opens files by `open`, asks for
-//! their length by `fstat` (the standard library calls `statx` with glibc only) and aborts by `tkill`; and from the kernel's table for
-//! aarch64, which has no `poll`, `open`, `stat`, `dup2` or `epoll_wait`. Run `tests/sandbox_calls.rs` where such a build is made. Of several
-//! calls for the same there is the one that this build makes.
+//! `tests/sandbox_calls.rs` traces the release binary (glibc, `x86_64`) in all kinds of runs. It fails if the binary makes a call that
+//! is not listed, or if a listed call is never made. If there are several calls for the same purpose, only the one that this build
+//! makes is listed. The calls for musl and aarch64 come from reading sources, not from traces; run the test on such builds:
 //!
-//! Not here, as nothing fails for want of it: `madvise` (musl's `free` does not look at the result), `fcntl` (musl's `open`
-//! does not either), `getrandom` (the one hasher's keys are drawn before, by tokio's runtime), `sched_yield` and the waiting of
+//! - musl 1.2.5 waits with `epoll_pwait`, grows its heap with `mprotect`, opens files with `open`, gets their length with `fstat` (the
+//!   standard library calls `statx` with glibc only) and aborts with `tkill`.
+//! - aarch64 has no `poll`, `open`, `stat`, `dup2` and `epoll_wait` in the kernel's table.
+//!
+//! These calls are not listed because nothing fails without them: `madvise` (musl's `free` ignores the result), `fcntl` (so does
+//! musl's `open`), `getrandom` (tokio's runtime gets the keys of the only hasher earlier), `sched_yield` and the wait operations of
 //! `futex` (there is one thread).
 
 use std::ffi::c_long;
@@ -16,17 +17,17 @@ use std::ffi::c_long;
 use nix::libc;
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-/// A call that the filter lets through, if its arguments are as one of the forms says.
+/// A system call that the filter allows if its arguments match one of the forms.
 pub(super) struct Call {
     pub(super) name: &'static str,
     pub(super) number: c_long,
     forms: Vec<Form>,
 }
 
-/// What the arguments must be; nothing, if it is empty.
+/// Conditions on the arguments. An empty form allows all arguments.
 type Form = Vec<Argument>;
 
-/// The bits of `mask` of the argument number `index` are `value`.
+/// In argument number `index`, the bits of `mask` must equal `value`.
 struct Argument {
     index: u8,
     mask: u64,
@@ -43,7 +44,7 @@ impl Call {
         Self { name, number, forms: forms.into_iter().collect() }
     }
 
-    /// The same for the filter.
+    /// Converts the forms to seccomp rules.
     pub(super) fn rules(&self) -> Result<Vec<SeccompRule>, BackendError> {
         let condition = |argument: &Argument| {
             let compare = SeccompCmpOp::MaskedEq(argument.mask);
@@ -54,12 +55,12 @@ impl Call {
     }
 }
 
-/// An argument that is an `int`: the kernel does not look at the upper half.
+/// An argument of type `int`. The kernel ignores the upper half of the register.
 fn int(index: u8, value: i32) -> Argument {
     flags(index, !0, value)
 }
 
-/// Of an argument that is an `int`, these bits.
+/// Some bits of an argument of type `int`.
 fn flags(index: u8, mask: i32, value: i32) -> Argument {
     Argument { index, mask: bits(mask), value: bits(value), length: SeccompCmpArgLen::Dword }
 }
@@ -73,36 +74,36 @@ fn bits(value: i32) -> u64 {
     u64::from(u32::from_ne_bytes(value.to_ne_bytes()))
 }
 
-/// What the filter lets through of a process with this id.
+/// The calls that the filter allows for the process with ID `own`.
 ///
-/// `child` is the process that it waits for, and may stop; `files` is whether it opens files; `thread` whether it is a thread
-/// that ends before the process.
+/// `child` is the process that it can wait for and kill. `files` is whether it opens files. `thread` is whether the filter is for a
+/// thread that ends before the process.
 pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -> Vec<Call> {
     use Call as C;
     let stream = |family| vec![int(0, family), flags(1, 0xf, libc::SOCK_STREAM), int(2, 0)];
     let no_code = |index| flags(index, libc::PROT_EXEC, 0);
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let mut calls = vec![
-        // Descriptors. The trust store, the pipe of the command behind `--`, tokio's wake-up.
+        // Descriptors: the trust store, the pipe of the chained command, tokio's wake-up.
         C::any("read", libc::SYS_read),
-        // A request; keys, the log, the terminal, tokio's wake-up.
+        // Requests, keys, the log, the terminal, tokio's wake-up.
         C::any("write", libc::SYS_write),
         C::any("close", libc::SYS_close),
-        // The length of a file of the trust store, and its beginning.
+        // The length and the start of a trust store file.
         #[cfg(not(target_env = "musl"))]
         C::any("statx", libc::SYS_statx),
         #[cfg(target_env = "musl")]
         C::any("fstat", libc::SYS_fstat),
         C::any("lseek", libc::SYS_lseek),
-        // Connections. TCP, the default protocol only: Landlock's rules for ports do not bind MPTCP.
+        // Connections. Only TCP, the default protocol: Landlock's port rules do not apply to MPTCP.
         C::only("socket", libc::SYS_socket, [stream(libc::AF_INET), stream(libc::AF_INET6)]),
         C::any("connect", libc::SYS_connect),
-        // What became of it.
+        // The result of a connection.
         C::only("getsockopt", libc::SYS_getsockopt, [vec![int(1, libc::SOL_SOCKET), int(2, libc::SO_ERROR)]]),
         C::only("recvfrom", libc::SYS_recvfrom, [vec![null(4)]]),
-        // A log that is a stream. Only to whom the socket is connected.
+        // A stream log. Only to the connected peer.
         C::only("sendto", libc::SYS_sendto, [vec![null(4)]]),
-        // Waiting: for connections and time; for the reader of the keys, and for the command behind `--`.
+        // Waiting: for connections and timers, for the reader of the keys, and for the chained command.
         C::any("epoll_ctl", libc::SYS_epoll_ctl),
         #[cfg(all(target_arch = "x86_64", not(target_env = "musl")))]
         C::any("epoll_wait", libc::SYS_epoll_wait),
@@ -112,7 +113,7 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::any("poll", libc::SYS_poll),
         #[cfg(not(target_arch = "x86_64"))]
         C::any("ppoll", libc::SYS_ppoll),
-        // The kernel's own, where a process waits in poll, is stopped, and goes on.
+        // The kernel calls this itself when a process that was stopped in poll continues.
         C::any("restart_syscall", libc::SYS_restart_syscall),
         // Memory.
         C::any("brk", libc::SYS_brk),
@@ -121,21 +122,21 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::any("munmap", libc::SYS_munmap),
         #[cfg(target_env = "musl")]
         C::only("mprotect", libc::SYS_mprotect, [vec![no_code(2)]]),
-        // Time, where the vDSO does not know it: the clock of Xen.
+        // Time, if the vDSO does not support the clock source (Xen).
         C::any("clock_gettime", libc::SYS_clock_gettime),
-        // The end: tokio wakes whoever waits for the runtime; the standard library takes its signal stack away.
+        // Exit: tokio wakes threads that wait for the runtime; the standard library removes its signal stack.
         C::only("futex", libc::SYS_futex, [vec![int(1, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG)]]),
         C::any("sigaltstack", libc::SYS_sigaltstack),
         C::any("exit_group", libc::SYS_exit_group),
-        // A line of the log bears the process's id.
+        // Log lines contain the process ID.
         C::any("getpid", libc::SYS_getpid),
-        // A panic, or memory that is not to be had, ends in abort(3): without these it would not end.
+        // A panic or a failed allocation ends in abort(3), which needs these calls.
         C::any("gettid", libc::SYS_gettid),
         C::any("rt_sigprocmask", libc::SYS_rt_sigprocmask),
         C::only("tgkill", libc::SYS_tgkill, [vec![int(0, own), int(2, libc::SIGABRT)]]),
         #[cfg(target_env = "musl")]
         C::only("tkill", libc::SYS_tkill, [vec![int(0, own), int(1, libc::SIGABRT)]]),
-        // A fault of the processor's: the standard library looks whether the stack was too small, and lets the next one end us.
+        // SIGSEGV, SIGBUS: the standard library checks for a stack overflow, or restores the default action for the next fault.
         C::only(
             "rt_sigaction",
             libc::SYS_rt_sigaction,
@@ -156,7 +157,7 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         ]);
     }
     if thread {
-        // A thread has a heap of its own, waits for locks, gives its stack back, and tells who waits for it.
+        // A thread has its own heap, waits for locks, frees its stack, and wakes the thread that joins it.
         calls.extend([
             C::any("futex", libc::SYS_futex),
             C::any("exit", libc::SYS_exit),
@@ -168,9 +169,9 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
     calls
 }
 
-/// What a run calls before the filter, and what it needs for the command behind `--`, by the names that systemd has for them.
+/// The system calls of a run before the filter, and those that the chained command needs, by the names that systemd uses.
 pub(super) const BEFORE: &[&str] = &[
-    // The beginning: libc's, and the standard library's.
+    // Start of libc and the standard library.
     "execve",
     #[cfg(target_arch = "x86_64")]
     "arch_prctl",
@@ -198,12 +199,12 @@ pub(super) const BEFORE: &[&str] = &[
     #[cfg(not(target_env = "musl"))]
     "sched_getaffinity",
     "gettid",
-    // The log; whether a person looks on.
+    // The log; whether stderr is a terminal.
     "socket",
     "connect",
     "setsockopt",
     "ioctl",
-    // The command behind `--`.
+    // The chained command.
     "pipe2",
     #[cfg(not(target_env = "musl"))]
     "clone3",
@@ -231,7 +232,7 @@ pub(super) const BEFORE: &[&str] = &[
     "stat",
     #[cfg(not(all(target_arch = "x86_64", target_env = "musl")))]
     "newfstatat",
-    "fstat", // in the place of newfstatat, from glibc 2.39 on; musl's
+    "fstat", // instead of newfstatat: glibc 2.39 and later, musl
     "read",
     "close",
     "getdents64",

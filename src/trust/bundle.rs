@@ -1,10 +1,10 @@
-//! Finds certificates by their subject in a bundle, without decoding the others.
+//! Finds certificates in a bundle by their subject, without decoding the others.
 //!
-//! A bundle has 140 certificates and a chain needs one of them; decoding all of them takes longer than everything else in a
-//! login. So only those characters of the base64 text are decoded that tell how long the fields before the subject are.
+//! A bundle has 140 certificates and a path needs one. Decoding all of them takes longer than the rest of a login. So only the base64
+//! characters with the lengths of the fields before the subject are decoded.
 //!
-//! What is found is read and checked like any other certificate. What is not found means nothing: a bundle may be laid out in
-//! a way that is not expected here, so whoever finds no path reads the whole bundle.
+//! Certificates that are found are parsed and checked like any other. A certificate can be missed if the format of the bundle is
+//! unusual, so a caller that finds no path reads the whole bundle.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -14,16 +14,16 @@ use pki_types::pem::PemObject;
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
-/// Room for the text that is read at once.
+/// Size of the read buffer.
 const BUFFER: usize = 32 * 1024;
 
-/// The text of one certificate is at most so long; those of today have 3 KB.
+/// Maximum length of the text of one certificate. Today's have 3 KB.
 const LONGEST: u64 = 64 * 1024;
 
-/// The certificates of a PEM text whose subject is one of some names, as they come.
+/// The certificates of a PEM text with one of the given names as subject, in their order.
 pub(super) struct Search<'a, R> {
     text: BufReader<R>,
-    /// DER of the names' contents.
+    /// DER of the contents of the names.
     names: &'a [Vec<u8>],
     section: Vec<u8>,
 }
@@ -33,8 +33,8 @@ impl<'a, R: Read> Search<'a, R> {
         Self { text: BufReader::with_capacity(BUFFER, text), names, section: Vec::new() }
     }
 
-    /// Reads from the line that begins a certificate to the one that ends it; `None` when there is no other, or something
-    /// unusual. Gives where the base64 text stands.
+    /// Reads a certificate from its begin line to its end line. Returns the range of the base64 text, or `None` if there is no other
+    /// certificate or the format is unusual.
     fn next_section(&mut self) -> Option<std::ops::Range<usize>> {
         loop {
             self.section.clear();
@@ -46,7 +46,7 @@ impl<'a, R: Read> Search<'a, R> {
             }
         }
         let start = self.section.len();
-        // No character of base64 is a hyphen.
+        // Base64 has no hyphen.
         self.read_until(b'-')?;
         let end = self.section.len().checked_sub(1)?;
         self.read_until(b'\n')?;
@@ -65,7 +65,7 @@ impl<R: Read> Iterator for Search<'_, R> {
         loop {
             let base64 = self.next_section()?;
             let named = self.section.get(base64).and_then(Base64::new).is_none_or(|text| {
-                // What cannot be read so is left to others to judge.
+                // If the subject cannot be read, return the certificate; the caller checks it.
                 text.subject().is_none_or(|subject| self.names.iter().any(|name| subject.is(name)))
             });
             if named {
@@ -77,15 +77,15 @@ impl<R: Read> Iterator for Search<'_, R> {
     }
 }
 
-/// The base64 text of some bytes, in lines of the same length.
+/// Base64 text in lines of equal length.
 #[derive(Clone, Copy, Debug)]
 struct Base64<'a> {
     text: &'a [u8],
-    /// Characters of a line, its end included.
+    /// Characters per line, including the line end.
     line: usize,
 }
 
-/// A DER element: its tag, and where its contents stand.
+/// A DER element: its tag, and the range of its contents.
 #[derive(Clone, Copy, Debug)]
 struct Element<'a> {
     der: Base64<'a>,
@@ -100,7 +100,7 @@ impl<'a> Base64<'a> {
         Some(Self { text, line })
     }
 
-    /// The byte at that place, from the two characters that hold it.
+    /// The byte at position `at`, from the two characters that contain it.
     fn byte(self, at: usize) -> Option<u8> {
         let (group, place) = (at.checked_div(3)?, at.checked_rem(3)?);
         let first = group.checked_mul(4)?.checked_add(place)?;
@@ -112,7 +112,7 @@ impl<'a> Base64<'a> {
         })
     }
 
-    /// Six bits: the value of a character (RFC 4648 section 4).
+    /// The six bits of the character at position `at` (RFC 4648 section 4).
     fn sextet(self, at: usize) -> Option<u8> {
         let ends = at.checked_div(self.line.checked_sub(1)?)?;
         match *self.text.get(at.checked_add(ends)?)? {
@@ -125,7 +125,7 @@ impl<'a> Base64<'a> {
         }
     }
 
-    /// The element that begins there (X.690 section 8.1), if it is shorter than 64 KB.
+    /// The element at position `at` (X.690 section 8.1), if its length has at most two bytes.
     fn element(self, at: usize) -> Option<Element<'a>> {
         let tag = self.byte(at)?;
         let at = at.checked_add(1)?;
@@ -169,7 +169,7 @@ impl Element<'_> {
         (self.tag == tag).then_some(self)
     }
 
-    /// Whether these are its contents.
+    /// Whether the contents of the element are `contents`.
     fn is(self, contents: &[u8]) -> bool {
         self.end.checked_sub(self.start) == Some(contents.len())
             && (self.start..self.end).zip(contents).all(|(at, byte)| self.der.byte(at) == Some(*byte))
@@ -187,7 +187,7 @@ mod tests {
 
     use super::{Base64, LONGEST, Search};
 
-    /// The machine's own store, whose certificates have all kinds of fields.
+    /// The trust store of this machine. Its certificates have many kinds of fields.
     fn bundle() -> Vec<u8> {
         fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap()
     }
@@ -233,7 +233,7 @@ mod tests {
         let certificates = all(text.as_bytes());
         let one = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
         let (head, tail) = one.split_at(100);
-        // Found although its name is not asked for.
+        // Found although its subject is not one of the names.
         for odd in [one.replace('\n', "\r\n"), format!("{head}\n{tail}")] {
             assert_eq!(
                 found(odd.as_bytes(), &[b"nobody".to_vec()]),

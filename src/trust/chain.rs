@@ -1,7 +1,7 @@
-//! The signer's name, and the path from its certificate to an anchor (RFC 5280 section 6).
+//! The name of the signer, and the certification path from its certificate to a trust anchor (RFC 5280 section 6).
 //!
-//! webpki builds the path: signatures, validity, CA flag, path length, name constraints, extended key usage, critical
-//! extensions. What it leaves out is here: the one common name, the key usage bits, and what an anchor says of itself.
+//! webpki builds the path: signatures, validity, CA flag, path length, name constraints, extended key usage, critical extensions.
+//! This module checks the rest: the single common name, the key usage bits, and the constraints in the anchor's own certificate.
 
 use std::cell::Cell;
 use std::fmt;
@@ -27,7 +27,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// id-kp-serverAuth (RFC 5280 section 4.2.1.12)
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
-/// The name that the signer's certificate must bear: `managed-ssh-signer.REGION.DOMAIN`.
+/// The name in the signer's certificate: `managed-ssh-signer.REGION.DOMAIN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerName(String);
 
@@ -45,25 +45,25 @@ impl fmt::Display for SignerName {
     }
 }
 
-/// What is wrong with the chain.
+/// Why the certificate chain is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainError {
-    /// What was delivered is no PEM text, or holds no certificate that can be read.
+    /// It is not PEM text, or contains no certificate that can be parsed.
     NotPem,
-    /// There are more certificates than any chain has.
+    /// It has too many certificates.
     TooLong,
-    /// No certificate bears the signer's name.
+    /// No certificate has the signer's name.
     Name {
-        /// The name it should bear.
+        /// The expected name.
         expected: SignerName,
         /// The common names of the first certificate. Remote text.
         found: Vec<String>,
     },
-    /// A certificate's key may not be used for what it was used for.
+    /// A certificate is used for a purpose that its key usage does not allow.
     KeyUsage,
-    /// The anchor allows fewer certificates below it.
+    /// The anchor allows fewer intermediate certificates.
     PathLength,
-    /// There are alternative names, or constraints on them, and the signer's is not among the former.
+    /// There are alternative names or name constraints, and the alternative names do not include the signer's.
     AlternativeName(SignerName),
     /// There is no valid path to an anchor of the trust store.
     Path(webpki::Error),
@@ -131,15 +131,15 @@ impl fmt::Display for ChainError {
 
 impl std::error::Error for ChainError {}
 
-/// Certificates as delivered, in any order.
+/// The certificate chain as received, in any order.
 #[derive(Clone, Debug)]
 pub struct SignerChain(Vec<Certificate>);
 
 impl SignerChain {
-    /// Reads what IMDS delivers as the signer's chain.
+    /// Parses the certificate chain from IMDS.
     ///
     /// # Errors
-    /// It is no PEM text, or holds too many certificates or none.
+    /// Fails if it is not PEM text, or contains no certificate or too many.
     pub fn read(pem: &[u8]) -> Result<Self, ChainError> {
         let certificates = read_pem(pem)?;
         if certificates.is_empty() { Err(ChainError::NotPem) } else { Ok(Self(certificates)) }
@@ -148,7 +148,7 @@ impl SignerChain {
     /// Finds the path from the signer's certificate to an anchor of `store`.
     ///
     /// # Errors
-    /// The store cannot be read (outer), or no path holds at `now` (inner).
+    /// The store cannot be read (outer), or there is no valid path at `now` (inner).
     pub fn path(
         self,
         name: &SignerName,
@@ -157,7 +157,7 @@ impl SignerChain {
     ) -> Result<Result<SignerPath, ChainError>, StoreError> {
         let issuers: Vec<Vec<u8>> =
             self.0.iter().filter_map(|certificate| contents(certificate.issuer()?)).collect();
-        // Why there is no path is for the whole store to say.
+        // If these anchors give no path, search the whole store and return its error.
         let likely: Vec<_> = store.likely_anchors(&issuers, now).collect();
         if let Ok(path) = self.path_to(name, &likely, now) {
             return Ok(Ok(path));
@@ -199,7 +199,7 @@ impl SignerChain {
                 &trust_anchors,
                 &intermediates,
                 now,
-                // The real signer's certificate is one for a server; a CA below the anchor may be limited to these.
+                // The real signer has a server certificate, and a CA below the anchor can be limited to servers.
                 webpki::KeyUsage::server_auth(),
                 None,
                 Some(&check),
@@ -208,7 +208,7 @@ impl SignerChain {
         self.signer_path(leaf, name, &path, anchors)
     }
 
-    /// Checks what webpki leaves out of a path that it built.
+    /// Checks what webpki does not check in a path.
     fn signer_path(
         &self,
         leaf: &Certificate,
@@ -230,8 +230,8 @@ impl SignerChain {
                 && anchor.path_length().is_none_or(|most| issuers <= usize::from(most))
         };
         let anchor = anchors.iter().find(is_anchor).ok_or(ChainError::PathLength)?.clone();
-        // Name constraints bind alternative names only (RFC 5280 section 4.2.1.10), while it is the common name that tells
-        // the signer: where either is used, the name has to stand where the constraints hold.
+        // Name constraints apply to alternative names only (RFC 5280 section 4.2.1.10), but the common name identifies the signer.
+        // If a certificate uses either, the signer's name must also be an alternative name, where the constraints apply.
         let constrained = certificates
             .iter()
             .chain([&anchor])
@@ -248,22 +248,22 @@ fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bo
     name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
 }
 
-/// A path that holds, from the signer's certificate to an anchor, whose certificates may have been revoked.
+/// A valid path from the signer's certificate to an anchor. Revocation is not checked yet.
 #[derive(Clone, Debug)]
 pub struct SignerPath {
-    /// Below the anchor, the signer's first; each one's issuer is the next, the last one's is the anchor.
+    /// The certificates below the anchor, the signer's first. The issuer of each is the next one; the issuer of the last is the anchor.
     certificates: Vec<Certificate>,
     anchor: Certificate,
 }
 
 impl SignerPath {
-    /// For each certificate below the anchor the name of its OCSP response, as it stands in `list` (a name a line).
+    /// The name of the OCSP response in `list` (one name per line) for each certificate below the anchor.
     ///
-    /// One for each: where the list has a certificate twice, by SHA-1 and by SHA-256, the former counts, and if that OCSP response is bad
-    /// the other is not tried. A second opinion could only turn a refusal into trust.
+    /// If the list has both names of a certificate, only the SHA-1 name is used, even if that OCSP response is not valid. Trying the
+    /// other could only turn a refusal into trust.
     ///
     /// # Errors
-    /// One of them has no OCSP response.
+    /// Fails if a certificate has no OCSP response in the list.
     pub fn ocsp_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
         let names: Vec<&str> = list
             .split(|byte| *byte == b'\n')
@@ -284,11 +284,11 @@ impl SignerPath {
             .collect()
     }
 
-    /// Proves with an OCSP response for each certificate below the anchor, in the order of [`Self::ocsp_names`], that none was
-    /// revoked. `None` is an OCSP response that IMDS lists and does not have.
+    /// Checks an OCSP response for each certificate below the anchor, in the order of [`Self::ocsp_names`]. `None` is an OCSP response
+    /// that IMDS lists but does not have.
     ///
     /// # Errors
-    /// An OCSP response is missing, or does not prove its certificate good at `now`.
+    /// Fails if an OCSP response is missing or does not prove its certificate good at `now`.
     pub fn prove<T: AsRef<[u8]>>(
         self,
         ocsp_responses: &[Option<T>],
@@ -301,7 +301,7 @@ impl SignerPath {
         Ok(Signer { leaf })
     }
 
-    /// Each certificate below the anchor with what its OCSP response proves, looked at one after the other.
+    /// Each certificate below the anchor and the result of its OCSP response, checked one after the other.
     pub(crate) fn revocations<T: AsRef<[u8]>>(
         &self,
         ocsp_responses: &[Option<T>],
@@ -323,14 +323,14 @@ impl SignerPath {
         &self.certificates
     }
 
-    /// The certificate of the trust store that the path ends at.
+    /// The anchor at the end of the path.
     pub(crate) fn anchor(&self) -> &Certificate {
         &self.anchor
     }
 }
 
 impl Certificate {
-    /// Every common name of the subject; one in a string type that can hold other than ASCII text differently is empty.
+    /// All common names of the subject. A name whose string type can encode non-ASCII text differently is returned empty.
     fn common_names(&self) -> Vec<String> {
         let attributes = self.tbs().subject.0.iter().flat_map(|rdn| rdn.0.iter());
         attributes
@@ -344,12 +344,12 @@ impl Certificate {
             .collect()
     }
 
-    /// The common names, for people to read. Remote text.
+    /// The common names for display. Remote text.
     pub(crate) fn name(&self) -> String {
         self.common_names().join(", ")
     }
 
-    /// Whether the key may be used so: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
+    /// Whether the key usage allows this: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
     pub(super) fn key_usage(&self, bit: fn(&KeyUsage) -> bool) -> bool {
         match self.tbs().get::<KeyUsage>() {
             Ok(None) => true,
@@ -358,15 +358,15 @@ impl Certificate {
         }
     }
 
-    /// Whether a certificate of the trust store may be an anchor of ours: a CA by its own word, for servers if it is limited,
-    /// and without a condition that nobody here would look at. Those of version 1 have no word to give; such a one is a root.
+    /// Whether a certificate of the trust store can be an anchor: a CA that can sign certificates of servers and has no unknown
+    /// critical extension. A version 1 certificate has no extensions; it counts as a CA if its subject and issuer are equal.
     pub(super) fn is_ca(&self) -> bool {
         const UNDERSTOOD: [ObjectIdentifier; 5] = [
             BasicConstraints::OID,
             KeyUsage::OID,
             ExtendedKeyUsage::OID,
             NameConstraints::OID,
-            CertificatePolicies::OID, // bind nobody who asks for none
+            CertificatePolicies::OID, // without effect if no policy is required
         ];
         let old_root =
             self.tbs().version == x509_cert::Version::V1 && self.tbs().issuer == self.tbs().subject;
@@ -396,7 +396,7 @@ impl Certificate {
     }
 }
 
-/// DER of a name without its outermost tag and length, which is how webpki compares names.
+/// DER of a name without the outer tag and length, the form in which webpki compares names.
 fn contents(name: &[u8]) -> Option<Vec<u8>> {
     Some(AnyRef::from_der(name).ok()?.value().to_vec())
 }
@@ -412,7 +412,7 @@ mod tests {
     use crate::ec2::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
-    /// A chain that an instance was given, read on 2025-01-30; public certificates.
+    /// The certificate chain of an instance, read on 2025-01-30. The certificates are public.
     const REAL: &[u8] = include_bytes!("../../tests/data/signer-chain-us-east-1.pem");
     const DAY_IT_WAS_READ: Duration = Duration::from_secs(1_738_233_600);
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -1,7 +1,7 @@
-//! Who may sign keys: chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
+//! Finds the signer: certificate chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
-//! Nobody else reads a certificate. The three questions, each in its file: what the system trusts ([`store`]), whether the
-//! chain leads there and bears the right name ([`chain`]), whether nothing on the way was revoked ([`ocsp`]).
+//! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`chain`] checks the certification path and
+//! the signer's name, and [`ocsp`] checks that no certificate on the path is revoked.
 
 mod bundle;
 pub mod chain;
@@ -26,15 +26,15 @@ use crate::syslog::Escaped;
 /// Why the signer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignerError {
-    /// IMDS delivered no chain.
+    /// IMDS returned no certificate chain.
     NoChain,
-    /// Something is wrong with the chain or the name.
+    /// The certificate chain or the name is not valid.
     Chain(ChainError),
-    /// A certificate has no OCSP response, or not one that proves it good.
+    /// A certificate has no valid OCSP response.
     OcspResponse {
-        /// Common name of the certificate. Remote text.
+        /// The common name of the certificate. Remote text.
         certificate: String,
-        /// What is wrong with the OCSP response.
+        /// Why the OCSP response is not valid.
         error: OcspError,
     },
 }
@@ -59,7 +59,7 @@ impl From<ChainError> for SignerError {
     }
 }
 
-/// A signer whose name, path and revocation have been proved. Only [`SignerPath::prove`] makes one.
+/// A signer with verified name, path and revocation status. Only [`SignerPath::prove`] creates it.
 #[derive(Clone, Debug)]
 pub struct Signer {
     leaf: Certificate,
@@ -73,7 +73,7 @@ impl Signer {
     }
 }
 
-/// A certificate that can be read, as bytes and as fields. Nothing is proved of it yet.
+/// A parsed certificate, as bytes and as fields. Not verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     der: CertificateDer<'static>,
@@ -86,12 +86,12 @@ impl Certificate {
         Some(Self { der, fields })
     }
 
-    /// The issuer's name, DER, as it came.
+    /// The issuer's name, DER, as received.
     fn issuer(&self) -> Option<&[u8]> {
         self.field(2)
     }
 
-    /// A field of the certificate as it came, counted from the serial number (RFC 5280 section 4.1).
+    /// A field of the certificate as received, counted from the serial number (RFC 5280 section 4.1).
     fn field(&self, number: usize) -> Option<&[u8]> {
         let certificate = elements(&self.der)?;
         let fields = elements(certificate.first()?)?;
@@ -103,18 +103,18 @@ impl Certificate {
         &self.fields.tbs_certificate
     }
 
-    /// Whether `now` is within the certificate's validity, its ends included (RFC 5280 section 4.1.2.5).
+    /// Whether `now` is within the certificate's validity, including both ends (RFC 5280 section 4.1.2.5).
     fn valid_at(&self, now: UnixTime) -> bool {
         let not_before = self.tbs().validity.not_before.to_unix_duration().as_secs();
         (not_before..=self.not_after()).contains(&now.as_secs())
     }
 
-    /// The last second of the certificate's validity; seconds since the epoch.
+    /// The last second of the certificate's validity, in seconds since the epoch.
     pub(crate) fn not_after(&self) -> u64 {
         self.tbs().validity.not_after.to_unix_duration().as_secs()
     }
 
-    /// The key's bits, as RFC 6960 hashes them: value of the BIT STRING without its count of unused bits.
+    /// The bits of the key, as hashed in RFC 6960: the value of the BIT STRING without the count of unused bits.
     fn key_bits(&self) -> &[u8] {
         self.tbs().subject_public_key_info.subject_public_key.raw_bytes()
     }
@@ -129,7 +129,7 @@ impl Certificate {
         webpki::RawPublicKeyEntity::try_from(&spki)?.verify_signature(algorithm, message, signature)
     }
 
-    /// The names that an OCSP response of this certificate may go by: its fingerprint, today by SHA-1, once by SHA-256.
+    /// The possible names of the OCSP response for this certificate: its fingerprints with SHA-1 (in use today) and SHA-256.
     pub(crate) fn fingerprints(&self) -> [String; 2] {
         let hex = |algorithm| base16ct::upper::encode_string(digest::digest(algorithm, &self.der).as_ref());
         [hex(&digest::SHA1_FOR_LEGACY_USE_ONLY), hex(&digest::SHA256)]
@@ -139,7 +139,7 @@ impl Certificate {
 /// The tag of the version in a certificate: `[0] EXPLICIT`
 const VERSION: u8 = 0xa0;
 
-/// The elements of a SEQUENCE, each as it came. What is signed or hashed is never encoded again: that could give other bytes.
+/// The elements of a SEQUENCE as received. Signed or hashed data is never encoded again, because the bytes could differ.
 fn elements(der: &[u8]) -> Option<Vec<&[u8]>> {
     let sequence = AnyRef::from_der(der).ok().filter(|any| any.tag() == Tag::Sequence)?;
     let mut reader = SliceReader::new(sequence.value()).ok()?;
@@ -150,11 +150,11 @@ fn elements(der: &[u8]) -> Option<Vec<&[u8]>> {
     Some(elements)
 }
 
-/// Reads the certificates of a PEM text. Text around them means nothing; a certificate that cannot be read is left out,
-/// as nothing can be built on it.
+/// Reads the certificates of a PEM text. Ignores text around them, and certificates that cannot be parsed, because a path cannot use
+/// these.
 ///
 /// # Errors
-/// Something is no PEM, or there are more certificates than [`limits::CERTIFICATES`].
+/// Fails if a section is not valid PEM or there are more certificates than [`limits::CERTIFICATES`].
 fn read_pem(text: &[u8]) -> Result<Vec<Certificate>, ChainError> {
     let mut certificates = Vec::new();
     for (number, certificate) in CertificateDer::pem_slice_iter(text).enumerate() {

@@ -1,4 +1,4 @@
-//! An OCSP response: it proves one certificate good (RFC 6960).
+//! OCSP responses: each proves that one certificate is not revoked (RFC 6960).
 
 use std::fmt;
 
@@ -18,36 +18,36 @@ use super::{Certificate, elements};
 
 /// id-pkix-ocsp-basic (RFC 6960 section 4.2.1)
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
-/// id-sha1 and id-sha256, which a CertID may be made with
+/// id-sha1 and id-sha256, the supported hash algorithms of a CertID
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
-/// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2), as the contents of an OBJECT IDENTIFIER
+/// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2), the contents of the OBJECT IDENTIFIER
 const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 
-/// Why an OCSP response proves nothing. Each is the end of a sentence that begins with "the OCSP response of certificate ...".
+/// Why an OCSP response is not valid. Each text ends a sentence that begins with "the OCSP response of certificate ...".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OcspError {
     /// IMDS has none.
     Missing,
-    /// It is no base64 of a DER OCSP response.
+    /// It is not a DER OCSP response in base64.
     Malformed,
     /// It is an error message of the responder.
     NotSuccessful,
-    /// It has a critical extension that is not known.
+    /// It has an unknown critical extension.
     CriticalExtension,
-    /// It speaks of another certificate, or of one from another issuer.
+    /// It is for another certificate or another issuer.
     OtherCertificate,
-    /// The certificate was revoked.
+    /// The certificate is revoked.
     Revoked,
     /// The responder does not know the certificate.
     Unknown,
     /// It is from the future.
     NotYetValid,
-    /// It has no `nextUpdate`, or that is over.
+    /// It has no `nextUpdate`, or that time has passed.
     Stale,
-    /// It was signed neither by the issuer nor by a responder whom the issuer certified for that.
+    /// It is signed neither by the issuer nor by a responder that the issuer certified for OCSP signing.
     Responder,
-    /// Its signature does not hold, or is by an algorithm that is not trusted.
+    /// The signature is not valid, or its algorithm is not trusted.
     Signature,
 }
 
@@ -71,16 +71,16 @@ impl fmt::Display for OcspError {
 
 impl std::error::Error for OcspError {}
 
-/// For how long an OCSP response proves what it proves; seconds since the epoch.
+/// The validity of an OCSP response, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// When its issuer last knew.
+    /// Time of the status (`thisUpdate`).
     pub this_update: u64,
-    /// When it is over.
+    /// End of validity (`nextUpdate`).
     pub next_update: u64,
 }
 
-/// Checks that `text` (base64, on one line or wrapped) proves `certificate`, issued by `issuer`, good at `now`.
+/// Checks that `ocsp_response` (base64, with or without line breaks) proves `certificate` of `issuer` to be good at `now`.
 pub(super) fn check(
     ocsp_response: &[u8],
     certificate: &Certificate,
@@ -96,14 +96,14 @@ pub(super) fn check(
     let mut about = data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer));
     let first = about.next().ok_or(OcspError::OtherCertificate)?;
     let mut freshness = check_status(first, now)?;
-    // Whatever else it says of this certificate has to be as good.
+    // All other statuses of this certificate in the response must also be good.
     for single in about {
         freshness = check_status(single, now)?;
     }
     Ok(freshness)
 }
 
-/// A response as fields, and what the signature is about as it came.
+/// A parsed response, with the signed parts as received.
 struct Response {
     fields: BasicOcspResponse,
     /// DER of `tbsResponseData`.
@@ -146,7 +146,7 @@ fn decode(ocsp_response: &[u8]) -> Result<Response, OcspError> {
     Response::read(bytes.response.as_bytes()).ok_or(OcspError::Malformed)
 }
 
-/// RFC 6960 section 4.1.1: hashes of the issuer's name as the certificate has it, and of the issuer's key.
+/// RFC 6960 section 4.1.1: hashes of the issuer's name, as in the certificate, and of the issuer's key.
 fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> bool {
     let algorithm = match id.hash_algorithm.oid {
         SHA1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
@@ -178,7 +178,7 @@ fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, Ocs
     }
 }
 
-/// RFC 6960 section 4.2.2.2: signed by the issuer itself, or by a responder that this very issuer certified for it.
+/// RFC 6960 section 4.2.2.2: signed by the issuer, or by a responder that the same issuer certified for OCSP signing.
 fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), OcspError> {
     let responder = &response.fields.tbs_response_data.responder_id;
     if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {
@@ -200,7 +200,7 @@ fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> 
 fn is_responder(id: &ResponderId, certificate: &Certificate) -> bool {
     match id {
         ResponderId::ByName(name) => *name == certificate.tbs().subject,
-        // RFC 6960 section 4.2.1: KeyHash is SHA-1, whatever the rest is made with.
+        // RFC 6960 section 4.2.1: KeyHash is always SHA-1.
         ResponderId::ByKey(hash) => {
             digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate.key_bits()).as_ref()
                 == hash.as_bytes()
@@ -222,7 +222,7 @@ fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) ->
 fn signed_by(response: &Response, signer: &Certificate) -> Result<(), OcspError> {
     let algorithm = AnyRef::from_der(&response.algorithm).map_err(|_| OcspError::Malformed)?;
     let signature = response.fields.signature.as_bytes().ok_or(OcspError::Malformed)?;
-    // One identifier may stand for several: ECDSA with SHA-256 is known for two curves. The key decides.
+    // One identifier can match several algorithms: ECDSA with SHA-256 has two curves. The key decides.
     let mut candidates = webpki::ALL_VERIFICATION_ALGS
         .iter()
         .filter(|known| known.signature_alg_id().as_ref() == algorithm.value());

@@ -1,4 +1,4 @@
-//! The system's trust store: what it holds are the only anchors there are.
+//! The trust store of the system. Only its certificates can be anchors.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,18 +13,18 @@ use super::Certificate;
 use super::bundle::Search;
 use crate::{files, limits};
 
-/// Where systems keep their trust store, in the order tried.
+/// Usual paths of the trust store, in the order to try.
 pub const LOCATIONS: [&str; 7] = [
     "/etc/ssl/certs/ca-certificates.crt", // Debian, Ubuntu; openSUSE's compatibility link
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL and Fedora, Amazon Linux
-    "/etc/pki/tls/certs/ca-bundle.crt",   // the same, its older name
+    "/etc/pki/tls/certs/ca-bundle.crt",   // the same, older name
     "/var/lib/ca-certificates/ca-bundle.pem", // SUSE
-    "/etc/ssl/ca-bundle.pem",             // SUSE, the older name
+    "/etc/ssl/ca-bundle.pem",             // SUSE, older name
     "/etc/ssl/cert.pem",                  // Alpine
-    "/etc/ssl/certs",                     // where only the single files are
+    "/etc/ssl/certs",                     // systems with single files only
 ];
 
-/// A trust store: a bundle of certificates, or a directory of such files.
+/// A trust store: a bundle of certificates, or a directory of certificate files.
 #[derive(Debug)]
 pub struct TrustStore {
     path: PathBuf,
@@ -33,21 +33,21 @@ pub struct TrustStore {
 
 #[derive(Debug)]
 enum AnchorSource {
-    /// Open already, so that the process can forgo all other files.
+    /// Opened before the sandbox, which then can forbid access to all other files.
     Bundle(File),
     Directory(Vec<PathBuf>),
 }
 
-/// Why there is no trust store.
+/// Why there is no usable trust store.
 #[derive(Debug)]
 pub enum StoreError {
     /// None of [`LOCATIONS`] exists.
     NotFound,
     /// It cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// A file of it is larger than [`limits::TRUST_STORE`], or it has more than [`limits::TRUST_STORE_FILES`] of them.
+    /// A file is larger than [`limits::TRUST_STORE`], or there are more files than [`limits::TRUST_STORE_FILES`].
     TooLarge(PathBuf),
-    /// It holds no certificate.
+    /// It contains no certificate.
     Empty(PathBuf),
 }
 
@@ -65,10 +65,10 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl TrustStore {
-    /// Opens the trust store at `path`, or else the system's: the first of [`LOCATIONS`] below `root`.
+    /// Opens the trust store at `path`, or by default the first of [`LOCATIONS`] that exists below `root`.
     ///
     /// # Errors
-    /// There is none, or it cannot be opened or listed.
+    /// Fails if there is none or it cannot be opened or listed.
     pub fn open(root: &Path, path: Option<&Path>) -> Result<Self, StoreError> {
         let path = match path {
             Some(path) => path.to_owned(),
@@ -86,19 +86,19 @@ impl TrustStore {
         Ok(Self { path, source })
     }
 
-    /// Whether reading it opens files.
+    /// Whether reading the store opens more files.
     #[must_use]
     pub fn opens_files(&self) -> bool {
         matches!(self.source, AnchorSource::Directory(_))
     }
 
-    /// Where it is: a file or a directory.
+    /// The path of the file or directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The files of a store that is a directory.
+    /// The files of a trust store directory.
     pub(crate) fn files(&self) -> &[PathBuf] {
         match &self.source {
             AnchorSource::Bundle(_) => &[],
@@ -106,20 +106,20 @@ impl TrustStore {
         }
     }
 
-    /// How many certificates it holds.
+    /// The number of certificates.
     ///
     /// # Errors
-    /// The store cannot be read, or holds no certificate at all.
+    /// Fails if the store cannot be read or contains no certificate.
     pub fn count(&self) -> Result<usize, StoreError> {
         self.each(|_| ())
     }
 
-    /// The certificates of the store that may be an anchor now and bear one of `names` (DER of the names' contents).
+    /// The certificates that can be an anchor now and have one of `names` as subject (DER of the contents of the name).
     ///
-    /// Only these are kept, and read further: a store holds 150, and a chain ends at one.
+    /// Only these are kept and fully parsed: a store has 150 certificates, and a path needs one.
     ///
     /// # Errors
-    /// The store cannot be read, or holds no certificate at all.
+    /// Fails if the store cannot be read or contains no certificate.
     pub(super) fn anchors(&self, names: &[Vec<u8>], now: UnixTime) -> Result<Vec<Certificate>, StoreError> {
         let mut anchors = Vec::new();
         self.each(|certificate| {
@@ -132,8 +132,7 @@ impl TrustStore {
         Ok(anchors)
     }
 
-    /// Certificates that may be among those of [`Self::anchors`], one after another, as they stand in a bundle. Nothing is said by
-    /// one that is missing.
+    /// Likely members of [`Self::anchors`], found one by one in a bundle. The result can be incomplete.
     pub(super) fn likely_anchors(
         &self,
         names: &[Vec<u8>],
@@ -150,7 +149,7 @@ impl TrustStore {
             .filter(move |anchor| anchor.valid_at(now) && anchor.is_ca())
     }
 
-    /// Looks at each certificate, and gives their number.
+    /// Passes each certificate to `look_at`, and returns their number.
     fn each(&self, mut look_at: impl FnMut(CertificateDer<'static>)) -> Result<usize, StoreError> {
         let mut count = 0_usize;
         let mut read = |path: &Path, file: &File| {
@@ -166,7 +165,7 @@ impl TrustStore {
                 for path in paths {
                     match files::open(path) {
                         Ok(file) => read(path, &file)?,
-                        // Somebody's private file must not take the anchors beside it away.
+                        // A file without read permission must not make the other anchors unusable.
                         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                         Err(error) => return Err(StoreError::Unreadable(path.clone(), error)),
                     }
@@ -177,7 +176,7 @@ impl TrustStore {
     }
 }
 
-/// The files of a trust store that is a directory.
+/// The files of a trust store directory.
 fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = fs::read_dir(path).map_err(|error| StoreError::Unreadable(path.to_owned(), error))?;
     let files: Vec<_> = entries
@@ -194,18 +193,18 @@ fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .collect())
 }
 
-/// Whether a file of a directory is meant to be trusted, by its name: `HASH.N`, as OpenSSL looks a certificate up (8 hexadecimal
-/// digits, a dot, digits), `*.pem` or `*.crt`. What was set aside, `root.pem.disabled`, is not.
+/// Whether the name of a file in a directory marks it as trusted: `*.pem`, `*.crt`, or `HASH.N` (8 hexadecimal digits, a dot, digits), the
+/// form that OpenSSL looks up. Files set aside, such as `root.pem.disabled`, do not match.
 fn is_certificate(name: &OsStr) -> bool {
     let Some((stem, ending)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { return false };
     let hash = stem.len() == 8 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = !ending.is_empty() && ending.bytes().all(|byte| byte.is_ascii_digit());
-    // A shell's *.pem has no hidden file either.
+    // As in a shell, `*.pem` does not match hidden files.
     let named = matches!(ending, "pem" | "crt") && !stem.is_empty() && !stem.starts_with('.');
     named || (hash && number)
 }
 
-/// The certificates of one file. What is between them, or is no certificate, is passed over, as elsewhere in the system.
+/// The certificates of one file. Other text and invalid certificates are skipped, as other programs do.
 fn certificates<'a>(
     path: &Path,
     file: &'a File,
@@ -223,7 +222,7 @@ fn certificates<'a>(
     }))
 }
 
-/// One file from its beginning, if it is not too large.
+/// Rewinds a file that is not too large.
 fn text<'a>(path: &Path, mut file: &'a File) -> Result<&'a File, StoreError> {
     let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
     if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
