@@ -113,8 +113,8 @@ fn make(
 }
 
 impl HostKey {
-    /// A configured or default host key that exists, which means that sshd rejected it. An empty file does not count: the tool
-    /// that generates the keys replaces it.
+    /// A configured or default host key that exists, which means that sshd rejected it. An empty file does not count:
+    /// the tool that generates the keys replaces it.
     pub(super) fn covers_up(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
         let values = dump.others.iter().filter_map(|line| {
             let (keyword, value) = line.split_at_checked(HOST_KEY.len())?;
