@@ -23,7 +23,7 @@ const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 /// The running sshd.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
-    /// Its process. `None` if a socket unit starts sshd at the next connection.
+    /// Its process, if known. With socket activation, there is none before the first connection.
     pub(super) process: Option<u32>,
 }
 

@@ -223,8 +223,8 @@ impl<'a> Daemon<'a> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Whether a process is in a container or has another root directory, and so reads other files. `false` if this
-    /// cannot be determined.
+    /// Whether a process is in a container or has another root directory, and so reads other files. If this cannot be
+    /// determined, it is not, unless access is denied.
     fn is_elsewhere(&self, pid: u32, main: &Path) -> bool {
         let locate = |path: &str| self.tree.locate(Path::new(path));
         let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
