@@ -1,8 +1,8 @@
-//! Every check of `--check`. A report has them all, in this order.
+//! The checks of `--check`. A report contains all of them, in this order.
 
 use std::fmt;
 
-/// Makes the enum, its list and its texts from one table: `Variant "id": "what the check looks at"`.
+/// Generates the enum, the list and the texts from one table: `Variant "id": "what the check covers"`.
 macro_rules! checks {
     ($($variant:ident $id:literal: $asks:literal,)+) => {
         /// A check.
@@ -13,10 +13,10 @@ macro_rules! checks {
         }
 
         impl CheckId {
-            /// All of them, in the order of a report.
+            /// All checks, in report order.
             pub const ALL: [Self; [$($id),+].len()] = [$(Self::$variant),+];
 
-            /// Its name in a report, `group.name`, which stays the same from version to version.
+            /// The name in a report, `group.name`. It does not change between versions.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -24,7 +24,7 @@ macro_rules! checks {
                 }
             }
 
-            /// What it looks at.
+            /// What the check covers.
             #[must_use]
             pub fn asks(self) -> &'static str {
                 match self {

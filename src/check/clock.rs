@@ -1,4 +1,4 @@
-//! Whether the clock is right.
+//! Checks the system clock.
 
 use std::path::Path;
 
@@ -6,12 +6,13 @@ use super::runner::{Answer, Finding, Runner};
 use super::{CheckId, Fix, Target};
 use crate::imds::Imds;
 
-/// Seconds off, either way, that want a look; the metadata service tells its time to the second.
+/// Offset in seconds, in either direction, that gives a warning. The metadata service's time has a resolution of one
+/// second.
 const NOTICEABLE: u64 = 5;
-/// Seconds off, either way, that leave a pushed key half of its life.
+/// Offset in seconds, in either direction, that leaves a pushed key half of its lifetime.
 const TOO_MUCH: u64 = 30;
 
-/// Compares the clock with the metadata service's.
+/// Compares the system clock with the metadata service's time.
 pub(super) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
     let ours = (target.clock)().as_secs();
     runner
@@ -24,7 +25,7 @@ pub(super) async fn offset(runner: &Runner, target: &Target<'_>, session: &Findi
         .await;
 }
 
-/// How to set the clock, with the tool that is there.
+/// The command that sets the clock, for the installed time service.
 fn correction(root: &Path) -> Fix {
     if root.join("usr/bin/chronyc").exists() {
         Fix::command("chronyc makestep", [])

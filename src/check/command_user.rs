@@ -1,5 +1,5 @@
-//! What the user whom sshd makes of itself sees: a firewall's rule by owner, or a directory that is closed to it, shows there and
-//! nowhere else. The program asks itself, in another process: one for all questions.
+//! Checks as the user that sshd runs eic-keys as. A firewall rule that matches the uid, or a directory without access
+//! for that user, has no effect on root. One child process, `eic-keys --check`, covers all of these checks.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,23 +14,23 @@ use crate::imds::Imds;
 use crate::process::run_as;
 use crate::trust::TrustStore;
 
-/// For the other process.
+/// Time limit of the child process.
 const TIME: Duration = Duration::from_secs(4);
 
-/// What that user sees.
+/// What that user can access.
 #[derive(Clone, Debug)]
 enum View {
-    /// It is root, who has looked already.
+    /// The user is root: the other checks cover it.
     Root,
-    /// Only root can look.
+    /// Only root can run the check as another user.
     Denied,
-    /// The program could not be run, and why.
+    /// The program could not be run, and the reason.
     Broken(String),
-    /// Its report.
+    /// The report of the child process.
     Report(serde_json::Value),
 }
 
-/// Looks as that user.
+/// Runs the checks as that user.
 pub(super) async fn look(
     runner: &Runner,
     options: &RunOptions,
@@ -81,7 +81,7 @@ fn view(user: &Account, options: &RunOptions) -> View {
     }
 }
 
-/// Status and note of a check in a report.
+/// The status and note of one check in a report.
 fn answer(report: &serde_json::Value, id: CheckId) -> Option<(String, String)> {
     let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
     let mut checks = report.get("checks")?.as_array()?.iter();

@@ -1,4 +1,5 @@
-//! What confines us: the program itself, and as a child of sshd SELinux, AppArmor, the unit's sandbox.
+//! Checks what restricts eic-keys: its own sandbox and, as a child of sshd, SELinux, AppArmor and the settings of
+//! sshd's unit.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use crate::sshd::daemon::SERVICES;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
-/// Looks at each.
+/// Runs the checks of this group.
 pub(super) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
     let root = || target.root.to_owned();
     let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
@@ -34,7 +35,7 @@ pub(super) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
     tokio::join!(layers, selinux, denials, apparmor, unit);
 }
 
-/// What a run gives up, tried in a thread that has nothing else to do.
+/// Tries the sandbox in a separate thread, which ends afterwards.
 fn layers() -> Answer<()> {
     let needs = Allowed { ports: &[], files: None, child: None };
     let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| enter_thread(&needs)).join()) else {
@@ -45,7 +46,7 @@ fn layers() -> Answer<()> {
         Err(error) => format!("{}: {error}", layer.name),
     });
     let held = layers.iter().filter(|layer| layer.held.is_ok()).count();
-    // What an older kernel lacks cannot be fixed here, and logins go on without.
+    // Not a failure: an older kernel lacks some layers, and logins work without them.
     Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
 }
 
@@ -104,7 +105,7 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
     Answer::ok("AppArmor does not confine sshd", ())
 }
 
-/// Settings of sshd's unit that keep its children from the metadata service, or from what a run calls.
+/// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
 fn unit(root: &Path) -> Answer<()> {
     if !root.join("run/systemd/system").is_dir() {
         return Answer::ok("no systemd runs here that could confine sshd", ());
@@ -140,11 +141,11 @@ fn unit(root: &Path) -> Answer<()> {
             (),
         );
     }
-    // A paragraph a unit.
+    // One paragraph per unit.
     let refused = shown.split("\n\n").find_map(|unit| {
         let property = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let calls = refused_calls(property("SystemCallFilter")?);
-        // 0 or more than any errno: to be killed.
+        // 0, or a number above the largest errno, means that the process is killed.
         let errno = property("SystemCallErrorNumber").and_then(|number| number.parse().ok()).unwrap_or(0);
         let name = property("Id").unwrap_or("sshd's unit");
         (!calls.is_empty()).then(|| (name, calls.join(" "), (1..4096).contains(&errno)))
@@ -162,13 +163,13 @@ fn unit(root: &Path) -> Answer<()> {
     }
 }
 
-/// The system calls that a run makes and this list of systemd's leaves out.
+/// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.
 fn refused_calls(list: &str) -> Vec<&'static str> {
     let calls: BTreeSet<_> = calls_before().iter().copied().chain(calls_allowed()).collect();
     calls.into_iter().filter(|call| shuts_out(list, call)).collect()
 }
 
-/// The first path of a list of systemd.exec(5) that is, or is above, something that a run needs, and what that is.
+/// The first path of a systemd.exec(5) list that hides a path that eic-keys needs, and that path.
 fn hides(list: &str) -> Option<(&str, &'static str)> {
     list.split_whitespace().find_map(|entry| {
         let path = entry.trim_start_matches(['-', '+']).split(':').next()?;
@@ -178,7 +179,7 @@ fn hides(list: &str) -> Option<(&str, &'static str)> {
     })
 }
 
-/// What a run reads of a system: what tells that it is an instance, the clients' trust store, and itself.
+/// The paths that eic-keys reads: the signs of an EC2 instance, the trust store, and its own binary.
 const READ: [&str; 4] = [
     "/sys/devices/virtual/dmi/id/board_asset_tag",
     "/sys/hypervisor/uuid",
@@ -186,9 +187,9 @@ const READ: [&str; 4] = [
     "/usr/bin/eic-keys",
 ];
 
-/// Whether a list of systemd.exec(5) leaves `needed` out: one of what is allowed, or with `~` of what is not.
+/// Whether a systemd.exec(5) list excludes `needed`. The list names what is allowed or, with `~`, what is denied.
 ///
-/// systemctl shows the names that groups stand for; behind a name may be what becomes of who calls it.
+/// systemctl shows groups as their members. A name can have a suffix with the action, such as `:EPERM`.
 fn shuts_out(list: &str, needed: &str) -> bool {
     let (denies, list) = list.strip_prefix('~').map_or((false, list), |list| (true, list));
     let named = |word: &str| word.split(':').next() == Some(needed);

@@ -1,8 +1,8 @@
-//! What to do about an answer: a command or a sentence.
+//! The fix for a finding: a command or a sentence.
 //!
-//! Root pastes such a command into a shell. So there is one way to make one, and it holds two rules: a path in it has to be one that
-//! nobody but root could lead elsewhere, unless the command runs as the user whose path it is; and every word comes out of the shell,
-//! and onto the terminal, as it went in. What cannot be said so is said as a sentence.
+//! Root pastes these commands into a shell. They are built in one place, by two rules: only root can redirect a path
+//! in a command, unless the command runs as the owner of that path; and the shell and the terminal reproduce each
+//! word unchanged. If a command cannot meet both rules, the fix is a sentence.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use super::user::Account;
 use crate::path_walk::{Danger, follow};
 use crate::syslog::Escaped;
 
-/// What to do about an answer.
+/// The fix for a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
     text: String,
@@ -22,24 +22,24 @@ pub struct Fix {
 /// A word of a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Word<'a> {
-    /// A word that stands in this program.
+    /// A word from the source of this program.
     Literal(&'static str),
-    /// A name or number that does not. It is never taken for an option.
+    /// A name or number from elsewhere. A value that looks like an option is rejected.
     Value(&'a str),
-    /// A file. It is written as where it really is.
+    /// A file. The command contains its path with symbolic links resolved.
     Path(&'a Path),
 }
 
 use Word::{Literal, Value};
 
 impl Fix {
-    /// A command for root's shell: the words of `words`, then `more`. A sentence, if it could do harm.
+    /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
     pub(super) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
         let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
         Self::written(&words, &|path| follow(path, &[0]).map(|way| way.path))
     }
 
-    /// One command after the other, as long as each succeeds.
+    /// Joins two commands with `&&`.
     pub(super) fn then(self, next: Self) -> Self {
         match (self.command, next.command) {
             (true, true) => Self { text: format!("{} && {}", self.text, next.text), command: true },
@@ -48,8 +48,8 @@ impl Fix {
         }
     }
 
-    /// A command on a file of a user's, which runs as that user: `words`, then `path`. A sentence, if others than that user and root
-    /// could lead it elsewhere, or if it is not that user's own.
+    /// A command on a user's file, which runs as that user: `words`, then `path`. A sentence if someone other than
+    /// that user and root can redirect the path, or if the user does not own the file.
     pub(super) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
         let mut all = vec![Literal("runuser"), Literal("-u"), Value(&account.name), Literal("--")];
         all.extend(words.split(' ').map(Literal));
@@ -63,7 +63,7 @@ impl Fix {
         })
     }
 
-    /// The words for a shell, which reads each as it is.
+    /// Joins the words, quoted for a shell.
     fn written(words: &[Word<'_>], lead: &dyn Fn(&Path) -> Result<std::path::PathBuf, Danger>) -> Self {
         let mut written = Vec::new();
         for word in words {
@@ -87,7 +87,7 @@ impl Fix {
             }
         }
         let text = written.join(" ");
-        // A text that is cut is another command.
+        // The report would truncate a longer text, and a truncated command is a different command.
         if harmless(&text) == text { Self { text, command: true } } else { Self::strange(text.as_ref()) }
     }
 
@@ -105,25 +105,25 @@ impl Fix {
         ))
     }
 
-    /// This sentence.
+    /// A sentence.
     #[must_use]
     pub fn advice(text: impl Into<String>) -> Self {
         Self { text: text.into(), command: false }
     }
 
-    /// Whether this is a command for root's shell, and not a sentence.
+    /// Whether this is a command for root's shell.
     #[must_use]
     pub fn is_command(&self) -> bool {
         self.command
     }
 
-    /// The command, or the sentence.
+    /// The command or sentence.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The same, harmless to a terminal.
+    /// The same, with unsafe characters escaped.
     pub(super) fn harmless(self) -> Self {
         Self { text: harmless(&self.text), command: self.command }
     }
@@ -133,7 +133,7 @@ fn harmless(text: &str) -> String {
     Escaped(text.as_bytes()).to_string()
 }
 
-/// A word as a shell reads it; `None` for one that no terminal shows as it is.
+/// A word quoted for a shell. `None` if a terminal cannot show it unchanged.
 fn quoted(word: &OsStr) -> Option<String> {
     let word = word.to_str()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
@@ -142,7 +142,7 @@ fn quoted(word: &OsStr) -> Option<String> {
     } else if !word.is_empty() && word.bytes().all(plain) {
         Some(word.to_owned())
     } else {
-        // Without a backslash, which would be escaped.
+        // Without a backslash, because the report escapes backslashes.
         Some(format!("'{}'", word.replace('\'', "'\"'\"'")))
     }
 }
@@ -209,7 +209,8 @@ mod tests {
         assert_eq!(good.clone().then(bad.clone()), bad);
         assert_eq!(bad.clone().then(good), bad);
     }
-    /// The fields of [`Fix`] are this module's. So is the only place that makes a command of words, and no word changes an owner.
+    /// The fields of [`Fix`] are private to this module. Only this module builds commands, and no command changes an
+    /// owner.
     #[test]
     fn there_is_one_way_to_make_a_command() {
         let made = |(_, text): &&(PathBuf, String)| text.contains("command: true");
@@ -222,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Nor does a sentence hold a command on a path: what stands in braces is put in.
+    /// A sentence must not contain a command with a path from a variable.
     #[test]
     fn no_sentence_is_a_command_on_a_path() {
         const TOOLS: [&str; 12] = [
@@ -240,7 +241,7 @@ mod tests {
             "cat",
         ];
         for (path, text) in sources() {
-            // A page of the manual may be named.
+            // The name of a manual page is allowed.
             for line in
                 text.lines().filter(|line| !line.contains("(1)") && line.contains('"') && line.contains('{'))
             {
@@ -250,7 +251,7 @@ mod tests {
         }
     }
 
-    /// What prints to root, without its tests and remarks.
+    /// The sources that build fixes, without tests and comments.
     fn sources() -> Vec<(PathBuf, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let files = ["check", "sshd"].iter().flat_map(|part| std::fs::read_dir(root.join(part)).unwrap());

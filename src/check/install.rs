@@ -1,4 +1,4 @@
-//! The program's own file, and the package that it replaces.
+//! Checks the installed program, and AWS's package that it replaces.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::user::whose;
 use super::{CheckId, Fix, Target};
 use crate::safe_path::{Distrust, distrust};
 
-/// What AWS's package brings: on Debian and Ubuntu, on Amazon Linux, and the override of sshd's unit.
+/// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
 const AWS: [&str; 5] = [
     "usr/share/ec2-instance-connect/eic_run_authorized_keys",
     "opt/aws/bin/eic_run_authorized_keys",
@@ -20,7 +20,7 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
-/// Looks at the files of the program that sshd runs.
+/// Checks the program that sshd runs.
 pub(super) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
@@ -44,7 +44,7 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
         Ok(Some(distrust)) => {
             let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
             let fix = match &distrust {
-                // It is no part of the target, and its place may be meant to be as it is: /tmp, say.
+                // The path is outside the target, and its mode can be intended: /tmp, for example.
                 _ if !wired => elsewhere,
                 Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
@@ -62,12 +62,12 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
     }
 }
 
-/// A directory where everybody writes, with the sticky bit.
+/// Whether this is a directory with the sticky bit, such as /tmp.
 fn is_shared(part: &Path) -> bool {
     std::fs::metadata(part).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
 }
 
-/// Asks dpkg or rpm whose the file is, and whether it is as it was packaged.
+/// Queries dpkg or rpm for the package of the file, and verifies the file.
 fn package(program: &Path) -> Answer<()> {
     let path = program.to_string_lossy().into_owned();
     let (owner, verified) = if let Some(owner) = told("dpkg-query", &["--search", "--", &path]) {
@@ -91,8 +91,8 @@ fn package(program: &Path) -> Answer<()> {
     }
 }
 
-/// Our packages provide the name of AWS's package and the path of its command. What leads to this program is not AWS's, and a package
-/// manager that is asked to remove that name would remove ours.
+/// Our packages provide the name of AWS's package and the path of its command. A link to this program is not AWS's
+/// command, and a package manager that removes that name would remove our package.
 fn aws(root: &Path) -> Answer<()> {
     let mut found = AWS.iter().map(|path| root.join(path)).filter(|path| path.exists() && !leads_here(path));
     let Some(found) = found.next() else {

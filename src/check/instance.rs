@@ -1,4 +1,4 @@
-//! Which instance this is, by its own word and by the metadata service's.
+//! Identifies the instance, from the firmware and from the metadata service.
 
 use super::runner::{Answer, Finding, Runner};
 use super::{CheckId, Fix, Target};
@@ -8,7 +8,7 @@ use crate::imds::Imds;
 
 use super::metadata::unasked;
 
-/// Where this instance is.
+/// The instance and its location.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) id: Finding<InstanceId>,
@@ -16,7 +16,7 @@ pub(super) struct Place {
     pub(super) domain: Finding<Domain>,
 }
 
-/// Asks the machine.
+/// Checks the firmware.
 pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
     runner
         .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
@@ -30,7 +30,7 @@ pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
         .await
 }
 
-/// Asks the metadata service.
+/// Queries the metadata service.
 pub(super) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
     let id = runner
         .check(CheckId::InstanceId, (host, session), async |(host, imds)| same_instance(host, imds).await);

@@ -1,14 +1,14 @@
-//! A report for programs: one JSON document, which `docs/check.schema.json` describes.
+//! The report as one JSON document, described by `docs/check.schema.json`.
 
 use serde_json::{Value, json};
 
 use super::{Check, Fix, Report, Status};
 
-/// The schema's version. It grows when a member goes, or means something else; new members may come at any
-/// time.
+/// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change
+/// it.
 pub const SCHEMA: u32 = 1;
 
-/// The report.
+/// Formats the report.
 #[must_use]
 pub fn write(report: &Report) -> String {
     let result = if report.with(Status::Fail).next().is_none() { "ok" } else { "failed" };
@@ -16,7 +16,7 @@ pub fn write(report: &Report) -> String {
     document(result, report.user.as_deref(), &report.summary(), &checks)
 }
 
-/// The document where nothing could be asked, with the reason; harmless text.
+/// The document for checks that could not run. `reason` is escaped text.
 #[must_use]
 pub fn not_run(reason: &str) -> String {
     document("not-run", None, reason, &[])

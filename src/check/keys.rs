@@ -1,4 +1,4 @@
-//! What is pushed for the user now, and what would become of it.
+//! Checks the keys that are pushed for the user.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::keys::{Fingerprint, Refusal, SignedKey};
 use crate::limits;
 use crate::trust::UnixTime;
 
-/// Asks for the user's records and judges each, as the main job would.
+/// Requests the user's records and validates each, as a login does.
 pub(super) async fn keys(
     runner: &Runner,
     request: &CheckRequest,
@@ -57,9 +57,9 @@ async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserNam
         .await
 }
 
-/// Why a record falls out before the signer is asked for.
+/// Why a record is rejected before the signer is requested.
 enum Out {
-    /// It is another key than the one that is offered: nothing wrong with that.
+    /// The key is not the offered key. This is not an error.
     NotOffered,
     Refused(Refusal),
 }
@@ -96,7 +96,7 @@ fn judge<'a>(
     judged.take(limits::RECORDS.saturating_add(1)).collect()
 }
 
-/// A record as a line: which key it is, and what becomes of it.
+/// Describes a record in one line: the key and the verdict.
 fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
     let Some(key) = key else { return verdict.to_owned() };
     let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"-")).into_owned();

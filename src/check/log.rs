@@ -1,4 +1,4 @@
-//! The end of the system's log.
+//! Reads the end of the system log.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -7,24 +7,23 @@ use super::tool::told;
 use crate::files;
 use crate::limits;
 
-/// Where syslog daemons write authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
+/// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
 const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
 
-/// As what the parts of sshd run, and what they call themselves in the log: before OpenSSH 9.8 one program, since then two, since
-/// 10.0 three.
+/// The program names of sshd in the log: one program before OpenSSH 9.8, two since 9.8, three since 10.0.
 const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 
-/// What sshd and eic-keys logged, the newest last.
+/// Log lines of sshd and eic-keys, oldest first.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) text: String,
-    /// The file that it is from, in which any local user can have a line written. `None` for the journal, of which only those lines were
-    /// taken whose sender the kernel told.
+    /// The log file, to which any local user can have lines written. `None` for the journal, which is filtered by
+    /// fields that the kernel or journald sets.
     pub(super) hearsay: Option<String>,
 }
 
 impl Log {
-    /// What a note has to add.
+    /// The caveat to append to a note.
     pub(super) fn reservation(&self) -> String {
         match &self.hearsay {
             None => String::new(),
@@ -33,7 +32,8 @@ impl Log {
     }
 }
 
-/// The last lines of root's sshd, and of eic-keys as root or as `users`; `None` where there is no log, or it may not be read.
+/// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
+/// readable.
 pub(super) fn authpriv(root: &Path, users: &[u32]) -> Option<Log> {
     if let Some(text) = journal(users) {
         return Some(Log { text, hearsay: None });
@@ -44,8 +44,8 @@ pub(super) fn authpriv(root: &Path, users: &[u32]) -> Option<Log> {
     })
 }
 
-/// What the journal has; `None` where there is none. Whoever can write to the log chooses `SYSLOG_IDENTIFIER`. What begins with `_` is told by the
-/// kernel or by journald.
+/// Reads the journal. `None` if there is none. The sender of a message chooses `SYSLOG_IDENTIFIER`; the kernel or
+/// journald sets the fields that begin with `_`.
 fn journal(users: &[u32]) -> Option<String> {
     let mut words: Vec<String> =
         ["--since", "-1day", "--lines", "1000", "--no-pager", "--quiet", "--output", "short-iso"]
@@ -54,13 +54,14 @@ fn journal(users: &[u32]) -> Option<String> {
     words.push("_UID=0".to_owned());
     words.extend(SSHD.iter().flat_map(|name| [format!("_COMM={name}"), format!("SYSLOG_IDENTIFIER={name}")]));
     words.push("+".to_owned());
-    // eic-keys has often ended before journald looks for its _COMM and _EXE, which are then missing. Its user has no other process.
+    // eic-keys often ends before journald reads its _COMM and _EXE, which are then missing. No other process runs as
+    // its user.
     words.push("_UID=0".to_owned());
     words.extend(users.iter().map(|uid| format!("_UID={uid}")));
     words.push("SYSLOG_IDENTIFIER=eic-keys".to_owned());
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let text = told("journalctl", &words)?;
-    // Nothing of theirs is in it, or it is empty altogether: then a syslog daemon may have it.
+    // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
     let any =
         || told("journalctl", &["--lines", "1", "--no-pager", "--quiet"]).filter(|text| !text.is_empty());
     if text.is_empty() { any().map(|_| text) } else { Some(text) }

@@ -1,4 +1,4 @@
-//! What sshd lets a user do with a key, by its own word (`sshd -T`).
+//! Checks which key logins sshd allows for the user, from `sshd -T`.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::user::Account;
 use crate::sshd::pattern::matches;
 use crate::sshd::query::Dump;
 
-/// The key types that can be pushed (facts of the API), and the signatures that sshd wants of them.
+/// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
 const PUSHED: [(&str, &[&str]); 2] =
     [("ed25519", &["ssh-ed25519"]), ("RSA", &["rsa-sha2-512", "rsa-sha2-256"])];
 
-/// The key exchanges of the console's browser client, which knows no others.
+/// The only key exchanges that the console's browser client supports.
 const EXCHANGES: [&str; 3] = ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"];
 
-/// What `sshd -T` printed.
+/// The output of `sshd -T`.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) dump: Dump,
@@ -33,7 +33,7 @@ impl Settings {
         Self { others: others.collect(), dump }
     }
 
-    /// Each value of a keyword, which is in small letters.
+    /// All values of a keyword, given in lower case.
     pub(super) fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         self.others.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
     }
@@ -49,7 +49,7 @@ impl Settings {
     }
 }
 
-/// Everything that may keep a good key out.
+/// Checks the settings that can reject a valid key.
 pub(super) async fn login(runner: &Runner, settings: &Finding<Settings>, account: &Finding<Account>) {
     runner.check(CheckId::SshdPubkey, settings, async |settings| pubkey(settings)).await;
     runner.check(CheckId::SshdMethods, settings, async |settings| methods(settings)).await;
@@ -93,7 +93,8 @@ fn methods(settings: &Settings) -> Answer<()> {
     }
 }
 
-/// `allowed_user` of OpenSSH's `auth.c`, in its order. USER@HOST is about some clients only, which are not known here.
+/// `allowed_user` of OpenSSH's `auth.c`, in the same order. The client is not known here, so USER@HOST gives only a
+/// warning.
 fn access(settings: &Settings, account: &Account) -> Answer<()> {
     let user = |pattern: &str| {
         let pattern = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);

@@ -1,4 +1,4 @@
-//! Whether the metadata service can be had.
+//! Checks whether the metadata service is reachable.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
 use crate::limits::{self, Budget};
 
-/// Shows who talks to the metadata service.
+/// Lists the processes that are connected to the metadata service.
 const ASKERS: &str = "ss -tnp dst 169.254.169.254";
 
-/// A token that takes longer is a bad sign: a login asks four times one after another, and has 4.5 s.
+/// A slower token gives a warning: a login makes four requests in sequence and has 4.5 s.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// Starts the session that all else is asked in.
+/// Opens the session that the other checks use.
 pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
     runner
         .check(CheckId::MetadataToken, host, async |host| {
@@ -38,7 +38,7 @@ pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .await
 }
 
-/// What is of less weight, or matters to others.
+/// Less important checks, about IPv6 and other programs.
 pub(super) async fn surroundings(
     runner: &Runner,
     options: &RunOptions,
@@ -50,7 +50,7 @@ pub(super) async fn surroundings(
     tokio::join!(ipv6, proxy);
 }
 
-/// The answer where a fact was not to be had.
+/// The result for a failed metadata request.
 pub(super) fn unasked<T>(error: &imds::Error) -> Answer<T> {
     Answer::fail(error.to_string(), remedy(error, &Host::Xen))
 }

@@ -1,11 +1,11 @@
-//! `--check`: why can this user not log in?
+//! `--check`: finds out why a user cannot log in.
 //!
-//! Every question has an id, and its answer is in every report: [`Status::Skip`] where it could not be told,
-//! and [`Status::Fail`] where the check itself broke. What the main job decides is asked of the very
-//! functions that decide it there. Nothing on the system is changed.
+//! Each check has an id, and each report contains all checks. A check that cannot give a result is [`Status::Skip`];
+//! one that panics or exceeds its time limit is [`Status::Fail`]. The checks call the same functions as a login. They
+//! change nothing on the system.
 //!
-//! A check names those that it builds on and gets what they found; where one of them found nothing, it is
-//! skipped (see `runner`). Checks that do not build on each other run side by side.
+//! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
+//! Independent checks run concurrently.
 
 mod check_id;
 mod clock;
@@ -48,26 +48,26 @@ pub use check_id::CheckId;
 pub use fix::Fix;
 use runner::Runner;
 
-/// What is asked, as it stands on the command line.
+/// The request, from the command line.
 #[derive(Clone, Debug)]
 pub struct CheckRequest {
-    /// Who cannot log in; without one, only what is the same for all is looked at.
+    /// The user who cannot log in. Without one, only checks that are the same for all users run.
     pub user: Option<OsString>,
-    /// The key that is offered.
+    /// The fingerprint of the offered key.
     pub fingerprint: Option<Fingerprint>,
-    /// `--trust-store`, where it was given; else what sshd's line says counts.
+    /// `--trust-store`, if given. The default comes from sshd's configuration.
     pub trust_store: Option<PathBuf>,
-    /// `--timeout`, likewise.
+    /// `--timeout`, with the same default.
     pub timeout: Option<Duration>,
-    /// `--imds`, likewise.
+    /// `--imds`, with the same default.
     pub imds: Option<SocketAddr>,
-    /// Answer in JSON.
+    /// Print JSON.
     pub json: bool,
     /// Also show the details of passing checks.
     pub verbose: bool,
 }
 
-/// What a run that sshd starts goes by.
+/// The options that eic-keys has under sshd.
 #[derive(Clone, Debug)]
 struct RunOptions {
     trust_store: Option<PathBuf>,
@@ -76,7 +76,7 @@ struct RunOptions {
 }
 
 impl RunOptions {
-    /// Those given to `--check`, then those of sshd's line, then what counts without any.
+    /// Uses the options of `--check`, then those in sshd's configuration, then the defaults.
     fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
         Self {
             trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
@@ -90,32 +90,32 @@ impl RunOptions {
     }
 }
 
-/// The system that is looked at.
+/// The system to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// Where its files are: `/`.
+    /// Its root directory: `/`.
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
-    /// A variable of the environment, by name.
+    /// Returns the value of an environment variable.
     pub environment: fn(&str) -> Option<OsString>,
 }
 
-/// How a check came out.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// A login may work, but something wants a look.
+    /// A login can work, but something needs attention.
     Warn,
-    /// No login with a pushed key can work like this.
+    /// No login with a pushed key can work.
     Fail,
-    /// It could not be told from here.
+    /// The check has no result here.
     Skip,
 }
 
 impl Status {
-    /// As it stands in a report.
+    /// The name in a report.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -127,41 +127,41 @@ impl Status {
     }
 }
 
-/// One question with its answer. The texts are harmless: [`Escaped`], whatever went into them.
+/// A check and its result. All texts are safe to print: [`Escaped`] was applied.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Which check it is.
+    /// The id.
     pub id: CheckId,
-    /// How it came out.
+    /// The status.
     pub status: Status,
     /// One sentence with the facts.
     pub note: String,
-    /// What to do; with every warning and failure.
+    /// The fix. Each warning and failure has one.
     pub fix: Option<Fix>,
-    /// The same at more length, a line each.
+    /// More details, one per line.
     pub detail: Vec<String>,
-    /// The checks that it builds on.
+    /// The checks that it depends on.
     pub depends_on: Vec<CheckId>,
-    /// How long it took.
+    /// The duration.
     pub duration: Duration,
 }
 
-/// Every answer, in the order of [`CheckId::ALL`].
+/// The results of all checks, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Whom it was asked for.
+    /// The user, if one was given.
     pub user: Option<String>,
-    /// The answers.
+    /// The checks.
     pub checks: Vec<Check>,
 }
 
 impl Report {
-    /// The answers that came out so.
+    /// The checks with this status.
     pub fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
-    /// In words: what is wrong, or that nothing is, and what could not be seen.
+    /// A summary: the failures or their absence, and the skipped checks.
     #[must_use]
     pub fn summary(&self) -> String {
         let ids =
@@ -195,8 +195,8 @@ impl Report {
         words.join(" ")
     }
 
-    /// The checks that were skipped for a reason of their own, such as a right that is missing, and not because a check
-    /// that they build on was; without those that nobody on the instance can answer.
+    /// The checks that were skipped for their own reason, such as a missing privilege, not because of a skipped check
+    /// that they depend on. Checks that no program on the instance can perform are left out.
     fn unseen(&self) -> impl Iterator<Item = &Check> {
         let grounded = |check: &&Check| {
             !check.depends_on.iter().any(|id| self.with(Status::Skip).any(|other| other.id == *id))
@@ -205,8 +205,8 @@ impl Report {
     }
 }
 
-/// Does the whole job: the report to `out`, in colour on a terminal. Gives the exit status: 0 where nothing
-/// failed, 1 where something did, 2 where it could not run.
+/// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
+/// failed, 1 if a check failed, 2 if the checks could not run.
 pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let report = match report(request, target) {
         Ok(report) => report,
@@ -226,8 +226,8 @@ pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + 
     }
 }
 
-/// Says why nothing could be asked: on `out` in one document, where that was wanted, else on stderr. Gives
-/// the exit status.
+/// Reports why the checks could not run: as a JSON document on `out` if `json`, else on stderr. Returns the exit
+/// status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
     let reason = Escaped(reason.to_string().as_bytes()).to_string();
     let _ = if json {
@@ -238,20 +238,20 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
     2
 }
 
-/// Answers every question, within [`limits::CHECKS`].
+/// Runs all checks, within [`limits::CHECKS`].
 fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
-    // What has no answer by then is a failure of its own.
+    // A check without a result at the timeout is a failure.
     let _ = runtime
         .block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await });
-    // A check that hangs in the file system must not keep the report back.
+    // A check that hangs in the file system must not delay the report.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
     Ok(Report { user, checks: runner.answers() })
 }
 
-/// Who builds on whom.
+/// Runs the checks in dependency order.
 async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
     let name = user::name(runner, request).await;
     let account = user::account(runner, &name).await;

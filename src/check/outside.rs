@@ -1,4 +1,4 @@
-//! What no command on the instance can see: told as advice, with the command to run where one may.
+//! What cannot be checked on the instance: advice, and a command to run elsewhere where possible.
 
 use super::CheckId;
 use super::Fix;
@@ -7,7 +7,7 @@ use super::instance::Place;
 use super::runner::{Answer, Finding, Runner};
 use crate::ec2::UserName;
 
-/// Advises. What is not known here is in capitals.
+/// Gives the advice. Unknown values are in capitals.
 pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserName>) {
     let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
     let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);

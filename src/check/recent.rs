@@ -1,4 +1,4 @@
-//! What happened lately, by the log.
+//! Checks recent events in the log.
 
 use super::log::Log;
 use super::runner::{Answer, Finding, Runner, blocking};
@@ -8,10 +8,10 @@ use super::{CheckId, Fix, Target, log};
 use crate::ec2::UserName;
 use crate::sshd::plan::OWN_USER;
 
-/// The lines that are shown of ours.
+/// Number of eic-keys log lines to show.
 const SHOWN: usize = 5;
 
-/// Reads the log.
+/// Runs the checks on the log.
 pub(super) async fn recent(
     runner: &Runner,
     target: &Target<'_>,
@@ -40,15 +40,15 @@ pub(super) async fn recent(
     runner.check(CheckId::RecentSyslog, (&text, name), async |(log, name)| ours(log, name)).await;
 }
 
-/// What sshd says of its command. A name that somebody tries to log in with may hold the same words, but does
-/// not begin a message.
+/// How sshd's messages about its AuthorizedKeysCommand begin. A user name from a login attempt can contain these
+/// words, but does not begin a message.
 const COMPLAINTS: [&str; 3] = [
     "error: AuthorizedKeysCommand",
     "error: Unsafe AuthorizedKeysCommand",
     "error: exited_cleanly: AuthorizedKeysCommand",
 ];
 
-/// The program and the message of a line, in whatever form the time stands before them.
+/// The program and the message of a line, with any timestamp format.
 fn parts(line: &str) -> Option<(&str, &str)> {
     let (head, message) = line.split_once("]: ")?;
     Some((head.rsplit(' ').next()?.split('[').next()?, message))
@@ -65,7 +65,7 @@ fn complaint(line: &str) -> bool {
     })
 }
 
-/// sshd's complaints about its command since that last gave a key.
+/// sshd's errors about its command since the command last printed a key.
 fn failures(log: Log) -> Answer<Log> {
     let mut complaints = Vec::new();
     for line in log.text.lines() {

@@ -1,8 +1,7 @@
-//! Where the checks' answers come together.
+//! Runs the checks and collects their results.
 //!
-//! [`Runner::check`] runs one. It is told what the check builds on as the [`Finding`]s that those gave: so the
-//! report's `depends_on` is what really flowed, and a check whose ground is missing is skipped without its
-//! knowing.
+//! [`Runner::check`] runs one check, with the [`Finding`]s of the checks that it depends on. So `depends_on` in the
+//! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -11,7 +10,7 @@ use super::{Check, CheckId, Fix, Status};
 use crate::limits;
 use crate::syslog::Escaped;
 
-/// What a check found: its answer, and what those that build on it need. A failed one gives them nothing.
+/// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]
 pub(super) struct Answer<T> {
     status: Status,
@@ -34,12 +33,12 @@ impl<T> Answer<T> {
         Self { status: Status::Fail, note: note.into(), fix: Some(fix), detail: Vec::new(), value: None }
     }
 
-    /// It could not be told, and why.
+    /// The check has no result, for this reason.
     pub(super) fn skip(note: impl Into<String>) -> Self {
         Self { status: Status::Skip, note: note.into(), fix: None, detail: Vec::new(), value: None }
     }
 
-    /// It cannot be told from here, but elsewhere.
+    /// The check has no result here. The fix says how to check elsewhere.
     pub(super) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
         Self { fix: Some(fix), ..Self::skip(note) }
     }
@@ -50,7 +49,7 @@ impl<T> Answer<T> {
     }
 }
 
-/// What a check gave to those that build on it.
+/// The value of a check, for the checks that depend on it.
 #[derive(Debug)]
 pub(super) struct Finding<T> {
     id: CheckId,
@@ -58,20 +57,20 @@ pub(super) struct Finding<T> {
 }
 
 impl<T> Finding<T> {
-    /// For what is the better for it, but goes without.
+    /// For a check that can use the value but does not need it.
     pub(super) fn get(&self) -> Option<&T> {
         self.value.as_ref()
     }
 }
 
-/// The steps that a check builds on: `()`, one, or a tuple of some.
+/// The findings that a check depends on: `()`, one, or a tuple.
 pub(super) trait Inputs {
-    /// What they found.
+    /// The values of the findings.
     type Values;
 
     fn ids(&self) -> Vec<CheckId>;
 
-    /// `Err`: the first that found nothing.
+    /// `Err`: the first check without a value.
     fn values(self) -> Result<Self::Values, CheckId>;
 }
 
@@ -121,12 +120,12 @@ inputs_of_tuple!(a: A, b: B);
 inputs_of_tuple!(a: A, b: B, c: C);
 inputs_of_tuple!(a: A, b: B, c: C, d: D);
 
-/// The answers so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Runner(RefCell<Vec<Check>>);
 
 impl Runner {
-    /// Asks one question, within [`limits::CHECK`]; a check that builds on nothing but what `needs` found.
+    /// Runs one check, within [`limits::CHECK`], with the values of `needs`.
     pub(super) async fn check<N: Inputs, T>(
         &self,
         id: CheckId,
@@ -134,7 +133,7 @@ impl Runner {
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
         let start = Instant::now();
-        // On the runner before it begins: one that never ends is there all the same.
+        // Recorded before it starts, so that a check that never ends is in the report.
         let depends_on = needs.ids();
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
@@ -168,7 +167,7 @@ impl Runner {
         checks.push(check);
     }
 
-    /// An answer to every check, in its order.
+    /// The results of all checks, in report order.
     pub(super) fn answers(self) -> Vec<Check> {
         let mut answered = self.0.into_inner();
         let mut checks = Vec::new();
@@ -195,7 +194,7 @@ fn unanswered(id: CheckId) -> Check {
     }
 }
 
-/// Asks the file system or another program, which may take its time, without holding up the others.
+/// Runs a check that can block, in a file system or another program, without delaying the others.
 pub(super) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {

@@ -1,4 +1,4 @@
-//! The sshd that runs: it may have been started otherwise, or before its configuration became what it is.
+//! Checks the running sshd: its command line, and whether it has read the current configuration.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,14 +20,14 @@ use crate::sshd::query::{PLACES, Sshd};
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
-/// The sshd that listens.
+/// The running sshd.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
-    /// Its process, where there is one before somebody connects.
+    /// Its process, if known. With socket activation, there is none before the first connection.
     pub(super) process: Option<u32>,
 }
 
-/// Looks at the daemon.
+/// Runs the checks of this group.
 pub(super) async fn running(
     runner: &Runner,
     target: &Target<'_>,
@@ -70,7 +70,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     match active(&SOCKETS) {
-        // Started by another unit or by hand, without a PID file.
+        // sshd was started by another unit or by hand, without a PID file.
         None if !daemon.reading(&sshd::main(daemon.tree)).is_empty() => {
             let process = daemon.reading(&sshd::main(daemon.tree)).first().map(|(process, _)| *process);
             let shown = process.map_or_else(String::new, |process| format!(", process {process}"));
@@ -83,7 +83,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     }
 }
 
-/// How to start sshd where there is no systemd. It wants to be called by its whole path.
+/// The fix that starts sshd without systemd. sshd requires an absolute path.
 fn start(tree: &ConfigTree) -> Fix {
     match PLACES.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
         Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
@@ -91,7 +91,7 @@ fn start(tree: &ConfigTree) -> Fix {
     }
 }
 
-/// Whether sshd is started only when somebody connects, and nobody has.
+/// Whether a socket unit starts sshd at the first connection, and there was none yet.
 pub(super) fn waits(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
@@ -99,7 +99,7 @@ pub(super) fn waits(tree: &ConfigTree) -> bool {
     })
 }
 
-/// Debian and Ubuntu have it as ssh, the others as sshd.
+/// The unit is ssh on Debian and Ubuntu, sshd elsewhere.
 fn unit(daemon: &Daemon<'_>) -> &'static str {
     let is = |path| daemon.tree.locate(Path::new(path)).exists();
     if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
@@ -122,7 +122,7 @@ fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
     }
 }
 
-/// sshd writes its PID file whenever it starts or is told to read its configuration again.
+/// Compares the configuration with the PID file, which sshd writes at each start and reload.
 fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answer<()> {
     let Some(process) = running.process else {
         return Answer::ok("the next sshd to be started reads its configuration then", ());
@@ -139,7 +139,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     let newer = |path: &&Path| {
         fs::metadata(tree.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
     };
-    // A file that is gone has left its trace in the directory.
+    // Removing a file changes the directory.
     let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let Some(path) = paths.find(newer) else {
         let changed = |path: &Path| {
@@ -162,7 +162,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     })
 }
 
-/// The same of every other sshd that reads our lines: a login goes to one of them.
+/// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
     let read = daemon.reading(&sshd::main(daemon.tree)).into_iter();
     let behind =
@@ -184,7 +184,7 @@ fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<
     Answer::warn(said, fix, ())
 }
 
-/// What [`Daemon::reload_command`] gives, for a shell.
+/// The fix for the command of [`Daemon::reload_command`].
 fn told_by(words: &[String]) -> Fix {
     match words {
         [program, _, unit] if program == "systemctl" => Fix::command("systemctl reload", [Word::Value(unit)]),

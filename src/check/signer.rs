@@ -1,4 +1,4 @@
-//! Whether the signer can be trusted: the questions of `trust`, one by one.
+//! Checks the signer, with the steps of `trust`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,13 +20,13 @@ use crate::trust::chain::{SignerChain, SignerName, SignerPath};
 use crate::trust::{OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
 
 const DAY: u64 = 24 * 60 * 60;
-/// Days that a certificate should still be valid. AWS renews the signer's long before.
+/// Days. A certificate that expires sooner gives a warning. AWS renews the signer's certificate much earlier.
 const SOON: u64 = 14;
 
-/// Who signs, and under which name.
+/// The signer and its expected name.
 pub(super) type Proved = (Signer, SignerName);
 
-/// Finds the trust store.
+/// Checks the trust store.
 pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
@@ -44,13 +44,13 @@ pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target
         .await
 }
 
-/// How many certificates a store holds, in words.
+/// Describes the number of certificates in a trust store.
 pub(super) fn held(path: &Path, count: usize) -> String {
     format!("{} holds {count} certificates", path.display())
 }
 
-/// Whether root alone decides what the store holds, by the rules that sshd has for its command: whoever else can write there could
-/// add an anchor of his own.
+/// Whether only root can change the trust store, by sshd's rules for its command. Anyone else with write access could
+/// add a trust anchor.
 fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let files = store.files().iter().map(PathBuf::as_path);
     let danger = [store.path()].into_iter().chain(files).find_map(|path| {
@@ -76,7 +76,8 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
 }
 
-/// Makes a trust store readable for a user, or for everybody: the first component that is in the way.
+/// The fix that makes a trust store readable for a user, or for everyone: it changes the first path component without
+/// access.
 pub(super) fn readable(path: &Path, user: Option<&Account>) -> Fix {
     let by_hand = || {
         Fix::advice(format!(
@@ -114,7 +115,7 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
     }
 }
 
-/// Proves the signer.
+/// Verifies the signer.
 pub(super) async fn signer(
     runner: &Runner,
     options: &RunOptions,

@@ -1,4 +1,4 @@
-//! What sshd's configuration makes of us: sshd's own word, and the lines that it comes from.
+//! Checks whether sshd runs eic-keys: the output of `sshd -T`, and the configuration lines that set it.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -27,30 +27,30 @@ use crate::sshd::query::{Dump, Sshd, main_file};
 /// sshd's main file.
 const MAIN: &str = "/etc/ssh/sshd_config";
 
-/// The one that sshd reads.
+/// The main file that sshd reads, which can be the vendor's.
 pub(super) fn main(tree: &ConfigTree) -> PathBuf {
     main_file(tree, Path::new(MAIN))
 }
 
-/// What is found of sshd's configuration.
+/// The findings about sshd's configuration.
 #[derive(Debug)]
 pub(super) struct Wiring {
     pub(super) sshd: Finding<(Sshd, OpensshVersion)>,
     pub(super) settings: Finding<Settings>,
     pub(super) command: Finding<Ours>,
-    /// Who runs it.
+    /// The user that runs eic-keys.
     pub(super) user: Finding<Account>,
 }
 
-/// Our command line, as sshd runs it.
+/// The command line of eic-keys in sshd's configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Ours {
     pub(super) program: PathBuf,
-    /// What it asks for, of some user.
+    /// The parsed command line, with placeholders for the user and the fingerprint.
     pub(super) request: authorize::KeyQuery,
 }
 
-/// Asks sshd what counts for the user.
+/// Checks the settings of sshd that apply to the user.
 pub(super) async fn wiring(
     runner: &Runner,
     target: &Target<'_>,
@@ -88,7 +88,7 @@ pub(super) async fn wiring(
     Wiring { sshd, settings, command, user }
 }
 
-/// A connection by the user, from nowhere in particular: what stands under `Match Address` is not seen.
+/// A connection by the user from an arbitrary address. Blocks with `Match Address` do not apply to it.
 fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection {
     let Some(name) = name else { return probe() };
     let groups = account.map(|account| account.groups.clone()).unwrap_or_default();
@@ -196,7 +196,7 @@ fn command(
     }
 }
 
-/// The command that our lines leave out, and what to do about it.
+/// The command that our lines leave out, and the fix.
 fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
     let bytes = tree.read(&setting.origin.path).ok()?;
     let program = block::program(version, &setting.value)?;
@@ -219,19 +219,19 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
     })
 }
 
-/// Why eic-keys would not run the command behind it, which it looks at as sshd does.
+/// Why eic-keys would not run the chained command. The rules are sshd's.
 fn unable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::distrust(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it is not there".to_owned()),
-        // A user who may not look cannot tell.
+        // Without access, the user cannot find out.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(error) => Some(error.to_string()),
     }
 }
 
-/// The line that counts, where the reader agrees with sshd about it.
+/// The line that sets the effective command, if our parser finds the same value as sshd.
 fn origin(
     tree: &ConfigTree,
     version: &OpensshVersion,
@@ -242,24 +242,24 @@ fn origin(
     config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 
-/// Whether a path leads to the program that is running, or has its name.
+/// Whether a path leads to the running program, or has its name.
 fn is_ours(program: &Path) -> bool {
     program.file_name() == Some("eic-keys".as_ref()) || leads_here(program)
 }
 
-/// Whether a path leads to the program that is running, by links of either kind.
+/// Whether a path leads to the running program, through symbolic or hard links.
 pub(super) fn leads_here(program: &Path) -> bool {
     ConfigTree::new(Path::new("/")).same_file(program, Path::new("/proc/self/exe"))
 }
 
-/// Whether we would understand our own command line, once sshd has put in user and fingerprint.
+/// Whether eic-keys accepts its command line, after sshd expands the user and the fingerprint.
 fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
         other => OsStr::from_bytes(other).to_owned(),
     });
-    // Without arguments sshd adds the user's name.
+    // sshd adds the user's name if there are no arguments.
     let mut expanded: Vec<_> = expanded.collect();
     if expanded.is_empty() {
         expanded.push("user".into());
@@ -271,7 +271,8 @@ fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
     }
 }
 
-/// `AuthorizedKeysCommandUser` for a login: sshd expands `%u` and `%%` in it. `None`: nobody was named, and it depends on who it is.
+/// The value of `AuthorizedKeysCommandUser` for a login, with `%u` and `%%` expanded. `None` if it depends on the
+/// login and no user was given.
 fn expanded(user: &str, login: Option<&str>) -> Option<String> {
     let mut parts = user.split("%%").map(|part| match login {
         Some(login) => Some(part.replace("%u", login)),

@@ -1,14 +1,13 @@
-//! A report for people.
+//! The report as text.
 
 use std::fmt::Write;
 
 use super::{Check, Report, Status};
 
-/// Columns that an id takes, with the blanks behind it.
+/// Width of the id column, with the trailing blanks.
 const ID: usize = 22;
 
-/// The report: groups, a line a check, what to do, and at the end in words what is wrong. `verbose`: each
-/// check's details, too.
+/// Formats the report: groups, one line per check, fixes, and a summary. `verbose` adds the details of each check.
 #[must_use]
 pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
     let mut text = String::new();
@@ -45,7 +44,7 @@ fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::f
     Ok(())
 }
 
-/// SGR of ECMA-48: bold red, yellow, green, faint.
+/// Colours the status with SGR sequences (ECMA-48): bold red, yellow, green, faint.
 fn painted(status: Status, colour: bool) -> String {
     let (sgr, word) = match status {
         Status::Ok => ("32", "ok  "),

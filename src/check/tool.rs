@@ -1,4 +1,4 @@
-//! Other programs of the target, asked with bounds on their time and output.
+//! Runs other programs of the target, with limits on time and output.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,19 +9,19 @@ use super::fix::Word;
 use crate::limits;
 use crate::process::{Output, run};
 
-/// What a program printed, whatever its status.
+/// The output of a program, with any exit status.
 pub(super) fn ask(program: &str, arguments: &[&str]) -> io::Result<Output> {
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
     run(&[program.into()], &arguments, limits::CHECK_TOOL)
 }
 
-/// What a program printed, if it succeeded.
+/// The output of a program that succeeded.
 pub(super) fn told(program: &str, arguments: &[&str]) -> Option<String> {
     let ran = ask(program, arguments).ok().filter(|ran| ran.status.success())?;
     Some(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
-/// How to install a package of the distribution anew: with the tool that is there.
+/// The fix that reinstalls a distribution package with the available package manager.
 pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
     match manager(root) {
         Some(words) => Fix::command(words, [Word::Value(package)]),
@@ -29,8 +29,8 @@ pub(super) fn reinstall(root: &Path, package: &str) -> Fix {
     }
 }
 
-/// How to remove the installed package of this very name; `None` where there is none. dpkg and rpm go by the name alone, where apt-get,
-/// dnf and yum would also take a package that provides it.
+/// The fix that removes the installed package with exactly this name. `None` if it is not installed. dpkg and rpm
+/// match the name only; apt-get, dnf and yum also match packages that provide the name.
 pub(super) fn remove(package: &str) -> Option<Fix> {
     let status = told("dpkg-query", &["--show", "--showformat=${db:Status-Status}", "--", package]);
     if status.is_some_and(|status| status == "installed") {
@@ -39,7 +39,7 @@ pub(super) fn remove(package: &str) -> Option<Fix> {
     told("rpm", &["--query", package]).map(|_| Fix::command("rpm --erase", [Word::Value(package)]))
 }
 
-/// The words that install a package anew.
+/// The command that reinstalls a package.
 fn manager(root: &Path) -> Option<&'static str> {
     [("apt-get", "apt-get install --reinstall"), ("dnf", "dnf -y reinstall"), ("yum", "yum -y reinstall")]
         .into_iter()
@@ -47,7 +47,7 @@ fn manager(root: &Path) -> Option<&'static str> {
         .map(|(_, words)| words)
 }
 
-/// Whether this is root, who alone sees some things.
+/// Whether this process runs as root. Some checks need root.
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -1,4 +1,4 @@
-//! The user: whether sshd would let anybody in by that name at all.
+//! Checks whether the user's account allows logins.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,21 +15,21 @@ use crate::process::Credentials;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A user of this target, as its name service tells.
+/// A user account of the target, from the name service.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<String>,
-    /// The numbers of the same.
+    /// The ids of the groups.
     pub(super) gids: Vec<u32>,
     home: PathBuf,
     shell: PathBuf,
 }
 
 impl Account {
-    /// Asks `getent`, another process: a static binary must not load a name service's library.
+    /// Runs `getent`: a static binary must not load a name service library.
     pub(super) fn find(name: &str) -> io::Result<Option<Self>> {
         let ran = ask("getent", &["passwd", "--", name])?;
         let text = String::from_utf8_lossy(&ran.stdout);
@@ -45,7 +45,7 @@ impl Account {
         }))
     }
 
-    /// A line of passwd(5).
+    /// Parses a line of passwd(5).
     fn read(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
@@ -61,7 +61,7 @@ impl Account {
     }
 }
 
-/// A user, for people: by name, where there is one, and number.
+/// Describes a user by number and, if known, by name.
 pub(super) fn whose(uid: u32) -> String {
     let number = uid.to_string();
     let line = told("getent", &["passwd", "--", &number]);
@@ -70,12 +70,13 @@ pub(super) fn whose(uid: u32) -> String {
 }
 
 impl Account {
-    /// As whom sshd runs a command for this user, its supplementary groups included (OpenSSH 8.8 and later).
+    /// The credentials with which sshd runs a command for this user, with supplementary groups (OpenSSH 8.8 and
+    /// later).
     pub(super) fn credentials(&self) -> Credentials {
         Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
     }
 
-    /// Whether the mode of a file lets this user do what these bits say: 4 read, 2 write, 1 execute.
+    /// Whether the mode of a file gives this user these permissions: 4 read, 2 write, 1 execute.
     pub(super) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
         let shift = if metadata.uid() == self.uid {
             6
@@ -88,7 +89,7 @@ impl Account {
     }
 }
 
-/// Whether EC2 Instance Connect takes keys for a user of that name.
+/// Checks whether EC2 Instance Connect accepts the user name.
 pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
     runner
         .check(CheckId::UserName, (), async |()| {
@@ -106,7 +107,7 @@ pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<Use
         .await
 }
 
-/// Whether there is one.
+/// Checks whether the user exists.
 pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
     runner
         .check(CheckId::UserAccount, name, async |name| {
@@ -124,7 +125,7 @@ pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Findin
         .await
 }
 
-/// The answer where the name service gives none: then it gives none to sshd either.
+/// The result for a failed query of the name service, which sshd cannot query either.
 pub(super) fn unnamed<T>(error: &io::Error) -> Answer<T> {
     if error.kind() == ErrorKind::NotFound {
         return Answer::skip("there is no getent to ask for users");
@@ -133,7 +134,7 @@ pub(super) fn unnamed<T>(error: &io::Error) -> Answer<T> {
     Answer::fail(format!("getent does not tell of users: {error}"), fix)
 }
 
-/// Whether the account is one to log in with.
+/// Checks expiry, shell, home directory and nologin.
 pub(super) async fn account_state(
     runner: &Runner,
     target: &Target<'_>,
@@ -158,7 +159,7 @@ pub(super) async fn account_state(
     tokio::join!(expiry, shell, home, nologin);
 }
 
-/// shadow(5), which only root may read.
+/// Checks shadow(5), which only root can read.
 fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when accounts expire");
@@ -174,7 +175,7 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
             Fix::command("chage --expiredate -1", [Value(name)]),
         );
     }
-    // `platform_locked_account` of OpenSSH: asked by sshd itself only where PAM is not.
+    // `platform_locked_account` of OpenSSH. sshd checks this itself only without PAM.
     if password.starts_with('!') && !pam {
         return Answer::fail(
             format!("the account {name} is locked, and UsePAM is off: sshd lets nobody in there"),
@@ -199,7 +200,7 @@ fn shell(account: &Account, root: &Path) -> Answer<()> {
     }
 }
 
-/// nologin(5): asked by sshd and by PAM.
+/// Checks nologin(5), which sshd and PAM also check.
 fn nologin(account: &Account, root: &Path) -> Answer<()> {
     match ["/etc/nologin", "/run/nologin"]
         .into_iter()
@@ -213,10 +214,11 @@ fn nologin(account: &Account, root: &Path) -> Answer<()> {
     }
 }
 
-/// `StrictModes`: sshd trusts `authorized_keys` only where nobody else may write on the way. Pushed keys do not need that.
+/// `StrictModes`: sshd uses `authorized_keys` only if no other user can write to it or to the directories above it.
+/// Pushed keys do not depend on this.
 ///
-/// All of this is the user's to arrange, symbolic links included: they are followed to see what sshd sees, and no command
-/// for root follows them.
+/// The user controls these paths, including symbolic links. This check follows the links to see the files that sshd
+/// sees, but gives no command that makes root follow them.
 fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let shown = account.home.display();
     let home = root.join(account.home.strip_prefix("/").unwrap_or(&account.home));
@@ -248,15 +250,16 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     Answer::ok(format!("{shown} is as sshd wants it"), ())
 }
 
-/// What sshd minds about a file or a directory above it.
+/// A file or directory that `StrictModes` rejects.
 enum Fault {
-    /// It is this user's.
+    /// It is owned by this user.
     Owner(PathBuf, u32),
-    /// It may be written by others than its owner, this user.
+    /// Users other than its owner, given here, can write to it.
     Writable(PathBuf, u32),
 }
 
-/// The first of a file and the directories above it, up to the home, that sshd minds; from the top. `safe_path` of OpenSSH's `misc.c`.
+/// The first file or directory that `StrictModes` rejects, from the home directory down. `safe_path` of OpenSSH's
+/// `misc.c`.
 fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
     let above: Vec<_> = real.ancestors().collect();
     let parts = above.iter().position(|part| *part == home).map_or(above.len(), |at| at.saturating_add(1));
@@ -269,7 +272,7 @@ fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
     })
 }
 
-/// `path` is where sshd looks, `real` where that leads.
+/// `path` is the path that sshd opens, `real` the file that it leads to.
 fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> Answer<()> {
     let name = &account.name;
     let link = if path == real {

@@ -1,4 +1,4 @@
-//! Makes a plan true, or leaves everything as it was.
+//! Applies a plan, or restores the previous state.
 
 use std::{
     collections::BTreeMap,
@@ -18,35 +18,35 @@ use super::{
     replace::{self, Done, beside, cause},
 };
 
-/// How it went wrong.
+/// Why a plan was not applied.
 #[derive(Debug)]
 pub(super) enum ApplyError {
     /// Nothing was changed.
     Refused(String),
-    /// What was changed was put back, or could not be, as it says.
+    /// The changes were undone, or could not be; the message says which.
     RolledBack(String),
 }
 
-/// What a plan is applied with.
+/// The inputs for applying a plan.
 pub(super) struct Tools<'a> {
     pub(super) main: &'a Path,
     pub(super) tree: &'a ConfigTree,
     pub(super) lock: &'a Lock,
-    /// `None` where there is no sshd.
+    /// `None` if no sshd is installed.
     pub(super) asked: Option<Asked<'a>>,
 }
 
-/// Who is asked whether a change is what it was meant to be, and told of it.
+/// The sshd that checks the change, and the daemon to reload.
 pub(super) struct Asked<'a> {
     pub(super) sshd: &'a Sshd,
     pub(super) daemon: &'a Daemon<'a>,
-    /// Those that cannot be told of a change.
+    /// The running sshds that cannot be reloaded.
     pub(super) untold: &'a [Untold],
-    /// What counted before.
+    /// The effective values before the change.
     pub(super) before: &'a Dump,
 }
 
-/// Applies a plan. `Ok` says what became of the running sshd.
+/// Applies a plan. `Ok` describes the reload of the running sshd.
 pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError> {
     let mut litter = TempFiles(Vec::new());
     let staged = stage(plan, tools, &mut litter).map_err(ApplyError::Refused)?;
@@ -60,7 +60,7 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
     match result {
         Ok(said) => {
             tools.lock.set_read();
-            // An old file that stays under its third name does no harm, and the next run takes it away.
+            // If this fails, the old file is harmless under its temporary name, and the next run removes it.
             for change in &done {
                 let _ = change.settle();
             }
@@ -79,10 +79,10 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
     }
 }
 
-/// The files that a plan changes, and where the new ones wait; `None` for one that is to go.
+/// The files that a plan changes, with the temporary names of the new versions. `None` for a file to be removed.
 type Staged = BTreeMap<PathBuf, Option<PathBuf>>;
 
-/// Everything that can be found out of the files beforehand: may they be replaced, and is there room.
+/// Checks that the files can be replaced, and writes the new versions under temporary names.
 fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut TempFiles) -> Result<Staged, String> {
     let locate = |path: &Path| tools.tree.locate(path);
     for change in &plan.changes {
@@ -104,8 +104,7 @@ fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut TempFiles) -> Result<Stage
     Ok(staged)
 }
 
-/// Everything that can be found out of sshd beforehand: would it start with them, and would they change what
-/// they are meant to and nothing else.
+/// Checks the new files with sshd: that it would start with them, and that they change only the intended values.
 fn try_beside(
     plan: &Plan,
     tools: &Tools<'_>,
@@ -127,7 +126,7 @@ fn try_beside(
         .map_err(|reason| format!("the change was tried beside the files, and {reason}"))
 }
 
-/// Whether sshd accepts a configuration, and it does what was meant and nothing else.
+/// Checks that sshd accepts a configuration, and that only the intended values differ.
 fn verify(plan: &Plan, asked: &Asked<'_>, config: &Path) -> Result<(), String> {
     asked.sshd.accepts(config).map_err(|error| error.to_string())?;
     let dump = asked.sshd.dump(config, &probe()).map_err(|error| error.to_string())?;
@@ -165,8 +164,8 @@ fn commit(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<(), St
     tools.asked.as_ref().map_or(Ok(()), |asked| verify(plan, asked, tools.main))
 }
 
-/// Puts everything back, last change first, and says how that went. Where no sshd has read what was there in between, there is
-/// nothing to tell.
+/// Undoes the changes in reverse order and describes the result. `tell` is false if no sshd has read the changed
+/// files: then sshd is not reloaded.
 fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str, tell: bool) -> String {
     let failed: Vec<String> =
         done.iter().rev().filter_map(|change| change.undo().err().map(|error| error.to_string())).collect();
@@ -191,13 +190,13 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Files that must not stay.
+/// Temporary files, removed on drop.
 struct TempFiles(Vec<PathBuf>);
 
 impl Drop for TempFiles {
     fn drop(&mut self) {
         for path in &self.0 {
-            // sshd reads none of them, and the next run tries again.
+            // sshd does not read these files, and the next run tries again.
             let _ = replace::remove(path);
         }
     }

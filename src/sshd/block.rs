@@ -1,8 +1,8 @@
-//! Our lines in a file of sshd's: how they are written, and how they are taken out again.
+//! Formats our lines in sshd's configuration, and removes them.
 //!
-//! They stand between two markers, in a file of their own or in `sshd_config`. Nobody else's line is ever
-//! changed: what was set before stays where it is, and ours comes first. So taking ours out puts back what was
-//! there, whatever was edited around them.
+//! They are between two markers, in a separate file or in `sshd_config`. No other line is changed: previous settings
+//! stay in place and ours come first. So removing our lines restores the previous settings, even if the file was
+//! edited around them.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
@@ -16,17 +16,17 @@ const BEGIN: &str = "# BEGIN eic-keys";
 const END: &str = "# END eic-keys";
 const WHY: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
 
-/// Comments of ours that the next run goes by, and people: what is not chained, and whose user it is not for us to miss.
+/// Our comments, which the next run reads: a command that is not chained, and a user that only a name service knows.
 const LEFT_OUT: &str = "# Left out, as its user ";
 const NO_USER: &str = " does not exist: ";
 const SERVED: &str = "# A user of a name service, not of /etc/passwd: ";
 
-/// The comment on a command that is not chained, as its user does not exist.
+/// The comment about a command that is not chained because its user does not exist.
 pub(super) fn left_out(command: &[u8], user: &[u8]) -> Vec<u8> {
     [LEFT_OUT.as_bytes(), user, NO_USER.as_bytes(), command].concat()
 }
 
-/// The command that such a comment names, and its user.
+/// Parses that comment: the command and its user.
 pub(crate) fn is_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = remark.strip_prefix(LEFT_OUT.as_bytes())?;
     let at = rest.windows(NO_USER.len()).position(|window| window == NO_USER.as_bytes())?;
@@ -34,12 +34,12 @@ pub(crate) fn is_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((command.get(NO_USER.len()..)?, user))
 }
 
-/// The comment on a user whom a name service may not find for a while.
+/// The comment about a user from a name service, which can be unavailable for a while.
 pub(super) fn served(user: &[u8]) -> Vec<u8> {
     [SERVED.as_bytes(), user].concat()
 }
 
-/// Our lines, with comments of ours.
+/// Formats our lines, with our comments.
 #[must_use]
 pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8> {
     let user = spelled(user);
@@ -56,12 +56,12 @@ pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8
     .concat()
 }
 
-/// A user's name as an argument.
+/// A user name as an argument, in quotes if needed.
 fn spelled(user: &[u8]) -> Vec<u8> {
     if user.iter().any(u8::is_ascii_whitespace) { [b"\"", user, b"\""].concat() } else { user.to_vec() }
 }
 
-/// Whether sshd reads out of our lines what was meant to be in them.
+/// Whether sshd parses these lines as this command and user.
 pub(super) fn reads_back(version: &OpensshVersion, lines: &[u8], command: &[u8], user: &[u8]) -> bool {
     let file = File::new(Path::new(""), lines.to_vec());
     let read: Option<Vec<Statement>> = file
@@ -73,21 +73,21 @@ pub(super) fn reads_back(version: &OpensshVersion, lines: &[u8], command: &[u8],
     first.value == command && second.arguments == [user]
 }
 
-/// Why a command cannot be put behind ours.
+/// The command cannot be chained.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotChainable;
 
-/// The command line that runs ours alone.
+/// The command line for eic-keys without a chained command.
 pub(super) fn alone(program: &str) -> Vec<u8> {
     format!("{program} %u %f").into_bytes()
 }
 
-/// The command line that runs ours, and `theirs` behind it as sshd would have run it.
+/// The command line for eic-keys with the chained command `theirs`, which runs as sshd would have run it.
 ///
-/// sshd cuts the whole line into words with `argv_split` and then expands `%` in every word but the first
-/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So their words stay as they are written, apart from two
-/// things that hold for the first word only: in it `%` was plain, and where it was alone the user's name was
-/// added.
+/// sshd splits the line with `argv_split` and then expands `%` in each word except the first
+/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So the words of `theirs` are unchanged, with two exceptions for
+/// its first word: a `%` in it was literal and is now doubled, and if it was the only word, `%u` is added because
+/// sshd added the user name.
 pub(super) fn chained(version: &OpensshVersion, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
     let words = argv_split(version, theirs, false).map_err(|_| NotChainable)?;
     let first = words.first().ok_or(NotChainable)?;
@@ -98,7 +98,7 @@ pub(super) fn chained(version: &OpensshVersion, ours: &[u8], theirs: &[u8]) -> R
     if words.len() == 1 {
         line.extend_from_slice(b" %u");
     }
-    // Read it back: the words have to be ours, then theirs.
+    // Verify that the line splits into the words of ours and theirs.
     let mut expected: Vec<Vec<u8>> = argv_split(version, ours, false)
         .map_err(|_| NotChainable)?
         .into_iter()
@@ -118,22 +118,22 @@ fn doubled(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(|byte| if *byte == b'%' { vec![b'%', b'%'] } else { vec![*byte] }).collect()
 }
 
-/// A command line's words, or none where sshd could not cut it.
+/// The words of a command line, or none if sshd could not split it.
 pub(crate) fn words(version: &OpensshVersion, command: &[u8]) -> Vec<Vec<u8>> {
     let words = argv_split(version, command, false).unwrap_or_default();
     words.into_iter().map(|word| word.text).collect()
 }
 
-/// A command line's program.
+/// The program of a command line.
 pub(crate) fn program(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
     words(version, command).into_iter().next()
 }
 
-/// What AWS's package has called its command, first and since.
+/// The past and present names of the command in AWS's package.
 const AWS: [&[u8]; 3] = [b"eic_run_authorized_keys", b"eic_curl_authorized_keys", b"curl_authorized_keys"];
 
-/// Whether a command line runs the command of AWS's package `ec2-instance-connect`, wherever it is or was installed: directly, or
-/// with `timeout`, as the first images had it. It asks for the same keys as eic-keys, which replaces it.
+/// Whether a command line runs the command of AWS's package `ec2-instance-connect`, at any path: directly, or through
+/// `timeout`, as on the first images. eic-keys replaces it and requests the same keys.
 pub(crate) fn runs_aws(version: &OpensshVersion, command: &[u8]) -> bool {
     is_aws_command(&words(version, command))
 }
@@ -150,7 +150,7 @@ pub(super) fn runs(version: &OpensshVersion, command: &[u8], ours: &str) -> bool
     program(version, command).is_some_and(|program| program == ours.as_bytes())
 }
 
-/// The program behind ours, as it will be run: `%%` in it is `%` again.
+/// The program of the chained command, with `%%` unescaped to `%`.
 pub(crate) fn behind(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
     let words = argv_split(version, command, false).ok()?;
     let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
@@ -165,8 +165,8 @@ pub(crate) fn behind(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>
     Some(plain)
 }
 
-/// Whether a command line chains the program that it runs, by whatever path, or the command of AWS that this replaces: each login
-/// would ask twice.
+/// Whether a command line chains its own program, by any path, or AWS's command that eic-keys replaces. Each login
+/// would then request the keys twice.
 pub(crate) fn chains_itself(version: &OpensshVersion, command: &[u8], tree: &ConfigTree) -> bool {
     let Some((first, next)) = program(version, command).zip(behind(version, command)) else { return false };
     let words = words(version, command);
@@ -175,8 +175,8 @@ pub(crate) fn chains_itself(version: &OpensshVersion, command: &[u8], tree: &Con
     next == first || tree.same_file(path(&next), path(&first)) || after.is_some_and(is_aws_command)
 }
 
-/// Our part of a command line that runs ours: the options that an administrator gave it are kept when the rest
-/// is renewed.
+/// The part of a command line before the chained command. It keeps the administrator's options when our lines are
+/// rewritten.
 pub(super) fn own_part<'a>(version: &OpensshVersion, command: &'a [u8]) -> &'a [u8] {
     let Ok(words) = argv_split(version, command, false) else { return command };
     let Some(dashes) = words.iter().position(|word| word.text == b"--") else { return command };
@@ -187,16 +187,16 @@ pub(super) fn own_part<'a>(version: &OpensshVersion, command: &'a [u8]) -> &'a [
 /// A file without our lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stripped {
-    /// What is left.
+    /// The remaining bytes.
     pub(super) rest: Vec<u8>,
-    /// The comments of ours.
+    /// Our comments.
     pub(super) remarks: Vec<Vec<u8>>,
-    /// Lines between our markers that are not ours, with their numbers: they are left.
+    /// Numbers of the lines between our markers that are not ours. They stay in the file.
     pub(super) foreign: Vec<usize>,
 }
 
-/// Takes our lines out of a file; `None` when there are none. Where one marker is gone, only lines that are
-/// ours beyond doubt are taken.
+/// Removes our lines from a file. `None` if there are none. If a marker is missing, removes only lines that are
+/// certainly ours.
 pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Option<Stripped> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     let kinds: Vec<Kind> = lines.iter().map(|line| kind(version, line, ours)).collect();
@@ -209,12 +209,12 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
                 let end = after.clone().find(|(_, kind)| matches!(kind, Kind::Begin | Kind::End));
                 let end = match end {
                     Some((end, Kind::End)) => end,
-                    // No end: as far as the lines are ours.
+                    // No end marker: up to the last line that is ours.
                     _ => after.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(last, _)| last),
                 };
                 take(&kinds, at, end, &mut taken, &mut foreign);
             }
-            // No beginning, or it would have been taken: back as far as the lines are ours.
+            // No begin marker, or the line would be marked already: back to the first line that is ours.
             Kind::End if !taken.get(at).copied().unwrap_or(false) => {
                 let before = kinds.iter().enumerate().take(at).rev();
                 let start =
@@ -234,15 +234,15 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
     Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), remarks, foreign })
 }
 
-/// The comments of ours in a file.
+/// Our comments in a file.
 pub(crate) fn remarks(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
     strip(version, bytes, ours).map(|stripped| stripped.remarks).unwrap_or_default()
 }
 
-/// Takes what is ours of the lines from `start` to `end`.
+/// Marks our lines from `start` to `end` for removal.
 fn take(kinds: &[Kind], start: usize, end: usize, taken: &mut [bool], foreign: &mut Vec<usize>) {
     let within = |at: usize| (start..=end).contains(&at);
-    // A user without our command beside it belongs to the command that someone put there.
+    // A user line without our command belongs to a command that someone else set.
     let with_command = kinds.iter().enumerate().any(|(at, kind)| within(at) && *kind == Kind::Command);
     for (at, (kind, taken)) in kinds.iter().zip(taken).enumerate() {
         if !within(at) {
@@ -256,7 +256,7 @@ fn take(kinds: &[Kind], start: usize, end: usize, taken: &mut [bool], foreign: &
     }
 }
 
-/// What a line is to us.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Begin,
@@ -401,7 +401,7 @@ mod tests {
             stripped,
             Stripped { rest: b"Port 22\n# end\n".to_vec(), remarks: remarks.into(), foreign: Vec::new() }
         );
-        // Elsewhere they are not ours.
+        // Outside our lines, the comments are not ours.
         let elsewhere = [lines.as_slice(), &left_out(b"/x", b"y"), b"\n"].concat();
         let stripped = strip(&new, &elsewhere, OURS).unwrap();
         assert_eq!(

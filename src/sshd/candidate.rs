@@ -1,4 +1,4 @@
-//! The configuration as it will be, written so that sshd can be asked about it before anything is replaced.
+//! A copy of the changed configuration, so that sshd can check it before any file is replaced.
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +8,15 @@ use std::{
 
 use super::effective::Config;
 
-/// A path that cannot be written as an argument of `Include` in every version.
+/// A path that cannot be written as an `Include` argument for all versions.
 #[derive(Debug)]
 pub(super) struct Unwritable(pub(super) PathBuf);
 
-/// The main file of a configuration in which some files are `staged` under other names: where it includes one
-/// of those, or a pattern that one of those matches, it names each file. Staged is by the path that a file
-/// will have; one that is to go has no stage.
+/// The main file of a configuration in which some files are `staged` under temporary names. An include of such a
+/// file, or of a pattern that matches one, is replaced with an include of each file. The keys of `staged` are the
+/// final paths; the value is `None` for a file to be removed.
 ///
-/// sshd reads this as it will read the real one; only line numbers differ.
+/// sshd reads this file as it will read the real one, except for line numbers.
 pub(super) fn main(
     after: &Config,
     before: &Config,
@@ -52,8 +52,8 @@ pub(super) fn main(
     Ok(text)
 }
 
-/// One file, in quotes, which every version takes off; glob(3) must not see more in it, and no version has an
-/// escape for that.
+/// Includes one file. All versions remove the quotes. The path must not contain a glob(3) pattern, because no version
+/// can escape one here.
 fn include(path: &Path) -> Result<Vec<u8>, Unwritable> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.iter().any(|byte| byte.is_ascii_control() || b"\"'\\*?[]#".contains(byte)) {

@@ -1,4 +1,4 @@
-//! One file of sshd's configuration: its lines, of which no byte is lost, and what sshd reads in each.
+//! One file of sshd's configuration: its lines, which keep every byte, and their parsed statements.
 
 use std::{
     fmt,
@@ -7,12 +7,12 @@ use std::{
 
 use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_start};
 
-/// A line of a file, as people count: from 1.
+/// A line of a file. Numbers start at 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The file, as sshd names it.
+    /// The path, as in sshd's configuration.
     pub path: PathBuf,
-    /// The line in it.
+    /// The line number.
     pub line: usize,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A file, line by line.
+/// A file as lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     path: PathBuf,
@@ -30,30 +30,30 @@ pub struct File {
 }
 
 impl File {
-    /// Any bytes make a file.
+    /// Accepts any bytes.
     #[must_use]
     pub fn new(path: &Path, bytes: Vec<u8>) -> Self {
         Self { path: path.to_owned(), bytes }
     }
 
-    /// Where it is, as sshd names it.
+    /// The path, as in sshd's configuration.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Every byte of it.
+    /// All bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Its lines, each with what ended it: put together again they are the file.
+    /// The lines with their terminators. Concatenated, they are the file.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.split_inclusive(|byte| *byte == b'\n')
     }
 
-    /// Each line with its number and what sshd reads in it.
+    /// Each line with its number and its parsed statement.
     pub(super) fn statements<'a>(
         &'a self,
         version: &'a OpensshVersion,
@@ -64,25 +64,25 @@ impl File {
     }
 }
 
-/// What a line says.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The keyword in small letters; sshd does not tell them from capitals.
+    /// The keyword in lower case. sshd ignores its case.
     pub keyword: String,
-    /// All that follows the keyword, as sshd keeps it for commands.
+    /// The text after the keyword, as sshd stores it for commands.
     pub value: Vec<u8>,
-    /// The same, cut into words.
+    /// The same text, split into words.
     pub arguments: Vec<Vec<u8>>,
 }
 
-/// A line that sshd refuses.
+/// A line that sshd rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// A keyword with nothing behind it.
+    /// A keyword without an argument.
     NoArgument,
-    /// A quote without its other half.
+    /// An unterminated quote.
     Quotes,
-    /// A zero byte: C stops reading there, and runs the line together with the next.
+    /// A zero byte: sshd stops reading the line there and joins it with the next line.
     ZeroByte,
 }
 
@@ -97,10 +97,11 @@ impl fmt::Display for Malformed {
 }
 
 impl Statement {
-    /// Reads one line, with or without its end, as this version of sshd does. `None`: a comment, or nothing.
+    /// Parses one line, with or without its terminator, as this version of sshd does. `None` for a comment or an
+    /// empty line.
     ///
     /// # Errors
-    /// A line that sshd would refuse for its form. What the keyword means is not looked at.
+    /// A line with a syntax that sshd rejects. The meaning of the keyword is not checked.
     pub fn read(version: &OpensshVersion, line: &[u8]) -> Result<Option<Self>, Malformed> {
         if line.contains(&0) {
             return Err(Malformed::ZeroByte);
@@ -133,13 +134,13 @@ impl Statement {
         Ok(Some(Self { keyword, value, arguments }))
     }
 
-    /// The first word, where sshd reads one word only.
+    /// The first argument, for keywords with only one.
     pub(super) fn first_argument(&self) -> &[u8] {
         self.arguments.first().map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// A line as `load_server_config` keeps it and `process_server_config_line` trims it.
+/// A line after the processing of `load_server_config` and the trimming of `process_server_config_line`.
 fn loaded<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
     let mut line = line.strip_suffix(b"\n").unwrap_or(line);
     if version.hash_cuts_anywhere() {
@@ -150,7 +151,7 @@ fn loaded<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
     if !version.trims_end() {
         return line;
     }
-    // The first byte stays, whatever it is.
+    // sshd keeps the first byte, whatever it is.
     while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n' | 0x0c] = line {
         if rest.is_empty() {
             break;

@@ -1,4 +1,4 @@
-//! Where configuration files are read from: a root directory, and over it files that are not written yet.
+//! Reads configuration files below a root directory, with an overlay of changes that are not written yet.
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +15,13 @@ use rustix::fs::{Mode, OFlags};
 
 use super::pattern::{glob_matches, is_glob};
 
-/// The largest file that is taken for a configuration. Debian's is 3 KiB; one with an `AllowUsers` line for
-/// each of ten thousand users would fit.
+/// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
+/// thousand users would fit.
 const LARGEST: u64 = MIB;
 
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// Files under a root, with some of them replaced, added or taken away.
+/// The files below a root directory, with an overlay of replaced, added and removed files.
 #[derive(Clone, Debug)]
 pub struct ConfigTree {
     root: PathBuf,
@@ -35,7 +35,7 @@ impl ConfigTree {
         Self { root: root.to_owned(), changed: BTreeMap::new() }
     }
 
-    /// The same with `path` holding `bytes`, or gone.
+    /// Returns the tree with `path` set to `bytes`, or removed if `None`.
     #[must_use]
     pub fn with(&self, path: &Path, bytes: Option<Vec<u8>>) -> Self {
         let mut tree = self.clone();
@@ -43,32 +43,33 @@ impl ConfigTree {
         tree
     }
 
-    /// What differs from the disk.
+    /// The overlay: files that differ from the disk.
     pub(super) fn changed(&self) -> &BTreeMap<PathBuf, Option<Vec<u8>>> {
         &self.changed
     }
 
-    /// Where on this machine a path of the configuration is.
+    /// The location of a configuration path on this machine.
     #[must_use]
     pub fn locate(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Whether two paths lead to the same file, by links of either kind.
+    /// Whether two paths lead to the same file, through symbolic or hard links.
     pub(crate) fn same_file(&self, one: &Path, other: &Path) -> bool {
         let inode = |path| fs::metadata(self.locate(path)).map(|file| (file.dev(), file.ino())).ok();
         inode(one).is_some_and(|one| inode(other) == Some(one))
     }
 
-    /// Whether a file has more names than this one, by hard links.
+    /// Whether a file has other names (hard links).
     pub(super) fn has_links(&self, path: &Path) -> bool {
         fs::symlink_metadata(self.locate(path)).is_ok_and(|file| file.is_file() && file.nlink() > 1)
     }
 
-    /// A file's bytes. A directory is empty, as it is to sshd.
+    /// Reads a file. A directory is empty, as for sshd.
     ///
     /// # Errors
-    /// The system's, and one for what is neither file nor directory or is larger than a configuration can be.
+    /// The error of the system call, or an error if the path is neither a file nor a directory, or the file is too
+    /// large.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         match self.changed.get(path) {
             Some(Some(bytes)) => return Ok(bytes.clone()),
@@ -78,8 +79,8 @@ impl ConfigTree {
         read_bounded(&self.locate(path), LARGEST)
     }
 
-    /// glob(3) as sshd calls it: by name, in the order of bytes, at most `most` and one. What does not begin
-    /// with `/` would depend on sshd's working directory and matches nothing here.
+    /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `most` + 1 results. A pattern
+    /// that does not begin with `/` would depend on sshd's working directory, and matches nothing here.
     pub(super) fn glob(&self, pattern: &[u8], most: usize) -> Vec<PathBuf> {
         let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
         let mut found = vec![PathBuf::from("/")];
@@ -128,7 +129,7 @@ impl ConfigTree {
     }
 }
 
-/// Reads a file of bounded size. Opened first and looked at by descriptor; not waiting, should it be a pipe.
+/// Reads a file up to a maximum size. Checks the type of the open file, and does not block on a pipe.
 pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);

@@ -1,4 +1,4 @@
-//! `Match` lines: for whom their block counts. Source: `match_cfg_line` of OpenSSH's `servconf.c`.
+//! Evaluates `Match` lines. Source: `match_cfg_line` of OpenSSH's `servconf.c`.
 
 use std::fmt;
 
@@ -7,29 +7,28 @@ use super::{
     pattern::{Verdict, addresses, list},
 };
 
-/// A connection that a `Match` line is held against, as `sshd -T -C` is told of one. What is `None` matches no
-/// criterion.
+/// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
     /// `user=`
     pub user: Option<String>,
-    /// The names of the groups that `user` is in.
+    /// The groups of `user`.
     pub groups: Vec<String>,
-    /// `host=`, the client's name
+    /// `host=`, the name of the client
     pub host: Option<String>,
-    /// `addr=`, the client's address
+    /// `addr=`, the address of the client
     pub address: Option<String>,
-    /// `laddr=`, the address it came to
+    /// `laddr=`, the local address
     pub local_address: Option<String>,
-    /// `lport=`, the port it came to
+    /// `lport=`, the local port
     pub local_port: Option<u16>,
-    /// `rdomain=`, its routing domain
+    /// `rdomain=`, the routing domain
     pub routing_domain: Option<String>,
 }
 
 impl Connection {
-    /// As `sshd -T -C` takes it. Versions before 8.4 refuse one without user, host and address where `Match`
-    /// asks for them.
+    /// The argument for `sshd -T -C`. Versions before 8.4 require user, host and address if a
+    /// `Match` line uses them.
     #[must_use]
     pub fn spec(&self) -> String {
         let port = self.local_port.map(|port| port.to_string());
@@ -47,16 +46,16 @@ impl Connection {
     }
 }
 
-/// Why sshd would refuse a `Match` line.
+/// Why sshd would reject a `Match` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadMatch {
     /// There is no criterion.
     Empty,
-    /// `all` beside another criterion.
+    /// `all` with another criterion.
     AllBesides,
-    /// A criterion that this version does not know.
+    /// A criterion that this version does not support.
     Unknown(String),
-    /// A criterion without its value, or with one that cannot be.
+    /// A criterion with a missing or invalid value.
     Value(String),
 }
 
@@ -71,9 +70,8 @@ impl fmt::Display for BadMatch {
     }
 }
 
-/// Whether the block behind a `Match` line counts for a connection. Without a connection the line is checked,
-/// and only `all` (a `version` that is this one, and what 9.9p1 takes for an invalid user) holds, as when sshd reads its
-/// configuration first.
+/// Whether a `Match` line applies to a connection. Without a connection, as in sshd's first pass, the line is checked
+/// and only these criteria apply: `all`, a `version` that matches, and `invalid-user` in 9.9p1.
 pub(super) fn holds(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
@@ -93,7 +91,7 @@ pub(super) fn holds(
             };
         }
         if name == "invalid-user" && version.knows_invalid_user() {
-            // sshd is not told here that a user is invalid.
+            // The connections here have a valid user.
             result &= connection.is_none() && version.invalid_user_holds_at_first();
             continue;
         }
@@ -106,7 +104,7 @@ pub(super) fn holds(
     if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
 }
 
-/// A criterion's name in small letters, and its value where it is written `name=value`.
+/// The name of a criterion in lower case, and its value if written as `name=value`.
 fn criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
     let sign = word.iter().position(|byte| *byte == b'=').filter(|_| version.match_splits_like_argv());
@@ -161,7 +159,7 @@ fn one(
     }
 }
 
-/// `ga_match_pattern_list`: one group that is negated settles it.
+/// `ga_match_pattern_list`: one group that matches a negated entry excludes the user.
 fn in_groups(groups: &[String], value: &[u8]) -> bool {
     let mut found = false;
     for group in groups {
@@ -259,7 +257,7 @@ mod tests {
             }
             assert_eq!(first("OpenSSH_8.4p1", &line), refused);
         }
-        // With an address to compare, every version refuses.
+        // With an address to compare, all versions reject it.
         let refused = Err(BadMatch::Value("address".into()));
         assert_eq!(ask("OpenSSH_8.2p1", "Match Address 192.0.2.1/24"), refused);
     }

@@ -1,4 +1,4 @@
-//! The sshd that runs, and whether its command line overrides its files.
+//! The running sshd, and options on its command line that override its files.
 
 use std::{
     cell::OnceCell,
@@ -13,39 +13,39 @@ use std::{
 use super::config_tree::ConfigTree;
 use crate::process::run;
 
-/// sshd on a system with or without systemd.
+/// The sshd service of a system with or without systemd.
 pub(crate) struct Daemon<'a> {
     pub(crate) tree: &'a ConfigTree,
-    /// The words that run systemctl.
+    /// The command that runs systemctl.
     pub(crate) systemctl: &'a [OsString],
-    /// How long an answer of it may take.
+    /// Time limit for systemctl.
     pub(crate) patience: Duration,
-    /// The daemons that were found: those that read the main file, and those that read another.
+    /// The listening daemons: those that use the main file, and those with another file.
     found: OnceCell<(Vec<Listener>, Vec<Listener>)>,
 }
 
-/// Debian and Ubuntu call it ssh, the others sshd; one may be an alias of the other.
+/// The unit is ssh on Debian and Ubuntu, sshd elsewhere. One can be an alias of the other.
 pub(crate) const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
 pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 
-/// Where systemd looks for units, the strongest first.
+/// The directories of systemd units, highest priority first.
 const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
-/// Written anew whenever sshd starts, and reads its files again.
+/// sshd writes it at each start and reload.
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 
-/// A reload ends when sshd was told; the unit's own `sshd -t` comes before.
+/// Time limit for a reload. The unit runs `sshd -t` first.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl<'a> Daemon<'a> {
-    /// Asks nothing yet.
+    /// Runs no command yet.
     pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a [OsString], patience: Duration) -> Self {
         Self { tree, systemctl, patience, found: OnceCell::new() }
     }
 
-    /// Why changes to the main file would not count for the sshd that runs, or that its unit would start, and
-    /// what to do.
+    /// Why changes to the main file would have no effect on the running sshd, or on the one that its unit would
+    /// start, and the fix.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let (ours, others) = self.listeners(main);
         let settings = self.unit_settings();
@@ -59,7 +59,7 @@ impl<'a> Daemon<'a> {
         } else {
             lines.extend(units.iter().map(|(_, _, line)| line.clone()));
         }
-        // systemctl shows the names of variables, not what their files give them.
+        // systemctl shows the names of variables. Their values can be in environment files.
         let variables = self.variables(&settings, &units);
         lines.extend(variables.iter().map(|(_, _, line)| line.clone()));
         let lines: Vec<String> = lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
@@ -89,7 +89,7 @@ impl<'a> Daemon<'a> {
             return Some(format!("sshd runs with -f {other}{place}, not with {}: {BY_HAND}", main.display()));
         }
         let other = others.first().filter(|_| ours.is_empty())?;
-        // A socket starts the unit's sshd when somebody connects.
+        // The socket unit starts the unit's sshd when a client connects.
         if self.booted() && self.first_active(&SOCKETS).ok().flatten().is_some() {
             return None;
         }
@@ -100,7 +100,7 @@ impl<'a> Daemon<'a> {
         ))
     }
 
-    /// Other daemons, which read another file than the main one; for people.
+    /// Notes about daemons that use another file than the main one.
     pub(super) fn others(&self, main: &Path) -> Vec<String> {
         let (_, others) = self.listeners(main);
         others
@@ -112,14 +112,14 @@ impl<'a> Daemon<'a> {
             .collect()
     }
 
-    /// Other daemons and the files that they read instead of the main one.
+    /// The daemons that use another file than the main one, and their files.
     pub(super) fn other_files(&self, main: &Path) -> Vec<(u32, PathBuf)> {
         let (_, others) = self.listeners(main);
         let file = |other: &Listener| Some((other.pid, other_config(&other.line, main)?.into()));
         others.iter().filter_map(file).collect()
     }
 
-    /// What names a program in `-o AuthorizedKeysCommand`, of a daemon that runs or of its units; for people.
+    /// Describes where a running daemon or a unit sets `-o AuthorizedKeysCommand` with `program`.
     pub(super) fn naming(&self, main: &Path, program: &str) -> Option<String> {
         let names = |line: &str| sets_command(line) && line.contains(program);
         let (ours, others) = self.listeners(main);
@@ -131,7 +131,7 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Whether an sshd of this system runs.
+    /// Whether an sshd that uses the main file is running.
     pub(super) fn runs(&self, main: &Path) -> bool {
         let active = || self.booted() && self.first_active(&SERVICES).ok().flatten().is_some();
         !self.listeners(main).0.is_empty() || active()
@@ -144,7 +144,7 @@ impl<'a> Daemon<'a> {
 
     pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
         let arguments: Vec<&OsStr> = ["is-active"].iter().chain(units).map(OsStr::new).collect();
-        // Its status tells of the last unit only; its lines tell of each.
+        // The exit status covers only the last unit; the output has one line per unit.
         let ran = run(self.systemctl, &arguments, self.patience)
             .map_err(|error| format!("systemctl is-active: {error}"))?;
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
@@ -163,23 +163,23 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// The number and the command line of the sshd that wrote [`PID_FILE`]. sshd puts its arguments into its
-    /// title, so blanks separate either way.
+    /// The pid and command line of the sshd that wrote [`PID_FILE`]. sshd writes its arguments to its process title,
+    /// so the words are separated by blanks in both cases.
     pub(crate) fn running(&self) -> Option<(u32, String)> {
         let pid = self.tree.read(Path::new(PID_FILE)).ok()?;
         let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
-        // The number may have gone to another program since.
+        // Another process can have the pid now.
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
-    /// The daemons that wait for connections on this system: those that read the main file, and those that read
-    /// another. They are looked for once.
+    /// The listening daemons of this system: those that use the main file, and those with another file. The result is
+    /// cached.
     fn listeners(&self, main: &Path) -> &(Vec<Listener>, Vec<Listener>) {
         self.found.get_or_init(|| self.find_listeners(main))
     }
 
-    /// The same, looked for now.
+    /// The same, not cached.
     pub(super) fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
         let mut found: Vec<Listener> =
             self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
@@ -195,22 +195,22 @@ impl<'a> Daemon<'a> {
         found.into_iter().partition(|listener| other_config(&listener.line, main).is_none())
     }
 
-    /// The command line of a process that is an sshd and neither a session of one nor started for one connection.
+    /// The command line of a process that is a listening sshd, not a session and not started for one connection.
     pub(super) fn listener(&self, pid: u32) -> Option<String> {
         let is_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
         if !is_sshd(pid) {
             return None;
         }
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
-        // Sessions have a title without the mark; a process that is ending has none.
+        // The title of a session has no [listener] mark. A process that is ending has no command line.
         if line.is_empty() || line.starts_with("sshd: ") && !line.contains("[listener]") {
             return None;
         }
-        // For one connection, or to test or print a configuration.
+        // sshd for one connection, or one that tests or prints a configuration.
         if flags(&line).iter().any(|(flag, _)| matches!(flag, 'i' | 'R' | 't' | 'T' | 'G' | 'V')) {
             return None;
         }
-        // One that was just forked looks like the listener until it has its own title.
+        // A new child has the title of the listener until it sets its own.
         let status = self.proc(pid, "status").unwrap_or_default();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
         (!is_sshd(parent)).then_some(line)
@@ -223,8 +223,8 @@ impl<'a> Daemon<'a> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Whether a process belongs to a container or has another root directory: what it reads is not what is here.
-    /// What cannot be told is here.
+    /// Whether a process is in a container or has another root directory, and so reads other files. If this cannot be
+    /// determined, it is not, unless access is denied.
     fn is_elsewhere(&self, pid: u32, main: &Path) -> bool {
         let locate = |path: &str| self.tree.locate(Path::new(path));
         let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
@@ -234,11 +234,11 @@ impl<'a> Daemon<'a> {
         }
         let root = locate(&format!("/proc/{pid}/root"));
         match identity(&root) {
-            // It may not be looked at, or it ended meanwhile: nothing is said of it.
+            // Permission is denied, or the process has ended: it is ignored.
             Err(error) => error.kind() == ErrorKind::PermissionDenied || self.listener(pid).is_none(),
             Ok(there) => {
                 let file = root.join(main.strip_prefix("/").unwrap_or(main));
-                // If only one of the two sees the file, they differ.
+                // The roots differ if only one of them has the file.
                 let seen = |path: &Path| match identity(path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => None,
                     file => Some(file.ok()),
@@ -251,7 +251,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// What the environment adds to the command line of sshd's units.
+    /// Values that the environment adds to the command line of sshd's units.
     fn variables(&self, settings: &[Line], units: &[Line]) -> Vec<Line> {
         let used = |line: &str| {
             let name = line.split('=').next().unwrap_or_default().trim();
@@ -302,17 +302,18 @@ impl<'a> Daemon<'a> {
     }
 }
 
-/// What is to be done where sshd reads a file that is not edited.
+/// The fix for an sshd that reads a file that is not edited.
 const BY_HAND: &str = "put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file by hand";
 const BY_HAND_TOO: &str = "To have EC2 Instance Connect there too, put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file";
 
-/// Processes that are looked at. A kernel has 32768 numbers by default, and more only on large machines.
+/// Maximum number of processes to examine. The kernel's default limit is 32768 pids, and higher only on large
+/// machines.
 const MOST_PROCESSES: usize = 100_000;
 
-/// The longest command line of an sshd that is read.
+/// Maximum length of an sshd command line.
 const LONGEST_LINE: u64 = 65536;
 
-/// An sshd that waits for connections.
+/// An sshd that listens for connections.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) pid: u32,
@@ -326,10 +327,10 @@ impl Listener {
     }
 }
 
-/// A line of a unit or an environment file: the file, the number, the text.
+/// A line of a unit or environment file: file, line number, text.
 type Line = (PathBuf, usize, String);
 
-/// What a setting of a unit is given.
+/// The values of a unit setting.
 fn values<'a>(lines: &'a [Line], name: &'a str) -> impl Iterator<Item = (&'a PathBuf, usize, &'a str)> {
     lines.iter().filter_map(move |(path, at, line)| {
         let (setting, value) = line.split_once('=')?;
@@ -337,7 +338,7 @@ fn values<'a>(lines: &'a [Line], name: &'a str) -> impl Iterator<Item = (&'a Pat
     })
 }
 
-/// The assignments of one `Environment=` line, without their quotes (systemd.exec(5), systemd.syntax(7)).
+/// The assignments in an `Environment=` line, without quotes (systemd.exec(5), systemd.syntax(7)).
 fn assignments(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
@@ -357,7 +358,7 @@ fn assignments(value: &str) -> Vec<String> {
     found
 }
 
-/// The lines of a unit or an environment file, with those that continue one joined to it, without comments.
+/// The lines of a unit or environment file, with continuation lines joined, without comments.
 fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(usize, String)> = Vec::new();
@@ -377,14 +378,14 @@ fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
     found
 }
 
-/// The value of an assignment, which may stand in quotes.
+/// The value of an assignment, without the opening quote.
 fn assigned(line: &str) -> String {
     let value = line.split_once('=').map_or(line, |(_, value)| value).trim();
     value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }
 
 fn sets_command(line: &str) -> bool {
-    // AuthorizedKeysCommandUser alone changes who runs it, which is as bad.
+    // This also matches AuthorizedKeysCommandUser, which would change the user of our command.
     line.to_ascii_lowercase().contains("authorizedkeyscommand")
 }
 
@@ -396,8 +397,8 @@ pub(super) fn takes_value(flag: char) -> bool {
     VALUED.contains(flag)
 }
 
-/// The options on a line, and their values: as getopt(3) reads them, several letters may stand in one word, and a value may stand
-/// in that word or in the next. A value in the same word counts if it is a path, as there are other programs in units.
+/// The options on a line, with their values. As in getopt(3), a word can contain several letters, and a value is the
+/// rest of the word or the next word. A value in the same word must be a path, because units also run other programs.
 fn flags(line: &str) -> Vec<(char, Option<&str>)> {
     let mut found = Vec::new();
     let mut words = line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';')));
@@ -420,7 +421,7 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
     found
 }
 
-/// The value of `-f`, if it is another file.
+/// The value of `-f`, if it is not the main file.
 pub(super) fn other_config(line: &str, main: &Path) -> Option<String> {
     let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
     files.map(str::to_owned).find(|file| Path::new(file) != main)

@@ -5,8 +5,7 @@ use std::path::Path;
 /// Lines of context.
 const CONTEXT: usize = 3;
 
-/// The difference as `diff -u` prints it, in one hunk; `None` is a file that is not there. Empty when there is
-/// none.
+/// The difference in the format of `diff -u`, in one hunk. `None` is a missing file. Empty if the versions are equal.
 #[must_use]
 pub(super) fn unified(path: &Path, before: Option<&[u8]>, after: Option<&[u8]>) -> String {
     if before == after {
@@ -27,7 +26,7 @@ pub(super) fn unified(path: &Path, before: Option<&[u8]>, after: Option<&[u8]>) 
     let context = leading.len().saturating_add(trailing.len());
     let range = |changed: usize| {
         let count = changed.saturating_add(context);
-        // An empty side names the line before it.
+        // For an empty side, the number of the line before it.
         let first = if count == 0 { start } else { start.saturating_add(1) };
         format!("{first},{count}")
     };

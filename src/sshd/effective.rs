@@ -1,8 +1,8 @@
-//! What counts: the main file and all that it includes, in the order in which sshd reads them.
+//! Computes the effective settings: reads the main file and its includes in sshd's order.
 //!
-//! Source: `parse_server_config_depth`, `sInclude` and `sMatch` of OpenSSH's `servconf.c`. sshd reads twice:
-//! first without a connection, when the first value of a keyword wins; then, for a connection, only what
-//! stands in `Match` blocks that hold, where the first value wins again and beats the one from before.
+//! Source: `parse_server_config_depth`, `sInclude` and `sMatch` of OpenSSH's `servconf.c`. sshd makes two passes. In
+//! the first, without a connection, the first value of a keyword wins. In the second, for a connection, only the
+//! values in matching `Match` blocks are read; the first of them wins, and overrides the value of the first pass.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use super::{
     lexer::OpensshVersion,
 };
 
-/// The keywords that eic-keys is about.
+/// The keywords that eic-keys uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keyword {
     /// `AuthorizedKeysCommand`
@@ -26,20 +26,20 @@ pub enum Keyword {
     User,
 }
 
-/// A place where one of them is given a value.
+/// A place that sets one of the keywords.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Which.
+    /// The keyword.
     pub keyword: Keyword,
-    /// The value, as sshd keeps it.
+    /// The value, as sshd stores it.
     pub value: Vec<u8>,
-    /// Where.
+    /// The line that sets it.
     pub origin: Origin,
-    /// The `Match` line that it stands under, if any: where it is, and its criteria.
+    /// The `Match` line above it, if any: its location and its criteria.
     pub block: Option<(Origin, String)>,
 }
 
-/// What counts for a connection.
+/// The effective settings for a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
     /// `AuthorizedKeysCommand`, if set
@@ -48,19 +48,19 @@ pub struct Effective {
     pub user: Option<Setting>,
 }
 
-/// Why a configuration could not be read. sshd would not start with it either, apart from what is larger than
-/// expected.
+/// Why a configuration could not be read. sshd would not start with it either, except where a size limit of eic-keys
+/// is exceeded.
 #[derive(Debug)]
 pub enum ReadError {
-    /// A file that could not be opened or read, or is larger than a configuration can be.
+    /// A file that could not be opened or read, or is too large.
     Unreadable(PathBuf, io::Error),
-    /// A line that sshd refuses.
+    /// A line that sshd rejects.
     Line(Origin, Malformed),
-    /// A `Match` line that sshd refuses.
+    /// A `Match` line that sshd rejects.
     Match(Origin, BadMatch),
-    /// Files include files more than 16 deep, sshd's own limit: a file that includes itself does.
+    /// Includes are nested more than 16 deep, which is sshd's limit. A file that includes itself exceeds it.
     TooDeep(Origin),
-    /// More files than a configuration can have.
+    /// Too many included files.
     TooMany(Origin),
 }
 
@@ -81,26 +81,26 @@ impl std::error::Error for ReadError {}
 /// `SERVCONF_MAX_DEPTH`
 const DEEPEST: usize = 16;
 
-/// Reads of files in one reading. Real configurations have tens; files that include each other twice would
-/// have thousands.
+/// Maximum number of file reads. Real configurations need tens; files that include each other twice would need
+/// thousands.
 const MOST_FILES: usize = 1000;
 
-/// A configuration, read whole.
+/// A parsed configuration with all included files.
 #[derive(Clone, Debug)]
 pub struct Config {
     version: OpensshVersion,
     main: PathBuf,
     files: BTreeMap<PathBuf, File>,
-    /// What each argument of `Include` stood for when it was read first; sshd looks once, too.
+    /// The files that each `Include` argument expanded to at the first read. sshd also expands it only once.
     included: BTreeMap<Vec<u8>, Vec<PathBuf>>,
     settings: Vec<Setting>,
 }
 
 impl Config {
-    /// Reads `main` and what it includes from `source`.
+    /// Reads `main` and its includes from `tree`.
     ///
     /// # Errors
-    /// What sshd would not read either, and what exceeds the limits here.
+    /// The configuration is one that sshd rejects, or exceeds a limit.
     pub fn read(tree: &ConfigTree, main: &Path, version: OpensshVersion) -> Result<Self, ReadError> {
         let mut config = Self {
             version,
@@ -123,34 +123,34 @@ impl Config {
         self.files.get(&self.main)
     }
 
-    /// Every file that was read, the main file among them.
+    /// All files that were read, including the main file.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.files.values()
     }
 
-    /// The files that an argument of `Include` stands for, in sshd's order.
+    /// The files that an `Include` argument expands to, in sshd's order.
     #[must_use]
     pub fn included(&self, argument: &[u8]) -> &[PathBuf] {
         self.included.get(&under_etc(argument)).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The version that it was read as.
+    /// The OpenSSH version that determined the parsing rules.
     #[must_use]
     pub fn version(&self) -> &OpensshVersion {
         &self.version
     }
 
-    /// Every place where one of the keywords is set, in sshd's order, whether it counts or not.
+    /// Each place that sets one of the keywords, in sshd's order, whether effective or not.
     #[must_use]
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// What counts for a connection, or for none.
+    /// The effective settings for a connection, or without one.
     ///
     /// # Errors
-    /// Those of `read`. On a configuration that was read they do not occur again, except a bad address behind `Match` before
-    /// OpenSSH 8.4, which sshd itself refuses only when somebody connects.
+    /// Those of `read`. After a successful `read` only one is possible: an invalid address in `Match` with OpenSSH
+    /// before 8.4, which sshd also rejects only when a client connects.
     pub fn effective(&self, connection: Option<&Connection>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
         let mut first = Reading { left: MOST_FILES, ..Reading::default() };
@@ -181,7 +181,7 @@ impl Config {
         pass: &mut Pass,
         reading: &mut Reading<'_>,
     ) -> Result<(), ReadError> {
-        // A copy, because a line may include further files into `self`; they are small and few.
+        // Copied because a line can add included files to `self`. The files are small and few.
         let Some(file) = self.files.get(path).cloned() else { return Ok(()) };
         let version = self.version.clone();
         for (origin, statement) in file.statements(&version) {
@@ -245,7 +245,7 @@ impl Config {
             if let Some(tree) = reading.tree {
                 self.load(tree, &path)?;
             }
-            // What a `Match` in the file does ends with the file.
+            // A `Match` ends at the end of its file.
             let match_only = pass.match_only && self.version.match_holds_in_included();
             let mut inner = Pass {
                 active: pass.active,
@@ -259,8 +259,7 @@ impl Config {
     }
 }
 
-/// An argument of `Include` that does not begin with `/` or `~` is one under `/etc/ssh` (`SSHDIR`), wherever
-/// it stands.
+/// An `Include` argument that does not begin with `/` or `~` is relative to `/etc/ssh` (`SSHDIR`), in any file.
 fn under_etc(argument: &[u8]) -> Vec<u8> {
     if argument.starts_with(b"/") || argument.starts_with(b"~") {
         return argument.to_vec();
@@ -268,8 +267,7 @@ fn under_etc(argument: &[u8]) -> Vec<u8> {
     [b"/etc/ssh/", argument].concat()
 }
 
-/// Where a reading stands in a file: whether values count there, and sshd's `SSHCFG_MATCH_ONLY` and
-/// `SSHCFG_NEVERMATCH`.
+/// The state within a file: whether values are active, and sshd's `SSHCFG_MATCH_ONLY` and `SSHCFG_NEVERMATCH`.
 #[derive(Clone, Debug, Default)]
 struct Pass {
     active: bool,
@@ -278,10 +276,10 @@ struct Pass {
     block: Option<(Origin, String)>,
 }
 
-/// One reading of everything.
+/// The state of one pass over the configuration.
 #[derive(Default)]
 struct Reading<'a> {
-    /// Where files come from, the first time.
+    /// Where to read files from. `None` if all files were read before.
     tree: Option<&'a ConfigTree>,
     connection: Option<&'a Connection>,
     left: usize,

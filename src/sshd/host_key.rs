@@ -1,9 +1,9 @@
-//! A host key for the check of a configuration, where sshd has none yet.
+//! A temporary host key for checking the configuration.
 //!
-//! sshd does not check a configuration without a host key. Images ship without keys, which are made at the first boot;
-//! that is no fault of the configuration. A key that is made for the check, and removed after it, lets sshd answer.
-//! Only the lack of keys is covered up: a key that is there and cannot be used, and anything else that sshd refuses,
-//! remains a refusal.
+//! sshd does not check a configuration without a host key. Images have no keys, because the first boot generates them;
+//! this is not an error in the configuration. A key that is generated for the check and removed afterwards makes the
+//! check possible. It replaces missing keys only: if an existing key is unusable, or sshd rejects anything else, the
+//! check still fails.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,46 +20,46 @@ use super::{
 };
 use crate::process::run;
 
-/// Root's own, as the directory above it is. The lock keeps other runs out of it.
+/// A directory that only root can write to, like its parent. The lock keeps other runs out.
 const DIRECTORY: &str = "/run/eic-keys.check";
 
-/// The best first. FIPS mode takes no ed25519.
+/// In order of preference. FIPS mode does not accept ed25519.
 const TYPES: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 
-/// Where sshd looks for keys when no `HostKey` is set: these, with the names of types in the place of the star.
+/// The keys that sshd uses if no `HostKey` is set, with `*` for the key type.
 const DEFAULTS: &[u8] = b"/etc/ssh/ssh_host_*_key";
 
-/// More than there are types of keys.
+/// More than the number of key types.
 const MOST_DEFAULTS: usize = 100;
 
-/// A key of 3072 bits takes a slow machine some seconds.
+/// On a slow machine, generating a 3072-bit key takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A private key in a directory that only root can enter. Both go with the value.
+/// A private key in a directory that only root can enter. Dropping it removes both.
 #[derive(Debug)]
 pub(super) struct HostKey {
     directory: PathBuf,
-    /// As sshd names it.
+    /// The path of the key, for sshd.
     path: PathBuf,
 }
 
 impl Drop for HostKey {
     fn drop(&mut self) {
-        // The next run tries again.
+        // If this fails, the next run removes it.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// Removes a key that a run left that was killed.
+/// Removes the key of a run that was killed.
 pub(super) fn clear_away(tree: &ConfigTree) {
-    // The next run tries again.
+    // If this fails, the next run tries again.
     let _ = fs::remove_dir_all(tree.locate(Path::new(DIRECTORY)));
 }
 
-/// An sshd that refused `config` for lack of host keys, with a key for its checks.
+/// Adds a host key to an sshd that rejected `config` for lack of host keys.
 ///
 /// # Errors
-/// The reason why it cannot have one, for people.
+/// Why no key can be added; a message for the user.
 pub(super) fn supply(
     sshd: &Sshd,
     keygen: &[OsString],
@@ -84,7 +84,7 @@ fn make(
     }
     let directory = tree.locate(Path::new(DIRECTORY));
     let told = |error: io::Error| cause(&directory, &error);
-    // What a run left that was killed.
+    // The key of a run that was killed.
     match fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
         _ => {}
@@ -103,9 +103,9 @@ fn make(
         }
         let equipped = sshd.clone().with_host_key(&key.path);
         match equipped.accepts(config) {
-            // It does not take this type.
+            // sshd does not accept this key type.
             Err(error) if error.lacks_host_keys() => last = error.to_string(),
-            // What else it says is for the caller.
+            // The caller handles other errors.
             _ => return Ok((equipped, key)),
         }
     }
@@ -113,8 +113,8 @@ fn make(
 }
 
 impl HostKey {
-    /// A host key of the configuration that is there all the same, so that it is not for lack of keys that sshd
-    /// has none. An empty file is as good as none: whatever makes the keys replaces it.
+    /// A configured or default host key that exists, which means that sshd rejected it. An empty file does not count:
+    /// the tool that generates the keys replaces it.
     pub(super) fn covers_up(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
         let values = dump.others.iter().filter_map(|line| {
             let (keyword, value) = line.split_at_checked(HOST_KEY.len())?;
@@ -132,5 +132,5 @@ impl HostKey {
     }
 }
 
-/// How `sshd -T` begins the line of a key.
+/// How a host key line in the output of `sshd -T` begins.
 const HOST_KEY: &[u8] = b"hostkey ";

@@ -1,12 +1,12 @@
-//! How sshd cuts a line into words. OpenSSH changed it twice, and a reader that cuts differently sees another
-//! configuration.
+//! Splits configuration lines into words as sshd does. OpenSSH changed the rules twice, so the result depends on the
+//! version.
 //!
 //! Sources: `misc.c` (`strdelim`, `argv_split`) and `servconf.c` (`process_server_config_line_depth`,
 //! `match_cfg_line`) of OpenSSH 7.4, 8.0, 8.2, 8.4, 8.7, 9.2, 9.9 and 10.0.
 
 use std::borrow::Cow;
 
-/// What differs between versions of sshd in reading its configuration.
+/// The parsing rules of an OpenSSH version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpensshVersion {
     number: (u32, u32),
@@ -14,8 +14,8 @@ pub struct OpensshVersion {
 }
 
 impl OpensshVersion {
-    /// From what `sshd -V` says, on whatever stream: versions that do not know `-V` name themselves in their
-    /// usage text. `None` when no version is in it.
+    /// Parses the output of `sshd -V`, from stdout and stderr. Versions without `-V` print their version in the usage
+    /// text. `None` if the text contains no version.
     #[must_use]
     pub fn from_version_text(text: &str) -> Option<Self> {
         let (_, from_number) = text.split_once("OpenSSH_")?;
@@ -27,65 +27,66 @@ impl OpensshVersion {
         Some(Self { number, release: format!("OpenSSH_{release}") })
     }
 
-    /// The newest that is known here: what is left of a configuration is read so where its sshd is gone.
+    /// The newest known version, for a configuration whose sshd was removed.
     pub(super) fn newest() -> Self {
         Self { number: (10, 0), release: "OpenSSH_10.0".to_owned() }
     }
 
-    /// As sshd names it: `OpenSSH_9.2p1`.
+    /// The version as sshd prints it: `OpenSSH_9.2p1`.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Up to 8.6 a `#` anywhere cuts the line off, as the file is loaded.
+    /// Up to 8.6, a `#` anywhere in a line starts a comment.
     pub(super) fn hash_cuts_anywhere(&self) -> bool {
         self.number < (8, 7)
     }
 
-    /// 7.4 keeps the blanks at the end of a line; they count in the value of `AuthorizedKeysCommand`.
+    /// 7.4 keeps trailing blanks, which become part of the value of `AuthorizedKeysCommand`.
     pub(super) fn trims_end(&self) -> bool {
         self.number >= (7, 5)
     }
 
-    /// 8.2, the first with `Include`, puts the keyword itself behind `/etc/ssh/` where an argument is
-    /// relative, and finds nothing.
+    /// 8.2, the first version with `Include`, replaces a relative argument with `/etc/ssh/` and the keyword, and finds
+    /// no file.
     pub(super) fn includes_relative(&self) -> bool {
         self.number != (8, 2)
     }
 
-    /// 8.2 and 8.3 never let a `Match` hold in a file that is included outside of one.
+    /// In 8.2 and 8.3, a `Match` never applies in a file that is included outside a `Match` block.
     pub(super) fn match_holds_in_included(&self) -> bool {
         self.number >= (8, 4)
     }
 
-    /// From 8.7 arguments are split as `argv_split` does, before that as `strdelim` does.
+    /// From 8.7, arguments are split by `argv_split`; before that, by `strdelim`.
     pub(super) fn splits_like_argv(&self) -> bool {
         self.number >= (8, 7)
     }
 
-    /// `Match` lines moved to `argv_split` later than the rest, in 9.9.
+    /// `Match` lines use `argv_split` from 9.9.
     pub(super) fn match_splits_like_argv(&self) -> bool {
         self.number >= (9, 9)
     }
 
-    /// `Match invalid-user` came with 9.9.
+    /// `Match invalid-user` exists from 9.9.
     pub(super) fn knows_invalid_user(&self) -> bool {
         self.number >= (9, 9)
     }
 
-    /// 9.9p1 lets it hold when sshd reads its configuration first, without a connection: what stands there counts for everyone.
-    /// 9.9p2 does not.
+    /// In 9.9p1, `Match invalid-user` applies in the first pass, without a connection, so its block applies to all
+    /// users. Fixed in 9.9p2.
     pub(super) fn invalid_user_holds_at_first(&self) -> bool {
         self.release.split(' ').next() == Some("OpenSSH_9.9p1")
     }
 
-    /// Up to 8.3 the value of `Match Address` and `Match LocalAddress` is looked at only where there is an address to compare.
+    /// Up to 8.3, sshd checks the value of `Match Address` and `Match LocalAddress` only if there is an address to
+    /// compare.
     pub(super) fn checks_addresses_at_first(&self) -> bool {
         self.number >= (8, 4)
     }
 
-    /// `Match version` came with 10.0; it is compared with this.
+    /// `Match version` exists from 10.0. The value to compare with.
     pub(super) fn match_version(&self) -> Option<&str> {
         (self.number >= (10, 0)).then_some(self.release.as_str())
     }
@@ -96,15 +97,15 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// `text` without the blanks before it.
+/// Removes leading blanks.
 pub(super) fn trim_start(text: &[u8]) -> &[u8] {
     let blanks = text.iter().take_while(|byte| is_blank(**byte)).count();
     text.get(blanks..).unwrap_or_default()
 }
 
-/// OpenSSH's `strdelim`: takes the next word off `rest`; blanks and one `=` separate, a double quote starts a
-/// quoted part that ends the word. `None` at the end, and for a quote without its other half; `rest` is `None`
-/// when nothing can follow.
+/// OpenSSH's `strdelim`: removes the next word from `rest`. Blanks and one `=` are separators. A double quote starts
+/// a quoted part, which ends the word. Returns `None` at the end and for an unterminated quote. `rest` is `None` if
+/// nothing can follow.
 pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
     let text = (*rest)?;
     let Some(at) = text.iter().position(|byte| is_blank(*byte) || matches!(byte, b'"' | b'=')) else {
@@ -134,7 +135,7 @@ pub(super) fn strdelim<'a>(rest: &mut Option<&'a [u8]>) -> Option<Cow<'a, [u8]>>
     Some(Cow::Borrowed(word))
 }
 
-/// Every word that `strdelim` finds up to the first empty one, which is where sshd stops looking.
+/// The words that `strdelim` returns, up to the first empty one, where sshd stops.
 pub(super) fn strdelim_all(text: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = Some(text);
     let mut words = Vec::new();
@@ -144,20 +145,20 @@ pub(super) fn strdelim_all(text: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
-/// A word of a command line, and where in the text it ended.
+/// A word of a command line, and the offset of its end in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) text: Vec<u8>,
     pub(super) end: usize,
 }
 
-/// A quote without its other half.
+/// An unterminated quote.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unquoted;
 
-/// OpenSSH's `argv_split`, which also cuts the value of `AuthorizedKeysCommand` when the command is run.
-/// `to_comment` stops at a `#` that begins a word. Up to 8.6 a quote counted at the start of a word only,
-/// ended the word, and `\ ` was no escape.
+/// OpenSSH's `argv_split`, which also splits the value of `AuthorizedKeysCommand` when sshd runs it. With
+/// `to_comment`, stops at a `#` that begins a word. Up to 8.6, a quote was special only at the start of a word and
+/// ended the word, and `\ ` was not an escape.
 pub(super) fn argv_split(
     version: &OpensshVersion,
     text: &[u8],

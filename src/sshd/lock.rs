@@ -1,4 +1,5 @@
-//! One run at a time; and the word of a run that was cut off before sshd was told.
+//! Ensures that only one run changes sshd's configuration, and records if a run was interrupted before sshd was
+//! reloaded.
 
 use std::{
     fs::File,
@@ -12,23 +13,24 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::{config_tree::ConfigTree, replace::cause};
 
-/// Where only root can take it, or anyone could hold it; and gone with a boot, after which sshd has read its files.
+/// In a directory where only root can create it, so that no other user can hold the lock. A boot removes it; sshd
+/// then reads its files when it starts.
 const PATH: &str = "/run/eic-keys.lock";
 
-/// How long another run is waited for.
+/// How long to wait for another run.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What stands in the file from the first change to sshd's files until sshd was told of the last.
+/// The content of the lock file from the first change of sshd's files until sshd is reloaded.
 const UNREAD: &[u8] = b"sshd has not been told of the change\n";
 
-/// Keeps others out until it is dropped.
+/// The lock, held until dropped.
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Waits for another run to end, but not for long.
+    /// Takes the lock. Waits up to [`PATIENCE`] for another run to end.
     ///
     /// # Errors
-    /// The reason, for people.
+    /// A message for the user.
     pub(super) fn take(tree: &ConfigTree) -> Result<Self, String> {
         let path = tree.locate(Path::new(PATH));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -49,20 +51,20 @@ impl Lock {
         }
     }
 
-    /// Whether files were changed that the running sshd has not been told of.
+    /// Whether sshd was not reloaded after a change of its files.
     pub(super) fn is_unread(&self) -> bool {
         self.0.metadata().is_ok_and(|metadata| metadata.len() > 0)
     }
 
-    /// Notes that files are about to be changed.
+    /// Records that files are about to change.
     ///
     /// # Errors
-    /// The reason, for people.
+    /// A message for the user.
     pub(super) fn set_unread(&self) -> Result<(), String> {
         self.0.write_all_at(UNREAD, 0).map_err(|error| cause(Path::new(PATH), &error))
     }
 
-    /// Notes that sshd was told. Where that fails, the next run tells it once more, which does no harm.
+    /// Records that sshd was reloaded. If this fails, the next run reloads sshd again, which is harmless.
     pub(super) fn set_read(&self) {
         let _ = self.0.set_len(0);
     }

@@ -1,11 +1,12 @@
-//! sshd's configuration: read as sshd reads it, changed so that it asks eic-keys, and put back.
+//! Reads and changes sshd's configuration.
 //!
-//! - `lexer`, `pattern`, `config`, `criteria`, `config_tree`, `effective`: the reader. It says *where* something is
-//!   set. What *counts* is sshd's own word, and the two have to agree before anything is changed.
-//! - `query`, `host_key`, `daemon`: the installed sshd, what it needs to answer, and the running one.
-//! - `reload`: every sshd that runs is made to read its files again.
-//! - `block`, `plan`, `placement`: our lines, and the decision where they go. Nothing here writes.
-//! - `candidate`, `replace`, `lock`, `apply`: the decision made true, or everything as it was.
+//! - `lexer`, `pattern`, `config`, `criteria`, `config_tree`, `effective`: parse the configuration and find *where*
+//!   each value is set. sshd itself reports the effective value, and both must agree before a change.
+//! - `query`, `host_key`, `daemon`: query the installed sshd, with a host key if it has none, and inspect the running
+//!   one.
+//! - `reload`: makes each running sshd read its files again.
+//! - `block`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
+//! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
 //! - `wiring`: `--enable` and `--disable`.
 
 mod apply;

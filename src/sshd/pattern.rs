@@ -1,26 +1,26 @@
-//! The patterns of sshd's configuration: `Match` lists, addresses, and the globs of `Include`.
+//! The patterns in sshd's configuration: `Match` lists, addresses, and globs in `Include`.
 //!
 //! Sources: OpenSSH's `match.c` (`match_pattern`, `match_pattern_list`), `addrmatch.c` (`addr_match_list`),
 //! glob(7).
 
 use std::net::IpAddr;
 
-/// What a comma-separated list says of a value.
+/// The result of a comma-separated list for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// An entry with `!` matched, and that settles it.
+    /// An entry with `!` matched, which excludes the value.
     Negated,
     /// No entry matched.
     No,
-    /// An entry matched, and none with `!`.
+    /// An entry matched, and no entry with `!` did.
     Yes,
 }
 
-/// The longest entry of a list that OpenSSH looks at; one longer makes the whole list match nothing.
+/// The longest list entry that OpenSSH accepts. With a longer entry, the whole list matches nothing.
 const LONGEST_ENTRY: usize = 1022;
 
-/// `match_pattern`: `*` and `?` in `pattern`, every other byte itself. Linear in memory, and at worst
-/// quadratic in time: the last star alone has to be tried again.
+/// `match_pattern`: `*` and `?` are wildcards, other bytes are literal. Linear in memory and at worst quadratic in
+/// time, because only the last star needs backtracking.
 pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     wild(text, pattern, |token, byte| match token {
         [b'?', rest @ ..] => Some(rest),
@@ -29,8 +29,8 @@ pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     })
 }
 
-/// The walk behind `matches` and `glob_matches`: `one` takes the pattern's next element off when it accepts
-/// the byte.
+/// The matching loop of `matches` and `glob_matches`. `one` removes the next element of the pattern if it matches the
+/// byte.
 fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option<&'p [u8]>) -> bool {
     let (mut text, mut pattern) = (text, pattern);
     let mut retry: Option<(&[u8], &[u8])> = None;
@@ -49,7 +49,7 @@ fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option
                 }
             }
         }
-        // The last star swallows one byte more.
+        // The last star matches one more byte.
         let Some((from, after)) = retry else { return false };
         let Some((_, rest)) = from.split_first() else { return false };
         retry = Some((rest, after));
@@ -63,7 +63,7 @@ pub(super) fn list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
     if patterns.is_empty() {
         return verdict;
     }
-    // C reads up to the end: a comma that ends the list opens no further entry.
+    // In OpenSSH, a trailing comma does not start another entry.
     let patterns = patterns.strip_suffix(b",").unwrap_or(patterns);
     for entry in patterns.split(|byte| *byte == b',') {
         let (negated, entry) = match entry {
@@ -84,12 +84,12 @@ pub(super) fn list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
     verdict
 }
 
-/// An address list that sshd refuses.
+/// An address list that sshd rejects.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadAddressList;
 
-/// `addr_match_list`: networks in CIDR form, or patterns over the address as text. Without an address the list
-/// is checked only.
+/// `addr_match_list`: networks in CIDR notation, or patterns for the text of the address. Without an address, only
+/// checks the list.
 pub(super) fn addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
     let text = address.unwrap_or_default();
     let parsed: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
@@ -119,7 +119,7 @@ pub(super) fn addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdi
     Ok(verdict)
 }
 
-/// `addr_pton_cidr`: `None` when it is no address, an error when the mask does not fit it or host bits are set.
+/// `addr_pton_cidr`: `None` for text that is not an address, an error for an invalid mask or nonzero host bits.
 fn network(entry: &[u8]) -> Result<Option<(IpAddr, u32)>, BadAddressList> {
     let Ok(text) = std::str::from_utf8(entry) else { return Ok(None) };
     let (address, length) = match text.split_once('/') {
@@ -151,8 +151,8 @@ fn within(address: IpAddr, net: IpAddr, length: u32) -> bool {
     width == net_width && cut(address) == cut(net)
 }
 
-/// Whether a file name matches a component of a glob: `*`, `?`, `[...]` and `\`; a leading dot has to be
-/// written out.
+/// Whether a file name matches one component of a glob: `*`, `?`, `[...]` and `\`. A leading dot must be matched
+/// explicitly.
 pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
     if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
         return false;
@@ -169,8 +169,8 @@ pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
     })
 }
 
-/// `[...]` after its opening: whether it holds the byte, and what follows it; `None` when it has no end and is
-/// plain text.
+/// `[...]` after the opening bracket: whether it contains the byte, and the text after it. `None` if it has no end,
+/// in which case it is literal text.
 fn bracket(set: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     let (negated, mut set) = match set {
         [b'!' | b'^', rest @ ..] => (true, rest),
@@ -194,7 +194,7 @@ fn bracket(set: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Whether glob(3) would look for matches of this text rather than take it as a name.
+/// Whether glob(3) treats this text as a pattern.
 pub(super) fn is_glob(text: &[u8]) -> bool {
     text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
 }

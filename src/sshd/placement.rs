@@ -1,4 +1,4 @@
-//! Where our lines go.
+//! Chooses the place of our lines.
 
 use std::{
     os::unix::ffi::OsStrExt,
@@ -15,8 +15,8 @@ use super::{
 };
 
 impl Situation<'_> {
-    /// The configuration with our lines where they win: in a drop-in if one can, else in the main file before
-    /// all that would win.
+    /// The configuration with our lines in a place where they are effective: a drop-in if possible, else the main
+    /// file, before all lines that would override them.
     pub(super) fn place(
         &self,
         without: &ConfigTree,
@@ -54,8 +54,8 @@ impl Situation<'_> {
         Err(PlanError(format!("no place was found in {} where the lines would count", self.main.display())))
     }
 
-    /// The drop-ins that the main file would read in its global part, by preference. Those of packages begin
-    /// with 10 to 60.
+    /// The drop-ins that the main file includes in its global part, in order of preference. Drop-ins of packages
+    /// begin with 10 to 60.
     fn drop_ins(&self, main: &File, base: &Config) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = Vec::new();
         for (_, statement) in main.statements(base.version()) {
@@ -78,8 +78,8 @@ impl Situation<'_> {
         directories.iter().filter_map(|directory| directory.parent()).flat_map(drop_ins).collect()
     }
 
-    /// The main file with our lines in its global part: before what sets either keyword, directly or by
-    /// inclusion, or else before the first `Match` and the comment on it, or else at the end.
+    /// The main file with our lines in its global part: before the first line that sets either keyword, directly or
+    /// through an include; else before the first `Match` and the comment above it; else at the end.
     fn inserted(main: &File, base: &Config, lines: &[u8]) -> Vec<u8> {
         let all: Vec<&[u8]> = main.lines().collect();
         let mut at = all.len();
@@ -104,7 +104,8 @@ impl Situation<'_> {
                 break;
             }
         }
-        // A last line without an end stays the last line, or taking ours out could not give the same bytes.
+        // If the last line has no newline, insert before it. Otherwise removing our lines could not restore the same
+        // bytes.
         if at == all.len() && all.last().is_some_and(|last| !last.ends_with(b"\n")) {
             at = at.saturating_sub(1);
         }
@@ -121,7 +122,7 @@ impl Situation<'_> {
     }
 }
 
-/// The names that our drop-in can have, by preference; `ssh` is the directory of the main file.
+/// The possible names of our drop-in, in order of preference. `ssh` is the directory of the main file.
 pub(super) fn drop_ins(ssh: &Path) -> impl Iterator<Item = PathBuf> {
     ["10", "05", "01", "00", "000"].into_iter().map(|number| {
         let name = [number.as_bytes(), b"-", DROP_IN].concat();
@@ -129,7 +130,7 @@ pub(super) fn drop_ins(ssh: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Whether one of these files includes another that sets something.
+/// Whether one of these files has an `Include`, in a configuration that sets either keyword.
 fn reads_more(base: &Config, paths: &[PathBuf]) -> bool {
     let includes = |file: &&File| {
         paths.iter().any(|path| path == file.path())

@@ -1,4 +1,4 @@
-//! What is to be changed, decided before anything is: reads only.
+//! Plans the changes. This module only reads.
 
 use std::{
     ffi::OsStr,
@@ -20,38 +20,38 @@ use super::{
     query::{Dump, administrators, unless_none},
 };
 
-/// A file that is to be another.
+/// A change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// As sshd names it.
+    /// The path, as in sshd's configuration.
     pub(super) path: PathBuf,
-    /// `None`: it is not there.
+    /// `None` if the file does not exist.
     pub(super) before: Option<Vec<u8>>,
-    /// `None`: it is taken away.
+    /// `None` if the file is to be removed.
     pub(super) after: Option<Vec<u8>>,
 }
 
-/// The two values, `none` being `None`.
+/// The values of both keywords. `none` is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Values {
     pub(super) command: Option<Vec<u8>>,
     pub(super) user: Option<Vec<u8>>,
 }
 
-/// A decision.
+/// A planned change.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// What is decided, and why; for people.
+    /// Messages for the user: the decision and its reason.
     pub(super) said: Vec<String>,
-    /// In the order in which they are made: after each of them sshd starts. None: nothing is to be done.
+    /// In order of execution. sshd can start after each of them. Empty if there is nothing to do.
     pub(super) changes: Vec<Change>,
-    /// What has to count afterwards, for `probe()`.
+    /// The required effective values for `probe()`.
     pub(super) wanted: Values,
-    /// The configuration as it will be.
+    /// The configuration after the change.
     pub(super) after: ConfigTree,
 }
 
-/// Why nothing is done, and what to do about it.
+/// Why the plan is refused, and the fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlanError(pub(super) String);
 
@@ -61,53 +61,53 @@ impl From<ReadError> for PlanError {
     }
 }
 
-/// What a plan is made from.
+/// The inputs of a plan.
 pub(super) struct Situation<'a> {
-    /// The main file, as sshd names it.
+    /// The main file, as in sshd's configuration.
     pub(super) main: &'a Path,
-    /// The files as they are.
+    /// The current files.
     pub(super) tree: &'a ConfigTree,
     pub(super) version: &'a OpensshVersion,
-    /// What sshd says counts for `probe()`; `None` when it cannot be asked.
+    /// The effective values for `probe()` from sshd. `None` if sshd cannot be queried.
     pub(super) dump: Option<&'a Dump>,
-    /// Our path, as sshd will run it.
+    /// The path of eic-keys in sshd's configuration.
     pub(super) program: &'a str,
-    /// Whether a command that is there already may be put behind ours.
+    /// Whether an existing command may be chained.
     pub(super) chain: bool,
-    /// Where the system has a user. sshd runs no command at all as a user that it cannot find.
+    /// Looks up a user. sshd runs no command as a user that it cannot find.
     pub(super) find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
 }
 
 /// Where a user was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// In a file of this system.
+    /// In a local file.
     Local,
-    /// By a name service, which may be away for a while.
+    /// In a name service, which can be unavailable for a while.
     Served,
 }
 
-/// Whether our lines go with the users that there are.
+/// Whether our lines match the existing users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Users {
-    /// They do, or they are not ours to change.
+    /// They match, or were set by hand.
     Fit,
-    /// They name a user that is gone.
+    /// They name a user that does not exist.
     Gone,
-    /// They leave out a command whose user is there.
+    /// They leave out a command whose user exists again.
     Back,
 }
 
-/// The user that runs ours where nobody has named another.
+/// The default user that runs eic-keys.
 pub(crate) const OWN_USER: &str = "eic-keys";
 
-/// Whether a value of AuthorizedKeysCommandUser has something that sshd expands: it may be another user at each login.
+/// Whether sshd expands this value of AuthorizedKeysCommandUser, which can then be a different user at each login.
 pub(crate) fn is_each_login(user: &[u8]) -> bool {
     user.contains(&b'%')
 }
 
-/// A connection that no `Match` block is written for, unless it is for everyone: a user that nobody has, from
-/// a network that is reserved for documentation (RFC 5737).
+/// A connection that only a `Match` block for everyone matches: a user that does not exist, from a network that is
+/// reserved for documentation (RFC 5737).
 pub(crate) fn probe() -> Connection {
     Connection {
         user: Some("eic-keys-probe".into()),
@@ -121,7 +121,7 @@ pub(crate) fn probe() -> Connection {
 }
 
 impl Situation<'_> {
-    /// Decides how to wire sshd to us.
+    /// Plans `--enable`.
     pub(super) fn enable(&self) -> Result<Plan, PlanError> {
         let live = self.agreed(self.tree)?;
         let Without { tree: without, mut said, remarks: written } = self.without_ours(&live.config)?;
@@ -141,7 +141,7 @@ impl Situation<'_> {
         if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
             if self.runs_as(&user.value) {
                 let shown = lossy(&by_hand.value);
-                // Ours stood before it for as long as its user did not exist.
+                // Our lines were before it because its user did not exist.
                 let again = !without.changed().is_empty();
                 said.insert(
                     0,
@@ -181,7 +181,8 @@ impl Situation<'_> {
         Ok(self.plan(said, wanted, after))
     }
 
-    /// Decides how to undo it. `others` are the main files of other daemons: their lines count as well once the program may go.
+    /// Plans `--disable`. `others` are the main files of other daemons. They must not name eic-keys either, because
+    /// the program can be removed afterwards.
     pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, PlanError> {
         let live = self.agreed(self.tree)?;
         let Without { tree: without, mut said, .. } = self.without_ours(&live.config)?;
@@ -216,7 +217,7 @@ impl Situation<'_> {
         Ok(self.plan(said, wanted, without))
     }
 
-    /// The two values as they have to be, our comments on them, and why.
+    /// The required values, our comments on them, and the messages for the user.
     fn wanted(
         &self,
         theirs: Option<&Setting>,
@@ -224,8 +225,8 @@ impl Situation<'_> {
         live: &Config,
         said: &mut Vec<String>,
     ) -> Result<(Values, Vec<Vec<u8>>), PlanError> {
-        // WiringOptions that an administrator gave ours stay, also when only what is behind it has changed or
-        // something else came before it.
+        // Keep the administrator's options of eic-keys, even if only the chained command changed or another setting
+        // came before our lines.
         let own = live.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
@@ -299,16 +300,16 @@ impl Situation<'_> {
         Ok((Values { command: Some(together), user: Some(user) }, remarks))
     }
 
-    /// Whether a command line runs eic-keys: by its own path, or by another that leads to the same file. Not where it is by the name of
-    /// AWS's command, which our packages provide: such a line was written for AWS's package.
+    /// Whether a command line runs eic-keys: by its path, or by a path that leads to the same file. The name of AWS's
+    /// command does not count, although our packages provide it: such a line was written for AWS's package.
     fn is_ours(&self, command: &[u8]) -> bool {
         runs(self.version, command, self.program)
             || program(self.version, command).is_some_and(|path| self.leads_to_ours(&path))
                 && !runs_aws(self.version, command)
     }
 
-    /// The lines of a configuration that name eic-keys, wherever they stand, for people: once it is gone, sshd finds no keys by them, not
-    /// even those of a command behind it.
+    /// Describes the lines of a configuration that name eic-keys, in any block. Without the program, sshd gets no
+    /// keys from them, not even those of a chained command.
     fn naming_us(&self, config: &Config) -> Vec<String> {
         let lines = config
             .settings()
@@ -325,7 +326,7 @@ impl Situation<'_> {
             .collect()
     }
 
-    /// Whether a command line runs eic-keys, or hands it to another program to run.
+    /// Whether a command line runs eic-keys, or passes it to another program.
     fn names_us(&self, command: &[u8]) -> bool {
         let words = words(self.version, command);
         let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
@@ -334,8 +335,8 @@ impl Situation<'_> {
             || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.leads_to_ours(word))
     }
 
-    /// Whether the bytes of the main file and of the drop-ins show that nothing there is of ours: for a configuration that cannot be
-    /// read as sshd reads it. What cannot be read at all shows nothing.
+    /// Whether the main file and the drop-ins contain nothing of eic-keys, from their bytes. This is for a
+    /// configuration that sshd's rules cannot parse. `false` if a file cannot be read.
     pub(super) fn shows_nothing_of_ours(&self) -> bool {
         let directory = administrators(self.main).with_file_name(DROP_INS);
         let mut paths = self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
@@ -354,14 +355,14 @@ impl Situation<'_> {
         self.tree.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
     }
 
-    /// Whether sshd finds a user by this value of AuthorizedKeysCommandUser. sshd expands `%u` in it to the user that logs in, in every
-    /// release that has the keyword (`user_key_command_allowed2` in `auth2-pubkey.c`): no single user's lack says anything of it.
+    /// Whether sshd finds a user for this value of AuthorizedKeysCommandUser. All releases with the keyword expand `%u` in
+    /// it to the user who logs in (`user_key_command_allowed2` in `auth2-pubkey.c`), so a value with `%` is always accepted.
     fn runs_as(&self, user: &[u8]) -> bool {
         is_each_login(user) || (self.find_user)(user).is_some()
     }
 
-    /// Whether our lines, where they count, still go with the users that there are. What was set by hand is left alone, and so is the
-    /// user of a name service: sshd looks for it at each login, and finds it when the service is back.
+    /// Whether our lines, if effective, match the existing users. Lines that were set by hand are left alone. So is a
+    /// user from a name service: sshd looks it up at each login, and finds it when the service is available again.
     pub(super) fn users(&self) -> Users {
         self.try_users().unwrap_or(Users::Fit)
     }
@@ -387,7 +388,7 @@ impl Situation<'_> {
         Ok(if stays { Users::Fit } else { Users::Gone })
     }
 
-    /// Notes on what ours will not be asked for: other commands under `Match`.
+    /// Notes about other commands under `Match`, where eic-keys does not run.
     fn elsewhere(&self, base: &View) -> Vec<String> {
         let ours = || lossy(&alone(self.program));
         let mut said = Vec::new();
@@ -413,7 +414,7 @@ impl Situation<'_> {
         said
     }
 
-    /// The files without our lines: those that sshd reads, and drop-ins of ours that it does not read any more.
+    /// Removes our lines from the files that sshd reads, and from drop-ins of ours that it no longer reads.
     fn without_ours(&self, live: &Config) -> Result<Without, PlanError> {
         let (mut without, mut said, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
@@ -435,7 +436,7 @@ impl Situation<'_> {
                 ));
             }
             remarks.extend(stripped.remarks);
-            // A file that held nothing else was ours.
+            // A file without other content was ours.
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
@@ -448,7 +449,7 @@ impl Situation<'_> {
         Ok(View { config, effective })
     }
 
-    /// The configuration as it is, which sshd and the reader have to see alike.
+    /// The current configuration, after checking that sshd and our parser agree.
     fn agreed(&self, tree: &ConfigTree) -> Result<View, PlanError> {
         let live = self.read(tree)?;
         let read = values(&live.effective);
@@ -482,7 +483,7 @@ impl Situation<'_> {
                 changes.push(Change { path: path.clone(), before, after: bytes.clone() });
             }
         }
-        // What is added comes first: in between there are both, never neither.
+        // New files come first, so that at each moment there is at least one setting.
         changes
             .sort_by_key(|change| change.after.as_ref().map_or(2, |_| usize::from(change.before.is_some())));
         Plan { said, changes, wanted, after }
@@ -493,31 +494,31 @@ impl Situation<'_> {
     }
 }
 
-/// The directory of drop-ins, beside the main file.
+/// The directory of drop-ins, in the directory of the main file.
 pub(super) const DROP_INS: &str = "sshd_config.d";
 
-/// What the name of ours is, after its number.
+/// The name of our drop-in after its number.
 pub(super) const DROP_IN: &[u8] = b"eic-keys.conf";
 
-/// Drop-ins of ours that are looked for.
+/// Maximum number of drop-ins of ours to look for.
 const MOST_DROP_INS: usize = 100;
 
-/// The files without our lines.
+/// The configuration without our lines.
 struct Without {
     tree: ConfigTree,
-    /// What is to be said of them.
+    /// Messages for the user.
     said: Vec<String>,
-    /// The comments of ours that were in them.
+    /// Our comments that the files contained.
     remarks: Vec<Vec<u8>>,
 }
 
-/// A configuration and what counts in it.
+/// A configuration and its effective values.
 pub(super) struct View {
     pub(super) config: Config,
     pub(super) effective: Effective,
 }
 
-/// The `Match` lines under which what counts stands.
+/// The `Match` lines whose blocks contain the effective values.
 fn blocks(effective: &Effective) -> impl Iterator<Item = &(Origin, String)> {
     [&effective.command, &effective.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
 }
@@ -532,7 +533,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// For people.
+/// Converts bytes to text for messages.
 pub(super) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! What sshd itself says: whether it accepts a configuration, and what counts in it.
+//! Queries sshd: whether it accepts a configuration, and the effective values.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,18 +15,18 @@ use crate::process::{Output, run};
 pub struct Sshd {
     words: Vec<OsString>,
     patience: Duration,
-    /// A host key beside those of the configuration.
+    /// A host key in addition to the configured ones.
     host_key: Option<PathBuf>,
 }
 
-/// Why sshd gave no answer.
+/// Why a query failed.
 #[derive(Debug)]
 pub enum AskError {
-    /// It could not be run.
+    /// sshd could not be run.
     Run(io::Error),
-    /// It refuses, in its own words.
+    /// sshd rejected the configuration, with this message.
     Refused(String),
-    /// Its answer is not understood.
+    /// The output could not be parsed.
     Answer(&'static str),
 }
 
@@ -43,17 +43,17 @@ impl fmt::Display for AskError {
 impl std::error::Error for AskError {}
 
 impl AskError {
-    /// Whether all that it lacks is Debian's privilege separation directory, which is made when sshd is started first.
+    /// Whether only Debian's privilege separation directory is missing, which is created when sshd first starts.
     pub(crate) fn lacks_directory(&self) -> bool {
         matches!(self, Self::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
     }
 
-    /// Whether it found no host key that it can use. Without one it checks nothing.
+    /// Whether sshd found no usable host key. It checks nothing without one.
     pub(crate) fn lacks_host_keys(&self) -> bool {
         matches!(self, Self::Refused(text) if text.contains("no hostkeys available"))
     }
 
-    /// What to do on a system that runs, where sshd does not accept its configuration.
+    /// The fix if sshd rejects its configuration on a running system.
     pub(crate) fn remedy(&self) -> &'static str {
         if self.lacks_host_keys() {
             "sshd does not start without host keys. If they are missing: cloud-init or the image's own tool makes them at \
@@ -65,16 +65,16 @@ impl AskError {
     }
 }
 
-/// sshd answers in some 20 ms; a machine that swaps may take seconds.
+/// sshd answers in about 20 ms. A machine that swaps can need seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where distributions put it.
+/// The paths of sshd in distributions.
 pub(crate) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
-/// Where SUSE has the vendor's main file, which its sshd reads where there is none in `/etc`.
+/// The vendor's main file on SUSE, whose sshd reads it if the one in `/etc` does not exist.
 const VENDORS: &str = "/usr/etc/ssh/sshd_config";
 
-/// The main file that sshd reads: the administrator's, or else the vendor's if there is one.
+/// The main file that sshd reads: the administrator's or, without one, the vendor's.
 pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     let gone = |path: &Path| {
         fs::symlink_metadata(tree.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -83,56 +83,56 @@ pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     if gone(main) && !gone(vendors) { vendors.to_owned() } else { main.to_owned() }
 }
 
-/// Where the administrator has, or would have, the main file: what is beside it is read and changed, while what
-/// belongs to the vendor is never changed.
+/// The path of the administrator's main file, which need not exist. Files in its directory are read and changed; the
+/// vendor's files are never changed.
 pub(super) fn administrators(main: &Path) -> &Path {
     if main == Path::new(VENDORS) { Path::new(ADMINISTRATORS) } else { main }
 }
 
-/// Where sshd looks for its main file first.
+/// The first path that sshd tries for its main file.
 const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
 
-/// What `sshd -T` printed.
+/// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
     /// `AuthorizedKeysCommand`; `none` is `None`
     pub command: Option<Vec<u8>>,
     /// `AuthorizedKeysCommandUser`; `none` is `None`
     pub user: Option<Vec<u8>>,
-    /// Every other line, as printed.
+    /// All other lines, as printed.
     pub others: Vec<Vec<u8>>,
 }
 
 impl Sshd {
-    /// An sshd that is run by these words: its path, or a wrapper and its path.
+    /// An sshd with this command: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
         Self { words: words.to_vec(), patience: PATIENCE, host_key: None }
     }
 
-    /// The system's, where distributions put it.
+    /// The sshd of a system, from the usual paths.
     #[must_use]
     pub fn find(tree: &ConfigTree) -> Option<Self> {
         let path = PLACES.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
     }
 
-    /// The same, waited for no longer than this.
+    /// Sets the time limit of a query.
     #[must_use]
     pub fn within(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// The same, asked with one more host key (`-h`).
+    /// Adds a host key (`-h`) to each query.
     #[must_use]
     pub(super) fn with_host_key(self, path: &Path) -> Self {
         Self { host_key: Some(path.to_owned()), ..self }
     }
 
-    /// Its version.
+    /// The version.
     ///
     /// # Errors
-    /// It cannot be run, or does not name a version.
+    /// sshd cannot be run, or prints no version.
     pub fn version(&self) -> Result<OpensshVersion, AskError> {
         let ran = self.run(&["-V".as_ref()])?;
         let said = [ran.stdout, ran.stderr].concat();
@@ -140,36 +140,36 @@ impl Sshd {
             .ok_or(AskError::Answer("no version in it"))
     }
 
-    /// Whether it would start with a configuration (`-t`).
+    /// Checks that sshd would start with a configuration (`-t`).
     ///
     /// # Errors
-    /// It would not.
+    /// sshd would not start.
     pub fn accepts(&self, config: &Path) -> Result<(), AskError> {
         accepted(self.ask(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
     }
 
-    /// Whether it would start with the configuration that it finds by itself.
+    /// Checks that sshd would start with its default configuration.
     ///
     /// # Errors
-    /// It would not.
+    /// sshd would not start.
     pub(super) fn starts(&self) -> Result<(), AskError> {
         accepted(self.ask(&["-t".as_ref()])?).map(drop)
     }
 
-    /// What counts in a configuration for a connection (`-T -C`).
+    /// The effective values of a configuration for a connection (`-T -C`).
     ///
     /// # Errors
-    /// It does not accept the configuration, or prints none of the two keywords.
+    /// sshd rejects the configuration, or prints neither keyword.
     pub fn dump(&self, config: &Path, connection: &Connection) -> Result<Dump, AskError> {
         let spec = OsString::from(connection.spec());
         let arguments: [&OsStr; 5] = ["-T".as_ref(), "-C".as_ref(), &spec, "-f".as_ref(), config.as_os_str()];
         Dump::read(&accepted(self.ask(&arguments)?)?.stdout)
     }
 
-    /// Asks about a configuration, for which sshd wants a host key.
+    /// Runs a query that needs a configuration, and therefore a host key.
     fn ask(&self, arguments: &[&OsStr]) -> Result<Output, AskError> {
         let key = self.host_key.iter().flat_map(|path| ["-h".as_ref(), path.as_os_str()]);
-        // The configuration stays the last word.
+        // The configuration is the last argument.
         self.run(&arguments.split_first().map_or_else(Vec::new, |(first, rest)| {
             [*first].into_iter().chain(key).chain(rest.iter().copied()).collect()
         }))
@@ -185,7 +185,7 @@ fn accepted(ran: Output) -> Result<Output, AskError> {
 }
 
 impl Dump {
-    /// Reads what `sshd -T` printed. Keywords come in small letters up to 10.4, as in the manual since.
+    /// Parses the output of `sshd -T`. Keywords are in lower case up to 10.4, and then as in the manual.
     fn read(output: &[u8]) -> Result<Self, AskError> {
         let (mut command, mut user, mut others) = (None, None, Vec::new());
         for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -198,7 +198,8 @@ impl Dump {
                 _ => others.push(line.to_vec()),
             }
         }
-        // 7.4 prints nothing of these two where they are not set; what it prints always tells that this is its answer.
+        // 7.4 omits both keywords if they are not set. Another line that is always printed shows that the output is
+        // complete.
         let whole = others.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
         if !whole && (command.is_none() || user.is_none()) {
             return Err(AskError::Answer("no AuthorizedKeysCommand in what -T prints"));
@@ -207,7 +208,7 @@ impl Dump {
     }
 }
 
-/// sshd's `none`, which is as good as not set.
+/// Treats sshd's `none` as not set.
 pub(super) fn unless_none(value: Vec<u8>) -> Option<Vec<u8>> {
     (!value.eq_ignore_ascii_case(b"none")).then_some(value)
 }

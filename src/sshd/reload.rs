@@ -1,4 +1,4 @@
-//! Makes every sshd that reads our lines read its configuration again.
+//! Makes each running sshd that reads our lines read its configuration again.
 
 use std::{
     collections::BTreeMap,
@@ -21,33 +21,33 @@ use super::{
 use crate::process::run;
 use crate::safe_path;
 
-/// An sshd that has to be told of a change.
+/// An sshd to reload.
 struct Target {
-    /// Its process, where it was found.
+    /// Its process, if found.
     listener: Option<Listener>,
     /// The service whose main process it is.
     unit: Option<Unit>,
 }
 
-/// What systemd says of a service.
+/// A service and its properties from systemctl.
 struct Unit {
     name: String,
     properties: BTreeMap<String, String>,
 }
 
-/// How an sshd is told.
+/// How to reload an sshd.
 enum Way {
-    /// By its unit's own reload.
+    /// With the reload of its unit.
     Reload,
-    /// It was handed its socket: stopped, it is started by the socket.
+    /// By stopping it: the sshd got its socket from this socket unit, which starts it again.
     Stop(String),
-    /// The same, but its sessions would end with it.
+    /// Not at all: stopping it would end its sessions.
     Leave(String),
-    /// By SIGHUP.
+    /// With SIGHUP.
     Signal,
 }
 
-/// An sshd that cannot be told, and why.
+/// An sshd that cannot be reloaded, and the reason.
 pub(super) struct Untold {
     pid: Option<u32>,
     reason: String,
@@ -59,20 +59,20 @@ impl fmt::Display for Untold {
     }
 }
 
-/// Not every sshd was told.
+/// Why not every sshd was reloaded.
 pub(super) struct ReloadError {
     pub(super) reason: String,
-    /// Whether one may have read the files as they are now.
+    /// Whether an sshd can have read the changed files.
     pub(super) told: bool,
 }
 
-/// The sshds that were told last, each by its number and its start. Gone with a boot, as they are.
+/// The sshds of the last reload, by pid and start time. A boot removes the file and the processes.
 const TOLD: &str = "/run/eic-keys.told";
 
-/// How long an sshd may take to start itself anew.
+/// Time limit for an sshd to restart itself.
 const ANEW: Duration = Duration::from_secs(20);
 
-/// What is asked of a service.
+/// The properties of a service to query.
 const PROPERTIES: [&str; 7] = [
     "--property=Id",
     "--property=LoadState",
@@ -88,7 +88,7 @@ impl Unit {
         self.properties.get(name).map_or("", String::as_str)
     }
 
-    /// systemd 219 to 257 name these the same; what is not said speaks against nothing.
+    /// systemd 219 to 257 use these names. A missing property does not prevent a reload.
     fn can_reload(&self) -> bool {
         self.get("CanReload") != "no" && self.get("LoadState") != "masked"
     }
@@ -99,7 +99,7 @@ impl Target {
         self.listener.as_ref().map(|listener| listener.pid)
     }
 
-    /// For people.
+    /// The name in messages.
     fn name(&self) -> String {
         match (&self.listener, &self.unit) {
             (Some(listener), Some(unit)) => format!("sshd (process {}, {})", listener.pid, unit.name),
@@ -109,7 +109,7 @@ impl Target {
         }
     }
 
-    /// What has it read its files again, for people.
+    /// The fix in messages: how to make it read its files again.
     fn remedy(&self) -> String {
         match (&self.unit, self.pid()) {
             (Some(unit), _) => format!("systemctl restart {}", unit.name),
@@ -120,7 +120,7 @@ impl Target {
 }
 
 impl Daemon<'_> {
-    /// The sshds that read our lines and could not be told of a change to them. Found out before anything is changed.
+    /// The sshds that read our lines and cannot be reloaded. Queried before any change.
     pub(super) fn untold(&self, main: &Path) -> Result<Vec<Untold>, String> {
         let mut untold = Vec::new();
         for target in self.targets(main)? {
@@ -132,8 +132,8 @@ impl Daemon<'_> {
         Ok(untold)
     }
 
-    /// Makes each running sshd that reads our lines read its files again, but for those that are known not to hear of it.
-    /// `Ok` says what was done, or is to be done.
+    /// Reloads each running sshd that reads our lines, except those in `untold`. `Ok` describes what was done, or
+    /// remains to be done.
     pub(super) fn reload(&self, main: &Path, untold: &[Untold]) -> Result<String, ReloadError> {
         let nobody = |reason| ReloadError { reason, told: false };
         let targets = self.targets(main).map_err(nobody)?;
@@ -162,15 +162,16 @@ impl Daemon<'_> {
         Ok(said.join("\n"))
     }
 
-    /// Notes for `--check` who has read the files as they are now. Not every sshd has a PID file, and none tells otherwise.
+    /// Records for `--check` which sshds have read the current files. Some have no PID file, and no other record
+    /// exists.
     fn note_told(&self, pids: &[u32]) {
         let line = |pid: &u32| self.birth(*pid).map(|ticks| format!("{pid} {ticks}\n"));
         let text: String = pids.iter().filter_map(line).collect();
-        // Without it `--check` is less sure.
+        // If this fails, `--check` knows less.
         let _ = fs::write(self.tree.locate(Path::new(TOLD)), text);
     }
 
-    /// The sshds that read our lines: each with the time since when it has read its files, as far as that can be told.
+    /// The sshds that read our lines, each with the time when it last read its files, if known.
     pub(crate) fn reading(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
         let (ours, others) = self.find_listeners(main);
         let others = others.into_iter().filter(|other| self.reads_ours(other, main) == Some(true));
@@ -185,7 +186,7 @@ impl Daemon<'_> {
         let boot = String::from_utf8_lossy(&system)
             .lines()
             .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
-        // The boot is told in whole seconds, the rest in hundredths on each architecture (proc(5), USER_HZ).
+        // The boot time is in seconds, the start time in 1/100 s on all architectures (proc(5), USER_HZ).
         let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
         let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
         let told = self.tree.read(Path::new(TOLD)).unwrap_or_default();
@@ -195,16 +196,15 @@ impl Daemon<'_> {
         [start, told, named].into_iter().flatten().max()
     }
 
-    /// When a process was started, in ticks since the boot: with its number, its name for good.
+    /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
     fn birth(&self, pid: u32) -> Option<u64> {
         let stat = self.proc(pid, "stat")?;
-        // The name of the program, in parentheses, may hold anything.
+        // The program name, in parentheses, can contain any character.
         let (_, rest) = stat.rsplit_once(')')?;
         rest.split_whitespace().nth(19)?.parse().ok()
     }
 
-    /// The command by which an administrator makes a process that waits for connections read its files again; `None`: sshd's
-    /// own unit is reloaded.
+    /// The command that makes a listening sshd read its files again. `None` for the reload of sshd's own unit.
     pub(crate) fn reload_command(&self, pid: u32) -> Option<Vec<String>> {
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
         let is_main = |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|main: u32| main == pid);
@@ -230,7 +230,7 @@ impl Daemon<'_> {
         })
     }
 
-    /// Looked for each time: sshd may have been started since.
+    /// Not cached: an sshd can have started since.
     fn targets(&self, main: &Path) -> Result<Vec<Target>, String> {
         let (ours, others) = self.find_listeners(main);
         let others = others.into_iter().filter(|other| self.reads_ours(other, main) != Some(false));
@@ -247,7 +247,8 @@ impl Daemon<'_> {
                 |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|pid: u32| pid == listener.pid);
             let mut unit = None;
             if let Some(name) = self.service_of(listener.pid).filter(|_| booted) {
-                // A process that a session or another service started is not that service's to reload.
+                // Do not reload a service whose main process is another one, for example if a session started this
+                // sshd.
                 unit = Some(self.unit(&name)?).filter(main_process);
             }
             found.push(Target { listener: Some(listener), unit });
@@ -263,12 +264,12 @@ impl Daemon<'_> {
         Ok(found)
     }
 
-    /// How an sshd can be told, or why it cannot.
+    /// How an sshd can be reloaded, or why it cannot.
     fn way(&self, target: &Target) -> Result<Way, String> {
         if let Some(unit) = &target.unit {
-            // An sshd that was handed its socket does not get it back when it starts itself anew: it would end, sooner or
-            // later, and fail connections on its way. Stopped, it leaves them to the unit's socket, which starts another
-            // one; sessions live on (KillMode=process).
+            // An sshd that got its socket from systemd loses it when it restarts itself: it would exit sooner or
+            // later, and until then connections would fail. If it is stopped, the socket unit starts another sshd.
+            // Sessions continue (KillMode=process).
             if let Some(socket) = self.active_socket(unit)? {
                 let stays = matches!(unit.get("KillMode"), "process" | "none");
                 return Ok(if stays { Way::Stop(socket) } else { Way::Leave(socket) });
@@ -306,7 +307,7 @@ impl Daemon<'_> {
             Way::Reload => {
                 self.systemctl(&["reload", unit])?;
                 self.began_anew(target, main, before)?;
-                // A reload that sshd did not survive has to be known now.
+                // Detect an sshd that exited at the reload.
                 return match self.first_active(&[unit])? {
                     Some(_) => Ok(format!("{unit} was reloaded.")),
                     None => Err(format!("{unit} did not survive the reload")),
@@ -327,20 +328,20 @@ impl Daemon<'_> {
         Ok(format!("{} was sent SIGHUP and has read its configuration again.", target.name()))
     }
 
-    /// Waits until sshd has started itself anew, and listens.
+    /// Waits until sshd has restarted itself and listens.
     fn began_anew(&self, target: &Target, main: &Path, before: Option<Vec<u8>>) -> Result<(), String> {
         let (Some(listener), Some(before)) = (&target.listener, before) else { return Ok(()) };
         if !self.is_here() {
             return Ok(());
         }
-        // Without it, the new image looks like the old one.
+        // Without address randomization, the new image can look like the old one.
         let random =
             fs::read("/proc/sys/kernel/randomize_va_space").is_ok_and(|level| !level.starts_with(b"0"));
         let start = Instant::now();
         loop {
             match self.image(listener.pid) {
                 Some(now) if (now != before || !random) && self.listens(listener.pid) => return Ok(()),
-                // Without -D it may have left the name to a child.
+                // Without -D, sshd can continue in a child process.
                 None if self.successor(listener, main) => return Ok(()),
                 _ => {}
             }
@@ -363,13 +364,13 @@ impl Daemon<'_> {
         })
     }
 
-    /// What tells one image of a process from the next: exec(2) puts everything elsewhere.
+    /// Identifies the image of a process: exec(2) changes the addresses.
     fn image(&self, pid: u32) -> Option<Vec<u8>> {
         let image = fs::read(self.tree.locate(Path::new(&format!("/proc/{pid}/auxv")))).ok()?;
         (!image.is_empty()).then_some(image)
     }
 
-    /// Whether a process has a TCP socket that listens.
+    /// Whether a process has a listening TCP socket.
     fn listens(&self, pid: u32) -> bool {
         let listening: Vec<String> = ["tcp", "tcp6"]
             .into_iter()
@@ -387,7 +388,7 @@ impl Daemon<'_> {
         })
     }
 
-    /// The number may go to another process between the look and the signal: a descriptor stays with its process.
+    /// Sends SIGHUP through a pidfd, because the pid can be reused after the check.
     fn hang_up(&self, pid: u32) -> Result<(), String> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("no process")?;
         let process = pidfd_open(number, PidfdFlags::empty());
@@ -396,19 +397,20 @@ impl Daemon<'_> {
         }
         match process {
             Ok(process) => pidfd_send_signal(process, Signal::HUP),
-            // Before Linux 5.3.
+            // Linux before 5.3.
             Err(rustix::io::Errno::NOSYS) => kill_process(number, Signal::HUP),
             Err(error) => Err(error),
         }
         .map_err(|error| error.to_string())
     }
 
-    /// Whether the system is the one that this runs on, whose processes can be sent signals.
+    /// Whether the tree is this machine's own, so that its processes can be signalled.
     fn is_here(&self) -> bool {
         self.tree.locate(Path::new("/")) == Path::new("/")
     }
 
-    /// Whether a process that is called so is root's and runs a program of that name. Anybody can call his own so.
+    /// Whether a process with the name sshd runs as root and from a file of this name. Any user can give a process
+    /// the name.
     fn is_sshd(&self, pid: u32) -> bool {
         if !self.is_here() {
             return true;
@@ -420,7 +422,7 @@ impl Daemon<'_> {
         users.split_whitespace().all(|user| user == "0") && name.trim_end_matches(" (deleted)") == "sshd"
     }
 
-    /// Whether an sshd would start with its configuration as it is now, and the options that it was started with.
+    /// Whether an sshd would start with its current configuration and its original options.
     fn accepts(&self, listener: &Listener) -> Result<(), String> {
         if !self.is_here() {
             return Ok(());
@@ -445,17 +447,17 @@ impl Daemon<'_> {
         ))
     }
 
-    /// Whether an sshd with a file of its own reads ours by `Include`; `None` where that file cannot be read.
+    /// Whether an sshd with another main file includes ours. `None` if that file cannot be read.
     pub(super) fn reads_ours(&self, other: &Listener, main: &Path) -> Option<bool> {
         let file = other_config(&other.line, main)?;
         let ours: Vec<_> = drop_ins(administrators(main).parent().unwrap_or(main)).collect();
-        // They count although they may be gone, or not there yet.
+        // Drop-ins that do not exist, or no longer exist, count too.
         let tree = ours.iter().fold(self.tree.clone(), |tree, path| tree.with(path, Some(Vec::new())));
         let config = Config::read(&tree, Path::new(&file), OpensshVersion::newest()).ok()?;
         Some(config.files().any(|file| file.path() == main || ours.iter().any(|path| path == file.path())))
     }
 
-    /// The service whose control group a process is in.
+    /// The service of the control group of a process.
     fn service_of(&self, pid: u32) -> Option<String> {
         let groups = self.proc(pid, "cgroup")?;
         let paths = groups.lines().filter_map(|line| {
@@ -479,7 +481,7 @@ impl Daemon<'_> {
         Ok(Unit { name, properties })
     }
 
-    /// The socket that hands a service its connections, if it does.
+    /// The active socket unit that passes connections to a service.
     fn active_socket(&self, unit: &Unit) -> Result<Option<String>, String> {
         if SERVICES.contains(&unit.name.as_str()) {
             return Ok(self.first_active(&SOCKETS)?.map(str::to_owned));
@@ -493,7 +495,7 @@ impl Daemon<'_> {
     }
 }
 
-/// The command line of a listener, without what newer versions put around it.
+/// The command line of a listener, without the prefix and suffix of newer versions.
 fn command(line: &str) -> &str {
     let line = line.strip_prefix("sshd: ").unwrap_or(line);
     line.split(" [listener]").next().unwrap_or(line).trim_end()
@@ -503,8 +505,8 @@ fn program(line: &str) -> &str {
     command(line).split(' ').next().unwrap_or_default()
 }
 
-/// What has sshd test the configuration that it was started with. Its title has no quotes: a value of `-o` ends where the next
-/// option begins.
+/// The arguments with which sshd tests the configuration that it was started with. The process title has no quotes,
+/// so a value of `-o` ends at the next option.
 fn tested(line: &str) -> Vec<OsString> {
     let mut arguments: Vec<String> = vec!["-t".into()];
     let mut words = command(line).split_whitespace().skip(1).peekable();

@@ -1,8 +1,8 @@
-//! Replaces files so that at every moment there is the old one or the new one, whole.
+//! Replaces files atomically.
 //!
-//! The new file is written beside the old one, with its owner, mode, ACL and security label, and reaches the
-//! disk before it takes the name. The old one waits under a third name until all is well, so that putting it
-//! back needs neither space nor its bytes.
+//! The new file is written in the same directory, with the owner, mode, ACL and security label of the old one, and
+//! synced before it is renamed. The old file keeps a temporary name until the change is complete, so that a rollback
+//! needs no space and no copy.
 
 use std::{
     ffi::OsStr,
@@ -17,15 +17,15 @@ use std::{
 
 use rustix::fs::{IFlags, Mode, OFlags, XattrFlags};
 
-/// Attributes that belong to the bytes of a file, or are the kernel's own: a hash of the old bytes would be
-/// wrong on the new ones.
+/// Attributes that depend on the contents of the file, or that the kernel maintains. A hash of the old contents would
+/// be wrong for the new file.
 const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
 
-/// The longest attribute that is copied; the kernel's own limit (`XATTR_SIZE_MAX`).
+/// Maximum size of an attribute to copy. It is the kernel's limit (`XATTR_SIZE_MAX`).
 const LONGEST_ATTRIBUTE: usize = 65536;
 
-/// The name beside `path` that ends in `what`. It begins with a dot and ends otherwise than the file, so that
-/// no `Include` reads it.
+/// A temporary name in the directory of `path`, with the suffix `what`. It begins with a dot and has another
+/// extension, so that no `Include` matches it.
 pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = b".".to_vec();
     name.extend_from_slice(path.file_name().unwrap_or_default().as_bytes());
@@ -34,11 +34,10 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     path.with_file_name(OsStr::from_bytes(&name))
 }
 
-/// Makes sure that a file, or the lack of one, may be replaced: nothing that is somebody else's, or not what
-/// it seems.
+/// Checks that `path` can be replaced or created: root owns it, only root can write to it, and it is a regular file.
 ///
 /// # Errors
-/// The reason, for people.
+/// A message for the user.
 pub(super) fn check(path: &Path) -> Result<(), String> {
     let directory = path.parent().unwrap_or(path);
     let metadata = fs::metadata(directory).map_err(|error| cause(directory, &error))?;
@@ -63,16 +62,16 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     changeable(path)
 }
 
-/// Whether a file, or the entries of a directory, may be changed at all (chattr(1)).
+/// Checks that no attribute prevents changes to a file or directory (chattr(1)).
 fn changeable(path: &Path) -> Result<(), String> {
     attributes(path).map_err(|error| cause(path, &error))?.map_or(Ok(()), Err)
 }
 
-/// The attribute that keeps even root from changing a file or a directory, and what to do about it.
+/// Describes the attribute that prevents changes even by root.
 fn attributes(path: &Path) -> io::Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
-    // Not every file system has flags.
+    // Some file systems have no flags.
     let Ok(flags) = rustix::fs::ioctl_getflags(&file) else { return Ok(None) };
     let path = path.display();
     Ok(if flags.contains(IFlags::IMMUTABLE) {
@@ -84,19 +83,19 @@ fn attributes(path: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Why a file could not be changed, in words that tell what to do.
+/// Describes why a file could not be changed, and the fix.
 pub(super) fn cause(path: &Path, error: &io::Error) -> String {
     let shown = path.display();
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
-            // A file that is not there is on no file system; its directory is.
+            // If the file does not exist, its directory shows the file system.
             let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(path);
             let shown = there.display();
             format!(
                 "{shown} is on a file system that is mounted read-only: remount it read-write, or make the change in the image"
             )
         }
-        // Neither link(2) nor rename(2) crosses a mount.
+        // link(2) and rename(2) do not work across mounts.
         io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => format!(
             "{shown} is a mount of its own, as a container may have one, and cannot be replaced: unmount it, change the file that \
              is mounted there, or mount its directory in its place"
@@ -114,7 +113,7 @@ pub(super) fn cause(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// sshd trusts root's files; a file or directory that others may write is not made into one by writing to it.
+/// sshd trusts files that root owns. Do not write to a file or directory that other users can write to.
 fn owned(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
     let us = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != us {
@@ -130,11 +129,11 @@ fn owned(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes `bytes` to the disk beside `path`. The attributes are those of the file that is there, or else the
-/// mode of `model`.
+/// Writes `bytes` to a temporary file for `path` and syncs it. Copies the attributes of the existing file, or else
+/// the mode of `model`.
 ///
 /// # Errors
-/// The system's; what was begun is gone then.
+/// The error of the system call. The temporary file is removed.
 pub(super) fn stage(path: &Path, bytes: &[u8], model: &Path) -> io::Result<PathBuf> {
     let stage = beside(path, "new");
     remove(&stage)?;
@@ -160,7 +159,7 @@ fn write(stage: &Path, bytes: &[u8], path: &Path, model: &Path) -> io::Result<()
     file.sync_all()
 }
 
-/// Gives one file the owner, mode, ACL, security label and other attributes of another.
+/// Copies the owner, mode, ACL, security label and other attributes to a new file.
 fn dress(new: &File, old: &File) -> io::Result<()> {
     let metadata = old.metadata()?;
     fchown(new, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -176,7 +175,7 @@ fn dress(new: &File, old: &File) -> io::Result<()> {
         let mut value = vec![0; LONGEST_ATTRIBUTE];
         let length = rustix::fs::fgetxattr(old, name, &mut value)?;
         value.truncate(length);
-        // A label that it has by its place needs no right to set it.
+        // Skipped if equal: no privilege is needed for a label that the new file got from its directory.
         let mut same = vec![0; LONGEST_ATTRIBUTE];
         if rustix::fs::fgetxattr(new, name, &mut same).ok().and_then(|length| same.get(..length))
             != Some(value.as_slice())
@@ -187,18 +186,18 @@ fn dress(new: &File, old: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A change that was made to the disk, and how to take it back.
+/// A change that was made, which can be undone.
 #[derive(Debug)]
 pub(super) struct Done {
     path: PathBuf,
-    /// The old file under its third name; `None` where there was none.
+    /// The temporary name of the old file. `None` if the file did not exist.
     old: Option<PathBuf>,
 }
 
-/// Gives `stage` the name `path`, or takes `path` away without one. The old file is kept until `Done::settle`.
+/// Renames `stage` to `path`, or removes `path` if `stage` is `None`. Keeps the old file until `Done::settle`.
 ///
 /// # Errors
-/// The system's; then `path` is as it was.
+/// The error of the system call. `path` is unchanged.
 pub(super) fn commit(path: &Path, stage: Option<&Path>) -> io::Result<Done> {
     let old = beside(path, "old");
     remove(&old)?;
@@ -226,10 +225,10 @@ pub(super) fn commit(path: &Path, stage: Option<&Path>) -> io::Result<Done> {
 }
 
 impl Done {
-    /// Puts back what was there.
+    /// Restores the old file.
     ///
     /// # Errors
-    /// The system's; the old file then still has its third name.
+    /// The error of the system call. The old file keeps its temporary name.
     pub(super) fn undo(&self) -> io::Result<()> {
         match &self.old {
             Some(old) => fs::rename(old, &self.path)?,
@@ -238,29 +237,29 @@ impl Done {
         sync_directory(&self.path)
     }
 
-    /// Lets go of the old file.
+    /// Removes the old file.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the system call.
     pub(super) fn settle(&self) -> io::Result<()> {
         self.old.as_deref().map_or(Ok(()), remove)
     }
 }
 
-/// Removes the files of a directory that have a name of [`beside`].
+/// Removes the temporary files of [`beside`] from a directory.
 pub(super) fn clear_away(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let ends =
             |what: &&str| name.as_bytes().ends_with([b".eic-keys-", what.as_bytes()].concat().as_slice());
         if name.as_bytes().starts_with(b".") && ["new", "old", "check"].iter().any(ends) {
-            // sshd reads none of them. What cannot be removed here is named where it is in the way.
+            // sshd does not read these files. A file that cannot be removed is reported when its name is needed.
             let _ = remove(&entry.path());
         }
     }
 }
 
-/// Removes a file, which may be gone already.
+/// Removes a file if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

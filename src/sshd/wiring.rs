@@ -1,4 +1,4 @@
-//! `--enable` and `--disable`: from the command line's wish to sshd's configuration.
+//! `--enable` and `--disable`: changes sshd's configuration.
 
 use std::{
     cell::RefCell,
@@ -28,33 +28,34 @@ use super::{
 use crate::process::run;
 use crate::safe_path;
 
-/// What is wished, and the system that it is wished on.
+/// The options, and the system to change.
 #[derive(Clone, Debug)]
 pub struct WiringOptions {
-    /// Print what would be done, and do nothing.
+    /// Print the changes without making them.
     pub dry_run: bool,
-    /// Put a command that is there already behind ours, rather than refuse.
+    /// Chain an existing command instead of refusing.
     pub chain: bool,
-    /// Do nothing but where our lines count and the user that they name is gone, or the user of a command that they leave out is back.
+    /// Do nothing unless our lines are effective and name a user that does not exist, or leave out a command whose
+    /// user exists again.
     pub if_user_missing: bool,
-    /// How long after a user was not found it is looked for again, before that counts.
+    /// How long to wait before a missing user is looked up again.
     pub second_look: Duration,
-    /// The system's root directory.
+    /// The root directory of the system.
     pub root: PathBuf,
-    /// The words that run sshd; none: it is looked for.
+    /// The command that runs sshd. If empty, sshd is searched for.
     pub sshd: Vec<OsString>,
-    /// The words that run ssh-keygen; none: it is looked for.
+    /// The command that runs ssh-keygen. If empty, ssh-keygen is searched for.
     pub keygen: Vec<OsString>,
-    /// The words that run systemctl.
+    /// The command that runs systemctl.
     pub systemctl: Vec<OsString>,
-    /// sshd's main file, as sshd names it.
+    /// The main file of sshd.
     pub config: PathBuf,
-    /// eic-keys, as sshd shall run it.
+    /// The path of eic-keys in sshd's configuration.
     pub program: String,
 }
 
 impl WiringOptions {
-    /// For the machine that this runs on.
+    /// The options for this machine.
     #[must_use]
     pub fn system(dry_run: bool, chain: bool) -> Self {
         Self {
@@ -72,19 +73,19 @@ impl WiringOptions {
     }
 }
 
-/// How it ended. What was decided is in the output; a reason is here.
+/// The result. Decisions are in the output, reasons here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WiringOutcome {
-    /// It is as wished, or would be; maybe it was before.
+    /// Done, or nothing to do. In a dry run, nothing was changed.
     Done,
-    /// Nothing was changed, and why.
+    /// Nothing was changed, for this reason.
     Refused(String),
-    /// It failed half-way and was put back, and why.
+    /// A change failed and was undone, for this reason.
     RolledBack(String),
 }
 
 impl WiringOutcome {
-    /// Why it is not done, for people.
+    /// A message for the user, unless done.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self {
@@ -94,7 +95,7 @@ impl WiringOutcome {
         }
     }
 
-    /// The exit status that says so.
+    /// The exit status.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
@@ -105,13 +106,13 @@ impl WiringOutcome {
     }
 }
 
-/// Wires sshd to eic-keys. Decisions, and in a dry run a unified diff, go to `out`.
+/// Adds our lines to sshd's configuration. Writes decisions and, in a dry run, a unified diff to `out`.
 #[must_use]
 pub fn enable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
     outcome(wire(options, Wish::Enable, out))
 }
 
-/// Takes our lines out again.
+/// Removes our lines from sshd's configuration.
 #[must_use]
 pub fn disable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
     outcome(wire(options, Wish::Disable, out))
@@ -141,11 +142,11 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
     Err(ApplyError::Refused(reason.into()))
 }
 
-/// Says nothing before the end: a refusal and what was put back have their reason only.
+/// Prints nothing before the end, so that a refusal or a rollback has only its reason as output.
 fn wire(options: &WiringOptions, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
     let mut said = decide(options, wish)?;
     if options.if_user_missing && !said.is_empty() {
-        // What changed meanwhile does not start the unit once more.
+        // A change during this run does not trigger the unit again, so check again.
         said.extend(decide(options, wish)?);
     }
     for line in said {
@@ -159,15 +160,15 @@ fn wire(options: &WiringOptions, wish: Wish, out: &mut dyn Write) -> Result<(), 
     Ok(())
 }
 
-/// Where the packages note what was set up (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
+/// Where the packages record the state (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
 const NOTES: &str = "/var/lib/eic-keys";
 
-/// Tells the packages: what `--enable` has set up is set up again where openssh-server is purged and comes back, and what
-/// `--disable` has undone is not.
+/// Records the state for the packages: after openssh-server is purged and installed again, they repeat `--enable`,
+/// but not after `--disable`.
 fn note(tree: &ConfigTree, wish: Wish) -> Vec<String> {
     let notes = tree.locate(Path::new(NOTES));
     if wish == Wish::Enable {
-        // A directory is there if a package is. It notes what it does itself; this is for what is done by hand.
+        // The directory exists if a package is installed. Packages record their own runs; this records manual ones.
         if notes.is_dir() {
             let _ = fs::File::options().append(true).create(true).open(notes.join("wired"));
         }
@@ -175,7 +176,7 @@ fn note(tree: &ConfigTree, wish: Wish) -> Vec<String> {
     }
     let mut said = Vec::new();
     for path in ["enable", "later", "wired"].map(|name| notes.join(name)) {
-        // Looked at first: a file system that is read-only complains about a file that is not there, too.
+        // Checked first: on a read-only file system, removing a missing file is an error.
         let removed = if fs::symlink_metadata(&path).is_ok() { fs::remove_file(&path) } else { Ok(()) };
         if let Err(error) = removed {
             said.push(format!(
@@ -228,7 +229,7 @@ fn decide(options: &WiringOptions, wish: Wish) -> Result<Vec<String>, ApplyError
         }
     }
     let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
-    // Asked once: a directory that does not answer takes its time.
+    // Cached, because a query to an unresponsive directory server is slow.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
         *known.borrow_mut().entry(user.to_vec()).or_insert_with(|| find_user(&options.root, user))
@@ -275,7 +276,8 @@ fn decide(options: &WiringOptions, wish: Wish) -> Result<Vec<String>, ApplyError
     Ok(said)
 }
 
-/// `--disable` where no file has a line of ours: neither sshd nor its unit need be in order for that. `None`: there is something to undo.
+/// `--disable` if no file contains our lines: sshd and its unit need not work for this. `None` if there are lines to
+/// remove.
 fn nothing_to_undo(
     options: &WiringOptions,
     sshd: &Sshd,
@@ -297,7 +299,7 @@ fn nothing_to_undo(
         return Ok(None);
     };
     let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
-    // It may run with lines of ours still; but it must not be made to read what it would end at.
+    // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
     let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
     said.push(match accepted.and_then(|()| daemon.reload(&options.config, &[]).map_err(|error| error.reason)) {
         Ok(told) => {
@@ -312,8 +314,8 @@ fn nothing_to_undo(
     Ok(Some(said))
 }
 
-/// Whether our lines go with the users that there are. A user that is gone is looked for twice: one that is deleted and made again,
-/// with another number, say, is not gone.
+/// Whether our lines match the existing users. A missing user is looked up twice, because a user can be deleted and
+/// created again, for example with another uid.
 fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, ApplyError> {
     let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
@@ -326,7 +328,7 @@ fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<User
     Ok(situation.users())
 }
 
-/// Removes what a run left that was killed. Who holds the lock knows that no run needs it.
+/// Removes the files of a run that was killed. The lock is held, so no other run needs them.
 fn clear_away(tree: &ConfigTree, main: &Path) {
     let ssh = main.parent().unwrap_or(main);
     for directory in [ssh, &ssh.join(DROP_INS)] {
@@ -335,16 +337,16 @@ fn clear_away(tree: &ConfigTree, main: &Path) {
     host_key::clear_away(tree);
 }
 
-/// What sshd says of its configuration as it is, and how it was brought to say it.
+/// sshd's answer about its current configuration, and what it needed for the answer.
 struct Answered {
     sshd: Sshd,
-    /// `None`: in a dry run it was not asked.
+    /// `None` in a dry run in which sshd could not be queried.
     dump: Option<Dump>,
-    /// Needed for as long as sshd is asked.
+    /// Must exist while sshd is queried.
     host_key: Option<HostKey>,
 }
 
-/// Asks sshd, which may lack what is made only when it is started first.
+/// Queries sshd, and provides the host key or directory that exists only after its first start.
 fn answer(
     options: &WiringOptions,
     mut sshd: Sshd,
@@ -374,15 +376,15 @@ fn answer(
         answer = ask(&sshd, &options.config);
     }
     if lacks_directory(&answer) && !options.dry_run {
-        // Where a socket starts sshd, its unit makes this for each connection, and it is gone after a boot. It
-        // stays: to take it away again could take it from an sshd that is just starting.
+        // With socket activation, the unit creates this directory for each connection, and it is missing after a
+        // boot. It is not removed afterwards, because an sshd that is starting could need it.
         make_directory(tree).map_err(|error| ApplyError::Refused(cause(Path::new(PRIVSEP), &error)))?;
         said.push(format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
         answer = ask(&sshd, &options.config);
     }
     let dump = match answer {
         Ok(dump) => dump,
-        // Without root sshd cannot read its keys; its files may still be read.
+        // Without root, sshd cannot read its host keys, but its configuration can be readable.
         Err(error) if options.dry_run && (!root || error.lacks_directory() || error.lacks_host_keys()) => {
             said.push(format!("Note: {error}. What follows is what its files say."));
             return Ok(Answered { sshd, dump: None, host_key });
@@ -390,7 +392,7 @@ fn answer(
         Err(error) => return refused(broken(&error)),
     };
     if administrators(&options.config) != options.config {
-        // Only SUSE's sshd looks there; another would be asked about a file that it does not read.
+        // Only SUSE's sshd reads this file. Another sshd would be queried about a file that it does not read.
         if let Err(error) = sshd.starts() {
             return refused(format!(
                 "{} is missing, and this sshd does not read {} in its place: {error}",
@@ -415,14 +417,15 @@ fn answer(
     Ok(Answered { sshd, dump: Some(dump), host_key })
 }
 
-/// Takes our lines out where sshd is gone and its configuration stayed. Nobody can say what counts then; nobody is there to break.
+/// Removes our lines if sshd was removed and its configuration was not. Effective values are unknown then, and no
+/// sshd can fail.
 fn without_sshd(
     options: &WiringOptions,
     tree: ConfigTree,
     lock: Option<&Lock>,
 ) -> Result<Vec<String>, ApplyError> {
     let gone = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
-    // Drop-ins may have stayed without it.
+    // Drop-ins can exist without the main file.
     let tree = if gone { tree.with(&options.config, Some(Vec::new())) } else { tree };
     let plan =
         situation(options, &tree, &OpensshVersion::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
@@ -444,7 +447,7 @@ fn situation<'a>(
     Situation { main, tree, version, dump, program, chain: *chain, find_user }
 }
 
-/// What is decided, which files change, and in a dry run their diffs.
+/// The decisions, the changed files and, in a dry run, the diffs.
 fn shown(options: &WiringOptions, plan: &Plan) -> Vec<String> {
     let mut said = plan.said.clone();
     for change in &plan.changes {
@@ -467,7 +470,7 @@ fn find(options: &WiringOptions, tree: &ConfigTree) -> Option<Sshd> {
     if options.sshd.is_empty() { Sshd::find(tree) } else { Some(Sshd::new(&options.sshd)) }
 }
 
-/// The words that run the system's ssh-keygen; none if it has none.
+/// The command that runs ssh-keygen. Empty if it is not installed.
 fn keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
     if !options.keygen.is_empty() {
         return options.keygen.clone();
@@ -476,20 +479,20 @@ fn keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
     places.find(|path| tree.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
 }
 
-/// Where distributions, and those who build OpenSSH themselves, have it.
+/// The paths of ssh-keygen in distributions and in builds from source.
 const KEYGENS: [&str; 2] = ["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"];
 
-/// Debian's privilege separation directory. Others are part of a package and always there.
+/// Debian's privilege separation directory. In other distributions a package contains it.
 const PRIVSEP: &str = "/run/sshd";
 
-/// As systemd makes it for `RuntimeDirectory=sshd`.
+/// Creates it as systemd does for `RuntimeDirectory=sshd`.
 fn make_directory(tree: &ConfigTree) -> std::io::Result<()> {
     let path = tree.locate(Path::new(PRIVSEP));
     fs::create_dir(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
 }
 
-/// sshd has to accept its configuration as it is; then it says what counts.
+/// Queries the effective values, after checking that sshd accepts its current configuration.
 fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
     sshd.accepts(config)?;
     sshd.dump(config, &probe())
@@ -499,7 +502,7 @@ fn broken(error: &AskError) -> String {
     format!("sshd does not accept its configuration as it is now: {error}; {}", error.remedy())
 }
 
-/// Whether sshd can run what the plan has it run: our program, as a user that there is, and behind it theirs.
+/// Checks that sshd can run the planned command: our program, as an existing user, with the chained command.
 fn runnable(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) -> Result<(), ApplyError> {
     if let Err(error) = safe_path::program(&options.root, Path::new(&options.program)) {
         return refused(format!("sshd would not run {}: {error}", options.program));
@@ -529,9 +532,9 @@ fn runnable(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) 
     }
 }
 
-/// Where there is a user of this name: a local one, as packages make theirs, or one that a name service knows.
+/// Where a user was found: in a local file, as for users of packages, or in a name service.
 fn find_user(root: &Path, user: &[u8]) -> Option<Found> {
-    // The second is where image-based systems keep theirs.
+    // Image-based systems use the second path.
     let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
         let text = read_bounded(&root.join(path), LARGEST_PASSWD).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
@@ -539,11 +542,12 @@ fn find_user(root: &Path, user: &[u8]) -> Option<Found> {
     if local {
         return Some(Found::Local);
     }
-    // Another process: a static binary must not load a name service's library. It speaks of the running system alone.
+    // In a separate process, because a static binary must not load a name service library. It works only for the
+    // running system.
     (root == Path::new("/") && named_by_service(user)).then_some(Found::Served)
 }
 
-/// Whether a name service knows a user, or cannot say in time that it does not.
+/// Whether a name service knows a user. Also true if it does not answer in time.
 fn named_by_service(user: &[u8]) -> bool {
     let arguments = ["passwd".as_ref(), "--".as_ref(), OsStr::from_bytes(user)];
     match run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE) {
@@ -552,16 +556,16 @@ fn named_by_service(user: &[u8]) -> bool {
     }
 }
 
-/// The largest `/etc/passwd` that is read: some hundred thousand users. In a larger one `getent` looks.
+/// Maximum size of `/etc/passwd`, enough for some hundred thousand users. For a larger file, `getent` is used.
 const LARGEST_PASSWD: u64 = 16 * MIB;
 
-/// A directory server that does not answer must not hold up an installation.
+/// An unresponsive directory server must not block an installation.
 const NAME_SERVICE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Long enough for tools that delete a user and make it again.
+/// Long enough for tools that delete and create a user again.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
-/// A reader that went away is no reason to stop half-way.
+/// Continues if the reader of the output is gone.
 fn say(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }
