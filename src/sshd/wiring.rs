@@ -524,8 +524,8 @@ fn runnable(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) 
             Ok(())
         }
         Err(error) => refused(format!(
-            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either: let root own it and root alone write to it \
-             (chown root, chmod go-w), or take out the lines that set it, then run --enable again",
+            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either: let root own it and root alone write to it, \
+             or take out the lines that set it, then run --enable again",
             lossy(&theirs)
         )),
         Ok(()) => Ok(()),

@@ -93,8 +93,8 @@ fn a_name_is_the_bytes_received() {
     accepted(&instance, &key, "a set that is not sorted as DER has it");
 }
 
-#[test]
 #[allow(clippy::too_many_lines, reason = "a table of cases")]
+#[test]
 fn a_bad_ocsp_response_is_refused() {
     let (instance, key) = instance();
     let pki = instance.pki();
