@@ -52,10 +52,11 @@ pub(crate) fn in_turns(instance: &Instance, programs: &[Program], key: &UserKey,
     for line in told.stdout.lines() {
         let fields: Vec<&str> = line.splitn(5, ' ').collect();
         let number = |at: usize| fields[at].parse::<u64>().unwrap_or(u64::MAX);
-        let Some(times) = usize::try_from(number(0)).ok().and_then(|program| times.get_mut(program)) else {
-            panic!("{told:?}");
-        };
-        assert_eq!(fields[3], "0", "{line}");
+        let program = usize::try_from(number(0)).unwrap_or(usize::MAX);
+        assert!(program < times.len(), "{told:?}");
+        let times = &mut times[program];
+        // AWS's scripts fail where they have no key.
+        assert!(fields[3] == "0" || fields[4].is_empty() && program >= 2, "{line}");
         times.cpu.push(Duration::from_nanos(number(1)));
         times.wall.push(Duration::from_nanos(number(2)));
         times.printed.push(fields[4].to_owned());

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A key in the user's own `authorized_keys`, which eic-keys is asked for before.
+    /// A key in the user's own `authorized_keys`; OpenSSH 8.0 and older ask eic-keys before they look there.
     Own,
     /// A pushed key.
     Pushed,

@@ -11,6 +11,7 @@
     reason = "a bench"
 )]
 
+use std::fmt::Write;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -40,8 +41,9 @@ fn main() {
             let usage = child.wait4().expect("it ends");
             let wall = started.elapsed();
             let cpu = usage.rusage.utime + usage.rusage.stime;
-            lines += &format!(
-                "{number} {} {} {} {}\n",
+            let _ = writeln!(
+                lines,
+                "{number} {} {} {} {}",
                 cpu.as_nanos(),
                 wall.as_nanos(),
                 usage.status.code().unwrap_or(-1),
