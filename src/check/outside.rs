@@ -38,7 +38,7 @@ pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
         CheckId::OutsidePermission,
         "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
         Fix::command(
-            "aws iam simulate-principal-policy --policy-tree-arn CLIENT_ARN --action-names \
+            "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN --action-names \
              ec2-instance-connect:SendSSHPublicKey --resource-arns",
             [Value(&resource), Literal("--context-entries"), Value(&context)],
         ),

@@ -143,7 +143,7 @@ impl Runner {
                 Err(_) => Answer::fail(
                     format!("this check did not end within {} s", limits::CHECK.as_secs()),
                     Fix::advice(
-                        "see what keeps this system so busy, or hangs: a file target, a name service",
+                        "see what keeps this system so busy, or hangs: a file system, a name service",
                     ),
                 ),
             },
