@@ -3,7 +3,6 @@
 //! The order of the steps keeps the frequent cases fast: for a user with an ordinary key, and for a scanner, the run ends after two
 //! requests. The signer is requested only if a record with the right fingerprint, instance and time exists.
 
-use std::borrow::Borrow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -19,7 +18,7 @@ use crate::chained_command::{ChainedCommand, Ending};
 use crate::ec2::UserName;
 use crate::host::Host;
 use crate::imds::{self, Connections, Imds};
-use crate::keys::{Fingerprint, Refusal, SignedKey, record};
+use crate::keys::{BadSignature, Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
 use crate::output;
 use crate::sandbox::{Allowed, Layer};
@@ -232,7 +231,7 @@ async fn authorize(
         Some(id) => id.clone(),
         None => imds.instance_id().await?,
     };
-    let waiting = retain(offered, &user, syslog, |key| key.still_for(&id, (context.clock)()));
+    let waiting = retain(offered, &user, syslog, |key| key.check_validity(&id, (context.clock)()));
     if waiting.is_empty() {
         return Ok(counts);
     }
@@ -258,21 +257,21 @@ async fn authorize(
     let ocsp_responses = ocsp_responses(&imds, path.ocsp_names(&list)?).await?;
     let signer = path.prove(&ocsp_responses, (context.clock)())?;
 
-    let mut verified = Vec::new();
+    let mut authorized = Vec::new();
     for key in waiting {
         let named = describe(&key);
-        match key.verify(&signer) {
-            Ok(key) => verified.push(key),
-            Err(_) => refuse(syslog, &user, &Refusal::BadSignature(name.clone()), &named),
+        let verified = key.verify(&signer).map_err(|BadSignature| Refusal::BadSignature(name.clone()));
+        // Check the time again: a key can expire during the requests.
+        match verified.and_then(|key| key.authorize(&id, (context.clock)())) {
+            Ok(key) => authorized.push(key),
+            Err(reason) => refuse(syslog, &user, &reason, &named),
         }
     }
-    // Check the time again: a key can expire during the requests.
-    let verified = retain(verified, &user, syslog, |key| key.still_for(&id, (context.clock)()));
-    output::keys(&verified, out).map_err(Error::Output)?;
-    for key in &verified {
+    output::keys(&authorized, out).map_err(Error::Output)?;
+    for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
     }
-    counts.printed = verified.len();
+    counts.printed = authorized.len();
     Ok(counts)
 }
 
@@ -302,40 +301,30 @@ fn offered<'a>(
     syslog: &Syslog,
     counts: &mut Counts,
 ) -> Vec<SignedKey<'a>> {
-    let mut records = record::records(text);
     let mut offered = Vec::new();
-    for record in records.by_ref().take(limits::RECORDS) {
-        counts.records = counts.records.saturating_add(1);
-        match record {
-            Err(error) => refuse(syslog, user, &Refusal::Unreadable(error), ""),
-            Ok(key) if fingerprint.is_none_or(|fingerprint| fingerprint == key.fingerprint()) => {
-                offered.push(key);
-            }
-            // Not logged, because it is normal: a client offers its keys one after the other.
-            Ok(key) => syslog.explain(&format!(
+    for judged in judge(text, fingerprint) {
+        counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
+        match judged {
+            Judged::Offered(key) => offered.push(key),
+            Judged::Refused(reason) => refuse(syslog, user, &reason, ""),
+            // Not logged, because it is normal.
+            Judged::NotOffered(key) => syslog.explain(&format!(
                 "the key {} was pushed for {user}, but is not the one offered",
                 key.fingerprint()
             )),
         }
     }
-    if records.next().is_some() {
-        refuse(syslog, user, &Refusal::TooMany(limits::RECORDS), "");
-    }
     offered
 }
 
 /// Keeps the keys that pass `check`, and logs the reason for each other key.
-fn retain<'a, K: Borrow<SignedKey<'a>>>(
-    mut keys: Vec<K>,
+fn retain<'a>(
+    mut keys: Vec<SignedKey<'a>>,
     user: &UserName,
     syslog: &Syslog,
     check: impl Fn(&SignedKey<'a>) -> Result<(), Refusal>,
-) -> Vec<K> {
-    keys.retain(|key| {
-        check(key.borrow())
-            .inspect_err(|reason| refuse(syslog, user, reason, &describe(key.borrow())))
-            .is_ok()
-    });
+) -> Vec<SignedKey<'a>> {
+    keys.retain(|key| check(key).inspect_err(|reason| refuse(syslog, user, reason, &describe(key))).is_ok());
     keys
 }
 

@@ -6,11 +6,13 @@
 //! sshd ──argv──▶ cli ─▶ authorize ───────────────────────────────────────────────▶ output ─▶ sshd
 //!                         │ host        is this an instance? (two files, no network)
 //!                         │ imds        token → active-keys/USER      404: done, silently
-//!                         │ keys/record text → SignedKey…             drop: other fingerprint, other instance, expired
+//!                         │ keys/judge  text → SignedKey…             drop: unreadable, other fingerprint
+//!                         │ keys/validity                             drop: other instance, expired
 //!                         │             nothing left: done
 //!                         │ imds        side by side: instance-id, region, domain, signer-cert, OCSP response names → OCSP responses
 //!                         │ trust       certificate chain + OCSP responses + anchors + time → Signer
 //!                         │ keys/verify SignedKey + Signer → VerifiedKey
+//!                         │ keys/validity VerifiedKey + time → AuthorizedKey
 //!                         ▼ syslog      one line per decision
 //! ```
 //!

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::keys::VerifiedKey;
+use crate::keys::AuthorizedKey;
 use crate::limits;
 
 /// Number of bytes that a pipe accepts without blocking when poll(2) reports it writable (pipe(7)).
@@ -17,7 +17,7 @@ const PIPE_BUF: usize = 4096;
 ///
 /// # Errors
 /// Fails if not all keys can be written. A closed pipe is not an error: sshd closes it after the first matching key.
-pub fn keys(keys: &[VerifiedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+pub fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut lines = Vec::new();
     for key in keys {
         lines.extend_from_slice(key.line().as_bytes());

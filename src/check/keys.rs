@@ -11,9 +11,7 @@ use super::signer::Proved;
 use super::{CheckId, CheckRequest, Fix, Target};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::record;
-use crate::keys::{Fingerprint, Refusal, SignedKey};
-use crate::limits;
+use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
 use crate::trust::UnixTime;
 
 /// Requests the user's records and validates each, as a login does.
@@ -57,43 +55,44 @@ async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserNam
         .await
 }
 
-/// Why a record is rejected before the signer is requested.
-enum Out {
+/// A record with the verdict of a login, as far as it does not need the signer.
+struct Record<'a> {
+    key: Option<SignedKey<'a>>,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    Valid,
     /// The key is not the offered key. This is not an error.
     NotOffered,
     Refused(Refusal),
 }
 
-impl fmt::Display for Out {
+impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Valid => f.write_str("valid, if it is signed"),
             Self::NotOffered => f.write_str("it is not the key that is offered"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
 }
 
-type Judged<'a> = (Option<SignedKey<'a>>, Result<(), Out>);
-
-fn judge<'a>(
+fn judged<'a>(
     text: &'a [u8],
     id: &InstanceId,
     offered: Option<&Fingerprint>,
     now: UnixTime,
-) -> Vec<Judged<'a>> {
-    let judged = record::records(text).enumerate().map(|(number, record)| match record {
-        _ if number >= limits::RECORDS => (None, Err(Out::Refused(Refusal::TooMany(limits::RECORDS)))),
-        Err(error) => (None, Err(Out::Refused(Refusal::Unreadable(error)))),
-        Ok(key) => {
-            let verdict = if offered.is_some_and(|offered| offered != key.fingerprint()) {
-                Err(Out::NotOffered)
-            } else {
-                key.still_for(id, now).map_err(Out::Refused)
-            };
-            (Some(key), verdict)
+) -> Vec<Record<'a>> {
+    let judged = judge(text, offered).map(|judged| match judged {
+        Judged::Offered(key) => {
+            let verdict = key.check_validity(id, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
+            Record { key: Some(key), verdict }
         }
+        Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
+        Judged::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
     });
-    judged.take(limits::RECORDS.saturating_add(1)).collect()
+    judged.collect()
 }
 
 /// Describes a record in one line: the key and the verdict.
@@ -111,16 +110,11 @@ fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
 }
 
 fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: UnixTime) -> Answer<Bytes> {
-    let judged = judge(text, id, offered, now);
-    let refused = judged.iter().filter(|(_, verdict)| matches!(verdict, Err(Out::Refused(_)))).count();
-    let others = judged.iter().filter(|(_, verdict)| matches!(verdict, Err(Out::NotOffered))).count();
-    let detail: Vec<_> = judged
-        .iter()
-        .map(|(key, verdict)| {
-            let verdict = verdict.as_ref().err().map_or_else(|| "well so far".to_owned(), Out::to_string);
-            line(key.as_ref(), &verdict, now)
-        })
-        .collect();
+    let judged = judged(text, id, offered, now);
+    let refused = judged.iter().filter(|one| matches!(one.verdict, Verdict::Refused(_))).count();
+    let others = judged.iter().filter(|one| matches!(one.verdict, Verdict::NotOffered)).count();
+    let detail: Vec<_> =
+        judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
     let answer = if others > 0 && others == judged.len() {
         let fix = Fix::advice(
             "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
@@ -141,8 +135,8 @@ fn signatures(
     (signer, name): &Proved,
 ) -> Answer<Bytes> {
     let (mut refused, mut detail) = (0_usize, Vec::new());
-    for (key, verdict) in judge(text, id, offered, now) {
-        let (Some(key), Ok(())) = (key, verdict) else { continue };
+    for one in judged(text, id, offered, now) {
+        let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
         let verdict = if key.clone().verify(signer).is_ok() {
             "would be given to sshd".to_owned()
         } else {

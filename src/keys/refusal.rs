@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::SignedKey;
 use super::record::RecordError;
 use crate::ec2::InstanceId;
-use crate::trust::{SignerName, UnixTime};
+use crate::trust::SignerName;
 
 /// Why a record gives no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +32,6 @@ impl fmt::Display for Refusal {
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
             Self::ForeignService(id) => write!(f, "the metadata service is another instance's, {id}"),
             Self::BadSignature(name) => write!(f, "its signature is not by {name}"),
-        }
-    }
-}
-
-impl SignedKey<'_> {
-    /// Checks that the key was pushed to this instance and has not expired.
-    ///
-    /// # Errors
-    /// Fails if one of these is false.
-    pub fn still_for(&self, instance: &InstanceId, now: UnixTime) -> Result<(), Refusal> {
-        if self.instance() != instance {
-            return Err(Refusal::OtherInstance(self.instance().clone()));
-        }
-        match now.as_secs().checked_sub(self.expiry()) {
-            Some(ago) => Err(Refusal::Expired(ago)),
-            None => Ok(()),
         }
     }
 }

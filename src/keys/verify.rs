@@ -1,6 +1,5 @@
 //! [`SignedKey`] + [`Signer`] → [`VerifiedKey`].
 
-use std::borrow::Borrow;
 use std::ops::Deref;
 
 use super::SignedKey;
@@ -37,12 +36,6 @@ impl<'a> Deref for VerifiedKey<'a> {
     type Target = SignedKey<'a>;
 
     fn deref(&self) -> &SignedKey<'a> {
-        &self.0
-    }
-}
-
-impl<'a> Borrow<SignedKey<'a>> for VerifiedKey<'a> {
-    fn borrow(&self) -> &SignedKey<'a> {
         &self.0
     }
 }

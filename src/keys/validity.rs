@@ -1,0 +1,46 @@
+//! Whether a key is valid on this instance, now.
+
+use std::ops::Deref;
+
+use super::{Refusal, SignedKey, VerifiedKey};
+use crate::ec2::InstanceId;
+use crate::trust::UnixTime;
+
+/// A key that sshd may accept: its signature is valid, it was pushed to this instance, and it has not expired.
+/// [`VerifiedKey::authorize`] is the only way to make one.
+#[derive(Clone, Debug)]
+pub struct AuthorizedKey<'a>(VerifiedKey<'a>);
+
+impl SignedKey<'_> {
+    /// Checks that the key was pushed to this instance and has not expired. It expires in the second of its timestamp.
+    ///
+    /// # Errors
+    /// Fails if it was pushed to another instance, or has expired.
+    pub fn check_validity(&self, instance: &InstanceId, now: UnixTime) -> Result<(), Refusal> {
+        if self.instance() != instance {
+            return Err(Refusal::OtherInstance(self.instance().clone()));
+        }
+        match now.as_secs().checked_sub(self.expiry()) {
+            Some(ago) => Err(Refusal::Expired(ago)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'a> VerifiedKey<'a> {
+    /// Checks the validity a last time, immediately before the key is printed.
+    ///
+    /// # Errors
+    /// As for [`SignedKey::check_validity`].
+    pub fn authorize(self, instance: &InstanceId, now: UnixTime) -> Result<AuthorizedKey<'a>, Refusal> {
+        self.check_validity(instance, now).map(|()| AuthorizedKey(self))
+    }
+}
+
+impl<'a> Deref for AuthorizedKey<'a> {
+    type Target = VerifiedKey<'a>;
+
+    fn deref(&self) -> &VerifiedKey<'a> {
+        &self.0
+    }
+}
