@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
-use crate::chained_command::{ChainedCommand, Ending};
 use crate::ec2::UserName;
+use crate::exit_status::ExitStatus;
 use crate::host::Host;
 use crate::imds::{self, Connections, Imds};
 use crate::keys::{BadSignature, Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
+use crate::log_lines::{describe, provided, refuse};
 use crate::output;
 use crate::sandbox::{Allowed, Layer};
 use crate::syslog::{Escaped, Severity, Syslog};
@@ -77,13 +78,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit status, which sshd logs.
+    /// The exit status of a run that fails with it.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub fn status(&self) -> ExitStatus {
         match self {
-            Self::Metadata(_) => 2,
-            Self::Signer(_) | Self::Domain(_) => 3,
-            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => 4,
+            Self::Metadata(_) => ExitStatus::Metadata,
+            Self::Signer(_) | Self::Domain(_) => ExitStatus::Signer,
+            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
         }
     }
 }
@@ -135,64 +136,13 @@ impl From<StoreError> for Error {
 
 /// Number of records pushed for the user, and of keys printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    records: usize,
-    printed: usize,
-}
-
-/// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
-pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
-    let syslog = context.syslog;
-    let chained =
-        request.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
-    let child = chained.as_ref().and_then(|chained| chained.as_ref().ok()).map(ChainedCommand::id);
-    let ours = block_on(authorize(request, context, child, &mut out));
-    let user = Escaped(request.user.as_bytes());
-    match &ours {
-        Ok(Counts { records: 0, .. }) => {}
-        Ok(Counts { records, printed }) => {
-            syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
-        }
-        Err(error) => syslog.log(Severity::Warning, &format!("No key for {user}: {error}")),
-    }
-    let status = match &ours {
-        Ok(_) => 0,
-        Err(error) => error.status(),
-    };
-    let printed = ours.as_ref().is_ok_and(|counts| counts.printed > 0);
-    match chained {
-        None => status,
-        // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
-        Some(_) if matches!(ours, Err(Error::Output(_))) => status,
-        Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
-            Ok(Ending::Unwanted) => 0,
-            Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
-                Ok(()) if printed || !keys.is_empty() => 0,
-                Ok(()) => status,
-                Err(error) => {
-                    let error = Error::Output(error);
-                    syslog.log(Severity::Warning, &format!("No key for {user}: {error}"));
-                    error.status()
-                }
-            },
-            Err(failure) => {
-                syslog.log(Severity::Warning, &format!("The command behind -- {failure}"));
-                if printed { 0 } else { failure.status() }
-            }
-        },
-    }
-}
-
-fn block_on(run: impl Future<Output = Result<Counts, Error>>) -> Result<Counts, Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Resources)?
-        .block_on(run)
+pub(crate) struct Counts {
+    pub(crate) records: usize,
+    pub(crate) printed: usize,
 }
 
 /// Finds, verifies and prints the keys.
-async fn authorize(
+pub(crate) async fn authorize(
     request: &KeyQuery,
     context: &RunContext<'_>,
     child: Option<u32>,
@@ -342,24 +292,4 @@ pub(crate) async fn ocsp_responses(imds: &Imds, names: Vec<&str>) -> Result<Vec<
         ocsp_responses.push(ocsp_response.await.map_err(|error| Error::Resources(error.into()))??);
     }
     Ok(ocsp_responses)
-}
-
-fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {
-    syslog.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
-}
-
-/// Describes a key in the format of the success line.
-fn describe(key: &SignedKey<'_>) -> String {
-    let field = |name, value: Option<&[u8]>| match value {
-        Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
-        _ => String::new(),
-    };
-    let request = field("request-id", key.request());
-    let caller = field("for IAM principal", key.caller());
-    format!(", fingerprint: {}{request}{caller}", key.fingerprint())
-}
-
-/// The success line of AWS's ec2-instance-connect package. Log filters match it.
-fn provided(key: &SignedKey<'_>) -> String {
-    format!("Providing ssh key from EC2 Instance Connect with{}", describe(key).trim_start_matches(','))
 }

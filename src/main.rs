@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use eic_keys::authorize::{self, RunContext};
+use eic_keys::authorize::RunContext;
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
+use eic_keys::exit_status::ExitStatus;
+use eic_keys::run;
 use eic_keys::sandbox;
 use eic_keys::sshd::wiring::{self, WiringOutcome};
 use eic_keys::syslog::{Escaped, Severity, Syslog};
@@ -15,7 +17,7 @@ use eic_keys::trust::UnixTime;
 fn main() -> ExitCode {
     let root = Path::new("/");
     let printed = |text: &str| match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(4),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitStatus::System.code().into(),
         _ => ExitCode::SUCCESS,
     };
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
                 sandbox: sandbox::enter,
                 syslog: &Syslog::open(root),
             };
-            authorize::run(&request, &context, io::stdout().lock()).into()
+            run::run(&request, &context, io::stdout().lock()).into()
         }
         Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
         Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
             let error = Escaped(error.as_bytes());
             Syslog::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
             let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");
-            ExitCode::from(1)
+            ExitStatus::Usage.code().into()
         }
     }
 }

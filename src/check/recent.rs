@@ -6,6 +6,7 @@ use super::tool::is_root;
 use super::user::Account;
 use super::{CheckId, Fix, Target, log};
 use crate::ec2::UserName;
+use crate::exit_status::ExitStatus;
 use crate::sshd::plan::OWN_USER;
 
 /// Number of eic-keys log lines to show.
@@ -106,13 +107,10 @@ fn status(line: &str) -> Option<u8> {
 }
 
 fn meaning(status: u8) -> &'static str {
-    match status {
-        1 => "its command line in sshd_config is wrong",
-        2 => "the metadata service did not answer as it should, or not in time",
-        3 => "the signer was not trustworthy",
-        4 => "this system was not set up for it",
-        126 | 127 => "it, or the command behind --, could not be run",
-        _ => "not a status of eic-keys itself, but of the command behind -- or of another command",
+    match (ExitStatus::of(status), status) {
+        (Some(status), _) => status.meaning(),
+        (None, 126 | 127) => "it, or the command behind --, could not be run",
+        (None, _) => "not a status of eic-keys itself, but of the command behind -- or of another command",
     }
 }
 

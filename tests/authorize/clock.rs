@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use eic_keys::authorize::{self, KeyQuery, RunContext};
+use eic_keys::authorize::{KeyQuery, RunContext};
 use eic_keys::cli::{self, Command};
 use eic_keys::syslog::Syslog;
 use eic_keys::trust::UnixTime;
@@ -41,7 +41,7 @@ fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     let root = Path::new("/");
     let (out, mut reader) = UnixStream::pair().unwrap();
     let context = RunContext { root, clock, sandbox: |_| Vec::new(), syslog: &Syslog::open(root) };
-    let status = authorize::run(&request, &context, out);
+    let status = eic_keys::run::run(&request, &context, out);
     let mut printed = String::new();
     reader.read_to_string(&mut printed).unwrap();
     (status, printed, LOOK.get())
