@@ -15,6 +15,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use crate::ec2::UserName;
+use crate::escape::Escaped;
 use crate::exit_status::ExitStatus;
 use crate::host::Host;
 use crate::imds::{self, Connections, Imds};
@@ -23,7 +24,7 @@ use crate::limits::{self, Budget};
 use crate::log_lines::{describe, provided, refuse};
 use crate::output;
 use crate::sandbox::{Allowed, Layer};
-use crate::syslog::{Escaped, Severity, Syslog};
+use crate::syslog::{Severity, Syslog};
 use crate::trust::chain::{SignerChain, SignerName};
 use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
 

@@ -1,8 +1,9 @@
 //! The lines that a run logs about records and keys.
 
 use crate::ec2::UserName;
+use crate::escape::Escaped;
 use crate::keys::{Refusal, SignedKey};
-use crate::syslog::{Escaped, Severity, Syslog};
+use crate::syslog::{Severity, Syslog};
 
 /// Logs that a record is refused. `key` is its description by [`describe`], or empty if it cannot be read.
 pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use eic_keys::authorize::RunContext;
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
+use eic_keys::escape::Escaped;
 use eic_keys::exit_status::ExitStatus;
 use eic_keys::run;
 use eic_keys::sandbox;
 use eic_keys::sshd::wiring::{self, WiringOutcome};
-use eic_keys::syslog::{Escaped, Severity, Syslog};
+use eic_keys::syslog::{Severity, Syslog};
 use eic_keys::trust::UnixTime;
 
 fn main() -> ExitCode {

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::authorize::{Counts, Error, KeyQuery, RunContext, authorize};
 use crate::chained_command::{ChainedCommand, Ending};
+use crate::escape::Escaped;
 use crate::output;
-use crate::syslog::{Escaped, Severity};
+use crate::syslog::Severity;
 
 /// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
 pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {

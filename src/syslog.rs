@@ -4,7 +4,6 @@
 //! form of RFC 3164, without host name and time; the daemon adds the time. A log that nobody reads must not delay sshd: a run waits
 //! for it at most [`limits::LOG_WAIT`], once.
 
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -52,7 +51,7 @@ impl Syslog {
         Self { socket: Mutex::new(socket), terminal: io::stderr().is_terminal() }
     }
 
-    /// Logs `text`. The caller must have escaped remote parts with [`Escaped`].
+    /// Logs `text`. The caller must have escaped remote parts with [`crate::escape::Escaped`].
     pub fn log(&self, severity: Severity, text: &str) {
         self.explain(text);
         self.send(severity, text);
@@ -110,64 +109,5 @@ impl Socket {
             // A NUL ends a message, as in glibc. No message contains one.
             Self::Stream(stream) => (&*stream).write_all(format!("{message}\0").as_bytes()),
         }
-    }
-}
-
-/// Remote text, escaped so that it cannot move the cursor, forge a log line or change the text direction, and cut to
-/// [`limits::LOGGED`] bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a [u8]);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        'all: for chunk in self.0.utf8_chunks() {
-            let valid = chunk.valid().chars().map(|char| {
-                if is_harmless(char) { char.to_string() } else { char.escape_default().to_string() }
-            });
-            let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
-            for piece in valid.chain(invalid) {
-                if text.len().saturating_add(piece.len()) > limits::LOGGED {
-                    break 'all;
-                }
-                text.push_str(&piece);
-            }
-        }
-        f.write_str(&text)
-    }
-}
-
-fn is_harmless(char: char) -> bool {
-    let marks = matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    char != '\\' && !char.is_control() && !marks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Escaped;
-    use crate::limits;
-
-    #[test]
-    fn remote_text_is_harmless() {
-        for (text, escaped) in [
-            (&b"arn:aws:iam::1:role/a"[..], "arn:aws:iam::1:role/a"),
-            ("Zoë".as_bytes(), "Zoë"),
-            (b"a\nb\rc\x1b[2Jd\0e\x7f", "a\\nb\\rc\\u{1b}[2Jd\\u{0}e\\u{7f}"),
-            (b"back\\slash", "back\\\\slash"),
-            (b"not \xff\xfe UTF-8", "not \\xff\\xfe UTF-8"),
-            ("\u{85}\u{202e}\u{2028}\u{feff}".as_bytes(), "\\u{85}\\u{202e}\\u{2028}\\u{feff}"),
-        ] {
-            assert_eq!(Escaped(text).to_string(), escaped);
-        }
-    }
-
-    #[test]
-    fn remote_text_is_cut_between_characters() {
-        let text = "é".repeat(2000);
-        let escaped = Escaped(text.as_bytes()).to_string();
-        assert_eq!(escaped, "é".repeat(limits::LOGGED / 2));
-        let escaped = Escaped(&[0x1b; 2000]).to_string();
-        assert!(escaped.len() <= limits::LOGGED && escaped.ends_with("\\u{1b}"), "{escaped}");
     }
 }

@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::user::Account;
+use crate::escape::Escaped;
 use crate::path_walk::{Danger, follow};
-use crate::syslog::Escaped;
 
 /// The fix for a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

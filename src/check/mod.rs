@@ -39,10 +39,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::authorize;
+use crate::escape::Escaped;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
-use crate::syslog::Escaped;
 use crate::trust::UnixTime;
 pub use check_id::CheckId;
 pub use fix::Fix;

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::{Check, CheckId, Fix, Status};
+use crate::escape::Escaped;
 use crate::limits;
-use crate::syslog::Escaped;
 
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::ocsp::{self, Freshness, OcspError};
 use super::store::{StoreError, TrustStore};
 use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
 use crate::ec2::{Domain, Region};
-use crate::syslog::Escaped;
+use crate::escape::Escaped;
 
 /// id-at-commonName (RFC 5280 appendix A.1)
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");

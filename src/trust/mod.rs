@@ -20,8 +20,8 @@ pub use ocsp::{Freshness, OcspError};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};
 
+use crate::escape::Escaped;
 use crate::limits;
-use crate::syslog::Escaped;
 
 /// Why the signer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
