@@ -26,7 +26,7 @@ use crate::output;
 use crate::sandbox::{Allowed, Layer};
 use crate::syslog::{Severity, Syslog};
 use crate::trust::chain::{SignerChain, SignerName};
-use crate::trust::{ChainError, SignerError, StoreError, TrustStore, UnixTime};
+use crate::trust::{ChainError, PathError, SignerError, StoreError, TrustStore, UnixTime};
 
 /// Number of requests in the frequent cases: the token and the active keys.
 const FREQUENT: usize = 2;
@@ -129,6 +129,15 @@ impl From<ChainError> for Error {
     }
 }
 
+impl From<PathError> for Error {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Chain(error) => error.into(),
+            PathError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Self::TrustStore(error)
@@ -203,7 +212,7 @@ pub(crate) async fn authorize(
     }
     let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
     let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
-    let path = chain.path(&name, &store?, (context.clock)())??;
+    let path = chain.path(&name, &store?, (context.clock)())?;
     let list = list.unwrap_or_default();
     let ocsp_responses = ocsp_responses(&imds, path.ocsp_names(&list)?).await?;
     let signer = path.prove(&ocsp_responses, (context.clock)())?;

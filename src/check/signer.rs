@@ -153,12 +153,12 @@ async fn find_path(
     now: UnixTime,
 ) -> Result<SignerPath, authorize::Error> {
     let chain = imds.signer_chain().await?.ok_or(SignerError::NoChain)?;
-    Ok(SignerChain::read(&chain)?.path(name, store, now)??)
+    Ok(SignerChain::read(&chain)?.path(name, store, now)?)
 }
 
 fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     let left = |until: u64| until.saturating_sub(now.as_secs()) / DAY;
-    let days: Vec<_> = path.certificates().iter().map(|one| (left(one.not_after()), one.name())).collect();
+    let days: Vec<_> = path.certificates().map(|one| (left(one.not_after()), one.name())).collect();
     let detail = days.iter().map(|(days, name)| format!("{name}: {days} days left"));
     let detail: Vec<_> = detail
         .chain([format!(

@@ -131,6 +131,38 @@ impl fmt::Display for ChainError {
 
 impl std::error::Error for ChainError {}
 
+/// Why there is no path from the signer's certificate to an anchor.
+#[derive(Debug)]
+pub enum PathError {
+    /// The certificate chain or the name is not valid.
+    Chain(ChainError),
+    /// The trust store cannot be read.
+    Store(StoreError),
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PathError {}
+
+impl From<ChainError> for PathError {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+impl From<StoreError> for PathError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// The certificate chain as received, in any order.
 #[derive(Clone, Debug)]
 pub struct SignerChain(Vec<Certificate>);
@@ -148,22 +180,17 @@ impl SignerChain {
     /// Finds the path from the signer's certificate to an anchor of `store`.
     ///
     /// # Errors
-    /// The store cannot be read (outer), or there is no valid path at `now` (inner).
-    pub fn path(
-        self,
-        name: &SignerName,
-        store: &TrustStore,
-        now: UnixTime,
-    ) -> Result<Result<SignerPath, ChainError>, StoreError> {
+    /// The store cannot be read, or there is no valid path at `now`.
+    pub fn path(self, name: &SignerName, store: &TrustStore, now: UnixTime) -> Result<SignerPath, PathError> {
         let issuers: Vec<Vec<u8>> =
             self.0.iter().filter_map(|certificate| contents(certificate.issuer()?)).collect();
         // If these anchors give no path, search the whole store and return its error.
         let likely: Vec<_> = store.likely_anchors(&issuers, now).collect();
         if let Ok(path) = self.path_to(name, &likely, now) {
-            return Ok(Ok(path));
+            return Ok(path);
         }
         let anchors = store.anchors(&issuers, now)?;
-        Ok(self.path_to(name, &anchors, now))
+        Ok(self.path_to(name, &anchors, now)?)
     }
 
     fn path_to(
@@ -216,15 +243,15 @@ impl SignerChain {
         path: &VerifiedPath<'_>,
         anchors: &[Certificate],
     ) -> Result<SignerPath, ChainError> {
-        let mut certificates = vec![leaf.clone()];
+        let mut intermediates = Vec::new();
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
             let intermediate = self.0.iter().find(|certificate| certificate.der == der);
             let intermediate =
                 intermediate.filter(|certificate| certificate.key_usage(KeyUsage::key_cert_sign));
-            certificates.push(intermediate.ok_or(ChainError::KeyUsage)?.clone());
+            intermediates.push(intermediate.ok_or(ChainError::KeyUsage)?.clone());
         }
-        let issuers = certificates.len().saturating_sub(1);
+        let issuers = intermediates.len();
         let is_anchor = |anchor: &&Certificate| {
             webpki::anchor_from_trusted_cert(&anchor.der).is_ok_and(|same| same == *path.anchor())
                 && anchor.path_length().is_none_or(|most| issuers <= usize::from(most))
@@ -232,14 +259,14 @@ impl SignerChain {
         let anchor = anchors.iter().find(is_anchor).ok_or(ChainError::PathLength)?.clone();
         // Name constraints apply to alternative names only (RFC 5280 section 4.2.1.10), but the common name identifies the signer.
         // If a certificate uses either, the signer's name must also be an alternative name, where the constraints apply.
-        let constrained = certificates
-            .iter()
-            .chain([&anchor])
+        let constrained = [leaf, &anchor]
+            .into_iter()
+            .chain(&intermediates)
             .any(|certificate| certificate.has(NameConstraints::OID) || certificate.has(SubjectAltName::OID));
         if constrained && !is_alternative_name(path.end_entity(), name) {
             return Err(ChainError::AlternativeName(name.clone()));
         }
-        Ok(SignerPath { certificates, anchor })
+        Ok(SignerPath { leaf: leaf.clone(), intermediates, anchor })
     }
 }
 
@@ -251,8 +278,10 @@ fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bo
 /// A valid path from the signer's certificate to an anchor. Revocation is not checked yet.
 #[derive(Clone, Debug)]
 pub struct SignerPath {
-    /// The certificates below the anchor, the signer's first. The issuer of each is the next one; the issuer of the last is the anchor.
-    certificates: Vec<Certificate>,
+    /// The signer's certificate.
+    leaf: Certificate,
+    /// The issuer of the signer's certificate first. The issuer of the last is the anchor.
+    intermediates: Vec<Certificate>,
     anchor: Certificate,
 }
 
@@ -269,8 +298,7 @@ impl SignerPath {
             .split(|byte| *byte == b'\n')
             .filter_map(|line| std::str::from_utf8(line.trim_ascii()).ok())
             .collect();
-        self.certificates
-            .iter()
+        self.certificates()
             .map(|certificate| {
                 let fingerprints = certificate.fingerprints();
                 let listed = |fingerprint: &String| {
@@ -297,8 +325,7 @@ impl SignerPath {
         for (certificate, result) in self.revocations(ocsp_responses, now) {
             result.map_err(|error| certificate.revocation_unknown(error))?;
         }
-        let leaf = self.certificates.into_iter().next().ok_or(SignerError::NoChain)?;
-        Ok(Signer { leaf })
+        Ok(Signer { leaf: self.leaf })
     }
 
     /// Each certificate below the anchor and the result of its OCSP response, checked one after the other.
@@ -307,9 +334,9 @@ impl SignerPath {
         ocsp_responses: &[Option<T>],
         now: UnixTime,
     ) -> impl Iterator<Item = (&Certificate, Result<Freshness, OcspError>)> {
-        let issuers = self.certificates.iter().skip(1).chain([&self.anchor]);
+        let issuers = self.intermediates.iter().chain([&self.anchor]);
         let mut ocsp_responses = ocsp_responses.iter();
-        self.certificates.iter().zip(issuers).map(move |(certificate, issuer)| {
+        self.certificates().zip(issuers).map(move |(certificate, issuer)| {
             let result = match ocsp_responses.next().and_then(Option::as_ref) {
                 Some(ocsp_response) => ocsp::check(ocsp_response.as_ref(), certificate, issuer, now),
                 None => Err(OcspError::Missing),
@@ -319,8 +346,8 @@ impl SignerPath {
     }
 
     /// The certificates below the anchor, the signer's first.
-    pub(crate) fn certificates(&self) -> &[Certificate] {
-        &self.certificates
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        [&self.leaf].into_iter().chain(&self.intermediates)
     }
 
     /// The anchor at the end of the path.
@@ -403,12 +430,12 @@ fn contents(name: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
     use std::path::Path;
     use std::time::Duration;
 
-    use super::{Certificate, ChainError, SignerChain, SignerName, SignerPath};
+    use super::{Certificate, ChainError, PathError, SignerChain, SignerName, SignerPath};
     use crate::ec2::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
@@ -423,7 +450,12 @@ mod tests {
             Domain::parse(b"amazonaws.com").unwrap(),
         );
         let store = TrustStore::open(Path::new("/"), None).unwrap();
-        SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).unwrap()
+        SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).map_err(|error| {
+            match error {
+                PathError::Chain(error) => error,
+                PathError::Store(error) => panic!("{error}"),
+            }
+        })
     }
 
     fn reversed() -> Vec<u8> {
@@ -436,7 +468,7 @@ mod tests {
     fn the_real_chain_leads_to_the_systems_own_anchor() {
         for pem in [REAL.to_vec(), reversed()] {
             let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
-            let names: Vec<_> = path.certificates.iter().flat_map(Certificate::common_names).collect();
+            let names: Vec<_> = path.certificates().flat_map(Certificate::common_names).collect();
             assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
             assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
             assert_eq!(

@@ -15,7 +15,7 @@ use pki_types::pem::PemObject;
 use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
-pub use chain::{ChainError, SignerName, SignerPath};
+pub use chain::{ChainError, PathError, SignerName, SignerPath};
 pub use ocsp::{Freshness, OcspError};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};

@@ -6,8 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use eic_keys::imds::Imds;
 use eic_keys::ec2::UserName;
+use eic_keys::imds::Imds;
 use eic_keys::limits::{ACTIVE_KEYS, Budget};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};

@@ -12,7 +12,8 @@ const VERSIONS: [&str; 5] =
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((version, text)) = bytes.split_first() else { return };
-    let openssh = OpensshVersion::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
+    let openssh =
+        OpensshVersion::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
     let file = File::new(Path::new("/etc/ssh/sshd_config"), text.to_vec());
     assert_eq!(file.lines().collect::<Vec<_>>().concat(), text);
     for line in file.lines() {

@@ -37,7 +37,6 @@ fn signer(case: &Case) -> Result<Signer, String> {
     let file = Temporary::holding(&case.anchors_pem());
     let store = TrustStore::open(Path::new("/"), Some(&file.0)).map_err(|error| error.to_string())?;
     let path = chain.path(&name, &store, now).map_err(|error| error.to_string())?;
-    let path = path.map_err(|error| error.to_string())?;
     let list: String = case.ocsp_responses.iter().map(|(name, _)| format!("{name}\n")).collect();
     let names = path.ocsp_names(list.as_bytes()).map_err(|error| error.to_string())?;
     let ocsp_response = |name: &&str| {
