@@ -132,7 +132,7 @@ fn region_and_domain_come_from_the_metadata_service() {
         instance.imds.set("services/domain", domain);
         accepted(&instance, &key, region);
         instance.imds.set("placement/region", "us-east-1");
-        signer_refused(&instance, &key, "is not for managed-ssh-signer.us-east-1", region);
+        signer_refused(&instance, &key, "wrong common name: expected managed-ssh-signer.us-east-1", region);
     }
 }
 
@@ -347,7 +347,7 @@ fn the_chain_may_come_in_any_order_and_with_more() {
     instance.serve_chain([&pki.signer]);
     signer_refused(&instance, &key, "does not lead", "without the intermediate");
     instance.serve_chain([&pki.intermediate, &pki.cross_root]);
-    signer_refused(&instance, &key, "is not for", "without the signer");
+    signer_refused(&instance, &key, "wrong common name", "without the signer");
 }
 
 #[test]
