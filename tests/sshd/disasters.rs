@@ -16,6 +16,7 @@
     reason = "a test stops at the first surprise, and says how far it came"
 )]
 
+#[path = "../systems/mod.rs"]
 mod systems;
 
 use std::{

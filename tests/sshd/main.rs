@@ -5,4 +5,5 @@ mod fixtures;
 mod login;
 mod property;
 mod refusals;
+#[path = "../systems/mod.rs"]
 mod systems;

@@ -1,7 +1,7 @@
 //! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the
 //! test's.
 //!
-//! The pristine roots come from `tests/sshd/systems/prepare`, which is run here when they are missing. A copy has
+//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
 //! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
 //! when the value does.
 //!
@@ -165,11 +165,11 @@ fn prepared(release: &str) -> PathBuf {
         return release.into();
     }
     ONCE.call_once(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sshd/systems/prepare");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systems/prepare");
         let status = Command::new(script).status().unwrap();
         assert!(
             status.success(),
-            "tests/sshd/systems/prepare failed: these tests need root and a Debian mirror, see above"
+            "tests/systems/prepare failed: these tests need root and a Debian mirror, see above"
         );
     });
     roots().join(release)
