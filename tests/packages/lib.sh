@@ -330,6 +330,18 @@ daemon() { # what is another after a restart, and the same after a reload
     systemctl show -p MainPID -p ExecMainStartTimestampMonotonic "$(unit)"
 }
 
+# The configuration is changed before sshd is told of it; the unit that does both ends after that.
+user_becomes() { # USER: of the line that counts
+    for _ in $(seq 120); do
+        if [ "$(effective authorizedkeyscommanduser)" = "$1" ] &&
+            [ "$(systemctl show -p ActiveState eic-keys-user.service)" = ActiveState=inactive ]; then
+            return 0
+        fi
+        sleep 1
+    done
+    fail "AuthorizedKeysCommandUser is not $1"
+}
+
 reloads() { # how often sshd was reloaded
     journal -u "$(unit)" -o cat | grep -c '^Reloading \|^Reloaded ' || true
 }
