@@ -181,8 +181,8 @@ impl<'a> Daemon<'a> {
 
     /// The same, not cached.
     pub(super) fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
-        let mut found: Vec<Listener> =
-            self.running().map(|(pid, line)| Listener { pid, line }).into_iter().collect();
+        let named = self.running().filter(|(pid, _)| self.is_sshd(*pid));
+        let mut found: Vec<Listener> = named.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
         for entry in entries.take(MOST_PROCESSES) {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -197,8 +197,8 @@ impl<'a> Daemon<'a> {
 
     /// The command line of a process that is a listening sshd, not a session and not started for one connection.
     pub(super) fn listener(&self, pid: u32) -> Option<String> {
-        let is_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
-        if !is_sshd(pid) {
+        let is_named_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
+        if !is_named_sshd(pid) || !self.is_sshd(pid) {
             return None;
         }
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
@@ -213,7 +213,31 @@ impl<'a> Daemon<'a> {
         // A new child has the title of the listener until it sets its own.
         let status = self.proc(pid, "status").unwrap_or_default();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
-        (!is_sshd(parent)).then_some(line)
+        (!is_named_sshd(parent)).then_some(line)
+    }
+
+    /// Whether the tree is this machine's own, so that its processes can be examined and signalled.
+    pub(super) fn is_here(&self) -> bool {
+        self.tree.locate(Path::new("/")) == Path::new("/")
+    }
+
+    /// Whether a process with the name sshd runs as root, and from a file of this name. Any user can give a process the
+    /// name, and a command line that would have `--enable` or `--disable` refused. Without root, the file of root's
+    /// process is not known.
+    fn is_sshd(&self, pid: u32) -> bool {
+        if !self.is_here() {
+            return true;
+        }
+        let status = self.proc(pid, "status").unwrap_or_default();
+        let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+        let from_sshd = match fs::read_link(format!("/proc/{pid}/exe")) {
+            Ok(program) => {
+                let name = program.file_name().unwrap_or_default().to_string_lossy();
+                name.trim_end_matches(" (deleted)") == "sshd"
+            }
+            Err(error) => error.kind() == ErrorKind::PermissionDenied,
+        };
+        from_sshd && !users.is_empty() && users.split_whitespace().all(|user| user == "0")
     }
 
     pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {

@@ -175,8 +175,7 @@ impl Daemon<'_> {
     pub(crate) fn reading(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
         let (ours, others) = self.find_listeners(main);
         let others = others.into_iter().filter(|other| self.reads_ours(other, main) == Some(true));
-        let readers = ours.into_iter().chain(others).filter(|listener| self.is_sshd(listener.pid));
-        readers.map(|listener| (listener.pid, self.read_at(listener.pid))).collect()
+        ours.into_iter().chain(others).map(|listener| (listener.pid, self.read_at(listener.pid))).collect()
     }
 
     fn read_at(&self, pid: u32) -> Option<SystemTime> {
@@ -234,7 +233,6 @@ impl Daemon<'_> {
     fn targets(&self, main: &Path) -> Result<Vec<Target>, String> {
         let (ours, others) = self.find_listeners(main);
         let others = others.into_iter().filter(|other| self.reads_ours(other, main) != Some(false));
-        let listeners = ours.into_iter().chain(others).filter(|listener| self.is_sshd(listener.pid));
         let booted = self.booted();
         let service = if booted { self.first_active(&SERVICES)? } else { None };
         let service = match service {
@@ -242,7 +240,7 @@ impl Daemon<'_> {
             None => None,
         };
         let mut found: Vec<Target> = Vec::new();
-        for listener in listeners {
+        for listener in ours.into_iter().chain(others) {
             let main_process =
                 |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|pid: u32| pid == listener.pid);
             let mut unit = None;
@@ -392,7 +390,7 @@ impl Daemon<'_> {
     fn hang_up(&self, pid: u32) -> Result<(), String> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("no process")?;
         let process = pidfd_open(number, PidfdFlags::empty());
-        if self.listener(pid).is_none() || !self.is_sshd(pid) {
+        if self.listener(pid).is_none() {
             return Err("it ended meanwhile".into());
         }
         match process {
@@ -402,24 +400,6 @@ impl Daemon<'_> {
             Err(error) => Err(error),
         }
         .map_err(|error| error.to_string())
-    }
-
-    /// Whether the tree is this machine's own, so that its processes can be signalled.
-    fn is_here(&self) -> bool {
-        self.tree.locate(Path::new("/")) == Path::new("/")
-    }
-
-    /// Whether a process with the name sshd runs as root and from a file of this name. Any user can give a process
-    /// the name.
-    fn is_sshd(&self, pid: u32) -> bool {
-        if !self.is_here() {
-            return true;
-        }
-        let status = self.proc(pid, "status").unwrap_or_default();
-        let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
-        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        users.split_whitespace().all(|user| user == "0") && name.trim_end_matches(" (deleted)") == "sshd"
     }
 
     /// Whether an sshd would start with its current configuration and its original options.

@@ -16,6 +16,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -377,5 +378,38 @@ fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
             assert!(said.contains(", ssh.service) was sent SIGHUP"), "{said}");
             check(&sshd, &pushed, enters);
         }
+    }
+}
+
+/// Any user can start a process of that name, with any words: it is no daemon, and keeps nobody from installing or removing.
+#[test]
+fn a_users_process_named_sshd_is_no_daemon() {
+    let instance = Instance::start();
+    let options = unit(&instance);
+    let config = Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
+    let sshd = Sshd::start_with(&instance, &config);
+    // dash takes any words behind its command; it keeps its name.
+    fs::create_dir_all("/run/eic-lab-user").unwrap();
+    fs::copy("/bin/sh", "/run/eic-lab-user/sshd").unwrap();
+    let start = |words: &[&str]| {
+        let mut process = Command::new("/run/eic-lab-user/sshd");
+        let process = process.args(["-c", "read word", "sshd"]).args(words).uid(65534).stdin(Stdio::piped());
+        process.spawn().unwrap()
+    };
+    let mut processes =
+        [start(&["-o", "AuthorizedKeysCommand=/usr/bin/eic-keys"]), start(&["-f", "/etc/ssh/other_config"])];
+    for process in &processes {
+        let name = || fs::read_to_string(format!("/proc/{}/comm", process.id())).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while name() != "sshd\n" {
+            assert!(Instant::now() < deadline, "{}", name());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    wire(&sshd, &options, wiring::enable);
+    wire(&sshd, &options, wiring::disable);
+    for process in &mut processes {
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 }
