@@ -17,6 +17,7 @@ use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PLACES, Sshd};
+use crate::sshd::reload::ReloadCommand;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
@@ -69,15 +70,13 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
         let process = process.and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
         return Answer::ok(format!("{service} is active"), Running { process });
     }
-    match active(&SOCKETS) {
+    if let Some(socket) = active(&SOCKETS) {
+        return Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None });
+    }
+    match daemon.reading(&sshd::main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
-        None if !daemon.reading(&sshd::main(daemon.tree)).is_empty() => {
-            let process = daemon.reading(&sshd::main(daemon.tree)).first().map(|(process, _)| *process);
-            let shown = process.map_or_else(String::new, |process| format!(", process {process}"));
-            Answer::ok(format!("sshd runs{shown}"), Running { process })
-        }
-        Some(socket) => {
-            Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None })
+        Some((process, _)) => {
+            Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) })
         }
         None => Answer::fail("no sshd runs", Fix::command("systemctl start", [Word::Literal(unit(daemon))])),
     }
@@ -127,8 +126,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     let Some(process) = running.process else {
         return Answer::ok("the next sshd to be started reads its configuration then", ());
     };
-    let started =
-        fs::metadata(tree.locate(Path::new(PID_FILE))).map(|file| (file.mtime(), file.mtime_nsec()));
+    let started = fs::metadata(tree.locate(Path::new(PID_FILE))).and_then(|file| file.modified());
     let Ok(started) = started else {
         return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
     };
@@ -136,27 +134,17 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
         Ok(config) => config,
         Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
     };
-    let newer = |path: &&Path| {
-        fs::metadata(tree.locate(path)).is_ok_and(|file| (file.ctime(), file.ctime_nsec()) > started)
-    };
     // Removing a file changes the directory.
-    let mut paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
-    let Some(path) = paths.find(newer) else {
-        let changed = |path: &Path| {
-            let file = fs::metadata(tree.locate(path)).ok()?;
-            let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
-            SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
-        };
-        let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
-        let changed = paths.filter_map(changed).max();
-        return with_daemon(tree, |daemon| others(daemon, process, changed));
-    };
+    let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+    let changes: Vec<_> = paths.filter_map(|path| Some((path, changed(&tree.locate(path))?))).collect();
     with_daemon(tree, |daemon| {
-        let fix = if daemon.booted() {
-            let unit = || Fix::command("systemctl reload", [Word::Literal(unit(daemon))]);
-            daemon.reload_command(process).map_or_else(unit, |words| told_by(&words))
-        } else {
-            Fix::command("kill -HUP", [Word::Value(&process.to_string())])
+        let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > started) else {
+            return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
+        };
+        let fix = match daemon.booted().then(|| daemon.reload_command(process)) {
+            Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [Word::Value(&unit)]),
+            Some(ReloadCommand::OwnUnit) => Fix::command("systemctl reload", [Word::Literal(unit(daemon))]),
+            Some(ReloadCommand::Signal) | None => signal(process),
         };
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
@@ -172,8 +160,8 @@ fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<
         return Answer::ok("sshd has read its configuration as it is now", ());
     };
     let fixes = behind.iter().map(|process| match daemon.reload_command(*process) {
-        Some(words) => told_by(&words),
-        None => Fix::command("kill -HUP", [Word::Value(&process.to_string())]),
+        ReloadCommand::Unit(unit) => Fix::command("systemctl reload", [Word::Value(&unit)]),
+        ReloadCommand::OwnUnit | ReloadCommand::Signal => signal(*process),
     });
     let fix = fixes.reduce(Fix::then).unwrap_or_else(|| Fix::advice("reload each sshd"));
     let more = behind.len().saturating_sub(1);
@@ -184,11 +172,14 @@ fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<
     Answer::warn(said, fix, ())
 }
 
-/// The fix for the command of [`Daemon::reload_command`].
-fn told_by(words: &[String]) -> Fix {
-    match words {
-        [program, _, unit] if program == "systemctl" => Fix::command("systemctl reload", [Word::Value(unit)]),
-        [.., process] => Fix::command("kill -HUP", [Word::Value(process)]),
-        [] => Fix::advice("reload sshd"),
-    }
+/// The fix that reloads an sshd without its unit.
+fn signal(process: u32) -> Fix {
+    Fix::command("kill -HUP", [Word::Value(&process.to_string())])
+}
+
+/// The time of the last change of a file, its owner and mode included.
+fn changed(path: &Path) -> Option<SystemTime> {
+    let file = fs::metadata(path).ok()?;
+    let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
 }

@@ -25,6 +25,6 @@ pub(crate) mod pattern;
 mod placement;
 pub(crate) mod plan;
 pub mod query;
-mod reload;
+pub(crate) mod reload;
 mod replace;
 pub mod wiring;

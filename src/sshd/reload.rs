@@ -47,6 +47,16 @@ enum Way {
     Signal,
 }
 
+/// How an administrator makes a listening sshd read its files again.
+pub(crate) enum ReloadCommand {
+    /// By the reload of this unit.
+    Unit(String),
+    /// By the reload of sshd's own unit.
+    OwnUnit,
+    /// By SIGHUP.
+    Signal,
+}
+
 /// An sshd that cannot be reloaded, and the reason.
 pub(super) struct Untold {
     pid: Option<u32>,
@@ -86,6 +96,11 @@ const PROPERTIES: [&str; 7] = [
 impl Unit {
     fn get(&self, name: &str) -> &str {
         self.properties.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether a process is the main process of this service.
+    fn is_main(&self, pid: u32) -> bool {
+        self.get("MainPID").parse().is_ok_and(|main: u32| main == pid)
     }
 
     /// systemd 219 to 257 use these names. A missing property does not prevent a reload.
@@ -145,7 +160,7 @@ impl Daemon<'_> {
                 continue;
             }
             let before = target.pid().and_then(|pid| self.image(pid));
-            match self.tell(&target, main) {
+            match self.tell(&target, main, before.as_deref()) {
                 Ok(line) => said.push(line),
                 Err(reason) => {
                     let unmoved = before.is_some() && before == target.pid().and_then(|pid| self.image(pid));
@@ -203,16 +218,20 @@ impl Daemon<'_> {
         rest.split_whitespace().nth(19)?.parse().ok()
     }
 
-    /// The command that makes a listening sshd read its files again. `None` for the reload of sshd's own unit.
-    pub(crate) fn reload_command(&self, pid: u32) -> Option<Vec<String>> {
-        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
-        let is_main = |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|main: u32| main == pid);
-        let unit = self.service_of(pid).and_then(|name| self.unit(&name).ok()).filter(is_main);
-        match unit {
-            Some(unit) if unit.can_reload() => words(&["systemctl", "reload", &unit.name]),
-            None if self.first_active(&SERVICES).ok().flatten().is_some() => None,
-            _ => words(&["kill", "-HUP", &pid.to_string()]),
+    /// How a listening sshd is reloaded.
+    pub(crate) fn reload_command(&self, pid: u32) -> ReloadCommand {
+        match self.main_unit(pid).ok().flatten() {
+            Some(unit) if unit.can_reload() => ReloadCommand::Unit(unit.name),
+            None if self.first_active(&SERVICES).ok().flatten().is_some() => ReloadCommand::OwnUnit,
+            _ => ReloadCommand::Signal,
         }
+    }
+
+    /// The service whose main process this is. Another process of a service is not reloaded with it, such as an sshd that a
+    /// session started.
+    fn main_unit(&self, pid: u32) -> Result<Option<Unit>, String> {
+        let Some(name) = self.service_of(pid) else { return Ok(None) };
+        Ok(Some(self.unit(&name)?).filter(|unit| unit.is_main(pid)))
     }
 
     fn nobody(&self) -> Result<String, String> {
@@ -241,19 +260,11 @@ impl Daemon<'_> {
         };
         let mut found: Vec<Target> = Vec::new();
         for listener in ours.into_iter().chain(others) {
-            let main_process =
-                |unit: &Unit| unit.get("MainPID").parse().is_ok_and(|pid: u32| pid == listener.pid);
-            let mut unit = None;
-            if let Some(name) = self.service_of(listener.pid).filter(|_| booted) {
-                // Do not reload a service whose main process is another one, for example if a session started this
-                // sshd.
-                unit = Some(self.unit(&name)?).filter(main_process);
-            }
+            let unit = if booted { self.main_unit(listener.pid)? } else { None };
             found.push(Target { listener: Some(listener), unit });
         }
         let Some(service) = service else { return Ok(found) };
-        let main_process = service.get("MainPID").parse().ok();
-        match found.iter_mut().find(|target| target.pid() == main_process && main_process.is_some()) {
+        match found.iter_mut().find(|target| target.pid().is_some_and(|pid| service.is_main(pid))) {
             Some(target) => {
                 target.unit.get_or_insert(service);
             }
@@ -286,10 +297,10 @@ impl Daemon<'_> {
         }
     }
 
-    fn tell(&self, target: &Target, main: &Path) -> Result<String, String> {
+    /// `before` is the image of its process.
+    fn tell(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<String, String> {
         let way = self.way(target).map_err(|reason| format!("{} {reason}", target.name()))?;
         let unit = target.unit.as_ref().map_or("", |unit| unit.name.as_str());
-        let before = target.pid().and_then(|pid| self.image(pid));
         match way {
             Way::Leave(socket) => {
                 let mode = target.unit.as_ref().map_or("", |unit| unit.get("KillMode"));
@@ -327,7 +338,7 @@ impl Daemon<'_> {
     }
 
     /// Waits until sshd has restarted itself and listens.
-    fn began_anew(&self, target: &Target, main: &Path, before: Option<Vec<u8>>) -> Result<(), String> {
+    fn began_anew(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<(), String> {
         let (Some(listener), Some(before)) = (&target.listener, before) else { return Ok(()) };
         if !self.is_here() {
             return Ok(());

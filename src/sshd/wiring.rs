@@ -265,9 +265,7 @@ fn decide(options: &WiringOptions, wish: Wish) -> Result<Vec<String>, ApplyError
         said.extend(Some(told).filter(|told| !told.is_empty()));
         said.extend(untold.iter().map(|untold| format!("WARNING: not told of the change: {untold}")));
     } else if lock.is_unread() {
-        let told = daemon.reload(&options.config, &[]).map_err(|error| ApplyError::Refused(error.reason))?;
-        lock.set_read();
-        said.push(format!("An earlier run was cut off before sshd was told. {told}"));
+        said.push(reload_at_last(options, &daemon, &lock).map_err(ApplyError::Refused)?);
     }
     drop(host_key);
     if wish == Wish::Enable {
@@ -301,17 +299,20 @@ fn nothing_to_undo(
     let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
     let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
-    said.push(match accepted.and_then(|()| daemon.reload(&options.config, &[]).map_err(|error| error.reason)) {
-        Ok(told) => {
-            lock.set_read();
-            format!("An earlier run was cut off before sshd was told. {told}")
-        }
-        Err(error) => format!(
+    said.push(accepted.and_then(|()| reload_at_last(options, daemon, lock)).unwrap_or_else(|error| {
+        format!(
             "Note: an earlier run could not tell sshd of its change, nor could this one: {error}. If sshd was started or reloaded \
              while lines of eic-keys were there, restart it."
-        ),
-    });
+        )
+    }));
     Ok(Some(said))
+}
+
+/// Reloads sshd after an earlier run that changed its files and was killed before it reloaded sshd.
+fn reload_at_last(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, String> {
+    let told = daemon.reload(&options.config, &[]).map_err(|error| error.reason)?;
+    lock.set_read();
+    Ok(format!("An earlier run was cut off before sshd was told. {told}"))
 }
 
 /// Whether our lines match the existing users. A missing user is looked up twice, because a user can be deleted and
