@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::user::Account;
+use super::account::Account;
 use crate::escape::Escaped;
 use crate::path_walk::{Danger, follow};
 
@@ -21,7 +21,7 @@ pub struct Fix {
 
 /// A word of a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Word<'a> {
+pub(crate) enum Word<'a> {
     /// A word from the source of this program.
     Literal(&'static str),
     /// A name or number from elsewhere. A value that looks like an option is rejected.
@@ -34,13 +34,13 @@ use Word::{Literal, Value};
 
 impl Fix {
     /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
-    pub(super) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
+    pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
         let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
         Self::written(&words, &|path| follow(path, &[0]).map(|way| way.path))
     }
 
     /// Joins two commands with `&&`.
-    pub(super) fn then(self, next: Self) -> Self {
+    pub(crate) fn then(self, next: Self) -> Self {
         match (self.command, next.command) {
             (true, true) => Self { text: format!("{} && {}", self.text, next.text), command: true },
             (false, _) => self,
@@ -50,7 +50,7 @@ impl Fix {
 
     /// A command on a user's file, which runs as that user: `words`, then `path`. A sentence if someone other than
     /// that user and root can redirect the path, or if the user does not own the file.
-    pub(super) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
+    pub(crate) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
         let mut all = vec![Literal("runuser"), Literal("-u"), Value(&account.name), Literal("--")];
         all.extend(words.split(' ').map(Literal));
         all.extend([Literal("--"), Word::Path(path)]);
@@ -124,7 +124,7 @@ impl Fix {
     }
 
     /// The same, with unsafe characters escaped.
-    pub(super) fn harmless(self) -> Self {
+    pub(crate) fn harmless(self) -> Self {
         Self { text: harmless(&self.text), command: self.command }
     }
 }
@@ -254,8 +254,9 @@ mod tests {
     /// The sources that build fixes, without tests and comments.
     fn sources() -> Vec<(PathBuf, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let files = ["check", "sshd"].iter().flat_map(|part| std::fs::read_dir(root.join(part)).unwrap());
-        let paths = files.map(|file| file.unwrap().path());
+        let folders = ["check", "check/topics", "sshd"].iter();
+        let files = folders.flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+        let paths = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
         let product = |path: PathBuf| {
             let text = std::fs::read_to_string(&path).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap();

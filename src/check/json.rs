@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Check, Fix, Report, Status};
+use super::fix::Fix;
+use super::report::{Check, Report, Status};
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change
 /// it.

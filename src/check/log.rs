@@ -15,16 +15,16 @@ const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 
 /// Log lines of sshd and eic-keys, oldest first.
 #[derive(Debug)]
-pub(super) struct Log {
-    pub(super) text: String,
+pub(crate) struct Log {
+    pub(crate) text: String,
     /// The log file, to which any local user can have lines written. `None` for the journal, which is filtered by
     /// fields that the kernel or journald sets.
-    pub(super) hearsay: Option<String>,
+    pub(crate) hearsay: Option<String>,
 }
 
 impl Log {
     /// The caveat to append to a note.
-    pub(super) fn reservation(&self) -> String {
+    pub(crate) fn reservation(&self) -> String {
         match &self.hearsay {
             None => String::new(),
             Some(file) => format!(" (by {file}, where any local user can have such lines written)"),
@@ -34,7 +34,7 @@ impl Log {
 
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
-pub(super) fn authpriv(root: &Path, users: &[u32]) -> Option<Log> {
+pub(crate) fn authpriv(root: &Path, users: &[u32]) -> Option<Log> {
     if let Some(text) = journal(users) {
         return Some(Log { text, hearsay: None });
     }
@@ -68,7 +68,7 @@ fn journal(users: &[u32]) -> Option<String> {
 }
 
 /// The last [`limits::LOG_TAIL`] bytes of a file.
-pub(super) fn tail(path: &Path) -> io::Result<String> {
+pub(crate) fn tail(path: &Path) -> io::Result<String> {
     let mut file = files::open(path)?;
     let start = file.metadata()?.len().saturating_sub(limits::LOG_TAIL);
     file.seek(SeekFrom::Start(start))?;

@@ -5,205 +5,39 @@
 //! change nothing on the system.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
-//! Independent checks run concurrently.
+//! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
+mod account;
 mod check_id;
-mod clock;
-mod command_user;
-mod confinement;
 mod fix;
-mod install;
-mod instance;
 pub mod json;
-mod keys;
 mod log;
-mod login;
-mod metadata;
-mod outside;
-mod recent;
+mod package;
+mod report;
+mod request;
 mod runner;
-mod running;
-mod signer;
-mod sshd;
+mod settings;
 pub mod text;
 mod tool;
-mod user;
+mod topics;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::authorize;
 use crate::escape::Escaped;
-use crate::imds::client;
-use crate::keys::Fingerprint;
 use crate::limits;
-use crate::trust::UnixTime;
 pub use check_id::CheckId;
 pub use fix::Fix;
+pub use report::{Check, Report, Status};
+use request::RunOptions;
+pub use request::{CheckRequest, Target};
 use runner::Runner;
-
-/// The request, from the command line.
-#[derive(Clone, Debug)]
-pub struct CheckRequest {
-    /// The user who cannot log in. Without one, only checks that are the same for all users run.
-    pub user: Option<OsString>,
-    /// The fingerprint of the offered key.
-    pub fingerprint: Option<Fingerprint>,
-    /// `--trust-store`, if given. The default comes from sshd's configuration.
-    pub trust_store: Option<PathBuf>,
-    /// `--timeout`, with the same default.
-    pub timeout: Option<Duration>,
-    /// `--imds`, with the same default.
-    pub imds: Option<SocketAddr>,
-    /// Print JSON.
-    pub json: bool,
-    /// Also show the details of passing checks.
-    pub verbose: bool,
-}
-
-/// The options that eic-keys has under sshd.
-#[derive(Clone, Debug)]
-struct RunOptions {
-    trust_store: Option<PathBuf>,
-    timeout: Duration,
-    imds: Vec<SocketAddr>,
-}
-
-impl RunOptions {
-    /// Uses the options of `--check`, then those in sshd's configuration, then the defaults.
-    fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
-        Self {
-            trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
-            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
-            imds: match (asked.imds, line) {
-                (Some(address), _) => vec![address],
-                (None, Some(line)) => line.imds.clone(),
-                (None, None) => client::ADDRESSES.to_vec(),
-            },
-        }
-    }
-}
-
-/// The system to check.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    /// Its root directory: `/`.
-    pub root: &'a Path,
-    /// Its clock.
-    pub clock: fn() -> UnixTime,
-    /// Returns the value of an environment variable.
-    pub environment: fn(&str) -> Option<OsString>,
-}
-
-/// The status of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Nothing is wrong.
-    Ok,
-    /// A login can work, but something needs attention.
-    Warn,
-    /// No login with a pushed key can work.
-    Fail,
-    /// The check has no result here.
-    Skip,
-}
-
-impl Status {
-    /// The name in a report.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-        }
-    }
-}
-
-/// A check and its result. All texts are safe to print: [`Escaped`] was applied.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// The id.
-    pub id: CheckId,
-    /// The status.
-    pub status: Status,
-    /// One sentence with the facts.
-    pub note: String,
-    /// The fix. Each warning and failure has one.
-    pub fix: Option<Fix>,
-    /// More details, one per line.
-    pub detail: Vec<String>,
-    /// The checks that it depends on.
-    pub depends_on: Vec<CheckId>,
-    /// The duration.
-    pub duration: Duration,
-}
-
-/// The results of all checks, in the order of [`CheckId::ALL`].
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The user, if one was given.
-    pub user: Option<String>,
-    /// The checks.
-    pub checks: Vec<Check>,
-}
-
-impl Report {
-    /// The checks with this status.
-    pub fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(move |check| check.status == status)
-    }
-
-    /// A summary: the failures or their absence, and the skipped checks.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let ids =
-            |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
-        let whose = match &self.user {
-            Some(user) => format!("{user}'s pushed keys"),
-            None => "pushed keys".to_owned(),
-        };
-        let failed: Vec<_> = self.with(Status::Fail).collect();
-        let warned: Vec<_> = self.with(Status::Warn).collect();
-        let unseen: Vec<_> = self.unseen().collect();
-        let mut words = Vec::new();
-        match failed.split_first() {
-            Some((first, others)) => {
-                words.push(format!("This system does not take {whose}: {} ({}).", first.note, first.id));
-                if !others.is_empty() {
-                    words.push(format!("Failed as well: {}.", ids(others)));
-                }
-            }
-            None if unseen.is_empty() => words.push(format!("This system takes {whose}.")),
-            None => words.push(format!(
-                "Nothing was found that keeps {whose} out. Not seen: {}, and what builds on that.",
-                ids(&unseen)
-            )),
-        }
-        if !warned.is_empty() {
-            words.push(format!("Look at: {}.", ids(&warned)));
-        } else if failed.is_empty() && unseen.is_empty() {
-            words.push("Nothing is wrong here.".to_owned());
-        }
-        words.join(" ")
-    }
-
-    /// The checks that were skipped for their own reason, such as a missing privilege, not because of a skipped check
-    /// that they depend on. Checks that no program on the instance can perform are left out.
-    fn unseen(&self) -> impl Iterator<Item = &Check> {
-        let grounded = |check: &&Check| {
-            !check.depends_on.iter().any(|id| self.with(Status::Skip).any(|other| other.id == *id))
-        };
-        self.with(Status::Skip).filter(|check| check.id.group() != "outside").filter(grounded)
-    }
-}
+use topics::{
+    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running, signer,
+    sshd, sshd_login, user,
+};
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
 /// failed, 1 if a check failed, 2 if the checks could not run.
@@ -277,7 +111,7 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         command_user::look(runner, &options, target, &wiring.user, &session, &store),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
-        login::login(runner, &wiring.settings, &account),
+        sshd_login::login(runner, &wiring.settings, &account),
         install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );

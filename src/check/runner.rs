@@ -6,13 +6,15 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use super::{Check, CheckId, Fix, Status};
+use super::check_id::CheckId;
+use super::fix::Fix;
+use super::report::{Check, Status};
 use crate::escape::Escaped;
 use crate::limits;
 
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]
-pub(super) struct Answer<T> {
+pub(crate) struct Answer<T> {
     status: Status,
     note: String,
     fix: Option<Fix>,
@@ -21,29 +23,29 @@ pub(super) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    pub(super) fn ok(note: impl Into<String>, value: T) -> Self {
+    pub(crate) fn ok(note: impl Into<String>, value: T) -> Self {
         Self { status: Status::Ok, note: note.into(), fix: None, detail: Vec::new(), value: Some(value) }
     }
 
-    pub(super) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
+    pub(crate) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
         Self { status: Status::Warn, fix: Some(fix), ..Self::ok(note, value) }
     }
 
-    pub(super) fn fail(note: impl Into<String>, fix: Fix) -> Self {
+    pub(crate) fn fail(note: impl Into<String>, fix: Fix) -> Self {
         Self { status: Status::Fail, note: note.into(), fix: Some(fix), detail: Vec::new(), value: None }
     }
 
     /// The check has no result, for this reason.
-    pub(super) fn skip(note: impl Into<String>) -> Self {
+    pub(crate) fn skip(note: impl Into<String>) -> Self {
         Self { status: Status::Skip, note: note.into(), fix: None, detail: Vec::new(), value: None }
     }
 
     /// The check has no result here. The fix says how to check elsewhere.
-    pub(super) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
+    pub(crate) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
         Self { fix: Some(fix), ..Self::skip(note) }
     }
 
-    pub(super) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self
     }
@@ -51,20 +53,20 @@ impl<T> Answer<T> {
 
 /// The value of a check, for the checks that depend on it.
 #[derive(Debug)]
-pub(super) struct Finding<T> {
+pub(crate) struct Finding<T> {
     id: CheckId,
     value: Option<T>,
 }
 
 impl<T> Finding<T> {
     /// For a check that can use the value but does not need it.
-    pub(super) fn get(&self) -> Option<&T> {
+    pub(crate) fn get(&self) -> Option<&T> {
         self.value.as_ref()
     }
 }
 
 /// The findings that a check depends on: `()`, one, or a tuple.
-pub(super) trait Inputs {
+pub(crate) trait Inputs {
     /// The values of the findings.
     type Values;
 
@@ -122,11 +124,11 @@ inputs_of_tuple!(a: A, b: B, c: C, d: D);
 
 /// The results so far.
 #[derive(Debug, Default)]
-pub(super) struct Runner(RefCell<Vec<Check>>);
+pub(crate) struct Runner(RefCell<Vec<Check>>);
 
 impl Runner {
     /// Runs one check, within [`limits::CHECK`], with the values of `needs`.
-    pub(super) async fn check<N: Inputs, T>(
+    pub(crate) async fn check<N: Inputs, T>(
         &self,
         id: CheckId,
         needs: N,
@@ -168,7 +170,7 @@ impl Runner {
     }
 
     /// The results of all checks, in report order.
-    pub(super) fn answers(self) -> Vec<Check> {
+    pub(crate) fn answers(self) -> Vec<Check> {
         let mut answered = self.0.into_inner();
         let mut checks = Vec::new();
         for id in CheckId::ALL {
@@ -195,7 +197,7 @@ fn unanswered(id: CheckId) -> Check {
 }
 
 /// Runs a check that can block, in a file system or another program, without delaying the others.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Check, Report, Status};
+use super::report::{Check, Report, Status};
 
 /// Width of the id column, with the trailing blanks.
 const ID: usize = 22;

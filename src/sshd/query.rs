@@ -89,8 +89,8 @@ pub(super) fn administrators(main: &Path) -> &Path {
     if main == Path::new(VENDORS) { Path::new(ADMINISTRATORS) } else { main }
 }
 
-/// The first path that sshd tries for its main file.
-const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
+/// The administrator's main file, the first path that sshd tries.
+pub(crate) const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
 
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]

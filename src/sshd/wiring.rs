@@ -22,7 +22,7 @@ use super::{
     lexer::OpensshVersion,
     lock::Lock,
     plan::{DROP_INS, Found, OWN_USER, Plan, PlanError, Situation, Users, lossy, probe},
-    query::{AskError, Dump, PLACES, Sshd, administrators, main_file},
+    query::{ADMINISTRATORS, AskError, Dump, PLACES, Sshd, administrators, main_file},
     replace::{self, cause},
 };
 use crate::process::run;
@@ -67,7 +67,7 @@ impl WiringOptions {
             sshd: Vec::new(),
             keygen: Vec::new(),
             systemctl: vec!["systemctl".into()],
-            config: "/etc/ssh/sshd_config".into(),
+            config: ADMINISTRATORS.into(),
             program: "/usr/bin/eic-keys".into(),
         }
     }

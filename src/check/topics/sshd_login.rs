@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::CheckId;
-use super::Fix;
-use super::runner::{Answer, Finding, Runner};
-use super::user::Account;
+use crate::check::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::settings::Settings;
 use crate::sshd::pattern::matches;
-use crate::sshd::query::Dump;
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
 const PUSHED: [(&str, &[&str]); 2] =
@@ -16,41 +16,8 @@ const PUSHED: [(&str, &[&str]); 2] =
 /// The only key exchanges that the console's browser client supports.
 const EXCHANGES: [&str; 3] = ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"];
 
-/// The output of `sshd -T`.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) dump: Dump,
-    others: Vec<(String, String)>,
-}
-
-impl Settings {
-    pub(super) fn new(dump: Dump) -> Self {
-        let others = dump.others.iter().map(|line| {
-            let line = String::from_utf8_lossy(line);
-            let (keyword, value) = line.split_once(' ').unwrap_or((&line, ""));
-            (keyword.to_ascii_lowercase(), value.to_owned())
-        });
-        Self { others: others.collect(), dump }
-    }
-
-    /// All values of a keyword, given in lower case.
-    pub(super) fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
-        self.others.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
-    }
-
-    fn one(&self, keyword: &str) -> &str {
-        let value = self.others.iter().find(|(name, _)| name == keyword);
-        value.map(|(_, value)| value.as_str()).unwrap_or_default()
-    }
-
-    /// Whether a keyword has this value.
-    pub(super) fn is(&self, keyword: &str, value: &str) -> bool {
-        self.one(keyword) == value
-    }
-}
-
 /// Checks the settings that can reject a valid key.
-pub(super) async fn login(runner: &Runner, settings: &Finding<Settings>, account: &Finding<Account>) {
+pub(crate) async fn login(runner: &Runner, settings: &Finding<Settings>, account: &Finding<Account>) {
     runner.check(CheckId::SshdPubkey, settings, async |settings| pubkey(settings)).await;
     runner.check(CheckId::SshdMethods, settings, async |settings| methods(settings)).await;
     runner

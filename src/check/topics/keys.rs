@@ -6,16 +6,18 @@ use hyper::body::Bytes;
 
 use super::instance::Place;
 use super::metadata::unasked;
-use super::runner::{Answer, Finding, Runner};
 use super::signer::Proved;
-use super::{CheckId, CheckRequest, Fix, Target};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::request::{CheckRequest, Target};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
 use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
 use crate::trust::UnixTime;
 
 /// Requests the user's records and validates each, as a login does.
-pub(super) async fn keys(
+pub(crate) async fn keys(
     runner: &Runner,
     request: &CheckRequest,
     target: &Target<'_>,

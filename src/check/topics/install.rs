@@ -3,12 +3,15 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::fix::Word;
-use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd::{Ours, leads_here};
-use super::tool::{ask, reinstall, remove, told};
-use super::user::whose;
-use super::{CheckId, Fix, Target};
+use crate::check::account::whose;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word;
+use crate::check::package::{reinstall, remove};
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::tool::{ask, told};
 use crate::safe_path::{Distrust, distrust};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
@@ -21,7 +24,7 @@ const AWS: [&str; 5] = [
 ];
 
 /// Checks the program that sshd runs.
-pub(super) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
+pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |ours| ours.program.clone());

@@ -1,14 +1,14 @@
 //! What cannot be checked on the instance: advice, and a command to run elsewhere where possible.
 
-use super::CheckId;
-use super::Fix;
-use super::fix::Word::{Literal, Value};
 use super::instance::Place;
-use super::runner::{Answer, Finding, Runner};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word::{Literal, Value};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::UserName;
 
 /// Gives the advice. Unknown values are in capitals.
-pub(super) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserName>) {
+pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserName>) {
     let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
     let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
     let user = name.get().map_or_else(|| "USER".to_owned(), ToString::to_string);

@@ -5,13 +5,17 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::fix::Word;
-use super::login::Settings;
-use super::runner::{Answer, Finding, Runner, blocking};
-use super::tool::is_root;
-use super::user::{Account, unnamed};
-use super::{CheckId, Fix, Target, running};
+use super::user::unnamed;
 use crate::authorize;
+use crate::check::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::running;
+use crate::check::settings::{Settings, main};
+use crate::check::tool::is_root;
 use crate::cli::{self, Command};
 use crate::ec2::UserName;
 use crate::limits;
@@ -22,36 +26,28 @@ use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_each_login, probe};
-use crate::sshd::query::{Dump, Sshd, main_file};
-
-/// sshd's main file.
-const MAIN: &str = "/etc/ssh/sshd_config";
-
-/// The main file that sshd reads, which can be the vendor's.
-pub(super) fn main(tree: &ConfigTree) -> PathBuf {
-    main_file(tree, Path::new(MAIN))
-}
+use crate::sshd::query::{Dump, Sshd};
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
-pub(super) struct Wiring {
-    pub(super) sshd: Finding<(Sshd, OpensshVersion)>,
-    pub(super) settings: Finding<Settings>,
-    pub(super) command: Finding<Ours>,
+pub(crate) struct Wiring {
+    pub(crate) sshd: Finding<(Sshd, OpensshVersion)>,
+    pub(crate) settings: Finding<Settings>,
+    pub(crate) command: Finding<Ours>,
     /// The user that runs eic-keys.
-    pub(super) user: Finding<Account>,
+    pub(crate) user: Finding<Account>,
 }
 
 /// The command line of eic-keys in sshd's configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Ours {
-    pub(super) program: PathBuf,
+pub(crate) struct Ours {
+    pub(crate) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
-    pub(super) request: authorize::KeyQuery,
+    pub(crate) request: authorize::KeyQuery,
 }
 
 /// Checks the settings of sshd that apply to the user.
-pub(super) async fn wiring(
+pub(crate) async fn wiring(
     runner: &Runner,
     target: &Target<'_>,
     name: &Finding<UserName>,
@@ -253,7 +249,7 @@ fn is_ours(program: &Path) -> bool {
 }
 
 /// Whether a path leads to the running program, through symbolic or hard links.
-pub(super) fn leads_here(program: &Path) -> bool {
+pub(crate) fn leads_here(program: &Path) -> bool {
     ConfigTree::new(Path::new("/")).same_file(program, Path::new("/proc/self/exe"))
 }
 

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use hyper::body::Bytes;
 
-use super::fix::Word;
 use super::instance::Place;
 use super::metadata::unasked;
-use super::runner::{Answer, Finding, Runner};
-use super::tool::reinstall;
-use super::user::{Account, whose};
-use super::{CheckId, Fix, RunOptions, Target};
 use crate::authorize;
+use crate::check::account::{Account, whose};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word;
+use crate::check::package::reinstall;
+use crate::check::request::{RunOptions, Target};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::imds::Imds;
 use crate::path_walk::{Danger, follow, roots_alone};
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
@@ -24,14 +26,14 @@ const DAY: u64 = 24 * 60 * 60;
 const SOON: u64 = 14;
 
 /// The signer and its expected name.
-pub(super) type Proved = (Signer, SignerName);
+pub(crate) type Proved = (Signer, SignerName);
 
 /// Checks the trust store.
-pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
+pub(crate) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
         .check(CheckId::SignerStore, (), async |()| {
-            super::runner::blocking(move || {
+            crate::check::runner::blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
@@ -45,7 +47,7 @@ pub(super) async fn store(runner: &Runner, options: &RunOptions, target: &Target
 }
 
 /// Describes the number of certificates in a trust store.
-pub(super) fn held(path: &Path, count: usize) -> String {
+pub(crate) fn held(path: &Path, count: usize) -> String {
     format!("{} holds {count} certificates", path.display())
 }
 
@@ -78,7 +80,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
 
 /// The fix that makes a trust store readable for a user, or for everyone: it changes the first path component without
 /// access.
-pub(super) fn readable(path: &Path, user: Option<&Account>) -> Fix {
+pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
     let by_hand = || {
         Fix::advice(format!(
             "see what keeps that user from {}: namei -l shows each step of the way",
@@ -116,7 +118,7 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
 }
 
 /// Verifies the signer.
-pub(super) async fn signer(
+pub(crate) async fn signer(
     runner: &Runner,
     options: &RunOptions,
     target: &Target<'_>,

@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::runner::{Answer, Finding, Runner};
 use super::signer::readable;
-use super::tool::is_root;
-use super::user::Account;
-use super::{CheckId, Fix, RunOptions, Target};
+use crate::check::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::request::{RunOptions, Target};
+use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::tool::is_root;
 use crate::imds::Imds;
 use crate::process::run_as;
 use crate::trust::TrustStore;
@@ -31,7 +33,7 @@ enum View {
 }
 
 /// Runs the checks as that user.
-pub(super) async fn look(
+pub(crate) async fn look(
     runner: &Runner,
     options: &RunOptions,
     target: &Target<'_>,

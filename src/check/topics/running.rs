@@ -5,11 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::fix::Word;
-use super::runner::{Answer, Finding, Runner, blocking};
-use super::sshd;
-use super::tool::told;
-use super::{CheckId, Fix, Target};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::main;
+use crate::check::tool::told;
 use crate::limits;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
@@ -23,13 +25,13 @@ const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
 /// The running sshd.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     /// Its process, if known. With socket activation, there is none before the first connection.
-    pub(super) process: Option<u32>,
+    pub(crate) process: Option<u32>,
 }
 
 /// Runs the checks of this group.
-pub(super) async fn running(
+pub(crate) async fn running(
     runner: &Runner,
     target: &Target<'_>,
     sshd: &Finding<(Sshd, OpensshVersion)>,
@@ -73,7 +75,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     if let Some(socket) = active(&SOCKETS) {
         return Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None });
     }
-    match daemon.reading(&sshd::main(daemon.tree)).first() {
+    match daemon.reading(&main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
         Some((process, _)) => {
             Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) })
@@ -91,7 +93,7 @@ fn start(tree: &ConfigTree) -> Fix {
 }
 
 /// Whether a socket unit starts sshd at the first connection, and there was none yet.
-pub(super) fn waits(tree: &ConfigTree) -> bool {
+pub(crate) fn waits(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
         daemon.running().is_none() && daemon.booted() && socket().is_some()
@@ -109,7 +111,7 @@ fn unit(daemon: &Daemon<'_>) -> &'static str {
 }
 
 fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
-    match daemon.overridden(&sshd::main(daemon.tree)) {
+    match daemon.overridden(&main(daemon.tree)) {
         None => Answer::ok("nothing on its command line overrides its configuration", ()),
         Some(reason) => Answer::fail(
             reason,
@@ -130,7 +132,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     let Ok(started) = started else {
         return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
     };
-    let config = match Config::read(tree, &sshd::main(tree), version) {
+    let config = match Config::read(tree, &main(tree), version) {
         Ok(config) => config,
         Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
     };
@@ -152,7 +154,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
-    let read = daemon.reading(&sshd::main(daemon.tree)).into_iter();
+    let read = daemon.reading(&main(daemon.tree)).into_iter();
     let behind =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
     let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();

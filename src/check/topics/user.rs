@@ -5,92 +5,20 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::fix::Word::{Path as File, Value};
-use super::login::Settings;
-use super::runner::{Answer, Finding, Runner, blocking};
-use super::tool::{ask, is_root, told};
-use super::{CheckId, CheckRequest, Fix, Target};
+use crate::check::account::{Account, whose};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::fix::Word::{Path as File, Value};
+use crate::check::request::{CheckRequest, Target};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::Settings;
+use crate::check::tool::{is_root, told};
 use crate::ec2::UserName;
-use crate::process::Credentials;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A user account of the target, from the name service.
-#[derive(Clone, Debug)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) groups: Vec<String>,
-    /// The ids of the groups.
-    pub(super) gids: Vec<u32>,
-    home: PathBuf,
-    shell: PathBuf,
-}
-
-impl Account {
-    /// Runs `getent`: a static binary must not load a name service library.
-    pub(super) fn find(name: &str) -> io::Result<Option<Self>> {
-        let ran = ask("getent", &["passwd", "--", name])?;
-        let text = String::from_utf8_lossy(&ran.stdout);
-        let Some(account) = text.lines().find_map(Self::read).filter(|account| account.name == name) else {
-            return Ok(None);
-        };
-        let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
-        let gids = told("id", &["-G", "--", name]).unwrap_or_default();
-        Ok(Some(Self {
-            groups: groups.split_whitespace().map(str::to_owned).collect(),
-            gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
-            ..account
-        }))
-    }
-
-    /// Parses a line of passwd(5).
-    fn read(line: &str) -> Option<Self> {
-        let fields: Vec<_> = line.split(':').collect();
-        let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
-        Some(Self {
-            name: (*name).to_owned(),
-            uid: uid.parse().ok()?,
-            gid: gid.parse().ok()?,
-            groups: Vec::new(),
-            gids: Vec::new(),
-            home: home.into(),
-            shell: if shell.is_empty() { "/bin/sh" } else { shell }.into(),
-        })
-    }
-}
-
-/// Describes a user by number and, if known, by name.
-pub(super) fn whose(uid: u32) -> String {
-    let number = uid.to_string();
-    let line = told("getent", &["passwd", "--", &number]);
-    let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
-    account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
-}
-
-impl Account {
-    /// The credentials with which sshd runs a command for this user, with supplementary groups (OpenSSH 8.8 and
-    /// later).
-    pub(super) fn credentials(&self) -> Credentials {
-        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
-    }
-
-    /// Whether the mode of a file gives this user these permissions: 4 read, 2 write, 1 execute.
-    pub(super) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
-        let shift = if metadata.uid() == self.uid {
-            6
-        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
-            3
-        } else {
-            0
-        };
-        (metadata.mode() >> shift) & bits == bits
-    }
-}
-
 /// Checks whether EC2 Instance Connect accepts the user name.
-pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
+pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
     runner
         .check(CheckId::UserName, (), async |()| {
             let Some(user) = &request.user else { return Answer::skip("no USER was named") };
@@ -107,8 +35,17 @@ pub(super) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<Use
         .await
 }
 
+/// The result for a failed query of the name service, which sshd cannot query either.
+pub(crate) fn unnamed<T>(error: &io::Error) -> Answer<T> {
+    if error.kind() == ErrorKind::NotFound {
+        return Answer::skip("there is no getent to ask for users");
+    }
+    let fix = Fix::advice("see which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
+    Answer::fail(format!("getent does not tell of users: {error}"), fix)
+}
+
 /// Checks whether the user exists.
-pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
+pub(crate) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
     runner
         .check(CheckId::UserAccount, name, async |name| {
             let name = name.to_string();
@@ -125,17 +62,8 @@ pub(super) async fn account(runner: &Runner, name: &Finding<UserName>) -> Findin
         .await
 }
 
-/// The result for a failed query of the name service, which sshd cannot query either.
-pub(super) fn unnamed<T>(error: &io::Error) -> Answer<T> {
-    if error.kind() == ErrorKind::NotFound {
-        return Answer::skip("there is no getent to ask for users");
-    }
-    let fix = Fix::advice("see which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
-    Answer::fail(format!("getent does not tell of users: {error}"), fix)
-}
-
 /// Checks expiry, shell, home directory and nologin.
-pub(super) async fn account_state(
+pub(crate) async fn account_state(
     runner: &Runner,
     target: &Target<'_>,
     account: &Finding<Account>,

@@ -1,7 +1,9 @@
 //! Identifies the instance, from the firmware and from the metadata service.
 
-use super::runner::{Answer, Finding, Runner};
-use super::{CheckId, Fix, Target};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
@@ -10,14 +12,14 @@ use super::metadata::unasked;
 
 /// The instance and its location.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) id: Finding<InstanceId>,
-    pub(super) region: Finding<Region>,
-    pub(super) domain: Finding<Domain>,
+pub(crate) struct Place {
+    pub(crate) id: Finding<InstanceId>,
+    pub(crate) region: Finding<Region>,
+    pub(crate) domain: Finding<Domain>,
 }
 
 /// Checks the firmware.
-pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
+pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
     runner
         .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
@@ -31,7 +33,7 @@ pub(super) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
 }
 
 /// Queries the metadata service.
-pub(super) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
+pub(crate) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
     let id = runner
         .check(CheckId::InstanceId, (host, session), async |(host, imds)| same_instance(host, imds).await);
     let region = runner.check(CheckId::InstanceRegion, session, async |imds| region(imds).await);

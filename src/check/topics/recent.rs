@@ -1,10 +1,13 @@
 //! Checks recent events in the log.
 
-use super::log::Log;
-use super::runner::{Answer, Finding, Runner, blocking};
-use super::tool::is_root;
-use super::user::Account;
-use super::{CheckId, Fix, Target, log};
+use crate::check::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::log;
+use crate::check::log::Log;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::tool::is_root;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::sshd::plan::OWN_USER;
@@ -13,7 +16,7 @@ use crate::sshd::plan::OWN_USER;
 const SHOWN: usize = 5;
 
 /// Runs the checks on the log.
-pub(super) async fn recent(
+pub(crate) async fn recent(
     runner: &Runner,
     target: &Target<'_>,
     name: &Finding<UserName>,

@@ -5,17 +5,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::runner::{Answer, Finding, Runner, blocking};
 use super::running::Running;
-use super::tool::{is_root, told};
-use super::{CheckId, Fix, Target, log};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::log;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::tool::{is_root, told};
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
 /// Runs the checks of this group.
-pub(super) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
+pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
     let root = || target.root.to_owned();
     let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
     let selinux = runner.check(CheckId::ConfinementSelinux, (), async |()| {

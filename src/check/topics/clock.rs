@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::runner::{Answer, Finding, Runner};
-use super::{CheckId, Fix, Target};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::imds::Imds;
 
 /// Offset in seconds, in either direction, that gives a warning. The metadata service's time has a resolution of one
@@ -13,7 +15,7 @@ const NOTICEABLE: u64 = 5;
 const TOO_MUCH: u64 = 30;
 
 /// Compares the system clock with the metadata service's time.
-pub(super) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
+pub(crate) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
     let ours = (target.clock)().as_secs();
     runner
         .check(CheckId::ClockOffset, session, async |imds| {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::runner::{Answer, Finding, Runner};
-use super::{CheckId, Fix, RunOptions, Target};
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::request::{RunOptions, Target};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -16,7 +18,7 @@ const ASKERS: &str = "ss -tnp dst 169.254.169.254";
 const SLOW: Duration = Duration::from_millis(500);
 
 /// Opens the session that the other checks use.
-pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
+pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
     runner
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
@@ -39,7 +41,7 @@ pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
 }
 
 /// Less important checks, about IPv6 and other programs.
-pub(super) async fn surroundings(
+pub(crate) async fn surroundings(
     runner: &Runner,
     options: &RunOptions,
     target: &Target<'_>,
@@ -51,7 +53,7 @@ pub(super) async fn surroundings(
 }
 
 /// The result for a failed metadata request.
-pub(super) fn unasked<T>(error: &imds::Error) -> Answer<T> {
+pub(crate) fn unasked<T>(error: &imds::Error) -> Answer<T> {
     Answer::fail(error.to_string(), remedy(error, &Host::Xen))
 }
 

@@ -1,0 +1,83 @@
+//! User accounts, from the name service.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::tool::{ask, told};
+use crate::process::Credentials;
+
+/// A user account of the target, from the name service.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<String>,
+    /// The ids of the groups.
+    pub(crate) gids: Vec<u32>,
+    pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
+}
+
+impl Account {
+    /// Runs `getent`: a static binary must not load a name service library.
+    pub(crate) fn find(name: &str) -> io::Result<Option<Self>> {
+        let ran = ask("getent", &["passwd", "--", name])?;
+        let text = String::from_utf8_lossy(&ran.stdout);
+        let Some(account) = text.lines().find_map(Self::read).filter(|account| account.name == name) else {
+            return Ok(None);
+        };
+        let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
+        let gids = told("id", &["-G", "--", name]).unwrap_or_default();
+        Ok(Some(Self {
+            groups: groups.split_whitespace().map(str::to_owned).collect(),
+            gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
+            ..account
+        }))
+    }
+
+    /// Parses a line of passwd(5).
+    fn read(line: &str) -> Option<Self> {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
+        Some(Self {
+            name: (*name).to_owned(),
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+            groups: Vec::new(),
+            gids: Vec::new(),
+            home: home.into(),
+            shell: if shell.is_empty() { "/bin/sh" } else { shell }.into(),
+        })
+    }
+}
+
+/// Describes a user by number and, if known, by name.
+pub(crate) fn whose(uid: u32) -> String {
+    let number = uid.to_string();
+    let line = told("getent", &["passwd", "--", &number]);
+    let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
+    account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
+}
+
+impl Account {
+    /// The credentials with which sshd runs a command for this user, with supplementary groups (OpenSSH 8.8 and
+    /// later).
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
+    }
+
+    /// Whether the mode of a file gives this user these permissions: 4 read, 2 write, 1 execute.
+    pub(crate) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
+        let shift = if metadata.uid() == self.uid {
+            6
+        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        (metadata.mode() >> shift) & bits == bits
+    }
+}

@@ -1,0 +1,65 @@
+//! What to check, and where.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::authorize;
+use crate::imds::client;
+use crate::keys::Fingerprint;
+use crate::limits;
+use crate::trust::UnixTime;
+
+/// The request, from the command line.
+#[derive(Clone, Debug)]
+pub struct CheckRequest {
+    /// The user who cannot log in. Without one, only checks that are the same for all users run.
+    pub user: Option<OsString>,
+    /// The fingerprint of the offered key.
+    pub fingerprint: Option<Fingerprint>,
+    /// `--trust-store`, if given. The default comes from sshd's configuration.
+    pub trust_store: Option<PathBuf>,
+    /// `--timeout`, with the same default.
+    pub timeout: Option<Duration>,
+    /// `--imds`, with the same default.
+    pub imds: Option<SocketAddr>,
+    /// Print JSON.
+    pub json: bool,
+    /// Also show the details of passing checks.
+    pub verbose: bool,
+}
+
+/// The options that eic-keys has under sshd.
+#[derive(Clone, Debug)]
+pub(crate) struct RunOptions {
+    pub(crate) trust_store: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) imds: Vec<SocketAddr>,
+}
+
+impl RunOptions {
+    /// Uses the options of `--check`, then those in sshd's configuration, then the defaults.
+    pub(crate) fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
+        Self {
+            trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
+            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
+            imds: match (asked.imds, line) {
+                (Some(address), _) => vec![address],
+                (None, Some(line)) => line.imds.clone(),
+                (None, None) => client::ADDRESSES.to_vec(),
+            },
+        }
+    }
+}
+
+/// The system to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Its root directory: `/`.
+    pub root: &'a Path,
+    /// Its clock.
+    pub clock: fn() -> UnixTime,
+    /// Returns the value of an environment variable.
+    pub environment: fn(&str) -> Option<OsString>,
+}

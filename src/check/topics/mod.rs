@@ -1,0 +1,16 @@
+//! The checks, one file for each subject.
+
+pub(crate) mod clock;
+pub(crate) mod command_user;
+pub(crate) mod confinement;
+pub(crate) mod install;
+pub(crate) mod instance;
+pub(crate) mod keys;
+pub(crate) mod metadata;
+pub(crate) mod outside;
+pub(crate) mod recent;
+pub(crate) mod running;
+pub(crate) mod signer;
+pub(crate) mod sshd;
+pub(crate) mod sshd_login;
+pub(crate) mod user;
