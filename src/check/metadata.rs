@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::runner::{Answer, Finding, Runner};
 use super::{CheckId, Fix, RunOptions, Target};
+use crate::error_text::WithCauses;
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -21,7 +22,7 @@ pub(super) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
             match Imds::open(&options.imds, Budget::start(options.timeout)).await {
-                Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
+                Err(error) => Answer::fail(WithCauses(&error).to_string(), remedy(&error, host)),
                 Ok(imds) => {
                     let took = start.elapsed();
                     let note = format!("{} gave a token within {} ms", imds.address().ip(), took.as_millis());
@@ -52,7 +53,7 @@ pub(super) async fn surroundings(
 
 /// The result for a failed metadata request.
 pub(super) fn unasked<T>(error: &imds::Error) -> Answer<T> {
-    Answer::fail(error.to_string(), remedy(error, &Host::Xen))
+    Answer::fail(WithCauses(error).to_string(), remedy(error, &Host::Xen))
 }
 
 fn remedy(error: &imds::Error, host: &Host) -> Fix {

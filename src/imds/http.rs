@@ -43,7 +43,7 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
-/// Why there is no reply.
+/// Why there is no reply. Each text ends a sentence that begins with "the metadata service".
 #[derive(Debug)]
 pub(super) enum Error {
     /// The address cannot be reached.
@@ -61,11 +61,21 @@ pub(super) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => write!(f, "cannot be reached: {error}"),
+            Self::Connect(_) => f.write_str("cannot be reached"),
             Self::ConnectTimedOut => f.write_str("cannot be reached: no connection in time"),
             Self::TimedOut => f.write_str("did not answer in time"),
-            Self::Broken(error) => write!(f, "gave a broken reply: {error}"),
+            Self::Broken(_) => f.write_str("gave a broken reply"),
             Self::TooLarge(limit) => write!(f, "sent more than {limit} bytes, the limit for this"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => Some(error),
+            Self::Broken(error) => Some(error.as_ref()),
+            Self::ConnectTimedOut | Self::TimedOut | Self::TooLarge(_) => None,
         }
     }
 }

@@ -80,6 +80,8 @@ impl fmt::Display for RecordError {
     }
 }
 
+impl std::error::Error for RecordError {}
+
 /// Parses all records of `text` in their order. An invalid record does not affect the others.
 pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, RecordError>> {
     Blocks(text).map(SignedKey::read)
