@@ -1,6 +1,7 @@
 //! `--check` refuses what a login refuses, and gives the same reason, because both call the same functions.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
+#![allow(clippy::type_complexity, reason = "a table of cases")]
 
 use eic_lab::cert::usage;
 use eic_lab::pki::PkiSpec;
@@ -93,12 +94,12 @@ fn check_gives_the_reason_of_a_login_for_a_refused_record() {
     let (instance, key) = instance();
     let record = || instance.record(&key).expires_in(HOUR);
     let signer = instance.pki().signer.key;
-    let signed = |record: RecordSpec| record.signed_by(&signer);
+    let sign = |record: RecordSpec| record.signed_by(&signer);
     for (what, id, text) in [
-        ("unreadable", "keys.records", signed(record().without("Timestamp"))),
-        ("another instance", "keys.records", signed(record().set("Instance", "i-0123456789abcdef1"))),
-        ("expired", "keys.records", signed(record().set("Timestamp", "0"))),
-        ("key type", "keys.records", signed(record().key_line(include_str!("../data/dsa.pub").trim_ascii()))),
+        ("unreadable", "keys.records", sign(record().without("Timestamp"))),
+        ("another instance", "keys.records", sign(record().set("Instance", "i-0123456789abcdef1"))),
+        ("expired", "keys.records", sign(record().set("Timestamp", "0"))),
+        ("key type", "keys.records", sign(record().key_line(include_str!("../data/dsa.pub").trim_ascii()))),
         ("signed by another key", "keys.signatures", record().signed_by(&Key::rsa2048(4))),
     ] {
         instance.imds.unpublish("alice");
