@@ -18,13 +18,14 @@
 //!                         ▼ syslog          one line per decision
 //! ```
 //!
-//! Each input and output belongs to one module: the arguments to [`cli`], the identity of the machine to [`host`], the network to
+//! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
 //! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
 //! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
 //! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
 //! refuses a key at a login refuses it there, too.
 
+mod arguments;
 pub mod authorize;
 pub mod chained_command;
 pub mod check;

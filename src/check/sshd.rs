@@ -11,8 +11,8 @@ use super::runner::{Answer, Finding, Runner, blocking};
 use super::tool::is_root;
 use super::user::{Account, unnamed};
 use super::{CheckId, Fix, Target, running};
-use crate::authorize;
-use crate::cli::{self, Command};
+use crate::arguments::{UsageError, key_query};
+use crate::authorize::KeyQuery;
 use crate::ec2::UserName;
 use crate::limits;
 use crate::safe_path;
@@ -47,7 +47,7 @@ pub(super) struct Wiring {
 pub(super) struct Ours {
     pub(super) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
-    pub(super) request: authorize::KeyQuery,
+    pub(super) request: KeyQuery,
 }
 
 /// Checks the settings of sshd that apply to the user.
@@ -258,7 +258,7 @@ pub(super) fn leads_here(program: &Path) -> bool {
 }
 
 /// Whether eic-keys accepts its command line, after sshd expands the user and the fingerprint.
-fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
+fn understood(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
@@ -269,11 +269,7 @@ fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
     if expanded.is_empty() {
         expanded.push("user".into());
     }
-    match cli::parse(expanded) {
-        Ok(Command::Authorize(request)) => Ok(request),
-        Ok(_) => Err("it prints no keys".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    key_query(expanded)
 }
 
 /// The value of `AuthorizedKeysCommandUser` for a login, with `%u` and `%%` expanded. `None` if it depends on the

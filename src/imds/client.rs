@@ -16,10 +16,13 @@ use super::http::{self, Connections, HttpRequest, Reply};
 use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
 
+/// The port of IMDS.
+pub(crate) const PORT: u16 = 80;
+
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
 pub const ADDRESSES: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), PORT),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), PORT),
 ];
 
 const TOKEN_PATH: &str = "/latest/api/token";

@@ -26,6 +26,9 @@ use tokio::time::{Duration, timeout};
 
 use crate::limits;
 
+/// The default port of HTTP, which a Host header leaves out (RFC 9110 section 4.2.1).
+const DEFAULT_PORT: u16 = 80;
+
 /// A request.
 pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
@@ -234,8 +237,8 @@ fn into_hyper(
     address: SocketAddr,
 ) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
     let host = match address {
-        SocketAddr::V4(v4) if v4.port() == 80 => v4.ip().to_string(),
-        SocketAddr::V6(v6) if v6.port() == 80 => format!("[{}]", v6.ip()),
+        SocketAddr::V4(v4) if v4.port() == DEFAULT_PORT => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.port() == DEFAULT_PORT => format!("[{}]", v6.ip()),
         with_port => with_port.to_string(),
     };
     let (name, value) = request.header;
