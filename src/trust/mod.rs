@@ -19,12 +19,26 @@ use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
 pub use chain::{ChainError, PathError, SignerName};
 pub use ocsp::{Freshness, OcspError};
-pub use path::{CheckedPath, SignerPath, find_path};
+pub use path::{CheckedPath, SignerPath};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};
 
 use crate::escape::Escaped;
 use crate::limits;
+use chain::SignerChain;
+
+/// Finds the path from the signer's certificate to an anchor of `store`. `chain` is the certificate chain that IMDS delivered, if any.
+///
+/// # Errors
+/// There is no certificate chain, the store cannot be read, or there is no valid path at `now`.
+pub fn find_path(
+    chain: Option<&[u8]>,
+    name: &SignerName,
+    store: &TrustStore,
+    now: UnixTime,
+) -> Result<SignerPath, PathError> {
+    SignerChain::read(chain.ok_or(ChainError::Missing)?)?.path(name, store, now)
+}
 
 /// Why the signer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]

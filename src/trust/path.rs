@@ -1,12 +1,10 @@
 //! The certification path of the signer, from the certificate chain to the verified [`Signer`].
 //!
-//! The steps are types, so none can be left out: [`find_path`] → [`SignerPath`] → [`SignerPath::with_ocsp_names`] →
+//! The steps are types, so none can be left out: [`super::find_path`] → [`SignerPath`] → [`SignerPath::with_ocsp_names`] →
 //! [`SignerPath::map`], which replaces each name by the response → [`SignerPath::check_revocation`] → [`CheckedPath`] →
 //! [`CheckedPath::signer`].
 
-use super::chain::{ChainError, PathError, SignerChain, SignerName};
 use super::ocsp::{self, Freshness, OcspError};
-use super::store::TrustStore;
 use super::{Certificate, Signer, SignerError, UnixTime};
 
 /// A valid path from the signer's certificate to an anchor. `R` is what is known about the revocation of each certificate below the
@@ -24,19 +22,6 @@ pub struct SignerPath<R = ()> {
 struct PathCertificate<R> {
     certificate: Certificate,
     revocation: R,
-}
-
-/// Finds the path from the signer's certificate to an anchor of `store`. `chain` is the certificate chain that IMDS delivered, if any.
-///
-/// # Errors
-/// There is no certificate chain, the store cannot be read, or there is no valid path at `now`.
-pub fn find_path(
-    chain: Option<&[u8]>,
-    name: &SignerName,
-    store: &TrustStore,
-    now: UnixTime,
-) -> Result<SignerPath, PathError> {
-    SignerChain::read(chain.ok_or(ChainError::Missing)?)?.path(name, store, now)
 }
 
 impl SignerPath {

@@ -14,7 +14,7 @@ use super::bundle::Search;
 use crate::{files, limits};
 
 /// Usual paths of the trust store, in the order to try.
-pub const LOCATIONS: [&str; 7] = [
+pub const LOCATIONS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt", // Debian, Ubuntu; openSUSE's compatibility link
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL and Fedora, Amazon Linux
     "/etc/pki/tls/certs/ca-bundle.crt",   // the same, older name
