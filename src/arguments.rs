@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -84,10 +85,12 @@ macro_rules! options {
 
             /// Reads the value of the option with this name. Returns `false` if there is no such option.
             fn read(&mut self, name: &str, parser: &mut Parser) -> Result<bool, UsageError> {
-                match name {
-                    $($name => self.$field = $read(parser, concat!("--", $name))?,)+
+                // An assignment to a field would count as a use of it.
+                let options = match name {
+                    $($name => Self { $field: $read(parser, concat!("--", $name))?, ..mem::take(self) },)+
                     _ => return Ok(false),
-                }
+                };
+                *self = options;
                 Ok(true)
             }
         }
