@@ -4,29 +4,26 @@
 //! requests. The signer is requested only if a record with the right fingerprint, instance and time exists.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::body::Bytes;
-
-use crate::ec2::UserName;
+use crate::ec2::{Domain, UserName};
 use crate::escape::Escaped;
-use crate::exit_status::ExitStatus;
 use crate::host::Host;
-use crate::imds::{self, Connections, Imds};
-use crate::keys::{BadSignature, Fingerprint, Judged, Refusal, SignedKey, judge};
+use crate::imds::{Connections, Imds};
+use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
 use crate::log_lines::{describe, provided, refuse};
 use crate::output;
+use crate::revocation::check_revocation;
+use crate::run_error::RunError;
 use crate::sandbox::{Allowed, Layer};
 use crate::syslog::{Severity, Syslog};
-use crate::trust::chain::{SignerChain, SignerName};
-use crate::trust::{ChainError, PathError, SignerError, StoreError, TrustStore, UnixTime};
+use crate::trust::{SignerName, StoreError, TrustStore, UnixTime, find_path};
 
 /// Number of requests in the frequent cases: the token and the active keys.
 const FREQUENT: usize = 2;
@@ -61,89 +58,6 @@ pub struct RunContext<'a> {
     pub syslog: &'a Syslog,
 }
 
-/// Why a run failed. If it prints no keys, its exit status is [`Error::status`].
-#[derive(Debug)]
-pub enum Error {
-    /// The metadata service did not answer correctly or in time.
-    Metadata(imds::Error),
-    /// The signer is not trustworthy.
-    Signer(SignerError),
-    /// IMDS returned a domain that belongs to no partition. Remote text.
-    Domain(Bytes),
-    /// There is no usable trust store.
-    TrustStore(StoreError),
-    /// The keys could not be written.
-    Output(io::Error),
-    /// The system lacks a resource that a run needs, such as file descriptors.
-    Resources(io::Error),
-}
-
-impl Error {
-    /// The exit status of a run that fails with it.
-    #[must_use]
-    pub fn status(&self) -> ExitStatus {
-        match self {
-            Self::Metadata(_) => ExitStatus::Metadata,
-            Self::Signer(_) | Self::Domain(_) => ExitStatus::Signer,
-            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Metadata(error) => error.fmt(f),
-            Self::Signer(error) => error.fmt(f),
-            Self::Domain(domain) => {
-                write!(
-                    f,
-                    "the metadata service's domain is not the domain of a known AWS partition: {}",
-                    Escaped(domain)
-                )
-            }
-            Self::TrustStore(error) => error.fmt(f),
-            Self::Output(error) => write!(f, "the keys could not be written: {error}"),
-            Self::Resources(error) => write!(f, "this system lacks what a run needs: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<imds::Error> for Error {
-    fn from(error: imds::Error) -> Self {
-        Self::Metadata(error)
-    }
-}
-
-impl From<SignerError> for Error {
-    fn from(error: SignerError) -> Self {
-        Self::Signer(error)
-    }
-}
-
-impl From<ChainError> for Error {
-    fn from(error: ChainError) -> Self {
-        Self::Signer(error.into())
-    }
-}
-
-impl From<PathError> for Error {
-    fn from(error: PathError) -> Self {
-        match error {
-            PathError::Chain(error) => error.into(),
-            PathError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Self::TrustStore(error)
-    }
-}
-
 /// Number of records pushed for the user, and of keys printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -157,7 +71,7 @@ pub(crate) async fn authorize(
     context: &RunContext<'_>,
     child: Option<u32>,
     out: &mut (impl Write + AsFd),
-) -> Result<Counts, Error> {
+) -> Result<Counts, RunError> {
     let syslog = context.syslog;
     let mut counts = Counts::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
@@ -210,24 +124,20 @@ pub(crate) async fn authorize(
     if waiting.is_empty() {
         return Ok(counts);
     }
-    let name = SignerName::new(&region, domain.map_err(Error::Domain)?);
-    let chain = SignerChain::read(&chain.ok_or(SignerError::NoChain)?)?;
-    let path = chain.path(&name, &store?, (context.clock)())?;
-    let list = list.unwrap_or_default();
-    let ocsp_responses = ocsp_responses(&imds, path.ocsp_names(&list)?).await?;
-    let signer = path.prove(&ocsp_responses, (context.clock)())?;
+    let name = SignerName::new(&region, Domain::parse(&domain)?);
+    let path = find_path(chain.as_deref(), &name, &store?, (context.clock)())?;
+    let signer = check_revocation(&imds, path, list.as_deref(), context.clock).await?.signer()?;
 
     let mut authorized = Vec::new();
     for key in waiting {
         let named = describe(&key);
-        let verified = key.verify(&signer).map_err(|BadSignature| Refusal::BadSignature(name.clone()));
         // Check the time again: a key can expire during the requests.
-        match verified.and_then(|key| key.authorize(&id, (context.clock)())) {
+        match key.authorize(&signer, &id, (context.clock)()) {
             Ok(key) => authorized.push(key),
             Err(reason) => refuse(syslog, &user, &reason, &named),
         }
     }
-    output::keys(&authorized, out).map_err(Error::Output)?;
+    output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
     }
@@ -286,20 +196,4 @@ fn retain<'a>(
 ) -> Vec<SignedKey<'a>> {
     keys.retain(|key| check(key).inspect_err(|reason| refuse(syslog, user, reason, &describe(key))).is_ok());
     keys
-}
-
-/// Requests the OCSP responses with the given names concurrently. Returns them in the same order.
-pub(crate) async fn ocsp_responses(imds: &Imds, names: Vec<&str>) -> Result<Vec<Option<Bytes>>, Error> {
-    let asked: Vec<_> = names
-        .into_iter()
-        .map(|name| {
-            let (imds, name) = (imds.clone(), name.to_owned());
-            tokio::spawn(async move { imds.ocsp_response(&name).await })
-        })
-        .collect();
-    let mut ocsp_responses = Vec::new();
-    for ocsp_response in asked {
-        ocsp_responses.push(ocsp_response.await.map_err(|error| Error::Resources(error.into()))??);
-    }
-    Ok(ocsp_responses)
 }

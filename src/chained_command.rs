@@ -33,7 +33,7 @@ pub enum Ending {
     Unwanted,
 }
 
-/// Why the keys of the chained command do not count.
+/// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the command behind --".
 #[derive(Debug)]
 pub enum Failure {
     /// It could not be started or read.
@@ -61,9 +61,21 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => write!(f, "could not be run: {error}"),
+            Self::Io(_) => f.write_str("could not be run"),
             Self::Status(status) => write!(f, "failed: {status}"),
-            Self::TooMuch => write!(f, "printed more than {} MiB", limits::CHAINED_OUTPUT / (1024 * 1024)),
+            Self::TooMuch => {
+                let most = limits::CHAINED_OUTPUT / (1024 * 1024);
+                write!(f, "printed more than {most} MiB")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Status(_) | Self::TooMuch => None,
         }
     }
 }

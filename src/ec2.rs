@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::escape::Escaped;
+
 /// A user name that EC2 Instance Connect accepts.
 ///
 /// The pattern is `InstanceOSUser` in the API's model (`SendSSHPublicKey`, EC2 Instance Connect API reference). No character of such
@@ -127,7 +129,7 @@ pub struct Domain {
 
 impl Domain {
     /// The suffixes of all partitions (AWS SDK's `partitions.json`).
-    pub const ALL: [Self; 7] = [
+    pub const ALL: &[Self] = &[
         Self::new("amazonaws.com", &[("us-gov-", "aws-us-gov"), ("", "aws")]),
         Self::new("amazonaws.com.cn", &[("", "aws-cn")]),
         Self::new("c2s.ic.gov", &[("", "aws-iso")]),
@@ -148,12 +150,29 @@ impl Domain {
         here.map(|(_, partition)| *partition).unwrap_or_default()
     }
 
-    /// `None` if the text is not the suffix of a partition.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|domain| domain.suffix.as_bytes() == text)
+    /// Parses the domain from IMDS. White space at its end is ignored.
+    ///
+    /// # Errors
+    /// Fails if the text is not the suffix of a partition.
+    pub fn parse(text: &[u8]) -> Result<Self, UnknownDomain> {
+        let suffix = text.trim_ascii_end();
+        let known = Self::ALL.iter().find(|domain| domain.suffix.as_bytes() == suffix);
+        known.copied().ok_or_else(|| UnknownDomain(text.to_vec()))
     }
 }
+
+/// This text from IMDS is not the domain of a known partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownDomain(Vec<u8>);
+
+impl fmt::Display for UnknownDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domain = Escaped(&self.0);
+        write!(f, "the metadata service's domain is not the domain of a known AWS partition: {domain}")
+    }
+}
+
+impl std::error::Error for UnknownDomain {}
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -311,15 +330,15 @@ mod tests {
             ("amazonaws.com.cn", "cn-north-1", "aws-cn"),
             ("amazonaws.eu", "eusc-de-east-1", "aws-eusc"),
         ] {
-            let found = Domain::parse(domain.as_bytes()).zip(Region::parse(region.as_bytes()));
+            let found = Domain::parse(domain.as_bytes()).ok().zip(Region::parse(region.as_bytes()));
             assert_eq!(found.map(|(domain, region)| domain.partition(&region)), Some(partition), "{region}");
         }
     }
 
     #[test]
     fn domains() {
-        assert!(Domain::parse(b"amazonaws.com").is_some());
-        assert!(Domain::parse(b"csp.hci.ic.gov").is_some());
+        assert!(Domain::parse(b"amazonaws.com").is_ok());
+        assert!(Domain::parse(b"csp.hci.ic.gov\n").is_ok());
         for domain in [
             "",
             "evil.example",
@@ -328,7 +347,7 @@ mod tests {
             "AMAZONAWS.COM",
             "amazonaws.co",
         ] {
-            assert!(Domain::parse(domain.as_bytes()).is_none(), "{domain:?}");
+            assert!(Domain::parse(domain.as_bytes()).is_err(), "{domain:?}");
         }
     }
 }

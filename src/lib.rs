@@ -4,29 +4,34 @@
 //!
 //! ```text
 //! sshd ──argv──▶ cli ─▶ authorize ───────────────────────────────────────────────▶ output ─▶ sshd
-//!                         │ host        is this an instance? (two files, no network)
-//!                         │ imds        token → active-keys/USER      404: done, silently
-//!                         │ keys/judge  text → SignedKey…             drop: unreadable, other fingerprint
-//!                         │ keys/validity                             drop: other instance, expired
-//!                         │             nothing left: done
-//!                         │ imds        side by side: instance-id, region, domain, signer-cert, OCSP response names → OCSP responses
-//!                         │ trust       certificate chain + OCSP responses + anchors + time → Signer
-//!                         │ keys/verify SignedKey + Signer → VerifiedKey
-//!                         │ keys/validity VerifiedKey + time → AuthorizedKey
-//!                         ▼ syslog      one line per decision
+//!                         │ host            is this an instance? (two files, no network)
+//!                         │ trust/store     open the trust store
+//!                         │ sandbox         drop all other rights
+//!                         │ imds            token → active-keys/USER      404: done, silently
+//!                         │ keys/judge      text → SignedKey…             drop: unreadable, other fingerprint
+//!                         │ keys/validity                                 drop: other instance, expired
+//!                         │                 nothing left: done
+//!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
+//!                         │ trust/path      certificate chain + anchors + time → SignerPath
+//!                         │ revocation      SignerPath + OCSP responses + time → Signer
+//!                         │ keys/validity   SignedKey + Signer + time → AuthorizedKey
+//!                         ▼ syslog          one line per decision
 //! ```
 //!
-//! Each input and output belongs to one module: the arguments to [`cli`], the identity of the machine to [`host`], the network to
+//! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
 //! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
 //! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
-//! modules to find out why a user cannot log in (`--check`).
+//! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
+//! refuses a key at a login refuses it there, too.
 
+mod arguments;
 pub mod authorize;
 pub mod chained_command;
 pub mod check;
 pub mod cli;
 pub mod ec2;
+pub mod error_text;
 pub mod escape;
 pub mod exit_status;
 mod files;
@@ -38,7 +43,9 @@ mod log_lines;
 pub mod output;
 mod path_walk;
 mod process;
+mod revocation;
 pub mod run;
+mod run_error;
 mod safe_path;
 pub mod sandbox;
 pub mod sshd;

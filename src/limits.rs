@@ -3,10 +3,18 @@
 //! Whatever the metadata service sends, and however slowly, a run ends in time and uses a few megabytes. sshd waits for the run, and
 //! it must not delay other kinds of login.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Default of `--timeout`, for a whole run: the 5 s of AWS's ec2-instance-connect package, minus the time for start and exit.
-pub const RUN: Duration = Duration::from_millis(4500);
+/// Time to wait for the system log, once. After that the run continues without it.
+pub const LOG_WAIT: Duration = Duration::from_millis(100);
+
+/// Time to wait for sshd to read the keys before giving up. sshd does nothing else meanwhile.
+pub const READER_WAIT: Duration = Duration::from_millis(400);
+
+/// Default of `--timeout`, for a whole run: the 5 s of AWS's ec2-instance-connect package, minus the time that a run can wait for
+/// others after this one.
+pub const RUN: Duration = Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
 
 /// Range of `--timeout`. The maximum is half of sshd's default `LoginGraceTime` of 120 s.
 pub const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
@@ -29,26 +37,34 @@ pub const TOKEN: usize = 1024;
 /// One item: an instance ID, a region, a zone, a domain. The longest known zone has 22 characters.
 pub const FACT: usize = 256;
 
-/// The active keys of one user: [`RECORDS`] times the longest key line, a signature of 700 characters and metadata lines.
-pub const ACTIVE_KEYS: usize = 512 * 1024;
+/// A key line: the maximum length of `SSHPublicKey` in the API.
+pub const KEY_LINE: usize = 4096;
+
+/// Size of an RSA key in bits. Smaller ones are not secure (NIST SP 800-131A); the maximum is sshd's.
+pub const RSA_BITS: RangeInclusive<u32> = 2048..=16384;
+
+/// The decoded signature of a record: 256 bytes today. The largest supported key has 8,192 bits.
+pub const SIGNATURE: usize = 8192 / 8;
 
 /// Number of records to examine. A person pushes one or two per minute.
 pub const RECORDS: usize = 64;
 
-/// A key line: the maximum length of `SSHPublicKey` in the API.
-pub const KEY_LINE: usize = 4096;
+/// The active keys of one user. Each record has a key line, and as much again for its signature and metadata lines.
+pub const ACTIVE_KEYS: usize = RECORDS * 2 * KEY_LINE;
 
-/// The decoded signature of a record: 256 bytes today. The largest supported key has 8,192 bits.
-pub const SIGNATURE: usize = 1024;
+const _: () = assert!(SIGNATURE.div_ceil(3) * 4 + METADATA_LINES <= KEY_LINE, "a signature is base64");
 
-/// The certificate chain of the signer, PEM: four certificates and 7 KB today.
-pub const CHAIN: usize = 64 * 1024;
+/// The metadata lines of a record. An IAM principal has up to about 600 characters.
+const METADATA_LINES: usize = 2048;
 
 /// Number of certificates in a certificate chain. The longest supported path has six below the anchor.
 pub const CERTIFICATES: usize = 16;
 
-/// The list of OCSP response names: one name of at most 64 characters per certificate.
-pub const OCSP_NAMES: usize = 4 * 1024;
+/// The certificate chain of the signer, PEM: four certificates and 7 KB today.
+pub const CHAIN: usize = CERTIFICATES * 4096;
+
+/// The list of OCSP response names: today one name of 40 characters for each certificate; at most a second one of 64.
+pub const OCSP_NAMES: usize = CERTIFICATES * 256;
 
 /// One OCSP response, base64: 700 bytes if the issuer signed it, 2 to 6 KB with the certificate of a responder.
 pub const OCSP_RESPONSE: usize = 32 * 1024;
@@ -59,23 +75,21 @@ pub const FIRMWARE: u64 = 128;
 /// One file of the trust store. Debian's bundle has 220 KB; RHEL's, with comments, 500 KB.
 pub const TRUST_STORE: u64 = 8 * 1024 * 1024;
 
+/// The text of one certificate in the trust store. Today's have 3 KB.
+pub const TRUST_STORE_CERTIFICATE: u64 = 64 * 1024;
+
 /// Number of files in a trust store directory. Debian's has 290, including links.
 pub const TRUST_STORE_FILES: usize = 1024;
 
 /// Remote text in a log line. IAM principals have up to about 600 characters.
 pub const LOGGED: usize = 1024;
 
-/// Time to wait for the system log, once. After that the run continues without it.
-pub const LOG_WAIT: Duration = Duration::from_millis(100);
-
-/// Time to wait for sshd to read the keys before giving up. sshd does nothing else meanwhile.
-pub const READER_WAIT: Duration = Duration::from_millis(400);
-
 /// Output of the chained command. Enough for tens of thousands of keys.
 pub const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
-pub const MEMORY: u64 = 64 * 1024 * 1024;
+#[expect(clippy::as_conversions, reason = "the value is small")]
+pub const MEMORY: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
 pub const DESCRIPTORS: u64 = 128;
@@ -84,16 +98,18 @@ pub const DESCRIPTORS: u64 = 128;
 pub const PROCESSOR: u64 = 10;
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
-pub const CHECK: Duration = Duration::from_secs(5);
+pub const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
 
-/// Time for a program that a check runs: milliseconds, or more if a name service queries a directory. Some checks run two.
+/// Time for a program that a check runs: milliseconds, or more if a name service queries a directory.
 pub const CHECK_TOOL: Duration = Duration::from_secs(2);
 
-/// Time for the whole of `--check`.
-pub const CHECKS: Duration = Duration::from_secs(9);
+const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
+
+/// Time for the whole of `--check`: the slowest check, after one that runs two programs.
+pub const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 
 /// Number of detail lines per check: one per examined record, and some more.
-pub const CHECK_DETAILS: usize = 100;
+pub const CHECK_DETAILS: usize = RECORDS + 36;
 
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub const LOG_TAIL: u64 = 512 * 1024;
@@ -122,5 +138,56 @@ impl Budget {
     #[must_use]
     pub fn request(&self) -> Duration {
         self.left().min(REQUEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+    use std::fs;
+    use std::path::Path;
+
+    use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN};
+
+    /// The text of all source files below `folder`, except this one.
+    fn sources(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let texts = entries.map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(end) if end == "rs" && !path.ends_with("limits.rs") => fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn each_limit_is_used() {
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let own = include_str!("limits.rs");
+        for line in own.lines().filter_map(|line| line.strip_prefix("pub const ")) {
+            let name = line.split(':').next().unwrap();
+            let others = own.matches(name).count() > 1;
+            assert!(sources.contains(&format!("limits::{name}")) || others, "nothing uses {name}");
+        }
+    }
+
+    #[test]
+    fn the_documents_have_these_numbers() {
+        let whole = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let threats = whole(include_str!("../docs/threat-model.md"));
+        let seconds = RUN.as_secs_f64();
+        let kib = ACTIVE_KEYS / 1024;
+        for words in [
+            format!("within its time limit ({seconds} s, `--timeout`), plus at most half a second"),
+            format!("A run uses at most {seconds} s, "),
+            format!("{RECORDS} records, {CERTIFICATES} certificates, {kib} KiB of keys"),
+        ] {
+            assert!(threats.contains(&words), "docs/threat-model.md: {words}");
+        }
+        assert_eq!((LOG_WAIT + READER_WAIT).as_millis(), 500, "half a second");
+        let manual = whole(include_str!("../packaging/eic-keys.8.scd"));
+        let words = format!("0.1 to 60; the default is {seconds}.");
+        assert!(manual.contains(&words), "packaging/eic-keys.8.scd: {words}");
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use eic_keys::authorize::RunContext;
 use eic_keys::check;
 use eic_keys::cli::{self, Command};
+use eic_keys::error_text::WithCauses;
 use eic_keys::escape::Escaped;
 use eic_keys::exit_status::ExitStatus;
 use eic_keys::run;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     };
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match cli::parse(arguments.clone()) {
-        Ok(Command::Help) => printed(cli::HELP),
+        Ok(Command::Help) => printed(&cli::help()),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Authorize(request)) => {
             let context = RunContext {
@@ -43,10 +44,10 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             if let Some(json) = cli::asks_for_check(&arguments) {
-                return check::not_run(&error, json, &mut io::stdout()).into();
+                return check::not_run(&WithCauses(&error), json, &mut io::stdout()).into();
             }
             // sshd discards stderr. An administrator finds an error in the sshd_config line in the log.
-            let error = error.to_string();
+            let error = WithCauses(&error).to_string();
             let error = Escaped(error.as_bytes());
             Syslog::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
             let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::authorize::{Counts, Error, KeyQuery, RunContext, authorize};
+use crate::authorize::{Counts, KeyQuery, RunContext, authorize};
 use crate::chained_command::{ChainedCommand, Ending};
+use crate::error_text::WithCauses;
 use crate::escape::Escaped;
 use crate::output;
+use crate::run_error::RunError;
 use crate::syslog::Severity;
 
 /// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
@@ -23,7 +25,7 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
         Ok(Counts { records, printed }) => {
             syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
-        Err(error) => syslog.log(Severity::Warning, &format!("No key for {user}: {error}")),
+        Err(error) => syslog.log(Severity::Warning, &format!("No key for {user}: {}", WithCauses(error))),
     }
     let status = match &ours {
         Ok(_) => 0,
@@ -33,30 +35,30 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
     match chained {
         None => status,
         // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
-        Some(_) if matches!(ours, Err(Error::Output(_))) => status,
+        Some(_) if matches!(ours, Err(RunError::Output(_))) => status,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
             Ok(Ending::Unwanted) => 0,
             Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) if printed || !keys.is_empty() => 0,
                 Ok(()) => status,
                 Err(error) => {
-                    let error = Error::Output(error);
-                    syslog.log(Severity::Warning, &format!("No key for {user}: {error}"));
+                    let error = RunError::Output(error);
+                    syslog.log(Severity::Warning, &format!("No key for {user}: {}", WithCauses(&error)));
                     error.status().code()
                 }
             },
             Err(failure) => {
-                syslog.log(Severity::Warning, &format!("The command behind -- {failure}"));
+                syslog.log(Severity::Warning, &format!("The command behind -- {}", WithCauses(&failure)));
                 if printed { 0 } else { failure.status() }
             }
         },
     }
 }
 
-fn block_on(run: impl Future<Output = Result<Counts, Error>>) -> Result<Counts, Error> {
+fn block_on(run: impl Future<Output = Result<Counts, RunError>>) -> Result<Counts, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Error::Resources)?
+        .map_err(RunError::Resources)?
         .block_on(run)
 }

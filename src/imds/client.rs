@@ -13,13 +13,16 @@ use pki_types::UnixTime;
 
 use super::date;
 use super::http::{self, Connections, HttpRequest, Reply};
-use crate::ec2::{Domain, InstanceId, Region, UserName};
+use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
+
+/// The port of IMDS.
+pub(crate) const PORT: u16 = 80;
 
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
 pub const ADDRESSES: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 80),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), PORT),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), PORT),
 ];
 
 const TOKEN_PATH: &str = "/latest/api/token";
@@ -28,6 +31,7 @@ const METADATA: &str = "/latest/meta-data/";
 const ID: &str = "instance-id/";
 const REGION: &str = "placement/region/";
 const ZONE: &str = "placement/availability-zone/";
+const DOMAIN: &str = "services/domain/";
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
@@ -66,7 +70,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Http(error) => error.source(),
+            Cause::Status(_) | Cause::Absent | Cause::Malformed | Cause::OutOfTime => None,
+        }
+    }
+}
 
 /// Kinds of errors that have different fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,14 +211,12 @@ impl Imds {
         self.get(ZONE, limits::FACT).await
     }
 
-    /// The domain of the partition; the text from IMDS if [`Domain::parse`] does not accept it.
+    /// The domain of the partition, unchecked. Remote text.
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn domain(&self) -> Result<Result<Domain, Bytes>, Error> {
-        const DOMAIN: &str = "services/domain/";
-        let text = self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))?;
-        Ok(Domain::parse(text.trim_ascii_end()).ok_or(text))
+    pub async fn domain(&self) -> Result<Bytes, Error> {
+        self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))
     }
 
     /// The certificate chain of the signer, PEM.

@@ -26,6 +26,9 @@ use tokio::time::{Duration, timeout};
 
 use crate::limits;
 
+/// The default port of HTTP, which a Host header leaves out (RFC 9110 section 4.2.1).
+const DEFAULT_PORT: u16 = 80;
+
 /// A request.
 pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
@@ -43,7 +46,7 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
-/// Why there is no reply.
+/// Why there is no reply. Each text ends a sentence that begins with "the metadata service".
 #[derive(Debug)]
 pub(super) enum Error {
     /// The address cannot be reached.
@@ -61,11 +64,21 @@ pub(super) enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => write!(f, "cannot be reached: {error}"),
+            Self::Connect(_) => f.write_str("cannot be reached"),
             Self::ConnectTimedOut => f.write_str("cannot be reached: no connection in time"),
             Self::TimedOut => f.write_str("did not answer in time"),
-            Self::Broken(error) => write!(f, "gave a broken reply: {error}"),
+            Self::Broken(_) => f.write_str("gave a broken reply"),
             Self::TooLarge(limit) => write!(f, "sent more than {limit} bytes, the limit for this"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => Some(error),
+            Self::Broken(error) => Some(error.as_ref()),
+            Self::ConnectTimedOut | Self::TimedOut | Self::TooLarge(_) => None,
         }
     }
 }
@@ -224,8 +237,8 @@ fn into_hyper(
     address: SocketAddr,
 ) -> Result<hyper::Request<Empty<Bytes>>, hyper::http::Error> {
     let host = match address {
-        SocketAddr::V4(v4) if v4.port() == 80 => v4.ip().to_string(),
-        SocketAddr::V6(v6) if v6.port() == 80 => format!("[{}]", v6.ip()),
+        SocketAddr::V4(v4) if v4.port() == DEFAULT_PORT => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.port() == DEFAULT_PORT => format!("[{}]", v6.ip()),
         with_port => with_port.to_string(),
     };
     let (name, value) = request.header;

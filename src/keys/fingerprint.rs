@@ -12,6 +12,14 @@ pub struct Fingerprint(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAFingerprint;
 
+impl fmt::Display for NotAFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FINGERPRINT is not of the form SHA256:... (%f on sshd's line)")
+    }
+}
+
+impl std::error::Error for NotAFingerprint {}
+
 impl Fingerprint {
     /// Parses sshd's value of `%f`.
     ///

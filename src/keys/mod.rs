@@ -13,4 +13,4 @@ pub use judge::{Judged, judge};
 pub use record::SignedKey;
 pub use refusal::Refusal;
 pub use validity::AuthorizedKey;
-pub use verify::{BadSignature, VerifiedKey};
+pub use verify::VerifiedKey;

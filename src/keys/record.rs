@@ -23,6 +23,17 @@ use super::Fingerprint;
 use crate::ec2::InstanceId;
 use crate::limits;
 
+/// The types of keys that a record can have, as in the key line.
+pub const TYPES: &[&str] = &[
+    "ssh-rsa",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
 /// A record that was parsed but not verified.
 #[derive(Clone, Debug)]
 pub struct SignedKey<'a> {
@@ -55,7 +66,7 @@ pub enum RecordError {
     Instance,
     /// The key line is not a single public key: it has options or a certificate, or its blob has another type.
     Key,
-    /// The RSA key has fewer than 2,048 bits, or more than 16,384, the maximum of sshd.
+    /// The size of the RSA key is outside [`limits::RSA_BITS`].
     RsaSize,
     /// sshd does not accept keys of this type, or accepts them only with a certificate.
     KeyType,
@@ -73,12 +84,17 @@ impl fmt::Display for RecordError {
             Self::Timestamp => f.write_str("its Timestamp is not a number of seconds"),
             Self::Instance => f.write_str("its Instance is not an instance id"),
             Self::Key => f.write_str("its key line is not one bare public key"),
-            Self::RsaSize => f.write_str("its RSA key size is outside 2048-16384 bits"),
+            Self::RsaSize => {
+                let (least, most) = (limits::RSA_BITS.start(), limits::RSA_BITS.end());
+                write!(f, "its RSA key size is outside {least}-{most} bits")
+            }
             Self::KeyType => f.write_str("its key is of a type that sshd does not take"),
             Self::Signature => f.write_str("its signature is missing or not base64"),
         }
     }
 }
+
+impl std::error::Error for RecordError {}
 
 /// Parses all records of `text` in their order. An invalid record does not affect the others.
 pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, RecordError>> {
@@ -235,19 +251,16 @@ fn public_key(line: &str) -> Result<PublicKey, RecordError> {
         return Err(RecordError::Key);
     }
     let key = PublicKey::from_openssh(line).map_err(|_| RecordError::Key)?;
-    match key.key_data() {
-        KeyData::Rsa(rsa) => {
-            let modulus = rsa.n.as_positive_bytes().unwrap_or_default();
-            let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
-            let bits =
-                u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused);
-            if !(2048..=16384).contains(&bits) {
-                return Err(RecordError::RsaSize);
-            }
+    if !TYPES.contains(&key.algorithm().as_str()) {
+        return Err(RecordError::KeyType);
+    }
+    if let KeyData::Rsa(rsa) = key.key_data() {
+        let modulus = rsa.n.as_positive_bytes().unwrap_or_default();
+        let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
+        let bits = u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused);
+        if !limits::RSA_BITS.contains(&bits) {
+            return Err(RecordError::RsaSize);
         }
-        KeyData::Ecdsa(_) | KeyData::Ed25519(_) | KeyData::SkEcdsaSha2NistP256(_) | KeyData::SkEd25519(_) => {
-        }
-        _ => return Err(RecordError::KeyType),
     }
     // The printed line must be what was checked: encoding the key again must give the same text.
     let canonical = PublicKey::from(key.key_data().clone()).to_openssh().map_err(|_| RecordError::Key)?;

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::record::RecordError;
 use crate::ec2::InstanceId;
-use crate::trust::SignerName;
 
 /// Why a record gives no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub enum Refusal {
     /// The metadata service that returned it belongs to another instance.
     ForeignService(InstanceId),
     /// It has no valid signature of the signer with this name.
-    BadSignature(SignerName),
+    BadSignature(String),
 }
 
 impl fmt::Display for Refusal {
@@ -35,3 +34,5 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+impl std::error::Error for Refusal {}

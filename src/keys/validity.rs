@@ -4,10 +4,10 @@ use std::ops::Deref;
 
 use super::{Refusal, SignedKey, VerifiedKey};
 use crate::ec2::InstanceId;
-use crate::trust::UnixTime;
+use crate::trust::{Signer, UnixTime};
 
 /// A key that sshd may accept: its signature is valid, it was pushed to this instance, and it has not expired.
-/// [`VerifiedKey::authorize`] is the only way to make one.
+/// [`SignedKey::authorize`] is the only way to make one.
 #[derive(Clone, Debug)]
 pub struct AuthorizedKey<'a>(VerifiedKey<'a>);
 
@@ -27,13 +27,19 @@ impl SignedKey<'_> {
     }
 }
 
-impl<'a> VerifiedKey<'a> {
-    /// Checks the validity a last time, immediately before the key is printed.
+impl<'a> SignedKey<'a> {
+    /// Verifies the signature, and checks the validity a last time, immediately before the key is printed.
     ///
     /// # Errors
-    /// As for [`SignedKey::check_validity`].
-    pub fn authorize(self, instance: &InstanceId, now: UnixTime) -> Result<AuthorizedKey<'a>, Refusal> {
-        self.check_validity(instance, now).map(|()| AuthorizedKey(self))
+    /// Fails if the signature is not valid, or as [`SignedKey::check_validity`].
+    pub fn authorize(
+        self,
+        signer: &Signer,
+        instance: &InstanceId,
+        now: UnixTime,
+    ) -> Result<AuthorizedKey<'a>, Refusal> {
+        let verified = self.verify(signer)?;
+        verified.check_validity(instance, now).map(|()| AuthorizedKey(verified))
     }
 }
 

@@ -2,16 +2,12 @@
 
 use std::ops::Deref;
 
-use super::SignedKey;
+use super::{Refusal, SignedKey};
 use crate::trust::Signer;
 
 /// A record with a valid signature. Only [`SignedKey::verify`] creates it.
 #[derive(Clone, Debug)]
 pub struct VerifiedKey<'a>(SignedKey<'a>);
-
-/// The signature is not valid for this record and signer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadSignature;
 
 impl<'a> SignedKey<'a> {
     /// Verifies the signature of `signer`: RSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 8017 section 8.1), over
@@ -19,8 +15,12 @@ impl<'a> SignedKey<'a> {
     ///
     /// # Errors
     /// Fails if the signature is not valid.
-    pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, BadSignature> {
-        if signer.signed(self.signed, &self.signature) { Ok(VerifiedKey(self)) } else { Err(BadSignature) }
+    pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, Refusal> {
+        if signer.signed(self.signed, &self.signature) {
+            Ok(VerifiedKey(self))
+        } else {
+            Err(Refusal::BadSignature(signer.name()))
+        }
     }
 }
 

@@ -11,14 +11,13 @@ use std::io::{BufRead, BufReader, Read};
 use pki_types::CertificateDer;
 use pki_types::pem::PemObject;
 
+use crate::limits;
+
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
 /// Size of the read buffer.
 const BUFFER: usize = 32 * 1024;
-
-/// Maximum length of the text of one certificate. Today's have 3 KB.
-const LONGEST: u64 = 64 * 1024;
 
 /// The certificates of a PEM text with one of the given names as subject, in their order.
 pub(super) struct Search<'a, R> {
@@ -54,7 +53,7 @@ impl<'a, R: Read> Search<'a, R> {
     }
 
     fn read_until(&mut self, byte: u8) -> Option<usize> {
-        (&mut self.text).take(LONGEST).read_until(byte, &mut self.section).ok()
+        (&mut self.text).take(limits::TRUST_STORE_CERTIFICATE).read_until(byte, &mut self.section).ok()
     }
 }
 
@@ -185,7 +184,8 @@ mod tests {
     use pki_types::CertificateDer;
     use pki_types::pem::PemObject;
 
-    use super::{Base64, LONGEST, Search};
+    use super::{Base64, Search};
+    use crate::limits;
 
     /// The trust store of this machine. Its certificates have many kinds of fields.
     fn bundle() -> Vec<u8> {
@@ -247,7 +247,7 @@ mod tests {
         let text = bundle();
         let nobody = [b"nobody".to_vec()];
         let begin = b"-----BEGIN CERTIFICATE-----\n".to_vec();
-        let endless = vec![b'A'; usize::try_from(LONGEST).unwrap() * 2];
+        let endless = vec![b'A'; usize::try_from(limits::TRUST_STORE_CERTIFICATE).unwrap() * 2];
         for damaged in [
             begin.clone(),
             [begin.clone(), text.clone()].concat(),

@@ -15,9 +15,9 @@ use x509_cert::ext::pkix::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
 };
 
-use super::ocsp::{self, Freshness, OcspError};
+use super::path::SignerPath;
 use super::store::{StoreError, TrustStore};
-use super::{Certificate, Signer, SignerError, UnixTime, read_pem};
+use super::{Certificate, UnixTime, read_pem};
 use crate::ec2::{Domain, Region};
 use crate::escape::Escaped;
 
@@ -48,6 +48,8 @@ impl fmt::Display for SignerName {
 /// Why the certificate chain is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainError {
+    /// IMDS has no certificate chain.
+    Missing,
     /// It is not PEM text, or contains no certificate that can be parsed.
     NotPem,
     /// It has too many certificates.
@@ -69,10 +71,44 @@ pub enum ChainError {
     Path(webpki::Error),
 }
 
+impl ChainError {
+    /// The text for the common errors of webpki.
+    fn explain(error: &webpki::Error) -> Option<&'static str> {
+        use webpki::Error as Path;
+        Some(match error {
+            Path::UnknownIssuer => {
+                "the signer's chain does not lead to a certificate of this system's trust store"
+            }
+            Path::CertExpired { .. } => "a certificate of the signer's chain has expired",
+            Path::CertNotValidYet { .. } => "a certificate of the signer's chain is not valid yet",
+            Path::InvalidSignatureForPublicKey => {
+                "a certificate of the signer's chain was not signed by its issuer"
+            }
+            Path::UnsupportedSignatureAlgorithmContext(_)
+            | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+                "a certificate of the signer's chain is signed by an algorithm that is not trusted"
+            }
+            Path::CaUsedAsEndEntity => "the signer's certificate is a certification authority's",
+            Path::EndEntityUsedAsCa => "an issuer of the signer's chain is not a certification authority",
+            Path::PathLenConstraintViolated | Path::MaximumPathDepthExceeded => {
+                "the signer's chain is longer than an issuer of it allows"
+            }
+            Path::NameConstraintViolation => {
+                "the signer's name is outside what an issuer of its chain may certify"
+            }
+            Path::RequiredEkuNotFoundContext(_) => "a certificate of the signer's chain is not for servers",
+            Path::UnsupportedCriticalExtension => {
+                "a certificate of the signer's chain has a critical extension that is not known"
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for ChainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use webpki::Error as Path;
         match self {
+            Self::Missing => f.write_str("the metadata service has no signer certificate"),
             Self::NotPem => f.write_str("the signer's certificate chain cannot be read"),
             Self::TooLong => f.write_str("the signer's certificate chain is too long"),
             Self::Name { expected, found } => {
@@ -90,46 +126,21 @@ impl fmt::Display for ChainError {
             Self::AlternativeName(name) => {
                 write!(f, "the signer's certificate does not have {name} among its alternative names")
             }
-            Self::Path(error) => match error {
-                Path::UnknownIssuer => f.write_str(
-                    "the signer's chain does not lead to a certificate of this system's trust store",
-                ),
-                Path::CertExpired { .. } => f.write_str("a certificate of the signer's chain has expired"),
-                Path::CertNotValidYet { .. } => {
-                    f.write_str("a certificate of the signer's chain is not valid yet")
-                }
-                Path::InvalidSignatureForPublicKey => {
-                    f.write_str("a certificate of the signer's chain was not signed by its issuer")
-                }
-                Path::UnsupportedSignatureAlgorithmContext(_)
-                | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => f.write_str(
-                    "a certificate of the signer's chain is signed by an algorithm that is not trusted",
-                ),
-                Path::CaUsedAsEndEntity => {
-                    f.write_str("the signer's certificate is a certification authority's")
-                }
-                Path::EndEntityUsedAsCa => {
-                    f.write_str("an issuer of the signer's chain is not a certification authority")
-                }
-                Path::PathLenConstraintViolated | Path::MaximumPathDepthExceeded => {
-                    f.write_str("the signer's chain is longer than an issuer of it allows")
-                }
-                Path::NameConstraintViolation => {
-                    f.write_str("the signer's name is outside what an issuer of its chain may certify")
-                }
-                Path::RequiredEkuNotFoundContext(_) => {
-                    f.write_str("a certificate of the signer's chain is not for servers")
-                }
-                Path::UnsupportedCriticalExtension => f.write_str(
-                    "a certificate of the signer's chain has a critical extension that is not known",
-                ),
-                other => write!(f, "the signer's chain is not valid: {other:?}"),
-            },
+            Self::Path(error) => {
+                f.write_str(Self::explain(error).unwrap_or("the signer's chain is not valid"))
+            }
         }
     }
 }
 
-impl std::error::Error for ChainError {}
+impl std::error::Error for ChainError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Path(error) if Self::explain(error).is_none() => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why there is no path from the signer's certificate to an anchor.
 #[derive(Debug)]
@@ -149,7 +160,14 @@ impl fmt::Display for PathError {
     }
 }
 
-impl std::error::Error for PathError {}
+impl std::error::Error for PathError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Chain(error) => error.source(),
+            Self::Store(error) => error.source(),
+        }
+    }
+}
 
 impl From<ChainError> for PathError {
     fn from(error: ChainError) -> Self {
@@ -266,94 +284,13 @@ impl SignerChain {
         if constrained && !is_alternative_name(path.end_entity(), name) {
             return Err(ChainError::AlternativeName(name.clone()));
         }
-        Ok(SignerPath { leaf: leaf.clone(), intermediates, anchor })
+        Ok(SignerPath::new(leaf.clone(), intermediates, anchor))
     }
 }
 
 fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bool {
     let name = ServerName::try_from(name.0.as_str());
     name.is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
-}
-
-/// A valid path from the signer's certificate to an anchor. Revocation is not checked yet.
-#[derive(Clone, Debug)]
-pub struct SignerPath {
-    /// The signer's certificate.
-    leaf: Certificate,
-    /// The issuer of the signer's certificate first. The issuer of the last is the anchor.
-    intermediates: Vec<Certificate>,
-    anchor: Certificate,
-}
-
-impl SignerPath {
-    /// The name of the OCSP response in `list` (one name per line) for each certificate below the anchor.
-    ///
-    /// If the list has both names of a certificate, only the SHA-1 name is used, even if that OCSP response is not valid. Trying the
-    /// other could only turn a refusal into trust.
-    ///
-    /// # Errors
-    /// Fails if a certificate has no OCSP response in the list.
-    pub fn ocsp_names<'a>(&self, list: &'a [u8]) -> Result<Vec<&'a str>, SignerError> {
-        let names: Vec<&str> = list
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| std::str::from_utf8(line.trim_ascii()).ok())
-            .collect();
-        self.certificates()
-            .map(|certificate| {
-                let fingerprints = certificate.fingerprints();
-                let listed = |fingerprint: &String| {
-                    names.iter().find(|name| name.eq_ignore_ascii_case(fingerprint)).copied()
-                };
-                fingerprints
-                    .iter()
-                    .find_map(listed)
-                    .ok_or_else(|| certificate.revocation_unknown(OcspError::Missing))
-            })
-            .collect()
-    }
-
-    /// Checks an OCSP response for each certificate below the anchor, in the order of [`Self::ocsp_names`]. `None` is an OCSP response
-    /// that IMDS lists but does not have.
-    ///
-    /// # Errors
-    /// Fails if an OCSP response is missing or does not prove its certificate good at `now`.
-    pub fn prove<T: AsRef<[u8]>>(
-        self,
-        ocsp_responses: &[Option<T>],
-        now: UnixTime,
-    ) -> Result<Signer, SignerError> {
-        for (certificate, result) in self.revocations(ocsp_responses, now) {
-            result.map_err(|error| certificate.revocation_unknown(error))?;
-        }
-        Ok(Signer { leaf: self.leaf })
-    }
-
-    /// Each certificate below the anchor and the result of its OCSP response, checked one after the other.
-    pub(crate) fn revocations<T: AsRef<[u8]>>(
-        &self,
-        ocsp_responses: &[Option<T>],
-        now: UnixTime,
-    ) -> impl Iterator<Item = (&Certificate, Result<Freshness, OcspError>)> {
-        let issuers = self.intermediates.iter().chain([&self.anchor]);
-        let mut ocsp_responses = ocsp_responses.iter();
-        self.certificates().zip(issuers).map(move |(certificate, issuer)| {
-            let result = match ocsp_responses.next().and_then(Option::as_ref) {
-                Some(ocsp_response) => ocsp::check(ocsp_response.as_ref(), certificate, issuer, now),
-                None => Err(OcspError::Missing),
-            };
-            (certificate, result)
-        })
-    }
-
-    /// The certificates below the anchor, the signer's first.
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
-        [&self.leaf].into_iter().chain(&self.intermediates)
-    }
-
-    /// The anchor at the end of the path.
-    pub(crate) fn anchor(&self) -> &Certificate {
-        &self.anchor
-    }
 }
 
 impl Certificate {
@@ -417,10 +354,6 @@ impl Certificate {
         let (_, constraints) = self.tbs().get::<BasicConstraints>().ok()??;
         constraints.path_len_constraint
     }
-
-    fn revocation_unknown(&self, error: OcspError) -> SignerError {
-        SignerError::OcspResponse { certificate: self.name(), error }
-    }
 }
 
 /// DER of a name without the outer tag and length, the form in which webpki compares names.
@@ -470,10 +403,10 @@ mod tests {
             let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
             let names: Vec<_> = path.certificates().flat_map(Certificate::common_names).collect();
             assert_eq!(names, ["managed-ssh-signer.us-east-1.amazonaws.com", "Amazon RSA 2048 M01"]);
-            assert_eq!(path.anchor.common_names(), ["Amazon Root CA 1"]);
+            assert_eq!(path.anchor().common_names(), ["Amazon Root CA 1"]);
             assert_eq!(
-                path.anchor.tbs().issuer,
-                path.anchor.tbs().subject,
+                path.anchor().tbs().issuer,
+                path.anchor().tbs().subject,
                 "the system's, not the one delivered"
             );
         }

@@ -1,11 +1,13 @@
 //! Finds the signer: certificate chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
 //! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`chain`] checks the certification path and
-//! the signer's name, and [`ocsp`] checks that no certificate on the path is revoked.
+//! the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`path`] has the order of these steps, which a
+//! login and `--check` share.
 
 mod bundle;
 pub mod chain;
 pub mod ocsp;
+pub mod path;
 pub mod store;
 
 use std::fmt;
@@ -15,19 +17,32 @@ use pki_types::pem::PemObject;
 use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
-pub use chain::{ChainError, PathError, SignerName, SignerPath};
+pub use chain::{ChainError, PathError, SignerName};
 pub use ocsp::{Freshness, OcspError};
+pub use path::{CheckedPath, SignerPath};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};
 
 use crate::escape::Escaped;
 use crate::limits;
+use chain::SignerChain;
+
+/// Finds the path from the signer's certificate to an anchor of `store`. `chain` is the certificate chain that IMDS delivered, if any.
+///
+/// # Errors
+/// There is no certificate chain, the store cannot be read, or there is no valid path at `now`.
+pub fn find_path(
+    chain: Option<&[u8]>,
+    name: &SignerName,
+    store: &TrustStore,
+    now: UnixTime,
+) -> Result<SignerPath, PathError> {
+    SignerChain::read(chain.ok_or(ChainError::Missing)?)?.path(name, store, now)
+}
 
 /// Why the signer is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignerError {
-    /// IMDS returned no certificate chain.
-    NoChain,
     /// The certificate chain or the name is not valid.
     Chain(ChainError),
     /// A certificate has no valid OCSP response.
@@ -42,7 +57,6 @@ pub enum SignerError {
 impl fmt::Display for SignerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoChain => f.write_str("the metadata service has no signer certificate"),
             Self::Chain(error) => error.fmt(f),
             Self::OcspResponse { certificate, error } => {
                 write!(f, "the OCSP response of certificate {} {error}", Escaped(certificate.as_bytes()))
@@ -51,7 +65,15 @@ impl fmt::Display for SignerError {
     }
 }
 
-impl std::error::Error for SignerError {}
+impl std::error::Error for SignerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Chain(error) => error.source(),
+            // Its text is part of ours.
+            Self::OcspResponse { .. } => None,
+        }
+    }
+}
 
 impl From<ChainError> for SignerError {
     fn from(error: ChainError) -> Self {
@@ -59,13 +81,19 @@ impl From<ChainError> for SignerError {
     }
 }
 
-/// A signer with verified name, path and revocation status. Only [`SignerPath::prove`] creates it.
+/// A signer with verified name, path and revocation status. Only [`CheckedPath::signer`] creates it.
 #[derive(Clone, Debug)]
 pub struct Signer {
     leaf: Certificate,
 }
 
 impl Signer {
+    /// Its name: the only common name of its certificate.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.leaf.name()
+    }
+
     /// Whether `signature` is this signer's RSA-PSS signature over `message`, with SHA-256 and a salt of 32 bytes.
     #[must_use]
     pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {

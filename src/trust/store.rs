@@ -14,7 +14,7 @@ use super::bundle::Search;
 use crate::{files, limits};
 
 /// Usual paths of the trust store, in the order to try.
-pub const LOCATIONS: [&str; 7] = [
+pub const LOCATIONS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt", // Debian, Ubuntu; openSUSE's compatibility link
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL and Fedora, Amazon Linux
     "/etc/pki/tls/certs/ca-bundle.crt",   // the same, older name
@@ -55,14 +55,21 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("this system has no trust store: install its ca-certificates package, or name one with --trust-store"),
-            Self::Unreadable(path, error) => write!(f, "the trust store {} cannot be read: {error}", path.display()),
+            Self::Unreadable(path, _) => write!(f, "the trust store {} cannot be read", path.display()),
             Self::TooLarge(path) => write!(f, "the trust store {} is larger than any that is known", path.display()),
             Self::Empty(path) => write!(f, "the trust store {} holds no certificate", path.display()),
         }
     }
 }
 
-impl std::error::Error for StoreError {}
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable(_, error) => Some(error),
+            Self::NotFound | Self::TooLarge(_) | Self::Empty(_) => None,
+        }
+    }
+}
 
 impl TrustStore {
     /// Opens the trust store at `path`, or by default the first of [`LOCATIONS`] that exists below `root`.

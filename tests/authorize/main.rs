@@ -4,4 +4,5 @@ mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod order;
+mod same_reason;
 mod system_faults;

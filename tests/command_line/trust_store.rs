@@ -2,8 +2,9 @@
 
 use crate::{instance, result, shell};
 use eic_keys::limits;
-use eic_lab::instance::TRUST_STORES;
+use eic_keys::trust::store::LOCATIONS;
 use eic_lab::{Instance, Pki, UserKey, pki};
+use std::path::Path;
 
 const STORE: &str = "/etc/lab/store";
 
@@ -34,21 +35,25 @@ fn fails(instance: &Instance, key: &UserKey, status: i32, what: &str) {
 }
 
 #[test]
-fn each_systems_own() {
+fn each_usual_location_is_found() {
     let (instance, key) = instance();
-    let more = [("Alpine", "/etc/ssl/cert.pem"), ("single files only", "/etc/ssl/certs/laboratory.pem")];
-    for (system, path) in TRUST_STORES.into_iter().chain(more) {
+    for location in LOCATIONS {
         shell(&instance, "rm -rf /etc/ssl /etc/pki");
-        instance.trust_store(path, anchor(&instance));
-        assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()], "{system}");
-        instance.remove(path);
-        instance.trust_store(path, other_anchor());
+        let path = if Path::new(location).extension().is_some() {
+            (*location).to_owned()
+        } else {
+            format!("{location}/laboratory.pem")
+        };
+        instance.trust_store(&path, anchor(&instance));
+        assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()], "{path}");
+        instance.remove(&path);
+        instance.trust_store(&path, other_anchor());
         assert_eq!(
             result(&instance.run(["alice", key.fingerprint()])),
             (Some(3), "", ""),
-            "{system}, other anchor"
+            "{path}, another anchor"
         );
-        instance.remove(path);
+        instance.remove(&path);
     }
 }
 

@@ -110,37 +110,6 @@ fn facts() {
     });
 }
 
-/// Each partition's signer is taken where its domain and region are told, and nowhere else.
-#[test]
-fn partitions() {
-    let rows = [
-        ("us-east-1", "amazonaws.com"),
-        ("ap-southeast-7", "amazonaws.com"),
-        ("mx-central-1", "amazonaws.com"),
-        ("us-gov-west-1", "amazonaws.com"),
-        ("cn-north-1", "amazonaws.com.cn"),
-        ("us-iso-east-1", "c2s.ic.gov"),
-        ("us-isob-east-1", "sc2s.sgov.gov"),
-        ("eu-isoe-west-1", "cloud.adc-e.uk"),
-        ("us-isof-south-1", "csp.hci.ic.gov"),
-        ("eusc-de-east-1", "amazonaws.eu"),
-    ];
-    each(
-        1,
-        &rows,
-        |(region, domain)| format!("{region} {domain}"),
-        |world, (region, domain)| {
-            world.instance.imds.set(REGION, *region);
-            world.instance.imds.set(DOMAIN, *domain);
-            world.instance.adopt(signer(region, domain));
-            ends(world, Key)?;
-            world.reset();
-            world.instance.adopt(signer("us-east-2", "amazonaws.com"));
-            ends(world, Fails(3))
-        },
-    );
-}
-
 /// The region comes from the zone only where there is none, on an old instance.
 #[test]
 fn zones() {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
 
+use eic_keys::ec2::Domain;
 use eic_lab::cert::{oids, usage};
-use eic_lab::instance::TRUST_STORES;
 use eic_lab::pki::{self, PkiSpec};
 use eic_lab::{
     Attribute, Cert, CertSpec, DAY, Extension, HOUR, Hash, Instance, Key, OcspSpec, Pki, Scheme, Text,
@@ -117,15 +117,21 @@ fn signer(name: &str) -> CertSpec {
 
 #[test]
 fn region_and_domain_come_from_the_metadata_service() {
-    for (region, domain) in [
-        ("cn-north-1", "amazonaws.com.cn"),
+    let rows = [
+        ("ap-southeast-7", "amazonaws.com"),
+        ("mx-central-1", "amazonaws.com"),
         ("us-gov-west-1", "amazonaws.com"),
+        ("cn-north-1", "amazonaws.com.cn"),
         ("us-iso-east-1", "c2s.ic.gov"),
         ("us-isob-east-1", "sc2s.sgov.gov"),
         ("eu-isoe-west-1", "cloud.adc-e.uk"),
         ("us-isof-south-1", "csp.hci.ic.gov"),
         ("eusc-de-east-1", "amazonaws.eu"),
-    ] {
+    ];
+    for domain in Domain::ALL {
+        assert!(rows.iter().any(|(_, tried)| *tried == domain.to_string()), "this test has no {domain}");
+    }
+    for (region, domain) in rows {
         let (instance, key) = instance();
         adopt(&instance, &key, PkiSpec::healthy(region, domain).build());
         instance.imds.set("placement/region", region);
@@ -430,15 +436,6 @@ fn what_is_no_chain_is_refused() {
     ] {
         put(text.as_bytes());
         accepted(&instance, &key, what);
-    }
-}
-
-#[test]
-fn every_systems_trust_store_is_found() {
-    for (system, path) in TRUST_STORES {
-        let (instance, key) = instance();
-        instance.trust_store(path, pki::bundle([&instance.pki().root]));
-        accepted(&instance, &key, system);
     }
 }
 

@@ -80,16 +80,14 @@ async fn region(imds: &Imds) -> Answer<Region> {
 }
 
 async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
-    match imds.domain().await {
-        Err(error) => unasked(&error),
-        Ok(Ok(domain)) => {
-            Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain)
-        }
-        Ok(Err(domain)) => Answer::fail(
-            format!(
-                "{} is the domain of no AWS partition that is known here",
-                String::from_utf8_lossy(&domain)
-            ),
+    let text = match imds.domain().await {
+        Ok(text) => text,
+        Err(error) => return unasked(&error),
+    };
+    match Domain::parse(&text) {
+        Ok(domain) => Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain),
+        Err(error) => Answer::fail(
+            error.to_string(),
             Fix::advice(
                 "update eic-keys if AWS has a new partition; else something else answers for the metadata service",
             ),

@@ -6,7 +6,6 @@ use hyper::body::Bytes;
 
 use super::instance::Place;
 use super::metadata::unasked;
-use super::signer::Proved;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{CheckRequest, Target};
@@ -14,7 +13,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
 use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
-use crate::trust::UnixTime;
+use crate::trust::{Signer, UnixTime};
 
 /// Requests the user's records and validates each, as a login does.
 pub(crate) async fn keys(
@@ -24,7 +23,7 @@ pub(crate) async fn keys(
     name: &Finding<UserName>,
     session: &Finding<Imds>,
     place: &Place,
-    signer: &Finding<Proved>,
+    signer: &Finding<Signer>,
 ) {
     let pushed = pushed(runner, session, name).await;
     let offered = request.fingerprint.as_ref();
@@ -134,17 +133,18 @@ fn signatures(
     id: &InstanceId,
     offered: Option<&Fingerprint>,
     now: UnixTime,
-    (signer, name): &Proved,
+    signer: &Signer,
 ) -> Answer<Bytes> {
     let (mut refused, mut detail) = (0_usize, Vec::new());
     for one in judged(text, id, offered, now) {
         let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
-        let verdict = if key.clone().verify(signer).is_ok() {
-            "would be given to sshd".to_owned()
-        } else {
-            refused = refused.saturating_add(1);
-            Refusal::BadSignature(name.clone()).to_string()
-        };
+        let verdict = key.clone().authorize(signer, id, now).map_or_else(
+            |reason| {
+                refused = refused.saturating_add(1);
+                reason.to_string()
+            },
+            |_| "would be given to sshd".to_owned(),
+        );
         detail.push(line(Some(&key), &verdict, now));
     }
     summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])

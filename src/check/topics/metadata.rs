@@ -6,6 +6,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target};
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::error_text::WithCauses;
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
 use crate::imds::{self, Imds, Trouble};
@@ -23,7 +24,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
             match Imds::open(&options.imds, Budget::start(options.timeout)).await {
-                Err(error) => Answer::fail(error.to_string(), remedy(&error, host)),
+                Err(error) => Answer::fail(WithCauses(&error).to_string(), remedy(&error, host)),
                 Ok(imds) => {
                     let took = start.elapsed();
                     let note = format!("{} gave a token within {} ms", imds.address().ip(), took.as_millis());
@@ -54,7 +55,7 @@ pub(crate) async fn surroundings(
 
 /// The result for a failed metadata request.
 pub(crate) fn unasked<T>(error: &imds::Error) -> Answer<T> {
-    Answer::fail(error.to_string(), remedy(error, &Host::Xen))
+    Answer::fail(WithCauses(error).to_string(), remedy(error, &Host::Xen))
 }
 
 fn remedy(error: &imds::Error, host: &Host) -> Fix {

@@ -4,11 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hyper::body::Bytes;
-
 use super::instance::Place;
 use super::metadata::unasked;
-use crate::authorize;
 use crate::check::account::{Account, whose};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -16,17 +13,19 @@ use crate::check::fix::Word;
 use crate::check::package::reinstall;
 use crate::check::request::{RunOptions, Target};
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::error_text::WithCauses;
 use crate::imds::Imds;
 use crate::path_walk::{Danger, follow, roots_alone};
-use crate::trust::chain::{SignerChain, SignerName, SignerPath};
-use crate::trust::{OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
+use crate::revocation::check_revocation;
+use crate::run_error::RunError;
+use crate::trust::{
+    CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore, UnixTime,
+    find_path,
+};
 
 const DAY: u64 = 24 * 60 * 60;
 /// Days. A certificate that expires sooner gives a warning. AWS renews the signer's certificate much earlier.
 const SOON: u64 = 14;
-
-/// The signer and its expected name.
-pub(crate) type Proved = (Signer, SignerName);
 
 /// Checks the trust store.
 pub(crate) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
@@ -38,7 +37,9 @@ pub(crate) async fn store(runner: &Runner, options: &RunOptions, target: &Target
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
                     Ok((count, store)) => alone(held(store.path(), count), store),
-                    Err(error) => Answer::fail(error.to_string(), renew(&root, path.is_some(), &error)),
+                    Err(error) => {
+                        Answer::fail(WithCauses(&error).to_string(), renew(&root, path.is_some(), &error))
+                    }
                 }
             })
             .await
@@ -125,37 +126,34 @@ pub(crate) async fn signer(
     session: &Finding<Imds>,
     place: &Place,
     store: &Finding<TrustStore>,
-) -> Finding<Proved> {
+) -> Finding<Signer> {
     let needs = (session, &place.region, &place.domain, store);
     let path = runner
         .check(CheckId::SignerPath, needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);
-            match find_path(imds, &name, store, (target.clock)()).await {
-                Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), (path, name)),
-                Err(authorize::Error::TrustStore(error)) => {
-                    Answer::fail(error.to_string(), renew(target.root, options.trust_store.is_some(), &error))
+            match request_path(imds, &name, store, (target.clock)()).await {
+                Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), path),
+                Err(error) => {
+                    failed(&error, |error| renew(target.root, options.trust_store.is_some(), error))
                 }
-                Err(authorize::Error::Metadata(error)) => unasked(&error),
-                Err(error) => Answer::fail(error.to_string(), distrust()),
             }
         })
         .await;
-    runner.check(CheckId::SignerValidity, &path, async |(path, _)| validity(path, (target.clock)())).await;
+    runner.check(CheckId::SignerValidity, &path, async |path| validity(path, (target.clock)())).await;
     runner
-        .check(CheckId::SignerOcsp, (session, &path), async |(imds, (path, name))| {
-            ocsp_responses(imds, path, name, (target.clock)()).await
+        .check(CheckId::SignerOcsp, (session, &path), async |(imds, path)| {
+            revocation(imds, path, target.clock).await
         })
         .await
 }
 
-async fn find_path(
+async fn request_path(
     imds: &Imds,
     name: &SignerName,
     store: &TrustStore,
     now: UnixTime,
-) -> Result<SignerPath, authorize::Error> {
-    let chain = imds.signer_chain().await?.ok_or(SignerError::NoChain)?;
-    Ok(SignerChain::read(&chain)?.path(name, store, now)?)
+) -> Result<SignerPath, RunError> {
+    Ok(find_path(imds.signer_chain().await?.as_deref(), name, store, now)?)
 }
 
 fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
@@ -182,29 +180,29 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     answer.detail(detail)
 }
 
-async fn ocsp_responses(imds: &Imds, path: &SignerPath, name: &SignerName, now: UnixTime) -> Answer<Proved> {
-    let ocsp_responses = match fetch(imds, path).await {
-        Ok(ocsp_responses) => ocsp_responses,
-        Err(authorize::Error::Metadata(error)) => return unasked(&error),
-        Err(error) => return Answer::fail(error.to_string(), distrust()),
+async fn revocation(imds: &Imds, path: &SignerPath, clock: fn() -> UnixTime) -> Answer<Signer> {
+    let checked = match request_ocsp_responses(imds, path, clock).await {
+        Ok(checked) => checked,
+        Err(error) => return failed(&error, |_| distrust()),
     };
+    let now = clock().as_secs();
     let hours = |from: u64, to: u64| to.saturating_sub(from) / 3600;
-    let detail: Vec<_> = path
-        .revocations(&ocsp_responses, now)
+    let detail: Vec<_> = checked
+        .results()
         .map(|(certificate, result)| match result {
             Ok(fresh) => format!(
                 "{}: good, {} h old, good for {} h more",
                 certificate.name(),
-                hours(fresh.this_update, now.as_secs()),
-                hours(now.as_secs(), fresh.next_update),
+                hours(fresh.this_update, now),
+                hours(now, fresh.next_update),
             ),
             Err(error) => format!("{}: its OCSP response {error}", certificate.name()),
         })
         .collect();
-    let answer = match path.clone().prove(&ocsp_responses, now) {
+    let answer = match checked.signer() {
         Ok(signer) => Answer::ok(
-            format!("each of {} certificates has an OCSP response that proves it good", ocsp_responses.len()),
-            (signer, name.clone()),
+            format!("each of {} certificates has an OCSP response that proves it good", detail.len()),
+            signer,
         ),
         Err(error @ SignerError::OcspResponse { error: OcspError::Stale | OcspError::NotYetValid, .. }) => {
             Answer::fail(
@@ -212,14 +210,27 @@ async fn ocsp_responses(imds: &Imds, path: &SignerPath, name: &SignerName, now: 
                 Fix::advice("see that the clock is right; OCSP responses come anew every few hours"),
             )
         }
-        Err(error) => Answer::fail(error.to_string(), distrust()),
+        Err(error) => Answer::fail(WithCauses(&error).to_string(), distrust()),
     };
     answer.detail(detail)
 }
 
-async fn fetch(imds: &Imds, path: &SignerPath) -> Result<Vec<Option<Bytes>>, authorize::Error> {
-    let list = imds.ocsp_names().await?.unwrap_or_default();
-    authorize::ocsp_responses(imds, path.ocsp_names(&list)?).await
+async fn request_ocsp_responses(
+    imds: &Imds,
+    path: &SignerPath,
+    clock: fn() -> UnixTime,
+) -> Result<CheckedPath, RunError> {
+    let list = imds.ocsp_names().await?;
+    check_revocation(imds, path.clone(), list.as_deref(), clock).await
+}
+
+/// The answer for an error that a login would also have. `renew` is the fix for a trust store that cannot be used.
+fn failed<T>(error: &RunError, renew: impl FnOnce(&StoreError) -> Fix) -> Answer<T> {
+    match error {
+        RunError::Metadata(error) => unasked(error),
+        RunError::TrustStore(store) => Answer::fail(WithCauses(error).to_string(), renew(store)),
+        _ => Answer::fail(WithCauses(error).to_string(), distrust()),
+    }
 }
 
 fn distrust() -> Fix {

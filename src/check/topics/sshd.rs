@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::user::unnamed;
-use crate::authorize;
+use crate::arguments::{UsageError, key_query};
+use crate::authorize::KeyQuery;
 use crate::check::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -16,7 +17,6 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running;
 use crate::check::settings::{Settings, main};
 use crate::check::tool::is_root;
-use crate::cli::{self, Command};
 use crate::ec2::UserName;
 use crate::limits;
 use crate::safe_path;
@@ -43,7 +43,7 @@ pub(crate) struct Wiring {
 pub(crate) struct Ours {
     pub(crate) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
-    pub(crate) request: authorize::KeyQuery,
+    pub(crate) request: KeyQuery,
 }
 
 /// Checks the settings of sshd that apply to the user.
@@ -254,7 +254,7 @@ pub(crate) fn leads_here(program: &Path) -> bool {
 }
 
 /// Whether eic-keys accepts its command line, after sshd expands the user and the fingerprint.
-fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
+fn understood(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
@@ -265,11 +265,7 @@ fn understood(words: &[Vec<u8>]) -> Result<authorize::KeyQuery, String> {
     if expanded.is_empty() {
         expanded.push("user".into());
     }
-    match cli::parse(expanded) {
-        Ok(Command::Authorize(request)) => Ok(request),
-        Ok(_) => Err("it prints no keys".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    key_query(expanded)
 }
 
 /// The value of `AuthorizedKeysCommandUser` for a login, with `%u` and `%%` expanded. `None` if it depends on the

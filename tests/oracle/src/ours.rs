@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use eic_keys::ec2::{Domain, Region};
 use eic_keys::keys::record;
-use eic_keys::trust::chain::SignerChain;
-use eic_keys::trust::{Signer, SignerName, TrustStore, UnixTime};
+use eic_keys::trust::{Signer, SignerName, TrustStore, UnixTime, find_path};
 use openssl::base64::encode_block;
 
 use crate::case::Case;
@@ -33,18 +32,17 @@ fn signer(case: &Case) -> Result<Signer, String> {
     let region = Region::parse(eic_lab::pki::REGION.as_bytes()).unwrap();
     let name = SignerName::new(&region, Domain::parse(eic_lab::pki::DOMAIN.as_bytes()).unwrap());
     let now = UnixTime::since_unix_epoch(Duration::from_secs(case.now));
-    let chain = SignerChain::read(case.chain_pem().as_bytes()).map_err(|error| error.to_string())?;
     let file = Temporary::holding(&case.anchors_pem());
     let store = TrustStore::open(Path::new("/"), Some(&file.0)).map_err(|error| error.to_string())?;
-    let path = chain.path(&name, &store, now).map_err(|error| error.to_string())?;
+    let chain = case.chain_pem();
+    let path = find_path(Some(chain.as_bytes()), &name, &store, now).map_err(|error| error.to_string())?;
     let list: String = case.ocsp_responses.iter().map(|(name, _)| format!("{name}\n")).collect();
-    let names = path.ocsp_names(list.as_bytes()).map_err(|error| error.to_string())?;
-    let ocsp_response = |name: &&str| {
-        let found = case.ocsp_responses.iter().find(|(known, _)| known == name);
+    let named = path.with_ocsp_names(list.as_bytes()).map_err(|error| error.to_string())?;
+    let ocsp_response = |name: String| {
+        let found = case.ocsp_responses.iter().find(|(known, _)| *known == name);
         found.map(|(_, der)| encode_block(der).into_bytes())
     };
-    let ocsp_responses: Vec<_> = names.iter().map(ocsp_response).collect();
-    path.prove(&ocsp_responses, now).map_err(|error| error.to_string())
+    named.map(ocsp_response).check_revocation(now).signer().map_err(|error| error.to_string())
 }
 
 /// A file that goes when it is no longer needed.

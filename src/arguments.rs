@@ -1,0 +1,408 @@
+//! The arguments of the command line, before they are a command.
+//!
+//! [`crate::cli`] makes a command of them. `--check` reads the line in sshd's configuration with [`key_query`], as sshd's run does.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser};
+
+use crate::authorize::KeyQuery;
+use crate::imds::client;
+use crate::keys::Fingerprint;
+use crate::keys::fingerprint::NotAFingerprint;
+use crate::limits;
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Print the keys of a user, for sshd.
+    Keys,
+    /// `--check`
+    Check,
+    /// `--enable`
+    Enable,
+    /// `--disable`
+    Disable,
+}
+
+impl Mode {
+    /// The option that selects it; none for the keys of a user.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Keys => "",
+            Self::Check => "--check",
+            Self::Enable => "--enable",
+            Self::Disable => "--disable",
+        }
+    }
+}
+
+/// A row of the table of options.
+#[derive(Debug)]
+pub(crate) struct OptionRow {
+    /// Its name, without `--`.
+    name: &'static str,
+    /// The name of its value; empty if it takes none.
+    value: &'static str,
+    /// What it can be used with. Empty if it selects a mode.
+    modes: &'static [Mode],
+    /// One line of the help text.
+    help: &'static str,
+}
+
+impl fmt::Display for OptionRow {
+    /// The row in the help text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let option = format!("--{} {}", self.name, self.value);
+        writeln!(f, "  {option:<20} {}", self.help)
+    }
+}
+
+/// Generates from one table: the options of a command line with their values, the function that reads one of them, and the rows of the
+/// help text. A row is `field: type = function that reads the value, "name" "VALUE", [modes], "help";`. If nothing uses the value, the
+/// compiler reports that the field is never read.
+macro_rules! options {
+    ($($field:ident: $type:ty = $read:ident, $name:literal $value:literal, [$($mode:ident),*], $help:literal;)+) => {
+        /// The options of a command line.
+        #[derive(Debug, Default)]
+        #[allow(clippy::struct_excessive_bools, reason = "one for each option without a value")]
+        pub(crate) struct Options {
+            $(#[doc = $help] pub(crate) $field: $type,)+
+        }
+
+        impl Options {
+            /// All options except `--help` and `--version`, in the order of the help text.
+            pub(crate) const ROWS: &[OptionRow] = &[
+                $(OptionRow { name: $name, value: $value, modes: &[$(Mode::$mode),*], help: $help },)+
+            ];
+
+            /// Reads the value of the option with this name. Returns `false` if there is no such option.
+            fn read(&mut self, name: &str, parser: &mut Parser) -> Result<bool, UsageError> {
+                // An assignment to a field would count as a use of it.
+                let options = match name {
+                    $($name => Self { $field: $read(parser, concat!("--", $name))?, ..mem::take(self) },)+
+                    _ => return Ok(false),
+                };
+                *self = options;
+                Ok(true)
+            }
+        }
+    };
+}
+
+options! {
+    trust_store: Option<PathBuf> = path, "trust-store" "PATH", [Keys, Check],
+        "bundle or directory of trusted certificates, PEM (default: the system's)";
+    timeout: Option<Duration> = seconds, "timeout" "SECONDS", [Keys, Check],
+        "time limit of the whole run, {least} to {most} (default: {default})";
+    imds: Option<SocketAddr> = address, "imds" "ADDRESS", [Keys, Check],
+        "the metadata service's, IP or IP:PORT (default: {addresses})";
+    enable: bool = flag, "enable" "", [],
+        "have sshd run it, beside another AuthorizedKeysCommand if one is set";
+    disable: bool = flag, "disable" "", [],
+        "undo that, to the byte";
+    dry_run: bool = flag, "dry-run" "", [Enable, Disable],
+        "... print what would be changed, and change nothing";
+    no_chain: bool = flag, "no-chain" "", [Enable],
+        "... refuse if another AuthorizedKeysCommand is set";
+    if_user_missing: bool = flag, "if-user-missing" "", [Enable],
+        "... only if the user of sshd's line is gone, or one that it did without is back";
+    check: bool = flag, "check" "", [],
+        "tell why USER cannot log in, and what to do; changes nothing; root sees most";
+    json: bool = flag, "json" "", [Check],
+        "... as one JSON document";
+    verbose: bool = flag, "verbose" "", [Check],
+        "... also show details of passing checks";
+}
+
+/// The rows of the help text.
+pub(crate) fn help() -> String {
+    let (least, most) = limits::RUN_RANGE;
+    let seconds = |time: Duration| time.as_secs_f64().to_string();
+    let addresses = client::ADDRESSES.map(|address| address.ip().to_string()).join(", then ");
+    let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
+    rows.replace("{least}", &seconds(least))
+        .replace("{most}", &seconds(most))
+        .replace("{default}", &seconds(limits::RUN))
+        .replace("{addresses}", &addresses)
+}
+
+/// Why the command line is wrong.
+#[derive(Debug)]
+pub enum UsageError {
+    /// There is an unknown option, an option without its value, or an argument too many.
+    Syntax(lexopt::Error),
+    /// `--help` or `--version` has a value.
+    UnexpectedValue(&'static str, OsString),
+    /// The value of an option is not valid.
+    Value {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What the value must be.
+        expected: ValueKind,
+    },
+    /// The FINGERPRINT is not valid.
+    Fingerprint(NotAFingerprint),
+    /// There is no USER.
+    NoUser,
+    /// No command follows `--`.
+    NoCommand,
+    /// More than one of `--enable`, `--disable` and `--check` is given.
+    SeveralModes,
+    /// This option cannot be used with this mode.
+    NotWith(&'static str, &'static str),
+    /// This option can be used with these modes only.
+    Needs(&'static str, Vec<&'static str>),
+    /// `--check` with a command after `--`.
+    CheckWithCommand,
+    /// `--enable` or `--disable` with USER, or a command after `--`.
+    WiringWithUser,
+    /// The command line is not one for sshd.
+    PrintsNoKeys,
+}
+
+/// What the value of an option must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// A number of seconds within [`limits::RUN_RANGE`].
+    Seconds,
+    /// The address of the metadata service.
+    Address,
+}
+
+impl fmt::Display for ValueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seconds => {
+                let (least, most) = limits::RUN_RANGE;
+                write!(f, "a number of seconds from {} to {}", least.as_secs_f64(), most.as_secs_f64())
+            }
+            Self::Address => f.write_str("an address, IP or IP:PORT"),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(error) => error.fmt(f),
+            Self::UnexpectedValue(option, value) => {
+                write!(f, "{option} takes no value: {}", value.to_string_lossy())
+            }
+            Self::Value { option, value, expected } => write!(f, "{option} {value}: not {expected}"),
+            Self::Fingerprint(error) => error.fmt(f),
+            Self::NoUser => f.write_str("USER is missing (%u on sshd's line)"),
+            Self::NoCommand => f.write_str("a command is missing behind --"),
+            Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
+            Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
+            Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
+            Self::CheckWithCommand => f.write_str("--check takes no command after --"),
+            Self::WiringWithUser => {
+                f.write_str("--enable and --disable take no USER, and no command after --")
+            }
+            Self::PrintsNoKeys => f.write_str("it prints no keys"),
+        }
+    }
+}
+
+impl Error for UsageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Syntax(error) => error.source(),
+            Self::Fingerprint(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+/// A command line.
+#[derive(Debug)]
+pub(crate) enum CommandLine {
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+    /// All others.
+    Arguments(Arguments),
+}
+
+/// The arguments of a command line, without `--help` and `--version`.
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    pub(crate) options: Options,
+    /// The rows of the given options.
+    given: Vec<&'static OptionRow>,
+    pub(crate) user: Option<OsString>,
+    fingerprint: Option<OsString>,
+    /// What follows `--`, if it is there.
+    chained_command: Option<Vec<OsString>>,
+}
+
+/// Reads the arguments, without the program name.
+///
+/// # Errors
+/// Fails if one of them is wrong by itself.
+pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, UsageError> {
+    let mut ours: Vec<OsString> = arguments.into_iter().collect();
+    let mut read = Arguments {
+        chained_command: ours.iter().position(|argument| argument == "--").map(|end| {
+            let command = ours.split_off(end);
+            command.into_iter().skip(1).collect()
+        }),
+        ..Arguments::default()
+    };
+    let mut parser = Parser::from_args(ours);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            // The rest of the command line is ignored, so `--help` always works.
+            Arg::Short('h') => return Ok(CommandLine::Help),
+            Arg::Short('V') => return Ok(CommandLine::Version),
+            Arg::Long("help") => return alone(parser, "--help", CommandLine::Help),
+            Arg::Long("version") => return alone(parser, "--version", CommandLine::Version),
+            Arg::Long(name) => {
+                let name = name.to_owned();
+                if !read.options.read(&name, &mut parser)? {
+                    return Err(Arg::Long(&name).unexpected().into());
+                }
+                read.given.extend(Options::ROWS.iter().find(|row| row.name == name));
+            }
+            Arg::Value(value) if read.user.is_none() => read.user = Some(value),
+            Arg::Value(value) if read.fingerprint.is_none() => read.fingerprint = Some(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(CommandLine::Arguments(read))
+}
+
+/// The query of a command line that prints keys, as in sshd's configuration.
+///
+/// # Errors
+/// Fails if the command line is wrong, or is for something else.
+pub(crate) fn key_query(arguments: impl IntoIterator<Item = OsString>) -> Result<KeyQuery, UsageError> {
+    match read(arguments)? {
+        CommandLine::Arguments(arguments) if arguments.mode()? == Mode::Keys => arguments.key_query(),
+        _ => Err(UsageError::PrintsNoKeys),
+    }
+}
+
+impl Arguments {
+    /// What the command line asks for.
+    ///
+    /// # Errors
+    /// Fails if it asks for several things, or has an option or argument for another.
+    pub(crate) fn mode(&self) -> Result<Mode, UsageError> {
+        let mode = match (self.options.check, self.options.enable, self.options.disable) {
+            (false, false, false) => Mode::Keys,
+            (true, false, false) => Mode::Check,
+            (false, true, false) => Mode::Enable,
+            (false, false, true) => Mode::Disable,
+            _ => return Err(UsageError::SeveralModes),
+        };
+        let wrong = |row: &&&OptionRow| !row.modes.is_empty() && !row.modes.contains(&mode);
+        if let Some(row) = self.given.iter().find(wrong) {
+            return Err(if row.modes.contains(&Mode::Keys) {
+                UsageError::NotWith(row.name, mode.option())
+            } else {
+                UsageError::Needs(row.name, row.modes.iter().map(|mode| mode.option()).collect())
+            });
+        }
+        let (user, command) = (self.user.is_some(), self.chained_command.is_some());
+        match mode {
+            Mode::Check if command => Err(UsageError::CheckWithCommand),
+            Mode::Enable | Mode::Disable if user || command => Err(UsageError::WiringWithUser),
+            Mode::Keys | Mode::Check | Mode::Enable | Mode::Disable => Ok(mode),
+        }
+    }
+
+    /// The query for the keys of a user.
+    ///
+    /// # Errors
+    /// Fails if USER is missing, or the FINGERPRINT or the chained command is wrong.
+    pub(crate) fn key_query(self) -> Result<KeyQuery, UsageError> {
+        if self.chained_command.as_ref().is_some_and(Vec::is_empty) {
+            return Err(UsageError::NoCommand);
+        }
+        let fingerprint = self.fingerprint()?;
+        let Options { trust_store, timeout, imds, .. } = self.options;
+        Ok(KeyQuery {
+            user: self.user.ok_or(UsageError::NoUser)?,
+            fingerprint,
+            trust_store,
+            timeout: timeout.unwrap_or(limits::RUN),
+            imds: imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]),
+            chained_command: self.chained_command,
+        })
+    }
+
+    /// The FINGERPRINT.
+    ///
+    /// # Errors
+    /// Fails if it is not one.
+    pub(crate) fn fingerprint(&self) -> Result<Option<Fingerprint>, UsageError> {
+        let text = self.fingerprint.as_deref().unwrap_or_default();
+        Fingerprint::parse(text.as_bytes()).map_err(UsageError::Fingerprint)
+    }
+}
+
+fn alone(mut parser: Parser, option: &'static str, command: CommandLine) -> Result<CommandLine, UsageError> {
+    match parser.optional_value() {
+        None => Ok(command),
+        Some(value) => Err(UsageError::UnexpectedValue(option, value)),
+    }
+}
+
+/// For an option without a value. lexopt reports a value that is given.
+#[expect(clippy::unnecessary_wraps, reason = "as the functions for the other options")]
+fn flag(_: &mut Parser, _: &'static str) -> Result<bool, UsageError> {
+    Ok(true)
+}
+
+fn path(parser: &mut Parser, _: &'static str) -> Result<Option<PathBuf>, UsageError> {
+    Ok(Some(parser.value()?.into()))
+}
+
+fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
+    value(parser, option, ValueKind::Seconds, |text| {
+        let (least, most) = limits::RUN_RANGE;
+        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.filter(|time| (least..=most).contains(time))
+    })
+}
+
+fn address(parser: &mut Parser, option: &'static str) -> Result<Option<SocketAddr>, UsageError> {
+    value(parser, option, ValueKind::Address, |text| {
+        let ip = |text: &str| text.parse::<IpAddr>().ok();
+        let bracketed = || ip(text.strip_prefix('[')?.strip_suffix(']')?);
+        let with_port = |ip| SocketAddr::new(ip, client::PORT);
+        ip(text).or_else(bracketed).map(with_port).or_else(|| text.parse().ok())
+    })
+}
+
+fn value<T>(
+    parser: &mut Parser,
+    option: &'static str,
+    expected: ValueKind,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, UsageError> {
+    let value = parser.value()?;
+    let text = value.to_string_lossy();
+    match read(&text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(UsageError::Value { option, value: text.into_owned(), expected }),
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a run fails.
+
+use std::fmt;
+use std::io;
+
+use crate::ec2::UnknownDomain;
+use crate::exit_status::ExitStatus;
+use crate::imds;
+use crate::trust::{ChainError, PathError, SignerError, StoreError};
+
+/// Why a run failed. If it prints no keys, its exit status is [`RunError::status`].
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The metadata service did not answer correctly or in time.
+    Metadata(imds::Error),
+    /// The signer is not trusted.
+    Signer(SignerError),
+    /// The metadata service returned a domain that belongs to no partition.
+    Domain(UnknownDomain),
+    /// There is no usable trust store.
+    TrustStore(StoreError),
+    /// The keys could not be written.
+    Output(io::Error),
+    /// The system lacks a resource that a run needs, such as file descriptors.
+    Resources(io::Error),
+}
+
+impl RunError {
+    /// The exit status of a run that fails with it.
+    #[must_use]
+    pub(crate) fn status(&self) -> ExitStatus {
+        match self {
+            Self::Metadata(_) => ExitStatus::Metadata,
+            Self::Signer(_) | Self::Domain(_) => ExitStatus::Signer,
+            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata(error) => error.fmt(f),
+            Self::Signer(error) => error.fmt(f),
+            Self::Domain(error) => error.fmt(f),
+            Self::TrustStore(error) => error.fmt(f),
+            Self::Output(_) => f.write_str("the keys could not be written"),
+            Self::Resources(_) => f.write_str("this system lacks what a run needs"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Metadata(error) => error.source(),
+            Self::Signer(error) => error.source(),
+            Self::Domain(error) => error.source(),
+            Self::TrustStore(error) => error.source(),
+            Self::Output(error) | Self::Resources(error) => Some(error),
+        }
+    }
+}
+
+impl From<imds::Error> for RunError {
+    fn from(error: imds::Error) -> Self {
+        Self::Metadata(error)
+    }
+}
+
+impl From<SignerError> for RunError {
+    fn from(error: SignerError) -> Self {
+        Self::Signer(error)
+    }
+}
+
+impl From<ChainError> for RunError {
+    fn from(error: ChainError) -> Self {
+        Self::Signer(error.into())
+    }
+}
+
+impl From<PathError> for RunError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Chain(error) => error.into(),
+            PathError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UnknownDomain> for RunError {
+    fn from(error: UnknownDomain) -> Self {
+        Self::Domain(error)
+    }
+}
+
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::TrustStore(error)
+    }
+}
