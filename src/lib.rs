@@ -27,6 +27,7 @@ pub mod chained_command;
 pub mod check;
 pub mod cli;
 pub mod ec2;
+mod error;
 pub mod escape;
 pub mod exit_status;
 mod files;

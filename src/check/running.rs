@@ -10,13 +10,14 @@ use super::runner::{Answer, Finding, Runner, blocking};
 use super::sshd;
 use super::tool::told;
 use super::{CheckId, Fix, Target};
+use crate::error::Report;
 use crate::limits;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::{PLACES, Sshd};
+use crate::sshd::query::{PATHS, Sshd};
 use crate::sshd::reload::ReloadCommand;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
@@ -58,10 +59,10 @@ fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
 }
 
 fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
-    if let Some((process, _)) = daemon.running() {
+    if let Some((process, _)) = daemon.pid_file_owner() {
         return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
     }
-    if !daemon.booted() {
+    if !daemon.has_systemd() {
         return Answer::fail("no sshd runs", start(daemon.tree));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
@@ -84,7 +85,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
 
 /// The fix that starts sshd without systemd. sshd requires an absolute path.
 fn start(tree: &ConfigTree) -> Fix {
-    match PLACES.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
+    match PATHS.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
         Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
         None => Fix::advice("start sshd, by its whole path"),
     }
@@ -94,7 +95,7 @@ fn start(tree: &ConfigTree) -> Fix {
 pub(super) fn waits(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
-        daemon.running().is_none() && daemon.booted() && socket().is_some()
+        daemon.pid_file_owner().is_none() && daemon.has_systemd() && socket().is_some()
     })
 }
 
@@ -132,7 +133,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     };
     let config = match Config::read(tree, &sshd::main(tree), version) {
         Ok(config) => config,
-        Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
+        Err(error) => return Answer::skip(format!("its configuration cannot be read: {}", Report(&error))),
     };
     // Removing a file changes the directory.
     let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
@@ -141,7 +142,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > started) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = match daemon.booted().then(|| daemon.reload_command(process)) {
+        let fix = match daemon.has_systemd().then(|| daemon.reload_command(process)) {
             Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [Word::Value(&unit)]),
             Some(ReloadCommand::OwnUnit) => Fix::command("systemctl reload", [Word::Literal(unit(daemon))]),
             Some(ReloadCommand::Signal) | None => signal(process),

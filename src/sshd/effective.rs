@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -15,6 +16,7 @@ use super::{
     config_tree::ConfigTree,
     criteria::{BadMatch, Connection, holds},
     lexer::OpensshVersion,
+    query::unless_none,
 };
 
 /// The keywords that eic-keys uses.
@@ -48,6 +50,28 @@ pub struct Effective {
     pub user: Option<Setting>,
 }
 
+/// The values of both keywords. sshd's `none` is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) command: Option<Vec<u8>>,
+    pub(super) user: Option<Vec<u8>>,
+}
+
+impl Effective {
+    /// The values, without their origins.
+    pub(super) fn values(&self) -> Values {
+        let value = |setting: &Option<Setting>| {
+            setting.as_ref().and_then(|setting| unless_none(setting.value.clone()))
+        };
+        Values { command: value(&self.command), user: value(&self.user) }
+    }
+
+    /// The `Match` lines whose blocks contain the values.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &(Origin, String)> {
+        [&self.command, &self.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
+    }
+}
+
 /// Why a configuration could not be read. sshd would not start with it either, except where a size limit of eic-keys
 /// is exceeded.
 #[derive(Debug)]
@@ -67,23 +91,31 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Line(origin, what) => write!(f, "{origin}: {what}"),
-            Self::Match(origin, what) => write!(f, "{origin}: {what}"),
-            Self::TooDeep(origin) => write!(f, "{origin}: files include each other more than {DEEPEST} deep"),
-            Self::TooMany(origin) => write!(f, "{origin}: more than {MOST_FILES} files are included"),
+            Self::Unreadable(path, _) => path.display().fmt(f),
+            Self::Line(origin, _) | Self::Match(origin, _) => origin.fmt(f),
+            Self::TooDeep(origin) => write!(f, "{origin}: more than {MAX_DEPTH} levels of included files"),
+            Self::TooMany(origin) => write!(f, "{origin}: more than {MAX_FILES} files are included"),
         }
     }
 }
 
-impl std::error::Error for ReadError {}
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable(_, error) => Some(error),
+            Self::Line(_, error) => Some(error),
+            Self::Match(_, error) => Some(error),
+            Self::TooDeep(_) | Self::TooMany(_) => None,
+        }
+    }
+}
 
 /// `SERVCONF_MAX_DEPTH`
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Maximum number of file reads. Real configurations need tens; files that include each other twice would need
 /// thousands.
-const MOST_FILES: usize = 1000;
+const MAX_FILES: usize = 1000;
 
 /// A parsed configuration with all included files.
 #[derive(Clone, Debug)]
@@ -110,10 +142,10 @@ impl Config {
             settings: Vec::new(),
         };
         config.load(tree, main)?;
-        let mut reading = Reading { tree: Some(tree), left: MOST_FILES, ..Reading::default() };
+        let mut reading = Reading { tree: Some(tree), left: MAX_FILES, ..Reading::default() };
         let mut pass = Pass { active: true, ..Pass::default() };
         config.walk(main, 0, &mut pass, &mut reading)?;
-        config.settings = reading.all;
+        config.settings = reading.settings;
         Ok(config)
     }
 
@@ -153,15 +185,15 @@ impl Config {
     /// before 8.4, which sshd also rejects only when a client connects.
     pub fn effective(&self, connection: Option<&Connection>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
-        let mut first = Reading { left: MOST_FILES, ..Reading::default() };
+        let mut first = Reading { left: MAX_FILES, ..Reading::default() };
         copy.walk(&self.main, 0, &mut Pass { active: true, ..Pass::default() }, &mut first)?;
-        let Some(connection) = connection else { return Ok(first.won) };
-        let mut second = Reading { connection: Some(connection), left: MOST_FILES, ..Reading::default() };
+        let Some(connection) = connection else { return Ok(first.effective) };
+        let mut second = Reading { connection: Some(connection), left: MAX_FILES, ..Reading::default() };
         let mut pass = Pass { match_only: true, ..Pass::default() };
         copy.walk(&self.main, 0, &mut pass, &mut second)?;
         Ok(Effective {
-            command: second.won.command.or(first.won.command),
-            user: second.won.user.or(first.won.user),
+            command: second.effective.command.or(first.effective.command),
+            user: second.effective.user.or(first.effective.user),
         })
     }
 
@@ -232,13 +264,13 @@ impl Config {
         }
         let argument = under_etc(argument);
         if let (false, Some(tree)) = (self.included.contains_key(&argument), reading.tree) {
-            let found = tree.glob(&argument, MOST_FILES);
+            let found = tree.glob(&argument, MAX_FILES);
             self.included.insert(argument.clone(), found);
         }
         let found = self.included.get(&argument).cloned().unwrap_or_default();
         for path in found {
             let depth = depth.saturating_add(1);
-            if depth > DEEPEST {
+            if depth > MAX_DEPTH {
                 return Err(ReadError::TooDeep(origin.clone()));
             }
             reading.left = reading.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
@@ -283,16 +315,16 @@ struct Reading<'a> {
     tree: Option<&'a ConfigTree>,
     connection: Option<&'a Connection>,
     left: usize,
-    won: Effective,
-    all: Vec<Setting>,
+    effective: Effective,
+    settings: Vec<Setting>,
 }
 
 impl Reading<'_> {
     fn set(&mut self, setting: Setting, active: bool) {
-        self.all.push(setting.clone());
+        self.settings.push(setting.clone());
         let slot = match setting.keyword {
-            Keyword::Command => &mut self.won.command,
-            Keyword::User => &mut self.won.user,
+            Keyword::Command => &mut self.effective.command,
+            Keyword::User => &mut self.effective.user,
         };
         if active && slot.is_none() {
             *slot = Some(setting);
