@@ -14,8 +14,9 @@ use super::tool::reinstall;
 use super::user::{Account, whose};
 use super::{CheckId, Fix, RunOptions, Target};
 use crate::authorize;
+use crate::error::Report;
 use crate::imds::Imds;
-use crate::path_walk::{Danger, follow, roots_alone};
+use crate::path_walk::{Danger, follow, follow_root_only};
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
 use crate::trust::{OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
 
@@ -55,7 +56,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let files = store.files().iter().map(PathBuf::as_path);
     let danger = [store.path()].into_iter().chain(files).find_map(|path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        roots_alone(&path).err()
+        follow_root_only(&path).err()
     });
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
@@ -69,9 +70,10 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
             format!("others than root may write to {}", part.display()),
             Fix::command("chmod go-w", [Word::Path(&part)]),
         ),
-        other => {
-            (other.to_string(), Fix::advice("have the trust store where only root can change what it holds"))
-        }
+        other => (
+            Report(&other).to_string(),
+            Fix::advice("have the trust store where only root can change what it holds"),
+        ),
     };
     Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
 }
