@@ -74,7 +74,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     if let Some(socket) = active(&SOCKETS) {
         return Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None });
     }
-    match daemon.reading(&sshd::main(daemon.tree)).first() {
+    match daemon.daemons_with_our_lines(&sshd::main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
         Some((process, _)) => {
             Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) })
@@ -153,7 +153,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
-    let read = daemon.reading(&sshd::main(daemon.tree)).into_iter();
+    let read = daemon.daemons_with_our_lines(&sshd::main(daemon.tree)).into_iter();
     let behind =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
     let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();

@@ -39,14 +39,8 @@ impl File {
 
     /// The path, as in sshd's configuration.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// All bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The lines with their terminators. Concatenated, they are the file.

@@ -50,7 +50,7 @@ impl ConfigTree {
 
     /// The location of a configuration path on this machine.
     #[must_use]
-    pub fn locate(&self, path: &Path) -> PathBuf {
+    pub(crate) fn locate(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use super::{
     lexer::OpensshVersion,
-    pattern::{Verdict, addresses, list},
+    pattern::{Verdict, match_addresses, match_list},
 };
 
 /// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.
@@ -44,7 +44,7 @@ impl Connection {
     /// The argument for `sshd -T -C`. Versions before 8.4 require user, host and address if a
     /// `Match` line uses them.
     #[must_use]
-    pub fn spec(&self) -> String {
+    pub(super) fn spec(&self) -> String {
         let port = self.local_port.map(|port| port.to_string());
         let parts = [
             ("user", &self.user),
@@ -92,7 +92,7 @@ impl Error for BadMatch {}
 
 /// Whether a `Match` line applies to a connection. Without a connection, as in sshd's first pass, the line is checked
 /// and only these criteria apply: `all`, a `version` that matches, and `invalid-user` in 9.9p1.
-pub(super) fn holds(
+pub(super) fn applies(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
     connection: Option<&Connection>,
@@ -110,9 +110,9 @@ pub(super) fn holds(
                 _ => Ok(true),
             };
         }
-        if name == "invalid-user" && version.knows_invalid_user() {
+        if name == "invalid-user" && version.has_invalid_user() {
             // The connections here have a valid user.
-            result &= connection.is_none() && version.invalid_user_holds_in_first_pass();
+            result &= connection.is_none() && version.invalid_user_applies_in_first_pass();
             continue;
         }
         let value = inline.or_else(|| words.next()).unwrap_or_default();
@@ -143,14 +143,14 @@ fn criterion_matches(
     let matches = |text: &Option<String>, lowercase| {
         text.as_ref().is_some_and(|text| {
             let text = if lowercase { text.to_ascii_lowercase() } else { text.clone() };
-            list(text.as_bytes(), value, lowercase) == Verdict::Yes
+            match_list(text.as_bytes(), value, lowercase) == Verdict::Yes
         })
     };
     let address = |text: Option<&String>| {
         if text.is_none() && !version.checks_addresses_in_first_pass() {
             return Ok(false);
         }
-        addresses(text.map(String::as_bytes), value)
+        match_addresses(text.map(String::as_bytes), value)
             .map(|verdict| verdict == Verdict::Yes)
             .map_err(|_| BadMatch::Value(name.to_owned()))
     };
@@ -172,7 +172,7 @@ fn criterion_matches(
         }
         "rdomain" => Ok(matches(&connection.routing_domain, false)),
         "version" => match version.match_version() {
-            Some(release) => Ok(list(release.as_bytes(), value, false) == Verdict::Yes),
+            Some(release) => Ok(match_list(release.as_bytes(), value, false) == Verdict::Yes),
             None => Err(BadMatch::Unknown(name.to_owned())),
         },
         _ => Err(BadMatch::Unknown(name.to_owned())),
@@ -183,7 +183,7 @@ fn criterion_matches(
 fn in_groups(groups: &[String], value: &[u8]) -> bool {
     let mut found = false;
     for group in groups {
-        match list(group.as_bytes(), value, false) {
+        match match_list(group.as_bytes(), value, false) {
             Verdict::Negated => return false,
             Verdict::Yes => found = true,
             Verdict::No => {}
@@ -209,7 +209,7 @@ mod tests {
             local_port: Some(22),
             ..Connection::default()
         };
-        holds(&version, &statement.arguments, Some(&alice))
+        applies(&version, &statement.arguments, Some(&alice))
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
     fn first_pass(version: &str, line: &str) -> Result<bool, BadMatch> {
         let version = OpensshVersion::from_version_text(version).unwrap();
         let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
-        holds(&version, &statement.arguments, None)
+        applies(&version, &statement.arguments, None)
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl<'a> Daemon<'a> {
     /// start, and the fix.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let Listeners { with_main, with_other } = self.listeners(main);
-        let settings = self.unit_settings();
+        let settings = self.unit_lines();
         let units: Vec<Line> =
             settings.iter().filter(|(_, _, line)| line.starts_with("ExecStart")).cloned().collect();
         let mut lines: Vec<String> = with_main.iter().map(|listener| listener.line.clone()).collect();
@@ -167,7 +167,7 @@ impl<'a> Daemon<'a> {
         let process = with_main.iter().chain(with_other).find(|listener| names(&listener.line));
         let shown = process.map(|listener| format!("the command line of sshd, process {}", listener.pid));
         shown.or_else(|| {
-            let (path, line, _) = self.unit_settings().into_iter().find(|(_, _, line)| names(line))?;
+            let (path, line, _) = self.unit_lines().into_iter().find(|(_, _, line)| names(line))?;
             Some(format!("{} line {line}", path.display()))
         })
     }
@@ -349,7 +349,7 @@ impl<'a> Daemon<'a> {
         let mut found: Vec<Line> = Vec::new();
         for (path, at, value) in values(settings, "Environment") {
             let used = assignments(value).into_iter().filter(|assignment| used(assignment));
-            found.extend(used.map(|assignment| (path.clone(), at, assigned(&assignment))));
+            found.extend(used.map(|assignment| (path.clone(), at, assigned_value(&assignment))));
         }
         let mut files: Vec<PathBuf> = Vec::new();
         for (_, _, value) in values(settings, "EnvironmentFile") {
@@ -360,15 +360,15 @@ impl<'a> Daemon<'a> {
         }
         for file in files {
             let Ok(bytes) = self.tree.read(&file) else { continue };
-            let lines = numbered(&bytes);
+            let lines = numbered_lines(&bytes);
             let lines = lines.into_iter().filter(|(_, line)| used(line));
-            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned(&line))));
+            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned_value(&line))));
         }
         found
     }
 
     /// The lines of sshd's units.
-    fn unit_settings(&self) -> Vec<Line> {
+    fn unit_lines(&self) -> Vec<Line> {
         let mut found = Vec::new();
         for directory in UNITS {
             for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
@@ -376,7 +376,7 @@ impl<'a> Daemon<'a> {
                 files.extend(self.tree.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
                 for file in files {
                     let Ok(bytes) = self.tree.read(&file) else { continue };
-                    let lines = numbered(&bytes);
+                    let lines = numbered_lines(&bytes);
                     found.extend(lines.into_iter().map(|(at, line)| (file.clone(), at, line)));
                 }
             }
@@ -451,7 +451,7 @@ fn assignments(value: &str) -> Vec<String> {
 }
 
 /// The lines of a unit or environment file, with continuation lines joined, without comments.
-fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
+fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -471,7 +471,7 @@ fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
 }
 
 /// The value of an assignment, without the opening quote.
-fn assigned(line: &str) -> String {
+fn assigned_value(line: &str) -> String {
     let value = line.split_once('=').map_or(line, |(_, value)| value).trim();
     value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }

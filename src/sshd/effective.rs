@@ -14,7 +14,7 @@ use std::{
 use super::{
     config::{File, Malformed, Origin},
     config_tree::ConfigTree,
-    criteria::{BadMatch, Connection, holds},
+    criteria::{BadMatch, Connection, applies},
     lexer::OpensshVersion,
     query::unless_none,
 };
@@ -151,30 +151,30 @@ impl Config {
 
     /// The main file.
     #[must_use]
-    pub fn main(&self) -> Option<&File> {
+    pub(super) fn main(&self) -> Option<&File> {
         self.files.get(&self.main)
     }
 
     /// All files that were read, including the main file.
-    pub fn files(&self) -> impl Iterator<Item = &File> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         self.files.values()
     }
 
     /// The files that an `Include` argument expands to, in sshd's order.
     #[must_use]
-    pub fn included(&self, argument: &[u8]) -> &[PathBuf] {
+    pub(super) fn included(&self, argument: &[u8]) -> &[PathBuf] {
         self.included.get(&under_etc(argument)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The OpenSSH version that determined the parsing rules.
     #[must_use]
-    pub fn version(&self) -> &OpensshVersion {
+    pub(super) fn version(&self) -> &OpensshVersion {
         &self.version
     }
 
     /// Each place that sets one of the keywords, in sshd's order, whether effective or not.
     #[must_use]
-    pub fn settings(&self) -> &[Setting] {
+    pub(crate) fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
@@ -228,9 +228,9 @@ impl Config {
                 }
                 "match" => {
                     let connection = if pass.never { None } else { reading.connection };
-                    let holds = holds(&version, &statement.arguments, connection)
+                    let applies = applies(&version, &statement.arguments, connection)
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
-                    pass.active = holds && !pass.never;
+                    pass.active = applies && !pass.never;
                     pass.match_only = false;
                     let criteria =
                         statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
@@ -278,7 +278,7 @@ impl Config {
                 self.load(tree, &path)?;
             }
             // A `Match` ends at the end of its file.
-            let match_only = pass.match_only && self.version.match_holds_in_included();
+            let match_only = pass.match_only && self.version.match_applies_in_included();
             let mut inner = Pass {
                 active: pass.active,
                 match_only,

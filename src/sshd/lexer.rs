@@ -34,7 +34,7 @@ impl OpensshVersion {
 
     /// The version as sshd prints it: `OpenSSH_9.2p1`.
     #[must_use]
-    pub fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         &self.release
     }
 
@@ -55,7 +55,7 @@ impl OpensshVersion {
     }
 
     /// In 8.2 and 8.3, a `Match` never applies in a file that is included outside a `Match` block.
-    pub(super) fn match_holds_in_included(&self) -> bool {
+    pub(super) fn match_applies_in_included(&self) -> bool {
         self.number >= (8, 4)
     }
 
@@ -70,13 +70,13 @@ impl OpensshVersion {
     }
 
     /// `Match invalid-user` exists from 9.9.
-    pub(super) fn knows_invalid_user(&self) -> bool {
+    pub(super) fn has_invalid_user(&self) -> bool {
         self.number >= (9, 9)
     }
 
     /// In 9.9p1, `Match invalid-user` applies in the first pass, without a connection, so its block applies to all
     /// users. Fixed in 9.9p2.
-    pub(super) fn invalid_user_holds_in_first_pass(&self) -> bool {
+    pub(super) fn invalid_user_applies_in_first_pass(&self) -> bool {
         self.release.split(' ').next() == Some("OpenSSH_9.9p1")
     }
 

@@ -168,7 +168,7 @@ impl From<ReadError> for PlanError {
 }
 
 /// The inputs of a plan.
-pub(super) struct Situation<'a> {
+pub(super) struct Planner<'a> {
     /// The main file, as in sshd's configuration.
     pub(super) main: &'a Path,
     /// The current files.
@@ -212,12 +212,12 @@ pub(crate) fn is_expanded(user: &[u8]) -> bool {
     user.contains(&b'%')
 }
 
-impl Situation<'_> {
+impl Planner<'_> {
     /// Plans `--enable`.
     pub(super) fn enable(&self) -> Result<Plan, PlanError> {
-        let live = self.read_and_compare(self.tree)?;
+        let current = self.read_and_compare(self.tree)?;
         let Without { tree: without, mut messages, remarks: written } =
-            self.without_our_lines(&live.config)?;
+            self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
         if let Some((origin, criteria)) = base.effective.blocks().next().cloned() {
             return Err(PlanError::UnderMatch { origin, criteria });
@@ -250,11 +250,11 @@ impl Situation<'_> {
                 if again {
                     return Ok(self.plan(messages, base.effective.values(), without));
                 }
-                return Ok(self.no_change(messages, &live.effective));
+                return Ok(self.no_change(messages, &current.effective));
             }
         }
         let (wanted, remarks) =
-            self.wanted(previous, base.effective.user.as_ref(), &live.config, &mut messages)?;
+            self.wanted(previous, base.effective.user.as_ref(), &current.config, &mut messages)?;
         messages.extend(none.map(|setting| {
             format!(
                 "Note: {} sets AuthorizedKeysCommand to none; the lines of eic-keys come before it.",
@@ -262,12 +262,12 @@ impl Situation<'_> {
             )
         }));
         messages.extend(self.notes_on_match_blocks(&base));
-        let current = live.effective.values();
-        if current == wanted && remarks == written && live.effective.blocks().next().is_none() {
+        let values = current.effective.values();
+        if values == wanted && remarks == written && current.effective.blocks().next().is_none() {
             let origin =
-                live.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
+                current.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
             messages.insert(0, format!("Nothing to do: {origin} already has sshd run eic-keys."));
-            return Ok(self.no_change(messages, &live.config.effective(Some(&Connection::probe()))?));
+            return Ok(self.no_change(messages, &current.config.effective(Some(&Connection::probe()))?));
         }
         let placement = Placement {
             main: self.main,
@@ -283,8 +283,8 @@ impl Situation<'_> {
     /// Plans `--disable`. `others` are the main files of other daemons. They must not name eic-keys either, because
     /// the program can be removed afterwards.
     pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, PlanError> {
-        let live = self.read_and_compare(self.tree)?;
-        let Without { tree: without, mut messages, .. } = self.without_our_lines(&live.config)?;
+        let current = self.read_and_compare(self.tree)?;
+        let Without { tree: without, mut messages, .. } = self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
         let mut by_hand = self.lines_with_program(&base.config);
         for (process, file) in others {
@@ -319,12 +319,12 @@ impl Situation<'_> {
         &self,
         previous: Option<&Setting>,
         previous_user: Option<&Setting>,
-        live: &Config,
+        current: &Config,
         messages: &mut Vec<String>,
     ) -> Result<(Values, Vec<Vec<u8>>), PlanError> {
         // Keep the administrator's options of eic-keys, even if only the chained command changed or another setting
         // came before our lines.
-        let own = live.settings().iter().find(|setting| {
+        let own = current.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
                 && runs(self.version, &setting.value, self.program)
@@ -456,11 +456,11 @@ impl Situation<'_> {
     }
 
     fn try_users(&self) -> Result<Users, PlanError> {
-        let live = self.read(self.tree)?;
-        let (Some(command), Some(user)) = (&live.effective.command, &live.effective.user) else {
+        let current = self.read(self.tree)?;
+        let (Some(command), Some(user)) = (&current.effective.command, &current.effective.user) else {
             return Ok(Users::Valid);
         };
-        let without = self.without_our_lines(&live.config)?;
+        let without = self.without_our_lines(&current.config)?;
         if !runs(self.version, &command.value, self.program)
             || !without.tree.changed().contains_key(&command.origin.path)
         {
@@ -478,7 +478,7 @@ impl Situation<'_> {
     }
 
     /// Notes about other commands under `Match`, where eic-keys does not run.
-    fn notes_on_match_blocks(&self, base: &View) -> Vec<String> {
+    fn notes_on_match_blocks(&self, base: &ParsedConfig) -> Vec<String> {
         let ours = || lossy(&own_command(self.program));
         let mut messages = Vec::new();
         for setting in base.config.settings() {
@@ -504,9 +504,9 @@ impl Situation<'_> {
     }
 
     /// Removes our lines from the files that sshd reads, and from drop-ins of ours that it no longer reads.
-    fn without_our_lines(&self, live: &Config) -> Result<Without, PlanError> {
+    fn without_our_lines(&self, current: &Config) -> Result<Without, PlanError> {
         let (mut without, mut messages, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
-        let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
+        let mut paths: Vec<PathBuf> = current.files().map(|file| file.path().to_owned()).collect();
         let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
         for path in
             self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*-", drop_in::NAME].concat(), MAX_DROP_INS)
@@ -532,22 +532,22 @@ impl Situation<'_> {
         Ok(Without { tree: without, messages, remarks })
     }
 
-    pub(super) fn read(&self, tree: &ConfigTree) -> Result<View, PlanError> {
+    pub(super) fn read(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
         let config = Config::read(tree, self.main, self.version.clone())?;
         let effective = config.effective(Some(&Connection::probe()))?;
-        Ok(View { config, effective })
+        Ok(ParsedConfig { config, effective })
     }
 
     /// The current configuration, after checking that sshd and our parser agree.
-    fn read_and_compare(&self, tree: &ConfigTree) -> Result<View, PlanError> {
-        let live = self.read(tree)?;
-        let files = live.effective.values();
+    fn read_and_compare(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
+        let current = self.read(tree)?;
+        let files = current.effective.values();
         match self.dump {
             Some(dump) if (&dump.command, &dump.user) != (&files.command, &files.user) => {
                 let sshd = Values { command: dump.command.clone(), user: dump.user.clone() };
                 Err(PlanError::Disagreement { sshd, files })
             }
-            _ => Ok(live),
+            _ => Ok(current),
         }
     }
 
@@ -590,7 +590,7 @@ struct Without {
 }
 
 /// A configuration and its effective values.
-pub(super) struct View {
+pub(super) struct ParsedConfig {
     pub(super) config: Config,
     pub(super) effective: Effective,
 }

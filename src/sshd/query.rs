@@ -120,7 +120,7 @@ impl Sshd {
 
     /// The sshd of a system, from the usual paths.
     #[must_use]
-    pub fn find(tree: &ConfigTree) -> Option<Self> {
+    pub(crate) fn find(tree: &ConfigTree) -> Option<Self> {
         let path = PATHS.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
     }
@@ -141,7 +141,7 @@ impl Sshd {
     ///
     /// # Errors
     /// sshd cannot be run, or prints no version.
-    pub fn version(&self) -> Result<OpensshVersion, QueryError> {
+    pub(crate) fn version(&self) -> Result<OpensshVersion, QueryError> {
         let output = self.run(&["-V".as_ref()])?;
         let text = [output.stdout, output.stderr].concat();
         OpensshVersion::from_version_text(&String::from_utf8_lossy(&text))
@@ -152,7 +152,7 @@ impl Sshd {
     ///
     /// # Errors
     /// sshd would not start.
-    pub fn accepts(&self, config: &Path) -> Result<(), QueryError> {
+    pub(crate) fn accepts(&self, config: &Path) -> Result<(), QueryError> {
         accept(self.query(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
     }
 

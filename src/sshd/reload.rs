@@ -273,7 +273,7 @@ impl Daemon<'_> {
     }
 
     /// The sshds that read our lines, each with the time when it last read its files, if known.
-    pub(crate) fn reading(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
+    pub(crate) fn daemons_with_our_lines(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
         let Listeners { with_main, with_other } = self.find_listeners(main);
         let other = with_other.into_iter().filter(|other| self.reads_our_lines(other, main) == Some(true));
         with_main

@@ -22,7 +22,7 @@ use super::{
     host_key::{self, HostKey},
     lexer::OpensshVersion,
     lock::Lock,
-    plan::{Action, OWN_USER, Plan, Situation, UserSource, Users, lossy},
+    plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
     query::{Dump, QueryError, Sshd, admin_config, main_file},
     refusal::{Refusal, WiringError},
     reload::ReloadError,
@@ -227,20 +227,18 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
     let mut messages = Vec::new();
     let QueriedSshd { sshd, dump, host_key } =
         query_sshd(options, sshd, &tree, &daemon, root, &mut messages)?;
-    let situation = situation(options, &tree, &version, dump.as_ref(), &find_user);
+    let planner = planner(options, &tree, &version, dump.as_ref(), &find_user);
     let plan = match operation {
         Operation::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
                 return Err(Refusal::Overridden(reason).into());
             }
-            let mut plan = situation.enable().map_err(Refusal::Plan)?;
+            let mut plan = planner.enable().map_err(Refusal::Plan)?;
             check_programs(options, &version, &mut plan)?;
             plan.messages.extend(daemon.notes_on_others(&options.config));
             plan
         }
-        Operation::Disable => {
-            situation.disable(&daemon.other_files(&options.config)).map_err(Refusal::Plan)?
-        }
+        Operation::Disable => planner.disable(&daemon.other_files(&options.config)).map_err(Refusal::Plan)?,
     };
     messages.extend(describe(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(messages) };
@@ -276,14 +274,14 @@ fn nothing_to_undo(
     lock: Option<&Lock>,
 ) -> Result<Option<Vec<String>>, Refusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
-    let situation = situation(options, tree, &version, None, &|_| Some(UserSource::Local));
-    let mut messages = if situation.read(tree).is_ok() {
-        let plan = situation.disable(&daemon.other_files(&options.config))?;
+    let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
+    let mut messages = if planner.read(tree).is_ok() {
+        let plan = planner.disable(&daemon.other_files(&options.config))?;
         if !plan.changes.is_empty() {
             return Ok(None);
         }
         plan.messages
-    } else if situation.has_no_trace_of_ours() {
+    } else if planner.has_no_trace_of_ours() {
         vec!["Nothing to do: sshd's configuration has no lines of eic-keys.".to_owned()]
     } else {
         return Ok(None);
@@ -314,13 +312,13 @@ fn complete_reload(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) ->
 fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, Refusal> {
     let version = sshd.version().map_err(Refusal::Query)?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
-    let situation = situation(options, tree, &version, None, &find_user);
-    let users = situation.users();
+    let planner = planner(options, tree, &version, None, &find_user);
+    let users = planner.users();
     if users != Users::Missing {
         return Ok(users);
     }
     thread::sleep(options.recheck_delay);
-    Ok(situation.users())
+    Ok(planner.users())
 }
 
 /// Removes the files of a run that was killed. The lock is held, so no other run needs them.
@@ -414,8 +412,8 @@ fn without_sshd(
     // Drop-ins can exist without the main file.
     let tree = if missing { tree.with(&options.config, Some(Vec::new())) } else { tree };
     let version = OpensshVersion::newest();
-    let situation = situation(options, &tree, &version, None, &|_| Some(UserSource::Local));
-    let plan = situation.disable(&[]).map_err(Refusal::Plan)?;
+    let planner = planner(options, &tree, &version, None, &|_| Some(UserSource::Local));
+    let plan = planner.disable(&[]).map_err(Refusal::Plan)?;
     let mut messages = describe(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
     let tools = Tools { main: &options.config, tree: &tree, lock, sshd: None };
@@ -423,15 +421,15 @@ fn without_sshd(
     Ok(messages)
 }
 
-fn situation<'a>(
+fn planner<'a>(
     options: &'a WiringOptions,
     tree: &'a ConfigTree,
     version: &'a OpensshVersion,
     dump: Option<&'a Dump>,
     find_user: &'a dyn Fn(&[u8]) -> Option<UserSource>,
-) -> Situation<'a> {
+) -> Planner<'a> {
     let WiringOptions { config: main, program, chain, .. } = options;
-    Situation { main, tree, version, dump, program, chain: *chain, find_user }
+    Planner { main, tree, version, dump, program, chain: *chain, find_user }
 }
 
 /// The decisions, the changed files and, in a dry run, the diffs.
