@@ -157,7 +157,7 @@ fn enter_sandbox(
     // A directory of links can point anywhere.
     let files = opens_files.then_some(context.root);
     for layer in (context.sandbox)(&Allowed { ports: &ports, files, child }) {
-        if let Err(error) = layer.held {
+        if let Err(error) = layer.active {
             context.syslog.explain(&format!("this process is not confined by {}: {error}", layer.name));
         }
     }

@@ -1,6 +1,7 @@
 //! Follows a path component by component, and checks that no other user can redirect it.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
 /// The number of symbolic links that Linux follows in one path.
-const LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// Why another user could redirect a path.
 #[derive(Debug)]
@@ -37,14 +38,23 @@ impl fmt::Display for Danger {
                 write!(f, "{} is a symbolic link that others than root may change", part.display())
             }
             Self::NotADirectory(part) => write!(f, "{} is not a directory", part.display()),
-            Self::Unknown(part, error) => write!(f, "{} cannot be looked at: {error}", part.display()),
+            Self::Unknown(part, _) => write!(f, "{} cannot be examined", part.display()),
+        }
+    }
+}
+
+impl Error for Danger {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unknown(_, error) => Some(error),
+            _ => None,
         }
     }
 }
 
 /// The target of a path that only the given owners can redirect.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Resolved {
     /// The path without symbolic links.
     pub(crate) path: PathBuf,
     /// The metadata of the last component; `None` if it does not exist. Its owner and mode are not checked.
@@ -56,35 +66,35 @@ pub(crate) struct Way {
 ///
 /// # Errors
 /// Returns the first component, from the root directory on, that breaks these rules.
-pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
-    let mut left = components(path).ok_or_else(|| Danger::NotAbsolute(path.to_owned()))?;
+pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Resolved, Danger> {
+    let mut remaining = components(path).ok_or_else(|| Danger::NotAbsolute(path.to_owned()))?;
     let (mut here, mut links) = (PathBuf::from("/"), 0_usize);
-    let mut metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
-    while let Some(name) = left.pop_front() {
-        demand(&here, &metadata, owners)?;
+    let mut metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+    while let Some(name) = remaining.pop_front() {
+        check_directory(&here, &metadata, owners)?;
         if name == ".." {
             here.pop();
-            metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+            metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
             continue;
         }
         let next = here.join(&name);
-        match look(&next)? {
-            None if left.is_empty() => return Ok(Way { path: next, last: None }),
+        match metadata_of(&next)? {
+            None if remaining.is_empty() => return Ok(Resolved { path: next, last: None }),
             None => return Err(Danger::Unknown(next, io::ErrorKind::NotFound.into())),
             Some(found) if found.is_symlink() => {
                 links = links.saturating_add(1);
-                if metadata.uid() != 0 || found.uid() != 0 || links > LINKS {
+                if metadata.uid() != 0 || found.uid() != 0 || links > MAX_LINKS {
                     return Err(Danger::Link(next));
                 }
                 let target = fs::read_link(&next).map_err(|error| Danger::Unknown(next.clone(), error))?;
                 if target.is_absolute() {
                     here = PathBuf::from("/");
-                    metadata = look(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+                    metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
                 }
                 for component in target.components().rev() {
                     match component {
-                        Component::Normal(name) => left.push_front(name.to_owned()),
-                        Component::ParentDir => left.push_front("..".into()),
+                        Component::Normal(name) => remaining.push_front(name.to_owned()),
+                        Component::ParentDir => remaining.push_front("..".into()),
                         _ => {}
                     }
                 }
@@ -92,18 +102,18 @@ pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Way, Danger> {
             Some(found) => (here, metadata) = (next, found),
         }
     }
-    Ok(Way { path: here, last: Some(metadata) })
+    Ok(Resolved { path: here, last: Some(metadata) })
 }
 
 /// Like [`follow`], but the last component must also belong to root and be writable by root only.
 ///
 /// # Errors
 /// Returns the first component that breaks these rules, including the last one.
-pub(crate) fn roots_alone(path: &Path) -> Result<Way, Danger> {
-    let way = follow(path, &[0])?;
-    match &way.last {
-        None => Err(Danger::Unknown(way.path, io::ErrorKind::NotFound.into())),
-        Some(last) => owned(&way.path, last, &[0]).map(|()| way),
+pub(crate) fn follow_root_only(path: &Path) -> Result<Resolved, Danger> {
+    let resolved = follow(path, &[0])?;
+    match &resolved.last {
+        None => Err(Danger::Unknown(resolved.path, io::ErrorKind::NotFound.into())),
+        Some(last) => check_owner(&resolved.path, last, &[0]).map(|()| resolved),
     }
 }
 
@@ -121,7 +131,8 @@ fn components(path: &Path) -> Option<VecDeque<OsString>> {
         .collect()
 }
 
-fn look(path: &Path) -> Result<Option<Metadata>, Danger> {
+/// The metadata of a path, without following it. `None` if it does not exist.
+fn metadata_of(path: &Path) -> Result<Option<Metadata>, Danger> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -129,14 +140,16 @@ fn look(path: &Path) -> Result<Option<Metadata>, Danger> {
     }
 }
 
-fn demand(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
+/// Checks that `part` is a directory that only `owners` can change.
+fn check_directory(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
     if !metadata.is_dir() {
         return Err(Danger::NotADirectory(part.to_owned()));
     }
-    owned(part, metadata, owners)
+    check_owner(part, metadata, owners)
 }
 
-fn owned(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
+/// Checks that `part` belongs to one of `owners` and is writable by its owner only.
+fn check_owner(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
     if !owners.contains(&metadata.uid()) {
         return Err(Danger::Owner(part.to_owned(), metadata.uid()));
     }

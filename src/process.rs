@@ -22,20 +22,20 @@ pub(crate) struct Output {
 
 impl Output {
     /// The last lines of its error output, or its status if there are none.
-    pub(crate) fn complaint(&self) -> String {
+    pub(crate) fn error_text(&self) -> String {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim_end();
         let lines: Vec<_> = text.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(COMPLAINT)..).unwrap_or_default();
+        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
         if last.is_empty() { self.status.to_string() } else { last.join("; ") }
     }
 }
 
 /// Number of lines of error output to return.
-const COMPLAINT: usize = 4;
+const LAST_LINES: usize = 4;
 
 /// More than sshd or systemctl print. The rest is discarded.
-const LARGEST_OUTPUT: u64 = 1024 * 1024;
+const MAX_OUTPUT: u64 = 1024 * 1024;
 
 /// Runs `words` with `arguments` in a clean environment, and kills it after `limit`.
 ///
@@ -76,7 +76,7 @@ pub(crate) fn run_as(
         command.spawn()
     };
     let child = thread::scope(|scope| scope.spawn(start).join());
-    finish(child.map_err(|_| io::Error::other("the thread that starts it broke"))??, limit)
+    finish(child.map_err(|_| io::Error::other("the thread that starts it panicked"))??, limit)
 }
 
 fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
@@ -126,7 +126,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
             // Keep the bytes that were read before an error.
-            let _ = pipe.by_ref().take(LARGEST_OUTPUT).read_to_end(&mut bytes);
+            let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut bytes);
             let _ = io::copy(&mut pipe, &mut io::sink());
         }
         let _ = sender.send(bytes);

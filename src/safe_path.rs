@@ -1,6 +1,7 @@
 //! Checks whether sshd would run a program.
 
 use std::{
+    error::Error,
     fmt, fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -30,6 +31,8 @@ impl fmt::Display for Distrust {
     }
 }
 
+impl Error for Distrust {}
+
 /// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): the program and every directory
 /// above it, up to `root`, must belong to root and be writable by root only.
 ///
@@ -38,7 +41,7 @@ impl fmt::Display for Distrust {
 pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
     match distrust(root, path)? {
         None => Ok(()),
-        Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason.to_string())),
+        Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
     }
 }
 

@@ -3,8 +3,10 @@
 //! The sandbox is permanent and affects this process only: the chained command is started before. If the kernel lacks a layer
 //! (Landlock needs Linux 5.13, its TCP rules 6.7), the run continues without it, because a login does not depend on it.
 
+use std::error::Error;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -25,7 +27,7 @@ use crate::limits;
 
 mod calls;
 
-/// What a run still needs.
+/// What a run still allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     /// Ports for its TCP connections.
@@ -37,47 +39,94 @@ pub struct Allowed<'a> {
 }
 
 /// One layer of the sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Layer {
     /// Its name.
     pub name: &'static str,
     /// Whether it is active; otherwise the reason.
-    pub held: Result<(), String>,
+    pub active: Result<(), LayerError>,
 }
 
 impl Layer {
-    fn new(name: &'static str, held: Result<(), impl fmt::Display>) -> Self {
-        Self { name, held: held.map_err(|error| error.to_string()) }
+    fn new(name: &'static str, active: Result<(), impl Into<LayerError>>) -> Self {
+        Self { name, active: active.map_err(Into::into) }
     }
 }
 
-/// Drops all rights except `needs`, as far as the kernel supports it, and returns the state of each layer. The process must have
+/// Why a layer is not active. The texts of the errors of both crates contain their causes.
+#[derive(Debug)]
+pub enum LayerError {
+    /// The kernel has no Landlock.
+    NoLandlock,
+    /// The Landlock of the kernel has no rules for TCP.
+    NoTcpRules,
+    /// Landlock failed. Two layers share the error.
+    Landlock(Arc<RulesetError>),
+    /// The filter could not be built or installed.
+    Seccomp(seccompiler::Error),
+    /// A system call failed.
+    System(std::io::Error),
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLandlock => f.write_str("this kernel has no Landlock"),
+            Self::NoTcpRules => f.write_str("Landlock of this kernel has no rules for TCP"),
+            Self::Landlock(error) => error.fmt(f),
+            Self::Seccomp(error) => error.fmt(f),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for LayerError {}
+
+impl From<seccompiler::Error> for LayerError {
+    fn from(error: seccompiler::Error) -> Self {
+        Self::Seccomp(error)
+    }
+}
+
+impl From<io::Errno> for LayerError {
+    fn from(error: io::Errno) -> Self {
+        Self::System(error.into())
+    }
+}
+
+impl From<Errno> for LayerError {
+    fn from(error: Errno) -> Self {
+        Self::System(error.into())
+    }
+}
+
+/// Drops all rights except `allowed`, as far as the kernel supports it, and returns the state of each layer. The process must have
 /// one thread.
 #[must_use]
-pub fn enter(needs: &Allowed<'_>) -> Vec<Layer> {
+pub fn enter(allowed: &Allowed<'_>) -> Vec<Layer> {
     let mut layers = vec![
         Layer::new("no core dump, no debugger", prctl::set_dumpable(false)),
         Layer::new("resource limits", limit()),
     ];
-    layers.extend(confine_caller(needs, false));
+    layers.extend(enter_layers(allowed, false));
     layers
 }
 
 /// Like [`enter`], but only with the layers for the calling thread and the threads that it starts. The thread can still exit.
 #[must_use]
-pub fn enter_thread(needs: &Allowed<'_>) -> Vec<Layer> {
-    confine_caller(needs, true)
+pub fn enter_thread(allowed: &Allowed<'_>) -> Vec<Layer> {
+    enter_layers(allowed, true)
 }
 
-fn confine_caller(needs: &Allowed<'_>, thread: bool) -> Vec<Layer> {
+fn enter_layers(allowed: &Allowed<'_>, thread: bool) -> Vec<Layer> {
     // Without `no_new_privs`, the kernel refuses the later layers to users other than root. The seccomp filter is last because it
     // forbids these calls.
     let mut layers = vec![
         Layer::new("no capabilities", drop_capabilities()),
         Layer::new("no new privileges", prctl::set_no_new_privs()),
     ];
-    layers.extend(landlock(needs));
-    layers.push(Layer::new("system calls (seccomp)", seccomp(needs, thread)));
+    layers.extend(landlock(allowed));
+    layers.push(Layer::new("system calls (seccomp)", seccomp(allowed, thread)));
     layers
 }
 
@@ -130,25 +179,28 @@ fn limit() -> nix::Result<()> {
     Ok(())
 }
 
-/// The newest Landlock ABI that was tested. A later one could restrict something that a run needs.
+/// The newest Landlock ABI that was tested. A later one could restrict something that a run allowed.
 const LANDLOCK: ABI = ABI::V7;
 
-fn landlock(needs: &Allowed<'_>) -> [Layer; 2] {
+fn landlock(allowed: &Allowed<'_>) -> [Layer; 2] {
     const FILES: &str = "files (Landlock)";
     const NETWORK: &str = "TCP to the metadata service's port only (Landlock)";
-    match restrict(needs) {
+    match restrict(allowed) {
         Ok(LandlockStatus::Available { effective_abi, .. }) => {
-            let network = if effective_abi < ABI::V4 { Err("this kernel can not") } else { Ok(()) };
-            [Layer::new(FILES, Ok::<_, RulesetError>(())), Layer::new(NETWORK, network)]
+            let network = if effective_abi < ABI::V4 { Err(LayerError::NoTcpRules) } else { Ok(()) };
+            [Layer { name: FILES, active: Ok(()) }, Layer { name: NETWORK, active: network }]
         }
-        Ok(_) => [FILES, NETWORK].map(|name| Layer::new(name, Err("this kernel has no Landlock"))),
-        Err(error) => [FILES, NETWORK].map(|name| Layer::new(name, Err(&error))),
+        Ok(_) => [FILES, NETWORK].map(|name| Layer { name, active: Err(LayerError::NoLandlock) }),
+        Err(error) => {
+            let error = Arc::new(error);
+            [FILES, NETWORK].map(|name| Layer { name, active: Err(LayerError::Landlock(Arc::clone(&error))) })
+        }
     }
 }
 
-fn restrict(needs: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
+fn restrict(allowed: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
     let mut scope = Scope::from_all(LANDLOCK);
-    if needs.child.is_some() {
+    if allowed.child.is_some() {
         scope.remove(Scope::Signal);
     }
     let mut rules = Ruleset::default()
@@ -157,23 +209,23 @@ fn restrict(needs: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
         .scope(scope)?
         .create()?
         .no_new_privs(false);
-    for port in needs.ports {
+    for port in allowed.ports {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
-    if let Some(Ok(files)) = needs.files.map(PathFd::new) {
+    if let Some(Ok(files)) = allowed.files.map(PathFd::new) {
         rules = rules.add_rule(PathBeneath::new(files, AccessFs::ReadFile))?;
     }
     Ok(rules.restrict_self()?.landlock)
 }
 
 /// A call that [`calls::allowed`] does not list fails with EPERM, so that a libc which tries a new call can continue without it.
-fn seccomp(needs: &Allowed<'_>, thread: bool) -> Result<(), seccompiler::Error> {
+fn seccomp(allowed: &Allowed<'_>, thread: bool) -> Result<(), seccompiler::Error> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let child = needs.child.and_then(|child| i32::try_from(child).ok());
+    let child = allowed.child.and_then(|child| i32::try_from(child).ok());
     // If a call is listed twice, the last entry applies.
-    let rules = calls::allowed(own, child, needs.files.is_some(), thread)
+    let rules = calls::allowed(own, child, allowed.files.is_some(), thread)
         .iter()
         .map(|call| Ok((call.number, call.rules()?)))
         .collect::<Result<_, BackendError>>()?;

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::account::Account;
+use crate::error_text::WithCauses;
 use crate::escape::Escaped;
 use crate::path_walk::{Danger, follow};
 
@@ -93,8 +94,9 @@ impl Fix {
 
     fn dangerous(path: &Path, danger: &Danger) -> Self {
         Self::advice(format!(
-            "see to this by hand, and with care: a command by root on {} could be led elsewhere, because {danger}",
-            path.display()
+            "see to this by hand, and with care: a command by root on {} could be led elsewhere, because {}",
+            path.display(),
+            WithCauses(danger)
         ))
     }
 

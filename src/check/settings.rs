@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::query::{ADMINISTRATORS, Dump, main_file};
+use crate::sshd::query::{ADMIN_CONFIG, Dump, main_file};
 
 /// The main file that sshd reads, which can be the vendor's.
 pub(crate) fn main(tree: &ConfigTree) -> PathBuf {
-    main_file(tree, Path::new(ADMINISTRATORS))
+    main_file(tree, Path::new(ADMIN_CONFIG))
 }
 
 /// The output of `sshd -T`.

@@ -2,30 +2,161 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    error::Error,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
-    candidate,
+    candidate::{self, NotIncludable},
     config_tree::ConfigTree,
+    criteria::Connection,
     daemon::Daemon,
-    effective::Config,
-    lock::Lock,
-    plan::{Plan, probe},
-    query::{Dump, Sshd, administrators},
-    reload::{ReloadError, Untold},
-    replace::{self, Done, beside, cause},
+    effective::{Config, ReadError},
+    lock::{Lock, LockError},
+    plan::{Action, Plan},
+    query::{Dump, QueryError, Sshd, admin_config},
+    reload::{NotReloadable, ReloadError},
+    replace::{self, Committed, FileError, temp_path},
 };
+use crate::error_text::WithCauses;
 
 /// Why a plan was not applied.
 #[derive(Debug)]
 pub(super) enum ApplyError {
     /// Nothing was changed.
-    Refused(String),
-    /// The changes were undone, or could not be; the message says which.
-    RolledBack(String),
+    Refused(ChangeError),
+    /// The changes were undone, or could not be.
+    RolledBack(Box<RolledBack>),
 }
+
+/// Why a change failed.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// A file cannot be replaced.
+    File(FileError),
+    /// The pending reload cannot be recorded.
+    Lock(LockError),
+    /// A file was changed after the plan was made.
+    ChangedMeanwhile(PathBuf),
+    /// The changed configuration failed its check before any file was replaced.
+    Candidate(CheckError),
+    /// The changed configuration failed its check in its final place.
+    Check(CheckError),
+    /// sshd could not be reloaded.
+    Reload(ReloadError),
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Lock(error) => error.fmt(f),
+            Self::ChangedMeanwhile(path) => {
+                write!(f, "{} was changed by someone else in the meantime", path.display())
+            }
+            Self::Candidate(_) => f.write_str("a copy of the configuration with the change failed its check"),
+            Self::Check(error) => error.fmt(f),
+            Self::Reload(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ChangeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::File(error) => error.source(),
+            Self::Lock(error) => error.source(),
+            Self::ChangedMeanwhile(_) => None,
+            Self::Candidate(error) => Some(error),
+            Self::Check(error) => error.source(),
+            Self::Reload(error) => error.source(),
+        }
+    }
+}
+
+/// Why a changed configuration failed its check.
+#[derive(Debug)]
+pub(super) enum CheckError {
+    /// It cannot be read.
+    Read(ReadError),
+    /// This file cannot be included by its name.
+    Name(NotIncludable),
+    /// The temporary file for the check cannot be written.
+    File(FileError),
+    /// sshd rejects it, or cannot be queried.
+    Query(QueryError),
+    /// sshd would use other values of the two keywords than planned.
+    NotEffective,
+    /// sshd would use another value of some other setting. The line that differs, if there is one.
+    OtherSettings(Option<String>),
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+            Self::File(error) => error.fmt(f),
+            Self::Query(error) => error.fmt(f),
+            Self::NotEffective => f.write_str(
+                "sshd would use other values of AuthorizedKeysCommand and AuthorizedKeysCommandUser than planned",
+            ),
+            Self::OtherSettings(None) => f.write_str("it would change other settings of sshd too"),
+            Self::OtherSettings(Some(line)) => {
+                write!(f, "it would change other settings of sshd too: {line}")
+            }
+        }
+    }
+}
+
+impl Error for CheckError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => error.source(),
+            Self::File(error) => error.source(),
+            Self::Query(error) => error.source(),
+            Self::Name(_) | Self::NotEffective | Self::OtherSettings(_) => None,
+        }
+    }
+}
+
+/// A change that failed, and the result of undoing it.
+#[derive(Debug)]
+pub(super) struct RolledBack {
+    cause: ChangeError,
+    result: Rollback,
+}
+
+/// The result of undoing a change.
+#[derive(Debug)]
+enum Rollback {
+    Complete,
+    /// These files were not restored.
+    FilesNotRestored(Vec<FileError>),
+    /// The files were restored, but sshd was not reloaded with them.
+    NotReloaded(ReloadError),
+}
+
+impl fmt::Display for RolledBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = WithCauses(&self.cause);
+        match &self.result {
+            Rollback::Complete => write!(f, "{cause}; the previous state was restored"),
+            Rollback::FilesNotRestored(errors) => {
+                let errors: Vec<_> = errors.iter().map(|error| WithCauses(error).to_string()).collect();
+                write!(f, "{cause}; NOT all files could be restored: {}", errors.join(", "))
+            }
+            Rollback::NotReloaded(error) => write!(
+                f,
+                "{cause}; the files were restored, but sshd could not be reloaded: {}; restart it",
+                WithCauses(error)
+            ),
+        }
+    }
+}
+
+impl Error for RolledBack {}
 
 /// The inputs for applying a plan.
 pub(super) struct Tools<'a> {
@@ -33,48 +164,47 @@ pub(super) struct Tools<'a> {
     pub(super) tree: &'a ConfigTree,
     pub(super) lock: &'a Lock,
     /// `None` if no sshd is installed.
-    pub(super) asked: Option<Asked<'a>>,
+    pub(super) sshd: Option<InstalledSshd<'a>>,
 }
 
-/// The sshd that checks the change, and the daemon to reload.
-pub(super) struct Asked<'a> {
+/// The sshd that checks the change, and the daemons to reload.
+pub(super) struct InstalledSshd<'a> {
     pub(super) sshd: &'a Sshd,
     pub(super) daemon: &'a Daemon<'a>,
     /// The running sshds that cannot be reloaded.
-    pub(super) untold: &'a [Untold],
+    pub(super) not_reloadable: &'a [NotReloadable],
     /// The effective values before the change.
     pub(super) before: &'a Dump,
 }
 
 /// Applies a plan. `Ok` describes the reload of the running sshd.
 pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError> {
-    let mut litter = TempFiles(Vec::new());
-    let staged = stage(plan, tools, &mut litter).map_err(ApplyError::Refused)?;
-    if let Some(asked) = &tools.asked {
-        try_beside(plan, tools, asked, &staged, &mut litter).map_err(ApplyError::Refused)?;
+    let mut temp_files = TempFiles(Vec::new());
+    let staged =
+        stage(plan, tools, &mut temp_files).map_err(|error| ApplyError::Refused(ChangeError::File(error)))?;
+    if let Some(installed) = &tools.sshd {
+        check_candidate(plan, tools, installed, &staged, &mut temp_files)
+            .map_err(|error| ApplyError::Refused(ChangeError::Candidate(error)))?;
     }
-    let was_unread = tools.lock.is_unread();
-    tools.lock.set_unread().map_err(ApplyError::Refused)?;
-    let mut done: Vec<Done> = Vec::new();
-    let result = make(plan, tools, &mut done);
-    match result {
-        Ok(said) => {
-            tools.lock.set_read();
-            // If this fails, the old file is harmless under its temporary name, and the next run removes it.
-            for change in &done {
-                let _ = change.settle();
-            }
-            Ok(said)
+    let was_pending = tools.lock.is_reload_pending();
+    tools.lock.set_reload_pending().map_err(|error| ApplyError::Refused(ChangeError::Lock(error)))?;
+    let mut committed: Vec<Committed> = Vec::new();
+    match commit_and_reload(plan, tools, &mut committed) {
+        Ok(message) => {
+            tools.lock.clear_reload_pending();
+            committed.iter().for_each(Committed::discard_old);
+            Ok(message)
         }
-        Err(error) if done.is_empty() => {
-            if !was_unread {
-                tools.lock.set_read();
+        Err(error) if committed.is_empty() => {
+            if !was_pending {
+                tools.lock.clear_reload_pending();
             }
-            Err(ApplyError::Refused(error.reason))
+            Err(ApplyError::Refused(error))
         }
-        Err(error) => {
-            let tell = error.told || was_unread;
-            Err(ApplyError::RolledBack(roll_back(&done, tools, &error.reason, tell)))
+        Err(cause) => {
+            let may_have_read = matches!(&cause, ChangeError::Reload(error) if error.may_have_read);
+            let result = roll_back(&committed, tools, may_have_read || was_pending);
+            Err(ApplyError::RolledBack(Box::new(RolledBack { cause, result })))
         }
     }
 }
@@ -83,7 +213,7 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
 type Staged = BTreeMap<PathBuf, Option<PathBuf>>;
 
 /// Checks that the files can be replaced, and writes the new versions under temporary names.
-fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut TempFiles) -> Result<Staged, String> {
+fn stage(plan: &Plan, tools: &Tools<'_>, temp_files: &mut TempFiles) -> Result<Staged, FileError> {
     let locate = |path: &Path| tools.tree.locate(path);
     for change in &plan.changes {
         replace::check(&locate(&change.path))?;
@@ -91,97 +221,89 @@ fn stage(plan: &Plan, tools: &Tools<'_>, litter: &mut TempFiles) -> Result<Stage
     let mut staged = Staged::new();
     for change in &plan.changes {
         let path = locate(&change.path);
-        litter.0.push(beside(&path, "new"));
-        let stage = match &change.after {
-            Some(bytes) => {
-                replace::stage(&path, bytes, &locate(tools.main)).map_err(|error| cause(&path, &error))?;
-                Some(beside(&change.path, "new"))
+        temp_files.0.push(temp_path(&path, "new"));
+        let stage = match &change.action {
+            Action::Create { new } | Action::Replace { new, .. } => {
+                replace::stage(&path, new, &locate(tools.main))?;
+                Some(temp_path(&change.path, "new"))
             }
-            None => None,
+            Action::Remove { .. } => None,
         };
         staged.insert(change.path.clone(), stage);
     }
     Ok(staged)
 }
 
-/// Checks the new files with sshd: that it would start with them, and that they change only the intended values.
-fn try_beside(
+/// Checks the new files with sshd before they replace the old ones: that it would start with them, and that they
+/// change only the intended values.
+fn check_candidate(
     plan: &Plan,
     tools: &Tools<'_>,
-    asked: &Asked<'_>,
+    installed: &InstalledSshd<'_>,
     staged: &Staged,
-    litter: &mut TempFiles,
-) -> Result<(), String> {
-    let locate = |path: &Path| tools.tree.locate(path);
-    let version = || asked.sshd.version().map_err(|error| error.to_string());
+    temp_files: &mut TempFiles,
+) -> Result<(), CheckError> {
+    let version = installed.sshd.version().map_err(CheckError::Query)?;
     let config =
-        |tree: &ConfigTree| Config::read(tree, tools.main, version()?).map_err(|error| error.to_string());
-    let text = candidate::main(&config(&plan.after)?, &config(tools.tree)?, staged)
-        .map_err(|path| format!("{} has a name that sshd cannot be asked about", path.0.display()))?;
-    let check = beside(administrators(tools.main), "check");
-    litter.0.push(locate(&check));
-    replace::remove(&locate(&check)).map_err(|error| cause(&locate(&check), &error))?;
-    write_private(&locate(&check), &text).map_err(|error| cause(&locate(&check), &error))?;
-    verify(plan, asked, &check)
-        .map_err(|reason| format!("the change was tried beside the files, and {reason}"))
+        |tree: &ConfigTree| Config::read(tree, tools.main, version.clone()).map_err(CheckError::Read);
+    let text =
+        candidate::main(&config(&plan.after)?, &config(tools.tree)?, staged).map_err(CheckError::Name)?;
+    let check = temp_path(admin_config(tools.main), "check");
+    let path = tools.tree.locate(&check);
+    temp_files.0.push(path.clone());
+    let written = replace::remove(&path).and_then(|()| write_private(&path, &text));
+    written.map_err(|error| CheckError::File(FileError::new(&path, error)))?;
+    verify(plan, installed, &check)
 }
 
 /// Checks that sshd accepts a configuration, and that only the intended values differ.
-fn verify(plan: &Plan, asked: &Asked<'_>, config: &Path) -> Result<(), String> {
-    asked.sshd.accepts(config).map_err(|error| error.to_string())?;
-    let dump = asked.sshd.dump(config, &probe()).map_err(|error| error.to_string())?;
+fn verify(plan: &Plan, installed: &InstalledSshd<'_>, config: &Path) -> Result<(), CheckError> {
+    installed.sshd.accepts(config).map_err(CheckError::Query)?;
+    let dump = installed.sshd.dump(config, &Connection::probe()).map_err(CheckError::Query)?;
     if (&dump.command, &dump.user) != (&plan.wanted.command, &plan.wanted.user) {
-        return Err("sshd says that something else counts".into());
+        return Err(CheckError::NotEffective);
     }
-    match dump.others.iter().zip(&asked.before.others).find(|(now, then)| now != then) {
-        Some((now, _)) => {
-            Err(format!("sshd says that it would change more: {}", String::from_utf8_lossy(now)))
-        }
-        None if dump.others.len() != asked.before.others.len() => {
-            Err("sshd says that it would change more".into())
-        }
+    let before = &installed.before.others;
+    match dump.others.iter().zip(before).find(|(now, then)| now != then) {
+        Some((now, _)) => Err(CheckError::OtherSettings(Some(String::from_utf8_lossy(now).into_owned()))),
+        None if dump.others.len() != before.len() => Err(CheckError::OtherSettings(None)),
         None => Ok(()),
     }
 }
 
-fn make(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<String, ReloadError> {
-    commit(plan, tools, done).map_err(|reason| ReloadError { reason, told: false })?;
-    let Some(asked) = &tools.asked else {
-        return Ok("There is no sshd that could be asked, or told of it.".into());
-    };
-    asked.daemon.reload(tools.main, asked.untold)
-}
-
-fn commit(plan: &Plan, tools: &Tools<'_>, done: &mut Vec<Done>) -> Result<(), String> {
+fn commit_and_reload(
+    plan: &Plan,
+    tools: &Tools<'_>,
+    committed: &mut Vec<Committed>,
+) -> Result<String, ChangeError> {
     for change in &plan.changes {
-        if tools.tree.read(&change.path).ok() != change.before {
-            return Err(format!("{} was changed by someone else in the meantime", change.path.display()));
+        if tools.tree.read(&change.path).ok().as_deref() != change.action.before() {
+            return Err(ChangeError::ChangedMeanwhile(change.path.clone()));
         }
         let path = tools.tree.locate(&change.path);
-        let stage = change.after.as_ref().map(|_| beside(&path, "new"));
-        done.push(replace::commit(&path, stage.as_deref()).map_err(|error| cause(&path, &error))?);
+        let stage = change.action.after().map(|_| temp_path(&path, "new"));
+        committed.push(replace::commit(&path, stage.as_deref()).map_err(ChangeError::File)?);
     }
-    tools.asked.as_ref().map_or(Ok(()), |asked| verify(plan, asked, tools.main))
+    let Some(installed) = &tools.sshd else {
+        return Ok("No sshd is installed that could check the change, or has to be reloaded.".into());
+    };
+    verify(plan, installed, tools.main).map_err(ChangeError::Check)?;
+    installed.daemon.reload(tools.main, installed.not_reloadable).map_err(ChangeError::Reload)
 }
 
-/// Undoes the changes in reverse order and describes the result. `tell` is false if no sshd has read the changed
-/// files: then sshd is not reloaded.
-fn roll_back(done: &[Done], tools: &Tools<'_>, reason: &str, tell: bool) -> String {
-    let failed: Vec<String> =
-        done.iter().rev().filter_map(|change| change.undo().err().map(|error| error.to_string())).collect();
-    if !failed.is_empty() {
-        return format!("{reason}; NOT everything could be put back: {}", failed.join(", "));
+/// Undoes the changes in reverse order. Reloads sshd if it may have read the changed files.
+fn roll_back(committed: &[Committed], tools: &Tools<'_>, may_have_read: bool) -> Rollback {
+    let errors: Vec<FileError> = committed.iter().rev().filter_map(|change| change.undo().err()).collect();
+    if !errors.is_empty() {
+        return Rollback::FilesNotRestored(errors);
     }
-    let told =
-        tools.asked.as_ref().filter(|_| tell).map(|asked| asked.daemon.reload(tools.main, asked.untold));
-    if let Some(Err(error)) = told {
-        return format!(
-            "{reason}; the files were put back, but sshd could not be told so: {}. Restart it",
-            error.reason
-        );
+    if let Some(installed) = tools.sshd.as_ref().filter(|_| may_have_read) {
+        if let Err(error) = installed.daemon.reload(tools.main, installed.not_reloadable) {
+            return Rollback::NotReloaded(error);
+        }
     }
-    tools.lock.set_read();
-    format!("{reason}; everything was put back")
+    tools.lock.clear_reload_pending();
+    Rollback::Complete
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

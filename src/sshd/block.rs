@@ -14,20 +14,20 @@ use super::{
 
 const BEGIN: &str = "# BEGIN eic-keys";
 const END: &str = "# END eic-keys";
-const WHY: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
+const EXPLANATION: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
 
 /// Our comments, which the next run reads: a command that is not chained, and a user that only a name service knows.
 const LEFT_OUT: &str = "# Left out, as its user ";
 const NO_USER: &str = " does not exist: ";
-const SERVED: &str = "# A user of a name service, not of /etc/passwd: ";
+const NAME_SERVICE_USER: &str = "# A user of a name service, not of /etc/passwd: ";
 
 /// The comment about a command that is not chained because its user does not exist.
-pub(super) fn left_out(command: &[u8], user: &[u8]) -> Vec<u8> {
+pub(super) fn left_out_remark(command: &[u8], user: &[u8]) -> Vec<u8> {
     [LEFT_OUT.as_bytes(), user, NO_USER.as_bytes(), command].concat()
 }
 
 /// Parses that comment: the command and its user.
-pub(crate) fn is_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn parse_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = remark.strip_prefix(LEFT_OUT.as_bytes())?;
     let at = rest.windows(NO_USER.len()).position(|window| window == NO_USER.as_bytes())?;
     let (user, command) = rest.split_at_checked(at)?;
@@ -35,17 +35,17 @@ pub(crate) fn is_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The comment about a user from a name service, which can be unavailable for a while.
-pub(super) fn served(user: &[u8]) -> Vec<u8> {
-    [SERVED.as_bytes(), user].concat()
+pub(super) fn name_service_remark(user: &[u8]) -> Vec<u8> {
+    [NAME_SERVICE_USER.as_bytes(), user].concat()
 }
 
 /// Formats our lines, with our comments.
 #[must_use]
 pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8> {
-    let user = spelled(user);
+    let user = quote(user);
     let remarks: Vec<u8> = remarks.iter().flat_map(|remark| remark.iter().copied().chain([b'\n'])).collect();
     [
-        format!("{BEGIN}\n{WHY}\n").as_bytes(),
+        format!("{BEGIN}\n{EXPLANATION}\n").as_bytes(),
         &remarks,
         b"AuthorizedKeysCommand ",
         command,
@@ -57,7 +57,7 @@ pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8
 }
 
 /// A user name as an argument, in quotes if needed.
-fn spelled(user: &[u8]) -> Vec<u8> {
+fn quote(user: &[u8]) -> Vec<u8> {
     if user.iter().any(u8::is_ascii_whitespace) { [b"\"", user, b"\""].concat() } else { user.to_vec() }
 }
 
@@ -78,34 +78,34 @@ pub(super) fn reads_back(version: &OpensshVersion, lines: &[u8], command: &[u8],
 pub(super) struct NotChainable;
 
 /// The command line for eic-keys without a chained command.
-pub(super) fn alone(program: &str) -> Vec<u8> {
+pub(super) fn own_command(program: &str) -> Vec<u8> {
     format!("{program} %u %f").into_bytes()
 }
 
-/// The command line for eic-keys with the chained command `theirs`, which runs as sshd would have run it.
+/// The command line for eic-keys with the chained command `previous`, which runs as sshd would have run it.
 ///
 /// sshd splits the line with `argv_split` and then expands `%` in each word except the first
-/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So the words of `theirs` are unchanged, with two exceptions for
+/// (`user_key_command_allowed2` in `auth2-pubkey.c`). So the words of `previous` are unchanged, with two exceptions for
 /// its first word: a `%` in it was literal and is now doubled, and if it was the only word, `%u` is added because
 /// sshd added the user name.
-pub(super) fn chained(version: &OpensshVersion, ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, NotChainable> {
-    let words = argv_split(version, theirs, false).map_err(|_| NotChainable)?;
+pub(super) fn chain(version: &OpensshVersion, ours: &[u8], previous: &[u8]) -> Result<Vec<u8>, NotChainable> {
+    let words = argv_split(version, previous, false).map_err(|_| NotChainable)?;
     let first = words.first().ok_or(NotChainable)?;
-    let (path, arguments) = theirs.split_at_checked(first.end).ok_or(NotChainable)?;
+    let (path, arguments) = previous.split_at_checked(first.end).ok_or(NotChainable)?;
     let mut line = [ours, b" -- "].concat();
-    line.extend(doubled(path));
+    line.extend(double_percent(path));
     line.extend_from_slice(arguments);
     if words.len() == 1 {
         line.extend_from_slice(b" %u");
     }
-    // Verify that the line splits into the words of ours and theirs.
+    // Verify that the line splits into the words of `ours` and `previous`.
     let mut expected: Vec<Vec<u8>> = argv_split(version, ours, false)
         .map_err(|_| NotChainable)?
         .into_iter()
         .map(|word| word.text)
         .collect();
     expected.push(b"--".to_vec());
-    expected.push(doubled(&first.text));
+    expected.push(double_percent(&first.text));
     expected.extend(words.iter().skip(1).map(|word| word.text.clone()));
     if words.len() == 1 {
         expected.push(b"%u".to_vec());
@@ -114,7 +114,7 @@ pub(super) fn chained(version: &OpensshVersion, ours: &[u8], theirs: &[u8]) -> R
     if read.into_iter().map(|word| word.text).eq(expected) { Ok(line) } else { Err(NotChainable) }
 }
 
-fn doubled(text: &[u8]) -> Vec<u8> {
+fn double_percent(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(|byte| if *byte == b'%' { vec![b'%', b'%'] } else { vec![*byte] }).collect()
 }
 
@@ -151,11 +151,11 @@ pub(super) fn runs(version: &OpensshVersion, command: &[u8], ours: &str) -> bool
 }
 
 /// The program of the chained command, with `%%` unescaped to `%`.
-pub(crate) fn behind(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn chained_program(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>> {
     let words = argv_split(version, command, false).ok()?;
-    let theirs = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
+    let program = words.into_iter().skip_while(|word| word.text != b"--").nth(1)?;
     let mut plain = Vec::new();
-    let mut bytes = theirs.text.into_iter().peekable();
+    let mut bytes = program.text.into_iter().peekable();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
             bytes.next_if_eq(&b'%');
@@ -168,7 +168,9 @@ pub(crate) fn behind(version: &OpensshVersion, command: &[u8]) -> Option<Vec<u8>
 /// Whether a command line chains its own program, by any path, or AWS's command that eic-keys replaces. Each login
 /// would then request the keys twice.
 pub(crate) fn chains_itself(version: &OpensshVersion, command: &[u8], tree: &ConfigTree) -> bool {
-    let Some((first, next)) = program(version, command).zip(behind(version, command)) else { return false };
+    let Some((first, next)) = program(version, command).zip(chained_program(version, command)) else {
+        return false;
+    };
     let words = words(version, command);
     let after = words.iter().position(|word| word == b"--").and_then(|at| words.get(at.saturating_add(1)..));
     let path = |bytes| Path::new(OsStr::from_bytes(bytes));
@@ -200,7 +202,7 @@ pub(super) struct Stripped {
 pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Option<Stripped> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     let kinds: Vec<Kind> = lines.iter().map(|line| kind(version, line, ours)).collect();
-    let mut taken = vec![false; lines.len()];
+    let mut removed = vec![false; lines.len()];
     let mut foreign = Vec::new();
     for (at, kind) in kinds.iter().enumerate() {
         match kind {
@@ -212,25 +214,28 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
                     // No end marker: up to the last line that is ours.
                     _ => after.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(last, _)| last),
                 };
-                take(&kinds, at, end, &mut taken, &mut foreign);
+                mark(&kinds, at, end, &mut removed, &mut foreign);
             }
             // No begin marker, or the line would be marked already: back to the first line that is ours.
-            Kind::End if !taken.get(at).copied().unwrap_or(false) => {
+            Kind::End if !removed.get(at).copied().unwrap_or(false) => {
                 let before = kinds.iter().enumerate().take(at).rev();
                 let start =
                     before.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(first, _)| first);
-                take(&kinds, start, at, &mut taken, &mut foreign);
+                mark(&kinds, start, at, &mut removed, &mut foreign);
             }
             _ => {}
         }
     }
-    if !taken.contains(&true) {
+    if !removed.contains(&true) {
         return None;
     }
-    let remarks =
-        lines.iter().zip(&kinds).zip(&taken).filter(|((_, kind), taken)| **taken && **kind == Kind::Remark);
+    let remarks = lines
+        .iter()
+        .zip(&kinds)
+        .zip(&removed)
+        .filter(|((_, kind), removed)| **removed && **kind == Kind::Remark);
     let remarks = remarks.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
-    let left = lines.iter().zip(&taken).filter(|(_, taken)| !**taken);
+    let left = lines.iter().zip(&removed).filter(|(_, removed)| !**removed);
     Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), remarks, foreign })
 }
 
@@ -240,18 +245,18 @@ pub(crate) fn remarks(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Vec
 }
 
 /// Marks our lines from `start` to `end` for removal.
-fn take(kinds: &[Kind], start: usize, end: usize, taken: &mut [bool], foreign: &mut Vec<usize>) {
+fn mark(kinds: &[Kind], start: usize, end: usize, removed: &mut [bool], foreign: &mut Vec<usize>) {
     let within = |at: usize| (start..=end).contains(&at);
     // A user line without our command belongs to a command that someone else set.
     let with_command = kinds.iter().enumerate().any(|(at, kind)| within(at) && *kind == Kind::Command);
-    for (at, (kind, taken)) in kinds.iter().zip(taken).enumerate() {
+    for (at, (kind, removed)) in kinds.iter().zip(removed).enumerate() {
         if !within(at) {
             continue;
         }
         match kind {
             Kind::Other => foreign.push(at.saturating_add(1)),
             Kind::User if !with_command => foreign.push(at.saturating_add(1)),
-            _ => *taken = true,
+            _ => *removed = true,
         }
     }
 }
@@ -261,7 +266,7 @@ fn take(kinds: &[Kind], start: usize, end: usize, taken: &mut [bool], foreign: &
 enum Kind {
     Begin,
     End,
-    Why,
+    Explanation,
     Remark,
     Command,
     User,
@@ -270,18 +275,18 @@ enum Kind {
 
 impl Kind {
     fn is_ours(self) -> bool {
-        matches!(self, Self::Why | Self::Remark | Self::Command | Self::User)
+        matches!(self, Self::Explanation | Self::Remark | Self::Command | Self::User)
     }
 }
 
 fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> Kind {
     let text = line.trim_ascii();
-    for (kind, words) in [(Kind::Begin, BEGIN), (Kind::End, END), (Kind::Why, WHY)] {
+    for (kind, words) in [(Kind::Begin, BEGIN), (Kind::End, END), (Kind::Explanation, EXPLANATION)] {
         if text == words.as_bytes() {
             return kind;
         }
     }
-    if is_left_out(text).is_some() || text.starts_with(SERVED.as_bytes()) {
+    if parse_left_out(text).is_some() || text.starts_with(NAME_SERVICE_USER.as_bytes()) {
         return Kind::Remark;
     }
     match Statement::read(version, line) {
@@ -304,31 +309,35 @@ mod tests {
         OpensshVersion::from_version_text(version).unwrap()
     }
 
-    fn chain(version: &str, theirs: &str) -> Result<String, NotChainable> {
-        chained(&openssh(version), &alone(OURS), theirs.as_bytes())
+    fn chain_text(version: &str, previous: &str) -> Result<String, NotChainable> {
+        super::chain(&openssh(version), &own_command(OURS), previous.as_bytes())
             .map(|line| String::from_utf8(line).unwrap())
     }
 
     #[test]
-    fn their_words_stay_as_they_are_written() {
+    fn the_words_of_the_chained_command_are_unchanged() {
         for version in ["OpenSSH_8.4", "OpenSSH_9.2"] {
-            for (theirs, expected) in [
+            for (previous, expected) in [
                 ("/x %u", "/usr/bin/eic-keys %u %f -- /x %u"),
                 ("/x", "/usr/bin/eic-keys %u %f -- /x %u"),
                 ("/x  \"a b\" %%", "/usr/bin/eic-keys %u %f -- /x  \"a b\" %%"),
                 ("/100%/x %h", "/usr/bin/eic-keys %u %f -- /100%%/x %h"),
             ] {
-                assert_eq!(chain(version, theirs).as_deref(), Ok(expected), "{version} {theirs}");
+                assert_eq!(chain_text(version, previous).as_deref(), Ok(expected), "{version} {previous}");
             }
         }
-        assert_eq!(chain("OpenSSH_9.2", "/x#y # z").unwrap(), "/usr/bin/eic-keys %u %f -- /x#y # z");
-        assert_eq!(chain("OpenSSH_9.2", "/x \"y"), Err(NotChainable));
-        assert_eq!(chain("OpenSSH_9.2", "/x\\"), Err(NotChainable), "the blank before %u would be escaped");
-        assert_eq!(chain("OpenSSH_9.2", ""), Err(NotChainable));
+        assert_eq!(chain_text("OpenSSH_9.2", "/x#y # z").unwrap(), "/usr/bin/eic-keys %u %f -- /x#y # z");
+        assert_eq!(chain_text("OpenSSH_9.2", "/x \"y"), Err(NotChainable));
+        assert_eq!(
+            chain_text("OpenSSH_9.2", "/x\\"),
+            Err(NotChainable),
+            "the blank before %u would be escaped"
+        );
+        assert_eq!(chain_text("OpenSSH_9.2", ""), Err(NotChainable));
     }
 
     #[test]
-    fn the_command_of_aws_is_known_by_its_name() {
+    fn recognizes_the_command_of_aws_by_its_name() {
         let new = openssh("OpenSSH_9.2");
         for (command, expected) in [
             ("/opt/aws/bin/eic_run_authorized_keys %u %f", true),
@@ -344,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn our_part_of_a_line() {
+    fn own_part_ends_before_the_chained_command() {
         let new = openssh("OpenSSH_9.2");
         assert_eq!(
             own_part(&new, b"/usr/bin/eic-keys --timeout 3 %u %f -- /x -- y"),
@@ -354,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn our_lines_read_back() {
+    fn rendered_lines_are_read_back() {
         let new = openssh("OpenSSH_9.2");
         for (user, expected) in [
             ("eic-keys", true),
@@ -372,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_out_leaves_the_rest_to_the_byte() {
+    fn strip_leaves_all_other_bytes() {
         let new = openssh("OpenSSH_9.2");
         let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         for (before, after) in [("", ""), ("Port 22\n", "\n\nMatch all"), ("\r\n", "x"), ("", "\n")] {
@@ -389,11 +398,14 @@ mod tests {
     }
 
     #[test]
-    fn comments_of_ours_come_and_go_with_our_lines() {
+    fn strip_removes_our_comments_only_between_the_markers() {
         let new = openssh("OpenSSH_9.2");
-        let remarks = [left_out(b"/x does not exist: %u", b"a b"), served(b"c")];
-        assert_eq!(is_left_out(&remarks[0]), Some((b"/x does not exist: %u".as_slice(), b"a b".as_slice())));
-        assert_eq!(is_left_out(&remarks[1]), None);
+        let remarks = [left_out_remark(b"/x does not exist: %u", b"a b"), name_service_remark(b"c")];
+        assert_eq!(
+            parse_left_out(&remarks[0]),
+            Some((b"/x does not exist: %u".as_slice(), b"a b".as_slice()))
+        );
+        assert_eq!(parse_left_out(&remarks[1]), None);
         let lines = render(&remarks, b"/usr/bin/eic-keys %u %f", b"eic-keys");
         assert!(reads_back(&new, &lines, b"/usr/bin/eic-keys %u %f", b"eic-keys"));
         let stripped = strip(&new, &[b"Port 22\n", lines.as_slice(), b"# end\n"].concat(), OURS).unwrap();
@@ -402,16 +414,16 @@ mod tests {
             Stripped { rest: b"Port 22\n# end\n".to_vec(), remarks: remarks.into(), foreign: Vec::new() }
         );
         // Outside our lines, the comments are not ours.
-        let elsewhere = [lines.as_slice(), &left_out(b"/x", b"y"), b"\n"].concat();
+        let elsewhere = [lines.as_slice(), &left_out_remark(b"/x", b"y"), b"\n"].concat();
         let stripped = strip(&new, &elsewhere, OURS).unwrap();
         assert_eq!(
             (stripped.rest, stripped.remarks.len()),
-            ([left_out(b"/x", b"y"), b"\n".to_vec()].concat(), 2)
+            ([left_out_remark(b"/x", b"y"), b"\n".to_vec()].concat(), 2)
         );
     }
 
     #[test]
-    fn what_was_edited_between_our_lines_stays() {
+    fn strip_leaves_foreign_lines_between_the_markers() {
         let new = openssh("OpenSSH_9.2");
         let text = "# BEGIN eic-keys\nPort 2222\nAuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f\n\n\
                     AuthorizedKeysCommandUser other\n# mine\n# END eic-keys\n";
@@ -426,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_of_markers_takes_only_what_is_ours() {
+    fn strip_removes_only_our_lines_if_a_marker_is_missing() {
         let new = openssh("OpenSSH_9.2");
         let block = String::from_utf8(render(&[], b"/usr/bin/eic-keys %u %f", b"eic-keys")).unwrap();
         let no_end = block.replace("# END eic-keys\n", "") + "Port 22\n";
@@ -438,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_chains_itself() {
+    fn recognizes_a_line_that_chains_itself() {
         let tree = ConfigTree::new(Path::new("/nonexistent"));
         let version = OpensshVersion::newest();
         for (line, expected) in [

@@ -1,6 +1,7 @@
 //! One file of sshd's configuration: its lines, which keep every byte, and their parsed statements.
 
 use std::{
+    error::Error,
     fmt,
     path::{Path, PathBuf},
 };
@@ -38,14 +39,8 @@ impl File {
 
     /// The path, as in sshd's configuration.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// All bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The lines with their terminators. Concatenated, they are the file.
@@ -96,6 +91,8 @@ impl fmt::Display for Malformed {
     }
 }
 
+impl Error for Malformed {}
+
 impl Statement {
     /// Parses one line, with or without its terminator, as this version of sshd does. `None` for a comment or an
     /// empty line.
@@ -106,7 +103,7 @@ impl Statement {
         if line.contains(&0) {
             return Err(Malformed::ZeroByte);
         }
-        let line = loaded(version, line);
+        let line = trim_line(version, line);
         let mut rest = Some(line);
         let mut keyword = strdelim(&mut rest);
         if keyword.as_deref() == Some(b"".as_slice()) {
@@ -140,15 +137,15 @@ impl Statement {
     }
 }
 
-/// A line after the processing of `load_server_config` and the trimming of `process_server_config_line`.
-fn loaded<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
+/// A line after `load_server_config` and the trimming of `process_server_config_line`.
+fn trim_line<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
     let mut line = line.strip_suffix(b"\n").unwrap_or(line);
-    if version.hash_cuts_anywhere() {
+    if version.hash_starts_comment_anywhere() {
         line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
     }
     let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
     line = line.get(leading..).unwrap_or_default();
-    if !version.trims_end() {
+    if !version.trims_trailing_blanks() {
         return line;
     }
     // sshd keeps the first byte, whatever it is.
@@ -181,7 +178,7 @@ mod tests {
     const NEW: &str = "OpenSSH_10.0";
 
     #[test]
-    fn a_file_keeps_every_byte() {
+    fn lines_keep_every_byte() {
         for text in ["", "\n", "a", "a\n", "a\r\n\n b", "\u{0}\n\u{0}x"] {
             let file = File::new(Path::new("/x"), text.into());
             assert_eq!(file.lines().collect::<Vec<_>>().concat(), text.as_bytes());
@@ -189,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn keywords_are_read_in_every_spelling() {
+    fn reads_a_keyword_in_each_form() {
         for line in [
             "Port 22",
             "pORT=22",
@@ -211,18 +208,18 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_what_looks_like_one() {
+    fn reads_comments_by_version() {
         for line in ["", "\n", "# Port 22", "  #Port", "\"Port 22"] {
             assert_eq!(read(OLD, line), Ok(None), "{line:?}");
             assert_eq!(read(NEW, line), Ok(None), "{line:?}");
         }
         let line = "AuthorizedKeysCommand /x %u # y";
         assert_eq!(read(OLD, line).unwrap().unwrap().1, "/x %u");
-        assert_eq!(read(NEW, line).unwrap().unwrap().1, "/x %u # y", "since 8.7 sshd hands this on");
+        assert_eq!(read(NEW, line).unwrap().unwrap().1, "/x %u # y", "since 8.7, sshd passes this on");
     }
 
     #[test]
-    fn what_sshd_refuses() {
+    fn rejects_what_sshd_rejects() {
         assert_eq!(read(NEW, "Port"), Err(Malformed::NoArgument));
         assert_eq!(read(NEW, "Banner 'a"), Err(Malformed::Quotes));
         assert_eq!(read(OLD, "Port \0 22"), Err(Malformed::ZeroByte));

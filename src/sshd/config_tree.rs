@@ -17,7 +17,7 @@ use super::pattern::{glob_matches, is_glob};
 
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
-const LARGEST: u64 = MIB;
+const MAX_SIZE: u64 = MIB;
 
 pub(super) const MIB: u64 = 1024 * 1024;
 
@@ -50,7 +50,7 @@ impl ConfigTree {
 
     /// The location of a configuration path on this machine.
     #[must_use]
-    pub fn locate(&self, path: &Path) -> PathBuf {
+    pub(crate) fn locate(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -76,12 +76,12 @@ impl ConfigTree {
             Some(None) => return Err(io::ErrorKind::NotFound.into()),
             None => {}
         }
-        read_bounded(&self.locate(path), LARGEST)
+        read_bounded(&self.locate(path), MAX_SIZE)
     }
 
-    /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `most` + 1 results. A pattern
+    /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `max` + 1 results. A pattern
     /// that does not begin with `/` would depend on sshd's working directory, and matches nothing here.
-    pub(super) fn glob(&self, pattern: &[u8], most: usize) -> Vec<PathBuf> {
+    pub(super) fn glob(&self, pattern: &[u8], max: usize) -> Vec<PathBuf> {
         let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
         let mut found = vec![PathBuf::from("/")];
         let mut components = pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
@@ -96,7 +96,7 @@ impl ConfigTree {
                 } else {
                     next.push(directory.join(std::ffi::OsStr::from_bytes(component)));
                 }
-                if next.len() > most {
+                if next.len() > max {
                     break;
                 }
             }
@@ -130,7 +130,7 @@ impl ConfigTree {
 }
 
 /// Reads a file up to a maximum size. Checks the type of the open file, and does not block on a pipe.
-pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let kind = file.metadata()?.file_type();
@@ -141,9 +141,9 @@ pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("is not a file"));
     }
     let mut bytes = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > most) {
-        return Err(io::Error::other(format!("is larger than {} MiB", most / MIB)));
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > max) {
+        return Err(io::Error::other(format!("is larger than {} MiB", max / MIB)));
     }
     Ok(bytes)
 }

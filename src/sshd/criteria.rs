@@ -1,10 +1,10 @@
 //! Evaluates `Match` lines. Source: `match_cfg_line` of OpenSSH's `servconf.c`.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use super::{
     lexer::OpensshVersion,
-    pattern::{Verdict, addresses, list},
+    pattern::{Verdict, match_addresses, match_list},
 };
 
 /// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.
@@ -27,10 +27,24 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection that only a `Match` block for everyone matches: a user that does not exist, from a network that is
+    /// reserved for documentation (RFC 5737).
+    pub(crate) fn probe() -> Self {
+        Self {
+            user: Some("eic-keys-probe".into()),
+            groups: Vec::new(),
+            host: Some("eic-keys.invalid".into()),
+            address: Some("192.0.2.1".into()),
+            local_address: Some("192.0.2.2".into()),
+            local_port: Some(22),
+            routing_domain: None,
+        }
+    }
+
     /// The argument for `sshd -T -C`. Versions before 8.4 require user, host and address if a
     /// `Match` line uses them.
     #[must_use]
-    pub fn spec(&self) -> String {
+    pub(super) fn spec(&self) -> String {
         let port = self.local_port.map(|port| port.to_string());
         let parts = [
             ("user", &self.user),
@@ -52,7 +66,7 @@ pub enum BadMatch {
     /// There is no criterion.
     Empty,
     /// `all` with another criterion.
-    AllBesides,
+    AllWithOther,
     /// A criterion that this version does not support.
     Unknown(String),
     /// A criterion with a missing or invalid value.
@@ -63,16 +77,22 @@ impl fmt::Display for BadMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("a Match without a criterion"),
-            Self::AllBesides => f.write_str("\"all\" beside another criterion of Match"),
-            Self::Unknown(name) => write!(f, "the criterion \"{name}\" of Match, which is not known here"),
-            Self::Value(name) => write!(f, "the value of the criterion \"{name}\" of Match"),
+            Self::AllWithOther => f.write_str("\"all\" with another criterion of Match"),
+            Self::Unknown(name) => {
+                write!(f, "the criterion \"{name}\" of Match, which this version does not support")
+            }
+            Self::Value(name) => {
+                write!(f, "the criterion \"{name}\" of Match has no value or an invalid one")
+            }
         }
     }
 }
 
+impl Error for BadMatch {}
+
 /// Whether a `Match` line applies to a connection. Without a connection, as in sshd's first pass, the line is checked
 /// and only these criteria apply: `all`, a `version` that matches, and `invalid-user` in 9.9p1.
-pub(super) fn holds(
+pub(super) fn applies(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
     connection: Option<&Connection>,
@@ -82,30 +102,30 @@ pub(super) fn holds(
     let mut criteria = 0_usize;
     while let Some(word) = words.next().filter(|word| !word.starts_with(b"#")) {
         criteria = criteria.saturating_add(1);
-        let (name, inline) = criterion(version, word);
+        let (name, inline) = split_criterion(version, word);
         if name == "all" {
             return match words.next() {
-                Some(more) if !more.is_empty() && !more.starts_with(b"#") => Err(BadMatch::AllBesides),
-                _ if criteria > 1 => Err(BadMatch::AllBesides),
+                Some(more) if !more.is_empty() && !more.starts_with(b"#") => Err(BadMatch::AllWithOther),
+                _ if criteria > 1 => Err(BadMatch::AllWithOther),
                 _ => Ok(true),
             };
         }
-        if name == "invalid-user" && version.knows_invalid_user() {
+        if name == "invalid-user" && version.has_invalid_user() {
             // The connections here have a valid user.
-            result &= connection.is_none() && version.invalid_user_holds_at_first();
+            result &= connection.is_none() && version.invalid_user_applies_in_first_pass();
             continue;
         }
         let value = inline.or_else(|| words.next()).unwrap_or_default();
         if value.is_empty() || value.starts_with(b"#") {
             return Err(BadMatch::Value(name));
         }
-        result &= one(version, &name, value, connection)?;
+        result &= criterion_matches(version, &name, value, connection)?;
     }
     if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
 }
 
 /// The name of a criterion in lower case, and its value if written as `name=value`.
-fn criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
+fn split_criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
     let sign = word.iter().position(|byte| *byte == b'=').filter(|_| version.match_splits_like_argv());
     match sign.and_then(|at| word.split_at_checked(at)) {
@@ -114,45 +134,45 @@ fn criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'
     }
 }
 
-fn one(
+fn criterion_matches(
     version: &OpensshVersion,
     name: &str,
     value: &[u8],
     connection: Option<&Connection>,
 ) -> Result<bool, BadMatch> {
-    let yes = |text: &Option<String>, lowercase| {
+    let matches = |text: &Option<String>, lowercase| {
         text.as_ref().is_some_and(|text| {
             let text = if lowercase { text.to_ascii_lowercase() } else { text.clone() };
-            list(text.as_bytes(), value, lowercase) == Verdict::Yes
+            match_list(text.as_bytes(), value, lowercase) == Verdict::Yes
         })
     };
     let address = |text: Option<&String>| {
-        if text.is_none() && !version.checks_addresses_at_first() {
+        if text.is_none() && !version.checks_addresses_in_first_pass() {
             return Ok(false);
         }
-        addresses(text.map(String::as_bytes), value)
+        match_addresses(text.map(String::as_bytes), value)
             .map(|verdict| verdict == Verdict::Yes)
             .map_err(|_| BadMatch::Value(name.to_owned()))
     };
-    let nobody = Connection::default();
-    let who = connection.unwrap_or(&nobody);
+    let none = Connection::default();
+    let connection = connection.unwrap_or(&none);
     match name {
-        "user" => Ok(yes(&who.user, false)),
-        "group" => Ok(in_groups(&who.groups, value)),
-        "host" => Ok(yes(&who.host, true)),
-        "address" => address(who.address.as_ref()),
-        "localaddress" => address(who.local_address.as_ref()),
+        "user" => Ok(matches(&connection.user, false)),
+        "group" => Ok(in_groups(&connection.groups, value)),
+        "host" => Ok(matches(&connection.host, true)),
+        "address" => address(connection.address.as_ref()),
+        "localaddress" => address(connection.local_address.as_ref()),
         "localport" => {
             let port = std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse::<u16>().ok())
                 .filter(|port| *port > 0);
             let port = port.ok_or_else(|| BadMatch::Value(name.to_owned()))?;
-            Ok(who.local_port == Some(port))
+            Ok(connection.local_port == Some(port))
         }
-        "rdomain" => Ok(yes(&who.routing_domain, false)),
+        "rdomain" => Ok(matches(&connection.routing_domain, false)),
         "version" => match version.match_version() {
-            Some(release) => Ok(list(release.as_bytes(), value, false) == Verdict::Yes),
+            Some(release) => Ok(match_list(release.as_bytes(), value, false) == Verdict::Yes),
             None => Err(BadMatch::Unknown(name.to_owned())),
         },
         _ => Err(BadMatch::Unknown(name.to_owned())),
@@ -163,7 +183,7 @@ fn one(
 fn in_groups(groups: &[String], value: &[u8]) -> bool {
     let mut found = false;
     for group in groups {
-        match list(group.as_bytes(), value, false) {
+        match match_list(group.as_bytes(), value, false) {
             Verdict::Negated => return false,
             Verdict::Yes => found = true,
             Verdict::No => {}
@@ -178,7 +198,7 @@ mod tests {
     use super::*;
     use crate::sshd::config::Statement;
 
-    fn ask(version: &str, line: &str) -> Result<bool, BadMatch> {
+    fn matches(version: &str, line: &str) -> Result<bool, BadMatch> {
         let version = OpensshVersion::from_version_text(version).unwrap();
         let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
         let alice = Connection {
@@ -189,11 +209,11 @@ mod tests {
             local_port: Some(22),
             ..Connection::default()
         };
-        holds(&version, &statement.arguments, Some(&alice))
+        applies(&version, &statement.arguments, Some(&alice))
     }
 
     #[test]
-    fn criteria_are_all_needed() {
+    fn all_criteria_must_match() {
         for version in ["OpenSSH_8.4", "OpenSSH_9.2", "OpenSSH_10.0"] {
             for (line, expected) in [
                 ("Match all", true),
@@ -210,55 +230,58 @@ mod tests {
                 ("Match User=alice", true),
                 ("Match \"User\" \"alice\"", true),
             ] {
-                assert_eq!(ask(version, line), Ok(expected), "{version} {line}");
+                assert_eq!(matches(version, line), Ok(expected), "{version} {line}");
             }
         }
     }
 
     #[test]
-    fn what_sshd_refuses() {
-        assert_eq!(ask("OpenSSH_8.4", "Match User alice all"), Err(BadMatch::AllBesides));
-        assert_eq!(ask("OpenSSH_8.4", "Match all User alice"), Err(BadMatch::AllBesides));
-        assert_eq!(ask("OpenSSH_9.2", "Match User"), Err(BadMatch::Value("user".into())));
-        assert_eq!(ask("OpenSSH_9.2", "Match version 9*"), Err(BadMatch::Unknown("version".into())));
-        assert_eq!(ask("OpenSSH_9.2", "Match # all"), Err(BadMatch::Empty));
-        assert_eq!(ask("OpenSSH_9.2", "Match Address 10.0.0.1/8"), Err(BadMatch::Value("address".into())));
+    fn rejects_what_sshd_rejects() {
+        assert_eq!(matches("OpenSSH_8.4", "Match User alice all"), Err(BadMatch::AllWithOther));
+        assert_eq!(matches("OpenSSH_8.4", "Match all User alice"), Err(BadMatch::AllWithOther));
+        assert_eq!(matches("OpenSSH_9.2", "Match User"), Err(BadMatch::Value("user".into())));
+        assert_eq!(matches("OpenSSH_9.2", "Match version 9*"), Err(BadMatch::Unknown("version".into())));
+        assert_eq!(matches("OpenSSH_9.2", "Match # all"), Err(BadMatch::Empty));
+        assert_eq!(
+            matches("OpenSSH_9.2", "Match Address 10.0.0.1/8"),
+            Err(BadMatch::Value("address".into()))
+        );
     }
 
-    fn first(version: &str, line: &str) -> Result<bool, BadMatch> {
+    fn first_pass(version: &str, line: &str) -> Result<bool, BadMatch> {
         let version = OpensshVersion::from_version_text(version).unwrap();
         let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
-        holds(&version, &statement.arguments, None)
+        applies(&version, &statement.arguments, None)
     }
 
     #[test]
-    fn an_invalid_user_is_everyone_to_9_9p1_before_there_is_a_connection() {
+    fn invalid_user_matches_everyone_in_the_first_pass_of_9_9p1() {
         for (version, expected) in [
             ("OpenSSH_9.9p1, OpenSSL 3.2.2", true),
             ("OpenSSH_9.9p1 Ubuntu-3ubuntu3, OpenSSL 3.4.1", true),
             ("OpenSSH_9.9p2, OpenSSL 3.2.2", false),
             ("OpenSSH_10.0p1, OpenSSL 3.2.2", false),
         ] {
-            assert_eq!(first(version, "Match invalid-user"), Ok(expected), "{version}");
-            assert_eq!(first(version, "Match invalid-user User alice"), Ok(false), "{version}");
-            assert_eq!(ask(version, "Match invalid-user"), Ok(false), "{version}");
+            assert_eq!(first_pass(version, "Match invalid-user"), Ok(expected), "{version}");
+            assert_eq!(first_pass(version, "Match invalid-user User alice"), Ok(false), "{version}");
+            assert_eq!(matches(version, "Match invalid-user"), Ok(false), "{version}");
         }
         let unknown = Err(BadMatch::Value("invalid-user".into()));
-        assert_eq!(first("OpenSSH_9.8p1", "Match invalid-user"), unknown);
+        assert_eq!(first_pass("OpenSSH_9.8p1", "Match invalid-user"), unknown);
     }
 
     #[test]
-    fn addresses_are_checked_at_first_since_8_4() {
+    fn addresses_are_checked_in_the_first_pass_since_8_4() {
         for keyword in ["Address", "LocalAddress"] {
             let line = format!("Match {keyword} 192.0.2.1/24");
             let refused = Err(BadMatch::Value(keyword.to_ascii_lowercase()));
             for old in ["OpenSSH_7.4p1", "OpenSSH_8.0p1", "OpenSSH_8.2p1", "OpenSSH_8.3p1"] {
-                assert_eq!(first(old, &line), Ok(false), "{old}");
+                assert_eq!(first_pass(old, &line), Ok(false), "{old}");
             }
-            assert_eq!(first("OpenSSH_8.4p1", &line), refused);
+            assert_eq!(first_pass("OpenSSH_8.4p1", &line), refused);
         }
         // With an address to compare, all versions reject it.
         let refused = Err(BadMatch::Value("address".into()));
-        assert_eq!(ask("OpenSSH_8.2p1", "Match Address 192.0.2.1/24"), refused);
+        assert_eq!(matches("OpenSSH_8.2p1", "Match Address 192.0.2.1/24"), refused);
     }
 }

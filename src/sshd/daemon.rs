@@ -2,16 +2,20 @@
 
 use std::{
     cell::OnceCell,
+    error::Error,
     ffi::{OsStr, OsString},
-    fs,
-    io::{ErrorKind, Read},
+    fmt, fs,
+    io::{self, ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::config_tree::ConfigTree;
-use crate::process::run;
+use super::{
+    config_tree::ConfigTree, drop_in::drop_in_paths, effective::Config, lexer::OpensshVersion,
+    query::admin_config,
+};
+use crate::process::{Output, run};
 
 /// The sshd service of a system with or without systemd.
 pub(crate) struct Daemon<'a> {
@@ -19,9 +23,9 @@ pub(crate) struct Daemon<'a> {
     /// The command that runs systemctl.
     pub(crate) systemctl: &'a [OsString],
     /// Time limit for systemctl.
-    pub(crate) patience: Duration,
-    /// The listening daemons: those that use the main file, and those with another file.
-    found: OnceCell<(Vec<Listener>, Vec<Listener>)>,
+    pub(crate) timeout: Duration,
+    /// The result of [`Daemon::find_listeners`].
+    listeners: OnceCell<Listeners>,
 }
 
 /// The unit is ssh on Debian and Ubuntu, sshd elsewhere. One can be an alias of the other.
@@ -36,26 +40,61 @@ const UNITS: [&str; 4] =
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 
 /// Time limit for a reload. The unit runs `sshd -t` first.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// systemctl failed.
+#[derive(Debug)]
+pub(crate) struct SystemctlError {
+    arguments: String,
+    reason: SystemctlFailure,
+}
+
+/// How systemctl failed.
+#[derive(Debug)]
+enum SystemctlFailure {
+    /// It could not be run.
+    Run(io::Error),
+    /// It failed with this message.
+    Status(String),
+}
+
+impl fmt::Display for SystemctlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "systemctl {}", self.arguments)?;
+        match &self.reason {
+            SystemctlFailure::Run(_) => Ok(()),
+            SystemctlFailure::Status(message) => write!(f, ": {message}"),
+        }
+    }
+}
+
+impl Error for SystemctlError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.reason {
+            SystemctlFailure::Run(error) => Some(error),
+            SystemctlFailure::Status(_) => None,
+        }
+    }
+}
 
 impl<'a> Daemon<'a> {
     /// Runs no command yet.
-    pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a [OsString], patience: Duration) -> Self {
-        Self { tree, systemctl, patience, found: OnceCell::new() }
+    pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a [OsString], timeout: Duration) -> Self {
+        Self { tree, systemctl, timeout, listeners: OnceCell::new() }
     }
 
     /// Why changes to the main file would have no effect on the running sshd, or on the one that its unit would
     /// start, and the fix.
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
-        let (ours, others) = self.listeners(main);
-        let settings = self.unit_settings();
+        let Listeners { with_main, with_other } = self.listeners(main);
+        let settings = self.unit_lines();
         let units: Vec<Line> =
             settings.iter().filter(|(_, _, line)| line.starts_with("ExecStart")).cloned().collect();
-        let mut lines: Vec<String> = ours.iter().map(|listener| listener.line.clone()).collect();
-        if self.booted() {
+        let mut lines: Vec<String> = with_main.iter().map(|listener| listener.line.clone()).collect();
+        if self.has_systemd() {
             let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
-            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.patience).ok();
-            lines.extend(shown.map(|ran| String::from_utf8_lossy(&ran.stdout).into_owned()));
+            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.timeout).ok();
+            lines.extend(shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()));
         } else {
             lines.extend(units.iter().map(|(_, _, line)| line.clone()));
         }
@@ -68,18 +107,18 @@ impl<'a> Daemon<'a> {
             Some(format!("{} line {line}", path.display()))
         };
         if lines.iter().any(|line| sets_command(line)) {
-            let (place, remedy) = match place(&sets_command) {
+            let (place, fix) = match place(&sets_command) {
                 Some(place) => (
                     place,
-                    "take that out (AWS's package ec2-instance-connect puts one into the unit: remove it)",
+                    "remove that option (AWS's package ec2-instance-connect puts one into the unit: remove the package)",
                 ),
                 None => (
                     "the command line of the running sshd".into(),
-                    "find what starts it so, and take that out",
+                    "find what starts sshd with that option, and remove it",
                 ),
             };
             return Some(format!(
-                "{place} has -o AuthorizedKeysCommand, which beats every file: {remedy}, \
+                "{place} has -o AuthorizedKeysCommand, which overrides every file: {fix}, \
                  then systemctl daemon-reload, restart sshd, and run --enable again"
             ));
         }
@@ -88,84 +127,93 @@ impl<'a> Daemon<'a> {
             let place = place.map_or_else(String::new, |place| format!(" ({place})"));
             return Some(format!("sshd runs with -f {other}{place}, not with {}: {BY_HAND}", main.display()));
         }
-        let other = others.first().filter(|_| ours.is_empty())?;
+        let other = with_other.first().filter(|_| with_main.is_empty())?;
         // The socket unit starts the unit's sshd when a client connects.
-        if self.booted() && self.first_active(&SOCKETS).ok().flatten().is_some() {
+        if self.has_systemd() && self.first_active(&SOCKETS).ok().flatten().is_some() {
             return None;
         }
         Some(format!(
-            "the only sshd that runs, {}, does not read {}: {BY_HAND}",
+            "the only running sshd, {}, does not read {}: {BY_HAND}",
             other.shown(main),
             main.display()
         ))
     }
 
     /// Notes about daemons that use another file than the main one.
-    pub(super) fn others(&self, main: &Path) -> Vec<String> {
-        let (_, others) = self.listeners(main);
-        others
+    pub(super) fn notes_on_others(&self, main: &Path) -> Vec<String> {
+        self.listeners(main)
+            .with_other
             .iter()
-            .filter(|other| self.reads_ours(other, main) != Some(true))
+            .filter(|other| self.reads_our_lines(other, main) != Some(true))
             .map(|other| {
-                format!("Note: another sshd runs, {}: it is not wired. {BY_HAND_TOO}", other.shown(main))
+                format!(
+                    "Note: another sshd is running, {}: its configuration is not changed. {BY_HAND_TOO}",
+                    other.shown(main)
+                )
             })
             .collect()
     }
 
     /// The daemons that use another file than the main one, and their files.
     pub(super) fn other_files(&self, main: &Path) -> Vec<(u32, PathBuf)> {
-        let (_, others) = self.listeners(main);
         let file = |other: &Listener| Some((other.pid, other_config(&other.line, main)?.into()));
-        others.iter().filter_map(file).collect()
+        self.listeners(main).with_other.iter().filter_map(file).collect()
     }
 
     /// Describes where a running daemon or a unit sets `-o AuthorizedKeysCommand` with `program`.
-    pub(super) fn naming(&self, main: &Path, program: &str) -> Option<String> {
+    pub(super) fn find_command_line(&self, main: &Path, program: &str) -> Option<String> {
         let names = |line: &str| sets_command(line) && line.contains(program);
-        let (ours, others) = self.listeners(main);
-        let process = ours.iter().chain(others).find(|listener| names(&listener.line));
+        let Listeners { with_main, with_other } = self.listeners(main);
+        let process = with_main.iter().chain(with_other).find(|listener| names(&listener.line));
         let shown = process.map(|listener| format!("the command line of sshd, process {}", listener.pid));
         shown.or_else(|| {
-            let (path, line, _) = self.unit_settings().into_iter().find(|(_, _, line)| names(line))?;
+            let (path, line, _) = self.unit_lines().into_iter().find(|(_, _, line)| names(line))?;
             Some(format!("{} line {line}", path.display()))
         })
     }
 
     /// Whether an sshd that uses the main file is running.
-    pub(super) fn runs(&self, main: &Path) -> bool {
-        let active = || self.booted() && self.first_active(&SERVICES).ok().flatten().is_some();
-        !self.listeners(main).0.is_empty() || active()
+    pub(super) fn is_running(&self, main: &Path) -> bool {
+        let active = || self.has_systemd() && self.first_active(&SERVICES).ok().flatten().is_some();
+        !self.listeners(main).with_main.is_empty() || active()
     }
 
-    pub(crate) fn booted(&self) -> bool {
+    pub(crate) fn has_systemd(&self) -> bool {
         // sd_booted(3)
         self.tree.locate(Path::new("/run/systemd/system")).is_dir()
     }
 
-    pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, String> {
-        let arguments: Vec<&OsStr> = ["is-active"].iter().chain(units).map(OsStr::new).collect();
+    /// The first of these units that is active.
+    pub(crate) fn first_active<'u>(&self, units: &[&'u str]) -> Result<Option<&'u str>, SystemctlError> {
+        let arguments: Vec<&str> = ["is-active"].iter().chain(units).copied().collect();
         // The exit status covers only the last unit; the output has one line per unit.
-        let ran = run(self.systemctl, &arguments, self.patience)
-            .map_err(|error| format!("systemctl is-active: {error}"))?;
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let output = self.run_systemctl(&arguments)?;
+        let states = String::from_utf8_lossy(&output.stdout).into_owned();
         let active = |(_, state): &(&&str, &str)| matches!(state.trim(), "active" | "reloading");
-        Ok(units.iter().zip(said.lines()).find(active).map(|(unit, _)| *unit))
+        Ok(units.iter().zip(states.lines()).find(active).map(|(unit, _)| *unit))
     }
 
-    pub(super) fn systemctl(&self, arguments: &[&str]) -> Result<String, String> {
-        let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        let ran = run(self.systemctl, &words, self.patience)
-            .map_err(|error| format!("systemctl {}: {error}", arguments.join(" ")))?;
-        if ran.status.success() {
-            Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+    pub(super) fn systemctl(&self, arguments: &[&str]) -> Result<String, SystemctlError> {
+        let output = self.run_systemctl(arguments)?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {
-            Err(format!("systemctl {}: {}", arguments.join(" "), ran.complaint()))
+            let reason = SystemctlFailure::Status(output.error_text());
+            Err(SystemctlError { arguments: arguments.join(" "), reason })
         }
     }
 
-    /// The pid and command line of the sshd that wrote [`PID_FILE`]. sshd writes its arguments to its process title,
-    /// so the words are separated by blanks in both cases.
-    pub(crate) fn running(&self) -> Option<(u32, String)> {
+    fn run_systemctl(&self, arguments: &[&str]) -> Result<Output, SystemctlError> {
+        let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        run(self.systemctl, &words, self.timeout).map_err(|error| SystemctlError {
+            arguments: arguments.join(" "),
+            reason: SystemctlFailure::Run(error),
+        })
+    }
+
+    /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs. sshd writes its arguments to its process
+    /// title, so the words are separated by blanks in both cases.
+    pub(crate) fn pid_file_owner(&self) -> Option<(u32, String)> {
         let pid = self.tree.read(Path::new(PID_FILE)).ok()?;
         let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
         let line = self.proc(pid, "cmdline")?.replace('\0', " ");
@@ -173,26 +221,27 @@ impl<'a> Daemon<'a> {
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
-    /// The listening daemons of this system: those that use the main file, and those with another file. The result is
-    /// cached.
-    fn listeners(&self, main: &Path) -> &(Vec<Listener>, Vec<Listener>) {
-        self.found.get_or_init(|| self.find_listeners(main))
+    /// The listening daemons of this system. The result is cached.
+    fn listeners(&self, main: &Path) -> &Listeners {
+        self.listeners.get_or_init(|| self.find_listeners(main))
     }
 
     /// The same, not cached.
-    pub(super) fn find_listeners(&self, main: &Path) -> (Vec<Listener>, Vec<Listener>) {
-        let named = self.running().filter(|(pid, _)| self.is_sshd(*pid));
-        let mut found: Vec<Listener> = named.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
+    pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
+        let first = self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid));
+        let mut found: Vec<Listener> = first.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
-        for entry in entries.take(MOST_PROCESSES) {
+        for entry in entries.take(MAX_PROCESSES) {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             if found.iter().any(|known| known.pid == pid) {
                 continue;
             }
-            let line = self.listener(pid).filter(|_| !self.is_elsewhere(pid, main));
+            let line = self.listener(pid).filter(|_| !self.has_other_files(pid, main));
             found.extend(line.map(|line| Listener { pid, line }));
         }
-        found.into_iter().partition(|listener| other_config(&listener.line, main).is_none())
+        let (with_main, with_other) =
+            found.into_iter().partition(|listener| other_config(&listener.line, main).is_none());
+        Listeners { with_main, with_other }
     }
 
     /// The command line of a process that is a listening sshd, not a session and not started for one connection.
@@ -217,7 +266,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Whether the tree is this machine's own, so that its processes can be examined and signalled.
-    pub(super) fn is_here(&self) -> bool {
+    pub(super) fn is_own_system(&self) -> bool {
         self.tree.locate(Path::new("/")) == Path::new("/")
     }
 
@@ -225,7 +274,7 @@ impl<'a> Daemon<'a> {
     /// name, and a command line that would have `--enable` or `--disable` refused. Without root, the file of root's
     /// process is not known.
     fn is_sshd(&self, pid: u32) -> bool {
-        if !self.is_here() {
+        if !self.is_own_system() {
             return true;
         }
         let status = self.proc(pid, "status").unwrap_or_default();
@@ -243,13 +292,23 @@ impl<'a> Daemon<'a> {
     pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {
         let path = self.tree.locate(Path::new(&format!("/proc/{pid}/{name}")));
         let mut bytes = Vec::new();
-        fs::File::open(path).ok()?.take(LONGEST_LINE).read_to_end(&mut bytes).ok()?;
+        fs::File::open(path).ok()?.take(MAX_COMMAND_LINE).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether an sshd with another main file includes ours. `None` if that file cannot be read.
+    pub(super) fn reads_our_lines(&self, other: &Listener, main: &Path) -> Option<bool> {
+        let file = other_config(&other.line, main)?;
+        let ours: Vec<_> = drop_in_paths(admin_config(main).parent().unwrap_or(main)).collect();
+        // Drop-ins that do not exist, or no longer exist, count too.
+        let tree = ours.iter().fold(self.tree.clone(), |tree, path| tree.with(path, Some(Vec::new())));
+        let config = Config::read(&tree, Path::new(&file), OpensshVersion::newest()).ok()?;
+        Some(config.files().any(|file| file.path() == main || ours.iter().any(|path| path == file.path())))
     }
 
     /// Whether a process is in a container or has another root directory, and so reads other files. If this cannot be
     /// determined, it is not, unless access is denied.
-    fn is_elsewhere(&self, pid: u32, main: &Path) -> bool {
+    fn has_other_files(&self, pid: u32, main: &Path) -> bool {
         let locate = |path: &str| self.tree.locate(Path::new(path));
         let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
         let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
@@ -290,7 +349,7 @@ impl<'a> Daemon<'a> {
         let mut found: Vec<Line> = Vec::new();
         for (path, at, value) in values(settings, "Environment") {
             let used = assignments(value).into_iter().filter(|assignment| used(assignment));
-            found.extend(used.map(|assignment| (path.clone(), at, assigned(&assignment))));
+            found.extend(used.map(|assignment| (path.clone(), at, assigned_value(&assignment))));
         }
         let mut files: Vec<PathBuf> = Vec::new();
         for (_, _, value) in values(settings, "EnvironmentFile") {
@@ -301,15 +360,15 @@ impl<'a> Daemon<'a> {
         }
         for file in files {
             let Ok(bytes) = self.tree.read(&file) else { continue };
-            let lines = numbered(&bytes);
+            let lines = numbered_lines(&bytes);
             let lines = lines.into_iter().filter(|(_, line)| used(line));
-            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned(&line))));
+            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned_value(&line))));
         }
         found
     }
 
     /// The lines of sshd's units.
-    fn unit_settings(&self) -> Vec<Line> {
+    fn unit_lines(&self) -> Vec<Line> {
         let mut found = Vec::new();
         for directory in UNITS {
             for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
@@ -317,7 +376,7 @@ impl<'a> Daemon<'a> {
                 files.extend(self.tree.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
                 for file in files {
                     let Ok(bytes) = self.tree.read(&file) else { continue };
-                    let lines = numbered(&bytes);
+                    let lines = numbered_lines(&bytes);
                     found.extend(lines.into_iter().map(|(at, line)| (file.clone(), at, line)));
                 }
             }
@@ -327,15 +386,24 @@ impl<'a> Daemon<'a> {
 }
 
 /// The fix for an sshd that reads a file that is not edited.
-const BY_HAND: &str = "put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file by hand";
-const BY_HAND_TOO: &str = "To have EC2 Instance Connect there too, put AuthorizedKeysCommand and AuthorizedKeysCommandUser into that file";
+const BY_HAND: &str = "add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand";
+const BY_HAND_TOO: &str = "To use EC2 Instance Connect there too, add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand.";
 
 /// Maximum number of processes to examine. The kernel's default limit is 32768 pids, and higher only on large
 /// machines.
-const MOST_PROCESSES: usize = 100_000;
+const MAX_PROCESSES: usize = 100_000;
 
 /// Maximum length of an sshd command line.
-const LONGEST_LINE: u64 = 65536;
+const MAX_COMMAND_LINE: u64 = 65536;
+
+/// The listening daemons of a system.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// Those that use the main file.
+    pub(super) with_main: Vec<Listener>,
+    /// Those that use another file.
+    pub(super) with_other: Vec<Listener>,
+}
 
 /// An sshd that listens for connections.
 #[derive(Debug)]
@@ -383,7 +451,7 @@ fn assignments(value: &str) -> Vec<String> {
 }
 
 /// The lines of a unit or environment file, with continuation lines joined, without comments.
-fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
+fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -403,7 +471,7 @@ fn numbered(bytes: &[u8]) -> Vec<(usize, String)> {
 }
 
 /// The value of an assignment, without the opening quote.
-fn assigned(line: &str) -> String {
+fn assigned_value(line: &str) -> String {
     let value = line.split_once('=').map_or(line, |(_, value)| value).trim();
     value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }
@@ -414,11 +482,11 @@ fn sets_command(line: &str) -> bool {
 }
 
 /// The options of sshd that take a value, in any version.
-const VALUED: &str = "bCcEfghkopu";
+const OPTIONS_WITH_VALUE: &str = "bCcEfghkopu";
 
 /// Whether an option takes a value.
 pub(super) fn takes_value(flag: char) -> bool {
-    VALUED.contains(flag)
+    OPTIONS_WITH_VALUE.contains(flag)
 }
 
 /// The options on a line, with their values. As in getopt(3), a word can contain several letters, and a value is the
@@ -430,7 +498,7 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
         let Some(letters) = word.strip_prefix('-') else { continue };
         let mut rest = letters.chars();
         while let Some(flag) = rest.next() {
-            if !VALUED.contains(flag) {
+            if !OPTIONS_WITH_VALUE.contains(flag) {
                 found.push((flag, None));
                 continue;
             }
@@ -457,7 +525,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_file_is_seen() {
+    fn finds_another_main_file() {
         let main = Path::new("/etc/ssh/sshd_config");
         assert_eq!(other_config("/usr/sbin/sshd -D -f /x", main), Some("/x".into()));
         assert_eq!(other_config("/usr/sbin/sshd -D -f/x", main), Some("/x".into()));
@@ -466,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn several_options_in_one_word() {
+    fn reads_several_options_in_one_word() {
         let main = Path::new("/etc/ssh/sshd_config");
         for line in [
             "sshd -Df /x",
@@ -493,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_looked_for_once() {
+    fn processes_are_searched_once() {
         let root = std::env::temp_dir().join(format!("eic-keys-daemon-{}", std::process::id()));
         let process = root.join("proc/77");
         fs::create_dir_all(&process).unwrap();
@@ -503,16 +571,16 @@ mod tests {
             fs::write(process.join(name), text).unwrap();
         }
         let tree = ConfigTree::new(&root);
-        let daemon = Daemon::new(&tree, &[], PATIENCE);
+        let daemon = Daemon::new(&tree, &[], TIMEOUT);
         let main = Path::new("/etc/ssh/sshd_config");
-        let found = daemon.others(main);
+        let found = daemon.notes_on_others(main);
         assert_eq!(found.len(), 1, "{found:?}");
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(daemon.others(main), found);
+        assert_eq!(daemon.notes_on_others(main), found);
     }
 
     #[test]
-    fn assignments_of_one_line() {
+    fn splits_the_assignments_of_a_line() {
         let words = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
         for (line, expected) in [
             ("A=1", "A=1"),
@@ -529,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn the_override_of_aws_is_seen() {
+    fn recognizes_the_override_of_aws() {
         let line = r#"ExecStart=/usr/sbin/sshd -D -o "AuthorizedKeysCommand /usr/share/ec2-instance-connect/eic_run_authorized_keys %%u %%f""#;
         assert!(sets_command(line));
         assert!(!sets_command("ExecStart=/usr/sbin/sshd -D $SSHD_OPTS"));

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -13,8 +14,9 @@ use std::{
 use super::{
     config::{File, Malformed, Origin},
     config_tree::ConfigTree,
-    criteria::{BadMatch, Connection, holds},
+    criteria::{BadMatch, Connection, applies},
     lexer::OpensshVersion,
+    query::unless_none,
 };
 
 /// The keywords that eic-keys uses.
@@ -48,6 +50,28 @@ pub struct Effective {
     pub user: Option<Setting>,
 }
 
+/// The values of both keywords. sshd's `none` is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) command: Option<Vec<u8>>,
+    pub(super) user: Option<Vec<u8>>,
+}
+
+impl Effective {
+    /// The values, without their origins.
+    pub(super) fn values(&self) -> Values {
+        let value = |setting: &Option<Setting>| {
+            setting.as_ref().and_then(|setting| unless_none(setting.value.clone()))
+        };
+        Values { command: value(&self.command), user: value(&self.user) }
+    }
+
+    /// The `Match` lines whose blocks contain the values.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &(Origin, String)> {
+        [&self.command, &self.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
+    }
+}
+
 /// Why a configuration could not be read. sshd would not start with it either, except where a size limit of eic-keys
 /// is exceeded.
 #[derive(Debug)]
@@ -67,23 +91,31 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Line(origin, what) => write!(f, "{origin}: {what}"),
-            Self::Match(origin, what) => write!(f, "{origin}: {what}"),
-            Self::TooDeep(origin) => write!(f, "{origin}: files include each other more than {DEEPEST} deep"),
-            Self::TooMany(origin) => write!(f, "{origin}: more than {MOST_FILES} files are included"),
+            Self::Unreadable(path, _) => path.display().fmt(f),
+            Self::Line(origin, _) | Self::Match(origin, _) => origin.fmt(f),
+            Self::TooDeep(origin) => write!(f, "{origin}: more than {MAX_DEPTH} levels of included files"),
+            Self::TooMany(origin) => write!(f, "{origin}: more than {MAX_FILES} files are included"),
         }
     }
 }
 
-impl std::error::Error for ReadError {}
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable(_, error) => Some(error),
+            Self::Line(_, error) => Some(error),
+            Self::Match(_, error) => Some(error),
+            Self::TooDeep(_) | Self::TooMany(_) => None,
+        }
+    }
+}
 
 /// `SERVCONF_MAX_DEPTH`
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Maximum number of file reads. Real configurations need tens; files that include each other twice would need
 /// thousands.
-const MOST_FILES: usize = 1000;
+const MAX_FILES: usize = 1000;
 
 /// A parsed configuration with all included files.
 #[derive(Clone, Debug)]
@@ -110,39 +142,39 @@ impl Config {
             settings: Vec::new(),
         };
         config.load(tree, main)?;
-        let mut reading = Reading { tree: Some(tree), left: MOST_FILES, ..Reading::default() };
+        let mut reading = Reading { tree: Some(tree), left: MAX_FILES, ..Reading::default() };
         let mut pass = Pass { active: true, ..Pass::default() };
         config.walk(main, 0, &mut pass, &mut reading)?;
-        config.settings = reading.all;
+        config.settings = reading.settings;
         Ok(config)
     }
 
     /// The main file.
     #[must_use]
-    pub fn main(&self) -> Option<&File> {
+    pub(super) fn main(&self) -> Option<&File> {
         self.files.get(&self.main)
     }
 
     /// All files that were read, including the main file.
-    pub fn files(&self) -> impl Iterator<Item = &File> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         self.files.values()
     }
 
     /// The files that an `Include` argument expands to, in sshd's order.
     #[must_use]
-    pub fn included(&self, argument: &[u8]) -> &[PathBuf] {
+    pub(super) fn included(&self, argument: &[u8]) -> &[PathBuf] {
         self.included.get(&under_etc(argument)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The OpenSSH version that determined the parsing rules.
     #[must_use]
-    pub fn version(&self) -> &OpensshVersion {
+    pub(super) fn version(&self) -> &OpensshVersion {
         &self.version
     }
 
     /// Each place that sets one of the keywords, in sshd's order, whether effective or not.
     #[must_use]
-    pub fn settings(&self) -> &[Setting] {
+    pub(crate) fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
@@ -153,15 +185,15 @@ impl Config {
     /// before 8.4, which sshd also rejects only when a client connects.
     pub fn effective(&self, connection: Option<&Connection>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
-        let mut first = Reading { left: MOST_FILES, ..Reading::default() };
+        let mut first = Reading { left: MAX_FILES, ..Reading::default() };
         copy.walk(&self.main, 0, &mut Pass { active: true, ..Pass::default() }, &mut first)?;
-        let Some(connection) = connection else { return Ok(first.won) };
-        let mut second = Reading { connection: Some(connection), left: MOST_FILES, ..Reading::default() };
+        let Some(connection) = connection else { return Ok(first.effective) };
+        let mut second = Reading { connection: Some(connection), left: MAX_FILES, ..Reading::default() };
         let mut pass = Pass { match_only: true, ..Pass::default() };
         copy.walk(&self.main, 0, &mut pass, &mut second)?;
         Ok(Effective {
-            command: second.won.command.or(first.won.command),
-            user: second.won.user.or(first.won.user),
+            command: second.effective.command.or(first.effective.command),
+            user: second.effective.user.or(first.effective.user),
         })
     }
 
@@ -196,9 +228,9 @@ impl Config {
                 }
                 "match" => {
                     let connection = if pass.never { None } else { reading.connection };
-                    let holds = holds(&version, &statement.arguments, connection)
+                    let applies = applies(&version, &statement.arguments, connection)
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
-                    pass.active = holds && !pass.never;
+                    pass.active = applies && !pass.never;
                     pass.match_only = false;
                     let criteria =
                         statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
@@ -232,13 +264,13 @@ impl Config {
         }
         let argument = under_etc(argument);
         if let (false, Some(tree)) = (self.included.contains_key(&argument), reading.tree) {
-            let found = tree.glob(&argument, MOST_FILES);
+            let found = tree.glob(&argument, MAX_FILES);
             self.included.insert(argument.clone(), found);
         }
         let found = self.included.get(&argument).cloned().unwrap_or_default();
         for path in found {
             let depth = depth.saturating_add(1);
-            if depth > DEEPEST {
+            if depth > MAX_DEPTH {
                 return Err(ReadError::TooDeep(origin.clone()));
             }
             reading.left = reading.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
@@ -246,7 +278,7 @@ impl Config {
                 self.load(tree, &path)?;
             }
             // A `Match` ends at the end of its file.
-            let match_only = pass.match_only && self.version.match_holds_in_included();
+            let match_only = pass.match_only && self.version.match_applies_in_included();
             let mut inner = Pass {
                 active: pass.active,
                 match_only,
@@ -283,16 +315,16 @@ struct Reading<'a> {
     tree: Option<&'a ConfigTree>,
     connection: Option<&'a Connection>,
     left: usize,
-    won: Effective,
-    all: Vec<Setting>,
+    effective: Effective,
+    settings: Vec<Setting>,
 }
 
 impl Reading<'_> {
     fn set(&mut self, setting: Setting, active: bool) {
-        self.all.push(setting.clone());
+        self.settings.push(setting.clone());
         let slot = match setting.keyword {
-            Keyword::Command => &mut self.won.command,
-            Keyword::User => &mut self.won.user,
+            Keyword::Command => &mut self.effective.command,
+            Keyword::User => &mut self.effective.user,
         };
         if active && slot.is_none() {
             *slot = Some(setting);

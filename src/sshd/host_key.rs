@@ -6,8 +6,9 @@
 //! check still fails.
 
 use std::{
+    error::Error,
     ffi::{OsStr, OsString},
-    fs, io,
+    fmt, fs, io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -15,25 +16,25 @@ use std::{
 
 use super::{
     config_tree::ConfigTree,
-    query::{Dump, Sshd},
-    replace::cause,
+    query::{Dump, QueryError, Sshd},
+    replace::FileError,
 };
 use crate::process::run;
 
 /// A directory that only root can write to, like its parent. The lock keeps other runs out.
 const DIRECTORY: &str = "/run/eic-keys.check";
 
-/// In order of preference. FIPS mode does not accept ed25519.
-const TYPES: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+/// The key types, in order of preference. FIPS mode does not accept ed25519.
+const KEY_TYPES: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 
 /// The keys that sshd uses if no `HostKey` is set, with `*` for the key type.
-const DEFAULTS: &[u8] = b"/etc/ssh/ssh_host_*_key";
+const DEFAULT_KEYS: &[u8] = b"/etc/ssh/ssh_host_*_key";
 
 /// More than the number of key types.
-const MOST_DEFAULTS: usize = 100;
+const MAX_DEFAULT_KEYS: usize = 100;
 
 /// On a slow machine, generating a 3072-bit key takes some seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A private key in a directory that only root can enter. Dropping it removes both.
 #[derive(Debug)]
@@ -51,86 +52,113 @@ impl Drop for HostKey {
 }
 
 /// Removes the key of a run that was killed.
-pub(super) fn clear_away(tree: &ConfigTree) {
+pub(super) fn remove_leftover(tree: &ConfigTree) {
     // If this fails, the next run tries again.
     let _ = fs::remove_dir_all(tree.locate(Path::new(DIRECTORY)));
 }
 
-/// Adds a host key to an sshd that rejected `config` for lack of host keys.
-///
-/// # Errors
-/// Why no key can be added; a message for the user.
-pub(super) fn supply(
-    sshd: &Sshd,
-    keygen: &[OsString],
-    config: &Path,
-    tree: &ConfigTree,
-) -> Result<(Sshd, HostKey), String> {
-    make(sshd, keygen, config, tree).map_err(|reason| {
-        format!("sshd has no host keys yet, and no key could be made for the check: {reason}")
-    })
+/// Why no temporary host key could be generated.
+#[derive(Debug)]
+pub(super) enum HostKeyError {
+    /// ssh-keygen is not installed.
+    NoKeygen,
+    /// The directory for the key cannot be created.
+    File(FileError),
+    /// ssh-keygen could not be run.
+    Run(io::Error),
+    /// ssh-keygen failed with this message.
+    Keygen(String),
+    /// sshd does not accept a key of any type.
+    Rejected(QueryError),
 }
 
-fn make(
+impl fmt::Display for HostKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKeygen => f.write_str(
+                "there is no ssh-keygen. Install it (openssh-client, or openssh), or run --enable again when the host keys exist",
+            ),
+            Self::File(error) => error.fmt(f),
+            Self::Run(_) => f.write_str("ssh-keygen could not be run"),
+            Self::Keygen(message) => write!(f, "ssh-keygen reports: {message}"),
+            Self::Rejected(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for HostKeyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoKeygen | Self::Keygen(_) => None,
+            Self::File(error) => error.source(),
+            Self::Run(error) => Some(error),
+            Self::Rejected(error) => error.source(),
+        }
+    }
+}
+
+/// Adds a temporary host key to an sshd that rejected `config` for lack of host keys.
+///
+/// # Errors
+/// No key can be generated, or sshd accepts no key.
+pub(super) fn add(
     sshd: &Sshd,
     keygen: &[OsString],
     config: &Path,
     tree: &ConfigTree,
-) -> Result<(Sshd, HostKey), String> {
+) -> Result<(Sshd, HostKey), HostKeyError> {
     if keygen.is_empty() {
-        return Err("there is no ssh-keygen. Install it (openssh-client, or openssh), \
-                    or run --enable again when the host keys are there"
-            .into());
+        return Err(HostKeyError::NoKeygen);
     }
     let directory = tree.locate(Path::new(DIRECTORY));
-    let told = |error: io::Error| cause(&directory, &error);
+    let failed = |error: io::Error| HostKeyError::File(FileError::new(&directory, error));
     // The key of a run that was killed.
     match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    fs::DirBuilder::new().mode(0o700).create(&directory).map_err(told)?;
+    fs::DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
     let mut key = HostKey { directory: directory.clone(), path: PathBuf::new() };
-    let mut last = String::new();
-    for kind in TYPES {
+    let mut last_error = HostKeyError::NoKeygen;
+    for kind in KEY_TYPES {
         key.path = Path::new(DIRECTORY).join(kind);
         let words = ["-q", "-t", kind, "-N", "", "-C", "", "-f"].map(OsStr::new);
-        let ran = run(keygen, &[&words[..], &[key.path.as_os_str()]].concat(), PATIENCE)
-            .map_err(|error| format!("ssh-keygen could not be run: {error}"))?;
-        if !ran.status.success() {
-            last = format!("ssh-keygen says: {}", ran.complaint());
+        let output = run(keygen, &[&words[..], &[key.path.as_os_str()]].concat(), TIMEOUT)
+            .map_err(HostKeyError::Run)?;
+        if !output.status.success() {
+            last_error = HostKeyError::Keygen(output.error_text());
             continue;
         }
-        let equipped = sshd.clone().with_host_key(&key.path);
-        match equipped.accepts(config) {
+        let with_key = sshd.clone().with_host_key(&key.path);
+        match with_key.accepts(config) {
             // sshd does not accept this key type.
-            Err(error) if error.lacks_host_keys() => last = error.to_string(),
+            Err(error) if error.lacks_host_keys() => last_error = HostKeyError::Rejected(error),
             // The caller handles other errors.
-            _ => return Ok((equipped, key)),
+            _ => return Ok((with_key, key)),
         }
     }
-    Err(last)
+    Err(last_error)
 }
 
 impl HostKey {
-    /// A configured or default host key that exists, which means that sshd rejected it. An empty file does not count:
+    /// A configured or default host key that exists, and that sshd therefore cannot use. An empty file does not count:
     /// the tool that generates the keys replaces it.
-    pub(super) fn covers_up(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
+    pub(super) fn unusable_key(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
         let values = dump.others.iter().filter_map(|line| {
-            let (keyword, value) = line.split_at_checked(HOST_KEY.len())?;
-            keyword.eq_ignore_ascii_case(HOST_KEY).then(|| PathBuf::from(OsStr::from_bytes(value)))
+            let (keyword, value) = line.split_at_checked(HOST_KEY_LINE.len())?;
+            keyword.eq_ignore_ascii_case(HOST_KEY_LINE).then(|| PathBuf::from(OsStr::from_bytes(value)))
         });
         let mut keys: Vec<PathBuf> = values.filter(|path| *path != self.path).collect();
         if keys.is_empty() {
-            keys = tree.glob(DEFAULTS, MOST_DEFAULTS);
+            keys = tree.glob(DEFAULT_KEYS, MAX_DEFAULT_KEYS);
         }
-        let there = |path: &PathBuf| match fs::metadata(tree.locate(path)) {
+        let exists = |path: &PathBuf| match fs::metadata(tree.locate(path)) {
             Ok(metadata) => metadata.len() > 0,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         };
-        keys.into_iter().find(there)
+        keys.into_iter().find(exists)
     }
 }
 
 /// How a host key line in the output of `sshd -T` begins.
-const HOST_KEY: &[u8] = b"hostkey ";
+const HOST_KEY_LINE: &[u8] = b"hostkey ";

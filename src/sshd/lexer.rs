@@ -34,17 +34,17 @@ impl OpensshVersion {
 
     /// The version as sshd prints it: `OpenSSH_9.2p1`.
     #[must_use]
-    pub fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         &self.release
     }
 
     /// Up to 8.6, a `#` anywhere in a line starts a comment.
-    pub(super) fn hash_cuts_anywhere(&self) -> bool {
+    pub(super) fn hash_starts_comment_anywhere(&self) -> bool {
         self.number < (8, 7)
     }
 
     /// 7.4 keeps trailing blanks, which become part of the value of `AuthorizedKeysCommand`.
-    pub(super) fn trims_end(&self) -> bool {
+    pub(super) fn trims_trailing_blanks(&self) -> bool {
         self.number >= (7, 5)
     }
 
@@ -55,7 +55,7 @@ impl OpensshVersion {
     }
 
     /// In 8.2 and 8.3, a `Match` never applies in a file that is included outside a `Match` block.
-    pub(super) fn match_holds_in_included(&self) -> bool {
+    pub(super) fn match_applies_in_included(&self) -> bool {
         self.number >= (8, 4)
     }
 
@@ -70,19 +70,19 @@ impl OpensshVersion {
     }
 
     /// `Match invalid-user` exists from 9.9.
-    pub(super) fn knows_invalid_user(&self) -> bool {
+    pub(super) fn has_invalid_user(&self) -> bool {
         self.number >= (9, 9)
     }
 
     /// In 9.9p1, `Match invalid-user` applies in the first pass, without a connection, so its block applies to all
     /// users. Fixed in 9.9p2.
-    pub(super) fn invalid_user_holds_at_first(&self) -> bool {
+    pub(super) fn invalid_user_applies_in_first_pass(&self) -> bool {
         self.release.split(' ').next() == Some("OpenSSH_9.9p1")
     }
 
     /// Up to 8.3, sshd checks the value of `Match Address` and `Match LocalAddress` only if there is an address to
     /// compare.
-    pub(super) fn checks_addresses_at_first(&self) -> bool {
+    pub(super) fn checks_addresses_in_first_pass(&self) -> bool {
         self.number >= (8, 4)
     }
 
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_found_in_what_each_release_prints() {
+    fn reads_the_version_that_each_release_prints() {
         assert_eq!(
             openssh("unknown option -- V\nOpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w\nusage:").number,
             (8, 4)
@@ -244,24 +244,24 @@ mod tests {
     }
 
     #[test]
-    fn strdelim_cuts_at_blanks_quotes_and_one_equals_sign() {
-        let cut = |text: &str| {
+    fn strdelim_splits_at_blanks_quotes_and_one_equals_sign() {
+        let split = |text: &str| {
             strdelim_all(text.as_bytes())
                 .into_iter()
                 .map(|w| String::from_utf8(w).unwrap())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(cut("a b\tc"), ["a", "b", "c"]);
-        assert_eq!(cut("a = b"), ["a", "b"]);
-        assert_eq!(cut("a=b"), ["a", "b"]);
-        assert_eq!(cut("a == b"), ["a"], "the second sign is an empty word");
-        assert_eq!(cut("\"a b\" c"), ["a b", "c"]);
-        assert_eq!(cut("x\"a b\"c"), ["xa b", "c"]);
-        assert!(cut("\"a b").is_empty());
+        assert_eq!(split("a b\tc"), ["a", "b", "c"]);
+        assert_eq!(split("a = b"), ["a", "b"]);
+        assert_eq!(split("a=b"), ["a", "b"]);
+        assert_eq!(split("a == b"), ["a"], "the second sign is an empty word");
+        assert_eq!(split("\"a b\" c"), ["a b", "c"]);
+        assert_eq!(split("x\"a b\"c"), ["xa b", "c"]);
+        assert!(split("\"a b").is_empty());
     }
 
     #[test]
-    fn argv_split_reads_quotes_as_its_version_does() {
+    fn argv_split_reads_quotes_by_version() {
         assert_eq!(
             words("OpenSSH_9.2", r#"/x "a b" 'c "d' e\ f g\"h # no"#).unwrap(),
             ["/x", "a b", "c \"d", "e f", "g\"h"]

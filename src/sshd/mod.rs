@@ -5,9 +5,9 @@
 //! - `query`, `host_key`, `daemon`: query the installed sshd, with a host key if it has none, and inspect the running
 //!   one.
 //! - `reload`: makes each running sshd read its files again.
-//! - `block`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
+//! - `block`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
 //! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
-//! - `wiring`: `--enable` and `--disable`.
+//! - `wiring`, `refusal`: `--enable` and `--disable`, and why they fail.
 
 mod apply;
 pub(crate) mod block;
@@ -17,6 +17,7 @@ pub mod config_tree;
 pub mod criteria;
 pub(crate) mod daemon;
 mod diff;
+mod drop_in;
 pub mod effective;
 mod host_key;
 pub mod lexer;
@@ -25,6 +26,7 @@ pub(crate) mod pattern;
 mod placement;
 pub(crate) mod plan;
 pub mod query;
+mod refusal;
 pub(crate) mod reload;
 mod replace;
 pub mod wiring;

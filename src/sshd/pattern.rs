@@ -22,7 +22,7 @@ const LONGEST_ENTRY: usize = 1022;
 /// `match_pattern`: `*` and `?` are wildcards, other bytes are literal. Linear in memory and at worst quadratic in
 /// time, because only the last star needs backtracking.
 pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
-    wild(text, pattern, |token, byte| match token {
+    match_wildcards(text, pattern, |token, byte| match token {
         [b'?', rest @ ..] => Some(rest),
         [first, rest @ ..] if *first == byte => Some(rest),
         _ => None,
@@ -31,7 +31,11 @@ pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
 
 /// The matching loop of `matches` and `glob_matches`. `one` removes the next element of the pattern if it matches the
 /// byte.
-fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option<&'p [u8]>) -> bool {
+fn match_wildcards<'p>(
+    text: &[u8],
+    pattern: &'p [u8],
+    one: impl Fn(&'p [u8], u8) -> Option<&'p [u8]>,
+) -> bool {
     let (mut text, mut pattern) = (text, pattern);
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
@@ -58,7 +62,7 @@ fn wild<'p>(text: &[u8], pattern: &'p [u8], one: impl Fn(&'p [u8], u8) -> Option
 }
 
 /// `match_pattern_list`, with `lowercase` for host names.
-pub(super) fn list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
+pub(super) fn match_list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
     let mut verdict = Verdict::No;
     if patterns.is_empty() {
         return verdict;
@@ -90,7 +94,7 @@ pub(super) struct BadAddressList;
 
 /// `addr_match_list`: networks in CIDR notation, or patterns for the text of the address. Without an address, only
 /// checks the list.
-pub(super) fn addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
+pub(super) fn match_addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
     let text = address.unwrap_or_default();
     let parsed: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     if address.is_some() && parsed.is_none() {
@@ -157,7 +161,7 @@ pub(super) fn glob_matches(name: &[u8], pattern: &[u8]) -> bool {
     if name.first() == Some(&b'.') && !matches!(pattern, [b'.', ..] | [b'\\', b'.', ..]) {
         return false;
     }
-    wild(name, pattern, |token, byte| match token {
+    match_wildcards(name, pattern, |token, byte| match token {
         [b'?', rest @ ..] => Some(rest),
         [b'[', rest @ ..] => match bracket(rest, byte) {
             Some((true, rest)) => Some(rest),
@@ -204,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_and_question_marks() {
+    fn matches_stars_and_question_marks() {
         for (text, pattern, expected) in [
             ("", "", true),
             ("", "*", true),
@@ -222,29 +226,29 @@ mod tests {
     }
 
     #[test]
-    fn a_negated_entry_settles_a_list() {
-        assert_eq!(list(b"root", b"*,!root", false), Verdict::Negated);
-        assert_eq!(list(b"bob", b"*,!root", false), Verdict::Yes);
-        assert_eq!(list(b"bob", b"!root", false), Verdict::No);
-        assert_eq!(list(b"bob", b"Bob", false), Verdict::No);
-        assert_eq!(list(b"host.example", b"*.EXAMPLE", true), Verdict::Yes);
-        assert_eq!(list(b"", b"a,", false), Verdict::No);
+    fn a_negated_entry_excludes_a_value() {
+        assert_eq!(match_list(b"root", b"*,!root", false), Verdict::Negated);
+        assert_eq!(match_list(b"bob", b"*,!root", false), Verdict::Yes);
+        assert_eq!(match_list(b"bob", b"!root", false), Verdict::No);
+        assert_eq!(match_list(b"bob", b"Bob", false), Verdict::No);
+        assert_eq!(match_list(b"host.example", b"*.EXAMPLE", true), Verdict::Yes);
+        assert_eq!(match_list(b"", b"a,", false), Verdict::No);
     }
 
     #[test]
-    fn networks() {
-        assert_eq!(addresses(Some(b"10.1.2.3"), b"10.0.0.0/8"), Ok(Verdict::Yes));
-        assert_eq!(addresses(Some(b"10.1.2.3"), b"!10.1.0.0/16,10.0.0.0/8"), Ok(Verdict::Negated));
-        assert_eq!(addresses(Some(b"10.1.2.3"), b"10.1.*"), Ok(Verdict::Yes));
-        assert_eq!(addresses(Some(b"fd00::1"), b"fd00::/8"), Ok(Verdict::Yes));
-        assert_eq!(addresses(Some(b"fd00::1"), b"0.0.0.0/0"), Ok(Verdict::No));
-        assert_eq!(addresses(None, b"10.0.0.1/8"), Err(BadAddressList));
-        assert_eq!(addresses(None, b"10.0.0.0/33"), Err(BadAddressList));
-        assert_eq!(addresses(None, b"10.0.0.0/8,"), Err(BadAddressList));
+    fn matches_networks() {
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.0.0.0/8"), Ok(Verdict::Yes));
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"!10.1.0.0/16,10.0.0.0/8"), Ok(Verdict::Negated));
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.1.*"), Ok(Verdict::Yes));
+        assert_eq!(match_addresses(Some(b"fd00::1"), b"fd00::/8"), Ok(Verdict::Yes));
+        assert_eq!(match_addresses(Some(b"fd00::1"), b"0.0.0.0/0"), Ok(Verdict::No));
+        assert_eq!(match_addresses(None, b"10.0.0.1/8"), Err(BadAddressList));
+        assert_eq!(match_addresses(None, b"10.0.0.0/33"), Err(BadAddressList));
+        assert_eq!(match_addresses(None, b"10.0.0.0/8,"), Err(BadAddressList));
     }
 
     #[test]
-    fn globs() {
+    fn matches_globs() {
         for (name, pattern, expected) in [
             ("50-a.conf", "*.conf", true),
             (".50-a.conf", "*.conf", false),

@@ -1,6 +1,9 @@
 //! Chooses the place of our lines.
 
 use std::{
+    error::Error,
+    ffi::OsStr,
+    fmt, fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -9,78 +12,131 @@ use super::{
     block::render,
     config::File,
     config_tree::ConfigTree,
-    effective::{Config, Setting},
-    plan::{DROP_IN, DROP_INS, PlanError, Situation, Values, values},
-    query::administrators,
+    criteria::Connection,
+    drop_in::{self, drop_in_paths},
+    effective::{Config, ReadError, Setting, Values},
+    query::admin_config,
 };
 
-impl Situation<'_> {
+/// Why there is no place for our lines.
+#[derive(Debug)]
+pub(super) enum PlacementError {
+    /// The configuration with our lines cannot be read.
+    Read(ReadError),
+    /// There is no main file.
+    NoMainFile,
+    /// This main file is the vendor's, which is not changed, and it overrides each drop-in.
+    VendorFile(PathBuf),
+    /// Other lines would override our lines at any place in this main file.
+    Overridden(PathBuf),
+}
+
+impl fmt::Display for PlacementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(_) => f.write_str("the configuration with the change cannot be read"),
+            Self::NoMainFile => f.write_str("there is no main file"),
+            Self::VendorFile(main) => {
+                let admin = admin_config(main);
+                write!(
+                    f,
+                    "{0} belongs to the vendor and is not changed, and no file in {1} would be effective: \
+                     copy {0} to {2}, then run --enable again",
+                    main.display(),
+                    admin.with_file_name(drop_in::DIRECTORY).display(),
+                    admin.display()
+                )
+            }
+            Self::Overridden(main) => {
+                write!(
+                    f,
+                    "at each place in {}, other lines would override the lines of eic-keys",
+                    main.display()
+                )
+            }
+        }
+    }
+}
+
+impl Error for PlacementError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::NoMainFile | Self::VendorFile(_) | Self::Overridden(_) => None,
+        }
+    }
+}
+
+/// A configuration without our lines, and what to add.
+pub(super) struct Placement<'a> {
+    /// The main file, as in sshd's configuration.
+    pub(super) main: &'a Path,
+    /// The files without our lines.
+    pub(super) without: &'a ConfigTree,
+    /// The same configuration, parsed.
+    pub(super) base: &'a Config,
+    /// The required effective values.
+    pub(super) wanted: &'a Values,
+    /// Our comments.
+    pub(super) remarks: &'a [Vec<u8>],
+}
+
+impl Placement<'_> {
     /// The configuration with our lines in a place where they are effective: a drop-in if possible, else the main
     /// file, before all lines that would override them.
-    pub(super) fn place(
-        &self,
-        without: &ConfigTree,
-        base: &Config,
-        wanted: &Values,
-        remarks: &[Vec<u8>],
-    ) -> Result<ConfigTree, PlanError> {
-        let (command, user) =
-            (wanted.command.clone().unwrap_or_default(), wanted.user.clone().unwrap_or_default());
-        let lines = render(remarks, &command, &user);
-        let main = base.main().ok_or_else(|| PlanError("there is no main file".into()))?;
-        for name in self.drop_ins(main, base) {
-            if without.read(&name).is_ok() {
+    pub(super) fn place(&self) -> Result<ConfigTree, PlacementError> {
+        let Values { command, user } = self.wanted;
+        let lines =
+            render(self.remarks, command.as_deref().unwrap_or_default(), user.as_deref().unwrap_or_default());
+        let main = self.base.main().ok_or(PlacementError::NoMainFile)?;
+        for path in self.drop_ins(main) {
+            if self.without.read(&path).is_ok() {
                 continue;
             }
-            let after = without.with(&name, Some(lines.clone()));
-            if self.wins(&after, wanted, &name)? {
+            let after = self.without.with(&path, Some(lines.clone()));
+            if self.is_effective(&after, &path)? {
                 return Ok(after);
             }
         }
-        let administrators = administrators(self.main);
-        if administrators != self.main {
-            return Err(PlanError(format!(
-                "{0} belongs to the vendor and is not changed, and no file in {1} would count: \
-                 copy {0} to {2}, then run --enable again",
-                self.main.display(),
-                administrators.with_file_name(DROP_INS).display(),
-                administrators.display()
-            )));
+        if admin_config(self.main) != self.main {
+            return Err(PlacementError::VendorFile(self.main.to_owned()));
         }
-        let after = without.with(self.main, Some(Self::inserted(main, base, &lines)));
-        if self.wins(&after, wanted, self.main)? {
+        let after = self.without.with(self.main, Some(self.insert(main, &lines)));
+        if self.is_effective(&after, self.main)? {
             return Ok(after);
         }
-        Err(PlanError(format!("no place was found in {} where the lines would count", self.main.display())))
+        Err(PlacementError::Overridden(self.main.to_owned()))
     }
 
     /// The drop-ins that the main file includes in its global part, in order of preference. Drop-ins of packages
     /// begin with 10 to 60.
-    fn drop_ins(&self, main: &File, base: &Config) -> Vec<PathBuf> {
+    fn drop_ins(&self, main: &File) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = Vec::new();
-        for (_, statement) in main.statements(base.version()) {
+        for (_, statement) in main.statements(self.base.version()) {
             let Ok(Some(statement)) = statement else { continue };
             if statement.keyword == "match" {
                 break;
             }
             if statement.keyword == "include" {
-                let directory = administrators(self.main).with_file_name(DROP_INS);
-                let here = fs_is_directory(&self.tree.locate(&directory));
-                let reads = statement.arguments.iter().any(|argument| {
-                    let argument = Path::new(std::ffi::OsStr::from_bytes(argument));
-                    argument.parent().is_some_and(|parent| parent.file_name() == Some(DROP_INS.as_ref()))
+                let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
+                let exists = is_directory(&self.without.locate(&directory));
+                let included = statement.arguments.iter().any(|argument| {
+                    let argument = Path::new(OsStr::from_bytes(argument));
+                    let parent = argument.parent();
+                    parent.is_some_and(|parent| parent.file_name() == Some(drop_in::DIRECTORY.as_ref()))
                 });
-                if reads && here && !directories.contains(&directory) {
+                if included && exists && !directories.contains(&directory) {
                     directories.push(directory);
                 }
             }
         }
-        directories.iter().filter_map(|directory| directory.parent()).flat_map(drop_ins).collect()
+        directories.iter().filter_map(|directory| directory.parent()).flat_map(drop_in_paths).collect()
     }
 
     /// The main file with our lines in its global part: before the first line that sets either keyword, directly or
     /// through an include; else before the first `Match` and the comment above it; else at the end.
-    fn inserted(main: &File, base: &Config, lines: &[u8]) -> Vec<u8> {
+    fn insert(&self, main: &File, lines: &[u8]) -> Vec<u8> {
+        let base = self.base;
         let all: Vec<&[u8]> = main.lines().collect();
         let mut at = all.len();
         for (line, (_, statement)) in main.statements(base.version()).enumerate() {
@@ -90,7 +146,7 @@ impl Situation<'_> {
                 "include" => statement.arguments.iter().any(|argument| {
                     let read = base.included(argument);
                     base.settings().iter().any(|setting| read.contains(&setting.origin.path))
-                        || reads_more(base, read)
+                        || includes_more(base, read)
                 }),
                 "match" => {
                     let comment = |line: &&&[u8]| line.trim_ascii_start().starts_with(b"#");
@@ -113,25 +169,20 @@ impl Situation<'_> {
         [before.concat().as_slice(), lines, after.concat().as_slice()].concat()
     }
 
-    fn wins(&self, after: &ConfigTree, wanted: &Values, path: &Path) -> Result<bool, PlanError> {
-        let effective = self.read(after)?.effective;
+    /// Whether our lines in `path` are effective.
+    fn is_effective(&self, after: &ConfigTree, path: &Path) -> Result<bool, PlacementError> {
+        let config = Config::read(after, self.main, self.base.version().clone());
+        let effective = config.and_then(|config| config.effective(Some(&Connection::probe())));
+        let effective = effective.map_err(PlacementError::Read)?;
         let here = |setting: &Option<Setting>| {
             setting.as_ref().is_some_and(|setting| setting.origin.path == path && setting.block.is_none())
         };
-        Ok(values(&effective) == *wanted && here(&effective.command) && here(&effective.user))
+        Ok(effective.values() == *self.wanted && here(&effective.command) && here(&effective.user))
     }
 }
 
-/// The possible names of our drop-in, in order of preference. `ssh` is the directory of the main file.
-pub(super) fn drop_ins(ssh: &Path) -> impl Iterator<Item = PathBuf> {
-    ["10", "05", "01", "00", "000"].into_iter().map(|number| {
-        let name = [number.as_bytes(), b"-", DROP_IN].concat();
-        ssh.join(DROP_INS).join(std::ffi::OsStr::from_bytes(&name))
-    })
-}
-
 /// Whether one of these files has an `Include`, in a configuration that sets either keyword.
-fn reads_more(base: &Config, paths: &[PathBuf]) -> bool {
+fn includes_more(base: &Config, paths: &[PathBuf]) -> bool {
     let includes = |file: &&File| {
         paths.iter().any(|path| path == file.path())
             && file
@@ -141,6 +192,6 @@ fn reads_more(base: &Config, paths: &[PathBuf]) -> bool {
     !base.settings().is_empty() && base.files().any(|file| includes(&file))
 }
 
-fn fs_is_directory(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }

@@ -1,7 +1,9 @@
 //! Plans the changes. This module only reads.
 
 use std::{
+    error::Error,
     ffi::OsStr,
+    fmt,
     io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -9,294 +11,380 @@ use std::{
 
 use super::{
     block::{
-        alone, chained, chains_itself, is_aws_command, is_left_out, left_out, own_part, program, reads_back,
-        render, runs, runs_aws, served, strip, words,
+        chain, chains_itself, is_aws_command, left_out_remark, name_service_remark, own_command, own_part,
+        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
     },
     config::Origin,
     config_tree::ConfigTree,
     criteria::Connection,
-    effective::{Config, Effective, Keyword, ReadError, Setting},
+    drop_in,
+    effective::{Config, Effective, Keyword, ReadError, Setting, Values},
     lexer::OpensshVersion,
-    query::{Dump, administrators, unless_none},
+    placement::{Placement, PlacementError},
+    query::{Dump, admin_config, unless_none},
 };
+use crate::error_text::WithCauses;
 
-/// A change of a file.
+/// A planned change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     /// The path, as in sshd's configuration.
     pub(super) path: PathBuf,
-    /// `None` if the file does not exist.
-    pub(super) before: Option<Vec<u8>>,
-    /// `None` if the file is to be removed.
-    pub(super) after: Option<Vec<u8>>,
+    pub(super) action: Action,
 }
 
-/// The values of both keywords. `none` is `None`.
+/// What is done to a file, with its old and new bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Values {
-    pub(super) command: Option<Vec<u8>>,
-    pub(super) user: Option<Vec<u8>>,
+pub(super) enum Action {
+    Create { new: Vec<u8> },
+    Replace { old: Vec<u8>, new: Vec<u8> },
+    Remove { old: Vec<u8> },
 }
 
-/// A planned change.
+impl Action {
+    /// The change from `old` to `new`, where `None` is a missing file. `None` if there is no change.
+    fn between(old: Option<Vec<u8>>, new: Option<Vec<u8>>) -> Option<Self> {
+        match (old, new) {
+            (None, None) => None,
+            (None, Some(new)) => Some(Self::Create { new }),
+            (Some(old), None) => Some(Self::Remove { old }),
+            (Some(old), Some(new)) => (old != new).then_some(Self::Replace { old, new }),
+        }
+    }
+
+    /// The bytes before the change. `None` if the file does not exist.
+    pub(super) fn before(&self) -> Option<&[u8]> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Replace { old, .. } | Self::Remove { old } => Some(old),
+        }
+    }
+
+    /// The bytes after the change. `None` if the file is to be removed.
+    pub(super) fn after(&self) -> Option<&[u8]> {
+        match self {
+            Self::Create { new } | Self::Replace { new, .. } => Some(new),
+            Self::Remove { .. } => None,
+        }
+    }
+}
+
+/// A planned change of the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// Messages for the user: the decision and its reason.
-    pub(super) said: Vec<String>,
+    pub(super) messages: Vec<String>,
     /// In order of execution. sshd can start after each of them. Empty if there is nothing to do.
     pub(super) changes: Vec<Change>,
-    /// The required effective values for `probe()`.
+    /// The required effective values for [`Connection::probe`].
     pub(super) wanted: Values,
     /// The configuration after the change.
     pub(super) after: ConfigTree,
 }
 
-/// Why the plan is refused, and the fix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PlanError(pub(super) String);
+/// Why there is no plan.
+#[derive(Debug)]
+pub(super) enum PlanError {
+    /// The configuration cannot be read.
+    Read(ReadError),
+    /// sshd and eic-keys read different effective values.
+    Disagreement { sshd: Values, files: Values },
+    /// A `Match` block for every connection has the effective values.
+    UnderMatch { origin: Origin, criteria: String },
+    /// These lines name eic-keys and are not between our markers.
+    SetByHand(Vec<String>),
+    /// This command must not be chained, because of `--no-chain`.
+    ChainForbidden { origin: Origin, command: String },
+    /// sshd cannot split this command.
+    NotChainable { origin: Origin, command: String },
+    /// A command is set without a user.
+    NoUser(Origin),
+    /// sshd would read this user differently in our lines.
+    UserNotWritable { origin: Origin, user: String },
+    /// There is no place for our lines.
+    Placement(PlacementError),
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<Vec<u8>>| value.as_deref().map_or_else(|| "none".into(), lossy);
+        match self {
+            Self::Read(_) => f.write_str("the configuration cannot be read"),
+            Self::Disagreement { sshd, files } => write!(
+                f,
+                "sshd reports that AuthorizedKeysCommand is {} (user {}), but its files read as {} (user {}): a configuration that \
+                 eic-keys does not understand is not changed",
+                text(&sshd.command),
+                text(&sshd.user),
+                text(&files.command),
+                text(&files.user)
+            ),
+            Self::UnderMatch { origin, criteria } => write!(
+                f,
+                "AuthorizedKeysCommand or its user is set under \"Match {criteria}\" ({origin}), which applies to every connection \
+                 and overrides the lines outside of it: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, \
+                 then run --enable again"
+            ),
+            Self::SetByHand(lines) => write!(
+                f,
+                "{}; without the markers of --enable: it was set by hand, so remove it by hand, then run --disable again",
+                lines.join("; ")
+            ),
+            Self::ChainForbidden { origin, command } => write!(
+                f,
+                "{origin} sets AuthorizedKeysCommand to {command}, and --no-chain does not allow eic-keys to chain it"
+            ),
+            Self::NotChainable { origin, command } => write!(
+                f,
+                "{origin} sets AuthorizedKeysCommand to {command}, which sshd cannot split into words: fix it first"
+            ),
+            Self::NoUser(origin) => write!(
+                f,
+                "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: sshd would not start"
+            ),
+            Self::UserNotWritable { origin, user } => write!(
+                f,
+                "the AuthorizedKeysCommandUser of {origin}, {user}, cannot be copied: sshd would read another name"
+            ),
+            Self::Placement(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for PlanError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Placement(error) => error.source(),
+            _ => None,
+        }
+    }
+}
 
 impl From<ReadError> for PlanError {
     fn from(error: ReadError) -> Self {
-        Self(format!("the configuration cannot be read: {error}"))
+        Self::Read(error)
     }
 }
 
 /// The inputs of a plan.
-pub(super) struct Situation<'a> {
+pub(super) struct Planner<'a> {
     /// The main file, as in sshd's configuration.
     pub(super) main: &'a Path,
     /// The current files.
     pub(super) tree: &'a ConfigTree,
     pub(super) version: &'a OpensshVersion,
-    /// The effective values for `probe()` from sshd. `None` if sshd cannot be queried.
+    /// The effective values for [`Connection::probe`] from sshd. `None` if sshd cannot be queried.
     pub(super) dump: Option<&'a Dump>,
     /// The path of eic-keys in sshd's configuration.
     pub(super) program: &'a str,
     /// Whether an existing command may be chained.
     pub(super) chain: bool,
     /// Looks up a user. sshd runs no command as a user that it cannot find.
-    pub(super) find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
+    pub(super) find_user: &'a dyn Fn(&[u8]) -> Option<UserSource>,
 }
 
 /// Where a user was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum UserSource {
     /// In a local file.
     Local,
     /// In a name service, which can be unavailable for a while.
-    Served,
+    NameService,
 }
 
 /// Whether our lines match the existing users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Users {
     /// They match, or were set by hand.
-    Fit,
+    Valid,
     /// They name a user that does not exist.
-    Gone,
+    Missing,
     /// They leave out a command whose user exists again.
-    Back,
+    Returned,
 }
 
 /// The default user that runs eic-keys.
 pub(crate) const OWN_USER: &str = "eic-keys";
 
 /// Whether sshd expands this value of AuthorizedKeysCommandUser, which can then be a different user at each login.
-pub(crate) fn is_each_login(user: &[u8]) -> bool {
+pub(crate) fn is_expanded(user: &[u8]) -> bool {
     user.contains(&b'%')
 }
 
-/// A connection that only a `Match` block for everyone matches: a user that does not exist, from a network that is
-/// reserved for documentation (RFC 5737).
-pub(crate) fn probe() -> Connection {
-    Connection {
-        user: Some("eic-keys-probe".into()),
-        groups: Vec::new(),
-        host: Some("eic-keys.invalid".into()),
-        address: Some("192.0.2.1".into()),
-        local_address: Some("192.0.2.2".into()),
-        local_port: Some(22),
-        routing_domain: None,
-    }
-}
-
-impl Situation<'_> {
+impl Planner<'_> {
     /// Plans `--enable`.
     pub(super) fn enable(&self) -> Result<Plan, PlanError> {
-        let live = self.agreed(self.tree)?;
-        let Without { tree: without, mut said, remarks: written } = self.without_ours(&live.config)?;
+        let current = self.read_and_compare(self.tree)?;
+        let Without { tree: without, mut messages, remarks: written } =
+            self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
-        if let Some((origin, text)) = blocks(&base.effective).next() {
-            return Err(PlanError(format!(
-                "what counts stands under \"Match {text}\" ({origin}), which holds for everyone and beats all \
-                 that stands outside: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, then run --enable again"
-            )));
+        if let Some((origin, criteria)) = base.effective.blocks().next().cloned() {
+            return Err(PlanError::UnderMatch { origin, criteria });
         }
 
-        let (none, theirs) = match &base.effective.command {
+        let (none, previous) = match &base.effective.command {
             Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
             other => (None, other.as_ref()),
         };
-        let by_hand = theirs.filter(|setting| self.is_ours(&setting.value));
+        let by_hand = previous.filter(|setting| self.is_ours(&setting.value));
         if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
-            if self.runs_as(&user.value) {
+            if self.user_exists(&user.value) {
                 let shown = lossy(&by_hand.value);
                 // Our lines were before it because its user did not exist.
                 let again = !without.changed().is_empty();
-                said.insert(
+                messages.insert(
                     0,
                     if again {
-                        format!("{} sets {shown}, by hand: it counts again.", by_hand.origin)
+                        format!("{} sets {shown}, by hand: sshd uses it again.", by_hand.origin)
                     } else {
                         format!("Nothing to do: {} sets {shown}, by hand.", by_hand.origin)
                     },
                 );
                 if chains_itself(self.version, &by_hand.value, self.tree) {
-                    said.push(format!(
-                        "Note: what {} has after \"--\" is eic-keys again, or AWS's command that it replaces: take it out.",
+                    messages.push(format!(
+                        "Note: what {} has after \"--\" is eic-keys again, or AWS's command, which eic-keys replaces: remove it.",
                         by_hand.origin
                     ));
                 }
                 if again {
-                    return Ok(self.plan(said, values(&base.effective), without));
+                    return Ok(self.plan(messages, base.effective.values(), without));
                 }
-                return Ok(self.nothing(said, &live.effective));
+                return Ok(self.no_change(messages, &current.effective));
             }
         }
-        let (wanted, remarks) = self.wanted(theirs, base.effective.user.as_ref(), &live.config, &mut said)?;
-        said.extend(
-            none.map(|setting| {
-                format!("Note: {} sets it to none; our lines come before that.", setting.origin)
-            }),
-        );
-        said.extend(self.elsewhere(&base));
-        let here = values(&live.effective);
-        if here == wanted && remarks == written && blocks(&live.effective).next().is_none() {
+        let (wanted, remarks) =
+            self.wanted(previous, base.effective.user.as_ref(), &current.config, &mut messages)?;
+        messages.extend(none.map(|setting| {
+            format!(
+                "Note: {} sets AuthorizedKeysCommand to none; the lines of eic-keys come before it.",
+                setting.origin
+            )
+        }));
+        messages.extend(self.notes_on_match_blocks(&base));
+        let values = current.effective.values();
+        if values == wanted && remarks == written && current.effective.blocks().next().is_none() {
             let origin =
-                live.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
-            said.insert(0, format!("Nothing to do: {origin} has sshd ask eic-keys already."));
-            return Ok(self.nothing(said, &live.config.effective(Some(&probe()))?));
+                current.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
+            messages.insert(0, format!("Nothing to do: {origin} already has sshd run eic-keys."));
+            return Ok(self.no_change(messages, &current.config.effective(Some(&Connection::probe()))?));
         }
-        let after = self.place(&without, &base.config, &wanted, &remarks)?;
-        Ok(self.plan(said, wanted, after))
+        let placement = Placement {
+            main: self.main,
+            without: &without,
+            base: &base.config,
+            wanted: &wanted,
+            remarks: &remarks,
+        };
+        let after = placement.place().map_err(PlanError::Placement)?;
+        Ok(self.plan(messages, wanted, after))
     }
 
     /// Plans `--disable`. `others` are the main files of other daemons. They must not name eic-keys either, because
     /// the program can be removed afterwards.
     pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, PlanError> {
-        let live = self.agreed(self.tree)?;
-        let Without { tree: without, mut said, .. } = self.without_ours(&live.config)?;
+        let current = self.read_and_compare(self.tree)?;
+        let Without { tree: without, mut messages, .. } = self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
-        let mut by_hand = self.naming_us(&base.config);
+        let mut by_hand = self.lines_with_program(&base.config);
         for (process, file) in others {
             match Config::read(&without, file, self.version.clone()) {
                 Ok(config) => by_hand.extend(
-                    self.naming_us(&config).into_iter().map(|line| format!("{line}, for the sshd of process {process}")),
+                    self.lines_with_program(&config).into_iter().map(|line| format!("{line}, for the sshd with process {process}")),
                 ),
                 Err(ReadError::Unreadable(_, error)) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => said.push(format!(
-                    "Note: what the sshd of process {process} reads cannot be read: {error}. If it names eic-keys, take that out."
+                Err(error) => messages.push(format!(
+                    "Note: the configuration of the sshd with process {process} cannot be read: {}. If it names eic-keys, remove that.",
+                    WithCauses(&error)
                 )),
             }
         }
         if !by_hand.is_empty() {
-            return Err(PlanError(format!(
-                "{}; without the markers of --enable: it was set by hand, so take it out by hand, then run this again",
-                by_hand.join("; ")
-            )));
+            return Err(PlanError::SetByHand(by_hand));
         }
-        let wanted = values(&base.effective);
+        let wanted = base.effective.values();
         if without.changed().is_empty() {
-            said.insert(0, "Nothing to do: sshd's configuration has no lines of eic-keys.".into());
-            return Ok(self.nothing(said, &base.effective));
+            messages.insert(0, "Nothing to do: sshd's configuration has no lines of eic-keys.".into());
+            return Ok(self.no_change(messages, &base.effective));
         }
-        said.push(match &wanted.command {
+        messages.push(match &wanted.command {
             Some(command) => format!("AuthorizedKeysCommand is {} again.", lossy(command)),
-            None => "AuthorizedKeysCommand is not set any more.".into(),
+            None => "AuthorizedKeysCommand is no longer set.".into(),
         });
-        Ok(self.plan(said, wanted, without))
+        Ok(self.plan(messages, wanted, without))
     }
 
     /// The required values, our comments on them, and the messages for the user.
     fn wanted(
         &self,
-        theirs: Option<&Setting>,
-        their_user: Option<&Setting>,
-        live: &Config,
-        said: &mut Vec<String>,
+        previous: Option<&Setting>,
+        previous_user: Option<&Setting>,
+        current: &Config,
+        messages: &mut Vec<String>,
     ) -> Result<(Values, Vec<Vec<u8>>), PlanError> {
         // Keep the administrator's options of eic-keys, even if only the chained command changed or another setting
         // came before our lines.
-        let own = live.settings().iter().find(|setting| {
+        let own = current.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
                 && runs(self.version, &setting.value, self.program)
         });
-        let ours = own
-            .map_or_else(|| alone(self.program), |setting| own_part(self.version, &setting.value).to_vec());
-        let Some(theirs) = theirs else {
-            said.push("Nothing else sets AuthorizedKeysCommand.".into());
+        let ours = own.map_or_else(
+            || own_command(self.program),
+            |setting| own_part(self.version, &setting.value).to_vec(),
+        );
+        let Some(previous) = previous else {
+            messages.push("Nothing else sets AuthorizedKeysCommand.".into());
             return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
         };
-        let (origin, command) = (&theirs.origin, lossy(&theirs.value));
-        let alone = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
-        if runs_aws(self.version, &theirs.value) {
-            said.push(format!(
+        let (origin, command) = (previous.origin.clone(), lossy(&previous.value));
+        let unchained = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
+        if runs_aws(self.version, &previous.value) {
+            messages.push(format!(
                 "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
                  replaces it: the line stays, and is not used."
             ));
-            return Ok((alone, Vec::new()));
+            return Ok((unchained, Vec::new()));
         }
-        let missing = their_user.filter(|user| !self.runs_as(&user.value));
-        let remark = missing.map(|user| left_out(&theirs.value, &user.value));
+        let missing = previous_user.filter(|user| !self.user_exists(&user.value));
+        let remark = missing.map(|user| left_out_remark(&previous.value, &user.value));
         let never_runs = missing.map(|user| {
             format!(
                 "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
                 lossy(&user.value)
             )
         });
-        if self.is_ours(&theirs.value) {
-            said.extend(
+        if self.is_ours(&previous.value) {
+            messages.extend(
                 never_runs.map(|note| format!("{note} The line stays, and our lines come before it.")),
             );
-            return Ok((alone, remark.into_iter().collect()));
+            return Ok((unchained, remark.into_iter().collect()));
         }
         if !self.chain {
-            return Err(PlanError(format!(
-                "{origin} sets AuthorizedKeysCommand to {command}, and --no-chain says not to run it behind eic-keys"
-            )));
+            return Err(PlanError::ChainForbidden { origin, command });
         }
-        let together = chained(self.version, &ours, &theirs.value).map_err(|_| {
-            PlanError(format!(
-                "{origin} sets AuthorizedKeysCommand to {command}, which sshd itself cannot cut into words: \
-                 fix it first"
-            ))
-        })?;
-        let user = their_user.map(|setting| setting.value.clone()).ok_or_else(|| {
-            PlanError(format!(
-                "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: \
-                 sshd would not start"
-            ))
-        })?;
+        let Ok(together) = chain(self.version, &ours, &previous.value) else {
+            return Err(PlanError::NotChainable { origin, command });
+        };
+        let Some(user) = previous_user.map(|setting| setting.value.clone()) else {
+            return Err(PlanError::NoUser(origin));
+        };
         if let Some(note) = never_runs {
-            said.push(format!(
-                "{note} It is not chained. To have both, make that user and run --enable again."
+            messages.push(format!(
+                "{note} It is not chained. To chain it, create that user and run --enable again."
             ));
-            return Ok((alone, remark.into_iter().collect()));
+            return Ok((unchained, remark.into_iter().collect()));
         }
         if !reads_back(self.version, &render(&[], &together, &user), &together, &user) {
-            return Err(PlanError(format!(
-                "the AuthorizedKeysCommandUser of {origin}, {}, cannot be written again",
-                lossy(&user)
-            )));
+            return Err(PlanError::UserNotWritable { origin, user: lossy(&user) });
         }
-        let expanded = if is_each_login(&user) { ", which sshd expands at each login" } else { "" };
-        said.push(format!(
-            "{origin} sets AuthorizedKeysCommand to {command}: it stays there, and runs behind eic-keys, as {}{expanded}.",
+        let expanded = if is_expanded(&user) { ", which sshd expands at each login" } else { "" };
+        messages.push(format!(
+            "{origin} sets AuthorizedKeysCommand to {command}: the line stays, and eic-keys chains the command, which runs as {}{expanded}.",
             lossy(&user)
         ));
-        let service = !is_each_login(&user) && (self.find_user)(&user) == Some(Found::Served);
-        let remarks = service.then(|| served(&user)).into_iter().collect();
+        let service = !is_expanded(&user) && (self.find_user)(&user) == Some(UserSource::NameService);
+        let remarks = service.then(|| name_service_remark(&user)).into_iter().collect();
         Ok((Values { command: Some(together), user: Some(user) }, remarks))
     }
 
@@ -304,17 +392,17 @@ impl Situation<'_> {
     /// command does not count, although our packages provide it: such a line was written for AWS's package.
     fn is_ours(&self, command: &[u8]) -> bool {
         runs(self.version, command, self.program)
-            || program(self.version, command).is_some_and(|path| self.leads_to_ours(&path))
+            || program(self.version, command).is_some_and(|path| self.is_own_program(&path))
                 && !runs_aws(self.version, command)
     }
 
     /// Describes the lines of a configuration that name eic-keys, in any block. Without the program, sshd gets no
     /// keys from them, not even those of a chained command.
-    fn naming_us(&self, config: &Config) -> Vec<String> {
+    fn lines_with_program(&self, config: &Config) -> Vec<String> {
         let lines = config
             .settings()
             .iter()
-            .filter(|setting| setting.keyword == Keyword::Command && self.names_us(&setting.value));
+            .filter(|setting| setting.keyword == Keyword::Command && self.mentions_program(&setting.value));
         lines
             .map(|setting| {
                 let block = setting
@@ -327,100 +415,101 @@ impl Situation<'_> {
     }
 
     /// Whether a command line runs eic-keys, or passes it to another program.
-    fn names_us(&self, command: &[u8]) -> bool {
+    fn mentions_program(&self, command: &[u8]) -> bool {
         let words = words(self.version, command);
         let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
         self.is_ours(command)
             || words.iter().any(|word| word == self.program.as_bytes())
-            || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.leads_to_ours(word))
+            || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.is_own_program(word))
     }
 
     /// Whether the main file and the drop-ins contain nothing of eic-keys, from their bytes. This is for a
     /// configuration that sshd's rules cannot parse. `false` if a file cannot be read.
-    pub(super) fn shows_nothing_of_ours(&self) -> bool {
-        let directory = administrators(self.main).with_file_name(DROP_INS);
-        let mut paths = self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MOST_DROP_INS);
+    pub(super) fn has_no_trace_of_ours(&self) -> bool {
+        let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
+        let mut paths = self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MAX_DROP_INS);
         paths.push(self.main.to_owned());
         let shows = |bytes: &[u8]| {
             contains(bytes, self.program.as_bytes()) || strip(self.version, bytes, self.program).is_some()
         };
-        paths.len() <= MOST_DROP_INS
+        paths.len() <= MAX_DROP_INS
             && paths.iter().all(|path| match self.tree.read(path) {
                 Ok(bytes) => !shows(&bytes),
                 Err(error) => error.kind() == ErrorKind::NotFound,
             })
     }
 
-    fn leads_to_ours(&self, path: &[u8]) -> bool {
+    fn is_own_program(&self, path: &[u8]) -> bool {
         self.tree.same_file(Path::new(OsStr::from_bytes(path)), Path::new(self.program))
     }
 
     /// Whether sshd finds a user for this value of AuthorizedKeysCommandUser. All releases with the keyword expand `%u` in
     /// it to the user who logs in (`user_key_command_allowed2` in `auth2-pubkey.c`), so a value with `%` is always accepted.
-    fn runs_as(&self, user: &[u8]) -> bool {
-        is_each_login(user) || (self.find_user)(user).is_some()
+    fn user_exists(&self, user: &[u8]) -> bool {
+        is_expanded(user) || (self.find_user)(user).is_some()
     }
 
     /// Whether our lines, if effective, match the existing users. Lines that were set by hand are left alone. So is a
     /// user from a name service: sshd looks it up at each login, and finds it when the service is available again.
     pub(super) fn users(&self) -> Users {
-        self.try_users().unwrap_or(Users::Fit)
+        self.try_users().unwrap_or(Users::Valid)
     }
 
     fn try_users(&self) -> Result<Users, PlanError> {
-        let live = self.read(self.tree)?;
-        let (Some(command), Some(user)) = (&live.effective.command, &live.effective.user) else {
-            return Ok(Users::Fit);
+        let current = self.read(self.tree)?;
+        let (Some(command), Some(user)) = (&current.effective.command, &current.effective.user) else {
+            return Ok(Users::Valid);
         };
-        let without = self.without_ours(&live.config)?;
+        let without = self.without_our_lines(&current.config)?;
         if !runs(self.version, &command.value, self.program)
             || !without.tree.changed().contains_key(&command.origin.path)
         {
-            return Ok(Users::Fit);
+            return Ok(Users::Valid);
         }
-        if without.remarks.iter().any(|remark| is_left_out(remark).is_some()) {
+        if without.remarks.iter().any(|remark| parse_left_out(remark).is_some()) {
             let base = self.read(&without.tree)?.effective;
-            if base.command.zip(base.user).is_some_and(|(_, user)| self.runs_as(&user.value)) {
-                return Ok(Users::Back);
+            if base.command.zip(base.user).is_some_and(|(_, user)| self.user_exists(&user.value)) {
+                return Ok(Users::Returned);
             }
         }
-        let stays = self.runs_as(&user.value) || without.remarks.contains(&served(&user.value));
-        Ok(if stays { Users::Fit } else { Users::Gone })
+        let stays =
+            self.user_exists(&user.value) || without.remarks.contains(&name_service_remark(&user.value));
+        Ok(if stays { Users::Valid } else { Users::Missing })
     }
 
     /// Notes about other commands under `Match`, where eic-keys does not run.
-    fn elsewhere(&self, base: &View) -> Vec<String> {
-        let ours = || lossy(&alone(self.program));
-        let mut said = Vec::new();
+    fn notes_on_match_blocks(&self, base: &ParsedConfig) -> Vec<String> {
+        let ours = || lossy(&own_command(self.program));
+        let mut messages = Vec::new();
         for setting in base.config.settings() {
             let Some((_, criteria)) = &setting.block else { continue };
             if setting.keyword != Keyword::Command || self.is_ours(&setting.value) {
                 continue;
             }
-            let better = unless_none(setting.value.clone())
+            let replacement = unless_none(setting.value.clone())
                 .filter(|value| !runs_aws(self.version, value))
-                .and_then(|value| chained(self.version, &alone(self.program), &value).ok());
-            let better = match better {
+                .and_then(|value| chain(self.version, &own_command(self.program), &value).ok());
+            let replacement = match replacement {
                 Some(line) => lossy(&line),
                 None => format!("{}, and its user to {OWN_USER}", ours()),
             };
-            said.push(format!(
+            messages.push(format!(
                 "Note: {} sets AuthorizedKeysCommand to {} under \"Match {criteria}\": EC2 Instance Connect does not work there. \
-                 To have it there too, change that line to: AuthorizedKeysCommand {better}",
+                 To have it there too, change that line to: AuthorizedKeysCommand {replacement}",
                 setting.origin,
                 lossy(&setting.value)
             ));
         }
-        said
+        messages
     }
 
     /// Removes our lines from the files that sshd reads, and from drop-ins of ours that it no longer reads.
-    fn without_ours(&self, live: &Config) -> Result<Without, PlanError> {
-        let (mut without, mut said, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
-        let mut paths: Vec<PathBuf> = live.files().map(|file| file.path().to_owned()).collect();
-        let directory = administrators(self.main).with_file_name(DROP_INS);
+    fn without_our_lines(&self, current: &Config) -> Result<Without, PlanError> {
+        let (mut without, mut messages, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
+        let mut paths: Vec<PathBuf> = current.files().map(|file| file.path().to_owned()).collect();
+        let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
         for path in
-            self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*-", DROP_IN].concat(), MOST_DROP_INS)
+            self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*-", drop_in::NAME].concat(), MAX_DROP_INS)
         {
             if !paths.contains(&path) {
                 paths.push(path);
@@ -430,8 +519,8 @@ impl Situation<'_> {
             let bytes = self.tree.read(&path).map_err(|error| ReadError::Unreadable(path.clone(), error))?;
             let Some(stripped) = strip(self.version, &bytes, self.program) else { continue };
             for line in stripped.foreign {
-                said.push(format!(
-                    "Note: {} line {line} stands between our lines and is not ours: it stays.",
+                messages.push(format!(
+                    "Note: {} line {line} is between the lines of eic-keys, but is not one of them: it stays.",
                     path.display()
                 ));
             }
@@ -440,93 +529,70 @@ impl Situation<'_> {
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok(Without { tree: without, said, remarks })
+        Ok(Without { tree: without, messages, remarks })
     }
 
-    pub(super) fn read(&self, tree: &ConfigTree) -> Result<View, PlanError> {
+    pub(super) fn read(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
         let config = Config::read(tree, self.main, self.version.clone())?;
-        let effective = config.effective(Some(&probe()))?;
-        Ok(View { config, effective })
+        let effective = config.effective(Some(&Connection::probe()))?;
+        Ok(ParsedConfig { config, effective })
     }
 
     /// The current configuration, after checking that sshd and our parser agree.
-    fn agreed(&self, tree: &ConfigTree) -> Result<View, PlanError> {
-        let live = self.read(tree)?;
-        let read = values(&live.effective);
+    fn read_and_compare(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
+        let current = self.read(tree)?;
+        let files = current.effective.values();
         match self.dump {
-            Some(dump) if (&dump.command, &dump.user) != (&read.command, &read.user) => {
-                let say = |value: &Option<Vec<u8>>| value.as_deref().map_or_else(|| "none".into(), lossy);
-                Err(PlanError(format!(
-                    "sshd says that AuthorizedKeysCommand is {} (user {}), its files read as {} (user {}): \
-                     nothing is changed that is not understood",
-                    say(&dump.command),
-                    say(&dump.user),
-                    say(&read.command),
-                    say(&read.user),
-                )))
+            Some(dump) if (&dump.command, &dump.user) != (&files.command, &files.user) => {
+                let sshd = Values { command: dump.command.clone(), user: dump.user.clone() };
+                Err(PlanError::Disagreement { sshd, files })
             }
-            _ => Ok(live),
+            _ => Ok(current),
         }
     }
 
-    fn plan(&self, mut said: Vec<String>, wanted: Values, after: ConfigTree) -> Plan {
+    fn plan(&self, mut messages: Vec<String>, wanted: Values, after: ConfigTree) -> Plan {
         let mut changes: Vec<Change> = Vec::new();
-        for (path, bytes) in after.changed() {
-            let before = self.tree.read(path).ok();
-            if before != *bytes {
-                if before.is_some() && self.tree.has_links(path) {
-                    said.push(format!(
-                        "Note: {0} has another name, by a hard link. {0} is replaced, and the file of that name stays as it was.",
-                        path.display()
-                    ));
-                }
-                changes.push(Change { path: path.clone(), before, after: bytes.clone() });
+        for (path, new) in after.changed() {
+            let Some(action) = Action::between(self.tree.read(path).ok(), new.clone()) else { continue };
+            if !matches!(action, Action::Create { .. }) && self.tree.has_links(path) {
+                messages.push(format!(
+                    "Note: {0} has another name, by a hard link. {0} is replaced, and the file with the other name is not changed.",
+                    path.display()
+                ));
             }
+            changes.push(Change { path: path.clone(), action });
         }
         // New files come first, so that at each moment there is at least one setting.
-        changes
-            .sort_by_key(|change| change.after.as_ref().map_or(2, |_| usize::from(change.before.is_some())));
-        Plan { said, changes, wanted, after }
+        changes.sort_by_key(|change| match change.action {
+            Action::Create { .. } => 0,
+            Action::Replace { .. } => 1,
+            Action::Remove { .. } => 2,
+        });
+        Plan { messages, changes, wanted, after }
     }
 
-    fn nothing(&self, said: Vec<String>, effective: &Effective) -> Plan {
-        Plan { said, changes: Vec::new(), wanted: values(effective), after: self.tree.clone() }
+    fn no_change(&self, messages: Vec<String>, effective: &Effective) -> Plan {
+        Plan { messages, changes: Vec::new(), wanted: effective.values(), after: self.tree.clone() }
     }
 }
 
-/// The directory of drop-ins, in the directory of the main file.
-pub(super) const DROP_INS: &str = "sshd_config.d";
-
-/// The name of our drop-in after its number.
-pub(super) const DROP_IN: &[u8] = b"eic-keys.conf";
-
-/// Maximum number of drop-ins of ours to look for.
-const MOST_DROP_INS: usize = 100;
+/// Maximum number of drop-ins to look at.
+const MAX_DROP_INS: usize = 100;
 
 /// The configuration without our lines.
 struct Without {
     tree: ConfigTree,
     /// Messages for the user.
-    said: Vec<String>,
+    messages: Vec<String>,
     /// Our comments that the files contained.
     remarks: Vec<Vec<u8>>,
 }
 
 /// A configuration and its effective values.
-pub(super) struct View {
+pub(super) struct ParsedConfig {
     pub(super) config: Config,
     pub(super) effective: Effective,
-}
-
-/// The `Match` lines whose blocks contain the effective values.
-fn blocks(effective: &Effective) -> impl Iterator<Item = &(Origin, String)> {
-    [&effective.command, &effective.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
-}
-
-pub(super) fn values(effective: &Effective) -> Values {
-    let value =
-        |setting: &Option<Setting>| setting.as_ref().and_then(|setting| unless_none(setting.value.clone()));
-    Values { command: value(&effective.command), user: value(&effective.user) }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Queries sshd: whether it accepts a configuration, and the effective values.
 
 use std::{
+    error::Error,
     ffi::{OsStr, OsString},
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -14,50 +15,57 @@ use crate::process::{Output, run};
 #[derive(Clone, Debug)]
 pub struct Sshd {
     words: Vec<OsString>,
-    patience: Duration,
+    timeout: Duration,
     /// A host key in addition to the configured ones.
     host_key: Option<PathBuf>,
 }
 
 /// Why a query failed.
 #[derive(Debug)]
-pub enum AskError {
+pub enum QueryError {
     /// sshd could not be run.
     Run(io::Error),
     /// sshd rejected the configuration, with this message.
-    Refused(String),
+    Rejected(String),
     /// The output could not be parsed.
-    Answer(&'static str),
+    Output(&'static str),
 }
 
-impl fmt::Display for AskError {
+impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run(error) => write!(f, "sshd could not be run: {error}"),
-            Self::Refused(words) => write!(f, "sshd says: {words}"),
-            Self::Answer(what) => write!(f, "sshd's answer is not understood: {what}"),
+            Self::Run(_) => f.write_str("sshd could not be run"),
+            Self::Rejected(message) => write!(f, "sshd reports: {message}"),
+            Self::Output(reason) => write!(f, "the output of sshd could not be parsed: {reason}"),
         }
     }
 }
 
-impl std::error::Error for AskError {}
+impl Error for QueryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Run(error) => Some(error),
+            Self::Rejected(_) | Self::Output(_) => None,
+        }
+    }
+}
 
-impl AskError {
+impl QueryError {
     /// Whether only Debian's privilege separation directory is missing, which is created when sshd first starts.
     pub(crate) fn lacks_directory(&self) -> bool {
-        matches!(self, Self::Refused(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+        matches!(self, Self::Rejected(text) if text.contains("Missing privilege separation directory: /run/sshd"))
     }
 
     /// Whether sshd found no usable host key. It checks nothing without one.
     pub(crate) fn lacks_host_keys(&self) -> bool {
-        matches!(self, Self::Refused(text) if text.contains("no hostkeys available"))
+        matches!(self, Self::Rejected(text) if text.contains("no hostkeys available"))
     }
 
     /// The fix if sshd rejects its configuration on a running system.
-    pub(crate) fn remedy(&self) -> &'static str {
+    pub(crate) fn fix(&self) -> &'static str {
         if self.lacks_host_keys() {
-            "sshd does not start without host keys. If they are missing: cloud-init or the image's own tool makes them at \
-             the first boot; or run ssh-keygen -A on this instance, not in an image. If they are there: sshd -t tells \
+            "sshd does not start without host keys. If they are missing: cloud-init or the image's own tool generates them \
+             at the first boot; or run ssh-keygen -A on this instance, not in an image. If they exist: sshd -t shows \
              why it cannot use them"
         } else {
             "fix that first (sshd -t shows it)"
@@ -65,32 +73,32 @@ impl AskError {
     }
 }
 
-/// sshd answers in about 20 ms. A machine that swaps can need seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A query takes about 20 ms. A machine that swaps can need seconds.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The paths of sshd in distributions.
-pub(crate) const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+pub(crate) const PATHS: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
 /// The vendor's main file on SUSE, whose sshd reads it if the one in `/etc` does not exist.
-const VENDORS: &str = "/usr/etc/ssh/sshd_config";
+const VENDOR_CONFIG: &str = "/usr/etc/ssh/sshd_config";
 
 /// The main file that sshd reads: the administrator's or, without one, the vendor's.
 pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
-    let gone = |path: &Path| {
+    let missing = |path: &Path| {
         fs::symlink_metadata(tree.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
-    let vendors = Path::new(VENDORS);
-    if gone(main) && !gone(vendors) { vendors.to_owned() } else { main.to_owned() }
+    let vendor = Path::new(VENDOR_CONFIG);
+    if missing(main) && !missing(vendor) { vendor.to_owned() } else { main.to_owned() }
 }
 
 /// The path of the administrator's main file, which need not exist. Files in its directory are read and changed; the
 /// vendor's files are never changed.
-pub(super) fn administrators(main: &Path) -> &Path {
-    if main == Path::new(VENDORS) { Path::new(ADMINISTRATORS) } else { main }
+pub(super) fn admin_config(main: &Path) -> &Path {
+    if main == Path::new(VENDOR_CONFIG) { Path::new(ADMIN_CONFIG) } else { main }
 }
 
 /// The administrator's main file, the first path that sshd tries.
-pub(crate) const ADMINISTRATORS: &str = "/etc/ssh/sshd_config";
+pub(crate) const ADMIN_CONFIG: &str = "/etc/ssh/sshd_config";
 
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,20 +115,20 @@ impl Sshd {
     /// An sshd with this command: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec(), patience: PATIENCE, host_key: None }
+        Self { words: words.to_vec(), timeout: TIMEOUT, host_key: None }
     }
 
     /// The sshd of a system, from the usual paths.
     #[must_use]
-    pub fn find(tree: &ConfigTree) -> Option<Self> {
-        let path = PLACES.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
+    pub(crate) fn find(tree: &ConfigTree) -> Option<Self> {
+        let path = PATHS.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
     }
 
     /// Sets the time limit of a query.
     #[must_use]
-    pub fn within(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Adds a host key (`-h`) to each query.
@@ -133,41 +141,41 @@ impl Sshd {
     ///
     /// # Errors
     /// sshd cannot be run, or prints no version.
-    pub fn version(&self) -> Result<OpensshVersion, AskError> {
-        let ran = self.run(&["-V".as_ref()])?;
-        let said = [ran.stdout, ran.stderr].concat();
-        OpensshVersion::from_version_text(&String::from_utf8_lossy(&said))
-            .ok_or(AskError::Answer("no version in it"))
+    pub(crate) fn version(&self) -> Result<OpensshVersion, QueryError> {
+        let output = self.run(&["-V".as_ref()])?;
+        let text = [output.stdout, output.stderr].concat();
+        OpensshVersion::from_version_text(&String::from_utf8_lossy(&text))
+            .ok_or(QueryError::Output("it contains no version"))
     }
 
     /// Checks that sshd would start with a configuration (`-t`).
     ///
     /// # Errors
     /// sshd would not start.
-    pub fn accepts(&self, config: &Path) -> Result<(), AskError> {
-        accepted(self.ask(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
+    pub(crate) fn accepts(&self, config: &Path) -> Result<(), QueryError> {
+        accept(self.query(&["-t".as_ref(), "-f".as_ref(), config.as_os_str()])?).map(drop)
     }
 
     /// Checks that sshd would start with its default configuration.
     ///
     /// # Errors
     /// sshd would not start.
-    pub(super) fn starts(&self) -> Result<(), AskError> {
-        accepted(self.ask(&["-t".as_ref()])?).map(drop)
+    pub(super) fn accepts_default(&self) -> Result<(), QueryError> {
+        accept(self.query(&["-t".as_ref()])?).map(drop)
     }
 
     /// The effective values of a configuration for a connection (`-T -C`).
     ///
     /// # Errors
     /// sshd rejects the configuration, or prints neither keyword.
-    pub fn dump(&self, config: &Path, connection: &Connection) -> Result<Dump, AskError> {
+    pub fn dump(&self, config: &Path, connection: &Connection) -> Result<Dump, QueryError> {
         let spec = OsString::from(connection.spec());
         let arguments: [&OsStr; 5] = ["-T".as_ref(), "-C".as_ref(), &spec, "-f".as_ref(), config.as_os_str()];
-        Dump::read(&accepted(self.ask(&arguments)?)?.stdout)
+        Dump::read(&accept(self.query(&arguments)?)?.stdout)
     }
 
     /// Runs a query that needs a configuration, and therefore a host key.
-    fn ask(&self, arguments: &[&OsStr]) -> Result<Output, AskError> {
+    fn query(&self, arguments: &[&OsStr]) -> Result<Output, QueryError> {
         let key = self.host_key.iter().flat_map(|path| ["-h".as_ref(), path.as_os_str()]);
         // The configuration is the last argument.
         self.run(&arguments.split_first().map_or_else(Vec::new, |(first, rest)| {
@@ -175,18 +183,18 @@ impl Sshd {
         }))
     }
 
-    fn run(&self, arguments: &[&OsStr]) -> Result<Output, AskError> {
-        run(&self.words, arguments, self.patience).map_err(AskError::Run)
+    fn run(&self, arguments: &[&OsStr]) -> Result<Output, QueryError> {
+        run(&self.words, arguments, self.timeout).map_err(QueryError::Run)
     }
 }
 
-fn accepted(ran: Output) -> Result<Output, AskError> {
-    if ran.status.success() { Ok(ran) } else { Err(AskError::Refused(ran.complaint())) }
+fn accept(output: Output) -> Result<Output, QueryError> {
+    if output.status.success() { Ok(output) } else { Err(QueryError::Rejected(output.error_text())) }
 }
 
 impl Dump {
     /// Parses the output of `sshd -T`. Keywords are in lower case up to 10.4, and then as in the manual.
-    fn read(output: &[u8]) -> Result<Self, AskError> {
+    fn read(output: &[u8]) -> Result<Self, QueryError> {
         let (mut command, mut user, mut others) = (None, None, Vec::new());
         for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
@@ -200,9 +208,10 @@ impl Dump {
         }
         // 7.4 omits both keywords if they are not set. Another line that is always printed shows that the output is
         // complete.
-        let whole = others.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
-        if !whole && (command.is_none() || user.is_none()) {
-            return Err(AskError::Answer("no AuthorizedKeysCommand in what -T prints"));
+        let complete =
+            others.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
+        if !complete && (command.is_none() || user.is_none()) {
+            return Err(QueryError::Output("it contains no AuthorizedKeysCommand"));
         }
         Ok(Self { command: command.and_then(unless_none), user: user.and_then(unless_none), others })
     }
@@ -218,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_of_the_dump_are_read() {
+    fn reads_the_dump_in_both_cases() {
         for output in [
             "port 22\nauthorizedkeyscommand /a %u\nauthorizedkeyscommanduser none\n",
             "port 22\nAuthorizedKeysCommand /a %u\nAuthorizedKeysCommandUser none\n",
@@ -228,11 +237,11 @@ mod tests {
                 Dump { command: Some(b"/a %u".to_vec()), user: None, others: vec![b"port 22".to_vec()] };
             assert_eq!(dump, Some(expected));
         }
-        assert!(matches!(Dump::read(b"port 22\n"), Err(AskError::Answer(_))));
+        assert!(matches!(Dump::read(b"port 22\n"), Err(QueryError::Output(_))));
     }
 
     #[test]
-    fn what_7_4_does_not_print_is_not_set() {
+    fn a_keyword_that_7_4_omits_is_not_set() {
         let line = b"PubkeyAuthentication yes".to_vec();
         let dump = Dump::read(b"PubkeyAuthentication yes\n").ok();
         assert_eq!(dump, Some(Dump { command: None, user: None, others: vec![line] }));

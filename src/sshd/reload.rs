@@ -2,22 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     ffi::{OsStr, OsString},
-    fmt, fs,
-    path::Path,
+    fmt, fs, io,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::{
-    daemon::{Daemon, Listener, PID_FILE, SERVICES, SOCKETS, other_config, takes_value},
-    effective::Config,
-    lexer::OpensshVersion,
-    placement::drop_ins,
-    query::administrators,
-};
+use super::daemon::{Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError, takes_value};
+use crate::error_text::WithCauses;
 use crate::process::run;
 use crate::safe_path;
 
@@ -36,14 +32,14 @@ struct Unit {
 }
 
 /// How to reload an sshd.
-enum Way {
-    /// With the reload of its unit.
-    Reload,
-    /// By stopping it: the sshd got its socket from this socket unit, which starts it again.
+enum Method {
+    /// By the reload of its unit.
+    Unit,
+    /// By stopping it: it got its socket from this socket unit, which starts it again.
     Stop(String),
-    /// Not at all: stopping it would end its sessions.
-    Leave(String),
-    /// With SIGHUP.
+    /// It got its socket from this socket unit, and stopping it would end its sessions. It is not reloaded.
+    Skip(String),
+    /// By SIGHUP.
     Signal,
 }
 
@@ -57,30 +53,123 @@ pub(crate) enum ReloadCommand {
     Signal,
 }
 
-/// An sshd that cannot be reloaded, and the reason.
-pub(super) struct Untold {
+/// An sshd that cannot be reloaded.
+pub(super) struct NotReloadable {
     pid: Option<u32>,
-    reason: String,
+    /// Its name in messages.
+    name: String,
+    reason: Obstacle,
+    fix: String,
 }
 
-impl fmt::Display for Untold {
+impl fmt::Display for NotReloadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        write!(f, "{} {}; {}", self.name, WithCauses(&self.reason), self.fix)
+    }
+}
+
+/// Why one sshd cannot be reloaded. In messages, it follows the name of the sshd.
+#[derive(Debug)]
+enum Obstacle {
+    /// systemctl failed.
+    Systemctl(SystemctlError),
+    /// Users other than root could change its program.
+    UnsafeProgram(PathBuf, io::Error),
+    /// Its program could not be run to test its configuration.
+    NotTested(PathBuf, io::Error),
+    /// Its program rejected its configuration with this message.
+    Rejected { command: String, message: String },
+    /// It was started with a relative path, and could not execute its program again.
+    RelativePath,
+    /// Its unit cannot be reloaded, and its process is not known.
+    NoProcess,
+    /// It ended before it was signalled.
+    Ended,
+    /// It could not be signalled.
+    Signal(rustix::io::Errno),
+    /// It ended when it was reloaded.
+    Exited,
+    /// It runs, but did not restart itself within [`RESTART_TIMEOUT`].
+    NotRestarted,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Systemctl(_) => f.write_str("cannot be reloaded"),
+            Self::UnsafeProgram(path, _) => write!(f, "would execute {} again", path.display()),
+            Self::NotTested(path, _) => {
+                write!(f, "could not be tested with its configuration: {}", path.display())
+            }
+            Self::Rejected { command, message } => {
+                write!(f, "would not start with its configuration: {command} reports: {message}")
+            }
+            Self::RelativePath => {
+                f.write_str("was not started with an absolute path, and would exit at a reload")
+            }
+            Self::NoProcess => f.write_str("has no ExecReload=, or is masked, and its process was not found"),
+            Self::Ended => f.write_str("ended before it was reloaded"),
+            Self::Signal(_) => f.write_str("could not be signalled"),
+            Self::Exited => f.write_str("exited at the reload"),
+            Self::NotRestarted => f.write_str("did not read its configuration again"),
+        }
+    }
+}
+
+impl Error for Obstacle {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Systemctl(error) => Some(error),
+            Self::UnsafeProgram(_, error) | Self::NotTested(_, error) => Some(error),
+            Self::Signal(error) => Some(error),
+            _ => None,
+        }
     }
 }
 
 /// Why not every sshd was reloaded.
+#[derive(Debug)]
 pub(super) struct ReloadError {
-    pub(super) reason: String,
+    cause: ReloadFailure,
     /// Whether an sshd can have read the changed files.
-    pub(super) told: bool,
+    pub(super) may_have_read: bool,
+}
+
+#[derive(Debug)]
+enum ReloadFailure {
+    Systemctl(SystemctlError),
+    Sshd { name: String, reason: Obstacle },
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            ReloadFailure::Systemctl(error) => error.fmt(f),
+            ReloadFailure::Sshd { name, reason } => write!(f, "{name} {reason}"),
+        }
+    }
+}
+
+impl Error for ReloadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            ReloadFailure::Systemctl(error) => error.source(),
+            ReloadFailure::Sshd { reason, .. } => reason.source(),
+        }
+    }
+}
+
+impl From<SystemctlError> for ReloadFailure {
+    fn from(error: SystemctlError) -> Self {
+        Self::Systemctl(error)
+    }
 }
 
 /// The sshds of the last reload, by pid and start time. A boot removes the file and the processes.
-const TOLD: &str = "/run/eic-keys.told";
+const RELOADED: &str = "/run/eic-keys.reloaded";
 
 /// Time limit for an sshd to restart itself.
-const ANEW: Duration = Duration::from_secs(20);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The properties of a service to query.
 const PROPERTIES: [&str; 7] = [
@@ -125,7 +214,7 @@ impl Target {
     }
 
     /// The fix in messages: how to make it read its files again.
-    fn remedy(&self) -> String {
+    fn fix(&self) -> String {
         match (&self.unit, self.pid()) {
             (Some(unit), _) => format!("systemctl restart {}", unit.name),
             (None, Some(pid)) => format!("end process {pid} and start it again"),
@@ -135,67 +224,69 @@ impl Target {
 }
 
 impl Daemon<'_> {
-    /// The sshds that read our lines and cannot be reloaded. Queried before any change.
-    pub(super) fn untold(&self, main: &Path) -> Result<Vec<Untold>, String> {
-        let mut untold = Vec::new();
-        for target in self.targets(main)? {
-            if let Err(reason) = self.way(&target) {
-                let reason = format!("{} {reason}; {}", target.name(), target.remedy());
-                untold.push(Untold { pid: target.pid(), reason });
-            }
-        }
-        Ok(untold)
+    /// The sshds that read our lines and cannot be reloaded. Called before any change.
+    pub(super) fn not_reloadable(&self, main: &Path) -> Result<Vec<NotReloadable>, SystemctlError> {
+        let found = self.targets(main)?.into_iter().filter_map(|target| {
+            let reason = self.method(&target).err()?;
+            Some(NotReloadable { pid: target.pid(), name: target.name(), reason, fix: target.fix() })
+        });
+        Ok(found.collect())
     }
 
-    /// Reloads each running sshd that reads our lines, except those in `untold`. `Ok` describes what was done, or
+    /// Reloads each running sshd that reads our lines, except those in `skipped`. `Ok` describes what was done, or
     /// remains to be done.
-    pub(super) fn reload(&self, main: &Path, untold: &[Untold]) -> Result<String, ReloadError> {
-        let nobody = |reason| ReloadError { reason, told: false };
-        let targets = self.targets(main).map_err(nobody)?;
-        let mut said: Vec<String> = Vec::new();
-        let mut told = false;
-        let mut heard: Vec<u32> = Vec::new();
+    pub(super) fn reload(&self, main: &Path, skipped: &[NotReloadable]) -> Result<String, ReloadError> {
+        let nothing_reloaded =
+            |error: SystemctlError| ReloadError { cause: error.into(), may_have_read: false };
+        let targets = self.targets(main).map_err(nothing_reloaded)?;
+        let mut lines: Vec<String> = Vec::new();
+        let mut reloaded: Vec<u32> = Vec::new();
         for target in targets {
-            if untold.iter().any(|other| other.pid == target.pid()) {
+            if skipped.iter().any(|other| other.pid == target.pid()) {
                 continue;
             }
             let before = target.pid().and_then(|pid| self.image(pid));
-            match self.tell(&target, main, before.as_deref()) {
-                Ok(line) => said.push(line),
-                Err(reason) => {
-                    let unmoved = before.is_some() && before == target.pid().and_then(|pid| self.image(pid));
-                    return Err(ReloadError { reason, told: told || !unmoved });
+            match self.reload_one(&target, main, before.as_deref()) {
+                Ok(line) => lines.push(line),
+                Err(cause) => {
+                    let unchanged =
+                        before.is_some() && before == target.pid().and_then(|pid| self.image(pid));
+                    return Err(ReloadError { cause, may_have_read: !lines.is_empty() || !unchanged });
                 }
             }
-            told = true;
-            heard.extend(target.pid());
+            reloaded.extend(target.pid());
         }
-        self.note_told(&heard);
-        if said.is_empty() && untold.is_empty() {
-            said.push(self.nobody().map_err(nobody)?);
+        self.record_reloaded(&reloaded);
+        if lines.is_empty() && skipped.is_empty() {
+            lines.push(self.describe_no_daemon().map_err(nothing_reloaded)?);
         }
-        Ok(said.join("\n"))
+        Ok(lines.join("\n"))
     }
 
     /// Records for `--check` which sshds have read the current files. Some have no PID file, and no other record
     /// exists.
-    fn note_told(&self, pids: &[u32]) {
-        let line = |pid: &u32| self.birth(*pid).map(|ticks| format!("{pid} {ticks}\n"));
+    fn record_reloaded(&self, pids: &[u32]) {
+        let line = |pid: &u32| self.start_ticks(*pid).map(|ticks| format!("{pid} {ticks}\n"));
         let text: String = pids.iter().filter_map(line).collect();
         // If this fails, `--check` knows less.
-        let _ = fs::write(self.tree.locate(Path::new(TOLD)), text);
+        let _ = fs::write(self.tree.locate(Path::new(RELOADED)), text);
     }
 
     /// The sshds that read our lines, each with the time when it last read its files, if known.
-    pub(crate) fn reading(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
-        let (ours, others) = self.find_listeners(main);
-        let others = others.into_iter().filter(|other| self.reads_ours(other, main) == Some(true));
-        ours.into_iter().chain(others).map(|listener| (listener.pid, self.read_at(listener.pid))).collect()
+    pub(crate) fn daemons_with_our_lines(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
+        let Listeners { with_main, with_other } = self.find_listeners(main);
+        let other = with_other.into_iter().filter(|other| self.reads_our_lines(other, main) == Some(true));
+        with_main
+            .into_iter()
+            .chain(other)
+            .map(|listener| (listener.pid, self.read_at(listener.pid)))
+            .collect()
     }
 
+    /// The time when an sshd last read its files, if known.
     fn read_at(&self, pid: u32) -> Option<SystemTime> {
-        let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
-        let ticks = self.birth(pid)?;
+        let modified = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
+        let ticks = self.start_ticks(pid)?;
         let system = self.tree.read(Path::new("/proc/stat")).ok()?;
         let boot = String::from_utf8_lossy(&system)
             .lines()
@@ -203,15 +294,16 @@ impl Daemon<'_> {
         // The boot time is in seconds, the start time in 1/100 s on all architectures (proc(5), USER_HZ).
         let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
         let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
-        let told = self.tree.read(Path::new(TOLD)).unwrap_or_default();
-        let told = String::from_utf8_lossy(&told).lines().any(|line| line == format!("{pid} {ticks}"));
-        let told = if told { written(TOLD) } else { None };
-        let named = self.running().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
-        [start, told, named].into_iter().flatten().max()
+        let record = self.tree.read(Path::new(RELOADED)).unwrap_or_default();
+        let reloaded = String::from_utf8_lossy(&record).lines().any(|line| line == format!("{pid} {ticks}"));
+        let reloaded = if reloaded { modified(RELOADED) } else { None };
+        let in_pid_file = self.pid_file_owner().filter(|(owner, _)| *owner == pid);
+        let pid_file = in_pid_file.and_then(|_| modified(PID_FILE));
+        [start, reloaded, pid_file].into_iter().flatten().max()
     }
 
     /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
-    fn birth(&self, pid: u32) -> Option<u64> {
+    fn start_ticks(&self, pid: u32) -> Option<u64> {
         let stat = self.proc(pid, "stat")?;
         // The program name, in parentheses, can contain any character.
         let (_, rest) = stat.rsplit_once(')')?;
@@ -229,15 +321,16 @@ impl Daemon<'_> {
 
     /// The service whose main process this is. Another process of a service is not reloaded with it, such as an sshd that a
     /// session started.
-    fn main_unit(&self, pid: u32) -> Result<Option<Unit>, String> {
+    fn main_unit(&self, pid: u32) -> Result<Option<Unit>, SystemctlError> {
         let Some(name) = self.service_of(pid) else { return Ok(None) };
         Ok(Some(self.unit(&name)?).filter(|unit| unit.is_main(pid)))
     }
 
-    fn nobody(&self) -> Result<String, String> {
-        if !self.booted() {
-            return Ok("No systemd runs here: sshd reads the change when it is started next, \
-                       or at kill -HUP \"$(cat /run/sshd.pid)\"."
+    /// Describes when the change takes effect, if no sshd had to be reloaded.
+    fn describe_no_daemon(&self) -> Result<String, SystemctlError> {
+        if !self.has_systemd() {
+            return Ok("systemd is not running: sshd reads the change at its next start, \
+                       or after kill -HUP \"$(cat /run/sshd.pid)\"."
                 .into());
         }
         Ok(match self.first_active(&SOCKETS)? {
@@ -249,18 +342,18 @@ impl Daemon<'_> {
     }
 
     /// Not cached: an sshd can have started since.
-    fn targets(&self, main: &Path) -> Result<Vec<Target>, String> {
-        let (ours, others) = self.find_listeners(main);
-        let others = others.into_iter().filter(|other| self.reads_ours(other, main) != Some(false));
-        let booted = self.booted();
-        let service = if booted { self.first_active(&SERVICES)? } else { None };
+    fn targets(&self, main: &Path) -> Result<Vec<Target>, SystemctlError> {
+        let Listeners { with_main, with_other } = self.find_listeners(main);
+        let other = with_other.into_iter().filter(|other| self.reads_our_lines(other, main) != Some(false));
+        let has_systemd = self.has_systemd();
+        let service = if has_systemd { self.first_active(&SERVICES)? } else { None };
         let service = match service {
             Some(name) => Some(self.unit(name)?),
             None => None,
         };
         let mut found: Vec<Target> = Vec::new();
-        for listener in ours.into_iter().chain(others) {
-            let unit = if booted { self.main_unit(listener.pid)? } else { None };
+        for listener in with_main.into_iter().chain(other) {
+            let unit = if has_systemd { self.main_unit(listener.pid)? } else { None };
             found.push(Target { listener: Some(listener), unit });
         }
         let Some(service) = service else { return Ok(found) };
@@ -274,73 +367,79 @@ impl Daemon<'_> {
     }
 
     /// How an sshd can be reloaded, or why it cannot.
-    fn way(&self, target: &Target) -> Result<Way, String> {
+    fn method(&self, target: &Target) -> Result<Method, Obstacle> {
         if let Some(unit) = &target.unit {
             // An sshd that got its socket from systemd loses it when it restarts itself: it would exit sooner or
             // later, and until then connections would fail. If it is stopped, the socket unit starts another sshd.
             // Sessions continue (KillMode=process).
-            if let Some(socket) = self.active_socket(unit)? {
-                let stays = matches!(unit.get("KillMode"), "process" | "none");
-                return Ok(if stays { Way::Stop(socket) } else { Way::Leave(socket) });
+            if let Some(socket) = self.active_socket(unit).map_err(Obstacle::Systemctl)? {
+                let sessions_continue = matches!(unit.get("KillMode"), "process" | "none");
+                return Ok(if sessions_continue { Method::Stop(socket) } else { Method::Skip(socket) });
             }
         }
         if let Some(listener) = &target.listener {
-            self.accepts(listener)?;
+            self.test_configuration(listener)?;
         }
         match (&target.unit, &target.listener) {
-            (Some(unit), _) if unit.can_reload() => Ok(Way::Reload),
+            (Some(unit), _) if unit.can_reload() => Ok(Method::Unit),
             (_, Some(listener)) if !Path::new(program(&listener.line)).is_absolute() => {
-                Err("was not started by an absolute path, so that it ends at a reload".into())
+                Err(Obstacle::RelativePath)
             }
-            (_, Some(_)) => Ok(Way::Signal),
-            (_, None) => Err("has no ExecReload=, or is masked, and its process was not found".into()),
+            (_, Some(_)) => Ok(Method::Signal),
+            (_, None) => Err(Obstacle::NoProcess),
         }
     }
 
-    /// `before` is the image of its process.
-    fn tell(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<String, String> {
-        let way = self.way(target).map_err(|reason| format!("{} {reason}", target.name()))?;
+    /// Reloads one sshd. `before` is the image of its process. `Ok` describes what was done.
+    fn reload_one(
+        &self,
+        target: &Target,
+        main: &Path,
+        before: Option<&[u8]>,
+    ) -> Result<String, ReloadFailure> {
+        let failed = |reason| ReloadFailure::Sshd { name: target.name(), reason };
         let unit = target.unit.as_ref().map_or("", |unit| unit.name.as_str());
-        match way {
-            Way::Leave(socket) => {
+        match self.method(target).map_err(failed)? {
+            Method::Skip(socket) => {
                 let mode = target.unit.as_ref().map_or("", |unit| unit.get("KillMode"));
-                return Ok(format!(
-                    "{unit} was left alone: it has to be stopped, so that {socket} starts it with the change, but with its \
-                     KillMode={mode} that would end the sessions. Run systemctl stop {unit} when nobody is logged in."
-                ));
+                Ok(format!(
+                    "{unit} was not reloaded: it must be stopped, so that {socket} starts it with the change, but with its \
+                     KillMode={mode} that would end the sessions. Run systemctl stop {unit} when no user is logged in."
+                ))
             }
-            Way::Stop(socket) => {
+            Method::Stop(socket) => {
                 self.systemctl(&["stop", unit])?;
-                return Ok(format!("{unit} was stopped; {socket} starts it at the next connection."));
+                Ok(format!("{unit} was stopped; {socket} starts it at the next connection."))
             }
-            Way::Reload => {
+            Method::Unit => {
                 self.systemctl(&["reload", unit])?;
-                self.began_anew(target, main, before)?;
+                self.wait_for_restart(target, main, before).map_err(failed)?;
                 // Detect an sshd that exited at the reload.
-                return match self.first_active(&[unit])? {
+                match self.first_active(&[unit])? {
                     Some(_) => Ok(format!("{unit} was reloaded.")),
-                    None => Err(format!("{unit} did not survive the reload")),
-                };
+                    None => Err(ReloadFailure::Sshd { name: unit.to_owned(), reason: Obstacle::Exited }),
+                }
             }
-            Way::Signal => {}
+            Method::Signal => {
+                let Some(listener) = &target.listener else { return Err(failed(Obstacle::NoProcess)) };
+                if !self.is_own_system() {
+                    return Ok(format!(
+                        "{} reads the change at its next start, or after kill -HUP {}.",
+                        target.name(),
+                        listener.pid
+                    ));
+                }
+                self.send_sighup(listener.pid).map_err(failed)?;
+                self.wait_for_restart(target, main, before).map_err(failed)?;
+                Ok(format!("{} was sent SIGHUP and has read its configuration again.", target.name()))
+            }
         }
-        let Some(listener) = &target.listener else { return Err("sshd was not found".into()) };
-        if !self.is_here() {
-            return Ok(format!(
-                "{} reads the change when it is started next, or at kill -HUP {}.",
-                target.name(),
-                listener.pid
-            ));
-        }
-        self.hang_up(listener.pid).map_err(|error| format!("{}: {error}", target.name()))?;
-        self.began_anew(target, main, before)?;
-        Ok(format!("{} was sent SIGHUP and has read its configuration again.", target.name()))
     }
 
     /// Waits until sshd has restarted itself and listens.
-    fn began_anew(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<(), String> {
+    fn wait_for_restart(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<(), Obstacle> {
         let (Some(listener), Some(before)) = (&target.listener, before) else { return Ok(()) };
-        if !self.is_here() {
+        if !self.is_own_system() {
             return Ok(());
         }
         // Without address randomization, the new image can look like the old one.
@@ -351,24 +450,23 @@ impl Daemon<'_> {
             match self.image(listener.pid) {
                 Some(now) if (now != before || !random) && self.listens(listener.pid) => return Ok(()),
                 // Without -D, sshd can continue in a child process.
-                None if self.successor(listener, main) => return Ok(()),
+                None if self.has_successor(listener, main) => return Ok(()),
                 _ => {}
             }
-            if start.elapsed() > ANEW {
-                let gone = self.image(listener.pid).is_none();
-                let what =
-                    if gone { "did not survive the reload" } else { "did not read its configuration again" };
-                return Err(format!("{} {what}", target.name()));
+            if start.elapsed() > RESTART_TIMEOUT {
+                let exited = self.image(listener.pid).is_none();
+                return Err(if exited { Obstacle::Exited } else { Obstacle::NotRestarted });
             }
             thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn successor(&self, gone: &Listener, main: &Path) -> bool {
-        let (ours, others) = self.find_listeners(main);
-        ours.iter().chain(&others).any(|listener| {
-            listener.pid != gone.pid
-                && command(&listener.line) == command(&gone.line)
+    /// Whether another process with the same command line listens.
+    fn has_successor(&self, ended: &Listener, main: &Path) -> bool {
+        let Listeners { with_main, with_other } = self.find_listeners(main);
+        with_main.iter().chain(&with_other).any(|listener| {
+            listener.pid != ended.pid
+                && command(&listener.line) == command(&ended.line)
                 && self.listens(listener.pid)
         })
     }
@@ -398,11 +496,11 @@ impl Daemon<'_> {
     }
 
     /// Sends SIGHUP through a pidfd, because the pid can be reused after the check.
-    fn hang_up(&self, pid: u32) -> Result<(), String> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("no process")?;
+    fn send_sighup(&self, pid: u32) -> Result<(), Obstacle> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Obstacle::Ended)?;
         let process = pidfd_open(number, PidfdFlags::empty());
         if self.listener(pid).is_none() {
-            return Err("it ended meanwhile".into());
+            return Err(Obstacle::Ended);
         }
         match process {
             Ok(process) => pidfd_send_signal(process, Signal::HUP),
@@ -410,12 +508,12 @@ impl Daemon<'_> {
             Err(rustix::io::Errno::NOSYS) => kill_process(number, Signal::HUP),
             Err(error) => Err(error),
         }
-        .map_err(|error| error.to_string())
+        .map_err(Obstacle::Signal)
     }
 
-    /// Whether an sshd would start with its current configuration and its original options.
-    fn accepts(&self, listener: &Listener) -> Result<(), String> {
-        if !self.is_here() {
+    /// Checks that an sshd would start with its current configuration and its original options.
+    fn test_configuration(&self, listener: &Listener) -> Result<(), Obstacle> {
+        if !self.is_own_system() {
             return Ok(());
         }
         let program = Path::new(program(&listener.line));
@@ -423,29 +521,17 @@ impl Daemon<'_> {
             return Ok(());
         }
         safe_path::program(Path::new("/"), program)
-            .map_err(|error| format!("would start {} anew: {error}", program.display()))?;
-        let arguments = tested(&listener.line);
+            .map_err(|error| Obstacle::UnsafeProgram(program.to_owned(), error))?;
+        let arguments = test_arguments(&listener.line);
         let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-        let ran = run(&[program.into()], &words, self.patience).map_err(|error| error.to_string())?;
-        if ran.status.success() {
+        let output = run(&[program.into()], &words, self.timeout)
+            .map_err(|error| Obstacle::NotTested(program.to_owned(), error))?;
+        if output.status.success() {
             return Ok(());
         }
         let shown = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Err(format!(
-            "would not start with its configuration: {} {shown} says: {}",
-            program.display(),
-            ran.complaint()
-        ))
-    }
-
-    /// Whether an sshd with another main file includes ours. `None` if that file cannot be read.
-    pub(super) fn reads_ours(&self, other: &Listener, main: &Path) -> Option<bool> {
-        let file = other_config(&other.line, main)?;
-        let ours: Vec<_> = drop_ins(administrators(main).parent().unwrap_or(main)).collect();
-        // Drop-ins that do not exist, or no longer exist, count too.
-        let tree = ours.iter().fold(self.tree.clone(), |tree, path| tree.with(path, Some(Vec::new())));
-        let config = Config::read(&tree, Path::new(&file), OpensshVersion::newest()).ok()?;
-        Some(config.files().any(|file| file.path() == main || ours.iter().any(|path| path == file.path())))
+        let command = format!("{} {shown}", program.display());
+        Err(Obstacle::Rejected { command, message: output.error_text() })
     }
 
     /// The service of the control group of a process.
@@ -460,7 +546,7 @@ impl Daemon<'_> {
         paths.find_map(|path| path.rsplit('/').find(|part| part.ends_with(".service")).map(str::to_owned))
     }
 
-    fn unit(&self, name: &str) -> Result<Unit, String> {
+    fn unit(&self, name: &str) -> Result<Unit, SystemctlError> {
         let arguments: Vec<&str> = ["show"].into_iter().chain(PROPERTIES).chain([name]).collect();
         let shown = self.systemctl(&arguments)?;
         let properties: BTreeMap<String, String> = shown
@@ -473,7 +559,7 @@ impl Daemon<'_> {
     }
 
     /// The active socket unit that passes connections to a service.
-    fn active_socket(&self, unit: &Unit) -> Result<Option<String>, String> {
+    fn active_socket(&self, unit: &Unit) -> Result<Option<String>, SystemctlError> {
         if SERVICES.contains(&unit.name.as_str()) {
             return Ok(self.first_active(&SOCKETS)?.map(str::to_owned));
         }
@@ -498,7 +584,7 @@ fn program(line: &str) -> &str {
 
 /// The arguments with which sshd tests the configuration that it was started with. The process title has no quotes,
 /// so a value of `-o` ends at the next option.
-fn tested(line: &str) -> Vec<OsString> {
+fn test_arguments(line: &str) -> Vec<OsString> {
     let mut arguments: Vec<String> = vec!["-t".into()];
     let mut words = command(line).split_whitespace().skip(1).peekable();
     while let Some(word) = words.next() {
@@ -528,7 +614,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_is_tested_with_its_options() {
+    fn a_configuration_is_tested_with_the_options_of_its_sshd() {
         for (line, expected) in [
             ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", "-t"),
             ("/usr/sbin/sshd -D -p 2222 -o PidFile=none ", "-t|-p|2222|-o|PidFile=none"),
@@ -539,7 +625,8 @@ mod tests {
                 "-t|-o|AuthorizedKeysCommand /a %u|-p|22",
             ),
         ] {
-            let words: Vec<_> = tested(line).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            let words: Vec<_> =
+                test_arguments(line).iter().map(|word| word.to_string_lossy().into_owned()).collect();
             assert_eq!(words.join("|"), expected, "{line}");
         }
         assert_eq!(program("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"), "/usr/sbin/sshd");

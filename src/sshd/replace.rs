@@ -5,7 +5,9 @@
 //! needs no space and no copy.
 
 use std::{
+    error::Error,
     ffi::OsStr,
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::{
@@ -17,16 +19,16 @@ use std::{
 
 use rustix::fs::{IFlags, Mode, OFlags, XattrFlags};
 
-/// Attributes that depend on the contents of the file, or that the kernel maintains. A hash of the old contents would
+/// Extended attributes that depend on the contents of the file, or that the kernel maintains. A hash of the old contents would
 /// be wrong for the new file.
 const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
 
-/// Maximum size of an attribute to copy. It is the kernel's limit (`XATTR_SIZE_MAX`).
-const LONGEST_ATTRIBUTE: usize = 65536;
+/// The kernel's maximum size of an extended attribute (`XATTR_SIZE_MAX`).
+const MAX_ATTRIBUTE: usize = 65536;
 
 /// A temporary name in the directory of `path`, with the suffix `what`. It begins with a dot and has another
 /// extension, so that no `Include` matches it.
-pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
+pub(super) fn temp_path(path: &Path, what: &str) -> PathBuf {
     let mut name = b".".to_vec();
     name.extend_from_slice(path.file_name().unwrap_or_default().as_bytes());
     name.extend_from_slice(b".eic-keys-");
@@ -34,97 +36,170 @@ pub(super) fn beside(path: &Path, what: &str) -> PathBuf {
     path.with_file_name(OsStr::from_bytes(&name))
 }
 
+/// Why a file cannot be read, replaced or created.
+#[derive(Debug)]
+pub(super) enum FileError {
+    /// A system call failed.
+    Io(PathBuf, io::Error),
+    /// This file or directory is on a file system that is mounted read-only.
+    ReadOnly(PathBuf),
+    /// Something is mounted on it, so it cannot be renamed or linked.
+    MountPoint(PathBuf),
+    /// The file system is full.
+    NoSpace(PathBuf),
+    /// The disk quota is used up.
+    Quota(PathBuf),
+    /// It has the attribute `i` of chattr(1).
+    Immutable(PathBuf),
+    /// It has the attribute `a` of chattr(1).
+    AppendOnly(PathBuf),
+    /// Access is denied, and no attribute explains it.
+    Denied(PathBuf, io::Error),
+    /// It is a symbolic link, with this target if known.
+    SymbolicLink(PathBuf, Option<PathBuf>),
+    /// It is not a regular file.
+    NotAFile(PathBuf),
+    /// It belongs to this user.
+    Owner(PathBuf, u32),
+    /// It is writable by its group or by others, with this mode.
+    Writable(PathBuf, u32),
+}
+
+impl FileError {
+    /// The reason why a system call failed for `path`.
+    pub(super) fn new(path: &Path, error: io::Error) -> Self {
+        let file = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => {
+                // If the file does not exist, its directory shows the file system.
+                let mut parts = path.ancestors();
+                let existing = parts.find(|part| fs::symlink_metadata(part).is_ok());
+                Self::ReadOnly(existing.unwrap_or(path).to_owned())
+            }
+            // link(2) and rename(2) do not work across mounts.
+            io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => Self::MountPoint(file),
+            io::ErrorKind::StorageFull => Self::NoSpace(file),
+            io::ErrorKind::QuotaExceeded => Self::Quota(file),
+            io::ErrorKind::PermissionDenied => [Some(path), path.parent()]
+                .into_iter()
+                .flatten()
+                .find_map(|part| check_attributes(part).err().filter(Self::is_attribute))
+                .unwrap_or(Self::Denied(file, error)),
+            _ => Self::Io(file, error),
+        }
+    }
+
+    fn is_attribute(&self) -> bool {
+        matches!(self, Self::Immutable(_) | Self::AppendOnly(_))
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, _) => path.display().fmt(f),
+            Self::ReadOnly(path) => write!(
+                f,
+                "{} is on a file system that is mounted read-only: remount it read-write, or make the change in the image",
+                path.display()
+            ),
+            Self::MountPoint(path) => write!(
+                f,
+                "{} is a mount of its own, as a container may have one, and cannot be replaced: unmount it, change the file that \
+                 is mounted there, or mount its directory in its place",
+                path.display()
+            ),
+            Self::NoSpace(path) => {
+                write!(f, "no space is left on the file system of {}: free some", path.display())
+            }
+            Self::Quota(path) => write!(f, "the disk quota leaves no room for {}", path.display()),
+            Self::Immutable(path) => {
+                write!(f, "{} is immutable, which root can change with chattr(1)", path.display())
+            }
+            Self::AppendOnly(path) => {
+                write!(f, "{} is append-only, which root can change with chattr(1)", path.display())
+            }
+            Self::Denied(path, _) => write!(
+                f,
+                "a security module, a mount option or a missing capability prevents root from changing {}",
+                path.display()
+            ),
+            Self::SymbolicLink(path, target) => {
+                write!(f, "{} is a symbolic link", path.display())?;
+                if let Some(target) = target {
+                    write!(f, " to {}", target.display())?;
+                }
+                f.write_str(" and is not replaced: add the lines to its target")
+            }
+            Self::NotAFile(path) => write!(f, "{} is not a file", path.display()),
+            Self::Owner(path, uid) => {
+                write!(f, "{} belongs to user {uid}, not to root", path.display())
+            }
+            Self::Writable(path, mode) => {
+                write!(f, "{} may be written by others than root (mode {mode:o})", path.display())
+            }
+        }
+    }
+}
+
+impl Error for FileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io(_, error) | Self::Denied(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Checks that `path` can be replaced or created: root owns it, only root can write to it, and it is a regular file.
 ///
 /// # Errors
-/// A message for the user.
-pub(super) fn check(path: &Path) -> Result<(), String> {
+/// The rule that `path` or its directory breaks.
+pub(super) fn check(path: &Path) -> Result<(), FileError> {
     let directory = path.parent().unwrap_or(path);
-    let metadata = fs::metadata(directory).map_err(|error| cause(directory, &error))?;
-    owned(directory, &metadata)?;
-    changeable(directory)?;
+    let metadata = fs::metadata(directory).map_err(|error| FileError::new(directory, error))?;
+    check_owner(directory, &metadata)?;
+    check_attributes(directory)?;
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cause(path, &error)),
+        Err(error) => return Err(FileError::new(path, error)),
     };
     if metadata.is_symlink() {
-        let target = fs::read_link(path).map_or_else(|_| String::new(), |to| format!(" to {}", to.display()));
-        return Err(format!(
-            "{} is a symbolic link{target}: whatever manages it would not know of the change; add the lines there",
-            path.display()
-        ));
+        return Err(FileError::SymbolicLink(path.to_owned(), fs::read_link(path).ok()));
     }
     if !metadata.is_file() {
-        return Err(format!("{} is not a file", path.display()));
+        return Err(FileError::NotAFile(path.to_owned()));
     }
-    owned(path, &metadata)?;
-    changeable(path)
+    check_owner(path, &metadata)?;
+    check_attributes(path)
 }
 
-/// Checks that no attribute prevents changes to a file or directory (chattr(1)).
-fn changeable(path: &Path) -> Result<(), String> {
-    attributes(path).map_err(|error| cause(path, &error))?.map_or(Ok(()), Err)
-}
-
-/// Describes the attribute that prevents changes even by root.
-fn attributes(path: &Path) -> io::Result<Option<String>> {
+/// Checks that no attribute prevents even root from changing a file or directory (chattr(1)).
+fn check_attributes(path: &Path) -> Result<(), FileError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    // Some file systems have no flags.
-    let Ok(flags) = rustix::fs::ioctl_getflags(&file) else { return Ok(None) };
-    let path = path.display();
-    Ok(if flags.contains(IFlags::IMMUTABLE) {
-        Some(format!("{path} is immutable, which root can change with chattr(1)"))
-    } else if flags.contains(IFlags::APPEND) {
-        Some(format!("{path} is append-only, which root can change with chattr(1)"))
+    // Not `FileError::new`, which calls this function.
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| FileError::Io(path.to_owned(), error.into()))?;
+    // Some file systems have no attributes.
+    let Ok(attributes) = rustix::fs::ioctl_getflags(&file) else { return Ok(()) };
+    if attributes.contains(IFlags::IMMUTABLE) {
+        Err(FileError::Immutable(path.to_owned()))
+    } else if attributes.contains(IFlags::APPEND) {
+        Err(FileError::AppendOnly(path.to_owned()))
     } else {
-        None
-    })
-}
-
-/// Describes why a file could not be changed, and the fix.
-pub(super) fn cause(path: &Path, error: &io::Error) -> String {
-    let shown = path.display();
-    match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            // If the file does not exist, its directory shows the file system.
-            let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(path);
-            let shown = there.display();
-            format!(
-                "{shown} is on a file system that is mounted read-only: remount it read-write, or make the change in the image"
-            )
-        }
-        // link(2) and rename(2) do not work across mounts.
-        io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => format!(
-            "{shown} is a mount of its own, as a container may have one, and cannot be replaced: unmount it, change the file that \
-             is mounted there, or mount its directory in its place"
-        ),
-        io::ErrorKind::StorageFull => format!("no space is left on the file system of {shown}: free some"),
-        io::ErrorKind::QuotaExceeded => format!("the disk quota leaves no room for {shown}"),
-        io::ErrorKind::PermissionDenied => {
-            let near = [Some(path), path.parent()].into_iter().flatten();
-            let reason = near.into_iter().find_map(|path| attributes(path).ok().flatten());
-            reason.unwrap_or_else(|| {
-                format!("{shown}: {error}; root is kept from it by a security module, a mount option or a lack of capabilities")
-            })
-        }
-        _ => format!("{shown}: {error}"),
+        Ok(())
     }
 }
 
 /// sshd trusts files that root owns. Do not write to a file or directory that other users can write to.
-fn owned(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != us {
-        return Err(format!("{} belongs to user {}, not to root", path.display(), metadata.uid()));
+fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.uid() != 0 && metadata.uid() != own {
+        return Err(FileError::Owner(path.to_owned(), metadata.uid()));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(format!(
-            "{} may be written by others than root (mode {:o})",
-            path.display(),
-            metadata.mode() & 0o7777
-        ));
+        return Err(FileError::Writable(path.to_owned(), metadata.mode() & 0o7777));
     }
     Ok(())
 }
@@ -133,15 +208,17 @@ fn owned(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
 /// the mode of `model`.
 ///
 /// # Errors
-/// The error of the system call. The temporary file is removed.
-pub(super) fn stage(path: &Path, bytes: &[u8], model: &Path) -> io::Result<PathBuf> {
-    let stage = beside(path, "new");
-    remove(&stage)?;
-    let written = write(&stage, bytes, path, model);
-    if written.is_err() {
-        remove(&stage)?;
-    }
-    written.map(|()| stage)
+/// The file cannot be written. The temporary file is removed.
+pub(super) fn stage(path: &Path, bytes: &[u8], model: &Path) -> Result<(), FileError> {
+    let stage = temp_path(path, "new");
+    let staged = remove(&stage).and_then(|()| {
+        let written = write(&stage, bytes, path, model);
+        if written.is_err() {
+            remove(&stage)?;
+        }
+        written
+    });
+    staged.map_err(|error| FileError::new(path, error))
 }
 
 fn write(stage: &Path, bytes: &[u8], path: &Path, model: &Path) -> io::Result<()> {
@@ -149,7 +226,7 @@ fn write(stage: &Path, bytes: &[u8], path: &Path, model: &Path) -> io::Result<()
     file.write_all(bytes)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(old) => dress(&file, &File::from(old))?,
+        Ok(old) => copy_attributes(&file, &File::from(old))?,
         Err(rustix::io::Errno::NOENT) => {
             let mode = fs::metadata(model)?.mode() & 0o644;
             file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -160,11 +237,11 @@ fn write(stage: &Path, bytes: &[u8], path: &Path, model: &Path) -> io::Result<()
 }
 
 /// Copies the owner, mode, ACL, security label and other attributes to a new file.
-fn dress(new: &File, old: &File) -> io::Result<()> {
+fn copy_attributes(new: &File, old: &File) -> io::Result<()> {
     let metadata = old.metadata()?;
     fchown(new, Some(metadata.uid()), Some(metadata.gid()))?;
     new.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-    let mut names = vec![0; LONGEST_ATTRIBUTE];
+    let mut names = vec![0; MAX_ATTRIBUTE];
     let length = match rustix::fs::flistxattr(old, &mut names) {
         Ok(length) => length,
         Err(rustix::io::Errno::NOTSUP) => return Ok(()),
@@ -172,11 +249,11 @@ fn dress(new: &File, old: &File) -> io::Result<()> {
     };
     names.truncate(length);
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !NOT_COPIED.contains(name)) {
-        let mut value = vec![0; LONGEST_ATTRIBUTE];
+        let mut value = vec![0; MAX_ATTRIBUTE];
         let length = rustix::fs::fgetxattr(old, name, &mut value)?;
         value.truncate(length);
         // Skipped if equal: no privilege is needed for a label that the new file got from its directory.
-        let mut same = vec![0; LONGEST_ATTRIBUTE];
+        let mut same = vec![0; MAX_ATTRIBUTE];
         if rustix::fs::fgetxattr(new, name, &mut same).ok().and_then(|length| same.get(..length))
             != Some(value.as_slice())
         {
@@ -186,20 +263,25 @@ fn dress(new: &File, old: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A change that was made, which can be undone.
+/// A file that was replaced, created or removed. This can be undone.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(super) struct Committed {
     path: PathBuf,
     /// The temporary name of the old file. `None` if the file did not exist.
     old: Option<PathBuf>,
 }
 
-/// Renames `stage` to `path`, or removes `path` if `stage` is `None`. Keeps the old file until `Done::settle`.
+/// Renames `stage` to `path`, or removes `path` if `stage` is `None`. Keeps the old file until
+/// [`Committed::discard_old`].
 ///
 /// # Errors
-/// The error of the system call. `path` is unchanged.
-pub(super) fn commit(path: &Path, stage: Option<&Path>) -> io::Result<Done> {
-    let old = beside(path, "old");
+/// `path` cannot be changed. It is unchanged.
+pub(super) fn commit(path: &Path, stage: Option<&Path>) -> Result<Committed, FileError> {
+    try_commit(path, stage).map_err(|error| FileError::new(path, error))
+}
+
+fn try_commit(path: &Path, stage: Option<&Path>) -> io::Result<Committed> {
+    let old = temp_path(path, "old");
     remove(&old)?;
     let old = match fs::hard_link(path, &old) {
         Ok(()) => Some(old),
@@ -216,20 +298,24 @@ pub(super) fn commit(path: &Path, stage: Option<&Path>) -> io::Result<Done> {
         }
         return Err(error);
     }
-    let done = Done { path: path.to_owned(), old };
+    let committed = Committed { path: path.to_owned(), old };
     if let Err(error) = sync_directory(path) {
-        done.undo()?;
+        committed.try_undo()?;
         return Err(error);
     }
-    Ok(done)
+    Ok(committed)
 }
 
-impl Done {
+impl Committed {
     /// Restores the old file.
     ///
     /// # Errors
-    /// The error of the system call. The old file keeps its temporary name.
-    pub(super) fn undo(&self) -> io::Result<()> {
+    /// The file cannot be restored. The old file keeps its temporary name.
+    pub(super) fn undo(&self) -> Result<(), FileError> {
+        self.try_undo().map_err(|error| FileError::new(&self.path, error))
+    }
+
+    fn try_undo(&self) -> io::Result<()> {
         match &self.old {
             Some(old) => fs::rename(old, &self.path)?,
             None => remove(&self.path)?,
@@ -237,17 +323,14 @@ impl Done {
         sync_directory(&self.path)
     }
 
-    /// Removes the old file.
-    ///
-    /// # Errors
-    /// The error of the system call.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        self.old.as_deref().map_or(Ok(()), remove)
+    /// Removes the old file. If this fails, it is harmless under its temporary name, and the next run removes it.
+    pub(super) fn discard_old(&self) {
+        let _ = self.old.as_deref().map_or(Ok(()), remove);
     }
 }
 
-/// Removes the temporary files of [`beside`] from a directory.
-pub(super) fn clear_away(directory: &Path) {
+/// Removes the temporary files of [`temp_path`] from a directory.
+pub(super) fn remove_temp_files(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let ends =
@@ -276,12 +359,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_name_what_is_there_and_what_to_do() {
-        let words = |path: &str, errno: rustix::io::Errno| cause(Path::new(path), &errno.into());
-        let missing = words("/usr/.x.eic-keys-check", rustix::io::Errno::ROFS);
+    fn an_error_names_an_existing_path_and_the_fix() {
+        let text =
+            |path: &str, errno: rustix::io::Errno| FileError::new(Path::new(path), errno.into()).to_string();
+        let missing = text("/usr/.x.eic-keys-check", rustix::io::Errno::ROFS);
         assert!(missing.starts_with("/usr is on a file system that is mounted read-only"), "{missing}");
         for errno in [rustix::io::Errno::XDEV, rustix::io::Errno::BUSY] {
-            let mounted = words("/usr/bin", errno);
+            let mounted = text("/usr/bin", errno);
             assert!(
                 mounted.starts_with("/usr/bin is a mount of its own") && !mounted.contains("os error"),
                 "{mounted}"

@@ -13,18 +13,22 @@ use std::{
 };
 
 use super::{
-    apply::{ApplyError, Asked, Tools, apply},
+    apply::{InstalledSshd, Tools, apply},
     block,
     config_tree::{ConfigTree, MIB, read_bounded},
-    daemon::{Daemon, PATIENCE},
-    diff,
+    criteria::Connection,
+    daemon::{Daemon, TIMEOUT},
+    diff, drop_in,
     host_key::{self, HostKey},
     lexer::OpensshVersion,
     lock::Lock,
-    plan::{DROP_INS, Found, OWN_USER, Plan, PlanError, Situation, Users, lossy, probe},
-    query::{ADMINISTRATORS, AskError, Dump, PLACES, Sshd, administrators, main_file},
-    replace::{self, cause},
+    plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
+    query::{ADMIN_CONFIG, Dump, QueryError, Sshd, admin_config, main_file},
+    refusal::{Refusal, WiringError},
+    reload::ReloadError,
+    replace::{self, FileError},
 };
+use crate::error_text::WithCauses;
 use crate::process::run;
 use crate::safe_path;
 
@@ -39,7 +43,7 @@ pub struct WiringOptions {
     /// user exists again.
     pub if_user_missing: bool,
     /// How long to wait before a missing user is looked up again.
-    pub second_look: Duration,
+    pub recheck_delay: Duration,
     /// The root directory of the system.
     pub root: PathBuf,
     /// The command that runs sshd. If empty, sshd is searched for.
@@ -62,12 +66,12 @@ impl WiringOptions {
             dry_run,
             chain,
             if_user_missing: false,
-            second_look: SECOND_LOOK,
+            recheck_delay: RECHECK_DELAY,
             root: "/".into(),
             sshd: Vec::new(),
             keygen: Vec::new(),
             systemctl: vec!["systemctl".into()],
-            config: ADMINISTRATORS.into(),
+            config: ADMIN_CONFIG.into(),
             program: "/usr/bin/eic-keys".into(),
         }
     }
@@ -109,169 +113,155 @@ impl WiringOutcome {
 /// Adds our lines to sshd's configuration. Writes decisions and, in a dry run, a unified diff to `out`.
 #[must_use]
 pub fn enable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
-    outcome(wire(options, Wish::Enable, out))
+    outcome(wire(options, Operation::Enable, out))
 }
 
 /// Removes our lines from sshd's configuration.
 #[must_use]
 pub fn disable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
-    outcome(wire(options, Wish::Disable, out))
+    outcome(wire(options, Operation::Disable, out))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
+enum Operation {
     Enable,
     Disable,
 }
 
-fn outcome(result: Result<(), ApplyError>) -> WiringOutcome {
+fn outcome(result: Result<(), WiringError>) -> WiringOutcome {
     match result {
         Ok(()) => WiringOutcome::Done,
-        Err(ApplyError::Refused(reason)) => WiringOutcome::Refused(reason),
-        Err(ApplyError::RolledBack(reason)) => WiringOutcome::RolledBack(reason),
+        Err(WiringError::Refused(error)) => WiringOutcome::Refused(WithCauses(&error).to_string()),
+        Err(WiringError::RolledBack(error)) => WiringOutcome::RolledBack(WithCauses(&*error).to_string()),
     }
-}
-
-impl From<PlanError> for ApplyError {
-    fn from(refusal: PlanError) -> Self {
-        Self::Refused(refusal.0)
-    }
-}
-
-fn refused<T>(reason: impl Into<String>) -> Result<T, ApplyError> {
-    Err(ApplyError::Refused(reason.into()))
 }
 
 /// Prints nothing before the end, so that a refusal or a rollback has only its reason as output.
-fn wire(options: &WiringOptions, wish: Wish, out: &mut dyn Write) -> Result<(), ApplyError> {
-    let mut said = decide(options, wish)?;
-    if options.if_user_missing && !said.is_empty() {
+fn wire(options: &WiringOptions, operation: Operation, out: &mut dyn Write) -> Result<(), WiringError> {
+    let mut messages = plan_and_apply(options, operation)?;
+    if options.if_user_missing && !messages.is_empty() {
         // A change during this run does not trigger the unit again, so check again.
-        said.extend(decide(options, wish)?);
+        messages.extend(plan_and_apply(options, operation)?);
     }
-    for line in said {
-        say(out, &line);
+    for line in messages {
+        print(out, &line);
     }
     if !options.dry_run && !options.if_user_missing {
-        for line in note(&ConfigTree::new(&options.root), wish) {
-            say(out, &line);
+        for line in record_for_packages(&ConfigTree::new(&options.root), operation) {
+            print(out, &line);
         }
     }
     Ok(())
 }
 
 /// Where the packages record the state (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
-const NOTES: &str = "/var/lib/eic-keys";
+const STATE_DIRECTORY: &str = "/var/lib/eic-keys";
 
 /// Records the state for the packages: after openssh-server is purged and installed again, they repeat `--enable`,
 /// but not after `--disable`.
-fn note(tree: &ConfigTree, wish: Wish) -> Vec<String> {
-    let notes = tree.locate(Path::new(NOTES));
-    if wish == Wish::Enable {
+fn record_for_packages(tree: &ConfigTree, operation: Operation) -> Vec<String> {
+    let state = tree.locate(Path::new(STATE_DIRECTORY));
+    if operation == Operation::Enable {
         // The directory exists if a package is installed. Packages record their own runs; this records manual ones.
-        if notes.is_dir() {
-            let _ = fs::File::options().append(true).create(true).open(notes.join("wired"));
+        if state.is_dir() {
+            let _ = fs::File::options().append(true).create(true).open(state.join("wired"));
         }
         return Vec::new();
     }
-    let mut said = Vec::new();
-    for path in ["enable", "later", "wired"].map(|name| notes.join(name)) {
+    let mut messages = Vec::new();
+    for path in ["enable", "later", "wired"].map(|name| state.join(name)) {
         // Checked first: on a read-only file system, removing a missing file is an error.
         let removed = if fs::symlink_metadata(&path).is_ok() { fs::remove_file(&path) } else { Ok(()) };
         if let Err(error) = removed {
-            said.push(format!(
-                "Note: {}. While it is there, an installation of openssh-server can set sshd up again.",
-                cause(&path, &error)
+            messages.push(format!(
+                "Note: {}. While this file exists, an installation of openssh-server can run --enable again.",
+                WithCauses(&FileError::new(&path, error))
             ));
         }
     }
-    said
+    messages
 }
 
-fn decide(options: &WiringOptions, wish: Wish) -> Result<Vec<String>, ApplyError> {
+/// Returns the messages for the user.
+fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<String>, WiringError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
-        return refused("only root can change sshd's configuration; --dry-run shows what would be done");
+        return Err(Refusal::NotRoot.into());
     }
     let tree = ConfigTree::new(&options.root);
-    let found = find(options, &tree);
-    if found.is_none() && options.if_user_missing {
+    let installed = find_sshd(options, &tree);
+    if installed.is_none() && options.if_user_missing {
         return Ok(Vec::new());
     }
-    if found.is_none() && wish == Wish::Enable {
-        return refused(format!(
-            "there is no sshd here ({}): install OpenSSH's server first",
-            PLACES.join(", ")
-        ));
+    if installed.is_none() && operation == Operation::Enable {
+        return Err(Refusal::NoSshd.into());
     }
     let options = &WiringOptions { config: main_file(&tree, &options.config), ..options.clone() };
-    if let Some(sshd) = found.as_ref().filter(|_| options.if_user_missing) {
-        if users(options, sshd, &tree)? == Users::Fit {
+    if let Some(sshd) = installed.as_ref().filter(|_| options.if_user_missing) {
+        if users(options, sshd, &tree)? == Users::Valid {
             return Ok(Vec::new());
         }
     }
-    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(ApplyError::Refused)?) };
+    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(Refusal::Lock)?) };
     if lock.is_some() {
-        clear_away(&tree, administrators(&options.config));
+        remove_leftover_files(&tree, admin_config(&options.config));
     }
-    let Some(sshd) = found else { return without_sshd(options, tree, lock.as_ref()) };
+    let Some(sshd) = installed else { return without_sshd(options, tree, lock.as_ref()) };
 
-    let daemon = Daemon::new(&tree, &options.systemctl, PATIENCE);
-    if wish == Wish::Disable {
-        if let Some(place) = daemon.naming(&options.config, &options.program) {
-            return refused(format!(
-                "{place} has -o AuthorizedKeysCommand with {}: it was set by hand, so take it out by hand, then run this again",
-                options.program
-            ));
+    let daemon = Daemon::new(&tree, &options.systemctl, TIMEOUT);
+    if operation == Operation::Disable {
+        if let Some(place) = daemon.find_command_line(&options.config, &options.program) {
+            let program = options.program.clone();
+            return Err(Refusal::OptionNamesProgram { place, program }.into());
         }
-        if let Some(said) = nothing_to_undo(options, &sshd, &tree, &daemon, lock.as_ref())? {
-            return Ok(said);
+        if let Some(messages) = nothing_to_undo(options, &sshd, &tree, &daemon, lock.as_ref())? {
+            return Ok(messages);
         }
     }
-    let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
+    let version = sshd.version().map_err(Refusal::Query)?;
     // Cached, because a query to an unresponsive directory server is slow.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
         *known.borrow_mut().entry(user.to_vec()).or_insert_with(|| find_user(&options.root, user))
     };
-    let mut said = Vec::new();
-    let Answered { sshd, dump, host_key } = answer(options, sshd, &tree, &daemon, root, &mut said)?;
-    let situation = situation(options, &tree, &version, dump.as_ref(), &find_user);
-    let plan = match wish {
-        Wish::Enable => {
+    let mut messages = Vec::new();
+    let QueriedSshd { sshd, dump, host_key } =
+        query_sshd(options, sshd, &tree, &daemon, root, &mut messages)?;
+    let planner = planner(options, &tree, &version, dump.as_ref(), &find_user);
+    let plan = match operation {
+        Operation::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
-                return refused(reason);
+                return Err(Refusal::Overridden(reason).into());
             }
-            let mut plan = situation.enable()?;
-            runnable(options, &version, &mut plan)?;
-            plan.said.extend(daemon.others(&options.config));
+            let mut plan = planner.enable().map_err(Refusal::Plan)?;
+            check_programs(options, &version, &mut plan)?;
+            plan.messages.extend(daemon.notes_on_others(&options.config));
             plan
         }
-        Wish::Disable => situation.disable(&daemon.other_files(&options.config))?,
+        Operation::Disable => planner.disable(&daemon.other_files(&options.config)).map_err(Refusal::Plan)?,
     };
-    said.extend(shown(options, &plan));
-    let (Some(lock), Some(before)) = (lock, dump) else { return Ok(said) };
+    messages.extend(describe(options, &plan));
+    let (Some(lock), Some(before)) = (lock, dump) else { return Ok(messages) };
     if !plan.changes.is_empty() {
-        let untold = daemon.untold(&options.config).map_err(ApplyError::Refused)?;
-        let reasons = untold.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if wish == Wish::Disable && !untold.is_empty() {
-            return refused(format!(
-                "an sshd that runs would go on with our lines, as it cannot be told of the change: {reasons}"
-            ));
+        let not_reloadable = daemon.not_reloadable(&options.config).map_err(Refusal::Systemctl)?;
+        if operation == Operation::Disable && !not_reloadable.is_empty() {
+            let daemons: Vec<_> = not_reloadable.iter().map(ToString::to_string).collect();
+            return Err(Refusal::NotReloadable(daemons.join("; ")).into());
         }
-        let asked = Some(Asked { sshd: &sshd, daemon: &daemon, untold: &untold, before: &before });
-        let tools = Tools { main: &options.config, tree: &tree, lock: &lock, asked };
-        let told = apply(&plan, &tools)?;
-        said.extend(Some(told).filter(|told| !told.is_empty()));
-        said.extend(untold.iter().map(|untold| format!("WARNING: not told of the change: {untold}")));
-    } else if lock.is_unread() {
-        said.push(reload_at_last(options, &daemon, &lock).map_err(ApplyError::Refused)?);
+        let installed =
+            InstalledSshd { sshd: &sshd, daemon: &daemon, not_reloadable: &not_reloadable, before: &before };
+        let tools = Tools { main: &options.config, tree: &tree, lock: &lock, sshd: Some(installed) };
+        let reloaded = apply(&plan, &tools)?;
+        messages.extend(Some(reloaded).filter(|text| !text.is_empty()));
+        messages.extend(not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}")));
+    } else if lock.is_reload_pending() {
+        messages.push(complete_reload(options, &daemon, &lock).map_err(Refusal::Reload)?);
     }
     drop(host_key);
-    if wish == Wish::Enable {
-        said.push("Try it: eic-keys --check USER".into());
+    if operation == Operation::Enable {
+        messages.push("Try it: eic-keys --check USER".into());
     }
-    Ok(said)
+    Ok(messages)
 }
 
 /// `--disable` if no file contains our lines: sshd and its unit need not work for this. `None` if there are lines to
@@ -282,64 +272,66 @@ fn nothing_to_undo(
     tree: &ConfigTree,
     daemon: &Daemon<'_>,
     lock: Option<&Lock>,
-) -> Result<Option<Vec<String>>, ApplyError> {
+) -> Result<Option<Vec<String>>, Refusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
-    let situation = situation(options, tree, &version, None, &|_| Some(Found::Local));
-    let mut said = if situation.read(tree).is_ok() {
-        let plan = situation.disable(&daemon.other_files(&options.config))?;
+    let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
+    let mut messages = if planner.read(tree).is_ok() {
+        let plan = planner.disable(&daemon.other_files(&options.config))?;
         if !plan.changes.is_empty() {
             return Ok(None);
         }
-        plan.said
-    } else if situation.shows_nothing_of_ours() {
+        plan.messages
+    } else if planner.has_no_trace_of_ours() {
         vec!["Nothing to do: sshd's configuration has no lines of eic-keys.".to_owned()]
     } else {
         return Ok(None);
     };
-    let Some(lock) = lock.filter(|lock| lock.is_unread()) else { return Ok(Some(said)) };
+    let Some(lock) = lock.filter(|lock| lock.is_reload_pending()) else { return Ok(Some(messages)) };
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
-    let accepted = sshd.accepts(&options.config).map_err(|error| error.to_string());
-    said.push(accepted.and_then(|()| reload_at_last(options, daemon, lock)).unwrap_or_else(|error| {
+    let accepted = sshd.accepts(&options.config).map_err(Refusal::Query);
+    let reloaded = accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(Refusal::Reload));
+    messages.push(reloaded.unwrap_or_else(|error| {
         format!(
-            "Note: an earlier run could not tell sshd of its change, nor could this one: {error}. If sshd was started or reloaded \
-             while lines of eic-keys were there, restart it."
+            "Note: an earlier run was interrupted before it reloaded sshd, and sshd cannot be reloaded now: {}. If sshd was started \
+             or reloaded while lines of eic-keys were there, restart it.",
+            WithCauses(&error)
         )
     }));
-    Ok(Some(said))
+    Ok(Some(messages))
 }
 
 /// Reloads sshd after an earlier run that changed its files and was killed before it reloaded sshd.
-fn reload_at_last(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, String> {
-    let told = daemon.reload(&options.config, &[]).map_err(|error| error.reason)?;
-    lock.set_read();
-    Ok(format!("An earlier run was cut off before sshd was told. {told}"))
+fn complete_reload(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, ReloadError> {
+    let reloaded = daemon.reload(&options.config, &[])?;
+    lock.clear_reload_pending();
+    Ok(format!("An earlier run was interrupted before it reloaded sshd. {reloaded}"))
 }
 
 /// Whether our lines match the existing users. A missing user is looked up twice, because a user can be deleted and
 /// created again, for example with another uid.
-fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, ApplyError> {
-    let version = sshd.version().map_err(|error| ApplyError::Refused(error.to_string()))?;
+fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, Refusal> {
+    let version = sshd.version().map_err(Refusal::Query)?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
-    let situation = situation(options, tree, &version, None, &find_user);
-    let users = situation.users();
-    if users != Users::Gone {
+    let planner = planner(options, tree, &version, None, &find_user);
+    let users = planner.users();
+    if users != Users::Missing {
         return Ok(users);
     }
-    thread::sleep(options.second_look);
-    Ok(situation.users())
+    thread::sleep(options.recheck_delay);
+    Ok(planner.users())
 }
 
 /// Removes the files of a run that was killed. The lock is held, so no other run needs them.
-fn clear_away(tree: &ConfigTree, main: &Path) {
+fn remove_leftover_files(tree: &ConfigTree, main: &Path) {
     let ssh = main.parent().unwrap_or(main);
-    for directory in [ssh, &ssh.join(DROP_INS)] {
-        replace::clear_away(&tree.locate(directory));
+    for directory in [ssh, &ssh.join(drop_in::DIRECTORY)] {
+        replace::remove_temp_files(&tree.locate(directory));
     }
-    host_key::clear_away(tree);
+    host_key::remove_leftover(tree);
 }
 
-/// sshd's answer about its current configuration, and what it needed for the answer.
-struct Answered {
+/// The current settings of sshd, and what was needed to query them.
+struct QueriedSshd {
     sshd: Sshd,
     /// `None` in a dry run in which sshd could not be queried.
     dump: Option<Dump>,
@@ -348,74 +340,65 @@ struct Answered {
 }
 
 /// Queries sshd, and provides the host key or directory that exists only after its first start.
-fn answer(
+fn query_sshd(
     options: &WiringOptions,
     mut sshd: Sshd,
     tree: &ConfigTree,
     daemon: &Daemon<'_>,
     root: bool,
-    said: &mut Vec<String>,
-) -> Result<Answered, ApplyError> {
-    let lacks_keys =
-        |answer: &Result<Dump, AskError>| matches!(answer, Err(error) if error.lacks_host_keys());
-    let lacks_directory =
-        |answer: &Result<Dump, AskError>| matches!(answer, Err(error) if error.lacks_directory());
+    messages: &mut Vec<String>,
+) -> Result<QueriedSshd, Refusal> {
+    let mut settings = query_settings(&sshd, &options.config);
+    // The temporary key, and why it is needed.
     let mut host_key = None;
-    let mut answer = ask(&sshd, &options.config);
-    let refusal = answer.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    if lacks_keys(&answer) && !options.dry_run {
-        if daemon.runs(&options.config) {
-            return refused(format!(
-                "sshd runs, but has no host keys that it could start with again, and would end at a reload ({refusal}): \
-                 restore them, or make them on this instance with ssh-keygen -A, then run this again"
-            ));
+    match settings {
+        Err(error) if error.lacks_host_keys() && !options.dry_run => {
+            if daemon.is_running(&options.config) {
+                return Err(Refusal::LostHostKeys(error));
+            }
+            let keygen = find_keygen(options, tree);
+            let (with_key, key) =
+                host_key::add(&sshd, &keygen, &options.config, tree).map_err(Refusal::HostKey)?;
+            sshd = with_key;
+            host_key = Some((key, error));
+            settings = query_settings(&sshd, &options.config);
         }
-        let keygen = keygen(options, tree);
-        let (equipped, made) =
-            host_key::supply(&sshd, &keygen, &options.config, tree).map_err(ApplyError::Refused)?;
-        (sshd, host_key) = (equipped, Some(made));
-        answer = ask(&sshd, &options.config);
+        other => settings = other,
     }
-    if lacks_directory(&answer) && !options.dry_run {
+    if settings.as_ref().is_err_and(QueryError::lacks_directory) && !options.dry_run {
         // With socket activation, the unit creates this directory for each connection, and it is missing after a
         // boot. It is not removed afterwards, because an sshd that is starting could need it.
-        make_directory(tree).map_err(|error| ApplyError::Refused(cause(Path::new(PRIVSEP), &error)))?;
-        said.push(format!("Note: {PRIVSEP} was made; sshd does not check its configuration without it."));
-        answer = ask(&sshd, &options.config);
+        create_privsep_directory(tree)
+            .map_err(|error| Refusal::Directory(FileError::new(Path::new(PRIVSEP), error)))?;
+        messages
+            .push(format!("Note: {PRIVSEP} was created; sshd does not check its configuration without it."));
+        settings = query_settings(&sshd, &options.config);
     }
-    let dump = match answer {
+    let dump = match settings {
         Ok(dump) => dump,
         // Without root, sshd cannot read its host keys, but its configuration can be readable.
         Err(error) if options.dry_run && (!root || error.lacks_directory() || error.lacks_host_keys()) => {
-            said.push(format!("Note: {error}. What follows is what its files say."));
-            return Ok(Answered { sshd, dump: None, host_key });
+            messages.push(format!("Note: {}. The following is from its files alone.", WithCauses(&error)));
+            return Ok(QueriedSshd { sshd, dump: None, host_key: None });
         }
-        Err(error) => return refused(broken(&error)),
+        Err(error) => return Err(Refusal::NotAccepted(error)),
     };
-    if administrators(&options.config) != options.config {
+    if admin_config(&options.config) != options.config {
         // Only SUSE's sshd reads this file. Another sshd would be queried about a file that it does not read.
-        if let Err(error) = sshd.starts() {
-            return refused(format!(
-                "{} is missing, and this sshd does not read {} in its place: {error}",
-                administrators(&options.config).display(),
-                options.config.display()
-            ));
-        }
+        sshd.accepts_default().map_err(|error| Refusal::VendorFileNotRead(options.config.clone(), error))?;
     }
-    if let Some(key) = &host_key {
-        if let Some(path) = key.covers_up(&dump, tree) {
-            return refused(format!(
-                "sshd cannot use {}, which is there: {refusal}; fix that first (sshd -t shows it)",
-                path.display()
-            ));
-        }
-        said.push(
-            "Note: sshd has no host keys yet; its configuration was checked with a key made for that. sshd starts when \
-             its own are there: cloud-init or the image's own tool makes them at the first boot."
-                .into(),
-        );
+    let Some((key, error)) = host_key else {
+        return Ok(QueriedSshd { sshd, dump: Some(dump), host_key: None });
+    };
+    if let Some(path) = key.unusable_key(&dump, tree) {
+        return Err(Refusal::UnusableHostKey(path, error));
     }
-    Ok(Answered { sshd, dump: Some(dump), host_key })
+    messages.push(
+        "Note: sshd has no host keys yet; its configuration was checked with a temporary key. sshd starts when its own keys exist: \
+         cloud-init or the image's own tool generates them at the first boot."
+            .into(),
+    );
+    Ok(QueriedSshd { sshd, dump: Some(dump), host_key: Some(key) })
 }
 
 /// Removes our lines if sshd was removed and its configuration was not. Effective values are unknown then, and no
@@ -424,60 +407,65 @@ fn without_sshd(
     options: &WiringOptions,
     tree: ConfigTree,
     lock: Option<&Lock>,
-) -> Result<Vec<String>, ApplyError> {
-    let gone = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
+) -> Result<Vec<String>, WiringError> {
+    let missing = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins can exist without the main file.
-    let tree = if gone { tree.with(&options.config, Some(Vec::new())) } else { tree };
-    let plan =
-        situation(options, &tree, &OpensshVersion::newest(), None, &|_| Some(Found::Local)).disable(&[])?;
-    let mut said = shown(options, &plan);
-    let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(said) };
-    let tools = Tools { main: &options.config, tree: &tree, lock, asked: None };
-    said.push(apply(&plan, &tools)?);
-    Ok(said)
+    let tree = if missing { tree.with(&options.config, Some(Vec::new())) } else { tree };
+    let version = OpensshVersion::newest();
+    let planner = planner(options, &tree, &version, None, &|_| Some(UserSource::Local));
+    let plan = planner.disable(&[]).map_err(Refusal::Plan)?;
+    let mut messages = describe(options, &plan);
+    let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
+    let tools = Tools { main: &options.config, tree: &tree, lock, sshd: None };
+    messages.push(apply(&plan, &tools)?);
+    Ok(messages)
 }
 
-fn situation<'a>(
+fn planner<'a>(
     options: &'a WiringOptions,
     tree: &'a ConfigTree,
     version: &'a OpensshVersion,
     dump: Option<&'a Dump>,
-    find_user: &'a dyn Fn(&[u8]) -> Option<Found>,
-) -> Situation<'a> {
+    find_user: &'a dyn Fn(&[u8]) -> Option<UserSource>,
+) -> Planner<'a> {
     let WiringOptions { config: main, program, chain, .. } = options;
-    Situation { main, tree, version, dump, program, chain: *chain, find_user }
+    Planner { main, tree, version, dump, program, chain: *chain, find_user }
 }
 
 /// The decisions, the changed files and, in a dry run, the diffs.
-fn shown(options: &WiringOptions, plan: &Plan) -> Vec<String> {
-    let mut said = plan.said.clone();
+fn describe(options: &WiringOptions, plan: &Plan) -> Vec<String> {
+    let mut messages = plan.messages.clone();
     for change in &plan.changes {
-        let (would, did) = match (&change.before, &change.after) {
-            (None, _) => ("add", "Added"),
-            (_, None) => ("remove", "Removed"),
-            _ => ("change", "Changed"),
+        let (would, did) = match &change.action {
+            Action::Create { .. } => ("add", "Added"),
+            Action::Replace { .. } => ("change", "Changed"),
+            Action::Remove { .. } => ("remove", "Removed"),
         };
         let path = change.path.display();
-        said.push(if options.dry_run { format!("Would {would} {path}.") } else { format!("{did} {path}.") });
+        messages.push(if options.dry_run {
+            format!("Would {would} {path}.")
+        } else {
+            format!("{did} {path}.")
+        });
     }
     for change in plan.changes.iter().filter(|_| options.dry_run) {
-        let diff = diff::unified(&change.path, change.before.as_deref(), change.after.as_deref());
-        said.push(diff.trim_end_matches('\n').to_owned());
+        let diff = diff::unified(&change.path, change.action.before(), change.action.after());
+        messages.push(diff.trim_end_matches('\n').to_owned());
     }
-    said
+    messages
 }
 
-fn find(options: &WiringOptions, tree: &ConfigTree) -> Option<Sshd> {
+fn find_sshd(options: &WiringOptions, tree: &ConfigTree) -> Option<Sshd> {
     if options.sshd.is_empty() { Sshd::find(tree) } else { Some(Sshd::new(&options.sshd)) }
 }
 
 /// The command that runs ssh-keygen. Empty if it is not installed.
-fn keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
+fn find_keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
     if !options.keygen.is_empty() {
         return options.keygen.clone();
     }
-    let mut places = KEYGENS.map(Path::new).into_iter();
-    places.find(|path| tree.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
+    let mut paths = KEYGENS.map(Path::new).into_iter();
+    paths.find(|path| tree.locate(path).is_file()).map(|path| vec![path.into()]).unwrap_or_default()
 }
 
 /// The paths of ssh-keygen in distributions and in builds from source.
@@ -487,86 +475,77 @@ const KEYGENS: [&str; 2] = ["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"];
 const PRIVSEP: &str = "/run/sshd";
 
 /// Creates it as systemd does for `RuntimeDirectory=sshd`.
-fn make_directory(tree: &ConfigTree) -> std::io::Result<()> {
+fn create_privsep_directory(tree: &ConfigTree) -> std::io::Result<()> {
     let path = tree.locate(Path::new(PRIVSEP));
     fs::create_dir(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
 }
 
 /// Queries the effective values, after checking that sshd accepts its current configuration.
-fn ask(sshd: &Sshd, config: &Path) -> Result<Dump, AskError> {
+fn query_settings(sshd: &Sshd, config: &Path) -> Result<Dump, QueryError> {
     sshd.accepts(config)?;
-    sshd.dump(config, &probe())
-}
-
-fn broken(error: &AskError) -> String {
-    format!("sshd does not accept its configuration as it is now: {error}; {}", error.remedy())
+    sshd.dump(config, &Connection::probe())
 }
 
 /// Checks that sshd can run the planned command: our program, as an existing user, with the chained command.
-fn runnable(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) -> Result<(), ApplyError> {
-    if let Err(error) = safe_path::program(&options.root, Path::new(&options.program)) {
-        return refused(format!("sshd would not run {}: {error}", options.program));
-    }
+fn check_programs(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) -> Result<(), Refusal> {
+    safe_path::program(&options.root, Path::new(&options.program))
+        .map_err(|error| Refusal::Program(options.program.clone(), error))?;
     let user = plan.wanted.user.as_deref().unwrap_or_default();
     if user == OWN_USER.as_bytes() && find_user(&options.root, user).is_none() {
-        return refused(format!(
-            "there is no user {OWN_USER}. Make it: \
-             useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin {OWN_USER}"
-        ));
+        return Err(Refusal::NoUser);
     }
-    let Some(theirs) = plan.wanted.command.as_deref().and_then(|line| block::behind(version, line)) else {
+    let command = plan.wanted.command.as_deref();
+    let Some(chained) = command.and_then(|line| block::chained_program(version, line)) else {
         return Ok(());
     };
-    match safe_path::program(&options.root, Path::new(OsStr::from_bytes(&theirs))) {
+    match safe_path::program(&options.root, Path::new(OsStr::from_bytes(&chained))) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            plan.said
-                .push(format!("Note: {} is not there: its part will fail, as it does now.", lossy(&theirs)));
+            plan.messages.push(format!(
+                "Note: {} does not exist: the chained command fails, as it does now.",
+                lossy(&chained)
+            ));
             Ok(())
         }
-        Err(error) => refused(format!(
-            "sshd would not run {} itself: {error}. Behind eic-keys it must not run either: let root own it and root alone write to it, \
-             or take out the lines that set it, then run --enable again",
-            lossy(&theirs)
-        )),
+        Err(error) => Err(Refusal::ChainedProgram(lossy(&chained), error)),
         Ok(()) => Ok(()),
     }
 }
 
 /// Where a user was found: in a local file, as for users of packages, or in a name service.
-fn find_user(root: &Path, user: &[u8]) -> Option<Found> {
+fn find_user(root: &Path, user: &[u8]) -> Option<UserSource> {
     // Image-based systems use the second path.
     let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
-        let text = read_bounded(&root.join(path), LARGEST_PASSWD).unwrap_or_default();
+        let text = read_bounded(&root.join(path), MAX_PASSWD).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
     });
     if local {
-        return Some(Found::Local);
+        return Some(UserSource::Local);
     }
     // In a separate process, because a static binary must not load a name service library. It works only for the
     // running system.
-    (root == Path::new("/") && named_by_service(user)).then_some(Found::Served)
+    (root == Path::new("/") && is_in_name_service(user)).then_some(UserSource::NameService)
 }
 
 /// Whether a name service knows a user. Also true if it does not answer in time.
-fn named_by_service(user: &[u8]) -> bool {
+fn is_in_name_service(user: &[u8]) -> bool {
     let arguments = ["passwd".as_ref(), "--".as_ref(), OsStr::from_bytes(user)];
-    match run(&["getent".into()], &arguments, NAME_SERVICE_PATIENCE) {
-        Ok(ran) => ran.status.success() && ran.stdout.starts_with(&[user, b":"].concat()),
+    match run(&["getent".into()], &arguments, NAME_SERVICE_TIMEOUT) {
+        Ok(output) => output.status.success() && output.stdout.starts_with(&[user, b":"].concat()),
         Err(error) => error.kind() == ErrorKind::TimedOut,
     }
 }
 
 /// Maximum size of `/etc/passwd`, enough for some hundred thousand users. For a larger file, `getent` is used.
-const LARGEST_PASSWD: u64 = 16 * MIB;
+const MAX_PASSWD: u64 = 16 * MIB;
 
 /// An unresponsive directory server must not block an installation.
-const NAME_SERVICE_PATIENCE: Duration = Duration::from_secs(10);
+const NAME_SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Long enough for tools that delete and create a user again.
-const SECOND_LOOK: Duration = Duration::from_secs(5);
+const RECHECK_DELAY: Duration = Duration::from_secs(5);
 
 /// Continues if the reader of the output is gone.
-fn say(out: &mut dyn Write, line: &str) {
+fn print(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

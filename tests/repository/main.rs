@@ -2,4 +2,5 @@
 
 mod dependencies;
 mod manual;
+mod modules;
 mod threat_model;

@@ -307,7 +307,7 @@ fn without_root() {
     let output = nobody(&["--enable", "--dry-run"]);
     succeeds(&output);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("What follows is what its files say."), "{said}");
+    assert!(said.contains("The following is from its files alone."), "{said}");
     assert!(
         said.contains(
             "\n+AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/userdbctl ssh-authorized-keys %u\n"

@@ -131,7 +131,7 @@ fn the_user_of_a_name_service_is_away() {
     };
     instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
     let options = unit(&instance);
-    let watch = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..options.clone() };
+    let watch = WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..options.clone() };
     let config = Config::new()
         .set("PidFile", "/run/eic-lab/sshd.pid")
         .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
@@ -230,7 +230,7 @@ fn only_a_daemon_with_another_file_runs() {
     let outcome = wiring::enable(&options, &mut said);
     let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
     assert!(
-        reason.starts_with("the only sshd that runs, process ")
+        reason.starts_with("the only running sshd, process ")
             && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
         "{reason}"
     );
@@ -326,7 +326,7 @@ fn every_sshd_that_reads_our_lines_is_told() {
     let (outcome, text) = said(wiring::enable);
     assert_eq!(outcome, WiringOutcome::Done, "{text}");
     assert_eq!(text.matches("was sent SIGHUP and has read its configuration again").count(), 5, "{text}");
-    assert_eq!(text.matches("another sshd runs").count(), 1, "{text}");
+    assert_eq!(text.matches("another sshd is running").count(), 1, "{text}");
     assert!(!text.contains("WARNING"), "{text}");
     assert_eq!(entered(&sshd, &pushed, &ports), ports);
     assert_eq!(entered(&sshd, &theirs, &ports), ports);
@@ -335,7 +335,7 @@ fn every_sshd_that_reads_our_lines_is_told() {
     instance.write(SECOND, format!("Bogus\n{main}"));
     let (outcome, _) = said(wiring::disable);
     let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
-    assert!(reason.contains("would go on with our lines") && reason.contains(SECOND), "{reason}");
+    assert!(reason.contains("would keep the lines of eic-keys") && reason.contains(SECOND), "{reason}");
     assert_eq!(entered(&sshd, &pushed, &ports), ports);
     instance.write(SECOND, &main);
 
@@ -348,10 +348,7 @@ fn every_sshd_that_reads_our_lines_is_told() {
     instance.write(SECOND, format!("Bogus\n{main}"));
     let (outcome, text) = said(wiring::enable);
     assert_eq!(outcome, WiringOutcome::Done, "{text}");
-    assert!(
-        text.contains("WARNING: not told of the change: sshd (process ") && text.contains(SECOND),
-        "{text}"
-    );
+    assert!(text.contains("WARNING: not reloaded: sshd (process ") && text.contains(SECOND), "{text}");
     assert_eq!(entered(&sshd, &pushed, &ports), [22, 2222, 2224, 2225]);
     assert_eq!(entered(&sshd, &theirs, &ports), ports);
 }

@@ -27,7 +27,7 @@ use eic_keys::sshd::{
 };
 
 /// How long sshd may take to say what counts.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// xorshift64*, which is random enough to choose pieces.
 struct Random(u64);
@@ -146,7 +146,7 @@ fn counts(system: &System, user: &str) -> Option<Dump> {
         local_port: Some(22),
         ..Connection::default()
     };
-    Sshd::new(&system.sshd()).within(PATIENCE).dump("/etc/ssh/sshd_config".as_ref(), &connection).ok()
+    Sshd::new(&system.sshd()).with_timeout(TIMEOUT).dump("/etc/ssh/sshd_config".as_ref(), &connection).ok()
 }
 
 /// Does it, and again where sshd gave no answer: on a busy machine it may take longer than anybody should wait for it.
@@ -192,7 +192,7 @@ fn enable_then_disable_gives_the_same_bytes() {
             if let WiringOutcome::Refused(reason) = &outcome {
                 assert_eq!(before, system.configuration(), "{reason}\n{}", context());
                 let expected =
-                    ["does not accept", "which holds for everyone"].iter().any(|why| reason.contains(why));
+                    ["does not accept", "applies to every connection"].iter().any(|why| reason.contains(why));
                 assert!(expected, "refused: {reason}\n{}", context());
                 refused += 1;
                 continue;

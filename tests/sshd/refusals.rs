@@ -75,7 +75,7 @@ fn a_user_that_sshd_expands_is_never_missing() {
 #[test]
 fn only_if_the_user_is_missing() {
     let system = stock();
-    let options = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+    let options = WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
     let unchanged = |when: &str| {
         let before = system.configuration();
         assert_eq!(enabled(&options), "", "{when}");
@@ -132,7 +132,8 @@ fn a_command_comes_back_with_its_user() {
     ] {
         let when = format!("{lines}{first} {if_user_missing}");
         let system = stock();
-        let watch = WiringOptions { if_user_missing: true, second_look: Duration::ZERO, ..system.options() };
+        let watch =
+            WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
         system.write("/usr/bin/keys", "#!/bin/sh\n");
         fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
@@ -184,8 +185,8 @@ fn a_user_is_looked_for_twice() {
     let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
     system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
     std::thread::scope(|scope| {
-        let second_look = Duration::from_secs(3);
-        let options = WiringOptions { if_user_missing: true, second_look, ..system.options() };
+        let recheck_delay = Duration::from_secs(3);
+        let options = WiringOptions { if_user_missing: true, recheck_delay, ..system.options() };
         let watch = scope.spawn(move || enabled(&options));
         std::thread::sleep(Duration::from_secs(1));
         system.write("/etc/passwd", &passwd);
@@ -260,7 +261,7 @@ fn what_sshd_could_not_run() {
     system.write("/etc/ssh/sshd_config.d/20.conf", USERDB);
     system.write("/usr/bin/userdbctl", "");
     fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
-    refused(&system, &system.options(), "sshd would not run /usr/bin/userdbctl itself");
+    refused(&system, &system.options(), "sshd would not run /usr/bin/userdbctl: ");
 
     refused(
         &system,
@@ -330,9 +331,9 @@ fn only_the_lack_of_host_keys_is_covered_up() {
     let system = stock();
     let key = system.path("/etc/ssh/ssh_host_ed25519_key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which is there");
+    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which exists");
     system.write("/etc/ssh/sshd_config", "HostKey /etc/ssh/ssh_host_ed25519_key\nHostKey /nonexistent\n");
-    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which is there");
+    refused(&system, &system.options(), "sshd cannot use /etc/ssh/ssh_host_ed25519_key, which exists");
     assert!(!system.path("/run/eic-keys.check").exists());
 
     // Whatever makes keys takes an empty file for none.
@@ -356,7 +357,7 @@ fn without_host_keys_and_without_the_means_to_make_one() {
         fs::set_permissions(system.path("/tmp/ssh-keygen"), fs::Permissions::from_mode(0o755)).unwrap();
         WiringOptions { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
     };
-    refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen says: no key today");
+    refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen reports: no key today");
     assert!(!system.path("/run/eic-keys.check").exists());
     // FIPS mode.
     let root = system.root.display();
@@ -381,7 +382,7 @@ fn an_sshd_that_lost_its_host_keys_is_not_reloaded() {
     let system = stock();
     without_host_keys(&system);
     let options = with_systemctl(&system, "case $* in *socket*) echo inactive;; *) echo active;; esac");
-    refused(&system, &options, "would end at a reload");
+    refused(&system, &options, "would exit at a reload");
     assert!(!calls(&system).iter().any(|call| call.contains("reload")), "{:?}", calls(&system));
 }
 
@@ -423,13 +424,13 @@ fn a_directory_that_a_socket_would_have_made_is_made() {
     assert_eq!(wiring::enable(&options, &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     assert!(
-        said.contains("What follows is what its files say") && said.contains("10-eic-keys.conf"),
+        said.contains("The following is from its files alone") && said.contains("10-eic-keys.conf"),
         "{said}"
     );
     assert!(!system.path("/run/sshd").exists());
 
     let said = enabled(&system.options());
-    assert!(said.contains("/run/sshd was made"), "{said}");
+    assert!(said.contains("/run/sshd was created"), "{said}");
     assert_eq!(fs::metadata(system.path("/run/sshd")).unwrap().mode() & 0o7777, 0o755);
 }
 
@@ -437,12 +438,12 @@ fn a_directory_that_a_socket_would_have_made_is_made() {
 fn a_command_that_cannot_be_put_behind_ours() {
     let system = System::new("bullseye");
     system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x \"y\nAuthorizedKeysCommandUser root\n");
-    refused(&system, &system.options(), "cannot cut into words");
+    refused(&system, &system.options(), "cannot split into words");
     let system = System::new("bookworm");
     system.write("/etc/ssh/sshd_config", "AuthorizedKeysCommand /x\nAuthorizedKeysCommandUser a\\\"b\n");
     let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
     system.write("/etc/passwd", passwd + "a\"b:x:980:980::/:/bin/sh\n");
-    refused(&system, &system.options(), "cannot be written again");
+    refused(&system, &system.options(), "cannot be copied");
 }
 
 #[test]
@@ -450,7 +451,7 @@ fn a_file_included_under_match_belongs_to_it() {
     let system = System::new("trixie");
     system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch all\nInclude /etc/ssh/more.conf\n");
     system.write("/etc/ssh/more.conf", USERDB);
-    refused(&system, &system.options(), "stands under \"Match all\" (/etc/ssh/sshd_config line 2)");
+    refused(&system, &system.options(), "is set under \"Match all\" (/etc/ssh/sshd_config line 2)");
     system.write("/etc/ssh/sshd_config", "UsePAM yes\nMatch User git\nInclude /etc/ssh/more.conf\n");
     let said = enabled(&system.options());
     assert!(
@@ -515,7 +516,7 @@ fn a_daemon_that_reads_another_file() {
     let system = stock();
     process(&system, 77, other, 1);
     let reason =
-        "the only sshd that runs, process 77 with -f /etc/ssh/other, does not read /etc/ssh/sshd_config";
+        "the only running sshd, process 77 with -f /etc/ssh/other, does not read /etc/ssh/sshd_config";
     refused(&system, &system.options(), reason);
     // The title that newer versions give themselves.
     system.write("/proc/77/cmdline", format!("sshd: {other} [listener] 0 of 10-100 startups\0"));
@@ -526,7 +527,7 @@ fn a_daemon_that_reads_another_file() {
     process(&system, 77, other, 1);
     // Its unit has no process yet.
     let socket = with_systemctl(&system, "case $* in *socket*) echo active;; *) echo inactive;; esac");
-    assert!(enabled(&socket).contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"));
+    assert!(enabled(&socket).contains("Note: another sshd is running, process 77 with -f /etc/ssh/other"));
 
     // Ours beside it: the second is named, whichever wrote the file with its number.
     for owner in ["77", "78"] {
@@ -535,7 +536,7 @@ fn a_daemon_that_reads_another_file() {
         process(&system, 78, "/usr/sbin/sshd -D", 1);
         system.write("/run/sshd.pid", format!("{owner}\n"));
         let said = enabled(&system.options());
-        assert!(said.contains("Note: another sshd runs, process 77 with -f /etc/ssh/other"), "{said}");
+        assert!(said.contains("Note: another sshd is running, process 77 with -f /etc/ssh/other"), "{said}");
     }
 
     // Neither a session nor the child that becomes one is a daemon.
@@ -564,11 +565,11 @@ fn a_daemon_of_a_container_is_not_ours() {
     let system = inside("/proc/77/ns/pid", "pid:[2]");
     assert!(!enabled(&system.options()).contains("another sshd"));
     let system = inside("/proc/77/root", "/nonexistent");
-    refused(&system, &system.options(), "the only sshd that runs");
+    refused(&system, &system.options(), "the only running sshd");
     let system = inside("/proc/77/root", "/usr");
     assert!(!enabled(&system.options()).contains("another sshd"));
     let system = inside("/proc/77/root", "../..");
-    refused(&system, &system.options(), "the only sshd that runs");
+    refused(&system, &system.options(), "the only running sshd");
 }
 
 #[test]
@@ -704,7 +705,7 @@ fn the_packages_are_told() {
     disabled(&system.options());
     assert!(!noted(&system, "wired"));
     system.write("/var/lib/eic-keys/wired/x", "");
-    assert!(disabled(&system.options()).contains("an installation of openssh-server can set sshd up again"));
+    assert!(disabled(&system.options()).contains("an installation of openssh-server can run --enable again"));
 }
 
 #[test]
@@ -796,7 +797,10 @@ fn the_unit_that_runs_is_reloaded() {
     let system = stock();
     let said =
         enabled(&with_systemctl(&system, "[ $1 = show ] && echo KillMode=control-group || echo active"));
-    assert!(said.contains("ssh.service was left alone") && said.contains("KillMode=control-group"), "{said}");
+    assert!(
+        said.contains("ssh.service was not reloaded") && said.contains("KillMode=control-group"),
+        "{said}"
+    );
     assert!(!calls(&system).iter().any(|call| call.contains("stop")), "{:?}", calls(&system));
 
     let system = stock();
@@ -824,7 +828,7 @@ fn a_unit_that_cannot_be_reloaded() {
         let options = with_systemctl(&system, &script);
         let said = enabled(&options);
         assert!(
-            said.contains("WARNING: not told of the change: ssh.service has no ExecReload=, or is masked")
+            said.contains("WARNING: not reloaded: ssh.service has no ExecReload=, or is masked")
                 && said.contains("systemctl restart ssh.service"),
             "{said}"
         );
@@ -833,7 +837,8 @@ fn a_unit_that_cannot_be_reloaded() {
         let outcome = wiring::disable(&options, &mut Vec::new());
         let WiringOutcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
         assert!(
-            reason.contains("would go on with our lines") && reason.contains("systemctl restart ssh.service"),
+            reason.contains("would keep the lines of eic-keys")
+                && reason.contains("systemctl restart ssh.service"),
             "{reason}"
         );
         assert_eq!(after, system.configuration());
@@ -858,7 +863,7 @@ fn a_reload_that_fails_is_undone() {
             let before = system.configuration();
             let outcome = wiring::enable(&with_systemctl(&system, script), &mut Vec::new());
             let WiringOutcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
-            assert!(reason.contains("put back"), "{reason}");
+            assert!(reason.contains("restored"), "{reason}");
             assert_eq!(before, system.configuration());
         }
     }
@@ -881,11 +886,17 @@ fn sshd_is_asked_before_and_after() {
     for (script, reason) in [
         (
             "[ $1 = -t ] && { echo no >&2; exit 1; };;",
-            "the change was tried beside the files, and sshd says: no",
+            "a copy of the configuration with the change failed its check: sshd reports: no",
         ),
-        ("[ $1 = -T ] && exec sed '/^auth.*command /s/ .*/ \\/x/' $0.dump;;", "something else counts"),
-        ("[ $1 = -T ] && { sed '/^port/s/22/23/' $0.dump; exit; };;", "it would change more: port 23"),
-        ("[ $1 = -T ] && { sed '/^port/d' $0.dump; exit; };;", "it would change more"),
+        (
+            "[ $1 = -T ] && exec sed '/^auth.*command /s/ .*/ \\/x/' $0.dump;;",
+            "sshd would use other values of AuthorizedKeysCommand",
+        ),
+        (
+            "[ $1 = -T ] && { sed '/^port/s/22/23/' $0.dump; exit; };;",
+            "it would change other settings of sshd too: port 23",
+        ),
+        ("[ $1 = -T ] && { sed '/^port/d' $0.dump; exit; };;", "it would change other settings of sshd too"),
     ] {
         let system = stock();
         let reference = stock();
@@ -903,7 +914,7 @@ fn sshd_is_asked_before_and_after() {
             "case $config in *-check) touch $0.seen;; *) [ -e $0.seen ] && { echo no >&2; exit 1; };; esac";
         let outcome = wiring::enable(&with_sshd(&system, script), &mut Vec::new());
         let WiringOutcome::RolledBack(reason) = outcome else { panic!("{outcome:?}") };
-        assert!(reason.contains("sshd says: no; everything was put back"), "{reason}");
+        assert!(reason.contains("sshd reports: no; the previous state was restored"), "{reason}");
         assert_eq!(before, system.configuration());
     }
 }
@@ -914,7 +925,7 @@ fn what_the_reader_and_sshd_see_differently_is_left_alone() {
     let dump = system.run_sshd(&["-T"]).stdout;
     fs::write(system.path("/tmp/sshd.dump"), dump).unwrap();
     let script = "[ $1 = -T ] && { sed '/^auth.*command /s/ .*/ \\/x/' $0.dump; exit; }";
-    refused(&system, &with_sshd(&system, script), "nothing is changed that is not understood");
+    refused(&system, &with_sshd(&system, script), "does not understand is not changed");
 }
 
 #[test]
@@ -973,7 +984,7 @@ fn only_one_at_a_time() {
     let path = system.path("/run/eic-keys.lock");
     let file = fs::File::create(&path).unwrap();
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    refused(&system, &system.options(), "another --enable or --disable runs");
+    refused(&system, &system.options(), "another --enable or --disable is running");
     drop(file);
     fs::remove_file(&path).unwrap();
     symlink("/tmp/elsewhere", &path).unwrap();
@@ -1079,7 +1090,7 @@ fn disable_refuses_while_another_daemon_names_the_program() {
         (
             "Match User bob\nAuthorizedKeysCommand /usr/bin/eic-keys %u\n",
             Some(
-                "/etc/ssh/other line 2 sets /usr/bin/eic-keys %u under \"Match User bob\", for the sshd of process 77",
+                "/etc/ssh/other line 2 sets /usr/bin/eic-keys %u under \"Match User bob\", for the sshd with process 77",
             ),
         ),
         ("AuthorizedKeysCommand /usr/bin/keys %u\n", None),
@@ -1105,7 +1116,10 @@ fn disable_refuses_while_another_daemon_names_the_program() {
     process(&system, 77, "/usr/sbin/sshd -D -f /etc/ssh/other", 1);
     assert!(!disabled(&system.options()).contains("process 77"));
     system.write("/etc/ssh/other", "Include /etc/ssh/other\n");
-    assert!(disabled(&system.options()).contains("Note: what the sshd of process 77 reads cannot be read"));
+    assert!(
+        disabled(&system.options())
+            .contains("Note: the configuration of the sshd with process 77 cannot be read")
+    );
 
     let system = stock();
     process(&system, 77, "/usr/sbin/sshd -D -o AuthorizedKeysCommand=/usr/bin/eic-keys", 1);
@@ -1140,7 +1154,7 @@ fn disable_of_nothing_needs_nobody() {
             let before = system.configuration();
             let said = disabled(&failing);
             assert!(said.contains("Nothing to do"), "{text}: {said}");
-            assert_eq!(said.contains("nor could this one"), owed, "{text}: {said}");
+            assert_eq!(said.contains("cannot be reloaded now"), owed, "{text}: {said}");
             assert_eq!(before, system.configuration());
             assert!(!system.path("/tmp/systemctl.log").exists(), "{text}");
         }
@@ -1155,7 +1169,7 @@ fn disable_of_nothing_needs_nobody() {
     assert!(!system.path("/tmp/systemctl.log").exists());
     system.write("/run/eic-keys.lock", "x");
     let said = disabled(&failing);
-    assert!(said.contains("nor could this one: "), "{said}");
+    assert!(said.contains("cannot be reloaded now: "), "{said}");
     // Without a main file, and without an sshd that runs.
     fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
     assert!(disabled(&failing).contains("Nothing to do"));
@@ -1217,7 +1231,7 @@ fn disable_where_sshd_is_gone() {
         assert!(said.contains("\n-AuthorizedKeysCommand /usr/bin/eic-keys %u %f\n"), "{said}");
         assert_eq!(wired, system.configuration());
         let said = disabled(&options);
-        assert!(said.contains("There is no sshd that could be asked"), "{said}");
+        assert!(said.contains("No sshd is installed"), "{said}");
         assert_eq!(before, system.configuration());
         assert!(disabled(&options).contains("Nothing to do"));
         refused(&system, &options, "there is no sshd here");
@@ -1240,18 +1254,18 @@ fn what_sshd_was_not_told_it_is_told_by_the_next_run() {
     enabled(&options);
     let told = || calls(&system).iter().filter(|call| *call == "reload ssh.service").count();
     assert_eq!(told(), 1);
-    assert!(!enabled(&options).contains("cut off"));
+    assert!(!enabled(&options).contains("was interrupted"));
     assert_eq!(told(), 1);
     // As a run leaves it that is killed in between (tests/sshd/disasters.rs).
     system.write("/run/eic-keys.lock", "x");
     let said = enabled(&options);
     assert!(
         said.contains("Nothing to do")
-            && said.contains("cut off before sshd was told. ssh.service was reloaded."),
+            && said.contains("interrupted before it reloaded sshd. ssh.service was reloaded."),
         "{said}"
     );
     assert_eq!(told(), 2);
-    assert!(!enabled(&options).contains("cut off"));
+    assert!(!enabled(&options).contains("was interrupted"));
 
     // Not even now: it is owed further on.
     system.write("/run/eic-keys.lock", "x");
@@ -1262,7 +1276,7 @@ fn what_sshd_was_not_told_it_is_told_by_the_next_run() {
     refused(&system, &failing, "systemctl reload ssh.service");
     assert!(
         enabled(&with_systemctl(&system, "case $* in *socket*) echo inactive;; *) echo active;; esac"))
-            .contains("cut off")
+            .contains("was interrupted")
     );
 }
 
@@ -1278,7 +1292,9 @@ fn disable_after_edits_around_and_inside() {
     assert_eq!(wiring::disable(&system.options(), &mut said), WiringOutcome::Done);
     let said = String::from_utf8(said).unwrap();
     assert!(
-        said.contains("10-eic-keys.conf line 4 stands between our lines and is not ours: it stays"),
+        said.contains(
+            "10-eic-keys.conf line 4 is between the lines of eic-keys, but is not one of them: it stays"
+        ),
         "{said}"
     );
     let expected = [

@@ -78,7 +78,7 @@ fn view(user: &Account, options: &RunOptions) -> View {
     match run_as(&user.credentials(), &words, &[], TIME) {
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => {
-            serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.complaint()), View::Report)
+            serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)
         }
     }
 }

@@ -44,11 +44,11 @@ fn layers() -> Answer<()> {
     let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| enter_thread(&needs)).join()) else {
         return Answer::skip("it could not be tried");
     };
-    let lines = layers.iter().map(|layer| match &layer.held {
+    let lines = layers.iter().map(|layer| match &layer.active {
         Ok(()) => format!("{}: holds", layer.name),
         Err(error) => format!("{}: {error}", layer.name),
     });
-    let held = layers.iter().filter(|layer| layer.held.is_ok()).count();
+    let held = layers.iter().filter(|layer| layer.active.is_ok()).count();
     // Not a failure: an older kernel lacks some layers, and logins work without them.
     Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
 }

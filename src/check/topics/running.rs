@@ -12,13 +12,14 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
 use crate::check::tool::told;
+use crate::error_text::WithCauses;
 use crate::limits;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::{PLACES, Sshd};
+use crate::sshd::query::{PATHS, Sshd};
 use crate::sshd::reload::ReloadCommand;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
@@ -60,10 +61,10 @@ fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
 }
 
 fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
-    if let Some((process, _)) = daemon.running() {
+    if let Some((process, _)) = daemon.pid_file_owner() {
         return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
     }
-    if !daemon.booted() {
+    if !daemon.has_systemd() {
         return Answer::fail("no sshd runs", start(daemon.tree));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
@@ -75,7 +76,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
     if let Some(socket) = active(&SOCKETS) {
         return Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None });
     }
-    match daemon.reading(&main(daemon.tree)).first() {
+    match daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
         Some((process, _)) => {
             Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) })
@@ -86,7 +87,7 @@ fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
 
 /// The fix that starts sshd without systemd. sshd requires an absolute path.
 fn start(tree: &ConfigTree) -> Fix {
-    match PLACES.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
+    match PATHS.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
         Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
         None => Fix::advice("start sshd, by its whole path"),
     }
@@ -96,7 +97,7 @@ fn start(tree: &ConfigTree) -> Fix {
 pub(crate) fn waits(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
-        daemon.running().is_none() && daemon.booted() && socket().is_some()
+        daemon.pid_file_owner().is_none() && daemon.has_systemd() && socket().is_some()
     })
 }
 
@@ -134,7 +135,9 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     };
     let config = match Config::read(tree, &main(tree), version) {
         Ok(config) => config,
-        Err(error) => return Answer::skip(format!("its configuration cannot be read: {error}")),
+        Err(error) => {
+            return Answer::skip(format!("its configuration cannot be read: {}", WithCauses(&error)));
+        }
     };
     // Removing a file changes the directory.
     let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
@@ -143,7 +146,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > started) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = match daemon.booted().then(|| daemon.reload_command(process)) {
+        let fix = match daemon.has_systemd().then(|| daemon.reload_command(process)) {
             Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [Word::Value(&unit)]),
             Some(ReloadCommand::OwnUnit) => Fix::command("systemctl reload", [Word::Literal(unit(daemon))]),
             Some(ReloadCommand::Signal) | None => signal(process),
@@ -154,7 +157,7 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
-    let read = daemon.reading(&main(daemon.tree)).into_iter();
+    let read = daemon.daemons_with_our_lines(&main(daemon.tree)).into_iter();
     let behind =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
     let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();

@@ -15,7 +15,7 @@ use crate::check::request::{RunOptions, Target};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::imds::Imds;
-use crate::path_walk::{Danger, follow, roots_alone};
+use crate::path_walk::{Danger, follow, follow_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::trust::{
@@ -58,7 +58,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let files = store.files().iter().map(PathBuf::as_path);
     let danger = [store.path()].into_iter().chain(files).find_map(|path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        roots_alone(&path).err()
+        follow_root_only(&path).err()
     });
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
@@ -72,9 +72,10 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
             format!("others than root may write to {}", part.display()),
             Fix::command("chmod go-w", [Word::Path(&part)]),
         ),
-        other => {
-            (other.to_string(), Fix::advice("have the trust store where only root can change what it holds"))
-        }
+        other => (
+            WithCauses(&other).to_string(),
+            Fix::advice("have the trust store where only root can change what it holds"),
+        ),
     };
     Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
 }

@@ -18,6 +18,7 @@ use crate::check::running;
 use crate::check::settings::{Settings, main};
 use crate::check::tool::is_root;
 use crate::ec2::UserName;
+use crate::error_text::WithCauses;
 use crate::limits;
 use crate::safe_path;
 use crate::sshd::block;
@@ -25,7 +26,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::plan::{OWN_USER, is_each_login, probe};
+use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, Sshd};
 
 /// The findings about sshd's configuration.
@@ -86,9 +87,9 @@ pub(crate) async fn wiring(
 
 /// A connection by the user from an arbitrary address. Blocks with `Match Address` do not apply to it.
 fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection {
-    let Some(name) = name else { return probe() };
+    let Some(name) = name else { return Connection::probe() };
     let groups = account.map(|account| account.groups.clone()).unwrap_or_default();
-    Connection { user: Some(name.to_string()), groups, ..probe() }
+    Connection { user: Some(name.to_string()), groups, ..Connection::probe() }
 }
 
 fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
@@ -100,10 +101,12 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
             ),
         );
     };
-    let sshd = sshd.within(limits::CHECK_TOOL);
+    let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
         Ok(version) => Answer::ok(version.release().to_owned(), (sshd, version)),
-        Err(error) => Answer::fail(error.to_string(), Fix::advice("install OpenSSH's server anew")),
+        Err(error) => {
+            Answer::fail(WithCauses(&error).to_string(), Fix::advice("install OpenSSH's server anew"))
+        }
     }
 }
 
@@ -122,9 +125,9 @@ fn dump(tree: &ConfigTree, sshd: &Sshd, connection: &Connection) -> Answer<Setti
                     fix,
                 );
             }
-            Answer::fail(error.to_string(), fix)
+            Answer::fail(WithCauses(&error).to_string(), fix)
         }
-        Err(error) => Answer::fail(error.to_string(), Fix::advice(error.remedy())),
+        Err(error) => Answer::fail(WithCauses(&error).to_string(), Fix::advice(error.fix())),
     }
 }
 
@@ -175,7 +178,7 @@ fn command(
     if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
         return Answer::warn(format!("{origin} has {shown}; {note}"), fix, Ours { program, request });
     }
-    let Some(behind) = block::behind(version, line) else {
+    let Some(behind) = block::chained_program(version, line) else {
         return Answer::ok(format!("{origin} has {shown}"), Ours { program, request });
     };
     let note = format!("{origin} has {shown}; behind it runs {}", String::from_utf8_lossy(&behind));
@@ -197,7 +200,7 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
     let bytes = tree.read(&setting.origin.path).ok()?;
     let program = block::program(version, &setting.value)?;
     let remarks = block::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
-    let (command, user) = remarks.iter().find_map(|remark| block::is_left_out(remark))?;
+    let (command, user) = remarks.iter().find_map(|remark| block::parse_left_out(remark))?;
     // Our own lines, set by hand under a user that does not exist, lose no key.
     if block::program(version, command).is_some_and(|program| is_ours(Path::new(OsStr::from_bytes(&program))))
     {
@@ -292,7 +295,7 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
             "AuthorizedKeysCommandUser is {written}: the user that logs in runs eic-keys; name a USER"
         ));
     };
-    if is_each_login(user) {
+    if is_expanded(user) {
         return match Account::find(&name) {
             Err(error) => unnamed(&error),
             Ok(None) => Answer::fail(

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         let files = (mode == "reading").then_some(Path::new("/"));
         let needs = Allowed { ports: &[port], files, child: child.as_ref().map(std::process::Child::id) };
         for layer in enter(&needs) {
-            if let Err(error) = layer.held {
+            if let Err(error) = layer.active {
                 println!("not confined by {}: {error}", layer.name);
             }
         }
