@@ -1,6 +1,8 @@
 //! A writer of DER (X.690), as far as certificates and OCSP responses need it.
 //!
 //! Every function returns one whole element. Nothing is checked, so that a test can also write what no encoder would.
+use crate::utc;
+use jiff::tz::TimeZone;
 
 /// An element: tag, definite length, content.
 pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -103,41 +105,16 @@ pub fn oid(dotted: &str) -> Vec<u8> {
 
 /// GeneralizedTime, to the second, in UTC.
 pub fn generalized_time(unix: i64) -> Vec<u8> {
-    let (year, rest) = calendar(unix);
-    element(24, format!("{year:04}{rest}Z").as_bytes())
+    element(24, utc(unix).strftime("%Y%m%d%H%M%SZ").to_string().as_bytes())
 }
 
 /// The time of a certificate: UTCTime before 2050, then GeneralizedTime (RFC 5280 section 4.1.2.5).
 pub fn time(unix: i64) -> Vec<u8> {
-    match calendar(unix) {
-        (year @ 1950..2050, rest) => element(23, format!("{:02}{rest}Z", year % 100).as_bytes()),
+    let at = utc(unix);
+    match at.to_zoned(TimeZone::UTC).year() {
+        1950..2050 => element(23, at.strftime("%y%m%d%H%M%SZ").to_string().as_bytes()),
         _ => generalized_time(unix),
     }
-}
-
-/// The year, and month to second as ten digits.
-pub(crate) fn calendar(unix: i64) -> (i64, String) {
-    let (mut days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let mut year = 1970;
-    while days < 0 {
-        year -= 1;
-        days += 365 + i64::from(leap(year));
-    }
-    while days >= 365 + i64::from(leap(year)) {
-        days -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    (year, format!("{month:02}{:02}{hour:02}{minute:02}{:02}", days + 1, second % 60))
 }
 
 #[cfg(test)]
@@ -170,6 +147,8 @@ mod tests {
         assert_eq!(time(1_738_233_608), element(23, b"250130104008Z"));
         assert_eq!(time(951_782_400), element(23, b"000229000000Z"));
         assert_eq!(time(2_524_608_000), element(24, b"20500101000000Z"));
+        assert_eq!(time(-631_152_000), element(23, b"500101000000Z"));
+        assert_eq!(time(-631_152_001), element(24, b"19491231235959Z"));
         assert_eq!(generalized_time(-1), element(24, b"19691231235959Z"));
     }
 }

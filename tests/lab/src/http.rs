@@ -1,4 +1,5 @@
 //! One HTTP connection of the metadata service, with nothing between the laboratory and the bytes.
+use crate::utc;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -114,25 +115,7 @@ impl Reply {
 
 /// Seconds since the epoch in the form of RFC 9110, section 5.6.7.
 pub fn date(at: i64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, second) = (at.div_euclid(86_400), at.rem_euclid(86_400));
-    let weekday = DAYS[days.rem_euclid(7) as usize];
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let (mut year, mut left) = (1970, days);
-    while left >= 365 + i64::from(leap(year)) {
-        left -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    while left >= lengths[month] {
-        left -= lengths[month];
-        month += 1;
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", left + 1, MONTHS[month])
+    utc(at).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn reason(status: u16) -> &'static str {

@@ -84,6 +84,7 @@ pub use service::Service;
 pub use sshd::Sshd;
 pub use userkey::UserKey;
 
+use jiff::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds in a minute, an hour and a day, to write times as a person would: `now() + 3 * HOUR`.
@@ -96,4 +97,9 @@ pub const DAY: i64 = 24 * HOUR;
 /// The time, in whole seconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs() as i64
+}
+
+/// Seconds since the epoch as a date and time in UTC.
+pub(crate) fn utc(unix: i64) -> Timestamp {
+    Timestamp::from_second(unix).expect("a time in the years -9999 to 9999")
 }
