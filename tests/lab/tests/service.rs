@@ -1,4 +1,4 @@
-//! The service's APIs, by bare sockets: what is wrong with a call gets the error that AWS gives, and publishes nothing.
+//! The service's APIs: what is wrong with a call gets the error that AWS gives, and publishes nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use eic_lab::client::{DEVELOPER, ELSEWHERE, OPERATOR};
@@ -7,10 +7,14 @@ use eic_lab::service::call::{Call, MAX_BODY};
 use eic_lab::service::cloud::{FAILING, STOPPED, UNAVAILABLE};
 use eic_lab::service::sigv4::{SKEW, sign};
 use eic_lab::{DAY, Instance, Service, UserKey, now};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+
+mod client;
+use client::client;
 
 const SCOPE: (&str, &str) = ("us-east-1", "ec2-instance-connect");
 const EC2: (&str, &str) = ("us-east-1", "ec2");
@@ -48,7 +52,7 @@ fn set(call: &mut Call, name: &str, value: &str) {
     call.headers.push((name.to_owned(), value.to_owned()));
 }
 
-/// Sends bytes, and reads the status and the body of the reply.
+/// Sends bytes, broken ones too, and reads the status and the body of the reply.
 fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(service.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -59,17 +63,13 @@ fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     (status, reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
+/// Sends a call, and reads the status and the body of the reply.
 fn send(service: &Service, call: &Call) -> (u16, String) {
-    let lines: Vec<String> =
-        call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let headers = lines.concat();
-    let head = format!(
-        "{} {} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n",
-        call.method,
-        call.path,
-        call.body.len()
-    );
-    exchange(service, &[head.as_bytes(), &call.body].concat())
+    let method = Method::from_bytes(call.method.as_bytes()).unwrap();
+    let request = client().request(method, format!("http://{}{}", service.address(), call.path));
+    let request = call.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    let reply = request.body(call.body.clone()).send().unwrap();
+    (reply.status().as_u16(), reply.text().unwrap())
 }
 
 /// Signs as the developer, now, and sends.
