@@ -112,7 +112,12 @@ impl Imds {
 
     /// What is published for a user, as it is served.
     pub fn published(&self, user: &str) -> Vec<u8> {
-        self.state(|s| s.lookup(&format!("{ROOT}/{KEYS}/{user}"))).unwrap_or_default()
+        self.body(&format!("{KEYS}/{user}")).unwrap_or_default()
+    }
+
+    /// The body that is served at a path below `/latest/meta-data/`; `None` for 404.
+    pub fn body(&self, path: &str) -> Option<Vec<u8>> {
+        self.state(|s| s.lookup(&format!("{ROOT}/{path}")))
     }
 
     /// Takes back all that was published for a user.
