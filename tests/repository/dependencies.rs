@@ -111,7 +111,7 @@ fn unmaintained() -> BTreeMap<&'static str, &'static str> {
 
 /// The list is as old as it says; `make audit` uses the current one.
 #[test]
-fn nothing_is_known_to_be_unmaintained() {
+fn no_crate_is_known_to_be_unmaintained() {
     let unmaintained = unmaintained();
     assert!(unmaintained.len() > 100 && unmaintained.contains_key("atty"), "the list");
     for lock in [include_str!("../../Cargo.lock"), include_str!("../fuzz/Cargo.lock")] {
@@ -150,7 +150,7 @@ fn each_direct_dependency_has_a_reason_in_the_document() {
 }
 
 #[test]
-fn the_document_tells_how_many_crates_ship() {
+fn the_document_states_how_many_crates_ship() {
     let number = shipped().len();
     assert!(DOCUMENT.contains(&format!("\n{number} crates, ours included")), "it is {number} now");
 }

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lengths_take_their_own_bytes() {
+    fn long_lengths_have_their_own_bytes() {
         assert_eq!(element(4, &[7; 0x7f])[..2], [4, 0x7f]);
         assert_eq!(element(4, &[7; 0x80])[..3], [4, 0x81, 0x80]);
         assert_eq!(element(4, &[7; 0x1234])[..4], [4, 0x82, 0x12, 0x34]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn object_identifiers_of_large_arcs() {
+    fn large_arcs_of_object_identifiers_take_several_bytes() {
         assert_eq!(oid("1.2.840.113549"), [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]);
         assert_eq!(oid("2.5.29.15"), [6, 3, 0x55, 0x1d, 0x0f]);
     }

@@ -300,7 +300,7 @@ mod tests {
     use super::date;
 
     #[test]
-    fn dates_are_http_s() {
+    fn dates_have_the_form_of_http() {
         for (at, text) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_taken_apart() {
+    fn a_line_is_split_into_its_fields() {
         let line = Line::parse(b"<86>Nov 20 07:10:00 eic-keys[12]: Providing: this");
         assert_eq!((line.facility, line.severity), (10, 6));
         assert_eq!(line.text, "eic-keys[12]: Providing: this");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_another_form_is_kept_whole() {
+    fn a_line_in_another_format_is_kept_whole() {
         let line = Line::parse(b"no header \xff at all");
         assert_eq!((line.facility, line.severity), (0, 0));
         assert_eq!(line.text, "no header \u{fffd} at all");

@@ -54,7 +54,7 @@ fn token() -> String {
 }
 
 #[test]
-fn a_token_opens_the_metadata() {
+fn metadata_is_served_to_a_token() {
     let _instance = Instance::start_without_program();
     let token = token();
     assert_eq!(token.len(), 56);
@@ -106,7 +106,7 @@ fn bad_requests_are_refused_as_on_an_instance() {
 }
 
 #[test]
-fn a_token_lives_as_long_as_was_asked_for() {
+fn a_token_expires_after_the_requested_time() {
     let _instance = Instance::start_without_program();
     let token = token_for("3");
     assert_eq!(status(&get("instance-id", &token)), 200);
@@ -160,7 +160,7 @@ fn the_signer_is_delivered_with_its_ocsp_responses() {
 }
 
 #[test]
-fn it_speaks_in_other_manners_too() {
+fn http_1_0_and_keep_alive_are_served() {
     let instance = Instance::start_without_program();
     let token = token();
     instance.imds.manner(Manner::Http10);
@@ -179,7 +179,7 @@ fn it_speaks_in_other_manners_too() {
 }
 
 #[test]
-fn it_answers_in_ipv6_where_switched_on() {
+fn ipv6_is_served_if_enabled() {
     let instance = Instance::start_without_program();
     instance.endpoint(IPV6.into(), eic_lab::Endpoint::Serving);
     let reply = request(&client(), Method::PUT, IPV6.into(), "/latest/api/token", &[(TTL, "5")]);
@@ -188,7 +188,7 @@ fn it_answers_in_ipv6_where_switched_on() {
 }
 
 #[test]
-fn requests_are_remembered_and_counted_in_rounds() {
+fn requests_are_recorded_and_counted_in_rounds() {
     let instance = Instance::start_without_program();
     let token = token();
     let request = &instance.imds.requests()[0];

@@ -131,7 +131,7 @@ fn a_role_is_an_assumed_role_in_the_event() {
 }
 
 #[test]
-fn whose_signature_does_not_hold_is_nobody() {
+fn a_wrong_signature_is_refused() {
     world(|instance, service| {
         let developer = service.principal(DEVELOPER);
         let signed = |scope, at| {
@@ -186,7 +186,7 @@ fn whose_signature_does_not_hold_is_nobody() {
 }
 
 #[test]
-fn what_is_no_such_call() {
+fn unknown_calls_are_refused() {
     world(|instance, service| {
         for (what, body) in [
             ("not JSON", "InstanceId=i-0123456789abcdef0"),
@@ -215,7 +215,7 @@ fn what_is_no_such_call() {
 }
 
 #[test]
-fn what_is_no_request_at_all() {
+fn broken_requests_are_refused() {
     world(|instance, service| {
         let long = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
         let too_large =
@@ -250,7 +250,7 @@ fn what_is_no_request_at_all() {
 }
 
 #[test]
-fn members_have_their_patterns_and_lengths() {
+fn patterns_and_lengths_of_members_are_checked() {
     world(|instance, service| {
         let long_key = format!("{} {}", UserKey::ed25519().line(), "x".repeat(4096));
         let ecdsa = UserKey::generate("ecdsa", 256);
@@ -290,7 +290,7 @@ fn members_have_their_patterns_and_lengths() {
 }
 
 #[test]
-fn every_exception_of_the_model_can_be_had() {
+fn every_exception_of_the_model_is_returned() {
     world(|instance, service| {
         for (member, value, status, name) in [
             ("InstanceId", "i-0fedcba9876543210", 400, "EC2InstanceNotFoundException"),
@@ -321,7 +321,7 @@ fn every_exception_of_the_model_can_be_had() {
 }
 
 #[test]
-fn the_ec2_api_answers_in_its_own_form() {
+fn the_ec2_api_replies_in_xml() {
     world(|_, service| {
         let describe = |body: &str, scope, at, change: &dyn Fn(&mut Call)| {
             let mut asked = call(service, body);

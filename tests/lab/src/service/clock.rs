@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_there_and_back() {
+    fn a_time_is_written_and_read_back() {
         for unix in [0, 951_782_399, 951_782_400, 1_738_233_608, 1_772_323_200, 4_102_444_800] {
             assert_eq!(seconds(&basic(unix)), Some(unix));
         }
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn other_text_is_not_a_time() {
         for text in
             ["", "20250130", "20250230T104008Z", "20250130T104008", "20250130 104008Z", "2025-1-30T1:4:08Z"]
         {

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_loopback() {
+    fn only_loopback_addresses_are_accepted() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "169.254.169.254:0", "[2001:db8::1]:0"] {
             let refused = listen(address.parse().unwrap()).unwrap_err();
             assert!(refused.contains("is not loopback"), "{address}: {refused}");

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_and_ids_choose() {
+    fn filters_and_ids_select_instances() {
         let cloud = Cloud::new();
         let count = |query: &str| instances(&cloud, &asked(query)).unwrap().matches("<instanceId>").count();
         assert_eq!(count(""), 4);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_escaped() {
+    fn markup_in_values_is_escaped() {
         assert_eq!(text("m", "<&>"), "<m>&#60;&#38;&#62;</m>");
     }
 }

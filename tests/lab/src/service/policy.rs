@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_hold_all_together_and_a_denial_beats_them() {
+    fn all_conditions_must_hold_and_deny_overrides_allow() {
         let who = with(
             r#"{"Effect": "Allow", "Action": "ec2-instance-connect:Send*", "Resource": "*/i-1",
                 "Condition": {"StringEquals": {"ec2:osuser": ["alice", "bob"]},
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_the_request_lacks_fits_negations_only() {
+    fn a_missing_condition_key_matches_only_negations() {
         let of = |operator: &str| {
             let condition = format!(r#"{{"{operator}": {{"ec2:osuser": "alice"}}}}"#);
             with(&format!(
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn unknown_policy_elements_are_refused() {
         let fine = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#;
         assert!(with(fine).is_ok());
         for (wrong, says) in [
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_fine() {
+    fn the_default_policy_is_valid() {
         assert_eq!(read(DEFAULT).unwrap().len(), 3);
     }
 }

@@ -90,7 +90,7 @@ mod tests {
     use crate::UserKey;
 
     #[test]
-    fn users() {
+    fn user_names_have_their_pattern() {
         let long = |length: usize| "a".repeat(length);
         for name in [
             "a",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_and_instances() {
+    fn zones_and_instance_ids_have_their_pattern() {
         for zone in ["us-east-1a", "us-gov-west-1a", "eusc-de-east-1a"] {
             assert!(is_zone(zone), "{zone}");
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn only_ed25519_and_rsa_keys_are_accepted() {
         let ed25519 = UserKey::ed25519();
         for line in [ed25519.line(), UserKey::rsa(2048).line(), UserKey::rsa(4096).line()] {
             assert_eq!(check_key(line), Ok(()), "{line}");

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_what_is_signed_is_seen() {
+    fn any_change_of_signed_data_is_refused() {
         let changes: [fn(&mut Call); 6] = [
             |call| call.method = "POST".to_owned(),
             |call| call.path = "/x".to_owned(),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn time_and_scope_are_looked_at() {
+    fn wrong_times_and_scopes_are_refused() {
         let (call, now) = example();
         for late in [now + SKEW + 1, now - SKEW - 1] {
             assert!(matches!(judge(&call, SCOPE, late), Err(Refusal::Time(_))), "{late}");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_missing_is_told() {
+    fn a_missing_part_is_named() {
         let (mut call, now) = example();
         call.headers.pop();
         assert_eq!(judge(&call, SCOPE, now), Err(Refusal::Missing));
