@@ -81,7 +81,7 @@ pub fn bits(content: &[u8]) -> Vec<u8> {
     element(3, &[&[0], content].concat())
 }
 
-/// BIT STRING of named bits, first bit highest, trailing zero bits left out as DER wants.
+/// BIT STRING of named bits, first bit highest, without trailing zero bits as DER requires.
 pub fn flags(byte: u8) -> Vec<u8> {
     match byte {
         0 => element(3, &[0]),

@@ -12,29 +12,29 @@ use std::{fmt, fs};
 
 const SOCKET: &str = "/dev/log";
 
-/// What stands at /dev/log.
+/// What is at /dev/log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logger {
     /// A logger that reads.
     Reading,
-    /// A logger that does not read any more, its queue full: who writes to it without care waits for ever.
+    /// A logger that no longer reads, with a full queue: a blocking write to it never returns.
     Stuck,
-    /// A socket that nobody holds any more: connection refused.
+    /// A socket without a listener: connection refused.
     Dead,
     /// Nothing.
     Absent,
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Line {
-    /// All of it.
+    /// The whole message.
     pub raw: Vec<u8>,
     /// syslog's severity, 0 to 7: 4 is warning, 5 notice, 6 info.
     pub severity: u8,
     /// syslog's facility: 10 is authpriv.
     pub facility: u8,
-    /// What follows the time and host of the header: `tag[pid]: text`.
+    /// The part after the time and host of the header: `tag[pid]: text`.
     pub text: String,
 }
 
@@ -123,12 +123,12 @@ impl Journal {
         self.lines().into_iter().filter(|line| line.text.starts_with("eic-keys")).collect()
     }
 
-    /// Did eic-keys log a line with these words?
+    /// Whether eic-keys logged a line that contains this text.
     pub fn says(&self, words: &str) -> bool {
         self.eic_keys().iter().any(|line| line.text.contains(words))
     }
 
-    /// Forgets what was logged so far.
+    /// Discards what was logged so far.
     pub fn clear(&self) {
         self.synchronize();
         self.kept.messages.lock().unwrap().clear();
