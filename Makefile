@@ -33,7 +33,7 @@ BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-k
 # httparse would ask the processor what it can at each start, which takes longer in a virtual machine than reading these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint bench load scan fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -136,6 +136,12 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	shellcheck --severity=warning --exclude=SC3044 $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!tests/data')
+
+## audit: licences, sources and current advisories of the dependencies, by cargo-deny; needs a network, and five minutes the first time
+audit:
+	$(CARGO) install --quiet --locked --root $(OUT)/tools cargo-deny@0.20.2
+	PATH=$(abspath $(OUT))/tools/bin:$$PATH $(CARGO) deny --locked check
+	PATH=$(abspath $(OUT))/tools/bin:$$PATH $(CARGO) deny --locked --manifest-path tests/fuzz/Cargo.toml --config deny.toml check advisories sources
 
 ## bench: what a run costs, beside a C program that makes the same requests, linked with the C library of this machine
 bench: prepare-lab build

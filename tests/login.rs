@@ -50,7 +50,7 @@ fn every_type_of_key_logs_in() {
 }
 
 #[test]
-fn two_users_and_their_keys() {
+fn each_user_logs_in_only_with_their_own_key() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let (alices, bobs) = (UserKey::ed25519(), UserKey::ed25519());
@@ -63,7 +63,7 @@ fn two_users_and_their_keys() {
 }
 
 #[test]
-fn what_must_not_let_in() {
+fn wrong_records_do_not_log_in() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -88,7 +88,7 @@ fn what_must_not_let_in() {
 }
 
 #[test]
-fn another_key_is_offered_first() {
+fn a_login_succeeds_after_another_key_is_refused() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let (first, second, pushed) = (UserKey::ed25519(), UserKey::rsa(2048), UserKey::ed25519());
@@ -99,7 +99,7 @@ fn another_key_is_offered_first() {
 }
 
 #[test]
-fn the_key_that_lets_in_is_logged() {
+fn the_key_that_logs_in_is_logged() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -120,7 +120,7 @@ fn an_option_in_a_signed_line_is_not_obeyed() {
 }
 
 #[test]
-fn twenty_logins_side_by_side() {
+fn twenty_simultaneous_logins_succeed() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -136,7 +136,7 @@ fn twenty_logins_side_by_side() {
 }
 
 #[test]
-fn an_ordinary_key_logs_in_whatever_the_metadata_service_does() {
+fn an_ordinary_key_logs_in_despite_any_fault_of_imds() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -161,7 +161,7 @@ fn an_ordinary_key_logs_in_whatever_the_metadata_service_does() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_hold_up_a_login() {
+fn a_blocked_log_does_not_delay_a_login() {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -176,7 +176,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_a_login() {
 }
 
 #[test]
-fn fingerprints_by_md5_are_as_good_as_none() {
+fn md5_fingerprints_give_no_key() {
     let instance = Instance::start();
     let sshd = Sshd::start_with(&instance, &Config::new().set("FingerprintHash", "md5"));
     let (key, other) = (UserKey::ed25519(), UserKey::ed25519());
@@ -186,7 +186,7 @@ fn fingerprints_by_md5_are_as_good_as_none() {
 }
 
 #[test]
-fn beside_another_command_both_kinds_of_key_log_in() {
+fn keys_of_both_commands_log_in() {
     let instance = Instance::start();
     let (pushed, theirs, nobodys) = (UserKey::ed25519(), UserKey::ed25519(), UserKey::ed25519());
     instance.install(

@@ -39,7 +39,7 @@ fn read(text: &str) -> Status {
 }
 
 #[test]
-fn before_the_first_request() {
+fn the_sandbox_is_active_before_the_first_request() {
     let (ours, _) = seen_from_behind();
     for (name, value) in [
         ("Name", "eic-keys"),
@@ -61,7 +61,7 @@ const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb
 
 /// As beside systemd-userdbd's command, whose user is root.
 #[test]
-fn root_gives_its_capabilities_up_and_its_command_keeps_them() {
+fn root_drops_its_capabilities_and_its_command_keeps_them() {
     let own = read(&std::fs::read_to_string("/proc/self/status").unwrap());
     let (ours, theirs) = seen(true);
     assert_eq!(ours.get("Uid").map(String::as_str), Some("0 0 0 0"), "{ours:?}");
@@ -78,7 +78,7 @@ fn root_gives_its_capabilities_up_and_its_command_keeps_them() {
 
 /// Of what it has without any rights: the bounding set, which nobody without rights can change, and which gives none.
 #[test]
-fn who_is_not_root_has_none() {
+fn other_users_have_no_capabilities() {
     let (ours, _) = seen_from_behind();
     for name in CAPABILITIES.into_iter().filter(|name| *name != "CapBnd") {
         assert_eq!(ours.get(name).map(String::as_str), Some("0000000000000000"), "our {name}");
@@ -87,7 +87,7 @@ fn who_is_not_root_has_none() {
 
 /// Capabilities that come from elsewhere than root: they are in every set, and no uid gives them.
 #[test]
-fn ambient_capabilities_are_given_up_too() {
+fn ambient_capabilities_are_dropped() {
     let instance = Instance::start();
     instance.imds.fault(On::any().first(1), Fault::Delay(Duration::from_millis(800)));
     let look = "sleep 0.4; cat /proc/$PPID/status; echo; cat /proc/self/status";
@@ -103,7 +103,7 @@ fn ambient_capabilities_are_given_up_too() {
 }
 
 #[test]
-fn the_command_behind_keeps_what_it_had() {
+fn the_chained_command_is_not_sandboxed() {
     let (_, theirs) = seen_from_behind();
     let own = std::fs::read_to_string("/proc/self/limits").unwrap();
     for (name, value) in read(&own).iter().filter(|(name, _)| name.starts_with("Max")) {
@@ -134,7 +134,7 @@ fn with_fault(instance: &Instance, fault: &str, arguments: &[&str]) -> Outcome {
 }
 
 #[test]
-fn an_older_kernel_goes_on_without() {
+fn a_login_works_without_each_layer() {
     for fault in OLDER {
         let (instance, key) = (Instance::start(), UserKey::ed25519());
         instance.push("alice", &key);
@@ -144,7 +144,7 @@ fn an_older_kernel_goes_on_without() {
 }
 
 #[test]
-fn the_check_says_which_layers_hold() {
+fn check_reports_the_active_layers() {
     let instance = Instance::start();
     for (fault, said) in [
         ("swapoff:error=EPERM", "layers that hold: 5 of 5"), // which nobody calls

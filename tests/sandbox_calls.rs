@@ -166,7 +166,7 @@ fn seen() -> Seen {
 }
 
 #[test]
-fn each_is_known_and_each_that_is_known_is_made() {
+fn the_filter_lists_exactly_the_system_calls_that_are_made() {
     let seen = seen();
     assert!(seen.refused.is_empty(), "refused: {:#?}", seen.refused);
     let (before, allowed): (BTreeSet<_>, BTreeSet<_>) = (

@@ -30,7 +30,7 @@ fn pushed_key(desk: &Desk<'_>) -> UserKey {
 }
 
 #[test]
-fn one_click_directly() {
+fn ec2_instance_connect_ssh_logs_in_directly() {
     world(|_, _, service, desk| {
         assert_eq!(succeeded(&one_click(desk, "alice", &["--connection-type", "direct"])), "alice");
         assert_eq!(names(&service.events()), ["DescribeInstances", "SendSSHPublicKey"]);
@@ -40,7 +40,7 @@ fn one_click_directly() {
 }
 
 #[test]
-fn one_click_chooses_the_way_by_the_addresses_of_the_instance() {
+fn ec2_instance_connect_ssh_selects_the_connection_by_address() {
     world(|_, _, service, desk| {
         service.change(|cloud| cloud.instances[0].public_ip = Some("127.0.0.1".to_owned()));
         assert_eq!(succeeded(&one_click(desk, "bob", &[])), "bob");
@@ -49,7 +49,7 @@ fn one_click_chooses_the_way_by_the_addresses_of_the_instance() {
 }
 
 #[test]
-fn one_click_through_an_endpoint_at_port_443() {
+fn ec2_instance_connect_ssh_logs_in_through_an_endpoint_at_port_443() {
     world(|instance, _, service, desk| {
         let options = format!("endpointId={ENDPOINT},dnsName=localhost,maxTunnelDuration=900");
         let outcome = one_click(desk, "alice", &["--connection-type", "eice", "--eice-options", &options]);
@@ -68,7 +68,7 @@ fn one_click_through_an_endpoint_at_port_443() {
 }
 
 #[test]
-fn one_click_through_a_proxy_finds_the_endpoint_by_itself() {
+fn ec2_instance_connect_ssh_finds_the_endpoint_through_a_proxy() {
     world(|instance, _, service, desk| {
         // Whoever does not ask the proxy does not know where to go.
         instance.write("/etc/hosts", "127.0.0.1 localhost\n");
@@ -86,7 +86,7 @@ fn one_click_through_a_proxy_finds_the_endpoint_by_itself() {
 }
 
 #[test]
-fn one_click_reaches_the_endpoint_by_its_name() {
+fn ec2_instance_connect_ssh_reaches_the_endpoint_by_its_name() {
     world(|_, _, service, desk| {
         // The name resolves to the laboratory's door, as it would to AWS's.
         let options = format!("endpointId={ENDPOINT}");
@@ -118,7 +118,7 @@ fn through_tunnel<'a>(
 }
 
 #[test]
-fn the_tunnel_is_a_proxy_command_of_ssh() {
+fn open_tunnel_works_as_proxy_command() {
     world(|_, sshd, service, desk| {
         let key = pushed_key(desk);
         assert_eq!(succeeded(&through_tunnel(sshd, desk, "alice", &key, "").run("id -un")), "alice");
@@ -127,7 +127,7 @@ fn the_tunnel_is_a_proxy_command_of_ssh() {
 }
 
 #[test]
-fn much_goes_through_the_tunnel_both_ways() {
+fn large_transfers_pass_the_tunnel_both_ways() {
     world(|instance, sshd, _, desk| {
         let key = pushed_key(desk);
         // More than any buffer on the way holds: 3 MB there, and back.
@@ -141,7 +141,7 @@ fn much_goes_through_the_tunnel_both_ways() {
 }
 
 #[test]
-fn the_tunnel_is_a_local_listener() {
+fn open_tunnel_works_as_local_listener() {
     world(|_, sshd, _, desk| {
         let key = pushed_key(desk);
         let program = path("aws2");
@@ -171,7 +171,7 @@ fn the_tunnel_is_a_local_listener() {
 }
 
 #[test]
-fn a_tunnel_ends_when_its_time_is_over() {
+fn open_tunnel_ends_after_its_maximum_duration() {
     world(|_, sshd, _, desk| {
         let key = pushed_key(desk);
         let login = through_tunnel(sshd, desk, "alice", &key, "--max-tunnel-duration 20");
@@ -183,7 +183,7 @@ fn a_tunnel_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn what_the_endpoint_refuses_the_client_shows() {
+fn the_client_shows_the_error_of_the_endpoint() {
     world(|_, _, service, desk| {
         // Nobody listens at port 3389 of the instance.
         let outcome = desk.says(&open_tunnel("--remote-port 3389")).run();
@@ -199,7 +199,7 @@ fn what_the_endpoint_refuses_the_client_shows() {
 }
 
 #[test]
-fn through_the_tunnel_a_key_is_as_good_as_it_is_without() {
+fn keys_are_judged_the_same_through_the_tunnel() {
     world(|_, sshd, _, desk| {
         let (key, other) = (pushed_key(desk), UserKey::ed25519());
         for (user, key) in [("alice", &other), ("bob", &key)] {

@@ -39,17 +39,17 @@ fn assert_logged(instance: &Instance, event: &serde_json::Value, key: &UserKey) 
 }
 
 #[test]
-fn aws_cli_1_pushes_a_key_made_by_hand() {
+fn aws_cli_1_pushes_a_key() {
     pushed_by_hand("aws1");
 }
 
 #[test]
-fn aws_cli_2_pushes_a_key_made_by_hand() {
+fn aws_cli_2_pushes_a_key() {
     pushed_by_hand("aws2");
 }
 
 #[test]
-fn a_key_from_a_file_with_a_comment_and_a_newline() {
+fn a_key_file_with_comment_and_newline_is_pushed() {
     world(|instance, sshd, _, desk| {
         let key = UserKey::ed25519();
         instance.write("/run/home/root/key.pub", format!("{} somebody@somewhere\n", key.line()));
@@ -76,7 +76,7 @@ fn mssh_looks_the_instance_up_and_logs_in() {
 }
 
 #[test]
-fn mssh_in_its_form_without_a_lookup() {
+fn mssh_logs_in_without_a_lookup() {
     world(|_, _, service, desk| {
         let line = format!("mssh -r us-east-1 -z us-east-1a -t {INSTANCE} -p 22 bob@127.0.0.1 whoami");
         assert_eq!(succeeded(&desk.says(&line).run()), "bob");
@@ -87,7 +87,7 @@ fn mssh_in_its_form_without_a_lookup() {
 }
 
 #[test]
-fn several_keys_and_users_at_once() {
+fn several_keys_and_users_log_in_at_once() {
     world(|_, sshd, _, desk| {
         let keys: Vec<(&str, UserKey)> =
             ["alice", "bob", "alice", "bob"].map(|user| (user, UserKey::ed25519())).into();

@@ -35,7 +35,7 @@ fn teleport_opens_a_tunnel_and_logs_in() {
 }
 
 #[test]
-fn teleport_with_temporary_credentials() {
+fn teleport_logs_in_with_temporary_credentials() {
     world(|instance, _, service, _| {
         service.change(|cloud| {
             let operator = cloud.principals.iter().position(|who| who.access_key == OPERATOR).unwrap();
@@ -51,7 +51,7 @@ fn teleport_with_temporary_credentials() {
 }
 
 #[test]
-fn a_policy_may_forbid_so_long_a_tunnel() {
+fn a_policy_limits_the_duration_of_a_tunnel() {
     world(|instance, _, service, _| {
         let outcome = teleport(&Desk::of(instance, service, OPERATOR), "bob");
         assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(1), ""), "{outcome:#?}");
@@ -61,7 +61,7 @@ fn a_policy_may_forbid_so_long_a_tunnel() {
 }
 
 #[test]
-fn the_console_knows_these_key_exchanges_only() {
+fn logins_work_with_the_key_exchanges_of_the_console() {
     world(|_, sshd, _, desk| {
         for exchange in ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"] {
             let key = UserKey::rsa(2048);

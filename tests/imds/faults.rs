@@ -6,7 +6,7 @@ use crate::world::{MOST, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV6, Manner, On};
 use std::time::Duration;
 
-/// What a fault does to a request that it befalls every time.
+/// What a fault does to a request to which it always applies.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
     /// Nothing: that is a good reply.

@@ -3,9 +3,7 @@
 
 use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, World, ZONE, each, expect};
 use eic_keys::limits;
-use eic_lab::{Fault, IPV4, On};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use eic_lab::{Fault, On};
 
 /// How the length is told, or not.
 #[derive(Clone, Copy, Debug)]
@@ -35,21 +33,10 @@ fn pad(world: &World, path: &str, length: usize, form: Form) {
     world.instance.imds.fault(On::path(path), Fault::Raw(reply));
 }
 
-/// What the service answers at a path, asked as any client would.
+/// What the service answers at a path when all is well.
 fn good(world: &World, path: &str) -> Vec<u8> {
-    let ask = |request: &str| {
-        let mut stream = TcpStream::connect((IPV4, 80)).unwrap();
-        write!(stream, "{request}\r\n\r\n").unwrap();
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).unwrap();
-        assert!(reply.starts_with(b"HTTP/1.1 200"), "{request}");
-        let head = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-        reply.split_off(head + 4)
-    };
-    let token = ask("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60");
-    let token = String::from_utf8(token).unwrap();
     let directory = if path == KEYS || path == world.ocsp_response { "managed-ssh-keys/" } else { "" };
-    ask(&format!("GET /latest/meta-data/{directory}{path} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}"))
+    world.instance.imds.body(&format!("{directory}{path}")).unwrap()
 }
 
 #[test]

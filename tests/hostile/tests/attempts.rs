@@ -65,7 +65,7 @@ fn tries(mode: &str, attempt: &str, port: u16) -> String {
 }
 
 #[test]
-fn what_is_forbidden_fails_and_would_work_without() {
+fn forbidden_actions_fail_and_work_without_the_sandbox() {
     let (_other, _imds, port) = ports();
     for (attempt, refusal) in ATTEMPTS {
         assert_eq!(tries("free", attempt, port), "done", "free, {attempt}");
@@ -78,7 +78,7 @@ fn what_is_forbidden_fails_and_would_work_without() {
 
 /// Where the trust store is a directory, files may be read; all else is as it was, or Landlock denies it.
 #[test]
-fn who_may_read_files_may_do_no_more() {
+fn permission_to_read_files_permits_nothing_else() {
     let (_other, _imds, port) = ports();
     assert_eq!(tries("reading", "read a file", port), "done");
     for (attempt, refusal) in ATTEMPTS.into_iter().filter(|(attempt, _)| *attempt != "read a file") {
@@ -89,7 +89,7 @@ fn who_may_read_files_may_do_no_more() {
 }
 
 #[test]
-fn its_own_work_goes_on() {
+fn allowed_actions_still_work() {
     let (_other, _imds, port) = ports();
     for mode in ["free", "confined", "chained", "reading"] {
         assert_eq!(tries(mode, "own work", port), "done", "{mode}");
@@ -99,7 +99,7 @@ fn its_own_work_goes_on() {
 }
 
 #[test]
-fn every_other_call_of_the_kernel_is_refused() {
+fn every_other_system_call_is_refused() {
     let (_other, _imds, port) = ports();
     assert_eq!(tries("confined", "every call", port), "done");
 }

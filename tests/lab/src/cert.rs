@@ -15,7 +15,7 @@ pub mod usage {
     pub const CRL_SIGN: u8 = 0x02;
 }
 
-/// Object identifiers that tests speak of.
+/// Object identifiers that tests use.
 pub mod oids {
     /// Attribute: commonName.
     pub const COMMON_NAME: &str = "2.5.4.3";
@@ -31,7 +31,7 @@ pub mod oids {
     pub const OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
     /// Extension of a responder's certificate: not to be checked for revocation (RFC 6960 section 4.2.2.2.1).
     pub const OCSP_NO_CHECK: &str = "1.3.6.1.5.5.7.48.1.5";
-    /// An identifier that nobody knows (RFC 5612's example enterprise).
+    /// An unknown identifier (RFC 5612's example enterprise).
     pub const UNKNOWN: &str = "1.3.6.1.4.1.32473.1";
 }
 
@@ -46,9 +46,9 @@ pub enum Text {
     Teletex = 0x14,
     /// IA5String.
     Ia5 = 0x16,
-    /// UniversalString: the value's bytes as they are, so give UTF-32BE.
+    /// UniversalString: the value must be UTF-32BE.
     Universal = 0x1c,
-    /// BMPString: the value's bytes as they are, so give UTF-16BE.
+    /// BMPString: the value must be UTF-16BE.
     Bmp = 0x1e,
 }
 
@@ -98,14 +98,14 @@ pub fn name(attributes: &[Attribute]) -> Vec<u8> {
 pub struct Extension {
     /// Its type.
     pub oid: &'static str,
-    /// Must a reader that does not know it refuse the whole?
+    /// Whether a reader that does not know it must refuse the certificate.
     pub critical: bool,
     /// Its value: the DER inside the octet string.
     pub value: Vec<u8>,
 }
 
 impl Extension {
-    /// An extension that nobody knows.
+    /// An unknown extension.
     pub fn unknown(critical: bool) -> Self {
         Self { oid: oids::UNKNOWN, critical, value: der::null() }
     }
@@ -117,20 +117,20 @@ impl Extension {
     }
 }
 
-/// What a certificate shall say.
+/// The content of a certificate.
 #[derive(Clone, Debug)]
 pub struct CertSpec {
     /// The subject's name.
     pub subject: Vec<Attribute>,
-    /// Is that one set of attributes, unsorted?
+    /// Whether that is one unsorted set of attributes.
     pub one_set: bool,
-    /// The issuer's name where it shall not be the issuer's own.
+    /// The issuer's name, if it is not the subject of the issuer.
     pub issuer: Option<Vec<Attribute>>,
     /// The key that is certified.
     pub key: Key,
     /// The serial number, unsigned.
     pub serial: Vec<u8>,
-    /// 1, 2 or 3. Extensions are written whatever it is.
+    /// 1, 2 or 3. Extensions are written with any version.
     pub version: u8,
     /// Valid from, in seconds since the epoch.
     pub not_before: i64,
@@ -146,11 +146,11 @@ pub struct CertSpec {
     pub alternative_names: Vec<String>,
     /// Permitted and excluded DNS subtrees; `None` leaves the extension out.
     pub name_constraints: Option<(Vec<&'static str>, Vec<&'static str>)>,
-    /// Subject and authority key identifiers?
+    /// Whether there are subject and authority key identifiers.
     pub key_identifiers: bool,
-    /// What else it bears, after the others.
+    /// Further extensions, after the others.
     pub extensions: Vec<Extension>,
-    /// How the issuer signs; `None`: as fits its key.
+    /// How the issuer signs; `None`: the default of its key.
     pub scheme: Option<Scheme>,
 }
 
@@ -177,7 +177,7 @@ impl CertSpec {
         }
     }
 
-    /// An authority as AWS's intermediate one: path length 0, TLS usages.
+    /// A certificate authority like AWS's intermediate one: path length 0, TLS usages.
     pub fn intermediate(common_name: &str, key: Key) -> Self {
         Self {
             basic_constraints: Some((true, Some(0))),
@@ -186,7 +186,7 @@ impl CertSpec {
         }
     }
 
-    /// An end entity as AWS's signer: its name is subject and alternative name, TLS usages, valid for a year.
+    /// An end entity like AWS's signer: its name is subject and alternative name, TLS usages, valid for a year.
     pub fn signer(host_name: &str, key: Key) -> Self {
         Self {
             subject: vec![Attribute::common_name(host_name)],
@@ -221,7 +221,7 @@ impl CertSpec {
         self.sign(&name, &self.key)
     }
 
-    /// The certificate, signed by an issuer (which need not be an authority at all).
+    /// The certificate, signed by an issuer, which need not be a certificate authority.
     pub fn issued_by(&self, issuer: &Cert) -> Cert {
         self.sign(&issuer.subject, &issuer.key)
     }
@@ -333,13 +333,13 @@ pub fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", wrapped(der, 64))
 }
 
-/// Base64 in lines of so many characters, each ended by LF.
+/// Base64 in lines of this length, each ended by LF.
 pub fn wrapped(bytes: &[u8], width: usize) -> String {
     let text = encode_block(bytes);
     text.as_bytes().chunks(width).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect()
 }
 
-/// A serial number of 16 bytes that nobody had before.
+/// A random serial number of 16 bytes.
 fn random_serial() -> Vec<u8> {
     let mut serial = vec![0; 16];
     openssl::rand::rand_bytes(&mut serial).unwrap();

@@ -1,4 +1,4 @@
-//! AWS's own clients on the disguised machine, as `tests/clients/prepare` has put them below target/clients.
+//! AWS's own clients on the disguised machine, from target/clients, where `tests/clients/prepare` installs them.
 use crate::instance::Instance;
 use crate::run::Run;
 use crate::service::Service;
@@ -6,20 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The access key that the clients use unless told otherwise: the developer's.
+/// The access key that the clients use by default: the developer's.
 pub const DEVELOPER: &str = "AKIAIOSFODNN7EXAMPLE";
-/// The access key, temporary, of the operator who may log in as bob.
+/// The temporary access key of the operator, who may log in as bob.
 pub const OPERATOR: &str = "ASIAIOSFODNN7EXAMPLE";
-/// The access key of somebody who may do anything, but from elsewhere.
+/// The access key of a principal with all rights, but only from another address.
 pub const ELSEWHERE: &str = "AKIAI44QH8DHBEXAMPLE";
 
-/// Where ssh, which some of the clients start, looks for a person's configuration.
+/// Where ssh, which some of the clients start, looks for the user's configuration.
 const HOME: &str = "/run/home/root";
 const AUTHORITY: &str = "/run/eic-lab/endpoint-authority.pem";
-/// A client has so long; AWS CLI 2 would wait for ever for an endpoint that it cannot reach.
+/// The time limit of a client; AWS CLI 2 waits without limit for an endpoint that it cannot reach.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The machine of a person who uses the clients.
+/// The environment of a person who uses the clients.
 #[derive(Debug)]
 pub struct Desk<'a> {
     instance: &'a Instance,
@@ -27,14 +27,14 @@ pub struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// The developer's. An sshd must have been started: its host key is the one that is trusted.
+    /// The developer's. An sshd must have been started: its host key is trusted.
     pub fn new(instance: &'a Instance, service: &Service) -> Self {
         Self::of(instance, service, DEVELOPER)
     }
 
-    /// That of somebody with another access key.
+    /// That of a principal with another access key.
     pub fn of(instance: &'a Instance, service: &Service, access_key: &str) -> Self {
-        // ssh asks the user database where home is, and not the environment.
+        // ssh takes the home directory from the user database, not from the environment.
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
         let others = passwd.lines().filter(|line| !line.starts_with("root:"));
         let lines = [format!("root:x:0:0::{HOME}:/bin/sh")].into_iter().chain(others.map(str::to_owned));
@@ -44,7 +44,7 @@ impl<'a> Desk<'a> {
         let config = "BatchMode yes\nStrictHostKeyChecking yes\nIdentitiesOnly yes\nIdentityAgent none\n";
         instance.write(format!("{HOME}/.ssh/config"), config);
         instance.write(AUTHORITY, service.authority());
-        // The endpoint's name leads to its door.
+        // The endpoint's name resolves to loopback.
         let names = service.endpoint_names().join(" ");
         instance.write("/etc/hosts", format!("127.0.0.1 localhost {names}\n::1 localhost\n"));
         let own = [("HOME", HOME.to_owned()), ("SSL_CERT_FILE", AUTHORITY.to_owned())];
@@ -68,17 +68,17 @@ impl<'a> Desk<'a> {
         self.environment.iter().fold(run, |run, (name, value)| run.env(name, value))
     }
 
-    /// The same, with the words of a line for arguments.
+    /// The same, with the arguments as one line.
     pub fn says(&self, line: &str) -> Run<'a> {
         let mut words = line.split_whitespace();
         self.client(words.next().expect("a client"), words)
     }
 }
 
-/// Where a client is; a program of the machine is where it is.
+/// The path of a client; a program of the machine keeps its name.
 ///
 /// # Panics
-/// Where a client has not been prepared.
+/// If a client has not been prepared.
 pub fn path(name: &str) -> PathBuf {
     if !["aws1", "aws2", "mssh", "python"].contains(&name) {
         return name.into();

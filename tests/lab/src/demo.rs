@@ -1,4 +1,4 @@
-//! The tour: a key is pushed and lets its user in, and other keys do not. Each step is told with its time.
+//! The demonstration: a pushed key logs in, and other keys do not. Each step is printed with its time.
 use crate::instance::{INSTANCE, Instance, program};
 use crate::interrupt;
 use crate::key::Key;
@@ -8,11 +8,11 @@ use crate::sshd::{self, Sshd};
 use crate::userkey::UserKey;
 use std::time::Instant;
 
-/// Gives the tour on stdout; `begun` is called as soon as there is something to clean up. Returns whether all went as
-/// it should.
+/// Runs the demonstration on stdout; `begun` is called as soon as there is something to clean up. Returns whether all
+/// steps had the expected result.
 ///
 /// # Errors
-/// What is missing on this machine, and how to get it.
+/// What is missing on this machine, and how to install it.
 pub fn run(begun: impl FnOnce(&Instance)) -> Result<bool, String> {
     let program = program()?;
     sshd::check_tools(&["ip", "ssh-keygen"])?;
@@ -50,11 +50,11 @@ pub fn run(begun: impl FnOnce(&Instance)) -> Result<bool, String> {
     Ok(tour.verdict())
 }
 
-/// Did a try let the user in, and how can that be seen?
+/// Whether a login succeeded, and what shows it.
 type Seen = (bool, String);
 /// Tries keys, in this order, for a user.
 type Try<'a> = &'a dyn Fn(&str, &[&UserKey]) -> Seen;
-/// What is changed of a record before it is signed.
+/// A change to a record before it is signed.
 type Change<'a> = &'a dyn Fn(RecordSpec) -> RecordSpec;
 
 /// With the real ssh.
@@ -66,7 +66,7 @@ fn log_in(sshd: &Sshd, user: &str, keys: &[&UserKey]) -> Seen {
     (came_in, format!("ssh {user}@127.0.0.1 id -un  →  {said}"))
 }
 
-/// As sshd would: once for each key that is offered, up to the first that is taken.
+/// As sshd does: once for each offered key, up to the first one that is accepted.
 fn ask(instance: &Instance, user: &str, keys: &[&UserKey]) -> Seen {
     for key in keys {
         let run = instance.run([user, key.fingerprint()]);
@@ -125,7 +125,7 @@ impl Tour {
         self.expect(true, &format!("pushed for bob ({request}), tried for bob"), attempt("bob", &[&key]));
     }
 
-    /// Publishes a record under a request-id of its own, by which it is found again in the log.
+    /// Publishes a record with a unique request id, by which its log line is found.
     fn push(&mut self, instance: &Instance, user: &str, key: &UserKey, change: Change, by: &Key) -> String {
         self.pushed += 1;
         let request = format!("request-{}", self.pushed);
@@ -164,7 +164,7 @@ impl Tour {
     }
 }
 
-/// A line below a step.
+/// A line of output below a step.
 fn detail(text: &str) {
     println!("              {text}");
 }

@@ -1,6 +1,8 @@
 //! A writer of DER (X.690), as far as certificates and OCSP responses need it.
 //!
 //! Every function returns one whole element. Nothing is checked, so that a test can also write what no encoder would.
+use crate::utc;
+use jiff::tz::TimeZone;
 
 /// An element: tag, definite length, content.
 pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -79,7 +81,7 @@ pub fn bits(content: &[u8]) -> Vec<u8> {
     element(3, &[&[0], content].concat())
 }
 
-/// BIT STRING of named bits, first bit highest, trailing zero bits left out as DER wants.
+/// BIT STRING of named bits, first bit highest, without trailing zero bits as DER requires.
 pub fn flags(byte: u8) -> Vec<u8> {
     match byte {
         0 => element(3, &[0]),
@@ -103,41 +105,16 @@ pub fn oid(dotted: &str) -> Vec<u8> {
 
 /// GeneralizedTime, to the second, in UTC.
 pub fn generalized_time(unix: i64) -> Vec<u8> {
-    let (year, rest) = calendar(unix);
-    element(24, format!("{year:04}{rest}Z").as_bytes())
+    element(24, utc(unix).strftime("%Y%m%d%H%M%SZ").to_string().as_bytes())
 }
 
 /// The time of a certificate: UTCTime before 2050, then GeneralizedTime (RFC 5280 section 4.1.2.5).
 pub fn time(unix: i64) -> Vec<u8> {
-    match calendar(unix) {
-        (year @ 1950..2050, rest) => element(23, format!("{:02}{rest}Z", year % 100).as_bytes()),
+    let at = utc(unix);
+    match at.to_zoned(TimeZone::UTC).year() {
+        1950..2050 => element(23, at.strftime("%y%m%d%H%M%SZ").to_string().as_bytes()),
         _ => generalized_time(unix),
     }
-}
-
-/// The year, and month to second as ten digits.
-pub(crate) fn calendar(unix: i64) -> (i64, String) {
-    let (mut days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    let leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let mut year = 1970;
-    while days < 0 {
-        year -= 1;
-        days += 365 + i64::from(leap(year));
-    }
-    while days >= 365 + i64::from(leap(year)) {
-        days -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    (year, format!("{month:02}{:02}{hour:02}{minute:02}{:02}", days + 1, second % 60))
 }
 
 #[cfg(test)]
@@ -145,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lengths_take_their_own_bytes() {
+    fn long_lengths_have_their_own_bytes() {
         assert_eq!(element(4, &[7; 0x7f])[..2], [4, 0x7f]);
         assert_eq!(element(4, &[7; 0x80])[..3], [4, 0x81, 0x80]);
         assert_eq!(element(4, &[7; 0x1234])[..4], [4, 0x82, 0x12, 0x34]);
@@ -160,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn object_identifiers_of_large_arcs() {
+    fn large_arcs_of_object_identifiers_take_several_bytes() {
         assert_eq!(oid("1.2.840.113549"), [6, 6, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]);
         assert_eq!(oid("2.5.29.15"), [6, 3, 0x55, 0x1d, 0x0f]);
     }
@@ -170,6 +147,8 @@ mod tests {
         assert_eq!(time(1_738_233_608), element(23, b"250130104008Z"));
         assert_eq!(time(951_782_400), element(23, b"000229000000Z"));
         assert_eq!(time(2_524_608_000), element(24, b"20500101000000Z"));
+        assert_eq!(time(-631_152_000), element(23, b"500101000000Z"));
+        assert_eq!(time(-631_152_001), element(24, b"19491231235959Z"));
         assert_eq!(generalized_time(-1), element(24, b"19691231235959Z"));
     }
 }

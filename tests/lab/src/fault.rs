@@ -1,10 +1,10 @@
-//! What can go wrong with a reply: each fault is a way to write it.
+//! Faults of replies: each one is a way to write a reply.
 use crate::http::{Connection, Reply};
 use std::io::Result;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Which requests a fault befalls.
+/// The requests to which a fault applies.
 #[derive(Debug)]
 pub struct On {
     path: Path,
@@ -31,27 +31,27 @@ impl On {
         Self::path("api/token")
     }
 
-    /// The requests whose path ends with these whole segments, with a slash behind or without.
+    /// The requests whose path ends with these whole segments, with or without a final slash.
     pub fn path(end: &str) -> Self {
         Self::matching(Path::Is(format!("/{}", end.trim_matches('/'))))
     }
 
-    /// The requests for what lies below these segments, not themselves.
+    /// The requests for paths below these segments.
     pub fn within(segments: &str) -> Self {
         Self::matching(Path::Within(format!("/{}/", segments.trim_matches('/'))))
     }
 
-    /// Of them only the one with this number, counted from 1.
+    /// Only the one of them with this number, counted from 1.
     pub fn nth(self, number: usize) -> Self {
         Self { from: number, to: number, ..self }
     }
 
-    /// Of them only the first so many.
+    /// Only the first ones of them, up to this number.
     pub fn first(self, count: usize) -> Self {
         Self { from: 1, to: count, ..self }
     }
 
-    /// Of them only those from this number on, counted from 1.
+    /// Only those of them from this number on, counted from 1.
     pub fn from(self, number: usize) -> Self {
         Self { from: number, ..self }
     }
@@ -60,8 +60,8 @@ impl On {
         Self { path, from: 1, to: usize::MAX, seen: AtomicUsize::new(0) }
     }
 
-    /// Is it this one? Counts those that it looked at.
-    pub(crate) fn befalls(&self, path: &str) -> bool {
+    /// Whether the fault applies to this request. Counts the requests that match the path.
+    pub(crate) fn applies_to(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         let concerned = match &self.path {
             Path::Any => true,
@@ -72,106 +72,106 @@ impl On {
     }
 }
 
-/// A way to write a reply wrong, or late, or not at all.
+/// A way to write a reply: wrong, late, or not at all.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Another status, with its error page (204: with nothing).
+    /// Another status, with its error page (204: without).
     Status(u16),
-    /// 302 to this place.
+    /// 302 to this location.
     Redirect(String),
     /// Another body.
     Body(Vec<u8>),
-    /// One header more, or another value for it.
+    /// A header, added or replaced.
     Header(String, String),
-    /// The reply after a while.
+    /// The reply after this time.
     Delay(Duration),
-    /// Nothing, for ever.
+    /// No reply; the connection stays open.
     Hang,
-    /// Half of the head, then nothing, for ever.
+    /// Half of the head; the connection stays open.
     HangInHead,
-    /// Half of the body, then nothing, for ever.
+    /// Half of the body; the connection stays open.
     HangInBody,
-    /// The head byte by byte, so far apart.
+    /// The head byte by byte, with this pause.
     DripHead(Duration),
-    /// The body byte by byte, so far apart.
+    /// The body byte by byte, with this pause.
     DripBody(Duration),
-    /// Bodies that never end: in chunks,
+    /// An endless body in chunks.
     EndlessChunks,
-    /// without a length,
+    /// An endless body without a length.
     EndlessBody,
-    /// with a length of 2^62,
+    /// An endless body with a length of 2^62.
     EndlessLength,
-    /// and in chunks of a byte each, so far apart.
+    /// An endless body in chunks of one byte, with this pause.
     DripChunks(Duration),
-    /// Headers that never end.
+    /// Endless headers.
     EndlessHeaders,
-    /// One header line that never ends.
+    /// An endless header line.
     EndlessHeaderLine,
-    /// A status line that never ends.
+    /// An endless status line.
     EndlessStatusLine,
-    /// One header with a value of so many bytes.
+    /// A header with a value of this length.
     LargeHeader(usize),
-    /// So many headers.
+    /// This number of headers.
     ManyHeaders(usize),
-    /// A body of so many bytes, its length told.
+    /// A body of this size, with its length.
     LargeBody(usize),
-    /// A body of so many bytes, its length not told.
+    /// A body of this size, without its length.
     LargeBodyWithoutLength(usize),
-    /// Another Content-Length than the body's, then the end of the connection.
+    /// A wrong Content-Length, then the end of the connection.
     Length(String),
     /// Two different Content-Length headers.
     TwoLengths,
     /// Both Content-Length and chunks.
     LengthAndChunks,
-    /// The right length, but only so many bytes of the body.
+    /// The right length, but only this many bytes of the body.
     CutBody(usize),
     /// Half of the head only.
     CutHead,
-    /// The body in chunks of so many bytes: no fault, HTTP/1.1 has it.
+    /// The body in chunks of this size. This is correct HTTP/1.1.
     Chunks(usize),
-    /// A chunk whose size is no number.
+    /// A chunk whose size is not a number.
     BadChunk,
     /// Chunks without the last.
     CutChunks,
-    /// No length told, the end of the connection ends the body: no fault either.
+    /// No length; the end of the connection ends the body. This is correct too.
     UntilClose,
-    /// The connection is closed without a reply,
+    /// The connection is closed without a reply.
     Close,
-    /// reset without a reply,
+    /// The connection is reset without a reply.
     Reset,
-    /// or reset in the middle of the body.
+    /// The connection is reset in the middle of the body.
     ResetInBody,
     /// These bytes instead of a reply.
     Raw(Vec<u8>),
     /// The body without any head, as in HTTP/0.9.
     Http09,
-    /// HTTP/1.0 in the status line: no fault, some replies do.
+    /// HTTP/1.0 in the status line. This is correct.
     Http10,
     /// `100 Continue` again and again.
     Continues,
-    /// So many `103 Early Hints`, then the reply.
+    /// This number of `103 Early Hints`, then the reply.
     EarlyHints(usize),
-    /// The right reply, and right behind it another that nobody asked for.
+    /// The right reply, followed by another one that was not requested.
     Another,
 }
 
 impl Fault {
-    /// What an SSH server would say.
+    /// An SSH server's first bytes.
     pub fn ssh_banner() -> Self {
         Self::Raw(b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec())
     }
 
-    /// What a TLS server would say.
+    /// A TLS server's first bytes.
     pub fn tls_alert() -> Self {
         Self::Raw(vec![0x15, 3, 1, 0, 2, 2, 0x28])
     }
 
-    /// What an HTTP/2 server would say: its settings.
+    /// An HTTP/2 server's first bytes: its settings.
     pub fn http2() -> Self {
         Self::Raw(vec![0, 0, 0, 4, 0, 0, 0, 0, 0])
     }
 
-    /// Bytes without any sense, the same every time.
+    /// Meaningless bytes, the same every time.
     pub fn garbage() -> Self {
         Self::Raw((0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect())
     }
@@ -181,17 +181,17 @@ impl Fault {
         Self::Body(Vec::new())
     }
 
-    /// A body that says it is compressed.
+    /// A body that claims to be compressed.
     pub fn compressed() -> Self {
         Self::Header("Content-Encoding".into(), "gzip".into())
     }
 
-    /// A cookie, which must not come back.
+    /// A cookie, which the client must not send back.
     pub fn cookie() -> Self {
         Self::Header("Set-Cookie".into(), "session=1; Path=/".into())
     }
 
-    /// Writes the reply in this way. After an error, or `false`, the connection is of no use.
+    /// Writes the reply in this way. After an error, or `false`, the connection cannot be used again.
     #[expect(clippy::too_many_lines, reason = "one line a fault; there is nothing to take apart")]
     pub(crate) fn write(&self, mut reply: Reply, to: &mut Connection) -> Result<bool> {
         let length = reply.body.len();
@@ -296,7 +296,7 @@ impl Fault {
             Self::Reset => return Err(to.reset()),
             Self::ResetInBody => {
                 to.write(&[reply.head(length), reply.body[..half].to_vec()].concat())?;
-                // Let the client have what it gets before the reset takes it away.
+                // The client must receive the data before the reset discards it.
                 to.wait(Duration::from_millis(20))?;
                 return Err(to.reset());
             }
@@ -317,10 +317,10 @@ impl Fault {
     }
 }
 
-/// Writes a reply as it should be. The connection may serve another request then.
+/// Writes a correct reply. The connection may then serve another request.
 pub(crate) fn plain(reply: &Reply, to: &mut Connection) -> Result<bool> {
     let head = reply.head(reply.body.len());
-    // Mostly one packet; but a client that is told of too much need not wait until so much has been copied.
+    // Usually one packet. A large body is not copied first, so that the client gets the length at once.
     if reply.body.len() <= 65_536 {
         to.write(&[&head, reply.body.as_slice()].concat())?;
     } else {

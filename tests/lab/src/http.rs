@@ -1,4 +1,5 @@
-//! One HTTP connection of the metadata service, with nothing between the laboratory and the bytes.
+//! One HTTP connection of the metadata service. Written by hand, because faults need control over every byte.
+use crate::utc;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,21 +11,21 @@ use std::time::{Duration, Instant};
 pub struct Request {
     /// `GET`, `PUT`, ...
     pub method: String,
-    /// The target as it came.
+    /// The target as received.
     pub path: String,
-    /// The headers as they came, in their order.
+    /// The headers as received, in order.
     pub headers: Vec<(String, String)>,
-    /// The request line and the headers, all their bytes.
+    /// The bytes of the request line and the headers.
     pub raw: Vec<u8>,
-    /// Number of the connection it came on, counted from 1.
+    /// The number of its connection, counted from 1.
     pub connection: usize,
-    /// Where it came from.
+    /// The address of the client.
     pub from: SocketAddr,
     /// The status of the reply, before any fault.
     pub status: u16,
-    /// When it had arrived.
+    /// When it had been read.
     pub arrived: Instant,
-    /// When its reply began to go out.
+    /// When its reply began to be sent.
     pub answered: Option<Instant>,
 }
 
@@ -35,9 +36,9 @@ impl Request {
     }
 }
 
-/// How many of these requests went one after another: the longest row of which each came when the one before was answered.
+/// The number of rounds: the longest sequence of requests of which each one came after the reply to the one before.
 ///
-/// Tells rounds from requests side by side where every reply is held for a while, see [`crate::imds::Imds::pace`].
+/// Distinguishes rounds from concurrent requests if every reply is delayed, see [`crate::imds::Imds::pace`].
 pub fn rounds(requests: &[Request]) -> usize {
     let mut spans: Vec<_> = requests.iter().filter_map(|r| Some((r.answered?, r.arrived))).collect();
     spans.sort();
@@ -55,11 +56,11 @@ pub fn rounds(requests: &[Request]) -> usize {
 /// A reply, before it is written.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// `HTTP/1.1`, usually.
+    /// Usually `HTTP/1.1`.
     pub version: &'static str,
     /// Its status.
     pub status: u16,
-    /// Its headers in their order, without Content-Length.
+    /// Its headers in order, without Content-Length.
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
@@ -85,7 +86,7 @@ impl Reply {
         Self::new(status, page).with("Content-Type", "text/html")
     }
 
-    /// Tells the time at which it was made.
+    /// Adds the Date header.
     pub fn dated(self, at: i64) -> Self {
         self.with("Date", &date(at))
     }
@@ -114,25 +115,7 @@ impl Reply {
 
 /// Seconds since the epoch in the form of RFC 9110, section 5.6.7.
 pub fn date(at: i64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (days, second) = (at.div_euclid(86_400), at.rem_euclid(86_400));
-    let weekday = DAYS[days.rem_euclid(7) as usize];
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let (mut year, mut left) = (1970, days);
-    while left >= 365 + i64::from(leap(year)) {
-        left -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    while left >= lengths[month] {
-        left -= lengths[month];
-        month += 1;
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", left + 1, MONTHS[month])
+    utc(at).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn reason(status: u16) -> &'static str {
@@ -157,7 +140,7 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Tells threads to stop, and lets them wait for that.
+/// Stops threads that wait.
 #[derive(Debug, Default)]
 pub struct Stop {
     stopped: Mutex<bool>,
@@ -165,21 +148,16 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// From now on nobody waits any more.
+    /// Ends all current and future waits.
     pub fn stop(&self) {
         *self.stopped.lock().unwrap() = true;
         self.changed.notify_all();
     }
 
-    /// Has it been said?
-    pub fn is_stopped(&self) -> bool {
-        *self.stopped.lock().unwrap()
-    }
-
-    /// Waits so long, or until told to stop, which is the error.
+    /// Waits for this time, or until stopped, which is an error.
     ///
     /// # Errors
-    /// Interrupted, when told to stop.
+    /// Interrupted, if stopped.
     pub fn wait(&self, time: Duration) -> std::io::Result<()> {
         let stopped = self.stopped.lock().unwrap();
         let (stopped, _) = self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped).unwrap();
@@ -187,10 +165,10 @@ impl Stop {
     }
 }
 
-/// A request's head may be so long; eic-keys' are a tenth of it.
+/// The maximum size of a request's head; those of eic-keys are a tenth of it.
 const MAX_HEAD: usize = 65_536;
 
-/// Reads up to the empty line; what came beyond it stays in the buffer. `None` when the client sends no such thing.
+/// Reads up to the empty line; what follows it stays in the buffer. `None` if there is no empty line.
 pub(crate) fn read_head(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -204,7 +182,7 @@ pub(crate) fn read_head(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<
     }
 }
 
-/// Names and values in their order.
+/// Names and values in order.
 pub(crate) type Headers = Vec<(String, String)>;
 
 /// Method, target and headers of a request's head.
@@ -220,7 +198,7 @@ pub(crate) fn parse_head(raw: &[u8]) -> Option<(String, String, Headers)> {
     Some((method, target, headers))
 }
 
-/// A text without its `%XX`.
+/// Decodes `%XX`.
 pub(crate) fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -237,7 +215,7 @@ pub(crate) fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A connection that a client made.
+/// A client's connection.
 #[derive(Debug)]
 pub struct Connection {
     /// Its number, counted from 1.
@@ -253,7 +231,7 @@ impl Connection {
         Self { number, stream, from, stop, buffer: Vec::new() }
     }
 
-    /// The next request, or `None` when the client has no more, or sends what is none.
+    /// The next request, or `None` if the client sends no more, or something else.
     pub(crate) fn read(&mut self) -> Option<Request> {
         let raw = read_head(&mut &*self.stream, &mut self.buffer)?;
         let (method, path, headers) = parse_head(&raw)?;
@@ -265,15 +243,15 @@ impl Connection {
     /// Writes bytes at once.
     ///
     /// # Errors
-    /// When the client has gone or the laboratory closes.
+    /// If the client has closed the connection or the laboratory ends.
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         (&*self.stream).write_all(bytes)
     }
 
-    /// Writes bytes one by one, so far apart.
+    /// Writes single bytes, with this pause after each.
     ///
     /// # Errors
-    /// When the client has gone or the laboratory closes.
+    /// If the client has closed the connection or the laboratory ends.
     pub fn drip(&mut self, bytes: &[u8], pause: Duration) -> std::io::Result<()> {
         bytes.iter().try_for_each(|byte| {
             self.write(&[*byte])?;
@@ -281,32 +259,32 @@ impl Connection {
         })
     }
 
-    /// Does nothing for a while.
+    /// Waits.
     ///
     /// # Errors
-    /// When the laboratory closes.
+    /// If the laboratory ends.
     pub fn wait(&self, time: Duration) -> std::io::Result<()> {
         self.stop.wait(time)
     }
 
-    /// Does nothing until the client or the laboratory gives up.
+    /// Waits until the client closes the connection or the laboratory ends.
     ///
     /// # Errors
-    /// Always, then.
+    /// Always.
     pub fn hang(&self) -> std::io::Result<()> {
         let mut nothing = [0; 1024];
         while (&*self.stream).read(&mut nothing)? != 0 {}
         Err(std::io::ErrorKind::ConnectionAborted.into())
     }
 
-    /// Sees to it that the connection is closed with a reset instead of an end. Returns the error that closes it.
+    /// Makes the connection end with a reset. Returns the error that closes it.
     pub fn reset(&mut self) -> std::io::Error {
         let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         let _ = setsockopt(&self.stream, sockopt::Linger, &at_once);
         std::io::ErrorKind::ConnectionReset.into()
     }
 
-    /// Says that nothing follows.
+    /// Ends the reply.
     pub fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -317,7 +295,7 @@ mod tests {
     use super::date;
 
     #[test]
-    fn dates_are_http_s() {
+    fn dates_have_the_form_of_http() {
         for (at, text) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),

@@ -1,4 +1,4 @@
-//! Which namespaces a thread or a process is in, and who else is in them.
+//! The namespaces of a thread or process, and the other processes in them.
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;

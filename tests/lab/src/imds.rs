@@ -21,20 +21,20 @@ pub const PUBLISHED: Duration = Duration::from_secs(60);
 pub enum Endpoint {
     /// The service.
     Serving,
-    /// The address, but nobody listens: connection refused.
+    /// The address exists but nothing listens: connection refused.
     Refusing,
-    /// Connections are taken, and nobody ever reads from them.
+    /// Connections are accepted but never read from.
     Deaf,
-    /// Packets to it vanish: the queue of a listener is full. Connecting takes for ever.
+    /// Packets to it are dropped, because the queue of a listener is full. Connecting never completes.
     Dropping,
-    /// No such address, no way to it.
+    /// The address does not exist, and there is no route to it.
     Absent,
 }
 
-/// How the service speaks when all is well.
+/// The protocol of replies without a fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Manner {
-    /// `Connection: close` on every reply, as every capture shows.
+    /// `Connection: close` on every reply, as in every capture.
     #[default]
     Closing,
     /// Connections stay open for the next request.
@@ -88,18 +88,18 @@ impl Imds {
         Self { shared: Arc::default() }
     }
 
-    /// Sets a category below `/latest/meta-data/`, to any bytes.
+    /// Sets the body of a category below `/latest/meta-data/`.
     pub fn set(&self, path: &str, body: impl Into<Vec<u8>>) {
         self.state(|s| s.metadata.insert(path.trim_matches('/').to_owned(), body.into()));
     }
 
-    /// Takes a category away, with all below it: 404.
+    /// Removes a category and all below it: 404.
     pub fn remove(&self, path: &str) {
         let (path, below) = (path.trim_matches('/'), format!("{}/", path.trim_matches('/')));
         self.state(|s| s.metadata.retain(|key, _| key != path && !key.starts_with(&below)));
     }
 
-    /// Publishes a record for a user for 60 seconds, after those that are there.
+    /// Publishes a record for a user for 60 seconds, after the existing ones.
     pub fn publish(&self, user: &str, record: impl Into<Vec<u8>>) {
         self.publish_for(user, record, PUBLISHED);
     }
@@ -112,45 +112,50 @@ impl Imds {
 
     /// What is published for a user, as it is served.
     pub fn published(&self, user: &str) -> Vec<u8> {
-        self.state(|s| s.lookup(&format!("{ROOT}/{KEYS}/{user}"))).unwrap_or_default()
+        self.body(&format!("{KEYS}/{user}")).unwrap_or_default()
     }
 
-    /// Takes back all that was published for a user.
+    /// The body that is served at a path below `/latest/meta-data/`; `None` for 404.
+    pub fn body(&self, path: &str) -> Option<Vec<u8>> {
+        self.state(|s| s.lookup(&format!("{ROOT}/{path}")))
+    }
+
+    /// Removes all records of a user.
     pub fn unpublish(&self, user: &str) {
         self.state(|s| s.published.remove(user));
     }
 
-    /// Lets something go wrong. Where two apply to a request, the one said first counts.
+    /// Adds a fault. If two apply to a request, the first one is used.
     pub fn fault(&self, on: On, fault: Fault) {
         self.state(|s| s.faults.push((on, fault)));
     }
 
-    /// From now on all goes well again.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.state(|s| s.faults.clear());
     }
 
-    /// Holds every reply for so long, which makes [`crate::http::rounds`] exact.
+    /// Delays every reply by this time, which makes [`crate::http::rounds`] exact.
     pub fn pace(&self, time: Duration) {
         self.state(|s| s.pace = Some(time));
     }
 
-    /// Sets its clock, and the times that its replies bear, so many seconds ahead of the machine's.
+    /// Sets its clock, and the dates of its replies, this many seconds ahead of the machine's.
     pub fn clock_ahead(&self, seconds: i64) {
         self.state(|s| s.ahead = seconds);
     }
 
-    /// How it speaks when all is well.
+    /// Sets the protocol of replies without a fault.
     pub fn manner(&self, manner: Manner) {
         self.state(|s| s.manner = manner);
     }
 
-    /// Switches the service off, as an instance's owner can: 403 for everything.
+    /// Disables the service, as an instance's owner can: 403 for every request.
     pub fn switch_off(&self) {
         self.state(|s| s.switched_off = true);
     }
 
-    /// Makes every token that was given out invalid: 401.
+    /// Makes all tokens invalid: 401.
     pub fn expire_tokens(&self) {
         self.state(|s| s.tokens.clear());
     }
@@ -165,20 +170,20 @@ impl Imds {
         self.state(|s| s.requests.iter().map(|r| r.path.clone()).collect())
     }
 
-    /// Forgets the requests so far.
+    /// Discards the requests so far.
     pub fn clear_requests(&self) {
         self.state(|s| s.requests.clear());
     }
 
-    /// How many connections were taken so far.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many packets have gone over the disguise's loopback so far, both ways: those of the service, where nobody logs in.
+    /// The number of packets on the disguise's loopback so far, in both directions: only the service's, unless there is an sshd.
     ///
     /// # Panics
-    /// When the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn packets(&self) -> u64 {
         let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:"));
@@ -189,7 +194,7 @@ impl Imds {
         act(&mut self.shared.state.lock().unwrap())
     }
 
-    /// Changes what stands at an address, which must be one of the disguise's own.
+    /// Changes what is at an address, which must be one of the disguise's own.
     pub(crate) fn listen(&self, namespace: &Namespace, ip: IpAddr, endpoint: Endpoint) {
         namespace.assert_here();
         let mut listeners = self.shared.listeners.lock().unwrap();
@@ -229,7 +234,7 @@ impl Imds {
                     break;
                 }
             }
-            // The other end of a reset or an orderly end is the last of the stream's owners to go.
+            // The connection is closed when the last owner of the stream is dropped.
             service.shared.open.lock().unwrap().remove(&number);
         });
         let mut threads = self.shared.threads.lock().unwrap();
@@ -237,12 +242,12 @@ impl Imds {
         threads.push(thread);
     }
 
-    /// Answers a request. `true`: another may follow on the connection.
+    /// Answers a request. Returns whether another may follow on the connection.
     fn serve(&self, mut request: Request, connection: &mut Connection) -> std::io::Result<bool> {
         let (reply, fault, pace, manner, index) = self.state(|s| {
             let reply = s.answer(&request).dated(now() + s.ahead);
             request.status = reply.status;
-            let fault = s.faults.iter().find(|(on, _)| on.befalls(&request.path)).map(|(_, f)| f.clone());
+            let fault = s.faults.iter().find(|(on, _)| on.applies_to(&request.path)).map(|(_, f)| f.clone());
             s.requests.push(request);
             (reply, fault, s.pace, s.manner, s.requests.len() - 1)
         });
@@ -252,7 +257,7 @@ impl Imds {
             Manner::Http10 => Reply { version: "HTTP/1.0", ..reply },
         };
         let held = pace.map_or(Ok(()), |time| connection.wait(time));
-        // Before the reply goes out: the client may be quicker with its next request than this thread with its clock.
+        // Set before the reply is sent, because the client's next request could come before this thread continues.
         self.state(|s| {
             if let Some(request) = s.requests.get_mut(index) {
                 request.answered = Some(Instant::now());
@@ -332,7 +337,7 @@ impl State {
     }
 }
 
-/// What holds an address.
+/// What listens at an address.
 #[derive(Debug)]
 struct Listener {
     socket: OwnedFd,

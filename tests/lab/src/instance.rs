@@ -1,4 +1,4 @@
-//! The world that a test starts with, healthy in every respect, and the verbs to change it.
+//! The state that a test starts with, correct in every respect, and the methods to change it.
 use crate::cert::Cert;
 use crate::imds::{Endpoint, Imds};
 use crate::journal::{Journal, Logger};
@@ -22,10 +22,10 @@ use std::time::Duration;
 pub const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// The service's address in IPv6, fd00:ec2::254.
 pub const IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-/// The healthy world's instance.
+/// The default instance id.
 pub const INSTANCE: &str = "i-0123456789abcdef0";
 
-/// Where the systems keep their trust stores; the healthy world has Debian's.
+/// Where the systems keep their trust stores; the default is Debian's.
 pub const TRUST_STORES: [(&str, &str); 5] = [
     ("Debian, Ubuntu", "/etc/ssl/certs/ca-certificates.crt"),
     ("RHEL, Amazon Linux", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
@@ -34,22 +34,22 @@ pub const TRUST_STORES: [(&str, &str); 5] = [
     ("SUSE", "/var/lib/ca-certificates/ca-bundle.pem"),
 ];
 
-/// The two files that tell an EC2 instance.
+/// The two files that identify an EC2 instance.
 const ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
 const HYPERVISOR: &str = "/sys/hypervisor/uuid";
 
-/// What kind of machine the two files tell of.
+/// The kind of machine that the two files describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// A Nitro instance: the asset tag is the instance's id.
     Nitro,
     /// A Xen instance: the hypervisor's id begins with `ec2`.
     Xen,
-    /// Somebody's computer, under another hypervisor.
+    /// Not an EC2 instance.
     Other,
 }
 
-/// This machine, dressed up as an EC2 instance, for the calling thread and what it starts.
+/// This machine, disguised as an EC2 instance for the calling thread and what it starts.
 #[derive(Debug)]
 pub struct Instance {
     /// The metadata service.
@@ -61,11 +61,11 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts the healthy world: a Nitro instance in us-east-1 whose metadata service answers in IPv4 and whose trust
-    /// store holds the laboratory's anchor beside the machine's own; users alice and bob; the program installed.
+    /// Starts a Nitro instance in us-east-1 whose metadata service answers in IPv4 and whose trust
+    /// store has the laboratory's anchor and the machine's own, with users alice and bob and the program installed.
     ///
     /// # Panics
-    /// Where the program has not been built, or the right to make namespaces is missing.
+    /// If the program has not been built, or the right to make namespaces is missing.
     pub fn start() -> Self {
         let program = program().unwrap_or_else(|e| panic!("{e}"));
         Self::start_with(&program)
@@ -100,7 +100,7 @@ impl Instance {
         self.pki.lock().unwrap().clone()
     }
 
-    /// Serves and trusts another hierarchy, its OCSP responses too; its signer signs what is pushed from now on.
+    /// Serves and trusts another hierarchy with its OCSP responses; its signer signs what is pushed from now on.
     pub fn adopt(&self, pki: Pki) {
         self.serve_chain(pki.chain());
         self.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha1));
@@ -126,18 +126,18 @@ impl Instance {
         self.imds.set(&ocsp_path(cert), encode_block(der));
     }
 
-    /// Takes a certificate's OCSP response away.
+    /// Removes a certificate's OCSP response.
     pub fn remove_ocsp_response(&self, cert: &Cert) {
         self.imds.remove(&ocsp_path(cert));
     }
 
-    /// Makes the system's trust store of these anchors and the machine's own.
+    /// Makes the system's trust store contain these anchors and the machine's own.
     pub fn trust<'a>(&self, anchors: impl IntoIterator<Item = &'a Cert>) {
         let own = machine_anchors();
         self.trust_store(TRUST_STORES[0].1, [own, pki::bundle(anchors).into_bytes()].concat());
     }
 
-    /// Makes this file the only trust store, one of [`TRUST_STORES`], with this content.
+    /// Makes this file, one of [`TRUST_STORES`], the only trust store, with this content.
     pub fn trust_store(&self, path: &str, content: impl AsRef<[u8]>) {
         self.remove_trust_stores();
         if path.starts_with("/var/lib") {
@@ -146,7 +146,7 @@ impl Instance {
         self.namespace.write(path, content);
     }
 
-    /// Leaves the system without any trust store.
+    /// Removes all trust stores.
     pub fn remove_trust_stores(&self) {
         for (_, path) in TRUST_STORES {
             if Path::new(path).symlink_metadata().is_ok() {
@@ -158,7 +158,7 @@ impl Instance {
         }
     }
 
-    /// A record for this key as the service would write it, pushed now, to be changed and published.
+    /// A record for this key, pushed now, as the service would write it. The caller can change and publish it.
     pub fn record(&self, key: &UserKey) -> RecordSpec {
         RecordSpec::new(INSTANCE, key.line())
     }
@@ -173,18 +173,18 @@ impl Instance {
         self.publish(user, &self.record(key));
     }
 
-    /// Pushes a key that is there for an hour: longer than a slow machine takes for the longest test.
+    /// Pushes a key for an hour, longer than the longest test takes on a slow machine.
     pub fn push_for_an_hour(&self, user: &str, key: &UserKey) {
         let record = self.record(key).expires_in(3600).signed_by(&self.pki().signer.key);
         self.imds.publish_for(user, record, Duration::from_secs(3600));
     }
 
-    /// What pushes keys as this type does, from any thread.
+    /// Pushes keys like this type, from any thread.
     pub(crate) fn publisher(&self) -> Publisher {
         Publisher { imds: self.imds.clone(), pki: Arc::clone(&self.pki) }
     }
 
-    /// Changes what kind of machine it is.
+    /// Changes the kind of machine.
     pub fn machine(&self, machine: Machine) {
         self.remove(ASSET_TAG);
         self.remove(HYPERVISOR);
@@ -209,7 +209,7 @@ impl Instance {
         }
     }
 
-    /// Changes what stands at /dev/log.
+    /// Changes what is at /dev/log.
     pub fn logger(&self, logger: Logger) {
         self.journal.set(&self.namespace, logger);
     }
@@ -227,8 +227,8 @@ impl Instance {
     /// Installs a program on the disguised machine, as 0755 of root.
     pub fn install(&self, path: &str, content: &[u8]) {
         self.namespace.write(path, "");
-        // A child does the writing: a descriptor of our own may be in a child of another test just then, and a program
-        // that somebody has open for writing cannot be run ("Text file busy").
+        // A child writes it: a child of another test could inherit a descriptor of ours, and a program
+        // that a process has open for writing cannot be run ("Text file busy").
         let mut child = Command::new("/bin/sh")
             .args(["-c", r#"cat >"$0" && chmod 0755 "$0""#, path])
             .stdin(Stdio::piped())
@@ -243,18 +243,18 @@ impl Instance {
         self.command(arguments).run()
     }
 
-    /// A run of eic-keys, to be changed before it is run.
+    /// A run of eic-keys, not yet started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run<'_> {
         Run::new(&self.namespace, arguments)
     }
 
-    /// The disguise, for what this type has no verb for.
+    /// The disguise, for what this type has no method for.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 }
 
-/// Signs records with the signer's key of the moment, and publishes them.
+/// Signs records with the current signer's key, and publishes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     imds: Imds,
@@ -286,10 +286,10 @@ fn machine_anchors() -> Vec<u8> {
     ANCHORS.lock().unwrap().get_or_insert_with(read).clone()
 }
 
-/// The built program: `EIC_KEYS_BIN`, or else what `make build` made last.
+/// The built program: `EIC_KEYS_BIN`, or else the last result of `make build`.
 ///
 /// # Errors
-/// What to do where there is none.
+/// If there is none; the text states what to do.
 pub fn program() -> Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("EIC_KEYS_BIN") {
         return Ok(path.into());

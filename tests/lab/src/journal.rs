@@ -12,29 +12,29 @@ use std::{fmt, fs};
 
 const SOCKET: &str = "/dev/log";
 
-/// What stands at /dev/log.
+/// What is at /dev/log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logger {
     /// A logger that reads.
     Reading,
-    /// A logger that does not read any more, its queue full: who writes to it without care waits for ever.
+    /// A logger that no longer reads, with a full queue: a blocking write to it never returns.
     Stuck,
-    /// A socket that nobody holds any more: connection refused.
+    /// A socket without a listener: connection refused.
     Dead,
     /// Nothing.
     Absent,
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Line {
-    /// All of it.
+    /// The whole message.
     pub raw: Vec<u8>,
     /// syslog's severity, 0 to 7: 4 is warning, 5 notice, 6 info.
     pub severity: u8,
     /// syslog's facility: 10 is authpriv.
     pub facility: u8,
-    /// What follows the time and host of the header: `tag[pid]: text`.
+    /// The part after the time and host of the header: `tag[pid]: text`.
     pub text: String,
 }
 
@@ -123,12 +123,12 @@ impl Journal {
         self.lines().into_iter().filter(|line| line.text.starts_with("eic-keys")).collect()
     }
 
-    /// Did eic-keys log a line with these words?
+    /// Whether eic-keys logged a line that contains this text.
     pub fn says(&self, words: &str) -> bool {
         self.eic_keys().iter().any(|line| line.text.contains(words))
     }
 
-    /// Forgets what was logged so far.
+    /// Discards what was logged so far.
     pub fn clear(&self) {
         self.synchronize();
         self.kept.messages.lock().unwrap().clear();
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_taken_apart() {
+    fn a_line_is_split_into_its_fields() {
         let line = Line::parse(b"<86>Nov 20 07:10:00 eic-keys[12]: Providing: this");
         assert_eq!((line.facility, line.severity), (10, 6));
         assert_eq!(line.text, "eic-keys[12]: Providing: this");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_another_form_is_kept_whole() {
+    fn a_line_in_another_format_is_kept_whole() {
         let line = Line::parse(b"no header \xff at all");
         assert_eq!((line.facility, line.severity), (0, 0));
         assert_eq!(line.text, "no header \u{fffd} at all");

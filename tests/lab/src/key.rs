@@ -23,8 +23,8 @@ const RSA_2048: [&str; 6] = [
 ];
 
 impl Key {
-    /// The test key number 0 to 5 of 2048 bits. A healthy [`crate::Pki`] uses 0 (old root), 1 (root), 2 (intermediate)
-    /// and 3 (signer); 4 and 5 are free for tests: a responder's, a forger's.
+    /// The 2048-bit test key with this number, 0 to 5. The default [`crate::Pki`] uses 0 (old root), 1 (root), 2 (intermediate)
+    /// and 3 (signer); 4 and 5 are for tests, such as a responder's or a forger's.
     pub fn rsa2048(number: usize) -> Self {
         static KEYS: [OnceLock<Key>; 6] = [const { OnceLock::new() }; 6];
         KEYS[number].get_or_init(|| Self::from_pem(RSA_2048[number])).clone()
@@ -88,7 +88,7 @@ impl Key {
         bits[1..].to_vec()
     }
 
-    /// How this key signs when nothing else is asked for: with SHA-256, SHA-384 on P-384.
+    /// The default signature scheme of this key: SHA-256, or SHA-384 on P-384.
     pub fn scheme(&self) -> Scheme {
         match (self.0.ec_key(), self.0.id()) {
             (Ok(ec), _) if ec.group().curve_name() == Some(Nid::SECP384R1) => Scheme::Ecdsa(Hash::Sha384),
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// The first element of DER that this crate or OpenSSL wrote: tag, content, what follows.
+/// The first element of DER that this crate or OpenSSL wrote: tag, content, and the bytes after it.
 fn split(der: &[u8]) -> (u8, &[u8], &[u8]) {
     let (length, header) = match der[1] {
         short @ 0..=0x7f => (usize::from(short), 2),
@@ -162,7 +162,7 @@ impl Hash {
 pub enum Scheme {
     /// RSA, PKCS#1 v1.5.
     RsaPkcs1(Hash),
-    /// RSA-PSS with MGF1 of the same digest and a salt of so many bytes.
+    /// RSA-PSS with MGF1 of the same digest and a salt of this length.
     RsaPss(Hash, u8),
     /// ECDSA, DER encoded.
     Ecdsa(Hash),

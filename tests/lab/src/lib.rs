@@ -1,9 +1,9 @@
-//! A laboratory that stands in for AWS on one machine, so that the shipped `eic-keys` is tried unchanged.
+//! A laboratory that replaces AWS on one machine, so that the shipped `eic-keys` is tested unchanged.
 //!
-//! An [`Instance`] is this machine dressed up as an EC2 instance: the calling thread moves into network and mount
-//! namespaces of its own, where the metadata service answers at 169.254.169.254, the two files that tell an instance
-//! are the laboratory's, users and trust store too, and the system log is collected. A test starts one, changes one
-//! thing, runs the program or logs in through a real sshd, and looks at what came of it:
+//! An [`Instance`] disguises this machine as an EC2 instance: the calling thread moves into network and mount
+//! namespaces of its own, where the metadata service answers at 169.254.169.254, the two files that identify an instance
+//! are the laboratory's, as are users and trust store, and the system log is collected. A test starts one, changes one
+//! thing, runs the program or logs in through a real sshd, and checks the result:
 //!
 //! ```no_run
 //! use eic_lab::{Instance, UserKey};
@@ -14,18 +14,18 @@
 //! assert_eq!(outcome.stdout, format!("{}\n", key.line()));
 //! ```
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | [`instance`] | the world a test starts with, and the verbs to change it |
-//! | [`namespace`] | the machine's disguise: namespaces, mounts, users, addresses |
-//! | [`imds`], [`http`], [`fault`] | the metadata service, its requests and replies, and what can go wrong with them |
+//! | [`instance`] | the state that a test starts with, and the methods to change it |
+//! | [`namespace`] | the disguise: namespaces, mounts, users, addresses |
+//! | [`imds`], [`http`], [`fault`] | the metadata service, its requests and replies, and their faults |
 //! | [`cert`], [`pki`], [`ocsp`], [`record`] | what AWS signs: certificates, their hierarchy, OCSP responses, pushed keys |
 //! | [`key`], [`der`] | signing keys and the DER that is signed |
-//! | [`userkey`], [`sshd`] | the keys of people, a real sshd and a real ssh |
-//! | [`run`], [`journal`] | a run of the program with what it cost, and the collected system log |
-//! | [`service`] | the service's side: the APIs and the endpoint that AWS's clients speak to |
+//! | [`userkey`], [`sshd`] | the keys of users, a real sshd and a real ssh |
+//! | [`run`], [`journal`] | a run of the program with its times and memory, and the collected system log |
+//! | [`service`] | the APIs and the endpoint that AWS's clients use |
 //! | [`client`] | AWS's own clients, to run in the disguise |
-//! | [`demo`], [`serve`], [`interrupt`] | the tour that `eic-lab demo` gives, the service for people, and how they end early |
+//! | [`demo`], [`serve`], [`interrupt`] | `eic-lab demo`, `eic-lab serve`, and how they are interrupted |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -84,9 +84,10 @@ pub use service::Service;
 pub use sshd::Sshd;
 pub use userkey::UserKey;
 
+use jiff::Timestamp;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds in a minute, an hour and a day, to write times as a person would: `now() + 3 * HOUR`.
+/// Seconds in a minute.
 pub const MINUTE: i64 = 60;
 /// Seconds in an hour.
 pub const HOUR: i64 = 60 * MINUTE;
@@ -96,4 +97,9 @@ pub const DAY: i64 = 24 * HOUR;
 /// The time, in whole seconds since the epoch.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs() as i64
+}
+
+/// Seconds since the epoch as a date and time in UTC.
+pub(crate) fn utc(unix: i64) -> Timestamp {
+    Timestamp::from_second(unix).expect("a time in the years -9999 to 9999")
 }

@@ -1,4 +1,4 @@
-//! The laboratory as a program, for people.
+//! The laboratory as a program.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people")]
 
 use eic_lab::{Instance, demo, interrupt, serve};
@@ -53,9 +53,9 @@ fn clean_up(instance: &Instance) {
     interrupt::clean_up(instance.namespace().id().clone());
 }
 
-/// Runs one of them, which says whether all went as it should, and tells what kept it from running.
+/// Runs one of them. Returns whether all had the expected result, and prints what prevented it from running.
 fn report(run: impl FnOnce() -> Result<bool, String>) -> ExitCode {
-    // What the laboratory cannot set up it panics about, in whole sentences; they are for people here.
+    // The laboratory panics with a whole sentence about what it cannot set up. Print only that.
     std::panic::set_hook(Box::new(|panic| {
         interrupt::check();
         let payload = panic.payload();

@@ -1,8 +1,8 @@
-//! The machine's disguise: a network and a file system of the calling thread's own.
+//! The disguise: network and mount namespaces of the calling thread.
 //!
 //! What is started from that thread afterwards, threads and programs, lives in the disguise too; the rest of the process
 //! does not, so that tests run side by side. Every file that the laboratory writes is in memory and seen by nobody else:
-//! when the last process has left, nothing remains to be tidied up.
+//! when the last process has exited, nothing is left to clean up.
 pub use crate::id::Id;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -52,11 +52,11 @@ pub struct Namespace {
     has_users: bool,
     /// Directories that are the disguise's own, so that writing there touches nothing of the machine.
     own: Mutex<Vec<String>>,
-    // May be looked at from other threads, but not move to one.
+    // Other threads may have a reference, but it cannot be moved to one.
     _here: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// What the thread goes back to.
+/// The namespaces to which the thread returns.
 #[derive(Debug)]
 struct Machine {
     network: fs::File,
@@ -66,10 +66,10 @@ struct Machine {
 }
 
 impl Namespace {
-    /// Puts the calling thread into disguise.
+    /// Moves the calling thread into the disguise.
     ///
     /// # Panics
-    /// Without the right to do so (root, or root of a user namespace), and in a thread that is in disguise already.
+    /// Without the right to do so (root, or root of a user namespace), and in a thread that is already in a disguise.
     pub fn enter() -> Self {
         assert!(
             geteuid().is_root(),
@@ -94,7 +94,7 @@ impl Namespace {
         namespace
     }
 
-    /// Which namespaces these are.
+    /// The ids of these namespaces.
     pub fn id(&self) -> &Id {
         &self.mine
     }
@@ -104,23 +104,23 @@ impl Namespace {
         self.has_users
     }
 
-    /// Writes a file anew, its directories too, as 0644 of root.
+    /// Writes a file with mode 0644, owned by root, and creates its directories.
     ///
     /// # Panics
-    /// Where the path is not the disguise's own.
+    /// If the path does not belong to the disguise.
     pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.own(path.as_ref());
         fs::create_dir_all(path.parent().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        // What is there may be a link to elsewhere, or nobody's to write to.
+        // An existing file may be a link to the machine's own, or not writable.
         self.remove(path);
         fs::write(path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
-    /// Removes a file; it need not be there.
+    /// Removes a file, if it exists.
     ///
     /// # Panics
-    /// Where the path is not the disguise's own.
+    /// If the path does not belong to the disguise.
     pub fn remove(&self, path: impl AsRef<Path>) {
         let path = self.own(path.as_ref());
         match fs::remove_file(path) {
@@ -131,14 +131,14 @@ impl Namespace {
         }
     }
 
-    /// Gives a file or directory to a user, where users are to be had.
+    /// Changes the owner of a file or directory, if there are other users.
     pub fn give(&self, path: impl AsRef<Path>, to: Account) {
         if self.has_users {
             chown(self.own(path.as_ref()), Some(to.id), Some(to.id)).unwrap();
         }
     }
 
-    /// Lays an own, changeable copy over a directory of the machine, if that has not been done.
+    /// Mounts a writable copy over a directory of the machine, if there is none yet.
     pub fn cover(&self, directory: &str) {
         let mut own = self.own.lock().unwrap();
         if own.iter().any(|own| own == directory) {
@@ -152,8 +152,8 @@ impl Namespace {
             path
         };
         if !self.has_users {
-            // A directory belongs to who made it above: to the machine's root, whom a user namespace does not know, unless
-            // its own root makes it.
+            // The directory above belongs to its creator: to the machine's root, which a user namespace does not map, unless
+            // the namespace's own root creates it.
             own_directories(
                 Path::new(directory),
                 Path::new(&store("upper")),
@@ -167,7 +167,7 @@ impl Namespace {
     /// Runs `ip` with these lines, the words of its command line.
     ///
     /// # Panics
-    /// Where one of them fails.
+    /// If one of them fails.
     pub fn ip(&self, lines: &str) {
         self.assert_here();
         let mut child = Command::new("ip")
@@ -197,7 +197,7 @@ impl Namespace {
         }
     }
 
-    /// Refuses to go on in a thread outside the disguise: nothing may listen, write or be started there.
+    /// Panics in a thread outside the disguise, where nothing may listen, write or be started.
     ///
     /// # Panics
     /// In such a thread.
@@ -242,7 +242,7 @@ impl Namespace {
         };
         add("/etc/passwd", &|a| format!("{0}:x:{1}:{1}::{2}:{3}", a.name, a.id, a.home, a.shell));
         add("/etc/group", &|a| format!("{}:x:{}:", a.name, a.id));
-        // The machine's own passwords are nobody's business here.
+        // The machine's own password hashes are not copied.
         let shadow: String = ACCOUNTS.iter().map(|a| format!("{}:*:19000:0:99999:7:::\n", a.name)).collect();
         self.write("/etc/shadow", shadow);
         fs::set_permissions("/etc/shadow", fs::Permissions::from_mode(0o600)).unwrap();
@@ -256,7 +256,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         self.mine.kill_processes();
-        // Threads share root and directory with the one that started them, and then neither may change its mounts.
+        // A thread that shares its root and working directory with others cannot change its mount namespace.
         let back = unshare(CloneFlags::CLONE_FS)
             .and_then(|()| setns(&self.machine.network, CloneFlags::CLONE_NEWNET))
             .and_then(|()| setns(&self.machine.mounts, CloneFlags::CLONE_NEWNS))
@@ -267,7 +267,7 @@ impl Drop for Namespace {
                 let _ = std::env::set_current_dir(&self.machine.directory);
                 INSIDE.set(false);
             }
-            // The root of a user namespace may not go back to the machine's: its thread ends in disguise.
+            // The root of a user namespace cannot return to the machine's namespaces: its thread ends in the disguise.
             Err(e) => {
                 assert!(!self.has_users || std::thread::panicking(), "cannot leave the namespaces: {e}");
             }
@@ -275,12 +275,12 @@ impl Drop for Namespace {
     }
 }
 
-/// Makes an ordinary user root of a user namespace, where the laboratory works up to sshd. Does nothing for root.
+/// Makes an ordinary user root of a user namespace, where everything except sshd works. Does nothing for root.
 ///
-/// To be called before any thread is started: the kernel allows it to single-threaded processes only.
+/// Call this before any thread is started: the kernel allows it only to processes with one thread.
 ///
 /// # Errors
-/// Where the system does not allow it, and what to do then.
+/// If the system does not allow it; the text states what to do.
 pub fn become_root() -> Result<(), String> {
     let (user, group) = (geteuid(), getegid());
     if user.is_root() {
@@ -301,7 +301,7 @@ pub fn become_root() -> Result<(), String> {
         fs::write(format!("/proc/self/{file}"), line)
             .map_err(|e| forbidden(format!("/proc/self/{file}: {e}")))?;
     }
-    // AppArmor lets one have a user namespace, and nothing in it.
+    // AppArmor allows a user namespace but no rights in it.
     let tried = Command::new("unshare")
         .args(["--net", "--mount", "mount", "-t", "tmpfs", "none", "/run"])
         .stderr(Stdio::piped())
@@ -334,7 +334,7 @@ fn own_directories(like: &Path, at: &Path, depth: usize) {
 
 /// A private /dev: the few devices that programs need, terminals of its own, and room for a log socket.
 fn devices() {
-    // Built aside and then moved, for the real devices must still be seen while they are bound.
+    // Built elsewhere and then moved, because the real devices must be visible while they are bound.
     let aside = "/run/eic-lab/dev";
     fs::create_dir(aside).unwrap();
     memory(aside);

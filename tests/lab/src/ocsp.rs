@@ -37,12 +37,12 @@ impl CertId {
     }
 }
 
-/// What an answer says of its certificate.
+/// The status of a certificate in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Not revoked.
     Good,
-    /// Revoked at this time, for this reason where one is given.
+    /// Revoked at this time, for this reason if there is one.
     Revoked(i64, Option<u8>),
     /// The responder does not know it.
     Unknown,
@@ -51,20 +51,20 @@ pub enum Status {
 /// One answer (RFC 6960's SingleResponse).
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// About which certificate.
+    /// The certificate that it is about.
     pub id: CertId,
-    /// What of it.
+    /// The status of the certificate.
     pub status: Status,
-    /// True since, in seconds since the epoch.
+    /// thisUpdate, in seconds since the epoch.
     pub this_update: i64,
-    /// Newer information by then; `None` leaves it out.
+    /// nextUpdate; `None` leaves it out.
     pub next_update: Option<i64>,
     /// Extensions of this answer.
     pub extensions: Vec<Extension>,
 }
 
 impl Answer {
-    /// Good, since an hour ago, for a week, CertID by SHA-1 as everybody writes it.
+    /// Good, since an hour ago, for a week, with the usual CertID by SHA-1.
     pub fn good(cert: &Cert, issuer: &Cert) -> Self {
         Self {
             id: CertId::of(cert, issuer, Hash::Sha1),
@@ -111,14 +111,14 @@ pub enum ResponderId {
 /// A tbsResponseData in another encoding.
 pub type Rewriting = fn(&[u8]) -> Vec<u8>;
 
-/// What an OCSP response shall say.
+/// The content of an OCSP response.
 #[derive(Clone, Debug)]
 pub struct OcspSpec {
     /// responseStatus: 0 successful, 1 malformedRequest, 2 internalError, 3 tryLater, 5 sigRequired, 6 unauthorized.
     pub response_status: u8,
     /// The type of the response; its bytes follow.
     pub response_type: &'static str,
-    /// Are there response bytes at all?
+    /// Whether there are response bytes.
     pub response_bytes: bool,
     /// Version, 1 by default, which DER leaves out.
     pub version: u8,
@@ -132,17 +132,17 @@ pub struct OcspSpec {
     pub answers: Vec<Answer>,
     /// Extensions of the whole response.
     pub extensions: Vec<Extension>,
-    /// How it is signed; `None`: as fits the responder's key.
+    /// How it is signed; `None`: the default of the responder's key.
     pub scheme: Option<Scheme>,
     /// Certificates that come with it.
     pub certs: Vec<Cert>,
-    /// What is delivered in the place of tbsResponseData.
+    /// What is delivered in place of tbsResponseData.
     pub delivered: Option<Rewriting>,
-    /// Is the signature over what is delivered? Else over the DER.
+    /// Whether the signature is over the delivered bytes; otherwise over the DER.
     pub signed_as_delivered: bool,
-    /// Flip a bit of the signature?
+    /// Whether a bit of the signature is flipped.
     pub damaged: bool,
-    /// What follows the response.
+    /// Bytes after the response.
     pub trailing: Vec<u8>,
 }
 
@@ -235,7 +235,7 @@ pub fn with_default_version(data: &[u8]) -> Vec<u8> {
     der::sequence(&[&der::tagged(0, &der::small(0)), content(data)])
 }
 
-/// A tbsResponseData with a byte more for its length than it takes, as BER allows.
+/// A tbsResponseData whose length has one byte more than necessary, as BER allows.
 pub fn with_long_length(data: &[u8]) -> Vec<u8> {
     let content = content(data);
     let length = u32::try_from(content.len()).unwrap().to_be_bytes();
@@ -247,7 +247,7 @@ pub fn with_indefinite_length(data: &[u8]) -> Vec<u8> {
     [&[0x30, 0x80], content(data), &[0, 0]].concat()
 }
 
-/// What is in an element.
+/// The content of an element.
 fn content(element: &[u8]) -> &[u8] {
     let more = if element[1] < 0x80 { 0 } else { usize::from(element[1] & 0x7f) };
     &element[2 + more..]

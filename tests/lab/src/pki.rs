@@ -1,4 +1,4 @@
-//! A hierarchy like the one behind AWS's signer, healthy unless a test changes it.
+//! A hierarchy like that of AWS's signer, correct unless a test changes it.
 //!
 //! ```text
 //! signer ← intermediate (path length 0) ← root, the anchor
@@ -8,15 +8,15 @@ use crate::cert::{Cert, CertSpec};
 use crate::key::{Hash, Key};
 use crate::ocsp::OcspSpec;
 
-/// Region of the healthy world.
+/// The default region.
 pub const REGION: &str = "us-east-1";
-/// Domain of the healthy world.
+/// The default domain.
 pub const DOMAIN: &str = "amazonaws.com";
 
-/// What the hierarchy's certificates shall say.
+/// The content of the hierarchy's certificates.
 #[derive(Clone, Debug)]
 pub struct PkiSpec {
-    /// The root that signed `root` before that was an anchor itself.
+    /// The root that signed `root` before `root` was an anchor itself.
     pub old_root: CertSpec,
     /// The anchor.
     pub root: CertSpec,
@@ -27,7 +27,7 @@ pub struct PkiSpec {
 }
 
 impl PkiSpec {
-    /// A healthy hierarchy for a signer of this region and domain.
+    /// A correct hierarchy for a signer of this region and domain.
     pub fn healthy(region: &str, domain: &str) -> Self {
         Self {
             old_root: CertSpec::authority("Laboratory Old Root", Key::rsa2048(0)),
@@ -64,12 +64,12 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// The healthy hierarchy of [`REGION`] and [`DOMAIN`].
+    /// The correct hierarchy of [`REGION`] and [`DOMAIN`].
     pub fn healthy() -> Self {
         Self::with(|_| ())
     }
 
-    /// The healthy hierarchy with something changed before it is issued.
+    /// The correct hierarchy with something changed before it is issued.
     pub fn with(change: impl FnOnce(&mut PkiSpec)) -> Self {
         let mut spec = PkiSpec::healthy(REGION, DOMAIN);
         change(&mut spec);

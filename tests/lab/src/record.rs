@@ -1,4 +1,4 @@
-//! Records: the blocks of active-keys, signed, and every way to get them wrong.
+//! Records: the signed blocks of active-keys, and every way to make them wrong.
 use crate::key::{Hash, Key, Scheme};
 use crate::{cert, now};
 use openssl::base64::encode_block;
@@ -6,16 +6,16 @@ use openssl::base64::encode_block;
 /// How the service signs: RSA-PSS, SHA-256, a salt of 32 bytes.
 pub const SCHEME: Scheme = Scheme::RsaPss(Hash::Sha256, 32);
 
-/// What a record shall say.
+/// The content of a record.
 #[derive(Clone, Debug)]
 pub struct RecordSpec {
-    /// The signed lines in their order, without their LF: metadata first, the key line last.
+    /// The signed lines in order, without their LF: metadata first, the key line last.
     pub lines: Vec<Vec<u8>>,
     /// How it is signed.
     pub scheme: Scheme,
     /// Characters in a line of the signature; `None`: all on one line.
     pub wrap: Option<usize>,
-    /// What ends the record after the signature's last line; the service writes LF.
+    /// The end of the record after the signature's last line; the service writes LF.
     pub end: Vec<u8>,
 }
 
@@ -42,14 +42,14 @@ impl RecordSpec {
         self
     }
 
-    /// Takes a metadata line out.
+    /// Removes a metadata line.
     pub fn without(mut self, name: &str) -> Self {
         let at = self.position(name).expect("a line of that name");
         self.lines.remove(at);
         self
     }
 
-    /// Adds a line, whatever it is, before the key.
+    /// Adds any line before the key line.
     pub fn with_line(mut self, line: impl AsRef<[u8]>) -> Self {
         self.lines.insert(self.lines.len() - 1, line.as_ref().to_vec());
         self
@@ -61,12 +61,12 @@ impl RecordSpec {
         self
     }
 
-    /// Valid for so many seconds from now; for fewer than none it is expired.
+    /// Valid for this number of seconds from now; if negative, it has expired.
     pub fn expires_in(self, seconds: i64) -> Self {
         self.set("Timestamp", (now() + seconds).to_string())
     }
 
-    /// What the signature is over: every line, each ended by LF.
+    /// The signed bytes: every line, each ended by LF.
     pub fn signed_bytes(&self) -> Vec<u8> {
         self.lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect()
     }
@@ -76,7 +76,7 @@ impl RecordSpec {
         self.with_signature(&self.scheme.sign(key, &self.signed_bytes()))
     }
 
-    /// The record with any bytes for a signature.
+    /// The record with these bytes as signature.
     pub fn with_signature(&self, signature: &[u8]) -> Vec<u8> {
         let text = match self.wrap {
             None => encode_block(signature),

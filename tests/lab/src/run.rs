@@ -1,4 +1,4 @@
-//! A run of the program, and what it cost.
+//! A run of the program, with its times and memory.
 use crate::namespace::{EIC_KEYS, Namespace};
 use nix::fcntl::OFlag;
 use nix::pty::openpty;
@@ -20,10 +20,10 @@ use wait4::Wait4;
 
 /// Where the program is installed on the disguised machine.
 pub const PROGRAM: &str = "/usr/bin/eic-keys";
-/// No run may take longer, however busy the machine: it is killed then, and the test fails.
+/// The time limit of a run, for a busy machine: after it the run is killed, and the test fails.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The exit status; `None` when a signal ended it.
@@ -32,28 +32,28 @@ pub struct Outcome {
     pub signal: Option<i32>,
     /// What it printed.
     pub stdout: String,
-    /// What it said besides.
+    /// What it wrote to stderr.
     pub stderr: String,
     /// How long it took.
     pub wall: Duration,
     /// Processor time, its own and the kernel's for it.
     pub cpu: Duration,
-    /// The most memory it ever held resident, in bytes; only where [`Run::with_memory`] asked for it.
+    /// Its peak resident memory in bytes, if [`Run::with_memory`] was called.
     pub memory: Option<u64>,
 }
 
 impl Outcome {
-    /// The keys it printed, a line each.
+    /// The keys that it printed, one a line.
     pub fn keys(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
 }
 
-/// Runs something, three times at most, until it took less than `time`. What is too slow by itself is so each time, and what had to
-/// wait for others on a busy machine is not. `right` holds each time, or panics: a run that was late tells what a run in time does.
+/// Runs something up to three times, until it takes less than `time`: what is slow itself is slow each time, unlike what
+/// waited on a busy machine. `right` checks each outcome, late ones too, and panics if it is wrong.
 ///
 /// # Panics
-/// When each took too long.
+/// If each took too long.
 pub fn within(time: Duration, mut run: impl FnMut() -> Outcome, right: impl Fn(&Outcome)) {
     let mut walls = Vec::new();
     for _ in 0..3 {
@@ -67,7 +67,7 @@ pub fn within(time: Duration, mut run: impl FnMut() -> Outcome, right: impl Fn(&
     panic!("each took longer than {time:?}: {walls:?}");
 }
 
-/// A run to be, as sshd would start it, unless changed.
+/// A run that has not been started: by default as sshd would start it.
 #[derive(Debug)]
 #[must_use = "a run does nothing before `run`"]
 pub struct Run<'a> {
@@ -115,55 +115,55 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Another program than eic-keys.
+    /// Runs another program than eic-keys.
     pub fn program(mut self, path: impl AsRef<OsStr>) -> Self {
         path.as_ref().clone_into(&mut self.program);
         self
     }
 
-    /// As root, instead of the unprivileged user that sshd would take.
+    /// Runs as root, instead of the unprivileged user that sshd would use.
     pub fn as_root(mut self) -> Self {
         self.as_root = true;
         self
     }
 
-    /// With one more variable in the environment.
+    /// Adds a variable to the environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
-    /// With this to read from its input, which is empty otherwise.
+    /// Sets its input, which is empty by default.
     pub fn input(mut self, text: &str) -> Self {
         self.input = Some(text.to_owned());
         self
     }
 
-    /// By hand: input and stderr are a terminal.
+    /// Makes input and stderr a terminal.
     pub fn on_terminal(mut self) -> Self {
         self.terminal = true;
         self
     }
 
-    /// With nobody at the other end of stdout.
+    /// Makes stdout a pipe without a reader.
     pub fn stdout_closed(mut self) -> Self {
         self.stdout = Stdout::Closed;
         self
     }
 
-    /// With stdout going to this file, `/dev/full` say.
+    /// Redirects stdout to this file, for example `/dev/full`.
     pub fn stdout_to(mut self, path: &str) -> Self {
         self.stdout = Stdout::File(path.to_owned());
         self
     }
 
-    /// Measuring its memory, which costs some time: then time and processor time say nothing.
+    /// Measures its memory. This takes time, so the run's times are not meaningful.
     pub fn with_memory(mut self) -> Self {
         self.memory = true;
         self
     }
 
-    /// With another limit than [`LIMIT`].
+    /// Sets another limit than [`LIMIT`].
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -172,14 +172,14 @@ impl<'a> Run<'a> {
     /// Runs it.
     ///
     /// # Panics
-    /// When it cannot be started, or is still there after the limit.
+    /// If it cannot be started, or has not exited after the limit.
     pub fn run(self) -> Outcome {
         let (mut command, stderr) = self.command();
         let started = Instant::now();
         let mut child = command
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", Path::new(&self.program).display()));
-        // The parent's copies of the child's ends go with the command, or reading would not end.
+        // Drops the parent's copies of the child's ends: otherwise reading would not end.
         drop(command);
         let out = collect(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
         let err = collect(stderr.or_else(|| child.stderr.take().map(|pipe| Box::new(pipe) as _)));
@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
         let memory = self.memory.then(|| peak_memory(Pid::from_raw(-group.as_raw())));
         let usage = child.wait4().unwrap();
         let wall = started.elapsed();
-        // Who inherited the pipes and does not close them is late too.
+        // A process that inherited the pipes and keeps them open is late too.
         let rest = limit.saturating_sub(wall) + Duration::from_millis(500);
         let (stdout, stderr) = (out.recv_timeout(rest), err.recv_timeout(rest));
         drop(ended);
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A text as a file that nobody else sees.
+/// A text as an anonymous file.
 fn in_memory(text: &str) -> File {
     let mut file = File::from(memfd_create("input", MFdFlags::MFD_CLOEXEC).unwrap());
     file.write_all(text.as_bytes()).unwrap();
@@ -260,10 +260,10 @@ fn in_memory(text: &str) -> File {
     file
 }
 
-/// The peak of a program's resident memory, read at its exit; `None` when it was killed before.
+/// The peak of a program's resident memory, read at its exit; `None` if it was killed before.
 ///
-/// A child's resource usage will not do: it counts the memory of the parent that it was forked from. So the program,
-/// which a shell holds back for us, is traced up to its exit, where its memory is still to be read.
+/// A child's resource usage is not suitable: it includes the memory of the parent that it was forked from. So the program,
+/// which a shell delays, is traced up to its exit, where its memory can still be read.
 fn peak_memory(process: Pid) -> Option<u64> {
     let stopped = waitpid(process, Some(WaitPidFlag::WUNTRACED)).unwrap();
     assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
@@ -285,7 +285,7 @@ fn peak_memory(process: Pid) -> Option<u64> {
     kilobytes.map(|kb| kb * 1024)
 }
 
-/// Reads to the end in a thread. The end of a terminal is an error (EIO), and an end all the same.
+/// Reads to the end in a thread. A terminal ends with an error (EIO).
 fn collect(source: Option<Box<dyn Read + Send>>) -> Receiver<String> {
     let (done, text) = channel();
     std::thread::spawn(move || {

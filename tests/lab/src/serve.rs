@@ -1,5 +1,5 @@
-//! The service for people: everything runs in the disguise, and the ways in are on the machine's own loopback, so that any
-//! client on it can be pointed there.
+//! The service for use by hand: everything runs in the disguise but is reached by the machine's own loopback, so that any
+//! client on the machine can be configured for it.
 use crate::instance::{INSTANCE, Instance, program};
 use crate::interrupt;
 use crate::service::cloud::{Cloud, ENDPOINT};
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What may be chosen.
+/// The options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where the files for the clients are written: `environment`, `endpoint-authority.pem`, `known_hosts`, `events.json`.
@@ -24,7 +24,7 @@ pub struct Options {
     pub address: IpAddr,
     /// The APIs are at this port, the CONNECT proxy at the next, the instance's sshd at the one after.
     pub port: u16,
-    /// The principals; [`policy::DEFAULT`] where there is no file.
+    /// The principals; [`policy::DEFAULT`] if there is no file.
     pub policy: Option<PathBuf>,
 }
 
@@ -74,7 +74,7 @@ pub fn run(options: &Options, begun: impl FnOnce(&Instance)) -> Result<bool, Str
     }
     let first =
         cloud.principals.first().map(|who| who.access_key.clone()).ok_or("the policy has no principal")?;
-    // Still outside, on the machine's loopback. What visitors are led to is inside.
+    // Outside the disguise, on the machine's loopback. The servers are inside.
     let at = |port| door::listen(SocketAddr::new(options.address, port));
     let listeners = Listeners { api: at(options.port)?, proxy: at(options.port + 1)?, tunnel: at(443).ok() };
     let ssh = at(options.port + 2)?;
@@ -82,7 +82,7 @@ pub fn run(options: &Options, begun: impl FnOnce(&Instance)) -> Result<bool, Str
     let directory = &options.directory;
     fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     let directory = &directory.canonicalize().map_err(|e| format!("{}: {e}", directory.display()))?;
-    // By this it is found from within the disguise too, wherever it is.
+    // Makes it accessible inside the disguise too.
     let handle = File::open(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     let files = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
 
@@ -101,10 +101,10 @@ pub fn run(options: &Options, begun: impl FnOnce(&Instance)) -> Result<bool, Str
     follow(&instance, &service, &files.join("events.json"))
 }
 
-/// Leads a visitor to the instance's sshd.
+/// Forwards a connection to the instance's sshd.
 fn forward(mut visitor: TcpStream) {
     let Ok(mut target) = TcpStream::connect((Ipv4Addr::LOCALHOST, 22)) else { return };
-    // A session may be silent for long.
+    // A session may be idle for a long time.
     let _ = visitor.set_read_timeout(None);
     let (Ok(mut from_visitor), Ok(mut to_target)) = (visitor.try_clone(), target.try_clone()) else { return };
     let there = std::thread::spawn(move || {
@@ -116,7 +116,7 @@ fn forward(mut visitor: TcpStream) {
     let _ = there.join();
 }
 
-/// What people are told.
+/// The instructions that are printed.
 struct Here<'a> {
     directory: &'a Path,
     /// The same, as it is written to.
@@ -192,7 +192,7 @@ impl Here<'_> {
     }
 }
 
-/// Tells each call and each log line as it comes, for ever.
+/// Prints each call and each log line when it occurs. Does not return.
 fn follow(instance: &Instance, service: &Service, file: &Path) -> ! {
     let (mut calls, mut lines) = (0, 0);
     loop {
@@ -212,7 +212,7 @@ fn follow(instance: &Instance, service: &Service, file: &Path) -> ! {
     }
 }
 
-/// An event in a line.
+/// An event as one line.
 fn told(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let parameters = &event["requestParameters"];

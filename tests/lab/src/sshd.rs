@@ -14,11 +14,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Its main file.
+/// The path of its main file.
 pub const CONFIG: &str = "/etc/ssh/sshd_config";
-/// What takes longer has not happened, however busy the machine.
+/// After this time, an event counts as missing even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Files of keys that were offered so far, to whichever sshd.
+/// The number of key files that were written so far, for all sshds.
 static IDENTITIES: AtomicUsize = AtomicUsize::new(0);
 const HOST_KEY: &str = "/etc/ssh/eic_lab_host_key";
 const KNOWN_HOSTS: &str = "/run/eic-lab/known_hosts";
@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// eic-keys is wired as the manual says; keys only, no PAM, room for many logins at once.
+    /// eic-keys is configured as in the manual page; public keys only, no PAM, many concurrent logins.
     pub fn new() -> Self {
         let command = format!("{PROGRAM} %u %f");
         let mut lines = vec![
@@ -48,20 +48,20 @@ impl Config {
             ("LogLevel", "VERBOSE"),
         ];
         if sshd_version() >= (9, 8) {
-            // Refused logins are half of the tests; they must not slow down the next.
+            // Many tests have refused logins, which must not delay the next one.
             lines.push(("PerSourcePenalties", "no"));
         }
         Self { lines: lines.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect() }
     }
 
-    /// Gives a keyword another value, or adds it.
+    /// Sets the value of a keyword, or adds it.
     pub fn set(mut self, keyword: &str, value: &str) -> Self {
         self.lines.retain(|(key, _)| key != keyword);
         self.lines.push((keyword.to_owned(), value.to_owned()));
         self
     }
 
-    /// As sshd reads it.
+    /// The text of the configuration.
     pub fn text(&self) -> String {
         self.lines.iter().map(|(keyword, value)| format!("{keyword} {value}\n")).collect()
     }
@@ -73,7 +73,7 @@ impl Default for Config {
     }
 }
 
-/// A running sshd, on port 22 of the disguised machine. It ends with this value, its sessions too.
+/// A running sshd, on port 22 of the disguised machine. It and its sessions end when this value is dropped.
 #[derive(Debug)]
 pub struct Sshd<'a> {
     instance: &'a Instance,
@@ -98,10 +98,10 @@ impl Log {
 }
 
 impl<'a> Sshd<'a> {
-    /// Starts it as [`Config::new`] says.
+    /// Starts it with [`Config::new`].
     ///
     /// # Panics
-    /// When it does not listen within ten seconds, with its log.
+    /// If it does not listen within ten seconds; the message has its log.
     pub fn start(instance: &'a Instance) -> Self {
         Self::start_with(instance, &Config::new())
     }
@@ -123,9 +123,9 @@ impl<'a> Sshd<'a> {
         instance.remove(HOST_KEY);
         write_private(Path::new(HOST_KEY), host_key.private());
         instance.write(KNOWN_HOSTS, format!("127.0.0.1 {}\n", host_key.line()));
-        // Where sshd locks up its unprivileged child.
+        // The chroot of sshd's unprivileged child.
         fs::create_dir_all("/run/sshd").unwrap();
-        // Should this process be killed, its sshd must not stay behind.
+        // If this process is killed, its sshd must end too.
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(program)
@@ -152,17 +152,17 @@ impl<'a> Sshd<'a> {
         sshd
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()
     }
 
-    /// Does it log a line with these words, sooner or later?
+    /// Waits for a log line that contains this text. Returns whether there is one.
     pub fn says(&self, words: &str) -> bool {
         self.log.waits_for(words, PATIENCE)
     }
 
-    /// Puts a key into the user's own authorized_keys, as people without EC2 Instance Connect do.
+    /// Adds a key to the user's authorized_keys.
     pub fn authorize(&self, user: &str, key: &UserKey) {
         let account = account(user);
         let directory = format!("{}/.ssh", account.home);
@@ -174,7 +174,7 @@ impl<'a> Sshd<'a> {
         self.instance.namespace().give(&file, account);
     }
 
-    /// A login to be.
+    /// A login that has not been started.
     pub fn login<'b>(&'b self, user: &str) -> Login<'b> {
         Login {
             sshd: self,
@@ -196,7 +196,7 @@ impl Drop for Sshd<'_> {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Sessions are sshd's children, and know no better than to go on.
+        // Sessions are sshd's children and do not end with it.
         self.instance.namespace().id().kill_processes();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -204,7 +204,7 @@ impl Drop for Sshd<'_> {
     }
 }
 
-/// A login with the real ssh, which knows nothing of the machine's own configuration, keys and agents.
+/// A login with the real ssh, without the machine's own configuration, keys and agents.
 #[derive(Debug)]
 #[must_use = "a login does nothing before `run`"]
 pub struct Login<'a> {
@@ -217,7 +217,7 @@ pub struct Login<'a> {
 }
 
 impl Login<'_> {
-    /// Offers a key, after those that were named before.
+    /// Offers a key, after the previous ones.
     pub fn key(mut self, key: &UserKey) -> Self {
         let number = IDENTITIES.fetch_add(1, Ordering::SeqCst);
         let path = PathBuf::from(format!("/run/eic-lab/identity-{number}"));
@@ -232,13 +232,13 @@ impl Login<'_> {
         self
     }
 
-    /// With one more variable in ssh's environment.
+    /// Adds a variable to ssh's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With this for the command to read, which has nothing otherwise.
+    /// Sets the command's input, which is empty by default.
     pub fn input(mut self, text: &str) -> Self {
         text.clone_into(&mut self.input);
         self
@@ -256,7 +256,7 @@ impl Login<'_> {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=none",
             &known_hosts,
-            // a proxy command of Python takes seconds to start on a busy machine
+            // A proxy command in Python takes seconds to start on a busy machine.
             "ConnectTimeout=60",
         ]) {
             arguments.extend([OsStr::new("-o"), OsStr::new(option)]);
@@ -283,10 +283,10 @@ const TOOLS: [(&str, &str); 4] = [
     ("sshd", "openssh-server"),
 ];
 
-/// Are these programs here?
+/// Checks that these programs are installed.
 ///
 /// # Errors
-/// What to install where one is missing.
+/// What to install if one is missing.
 pub fn check_tools(tools: &[&str]) -> Result<(), String> {
     let missing = tools.iter().find(|tool| find(tool).is_none());
     missing.map_or(Ok(()), |tool| {
@@ -295,7 +295,7 @@ pub fn check_tools(tools: &[&str]) -> Result<(), String> {
     })
 }
 
-/// Where a program is. System directories are looked into although an ordinary user's path may lack them.
+/// The path of a program, also in system directories, which an ordinary user's PATH may lack.
 fn find(tool: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -305,12 +305,12 @@ fn find(tool: &str) -> Option<PathBuf> {
         .find(|file| file.exists())
 }
 
-/// The root directory whose sshd takes the place of the machine's, if `EIC_SSHD_ROOT` names one: of `tests/openssh/prepare`.
+/// The root directory whose sshd is used instead of the machine's, if `EIC_SSHD_ROOT` names one (tests/openssh/prepare).
 pub fn built() -> Option<PathBuf> {
     std::env::var_os("EIC_SSHD_ROOT").map(PathBuf::from)
 }
 
-/// Puts the programs of that root where this machine, in its disguise, has its own.
+/// Mounts the programs of that root over the machine's, in the disguise.
 fn install(instance: &Instance, root: &Path) {
     for program in ["/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth"] {
         if let Ok(content) = fs::read(root.join(program.trim_start_matches('/'))) {
@@ -319,13 +319,13 @@ fn install(instance: &Instance, root: &Path) {
     }
 }
 
-/// Version of the sshd that [`Sshd`] runs; (0, 0) when it does not tell.
+/// Version of the sshd that [`Sshd`] runs; (0, 0) if it is unknown.
 pub fn sshd_version() -> (u32, u32) {
-    // Up to 9.1 there is no such option, and the version stands above the usage.
+    // Up to 9.1 there is no such option, and the version is printed above the usage.
     built().map_or_else(version, |root| told_by(&root.join("usr/sbin/sshd")))
 }
 
-/// Version of the machine's OpenSSH, as `ssh -V` tells; (0, 0) when it does not.
+/// Version of the machine's OpenSSH from `ssh -V`; (0, 0) if it is unknown.
 pub fn version() -> (u32, u32) {
     told_by(Path::new("ssh"))
 }

@@ -1,4 +1,4 @@
-//! The key pairs of people, made by the real `ssh-keygen`.
+//! The key pairs of users, made by the real `ssh-keygen`.
 use openssl::base64::{decode_block, encode_block};
 use std::fs;
 use std::io::ErrorKind;
@@ -24,7 +24,7 @@ impl UserKey {
 
     /// A fresh key of a type and size that `ssh-keygen -t -b` knows.
     pub fn generate(kind: &str, bits: u32) -> Self {
-        // Without a directory of its own it could not write both files safely; it is gone at the end of this function.
+        // ssh-keygen writes two files; their directory is removed at the end of this function.
         let directory = Scratch::new();
         let file = directory.0.join("key");
         keygen(&[
@@ -45,7 +45,7 @@ impl UserKey {
         Self::new(&line, private)
     }
 
-    /// An RSA key of 1024, 2048, 3072 or 4096 bits: one of the laboratory's, which costs no time.
+    /// An RSA key of 1024, 2048, 3072 or 4096 bits: one of the laboratory's, so that no time is needed to make it.
     pub fn rsa(bits: u32) -> Self {
         let pem = if bits == 2048 { Key::rsa2048(5) } else { Key::rsa(bits) }.to_pem();
         let directory = Scratch::new();
@@ -115,17 +115,17 @@ fn keygen(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Writes a private key so that `ssh` takes it.
+/// Writes a private key so that `ssh` accepts it.
 pub(crate) fn write_private(path: &std::path::Path, key: &str) {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
     std::io::Write::write_all(&mut file, key.as_bytes()).unwrap();
 }
 
-/// A directory for a moment.
+/// A temporary directory.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// In the disguise where there is one: what is there cannot be left behind.
+    /// Inside the disguise if there is one, so that nothing is left behind.
     fn place() -> PathBuf {
         let own = PathBuf::from("/run/eic-lab");
         if own.is_dir() { own } else { std::env::temp_dir() }

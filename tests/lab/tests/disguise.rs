@@ -52,7 +52,7 @@ fn programs_run_as_sshd_would_run_them() {
 }
 
 #[test]
-fn a_run_that_does_not_end_fails_the_test() {
+fn a_run_that_hangs_fails_the_test() {
     let instance = Instance::start_without_program();
     for script in ["sleep 60", "sleep 60 & exit 0"] {
         let started = Instant::now();
@@ -64,7 +64,7 @@ fn a_run_that_does_not_end_fails_the_test() {
 }
 
 #[test]
-fn a_run_tells_its_processor_time() {
+fn a_run_reports_its_processor_time() {
     let instance = Instance::start_without_program();
     let busy = instance
         .command(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"])
@@ -76,7 +76,7 @@ fn a_run_tells_its_processor_time() {
 }
 
 #[test]
-fn a_run_tells_its_memory() {
+fn a_run_reports_its_memory() {
     let instance = Instance::start_without_program();
     // Memory of the tests themselves must not count.
     let own = vec![1_u8; 100 << 20];
@@ -91,7 +91,7 @@ fn a_run_tells_its_memory() {
 }
 
 #[test]
-fn what_is_written_stays_inside() {
+fn written_files_stay_inside() {
     let etc = fs::metadata("/etc").unwrap();
     {
         let instance = Instance::start_without_program();
@@ -106,7 +106,7 @@ fn what_is_written_stays_inside() {
 }
 
 #[test]
-fn the_machine_outside_is_out_of_reach() {
+fn the_machine_outside_cannot_be_reached() {
     let instance = Instance::start_without_program();
     for path in ["/var/lib/eic-lab", "/etc/../var/lib/eic-lab", "/home/eic-lab", "/tmp/eic-lab-was-here"] {
         let written = catch_unwind(AssertUnwindSafe(|| instance.write(path, "")));
@@ -118,7 +118,7 @@ fn the_machine_outside_is_out_of_reach() {
 }
 
 #[test]
-fn a_thread_is_one_instance_at_a_time_and_goes_back() {
+fn a_thread_enters_one_instance_at_a_time_and_leaves_it() {
     let before = Id::current();
     for _ in 0..2 {
         let instance = Instance::start_without_program();
@@ -178,7 +178,7 @@ fn the_machine_starts_quickly() {
 }
 
 #[test]
-fn each_trust_store_stands_alone() {
+fn each_trust_store_is_used_by_itself() {
     let instance = Instance::start_without_program();
     for (system, path) in TRUST_STORES {
         instance.trust_store(path, system);
@@ -191,7 +191,7 @@ fn each_trust_store_stands_alone() {
 }
 
 #[test]
-fn each_endpoint_is_what_it_says() {
+fn each_endpoint_behaves_as_named() {
     let instance = Instance::start_without_program();
     let call = |address| TcpStream::connect_timeout(&(address, 80).into(), Duration::from_millis(300));
     for address in [IPV4.into(), IPV6.into()] {
@@ -229,7 +229,7 @@ fn the_log_is_collected() {
 }
 
 #[test]
-fn the_log_can_be_missing_dead_or_stuck() {
+fn the_log_can_be_missing_dead_or_blocked() {
     use std::os::unix::net::UnixDatagram;
     let instance = Instance::start_without_program();
     let send = || {

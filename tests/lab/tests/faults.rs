@@ -79,7 +79,7 @@ fn half(body: &str) -> bool {
 }
 
 #[test]
-fn replies_that_are_wrong() {
+fn wrong_replies_are_sent() {
     for status in [401, 403, 404, 405, 429, 500, 502, 503, 504] {
         expect(Fault::Status(status), &format!("HTTP/1.1 {status} "), |b| b.contains("<html"), &End::Closed);
     }
@@ -99,7 +99,7 @@ fn replies_that_are_wrong() {
 }
 
 #[test]
-fn replies_that_are_late_or_never_whole() {
+fn late_and_incomplete_replies_are_sent() {
     let started = Instant::now();
     expect(Fault::Delay(Duration::from_millis(100)), "200 OK", whole, &End::Closed);
     assert!(started.elapsed() > Duration::from_millis(100));
@@ -118,7 +118,7 @@ fn replies_that_are_late_or_never_whole() {
 }
 
 #[test]
-fn replies_without_an_end() {
+fn endless_replies_are_sent() {
     expect(
         Fault::EndlessChunks,
         "Transfer-Encoding: chunked",
@@ -134,7 +134,7 @@ fn replies_without_an_end() {
 }
 
 #[test]
-fn replies_that_are_large() {
+fn large_replies_are_sent() {
     expect(Fault::LargeHeader(100_000), &"A".repeat(100_000), whole, &End::Closed);
     expect(Fault::ManyHeaders(1000), "X-999: A", whole, &End::Closed);
     expect(Fault::LargeBody(100_000), "Content-Length: 100000", |b| b.len() == 100_000, &End::Closed);
@@ -142,7 +142,7 @@ fn replies_that_are_large() {
 }
 
 #[test]
-fn replies_whose_length_is_wrong_or_told_otherwise() {
+fn replies_with_wrong_or_other_lengths_are_sent() {
     expect(Fault::Length("57".into()), "Content-Length: 57", whole, &End::Closed);
     expect(Fault::Length("-1".into()), "Content-Length: -1", whole, &End::Closed);
     expect(Fault::TwoLengths, "Content-Length: 57\r\nContent-Length: 56", whole, &End::Closed);
@@ -167,14 +167,14 @@ fn replies_whose_length_is_wrong_or_told_otherwise() {
 }
 
 #[test]
-fn connections_that_break() {
+fn connections_are_broken() {
     expect(Fault::Close, "", str::is_empty, &End::Closed);
     expect(Fault::Reset, "", str::is_empty, &End::Reset);
     expect(Fault::ResetInBody, "Content-Length: 56", half, &End::Reset);
 }
 
 #[test]
-fn what_is_no_http() {
+fn replies_that_are_not_http_are_sent() {
     assert_eq!(with(Fault::ssh_banner()), ("SSH-2.0-OpenSSH_9.2p1\r\n".into(), End::Closed));
     assert_eq!(with(Fault::tls_alert()).0.as_bytes()[..3], [0x15, 3, 1]);
     assert_eq!(with(Fault::http2()).0.len(), 9);
@@ -192,7 +192,7 @@ fn what_is_no_http() {
 }
 
 #[test]
-fn faults_befall_the_requests_they_are_meant_for() {
+fn faults_apply_to_the_selected_requests() {
     let instance = Instance::start_without_program();
     let statuses = |count| -> Vec<String> {
         (0..count).map(|_| ask().0.split(' ').nth(1).unwrap().to_owned()).collect()
@@ -213,7 +213,7 @@ fn faults_befall_the_requests_they_are_meant_for() {
 }
 
 #[test]
-fn a_deaf_service_takes_the_connection_and_is_silent() {
+fn a_deaf_service_accepts_the_connection_and_never_replies() {
     let instance = Instance::start_without_program();
     instance.endpoint(IPV4.into(), Endpoint::Deaf);
     assert_eq!(ask(), (String::new(), End::Silent));
@@ -221,7 +221,7 @@ fn a_deaf_service_takes_the_connection_and_is_silent() {
 }
 
 #[test]
-fn an_instance_ends_whatever_its_connections_do() {
+fn an_instance_ends_with_open_connections() {
     let instance = Instance::start_without_program();
     let mut open = Vec::new();
     for fault in

@@ -50,7 +50,7 @@ fn waits_until(condition: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn help_is_help_and_nonsense_is_refused() {
+fn help_is_printed_and_wrong_arguments_are_refused() {
     let help = lab().arg("--help").output().unwrap();
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Usage: eic-lab demo"));
     let nonsense = lab().arg("nonsense").output().unwrap();
@@ -59,7 +59,7 @@ fn help_is_help_and_nonsense_is_refused() {
 }
 
 #[test]
-fn a_program_that_lets_nobody_in_fails_the_demo() {
+fn the_demo_fails_if_no_key_logs_in() {
     let (mut command, directory) = demo("nobody", "exit 0");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -70,7 +70,7 @@ fn a_program_that_lets_nobody_in_fails_the_demo() {
 }
 
 #[test]
-fn a_missing_program_is_told_with_what_to_do() {
+fn a_missing_program_is_reported_with_a_fix() {
     let output = lab().arg("demo").env("EIC_KEYS_BIN", "/nonexistent/eic-keys").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/eic-keys"));
@@ -82,7 +82,7 @@ fn a_missing_program_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_missing_tool_is_told_with_its_package() {
+fn a_missing_tool_is_reported_with_its_package() {
     let (mut command, _) = demo("tool", "exit 0");
     let output = command.env("PATH", "/nonexistent").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -109,7 +109,7 @@ fn an_interrupt_leaves_nothing_behind() {
 }
 
 #[test]
-fn killed_outright_it_leaves_no_sshd_behind() {
+fn sigkill_leaves_no_sshd_behind() {
     let sleep = format!("sleep 12{}", std::process::id());
     let (mut command, _) = demo("killed", &format!("exec {sleep}"));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -163,7 +163,7 @@ fn ordinary_users_make_namespaces() -> bool {
 }
 
 #[test]
-fn without_root_it_goes_as_far_as_the_program_and_says_so() {
+fn without_root_the_demo_runs_the_program_or_reports_why_not() {
     // Another user of the machine must be able to reach the program and the script.
     let (_, directory) = demo("ordinary", "exit 0");
     let place = std::env::temp_dir().join(format!("eic-lab-ordinary-{}", std::process::id()));

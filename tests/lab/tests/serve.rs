@@ -111,7 +111,7 @@ fn told_events(place: &Path, each: usize) -> Vec<Value> {
 }
 
 #[test]
-fn a_person_on_this_machine_logs_in_with_each_client() {
+fn each_client_logs_in_from_this_machine() {
     own_loopback();
     let place = directory("serve");
     let mut serve = Serve::start(&place);
@@ -150,7 +150,7 @@ fn a_person_on_this_machine_logs_in_with_each_client() {
 }
 
 #[test]
-fn it_listens_on_loopback_or_not_at_all() {
+fn it_listens_only_on_loopback() {
     let place = directory("serve-elsewhere");
     for address in ["0.0.0.0", "::", "192.0.2.1", "169.254.169.254"] {
         let refused = serve(&["--listen", address, place.to_str().unwrap()]).output().unwrap();
@@ -164,7 +164,7 @@ fn it_listens_on_loopback_or_not_at_all() {
 }
 
 #[test]
-fn what_it_cannot_do_it_tells() {
+fn errors_are_reported() {
     own_loopback();
     let place = directory("serve-refusals");
     let policy = place.join("policy.json");

@@ -1,4 +1,4 @@
-//! The service's APIs, by bare sockets: what is wrong with a call gets the error that AWS gives, and publishes nothing.
+//! The service's APIs: what is wrong with a call gets the error that AWS gives, and publishes nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use eic_lab::client::{DEVELOPER, ELSEWHERE, OPERATOR};
@@ -7,10 +7,14 @@ use eic_lab::service::call::{Call, MAX_BODY};
 use eic_lab::service::cloud::{FAILING, STOPPED, UNAVAILABLE};
 use eic_lab::service::sigv4::{SKEW, sign};
 use eic_lab::{DAY, Instance, Service, UserKey, now};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+
+mod client;
+use client::client;
 
 const SCOPE: (&str, &str) = ("us-east-1", "ec2-instance-connect");
 const EC2: (&str, &str) = ("us-east-1", "ec2");
@@ -48,7 +52,7 @@ fn set(call: &mut Call, name: &str, value: &str) {
     call.headers.push((name.to_owned(), value.to_owned()));
 }
 
-/// Sends bytes, and reads the status and the body of the reply.
+/// Sends bytes, broken ones too, and reads the status and the body of the reply.
 fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(service.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -59,17 +63,13 @@ fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     (status, reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
+/// Sends a call, and reads the status and the body of the reply.
 fn send(service: &Service, call: &Call) -> (u16, String) {
-    let lines: Vec<String> =
-        call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let headers = lines.concat();
-    let head = format!(
-        "{} {} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n",
-        call.method,
-        call.path,
-        call.body.len()
-    );
-    exchange(service, &[head.as_bytes(), &call.body].concat())
+    let method = Method::from_bytes(call.method.as_bytes()).unwrap();
+    let request = client().request(method, format!("http://{}{}", service.address(), call.path));
+    let request = call.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    let reply = request.body(call.body.clone()).send().unwrap();
+    (reply.status().as_u16(), reply.text().unwrap())
 }
 
 /// Signs as the developer, now, and sends.
@@ -131,7 +131,7 @@ fn a_role_is_an_assumed_role_in_the_event() {
 }
 
 #[test]
-fn whose_signature_does_not_hold_is_nobody() {
+fn a_wrong_signature_is_refused() {
     world(|instance, service| {
         let developer = service.principal(DEVELOPER);
         let signed = |scope, at| {
@@ -186,7 +186,7 @@ fn whose_signature_does_not_hold_is_nobody() {
 }
 
 #[test]
-fn what_is_no_such_call() {
+fn unknown_calls_are_refused() {
     world(|instance, service| {
         for (what, body) in [
             ("not JSON", "InstanceId=i-0123456789abcdef0"),
@@ -215,7 +215,7 @@ fn what_is_no_such_call() {
 }
 
 #[test]
-fn what_is_no_request_at_all() {
+fn broken_requests_are_refused() {
     world(|instance, service| {
         let long = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
         let too_large =
@@ -250,7 +250,7 @@ fn what_is_no_request_at_all() {
 }
 
 #[test]
-fn members_have_their_patterns_and_lengths() {
+fn patterns_and_lengths_of_members_are_checked() {
     world(|instance, service| {
         let long_key = format!("{} {}", UserKey::ed25519().line(), "x".repeat(4096));
         let ecdsa = UserKey::generate("ecdsa", 256);
@@ -290,7 +290,7 @@ fn members_have_their_patterns_and_lengths() {
 }
 
 #[test]
-fn every_exception_of_the_model_can_be_had() {
+fn every_exception_of_the_model_is_returned() {
     world(|instance, service| {
         for (member, value, status, name) in [
             ("InstanceId", "i-0fedcba9876543210", 400, "EC2InstanceNotFoundException"),
@@ -321,7 +321,7 @@ fn every_exception_of_the_model_can_be_had() {
 }
 
 #[test]
-fn the_ec2_api_answers_in_its_own_form() {
+fn the_ec2_api_replies_in_xml() {
     world(|_, service| {
         let describe = |body: &str, scope, at, change: &dyn Fn(&mut Call)| {
             let mut asked = call(service, body);

@@ -48,7 +48,7 @@ fn assert_refused(name: &str, pki: &Pki, reason: &str) {
 }
 
 #[test]
-fn the_healthy_hierarchy_verifies() {
+fn openssl_verifies_the_correct_hierarchy() {
     let pki = Pki::healthy();
     verifies("healthy", &pki.signer, &[&pki.intermediate], &pki.root).unwrap();
     // By the cross-signed root too, where the old one is still the anchor.
@@ -73,7 +73,7 @@ fn the_healthy_hierarchy_verifies() {
 }
 
 #[test]
-fn each_wrong_field_is_seen() {
+fn openssl_refuses_each_wrong_field() {
     let expired = Pki::with(|spec| spec.signer.not_after = now() - HOUR);
     assert_refused("expired", &expired, "certificate has expired");
     let early = Pki::with(|spec| spec.intermediate.not_before = now() + HOUR);
@@ -102,7 +102,7 @@ fn each_wrong_field_is_seen() {
 }
 
 #[test]
-fn path_lengths_and_depths_of_any_kind() {
+fn any_path_length_and_depth_can_be_made() {
     let pki = Pki::healthy();
     let below = CertSpec::intermediate("Below", Key::p256()).issued_by(&pki.intermediate);
     let leaf = CertSpec::signer("deep.example", Key::ed25519()).issued_by(&below);
@@ -121,7 +121,7 @@ fn path_lengths_and_depths_of_any_kind() {
 }
 
 #[test]
-fn keys_and_signatures_of_every_kind() {
+fn every_kind_of_key_and_signature_can_be_made() {
     let keys = [
         ("rsa3072", Key::rsa(3072), vec![Scheme::RsaPkcs1(Hash::Sha512), Scheme::RsaPss(Hash::Sha384, 48)]),
         ("rsa4096", Key::rsa(4096), vec![Scheme::RsaPkcs1(Hash::Sha384), Scheme::RsaPss(Hash::Sha256, 32)]),
@@ -140,7 +140,7 @@ fn keys_and_signatures_of_every_kind() {
 }
 
 #[test]
-fn names_of_every_kind() {
+fn every_kind_of_name_can_be_made() {
     let directory = directory("names");
     let name = |text, value: &[u8]| Attribute { oid: oids::COMMON_NAME, text, value: value.into() };
     let subject = vec![
@@ -198,7 +198,7 @@ fn a_good_ocsp_response_is_accepted() {
 }
 
 #[test]
-fn each_wrong_ocsp_response_is_seen() {
+fn openssl_refuses_each_wrong_ocsp_response() {
     let pki = Pki::healthy();
     let case = |name: &str, change: &dyn Fn(&mut OcspSpec), expected: &str| {
         let mut ocsp_response = pki.signer_ocsp();
@@ -280,7 +280,7 @@ fn records_are_signed_as_the_service_signs() {
 }
 
 #[test]
-fn records_say_what_they_are_told_to() {
+fn records_contain_what_was_set() {
     let record = RecordSpec::new("i-1", "ssh-ed25519 AAAA")
         .set("Instance", "i-2")
         .set("Source", "10.0.0.1")

@@ -13,7 +13,7 @@ fn instance(script: &str) -> Instance {
 }
 
 #[test]
-fn the_command_decides_who_comes_in() {
+fn the_keys_that_the_command_prints_log_in() {
     let key = UserKey::ed25519();
     let instance =
         instance(&format!("[ $1 = alice ] && [ $2 = {} ] && echo '{}'", key.fingerprint(), key.line()));
@@ -31,7 +31,7 @@ fn the_command_decides_who_comes_in() {
 }
 
 #[test]
-fn the_command_is_run_as_its_user_with_nothing_but_its_arguments() {
+fn the_command_runs_as_its_user_with_only_its_arguments() {
     let instance = instance("{ id -un; echo $#; echo $1; env; } | logger -u /dev/log -d -t eic-keys");
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -43,7 +43,7 @@ fn the_command_is_run_as_its_user_with_nothing_but_its_arguments() {
 }
 
 #[test]
-fn a_failing_command_is_told_of_and_the_own_keys_still_count() {
+fn a_failing_command_is_logged_and_authorized_keys_still_count() {
     let instance = instance("exit 22");
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();
@@ -56,7 +56,7 @@ fn a_failing_command_is_told_of_and_the_own_keys_still_count() {
 }
 
 #[test]
-fn keys_are_offered_in_their_order() {
+fn keys_are_offered_in_order() {
     let (first, second) = (UserKey::ed25519(), UserKey::rsa(3072));
     let log = "echo asked for $2 | logger -u /dev/log -d -t eic-keys";
     let instance = instance(&format!("{log}; [ $2 = {} ] && echo '{}'", second.fingerprint(), second.line()));
@@ -69,7 +69,7 @@ fn keys_are_offered_in_their_order() {
 }
 
 #[test]
-fn every_type_of_key_is_one_that_ssh_and_sshd_take() {
+fn ssh_and_sshd_accept_every_key_type() {
     let instance = instance("");
     let sshd = Sshd::start(&instance);
     let keys = [
@@ -88,7 +88,7 @@ fn every_type_of_key_is_one_that_ssh_and_sshd_take() {
 }
 
 #[test]
-fn security_keys_are_read_by_the_real_tools() {
+fn ssh_keygen_reads_security_keys() {
     let instance = Instance::start_without_program();
     for key in [UserKey::sk_ed25519(), UserKey::sk_ecdsa()] {
         instance.write("/run/key.pub", key.line());
@@ -114,7 +114,7 @@ fn the_configuration_can_be_changed() {
 }
 
 #[test]
-fn many_log_in_side_by_side() {
+fn many_users_log_in_at_the_same_time() {
     let instance = instance("sleep 0.3");
     let sshd = Sshd::start(&instance);
     let key = UserKey::ed25519();

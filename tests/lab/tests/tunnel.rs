@@ -169,7 +169,7 @@ fn binary_frames_go_both_ways() {
 }
 
 #[test]
-fn when_the_instance_hangs_up_it_is_a_success() {
+fn the_tunnel_closes_normally_when_the_instance_closes() {
     world(|service| {
         let mut socket = opened(service);
         socket.send(Message::binary(b"Z".to_vec())).unwrap();
@@ -178,7 +178,7 @@ fn when_the_instance_hangs_up_it_is_a_success() {
 }
 
 #[test]
-fn a_tunnel_ends_in_time() {
+fn a_tunnel_ends_after_its_maximum_duration() {
     world(|service| {
         let mut call = handshake();
         call.query += "&maxTunnelDuration=1";
@@ -191,7 +191,7 @@ fn a_tunnel_ends_in_time() {
 }
 
 #[test]
-fn a_port_that_does_not_answer_is_told_in_the_close() {
+fn an_unreachable_port_is_reported_when_closing() {
     world(|service| {
         let private = |id: &str| {
             let mut ip = String::new();
@@ -215,7 +215,7 @@ fn a_port_that_does_not_answer_is_told_in_the_close() {
 }
 
 #[test]
-fn what_is_no_frame_for_a_tunnel_closes_it() {
+fn a_wrong_frame_closes_the_tunnel() {
     world(|service| {
         let mut socket = opened(service);
         socket.send(Message::text("hello")).unwrap();
@@ -236,7 +236,7 @@ fn what_is_no_frame_for_a_tunnel_closes_it() {
 }
 
 #[test]
-fn a_client_that_breaks_off_takes_its_tunnel_along() {
+fn a_tunnel_ends_when_its_client_disconnects() {
     world(|service| {
         service.change(|cloud| cloud.endpoints[0].connections = 1);
         // In the midst of a frame, of TLS, and of nothing.
@@ -259,7 +259,7 @@ fn a_client_that_breaks_off_takes_its_tunnel_along() {
 }
 
 #[test]
-fn an_endpoint_carries_so_many_connections() {
+fn an_endpoint_limits_its_connections() {
     world(|service| {
         let sockets: Vec<Socket> = (0..20).map(|_| opened(service)).collect();
         let reply = head(&mut endpoint(service), &signed(service, handshake()));
@@ -269,7 +269,7 @@ fn an_endpoint_carries_so_many_connections() {
 }
 
 #[test]
-fn what_may_not_be_opened() {
+fn wrong_handshakes_are_refused() {
     world(|service| {
         let developer = service.principal(DEVELOPER);
         let with = |from: &str, to: &str| {
@@ -342,7 +342,7 @@ fn what_may_not_be_opened() {
 }
 
 #[test]
-fn the_proxy_leads_to_the_endpoint_and_nowhere_else() {
+fn the_proxy_connects_to_the_endpoint_only() {
     world(|service| {
         let address = service.proxy_url().replace("http://", "");
         let name = service.endpoint_names().remove(0);

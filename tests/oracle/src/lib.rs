@@ -1,8 +1,9 @@
-//! Almost right signers, OCSP responses and records, made from a few bytes, and two opinions on each: OpenSSL's and ours.
+//! Almost right signers, OCSP responses and records, made from a few bytes, and three opinions on each: ours, OpenSSL's and that of
+//! x509-parser, which covers the certificates only.
 //!
-//! [`Case::make`] turns bytes into a healthy hierarchy with a few [`change`]s; [`openssl::accepts`] and [`ours::accepts`]
-//! judge it, knowing nothing of each other. What counts is that we accept nothing that OpenSSL would refuse. The differential
-//! test here and the fuzz target `verdict` ask both of thousands of cases.
+//! [`Case::make`] turns bytes into a correct hierarchy with a few [`change`]s. [`ours::accepts`], [`openssl::accepts`] and
+//! [`x509_parser::accepts`] judge it independently. The differential test here and the fuzz target `verdict` compare them for thousands
+//! of cases: we must accept nothing that another one refuses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,5 +22,6 @@ pub mod case;
 pub mod change;
 pub mod openssl;
 pub mod ours;
+pub mod x509_parser;
 
 pub use case::Case;

@@ -1,5 +1,5 @@
-//! Thousands of cases, two opinions: we accept nothing that OpenSSL refuses, and every refusal of ours that it does not share
-//! is a rule that docs/differences.md tells.
+//! Thousands of cases, three opinions: we accept nothing that OpenSSL or x509-parser refuses, and every refusal of ours that OpenSSL
+//! does not share is a rule that docs/differences.md states.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
-use eic_oracle::{Case, openssl, ours};
+use eic_oracle::change::CHANGES;
+use eic_oracle::{Case, openssl, ours, x509_parser};
 
 /// How many cases, unless the variable CASES says otherwise.
 const CASES: u64 = 1500;
@@ -67,6 +68,8 @@ fn bytes(number: u64) -> Vec<u8> {
 struct Tally {
     accepted: usize,
     refused: usize,
+    /// By x509-parser.
+    refused_certificates: usize,
     explained: BTreeSet<usize>,
     /// By its words, how often and for which bytes.
     unexplained: BTreeMap<String, (usize, Vec<u8>)>,
@@ -75,10 +78,14 @@ struct Tally {
 impl Tally {
     fn judge(&mut self, bytes: &[u8]) {
         let case = Case::make(bytes);
+        let certificates = x509_parser::accepts(&case);
+        self.refused_certificates += usize::from(certificates.is_err());
         let difference = match (ours::accepts(&case), openssl::accepts(&case)) {
-            (Ok(ours), Ok(theirs)) if ours == theirs => return self.accepted += 1,
+            (Ok(ours), Ok(theirs)) if ours == theirs && certificates.is_ok() => return self.accepted += 1,
             (Err(_), Err(_)) => return self.refused += 1,
-            (Ok(ours), theirs) => format!("ACCEPTED {ours:?}, by OpenSSL {theirs:?}"),
+            (Ok(ours), theirs) => {
+                format!("ACCEPTED {ours:?}, by OpenSSL {theirs:?}, by x509-parser {certificates:?}")
+            }
             (Err(reason), Ok(_)) => {
                 let explains = |row: &(&str, &str)| case.changes.contains(&row.0) && reason.contains(row.1);
                 if let Some(row) = STRICTER.iter().position(explains) {
@@ -118,6 +125,8 @@ fn openssl_agrees() {
         accepted.min(refused) > usize::try_from(cases / 5).unwrap(),
         "{accepted} {refused}: too much alike"
     );
+    let refused_certificates = sum(|tally| tally.refused_certificates);
+    assert!(refused_certificates > usize::try_from(cases / 8).unwrap(), "{refused_certificates}: too few");
     let explained: BTreeSet<_> = tallies.iter().flat_map(|tally| &tally.explained).collect();
     let unused: Vec<_> =
         (0..STRICTER.len()).filter(|row| !explained.contains(row)).map(|row| STRICTER[row]).collect();
@@ -129,4 +138,39 @@ fn a_case_without_changes_is_accepted() {
     let case = Case::make(&[]);
     assert_eq!(ours::accepts(&case), Ok(vec![eic_oracle::case::KEY.to_owned()]));
     assert_eq!(openssl::accepts(&case), ours::accepts(&case));
+    assert_eq!(x509_parser::accepts(&case), Ok(()));
+}
+
+/// The changes that x509-parser's opinion has to see, and for which reason.
+const SEEN_BY_X509_PARSER: [(&str, &str); 18] = [
+    ("not before", "not valid now"),
+    ("not after", "not valid now"),
+    ("CA flag", "the signer is a certification authority"),
+    ("CA flag", "the issuer has no CA flag"),
+    ("many intermediates", "no issuer"),
+    ("path length", "the signer is a certification authority"),
+    ("one more intermediate", "too long for its issuer"),
+    ("key usage", "not for digital signatures"),
+    ("key usage", "the issuer is not for certificates"),
+    ("extended key usage", "not for TLS servers"),
+    ("unknown extension", "an unknown critical extension"),
+    ("name constraints", "a constrained name"),
+    ("RSA key", "the size of its RSA key"),
+    ("version", "not version 3"),
+    ("issuer's name", "no issuer"),
+    ("two common names", "no certificate of the signer's name"),
+    ("a damaged certificate", "the signature of a certificate"),
+    ("no anchor", "no issuer"),
+];
+
+#[test]
+fn x509_parser_refuses_for_each_reason() {
+    for (name, reason) in SEEN_BY_X509_PARSER {
+        let number = CHANGES.iter().position(|(known, _)| *known == name).unwrap();
+        let refused = (0..=u8::MAX).any(|how| {
+            let case = Case::make(&[u8::try_from(number).unwrap(), how]);
+            x509_parser::accepts(&case).is_err_and(|refusal| refusal == reason)
+        });
+        assert!(refused, "{name}: {reason}");
+    }
 }

@@ -1,9 +1,9 @@
-//! A request as it came, with its body, bounded.
+//! A request as received, with a body of limited size.
 use crate::http::{decoded, parse_head, read_head};
 use std::io::Read;
 use std::net::SocketAddr;
 
-/// AWS's limit for a body, in bytes; a request of these interfaces has less than a hundredth of it.
+/// AWS's limit for a body, in bytes; requests of these APIs have less than a hundredth of it.
 pub const MAX_BODY: usize = 1_049_600;
 
 /// A request.
@@ -11,31 +11,31 @@ pub const MAX_BODY: usize = 1_049_600;
 pub struct Call {
     /// `GET`, `POST`, `CONNECT`, ...
     pub method: String,
-    /// The path as it came; for `CONNECT` host and port.
+    /// The path as received; for `CONNECT` host and port.
     pub path: String,
-    /// What follows `?`, as it came.
+    /// The query as received.
     pub query: String,
-    /// The headers as they came, in their order.
+    /// The headers as received, in order.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// Who asks.
+    /// The address of the client.
     pub from: SocketAddr,
 }
 
 /// Why a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// The client has gone, or dawdles.
+    /// The client closed the connection or was too slow.
     Gone,
-    /// What came is not HTTP, or its body has no plain length.
+    /// It is not HTTP, or its body has no Content-Length.
     Malformed,
     /// The body is longer than [`MAX_BODY`].
     TooLarge,
 }
 
 impl Call {
-    /// Reads a request; what came beyond it stays in the buffer.
+    /// Reads a request; what follows it stays in the buffer.
     pub(crate) fn read(
         stream: &mut impl Read,
         from: SocketAddr,
@@ -76,7 +76,7 @@ impl Call {
     }
 }
 
-/// The parameters of a query, decoded, in their order. A `+` is a `+` there, as AWS has it.
+/// The parameters of a query, decoded, in order. A `+` is not a space, as in AWS.
 pub fn parameters(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs

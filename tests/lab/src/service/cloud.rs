@@ -1,4 +1,4 @@
-//! The account that the service knows: its instances, its endpoints, its principals.
+//! The account of the service: its instances, endpoints and principals.
 use super::policy::{self, Principal};
 use crate::instance::INSTANCE;
 use crate::pki::{DOMAIN, REGION};
@@ -13,19 +13,19 @@ pub const UNAVAILABLE: &str = "i-0123456789abcdef2";
 pub const FAILING: &str = "i-0123456789abcdef3";
 /// The endpoint into the instances' network.
 pub const ENDPOINT: &str = "eice-0123456789abcdef0";
-/// SendSSHPublicKey may be called so often in a second; AWS's default quota.
+/// The maximum number of calls of SendSSHPublicKey per second: AWS's default quota.
 pub const PUSHES_PER_SECOND: u32 = 20;
 
-/// How an instance is.
+/// The state of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// As it should be.
+    /// Running and reachable.
     Running,
-    /// Switched off: EC2InstanceStateInvalidException.
+    /// Stopped: EC2InstanceStateInvalidException.
     Stopped,
     /// Running, but it cannot be reached: EC2InstanceUnavailableException.
     Unavailable,
-    /// Running, and the service has trouble: ServiceException.
+    /// Running, but the service fails: ServiceException.
     Failing,
 }
 
@@ -34,7 +34,7 @@ pub enum State {
 pub struct Ec2Instance {
     /// `i-...`
     pub id: String,
-    /// How it is.
+    /// Its state.
     pub state: State,
     /// Its availability zone.
     pub zone: String,
@@ -42,11 +42,11 @@ pub struct Ec2Instance {
     pub private_ip: String,
     /// Its name there.
     pub private_name: String,
-    /// Its address for everybody, if it has one.
+    /// Its public address, if it has one.
     pub public_ip: Option<String>,
     /// Its network.
     pub vpc: String,
-    /// Its part of it.
+    /// Its subnet.
     pub subnet: String,
 }
 
@@ -55,31 +55,31 @@ pub struct Ec2Instance {
 pub struct ConnectEndpoint {
     /// `eice-...`
     pub id: String,
-    /// Where it is reached, port 443.
+    /// Its DNS name, for port 443.
     pub dns_name: String,
-    /// The network that it leads into.
+    /// Its network.
     pub vpc: String,
-    /// Its part of it.
+    /// Its subnet.
     pub subnet: String,
-    /// It carries so many connections at once.
+    /// The maximum number of concurrent connections.
     pub connections: usize,
 }
 
-/// All of it, to be changed.
+/// The account.
 #[derive(Clone, Debug)]
 pub struct Cloud {
-    /// The one in whose disguise this machine is, and others.
+    /// This machine's instance, and others.
     pub instances: Vec<Ec2Instance>,
-    /// The ways into their network.
+    /// The endpoints of their network.
     pub endpoints: Vec<ConnectEndpoint>,
-    /// Who may do what.
+    /// The principals and their policies.
     pub principals: Vec<Principal>,
-    /// SendSSHPublicKey may be called so often in a second.
+    /// The maximum number of calls of SendSSHPublicKey per second.
     pub pushes_per_second: u32,
 }
 
 impl Cloud {
-    /// The laboratory's instance, three that are not well, one endpoint, and the principals of [`policy::DEFAULT`].
+    /// The laboratory's instance, three that fail, one endpoint, and the principals of [`policy::DEFAULT`].
     pub fn new() -> Self {
         let instance = |id: &str, state, ip: &str| Ec2Instance {
             id: id.to_owned(),

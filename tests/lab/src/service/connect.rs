@@ -82,7 +82,7 @@ pub(crate) fn answer(shared: &Shared, call: &Call, request: &str) -> Reply {
     }
 }
 
-/// What cannot be read at all.
+/// The error for a body that cannot be read.
 pub(crate) fn unreadable(status: u16, message: &str) -> Reply {
     let name = if status == 413 { "RequestEntityTooLargeException" } else { "SerializationException" };
     error(status, &format!("com.amazon.coral.service#{name}"), message)
@@ -122,7 +122,7 @@ struct Input {
 }
 
 impl Input {
-    /// `None` where the body is no JSON object, or a member no text.
+    /// `None` if the body is not a JSON object, or a member not a string.
     fn read(body: &[u8]) -> Option<Self> {
         let fields: Value = serde_json::from_slice(body).ok()?;
         let fields = fields.as_object()?;
@@ -138,7 +138,7 @@ impl Input {
         })
     }
 
-    /// What of the model's constraints it does not satisfy, in AWS's words.
+    /// The constraints of the model that it does not satisfy, in AWS's words.
     fn errors(&self) -> Vec<String> {
         let members = [
             Constraint::new("instanceId", self.instance.as_ref(), (10, 32), true)
@@ -153,10 +153,10 @@ impl Input {
     }
 }
 
-/// A regular expression, and what it accepts.
+/// A regular expression, and a function that matches it.
 type Pattern<'a> = (&'a str, fn(&str) -> bool);
 
-/// What the model demands of a member.
+/// The model's constraints of a member.
 struct Constraint<'a> {
     name: &'a str,
     value: Option<&'a str>,
@@ -211,7 +211,7 @@ fn push(shared: &Shared, who: &Principal, call: &Call, input: &Input, request: &
             &format!("{count} validation error{s} detected: {}", errors.join("; ")),
         );
     };
-    // Some clients end it with a newline.
+    // Some clients add a newline.
     let key = key.trim_end();
     if let Err(kind) = check_key(key) {
         let message = "Invalid input parameter received for Illegal argument exception";
@@ -252,7 +252,7 @@ fn push(shared: &Shared, who: &Principal, call: &Call, input: &Input, request: &
     }
 }
 
-/// IAM's words for a denial.
+/// IAM's message for a denial.
 pub(crate) fn not_authorized(who: &Principal, action: &str, resource: &str, denied: Denied) -> String {
     let because = match denied {
         Denied::Implicitly => format!("because no identity-based policy allows the {action} action"),

@@ -1,4 +1,4 @@
-//! Where the service is reached: a listener that takes a thread for each visitor, and nothing but loopback.
+//! The service's listener: a thread for each connection, on loopback only.
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A visitor who says nothing for so long is shown out, unless he is in a tunnel.
+/// Idle connections are closed after this time, except tunnels.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Listens on a loopback address, in the namespace of the calling thread.
 ///
 /// # Errors
-/// For any other address, whatever it is; and where it is taken.
+/// For any other address, and if it is in use.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     if !address.ip().is_loopback() {
         return Err(format!("{} is not loopback, and the laboratory listens nowhere else", address.ip()));
@@ -20,10 +20,10 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).map_err(|e| format!("cannot listen on {address}: {e}"))
 }
 
-/// An open door; it closes with this value, and everybody inside has to leave.
+/// A listener. It and its connections are closed when this value is dropped.
 #[derive(Debug)]
 pub struct Door {
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddr,
     listener: TcpListener,
     accepting: Option<JoinHandle<()>>,
@@ -39,7 +39,7 @@ struct Inside {
 }
 
 impl Door {
-    /// Lets visitors in, each into a thread of his own.
+    /// Accepts connections, each in its own thread.
     pub fn open(
         listener: TcpListener,
         serve: impl Fn(TcpStream, SocketAddr) + Clone + Send + 'static,
@@ -78,7 +78,7 @@ fn enter(
     let mine = Arc::clone(visitors);
     inside.threads.push(std::thread::spawn(move || {
         serve(stream, from);
-        // The last handle of the stream, so that the visitor sees its end.
+        // The last handle of the stream is dropped here, so that the client sees its end.
         mine.lock().unwrap().streams.remove(&number);
     }));
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_loopback() {
+    fn only_loopback_addresses_are_accepted() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "169.254.169.254:0", "[2001:db8::1]:0"] {
             let refused = listen(address.parse().unwrap()).unwrap_err();
             assert!(refused.contains("is not loopback"), "{address}: {refused}");

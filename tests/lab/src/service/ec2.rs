@@ -1,4 +1,4 @@
-//! The part of the EC2 API that the clients ask: DescribeInstances and DescribeInstanceConnectEndpoints, in the query protocol.
+//! The part of the EC2 API that the clients use: DescribeInstances and DescribeInstanceConnectEndpoints, in the query protocol.
 use super::Shared;
 use super::call::{Call, form};
 use super::cloud::{ACCOUNT, Cloud, ConnectEndpoint, Ec2Instance, State, endpoint_arn};
@@ -169,7 +169,7 @@ fn endpoint_item(endpoint: &ConnectEndpoint) -> String {
     element("item", &fields.concat())
 }
 
-/// A filter's name and the values of which one must be had.
+/// A filter's name, and the values of which one must match.
 type Filter<'a> = (&'a str, Vec<&'a str>);
 
 fn filters(parameters: &Parameters) -> Result<Vec<Filter<'_>>, Failure> {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_and_ids_choose() {
+    fn filters_and_ids_select_instances() {
         let cloud = Cloud::new();
         let count = |query: &str| instances(&cloud, &asked(query)).unwrap().matches("<instanceId>").count();
         assert_eq!(count(""), 4);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_escaped() {
+    fn markup_in_values_is_escaped() {
         assert_eq!(text("m", "<&>"), "<m>&#60;&#38;&#62;</m>");
     }
 }

@@ -1,4 +1,4 @@
-//! The door of an EC2 Instance Connect Endpoint: TLS, at port 443 or behind a CONNECT proxy, and what may pass it.
+//! The entry of an EC2 Instance Connect Endpoint: TLS, at port 443 or behind a CONNECT proxy, and the checks of a handshake.
 use super::Shared;
 use super::call::{Call, Unreadable};
 use super::cloud::{Ec2Instance, endpoint_arn};
@@ -21,15 +21,15 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A tunnel lasts at most so long, in seconds, which is also what it gets when the client asks for nothing.
+/// The maximum duration of a tunnel in seconds, and the default.
 pub const MAX_DURATION: u32 = 3600;
-/// The ports that an endpoint leads to.
+/// The ports that an endpoint connects to.
 pub const PORTS: [u16; 2] = [22, 3389];
 const ACTION: &str = "ec2-instance-connect:OpenTunnel";
-/// An instance's port must answer within this.
+/// The time limit of a connection to an instance's port.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The endpoint's TLS, with an authority of the laboratory's own behind it.
+/// The endpoint's TLS, with a certificate of the laboratory's own authority.
 #[derive(Clone)]
 pub(crate) struct Tls {
     acceptor: SslAcceptor,
@@ -52,7 +52,7 @@ impl Tls {
     }
 }
 
-/// Serves a visitor of a CONNECT proxy: whoever asks for an endpoint's name is let through to it, nobody else anywhere.
+/// Serves a connection to the CONNECT proxy, which connects to endpoints by name only.
 pub(crate) fn proxy(shared: &Shared, tls: &Tls, mut stream: TcpStream, from: SocketAddr) {
     let mut buffer = Vec::new();
     let Ok(call) = Call::read(&mut stream, from, &mut buffer) else { return };
@@ -76,7 +76,7 @@ pub(crate) fn proxy(shared: &Shared, tls: &Tls, mut stream: TcpStream, from: Soc
     send(&mut stream, &Reply::new(refusal.0, refusal.1));
 }
 
-/// Serves a visitor of an endpoint.
+/// Serves a connection to an endpoint.
 pub(crate) fn visit(shared: &Shared, tls: &Tls, stream: TcpStream, from: SocketAddr) {
     let Ok(mut stream) = tls.acceptor.accept(stream) else { return };
     let mut buffer = Vec::new();
@@ -107,7 +107,7 @@ fn send(stream: &mut impl Write, reply: &Reply) {
         stream.write_all(&head).and_then(|()| stream.write_all(&reply.body)).and_then(|()| stream.flush());
 }
 
-/// The reply that makes a WebSocket of the connection (RFC 6455 section 4.2.2).
+/// The reply that opens the WebSocket (RFC 6455 section 4.2.2).
 fn switching(call: &Call, request: &str) -> Vec<u8> {
     let key = call.header("Sec-WebSocket-Key").unwrap_or_default();
     let accept = Hash::Sha1.of(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes());
@@ -118,9 +118,9 @@ fn switching(call: &Call, request: &str) -> Vec<u8> {
 
 /// A tunnel that may be opened.
 struct Opened {
-    /// Held as long as the tunnel is there.
+    /// Held while the tunnel exists.
     ticket: Arc<()>,
-    /// The instance's port, or `None` when it does not answer.
+    /// The connection to the instance's port, or `None` if there is none.
     target: Option<TcpStream>,
     duration: Duration,
 }
@@ -158,7 +158,7 @@ fn open(shared: &Shared, call: &Call, request: &str) -> Result<Opened, Failure> 
     opened
 }
 
-/// What a client wants.
+/// A client's request.
 struct Asked {
     endpoint: String,
     host: String,
@@ -216,7 +216,7 @@ impl Asked {
             i.vpc == endpoint.vpc && (i.private_ip == self.host || i.private_name == self.host)
         };
         let ticket = Arc::clone(&shared.tunnels);
-        // One more is the endpoint's own.
+        // One more reference is the endpoint's own.
         if Arc::strong_count(&ticket) - 1 > endpoint.connections {
             return Err((429, format!("the endpoint carries {} connections already", endpoint.connections)));
         }
@@ -228,7 +228,7 @@ impl Asked {
     }
 }
 
-/// The instance that this machine is has its ports on the loopback of its namespace; the others answer nobody.
+/// The ports of this machine's instance are on the loopback of its namespace; the other instances do not answer.
 fn reach(instance: &Ec2Instance, port: u16) -> Option<TcpStream> {
     let address = (Ipv4Addr::LOCALHOST, port).into();
     let here = instance.id == INSTANCE;
@@ -250,5 +250,5 @@ fn refused(refusal: Refusal) -> Failure {
     }
 }
 
-/// A visitor's stream inside TLS.
+/// A connection inside TLS.
 pub(crate) type Stream = SslStream<TcpStream>;

@@ -1,4 +1,4 @@
-//! The log of calls, in CloudTrail's shape, so that a login can be followed from the API call to the log line.
+//! The log of calls in CloudTrail's format, so that a login can be followed from the API call to the log line.
 use super::call::Call;
 use super::clock;
 use super::policy::Principal;
@@ -8,7 +8,7 @@ use crate::pki::REGION;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
-/// A call that is over.
+/// A completed call.
 pub(crate) struct Done<'a> {
     pub(crate) service: &'a str,
     pub(crate) name: &'a str,
@@ -20,7 +20,7 @@ pub(crate) struct Done<'a> {
     pub(crate) error: Option<(&'a str, &'a str)>,
 }
 
-/// The events, in their order.
+/// The events, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     events: Mutex<Vec<Value>>,

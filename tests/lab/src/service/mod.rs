@@ -1,14 +1,14 @@
-//! The service's side of EC2 Instance Connect, as far as its clients see it.
+//! The service of EC2 Instance Connect, as its clients see it.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
 //! | [`cloud`] | the account: instances, endpoints, principals |
-//! | [`door`], [`call`] | where it is reached, loopback only, and a request that came in |
-//! | [`sigv4`], [`policy`] | who asks, and whether he may |
+//! | [`door`], [`call`] | the listener, on loopback only, and a received request |
+//! | [`sigv4`], [`policy`] | authentication and authorization |
 //! | [`connect`], [`pushed`] | SendSSHPublicKey, and what may be pushed |
 //! | [`ec2`] | DescribeInstances, DescribeInstanceConnectEndpoints |
 //! | [`endpoint`], [`tunnel`] | the EC2 Instance Connect Endpoint: TLS, CONNECT, WebSocket, and the bytes inside |
-//! | `event`, `clock` | what CloudTrail would tell |
+//! | `event`, `clock` | CloudTrail's events |
 pub mod call;
 mod clock;
 pub mod cloud;
@@ -38,7 +38,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// Where the service listens. The listeners may be of another namespace than the instance's: what is in front of them is
+/// Where the service listens. The listeners may be in another namespace than the instance: they are on
 /// loopback in any case.
 #[derive(Debug)]
 pub struct Listeners {
@@ -64,7 +64,7 @@ impl Listeners {
     }
 }
 
-/// The running service. It ends with this value.
+/// The running service. It ends when this value is dropped.
 pub struct Service {
     shared: Arc<Shared>,
     tls: Tls,
@@ -79,13 +79,13 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// What every visitor's thread sees.
+/// What the threads of all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     cloud: Mutex<Cloud>,
     trail: Trail,
     publisher: Publisher,
-    /// There is one more of it for each tunnel that is open.
+    /// Has one reference more for each open tunnel.
     tunnels: Arc<()>,
     /// The second of the last push, and how many there were in it.
     pushes: Mutex<(i64, u32)>,
@@ -149,10 +149,10 @@ impl Service {
         cloud.endpoints.iter().map(|endpoint| endpoint.dns_name.clone()).collect()
     }
 
-    /// The environment in which AWS's clients speak to this service, as the principal with this access key, and to nobody else.
+    /// The environment in which AWS's clients use only this service, as the principal with this access key.
     ///
     /// # Panics
-    /// Where there is no such principal.
+    /// If there is no such principal.
     pub fn environment(&self, access_key: &str) -> Vec<(&'static str, String)> {
         let who = self.principal(access_key);
         let token = who.token.map(|token| ("AWS_SESSION_TOKEN", token));
@@ -162,7 +162,7 @@ impl Service {
             ("AWS_SECRET_ACCESS_KEY", who.secret),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
-            // What the machine's user has set up for the real AWS must not be used here.
+            // The configuration of the machine's user for the real AWS must not be used.
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
@@ -176,7 +176,7 @@ impl Service {
     /// The principal with this access key, its secret too.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is none.
     pub fn principal(&self, access_key: &str) -> Principal {
         let cloud = self.shared.cloud.lock().unwrap();
         cloud.principals.iter().find(|p| p.access_key == access_key).expect("a principal").clone()
@@ -187,14 +187,14 @@ impl Service {
         change(&mut self.shared.cloud.lock().unwrap());
     }
 
-    /// What CloudTrail would tell, in its order. A call whose signature does not hold is nobody's, and not in it.
+    /// CloudTrail's events, in order. A call with a wrong signature has none.
     pub fn events(&self) -> Vec<Value> {
         self.shared.trail.all()
     }
 }
 
 impl Shared {
-    /// Who signed this call?
+    /// The principal that signed this call.
     fn authenticate(&self, call: &Call, service: &str) -> Result<Principal, Refusal> {
         let claim = Claim::of(call)?;
         let cloud = self.cloud.lock().unwrap();
@@ -205,7 +205,7 @@ impl Shared {
         Ok(who)
     }
 
-    /// Is there room for one more push in this second?
+    /// Whether one more push is allowed in this second.
     fn may_push(&self) -> bool {
         let most = self.cloud.lock().unwrap().pushes_per_second;
         let mut pushes = self.pushes.lock().unwrap();
@@ -219,7 +219,7 @@ impl Shared {
     }
 }
 
-/// Serves a visitor of the APIs: one request, one reply.
+/// Serves a connection to the APIs: one request, one reply.
 fn answer(shared: &Shared, mut stream: TcpStream, from: SocketAddr) {
     let request = event::uuid();
     let reply = match Call::read(&mut stream, from, &mut Vec::new()) {
@@ -233,7 +233,7 @@ fn answer(shared: &Shared, mut stream: TcpStream, from: SocketAddr) {
     };
     let reply = reply.with("x-amzn-RequestId", &request).with("Server", "Server");
     let sent = stream.write_all(&[reply.head(reply.body.len()), reply.body.clone()].concat());
-    // What the client still sends must be read, or closing would take the reply away from it.
+    // What the client still sends must be read: otherwise closing resets the connection, and the client loses the reply.
     if sent.is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
         let _ = std::io::copy(&mut stream.take(2 * call::MAX_BODY as u64), &mut std::io::sink());
     }

@@ -1,20 +1,20 @@
-//! Who may do what: access keys, and for each an IAM policy, as far as EC2 Instance Connect's conditions go.
+//! Access keys and their IAM policies, with the conditions of EC2 Instance Connect.
 //!
-//! What is not understood is refused when the file is read: a condition that is not looked at would allow too much.
+//! Unknown elements are refused when the file is read: an ignored condition would allow too much.
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 
 /// The file that the laboratory starts with: three principals.
 pub const DEFAULT: &str = include_str!("../../policy.json");
 
-/// Somebody with an access key.
+/// A principal with an access key.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// `AKIA...`, or `ASIA...` with a session token.
     pub access_key: String,
-    /// What belongs to it.
+    /// The secret access key.
     pub secret: String,
-    /// Must be sent along where there is one.
+    /// The session token, which must be sent if there is one.
     pub token: Option<String>,
     /// `arn:aws:iam::ACCOUNT:user/NAME` or `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
@@ -56,10 +56,10 @@ const KEYS: [&str; 5] = [
     "ec2-instance-connect:maxTunnelDuration",
 ];
 
-/// What a request is about, for conditions: key and value.
+/// The values of a request for conditions: key and value.
 pub type Context<'a> = [(&'a str, String)];
 
-/// Why a principal may not.
+/// Why an action is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// No statement allows it.
@@ -71,7 +71,7 @@ pub enum Denied {
 /// Reads a policy file.
 ///
 /// # Errors
-/// What is not understood in it.
+/// What is unknown or wrong in it.
 pub fn read(text: &str) -> Result<Vec<Principal>, String> {
     let file: Value = serde_json::from_str(text).map_err(|e| format!("it is not JSON: {e}"))?;
     let file = members(&file, "the file", &["Principals"])?;
@@ -86,10 +86,10 @@ pub fn read(text: &str) -> Result<Vec<Principal>, String> {
 }
 
 impl Principal {
-    /// May it do this to that?
+    /// Whether it may call this action on this resource.
     ///
     /// # Errors
-    /// Which kind of denial, when not.
+    /// Which kind of denial, if not.
     pub fn may(&self, action: &str, resource: &str, context: &Context) -> Result<(), Denied> {
         let fits = |s: &&Statement| s.fits(action, resource, context);
         if self.statements.iter().filter(|s| !s.allow).any(|s| fits(&s)) {
@@ -99,7 +99,7 @@ impl Principal {
         if allowed { Ok(()) } else { Err(Denied::Implicitly) }
     }
 
-    /// Gives it the policy of another one.
+    /// Replaces its policy by that of another principal.
     pub fn take_policy_of(&mut self, other: &Self) {
         self.statements.clone_from(&other.statements);
     }
@@ -120,7 +120,7 @@ impl Statement {
 }
 
 impl Condition {
-    /// A key that the request does not have fits a negated operator, and no other.
+    /// A key that the request does not have matches negated operators only.
     fn holds(&self, context: &Context) -> bool {
         let Some((_, value)) = context.iter().find(|(key, _)| key.eq_ignore_ascii_case(&self.key)) else {
             return matches!(self.operator, Operator::StringNotEquals | Operator::NotIpAddress);
@@ -141,7 +141,7 @@ impl Condition {
     }
 }
 
-/// Does a text fit a pattern with `*` for any characters and `?` for one?
+/// Whether a text matches a pattern with `*` for any characters and `?` for one.
 fn like(pattern: &str, text: &str) -> bool {
     match pattern.chars().next() {
         None => text.is_empty(),
@@ -156,7 +156,7 @@ fn like(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Is an address within `ADDRESS/BITS`? `None` where either is not understood.
+/// Whether an address is within `ADDRESS/BITS`; `None` if either is malformed.
 fn is_within(address: &str, network: &str) -> Option<bool> {
     let (base, bits) = network.split_once('/').map_or((network, None), |(base, bits)| (base, Some(bits)));
     let (address, base): (IpAddr, IpAddr) = (address.parse().ok()?, base.parse().ok()?);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_hold_all_together_and_a_denial_beats_them() {
+    fn all_conditions_must_hold_and_deny_overrides_allow() {
         let who = with(
             r#"{"Effect": "Allow", "Action": "ec2-instance-connect:Send*", "Resource": "*/i-1",
                 "Condition": {"StringEquals": {"ec2:osuser": ["alice", "bob"]},
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_the_request_lacks_fits_negations_only() {
+    fn a_missing_condition_key_matches_only_negations() {
         let of = |operator: &str| {
             let condition = format!(r#"{{"{operator}": {{"ec2:osuser": "alice"}}}}"#);
             with(&format!(
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn unknown_policy_elements_are_refused() {
         let fine = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#;
         assert!(with(fine).is_ok());
         for (wrong, says) in [
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_fine() {
+    fn the_default_policy_is_valid() {
         assert_eq!(read(DEFAULT).unwrap().len(), 3);
     }
 }

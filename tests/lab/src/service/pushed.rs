@@ -1,4 +1,4 @@
-//! What may be pushed: the patterns of the API's model, and the types of key that it takes.
+//! What may be pushed: the patterns of the API's model, and the accepted types of key.
 use openssl::base64::decode_block;
 
 /// The model's pattern of a user's name.
@@ -44,10 +44,10 @@ pub fn is_zone(text: &str) -> bool {
         && last.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Is it one public key of a type and size that the API takes: RSA of 2048 or 4096 bits, ed25519?
+/// Checks that it is one public key of a type and size that the API accepts: RSA of 2048 or 4096 bits, ed25519.
 ///
 /// # Errors
-/// What AWS says before "SSH Public key is invalid".
+/// AWS's text before "SSH Public key is invalid".
 pub fn check_key(line: &str) -> Result<(), &'static str> {
     let mut words = line.split(' ');
     let (kind, blob) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -69,10 +69,10 @@ pub fn check_key(line: &str) -> Result<(), &'static str> {
     if fits && !line.contains(char::is_control) { Ok(()) } else { Err(named) }
 }
 
-/// Are these strings behind its type a key of a size that is taken?
+/// Whether these strings, which follow its type, are a key of an accepted size.
 type Size = fn(&[&[u8]]) -> bool;
 
-/// The strings that some bytes are made of, each behind its length (RFC 4251 section 5).
+/// The strings in some bytes, each preceded by its length (RFC 4251 section 5).
 fn strings(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -90,7 +90,7 @@ mod tests {
     use crate::UserKey;
 
     #[test]
-    fn users() {
+    fn user_names_have_their_pattern() {
         let long = |length: usize| "a".repeat(length);
         for name in [
             "a",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_and_instances() {
+    fn zones_and_instance_ids_have_their_pattern() {
         for zone in ["us-east-1a", "us-gov-west-1a", "eusc-de-east-1a"] {
             assert!(is_zone(zone), "{zone}");
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn only_ed25519_and_rsa_keys_are_accepted() {
         let ed25519 = UserKey::ed25519();
         for line in [ed25519.line(), UserKey::rsa(2048).line(), UserKey::rsa(4096).line()] {
             assert_eq!(check_key(line), Ok(()), "{line}");

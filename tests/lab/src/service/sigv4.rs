@@ -1,7 +1,7 @@
 //! AWS Signature Version 4, verified: in the Authorization header, or in the query of a presigned URL.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>. The known libraries sign only, so this computes
-//! the signature again as a client has to, and compares. Its judges are AWS's published example and the clients' signers.
+//! the signature again as a client does, and compares. It is tested with AWS's published example and with the clients.
 use super::call::{Call, parameters};
 use super::clock;
 use super::policy::Principal;
@@ -11,20 +11,20 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 
-/// A request may be signed so long ago, or in the future, in seconds; a presigned URL says itself for how long.
+/// The maximum difference of clocks in seconds; a presigned URL has its own duration.
 pub const SKEW: i64 = 5 * MINUTE;
-/// The most that a presigned URL may say, in seconds.
+/// The maximum duration of a presigned URL in seconds.
 const MAX_EXPIRES: i64 = 7 * DAY;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Why a request is not taken for its signer's.
+/// Why a request is not authentic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is not signed.
     Missing,
-    /// Something of the signature is not there or not of its form.
+    /// A part of the signature is missing or malformed.
     Incomplete(String),
-    /// Nobody has this access key, or not with this session token.
+    /// The access key is unknown, or has another session token.
     UnknownKey,
     /// It is signed for another region, service or day.
     Scope(String),
@@ -34,20 +34,20 @@ pub enum Refusal {
     Mismatch,
 }
 
-/// What a request says about its signature.
+/// The parts of a request's signature.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// Whose it is.
+    /// The access key.
     pub access_key: String,
-    /// The session token that came with it.
+    /// The session token.
     pub token: Option<String>,
     /// Day, region and service.
     scope: [String; 3],
     signed_headers: Vec<String>,
     signature: String,
-    /// When it was signed, as it came and in seconds.
+    /// When it was signed, as received and in seconds.
     date: (String, i64),
-    /// Of a presigned URL: for how many seconds it says to be valid.
+    /// The duration of a presigned URL, in seconds.
     expires: Option<i64>,
     presigned: bool,
 }
@@ -56,7 +56,7 @@ impl Claim {
     /// Reads it from the Authorization header, or else from the query.
     ///
     /// # Errors
-    /// [`Refusal::Missing`] where there is neither, [`Refusal::Incomplete`] where a part is.
+    /// [`Refusal::Missing`] if both are missing, [`Refusal::Incomplete`] if a part is.
     pub fn of(call: &Call) -> Result<Self, Refusal> {
         let header = |name: &str| call.header(name).map(str::to_owned);
         if let Some(value) = call.header("Authorization") {
@@ -109,7 +109,7 @@ impl Claim {
         })
     }
 
-    /// Is the request signed with this secret, for this region and service, at this time?
+    /// Checks that the request is signed with this secret, for this region and service, at this time.
     ///
     /// # Errors
     /// What is wrong, scope and time before the signature.
@@ -165,7 +165,7 @@ impl Claim {
         if same { Ok(()) } else { Err(Refusal::Mismatch) }
     }
 
-    /// The signature that the request should bear.
+    /// The signature that the request should have.
     fn expected(&self, call: &Call, secret: &str) -> String {
         let [day, region, service] = &self.scope;
         let canonical = Hash::Sha256.of(self.canonical(call).as_bytes());
@@ -211,7 +211,7 @@ impl Claim {
     }
 }
 
-/// Signs a call with all its headers as a client does, in a header, at this time: for tests of what is wrong besides.
+/// Signs a call with all its headers as a client does, in a header, at this time. For tests of calls that are wrong in another way.
 pub fn sign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64) {
     let date = clock::basic(at);
     call.headers.push(("X-Amz-Date".to_owned(), date.clone()));
@@ -227,7 +227,7 @@ pub fn sign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64) {
     call.headers.last_mut().expect("it was pushed").1 = value;
 }
 
-/// Signs a call as a client does, in its query, at this time and for so many seconds, or without saying how many.
+/// Signs a call as a client does, in its query, at this time, with or without a duration in seconds.
 pub fn presign(call: &mut Call, who: &Principal, scope: (&str, &str), at: i64, seconds: Option<i64>) {
     let date = clock::basic(at);
     let mut add = |name: &str, value: &str| {
@@ -257,7 +257,7 @@ fn incomplete(what: &str) -> Refusal {
     Refusal::Incomplete(format!("Authorization header or query requires {what} to be there, and valid."))
 }
 
-/// Percent-encodes all but what RFC 3986 calls unreserved, and these.
+/// Percent-encodes all except RFC 3986's unreserved characters and `besides`.
 fn encode(text: &str, besides: &str) -> String {
     text.bytes()
         .map(|byte| match char::from(byte) {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_what_is_signed_is_seen() {
+    fn any_change_of_signed_data_is_refused() {
         let changes: [fn(&mut Call); 6] = [
             |call| call.method = "POST".to_owned(),
             |call| call.path = "/x".to_owned(),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn time_and_scope_are_looked_at() {
+    fn wrong_times_and_scopes_are_refused() {
         let (call, now) = example();
         for late in [now + SKEW + 1, now - SKEW - 1] {
             assert!(matches!(judge(&call, SCOPE, late), Err(Refusal::Time(_))), "{late}");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_missing_is_told() {
+    fn a_missing_part_is_named() {
         let (mut call, now) = example();
         call.headers.pop();
         assert_eq!(judge(&call, SCOPE, now), Err(Refusal::Missing));

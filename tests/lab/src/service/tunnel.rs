@@ -1,4 +1,4 @@
-//! The tunnel itself: binary frames of a WebSocket on one side, an instance's port on the other.
+//! The tunnel: binary frames of a WebSocket on one side, an instance's port on the other.
 use super::endpoint::Stream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Read, Write};
@@ -10,14 +10,14 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-/// A frame may carry so many bytes; the AWS CLI's carry 65,000.
+/// The maximum size of a frame; the AWS CLI's have 65,000 bytes.
 const MAX_FRAME: usize = 1 << 20;
-/// So many bytes are taken from the instance at once.
+/// The maximum size of one read from the instance.
 const CHUNK: usize = 32_768;
-/// Who has been told to go has so long to say goodbye.
+/// How long the service waits for the client's close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Carries bytes both ways until one side ends or the time is over. Without a target it is closed at once.
+/// Carries bytes in both directions until one side ends or the time is over. Without a target it is closed at once.
 pub(crate) fn run(stream: Stream, early: Vec<u8>, target: Option<TcpStream>, duration: Duration) {
     let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
     let nonblocking = stream.get_ref().set_nonblocking(true);
@@ -40,9 +40,9 @@ pub(crate) fn run(stream: Stream, early: Vec<u8>, target: Option<TcpStream>, dur
 
 /// Why a tunnel ends.
 enum End {
-    /// The client closed it, or has gone.
+    /// The client closed it, or its connection.
     Gone,
-    /// This is what the client is told.
+    /// The service closes it with this code and reason.
     Close(CloseCode, &'static str),
 }
 
@@ -54,7 +54,7 @@ fn carry(client: &mut Client, target: &mut TcpStream, until: Instant) -> End {
             return End::Close(CloseCode::Away, "Maximum tunnel duration reached");
         };
         let mut moved = false;
-        // Nothing is taken from one side that the other has no room for.
+        // Read from one side only what the other side can take.
         if outgoing.is_empty() {
             match client.receive() {
                 Ok(Some(bytes)) => (outgoing, moved) = (bytes, true),
@@ -90,7 +90,7 @@ fn carry(client: &mut Client, target: &mut TcpStream, until: Instant) -> End {
     }
 }
 
-/// Waits until there is something to do.
+/// Waits until a side is ready.
 fn wait(client: &Client, target: &TcpStream, has_outgoing: bool, left: Duration) {
     let flags = |reading, writing| {
         let mut flags = PollFlags::empty();
@@ -106,7 +106,7 @@ fn wait(client: &Client, target: &TcpStream, has_outgoing: bool, left: Duration)
     let _ = poll(&mut both, left);
 }
 
-/// `None`: not now.
+/// `None`: not ready.
 fn attempt<T>(act: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<Option<T>> {
     match act() {
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
@@ -117,17 +117,17 @@ fn attempt<T>(act: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<Optio
 /// The client's side.
 struct Client {
     socket: WebSocket<Stream>,
-    /// Has all that was sent left?
+    /// Whether all that was queued has been sent.
     flushed: bool,
 }
 
 impl Client {
-    /// The content of a frame that has arrived; it may be empty.
+    /// The content of a received frame; it may be empty.
     fn receive(&mut self) -> Result<Option<Vec<u8>>, End> {
         match self.socket.read() {
             Ok(Message::Binary(bytes)) => Ok(Some(bytes.to_vec())),
             Ok(Message::Text(_)) => Err(End::Close(CloseCode::Unsupported, "Binary frames only")),
-            // The answer to a ping or a close goes out with the next flush.
+            // The answer to a ping or a close is sent with the next flush.
             Ok(_) => {
                 self.flushed = false;
                 Ok(Some(Vec::new()))
@@ -156,7 +156,7 @@ impl Client {
         Ok(())
     }
 
-    /// `true`: done; `false`: not all of it yet.
+    /// Returns whether all of it is done.
     fn result(&mut self, act: impl FnOnce(&mut WebSocket<Stream>) -> Result<(), Error>) -> Result<bool, End> {
         match act(&mut self.socket) {
             Ok(()) => Ok(true),
@@ -165,7 +165,7 @@ impl Client {
         }
     }
 
-    /// Closes the WebSocket and waits a moment for the other side's close.
+    /// Closes the WebSocket and waits briefly for the other side's close.
     fn say_goodbye(&mut self, code: CloseCode, reason: &'static str) {
         let stream = self.socket.get_ref().get_ref();
         let blocking = stream.set_nonblocking(false).and_then(|()| stream.set_read_timeout(Some(GOODBYE)));
