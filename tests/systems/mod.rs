@@ -1,12 +1,10 @@
-//! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the
-//! test's.
+//! Small copies of real systems, in which the sshd of a release runs with the configuration of a test.
 //!
-//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
-//! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
-//! when the value does.
+//! `tests/systems/prepare` makes the original roots, and is run here if they are missing. A copy has sshd, ssh-keygen,
+//! their libraries (as hard links, which are only read), host keys, users and `/dev/null`. It is removed on drop.
 //!
-//! `EIC_SSHD_ROOTS`, directories with a colon between them, names other roots, for the tests that ask every
-//! sshd: those of `tests/openssh/prepare`, each with an sshd that was built from its source.
+//! `EIC_SSHD_ROOTS` names other roots, separated by colons, for the tests that use each sshd: those of
+//! `tests/openssh/prepare`, with an sshd that was built from source.
 
 #![allow(
     dead_code,
@@ -33,7 +31,7 @@ use eic_keys::sshd::wiring::WiringOptions;
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
-/// What every sshd is asked in: the releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
+/// The releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
 pub fn releases() -> Vec<String> {
     std::env::var("EIC_SSHD_ROOTS").map_or_else(
         |_| RELEASES.map(str::to_owned).into(),
