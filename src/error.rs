@@ -17,3 +17,30 @@ impl fmt::Display for Report<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Outer(fmt::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn reports_an_error_and_its_causes() {
+        let inner = fmt::Error;
+        assert_eq!(Report(&inner).to_string(), inner.to_string());
+        assert_eq!(Report(&Outer(inner)).to_string(), format!("outer: {inner}"));
+    }
+}

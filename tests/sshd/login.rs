@@ -173,15 +173,15 @@ fn keeps_a_command_whose_user_is_in_an_unavailable_name_service() {
 /// Without OpenSSL, sshd has Ed25519 keys only.
 fn has_rsa() -> bool {
     let Some(root) = built() else { return true };
-    let said = Command::new(root.join("usr/sbin/sshd")).arg("-V").output().unwrap().stderr;
-    !String::from_utf8(said).unwrap().contains("without OpenSSL")
+    let version = Command::new(root.join("usr/sbin/sshd")).arg("-V").output().unwrap().stderr;
+    !String::from_utf8(version).unwrap().contains("without OpenSSL")
 }
 
 /// The version that the running sshd sends.
 fn banner() -> String {
-    let mut said = [0; 64];
-    let read = TcpStream::connect("127.0.0.1:22").unwrap().read(&mut said).unwrap();
-    String::from_utf8_lossy(&said[..read]).trim().to_owned()
+    let mut banner = [0; 64];
+    let read = TcpStream::connect("127.0.0.1:22").unwrap().read(&mut banner).unwrap();
+    String::from_utf8_lossy(&banner[..read]).trim().to_owned()
 }
 
 #[test]

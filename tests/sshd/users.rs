@@ -85,13 +85,13 @@ fn if_user_missing_changes_nothing_while_the_user_exists() {
 /// The comment about the left-out command is removed then.
 #[test]
 fn chains_a_left_out_command_again_when_its_user_exists_again() {
-    let theirs = "AuthorizedKeysCommand /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
+    let other_command = "AuthorizedKeysCommand /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
     let by_hand = "AuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
     for (lines, first, if_user_missing) in [
-        (theirs, "wired with its user", true),
-        (theirs, "wired with its user", false),
-        (theirs, "wired without", true),
-        (theirs, "wired without", false),
+        (other_command, "wired with its user", true),
+        (other_command, "wired with its user", false),
+        (other_command, "wired without", true),
+        (other_command, "wired without", false),
         (by_hand, "wired without", true),
         (by_hand, "wired without", false),
     ] {
@@ -105,20 +105,20 @@ fn chains_a_left_out_command_again_when_its_user_exists_again() {
         enable(&system.options());
         let together = system.configuration();
         let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
-        let gone = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
+        let remove_user = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
         if first == "wired without" {
             assert_eq!(
                 wiring::disable(&system.options(), &mut Vec::new()).code(),
                 u8::from(lines == by_hand)
             );
-            gone();
+            remove_user();
             // Lines that were set by hand are not changed.
             let before = system.configuration();
             assert_eq!(enable(&watch), "", "{when}");
             assert_eq!(before, system.configuration(), "{when}");
             enable(&system.options());
         } else {
-            gone();
+            remove_user();
             enable(&watch);
         }
         let without = system.configuration();
