@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn chain_text(version: &str, previous: &str) -> Result<String, NotChainable> {
-        super::chain(&openssh(version), &own_command(OURS), previous.as_bytes())
+        chain(&openssh(version), &own_command(OURS), previous.as_bytes())
             .map(|line| String::from_utf8(line).unwrap())
     }
 
