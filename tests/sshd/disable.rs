@@ -4,9 +4,11 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use super::helpers::{STOCK, add_process, disable, enable, enable_is_refused, stock, with_systemctl};
+use super::helpers::{
+    STOCK, add_process, disable, enable, enable_is_refused, refused, stock, with_systemctl,
+};
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::wiring::{self, WiringOptions};
 
 #[test]
 fn refuses_lines_that_were_set_by_hand() {
@@ -15,26 +17,17 @@ fn refuses_lines_that_were_set_by_hand() {
         "/etc/ssh/sshd_config",
         "AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser nobody\n",
     );
-    let before = system.configuration();
-    let outcome = wiring::disable(&system.options(), &mut Vec::new());
-    assert!(
-        matches!(&outcome, WiringOutcome::Refused(why) if why.contains("sshd_config line 1") && why.contains("by hand")),
-        "{outcome:?}"
-    );
-    assert_eq!(before, system.configuration());
+    disable_is_refused(&system, "sshd_config line 1");
 }
 
-/// Runs `--disable`, which must be refused for this reason and change nothing.
-fn disable_is_refused(system: &System, reason: &str) {
+/// Runs `--disable`, which must be refused because of this line that was set by hand, and change nothing.
+fn disable_is_refused(system: &System, line: &str) {
     let before = system.configuration();
     for dry_run in [true, false] {
-        let outcome = wiring::disable(&WiringOptions { dry_run, ..system.options() }, &mut Vec::new());
-        assert!(
-            matches!(&outcome, WiringOutcome::Refused(why) if why.contains(reason) && why.contains("by hand")),
-            "{outcome:?}, not {reason}"
-        );
+        let reason = refused(wiring::disable, &WiringOptions { dry_run, ..system.options() });
+        assert!(reason.contains(line) && reason.contains("by hand"), "not refused for \"{line}\": {reason}");
     }
-    assert_eq!(before, system.configuration(), "{reason}");
+    assert_eq!(before, system.configuration(), "{line}");
 }
 
 /// If the program is removed, sshd gets no keys from such a line, not even those of its chained command.
@@ -196,7 +189,7 @@ fn succeeds_without_our_lines_even_if_sshd_does_not_work() {
         let here = fs::read_to_string(system.path(&format!("/etc/ssh/{path}"))).unwrap_or_default();
         system.write(&format!("/etc/ssh/{path}"), here + text);
         let before = system.configuration();
-        assert_eq!(wiring::disable(&system.options(), &mut Vec::new()).code(), 1, "{text}");
+        refused(wiring::disable, &system.options());
         assert_eq!(before, system.configuration());
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::helpers::{
-    STOCK, USERDB, disable, enable, enable_is_refused, enable_is_rolled_back, run, stock, with_sshd,
+    STOCK, USERDB, disable, enable, enable_is_refused, enable_is_rolled_back, refused, run, stock, with_sshd,
     with_systemctl,
 };
 use crate::systems::System;
@@ -253,9 +253,7 @@ fn prints_messages_only_after_success() {
     system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB);
     system.write("/usr/bin/userdbctl", "");
     fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
-    let (outcome, output) = run(wiring::enable, &system.options());
-    assert!(matches!(outcome, WiringOutcome::Refused(_)), "{outcome:?}");
-    assert_eq!(output, "");
+    refused(wiring::enable, &system.options());
     // So does a rollback.
     let system = stock();
     let failing = "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && exit 1; echo active";
@@ -302,7 +300,7 @@ fn records_the_state_for_the_packages() {
     // After a refused --disable, the files remain.
     let config = system.configuration();
     system.write("/etc/ssh/sshd_config", "Nonsense yes\n");
-    assert!(matches!(run(wiring::disable, &system.options()), (WiringOutcome::Refused(_), _)));
+    refused(wiring::disable, &system.options());
     assert!(is_recorded(&system, "wired") && is_recorded(&system, "enable") && is_recorded(&system, "later"));
     for (path, bytes) in config {
         system.write(&format!("/etc/ssh/{path}"), bytes);

@@ -8,9 +8,9 @@ use std::{
     process::Command,
 };
 
-use super::helpers::{disable, enable, enable_is_refused, stock, with_sshd};
+use super::helpers::{disable, enable, enable_is_refused, refused, stock, with_sshd};
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOutcome};
+use eic_keys::sshd::wiring::{self};
 use rustix::fs::{IFlags, XattrFlags};
 
 #[test]
@@ -122,11 +122,8 @@ fn does_not_replace_a_file_that_changed_during_the_run() {
     system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
     let main = system.path("/etc/ssh/sshd_config");
     let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
-    let outcome = wiring::enable(&with_sshd(&system, &script), &mut Vec::new());
-    assert!(
-        matches!(&outcome, WiringOutcome::Refused(why) if why.contains("changed by someone else")),
-        "{outcome:?}"
-    );
+    let reason = refused(wiring::enable, &with_sshd(&system, &script));
+    assert!(reason.contains("changed by someone else"), "{reason}");
     assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
 }
 

@@ -26,7 +26,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -106,8 +105,7 @@ fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: 
 
     let programs = fs::read_to_string(fixture.join("programs")).unwrap_or_default();
     for program in programs.lines() {
-        system.write(program, "#!/bin/sh\n");
-        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install(program, "#!/bin/sh\n");
     }
 
     let links = fs::read_to_string(fixture.join("links")).unwrap_or_default();
@@ -241,8 +239,7 @@ fi"#;
     let script = format!(
         "#!/bin/sh\nroot={root}\nif [ \"$1\" = -V ]; then echo 'OpenSSH_{version}p1, OpenSSL' >&2; exit; fi{no_include}\nexec chroot $root /usr/sbin/sshd \"$@\"\n"
     );
-    system.write("/tmp/sshd", script);
-    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/tmp/sshd", script);
     let sshd = vec![system.path("/tmp/sshd").into()];
     (system, WiringOptions { sshd, ..options })
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt};
+use std::{fs, io::Write};
 
 use crate::systems::System;
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
@@ -33,15 +33,22 @@ pub(crate) fn disable(options: &WiringOptions) -> String {
     succeed(wiring::disable, options)
 }
 
-/// Runs `--enable`, which must be refused for this reason and change nothing.
-pub(crate) fn enable_is_refused(system: &System, options: &WiringOptions, reason: &str) {
-    let before = system.configuration();
-    match run(wiring::enable, options) {
-        (WiringOutcome::Refused(why), _) => {
-            assert!(why.contains(reason), "refused for another reason: {why}");
+/// Runs an operation, which must be refused and print nothing else. Returns the reason.
+pub(crate) fn refused(operation: Operation, options: &WiringOptions) -> String {
+    match run(operation, options) {
+        (WiringOutcome::Refused(reason), output) => {
+            assert_eq!(output, "", "{reason}");
+            reason
         }
-        (other, output) => panic!("{other:?}, not refused for \"{reason}\": {output}"),
+        (other, output) => panic!("{other:?}, not refused: {output}"),
     }
+}
+
+/// Runs `--enable`, which must be refused for this reason and change nothing.
+pub(crate) fn enable_is_refused(system: &System, options: &WiringOptions, expected: &str) {
+    let before = system.configuration();
+    let reason = refused(wiring::enable, options);
+    assert!(reason.contains(expected), "refused for another reason than \"{expected}\": {reason}");
     assert_eq!(before, system.configuration(), "{reason}");
 }
 
@@ -91,8 +98,7 @@ pub(crate) fn with_systemctl(system: &System, script: &str) -> WiringOptions {
     system.write("/run/systemd/system/x", "");
     let log = system.path("/tmp/systemctl.log");
     let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{script}\n", log.display());
-    system.write("/tmp/systemctl", script);
-    fs::set_permissions(system.path("/tmp/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/tmp/systemctl", script);
     WiringOptions { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
 }
 
@@ -107,7 +113,6 @@ pub(crate) fn with_sshd(system: &System, script: &str) -> WiringOptions {
     let root = system.root.display();
     let script =
         format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
-    system.write("/tmp/sshd", script);
-    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/tmp/sshd", script);
     WiringOptions { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
 }

@@ -74,8 +74,7 @@ fn refuses_if_no_host_key_can_be_generated() {
     let system = stock();
     remove_host_keys(&system);
     let keygen = |text: &str| {
-        system.write("/tmp/ssh-keygen", format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(system.path("/tmp/ssh-keygen"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install("/tmp/ssh-keygen", format!("#!/bin/sh\n{text}\n"));
         WiringOptions { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
     };
     enable_is_refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen reports: no key today");

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::helpers::{Operation, disable, enable, run};
+use super::helpers::{Operation, disable, enable, refused, run};
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use eic_lab::sshd::{Config, Sshd, built, sshd_version};
 use eic_lab::{Instance, Key, UserKey};
@@ -223,14 +223,12 @@ fn refuses_if_the_only_sshd_has_another_main_file() {
     fs::copy(MAIN, main).unwrap();
     let options = WiringOptions { config: main.into(), ..options };
     let before = fs::read(main).unwrap();
-    let (outcome, output) = run(wiring::enable, &options);
-    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let reason = refused(wiring::enable, &options);
     assert!(
         reason.starts_with("the only running sshd, process ")
             && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
         "{reason}"
     );
-    assert_eq!(output, "");
     assert_eq!(before, fs::read(main).unwrap());
     drop(sshd);
 
@@ -320,8 +318,7 @@ fn every_sshd_that_reads_our_lines_is_reloaded() {
 
     // This sshd would exit at SIGHUP, and keep our lines without it.
     instance.write(SECOND, format!("Bogus\n{main}"));
-    let (outcome, _) = run(wiring::disable, &options);
-    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let reason = refused(wiring::disable, &options);
     assert!(reason.contains("would keep the lines of eic-keys") && reason.contains(SECOND), "{reason}");
     assert_eq!(ports_with_login(&sshd, &pushed, &ports), ports);
     instance.write(SECOND, &main);

@@ -13,7 +13,7 @@
     reason = "a test stops at the first surprise, and its arithmetic is a random number's"
 )]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use super::helpers::{Operation, run};
 use crate::systems::{System, releases};
@@ -132,8 +132,7 @@ fn system(random: &mut Random, release: &str) -> System {
         }
     }
     for program in ["/opt/other", "/opt/100%/other"] {
-        system.write(program, "");
-        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install(program, "");
     }
     system
 }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
 use super::helpers::{
-    STOCK, disable, enable, enable_is_refused, enable_is_rolled_back, stock, systemctl_calls, with_systemctl,
+    STOCK, disable, enable, enable_is_refused, enable_is_rolled_back, refused, stock, systemctl_calls,
+    with_systemctl,
 };
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOutcome};
+use eic_keys::sshd::wiring::{self};
 
 #[test]
 fn reloads_the_active_unit() {
@@ -84,8 +85,7 @@ fn disable_refuses_and_enable_warns_if_a_unit_cannot_be_reloaded() {
         );
         // An sshd that may have read our lines would run a program that is going to be removed.
         let after = system.configuration();
-        let outcome = wiring::disable(&options, &mut Vec::new());
-        let WiringOutcome::Refused(reason) = outcome else { panic!("{outcome:?}") };
+        let reason = refused(wiring::disable, &options);
         assert!(
             reason.contains("would keep the lines of eic-keys")
                 && reason.contains("systemctl restart ssh.service"),

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, time::Duration};
 
-use super::helpers::{STOCK, USERDB, enable, stock};
-use eic_keys::sshd::wiring::{self, WiringOptions};
+use super::helpers::{STOCK, USERDB, enable, run, stock};
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 
 /// A user name with `%` is expanded by sshd at each login, so it cannot be looked up before. In our lines and in lines
 /// that were set by hand.
@@ -15,8 +15,7 @@ fn a_user_that_sshd_expands_is_never_missing() {
         let system = stock();
         let command =
             if by_hand { "/usr/bin/eic-keys %u %f -- /usr/bin/keys %u" } else { "/usr/bin/keys %u" };
-        system.write("/usr/bin/keys", "#!/bin/sh\n");
-        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install("/usr/bin/keys", "#!/bin/sh\n");
         let lines = format!("AuthorizedKeysCommand {command}\nAuthorizedKeysCommandUser {user}\n");
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
         let output = enable(&system.options());
@@ -52,8 +51,7 @@ fn if_user_missing_changes_nothing_while_the_user_exists() {
             "AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser {user}\n"
         )
     };
-    system.write("/usr/bin/userdbctl", "#!/bin/sh\n");
-    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/usr/bin/userdbctl", "#!/bin/sh\n");
     system.write("/etc/ssh/sshd_config", format!("{STOCK}{}", other("git")));
     unchanged("another command, not wired");
     enable(&system.options());
@@ -99,18 +97,15 @@ fn chains_a_left_out_command_again_when_its_user_exists_again() {
         let system = stock();
         let watch =
             WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
-        system.write("/usr/bin/keys", "#!/bin/sh\n");
-        fs::set_permissions(system.path("/usr/bin/keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install("/usr/bin/keys", "#!/bin/sh\n");
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
         enable(&system.options());
         let together = system.configuration();
         let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
         let remove_user = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
         if first == "wired without" {
-            assert_eq!(
-                wiring::disable(&system.options(), &mut Vec::new()).code(),
-                u8::from(lines == by_hand)
-            );
+            let (outcome, _) = run(wiring::disable, &system.options());
+            assert_eq!(outcome == WiringOutcome::Done, lines != by_hand, "{when}: {outcome:?}");
             remove_user();
             // Lines that were set by hand are not changed.
             let before = system.configuration();
@@ -143,8 +138,7 @@ fn chains_a_left_out_command_again_when_its_user_exists_again() {
 fn looks_up_a_missing_user_twice() {
     let system = stock();
     system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB.replace("root", "git"));
-    system.write("/usr/bin/userdbctl", "#!/bin/sh\n");
-    fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/usr/bin/userdbctl", "#!/bin/sh\n");
     enable(&system.options());
     let before = system.configuration();
     let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();

@@ -75,8 +75,7 @@ impl System {
             "root:x:0:\nalice:x:1000:\nbob:x:1001:\ngit:x:1002:\nadmin:x:27:alice,root\neic-keys:x:990:\n";
         fs::write(system.path("etc/group"), group).unwrap();
         fs::write(system.path("etc/nsswitch.conf"), "passwd: files\ngroup: files\n").unwrap();
-        system.write("/usr/bin/eic-keys", "#!/bin/sh\n");
-        fs::set_permissions(system.path("usr/bin/eic-keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install("/usr/bin/eic-keys", "#!/bin/sh\n");
         system
     }
 
@@ -89,6 +88,12 @@ impl System {
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
         fs::write(self.path(path), text).unwrap();
+    }
+
+    /// Writes a program of the system.
+    pub fn install(&self, path: &str, text: impl AsRef<[u8]>) {
+        self.write(path, text);
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The words that run the system's sshd from outside.
