@@ -102,17 +102,23 @@ fn disable_refuses_and_enable_warns_if_a_unit_cannot_be_reloaded() {
 
 #[test]
 fn restores_the_files_if_the_reload_fails() {
-    for script in [
-        "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && echo 'Job failed.' >&2 && exit 1; echo active",
+    for (script, expected) in [
+        (
+            "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && echo 'Job failed.' >&2 && exit 1; echo active",
+            "the files were restored, but sshd could not be reloaded: systemctl reload ssh.service: Job failed.",
+        ),
         // The reload succeeds, but the service is not active afterwards.
-        "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && touch \"$0.reloaded\"; [ $1 = is-active ] && [ -e \"$0.reloaded\" ] && echo failed || echo active",
+        (
+            "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && touch \"$0.reloaded\"; [ $1 = is-active ] && [ -e \"$0.reloaded\" ] && echo failed || echo active",
+            "ssh.service exited at the reload; the previous state was restored",
+        ),
     ] {
         for main in [STOCK, "UsePAM yes\n"] {
             let system = System::new("trixie");
             system.write("/etc/ssh/sshd_config", main);
             let before = system.configuration();
             let reason = enable_is_rolled_back(&with_systemctl(&system, script));
-            assert!(reason.contains("restored"), "{reason}");
+            assert!(reason.contains(expected), "{reason}");
             assert_eq!(before, system.configuration());
         }
     }
