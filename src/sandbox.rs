@@ -27,7 +27,7 @@ use crate::limits;
 
 mod calls;
 
-/// What a run still allowed.
+/// What a run still needs after it enters the sandbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     /// Ports for its TCP connections.
@@ -179,7 +179,7 @@ fn limit() -> nix::Result<()> {
     Ok(())
 }
 
-/// The newest Landlock ABI that was tested. A later one could restrict something that a run allowed.
+/// The newest Landlock ABI that was tested. A later one could restrict something that a run needs.
 const LANDLOCK: ABI = ABI::V7;
 
 fn landlock(allowed: &Allowed<'_>) -> [Layer; 2] {
