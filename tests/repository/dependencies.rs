@@ -103,7 +103,7 @@ fn what_ships_has_each_crate_once() {
     assert!(!versions.contains_key("time"));
 }
 
-/// Names, and the advisory that says so.
+/// Names of unmaintained crates, and their advisories.
 fn unmaintained() -> BTreeMap<&'static str, &'static str> {
     let list = include_str!("../data/unmaintained.txt").lines().filter(|line| !line.starts_with('#'));
     list.filter_map(|line| line.split_once(' ')).collect()

@@ -1,12 +1,12 @@
 //! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the
 //! test's.
 //!
-//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
-//! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
-//! when the value does.
+//! The original roots come from `tests/systems/prepare`, which is run if they are missing. A copy has
+//! sshd, ssh-keygen, their libraries (as hard links, which are never written to), host keys, users and `/dev/null`. It is removed
+//! when the value is dropped.
 //!
 //! `EIC_SSHD_ROOTS`, directories with a colon between them, names other roots, for the tests that ask every
-//! sshd: those of `tests/openssh/prepare`, each with an sshd that was built from its source.
+//! sshd: those of `tests/openssh/prepare`, each with an sshd built from source.
 
 #![allow(
     dead_code,
@@ -33,7 +33,7 @@ use eic_keys::sshd::wiring::WiringOptions;
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
-/// What every sshd is asked in: the releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
+/// The systems whose sshd is compared: the releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
 pub fn releases() -> Vec<String> {
     std::env::var("EIC_SSHD_ROOTS").map_or_else(
         |_| RELEASES.map(str::to_owned).into(),
@@ -82,7 +82,7 @@ impl System {
         system
     }
 
-    /// Where a path of the system is on this machine.
+    /// The path on this machine of a path of the system.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -93,7 +93,7 @@ impl System {
         fs::write(self.path(path), text).unwrap();
     }
 
-    /// The words that run the system's sshd from outside.
+    /// The command that runs the system's sshd from outside.
     pub fn sshd(&self) -> Vec<std::ffi::OsString> {
         vec!["chroot".into(), self.root.clone().into(), "/usr/sbin/sshd".into()]
     }
@@ -122,7 +122,7 @@ impl System {
             .unwrap()
     }
 
-    /// Every file under `/etc/ssh` but the keys: its path there and its bytes.
+    /// Every file under `/etc/ssh` except the keys: its path there and its bytes.
     pub fn configuration(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         collect(&self.path("etc/ssh"), &self.path("etc/ssh"), &mut found);
@@ -158,7 +158,7 @@ fn roots() -> PathBuf {
     std::env::var_os("EIC_SYSTEMS").map_or_else(|| "/var/cache/eic-keys/systems".into(), PathBuf::from)
 }
 
-/// The pristine root of a release, made first if need be.
+/// The original root of a release, made if it is missing.
 fn prepared(release: &str) -> PathBuf {
     static ONCE: Once = Once::new();
     if release.starts_with('/') {
@@ -176,7 +176,7 @@ fn prepared(release: &str) -> PathBuf {
 }
 
 /// What sshd needs to run: itself, what it executes, and the libraries that these load, now or for NSS. Each
-/// by its name and by the file that the name leads to inside the root.
+/// by its name and by the file to which the name resolves inside the root.
 fn runtime(pristine: &Path) -> Vec<(String, String)> {
     let here = |path: &str| pristine.join(path.trim_start_matches('/')).exists();
     let programs = [
