@@ -79,7 +79,7 @@ impl System {
         system
     }
 
-    /// Where a path of the system is on this machine.
+    /// The path on this machine of a path of the system.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -125,7 +125,7 @@ impl System {
             .unwrap()
     }
 
-    /// Every file under `/etc/ssh` but the keys: its path there and its bytes.
+    /// Every file under `/etc/ssh` except the keys: its path there and its bytes.
     pub fn configuration(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         collect(&self.path("etc/ssh"), &self.path("etc/ssh"), &mut found);
@@ -161,7 +161,7 @@ fn roots() -> PathBuf {
     std::env::var_os("EIC_SYSTEMS").map_or_else(|| "/var/cache/eic-keys/systems".into(), PathBuf::from)
 }
 
-/// The pristine root of a release, made first if need be.
+/// The original root of a release, made if it is missing.
 fn prepared(release: &str) -> PathBuf {
     static ONCE: Once = Once::new();
     if release.starts_with('/') {
@@ -179,7 +179,7 @@ fn prepared(release: &str) -> PathBuf {
 }
 
 /// What sshd needs to run: itself, what it executes, and the libraries that these load, now or for NSS. Each
-/// by its name and by the file that the name leads to inside the root.
+/// by its name and by the file to which the name resolves inside the root.
 fn runtime(pristine: &Path) -> Vec<(String, String)> {
     let here = |path: &str| pristine.join(path.trim_start_matches('/')).exists();
     let programs = [
