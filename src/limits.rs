@@ -57,7 +57,7 @@ const _: () = assert!(SIGNATURE.div_ceil(3) * 4 + METADATA_LINES <= KEY_LINE, "a
 /// The metadata lines of a record. An IAM principal has up to about 600 characters.
 const METADATA_LINES: usize = 2048;
 
-/// Number of certificates in a certificate chain. The longest supported path has six below the anchor.
+/// Number of certificates in a certificate chain. The longest supported path has the signer and six intermediates.
 pub const CERTIFICATES: usize = 16;
 
 /// The certificate chain of the signer, PEM: four certificates and 7 KB today.
