@@ -11,11 +11,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::limits;
 use crate::safe_path;
+
+/// How often to look whether a command that has closed its output has ended: every 20 ms.
+const EXIT_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A running chained command.
 #[derive(Debug)]
@@ -119,19 +122,18 @@ impl ChainedCommand {
                     None => {}
                 }
             }
-            let mut descriptors = vec![PollFd::new(output.as_fd(), PollFlags::empty())];
+            let mut descriptors = vec![PollFd::new(output, PollFlags::empty())];
             if open {
-                descriptors.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
+                descriptors.push(PollFd::new(&self.stdout, PollFlags::IN));
             }
-            // After the command has closed its output, no event reports its exit. Check its status every 20 ms.
-            let wait = if open { PollTimeout::NONE } else { PollTimeout::from(20_u8) };
-            match poll(&mut descriptors, wait) {
-                Ok(_) | Err(Errno::EINTR) => {}
+            // After the command has closed its output, no event reports its exit.
+            let wait = (!open).then_some(EXIT_POLL);
+            match poll(&mut descriptors, wait.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Failure::Io(errno.into())),
             }
-            let mut events =
-                descriptors.iter().map(|descriptor| descriptor.revents().unwrap_or(PollFlags::empty()));
-            if events.next().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+            let mut events = descriptors.iter().map(PollFd::revents);
+            if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP))
             {
                 return Ok(Ending::Unwanted);
             }

@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::keys::AuthorizedKey;
 use crate::limits;
@@ -43,12 +43,12 @@ pub fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
 }
 
 fn await_reader(out: &impl AsFd) -> io::Result<()> {
-    let wait = PollTimeout::try_from(limits::READER_WAIT).unwrap_or(PollTimeout::ZERO);
+    let wait = Timespec::try_from(limits::READER_WAIT).map_err(io::Error::other)?;
     loop {
-        match poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLOUT)], wait) {
+        match poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&wait)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
