@@ -5,13 +5,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use pki_types::UnixTime;
 
-use super::date;
 use super::http::{self, Connections, HttpRequest, Reply};
 use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
@@ -173,7 +173,8 @@ impl Imds {
     /// The time of the service at the start of the session, to the second; `None` if it sent none.
     #[must_use]
     pub fn date(&self) -> Option<UnixTime> {
-        date::parse(self.date.as_ref()?.as_bytes())
+        let date = httpdate::parse_http_date(self.date.as_ref()?.to_str().ok()?).ok()?;
+        date.duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
     }
 
     /// The keys that were pushed for `user` in the last 60 seconds, as text.
