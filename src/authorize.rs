@@ -76,14 +76,14 @@ pub(crate) async fn authorize(
     let mut counts = Counts::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
         let user = Escaped(request.user.as_bytes());
-        syslog.explain(&format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        syslog.explain(&format!("EC2 Instance Connect does not accept the user name {user}"));
         return Ok(counts);
     };
     let firmware = match Host::identify(context.root) {
         Host::Nitro(id) => Some(id),
         Host::Xen => None,
         Host::NotEc2 => {
-            syslog.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
+            syslog.log(Severity::Notice, "This is not an EC2 instance: no keys were requested");
             return Ok(counts);
         }
     };

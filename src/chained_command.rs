@@ -133,8 +133,7 @@ impl ChainedCommand {
                 Err(errno) => return Err(Failure::Io(errno.into())),
             }
             let mut events = descriptors.iter().map(PollFd::revents);
-            if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP))
-            {
+            if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP)) {
                 return Ok(Ending::Unwanted);
             }
             if events.next().is_some_and(|events| !events.is_empty()) {

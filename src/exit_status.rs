@@ -42,9 +42,9 @@ impl ExitStatus {
         match self {
             Self::Success => "the run succeeded",
             Self::Usage => "its command line in sshd_config is wrong",
-            Self::Metadata => "the metadata service did not answer as it should, or not in time",
-            Self::Signer => "the signer was not trustworthy",
-            Self::System => "this system was not set up for it",
+            Self::Metadata => "the metadata service failed, or did not answer in time",
+            Self::Signer => "the signer is not trusted",
+            Self::System => "this system is not set up for it",
         }
     }
 }

@@ -57,15 +57,15 @@ impl fmt::Display for Error {
         match &self.cause {
             Cause::Http(error) => error.fmt(f),
             Cause::Status(status @ StatusCode::FORBIDDEN) => {
-                write!(f, "answered {status}: it is switched off for this instance")
+                write!(f, "answered {status}: it is disabled for this instance")
             }
             Cause::Status(status @ StatusCode::TOO_MANY_REQUESTS) => {
                 write!(f, "answered {status}: too many requests from this instance")
             }
             Cause::Status(status) => write!(f, "answered {status}"),
             Cause::Absent => f.write_str("has none"),
-            Cause::Malformed => f.write_str("gave a malformed answer"),
-            Cause::OutOfTime => f.write_str("was not asked: the time limit of this run was reached"),
+            Cause::Malformed => f.write_str("sent a malformed reply"),
+            Cause::OutOfTime => f.write_str("was not queried: the time limit of this run was reached"),
         }
     }
 }

@@ -67,7 +67,7 @@ fn records_that_fall_out() {
     beside_a_good_one(
         |instance, key| instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4))),
         "keys.signatures",
-        "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+        "it is not signed by managed-ssh-signer.us-east-1.amazonaws.com",
     );
 }
 

@@ -130,7 +130,7 @@ fn a_key_line_is_one_bare_public_key() {
         ("a NUL in the comment", format!("{} a\0b", key.line()), "bare public key"),
         ("an escape in the comment", format!("{} a\x1b[2Jb", key.line()), "bare public key"),
         ("RSA of 1024 bits", UserKey::rsa(1024).line().to_owned(), "2048"),
-        ("DSA", DSA.to_owned(), "type that sshd does not take"),
+        ("DSA", DSA.to_owned(), "not accept keys of its type"),
     ] {
         publish(&instance, signed(&instance, &instance.record(&key).key_line(line)));
         // Without a fingerprint, as these keys have none or another.
@@ -155,10 +155,10 @@ fn metadata_lines_that_are_wrong() {
     for (what, record, reason) in [
         ("no Timestamp", record().without("Timestamp"), "no Timestamp"),
         ("no Instance", record().without("Instance"), "no Instance"),
-        ("Timestamp twice", record().with_line(format!("#Timestamp={expiry}")), "Timestamp is there twice"),
-        ("Instance twice", record().with_line(format!("#Instance={INSTANCE}")), "Instance is there twice"),
-        ("Caller twice", record().with_line("#Caller=me"), "Caller is there twice"),
-        ("Request twice", record().with_line("#Request=1"), "Request is there twice"),
+        ("Timestamp twice", record().with_line(format!("#Timestamp={expiry}")), "more than one Timestamp"),
+        ("Instance twice", record().with_line(format!("#Instance={INSTANCE}")), "more than one Instance"),
+        ("Caller twice", record().with_line("#Caller=me"), "more than one Caller"),
+        ("Request twice", record().with_line("#Request=1"), "more than one Request"),
         ("Timestamp empty", record().set("Timestamp", ""), "not a number of seconds"),
         ("Timestamp negative", record().set("Timestamp", "-1"), "not a number of seconds"),
         ("Timestamp with a sign", record().set("Timestamp", format!("+{expiry}")), "not a number of seconds"),
@@ -239,7 +239,7 @@ fn the_metadata_service_must_be_this_instances() {
     record_refused(
         &instance,
         &key,
-        "the metadata service is another instance's",
+        "the metadata service belongs to another instance",
         "another's service, this one's record",
     );
 }
@@ -284,7 +284,7 @@ fn a_signature_is_the_signers_over_these_bytes() {
         record_refused(
             &instance,
             &key,
-            "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+            "it is not signed by managed-ssh-signer.us-east-1.amazonaws.com",
             what,
         );
     }
@@ -302,14 +302,14 @@ fn a_signature_is_the_signers_over_these_bytes() {
         }),
     ] {
         publish(&instance, change.with_signature(&record.scheme.sign(&pki.signer.key, &bytes)));
-        record_refused(&instance, &key, "its signature is not by", what);
+        record_refused(&instance, &key, "it is not signed by", what);
     }
     let other = UserKey::ed25519();
     publish(
         &instance,
         record.clone().key_line(other.line()).with_signature(&record.scheme.sign(&pki.signer.key, &bytes)),
     );
-    record_refused(&instance, &other, "its signature is not by", "another key");
+    record_refused(&instance, &other, "it is not signed by", "another key");
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn no_more_than_64_records_are_looked_at() {
     let outcome = publish_after(64);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "the 65th");
     let lines = instance.journal.eic_keys();
-    assert!(instance.journal.says("no more than 64 are looked at"), "{lines:?}");
+    assert!(instance.journal.says("only the first 64 records are read"), "{lines:?}");
     let reasons: BTreeSet<_> = lines.iter().map(|line| line.message().to_owned()).collect();
     assert_eq!((lines.len(), reasons.len()), (65, 2), "{reasons:?}");
 }

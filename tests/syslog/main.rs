@@ -176,7 +176,7 @@ fn a_run_fails() {
         ("nobody there", |i| i.endpoint(IPV4.into(), Endpoint::Absent), 2, "cannot be reached"),
         ("refused", |i| i.endpoint(IPV4.into(), Endpoint::Refusing), 2, "cannot be reached"),
         ("silent", |i| i.imds.fault(On::token(), Fault::Hang), 2, "did not answer in time"),
-        ("switched off", |i| i.imds.switch_off(), 2, "switched off"),
+        ("switched off", |i| i.imds.switch_off(), 2, "disabled"),
         ("throttled", |i| i.imds.fault(On::any(), Fault::Status(429)), 2, "too many requests"),
         ("in trouble", |i| i.imds.fault(On::path("alice"), Fault::Status(503)), 2, "503"),
         ("too much", |i| i.imds.fault(On::path("signer-cert"), Fault::EndlessBody), 2, "signer-cert"),

@@ -112,9 +112,9 @@ fn by_hand() {
             "carol",
             "0 of 1 record",
         ),
-        ("failed", |i| i.imds.fault(On::token(), Fault::Status(403)), "alice", "switched off"),
+        ("failed", |i| i.imds.fault(On::token(), Fault::Status(403)), "alice", "disabled"),
         ("no instance", |i| i.machine(Machine::Other), "alice", "not an EC2 instance"),
-        ("no name that the API takes", |_| (), "\u{1b}[2J\u{202e}", "takes no keys"),
+        ("no name that the API takes", |_| (), "\u{1b}[2J\u{202e}", "does not accept the user name"),
     ];
     for (what, change, user, words) in rows {
         let instance = Instance::start();
