@@ -56,13 +56,13 @@ fn world() -> (Instance, UserKey) {
 }
 
 #[test]
-fn a_clock_that_is_right() {
+fn prints_the_key_with_a_correct_clock() {
     let (_instance, key) = world();
     assert_eq!(run(&key, [0; 4]), (0, format!("{}\n", key.line()), LOOKS.len()));
 }
 
 #[test]
-fn a_clock_that_jumps_at_one_look() {
+fn a_wrong_clock_at_one_check_refuses_what_is_not_valid_then() {
     let (instance, key) = world();
     // How far off each look may be: the key's half hour, the certificates' 30 days and 11 months, the OCSP responses' hour and week.
     let fine = [-20 * YEAR..30 * MINUTE, -30 * DAY..335 * DAY, -HOUR..7 * DAY, -20 * YEAR..30 * MINUTE];
@@ -82,7 +82,7 @@ fn a_clock_that_jumps_at_one_look() {
 }
 
 #[test]
-fn a_clock_that_is_set_during_the_run() {
+fn a_clock_set_during_the_run_counts_from_then_on() {
     let (_instance, key) = world();
     for look in 0..LOOKS.len() {
         for (off, comes) in [(-2 * MINUTE, true), (HOUR, false)] {
@@ -95,7 +95,7 @@ fn a_clock_that_is_set_during_the_run() {
 }
 
 #[test]
-fn a_key_that_runs_out_on_the_way_is_not_printed() {
+fn does_not_print_a_key_that_expires_during_the_run() {
     let (instance, key) = world();
     let (status, printed, looks) = run(&key, [0, 0, 0, 30 * MINUTE]);
     assert_eq!((status, printed.as_str(), looks), (0, "", LOOKS.len()));

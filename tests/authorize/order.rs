@@ -15,7 +15,7 @@ fn asked(instance: &Instance) -> Vec<String> {
 }
 
 #[test]
-fn nothing_pushed_is_two_requests_and_silence() {
+fn without_pushed_keys_sends_two_requests_and_logs_nothing() {
     let instance = Instance::start();
     let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
@@ -25,7 +25,7 @@ fn nothing_pushed_is_two_requests_and_silence() {
 
 /// The service drops what is over 1,024 packets a second, those of DNS and time included, and a scanner offers many keys.
 #[test]
-fn nothing_pushed_takes_fourteen_packets() {
+fn without_pushed_keys_uses_fourteen_packets() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     let packets = || {
@@ -41,7 +41,7 @@ fn nothing_pushed_takes_fourteen_packets() {
 }
 
 #[test]
-fn another_key_offered_is_two_requests_and_silence() {
+fn for_another_key_sends_two_requests_and_logs_nothing() {
     let (instance, _) = instance();
     let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
@@ -50,7 +50,7 @@ fn another_key_offered_is_two_requests_and_silence() {
 }
 
 #[test]
-fn a_login_is_nine_requests_in_four_rounds() {
+fn a_login_sends_nine_requests_in_four_rounds() {
     let (instance, key) = instance();
     instance.imds.pace(Duration::from_millis(300));
     accepted(&instance, &key, "a login");
@@ -79,7 +79,7 @@ fn a_login_is_nine_requests_in_four_rounds() {
 }
 
 #[test]
-fn fifty_records_cost_no_request_more() {
+fn fifty_records_need_no_more_requests() {
     let (instance, key) = instance();
     for _ in 0..49 {
         let record = instance.record(&UserKey::ed25519());
@@ -90,7 +90,7 @@ fn fifty_records_cost_no_request_more() {
 }
 
 #[test]
-fn the_signer_is_asked_about_only_when_a_record_is_waiting() {
+fn requests_the_signer_only_for_a_record_that_can_be_valid() {
     let (instance, key) = instance();
     for (what, record) in [
         ("expired", instance.record(&key).expires_in(-1)),
@@ -106,7 +106,7 @@ fn the_signer_is_asked_about_only_when_a_record_is_waiting() {
 }
 
 #[test]
-fn twenty_at_once_each_get_their_key() {
+fn twenty_concurrent_runs_print_their_keys() {
     let (instance, key) = instance();
     std::thread::scope(|scope| {
         for _ in 0..20 {

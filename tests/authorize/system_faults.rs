@@ -114,17 +114,17 @@ fn matrix(faults: &[&str]) -> usize {
 }
 
 #[test]
-fn every_call_fails_once() {
+fn each_failing_system_call_prints_the_key_or_nothing() {
     matrix(&["error=ENOMEM", "error=EIO"]);
 }
 
 #[test]
-fn a_signal_at_every_call() {
+fn a_signal_at_any_system_call_prints_the_key_or_nothing() {
     matrix(&["signal=SIGTERM"]);
 }
 
 #[test]
-fn every_call_is_late() {
+fn slow_system_calls_do_not_prevent_a_login() {
     let calls: Vec<_> = calls().into_keys().collect();
     let printed = each(&calls, |instance, key, name| {
         let late = format!("inject={name}:delay_enter=2000");
@@ -149,18 +149,18 @@ fn limited(option: &str, steps: impl Iterator<Item = usize>) {
 }
 
 #[test]
-fn little_memory() {
+fn little_memory_prints_the_key_or_nothing() {
     limited("-v", (1500..12_000).step_by(250));
 }
 
 #[test]
-fn few_descriptors() {
+fn few_descriptors_print_the_key_or_nothing() {
     limited("-n", 4..40);
 }
 
 /// sshd ends those whom it waited for too long with a signal to their group.
 #[test]
-fn nothing_is_left_of_a_group_that_is_ended() {
+fn a_signal_to_the_process_group_leaves_no_process() {
     let (instance, key) = world();
     let script = format!(
         "trap : TERM; {PROGRAM} nobody {} -- /bin/sleep 60 & sleep 0.3; kill -TERM 0; wait $!; echo $?",

@@ -23,7 +23,7 @@ fn without(instance: &Instance, key: &UserKey) -> Outcome {
 }
 
 #[test]
-fn its_keys_follow_ours() {
+fn prints_its_keys_after_ours() {
     let (instance, key) = instance();
     let ours = format!("{}\n", key.line());
     for (what, script, theirs) in [
@@ -51,7 +51,7 @@ fn its_keys_follow_ours() {
 
 /// Ours count all the same; its status is ours only where we print none. What it printed before does not count, as in sshd.
 #[test]
-fn it_fails() {
+fn prints_our_keys_if_it_fails() {
     let (instance, key) = instance();
     let ours = format!("{}\n", key.line());
     for (what, script, status) in [
@@ -78,7 +78,7 @@ fn it_fails() {
 }
 
 #[test]
-fn it_cannot_be_started() {
+fn prints_our_keys_if_it_cannot_be_started() {
     let (instance, key) = instance();
     instance.write("/etc/lab/file", "#!/bin/sh\n");
     instance.install("/etc/lab/no-interpreter", b"#!/nonexistent\n");
@@ -101,7 +101,7 @@ type Failure = (&'static str, fn(&Instance), i32);
 
 /// A login that does not depend on us still works, with the log saying what is wrong with ours.
 #[test]
-fn ours_fails() {
+fn prints_its_keys_if_ours_fail() {
     let (instance, key) = instance();
     other(&instance, "echo ssh-ed25519 AAAA them");
     let fails: [Failure; 3] = [
@@ -122,7 +122,7 @@ fn ours_fails() {
 }
 
 #[test]
-fn it_runs_where_we_have_nothing_to_do() {
+fn runs_it_even_without_work_of_our_own() {
     let (instance, key) = instance();
     other(&instance, "echo theirs");
     let odd = instance.run(["../alice", key.fingerprint(), "--", OTHER]);
@@ -133,7 +133,7 @@ fn it_runs_where_we_have_nothing_to_do() {
 }
 
 #[test]
-fn it_does_not_run_where_the_command_line_is_wrong() {
+fn does_not_run_it_if_the_command_line_is_wrong() {
     let (instance, _) = instance();
     other(&instance, "echo theirs");
     assert_eq!(instance.run(["--unknown", "alice", "--", OTHER]).stdout, "");
@@ -141,7 +141,7 @@ fn it_does_not_run_where_the_command_line_is_wrong() {
 
 /// It starts with us, not after us: the service takes a second to say nothing.
 #[test]
-fn it_starts_at_once() {
+fn starts_it_before_the_first_request() {
     let (instance, key) = instance();
     other(&instance, "date +%s%N");
     instance.imds.fault(On::token(), Fault::Hang);
@@ -157,7 +157,7 @@ fn it_starts_at_once() {
 }
 
 #[test]
-fn no_shell_reads_its_arguments() {
+fn runs_it_without_a_shell() {
     let (instance, key) = instance();
     let arguments = [
         "$(id)",
@@ -186,7 +186,7 @@ fn no_shell_reads_its_arguments() {
 
 /// It finds what it would find if sshd had started it.
 #[test]
-fn it_finds_what_sshd_left_for_it() {
+fn it_has_the_environment_that_sshd_set() {
     let (instance, key) = instance();
     let ask = |program: &str, arguments: &[&str]| {
         let alone = instance.command(arguments).program(program).run();
@@ -212,7 +212,7 @@ fn it_finds_what_sshd_left_for_it() {
 
 /// sshd has read enough and closed the pipe: both end, and soon.
 #[test]
-fn both_end_when_nobody_reads() {
+fn both_end_if_the_reader_is_gone() {
     let (instance, key) = instance();
     other(&instance, "exec sleep 1000");
     let line = format!("/usr/bin/eic-keys alice {} -- {OTHER} | head -n 1", key.fingerprint());
@@ -229,7 +229,7 @@ fn both_end_when_nobody_reads() {
 
 /// Root's run has given up the right to stop what has become somebody else's (`CAP_KILL`), and must not wait for it.
 #[test]
-fn what_may_not_be_stopped_is_not_waited_for() {
+fn does_not_wait_for_a_command_that_it_cannot_stop() {
     let (instance, _) = instance();
     other(&instance, "exec 2>&-; exec setpriv --reuid=47101 sleep 5");
     // Time to become another's.
@@ -241,7 +241,7 @@ fn what_may_not_be_stopped_is_not_waited_for() {
 
 /// Keys that cannot be written are no keys, ours or its.
 #[test]
-fn there_is_no_room() {
+fn reports_a_full_device() {
     let (instance, _) = instance();
     other(&instance, "echo theirs");
     let outcome = instance.command(["nobody", "--", OTHER]).stdout_to("/dev/full").run();
@@ -252,7 +252,7 @@ fn there_is_no_room() {
 
 /// sshd looks at the first word of its line only, so what it would ask of that one is asked of the other here.
 #[test]
-fn it_is_run_only_if_sshd_would() {
+fn runs_it_only_if_sshd_would() {
     let (instance, key) = instance();
     other(&instance, "echo theirs");
     let mine = || format!("{}\n", key.line());

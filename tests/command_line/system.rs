@@ -17,7 +17,7 @@ fn files(instance: &Instance, asset_tag: Option<&str>, hypervisor: Option<&str>)
 }
 
 #[test]
-fn instances() {
+fn prints_the_key_on_each_kind_of_instance() {
     let (instance, key) = instance();
     let id = "i-0123456789abcdef0\n";
     let uuid = "ec2e1916-9099-7caf-fd21-012345abcdef\n";
@@ -37,7 +37,7 @@ fn instances() {
 }
 
 #[test]
-fn others() {
+fn sends_no_request_on_other_machines() {
     let (instance, key) = instance();
     let check = |machine: &str| {
         instance.journal.clear();
@@ -74,7 +74,7 @@ fn others() {
 }
 
 #[test]
-fn an_instance_whose_id_is_another() {
+fn refuses_keys_for_another_instance_id() {
     let (instance, key) = instance();
     files(&instance, Some("i-0fedcba9876543210\n"), None);
     assert_eq!(instance.run(["alice", key.fingerprint()]).stdout, "");
@@ -85,7 +85,7 @@ fn an_instance_whose_id_is_another() {
 
 /// Nothing is taken from the environment: not what to trust, not what to say, not what to load.
 #[test]
-fn hostile_environments() {
+fn ignores_hostile_environment_variables() {
     let (instance, key) = instance();
     instance.write("/etc/lab/empty.pem", "");
     instance.write("/etc/lab/evil.so", "not even a library");
@@ -129,7 +129,7 @@ fn hostile_environments() {
 
 /// An attacker's anchor is none because the environment says so.
 #[test]
-fn no_anchor_from_the_environment() {
+fn takes_no_anchor_from_the_environment() {
     let (instance, key) = instance();
     instance.write("/etc/lab/anchors.pem", pki::bundle([&instance.pki().root]));
     instance.trust([&Pki::with(|spec| spec.root = spec.old_root.clone()).root]);
@@ -143,7 +143,7 @@ fn no_anchor_from_the_environment() {
 
 /// sshd stops reading at the first key that fits; a disk or a quota that is full is another matter.
 #[test]
-fn nobody_reads() {
+fn ends_if_nothing_reads_the_keys() {
     let (instance, key) = instance();
     for user in ["alice", "nobody"] {
         let outcome = instance.command([user, key.fingerprint()]).stdout_closed().run();
@@ -169,7 +169,7 @@ fn nobody_reads() {
 
 /// sshd does nothing else while it waits for us, so we do not wait for a reader that has stopped.
 #[test]
-fn somebody_stops_reading() {
+fn ends_if_the_reader_stops_reading() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let long = format!("{} {}", key.line(), "c".repeat(3000));
     let record = instance.record(&key).key_line(&long);
@@ -205,7 +205,7 @@ fn somebody_stops_reading() {
 
 /// It works for any user that sshd may be told to run it as.
 #[test]
-fn whoever_it_runs_as() {
+fn works_as_any_user() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     instance.push("alice", &key);

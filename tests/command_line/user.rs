@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 #[test]
-fn names_that_the_api_takes() {
+fn requests_keys_for_each_name_that_the_api_accepts() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     let longest = "a".repeat(32);
@@ -38,7 +38,7 @@ fn names_that_the_api_takes() {
 }
 
 #[test]
-fn names_that_it_never_takes() {
+fn sends_no_request_for_other_names() {
     let (instance, key) = instance();
     let too_long = "a".repeat(33);
     let far_too_long = "a".repeat(100_000);
@@ -114,7 +114,7 @@ fn names_that_it_never_takes() {
 
 /// It reads as an option, which is no name either: no key, no request, nothing on stdout, and nothing raw in the log.
 #[test]
-fn names_that_begin_with_a_hyphen() {
+fn a_name_with_a_hyphen_is_an_option() {
     let (instance, key) = instance();
     for name in ["-", "-alice", "-x", "--alice", "---", "-\u{1b}[2J", "-\nalice", "--timeout=9\n"] {
         instance.journal.clear();
@@ -130,7 +130,7 @@ fn names_that_begin_with_a_hyphen() {
 
 /// One user's key is not another's.
 #[test]
-fn names_of_others() {
+fn a_name_cannot_select_the_keys_of_another_user() {
     let (instance, key) = instance();
     for name in ["bob", "Alice", "ALICE", "alice.", "alice@", "alice$", "alic", "alicea"] {
         assert_eq!(result(&instance.run([name, key.fingerprint()])), (Some(0), "", ""), "{name}");

@@ -61,7 +61,7 @@ fn ipv4_then_ipv6() {
 
 /// The service at the first address answers, if badly: another one is not asked instead.
 #[test]
-fn who_answers_badly_is_there() {
+fn does_not_try_the_next_address_after_a_bad_reply() {
     let rows = [
         ("switched off", Fault::Status(403), 1),
         ("in trouble", Fault::Status(503), 2),
@@ -88,7 +88,7 @@ fn who_answers_badly_is_there() {
 }
 
 #[test]
-fn the_address_of_the_command_line() {
+fn imds_sets_the_address() {
     let rows = [
         ("169.254.169.254", By::Ipv4),
         ("169.254.169.254:80", By::Ipv4),
@@ -115,7 +115,7 @@ fn the_address_of_the_command_line() {
 
 /// An address that was named is the only one.
 #[test]
-fn no_other_address_than_that_of_the_command_line() {
+fn imds_is_the_only_address_tried() {
     let rows = [("169.254.169.254", Refusing, Serving), ("fd00:ec2::254", Serving, Refusing)];
     each(
         1,
@@ -130,7 +130,7 @@ fn no_other_address_than_that_of_the_command_line() {
 }
 
 #[test]
-fn the_port_of_the_command_line() {
+fn imds_sets_the_port() {
     let world = World::new();
     for address in ["127.0.0.1:8080", "[::1]:8080"] {
         let listener = TcpListener::bind(address).unwrap();

@@ -29,7 +29,7 @@ fn ends(world: &World, end: End) -> Tried {
 
 /// 404 is an answer: it is not asked again.
 #[test]
-fn not_found() {
+fn handles_each_item_that_is_not_found() {
     let rows = [
         (TOKEN, Fails(2)),
         (KEYS, Nothing),
@@ -56,7 +56,7 @@ fn not_found() {
 
 /// A body that says something else, one row below the other right ones.
 #[test]
-fn facts() {
+fn refuses_malformed_items() {
     let rows: [(&str, &[u8], End); 42] = [
         (ID, b"i-0123456789abcdef0", Key),
         (ID, b"i-0123456789abcdef0\n", Key),
@@ -112,7 +112,7 @@ fn facts() {
 
 /// The region comes from the zone only where there is none, on an old instance.
 #[test]
-fn zones() {
+fn takes_the_region_from_the_zone_without_a_region() {
     let rows = [
         ("us-east-1a", "us-east-1", Key),
         ("us-east-1f\n", "us-east-1", Key),
@@ -141,7 +141,7 @@ fn zones() {
 }
 
 #[test]
-fn no_region_and_no_zone() {
+fn fails_without_region_and_zone() {
     let world = World::new();
     world.instance.imds.remove(REGION);
     world.instance.imds.remove(ZONE);
@@ -151,7 +151,7 @@ fn no_region_and_no_zone() {
 
 /// What the zone says does not matter where the region is told.
 #[test]
-fn the_zone_is_not_asked_where_the_region_is_told() {
+fn does_not_request_the_zone_if_there_is_a_region() {
     let world = World::new();
     world.instance.imds.set(ZONE, "eu-west-1a");
     ends(&world, Key).unwrap();
@@ -160,7 +160,7 @@ fn the_zone_is_not_asked_where_the_region_is_told() {
 
 /// On Nitro the firmware and the service must tell the same id; Xen knows it from the service alone.
 #[test]
-fn the_service_of_another_instance() {
+fn refuses_keys_from_the_service_of_another_instance() {
     let rows = [(Machine::Nitro, Refused), (Machine::Xen, Refused)];
     each(
         1,

@@ -38,7 +38,7 @@ fn requests_are_version_2_and_bare() {
 }
 
 #[test]
-fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
+fn on_xen_requests_the_instance_id_before_reading_records() {
     let world = World::new();
     world.instance.machine(Machine::Xen);
     world.instance.imds.pace(Duration::from_millis(300));
@@ -50,7 +50,7 @@ fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
 
 /// A token that somebody else gets hold of is of no use when the run is over.
 #[test]
-fn the_token_lives_as_long_as_the_run() {
+fn requests_a_token_for_the_time_of_the_run() {
     let rows: [(&[&str], &str); 6] = [
         (&[], "5"),
         (&["--timeout", "0.5"], "1"),
@@ -72,7 +72,7 @@ fn the_token_lives_as_long_as_the_run() {
 
 /// Not one of the service's own, so the first question fails with 401, which is not asked again.
 #[test]
-fn the_token_that_was_given_is_the_one_that_is_shown() {
+fn sends_the_token_with_each_request() {
     let odd = "~!#$%&'*+-.^_`|/=:;<>()[]{}?@,\"\\";
     let rows = [("token", "token"), (odd, odd), ("token\n", "token")];
     each(
@@ -89,7 +89,7 @@ fn the_token_that_was_given_is_the_one_that_is_shown() {
 }
 
 #[test]
-fn no_token_brings_a_header_of_its_own() {
+fn refuses_a_token_that_would_add_a_header() {
     let rows = [
         ("a header behind it", &b"token\r\nX-Injected: 1"[..]),
         ("LF in it", b"tok\nen"),
@@ -119,7 +119,7 @@ fn no_token_brings_a_header_of_its_own() {
 
 /// A proxy would learn the token, and could forge what is asked over it.
 #[test]
-fn no_proxy_is_asked() {
+fn uses_no_proxy() {
     let world = World::new();
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 3128)).unwrap();
     proxy.set_nonblocking(true).unwrap();
@@ -147,7 +147,7 @@ fn no_proxy_is_asked() {
 
 /// The other place would answer well; only the first request there is redirected.
 #[test]
-fn no_redirect_is_followed() {
+fn follows_no_redirect() {
     let statuses = [
         "301 Moved Permanently",
         "302 Found",
@@ -185,7 +185,7 @@ fn no_redirect_is_followed() {
 }
 
 #[test]
-fn no_cookie_is_sent_back() {
+fn sends_no_cookie() {
     let world = World::new();
     world.instance.imds.fault(On::any(), Fault::cookie());
     world.expect_key(&world.login()).unwrap();
@@ -194,7 +194,7 @@ fn no_cookie_is_sent_back() {
 }
 
 #[test]
-fn nothing_is_unpacked() {
+fn decompresses_nothing() {
     let rows = [("gzip", "gzip", &["-c"][..]), ("x-gzip", "gzip", &["-9", "-c"])];
     each(
         1,

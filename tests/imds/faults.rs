@@ -58,7 +58,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 #[test]
-fn harmless_peculiarities() {
+fn accepts_unusual_but_valid_replies() {
     let rows = [
         ("HTTP/1.0", Fault::Http10, Harmless),
         ("chunks of a byte", Fault::Chunks(1), Harmless),
@@ -77,7 +77,7 @@ fn harmless_peculiarities() {
 }
 
 #[test]
-fn manners_of_the_service() {
+fn accepts_each_way_to_send_a_reply() {
     each(
         1,
         &[Manner::Closing, Manner::KeepAlive, Manner::Http10],
@@ -90,7 +90,7 @@ fn manners_of_the_service() {
 }
 
 #[test]
-fn other_statuses() {
+fn fails_on_other_statuses() {
     let once = [
         "101", "201", "202", "204", "206", "300", "301", "304", "400", "401", "403", "405", "410", "418",
         "999",
@@ -103,7 +103,7 @@ fn other_statuses() {
 }
 
 #[test]
-fn broken_connections() {
+fn fails_on_broken_connections() {
     let rows = [
         ("closed without a reply", Fault::Close, FailsTwice),
         ("reset without a reply", Fault::Reset, FailsTwice),
@@ -117,7 +117,7 @@ fn broken_connections() {
 }
 
 #[test]
-fn no_http() {
+fn fails_on_replies_that_are_not_http() {
     let rows = [
         ("a chunk's size that is no number", Fault::BadChunk, FailsTwice),
         ("a length that is too large", Fault::Length("1000000".into()), FailsTwice),
@@ -142,7 +142,7 @@ fn no_http() {
 }
 
 #[test]
-fn too_much() {
+fn fails_on_replies_that_are_too_large() {
     let rows = [
         ("chunks without end", Fault::EndlessChunks, Fails),
         ("a body without end", Fault::EndlessBody, Fails),
@@ -160,7 +160,7 @@ fn too_much() {
 
 /// A time-out costs its second once; the run does not spend another on the same question.
 #[test]
-fn too_slow() {
+fn fails_on_replies_that_are_too_slow() {
     let rows = [
         ("a second and a half late", Fault::Delay(ms(1500)), Fails),
         ("silent", Fault::Hang, Fails),
@@ -175,14 +175,14 @@ fn too_slow() {
 
 /// The client is kept busy, not waiting.
 #[test]
-fn continue_without_end() {
+fn fails_on_endless_100_continue() {
     let rows = [("100 Continue without end", Fault::Continues, Fails)];
     each(2, &everywhere(&rows), name, |world, case| check(world, case, 0.0));
 }
 
 /// Whatever goes wrong once and is tried again has cost nothing but time.
 #[test]
-fn what_goes_wrong_once() {
+fn retries_what_fails_once() {
     let rows = [
         ("429", Fault::Status(429), Harmless),
         ("500", Fault::Status(500), Harmless),
@@ -205,7 +205,7 @@ fn what_goes_wrong_once() {
 }
 
 #[test]
-fn every_request_goes_wrong_once() {
+fn retries_each_request_that_fails_once() {
     let rows = [("503", Fault::Status(503)), ("closed", Fault::Close)];
     each(
         1,

@@ -27,7 +27,7 @@ fn check(rows: &[Row]) {
 }
 
 #[test]
-fn good_and_bad_answers() {
+fn good_and_bad_replies_need_little_memory() {
     check(&[
         ("a login", |_| ()),
         ("silent", |world| world.instance.imds.fault(On::path(TOKEN), Fault::Hang)),
@@ -72,7 +72,7 @@ fn records(world: &World, key: &UserKey, lines: usize) -> Vec<u8> {
 }
 
 #[test]
-fn as_many_keys_as_there_may_be() {
+fn the_most_keys_need_little_memory() {
     check(&[
         ("good records", |world| publish(world, records(world, &UserKey::rsa(4096), 0))),
         ("good records in chunks of a byte", |world| {
@@ -100,7 +100,7 @@ fn as_many_keys_as_there_may_be() {
 }
 
 #[test]
-fn the_largest_signer() {
+fn the_largest_chain_and_ocsp_responses_need_little_memory() {
     check(&[
         ("a chain of sixteen", |world| {
             let pki = world.instance.pki();

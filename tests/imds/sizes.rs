@@ -53,7 +53,7 @@ fn good(world: &World, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn answers_of_the_largest_size() {
+fn accepts_replies_up_to_the_limit_only() {
     let limits = [
         (KEYS, limits::ACTIVE_KEYS),
         (ID, limits::FACT),
@@ -82,7 +82,7 @@ fn answers_of_the_largest_size() {
 }
 
 #[test]
-fn the_zone_of_the_largest_size() {
+fn accepts_a_zone_up_to_the_limit_only() {
     each(
         1,
         &FORMS,
@@ -100,7 +100,7 @@ fn the_zone_of_the_largest_size() {
 
 /// One that the service did not give, so the next request, which shows it, is the last.
 #[test]
-fn the_token_of_the_largest_size() {
+fn accepts_a_token_up_to_the_limit_only() {
     let rows = [(limits::TOKEN, 2), (limits::TOKEN + 1, 1)];
     each(
         1,
@@ -116,7 +116,7 @@ fn the_token_of_the_largest_size() {
 
 /// The head is bounded by what hyper reads at once; somewhere between a real one's twentyfold and twice that.
 #[test]
-fn heads() {
+fn accepts_headers_up_to_the_limit_only() {
     let rows = [(6_000, true), (2 * limits::REPLY_HEAD, false)];
     each(
         1,

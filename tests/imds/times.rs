@@ -46,7 +46,7 @@ fn silent(world: &World) {
 }
 
 #[test]
-fn the_whole_run() {
+fn a_run_ends_within_its_time_limit() {
     check(&[
         ("four rounds of a second", slow, &[], Key(3.72, 5.0)),
         ("five rounds: Xen", |world| (slow(world), world.instance.machine(Machine::Xen)).0, &[], Fails(4.5)),
@@ -97,7 +97,7 @@ fn the_whole_run() {
 }
 
 #[test]
-fn less_time() {
+fn timeout_sets_the_time_limit() {
     check(&[
         ("a tenth of a second", silent, &["--timeout=0.1"], Fails(0.1)),
         ("half a second", silent, &["--timeout", "0.5"], Fails(0.5)),
@@ -116,7 +116,7 @@ fn less_time() {
 }
 
 #[test]
-fn no_second_try_without_time_for_it() {
+fn does_not_retry_without_time_for_it() {
     let rows = [("0.1", 1), ("1", 2)];
     each(
         1,

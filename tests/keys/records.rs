@@ -20,7 +20,7 @@ fn signed(instance: &Instance, record: &RecordSpec) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_is_accepted_in_every_form_that_is_right() {
+fn accepts_every_valid_form_of_a_record() {
     let (instance, key) = instance();
     let record = instance.record(&key);
     let mut reversed = record.clone();
@@ -57,7 +57,7 @@ fn a_record_is_accepted_in_every_form_that_is_right() {
 }
 
 #[test]
-fn a_record_counts_up_to_its_last_second() {
+fn accepts_a_record_until_the_second_of_its_expiry() {
     let (instance, key) = instance();
     // How long a run takes is the machine's affair. One that ended in time had to print the key; one that was late tells
     // nothing, if it printed no other, and is tried again with more time.
@@ -101,7 +101,7 @@ fn a_key_of_each_type_is_accepted() {
 }
 
 #[test]
-fn a_key_line_is_one_bare_public_key() {
+fn refuses_a_key_line_that_is_not_a_plain_public_key() {
     let (instance, key) = instance();
     let rsa = UserKey::rsa(2048);
     let certificate = key.line().replace("ssh-ed25519 ", "ssh-ed25519-cert-v01@openssh.com ");
@@ -148,7 +148,7 @@ fn a_key_line_is_one_bare_public_key() {
 const DSA: &str = include_str!("../data/dsa.pub").trim_ascii();
 
 #[test]
-fn metadata_lines_that_are_wrong() {
+fn refuses_wrong_metadata_lines() {
     let (instance, key) = instance();
     let record = || instance.record(&key);
     let expiry = now() + 60;
@@ -192,7 +192,7 @@ fn metadata_lines_that_are_wrong() {
 }
 
 #[test]
-fn a_record_is_for_this_instance_and_this_minute() {
+fn refuses_expired_records_and_records_for_other_instances() {
     let (instance, key) = instance();
     for (what, record, reason) in [
         (
@@ -222,7 +222,7 @@ fn a_record_is_for_this_instance_and_this_minute() {
 }
 
 #[test]
-fn on_xen_the_instance_is_the_one_that_the_metadata_service_speaks_for() {
+fn on_xen_the_metadata_service_identifies_the_instance() {
     let (instance, key) = instance();
     instance.machine(Machine::Xen);
     accepted(&instance, &key, "this instance");
@@ -233,7 +233,7 @@ fn on_xen_the_instance_is_the_one_that_the_metadata_service_speaks_for() {
 }
 
 #[test]
-fn the_metadata_service_must_be_this_instances() {
+fn refuses_the_metadata_service_of_another_instance() {
     let (instance, key) = instance();
     instance.imds.set("instance-id", "i-0123456789abcdef1");
     record_refused(
@@ -245,7 +245,7 @@ fn the_metadata_service_must_be_this_instances() {
 }
 
 #[test]
-fn a_signature_is_the_signers_over_these_bytes() {
+fn refuses_a_signature_by_another_key_or_over_other_bytes() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let record = instance.record(&key);
@@ -313,7 +313,7 @@ fn a_signature_is_the_signers_over_these_bytes() {
 }
 
 #[test]
-fn what_is_no_signature() {
+fn refuses_a_missing_or_malformed_signature() {
     let (instance, key) = instance();
     let text = String::from_utf8(signed(&instance, &instance.record(&key))).unwrap();
     let at = text.find(key.line()).unwrap() + key.line().len() + 1;
@@ -334,7 +334,7 @@ fn what_is_no_signature() {
 }
 
 #[test]
-fn each_record_stands_alone() {
+fn a_bad_record_does_not_affect_the_next_one() {
     let (instance, key) = instance();
     let good = signed(&instance, &instance.record(&key));
     let forged = instance.record(&key).signed_by(&Key::rsa2048(4));
@@ -370,7 +370,7 @@ fn each_record_stands_alone() {
 }
 
 #[test]
-fn several_keys_come_out_in_the_order_delivered() {
+fn prints_several_keys_in_the_order_of_the_records() {
     let (instance, first) = instance();
     let keys = [UserKey::rsa(2048), UserKey::ed25519(), UserKey::generate("ecdsa", 256)];
     for key in &keys {
@@ -385,7 +385,7 @@ fn several_keys_come_out_in_the_order_delivered() {
 }
 
 #[test]
-fn a_key_is_its_users_alone() {
+fn prints_only_the_keys_of_the_user() {
     let (instance, key) = instance();
     let bobs = UserKey::ed25519();
     instance.push("bob", &bobs);
@@ -396,7 +396,7 @@ fn a_key_is_its_users_alone() {
 }
 
 #[test]
-fn no_more_than_64_records_are_looked_at() {
+fn reads_only_the_first_64_records() {
     let (instance, key) = instance();
     let publish_after = |others: usize| {
         instance.imds.unpublish("alice");

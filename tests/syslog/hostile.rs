@@ -31,7 +31,7 @@ const HOSTILE: [(&str, &[u8]); 9] = [
 ];
 
 #[test]
-fn what_the_record_says_is_escaped() {
+fn escapes_text_from_a_record() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     for (what, text) in HOSTILE {
         for name in ["Caller", "Request"] {
@@ -51,7 +51,7 @@ fn what_the_record_says_is_escaped() {
 }
 
 #[test]
-fn what_the_service_says_is_escaped() {
+fn escapes_text_from_the_metadata_service() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let long = "\u{202e}é".repeat(2000);
@@ -85,7 +85,7 @@ fn what_the_service_says_is_escaped() {
 
 /// Cut at a kilobyte, and between characters.
 #[test]
-fn what_is_long_is_cut() {
+fn cuts_long_text() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let head = |instance: &Instance| {
         let message = line(instance, INFO, "long");
@@ -116,7 +116,7 @@ fn what_is_long_is_cut() {
 
 /// The token opens the service to whoever reads it.
 #[test]
-fn the_token_is_not_told() {
+fn does_not_log_the_token() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let token = "a-secret-of-the-service";

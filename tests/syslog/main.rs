@@ -56,7 +56,7 @@ fn line(instance: &Instance, severity: u8, what: &str) -> String {
 }
 
 #[test]
-fn a_key_is_provided() {
+fn logs_a_provided_key_as_aws_does() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let caller = ", for IAM principal: arn:aws:iam::123412341234:role/myrole";
     let request = ", request-id: 1234abcd-1234-abcd-1234-1234abcd1234";
@@ -79,7 +79,7 @@ fn a_key_is_provided() {
 }
 
 #[test]
-fn each_key_has_its_line() {
+fn logs_a_line_for_each_key() {
     let instance = Instance::start();
     let keys = [UserKey::ed25519(), UserKey::rsa(2048), UserKey::generate("ecdsa", 256)];
     let [first, second, third] = keys.each_ref().map(|key| instance.record(key));
@@ -97,7 +97,7 @@ fn each_key_has_its_line() {
 
 /// A refused record is no failure of the run: status 0, and a notice with the reason, and whose record it was.
 #[test]
-fn a_record_is_refused() {
+fn logs_the_reason_for_a_refused_record() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let rows: [(&str, Record, &str); 13] = [
         ("expired", |record| record.expires_in(-1), "expired 1 s ago"),
@@ -156,7 +156,7 @@ fn keyed(record: RecordSpec, change: impl FnOnce(&str) -> String) -> RecordSpec 
 
 /// More records than anybody pushes are refused in one line, not in as many.
 #[test]
-fn too_many_records() {
+fn logs_too_many_records_once() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     publish(&instance, &vec![instance.record(&key); limits::RECORDS]);
     assert_eq!(instance.run(["alice"]).keys().len(), limits::RECORDS);
@@ -170,7 +170,7 @@ fn too_many_records() {
 
 /// A run that fails says so in one warning, with the reason, and for whom.
 #[test]
-fn a_run_fails() {
+fn logs_why_a_run_fails() {
     let key = UserKey::ed25519();
     let rows: [(&str, Change, i32, &str); 14] = [
         ("nobody there", |i| i.endpoint(IPV4.into(), Endpoint::Absent), 2, "cannot be reached"),
@@ -206,7 +206,7 @@ fn a_run_fails() {
 }
 
 #[test]
-fn a_revoked_signer() {
+fn logs_a_revoked_signer() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let mut ocsp_response = instance.pki().signer_ocsp();
@@ -219,7 +219,7 @@ fn a_revoked_signer() {
 
 /// What happens all day long is not worth a line.
 #[test]
-fn silence() {
+fn logs_nothing_in_the_frequent_cases() {
     let (instance, key, other) = (Instance::start(), UserKey::ed25519(), UserKey::ed25519());
     instance.push("alice", &key);
     let expired = instance.record(&other).expires_in(-10);

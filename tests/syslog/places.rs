@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// A log that is not there, or does not listen, costs nobody his login.
 #[test]
-fn without_a_log() {
+fn prints_keys_without_a_log() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let good = instance.record(&key);
     let mut records = vec![good.clone().expires_in(-1); limits::RECORDS - 1];
@@ -51,7 +51,7 @@ fn without_a_log() {
 
 /// As with old daemons, and with syslog-ng where it is told to.
 #[test]
-fn a_log_that_is_a_stream() {
+fn logs_to_a_stream_socket() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     publish(&instance, &[instance.record(&key).expires_in(-1), instance.record(&key)]);
     instance.logger(Logger::Absent);
@@ -86,7 +86,7 @@ fn without_waiting(log: &UnixListener) -> Option<OwnedFd> {
 }
 
 #[test]
-fn without_a_log_a_failure_keeps_its_status() {
+fn without_a_log_the_exit_status_is_the_same() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     instance.imds.fault(On::token(), Fault::Status(403));
@@ -100,7 +100,7 @@ fn without_a_log_a_failure_keeps_its_status() {
 
 /// By hand the same lines are on the terminal, and what became of how many records. Under sshd stderr stays empty.
 #[test]
-fn by_hand() {
+fn explains_on_a_terminal() {
     let key = UserKey::ed25519();
     let other = UserKey::ed25519();
     let rows: [(&str, Change, &str, &str); 6] = [

@@ -54,7 +54,7 @@ fn a_good_ocsp_response_is_accepted() {
 
 /// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
 #[test]
-fn the_signature_of_a_staple_is_over_the_bytes_received() {
+fn verifies_the_signature_of_an_ocsp_response_over_the_bytes_received() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let serve = |delivered: ocsp::Rewriting, signed_as_delivered| {
@@ -80,7 +80,7 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
 
 /// The same for the names of issuers, which are compared and hashed.
 #[test]
-fn a_name_is_the_bytes_received() {
+fn compares_names_by_the_bytes_received() {
     let (instance, _) = instance();
     instance.adopt(Pki::with(|spec| {
         for issuer in [&mut spec.root, &mut spec.intermediate] {
@@ -194,7 +194,7 @@ fn a_bad_ocsp_response_is_refused() {
 }
 
 #[test]
-fn a_responder_of_the_issuers_own_is_accepted() {
+fn a_responder_authorised_by_the_issuer_is_accepted() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let cases: &[(&str, &dyn Fn(&mut CertSpec))] = &[
@@ -224,7 +224,7 @@ fn a_responder_of_the_issuers_own_is_accepted() {
 }
 
 #[test]
-fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
+fn a_responder_not_authorised_by_the_issuer_is_refused() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let issuer = &pki.intermediate;
@@ -314,7 +314,7 @@ fn every_certificate_below_the_anchor_needs_an_ocsp_response() {
 }
 
 #[test]
-fn ocsp_responses_go_by_the_fingerprint_of_their_certificate() {
+fn finds_ocsp_responses_by_the_fingerprint_of_the_certificate() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha256));
@@ -377,7 +377,7 @@ fn the_base64_of_an_ocsp_response() {
 }
 
 #[test]
-fn an_ocsp_response_is_signed_by_the_issuer_or_its_responder() {
+fn refuses_an_ocsp_response_by_another_authority_of_the_same_name() {
     let (instance, key) = instance();
     let pki = instance.pki();
     // Same names, same serial, other keys: another authority that calls itself so.
