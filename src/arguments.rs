@@ -15,8 +15,7 @@ use lexopt::{Arg, Parser};
 
 use crate::authorize::KeyQuery;
 use crate::imds::client;
-use crate::keys::Fingerprint;
-use crate::keys::fingerprint::NotAFingerprint;
+use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
 
 /// What the command line asks for.

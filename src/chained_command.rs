@@ -22,14 +22,14 @@ const EXIT_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A running chained command.
 #[derive(Debug)]
-pub struct ChainedCommand {
+pub(crate) struct ChainedCommand {
     child: Child,
     stdout: ChildStdout,
 }
 
 /// How the chained command ended, if it did not fail.
 #[derive(Debug)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It succeeded and printed this.
     Keys(Vec<u8>),
     /// The reader of our output closed it, so the command was stopped.
@@ -38,7 +38,7 @@ pub enum Ending {
 
 /// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the command behind --".
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// It could not be started or read.
     Io(io::Error),
     /// It ended with a status other than 0 or by a signal.
@@ -50,7 +50,7 @@ pub enum Failure {
 impl Failure {
     /// The exit status for this failure, with the numbers that shells use.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         let status = match self {
             Self::Status(status) => {
                 status.code().or_else(|| status.signal().map(|signal| signal.saturating_add(128)))
@@ -88,7 +88,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// Fails if the command cannot be started.
-    pub fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
+    pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
         safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
@@ -100,7 +100,7 @@ impl ChainedCommand {
 
     /// Its process ID.
     #[must_use]
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -110,7 +110,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// The command failed, so its output does not count.
-    pub fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
+    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
         let mut keys = Vec::new();
         let mut open = true;
         let mut buffer = vec![0; 64 * 1024];

@@ -38,7 +38,7 @@ impl ExitStatus {
 
     /// What it means, as the end of a sentence.
     #[must_use]
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Success => "the run succeeded",
             Self::Usage => "its command line in sshd_config is wrong",

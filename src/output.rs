@@ -17,7 +17,7 @@ const PIPE_BUF: usize = 4096;
 ///
 /// # Errors
 /// Fails if not all keys can be written. A closed pipe is not an error: sshd closes it after the first matching key.
-pub fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+pub(crate) fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut lines = Vec::new();
     for key in keys {
         lines.extend_from_slice(key.line().as_bytes());
@@ -30,7 +30,7 @@ pub fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Re
 ///
 /// # Errors
 /// As for [`keys`].
-pub fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+pub(crate) fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     // With this chunk size, a write to a pipe that is ready never blocks.
     for chunk in bytes.chunks(PIPE_BUF) {
         let written = await_reader(out).and_then(|()| out.write_all(chunk)).and_then(|()| out.flush());

@@ -20,7 +20,7 @@ use crate::limits::{self, Budget};
 pub(crate) const PORT: u16 = 80;
 
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
-pub const ADDRESSES: [SocketAddr; 2] = [
+pub(crate) const ADDRESSES: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), PORT),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), PORT),
 ];
@@ -131,7 +131,7 @@ impl Imds {
     ///
     /// # Errors
     /// As for [`Self::open`].
-    pub async fn open_over(
+    pub(crate) async fn open_over(
         connections: Connections,
         addresses: &[SocketAddr],
         budget: Budget,
@@ -189,7 +189,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails or the reply is not an instance ID.
-    pub async fn instance_id(&self) -> Result<InstanceId, Error> {
+    pub(crate) async fn instance_id(&self) -> Result<InstanceId, Error> {
         self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
@@ -224,7 +224,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
@@ -232,7 +232,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-ocsp/", limits::OCSP_NAMES).await
     }
 

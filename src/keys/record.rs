@@ -162,7 +162,7 @@ impl<'a> SignedKey<'a> {
 
     /// The type of the key, as in the key line, for example `ssh-ed25519`.
     #[must_use]
-    pub fn key_type(&self) -> &'a str {
+    pub(crate) fn key_type(&self) -> &'a str {
         self.line.split(' ').next().unwrap_or_default()
     }
 

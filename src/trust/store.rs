@@ -95,7 +95,7 @@ impl TrustStore {
 
     /// Whether reading the store opens more files.
     #[must_use]
-    pub fn opens_files(&self) -> bool {
+    pub(crate) fn opens_files(&self) -> bool {
         matches!(self.source, AnchorSource::Directory(_))
     }
 
