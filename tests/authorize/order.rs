@@ -1,4 +1,4 @@
-//! What is asked of the metadata service, in which order, and what is not asked at all.
+//! Which requests a run sends, and in which order.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn without_pushed_keys_sends_two_requests_and_logs_nothing() {
     assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
 }
 
-/// The service drops what is over 1,024 packets a second, those of DNS and time included, and a scanner offers many keys.
+/// The service drops packets over 1,024 per second, including those for DNS and NTP, and a scanner offers many keys.
 #[test]
 fn without_pushed_keys_uses_fourteen_packets() {
     let instance = Instance::start();
@@ -31,11 +31,11 @@ fn without_pushed_keys_uses_fourteen_packets() {
     let packets = || {
         let before = instance.imds.packets();
         assert_eq!(instance.run(["alice", key.fingerprint()]).status, Some(0));
-        // The service's last packet comes after the run.
+        // The last packet of the service arrives after the run.
         std::thread::sleep(Duration::from_millis(100));
         instance.imds.packets() - before
     };
-    // On a busy machine an acknowledgement may have to go out alone, after 40 ms.
+    // On a busy machine an acknowledgement can need a packet of its own, after 40 ms.
     let runs: Vec<u64> = (0..5).map(|_| packets()).collect();
     assert!(runs.iter().any(|packets| *packets <= 14), "{runs:?}");
 }

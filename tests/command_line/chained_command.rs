@@ -1,4 +1,4 @@
-//! The command behind `--`: it runs beside, without a shell, as it would run without us, and its keys follow ours.
+//! The chained command: it runs concurrently, without a shell, as sshd would run it, and its keys follow ours.
 
 use crate::{instance, result, shell};
 use eic_lab::instance::TRUST_STORES;
@@ -12,7 +12,7 @@ fn other(instance: &Instance, script: &str) {
     instance.install(OTHER, format!("#!/bin/sh\n{script}\n").as_bytes());
 }
 
-/// A login with a key pushed, the other command beside it.
+/// A login with a pushed key and the chained command.
 fn login(instance: &Instance, key: &UserKey) -> Outcome {
     instance.run(["alice", key.fingerprint(), "--", OTHER, "alice"])
 }
@@ -49,7 +49,7 @@ fn prints_its_keys_after_ours() {
     }
 }
 
-/// Ours count all the same; its status is ours only where we print none. What it printed before does not count, as in sshd.
+/// Our keys are printed. Its status becomes ours only if we print none. As in sshd, its output does not count.
 #[test]
 fn prints_our_keys_if_it_fails() {
     let (instance, key) = instance();
@@ -96,10 +96,10 @@ fn prints_our_keys_if_it_cannot_be_started() {
     }
 }
 
-/// What makes ours fail, and with which status.
+/// What makes our part fail, and the exit status.
 type Failure = (&'static str, fn(&Instance), i32);
 
-/// A login that does not depend on us still works, with the log saying what is wrong with ours.
+/// A login with its keys works, and the log has the reason why ours fail.
 #[test]
 fn prints_its_keys_if_ours_fail() {
     let (instance, key) = instance();
@@ -139,7 +139,7 @@ fn does_not_run_it_if_the_command_line_is_wrong() {
     assert_eq!(instance.run(["--unknown", "alice", "--", OTHER]).stdout, "");
 }
 
-/// It starts with us, not after us: the service takes a second to say nothing.
+/// It starts with the run, not after it: the service does not reply for a second.
 #[test]
 fn starts_it_before_the_first_request() {
     let (instance, key) = instance();
@@ -151,7 +151,7 @@ fn starts_it_before_the_first_request() {
         assert_eq!((outcome.status, outcome.keys().len()), (Some(0), 1));
         Duration::from_nanos(outcome.keys()[0].parse().unwrap()).saturating_sub(before)
     };
-    // Other tests want the processor as well: the best of some runs.
+    // Other tests use the processor, too: take the best of several runs.
     let best = (0..3).map(start).min().unwrap();
     assert!(best < Duration::from_millis(800), "it started after {best:?}");
 }
@@ -184,7 +184,7 @@ fn runs_it_without_a_shell() {
     assert_eq!(outcome.keys()[1..], expected);
 }
 
-/// It finds what it would find if sshd had started it.
+/// Everything is as if sshd had started it.
 #[test]
 fn it_has_the_environment_that_sshd_set() {
     let (instance, key) = instance();
@@ -202,15 +202,15 @@ fn it_has_the_environment_that_sshd_set() {
     assert!(ask("/usr/bin/id", &[]).contains("(eic-keys)"));
     assert_eq!(ask("/bin/pwd", &[]), "/\n");
     ask("/bin/sh", &["-c", "umask; ulimit -a"]);
-    // Blocked and ignored signals but for the two that the C library keeps to itself, 32 and 33: SIGPIPE would be one.
+    // Blocked and ignored signals, such as SIGPIPE, except 32 and 33, which the C library uses.
     let signals =
         ask("/bin/sh", &["-c", "sed -n 's/^Sig[BI].*\\(.\\{8\\}\\)$/\\1/p' /proc/self/status | tr 8 0"]);
     assert_eq!(signals, "00000000\n00000000\n");
-    // Its own descriptors and whatever the test was started with: nothing of ours stays open.
+    // It inherits none of our descriptors.
     ask("/bin/sh", &["-c", "cd /proc/$$/fd && echo *"]);
 }
 
-/// sshd has read enough and closed the pipe: both end, and soon.
+/// sshd has read enough and closed the pipe: both end soon.
 #[test]
 fn both_end_if_the_reader_is_gone() {
     let (instance, key) = instance();
@@ -227,19 +227,19 @@ fn both_end_if_the_reader_is_gone() {
     assert!(nobody.wall < Duration::from_secs(30) && instance.namespace().id().processes().is_empty());
 }
 
-/// Root's run has given up the right to stop what has become somebody else's (`CAP_KILL`), and must not wait for it.
+/// A run as root has dropped `CAP_KILL`. It cannot stop a command that changed its user, and must not wait for it.
 #[test]
 fn does_not_wait_for_a_command_that_it_cannot_stop() {
     let (instance, _) = instance();
     other(&instance, "exec 2>&-; exec setpriv --reuid=47101 sleep 5");
-    // Time to become another's.
+    // Time for the command to change its user.
     instance.imds.fault(On::any(), Fault::Delay(Duration::from_millis(500)));
     let outcome = instance.command(["nobody", "--", OTHER]).as_root().stdout_closed().run();
     assert_eq!(outcome.status, Some(0));
     assert!(outcome.wall < Duration::from_secs(4), "{outcome:?}");
 }
 
-/// Keys that cannot be written are no keys, ours or its.
+/// Keys that cannot be written are an error, whether ours or its.
 #[test]
 fn reports_a_full_device() {
     let (instance, _) = instance();
@@ -250,7 +250,7 @@ fn reports_a_full_device() {
     assert_eq!(outcome.status, Some(4), "ours has no room");
 }
 
-/// sshd looks at the first word of its line only, so what it would ask of that one is asked of the other here.
+/// sshd checks only the program of its own line, so the chained command is checked here by the same rules.
 #[test]
 fn runs_it_only_if_sshd_would() {
     let (instance, key) = instance();

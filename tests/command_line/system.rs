@@ -1,4 +1,4 @@
-//! The system that the program finds itself on: no instance, another environment, nobody who reads.
+//! The system: not an instance, a hostile environment, no reader of the keys.
 
 use crate::{instance, result, shell};
 use eic_lab::{Instance, Machine, Pki, UserKey, pki};
@@ -6,7 +6,7 @@ use eic_lab::{Instance, Machine, Pki, UserKey, pki};
 const ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
 const HYPERVISOR: &str = "/sys/hypervisor/uuid";
 
-/// Leaves the machine with these files only, of the two that tell what it is.
+/// Sets the two files that identify the machine.
 fn files(instance: &Instance, asset_tag: Option<&str>, hypervisor: Option<&str>) {
     for (path, content) in [(ASSET_TAG, asset_tag), (HYPERVISOR, hypervisor)] {
         instance.remove(path);
@@ -83,7 +83,7 @@ fn refuses_keys_for_another_instance_id() {
     assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()]);
 }
 
-/// Nothing is taken from the environment: not what to trust, not what to say, not what to load.
+/// The environment has no effect on trust, output or libraries.
 #[test]
 fn ignores_hostile_environment_variables() {
     let (instance, key) = instance();
@@ -127,7 +127,7 @@ fn ignores_hostile_environment_variables() {
     assert_eq!(nothing.keys(), [key.line()], "without any environment");
 }
 
-/// An attacker's anchor is none because the environment says so.
+/// The environment cannot add an anchor.
 #[test]
 fn takes_no_anchor_from_the_environment() {
     let (instance, key) = instance();
@@ -141,7 +141,7 @@ fn takes_no_anchor_from_the_environment() {
     assert_eq!(instance.run(option).keys(), [key.line()], "the command line may");
 }
 
-/// sshd stops reading at the first key that fits; a disk or a quota that is full is another matter.
+/// sshd stops reading at the first key that matches, which is not an error; a full disk is one.
 #[test]
 fn ends_if_nothing_reads_the_keys() {
     let (instance, key) = instance();
@@ -167,7 +167,7 @@ fn ends_if_nothing_reads_the_keys() {
     assert_eq!(instance.imds.requests().len(), 9, "each a request, and nothing else");
 }
 
-/// sshd does nothing else while it waits for us, so we do not wait for a reader that has stopped.
+/// sshd waits for the run, so the run does not wait for a reader that has stopped.
 #[test]
 fn ends_if_the_reader_stops_reading() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -189,7 +189,7 @@ fn ends_if_the_reader_stops_reading() {
     let slow = (0..3).any(|_| {
         let outcome = run("(sleep 0.1; cat)");
         let (keys, status) = (outcome.keys(), outcome.stderr.as_str());
-        // Half a key, where it ended in the middle, is none: sshd drops what comes of a status that is not 0.
+        // The last key can be incomplete: sshd discards the output if the status is not 0.
         let whole = keys.len().saturating_sub(usize::from(status != "0\n"));
         assert!(keys.iter().take(whole).all(|key| *key == long), "another key");
         assert!(
@@ -203,7 +203,7 @@ fn ends_if_the_reader_stops_reading() {
     assert_eq!(run("sleep 5").stderr, "4\n", "keys that did not come out are no success");
 }
 
-/// It works for any user that sshd may be told to run it as.
+/// It works as any AuthorizedKeysCommandUser.
 #[test]
 fn works_as_any_user() {
     let instance = Instance::start();

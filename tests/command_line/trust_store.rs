@@ -1,4 +1,4 @@
-//! The trust store: each system's own, or the one that `--trust-store` names.
+//! The trust store: the system's, or that of `--trust-store`.
 
 use crate::{instance, result, shell};
 use eic_keys::limits;
@@ -147,7 +147,7 @@ fn reads_the_certificates_of_a_directory() {
     gives(&instance, &key, "a directory with a file that only root reads beside the anchor");
 }
 
-/// A file that was set aside under another name is no longer trusted.
+/// A file that was renamed to disable it is not trusted.
 #[test]
 fn reads_only_certificate_files_of_a_directory() {
     let (instance, key) = instance();
@@ -219,7 +219,7 @@ fn fails_on_what_cannot_be_read() {
     gives(&instance, &key, "a link to it");
 }
 
-/// What is named is the only one: it does not stand beside the system's own.
+/// It replaces the system's, and does not add to it.
 #[test]
 fn trust_store_replaces_the_default() {
     let (instance, key) = instance();

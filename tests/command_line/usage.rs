@@ -1,4 +1,4 @@
-//! What is on the command line: options, the fingerprint, and what is wrong.
+//! Options, the fingerprint, and usage errors.
 
 use crate::{instance, result};
 use eic_lab::{Instance, UserKey};
@@ -48,7 +48,7 @@ fn help_and_version_fail_on_a_full_device() {
     }
 }
 
-/// A usage error: status 1, what is wrong and where help is on stderr, the same as one warning in the log, and no request.
+/// Checks for a usage error: status 1, the reason and a reference to --help on stderr, one warning in the log, and no request.
 fn is_wrong(instance: &Instance, arguments: &[OsString]) {
     instance.journal.clear();
     let outcome = instance.run(arguments);
@@ -65,7 +65,7 @@ fn is_wrong(instance: &Instance, arguments: &[OsString]) {
     assert!(instance.imds.requests().is_empty(), "{arguments:?}");
 }
 
-/// Moves a cursor, forges a line, or turns the direction of writing.
+/// Whether it could move the cursor, forge a line, or change the text direction.
 fn is_harmful(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -165,7 +165,7 @@ fn refuses_wrong_fingerprints() {
     }
 }
 
-/// What is wrong may be an attacker's: it comes to the log and to a terminal escaped, and not at any length.
+/// An attacker can choose the arguments: in the log and on a terminal they are escaped and cut.
 #[test]
 fn escapes_what_is_wrong_in_messages() {
     let (instance, _) = instance();

@@ -1,4 +1,4 @@
-//! Names of users. Whoever connects chooses one; what the API could never have taken has no key, and nobody is asked.
+//! User names. The client chooses one. For a name that the API does not accept there is no key and no request.
 
 use crate::{instance, result};
 use eic_lab::{Instance, UserKey};
@@ -108,11 +108,11 @@ fn sends_no_request_for_other_names() {
         assert!(instance.imds.connections() == 0 && instance.imds.requests().is_empty(), "{name:?}");
         assert!(instance.journal.lines().is_empty(), "{name:?}: {:?}", instance.journal.lines());
     }
-    // Beside all these the right one.
+    // After all these, the right name.
     assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()]);
 }
 
-/// It reads as an option, which is no name either: no key, no request, nothing on stdout, and nothing raw in the log.
+/// It is parsed as an option: no key, no request, nothing on stdout, and no unescaped text in the log.
 #[test]
 fn a_name_with_a_hyphen_is_an_option() {
     let (instance, key) = instance();
@@ -128,7 +128,7 @@ fn a_name_with_a_hyphen_is_an_option() {
     }
 }
 
-/// One user's key is not another's.
+/// Similar names of other users give no key.
 #[test]
 fn a_name_cannot_select_the_keys_of_another_user() {
     let (instance, key) = instance();

@@ -1,4 +1,4 @@
-//! What goes over the wire: IMDSv2 and nothing besides; no proxy, no redirect, no cookie, no decompression.
+//! What is sent: IMDSv2 and nothing else. No proxy, redirect, cookie or decompression.
 
 use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, USER, World, each, expect};
 use eic_lab::{Endpoint, Fault, IPV6, Machine, On, http};
@@ -26,7 +26,7 @@ fn requests_are_version_2_and_bare() {
             .headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
-            // A PUT without a body may say so.
+            // A PUT without a body can have this header.
             .filter(|header| *header != ("content-length".to_owned(), "0"))
             .collect();
         headers.sort();
@@ -48,7 +48,7 @@ fn on_xen_requests_the_instance_id_before_reading_records() {
     assert_eq!(http::rounds(&requests), 5, "{requests:?}");
 }
 
-/// A token that somebody else gets hold of is of no use when the run is over.
+/// A stolen token is useless after the run.
 #[test]
 fn requests_a_token_for_the_time_of_the_run() {
     let rows: [(&[&str], &str); 6] = [
@@ -70,7 +70,7 @@ fn requests_a_token_for_the_time_of_the_run() {
     );
 }
 
-/// Not one of the service's own, so the first question fails with 401, which is not asked again.
+/// A token that the service does not know: the first request fails with 401 and is not repeated.
 #[test]
 fn sends_the_token_with_each_request() {
     let odd = "~!#$%&'*+-.^_`|/=:;<>()[]{}?@,\"\\";
@@ -117,7 +117,7 @@ fn refuses_a_token_that_would_add_a_header() {
     );
 }
 
-/// A proxy would learn the token, and could forge what is asked over it.
+/// A proxy would get the token, and could forge replies.
 #[test]
 fn uses_no_proxy() {
     let world = World::new();
@@ -145,7 +145,7 @@ fn uses_no_proxy() {
     }
 }
 
-/// The other place would answer well; only the first request there is redirected.
+/// The target would send a good reply; only the first request is redirected.
 #[test]
 fn follows_no_redirect() {
     let statuses = [

@@ -1,19 +1,18 @@
-//! Every fault at every request of a login: the harmless ones still give the key, all others end the run with status 2,
-//! no key and a reason. How often was asked is counted at the service: broken connections, 429 and 5xx are tried once more,
-//! nothing else is.
+//! Every fault at every request of a login. After a harmless one the key is printed; all others end the run with status 2, no key and
+//! a reason. The service counts the requests: after broken connections, 429 and 5xx there is one retry, otherwise none.
 
 use crate::world::{MOST, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV6, Manner, On};
 use std::time::Duration;
 
-/// What a fault does to a request that it befalls every time.
+/// The effect of a fault that affects a request each time.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
-    /// Nothing: that is a good reply.
+    /// None: the reply is good.
     Harmless,
-    /// The run fails without asking again.
+    /// The run fails without a retry.
     Fails,
-    /// It asks once more, and then the run fails.
+    /// The run fails after one retry.
     FailsTwice,
 }
 use Effect::{Fails, FailsTwice, Harmless};
@@ -34,7 +33,7 @@ fn name((request, (name, ..)): &Case) -> String {
     format!("{name} at the {}", REQUESTS[*request])
 }
 
-/// One request always goes wrong, at both addresses of the service; IPv6 must not be asked all the same.
+/// One request always fails, at both addresses; IPv6 must not be tried.
 fn check(world: &World, (request, (_, fault, effect)): &Case, least: f64) -> Tried {
     let path = world.paths()[*request];
     world.instance.endpoint(IPV6.into(), Endpoint::Serving);
@@ -45,7 +44,7 @@ fn check(world: &World, (request, (_, fault, effect)): &Case, least: f64) -> Tri
         Fails => world.expect_failed(&outcome, 2).map(|()| 1)?,
         FailsTwice => world.expect_failed(&outcome, 2).map(|()| 2)?,
     };
-    // Where nothing waits, only a busy machine makes a request too late to be made again.
+    // If nothing waits, there is no time for a retry only on a busy machine.
     let late = |outcome| least == 0.0 && world.late(outcome);
     expect("times asked", &world.asked(path), &tries).map_err(|failure| failure.late_if(late(&outcome)))?;
     let elsewhere = world.instance.imds.requests().iter().any(|request| request.from.is_ipv6());
@@ -158,7 +157,7 @@ fn fails_on_replies_that_are_too_large() {
     each(2, &everywhere(&rows), name, |world, case| check(world, case, 0.0));
 }
 
-/// A time-out costs its second once; the run does not spend another on the same question.
+/// A request that times out takes a second and is not repeated.
 #[test]
 fn fails_on_replies_that_are_too_slow() {
     let rows = [
@@ -173,14 +172,14 @@ fn fails_on_replies_that_are_too_slow() {
     each(12, &everywhere(&rows), name, |world, case| check(world, case, 0.9));
 }
 
-/// The client is kept busy, not waiting.
+/// The client receives data all the time.
 #[test]
 fn fails_on_endless_100_continue() {
     let rows = [("100 Continue without end", Fault::Continues, Fails)];
     each(2, &everywhere(&rows), name, |world, case| check(world, case, 0.0));
 }
 
-/// Whatever goes wrong once and is tried again has cost nothing but time.
+/// A request that fails once and is repeated only costs time.
 #[test]
 fn retries_what_fails_once() {
     let rows = [

@@ -1,20 +1,20 @@
-//! A run ends in time whatever happens: a second a request, four and a half in all, or what `--timeout` says.
+//! A run ends in time whatever happens: one second for each request; 4.5 s, or the value of `--timeout`, for the run.
 
 use crate::world::{KEYS, REGION, TOKEN, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, Machine, On};
 use std::time::Duration;
 
-/// What comes of a run, in seconds.
+/// The outcome of a run, with its time in seconds.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The key, not before and not after.
+    /// The key is printed, between these times.
     Key(f64, f64),
-    /// No key, at this time.
+    /// No key; the run ends at this time.
     Fails(f64),
 }
 use End::{Fails, Key};
 
-/// What is wrong, how the program is run, and what comes of it.
+/// The fault, the options, and the outcome.
 type Row = (&'static str, fn(&World), &'static [&'static str], End);
 
 fn check(rows: &[Row]) {
@@ -36,7 +36,7 @@ fn ends(world: &World, (_, prepare, options, end): &Row) -> Tried {
     }
 }
 
-/// Every reply just in time.
+/// Delays every reply until just before the time limit.
 fn slow(world: &World) {
     world.instance.imds.pace(Duration::from_millis(930));
 }
@@ -126,7 +126,7 @@ fn does_not_retry_without_time_for_it() {
             world.instance.imds.fault(On::path(TOKEN), Fault::Status(503));
             world.expect_failed(&world.login_with(&["--timeout", timeout]), 2)?;
             expect("times asked", &world.asked(TOKEN), tries)?;
-            // The answer that there was is the reason, not that there is no time for another.
+            // The reason is the reply, not the missing time for a retry.
             expect("the answer logged", &world.instance.journal.says("503"), &true)
         },
     );

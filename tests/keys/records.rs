@@ -1,4 +1,4 @@
-//! The records of active keys: which are printed, and why the others are not. One thing is wrong in each case.
+//! Which records of active keys give a key, and why the others do not. In each case one thing is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::string_slice, clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
@@ -9,7 +9,7 @@ use eic_keys::keys::record::TYPES;
 use eic_lab::instance::INSTANCE;
 use eic_lab::{Hash, Instance, Key, Machine, RecordSpec, Scheme, UserKey, now};
 
-/// Publishes this and nothing else for alice.
+/// Replaces alice's active keys with this text.
 fn publish(instance: &Instance, text: impl Into<Vec<u8>>) {
     instance.imds.unpublish("alice");
     instance.imds.publish("alice", text);
@@ -59,8 +59,7 @@ fn accepts_every_valid_form_of_a_record() {
 #[test]
 fn accepts_a_record_until_the_second_of_its_expiry() {
     let (instance, key) = instance();
-    // How long a run takes is the machine's affair. One that ended in time had to print the key; one that was late tells
-    // nothing, if it printed no other, and is tried again with more time.
+    // A run that ended before the expiry must print the key. A slow machine can make it end later: then try again with more time.
     for seconds in [1, 2, 4, 8, 16, 32] {
         let expiry = now() + seconds;
         publish(&instance, signed(&instance, &instance.record(&key).set("Timestamp", expiry.to_string())));
@@ -133,7 +132,7 @@ fn refuses_a_key_line_that_is_not_a_plain_public_key() {
         ("DSA", DSA.to_owned(), "not accept keys of its type"),
     ] {
         publish(&instance, signed(&instance, &instance.record(&key).key_line(line)));
-        // Without a fingerprint, as these keys have none or another.
+        // Without a fingerprint, because these keys have none or a different one.
         instance.journal.clear();
         let outcome = instance.run(["alice"]);
         let lines = instance.journal.eic_keys();

@@ -1,10 +1,10 @@
-//! Texts of others in the log: escaped, cut, and no secret among them.
+//! Remote text in the log: it is escaped and cut, and no secret is logged.
 
 use crate::{INFO, line, publish};
 use eic_keys::limits;
 use eic_lab::{Attribute, Fault, Instance, On, Pki, UserKey};
 
-/// Nothing in it moves a cursor, forges a line or turns the direction of writing; no piece is longer than a kilobyte.
+/// Nothing in it moves the cursor, forges a line or changes the text direction; no part is longer than a kilobyte.
 #[track_caller]
 fn assert_harmless(instance: &Instance, what: &str) {
     let lines = instance.journal.lines();
@@ -83,7 +83,7 @@ fn escapes_text_from_the_metadata_service() {
     }
 }
 
-/// Cut at a kilobyte, and between characters.
+/// It is cut at a kilobyte, between characters.
 #[test]
 fn cuts_long_text() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -114,7 +114,7 @@ fn cuts_long_text() {
     assert_harmless(&instance, "two long texts");
 }
 
-/// The token opens the service to whoever reads it.
+/// With the token, anyone could use the service.
 #[test]
 fn does_not_log_the_token() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());

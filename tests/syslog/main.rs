@@ -1,5 +1,5 @@
-//! The log of the shipped program: which line for what, word for word where people's filters match it, and nothing in it
-//! that whoever pushed a key, or stands in for the metadata service, could do harm with.
+//! The log: which line is logged when, word for word where log filters match it. Text from records and from the metadata service does
+//! no harm there.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,12 +21,12 @@ const WARNING: u8 = 4;
 const NOTICE: u8 = 5;
 const INFO: u8 = 6;
 
-/// What the metadata service, the pushed record or the machine may have wrong.
+/// A fault of the metadata service, the record or the machine.
 type Change = fn(&Instance);
-/// What the record may say.
+/// A change of the record.
 type Record = fn(RecordSpec) -> RecordSpec;
 
-/// Publishes these records, and nothing else, for alice.
+/// Replaces alice's active keys with these records.
 fn publish(instance: &Instance, records: &[RecordSpec]) {
     instance.imds.unpublish("alice");
     for record in records {
@@ -95,7 +95,7 @@ fn logs_a_line_for_each_key() {
     }
 }
 
-/// A refused record is no failure of the run: status 0, and a notice with the reason, and whose record it was.
+/// A refused record is not a failure of the run: status 0, and a notice with the reason and the user.
 #[test]
 fn logs_the_reason_for_a_refused_record() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -143,7 +143,7 @@ fn logs_the_reason_for_a_refused_record() {
     assert_eq!(instance.run(["alice"]).keys(), [key.line()], "the right one beside them");
 }
 
-/// The signature stands in the key's place.
+/// The signature is where the key should be.
 fn without_key(mut record: RecordSpec) -> RecordSpec {
     record.lines.pop();
     record
@@ -154,7 +154,7 @@ fn keyed(record: RecordSpec, change: impl FnOnce(&str) -> String) -> RecordSpec 
     record.key_line(line)
 }
 
-/// More records than anybody pushes are refused in one line, not in as many.
+/// All records over the limit are refused in one line.
 #[test]
 fn logs_too_many_records_once() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -168,7 +168,7 @@ fn logs_too_many_records_once() {
     assert_eq!(lines.len(), limits::RECORDS + 1);
 }
 
-/// A run that fails says so in one warning, with the reason, and for whom.
+/// A run that fails logs one warning with the reason and the user.
 #[test]
 fn logs_why_a_run_fails() {
     let key = UserKey::ed25519();
@@ -217,7 +217,7 @@ fn logs_a_revoked_signer() {
     assert!(message.contains("revoked") && message.contains("managed-ssh-signer"), "{message}");
 }
 
-/// What happens all day long is not worth a line.
+/// What happens all the time is not logged.
 #[test]
 fn logs_nothing_in_the_frequent_cases() {
     let (instance, key, other) = (Instance::start(), UserKey::ed25519(), UserKey::ed25519());

@@ -1,4 +1,4 @@
-//! Where the log goes: to the system's, whatever stands there, and by hand to the terminal as well.
+//! Where the log goes: to the system log, and on a terminal also to stderr.
 
 use crate::{Change, lines, publish};
 use eic_keys::limits;
@@ -11,10 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-/// Sooner than a log could keep a login waiting line by line.
+/// Less than a blocked log would delay a login if each line waited for it.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A log that is not there, or does not listen, costs nobody his login.
+/// A login works if the log is missing or blocked.
 #[test]
 fn prints_keys_without_a_log() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -49,7 +49,7 @@ fn prints_keys_without_a_log() {
     assert_eq!(lines(&instance, "a log that reads").len(), 1, "a wrong command line");
 }
 
-/// As with old daemons, and with syslog-ng where it is told to.
+/// Old daemons use one, and syslog-ng can be configured to.
 #[test]
 fn logs_to_a_stream_socket() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -68,14 +68,14 @@ fn logs_to_a_stream_socket() {
             && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")),
         "{text:?}"
     );
-    // A daemon that accepts nobody, until its queue is full: whoever waits to connect waits for ever.
+    // A daemon that accepts no connections, until its queue is full: a blocking connect would never return.
     rustix::net::listen(&listener, 1).unwrap();
     let waiting: Vec<_> = (0..10).map_while(|_| without_waiting(&listener)).collect();
     assert!(waiting.len() < 10);
     assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
 }
 
-/// A connection to the log, if there is room for it.
+/// Connects to the log without waiting; `None` if its queue is full.
 fn without_waiting(log: &UnixListener) -> Option<OwnedFd> {
     let path = log.local_addr().unwrap().as_pathname().unwrap().to_owned();
     let stream = rustix::net::SocketType::STREAM;
@@ -98,7 +98,7 @@ fn without_a_log_the_exit_status_is_the_same() {
     }
 }
 
-/// By hand the same lines are on the terminal, and what became of how many records. Under sshd stderr stays empty.
+/// On a terminal the same lines are printed, with a summary of the records. Under sshd stderr is empty.
 #[test]
 fn explains_on_a_terminal() {
     let key = UserKey::ed25519();

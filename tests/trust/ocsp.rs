@@ -1,4 +1,4 @@
-//! Revocation: each certificate below the anchor has an OCSP response that proves it good. One thing is wrong in each case.
+//! Revocation: each certificate below the anchor needs a valid OCSP response with the status good. In each case one thing is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
 #![allow(clippy::type_complexity, reason = "a table of cases")]
@@ -52,7 +52,7 @@ fn a_good_ocsp_response_is_accepted() {
     }
 }
 
-/// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
+/// The signature is over the bytes as received. Decoding and encoding them again could give different bytes.
 #[test]
 fn verifies_the_signature_of_an_ocsp_response_over_the_bytes_received() {
     let (instance, key) = instance();
@@ -380,7 +380,7 @@ fn the_base64_of_an_ocsp_response() {
 fn refuses_an_ocsp_response_by_another_authority_of_the_same_name() {
     let (instance, key) = instance();
     let pki = instance.pki();
-    // Same names, same serial, other keys: another authority that calls itself so.
+    // Another authority with the same names and serial number, but other keys.
     let other = Pki::with(|spec| {
         spec.intermediate.key = Key::rsa2048(4);
         spec.signer.serial.clone_from(&pki.signer.serial);

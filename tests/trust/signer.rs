@@ -1,4 +1,4 @@
-//! Who is the signer: name, domain, path to an anchor of the system's trust store. One thing is wrong in each case.
+//! The signer: its name, domain, and path to an anchor of the trust store. In each case one thing is wrong.
 #![allow(clippy::type_complexity, reason = "a table of cases")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
@@ -15,14 +15,14 @@ use crate::common::{accepted, instance, signer_refused};
 
 const NAME: &str = "managed-ssh-signer.us-east-1.amazonaws.com";
 
-/// Serves a hierarchy, and has its signer sign the waiting key.
+/// Serves a PKI, and pushes the key with a record that its signer signed.
 fn adopt(instance: &Instance, key: &UserKey, pki: Pki) {
     instance.adopt(pki);
     instance.imds.unpublish("alice");
     instance.push("alice", key);
 }
 
-/// A change of the hierarchy, and what is said of it.
+/// A change of the PKI, and the reason that is logged.
 type Case = (&'static str, &'static str, fn(&mut PkiSpec));
 
 #[test]
@@ -235,7 +235,7 @@ fn refuses_an_invalid_path() {
 #[test]
 fn name_constraints_apply_to_the_common_name() {
     let (instance, key) = instance();
-    // RFC 5280 has them bind alternative names only; an authority that may certify example.org must not make a signer.
+    // In RFC 5280 they apply to alternative names only. An authority limited to example.org must not be able to certify a signer.
     let cases: &[(&str, fn(&mut PkiSpec))] = &[
         ("constrained, no alternative name", |pki| {
             pki.intermediate.name_constraints = Some((vec!["example.org"], vec![]));
@@ -297,13 +297,13 @@ fn takes_anchors_only_from_the_trust_store() {
     signer_refused(&instance, &key, "not signed by its issuer", "an anchor of the same name");
     instance.trust([&other, &pki.root]);
     accepted(&instance, &key, "both");
-    // A server's own certificate that somebody trusts for that server does not make its key a CA.
+    // A trusted self-signed certificate of a server is not a CA.
     let self_signed = pki_signed_by_a_servers_certificate(&instance);
     instance.trust([&self_signed]);
     signer_refused(&instance, &key, "does not lead", "anchored at a server's certificate");
 }
 
-/// Serves a signer whose issuer is a trusted certificate that is no CA; gives that one.
+/// Serves a signer whose issuer is a trusted certificate that is not a CA, and returns that certificate.
 fn pki_signed_by_a_servers_certificate(instance: &Instance) -> Cert {
     let server = CertSpec::signer("www.example.org", Key::rsa2048(4)).self_signed();
     let signer = signer(NAME).issued_by(&server);
@@ -443,7 +443,7 @@ fn refuses_a_malformed_chain() {
 fn without_a_trust_store_the_exit_status_is_4() {
     let (instance, key) = instance();
     instance.remove_trust_stores();
-    // Single files lie in the directory still; take them as well.
+    // Remove the single files in the directory, too.
     std::fs::remove_dir_all("/etc/ssl").unwrap();
     let outcome = instance.run(["alice", key.fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(4), ""));
