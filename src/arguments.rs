@@ -132,7 +132,7 @@ pub(crate) fn help() -> String {
         .replace("{addresses}", &addresses)
 }
 
-/// A time in seconds, to a tenth. Formatting it as a floating-point number would add 25 KB of code to the program.
+/// A time in seconds, to a tenth. Nothing else in the program formats floating-point numbers.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {

@@ -119,7 +119,7 @@ fn logs_the_reason_for_a_refused_record() {
         (
             "a signature of another kind",
             |record| RecordSpec { scheme: eic_lab::Scheme::RsaPkcs1(eic_lab::Hash::Sha256), ..record },
-            "signature",
+            "not signed by",
         ),
     ];
     for (what, change, reason) in rows {
@@ -138,7 +138,7 @@ fn logs_the_reason_for_a_refused_record() {
     instance.journal.clear();
     assert_eq!(instance.run(["alice"]).stdout, "", "forged");
     let message = line(&instance, NOTICE, "forged");
-    assert!(message.contains("signature") && message.contains(key.fingerprint()), "{message}");
+    assert!(message.contains("not signed by") && message.contains(key.fingerprint()), "{message}");
     publish(&instance, &[instance.record(&key)]);
     assert_eq!(instance.run(["alice"]).keys(), [key.line()], "the right one beside them");
 }
