@@ -15,8 +15,7 @@ use lexopt::{Arg, Parser};
 
 use crate::authorize::KeyQuery;
 use crate::imds::client;
-use crate::keys::Fingerprint;
-use crate::keys::fingerprint::NotAFingerprint;
+use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
 
 /// What the command line asks for.
@@ -125,13 +124,25 @@ options! {
 /// The rows of the help text.
 pub(crate) fn help() -> String {
     let (least, most) = limits::RUN_RANGE;
-    let seconds = |time: Duration| time.as_secs_f64().to_string();
     let addresses = client::ADDRESSES.map(|address| address.ip().to_string()).join(", then ");
     let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
-    rows.replace("{least}", &seconds(least))
-        .replace("{most}", &seconds(most))
-        .replace("{default}", &seconds(limits::RUN))
+    rows.replace("{least}", &Seconds(least).to_string())
+        .replace("{most}", &Seconds(most).to_string())
+        .replace("{default}", &Seconds(limits::RUN).to_string())
         .replace("{addresses}", &addresses)
+}
+
+/// A time in seconds, to a tenth. Nothing else in the program formats floating-point numbers.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs())?;
+        match self.0.subsec_millis() / 100 {
+            0 => Ok(()),
+            tenths => write!(f, ".{tenths}"),
+        }
+    }
 }
 
 /// Why the command line is wrong.
@@ -184,7 +195,7 @@ impl fmt::Display for ValueKind {
         match self {
             Self::Seconds => {
                 let (least, most) = limits::RUN_RANGE;
-                write!(f, "a number of seconds from {} to {}", least.as_secs_f64(), most.as_secs_f64())
+                write!(f, "a number of seconds from {} to {}", Seconds(least), Seconds(most))
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
         }

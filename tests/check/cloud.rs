@@ -177,7 +177,7 @@ fn a_trust_store_that_is_none() {
     };
     broken(gone, &[("signer.store", "fail")], "no trust store");
     let empty = |world: &World<'_>| world.instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
-    broken(empty, &[("signer.store", "fail")], "holds no certificate");
+    broken(empty, &[("signer.store", "fail")], "contains no certificate");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn bad_ocsp_responses() {
         ocsp_response.answer().status = Status::Revoked(now() - DAY, Some(1));
         instance.serve_ocsp_response(&pki.signer, &ocsp_response.build());
     };
-    broken(revoked, ocsp_responses, "says that it was revoked");
+    broken(revoked, ocsp_responses, "says that the certificate is revoked");
 }
 
 #[test]

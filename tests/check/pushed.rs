@@ -13,7 +13,7 @@ fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: 
         report.assert_exactly(&[(id, "warn")]);
         assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
         let given = report.detail("keys.signatures");
-        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be given to sshd")).collect();
+        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be printed for sshd")).collect();
         assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
         assert_eq!(instance.run([USER]).keys(), [good.line()], "sshd is given just that");
     });
@@ -67,7 +67,7 @@ fn records_that_fall_out() {
     beside_a_good_one(
         |instance, key| instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4))),
         "keys.signatures",
-        "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+        "it is not signed by managed-ssh-signer.us-east-1.amazonaws.com",
     );
 }
 
@@ -109,7 +109,7 @@ fn the_key_that_is_offered() {
         }
         let report = world.check_with(&[USER, other.fingerprint()]);
         report.assert_exactly(&[("keys.records", "fail")]);
-        assert_eq!(report.note("keys.records"), "the key that is offered is not among the 2 pushed");
+        assert_eq!(report.note("keys.records"), "the offered key is not among the 2 pushed keys");
     });
 }
 

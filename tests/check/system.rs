@@ -352,11 +352,11 @@ fn a_trust_store_that_others_than_root_decide() {
     let mode = |path: &'static str, mode| {
         move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
     };
-    broken(mode("/etc/ssl", 0o775), store, "others than root may write to /etc/ssl");
+    broken(mode("/etc/ssl", 0o775), store, "users other than root can write to /etc/ssl");
     broken(
         mode(TRUST_STORE, 0o666),
         store,
-        "others than root may write to /etc/ssl/certs/ca-certificates.crt",
+        "users other than root can write to /etc/ssl/certs/ca-certificates.crt",
     );
     broken(|_| chown("/etc/ssl/certs", Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");
     broken(|_| chown(TRUST_STORE, Some(47_101), None).unwrap(), store, "is owned by alice (uid 47101)");

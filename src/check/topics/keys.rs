@@ -48,8 +48,8 @@ async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserNam
                     Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
                 }
                 Ok(Some(text)) => match record::records(&text).count() {
-                    1 => Answer::ok(format!("one record is there for {name}"), text),
-                    count => Answer::ok(format!("{count} records are there for {name}"), text),
+                    1 => Answer::ok(format!("there is one record for {name}"), text),
+                    count => Answer::ok(format!("there are {count} records for {name}"), text),
                 },
             }
         })
@@ -73,7 +73,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid => f.write_str("valid, if it is signed"),
-            Self::NotOffered => f.write_str("it is not the key that is offered"),
+            Self::NotOffered => f.write_str("it is not the offered key"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
@@ -120,9 +120,9 @@ fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: Un
         let fix = Fix::advice(
             "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
         );
-        Answer::fail(format!("the key that is offered is not among the {others} pushed"), fix)
+        Answer::fail(format!("the offered key is not among the {others} pushed keys"), fix)
     } else {
-        let words = ["may be given to sshd if the signer signed them", "are refused"];
+        let words = ["are valid, if the signer signed them", "are refused"];
         summed_up(judged.len().saturating_sub(others), refused, text, words)
     };
     answer.detail(detail)
@@ -143,19 +143,19 @@ fn signatures(
                 refused = refused.saturating_add(1);
                 reason.to_string()
             },
-            |_| "would be given to sshd".to_owned(),
+            |_| "would be printed for sshd".to_owned(),
         );
         detail.push(line(Some(&key), &verdict, now));
     }
-    summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])
+    summed_up(detail.len(), refused, text, ["would be printed for sshd", "were not signed by the signer"])
         .detail(detail)
 }
 
 fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
     let note = format!("{refused} of {count} keys {bad}");
-    let again = || Fix::advice("push the key anew, and log in or check within 60 s");
+    let again = || Fix::advice("push the key again, and log in or check within 60 s");
     match (count, refused) {
-        (0, _) => Answer::ok("no key to look at: push one, and check within 60 s", text.clone()),
+        (0, _) => Answer::ok("there is no key to check: push one, and check within 60 s", text.clone()),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
         _ if refused == count => Answer::fail(note, again()),
         _ => Answer::warn(note, again(), text.clone()),

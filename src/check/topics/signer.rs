@@ -65,19 +65,19 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
         Danger::Owner(part, uid) => (
             format!("{} is owned by {}", part.display(), whose(uid)),
             Fix::advice(
-                "see who changed it, and what it holds; then have root make it anew: only root may decide what is trusted",
+                "find out who changed it and what it contains; then have root create it again: only root may decide what is trusted",
             ),
         ),
         Danger::Writable(part) => (
-            format!("others than root may write to {}", part.display()),
+            format!("users other than root can write to {}", part.display()),
             Fix::command("chmod go-w", [Word::Path(&part)]),
         ),
         other => (
             WithCauses(&other).to_string(),
-            Fix::advice("have the trust store where only root can change what it holds"),
+            Fix::advice("move the trust store to a place that only root can change"),
         ),
     };
-    Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
+    Answer::warn(format!("{note}, but not only root can change them: {what}"), fix, store)
 }
 
 /// The fix that makes a trust store readable for a user, or for everyone: it changes the first path component without
@@ -85,7 +85,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
 pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
     let by_hand = || {
         Fix::advice(format!(
-            "see what keeps that user from {}: namei -l shows each step of the way",
+            "find out why that user cannot read {}: namei -l shows each directory",
             path.display()
         ))
     };
@@ -109,9 +109,9 @@ pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
 
 fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
     match error {
-        _ if named => Fix::advice(
-            "name one that is there with --trust-store, or leave that out: then the system's counts",
-        ),
+        _ if named => {
+            Fix::advice("set --trust-store to an existing one, or remove the option to use the system's")
+        }
         StoreError::Unreadable(path, _) => readable(path, None),
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
             reinstall(root, "ca-certificates")
@@ -172,7 +172,7 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     let note = format!("earliest expiry: {name}, in {days} days");
     let answer = if *days < SOON {
         let fix = Fix::advice(
-            "AWS renews them: if this stays so, find out who answers for the metadata service, and ask AWS",
+            "AWS renews them; if this persists, find out what answers requests to the metadata service, and ask AWS",
         );
         Answer::warn(note, fix, ())
     } else {
@@ -202,13 +202,13 @@ async fn revocation(imds: &Imds, path: &SignerPath, clock: fn() -> UnixTime) -> 
         .collect();
     let answer = match checked.signer() {
         Ok(signer) => Answer::ok(
-            format!("each of {} certificates has an OCSP response that proves it good", detail.len()),
+            format!("each of {} certificates has an OCSP response with the status good", detail.len()),
             signer,
         ),
         Err(error @ SignerError::OcspResponse { error: OcspError::Stale | OcspError::NotYetValid, .. }) => {
             Answer::fail(
                 error.to_string(),
-                Fix::advice("see that the clock is right; OCSP responses come anew every few hours"),
+                Fix::advice("check the clock; OCSP responses are renewed every few hours"),
             )
         }
         Err(error) => Answer::fail(WithCauses(&error).to_string(), distrust()),
@@ -235,5 +235,7 @@ fn failed<T>(error: &RunError, renew: impl FnOnce(&StoreError) -> Fix) -> Answer
 }
 
 fn distrust() -> Fix {
-    Fix::advice("trust no key that is pushed now: find out who answers for the metadata service, and ask AWS")
+    Fix::advice(
+        "do not trust pushed keys now: find out what answers requests to the metadata service, and ask AWS",
+    )
 }
