@@ -91,12 +91,6 @@ impl From<io::Errno> for LayerError {
     }
 }
 
-impl From<Errno> for LayerError {
-    fn from(error: Errno) -> Self {
-        Self::System(error.into())
-    }
-}
-
 /// Drops all rights except `allowed`, as far as the kernel supports it, and returns the state of each layer. The process must have
 /// one thread.
 #[must_use]
