@@ -23,7 +23,7 @@ pub const HELP: &str = "\
 eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Connect, if they can be verified
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
-       eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
+       eic-keys --check [USER [FINGERPRINT]] [--rehearse] [--json] [--verbose] [OPTIONS]
        eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -47,6 +47,7 @@ Options:
   --no-chain           ... refuse if another AuthorizedKeysCommand is set
   --if-user-missing    ... only if the user of sshd's line is gone, or one that it did without is back
   --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
+  --rehearse           ... also log in as USER, with a key of its own that is removed again (root)
   --json               ... as one JSON document
   --verbose            ... also show details of passing checks
   -h, --help           this text
@@ -123,6 +124,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("dry-run") => typed.dry_run = true,
             Arg::Long("no-chain") => typed.no_chain = true,
             Arg::Long("if-user-missing") => typed.if_user_missing = true,
+            Arg::Long("rehearse") => typed.rehearse = true,
             Arg::Long("json") => typed.json = true,
             Arg::Long("verbose") => typed.verbose = true,
             Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
@@ -168,6 +170,7 @@ struct Typed {
     dry_run: bool,
     no_chain: bool,
     if_user_missing: bool,
+    rehearse: bool,
     json: bool,
     verbose: bool,
     chained_command: Option<Vec<OsString>>,
@@ -209,8 +212,8 @@ impl Typed {
                 "--dry-run, --no-chain and --if-user-missing go with --enable".to_owned(),
             ));
         }
-        if self.json || self.verbose {
-            return Err(UsageError("--json and --verbose go with --check".to_owned()));
+        if self.json || self.verbose || self.rehearse {
+            return Err(UsageError("--rehearse, --json and --verbose go with --check".to_owned()));
         }
         if self.chained_command.as_ref().is_some_and(Vec::is_empty) {
             return Err(UsageError("a command is missing behind --".to_owned()));
@@ -232,8 +235,12 @@ impl Typed {
                 "--check takes no option of --enable, and no command after --".to_owned(),
             ));
         }
+        if self.rehearse && self.user.is_none() {
+            return Err(UsageError("--rehearse needs a USER to log in as".to_owned()));
+        }
         Ok(Command::Check(check::CheckRequest {
             fingerprint: self.fingerprint()?,
+            rehearse: self.rehearse,
             user: self.user,
             trust_store: self.trust_store,
             timeout: self.timeout,
@@ -252,7 +259,7 @@ impl Typed {
 
     fn wire(self) -> Result<wiring::WiringOptions, UsageError> {
         let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
-        let for_check = self.json || self.verbose;
+        let for_check = self.json || self.verbose || self.rehearse;
         if for_sshd || for_check || self.user.is_some() || self.chained_command.is_some() {
             return Err(UsageError(
                 "--enable and --disable take --dry-run, --no-chain and --if-user-missing only".to_owned(),

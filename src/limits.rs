@@ -92,6 +92,12 @@ pub const CHECK_TOOL: Duration = Duration::from_secs(2);
 /// Time for the whole of `--check`.
 pub const CHECKS: Duration = Duration::from_secs(9);
 
+/// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
+pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
+
+/// Time for a rehearsal, including the end of its processes.
+pub const REHEARSAL: Duration = Duration::from_secs(15);
+
 /// Number of detail lines per check: one per examined record, and some more.
 pub const CHECK_DETAILS: usize = 100;
 

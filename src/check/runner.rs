@@ -4,7 +4,7 @@
 //! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
@@ -134,16 +134,27 @@ impl Runner {
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
+        self.check_within(limits::CHECK, id, needs, ask).await
+    }
+
+    /// The same with another time limit.
+    pub(crate) async fn check_within<N: Inputs, T>(
+        &self,
+        limit: Duration,
+        id: CheckId,
+        needs: N,
+        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
+    ) -> Finding<T> {
         let start = Instant::now();
         // Recorded before it starts, so that a check that never ends is in the report.
         let depends_on = needs.ids();
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
             Err(missing) => Answer::skip(format!("needs {missing}")),
-            Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
+            Ok(values) => match tokio::time::timeout(limit, ask(values)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
-                    format!("this check did not end within {} s", limits::CHECK.as_secs()),
+                    format!("this check did not end within {} s", limit.as_secs()),
                     Fix::advice(
                         "see what keeps this system so busy, or hangs: a file system, a name service",
                     ),

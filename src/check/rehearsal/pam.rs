@@ -1,0 +1,95 @@
+//! What PAM's modules log about a login. They log as the process of sshd.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::log::FILES;
+use crate::check::tool::told;
+use crate::files;
+use crate::limits;
+
+/// Time for the system log to write a message.
+const WRITING: Duration = Duration::from_millis(600);
+
+/// The system log, from the start of a login on.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// The log files, and their lengths at the start.
+    files: Vec<(PathBuf, u64)>,
+}
+
+impl Log {
+    pub(super) fn begin(root: &Path) -> Self {
+        let length = |path: PathBuf| Some((path.clone(), fs::metadata(path).ok()?.len()));
+        Self { files: FILES.iter().filter_map(|file| length(root.join(file))).collect() }
+    }
+
+    /// The messages of a process since then, without times. Sessions that were opened and closed are left out.
+    ///
+    /// In the journal, a sender cannot choose `_PID`. In a file it can, so the messages are only shown and explained.
+    pub(super) fn of_process(&self, pid: u32) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let mut messages = journal(pid);
+            if messages.is_empty() {
+                messages = self.files.iter().flat_map(|(path, length)| tail(path, *length, pid)).collect();
+            }
+            messages.retain(|message| {
+                !["session opened for user", "session closed for user"]
+                    .iter()
+                    .any(|known| message.contains(known))
+            });
+            if !messages.is_empty() || start.elapsed() > WRITING {
+                return messages;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn journal(pid: u32) -> Vec<String> {
+    let process = format!("_PID={pid}");
+    let words = ["--since", "-1min", "--lines", "50", "--no-pager", "--quiet", "--output", "cat", &process];
+    told("journalctl", &words).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {
+    let Ok(mut file) = files::open(path) else { return Vec::new() };
+    // A shorter file is a new one.
+    let from = if file.metadata().is_ok_and(|file| file.len() < from) { 0 } else { from };
+    let mut bytes = Vec::new();
+    if file
+        .seek(SeekFrom::Start(from))
+        .and_then(|_| file.take(limits::LOG_TAIL).read_to_end(&mut bytes))
+        .is_err()
+    {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().filter_map(|line| message(line, pid)).map(str::to_owned).collect()
+}
+
+/// The message of a line by this process of sshd.
+fn message(line: &str, pid: u32) -> Option<&str> {
+    let (head, message) = line.split_once("]: ")?;
+    let (program, number) = head.rsplit(' ').next()?.split_once('[')?;
+    (program.starts_with("sshd") && number.parse() == Ok(pid)).then_some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn lines_of_a_process() {
+        let line = "Nov 21 20:00:00 host sshd[12]: pam_access(sshd:account): access denied";
+        assert_eq!(message(line, 12), Some("pam_access(sshd:account): access denied"));
+        assert_eq!(message(line, 1), None);
+        let line = "2026-11-21T20:00:00+00:00 host sshd-session[12]: a]: b";
+        assert_eq!(message(line, 12), Some("a]: b"));
+        assert_eq!(message("Nov 21 20:00:00 host other[12]: sshd[12]: x", 12), None);
+    }
+}

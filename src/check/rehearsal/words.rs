@@ -1,0 +1,299 @@
+//! Explains what sshd and PAM say about a login that failed.
+
+use crate::check::fix::Fix;
+use crate::check::fix::Word::Value;
+
+/// The messages about a login.
+#[derive(Debug)]
+pub(super) struct Words<'a> {
+    pub(super) user: &'a str,
+    /// sshd's messages.
+    pub(super) sshd: &'a [String],
+    /// Messages of PAM's modules, from the system log.
+    pub(super) pam: &'a [String],
+    /// The output of the session and of ssh.
+    pub(super) output: &'a str,
+    /// Days since 1970-01-01.
+    pub(super) today: u64,
+}
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Sshd,
+    Pam,
+    Output,
+}
+
+/// How to repair it.
+#[derive(Clone, Copy, Debug)]
+enum Repair {
+    Sentence(&'static str),
+    /// A command, with the user as last word.
+    Command(&'static str),
+    /// The password was last changed today.
+    LastDay,
+}
+
+use Repair::{Command, LastDay, Sentence};
+use Source::{Output, Pam, Sshd};
+
+const CHROOT: &str = "ChrootDirectory and every directory above it must exist, belong to root, and be writable by root only \
+                      (mode 0755 at most)";
+const EXPIRED: &str = "chage --expiredate -1";
+
+/// Known messages: parts that a line contains in this order, and the fix. The first row that matches a line counts;
+/// specific rows are first.
+const KNOWN: &[(Source, &[&str], Repair)] = &[
+    (Sshd, &["User ", " not allowed because shell "], Command("usermod --shell /bin/bash")),
+    (Sshd, &["User ", " not allowed because account is locked"], Command("usermod --password *")),
+    (
+        Sshd,
+        &["User ", " not allowed because "],
+        Sentence("change AllowUsers, DenyUsers, AllowGroups or DenyGroups: see sshd.access"),
+    ),
+    (
+        Sshd,
+        &["ROOT LOGIN REFUSED"],
+        Sentence("log in as another user, or set PermitRootLogin prohibit-password"),
+    ),
+    (Sshd, &["Account ", " has expired"], Command(EXPIRED)),
+    (Sshd, &["bad ownership or modes for chroot directory"], Sentence(CHROOT)),
+    (Sshd, &["chroot path does not begin at root"], Sentence(CHROOT)),
+    (Sshd, &["chroot(\""], Sentence(CHROOT)),
+    (
+        Sshd,
+        &["revoked keys file"],
+        Sentence(
+            "create the file that RevokedKeys names, or remove that line: without the file, sshd refuses every key",
+        ),
+    ),
+    (
+        Sshd,
+        &["Could not get shadow information"],
+        Sentence("add the user's line to /etc/shadow: pwconv(8) does so"),
+    ),
+    (Sshd, &["openpty:"], Sentence("mount devpts on /dev/pts: see mount(8) and pts(4)")),
+    (
+        Sshd,
+        &["pty", "No such file or directory"],
+        Sentence("mount devpts on /dev/pts: see mount(8) and pts(4)"),
+    ),
+    (
+        Sshd,
+        &["Resource temporarily unavailable"],
+        Sentence(
+            "raise the limit on the user's processes: nproc in /etc/security/limits.conf and limits.d, TasksMax of user.slice",
+        ),
+    ),
+    (
+        Pam,
+        &["pam_access("],
+        Sentence("allow the user in /etc/security/access.conf, or in the file that pam_access reads"),
+    ),
+    (Pam, &["pam_nologin("], Sentence("remove /etc/nologin or /run/nologin: see user.nologin")),
+    (Pam, &["pam_time("], Sentence("allow the user at this time in /etc/security/time.conf")),
+    (Pam, &["(sshd:account)", "account", " has expired (account expired)"], Command(EXPIRED)),
+    (Pam, &["(sshd:account)", "expired"], LastDay),
+    (Pam, &["pam_faillock("], Command("faillock --reset --user")),
+    (Pam, &["pam_tally2("], Command("pam_tally2 --reset --user")),
+    (
+        Pam,
+        &["pam_limits(", "oo many logins"],
+        Sentence(
+            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
+        ),
+    ),
+    (
+        Pam,
+        &["pam_listfile("],
+        Sentence("change the list of users that pam_listfile reads: see /etc/pam.d/sshd"),
+    ),
+    (Pam, &["pam_succeed_if("], Sentence("change the condition of pam_succeed_if in /etc/pam.d/sshd")),
+    (
+        Pam,
+        &["PAM unable to dlopen("],
+        Sentence(
+            "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes",
+        ),
+    ),
+    (Pam, GENERIC, Sentence("change what this PAM module requires: see /etc/pam.d/sshd")),
+    (Output, &["assword", "expired"], LastDay),
+    (Output, &["Password change required"], LastDay),
+    (
+        Output,
+        &["oo many logins"],
+        Sentence(
+            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
+        ),
+    ),
+    (
+        Output,
+        &["PTY allocation request failed"],
+        Sentence("mount devpts on /dev/pts, and see PermitTTY in sshd's configuration"),
+    ),
+    (
+        Sshd,
+        &["Access denied for user ", " by PAM account configuration"],
+        Sentence("see the account lines of /etc/pam.d/sshd, and what its modules log (authpriv)"),
+    ),
+    (
+        Sshd,
+        &["PAM: pam_open_session"],
+        Sentence("see the session lines of /etc/pam.d/sshd, and what its modules log (authpriv)"),
+    ),
+    (
+        Sshd,
+        &["PAM: pam_setcred"],
+        Sentence("see the auth lines of /etc/pam.d/sshd, and what its modules log (authpriv)"),
+    ),
+    (Sshd, &["fatal: PAM: "], Sentence("see /etc/pam.d/sshd, and what its modules log (authpriv)")),
+];
+
+/// Any message of a PAM module for sshd.
+const GENERIC: &[&str] = &["(sshd:"];
+
+/// The number of messages to show.
+const SHOWN: usize = 8;
+
+impl Words<'_> {
+    /// The message that explains the failure, and the fix. `None` if no message is known.
+    pub(super) fn explain(&self) -> Option<(String, Fix)> {
+        let output: Vec<String> = self.output.lines().map(|line| line.trim().to_owned()).collect();
+        KNOWN.iter().find_map(|(from, parts, repair)| {
+            let lines = match from {
+                Sshd => self.sshd,
+                Pam => self.pam,
+                Output => &output,
+            };
+            if *parts == GENERIC && !self.pam_refused() {
+                return None;
+            }
+            let line = lines.iter().find(|line| contains(line, parts))?;
+            let (words, fix) = (plain(line), self.fix(*repair));
+            Some((
+                match from {
+                    Sshd => format!("sshd says: {words}"),
+                    Pam => format!("PAM refuses the login: {words}"),
+                    Output => format!("the session says: {words}"),
+                },
+                fix,
+            ))
+        })
+    }
+
+    /// Whether sshd says that PAM refused the login. Modules also log what does not.
+    fn pam_refused(&self) -> bool {
+        let words =
+            ["by PAM account configuration", "PAM: pam_open_session", "PAM: pam_setcred", "fatal: PAM: "];
+        self.sshd.iter().any(|line| words.iter().any(|words| line.contains(words)))
+    }
+
+    fn fix(&self, repair: Repair) -> Fix {
+        match repair {
+            Sentence(text) => Fix::advice(text),
+            Command(words) => Fix::command(words, [Value(self.user)]),
+            LastDay => Fix::command("chage --lastday", [Value(&self.today.to_string()), Value(self.user)]),
+        }
+    }
+
+    /// The last messages of sshd and PAM, for a failure that is not known.
+    pub(super) fn last(&self) -> Vec<String> {
+        let debug = |line: &&String| !line.starts_with("debug") && !line.is_empty();
+        let mut lines: Vec<String> =
+            self.sshd.iter().filter(debug).map(|line| format!("sshd: {}", plain(line))).collect();
+        lines.extend(self.pam.iter().map(|line| format!("log: {line}")));
+        lines.extend(
+            self.output.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("session: {line}")),
+        );
+        lines.drain(..lines.len().saturating_sub(SHOWN));
+        lines
+    }
+}
+
+/// Whether a line contains all parts in this order.
+fn contains(line: &str, parts: &[&str]) -> bool {
+    let mut rest = Some(line);
+    for part in parts {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, rest)| rest);
+    }
+    rest.is_some()
+}
+
+/// A message of sshd without what its log adds.
+fn plain(line: &str) -> &str {
+    let line = line.strip_suffix(" [preauth]").unwrap_or(line);
+    ["debug1: ", "error: ", "fatal: "].iter().find_map(|prefix| line.strip_prefix(prefix)).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Words;
+
+    /// The note and the fix for messages of sshd, PAM and the session.
+    fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let (sshd, pam) = (lines(sshd), lines(pam));
+        let words = Words { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000 };
+        words.explain().map(|(note, fix)| (note, fix.text().to_owned()))
+    }
+
+    #[test]
+    fn known_messages() {
+        for (sshd, pam, output, note, fix) in [
+            (
+                "debug1: x\nUser alice not allowed because shell /bin/zsh does not exist\n",
+                "",
+                "",
+                "sshd says: User alice not allowed because shell /bin/zsh does not exist",
+                "usermod --shell /bin/bash alice",
+            ),
+            (
+                "fatal: bad ownership or modes for chroot directory component \"/srv\" [postauth]",
+                "",
+                "",
+                "sshd says: bad ownership or modes for chroot directory component",
+                "ChrootDirectory and every directory above it",
+            ),
+            (
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
+                "pam_access(sshd:account): access denied for user `alice' from `127.0.0.1'",
+                "",
+                "PAM refuses the login: pam_access(sshd:account): access denied",
+                "access.conf",
+            ),
+            (
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
+                "",
+                "",
+                "sshd says: Access denied for user alice by PAM account configuration",
+                "account lines of /etc/pam.d/sshd",
+            ),
+            (
+                "",
+                "pam_unix(sshd:account): account alice has expired (account expired)",
+                "",
+                "PAM refuses the login: ",
+                "chage --expiredate -1 alice",
+            ),
+            (
+                "",
+                "pam_unix(sshd:account): expired password for user alice (root enforced)",
+                "",
+                "PAM refuses the login: ",
+                "chage --lastday 20000 alice",
+            ),
+            (
+                "",
+                "",
+                "WARNING: Your password has expired.\n",
+                "the session says: WARNING: Your password has expired.",
+                "chage --lastday 20000 alice",
+            ),
+        ] {
+            let explained = explained(sshd, pam, output).unwrap_or_default();
+            assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
+        }
+        assert_eq!(explained("debug1: x", "", "hello"), None);
+    }
+}
