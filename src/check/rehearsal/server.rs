@@ -53,6 +53,7 @@ impl Server {
         let options = daemon::options(&line);
         let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
         let mut words = enter(process, &mut remarks);
+        remarks.extend(other_domain(process));
         words.extend([program.into_os_string(), "-i".into(), "-e".into()]);
         // The first value of an option counts. Its words are the result of the rehearsal.
         words.push("-oLogLevel=DEBUG1".into());
@@ -156,6 +157,17 @@ pub(crate) fn enter(process: u32, remarks: &mut Vec<String>) -> Vec<OsString> {
         }
     }
     words
+}
+
+/// Where SELinux enforces: the daemon's context, if a program that root starts gets another one.
+fn other_domain(process: u32) -> Option<String> {
+    fs::read("/sys/fs/selinux/enforce").ok().filter(|text| text.starts_with(b"1"))?;
+    let context = |process: &str| {
+        let text = fs::read_to_string(format!("/proc/{process}/attr/current")).ok()?;
+        Some(text.trim_end_matches(['\0', '\n']).to_owned())
+    };
+    let (here, there) = (context("self")?, context(&process.to_string())?);
+    (here != there).then(|| format!("SELinux: the rehearsal ran as {here}, sshd runs as {there}"))
 }
 
 /// The limits of `/proc/PID/limits`, and the options of prlimit(1).
