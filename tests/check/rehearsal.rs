@@ -105,13 +105,15 @@ fn a_login_that_works_with_pam() {
 fn the_users_own_settings_count() {
     world(|world| {
         // The key of the rehearsal counts all the same, and the rest of the blocks too.
-        let blocks = "Match User alice\n  AuthorizedKeysFile /nowhere\n  PermitTTY no\nMatch Address 192.0.2.0/24\n  ForceCommand no\n";
+        let blocks = "Match User alice\n  AuthorizedKeysFile /nowhere\n  PermitTTY no\nMatch Address 198.51.100.0/24\n  ForceCommand no\n";
         world.configure(&(config().text() + blocks));
         let report = rehearse(world);
         report.assert_exactly(&[("login.terminal", "warn")]);
         let note = report.note("login.rehearsal");
         assert!(
-            note.ends_with("succeeds; not shown: Match Address 192.0.2.0/24 (/etc/ssh/sshd_config line 18)"),
+            note.ends_with(
+                "succeeds; not shown: Match Address 198.51.100.0/24 (/etc/ssh/sshd_config line 16)"
+            ),
             "{note}"
         );
     });
@@ -145,10 +147,20 @@ fn what_sshd_refuses() {
     fails(with("RevokedKeys", "/etc/ssh/gone"), rehearsal, "revoked keys file", "RevokedKeys");
 }
 
+/// Sets a flag when a test ends, in whatever way.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A file of the log, as syslogd writes it.
 fn log_to_file(world: &World<'_>, test: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _done = Done(&done);
         scope.spawn(|| {
             let mut written = 0;
             while !done.load(Ordering::SeqCst) {
@@ -162,7 +174,6 @@ fn log_to_file(world: &World<'_>, test: impl FnOnce()) {
             }
         });
         test();
-        done.store(true, Ordering::SeqCst);
     });
 }
 
@@ -180,9 +191,9 @@ fn what_pam_refuses() {
             "pam.d/sshd",
         ),
         (
-            "account required pam_permit.so\nsession required pam_limits.so conf=/run/limits\n",
-            "pam_limits(sshd:session)",
-            "maxlogins",
+            "account required pam_listfile.so onerr=fail item=user sense=deny file=/run/denied\nsession required pam_permit.so\n",
+            "pam_listfile(sshd:account): Refused user alice",
+            "list of users",
         ),
         (
             "account required pam_gone.so\nsession required pam_permit.so\n",
@@ -199,14 +210,19 @@ fn what_pam_refuses() {
             pam(stack)(world);
             world.instance.write("/run/access", "-:ALL:ALL\n");
             world.instance.write("/run/time", "sshd;*;alice;!Al0000-2400\n");
-            world.instance.write("/run/limits", "alice hard maxlogins 0\n");
+            world.instance.write("/run/denied", "alice\n");
             log_to_file(world, || {
                 let report = rehearse(world);
                 assert_eq!(report.status("login.rehearsal"), "fail", "{stack}");
                 let note = report.note("login.rehearsal");
-                assert!(note.contains(says), "{stack}: {note}: {:#?}", report.detail("login.rehearsal"));
+                assert!(
+                    note.contains(says),
+                    "{stack}: {note}: {:#?}\n{:#?}",
+                    report.detail("login.rehearsal"),
+                    world.instance.journal.lines()
+                );
                 let printed = report.of("login.rehearsal")["fix"].as_str().unwrap();
-                assert!(printed.contains(fix), "{printed}");
+                assert!(printed.contains(fix), "{note}: {printed}");
             });
         });
     }
@@ -365,6 +381,7 @@ fn other_users_gain_nothing() {
         let (done, connected) = (AtomicBool::new(false), std::sync::Mutex::new(0));
         let before = listening();
         std::thread::scope(|scope| {
+            let ended = Done(&done);
             scope.spawn(|| {
                 // Connects to each port that was not there before, faster than ssh can.
                 while !done.load(Ordering::SeqCst) {
@@ -385,7 +402,7 @@ fn other_users_gain_nothing() {
                 "(ls /run/eic-keys-rehearsal; cat /run/eic-keys-rehearsal/key; id -u) >seen 2>&1\n",
             );
             let report = rehearse(world);
-            done.store(true, Ordering::SeqCst);
+            drop(ended);
             report.assert_healthy();
         });
         let seen = fs::read_to_string(format!("{HOME}/seen")).unwrap();

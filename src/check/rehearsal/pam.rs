@@ -72,11 +72,16 @@ fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {
     text.lines().filter_map(|line| message(line, pid)).map(str::to_owned).collect()
 }
 
-/// The message of a line by this process of sshd.
+/// The message of a line by this process of sshd. While sshd logs to stderr, its PAM modules log without a number,
+/// unlike those of the daemon.
 fn message(line: &str, pid: u32) -> Option<&str> {
-    let (head, message) = line.split_once("]: ")?;
-    let (program, number) = head.rsplit(' ').next()?.split_once('[')?;
-    (program.starts_with("sshd") && number.parse() == Ok(pid)).then_some(message)
+    let numbers = [format!("[{pid}]: "), ": ".to_owned()];
+    let tags = ["sshd", "sshd-session"]
+        .iter()
+        .flat_map(|name| numbers.iter().map(move |end| format!(" {name}{end}")));
+    // The first tag of the line is the sender's.
+    let (head, message) = tags.filter_map(|tag| line.split_once(&tag)).min_by_key(|(head, _)| head.len())?;
+    (!head.contains("]: ") && head.split(": ").count() == 1).then_some(message)
 }
 
 #[cfg(test)]
@@ -90,6 +95,9 @@ mod tests {
         assert_eq!(message(line, 1), None);
         let line = "2026-11-21T20:00:00+00:00 host sshd-session[12]: a]: b";
         assert_eq!(message(line, 12), Some("a]: b"));
+        let line = "Nov 21 20:00:00 host sshd: pam_access(sshd:account): access denied";
+        assert_eq!(message(line, 12), Some("pam_access(sshd:account): access denied"));
+        assert_eq!(message("Nov 21 20:00:00 host other: sshd: x", 12), None);
         assert_eq!(message("Nov 21 20:00:00 host other[12]: sshd[12]: x", 12), None);
     }
 }

@@ -106,6 +106,13 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
     ),
     (
         Pam,
+        &["pam_limits(", "o logins allowed"],
+        Sentence(
+            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
+        ),
+    ),
+    (
+        Pam,
         &["pam_listfile("],
         Sentence("change the list of users that pam_listfile reads: see /etc/pam.d/sshd"),
     ),
@@ -117,7 +124,6 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
             "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes",
         ),
     ),
-    (Pam, GENERIC, Sentence("change what this PAM module requires: see /etc/pam.d/sshd")),
     (Output, &["assword", "expired"], LastDay),
     (Output, &["Password change required"], LastDay),
     (
@@ -132,6 +138,7 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
         &["PTY allocation request failed"],
         Sentence("mount devpts on /dev/pts, and see PermitTTY in sshd's configuration"),
     ),
+    (Pam, GENERIC, Sentence("change what this PAM module requires: see /etc/pam.d/sshd")),
     (
         Sshd,
         &["Access denied for user ", " by PAM account configuration"],
@@ -169,7 +176,8 @@ impl Words<'_> {
             if *parts == GENERIC && !self.pam_refused() {
                 return None;
             }
-            let line = lines.iter().find(|line| contains(line, parts))?;
+            // The last message is the reason.
+            let line = lines.iter().rev().find(|line| contains(line, parts))?;
             let (words, fix) = (plain(line), self.fix(*repair));
             Some((
                 match from {
