@@ -81,7 +81,7 @@ fn message(line: &str, pid: u32) -> Option<&str> {
         .flat_map(|name| numbers.iter().map(move |end| format!(" {name}{end}")));
     // The first tag of the line is the sender's.
     let (head, message) = tags.filter_map(|tag| line.split_once(&tag)).min_by_key(|(head, _)| head.len())?;
-    (!head.contains("]: ") && head.split(": ").count() == 1).then_some(message)
+    (!head.ends_with(':') && !head.contains(": ")).then_some(message)
 }
 
 #[cfg(test)]
