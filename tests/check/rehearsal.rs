@@ -228,6 +228,26 @@ fn what_pam_refuses() {
     }
 }
 
+/// With `loginuid-immutable`, a login from root's session cannot be rehearsed, and that is no fault of the login.
+#[test]
+fn a_login_uid_that_cannot_be_set() {
+    world(|world| {
+        pam("account required pam_permit.so\nsession required pam_deny.so\n")(world);
+        let journalctl = "#!/bin/sh\ncase \"$*\" in *_PID=*) ;; *) exit 1 ;; esac\n\
+            echo 'pam_loginuid(sshd:session): set_loginuid failed'\n";
+        world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        assert!(
+            report.note("login.rehearsal").contains("pam_loginuid"),
+            "{}",
+            report.note("login.rehearsal")
+        );
+        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+        assert_eq!(fix, "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check alice --rehearse");
+    });
+}
+
 /// PAM's words from the journal, of the process of sshd only.
 #[test]
 fn what_pam_says_in_the_journal() {

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use super::account::Account;
 use super::check_id::CheckId;
-use super::fix::Fix;
+use super::fix::{Fix, Word};
 use super::request::{CheckRequest, Target};
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::settings::Settings;
@@ -32,6 +32,7 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::Sshd;
 use crate::syslog::{Severity, Syslog};
 use directory::Directory;
+use pam::Messages;
 use server::Server;
 use session::{Ending, Login, Outcome};
 use words::Words;
@@ -194,10 +195,17 @@ fn terminal(stage: &Stage) -> Answer<()> {
 }
 
 /// The answer for a login that failed. `how` is how its session ended.
-fn failed<T>(stage: &Stage, outcome: &Outcome, pam: &[String], how: &str) -> Answer<T> {
+fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &str) -> Answer<T> {
     let user = &stage.plan.account.name;
     let words = Words { user, sshd: &outcome.log, pam, output: &outcome.output, today: stage.plan.today };
     let last = words.last();
+    // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
+    if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
+        let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
+        let fix = Fix::command(words, [Word::Value(user), Word::Literal("--rehearse")]);
+        let note = "the login was not tried: pam_loginuid refuses a login that starts from root's session";
+        return Answer::warn(note, fix, T::default()).detail(last);
+    }
     if let Some((note, fix)) = words.explain() {
         return Answer::fail(format!("a login as {user} fails: {note}"), fix).detail(last);
     }
@@ -210,6 +218,12 @@ fn failed<T>(stage: &Stage, outcome: &Outcome, pam: &[String], how: &str) -> Ans
         let fix =
             Fix::advice("see the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
         return Answer::fail(note, fix).detail(last);
+    }
+    if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
+        let note = format!("sshd and PAM accept the key of a login as {user}, but no session starts");
+        let fix = "see the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
+                   settings for sessions";
+        return Answer::fail(note, Fix::advice(fix)).detail(last);
     }
     let waits = match outcome.running.as_slice() {
         [] => String::new(),
@@ -267,12 +281,12 @@ fn begin(mut plan: Plan) -> Result<Stage, (String, Fix)> {
 
 impl Stage {
     /// Logs in. Also returns what PAM's modules logged, if the login failed.
-    fn log_in(&self, login: Login) -> io::Result<(Outcome, Vec<String>)> {
+    fn log_in(&self, login: Login) -> io::Result<(Outcome, Messages)> {
         let log = pam::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
         let user = &self.plan.account.name;
         let outcome = session::log_in(&self.directory, &self.command, user, login, self.plan.deadline)?;
         let well = matches!(outcome.ending, Ending::Status(0) | Ending::Answers);
-        let words = if well { Vec::new() } else { log.of_process(outcome.sshd) };
+        let words = if well { Messages::default() } else { log.of_process(outcome.sshd) };
         Ok((outcome, words))
     }
 }

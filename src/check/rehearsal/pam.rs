@@ -14,6 +14,16 @@ use crate::limits;
 /// Time for the system log to write a message.
 const WRITING: Duration = Duration::from_millis(600);
 
+/// Messages that are not the reason of a refusal.
+const USUAL: [&str; 6] = [
+    "session opened for user",
+    "session closed for user",
+    "pam_env(sshd:session)",
+    "pam_motd(sshd:session)",
+    "pam_mail(sshd:session)",
+    "Could not set limit for ",
+];
+
 /// The system log, from the start of a login on.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -27,26 +37,39 @@ impl Log {
         Self { files: FILES.iter().filter_map(|file| length(root.join(file))).collect() }
     }
 
-    /// The messages of a process since then, without times. Sessions that were opened and closed are left out.
-    ///
-    /// In the journal, a sender cannot choose `_PID`. In a file it can, so the messages are only shown and explained.
-    pub(super) fn of_process(&self, pid: u32) -> Vec<String> {
+    /// The messages of a process since then.
+    pub(super) fn of_process(&self, pid: u32) -> Messages {
         let start = Instant::now();
         loop {
-            let mut messages = journal(pid);
-            if messages.is_empty() {
-                messages = self.files.iter().flat_map(|(path, length)| tail(path, *length, pid)).collect();
+            let mut messages = Messages { lines: journal(pid), file: None };
+            messages.retain_reasons();
+            for (path, length) in &self.files {
+                if !messages.lines.is_empty() {
+                    break;
+                }
+                messages = Messages { lines: tail(path, *length, pid), file: Some(path.clone()) };
+                messages.retain_reasons();
             }
-            messages.retain(|message| {
-                !["session opened for user", "session closed for user"]
-                    .iter()
-                    .any(|known| message.contains(known))
-            });
-            if !messages.is_empty() || start.elapsed() > WRITING {
+            if !messages.lines.is_empty() || start.elapsed() > WRITING {
                 return messages;
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+}
+
+/// Messages, without times.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    pub(super) lines: Vec<String>,
+    /// The log file, to which any local user can have lines written. `None` for the journal, where a sender cannot
+    /// choose `_PID`.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Messages {
+    fn retain_reasons(&mut self) {
+        self.lines.retain(|message| !USUAL.iter().any(|known| message.contains(known)));
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::check::fix::Fix;
 use crate::check::fix::Word::Value;
 
+use super::pam::Messages;
+
 /// The messages about a login.
 #[derive(Debug)]
 pub(super) struct Words<'a> {
@@ -10,7 +12,7 @@ pub(super) struct Words<'a> {
     /// sshd's messages.
     pub(super) sshd: &'a [String],
     /// Messages of PAM's modules, from the system log.
-    pub(super) pam: &'a [String],
+    pub(super) pam: &'a Messages,
     /// The output of the session and of ssh.
     pub(super) output: &'a str,
     /// Days since 1970-01-01.
@@ -40,6 +42,11 @@ use Source::{Output, Pam, Sshd};
 
 const CHROOT: &str = "ChrootDirectory and every directory above it must exist, belong to root, and be writable by root only \
                       (mode 0755 at most)";
+/// A sentence, because the user's own start files can print these words.
+const AGE: &str =
+    "if the password has expired (chage --list), set the day of its last change: chage --lastday";
+const LOGINS: &str =
+    "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 const EXPIRED: &str = "chage --expiredate -1";
 
 /// Known messages: parts that a line contains in this order, and the fix. The first row that matches a line counts;
@@ -74,10 +81,12 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
         Sentence("add the user's line to /etc/shadow: pwconv(8) does so"),
     ),
     (Sshd, &["openpty:"], Sentence("mount devpts on /dev/pts: see mount(8) and pts(4)")),
+    (Sshd, &["safely_chroot:"], Sentence(CHROOT)),
+    (Sshd, &["no more sessions"], Sentence("set MaxSessions to 1 or more")),
     (
         Sshd,
-        &["pty", "No such file or directory"],
-        Sentence("mount devpts on /dev/pts: see mount(8) and pts(4)"),
+        &["Could not open user ", " authorized keys ", "Permission denied"],
+        Sentence("let every user enter / and /run (mode 0755): the user cannot read any file there"),
     ),
     (
         Sshd,
@@ -97,20 +106,8 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
     (Pam, &["(sshd:account)", "expired"], LastDay),
     (Pam, &["pam_faillock("], Command("faillock --reset --user")),
     (Pam, &["pam_tally2("], Command("pam_tally2 --reset --user")),
-    (
-        Pam,
-        &["pam_limits(", "oo many logins"],
-        Sentence(
-            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
-        ),
-    ),
-    (
-        Pam,
-        &["pam_limits(", "o logins allowed"],
-        Sentence(
-            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
-        ),
-    ),
+    (Pam, &["pam_limits(", "oo many logins"], Sentence(LOGINS)),
+    (Pam, &["pam_limits(", "o logins allowed"], Sentence(LOGINS)),
     (
         Pam,
         &["pam_listfile("],
@@ -124,15 +121,9 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
             "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes",
         ),
     ),
-    (Output, &["assword", "expired"], LastDay),
-    (Output, &["Password change required"], LastDay),
-    (
-        Output,
-        &["oo many logins"],
-        Sentence(
-            "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions",
-        ),
-    ),
+    (Output, &["assword", "expired"], Sentence(AGE)),
+    (Output, &["Password change required"], Sentence(AGE)),
+    (Output, &["oo many logins"], Sentence(LOGINS)),
     (
         Output,
         &["PTY allocation request failed"],
@@ -142,12 +133,18 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
     (
         Sshd,
         &["Access denied for user ", " by PAM account configuration"],
-        Sentence("see the account lines of /etc/pam.d/sshd, and what its modules log (authpriv)"),
+        Sentence(
+            "see the account lines of /etc/pam.d/sshd; refusals without a message: pam_nologin, pam_time, pam_unix if \
+             /etc/shadow has no line of the user",
+        ),
     ),
     (
         Sshd,
         &["PAM: pam_open_session"],
-        Sentence("see the session lines of /etc/pam.d/sshd, and what its modules log (authpriv)"),
+        Sentence(
+            "see the session lines of /etc/pam.d/sshd; a refusal without a message: pam_limits with maxlogins or \
+             maxsyslogins",
+        ),
     ),
     (
         Sshd,
@@ -163,6 +160,25 @@ const GENERIC: &[&str] = &["(sshd:"];
 /// The number of messages to show.
 const SHOWN: usize = 8;
 
+/// The number of lines of the session to show.
+const SAID: usize = 3;
+
+/// Messages of sshd about each login.
+const USUAL: [&str; 12] = [
+    "debug",
+    "Connection from ",
+    "Postponed publickey ",
+    "Accepted key ",
+    "Failed publickey ",
+    "User child is on pid ",
+    "Starting session: ",
+    "Close session: ",
+    "Transferred: ",
+    "Closing connection ",
+    "Received disconnect ",
+    "Disconnected from ",
+];
+
 impl Words<'_> {
     /// The message that explains the failure, and the fix. `None` if no message is known.
     pub(super) fn explain(&self) -> Option<(String, Fix)> {
@@ -170,10 +186,10 @@ impl Words<'_> {
         KNOWN.iter().find_map(|(from, parts, repair)| {
             let lines = match from {
                 Sshd => self.sshd,
-                Pam => self.pam,
+                Pam => &self.pam.lines,
                 Output => &output,
             };
-            if *parts == GENERIC && !self.pam_refused() {
+            if *from == Pam && !matches!(repair, LastDay) && !self.pam_refused() {
                 return None;
             }
             // The last message is the reason.
@@ -182,12 +198,22 @@ impl Words<'_> {
             Some((
                 match from {
                     Sshd => format!("sshd says: {words}"),
-                    Pam => format!("PAM refuses the login: {words}"),
+                    Pam => format!("PAM refuses the login: {words}{}", self.reservation()),
                     Output => format!("the session says: {words}"),
                 },
                 fix,
             ))
         })
+    }
+
+    /// The caveat about PAM's messages.
+    fn reservation(&self) -> String {
+        match &self.pam.file {
+            None => String::new(),
+            Some(file) => {
+                format!(" (by {}, where any local user can have such lines written)", file.display())
+            }
+        }
     }
 
     /// Whether sshd says that PAM refused the login. Modules also log what does not.
@@ -205,15 +231,15 @@ impl Words<'_> {
         }
     }
 
-    /// The last messages of sshd and PAM, for a failure that is not known.
+    /// The last messages of sshd and PAM, and the last words of the session.
     pub(super) fn last(&self) -> Vec<String> {
-        let debug = |line: &&String| !line.starts_with("debug") && !line.is_empty();
+        let unusual = |line: &&String| !line.is_empty() && !USUAL.iter().any(|words| line.starts_with(words));
         let mut lines: Vec<String> =
-            self.sshd.iter().filter(debug).map(|line| format!("sshd: {}", plain(line))).collect();
-        lines.extend(self.pam.iter().map(|line| format!("log: {line}")));
-        lines.extend(
-            self.output.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("session: {line}")),
-        );
+            self.sshd.iter().filter(unusual).map(|line| format!("sshd: {}", plain(line))).collect();
+        lines.extend(self.pam.lines.iter().map(|line| format!("log: {line}")));
+        let said: Vec<_> = self.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let said = said.get(said.len().saturating_sub(SAID)..).unwrap_or_default();
+        lines.extend(said.iter().map(|line| format!("session: {line}")));
         lines.drain(..lines.len().saturating_sub(SHOWN));
         lines
     }
@@ -236,12 +262,12 @@ fn plain(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::Words;
+    use super::{Messages, Words};
 
     /// The note and the fix for messages of sshd, PAM and the session.
     fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (sshd, pam) = (lines(sshd), lines(pam));
+        let (sshd, pam) = (lines(sshd), Messages { lines: lines(pam), file: None });
         let words = Words { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000 };
         words.explain().map(|(note, fix)| (note, fix.text().to_owned()))
     }
@@ -278,7 +304,7 @@ mod tests {
                 "account lines of /etc/pam.d/sshd",
             ),
             (
-                "",
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
                 "pam_unix(sshd:account): account alice has expired (account expired)",
                 "",
                 "PAM refuses the login: ",
@@ -296,12 +322,14 @@ mod tests {
                 "",
                 "WARNING: Your password has expired.\n",
                 "the session says: WARNING: Your password has expired.",
-                "chage --lastday 20000 alice",
+                "chage --list",
             ),
         ] {
             let explained = explained(sshd, pam, output).unwrap_or_default();
             assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
         }
         assert_eq!(explained("debug1: x", "", "hello"), None);
+        // A module also logs what is no reason to refuse.
+        assert_eq!(explained("", "pam_succeed_if(sshd:session): x", ""), None);
     }
 }
