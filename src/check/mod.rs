@@ -116,8 +116,11 @@ async fn examine(
         confinement::confinement(runner, target, &running).await;
     };
     let command = async {
-        let reachable = command_user::look(runner, &options, target, &wiring.user, &session, &store).await;
-        login_command::run(runner, target, &wiring, &account, &reachable).await;
+        let (reachable, trusted) = tokio::join!(
+            command_user::look(runner, &options, target, &wiring.user, &session, &store),
+            install::install(runner, target, &wiring.command),
+        );
+        login_command::run(runner, target, &wiring, &account, &trusted, &reachable).await;
     };
     tokio::join!(
         pushed,
@@ -127,7 +130,6 @@ async fn examine(
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
         sshd_login::login(runner, &wiring.settings, &account),
-        install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );
     (account, wiring)

@@ -121,6 +121,7 @@ macro_rules! inputs_of_tuple {
 inputs_of_tuple!(a: A, b: B);
 inputs_of_tuple!(a: A, b: B, c: C);
 inputs_of_tuple!(a: A, b: B, c: C, d: D);
+inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 
 /// The results so far.
 #[derive(Debug, Default)]

@@ -35,17 +35,19 @@ const TIME: Duration = Duration::from_millis(4800);
 /// The fingerprint of no bytes, and so of no key.
 const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
-/// Runs the program, if `metadata.command_user` found that the user can run it and reach the metadata service.
+/// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
+/// metadata service.
 pub(crate) async fn run(
     runner: &Runner,
     target: &Target<'_>,
     wiring: &Wiring,
     account: &Finding<Account>,
+    trusted: &Finding<()>,
     reachable: &Finding<()>,
 ) {
-    let needs = (&wiring.command, &wiring.user, account, reachable);
+    let needs = (&wiring.command, &wiring.user, account, trusted, reachable);
     runner
-        .check(CheckId::LoginCommand, needs, async |(_, user, account, ())| {
+        .check(CheckId::LoginCommand, needs, async |(_, user, account, (), ())| {
             let (Some((_, version)), Some(settings)) = (wiring.sshd.get(), wiring.settings.get()) else {
                 return Answer::skip("sshd's settings are not known");
             };
