@@ -134,7 +134,8 @@ impl Drop for Ended {
 /// process is killed.
 fn client(directory: &Directory, port: u16, user: &str, login: Login, deadline: Instant) -> Command {
     let mut command = Command::new("timeout");
-    let left = deadline.saturating_duration_since(Instant::now()).as_secs().saturating_add(1);
+    // Later than this process, which ends the session first.
+    let left = deadline.saturating_duration_since(Instant::now()).as_secs().saturating_add(3);
     command.args(["--foreground", "--kill-after=1"]).arg(left.to_string()).arg("ssh");
     command
         .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])

@@ -85,7 +85,7 @@ const KNOWN: &[(Source, &[&str], Repair)] = &[
     (Sshd, &["no more sessions"], Sentence("set MaxSessions to 1 or more")),
     (
         Sshd,
-        &["Could not open user ", " authorized keys ", "Permission denied"],
+        &["Could not open ", "authorized keys ", "Permission denied"],
         Sentence("let every user enter / and /run (mode 0755): the user cannot read any file there"),
     ),
     (
@@ -164,7 +164,7 @@ const SHOWN: usize = 8;
 const SAID: usize = 3;
 
 /// Messages of sshd about each login.
-const USUAL: [&str; 12] = [
+const USUAL: [&str; 15] = [
     "debug",
     "Connection from ",
     "Postponed publickey ",
@@ -177,6 +177,10 @@ const USUAL: [&str; 12] = [
     "Closing connection ",
     "Received disconnect ",
     "Disconnected from ",
+    "Accepted publickey for ",
+    // In a Match block, sshd takes `none` for a path that it does not run.
+    "AuthorizedKeysCommand path is not absolute",
+    "syslogin_perform_logout: ",
 ];
 
 impl Words<'_> {
@@ -233,7 +237,10 @@ impl Words<'_> {
 
     /// The last messages of sshd and PAM, and the last words of the session.
     pub(super) fn last(&self) -> Vec<String> {
-        let unusual = |line: &&String| !line.is_empty() && !USUAL.iter().any(|words| line.starts_with(words));
+        let unusual = |line: &&String| {
+            !line.is_empty()
+                && !USUAL.iter().any(|words| line.starts_with(words) || plain(line).starts_with(words))
+        };
         let mut lines: Vec<String> =
             self.sshd.iter().filter(unusual).map(|line| format!("sshd: {}", plain(line))).collect();
         lines.extend(self.pam.lines.iter().map(|line| format!("log: {line}")));
