@@ -128,20 +128,9 @@ inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 pub(crate) struct Runner(RefCell<Vec<Check>>);
 
 impl Runner {
-    /// Runs one check, within [`limits::CHECK`], with the values of `needs`.
+    /// Runs one check, within its time limit, with the values of `needs`.
     pub(crate) async fn check<N: Inputs, T>(
         &self,
-        id: CheckId,
-        needs: N,
-        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
-    ) -> Finding<T> {
-        self.check_within(limits::CHECK, id, needs, ask).await
-    }
-
-    /// The same with another time limit.
-    pub(crate) async fn check_within<N: Inputs, T>(
-        &self,
-        limit: Duration,
         id: CheckId,
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
@@ -152,10 +141,10 @@ impl Runner {
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
             Err(missing) => Answer::skip(format!("needs {missing}")),
-            Ok(values) => match tokio::time::timeout(limit, ask(values)).await {
+            Ok(values) => match tokio::time::timeout(limit(id), ask(values)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
-                    format!("this check did not end within {} s", limit.as_secs()),
+                    format!("this check did not end within {} s", limit(id).as_secs()),
                     Fix::advice(
                         "see what keeps this system so busy, or hangs: a file system, a name service",
                     ),
@@ -190,6 +179,13 @@ impl Runner {
             checks.push(found.map_or_else(|| unanswered(id), |found| answered.swap_remove(found)));
         }
         checks
+    }
+}
+
+fn limit(id: CheckId) -> Duration {
+    match id {
+        CheckId::LoginRehearsal | CheckId::LoginTerminal => limits::REHEARSAL,
+        _ => limits::CHECK,
     }
 }
 

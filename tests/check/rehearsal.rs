@@ -345,6 +345,10 @@ fn it_cannot_be_tried() {
         let nothing = world.instance.command(["--check", "--rehearse"]).as_root().run();
         assert_eq!(nothing.status, Some(2));
         assert!(nothing.stderr.contains("--rehearse needs a USER"), "{}", nothing.stderr);
+        for other in [&["--rehearse", USER][..], &["--enable", "--rehearse"]] {
+            let outcome = world.instance.command(other).as_root().run();
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(1), ""), "{other:?}");
+        }
         // Not by another user.
         let outcome = world.instance.command(["--check", "--json", USER, "--rehearse"]).run();
         let document = crate::schema::read(&outcome.stdout);

@@ -113,8 +113,7 @@ pub(crate) async fn rehearse(
     }
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
     let stage = runner
-        .check_within(
-            limits::REHEARSAL,
+        .check(
             CheckId::LoginRehearsal,
             (sshd, settings, account),
             async |((_, version), settings, account)| {
@@ -125,7 +124,7 @@ pub(crate) async fn rehearse(
         )
         .await;
     runner
-        .check_within(limits::REHEARSAL, CheckId::LoginTerminal, &stage, async |stage| {
+        .check(CheckId::LoginTerminal, &stage, async |stage| {
             let stage = stage.clone();
             blocking(move || match stage {
                 Some(stage) => terminal(&stage),

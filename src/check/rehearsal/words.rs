@@ -220,11 +220,13 @@ impl Words<'_> {
         }
     }
 
-    /// Whether sshd says that PAM refused the login. Modules also log what does not.
+    /// Whether PAM can have refused the login: sshd says so, or there was no session. Modules also log what is no
+    /// refusal.
     fn pam_refused(&self) -> bool {
         let words =
             ["by PAM account configuration", "PAM: pam_open_session", "PAM: pam_setcred", "fatal: PAM: "];
-        self.sshd.iter().any(|line| words.iter().any(|words| line.contains(words)))
+        let says = |text: &str| self.sshd.iter().any(|line| line.contains(text));
+        words.into_iter().any(says) || !says("Starting session: ")
     }
 
     fn fix(&self, repair: Repair) -> Fix {
@@ -337,6 +339,6 @@ mod tests {
         }
         assert_eq!(explained("debug1: x", "", "hello"), None);
         // A module also logs what is no reason to refuse.
-        assert_eq!(explained("", "pam_succeed_if(sshd:session): x", ""), None);
+        assert_eq!(explained("Starting session: x", "pam_succeed_if(sshd:session): x", ""), None);
     }
 }
