@@ -300,6 +300,11 @@ fn start_files() {
         "its session does not answer on a terminal; running: sh, sleep",
         ".profile",
     );
+    // A shell can have an empty prompt.
+    world(|world| {
+        start_file(".profile", "PS1=\n");
+        rehearse(world).assert_healthy();
+    });
     // What it prints is shown escaped, and not all of it.
     world(|world| {
         start_file(".profile", "printf '\\033[2J%0100000d' 0; exit 3\n");

@@ -34,6 +34,13 @@ const QUIET: Duration = Duration::from_millis(250);
 /// How often the session must answer an empty line. A start file can print something once by chance.
 const ANSWERS: u32 = 2;
 
+/// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
+const TRIES: u32 = 3;
+
+/// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
+/// such as a start file that hangs, does not.
+const END: &[u8] = b"\x04";
+
 /// What ssh asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Login {
@@ -97,7 +104,10 @@ pub(super) fn log_in(
         Login::Command => wait(&mut ssh.0, deadline, || false)?,
         Login::Terminal => {
             let mut terminal = Terminal::new(input, &output, &log);
-            wait(&mut ssh.0, deadline, || terminal.answers())?
+            match wait(&mut ssh.0, deadline, || terminal.answers())? {
+                Ending::Status(_) if terminal.is_closed() => Ending::Answers,
+                ending => ending,
+            }
         }
     };
     let session = match ending {
@@ -374,12 +384,18 @@ struct Terminal<'a> {
     /// Length of the output when a line was typed to which there is no answer yet, and when that was.
     typed: Option<(usize, Instant)>,
     answers: u32,
+    tries: u32,
 }
 
 impl<'a> Terminal<'a> {
     fn new(input: Option<ChildStdin>, output: &'a Output, log: &'a Output) -> Self {
         let now = Instant::now();
-        Self { input, output, log, start: now, length: (0, now), typed: None, answers: 0 }
+        Self { input, output, log, start: now, length: (0, now), typed: None, answers: 0, tries: 0 }
+    }
+
+    /// Whether the input was ended.
+    fn is_closed(&self) -> bool {
+        self.tries > TRIES
     }
 
     /// Types, and looks for the answer. Whether there were enough of them.
@@ -392,6 +408,7 @@ impl<'a> Terminal<'a> {
             if has_text(output.get(at..).unwrap_or_default()) {
                 self.answers = self.answers.saturating_add(1);
                 self.typed = None;
+                self.tries = 0;
             }
         }
         let started = || self.log.text().contains("Starting session: ");
@@ -400,8 +417,9 @@ impl<'a> Terminal<'a> {
         if self.answers < ANSWERS && begun && waited && self.length.1.elapsed() > QUIET {
             if let Some(input) = &mut self.input {
                 // If ssh has ended, its status says so.
-                let _ = input.write_all(b"\r");
+                let _ = input.write_all(if self.tries < TRIES { b"\r" } else { END });
             }
+            self.tries = self.tries.saturating_add(1);
             let at = self.typed.map_or(output.len(), |(at, _)| at);
             self.typed = Some((at, Instant::now()));
         }
