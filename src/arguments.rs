@@ -115,6 +115,8 @@ options! {
         "... only if the user of sshd's line is gone, or one that it did without is back";
     check: bool = flag, "check" "", [],
         "tell why USER cannot log in, and what to do; changes nothing; root sees most";
+    rehearse: bool = flag, "rehearse" "", [Check],
+        "... also log in as USER, with a key of its own that is removed again (root)";
     json: bool = flag, "json" "", [Check],
         "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
@@ -173,6 +175,8 @@ pub enum UsageError {
     NotWith(&'static str, &'static str),
     /// This option can be used with these modes only.
     Needs(&'static str, Vec<&'static str>),
+    /// `--rehearse` without USER.
+    RehearseWithoutUser,
     /// `--check` with a command after `--`.
     CheckWithCommand,
     /// `--enable` or `--disable` with USER, or a command after `--`.
@@ -216,6 +220,7 @@ impl fmt::Display for UsageError {
             Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
+            Self::RehearseWithoutUser => f.write_str("--rehearse needs a USER to log in as"),
             Self::CheckWithCommand => f.write_str("--check takes no command after --"),
             Self::WiringWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")

@@ -108,6 +108,12 @@ const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some chec
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
 pub(crate) const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 
+/// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
+pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
+
+/// Time for a rehearsal, including the end of its processes.
+pub const REHEARSAL: Duration = Duration::from_secs(15);
+
 /// Number of detail lines per check: one per examined record, and some more.
 pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 

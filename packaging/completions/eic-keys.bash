@@ -7,7 +7,7 @@ _eic_keys() {
         mapfile -t COMPREPLY < <(compgen -A command -A file -- "$word")
         return
         ;;
-    *$'\n--check\n'*) options=$'--json\n--verbose\n--trust-store\n--timeout\n--imds' ;;
+    *$'\n--check\n'*) options=$'--rehearse\n--json\n--verbose\n--trust-store\n--timeout\n--imds' ;;
     *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)

@@ -8,7 +8,7 @@ use crate::files;
 use crate::limits;
 
 /// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
-const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
+pub(crate) const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
 
 /// The program names of sshd in the log: one program before OpenSSH 9.8, two since 9.8, three since 10.0.
 const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];

@@ -13,6 +13,7 @@ mod fix;
 pub mod json;
 mod log;
 mod package;
+mod rehearsal;
 mod report;
 mod request;
 mod runner;
@@ -24,19 +25,20 @@ mod topics;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::escape::Escaped;
 use crate::limits;
+use account::Account;
 pub use check_id::CheckId;
 pub use fix::Fix;
 pub use report::{Check, Report, Status};
 use request::RunOptions;
 pub use request::{CheckRequest, Target};
-use runner::Runner;
+use runner::{Finding, Runner};
 use topics::{
-    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running, signer,
-    sshd, sshd_login, user,
+    clock, command_user, confinement, install, instance, keys, login_command, metadata, outside, recent,
+    running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -77,8 +79,13 @@ fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
     // A check without a result at the timeout is a failure.
-    let _ = runtime
-        .block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await });
+    let _ = runtime.block_on(async {
+        let (account, wiring) = timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await?;
+        // It has a time limit of its own, because it runs only on request.
+        Box::pin(rehearsal::rehearse(&runner, request, target, &wiring.sshd, &wiring.settings, &account))
+            .await;
+        Ok::<(), Elapsed>(())
+    });
     // A check that hangs in the file system must not delay the report.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
@@ -86,7 +93,11 @@ fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
 }
 
 /// Runs the checks in dependency order.
-async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
+async fn examine(
+    request: &CheckRequest,
+    target: &Target<'_>,
+    runner: &Runner,
+) -> (Finding<Account>, sshd::Wiring) {
     let name = user::name(runner, request).await;
     let account = user::account(runner, &name).await;
     let wiring = sshd::wiring(runner, target, &name, &account).await;
@@ -104,15 +115,22 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         let running = running::running(runner, target, &wiring.sshd).await;
         confinement::confinement(runner, target, &running).await;
     };
+    let command = async {
+        let (reachable, trusted) = tokio::join!(
+            command_user::look(runner, &options, target, &wiring.user, &session, &store),
+            install::install(runner, target, &wiring.command),
+        );
+        login_command::run(runner, target, &wiring, &account, &trusted, &reachable).await;
+    };
     tokio::join!(
         pushed,
         daemon,
+        command,
         metadata::surroundings(runner, &options, target, &host),
-        command_user::look(runner, &options, target, &wiring.user, &session, &store),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
         sshd_login::login(runner, &wiring.settings, &account),
-        install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );
+    (account, wiring)
 }

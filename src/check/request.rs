@@ -24,6 +24,8 @@ pub struct CheckRequest {
     pub timeout: Option<Duration>,
     /// `--imds`, with the same default.
     pub imds: Option<SocketAddr>,
+    /// Also log in as the user.
+    pub rehearse: bool,
     /// Print JSON.
     pub json: bool,
     /// Also show the details of passing checks.

@@ -4,7 +4,7 @@
 //! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
@@ -121,13 +121,14 @@ macro_rules! inputs_of_tuple {
 inputs_of_tuple!(a: A, b: B);
 inputs_of_tuple!(a: A, b: B, c: C);
 inputs_of_tuple!(a: A, b: B, c: C, d: D);
+inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 
 /// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Runner(RefCell<Vec<Check>>);
 
 impl Runner {
-    /// Runs one check, within [`limits::CHECK`], with the values of `needs`.
+    /// Runs one check, within its time limit, with the values of `needs`.
     pub(crate) async fn check<N: Inputs, T>(
         &self,
         id: CheckId,
@@ -140,10 +141,10 @@ impl Runner {
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
         let answer = match needs.values() {
             Err(missing) => Answer::skip(format!("needs {missing}")),
-            Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
+            Ok(values) => match tokio::time::timeout(limit(id), ask(values)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
-                    format!("this check did not end within {} s", limits::CHECK.as_secs()),
+                    format!("this check did not end within {} s", limit(id).as_secs()),
                     Fix::advice(
                         "see what keeps this system so busy, or hangs: a file system, a name service",
                     ),
@@ -178,6 +179,13 @@ impl Runner {
             checks.push(found.map_or_else(|| unanswered(id), |found| answered.swap_remove(found)));
         }
         checks
+    }
+}
+
+fn limit(id: CheckId) -> Duration {
+    match id {
+        CheckId::LoginRehearsal | CheckId::LoginTerminal => limits::REHEARSAL,
+        _ => limits::CHECK,
     }
 }
 

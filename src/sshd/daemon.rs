@@ -244,6 +244,13 @@ impl<'a> Daemon<'a> {
         Listeners { with_main, with_other }
     }
 
+    /// The process and command line of the sshd that serves new connections: one that uses the main file, or else
+    /// another one.
+    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
+        let Listeners { with_main, with_other } = self.listeners(main);
+        with_main.first().or_else(|| with_other.first()).map(|listener| (listener.pid, listener.line.clone()))
+    }
+
     /// The command line of a process that is a listening sshd, not a session and not started for one connection.
     pub(super) fn listener(&self, pid: u32) -> Option<String> {
         let is_named_sshd = |pid: u32| self.proc(pid, "comm").is_some_and(|name| name.trim_end() == "sshd");
@@ -513,6 +520,42 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
     found
 }
 
+/// The options on the command line of a daemon that also count for one connection, each as one word. The words of a
+/// process title are separated by blanks, so the value of `-o` continues up to the next word that is an option.
+pub(crate) fn options(line: &str) -> Vec<String> {
+    let line = line.split(" [listener]").next().unwrap_or_default();
+    let mut words = line.split_whitespace().peekable();
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let Some(letters) = word.strip_prefix('-') else { continue };
+        let mut rest = letters.chars();
+        while let Some(flag) = rest.next() {
+            if !takes_value(flag) {
+                if matches!(flag, '4' | '6') {
+                    found.push(format!("-{flag}"));
+                }
+                continue;
+            }
+            let mut value = match rest.as_str() {
+                "" => words.next().unwrap_or_default().to_owned(),
+                value => value.to_owned(),
+            };
+            if flag == 'o' {
+                while let Some(word) = words.next_if(|word| !word.starts_with('-')) {
+                    value.push(' ');
+                    value.push_str(word);
+                }
+            }
+            // Ports, log files and the like are of the daemon only.
+            if matches!(flag, 'c' | 'f' | 'g' | 'h' | 'o' | 'u') {
+                found.push(format!("-{flag}{value}"));
+            }
+            break;
+        }
+    }
+    found
+}
+
 /// The value of `-f`, if it is not the main file.
 pub(super) fn other_config(line: &str, main: &Path) -> Option<String> {
     let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
@@ -558,6 +601,24 @@ mod tests {
         let letters = |line| flags(line).into_iter().map(|(flag, _)| flag).collect::<String>();
         assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
         assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
+    }
+
+    #[test]
+    fn options_for_one_connection() {
+        for (line, expected) in [
+            ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", &[][..]),
+            ("/usr/sbin/sshd -D -e -f /x -p 2222 -E /log", &["-f/x"]),
+            ("/usr/sbin/sshd -Df/x -u0", &["-f/x", "-u0"]),
+            (
+                "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u %f -o UsePAM=no -h /k [listener] 0 of 1-2",
+                &["-oAuthorizedKeysCommand /x %u %f", "-oUsePAM=no", "-h/k"],
+            ),
+            ("/usr/sbin/sshd -oUsePAM no", &["-oUsePAM no"]),
+            ("/usr/sbin/sshd -f", &["-f"]),
+            ("", &[]),
+        ] {
+            assert_eq!(options(line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl OpensshVersion {
     }
 
     /// In 8.2 and 8.3, a `Match` never applies in a file that is included outside a `Match` block.
-    pub(super) fn match_applies_in_included(&self) -> bool {
+    pub(crate) fn match_applies_in_included(&self) -> bool {
         self.number >= (8, 4)
     }
 

@@ -15,6 +15,7 @@ mod cloud;
 mod command_line;
 mod golden;
 mod pushed;
+mod rehearsal;
 mod schema;
 mod sshd;
 mod system;

@@ -78,8 +78,9 @@ fn records_that_cannot_be_had() {
             world.instance.imds.fault(On::within("managed-ssh-keys/active-keys"), fault);
         }
     };
-    broken(answer(Fault::Status(500)), &[("keys.pushed", "fail")], "500");
-    broken(answer(Fault::LargeBody(1024 * 1024)), &[("keys.pushed", "fail")], "sent more than");
+    let fails = &[("keys.pushed", "fail"), ("login.command", "fail")];
+    broken(answer(Fault::Status(500)), fails, "500");
+    broken(answer(Fault::LargeBody(1024 * 1024)), fails, "sent more than");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) async fn look(
     user: &Finding<Account>,
     session: &Finding<Imds>,
     store: &Finding<TrustStore>,
-) {
+) -> Finding<()> {
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
         Some(user) if is_root() => {
@@ -51,7 +51,7 @@ pub(crate) async fn look(
         }
         _ => View::Denied,
     };
-    runner
+    let reachable = runner
         .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| metadata(user, &view))
         .await;
     runner
@@ -59,6 +59,7 @@ pub(crate) async fn look(
             trust_store(user, &view, store, target.root)
         })
         .await;
+    reachable
 }
 
 fn view(user: &Account, options: &RunOptions) -> View {

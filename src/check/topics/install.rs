@@ -23,8 +23,8 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
-/// Checks the program that sshd runs.
-pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
+/// Checks the program that sshd runs. The finding is that sshd trusts its path.
+pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) -> Finding<()> {
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |ours| ours.program.clone());
@@ -37,7 +37,7 @@ pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Find
         blocking(move || package(&program)).await
     });
     let aws = runner.check(CheckId::InstallAws, (), async |()| aws(target.root));
-    tokio::join!(path, package, aws);
+    tokio::join!(path, package, aws).0
 }
 
 fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {

@@ -6,6 +6,7 @@ pub(crate) mod confinement;
 pub(crate) mod install;
 pub(crate) mod instance;
 pub(crate) mod keys;
+pub(crate) mod login_command;
 pub(crate) mod metadata;
 pub(crate) mod outside;
 pub(crate) mod recent;
