@@ -82,6 +82,7 @@ checks! {
     ConfinementApparmor "confinement.apparmor": "AppArmor does not confine sshd and its children",
     ConfinementUnit "confinement.unit": "sshd's unit lets its children reach the metadata service and make a run's system calls",
     RecentSshd "recent.sshd": "sshd's last complaints about its AuthorizedKeysCommand, explained",
+    RecentLogin "recent.login": "what sshd and PAM logged about the user's logins in the last hour, explained",
     RecentSyslog "recent.syslog": "what eic-keys last logged about the user",
     OutsideNetwork "outside.network": "security groups and routes let the client reach port 22",
     OutsidePermission "outside.permission": "IAM lets the client push a key for that user",

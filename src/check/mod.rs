@@ -8,6 +8,7 @@
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
 mod account;
+mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
