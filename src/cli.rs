@@ -23,7 +23,7 @@ pub const HELP: &str = "\
 eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Connect, if they can be verified
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
-       eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
+       eic-keys --check [USER [FINGERPRINT]] [--wait SECONDS] [--json] [--verbose] [OPTIONS]
        eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -47,6 +47,7 @@ Options:
   --no-chain           ... refuse if another AuthorizedKeysCommand is set
   --if-user-missing    ... only if the user of sshd's line is gone, or one that it did without is back
   --check              tell why USER cannot log in, and what to do; changes nothing; root sees most
+  --wait SECONDS       ... wait for a push for USER first, 1 to 600
   --json               ... as one JSON document
   --verbose            ... also show details of passing checks
   -h, --help           this text
@@ -125,6 +126,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("if-user-missing") => typed.if_user_missing = true,
             Arg::Long("json") => typed.json = true,
             Arg::Long("verbose") => typed.verbose = true,
+            Arg::Long("wait") => typed.wait = Some(value(&mut parser, "--wait", whole_seconds)?),
             Arg::Long("trust-store") => typed.trust_store = Some(PathBuf::from(parser.value()?)),
             Arg::Long("timeout") => typed.timeout = Some(value(&mut parser, "--timeout", seconds)?),
             Arg::Long("imds") => typed.imds = Some(value(&mut parser, "--imds", address)?),
@@ -170,6 +172,7 @@ struct Typed {
     if_user_missing: bool,
     json: bool,
     verbose: bool,
+    wait: Option<Duration>,
     chained_command: Option<Vec<OsString>>,
 }
 
@@ -212,6 +215,9 @@ impl Typed {
         if self.json || self.verbose {
             return Err(UsageError("--json and --verbose go with --check".to_owned()));
         }
+        if self.wait.is_some() {
+            return Err(UsageError("--wait goes with --check".to_owned()));
+        }
         if self.chained_command.as_ref().is_some_and(Vec::is_empty) {
             return Err(UsageError("a command is missing behind --".to_owned()));
         }
@@ -232,7 +238,11 @@ impl Typed {
                 "--check takes no option of --enable, and no command after --".to_owned(),
             ));
         }
+        if self.wait.is_some() && self.user.is_none() {
+            return Err(UsageError("--wait needs a USER for whom a key is pushed".to_owned()));
+        }
         Ok(Command::Check(check::CheckRequest {
+            wait: self.wait,
             fingerprint: self.fingerprint()?,
             user: self.user,
             trust_store: self.trust_store,
@@ -252,7 +262,7 @@ impl Typed {
 
     fn wire(self) -> Result<wiring::WiringOptions, UsageError> {
         let for_sshd = self.trust_store.is_some() || self.timeout.is_some() || self.imds.is_some();
-        let for_check = self.json || self.verbose;
+        let for_check = self.json || self.verbose || self.wait.is_some();
         if for_sshd || for_check || self.user.is_some() || self.chained_command.is_some() {
             return Err(UsageError(
                 "--enable and --disable take --dry-run, --no-chain and --if-user-missing only".to_owned(),
@@ -275,6 +285,12 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
     let (least, most) = limits::RUN_RANGE;
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.filter(|time| (least..=most).contains(time)).ok_or("not a number of seconds from 0.1 to 60")
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, &'static str> {
+    let (least, most) = limits::WAIT_RANGE;
+    let time = text.parse().ok().map(Duration::from_secs);
+    time.filter(|time| (least..=most).contains(time)).ok_or("not a whole number of seconds from 1 to 600")
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {

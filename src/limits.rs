@@ -92,6 +92,12 @@ pub const CHECK_TOOL: Duration = Duration::from_secs(2);
 /// Time for the whole of `--check`.
 pub const CHECKS: Duration = Duration::from_secs(9);
 
+/// Range of `--wait`. Ten minutes are enough to try what pushes a key.
+pub const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// Pause between the requests of `--wait`. A key can be used for 60 s; IMDS limits requests per second.
+pub const WAIT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Number of detail lines per check: one per examined record, and some more.
 pub const CHECK_DETAILS: usize = 100;
 

@@ -21,6 +21,7 @@ mod settings;
 pub mod text;
 mod tool;
 mod topics;
+mod wait;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -77,6 +78,7 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
+    runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
     let _ = runtime
         .block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await });

@@ -24,6 +24,8 @@ pub struct CheckRequest {
     pub timeout: Option<Duration>,
     /// `--imds`, with the same default.
     pub imds: Option<SocketAddr>,
+    /// `--wait`: wait so long for a push.
+    pub wait: Option<Duration>,
     /// Print JSON.
     pub json: bool,
     /// Also show the details of passing checks.
