@@ -832,14 +832,15 @@ fn what_the_journal_tells() {
         report.assert_healthy();
         assert_eq!(report.note("recent.syslog"), format!("eic-keys said last: {given}true"));
         // The last attempt of alice, by her own word and by sshd's.
-        let refused = "User alice from 192.0.2.1 not allowed because listed in DenyUsers";
-        log(47_101, "/run/sshd-session", "sshd", refused);
-        log(0, "logger", "sshd", &format!("{refused} "));
+        let refused =
+            |from: u8| format!("User alice from 192.0.2.{from} not allowed because listed in DenyUsers");
+        log(47_101, "/run/sshd-session", "sshd", &refused(1));
+        log(0, "logger", "sshd", &refused(2));
         // A setuid program that alice starts by the name of sshd.
         run("mkdir -p /run/alice; ln -sf /usr/bin/logger /run/alice/sshd");
-        log(0, "/run/alice/sshd", "sshd", &format!("{refused}  "));
+        log(0, "/run/alice/sshd", "sshd", &refused(3));
         world.check().assert_healthy();
-        log(0, "/run/sshd-session", "sshd", refused);
+        log(0, "/run/sshd-session", "sshd", &refused(4));
         world.check().assert_exactly(&[("recent.login", "warn")]);
     });
 }
