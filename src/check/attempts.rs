@@ -297,7 +297,7 @@ pub(crate) const RECENT: u64 = 3600;
 #[derive(Debug)]
 struct Attempt<'a> {
     pid: &'a str,
-    /// The time of its last line.
+    /// The time of its last line; once a key is accepted, of that line or of a later error. A session can be long.
     last: u64,
     /// The user is the one who is asked about.
     mine: bool,
@@ -349,8 +349,7 @@ pub(crate) fn logins<'a>(lines: &'a [Line], user: &str, now: u64) -> Logins<'a> 
         if let Some(known) = ANYBODY.iter().find(|known| known.is(message)) {
             anybody.push((time, line, known));
         } else if let Some(attempt) = attempt_of(&mut attempts, line, message, time) {
-            attempt.last = time;
-            attempt.take(line, message, user);
+            attempt.take(line, message, user, time);
         }
     }
     attempts.retain(|attempt| attempt.mine);
@@ -405,7 +404,11 @@ fn attempt_of<'a, 'b>(
 }
 
 impl<'a> Attempt<'a> {
-    fn take(&mut self, line: &'a Line, message: &str, user: &str) {
+    fn take(&mut self, line: &'a Line, message: &str, user: &str, time: u64) {
+        let known = KNOWN.iter().find(|known| known.is(message));
+        if !self.accepted || known.is_some() {
+            self.last = time;
+        }
         for (begin, goes_on) in NAMES {
             let Some(rest) = message.strip_prefix(begin) else { continue };
             let rest = rest.strip_prefix(user);
@@ -414,15 +417,14 @@ impl<'a> Attempt<'a> {
                 // What was said about other keys does not matter. An expired password does.
                 self.lines.retain(|(_, known)| known.is_some_and(Known::outlives_a_key));
                 self.accepted = true;
-            } else if self.mine != mine && self.accepted {
+            } else if self.accepted {
                 // Another connection, by a process with the same number.
-                (self.accepted, self.password) = (false, false);
+                (self.accepted, self.password, self.last) = (false, false, time);
                 self.lines.clear();
             }
             self.mine = mine;
         }
         self.password |= message.starts_with("Failed password for ");
-        let known = KNOWN.iter().find(|known| known.is(message));
         if known.is_some() || is_from_module(message) {
             self.lines.push((line, known));
         }
@@ -639,6 +641,12 @@ mod tests {
         // Another one's login does not.
         let bob = "7: Accepted publickey for bob from 192.0.2.1 port 5 ssh2: ED25519 SHA256:x";
         assert!(note(&[denied, bob], "alice").contains("PAM refuses"));
+        // A session that ends later is no login that comes later.
+        let mut long = lines(&[ACCEPTED, denied, "7: pam_unix(sshd:session): session closed for user alice"]);
+        for (line, time) in long.iter_mut().zip([NOW - 600, NOW - 300, NOW - 60]) {
+            line.time = Some(time);
+        }
+        assert!(matches!(logins(&long, "alice", NOW), Logins::Refused(_)));
         let mut late = lines(&[dropped, ACCEPTED]);
         for line in late.iter_mut().take(1) {
             line.time = Some(NOW - 61);
@@ -688,6 +696,8 @@ mod tests {
             ACCEPTED,
         ];
         assert_eq!(note(&others, "alice"), "LoggedIn(60)", "a process number that is used again");
+        let again = [ACCEPTED, "7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"];
+        assert!(note(&again, "alice").contains("DenyUsers"), "again");
         let mut eic_keys = lines(&["7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"]);
         for line in &mut eic_keys {
             line.program = "eic-keys".to_owned();
