@@ -19,7 +19,7 @@ const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 const EIC_KEYS: &str = "eic-keys";
 
 /// The fields of the journal that [`journal_line`] reads.
-const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_EXE";
+const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_COMM,_EXE";
 
 /// Log lines of sshd and eic-keys, oldest first.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ fn journal(users: &[u32]) -> Option<Vec<Line>> {
             .map(str::to_owned)
             .to_vec();
     words.push("_UID=0".to_owned());
-    words.extend(SSHD.iter().flat_map(|name| [format!("_COMM={name}"), format!("SYSLOG_IDENTIFIER={name}")]));
+    words.extend(SSHD.iter().map(|name| format!("SYSLOG_IDENTIFIER={name}")));
     words.push("+".to_owned());
     // eic-keys often ends before journald reads its _COMM and _EXE, which are then missing. No other process runs as
     // its user.
@@ -129,13 +129,17 @@ fn journal(users: &[u32]) -> Option<Vec<Line>> {
 }
 
 /// Reads an entry. `None` for one that is cut, or not by the program whose name it has: a user can start a setuid
-/// program by a link with sshd's name, which then is its `_COMM`.
+/// program by a link with sshd's name, which then is its `_COMM`. Both are missing if the process of sshd ended before
+/// journald read them, as it does after a refusal.
 fn journal_line(text: &str) -> Option<Line> {
     let entry: Value = serde_json::from_str(text).ok()?;
     let field = |name: &str| entry.get(name).and_then(Value::as_str);
     let program = field("SYSLOG_IDENTIFIER")?.to_owned();
-    let file = field("_EXE").and_then(|file| Path::new(file.trim_end_matches(" (deleted)")).file_name());
-    if program != EIC_KEYS && file.is_some_and(|file| !SSHD.iter().any(|name| file == *name)) {
+    let is_sshd = |file: &str| {
+        let file = Path::new(file.trim_end_matches(" (deleted)")).file_name();
+        SSHD.iter().any(|name| file == Some((*name).as_ref()))
+    };
+    if program != EIC_KEYS && !["_COMM", "_EXE"].into_iter().filter_map(field).all(is_sshd) {
         return None;
     }
     let message = match entry.get("MESSAGE")? {
@@ -300,7 +304,10 @@ mod tests {
         };
         let sshd = |message: &str| Some(line(NOON, "sshd", "7", message));
         let of = r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":"x""#;
-        assert_eq!(entry(of), sshd("x"));
+        assert_eq!(entry(of), sshd("x"), "it has ended");
+        assert_eq!(entry(&format!(r#"{of},"_COMM":"sshd""#)), sshd("x"));
+        assert_eq!(entry(&format!(r#"{of},"_COMM":"logger""#)), None);
+        assert_eq!(entry(&format!(r#"{of},"_COMM":"sshd","_EXE":"/usr/bin/su""#)), None);
         assert_eq!(entry(&format!(r#"{of},"_EXE":"/usr/lib/openssh/sshd-session""#)), sshd("x"));
         assert_eq!(entry(&format!(r#"{of},"_EXE":"/usr/sbin/sshd (deleted)""#)), sshd("x"));
         assert_eq!(entry(&format!(r#"{of},"_EXE":"/usr/bin/su""#)), None);
