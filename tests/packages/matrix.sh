@@ -1,13 +1,15 @@
 # For the cases faults_* and healthy: situations on one booted system, with a real login beside each report of --check.
 # shellcheck shell=bash
 #
-#   fault NAME COLD WARM     runs break_NAME, then checks that the login fails and what --check says; undo_NAME, if there is one, undoes
+#   fault NAME COLD WARM [by_hand]
+#                            runs break_NAME, then checks that the login fails and what --check says; undo_NAME, if there is one, undoes
 #                            what files_back does not
-#   healthy NAME             runs set_NAME, then checks that the login works and that no check fails or warns
+#   healthy NAME             runs vary_NAME, then checks that the login works and that no check fails or warns
 #
 # COLD: the check that names the cause before anybody tries to log in. WARM: the same after one attempt. Both fail, so that the exit
-# status is 1; `warn:ID` is a warning that names it, `-` says that no file, or no line of the log, tells. Only a rehearsal tells where
-# COLD is `rehearsal`.
+# status is 1; `warn:ID` is a warning that names it, `ID|ID` one of two, `-` says that no file, or no line of the log, tells. Only a
+# rehearsal tells where COLD is `rehearsal`. If the report gives a command for COLD, this repairs the login, but not where it needs a
+# network: `by_hand`.
 # shellcheck source=tests/packages/lib.sh
 . /suite/lib.sh
 
@@ -102,12 +104,12 @@ report() { # NAME [OPTION]...: what --check says, in $work/NAME: STATUS ID KIND 
         /^ *"status": / { status = $2; gsub(/[",]/, "", status); print status, id, kind, fix }' "$work/$name.log" >"$work/$name"
 }
 named() { # REPORT EXPECTED: whether the report says that
-    local status=fail id=$2
+    local status=fail
     case $2 in
     -) return 0 ;;
-    warn:*) status='\(warn\|fail\)' id=${2#warn:} ;;
+    warn:*) status='(warn|fail)' ;;
     esac
-    grep -q "^$status $id " "$work/$1"
+    grep -qE "^$status (${2#warn:}) " "$work/$1"
 }
 said() { # REPORT: what fails and warns in it
     sed -n 's/^\(fail\|warn\) \([^ ]*\) .*/\1:\2/p' "$work/$1" | tr '\n' ' '
@@ -157,9 +159,9 @@ fault() { # NAME COLD WARM
         named rehearsed $rehearsal || problems+=" rehearsed: no $rehearsal;"
     fi
     # The command that the report gives for it repairs it, where it gives one.
-    kind=$(awk -v id="${cold#warn:}" '$2 == id { print $3 }' "$work/cold")
-    if [ "$cold" != - ] && [ "$kind" = command ]; then
-        command=$(awk -v id="${cold#warn:}" '$2 == id { sub(/^[^ ]* [^ ]* [^ ]* /, ""); print }' "$work/cold" | sed 's/\\"/"/g; s/\\\\/\\/g')
+    kind=$(awk -v id="^(${cold#warn:})\$" '$2 ~ id && $1 != "ok" { print $3; exit }' "$work/cold")
+    if [ "$cold" != - ] && [ "$kind" = command ] && [ "${4:-}" != by_hand ]; then
+        command=$(awk -v id="^(${cold#warn:})\$" '$2 ~ id && $1 != "ok" { sub(/^[^ ]* [^ ]* [^ ]* /, ""); print; exit }' "$work/cold" | sed 's/\\"/"/g; s/\\\\/\\/g')
         timeout 30 sh -c "$command" >"$work/fix.log" 2>&1 </dev/null || problems+=" '$command' fails;"
         sleep 0.5
         report fixed
@@ -183,7 +185,7 @@ fault() { # NAME COLD WARM
 
 healthy() { # NAME
     local problems=''
-    "set_$1" >"$work/set.log" 2>&1 || problems+=" it cannot be set;"
+    "vary_$1" >"$work/set.log" 2>&1 || problems+=" it cannot be set;"
     quick || problems+=" the login fails: $(tail -n 1 "$work/quick.log");"
     report healthy
     # A record that expires while it is looked at.
