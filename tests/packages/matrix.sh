@@ -190,7 +190,7 @@ healthy() { # NAME
     report healthy
     # A record that expires while it is looked at.
     ! named healthy warn:keys.records || { sleep 2 && report healthy; }
-    [ -z "$(said healthy)" ] || problems+=" $(said healthy): $(grep -B1 -A1 '"note": ' "$work/healthy.log" | grep -B1 '"status": "\(warn\|fail\)"' | sed -n 's/.*"note": //p' | tr '\n' ' ');"
+    [ -z "$(said healthy)" ] || problems+=" $(said healthy): $(sed -n 's/^ *"summary": //p' "$work/healthy.log")"
     [ "$code" = 0 ] || problems+=" exit $code;"
     if [ -z "$problems" ]; then row "$1" ok ""; else row "$1" WRONG "$problems"; fi
     back "$1"
