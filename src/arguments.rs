@@ -117,6 +117,8 @@ options! {
         "tell why USER cannot log in, and what to do; changes nothing; root sees most";
     rehearse: bool = flag, "rehearse" "", [Check],
         "... also log in as USER, with a key of its own that is removed again (root)";
+    wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
+        "... wait for a push for USER first, {wait_least} to {wait_most}";
     json: bool = flag, "json" "", [Check],
         "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
@@ -130,6 +132,8 @@ pub(crate) fn help() -> String {
     let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
     rows.replace("{least}", &Seconds(least).to_string())
         .replace("{most}", &Seconds(most).to_string())
+        .replace("{wait_least}", &Seconds(limits::WAIT_RANGE.0).to_string())
+        .replace("{wait_most}", &Seconds(limits::WAIT_RANGE.1).to_string())
         .replace("{default}", &Seconds(limits::RUN).to_string())
         .replace("{addresses}", &addresses)
 }
@@ -175,8 +179,8 @@ pub enum UsageError {
     NotWith(&'static str, &'static str),
     /// This option can be used with these modes only.
     Needs(&'static str, Vec<&'static str>),
-    /// `--rehearse` without USER.
-    RehearseWithoutUser,
+    /// This option without USER.
+    NeedsUser(&'static str),
     /// `--check` with a command after `--`.
     CheckWithCommand,
     /// `--enable` or `--disable` with USER, or a command after `--`.
@@ -190,6 +194,8 @@ pub enum UsageError {
 pub enum ValueKind {
     /// A number of seconds within [`limits::RUN_RANGE`].
     Seconds,
+    /// A whole number of seconds within [`limits::WAIT_RANGE`].
+    WholeSeconds,
     /// The address of the metadata service.
     Address,
 }
@@ -200,6 +206,10 @@ impl fmt::Display for ValueKind {
             Self::Seconds => {
                 let (least, most) = limits::RUN_RANGE;
                 write!(f, "a number of seconds from {} to {}", Seconds(least), Seconds(most))
+            }
+            Self::WholeSeconds => {
+                let (least, most) = limits::WAIT_RANGE;
+                write!(f, "a whole number of seconds from {} to {}", least.as_secs(), most.as_secs())
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
         }
@@ -220,7 +230,7 @@ impl fmt::Display for UsageError {
             Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
-            Self::RehearseWithoutUser => f.write_str("--rehearse needs a USER to log in as"),
+            Self::NeedsUser(option) => write!(f, "--{option} needs a USER"),
             Self::CheckWithCommand => f.write_str("--check takes no command after --"),
             Self::WiringWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
@@ -397,6 +407,13 @@ fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>
         let (least, most) = limits::RUN_RANGE;
         let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         seconds.filter(|time| (least..=most).contains(time))
+    })
+}
+
+fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
+    value(parser, option, ValueKind::WholeSeconds, |text| {
+        let (least, most) = limits::WAIT_RANGE;
+        text.parse().ok().map(Duration::from_secs).filter(|time| (least..=most).contains(time))
     })
 }
 

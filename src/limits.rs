@@ -114,6 +114,12 @@ pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
 /// Time for a rehearsal, including the end of its processes.
 pub const REHEARSAL: Duration = Duration::from_secs(15);
 
+/// Range of `--wait`. Ten minutes are enough to try what pushes a key.
+pub const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// Pause between the requests of `--wait`. A key can be used for 60 s; IMDS limits requests per second.
+pub const WAIT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Number of detail lines per check: one per examined record, and some more.
 pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 

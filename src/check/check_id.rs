@@ -85,6 +85,7 @@ checks! {
     LoginRehearsal "login.rehearsal": "with --rehearse: a login as the user succeeds",
     LoginTerminal "login.terminal": "with --rehearse: the user's shell answers on a terminal",
     RecentSshd "recent.sshd": "sshd's last complaints about its AuthorizedKeysCommand, explained",
+    RecentLogin "recent.login": "what sshd and PAM logged about the user's logins in the last hour, explained",
     RecentSyslog "recent.syslog": "what eic-keys last logged about the user",
     OutsideNetwork "outside.network": "security groups and routes let the client reach port 22",
     OutsidePermission "outside.permission": "IAM lets the client push a key for that user",

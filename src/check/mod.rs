@@ -8,6 +8,7 @@
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
 mod account;
+mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
@@ -21,6 +22,7 @@ mod settings;
 pub mod text;
 mod tool;
 mod topics;
+mod wait;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -78,6 +80,7 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
+    runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
     let _ = runtime.block_on(async {
         let (account, wiring) = timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await?;

@@ -26,6 +26,8 @@ pub struct CheckRequest {
     pub imds: Option<SocketAddr>,
     /// Also log in as the user.
     pub rehearse: bool,
+    /// `--wait`: wait so long for a push.
+    pub wait: Option<Duration>,
     /// Print JSON.
     pub json: bool,
     /// Also show the details of passing checks.

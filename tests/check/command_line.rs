@@ -62,6 +62,11 @@ fn what_cannot_be_run() {
             (&["--check", "--nonsense"], "--nonsense"),
             (&["--check", "--if-user-missing"], "--enable"),
             (&["--check", "alice", "--", "true"], "--"),
+            (&["--check", "--wait", "5"], "USER"),
+            (&["--check", "alice", "--wait"], "--wait"),
+            (&["--check", "alice", "--wait", "0"], "from 1 to 600"),
+            (&["--check", "alice", "--wait", "601"], "from 1 to 600"),
+            (&["--check", "alice", "--wait", "1.5"], "from 1 to 600"),
         ] {
             not_run(&instance.command(arguments).as_root().run(), reason);
             let json = ["--json"].iter().chain(arguments);
@@ -79,9 +84,11 @@ fn what_cannot_be_run() {
 }
 
 #[test]
-fn json_and_verbose_go_with_check_alone() {
+fn json_verbose_and_wait_go_with_check_alone() {
     world(|world| {
         let instance = world.instance;
+        assert_eq!(instance.run(["alice", "--wait", "5"]).status, Some(1));
+        assert_eq!(instance.run(["--enable", "--dry-run", "--wait", "5"]).status, Some(1));
         for option in ["--json", "--verbose"] {
             assert_eq!(instance.run(["alice", option]).status, Some(1));
         }

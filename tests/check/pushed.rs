@@ -1,6 +1,8 @@
 //! What is pushed, and what would become of it: the same that becomes of it when sshd asks.
 use crate::world::{USER, World, broken, world};
 use eic_lab::{Fault, Instance, Key, On, UserKey};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Publishes one record beside the good one, and looks for its reason in the check's lines.
 fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
@@ -26,6 +28,43 @@ fn nothing_is_pushed() {
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+    });
+}
+
+#[test]
+fn a_push_is_waited_for() {
+    world(|world| {
+        let instance = world.instance;
+        instance.imds.unpublish(USER);
+        // None comes.
+        let start = Instant::now();
+        let report = world.check_with(&[USER, "--wait", "2"]);
+        report.assert_exactly(&[("keys.pushed", "warn")]);
+        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the 2 s of --wait");
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        // One is there that has expired, then one comes.
+        let key = UserKey::ed25519();
+        instance.publish(USER, &instance.record(&key).expires_in(-5));
+        let good = UserKey::ed25519();
+        let record = instance.record(&good);
+        let start = Instant::now();
+        let report = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_secs(3));
+                instance.imds.unpublish(USER);
+                instance.publish(USER, &record);
+            });
+            world.check_with(&[USER, "--wait", "300"])
+        });
+        report.assert_healthy();
+        assert_eq!(report.note("keys.signatures"), "1 of 1 keys would be given to sshd");
+        assert!(report.detail("keys.records").iter().all(|line| line.contains(good.fingerprint())));
+        assert!((Duration::from_secs(3)..Duration::from_secs(100)).contains(&start.elapsed()));
+        // One that is there already is judged at once, whatever is wrong with it.
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &record.set("Instance", "i-0fedcba9876543210"));
+        let report = world.check_with(&[USER, "--wait", "300"]);
+        assert_eq!(report.status("keys.records"), "fail");
     });
 }
 

@@ -3,6 +3,7 @@ use crate::world::{PID_FILE, Report, TRUST_STORE, USER, World, broken, config, w
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::Command;
 
 /// Changes alice's line of a file of /etc.
 fn account(file: &str, from: &str, to: &str) {
@@ -394,7 +395,7 @@ fn no_daemon() {
 /// Ends sshd, as at a shutdown.
 fn stop_sshd() {
     let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
-    let status = std::process::Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
+    let status = Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
     assert!(status.unwrap().success());
 }
 
@@ -679,14 +680,21 @@ fn a_unit_that_shuts_us_in() {
     });
 }
 
+/// A line of a log file, written so many seconds ago.
+fn log_line(seconds: u64, text: &str) -> String {
+    let time = Command::new("date").args(["-Is", "-d", &format!("{seconds} seconds ago")]).output().unwrap();
+    format!("{} host {text}\n", String::from_utf8(time.stdout).unwrap().trim_end())
+}
+
 #[test]
 fn what_the_log_tells() {
+    // In the format of RFC 3164, which Debian had until version 12.
     let line = |text: &str| format!("Nov 20 08:00:00 host {text}\n");
-    let failed =
-        line("sshd[7]: error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2");
+    let failed = line("sshd[7]: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2");
     let given = line("eic-keys[8]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:x");
-    let refused =
-        line("eic-keys[8]: No key for alice: latest/api/token: the metadata service did not answer in time");
+    let reason =
+        "eic-keys[8]: No key for alice: latest/api/token: the metadata service did not answer in time";
+    let refused = line(reason);
     let write = |text: &str| {
         let text = text.to_owned();
         move |world: &World<'_>| world.instance.write("/var/log/auth.log", text)
@@ -697,23 +705,89 @@ fn what_the_log_tells() {
         recent,
         "failed once, last with status 2: the metadata service did not answer as it should",
     );
-    broken(write(&failed.repeat(2)), recent, "failed 2 times, last with status 2");
+    let error = failed.replace(": Auth", ": error: Auth");
+    broken(write(&[failed.clone(), error].concat()), recent, "failed 2 times, last with status 2");
     world(|world| {
-        write(&[failed, refused, given].concat())(world);
+        write(&[failed, refused, given.clone()].concat())(world);
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.detail("recent.syslog").len(), 2);
-        for id in ["recent.sshd", "recent.syslog"] {
+        for id in ["recent.sshd", "recent.login", "recent.syslog"] {
             let hearsay = "(by /var/log/auth.log, where any local user can have such lines written)";
             assert!(report.note(id).contains(hearsay), "{}", report.note(id));
         }
         world.instance.write(
             "/var/log/auth.log",
-            line("sshd[7]: error: Unsafe AuthorizedKeysCommand \"/x\": \u{1b}[2J"),
+            line("sshd[7]: error: Unsafe AuthorizedKeysCommand \"/x\": \\033[2J"),
         );
         let report = world.check();
         report.assert_exactly(recent);
-        assert!(report.note("recent.sshd").contains("\\u{1b}[2J"));
+        assert!(report.note("recent.sshd").contains("\\u{1b}[2J"), "sshd's escapes, in ours");
+
+        // A refusal of the last hour.
+        for (age, text, status) in [
+            (3500, reason, "warn"),
+            (3700, reason, "ok"),
+            (1, "eic-keys[8]: No key for bob: latest/api/token: late", "ok"),
+            (1, "eic-keys[8]: Refused a record of active keys for alice: it expired 3 s ago", "warn"),
+            (1, "eic-keys[8]: Wrong command line: --x", "warn"),
+            (1, "sshd[8]: No key for alice: x", "ok"),
+        ] {
+            write(&log_line(age, text))(world);
+            let report = world.check();
+            assert_eq!(report.status("recent.syslog"), status, "{text}: {}", report.note("recent.syslog"));
+        }
+        write(&[log_line(9, reason), given].concat())(world);
+        world.check().assert_healthy();
+    });
+}
+
+/// The lines are from sshd 8.4, 9.2 and 10.0, and from PAM.
+#[test]
+fn what_sshd_and_pam_say_about_a_login() {
+    world(|world| {
+        let written = |age: u64, lines: &[&str]| {
+            let text: String = lines.iter().map(|line| log_line(age, line)).collect();
+            world.instance.write("/var/log/auth.log", text);
+            world.check()
+        };
+        let denied = [
+            "sshd[7]: pam_access(sshd:account): access denied for user `alice' from `192.0.2.1'",
+            "sshd[7]: fatal: Access denied for user alice by PAM account configuration [preauth]",
+        ];
+        let login = [
+            "sshd-session[9]: Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:x",
+            "sshd-session[9]: pam_unix(sshd:session): session opened for user alice(uid=1000) by alice(uid=0)",
+        ];
+        let report = written(600, &denied);
+        report.assert_exactly(&[("recent.login", "warn")]);
+        let note = report.note("recent.login");
+        assert!(note.starts_with("10 min ago: PAM refuses the account: pam_access, by"), "{note}");
+        assert!(report.of("recent.login")["fix"].as_str().unwrap().contains("clears this"));
+        let detail = report.detail("recent.login");
+        assert!(
+            matches!(detail.as_slice(), [last, first]
+            if last.contains("fatal: Access denied") && first.contains("pam_access")),
+            "{detail:?}"
+        );
+        written(3700, &denied).assert_healthy();
+        let report = written(60, &[denied, login].concat());
+        report.assert_healthy();
+        assert!(
+            report.note("recent.login").starts_with("alice logged in "),
+            "{}",
+            report.note("recent.login")
+        );
+        written(60, &[login, denied].concat()).assert_exactly(&[("recent.login", "warn")]);
+        // The client chooses the user name.
+        let report = written(
+            60,
+            &[
+                "sshd[7]: Invalid user fatal: Access denied for user alice by PAM account configuration from ::1 port 5",
+            ],
+        );
+        report.assert_healthy();
+        assert!(report.note("recent.login").starts_with("sshd logged no attempt of alice"));
     });
 }
 
@@ -757,6 +831,17 @@ fn what_the_journal_tells() {
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.note("recent.syslog"), format!("eic-keys said last: {given}true"));
+        // The last attempt of alice, by her own word and by sshd's.
+        let refused =
+            |from: u8| format!("User alice from 192.0.2.{from} not allowed because listed in DenyUsers");
+        log(47_101, "/run/sshd-session", "sshd", &refused(1));
+        log(0, "logger", "sshd", &refused(2));
+        // A setuid program that alice starts by the name of sshd.
+        run("mkdir -p /run/alice; ln -sf /usr/bin/logger /run/alice/sshd");
+        log(0, "/run/alice/sshd", "sshd", &refused(3));
+        world.check().assert_healthy();
+        log(0, "/run/sshd-session", "sshd", &refused(4));
+        world.check().assert_exactly(&[("recent.login", "warn")]);
     });
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn keys(
     place: &Place,
     signer: &Finding<Signer>,
 ) {
-    let pushed = pushed(runner, session, name).await;
+    let pushed = pushed(runner, request, session, name).await;
     let offered = request.fingerprint.as_ref();
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
@@ -39,11 +39,17 @@ pub(crate) async fn keys(
         .await;
 }
 
-async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserName>) -> Finding<Bytes> {
+async fn pushed(
+    runner: &Runner,
+    request: &CheckRequest,
+    session: &Finding<Imds>,
+    name: &Finding<UserName>,
+) -> Finding<Bytes> {
     runner
         .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
             match imds.active_keys(name).await {
                 Err(error) => unasked(&error),
+                Ok(None) if request.wait.is_some() => in_vain(name, request),
                 Ok(None) => {
                     Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
                 }
@@ -54,6 +60,18 @@ async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserNam
             }
         })
         .await
+}
+
+/// The result if `--wait` waited and no key came: the push itself failed, or was for another user or instance.
+fn in_vain(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
+    let seconds = request.wait.unwrap_or_default().as_secs();
+    Answer::warn(
+        format!("nothing was pushed for {name} in the {seconds} s of --wait"),
+        Fix::advice(format!(
+            "see whether the push succeeded, and was for {name} (--instance-os-user), for this instance and in its region"
+        )),
+        Bytes::new(),
+    )
 }
 
 /// A record with the verdict of a login, as far as it does not need the signer.
