@@ -118,7 +118,7 @@ options! {
     rehearse: bool = flag, "rehearse" "", [Check],
         "... also log in as USER, with a key of its own that is removed again (root)";
     wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
-        "... wait for a push for USER first, {wait_least} to {wait_most}";
+        "... wait for a push for USER first, {shortest} to {longest}";
     json: bool = flag, "json" "", [Check],
         "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
@@ -132,8 +132,8 @@ pub(crate) fn help() -> String {
     let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
     rows.replace("{least}", &Seconds(least).to_string())
         .replace("{most}", &Seconds(most).to_string())
-        .replace("{wait_least}", &Seconds(limits::WAIT_RANGE.0).to_string())
-        .replace("{wait_most}", &Seconds(limits::WAIT_RANGE.1).to_string())
+        .replace("{shortest}", &Seconds(limits::WAIT_RANGE.0).to_string())
+        .replace("{longest}", &Seconds(limits::WAIT_RANGE.1).to_string())
         .replace("{default}", &Seconds(limits::RUN).to_string())
         .replace("{addresses}", &addresses)
 }
