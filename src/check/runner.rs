@@ -138,14 +138,16 @@ impl Runner {
         // Recorded before it starts, so that a check that never ends is in the report.
         let depends_on = needs.ids();
         self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
-        let answer = match needs.values() {
+        let values = needs.values();
+        let missing = values.as_ref().err().copied();
+        let answer = match values {
             Err(missing) => Answer::skip(format!("needs {missing}")),
             Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
                 Ok(answer) => answer,
                 Err(_) => Answer::fail(
                     format!("this check did not end within {} s", limits::CHECK.as_secs()),
                     Fix::advice(
-                        "see what keeps this system so busy, or hangs: a file system, a name service",
+                        "find out what is slow: a file system, a name service, or a busy system",
                     ),
                 ),
             },
@@ -158,6 +160,7 @@ impl Runner {
             fix: answer.fix.map(Fix::harmless),
             detail: answer.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect(),
             depends_on,
+            needs: missing,
             duration: start.elapsed(),
         });
         Finding { id, value: answer.value }
@@ -186,12 +189,13 @@ fn unanswered(id: CheckId) -> Check {
         id,
         status: Status::Fail,
         note: format!(
-            "this check had no answer when the time was over, after {} s",
+            "this check had no result within {} s",
             limits::CHECKS.as_secs()
         ),
-        fix: Some(Fix::advice("see to what failed before it, then check again")),
+        fix: Some(Fix::advice("fix the checks that failed before it, then check again")),
         detail: Vec::new(),
         depends_on: Vec::new(),
+        needs: None,
         duration: limits::CHECKS,
     }
 }
@@ -202,7 +206,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Answer<T> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
         let report = Fix::advice("report this as an error of eic-keys");
-        Answer::fail(format!("this check broke: {error}"), report)
+        Answer::fail(format!("this check stopped with an error: {error}"), report)
     })
 }
 
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_has_an_answer() {
+    fn each_check_is_in_the_report() {
         let checks = run(async |_| ());
         let ids: Vec<_> = checks.iter().map(|check| check.id).collect();
         assert_eq!(ids, CheckId::ALL);
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_on_nothing_is_skipped() {
+    fn a_check_without_its_dependency_is_skipped() {
         let checks = run(async |runner| {
             let failed: Finding<u8> = runner
                 .check(CheckId::InstanceHost, (), async |()| Answer::fail("no", Fix::advice("do")))
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_goes_in_comes_out_harmless() {
+    fn texts_are_escaped() {
         let evil = "\u{1b}[2J\n\u{202e}\0";
         let checks = run(async |runner| {
             let answer = || Answer::warn(evil, Fix::advice(evil), ()).detail([evil.to_owned()]);

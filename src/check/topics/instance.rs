@@ -23,8 +23,8 @@ pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
     runner
         .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
-                "this is not an EC2 instance, by its firmware: nobody is asked for keys",
-                Fix::advice("run eic-keys on an EC2 instance; a container on one needs the host's /sys"),
+                "the firmware says that this is not an EC2 instance: eic-keys asks for no keys",
+                Fix::advice("run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host"),
             ),
             Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
             Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
@@ -53,9 +53,9 @@ async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
     };
     match host {
         Host::Nitro(id) if *id != told => Answer::fail(
-            format!("the firmware says {id}, the metadata service {told}: it is another instance's"),
+            format!("the instance id in the firmware is {id}, but the metadata service says {told}"),
             Fix::advice(format!(
-                "find out who answers at {}: a proxy, a route or an address translation for it",
+                "find out what answers at {}: a proxy, a route or an address translation can send requests elsewhere",
                 imds.address().ip()
             )),
         ),
@@ -74,7 +74,7 @@ async fn region(imds: &Imds) -> Answer<Region> {
     if Region::of_zone(zone.trim_ascii_end()).as_ref() == Some(&region) {
         Answer::ok(format!("region {region}, zone {name}"), region)
     } else {
-        let fix = Fix::advice("find out whether something else answers for the metadata service");
+        let fix = Fix::advice("find out whether something else answers in place of the metadata service");
         Answer::warn(format!("region {region}, but zone {name}, which is not in it"), fix, region)
     }
 }
@@ -87,11 +87,11 @@ async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
         }
         Ok(Err(domain)) => Answer::fail(
             format!(
-                "{} is the domain of no AWS partition that is known here",
+                "{} is not the domain of a known AWS partition",
                 String::from_utf8_lossy(&domain)
             ),
             Fix::advice(
-                "update eic-keys if AWS has a new partition; else something else answers for the metadata service",
+                "update eic-keys if AWS has a new partition; otherwise something else answers in place of the metadata service",
             ),
         ),
     }

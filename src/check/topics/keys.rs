@@ -45,16 +45,20 @@ async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserNam
         .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
             match imds.active_keys(name).await {
                 Err(error) => unasked(&error),
-                Ok(None) => {
-                    Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
-                }
+                Ok(None) => nothing(name),
                 Ok(Some(text)) => match record::records(&text).count() {
-                    1 => Answer::ok(format!("one record is there for {name}"), text),
-                    count => Answer::ok(format!("{count} records are there for {name}"), text),
+                    0 => nothing(name),
+                    1 => Answer::ok(format!("1 record is pushed for {name}"), text),
+                    count => Answer::ok(format!("{count} records are pushed for {name}"), text),
                 },
             }
         })
         .await
+}
+
+/// The summary of a report begins with this: it is the usual case.
+fn nothing(name: &UserName) -> Answer<Bytes> {
+    Answer::skip(format!("no key is pushed for {name} now"))
 }
 
 /// A record with the verdict of a login, as far as it does not need the signer.
