@@ -64,6 +64,9 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
             for change in &done {
                 let _ = change.settle();
             }
+            if let Some(asked) = &tools.asked {
+                asked.daemon.settled();
+            }
             Ok(said)
         }
         Err(error) if done.is_empty() => {

@@ -173,6 +173,16 @@ impl<'a> Daemon<'a> {
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
+    /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
+    /// uses the main file.
+    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
+        // A stale PID file can name any process, and the options of this one are passed to sshd.
+        self.running().filter(|(pid, _)| self.is_sshd(*pid)).or_else(|| {
+            let (ours, _) = self.listeners(main);
+            ours.first().map(|listener| (listener.pid, listener.line.clone()))
+        })
+    }
+
     /// The listening daemons of this system: those that use the main file, and those with another file. The result is
     /// cached.
     fn listeners(&self, main: &Path) -> &(Vec<Listener>, Vec<Listener>) {

@@ -193,21 +193,32 @@ impl Daemon<'_> {
         ours.into_iter().chain(others).map(|listener| (listener.pid, self.read_at(listener.pid))).collect()
     }
 
-    fn read_at(&self, pid: u32) -> Option<SystemTime> {
+    /// When an sshd last read its files, if known: when it wrote its PID file, when `--enable` reloaded it, or else when
+    /// it was started.
+    pub(crate) fn read_at(&self, pid: u32) -> Option<SystemTime> {
         let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
         let ticks = self.birth(pid)?;
+        let told = self.tree.read(Path::new(TOLD)).unwrap_or_default();
+        let told = String::from_utf8_lossy(&told).lines().any(|line| line == format!("{pid} {ticks}"));
+        let told = if told { written(TOLD) } else { None };
+        let named = self.running().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
+        if let Some(read) = told.max(named) {
+            return Some(read);
+        }
         let system = self.tree.read(Path::new("/proc/stat")).ok()?;
         let boot = String::from_utf8_lossy(&system)
             .lines()
             .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
         // The boot time is in seconds, the start time in 1/100 s on all architectures (proc(5), USER_HZ).
         let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
-        let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
-        let told = self.tree.read(Path::new(TOLD)).unwrap_or_default();
-        let told = String::from_utf8_lossy(&told).lines().any(|line| line == format!("{pid} {ticks}"));
-        let told = if told { written(TOLD) } else { None };
-        let named = self.running().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
-        [start, told, named].into_iter().flatten().max()
+        SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1))
+    }
+
+    /// Records that a change of the sshds of the last reload is complete. Removing the old files changes their directory
+    /// after sshd has read the new ones.
+    pub(super) fn settled(&self) {
+        let path = self.tree.locate(Path::new(TOLD));
+        let _ = fs::read(&path).and_then(|text| fs::write(&path, text));
     }
 
     /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
@@ -496,10 +507,16 @@ fn program(line: &str) -> &str {
     command(line).split(' ').next().unwrap_or_default()
 }
 
-/// The arguments with which sshd tests the configuration that it was started with. The process title has no quotes,
-/// so a value of `-o` ends at the next option.
+/// The arguments with which sshd tests the configuration that it was started with.
 fn tested(line: &str) -> Vec<OsString> {
-    let mut arguments: Vec<String> = vec!["-t".into()];
+    let options = options(line).into_iter().flat_map(|(flag, value)| [format!("-{flag}"), value]);
+    ["-t".to_owned()].into_iter().chain(options).map(OsString::from).collect()
+}
+
+/// The options of a listener that change its configuration. The process title has no quotes, so a value of `-o` ends
+/// at the next option.
+pub(crate) fn options(line: &str) -> Vec<(char, String)> {
+    let mut found = Vec::new();
     let mut words = command(line).split_whitespace().skip(1).peekable();
     while let Some(word) = words.next() {
         let Some(letters) = word.strip_prefix('-') else { continue };
@@ -517,10 +534,10 @@ fn tested(line: &str) -> Vec<OsString> {
             value.push_str(more);
         }
         if matches!(flag, 'c' | 'f' | 'h' | 'o' | 'p') {
-            arguments.extend([format!("-{flag}"), value]);
+            found.push((flag, value));
         }
     }
-    arguments.into_iter().map(OsString::from).collect()
+    found
 }
 
 #[cfg(test)]
