@@ -93,14 +93,14 @@ impl Fix {
 
     fn dangerous(path: &Path, danger: &Danger) -> Self {
         Self::advice(format!(
-            "see to this by hand, and with care: a command by root on {} could be led elsewhere, because {danger}",
+            "fix this by hand, with care: a command by root on {} could change another file, because {danger}",
             path.display()
         ))
     }
 
     fn strange(word: &OsStr) -> Self {
         Self::advice(format!(
-            "see to this by hand: no command is given, because of the name {}",
+            "fix this by hand: no command is given, because of the name {}",
             word.to_string_lossy()
         ))
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::tool::told;
+use super::tool::stdout_of;
 use crate::files;
 use crate::limits;
 
@@ -60,10 +60,11 @@ fn journal(users: &[u32]) -> Option<String> {
     words.extend(users.iter().map(|uid| format!("_UID={uid}")));
     words.push("SYSLOG_IDENTIFIER=eic-keys".to_owned());
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let text = told("journalctl", &words)?;
+    let text = stdout_of("journalctl", &words)?;
     // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
-    let any =
-        || told("journalctl", &["--lines", "1", "--no-pager", "--quiet"]).filter(|text| !text.is_empty());
+    let any = || {
+        stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"]).filter(|text| !text.is_empty())
+    };
     if text.is_empty() { any().map(|_| text) } else { Some(text) }
 }
 

@@ -13,10 +13,13 @@ mod fix;
 pub mod json;
 mod log;
 mod package;
+mod pam;
 mod report;
 mod request;
 mod runner;
 mod settings;
+mod sockets;
+mod sshd_program;
 pub mod text;
 mod tool;
 mod topics;
@@ -35,8 +38,8 @@ use request::RunOptions;
 pub use request::{CheckRequest, Target};
 use runner::Runner;
 use topics::{
-    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running, signer,
-    sshd, sshd_login, user,
+    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running,
+    signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -88,7 +91,7 @@ fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
 /// Runs the checks in dependency order.
 async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
     let name = user::name(runner, request).await;
-    let account = user::account(runner, &name).await;
+    let account = user::account(runner, target, &name).await;
     let wiring = sshd::wiring(runner, target, &name, &account).await;
     let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(runner, target).await;
@@ -101,8 +104,13 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
-        let running = running::running(runner, target, &wiring.sshd).await;
-        confinement::confinement(runner, target, &running).await;
+        let running = running::running(runner, target, &wiring.settings).await;
+        tokio::join!(
+            running::overridden(runner, target, &wiring, &running),
+            sshd_login::login(runner, &options, target, &wiring.settings, &account, &running),
+            confinement::confinement(runner, target, &running),
+        );
+        running::current(runner, target, &wiring.sshd, &running).await;
     };
     tokio::join!(
         pushed,
@@ -111,7 +119,6 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         command_user::look(runner, &options, target, &wiring.user, &session, &store),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
-        sshd_login::login(runner, &wiring.settings, &account),
         install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );

@@ -72,7 +72,8 @@ impl Report {
     pub fn summary(&self) -> String {
         let ids =
             |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
-        let keys = self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
+        let keys =
+            self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
         let user = self.user.as_deref().unwrap_or("USER");
         let failed: Vec<_> = self.with(Status::Fail).collect();
         let warned: Vec<_> = self.with(Status::Warn).collect();
@@ -91,7 +92,9 @@ impl Report {
                 }
             }
             None if self.rehearsed() => {
-                words.push(format!("A login as {user} was tried, and works. Nothing was found that would refuse {keys}."));
+                words.push(format!(
+                    "A login as {user} was tried, and works. Nothing was found that would refuse {keys}."
+                ));
             }
             None => words.push(format!("Nothing was found that would refuse {keys}.")),
         }

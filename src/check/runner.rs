@@ -4,6 +4,7 @@
 //! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::time::Instant;
 
 use super::check_id::CheckId;
@@ -29,6 +30,16 @@ impl<T> Answer<T> {
 
     pub(crate) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
         Self { status: Status::Warn, fix: Some(fix), ..Self::ok(note, value) }
+    }
+
+    /// A warning about something that the dependent checks need and cannot have.
+    pub(crate) fn warn_only(note: impl Into<String>, fix: Fix) -> Self {
+        Self { status: Status::Warn, ..Self::fail(note, fix) }
+    }
+
+    /// Nothing is wrong for pushed keys; the fix is for other logins.
+    pub(crate) fn remark(note: impl Into<String>, fix: Fix, value: T) -> Self {
+        Self { fix: Some(fix), ..Self::ok(note, value) }
     }
 
     pub(crate) fn fail(note: impl Into<String>, fix: Fix) -> Self {
@@ -135,38 +146,41 @@ impl Runner {
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
         let start = Instant::now();
-        // Recorded before it starts, so that a check that never ends is in the report.
         let depends_on = needs.ids();
-        self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
-        let values = needs.values();
-        let missing = values.as_ref().err().copied();
-        let answer = match values {
-            Err(missing) => Answer::skip(format!("needs {missing}")),
-            Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
-                Ok(answer) => answer,
-                Err(_) => Answer::fail(
-                    format!("this check did not end within {} s", limits::CHECK.as_secs()),
-                    Fix::advice(
-                        "find out what is slow: a file system, a name service, or a busy system",
-                    ),
-                ),
-            },
+        self.begin(id, &depends_on);
+        let (answer, missing) = match needs.values() {
+            Err(missing) => (Answer::skip(format!("needs {missing}")), Some(missing)),
+            // The code for a boxed future exists once per type of value, not once per check.
+            Ok(values) => (in_time(Box::pin(ask(values))).await, None),
         };
-        let harmless = |text: String| Escaped(text.as_bytes()).to_string();
+        let Answer { status, note, fix, detail, value } = answer;
         self.put(Check {
             id,
-            status: answer.status,
-            note: harmless(answer.note),
-            fix: answer.fix.map(Fix::harmless),
-            detail: answer.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect(),
+            status,
+            note,
+            fix,
+            detail,
             depends_on,
             needs: missing,
             duration: start.elapsed(),
         });
-        Finding { id, value: answer.value }
+        Finding { id, value }
     }
 
-    fn put(&self, check: Check) {
+    /// Records a check before it starts, so that a check that never ends is in the report.
+    fn begin(&self, id: CheckId, depends_on: &[CheckId]) {
+        self.put(Check { depends_on: depends_on.to_vec(), ..unanswered(id) });
+    }
+
+    /// The status of a check that has run.
+    pub(crate) fn status(&self, id: CheckId) -> Option<Status> {
+        self.0.borrow().iter().find(|check| check.id == id).map(|check| check.status)
+    }
+
+    fn put(&self, mut check: Check) {
+        check.note = harmless(check.note);
+        check.fix = check.fix.map(Fix::harmless);
+        check.detail = check.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect();
         let mut checks = self.0.borrow_mut();
         checks.retain(|other| other.id != check.id);
         checks.push(check);
@@ -184,14 +198,26 @@ impl Runner {
     }
 }
 
+/// Runs a check within [`limits::CHECK`].
+async fn in_time<T>(check: Pin<Box<dyn Future<Output = Answer<T>> + '_>>) -> Answer<T> {
+    tokio::time::timeout(limits::CHECK, check).await.unwrap_or_else(|_| {
+        Answer::fail(
+            format!("this check did not end within {} s", limits::CHECK.as_secs()),
+            Fix::advice("find out what is slow: a file system, a name service, or a busy system"),
+        )
+    })
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is used with map")]
+fn harmless(text: String) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
 fn unanswered(id: CheckId) -> Check {
     Check {
         id,
         status: Status::Fail,
-        note: format!(
-            "this check had no result within {} s",
-            limits::CHECKS.as_secs()
-        ),
+        note: format!("this check had no result within {} s", limits::CHECKS.as_secs()),
         fix: Some(Fix::advice("fix the checks that failed before it, then check again")),
         detail: Vec::new(),
         depends_on: Vec::new(),
@@ -204,6 +230,11 @@ fn unanswered(id: CheckId) -> Check {
 pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
+    in_thread(Box::new(ask)).await
+}
+
+/// The code of a task exists once per type of value, not once per check.
+async fn in_thread<T: Send + 'static>(ask: Box<dyn FnOnce() -> Answer<T> + Send>) -> Answer<T> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
         let report = Fix::advice("report this as an error of eic-keys");
         Answer::fail(format!("this check stopped with an error: {error}"), report)

@@ -50,8 +50,12 @@ fn brief(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
         line(text, check, colour)?;
         fix(text, check)?;
     }
-    let outside: Vec<_> =
-        report.checks.iter().filter(|check| check.id.group() == "outside").map(|check| check.id.name()).collect();
+    let outside: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|check| check.id.group() == "outside")
+        .map(|check| check.id.name())
+        .collect();
     let passed = report.with(Status::Ok).count();
     let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
     let skipped = if skipped > 0 { format!(", {skipped} skipped because of others") } else { String::new() };

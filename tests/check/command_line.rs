@@ -65,7 +65,10 @@ fn a_broken_system_fits_on_a_screen() {
         let rows: usize = text.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum();
         assert!(rows < 24, "{rows} rows:\n{text}");
         let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} is in {text}"));
-        assert!(at("FAIL signer.store") < at("FAIL user.nologin") && at("FAIL sshd.access") < at("warn sshd.tries"));
+        assert!(
+            at("FAIL signer.store") < at("FAIL user.nologin")
+                && at("FAIL sshd.access") < at("warn sshd.tries")
+        );
         assert!(at("warn sshd.tries") < at("checks passed, 5 skipped because of others"));
         assert!(!text.contains("ok  ") && !text.contains("needs signer.store"), "{text}");
         let verbose = world.text(&[USER, "--verbose"]).stdout;
@@ -87,7 +90,7 @@ fn verbose_lists_all_checks_with_details() {
 }
 
 #[test]
-fn what_cannot_be_run() {
+fn usage_errors() {
     world(|world| {
         let instance = world.instance;
         for (arguments, reason) in [
@@ -123,7 +126,7 @@ fn json_and_verbose_go_with_check_alone() {
 }
 
 #[test]
-fn a_reader_that_goes_away() {
+fn stdout_is_closed() {
     world(|world| {
         let instance = world.instance;
         assert_eq!(instance.command(["--check", "alice"]).as_root().stdout_closed().run().status, Some(0));

@@ -24,7 +24,9 @@ pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
         .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
                 "the firmware says that this is not an EC2 instance: eic-keys asks for no keys",
-                Fix::advice("run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host"),
+                Fix::advice(
+                    "run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host",
+                ),
             ),
             Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
             Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
@@ -47,26 +49,26 @@ pub(crate) async fn place(runner: &Runner, host: &Finding<Host>, session: &Findi
 }
 
 async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
-    let told = match imds.instance_id().await {
-        Ok(told) => told,
+    let answer = match imds.instance_id().await {
+        Ok(answer) => answer,
         Err(error) => return unasked(&error),
     };
     match host {
-        Host::Nitro(id) if *id != told => Answer::fail(
-            format!("the instance id in the firmware is {id}, but the metadata service says {told}"),
+        Host::Nitro(id) if *id != answer => Answer::fail(
+            format!("the instance id in the firmware is {id}, but the metadata service says {answer}"),
             Fix::advice(format!(
                 "find out what answers at {}: a proxy, a route or an address translation can send requests elsewhere",
                 imds.address().ip()
             )),
         ),
-        Host::Nitro(_) => Answer::ok(format!("firmware and metadata service agree on {told}"), told),
-        Host::Xen | Host::NotEc2 => Answer::ok(format!("the metadata service says {told}"), told),
+        Host::Nitro(_) => Answer::ok(format!("firmware and metadata service agree on {answer}"), answer),
+        Host::Xen | Host::NotEc2 => Answer::ok(format!("the metadata service says {answer}"), answer),
     }
 }
 
 async fn region(imds: &Imds) -> Answer<Region> {
     let (region, zone) = match tokio::try_join!(imds.region(), imds.zone()) {
-        Ok(told) => told,
+        Ok(answer) => answer,
         Err(error) => return unasked(&error),
     };
     let Some(zone) = zone else { return Answer::ok(format!("region {region}"), region) };
@@ -86,10 +88,7 @@ async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
             Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain)
         }
         Ok(Err(domain)) => Answer::fail(
-            format!(
-                "{} is not the domain of a known AWS partition",
-                String::from_utf8_lossy(&domain)
-            ),
+            format!("{} is not the domain of a known AWS partition", String::from_utf8_lossy(&domain)),
             Fix::advice(
                 "update eic-keys if AWS has a new partition; otherwise something else answers in place of the metadata service",
             ),

@@ -78,7 +78,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid => f.write_str("valid, if it is signed"),
-            Self::NotOffered => f.write_str("it is not the key that is offered"),
+            Self::NotOffered => f.write_str("it is not the offered key"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
@@ -122,15 +122,35 @@ fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: Un
     let detail: Vec<_> =
         judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
     let answer = if others > 0 && others == judged.len() {
-        let fix = Fix::advice(
-            "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
-        );
-        Answer::fail(format!("the key that is offered is not among the {others} pushed"), fix)
+        let fix = Fix::advice("offer only the pushed key: ssh -o IdentitiesOnly=yes -i KEY");
+        Answer::fail(format!("the offered key is none of the {others} pushed keys"), fix)
     } else {
-        let words = ["may be given to sshd if the signer signed them", "are refused"];
-        summed_up(judged.len().saturating_sub(others), refused, text, words)
+        let refusals: Vec<_> = judged
+            .iter()
+            .filter_map(|one| match &one.verdict {
+                Verdict::Refused(refusal) => Some(refusal),
+                _ => None,
+            })
+            .collect();
+        let counted = judged.len().saturating_sub(others);
+        match refusals.as_slice() {
+            [refusal] if counted == 1 => Answer::fail(only_key(refusal), push_again()),
+            _ => summed_up(counted, refused, text, ["are valid, if the signer signed them", "are refused"]),
+        }
     };
     answer.detail(detail)
+}
+
+/// Why the only pushed key is refused.
+fn only_key(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::OtherInstance(id) => format!("the pushed key is for instance {id}, not this one"),
+        other => format!("the pushed key is refused: {other}"),
+    }
+}
+
+fn push_again() -> Fix {
+    Fix::advice("push the key again, and log in or check within 60 s")
 }
 
 fn signatures(
@@ -144,24 +164,23 @@ fn signatures(
     for one in judged(text, id, offered, now) {
         let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
         let verdict = if key.clone().verify(signer).is_ok() {
-            "would be given to sshd".to_owned()
+            "would be printed for sshd".to_owned()
         } else {
             refused = refused.saturating_add(1);
             Refusal::BadSignature(name.clone()).to_string()
         };
         detail.push(line(Some(&key), &verdict, now));
     }
-    summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])
+    summed_up(detail.len(), refused, text, ["would be printed for sshd", "were not signed by the signer"])
         .detail(detail)
 }
 
 fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
     let note = format!("{refused} of {count} keys {bad}");
-    let again = || Fix::advice("push the key anew, and log in or check within 60 s");
     match (count, refused) {
-        (0, _) => Answer::ok("no key to look at: push one, and check within 60 s", text.clone()),
+        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", text.clone()),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
-        _ if refused == count => Answer::fail(note, again()),
-        _ => Answer::warn(note, again(), text.clone()),
+        _ if refused == count => Answer::fail(note, push_again()),
+        _ => Answer::warn(note, push_again(), text.clone()),
     }
 }

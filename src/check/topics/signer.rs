@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use super::instance::Place;
 use super::metadata::unasked;
 use crate::authorize;
-use crate::check::account::{Account, whose};
+use crate::check::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -19,7 +19,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::imds::Imds;
 use crate::path_walk::{Danger, follow, roots_alone};
 use crate::trust::chain::{SignerChain, SignerName, SignerPath};
-use crate::trust::{OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
+use crate::trust::{ChainError, OcspError, Signer, SignerError, StoreError, TrustStore, UnixTime};
 
 const DAY: u64 = 24 * 60 * 60;
 /// Days. A certificate that expires sooner gives a warning. AWS renews the signer's certificate much earlier.
@@ -62,7 +62,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
         Danger::Owner(part, uid) => (
-            format!("{} is owned by {}", part.display(), whose(uid)),
+            format!("{} is owned by {}", part.display(), account_of(uid)),
             Fix::advice(
                 "see who changed it, and what it holds; then have root make it anew: only root may decide what is trusted",
             ),
@@ -136,6 +136,19 @@ pub(crate) async fn signer(
                     Answer::fail(error.to_string(), renew(target.root, options.trust_store.is_some(), &error))
                 }
                 Err(authorize::Error::Metadata(error)) => unasked(&error),
+                // A removed root certificate is much more likely than a wrong signer.
+                Err(
+                    error @ authorize::Error::Signer(SignerError::Chain(ChainError::Path(
+                        webpki::Error::UnknownIssuer,
+                    ))),
+                ) => Answer::fail(
+                    error.to_string(),
+                    Fix::advice(
+                        "Amazon's root certificate is missing from the trust store: on Debian and Ubuntu, look for its \
+                         name with \"!\" in /etc/ca-certificates.conf, remove the \"!\", and run \
+                         update-ca-certificates; if it is not missing, do not trust the metadata service",
+                    ),
+                ),
                 Err(error) => Answer::fail(error.to_string(), distrust()),
             }
         })
@@ -223,5 +236,7 @@ async fn fetch(imds: &Imds, path: &SignerPath) -> Result<Vec<Option<Bytes>>, aut
 }
 
 fn distrust() -> Fix {
-    Fix::advice("trust no key that is pushed now: find out who answers for the metadata service, and ask AWS")
+    Fix::advice(
+        "do not trust pushed keys: something else may answer in place of the metadata service; ask AWS",
+    )
 }
