@@ -13,6 +13,7 @@ mod fix;
 pub mod json;
 mod log;
 mod package;
+mod packet_filter;
 mod pam;
 mod report;
 mod request;
@@ -38,7 +39,7 @@ use request::RunOptions;
 pub use request::{CheckRequest, Target};
 use runner::Runner;
 use topics::{
-    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running,
+    clock, command_user, confinement, install, instance, keys, metadata, network, outside, recent, running,
     signer, sshd, sshd_login, user,
 };
 
@@ -108,6 +109,7 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         tokio::join!(
             running::overridden(runner, target, &wiring, &running),
             sshd_login::login(runner, &options, target, &wiring.settings, &account, &running),
+            network::network(runner, target, &wiring.settings, &running),
             confinement::confinement(runner, target, &running),
         );
         running::current(runner, target, &wiring.sshd, &running).await;

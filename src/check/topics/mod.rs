@@ -7,6 +7,7 @@ pub(crate) mod install;
 pub(crate) mod instance;
 pub(crate) mod keys;
 pub(crate) mod metadata;
+pub(crate) mod network;
 pub(crate) mod outside;
 pub(crate) mod recent;
 pub(crate) mod running;
