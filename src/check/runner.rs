@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
@@ -145,13 +145,24 @@ impl Runner {
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
+        self.check_within(limits::CHECK, id, needs, ask).await
+    }
+
+    /// The same with another time limit.
+    pub(crate) async fn check_within<N: Inputs, T>(
+        &self,
+        limit: Duration,
+        id: CheckId,
+        needs: N,
+        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
+    ) -> Finding<T> {
         let start = Instant::now();
         let depends_on = needs.ids();
         self.begin(id, &depends_on);
         let (answer, missing) = match needs.values() {
             Err(missing) => (Answer::skip(format!("needs {missing}")), Some(missing)),
             // The code for a boxed future exists once per type of value, not once per check.
-            Ok(values) => (in_time(Box::pin(ask(values))).await, None),
+            Ok(values) => (in_time(limit, Box::pin(ask(values))).await, None),
         };
         let Answer { status, note, fix, detail, value } = answer;
         self.put(Check {
@@ -198,11 +209,11 @@ impl Runner {
     }
 }
 
-/// Runs a check within [`limits::CHECK`].
-async fn in_time<T>(check: Pin<Box<dyn Future<Output = Answer<T>> + '_>>) -> Answer<T> {
-    tokio::time::timeout(limits::CHECK, check).await.unwrap_or_else(|_| {
+/// Runs a check within its time limit.
+async fn in_time<T>(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<T>> + '_>>) -> Answer<T> {
+    tokio::time::timeout(limit, check).await.unwrap_or_else(|_| {
         Answer::fail(
-            format!("this check did not end within {} s", limits::CHECK.as_secs()),
+            format!("this check did not end within {} s", limit.as_secs()),
             Fix::advice("find out what is slow: a file system, a name service, or a busy system"),
         )
     })
