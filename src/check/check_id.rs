@@ -72,7 +72,7 @@ checks! {
     SshdTries "sshd.tries": "MaxAuthTries allows a client with several keys in its agent",
     SshdRevoked "sshd.revoked": "RevokedKeys and RequiredRSASize do not refuse pushed keys",
     SshdSession "sshd.session": "ForceCommand, ChrootDirectory and MaxSessions allow a session",
-    SshdLimits "sshd.limits": "LoginGraceTime and MaxStartups allow enough time and connections",
+    SshdLimits "sshd.limits": "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
     SshdMatch "sshd.match": "whether a Match block refuses the user's keys for some clients",
     SshdPort "sshd.port": "sshd listens on port 22, on an address that clients can reach",
     RunningDaemon "running.daemon": "sshd runs, or is started when a client connects",

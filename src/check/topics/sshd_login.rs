@@ -344,6 +344,14 @@ fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
             (),
         );
     }
+    // Since OpenSSH 9.9.
+    if settings.is("refuseconnection", "yes") {
+        return settings.refuses(
+            "refuseconnection",
+            "RefuseConnection is yes: sshd closes each connection",
+            "remove RefuseConnection",
+        );
+    }
     if settings.is("persourcemaxstartups", "0") {
         return settings.refuses(
             "persourcemaxstartups",
@@ -457,5 +465,35 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
         ))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Settings, limits_of};
+    use crate::check::settings::Source;
+    use crate::sshd::plan::probe;
+    use crate::sshd::query::Dump;
+
+    /// Settings with one line of `sshd -T`.
+    fn settings(line: &str) -> Settings {
+        let dump = Dump { command: None, user: None, others: vec![line.as_bytes().to_vec()] };
+        let reload = "systemctl reload ssh".to_owned();
+        let source =
+            Source { connection: probe(), config: None, options: Vec::new(), unread: Vec::new(), reload };
+        Settings::new(dump, source)
+    }
+
+    #[test]
+    fn settings_of_newer_versions() {
+        for (line, fails) in [
+            ("refuseconnection yes", true),
+            ("refuseconnection no", false),
+            ("persourcemaxstartups 0", true),
+            ("persourcemaxstartups none", false),
+        ] {
+            let answer = limits_of(&settings(line), Duration::from_secs(4));
+            assert_eq!(format!("{answer:?}").contains("status: Fail"), fails, "{line}");
+        }
     }
 }
