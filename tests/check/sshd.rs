@@ -565,6 +565,10 @@ fn options_of_the_running_sshd() {
         let fix = report.of("sshd.pubkey")["fix"].as_str().unwrap();
         assert!(fix.starts_with("set PubkeyAuthentication yes (sshd's command line), then: "), "{fix}");
         crate::system::stop_sshd();
+        // Its title has no quotes: -3des-cbc looks like an option.
+        start("-o 'Ciphers -3des-cbc'");
+        world.check().assert_healthy();
+        crate::system::stop_sshd();
         // As with the override of AWS's package, whose command is a link to eic-keys.
         std::fs::create_dir_all("/usr/share/ec2-instance-connect").unwrap();
         let link = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";

@@ -123,12 +123,22 @@ fn settings(
     }
     let main = main(tree);
     let running = running::serving(tree, &main);
-    let options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
     let config = Config::read(tree, &main, version.clone()).ok();
-    let words = options.iter().filter(|(flag, _)| *flag != 'f');
-    let words = words.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect();
-    let sshd = sshd.clone().with_options(words);
-    match sshd.accepts(&main).and_then(|()| sshd.dump(&main, &connection)) {
+    let ask = |options: &[(char, String)]| {
+        let words = options.iter().filter(|(flag, _)| *flag != 'f');
+        let words = words.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect();
+        let sshd = sshd.clone().with_options(words);
+        sshd.accepts(&main).and_then(|()| sshd.dump(&main, &connection))
+    };
+    let mut options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
+    let mut answer = ask(&options);
+    // The process title has no quotes. The running sshd accepted its options: if it seems otherwise, they were not
+    // parsed as they are.
+    if answer.is_err() && !options.is_empty() {
+        options.clear();
+        answer = ask(&options);
+    }
+    match answer {
         Ok(dump) => {
             let source = Source {
                 unread: running
