@@ -205,14 +205,14 @@ fn files_that_are_not_what_they_seem() {
     system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
     let main = system.path("/etc/ssh/sshd_config");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o664)).unwrap();
-    refused(&system, &system.options(), "users other than root can write to");
+    refused(&system, &system.options(), "may be written by others");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o644)).unwrap();
     chown(&main, Some(1000), None).unwrap();
-    refused(&system, &system.options(), "is owned by uid 1000");
+    refused(&system, &system.options(), "belongs to user 1000");
     chown(&main, Some(0), None).unwrap();
 
     fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o777)).unwrap();
-    refused(&system, &system.options(), "users other than root can write to");
+    refused(&system, &system.options(), "may be written by others");
     fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
 
     let file = fs::File::open(&main).unwrap();
