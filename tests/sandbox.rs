@@ -147,10 +147,10 @@ fn a_login_works_without_each_layer() {
 fn check_reports_the_active_layers() {
     let instance = Instance::start();
     for (fault, said) in [
-        ("swapoff:error=EPERM", "layers that hold: 5 of 5"), // which nobody calls
-        ("landlock_create_ruleset:error=ENOSYS", "layers that hold: 3 of 5"),
-        ("seccomp:error=ENOSYS", "layers that hold: 4 of 5"),
-        ("seccomp,landlock_create_ruleset:error=ENOSYS", "layers that hold: 2 of 5"),
+        ("swapoff:error=EPERM", "the kernel enforces 5 of 5 layers"), // which nobody calls
+        ("landlock_create_ruleset:error=ENOSYS", "the kernel enforces 3 of 5 layers"),
+        ("seccomp:error=ENOSYS", "the kernel enforces 4 of 5 layers"),
+        ("seccomp,landlock_create_ruleset:error=ENOSYS", "the kernel enforces 2 of 5 layers"),
     ] {
         let outcome = with_fault(&instance, fault, &["--check", "--verbose"]);
         assert!(outcome.stdout.contains(said), "{fault}: {}", outcome.stdout);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use x509_cert::der::DateTime;
 
-use super::tool::told;
+use super::tool::stdout_of;
 use crate::files;
 use crate::limits;
 
@@ -117,11 +117,12 @@ fn journal(users: &[u32]) -> Option<Vec<Line>> {
     words.push(format!("SYSLOG_IDENTIFIER={EIC_KEYS}"));
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     // systemd has the option since version 236.
-    let text =
-        told("journalctl", &[&[FIELDS], words.as_slice()].concat()).or_else(|| told("journalctl", &words))?;
+    let text = stdout_of("journalctl", &[&[FIELDS], words.as_slice()].concat())
+        .or_else(|| stdout_of("journalctl", &words))?;
     // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
     if text.is_empty() {
-        told("journalctl", &["--lines", "1", "--no-pager", "--quiet"]).filter(|text| !text.is_empty())?;
+        stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"])
+            .filter(|text| !text.is_empty())?;
     }
     let mut lines: Vec<_> = text.lines().filter_map(journal_line).collect();
     lines.reverse();
@@ -166,7 +167,7 @@ struct Local {
 
 impl Local {
     fn ask(now: u64) -> Option<Self> {
-        let text = told("date", &["+%Y %z"])?;
+        let text = stdout_of("date", &["+%Y %z"])?;
         let (year, offset) = text.trim_end().split_once(' ')?;
         Some(Self { now, year: year.parse().ok()?, offset: self::offset(offset)? })
     }

@@ -14,11 +14,15 @@ mod fix;
 pub mod json;
 mod log;
 mod package;
+mod packet_filter;
+mod pam;
 mod rehearsal;
 mod report;
 mod request;
 mod runner;
 mod settings;
+mod sockets;
+mod sshd_program;
 pub mod text;
 mod tool;
 mod topics;
@@ -39,8 +43,8 @@ use request::RunOptions;
 pub use request::{CheckRequest, Target};
 use runner::{Finding, Runner};
 use topics::{
-    clock, command_user, confinement, install, instance, keys, login_command, metadata, outside, recent,
-    running, signer, sshd, sshd_login, user,
+    clock, command_user, confinement, install, instance, keys, login_command, metadata, network, outside,
+    recent, running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -102,7 +106,7 @@ async fn examine(
     runner: &Runner,
 ) -> (Finding<Account>, sshd::Wiring) {
     let name = user::name(runner, request).await;
-    let account = user::account(runner, &name).await;
+    let account = user::account(runner, target, &name).await;
     let wiring = sshd::wiring(runner, target, &name, &account).await;
     let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(runner, target).await;
@@ -115,8 +119,14 @@ async fn examine(
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
-        let running = running::running(runner, target, &wiring.sshd).await;
-        confinement::confinement(runner, target, &running).await;
+        let running = running::running(runner, target, &wiring.settings).await;
+        tokio::join!(
+            running::overridden(runner, target, &wiring, &running),
+            sshd_login::login(runner, &options, target, &wiring.settings, &account, &running),
+            network::network(runner, target, &wiring.settings, &running),
+            confinement::confinement(runner, target, &running),
+        );
+        running::current(runner, target, &wiring.sshd, &running).await;
     };
     let command = async {
         let (reachable, trusted) = tokio::join!(
@@ -132,7 +142,6 @@ async fn examine(
         metadata::surroundings(runner, &options, target, &host),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
-        sshd_login::login(runner, &wiring.settings, &account),
         recent::recent(runner, target, &name, &wiring.user),
     );
     (account, wiring)

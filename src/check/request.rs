@@ -57,6 +57,14 @@ impl RunOptions {
     }
 }
 
+/// A time limit in seconds, with one decimal place if it has one.
+pub(crate) fn seconds(limit: Duration) -> String {
+    match (limit.as_secs(), limit.subsec_millis() / 100) {
+        (seconds, 0) => seconds.to_string(),
+        (seconds, tenths) => format!("{seconds}.{tenths}"),
+    }
+}
+
 /// The system to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {

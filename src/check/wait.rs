@@ -20,7 +20,7 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
     // The findings are those of the report, which comes later.
     let runner = Runner::default();
     let name = user::name(&runner, request).await;
-    let account = user::account(&runner, &name).await;
+    let account = user::account(&runner, target, &name).await;
     let wiring = sshd::wiring(&runner, target, &name, &account).await;
     let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(&runner, target).await;

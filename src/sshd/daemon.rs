@@ -221,6 +221,16 @@ impl<'a> Daemon<'a> {
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
+    /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
+    /// uses the main file.
+    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
+        // A stale PID file can name any process, and the options of this one are passed to sshd.
+        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid)).or_else(|| {
+            let ours = &self.listeners(main).with_main;
+            ours.first().map(|listener| (listener.pid, listener.line.clone()))
+        })
+    }
+
     /// The listening daemons of this system. The result is cached.
     fn listeners(&self, main: &Path) -> &Listeners {
         self.listeners.get_or_init(|| self.find_listeners(main))
@@ -242,13 +252,6 @@ impl<'a> Daemon<'a> {
         let (with_main, with_other) =
             found.into_iter().partition(|listener| other_config(&listener.line, main).is_none());
         Listeners { with_main, with_other }
-    }
-
-    /// The process and command line of the sshd that serves new connections: one that uses the main file, or else
-    /// another one.
-    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
-        let Listeners { with_main, with_other } = self.listeners(main);
-        with_main.first().or_else(|| with_other.first()).map(|listener| (listener.pid, listener.line.clone()))
     }
 
     /// The command line of a process that is a listening sshd, not a session and not started for one connection.
@@ -520,9 +523,9 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
     found
 }
 
-/// The options on the command line of a daemon that also count for one connection, each as one word. The words of a
-/// process title are separated by blanks, so the value of `-o` continues up to the next word that is an option.
-pub(crate) fn options(line: &str) -> Vec<String> {
+/// The options on the command line of a daemon that have a value, and `-4` and `-6`. The words of a process title are
+/// separated by blanks, so the value of `-o` continues up to the next word that is an option.
+fn options(line: &str) -> Vec<(char, String)> {
     let line = line.split(" [listener]").next().unwrap_or_default();
     let mut words = line.split_whitespace().peekable();
     let mut found = Vec::new();
@@ -532,7 +535,7 @@ pub(crate) fn options(line: &str) -> Vec<String> {
         while let Some(flag) = rest.next() {
             if !takes_value(flag) {
                 if matches!(flag, '4' | '6') {
-                    found.push(format!("-{flag}"));
+                    found.push((flag, String::new()));
                 }
                 continue;
             }
@@ -540,20 +543,30 @@ pub(crate) fn options(line: &str) -> Vec<String> {
                 "" => words.next().unwrap_or_default().to_owned(),
                 value => value.to_owned(),
             };
-            if flag == 'o' {
-                while let Some(word) = words.next_if(|word| !word.starts_with('-')) {
-                    value.push(' ');
-                    value.push_str(word);
-                }
+            while let Some(word) = words.next_if(|word| flag == 'o' && !word.starts_with('-')) {
+                value.push(' ');
+                value.push_str(word);
             }
-            // Ports, log files and the like are of the daemon only.
-            if matches!(flag, 'c' | 'f' | 'g' | 'h' | 'o' | 'u') {
-                found.push(format!("-{flag}{value}"));
-            }
+            found.push((flag, value));
             break;
         }
     }
     found
+}
+
+/// The options of a daemon that change its configuration.
+pub(crate) fn config_options(line: &str) -> Vec<(char, String)> {
+    let mut options = options(line);
+    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'h' | 'o' | 'p'));
+    options
+}
+
+/// The options of a daemon that also count for one connection, each as one word. Ports, log files and the like are of the
+/// daemon only.
+pub(crate) fn connection_options(line: &str) -> Vec<String> {
+    let mut options = options(line);
+    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'g' | 'h' | 'o' | 'u' | '4' | '6'));
+    options.into_iter().map(|(flag, value)| format!("-{flag}{value}")).collect()
 }
 
 /// The value of `-f`, if it is not the main file.
@@ -617,7 +630,7 @@ mod tests {
             ("/usr/sbin/sshd -f", &["-f"]),
             ("", &[]),
         ] {
-            assert_eq!(options(line), expected, "{line}");
+            assert_eq!(connection_options(line), expected, "{line}");
         }
     }
 

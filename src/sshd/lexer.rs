@@ -86,6 +86,11 @@ impl OpensshVersion {
         self.number >= (8, 4)
     }
 
+    /// From 9.8, the listening sshd passes its host keys to the process of a connection, which read them again before.
+    pub(crate) fn keeps_host_keys(&self) -> bool {
+        self.number >= (9, 8)
+    }
+
     /// `Match version` exists from 10.0. The value to compare with.
     pub(super) fn match_version(&self) -> Option<&str> {
         (self.number >= (10, 0)).then_some(self.release.as_str())

@@ -14,6 +14,7 @@
 mod cloud;
 mod command_line;
 mod golden;
+mod network;
 mod pushed;
 mod rehearsal;
 mod schema;

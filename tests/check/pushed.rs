@@ -26,8 +26,8 @@ fn nothing_is_pushed() {
     world(|world| {
         world.instance.imds.unpublish(USER);
         let report = world.check();
-        report.assert_healthy();
-        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+        report.assert_exactly(&[("keys.pushed", "skip")]);
+        assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now");
     });
 }
 
@@ -69,7 +69,7 @@ fn a_push_is_waited_for() {
 }
 
 #[test]
-fn a_record_tells_which_it_is() {
+fn details_of_a_record() {
     world(|world| {
         let key = &world.key;
         let report = world.check();
@@ -87,7 +87,7 @@ fn a_record_tells_which_it_is() {
 }
 
 #[test]
-fn records_that_fall_out() {
+fn refused_records() {
     beside_a_good_one(
         |instance, key| instance.publish(USER, &instance.record(key).expires_in(-5)),
         "keys.records",
@@ -111,7 +111,7 @@ fn records_that_fall_out() {
 }
 
 #[test]
-fn records_that_cannot_be_had() {
+fn records_cannot_be_fetched() {
     let answer = |fault: Fault| {
         move |world: &World<'_>| {
             world.instance.imds.fault(On::within("managed-ssh-keys/active-keys"), fault);
@@ -123,12 +123,20 @@ fn records_that_cannot_be_had() {
 }
 
 #[test]
-fn no_record_is_left() {
+fn the_only_record_is_refused() {
     world(|world| {
         let (instance, key) = (world.instance, &world.key);
         instance.imds.unpublish(USER);
         instance.publish(USER, &instance.record(key).expires_in(-5));
-        world.check().assert_exactly(&[("keys.records", "fail")]);
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert!(report.note("keys.records").starts_with("the pushed key is refused: it expired"));
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &instance.record(key).set("Instance", "i-0fedcba9876543210"));
+        assert_eq!(
+            world.check().note("keys.records"),
+            "the pushed key is for instance i-0fedcba9876543210, not this one"
+        );
         instance.imds.unpublish(USER);
         instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4)));
         world.check().assert_exactly(&[("keys.signatures", "fail")]);
@@ -136,7 +144,7 @@ fn no_record_is_left() {
 }
 
 #[test]
-fn the_key_that_is_offered() {
+fn an_offered_key() {
     world(|world| {
         let instance = world.instance;
         let key = &world.key;
@@ -149,7 +157,7 @@ fn the_key_that_is_offered() {
         }
         let report = world.check_with(&[USER, other.fingerprint()]);
         report.assert_exactly(&[("keys.records", "fail")]);
-        assert_eq!(report.note("keys.records"), "the offered key is not among the 2 pushed keys");
+        assert_eq!(report.note("keys.records"), "the offered key is none of the 2 pushed keys");
     });
 }
 
@@ -170,7 +178,7 @@ fn hostile_values_come_out_harmless() {
 }
 
 #[test]
-fn a_name_that_the_service_does_not_take() {
+fn a_user_name_that_is_not_valid() {
     world(|world| {
         let instance = world.instance;
         for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {

@@ -103,7 +103,7 @@ impl World<'_> {
         let run = || self.instance.command(["--check"].iter().chain(arguments)).as_root().run();
         let mut outcome = run();
         for _ in 0..2 {
-            if ["which is slow", "did not end within", "had no answer"]
+            if ["which is slow", "did not end within", "had no result"]
                 .iter()
                 .any(|late| outcome.stdout.contains(late))
             {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::log::FILES;
-use crate::check::tool::told;
+use crate::check::tool::stdout_of;
 use crate::files;
 use crate::limits;
 
@@ -76,7 +76,7 @@ impl Messages {
 fn journal(pid: u32) -> Vec<String> {
     let process = format!("_PID={pid}");
     let words = ["--since", "-1min", "--lines", "50", "--no-pager", "--quiet", "--output", "cat", &process];
-    told("journalctl", &words).unwrap_or_default().lines().map(str::to_owned).collect()
+    stdout_of("journalctl", &words).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {

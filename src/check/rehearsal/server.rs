@@ -50,7 +50,7 @@ impl Server {
             PathBuf::from(path.strip_suffix(" (deleted)").unwrap_or(&path))
         });
         let program = program.filter(|path| path.is_file()).or_else(installed)?;
-        let options = daemon::options(&line);
+        let options = daemon::connection_options(&line);
         let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
         let mut words = enter(process, &mut remarks);
         remarks.extend(other_domain(process));

@@ -50,12 +50,11 @@ async fn pushed(
             match imds.active_keys(name).await {
                 Err(error) => unasked(&error),
                 Ok(None) if request.wait.is_some() => in_vain(name, request),
-                Ok(None) => {
-                    Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
-                }
+                Ok(None) => nothing(name),
                 Ok(Some(text)) => match record::records(&text).count() {
-                    1 => Answer::ok(format!("there is one record for {name}"), text),
-                    count => Answer::ok(format!("there are {count} records for {name}"), text),
+                    0 => nothing(name),
+                    1 => Answer::ok(format!("1 record is pushed for {name}"), text),
+                    count => Answer::ok(format!("{count} records are pushed for {name}"), text),
                 },
             }
         })
@@ -72,6 +71,11 @@ fn in_vain(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
         )),
         Bytes::new(),
     )
+}
+
+/// The summary of a report begins with this: it is the usual case.
+fn nothing(name: &UserName) -> Answer<Bytes> {
+    Answer::skip(format!("no key is pushed for {name} now"))
 }
 
 /// A record with the verdict of a login, as far as it does not need the signer.
@@ -135,15 +139,35 @@ fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: Un
     let detail: Vec<_> =
         judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
     let answer = if others > 0 && others == judged.len() {
-        let fix = Fix::advice(
-            "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
-        );
-        Answer::fail(format!("the offered key is not among the {others} pushed keys"), fix)
+        let fix = Fix::advice("offer only the pushed key: ssh -o IdentitiesOnly=yes -i KEY");
+        Answer::fail(format!("the offered key is none of the {others} pushed keys"), fix)
     } else {
-        let words = ["are valid, if the signer signed them", "are refused"];
-        summed_up(judged.len().saturating_sub(others), refused, text, words)
+        let refusals: Vec<_> = judged
+            .iter()
+            .filter_map(|one| match &one.verdict {
+                Verdict::Refused(refusal) => Some(refusal),
+                _ => None,
+            })
+            .collect();
+        let counted = judged.len().saturating_sub(others);
+        match refusals.as_slice() {
+            [refusal] if counted == 1 => Answer::fail(only_key(refusal), push_again()),
+            _ => summed_up(counted, refused, text, ["are valid, if the signer signed them", "are refused"]),
+        }
     };
     answer.detail(detail)
+}
+
+/// Why the only pushed key is refused.
+fn only_key(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::OtherInstance(id) => format!("the pushed key is for instance {id}, not this one"),
+        other => format!("the pushed key is refused: {other}"),
+    }
+}
+
+fn push_again() -> Fix {
+    Fix::advice("push the key again, and log in or check within 60 s")
 }
 
 fn signatures(
@@ -171,11 +195,10 @@ fn signatures(
 
 fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
     let note = format!("{refused} of {count} keys {bad}");
-    let again = || Fix::advice("push the key again, and log in or check within 60 s");
     match (count, refused) {
-        (0, _) => Answer::ok("there is no key to check: push one, and check within 60 s", text.clone()),
+        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", text.clone()),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
-        _ if refused == count => Answer::fail(note, again()),
-        _ => Answer::warn(note, again(), text.clone()),
+        _ if refused == count => Answer::fail(note, push_again()),
+        _ => Answer::warn(note, push_again(), text.clone()),
     }
 }

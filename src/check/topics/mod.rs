@@ -8,6 +8,7 @@ pub(crate) mod instance;
 pub(crate) mod keys;
 pub(crate) mod login_command;
 pub(crate) mod metadata;
+pub(crate) mod network;
 pub(crate) mod outside;
 pub(crate) mod recent;
 pub(crate) mod running;

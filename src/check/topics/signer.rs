@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::instance::Place;
 use super::metadata::unasked;
-use crate::check::account::{Account, whose};
+use crate::check::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -19,8 +19,8 @@ use crate::path_walk::{Danger, follow, follow_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::trust::{
-    CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore, UnixTime,
-    find_path,
+    ChainError, CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore,
+    UnixTime, find_path,
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -63,7 +63,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
         Danger::Owner(part, uid) => (
-            format!("{} is owned by {}", part.display(), whose(uid)),
+            format!("{} is owned by {}", part.display(), account_of(uid)),
             Fix::advice(
                 "find out who changed it and what it contains; then have root create it again: only root may decide what is trusted",
             ),
@@ -230,12 +230,21 @@ fn failed<T>(error: &RunError, renew: impl FnOnce(&StoreError) -> Fix) -> Answer
     match error {
         RunError::Metadata(error) => unasked(error),
         RunError::TrustStore(store) => Answer::fail(WithCauses(error).to_string(), renew(store)),
+        // A removed root certificate is much more likely than a wrong signer.
+        RunError::Signer(SignerError::Chain(ChainError::Path(webpki::Error::UnknownIssuer))) => Answer::fail(
+            WithCauses(error).to_string(),
+            Fix::advice(
+                "Amazon's root certificate is missing from the trust store: on Debian and Ubuntu, look for its name with \
+                 \"!\" in /etc/ca-certificates.conf, remove the \"!\", and run update-ca-certificates; if it is not \
+                 missing, do not trust the metadata service",
+            ),
+        ),
         _ => Answer::fail(WithCauses(error).to_string(), distrust()),
     }
 }
 
 fn distrust() -> Fix {
     Fix::advice(
-        "do not trust pushed keys now: find out what answers requests to the metadata service, and ask AWS",
+        "do not trust pushed keys: something else may answer in place of the metadata service; ask AWS",
     )
 }
