@@ -1,6 +1,7 @@
 # eic-keys: see README.md. Each target installs what it needs (tools/prepare) where it is missing.
 
 CARGO ?= cargo
+comma := ,
 PREFIX ?= /usr
 DESTDIR ?=
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
@@ -26,8 +27,13 @@ CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/depend
 # The laboratory tests the binary that ships.
 export EIC_KEYS_BIN := $(abspath $(BINARY))
 
+# Smaller: no index for unwinding, because a panic aborts; and packed relocations, where the C library that is linked can apply
+# them at the start of a static program (glibc 2.36; musl may not).
+PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 2 || v[2] >= 36) print 1}'))
+LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr $(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
+
 # Static, and the same bytes wherever it is built: no path of the building machine in it.
-BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
+BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.

@@ -405,9 +405,17 @@ fn path(parser: &mut Parser, _: &'static str) -> Result<Option<PathBuf>, UsageEr
 fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
     value(parser, option, ValueKind::Seconds, |text| {
         let (least, most) = limits::RUN_RANGE;
-        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.filter(|time| (least..=most).contains(time))
+        decimal(text).filter(|time| (least..=most).contains(time))
     })
+}
+
+/// A decimal number of seconds: digits, and at most nine more after a point.
+fn decimal(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits =
+        !fraction.is_empty() && fraction.len() <= 9 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nanoseconds = digits.then(|| format!("{fraction:0<9}"))?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds.parse().ok()?))
 }
 
 fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {

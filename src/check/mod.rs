@@ -20,6 +20,7 @@ mod rehearsal;
 mod report;
 mod request;
 mod runner;
+mod serving;
 mod settings;
 mod sockets;
 mod sshd_program;

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::running;
 use super::user::no_name_service;
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
@@ -16,6 +15,7 @@ use crate::check::fix::Fix;
 use crate::check::fix::Word;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving;
 use crate::check::settings::{Settings, Source, main};
 use crate::check::tool::is_root;
 use crate::ec2::UserName;
@@ -124,7 +124,7 @@ fn settings(
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let main = main(tree);
-    let running = running::serving(tree, &main);
+    let running = serving::serving(tree, &main);
     let config = Config::read(tree, &main, version.clone()).ok();
     let ask = |options: &[(char, String)]| {
         let words = options.iter().filter(|(flag, _)| *flag != 'f');
@@ -152,7 +152,7 @@ fn settings(
                     .filter(|(flag, _)| *flag == 'o')
                     .map(|(_, value)| value)
                     .collect(),
-                reload: running::reload_words(tree, running.as_ref().map(|running| running.process)),
+                reload: serving::reload_words(tree, running.as_ref().map(|running| running.process)),
                 connection,
                 config,
             };
@@ -172,7 +172,7 @@ fn unusable(
 ) -> Answer<Settings> {
     if error.lacks_directory() {
         let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
-        return match (runs, running::waits(tree)) {
+        return match (runs, serving::waits(tree)) {
             (true, _) => Answer::fail("the directory /run/sshd is missing: sshd closes each connection", fix),
             (false, true) => {
                 Answer::elsewhere("sshd has not been started yet: its socket waits for a connection", fix)
