@@ -255,7 +255,7 @@ fn every_call() -> io::Result<()> {
         libc::SYS_recvfrom,
         libc::SYS_sendto,
         libc::SYS_epoll_ctl,
-        libc::SYS_restart_syscall,
+        libc::SYS_ppoll,
         libc::SYS_brk,
         libc::SYS_munmap,
         libc::SYS_clock_gettime,
@@ -267,12 +267,8 @@ fn every_call() -> io::Result<()> {
         libc::SYS_sigaltstack,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_epoll_wait,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll,
         #[cfg(not(target_arch = "x86_64"))]
         libc::SYS_epoll_pwait,
-        #[cfg(not(target_arch = "x86_64"))]
-        libc::SYS_ppoll,
         // uretprobe and uprobe: the kernel's own, which no filter sees. It kills a process that makes them itself.
         #[cfg(target_arch = "x86_64")]
         335,
