@@ -94,6 +94,7 @@ fn check(arguments: Arguments) -> Result<CheckRequest, UsageError> {
         user: arguments.user,
         fingerprint,
         trust_store: options.trust_store,
+        principals: options.principals,
         timeout: options.timeout,
         imds: options.imds,
         json: options.json,

@@ -63,6 +63,7 @@ checks! {
     SshdConfig "sshd.config": "sshd accepts its configuration",
     SshdCommand "sshd.command": "the AuthorizedKeysCommand that counts for the user is ours",
     SshdCommandUser "sshd.command_user": "the AuthorizedKeysCommandUser exists and is not root",
+    SshdPrincipals "sshd.principals": "each --principal pattern of that line can match an IAM principal",
     SshdPubkey "sshd.pubkey": "sshd takes public keys",
     SshdMethods "sshd.methods": "a key is enough to log in",
     SshdAccess "sshd.access": "AllowUsers and the like, and PermitRootLogin, let the user in",

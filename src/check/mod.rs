@@ -35,8 +35,8 @@ use request::RunOptions;
 pub use request::{CheckRequest, Target};
 use runner::Runner;
 use topics::{
-    clock, command_user, confinement, install, instance, keys, metadata, outside, recent, running, signer,
-    sshd, sshd_login, user,
+    clock, command_user, confinement, install, instance, keys, metadata, outside, principals, recent,
+    running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -97,7 +97,17 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
     let pushed = async {
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
-        keys::keys(runner, request, target, &name, &session, &place, &signer).await;
+        keys::keys(
+            runner,
+            request.fingerprint.as_ref(),
+            &options.principals,
+            target,
+            &name,
+            &session,
+            &place,
+            &signer,
+        )
+        .await;
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
@@ -111,6 +121,7 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
         command_user::look(runner, &options, target, &wiring.user, &session, &store),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
+        principals::principals(runner, &wiring.command),
         sshd_login::login(runner, &wiring.settings, &account),
         install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),

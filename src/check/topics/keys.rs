@@ -8,17 +8,19 @@ use super::instance::Place;
 use super::metadata::unasked;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::{CheckRequest, Target};
+use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
 use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
+use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
 /// Requests the user's records and validates each, as a login does.
 pub(crate) async fn keys(
     runner: &Runner,
-    request: &CheckRequest,
+    offered: Option<&Fingerprint>,
+    principals: &Principals,
     target: &Target<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
@@ -26,15 +28,15 @@ pub(crate) async fn keys(
     signer: &Finding<Signer>,
 ) {
     let pushed = pushed(runner, session, name).await;
-    let offered = request.fingerprint.as_ref();
+    let rules = Rules { offered, principals };
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
-            records(text, id, offered, (target.clock)())
+            records(text, id, &rules, (target.clock)())
         })
         .await;
     runner
         .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
-            signatures(text, id, offered, (target.clock)(), signer)
+            signatures(text, id, &rules, (target.clock)(), signer)
         })
         .await;
 }
@@ -79,15 +81,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-fn judged<'a>(
-    text: &'a [u8],
-    id: &InstanceId,
-    offered: Option<&Fingerprint>,
-    now: UnixTime,
-) -> Vec<Record<'a>> {
-    let judged = judge(text, offered).map(|judged| match judged {
+/// What the login depends on besides the records.
+struct Rules<'a> {
+    /// The fingerprint of the offered key, if known.
+    offered: Option<&'a Fingerprint>,
+    principals: &'a Principals,
+}
+
+fn judged<'a>(text: &'a [u8], id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Vec<Record<'a>> {
+    let judged = judge(text, rules.offered).map(|judged| match judged {
         Judged::Offered(key) => {
-            let verdict = key.check_validity(id, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
+            let verdict = key
+                .check_validity(id, rules.principals, now)
+                .map_or_else(Verdict::Refused, |()| Verdict::Valid);
             Record { key: Some(key), verdict }
         }
         Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
@@ -110,8 +116,8 @@ fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
     )
 }
 
-fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: UnixTime) -> Answer<Bytes> {
-    let judged = judged(text, id, offered, now);
+fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Answer<Bytes> {
+    let judged = judged(text, id, rules, now);
     let refused = judged.iter().filter(|one| matches!(one.verdict, Verdict::Refused(_))).count();
     let others = judged.iter().filter(|one| matches!(one.verdict, Verdict::NotOffered)).count();
     let detail: Vec<_> =
@@ -131,14 +137,14 @@ fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: Un
 fn signatures(
     text: &Bytes,
     id: &InstanceId,
-    offered: Option<&Fingerprint>,
+    rules: &Rules<'_>,
     now: UnixTime,
     signer: &Signer,
 ) -> Answer<Bytes> {
     let (mut refused, mut detail) = (0_usize, Vec::new());
-    for one in judged(text, id, offered, now) {
+    for one in judged(text, id, rules, now) {
         let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
-        let verdict = key.clone().authorize(signer, id, now).map_or_else(
+        let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
             |reason| {
                 refused = refused.saturating_add(1);
                 reason.to_string()

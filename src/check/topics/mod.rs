@@ -8,6 +8,7 @@ pub(crate) mod instance;
 pub(crate) mod keys;
 pub(crate) mod metadata;
 pub(crate) mod outside;
+pub(crate) mod principals;
 pub(crate) mod recent;
 pub(crate) mod running;
 pub(crate) mod signer;

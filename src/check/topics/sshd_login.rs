@@ -7,7 +7,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
-use crate::sshd::pattern::matches;
+use crate::wildcard::matches;
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
 const PUSHED: [(&str, &[&str]); 2] =
