@@ -1,12 +1,13 @@
 # eic-keys: see README.md. Each target installs what it needs (tools/prepare) where it is missing.
 
 CARGO ?= cargo
+comma := ,
 PREFIX ?= /usr
 DESTDIR ?=
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 # Static: musl where that target is installed, else glibc linked statically (the process makes no name-service call).
-# Without rustc, as root has none who installs what somebody else has built: what has been built. tools/prepare reports a missing one.
+# Without rustc, as in root's `make install` after a user's `make build`: the existing build. tools/prepare reports a missing rustc.
 # Absolute where cargo is told another place.
 OUT := $(or $(CARGO_TARGET_DIR),target)
 HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
@@ -20,17 +21,22 @@ MANUAL := $(OUT)/eic-keys.8
 MOST_BYTES := 3145728
 # The laboratory's metadata service for whole systems, linked statically as well: it runs on whatever has Linux.
 IMDS := $(OUT)/$(HOST)/debug/eic-imds
-# Which crates, and why: there. tests/repository/dependencies.rs holds that the number is right.
+# The number of crates is in docs/dependencies.md; tests/repository/dependencies.rs checks it.
 CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/dependencies.md)
 
-# What the laboratory tests is what ships.
+# The laboratory tests the binary that ships.
 export EIC_KEYS_BIN := $(abspath $(BINARY))
 
+# Smaller: no index for unwinding, because a panic aborts; and packed relocations, where the C library that is linked can apply
+# them at the start of a static program (glibc 2.36; musl may not).
+PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 2 || v[2] >= 36) print 1}'))
+LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr $(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
+
 # Static, and the same bytes wherever it is built: no path of the building machine in it.
-BUILD_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=eic-keys \
+BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 
-# httparse would ask the processor what it can at each start, which takes longer in a virtual machine than reading these replies.
+# httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
 .PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
@@ -38,7 +44,7 @@ export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 ## build: the static binary, and its size
 build: prepare-build binary
 
-## binary: the same, where all that it needs is installed; what packages are built with
+## binary: the same, if all that it needs is installed; the packages are built with this
 binary: $(MANUAL)
 	RUSTFLAGS='$(BUILD_FLAGS)' $(CARGO) build --locked --release --bin eic-keys --target $(TARGET)
 	@readelf --program-headers --wide $(BINARY) | awk '/INTERP/ {dynamic = 1} /LOAD/ {read = 1} END {exit dynamic || !read}' || \
@@ -84,7 +90,7 @@ test-openssh: prepare-lab build
 test-kernel: prepare-booted deb $(IMDS)
 	tests/kernel/run $(OUT)/packages $(IMDS)
 
-## try: packs the packages and what tries them on another system (docs/release.md)
+## try: an archive of the packages and their tests for another system (docs/release.md)
 try: prepare-booted deb rpm $(IMDS)
 	tests/packages/bundle $(OUT)/packages $(IMDS) $(OUT)/eic-keys-$(VERSION)-try.tar.gz
 	@ls -l $(OUT)/eic-keys-$(VERSION)-try.tar.gz
@@ -109,21 +115,21 @@ release: reproducible
 source $(SOURCE): prepare-source
 	packaging/source $(SOURCE)
 
-## demo: a pushed key lets its user in, and nothing else does; on this machine, by the real sshd and ssh
+## demo: a pushed key logs in, and other keys do not; on this machine, with the real sshd and ssh
 demo: prepare-lab build
 	$(CARGO) build --locked --package eic-lab
 	@$(CARGO) run --locked --quiet --package eic-lab -- demo
 
-## lab: the service too, for AWS's clients on this machine; says how to point each at it (LAB='--port 5000', say)
+## lab: the AWS services for clients on this machine; prints how to configure each client (for example LAB='--port 5000')
 lab: prepare-lab build
 	$(CARGO) build --locked --package eic-lab
 	@$(CARGO) run --locked --quiet --package eic-lab -- serve $(LAB) $(OUT)/lab
 
-## clients: AWS CLI 1 and 2, mssh and what else the tests log in with, below target/clients
+## clients: AWS CLI 1 and 2, mssh and the other clients of the tests, in target/clients
 clients: prepare-test
 	tests/clients/prepare
 
-## test: unit tests, and the shipped binary in the laboratory, by AWS's own clients too
+## test: unit tests, and the shipped binary in the laboratory, also with AWS's own clients
 test: prepare-test build clients
 	$(CARGO) test --locked --workspace --no-fail-fast
 
@@ -154,7 +160,7 @@ load: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	RATE=$(or $(RATE),50) SECONDS=$(or $(SECONDS),60) target/release/load
 
-## scan: what a scanner costs of the packets that IMDS lets through, by sshd's settings; CLIENTS (8), SECONDS (10)
+## scan: how many of IMDS's packets a scanner uses up, by sshd's settings; CLIENTS (8), SECONDS (10)
 scan: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	CLIENTS=$(or $(CLIENTS),8) SECONDS=$(or $(SECONDS),10) target/release/scan
@@ -163,7 +169,7 @@ scan: prepare-lab build
 fuzz: prepare-test
 	SECONDS_EACH=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
 
-## mutants: which changes of the code (FOLDERS: keys trust store imds) does no test notice? An hour or more; tests/mutants/run
+## mutants: finds changes of the code (FOLDERS: keys trust store imds) that no test notices; an hour or more; tests/mutants/run
 mutants: prepare-test
 	$(CARGO) install --quiet --locked --root $(OUT)/tools cargo-mutants@27.1.0
 	PATH=$(abspath $(OUT))/tools/bin:$$PATH tests/mutants/run $(FOLDERS)

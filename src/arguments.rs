@@ -15,8 +15,7 @@ use lexopt::{Arg, Parser};
 
 use crate::authorize::KeyQuery;
 use crate::imds::client;
-use crate::keys::Fingerprint;
-use crate::keys::fingerprint::NotAFingerprint;
+use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
 use crate::principal::{PatternError, Principals};
 
@@ -129,6 +128,10 @@ options! {
         "... only if the user of sshd's line is gone, or one that it did without is back";
     check: bool = flag, "check" "", [],
         "tell why USER cannot log in, and what to do; changes nothing; root sees most";
+    rehearse: bool = flag, "rehearse" "", [Check],
+        "... also log in as USER, with a key of its own that is removed again (root)";
+    wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
+        "... wait for a push for USER first, {shortest} to {longest}";
     json: bool = flag, "json" "", [Check],
         "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
@@ -138,13 +141,27 @@ options! {
 /// The rows of the help text.
 pub(crate) fn help() -> String {
     let (least, most) = limits::RUN_RANGE;
-    let seconds = |time: Duration| time.as_secs_f64().to_string();
     let addresses = client::ADDRESSES.map(|address| address.ip().to_string()).join(", then ");
     let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
-    rows.replace("{least}", &seconds(least))
-        .replace("{most}", &seconds(most))
-        .replace("{default}", &seconds(limits::RUN))
+    rows.replace("{least}", &Seconds(least).to_string())
+        .replace("{most}", &Seconds(most).to_string())
+        .replace("{shortest}", &Seconds(limits::WAIT_RANGE.0).to_string())
+        .replace("{longest}", &Seconds(limits::WAIT_RANGE.1).to_string())
+        .replace("{default}", &Seconds(limits::RUN).to_string())
         .replace("{addresses}", &addresses)
+}
+
+/// A time in seconds, to a tenth. Nothing else in the program formats floating-point numbers.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs())?;
+        match self.0.subsec_millis() / 100 {
+            0 => Ok(()),
+            tenths => write!(f, ".{tenths}"),
+        }
+    }
 }
 
 /// Why the command line is wrong.
@@ -177,6 +194,8 @@ pub enum UsageError {
     NotWith(&'static str, &'static str),
     /// This option can be used with these modes only.
     Needs(&'static str, Vec<&'static str>),
+    /// This option without USER.
+    NeedsUser(&'static str),
     /// `--check` with a command after `--`.
     CheckWithCommand,
     /// `--enable` or `--disable` with USER, or a command after `--`.
@@ -190,6 +209,8 @@ pub enum UsageError {
 pub enum ValueKind {
     /// A number of seconds within [`limits::RUN_RANGE`].
     Seconds,
+    /// A whole number of seconds within [`limits::WAIT_RANGE`].
+    WholeSeconds,
     /// The address of the metadata service.
     Address,
 }
@@ -199,7 +220,11 @@ impl fmt::Display for ValueKind {
         match self {
             Self::Seconds => {
                 let (least, most) = limits::RUN_RANGE;
-                write!(f, "a number of seconds from {} to {}", least.as_secs_f64(), most.as_secs_f64())
+                write!(f, "a number of seconds from {} to {}", Seconds(least), Seconds(most))
+            }
+            Self::WholeSeconds => {
+                let (least, most) = limits::WAIT_RANGE;
+                write!(f, "a whole number of seconds from {} to {}", least.as_secs(), most.as_secs())
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
         }
@@ -221,6 +246,7 @@ impl fmt::Display for UsageError {
             Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
+            Self::NeedsUser(option) => write!(f, "--{option} needs a USER"),
             Self::CheckWithCommand => f.write_str("--check takes no command after --"),
             Self::WiringWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
@@ -254,7 +280,7 @@ pub(crate) enum CommandLine {
     /// `--version`
     Version,
     /// All others.
-    Arguments(Arguments),
+    Arguments(Box<Arguments>),
 }
 
 /// The arguments of a command line, without `--help` and `--version`.
@@ -302,7 +328,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Comm
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(CommandLine::Arguments(read))
+    Ok(CommandLine::Arguments(Box::new(read)))
 }
 
 /// The query of a command line that prints keys, as in sshd's configuration.
@@ -400,8 +426,23 @@ fn principal(principals: &mut Principals, parser: &mut Parser) -> Result<(), Usa
 fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
     value(parser, option, ValueKind::Seconds, |text| {
         let (least, most) = limits::RUN_RANGE;
-        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.filter(|time| (least..=most).contains(time))
+        decimal(text).filter(|time| (least..=most).contains(time))
+    })
+}
+
+/// A decimal number of seconds: digits, and at most nine more after a point.
+fn decimal(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits =
+        !fraction.is_empty() && fraction.len() <= 9 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nanoseconds = digits.then(|| format!("{fraction:0<9}"))?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds.parse().ok()?))
+}
+
+fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
+    value(parser, option, ValueKind::WholeSeconds, |text| {
+        let (least, most) = limits::WAIT_RANGE;
+        text.parse().ok().map(Duration::from_secs).filter(|time| (least..=most).contains(time))
     })
 }
 

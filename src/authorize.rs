@@ -79,14 +79,14 @@ pub(crate) async fn authorize(
     let mut counts = Counts::default();
     let Some(user) = UserName::parse(request.user.as_bytes()) else {
         let user = Escaped(request.user.as_bytes());
-        syslog.explain(&format!("EC2 Instance Connect takes no keys for a user named {user}"));
+        syslog.explain(&format!("EC2 Instance Connect does not accept the user name {user}"));
         return Ok(counts);
     };
     let firmware = match Host::identify(context.root) {
         Host::Nitro(id) => Some(id),
         Host::Xen => None,
         Host::NotEc2 => {
-            syslog.log(Severity::Notice, "This is not an EC2 instance: nobody was asked for keys");
+            syslog.log(Severity::Notice, "This is not an EC2 instance: no keys were requested");
             return Ok(counts);
         }
     };
@@ -108,37 +108,32 @@ pub(crate) async fn authorize(
         Some(id) => id.clone(),
         None => imds.instance_id().await?,
     };
-    let waiting =
+    let valid =
         retain(offered, &user, syslog, |key| key.check_validity(&id, &request.principals, (context.clock)()));
-    if waiting.is_empty() {
+    if valid.is_empty() {
         return Ok(counts);
     }
 
-    let same_instance = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
-    let (told, region, domain, chain, list) = tokio::try_join!(
-        same_instance,
-        imds.region(),
-        imds.domain(),
-        imds.signer_chain(),
-        imds.ocsp_names(),
-    )?;
-    let waiting = retain(waiting, &user, syslog, |_| {
-        if told == id { Ok(()) } else { Err(Refusal::ForeignService(told.clone())) }
+    let reported_id = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
+    let (reported_id, region, domain, chain, ocsp_names) =
+        tokio::try_join!(reported_id, imds.region(), imds.domain(), imds.signer_chain(), imds.ocsp_names(),)?;
+    let valid = retain(valid, &user, syslog, |_| {
+        if reported_id == id { Ok(()) } else { Err(Refusal::ForeignService(reported_id.clone())) }
     });
-    if waiting.is_empty() {
+    if valid.is_empty() {
         return Ok(counts);
     }
     let name = SignerName::new(&region, Domain::parse(&domain)?);
     let path = find_path(chain.as_deref(), &name, &store?, (context.clock)())?;
-    let signer = check_revocation(&imds, path, list.as_deref(), context.clock).await?.signer()?;
+    let signer = check_revocation(&imds, path, ocsp_names.as_deref(), context.clock).await?.signer()?;
 
     let mut authorized = Vec::new();
-    for key in waiting {
-        let named = describe(&key);
+    for key in valid {
+        let description = describe(&key);
         // Check the time again: a key can expire during the requests.
         match key.authorize(&signer, &id, &request.principals, (context.clock)()) {
             Ok(key) => authorized.push(key),
-            Err(reason) => refuse(syslog, &user, &reason, &named),
+            Err(reason) => refuse(syslog, &user, &reason, &description),
         }
     }
     output::keys(&authorized, out).map_err(RunError::Output)?;

@@ -11,22 +11,25 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::limits;
 use crate::safe_path;
 
+/// How often to look whether a command that has closed its output has ended: every 20 ms.
+const EXIT_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
 /// A running chained command.
 #[derive(Debug)]
-pub struct ChainedCommand {
+pub(crate) struct ChainedCommand {
     child: Child,
     stdout: ChildStdout,
 }
 
 /// How the chained command ended, if it did not fail.
 #[derive(Debug)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It succeeded and printed this.
     Keys(Vec<u8>),
     /// The reader of our output closed it, so the command was stopped.
@@ -35,7 +38,7 @@ pub enum Ending {
 
 /// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the command behind --".
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// It could not be started or read.
     Io(io::Error),
     /// It ended with a status other than 0 or by a signal.
@@ -47,7 +50,7 @@ pub enum Failure {
 impl Failure {
     /// The exit status for this failure, with the numbers that shells use.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub(crate) fn status(&self) -> u8 {
         let status = match self {
             Self::Status(status) => {
                 status.code().or_else(|| status.signal().map(|signal| signal.saturating_add(128)))
@@ -85,7 +88,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// Fails if the command cannot be started.
-    pub fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
+    pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
         safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
@@ -97,7 +100,7 @@ impl ChainedCommand {
 
     /// Its process ID.
     #[must_use]
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -107,7 +110,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// The command failed, so its output does not count.
-    pub fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
+    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
         let mut keys = Vec::new();
         let mut open = true;
         let mut buffer = vec![0; 64 * 1024];
@@ -119,20 +122,18 @@ impl ChainedCommand {
                     None => {}
                 }
             }
-            let mut descriptors = vec![PollFd::new(output.as_fd(), PollFlags::empty())];
+            let mut descriptors = vec![PollFd::new(output, PollFlags::empty())];
             if open {
-                descriptors.push(PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN));
+                descriptors.push(PollFd::new(&self.stdout, PollFlags::IN));
             }
-            // After the command has closed its output, no event reports its exit. Check its status every 20 ms.
-            let wait = if open { PollTimeout::NONE } else { PollTimeout::from(20_u8) };
-            match poll(&mut descriptors, wait) {
-                Ok(_) | Err(Errno::EINTR) => {}
+            // After the command has closed its output, no event reports its exit.
+            let wait = (!open).then_some(EXIT_POLL);
+            match poll(&mut descriptors, wait.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Failure::Io(errno.into())),
             }
-            let mut events =
-                descriptors.iter().map(|descriptor| descriptor.revents().unwrap_or(PollFlags::empty()));
-            if events.next().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
-            {
+            let mut events = descriptors.iter().map(PollFd::revents);
+            if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP)) {
                 return Ok(Ending::Unwanted);
             }
             if events.next().is_some_and(|events| !events.is_empty()) {

@@ -15,7 +15,7 @@ const HELP_HEAD: &str = "\
 eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Connect, if they can be verified
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
-       eic-keys --check [USER [FINGERPRINT]] [--json] [--verbose] [OPTIONS]
+       eic-keys --check [USER [FINGERPRINT]] [--rehearse] [--wait SECONDS] [--json] [--verbose] [OPTIONS]
        eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -77,7 +77,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let arguments = match arguments::read(arguments)? {
         CommandLine::Help => return Ok(Command::Help),
         CommandLine::Version => return Ok(Command::Version),
-        CommandLine::Arguments(arguments) => arguments,
+        CommandLine::Arguments(arguments) => *arguments,
     };
     Ok(match arguments.mode()? {
         Mode::Keys => Command::Authorize(arguments.key_query()?),
@@ -90,7 +90,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
 fn check(arguments: Arguments) -> Result<CheckRequest, UsageError> {
     let fingerprint = arguments.fingerprint()?;
     let options = arguments.options;
+    let needs_user = [("rehearse", options.rehearse), ("wait", options.wait.is_some())];
+    if let Some((option, _)) = needs_user.iter().find(|(_, given)| *given && arguments.user.is_none()) {
+        return Err(UsageError::NeedsUser(option));
+    }
     Ok(CheckRequest {
+        wait: options.wait,
+        rehearse: options.rehearse,
         user: arguments.user,
         fingerprint,
         trust_store: options.trust_store,

@@ -97,7 +97,7 @@ impl Region {
     /// A letter or further words follow the number. This is also true for Local and Wavelength Zones: `us-west-2-lax-1a`,
     /// `us-east-1-wl1-bos-wlz-1`.
     #[must_use]
-    pub fn of_zone(zone: &[u8]) -> Option<Self> {
+    pub(crate) fn of_zone(zone: &[u8]) -> Option<Self> {
         let start = zone.iter().position(u8::is_ascii_digit)?;
         let digits = zone.iter().skip(start).take_while(|byte| byte.is_ascii_digit()).count();
         let (region, rest) = zone.split_at_checked(start.checked_add(digits)?)?;

@@ -38,13 +38,13 @@ impl ExitStatus {
 
     /// What it means, as the end of a sentence.
     #[must_use]
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Success => "the run succeeded",
             Self::Usage => "its command line in sshd_config is wrong",
-            Self::Metadata => "the metadata service did not answer as it should, or not in time",
-            Self::Signer => "the signer was not trustworthy",
-            Self::System => "this system was not set up for it",
+            Self::Metadata => "the metadata service failed, or did not answer in time",
+            Self::Signer => "the signer is not trusted",
+            Self::System => "this system is not set up for it",
         }
     }
 }

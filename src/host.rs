@@ -10,7 +10,7 @@ use crate::{files, limits};
 
 /// The kind of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
+pub(crate) enum Host {
     /// A Nitro instance. Its firmware contains the instance ID.
     Nitro(InstanceId),
     /// A Xen instance. Only IMDS has its ID.
@@ -25,7 +25,7 @@ const HYPERVISOR_UUID: &str = "sys/hypervisor/uuid";
 impl Host {
     /// Reads the two files below `root` (`/`). A file that cannot be read is ignored.
     #[must_use]
-    pub fn identify(root: &Path) -> Self {
+    pub(crate) fn identify(root: &Path) -> Self {
         if let Some(id) =
             read(&root.join(BOARD_ASSET_TAG)).and_then(|tag| InstanceId::parse(tag.trim_ascii()))
         {

@@ -27,7 +27,7 @@
 
 mod arguments;
 pub mod authorize;
-pub mod chained_command;
+mod chained_command;
 pub mod check;
 pub mod cli;
 pub mod ec2;
@@ -35,12 +35,12 @@ pub mod error_text;
 pub mod escape;
 pub mod exit_status;
 mod files;
-pub mod host;
+mod host;
 pub mod imds;
 pub mod keys;
 pub mod limits;
 mod log_lines;
-pub mod output;
+mod output;
 mod path_walk;
 pub mod principal;
 mod process;

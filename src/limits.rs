@@ -7,26 +7,26 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 /// Time to wait for the system log, once. After that the run continues without it.
-pub const LOG_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const LOG_WAIT: Duration = Duration::from_millis(100);
 
 /// Time to wait for sshd to read the keys before giving up. sshd does nothing else meanwhile.
-pub const READER_WAIT: Duration = Duration::from_millis(400);
+pub(crate) const READER_WAIT: Duration = Duration::from_millis(400);
 
 /// Default of `--timeout`, for a whole run: the 5 s of AWS's ec2-instance-connect package, minus the time that a run can wait for
 /// others after this one.
-pub const RUN: Duration = Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
+pub(crate) const RUN: Duration = Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
 
 /// Range of `--timeout`. The maximum is half of sshd's default `LoginGraceTime` of 120 s.
-pub const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+pub(crate) const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// One request, from connecting to the last byte of its body. A healthy IMDS answers within milliseconds.
-pub const REQUEST: Duration = Duration::from_secs(1);
+pub(crate) const REQUEST: Duration = Duration::from_secs(1);
 
 /// Time to connect before a new attempt replaces the connection. IMDS is on the same host and accepts within microseconds.
-pub const CONNECT: Duration = Duration::from_millis(250);
+pub(crate) const CONNECT: Duration = Duration::from_millis(250);
 
 /// Pause before a retry. IMDS limits requests per second, but a login can spare only a tenth of a second.
-pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Status line and headers of a reply. Real ones have 300 bytes; 8 KiB is the minimum that hyper accepts.
 pub const REPLY_HEAD: usize = 8 * 1024;
@@ -38,13 +38,13 @@ pub const TOKEN: usize = 1024;
 pub const FACT: usize = 256;
 
 /// A key line: the maximum length of `SSHPublicKey` in the API.
-pub const KEY_LINE: usize = 4096;
+pub(crate) const KEY_LINE: usize = 4096;
 
 /// Size of an RSA key in bits. Smaller ones are not secure (NIST SP 800-131A); the maximum is sshd's.
-pub const RSA_BITS: RangeInclusive<u32> = 2048..=16384;
+pub(crate) const RSA_BITS: RangeInclusive<u32> = 2048..=16384;
 
 /// The decoded signature of a record: 256 bytes today. The largest supported key has 8,192 bits.
-pub const SIGNATURE: usize = 8192 / 8;
+pub(crate) const SIGNATURE: usize = 8192 / 8;
 
 /// Number of records to examine. A person pushes one or two per minute.
 pub const RECORDS: usize = 64;
@@ -63,7 +63,7 @@ pub const ARN: usize = 2048;
 /// Number of `--principal` options. More principals are better named by a pattern.
 pub const PRINCIPALS: usize = 64;
 
-/// Number of certificates in a certificate chain. The longest supported path has six below the anchor.
+/// Number of certificates in a certificate chain. The longest supported path has the signer and six intermediates.
 pub const CERTIFICATES: usize = 16;
 
 /// The certificate chain of the signer, PEM: four certificates and 7 KB today.
@@ -76,13 +76,13 @@ pub const OCSP_NAMES: usize = CERTIFICATES * 256;
 pub const OCSP_RESPONSE: usize = 32 * 1024;
 
 /// A file that identifies an EC2 instance by an instance ID or a UUID. A longer tag is not an instance ID.
-pub const FIRMWARE: u64 = 128;
+pub(crate) const FIRMWARE: u64 = 128;
 
 /// One file of the trust store. Debian's bundle has 220 KB; RHEL's, with comments, 500 KB.
 pub const TRUST_STORE: u64 = 8 * 1024 * 1024;
 
 /// The text of one certificate in the trust store. Today's have 3 KB.
-pub const TRUST_STORE_CERTIFICATE: u64 = 64 * 1024;
+pub(crate) const TRUST_STORE_CERTIFICATE: u64 = 64 * 1024;
 
 /// Number of files in a trust store directory. Debian's has 290, including links.
 pub const TRUST_STORE_FILES: usize = 1024;
@@ -91,34 +91,46 @@ pub const TRUST_STORE_FILES: usize = 1024;
 pub const LOGGED: usize = 1024;
 
 /// Output of the chained command. Enough for tens of thousands of keys.
-pub const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
+pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
 #[expect(clippy::as_conversions, reason = "the value is small")]
-pub const MEMORY: u64 = 8 * CHAINED_OUTPUT as u64;
+pub(crate) const MEMORY: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
-pub const DESCRIPTORS: u64 = 128;
+pub(crate) const DESCRIPTORS: u64 = 128;
 
 /// CPU time of the process, in seconds. A login takes milliseconds; the worst reply takes a tenth of a second.
-pub const PROCESSOR: u64 = 10;
+pub(crate) const PROCESSOR: u64 = 10;
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
-pub const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
+pub(crate) const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
 
 /// Time for a program that a check runs: milliseconds, or more if a name service queries a directory.
-pub const CHECK_TOOL: Duration = Duration::from_secs(2);
+pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 
 const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
 
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
-pub const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
+pub(crate) const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
+
+/// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
+pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
+
+/// Time for a rehearsal, including the end of its processes.
+pub const REHEARSAL: Duration = Duration::from_secs(15);
+
+/// Range of `--wait`. Ten minutes are enough to try what pushes a key.
+pub const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// Pause between the requests of `--wait`. A key can be used for 60 s; IMDS limits requests per second.
+pub const WAIT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Number of detail lines per check: one per examined record, and some more.
-pub const CHECK_DETAILS: usize = RECORDS + 36;
+pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
-pub const LOG_TAIL: u64 = 512 * 1024;
+pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +183,7 @@ mod tests {
     fn each_limit_is_used() {
         let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let own = include_str!("limits.rs");
+        // The compiler reports the others.
         for line in own.lines().filter_map(|line| line.strip_prefix("pub const ")) {
             let name = line.split(':').next().unwrap();
             let others = own.matches(name).count() > 1;

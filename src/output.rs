@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::keys::AuthorizedKey;
 use crate::limits;
@@ -17,7 +17,7 @@ const PIPE_BUF: usize = 4096;
 ///
 /// # Errors
 /// Fails if not all keys can be written. A closed pipe is not an error: sshd closes it after the first matching key.
-pub fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+pub(crate) fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     let mut lines = Vec::new();
     for key in keys {
         lines.extend_from_slice(key.line().as_bytes());
@@ -30,7 +30,7 @@ pub fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) -> io::Re
 ///
 /// # Errors
 /// As for [`keys`].
-pub fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+pub(crate) fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
     // With this chunk size, a write to a pipe that is ready never blocks.
     for chunk in bytes.chunks(PIPE_BUF) {
         let written = await_reader(out).and_then(|()| out.write_all(chunk)).and_then(|()| out.flush());
@@ -43,12 +43,12 @@ pub fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
 }
 
 fn await_reader(out: &impl AsFd) -> io::Result<()> {
-    let wait = PollTimeout::try_from(limits::READER_WAIT).unwrap_or(PollTimeout::ZERO);
+    let wait = Timespec::try_from(limits::READER_WAIT).map_err(io::Error::other)?;
     loop {
-        match poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLOUT)], wait) {
+        match poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&wait)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }

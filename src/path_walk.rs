@@ -33,9 +33,9 @@ impl fmt::Display for Danger {
         match self {
             Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
             Self::Owner(part, uid) => write!(f, "{} is owned by uid {uid}", part.display()),
-            Self::Writable(part) => write!(f, "{} may be written by others", part.display()),
+            Self::Writable(part) => write!(f, "users other than the owner can write to {}", part.display()),
             Self::Link(part) => {
-                write!(f, "{} is a symbolic link that others than root may change", part.display())
+                write!(f, "{} is a symbolic link that users other than root can change", part.display())
             }
             Self::NotADirectory(part) => write!(f, "{} is not a directory", part.display()),
             Self::Unknown(part, _) => write!(f, "{} cannot be examined", part.display()),

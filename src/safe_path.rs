@@ -25,8 +25,8 @@ impl fmt::Display for Distrust {
         match self {
             Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
             Self::NotAProgram(path) => write!(f, "{} is not a program", path.display()),
-            Self::Owner(part, uid) => write!(f, "{} belongs to user {uid}, not to root", part.display()),
-            Self::Writable(part) => write!(f, "{} may be written by others than root", part.display()),
+            Self::Owner(part, uid) => write!(f, "{} is owned by uid {uid}, not by root", part.display()),
+            Self::Writable(part) => write!(f, "users other than root can write to {}", part.display()),
         }
     }
 }
@@ -50,6 +50,18 @@ pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
 /// # Errors
 /// Fails if the program cannot be examined; `NotFound` if it does not exist.
 pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>> {
+    distrust_unless(root, path, &|_| false)
+}
+
+/// Like [`distrust`], but also accepts what `tolerated` accepts of files that users other than root can write to.
+///
+/// # Errors
+/// Fails if the program cannot be examined; `NotFound` if it does not exist.
+pub(crate) fn distrust_unless(
+    root: &Path,
+    path: &Path,
+    tolerated: &dyn Fn(&fs::Metadata) -> bool,
+) -> io::Result<Option<Distrust>> {
     if !path.is_absolute() {
         return Ok(Some(Distrust::NotAbsolute(path.to_owned())));
     }
@@ -66,7 +78,7 @@ pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>>
         if metadata.uid() != 0 {
             return Ok(Some(Distrust::Owner(part.to_owned(), metadata.uid())));
         }
-        if metadata.mode() & 0o022 != 0 {
+        if metadata.mode() & 0o022 != 0 && !tolerated(&metadata) {
             return Ok(Some(Distrust::Writable(part.to_owned())));
         }
     }

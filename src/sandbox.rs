@@ -12,14 +12,11 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use nix::errno::Errno;
-use nix::libc;
-use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use rustix::io;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities,
+    set_capabilities, set_no_new_privs,
 };
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter};
 
@@ -27,7 +24,7 @@ use crate::limits;
 
 mod calls;
 
-/// What a run still allowed.
+/// What a run still needs after it enters the sandbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     /// Ports for its TCP connections.
@@ -94,18 +91,12 @@ impl From<io::Errno> for LayerError {
     }
 }
 
-impl From<Errno> for LayerError {
-    fn from(error: Errno) -> Self {
-        Self::System(error.into())
-    }
-}
-
 /// Drops all rights except `allowed`, as far as the kernel supports it, and returns the state of each layer. The process must have
 /// one thread.
 #[must_use]
 pub fn enter(allowed: &Allowed<'_>) -> Vec<Layer> {
     let mut layers = vec![
-        Layer::new("no core dump, no debugger", prctl::set_dumpable(false)),
+        Layer::new("no core dump, no debugger", set_dumpable_behavior(DumpableBehavior::NotDumpable)),
         Layer::new("resource limits", limit()),
     ];
     layers.extend(enter_layers(allowed, false));
@@ -123,7 +114,7 @@ fn enter_layers(allowed: &Allowed<'_>, thread: bool) -> Vec<Layer> {
     // forbids these calls.
     let mut layers = vec![
         Layer::new("no capabilities", drop_capabilities()),
-        Layer::new("no new privileges", prctl::set_no_new_privs()),
+        Layer::new("no new privileges", set_no_new_privs(true)),
     ];
     layers.extend(landlock(allowed));
     layers.push(Layer::new("system calls (seccomp)", seccomp(allowed, thread)));
@@ -162,24 +153,24 @@ fn drop_capabilities() -> io::Result<()> {
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
-fn limit() -> nix::Result<()> {
+fn limit() -> io::Result<()> {
     for (resource, most) in [
-        (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_NPROC, 0),
-        (Resource::RLIMIT_AS, limits::MEMORY),
-        (Resource::RLIMIT_NOFILE, limits::DESCRIPTORS),
-        (Resource::RLIMIT_CPU, limits::PROCESSOR),
+        (Resource::Core, 0),
+        (Resource::Nproc, 0),
+        (Resource::As, limits::MEMORY),
+        (Resource::Nofile, limits::DESCRIPTORS),
+        (Resource::Cpu, limits::PROCESSOR),
     ] {
-        match setrlimit(resource, most, most) {
+        match setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }) {
             // EPERM: a lower limit is already set.
-            Ok(()) | Err(Errno::EPERM) => {}
+            Ok(()) | Err(io::Errno::PERM) => {}
             Err(errno) => return Err(errno),
         }
     }
     Ok(())
 }
 
-/// The newest Landlock ABI that was tested. A later one could restrict something that a run allowed.
+/// The newest Landlock ABI that was tested. A later one could restrict something that a run needs.
 const LANDLOCK: ABI = ABI::V7;
 
 fn landlock(allowed: &Allowed<'_>) -> [Layer; 2] {

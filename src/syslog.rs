@@ -70,7 +70,7 @@ impl Syslog {
     }
 
     /// Writes `text` to the terminal only.
-    pub fn explain(&self, text: &str) {
+    pub(crate) fn explain(&self, text: &str) {
         if self.terminal {
             let _ = writeln!(io::stderr(), "eic-keys: {text}");
         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use eic_lab::sshd::{Config, Sshd};
 use eic_lab::{Endpoint, Fault, IPV4, Instance, Key, Logger, On, UserKey, within};
 
-/// The longest that a login by another way may be held up.
+/// The time limit of a login in another way.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// Logs in, and tells as whom.
+/// Checks that the user can log in.
 #[track_caller]
 fn enters(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
     let outcome = sshd.ssh(user, key, "id -un");
@@ -22,7 +22,7 @@ fn enters(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
     );
 }
 
-/// Is not let in, with the words that a person sees.
+/// Checks that the login is refused with the usual message.
 #[track_caller]
 fn stays_out(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
     let outcome = sshd.ssh(user, key, "id -un");
@@ -81,7 +81,7 @@ fn wrong_records_do_not_log_in() {
         assert!(instance.journal.says("Refused a record"), "{what}: {:?}", instance.journal.lines());
         instance.journal.clear();
     }
-    // And the same key, as it should be.
+    // The same key in a correct record.
     instance.imds.unpublish("alice");
     instance.push("alice", &key);
     enters(&sshd, "alice", &key);
@@ -193,7 +193,7 @@ fn a_blocked_log_does_not_delay_a_login() {
     instance.push("alice", &key);
     instance.command(["alice"]).run();
     instance.logger(Logger::Stuck);
-    // sshd itself logs to its stderr here, or it would be the one to wait.
+    // sshd logs to its stderr here: otherwise it would block.
     let ssh = || sshd.ssh("alice", &key, "id -un");
     within(IN_TIME, ssh, |outcome| {
         assert_eq!((outcome.status, outcome.stdout.trim()), (Some(0), "alice"), "{}", outcome.stderr);

@@ -1,6 +1,6 @@
-//! The shipped program confines itself before its first request, and the command behind `--` is as free as it was.
+//! The shipped program enters its sandbox before its first request, and the chained command is not sandboxed.
 //!
-//! What cannot be done any more is tried in `tests/hostile`.
+//! `tests/hostile` tries what the sandbox forbids.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use eic_lab::run::PROGRAM;
 use eic_lab::{Fault, Instance, On, Outcome, UserKey};
 
-/// What the kernel says of a process, a name and what stands behind it.
+/// A process's status from the kernel: names and values.
 type Status = BTreeMap<String, String>;
 
-/// The status and limits of eic-keys while it waits for the answer to its first request, and of its child.
+/// The status and limits of eic-keys while it waits for its first reply, and those of its child.
 fn seen_from_behind() -> (Status, Status) {
     seen(false)
 }
@@ -59,7 +59,7 @@ fn the_sandbox_is_active_before_the_first_request() {
 /// The sets of capabilities that a process has.
 const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
-/// As beside systemd-userdbd's command, whose user is root.
+/// As with systemd-userdbd's command, whose user is root.
 #[test]
 fn root_drops_its_capabilities_and_its_command_keeps_them() {
     let own = read(&std::fs::read_to_string("/proc/self/status").unwrap());
@@ -76,7 +76,7 @@ fn root_drops_its_capabilities_and_its_command_keeps_them() {
     );
 }
 
-/// Of what it has without any rights: the bounding set, which nobody without rights can change, and which gives none.
+/// Except the bounding set, which a process without capabilities cannot change, and which gives none.
 #[test]
 fn other_users_have_no_capabilities() {
     let (ours, _) = seen_from_behind();
@@ -85,7 +85,7 @@ fn other_users_have_no_capabilities() {
     }
 }
 
-/// Capabilities that come from elsewhere than root: they are in every set, and no uid gives them.
+/// Capabilities of an ordinary user: they are in every set.
 #[test]
 fn ambient_capabilities_are_dropped() {
     let instance = Instance::start();
@@ -114,7 +114,7 @@ fn the_chained_command_is_not_sandboxed() {
     }
 }
 
-/// What kernels from 4.14 on lack, in strace's words: whole layers, or the leave to use them.
+/// What kernels from 4.14 on may lack, as faults for strace: whole layers, or the permission to use them.
 const OLDER: [&str; 8] = [
     "landlock_create_ruleset:error=ENOSYS",     // before 5.13
     "landlock_create_ruleset:error=EOPNOTSUPP", // not switched on at boot
@@ -126,7 +126,7 @@ const OLDER: [&str; 8] = [
     "capset:error=EPERM",
 ];
 
-/// eic-keys with these arguments, and each of the system calls that strace's words name going wrong.
+/// Runs eic-keys with these arguments. strace makes the named system calls fail.
 fn with_fault(instance: &Instance, fault: &str, arguments: &[&str]) -> Outcome {
     let fault = format!("inject={fault}");
     let strace = ["-f", "-o", "/dev/null", "-e", &fault, PROGRAM];
@@ -147,10 +147,10 @@ fn a_login_works_without_each_layer() {
 fn check_reports_the_active_layers() {
     let instance = Instance::start();
     for (fault, said) in [
-        ("swapoff:error=EPERM", "layers that hold: 5 of 5"), // which nobody calls
-        ("landlock_create_ruleset:error=ENOSYS", "layers that hold: 3 of 5"),
-        ("seccomp:error=ENOSYS", "layers that hold: 4 of 5"),
-        ("seccomp,landlock_create_ruleset:error=ENOSYS", "layers that hold: 2 of 5"),
+        ("swapoff:error=EPERM", "the kernel enforces 5 of 5 layers"), // which nobody calls
+        ("landlock_create_ruleset:error=ENOSYS", "the kernel enforces 3 of 5 layers"),
+        ("seccomp:error=ENOSYS", "the kernel enforces 4 of 5 layers"),
+        ("seccomp,landlock_create_ruleset:error=ENOSYS", "the kernel enforces 2 of 5 layers"),
     ] {
         let outcome = with_fault(&instance, fault, &["--check", "--verbose"]);
         assert!(outcome.stdout.contains(said), "{fault}: {}", outcome.stdout);

@@ -1,7 +1,7 @@
-//! Every system call of a run, in every way that a run goes, is in `src/sandbox/calls.rs`, and no other is there.
+//! `src/sandbox/calls.rs` lists every system call of every kind of run, and no other.
 //!
-//! The filter refuses what it does not know (`tests/hostile`), and a call that is missing there may cost a login: so none that the
-//! shipped binary makes may be refused. One that is there and never made is a gift to who takes the process over.
+//! The filter refuses unlisted calls (`tests/hostile`), and a missing one could prevent a login: so none that the
+//! shipped binary makes may be refused. A listed call that is never made would only help an attacker.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,12 +25,12 @@ use eic_keys::sandbox::{calls_allowed, calls_before};
 use eic_lab::run::{PROGRAM, Run};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, Instance, Logger, Machine, On, UserKey};
 
-/// Allowed, and not to be seen here.
+/// Allowed, but not visible here.
 const UNSEEN: [&str; 1] = [
     "clock_gettime", // this machine's clock is in the vDSO
 ];
 
-/// One of these is made before the filter: which one is glibc's affair.
+/// One of these is made before the filter; which one depends on glibc.
 const ONE_OF: [&str; 2] = ["fstat", "newfstatat"];
 
 /// What strace saw: before the filter and after it.
@@ -43,7 +43,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Reads what `strace -f` wrote: a process and a call a line. Of a child counts what it does until it is another program.
+    /// Reads the output of `strace -f`: a process and a call a line. A child's calls count until it executes another program.
     fn read(&mut self, text: &str) {
         let mut main = None;
         let (mut confined, mut others) = (false, BTreeSet::new());
@@ -68,12 +68,12 @@ impl Seen {
         assert!(confined, "no filter in {text}");
     }
 
-    /// Runs eic-keys so in a healthy world that `prepare` has changed.
+    /// Runs eic-keys with these arguments on an instance that `prepare` has changed.
     fn run(&mut self, arguments: &[&str], prepare: impl Fn(&Instance, &UserKey)) {
         self.run_as(&[], arguments, prepare, |run| run);
     }
 
-    /// The same with these options of strace, and otherwise changed.
+    /// The same with these options of strace and further changes.
     fn run_as(
         &mut self,
         options: &[&str],
@@ -95,7 +95,7 @@ impl Seen {
 
 fn healthy(_: &Instance, _: &UserKey) {}
 
-/// A log that is a stream.
+/// A log socket of type stream.
 fn stream(instance: &Instance, _: &UserKey) {
     instance.logger(Logger::Absent);
     let log = UnixListener::bind("/dev/log").unwrap();
@@ -103,7 +103,7 @@ fn stream(instance: &Instance, _: &UserKey) {
     std::thread::spawn(move || log.accept().unwrap().0.read_to_end(&mut Vec::new()).unwrap());
 }
 
-/// All the ways of a run.
+/// All kinds of runs.
 fn seen() -> Seen {
     let mut seen = Seen::default();
     let plain = ["alice"];
@@ -127,7 +127,7 @@ fn seen() -> Seen {
     });
     seen.run(&["alice", "--trust-store", "/run/none"], healthy);
     seen.run(&plain, |instance, _| instance.remove_trust_stores());
-    // The metadata service: where it is, and what it does.
+    // The metadata service: its addresses and faults.
     for endpoint in [Endpoint::Absent, Endpoint::Refusing, Endpoint::Dropping] {
         seen.run(&plain, |instance, _| {
             instance.endpoint(IPV4.into(), endpoint);
@@ -148,17 +148,17 @@ fn seen() -> Seen {
         seen.run(&plain, |instance, _| instance.imds.fault(On::path("alice"), fault.clone()));
     }
     seen.run(&plain, |instance, key| (0..60).for_each(|_| instance.push("alice", key)));
-    // The command behind `--`.
+    // The chained command.
     seen.run(&["alice", "--", "/bin/echo", "key"], healthy);
     seen.run(&["bob", "--", "/bin/false"], healthy);
     seen.run(&["bob", "--", "/bin/none"], healthy);
     seen.run(&["bob", "--", "/usr/bin/yes"], healthy);
     seen.run(&["bob", "--", "/bin/sh", "-c", "exec >&-; sleep 0.3"], healthy);
-    // It stops us while we wait in poll(2), which goes on as restart_syscall.
+    // It stops eic-keys in poll(2), which continues as restart_syscall.
     let stop = "exec >&-; kill -STOP $PPID; sleep 0.1; kill -CONT $PPID; sleep 0.1";
     seen.run(&["bob", "--", "/bin/sh", "-c", &format!("sleep 0.5; {stop}")], healthy);
     seen.run_as(&[], &["alice", "--", "/bin/sleep", "60"], healthy, |run| run.stdout_closed());
-    // What ends us: no memory, and a fault of the processor's.
+    // What ends a run: no memory, and a processor exception.
     let no_memory = ["-e", "inject=brk:retval=0:when=6+", "-e", "inject=mmap,mremap:error=ENOMEM:when=2+"];
     seen.run_as(&no_memory, &plain, |i, key| (0..60).for_each(|_| i.push("alice", key)), |run| run);
     seen.run_as(&["-e", "inject=recvfrom:signal=SIGSEGV:when=1"], &plain, healthy, |run| run);

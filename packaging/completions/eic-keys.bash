@@ -7,7 +7,7 @@ _eic_keys() {
         mapfile -t COMPREPLY < <(compgen -A command -A file -- "$word")
         return
         ;;
-    *$'\n--check\n'*) options=$'--json\n--verbose\n--trust-store\n--principal\n--timeout\n--imds' ;;
+    *$'\n--check\n'*) options=$'--rehearse\n--wait\n--json\n--verbose\n--trust-store\n--principal\n--timeout\n--imds' ;;
     *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)
@@ -17,7 +17,7 @@ _eic_keys() {
     esac
     case $before in
     --trust-store) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
-    --principal | --timeout | --imds) COMPREPLY=() ;;
+    --principal | --timeout | --imds | --wait) COMPREPLY=() ;;
     *)
         case $word in
         -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word") ;;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::tool::{ask, told};
+use super::tool::{ask, stdout_of};
 use crate::process::Credentials;
 
 /// A user account of the target, from the name service.
@@ -29,8 +29,8 @@ impl Account {
         let Some(account) = text.lines().find_map(Self::read).filter(|account| account.name == name) else {
             return Ok(None);
         };
-        let groups = told("id", &["-Gn", "--", name]).unwrap_or_default();
-        let gids = told("id", &["-G", "--", name]).unwrap_or_default();
+        let groups = stdout_of("id", &["-Gn", "--", name]).unwrap_or_default();
+        let gids = stdout_of("id", &["-G", "--", name]).unwrap_or_default();
         Ok(Some(Self {
             groups: groups.split_whitespace().map(str::to_owned).collect(),
             gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
@@ -55,9 +55,9 @@ impl Account {
 }
 
 /// Describes a user by number and, if known, by name.
-pub(crate) fn whose(uid: u32) -> String {
+pub(crate) fn account_of(uid: u32) -> String {
     let number = uid.to_string();
-    let line = told("getent", &["passwd", "--", &number]);
+    let line = stdout_of("getent", &["passwd", "--", &number]);
     let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
     account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
 }

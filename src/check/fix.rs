@@ -94,7 +94,7 @@ impl Fix {
 
     fn dangerous(path: &Path, danger: &Danger) -> Self {
         Self::advice(format!(
-            "see to this by hand, and with care: a command by root on {} could be led elsewhere, because {}",
+            "fix this by hand, with care: a command by root on {} could change another file, because {}",
             path.display(),
             WithCauses(danger)
         ))
@@ -102,7 +102,7 @@ impl Fix {
 
     fn strange(word: &OsStr) -> Self {
         Self::advice(format!(
-            "see to this by hand: no command is given, because of the name {}",
+            "fix this by hand: no command is given, because of the name {}",
             word.to_string_lossy()
         ))
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_roots_alone() {
+    fn a_path_is_follow_root_only() {
         let fix = |path| Fix::command("chmod a+r", [Word::Path(Path::new(path))]);
         assert_eq!(fix("/etc/passwd").text(), "chmod a+r /etc/passwd");
         for path in

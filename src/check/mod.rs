@@ -8,35 +8,44 @@
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
 mod account;
+mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
 mod log;
 mod package;
+mod packet_filter;
+mod pam;
+mod rehearsal;
 mod report;
 mod request;
 mod runner;
+mod serving;
 mod settings;
+mod sockets;
+mod sshd_program;
 pub mod text;
 mod tool;
 mod topics;
+mod wait;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::escape::Escaped;
 use crate::limits;
+use account::Account;
 pub use check_id::CheckId;
 pub use fix::Fix;
 pub use report::{Check, Report, Status};
 use request::RunOptions;
 pub use request::{CheckRequest, Target};
-use runner::Runner;
+use runner::{Finding, Runner};
 use topics::{
-    clock, command_user, confinement, install, instance, keys, metadata, outside, principals, recent,
-    running, signer, sshd, sshd_login, user,
+    clock, command_user, confinement, install, instance, keys, login_command, metadata, network, outside,
+    principals, recent, running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -76,9 +85,15 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
+    runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
-    let _ = runtime
-        .block_on(async { timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await });
+    let _ = runtime.block_on(async {
+        let (account, wiring) = timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await?;
+        // It has a time limit of its own, because it runs only on request.
+        Box::pin(rehearsal::rehearse(&runner, request, target, &wiring.sshd, &wiring.settings, &account))
+            .await;
+        Ok::<(), Elapsed>(())
+    });
     // A check that hangs in the file system must not delay the report.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
@@ -86,9 +101,13 @@ fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
 }
 
 /// Runs the checks in dependency order.
-async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
+async fn examine(
+    request: &CheckRequest,
+    target: &Target<'_>,
+    runner: &Runner,
+) -> (Finding<Account>, sshd::Wiring) {
     let name = user::name(runner, request).await;
-    let account = user::account(runner, &name).await;
+    let account = user::account(runner, target, &name).await;
     let wiring = sshd::wiring(runner, target, &name, &account).await;
     let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
     let host = instance::host(runner, target).await;
@@ -97,33 +116,36 @@ async fn examine(request: &CheckRequest, target: &Target<'_>, runner: &Runner) {
     let pushed = async {
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
-        keys::keys(
-            runner,
-            request.fingerprint.as_ref(),
-            &options.principals,
-            target,
-            &name,
-            &session,
-            &place,
-            &signer,
-        )
-        .await;
+        let rules = keys::Rules { request, principals: &options.principals };
+        keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
-        let running = running::running(runner, target, &wiring.sshd).await;
-        confinement::confinement(runner, target, &running).await;
+        let running = running::running(runner, target, &wiring.settings).await;
+        tokio::join!(
+            running::overridden(runner, target, &wiring, &running),
+            sshd_login::login(runner, &options, target, &wiring.settings, &account, &running),
+            network::network(runner, target, &wiring.settings, &running),
+            confinement::confinement(runner, target, &running),
+        );
+        running::current(runner, target, &wiring.sshd, &running).await;
+    };
+    let command = async {
+        let (reachable, trusted) = tokio::join!(
+            command_user::look(runner, &options, target, &wiring.user, &session, &store),
+            install::install(runner, target, &wiring.command),
+        );
+        login_command::run(runner, target, &wiring, &account, &trusted, &reachable).await;
     };
     tokio::join!(
         pushed,
         daemon,
+        command,
         metadata::surroundings(runner, &options, target, &host),
-        command_user::look(runner, &options, target, &wiring.user, &session, &store),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
         principals::principals(runner, &wiring.command),
-        sshd_login::login(runner, &wiring.settings, &account),
-        install::install(runner, target, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );
+    (account, wiring)
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::check_id::CheckId;
 use super::fix::Fix;
 
+/// The check that tries a login, if asked to. The summary says whether it was tried.
+const REHEARSAL: &str = "login.rehearsal";
+
 /// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -46,6 +49,8 @@ pub struct Check {
     pub detail: Vec<String>,
     /// The checks that it depends on.
     pub depends_on: Vec<CheckId>,
+    /// The one of them without a value, for which this check was skipped.
+    pub needs: Option<CheckId>,
     /// The duration.
     pub duration: Duration,
 }
@@ -65,46 +70,74 @@ impl Report {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
-    /// A summary: the failures or their absence, and the skipped checks.
+    /// The summary. It claims what was checked, and nothing more.
     #[must_use]
     pub fn summary(&self) -> String {
         let ids =
             |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
-        let whose = match &self.user {
-            Some(user) => format!("{user}'s pushed keys"),
-            None => "pushed keys".to_owned(),
-        };
+        let keys =
+            self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
+        let user = self.user.as_deref().unwrap_or("USER");
         let failed: Vec<_> = self.with(Status::Fail).collect();
         let warned: Vec<_> = self.with(Status::Warn).collect();
-        let unseen: Vec<_> = self.unseen().collect();
+        let unknown: Vec<_> = self.unknown().collect();
         let mut words = Vec::new();
+        if self.nothing_pushed() {
+            words.push(format!(
+                "No key is pushed for {user} now; keys live 60 s. Push, then check within a minute."
+            ));
+        }
         match failed.split_first() {
             Some((first, others)) => {
-                words.push(format!("This system does not take {whose}: {} ({}).", first.note, first.id));
+                words.push(format!("This system refuses {keys}: {} ({}).", first.note, first.id));
                 if !others.is_empty() {
-                    words.push(format!("Failed as well: {}.", ids(others)));
+                    words.push(format!("Also failed: {}.", ids(others)));
                 }
             }
-            None if unseen.is_empty() => words.push(format!("This system takes {whose}.")),
-            None => words.push(format!(
-                "Nothing was found that keeps {whose} out. Not seen: {}, and what builds on that.",
-                ids(&unseen)
-            )),
+            None if self.rehearsed() => {
+                words.push(format!(
+                    "A login as {user} was tried, and works. Nothing was found that would refuse {keys}."
+                ));
+            }
+            None => words.push(format!("Nothing was found that would refuse {keys}.")),
         }
         if !warned.is_empty() {
-            words.push(format!("Look at: {}.", ids(&warned)));
-        } else if failed.is_empty() && unseen.is_empty() {
-            words.push("Nothing is wrong here.".to_owned());
+            words.push(format!("Warnings: {}.", ids(&warned)));
+        }
+        if failed.is_empty() {
+            if !unknown.is_empty() {
+                words.push(format!("Not checked: {}, and what depends on them.", ids(&unknown)));
+            }
+            if !self.rehearsed() {
+                words.push(match &self.user {
+                    Some(_) => "PAM and the session were not tried: --rehearse does.".to_owned(),
+                    None => "No user was given: --check USER checks the account, sshd's rules for it and its keys.".to_owned(),
+                });
+            }
         }
         words.join(" ")
     }
 
-    /// The checks that were skipped for their own reason, such as a missing privilege, not because of a skipped check
-    /// that they depend on. Checks that no program on the instance can perform are left out.
-    fn unseen(&self) -> impl Iterator<Item = &Check> {
-        let grounded = |check: &&Check| {
-            !check.depends_on.iter().any(|id| self.with(Status::Skip).any(|other| other.id == *id))
-        };
-        self.with(Status::Skip).filter(|check| check.id.group() != "outside").filter(grounded)
+    /// The skipped checks that have a reason of their own, such as a missing privilege. Left out are checks without a
+    /// value to check, checks that no program on the instance can perform, the checks of a user if none was given, and
+    /// the keys if none is pushed: the summary says that by itself.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &Check> {
+        self.with(Status::Skip).filter(|check| {
+            check.needs.is_none()
+                && check.id.group() != "outside"
+                && check.id != CheckId::KeysPushed
+                && check.id.name() != REHEARSAL
+                && !(self.user.is_none() && check.id == CheckId::UserName)
+        })
+    }
+
+    /// Whether the metadata service was asked, and has no key of the user.
+    fn nothing_pushed(&self) -> bool {
+        self.with(Status::Skip).any(|check| check.id == CheckId::KeysPushed && check.needs.is_none())
+    }
+
+    /// Whether a login was tried, and worked.
+    fn rehearsed(&self) -> bool {
+        self.with(Status::Ok).any(|check| check.id.name() == REHEARSAL)
     }
 }

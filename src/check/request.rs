@@ -27,6 +27,10 @@ pub struct CheckRequest {
     pub timeout: Option<Duration>,
     /// `--imds`, with the same default.
     pub imds: Option<SocketAddr>,
+    /// Also log in as the user.
+    pub rehearse: bool,
+    /// `--wait`: wait so long for a push.
+    pub wait: Option<Duration>,
     /// Print JSON.
     pub json: bool,
     /// Also show the details of passing checks.
@@ -58,6 +62,14 @@ impl RunOptions {
                 (None, None) => client::ADDRESSES.to_vec(),
             },
         }
+    }
+}
+
+/// A time limit in seconds, with one decimal place if it has one.
+pub(crate) fn seconds(limit: Duration) -> String {
+    match (limit.as_secs(), limit.subsec_millis() / 100) {
+        (seconds, 0) => seconds.to_string(),
+        (seconds, tenths) => format!("{seconds}.{tenths}"),
     }
 }
 

@@ -4,7 +4,8 @@
 //! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
@@ -29,6 +30,16 @@ impl<T> Answer<T> {
 
     pub(crate) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
         Self { status: Status::Warn, fix: Some(fix), ..Self::ok(note, value) }
+    }
+
+    /// A warning about something that the dependent checks need and cannot have.
+    pub(crate) fn warn_only(note: impl Into<String>, fix: Fix) -> Self {
+        Self { status: Status::Warn, ..Self::fail(note, fix) }
+    }
+
+    /// Nothing is wrong for pushed keys; the fix is for other logins.
+    pub(crate) fn remark(note: impl Into<String>, fix: Fix, value: T) -> Self {
+        Self { fix: Some(fix), ..Self::ok(note, value) }
     }
 
     pub(crate) fn fail(note: impl Into<String>, fix: Fix) -> Self {
@@ -121,49 +132,67 @@ macro_rules! inputs_of_tuple {
 inputs_of_tuple!(a: A, b: B);
 inputs_of_tuple!(a: A, b: B, c: C);
 inputs_of_tuple!(a: A, b: B, c: C, d: D);
+inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 
 /// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Runner(RefCell<Vec<Check>>);
 
 impl Runner {
-    /// Runs one check, within [`limits::CHECK`], with the values of `needs`.
+    /// Runs one check, within its time limit, with the values of `needs`.
     pub(crate) async fn check<N: Inputs, T>(
         &self,
         id: CheckId,
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
-        let start = Instant::now();
-        // Recorded before it starts, so that a check that never ends is in the report.
-        let depends_on = needs.ids();
-        self.put(Check { depends_on: depends_on.clone(), ..unanswered(id) });
-        let answer = match needs.values() {
-            Err(missing) => Answer::skip(format!("needs {missing}")),
-            Ok(values) => match tokio::time::timeout(limits::CHECK, ask(values)).await {
-                Ok(answer) => answer,
-                Err(_) => Answer::fail(
-                    format!("this check did not end within {} s", limits::CHECK.as_secs()),
-                    Fix::advice(
-                        "see what keeps this system so busy, or hangs: a file system, a name service",
-                    ),
-                ),
-            },
-        };
-        let harmless = |text: String| Escaped(text.as_bytes()).to_string();
-        self.put(Check {
-            id,
-            status: answer.status,
-            note: harmless(answer.note),
-            fix: answer.fix.map(Fix::harmless),
-            detail: answer.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect(),
-            depends_on,
-            duration: start.elapsed(),
-        });
-        Finding { id, value: answer.value }
+        self.check_within(limit(id), id, needs, ask).await
     }
 
-    fn put(&self, check: Check) {
+    /// The same with another time limit.
+    pub(crate) async fn check_within<N: Inputs, T>(
+        &self,
+        limit: Duration,
+        id: CheckId,
+        needs: N,
+        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
+    ) -> Finding<T> {
+        let start = Instant::now();
+        let depends_on = needs.ids();
+        self.begin(id, &depends_on);
+        let (answer, missing) = match needs.values() {
+            Err(missing) => (Answer::skip(format!("needs {missing}")), Some(missing)),
+            // The code for a boxed future exists once per type of value, not once per check.
+            Ok(values) => (in_time(limit, Box::pin(ask(values))).await, None),
+        };
+        let Answer { status, note, fix, detail, value } = answer;
+        self.put(Check {
+            id,
+            status,
+            note,
+            fix,
+            detail,
+            depends_on,
+            needs: missing,
+            duration: start.elapsed(),
+        });
+        Finding { id, value }
+    }
+
+    /// Records a check before it starts, so that a check that never ends is in the report.
+    fn begin(&self, id: CheckId, depends_on: &[CheckId]) {
+        self.put(Check { depends_on: depends_on.to_vec(), ..unanswered(id) });
+    }
+
+    /// The status of a check that has run.
+    pub(crate) fn status(&self, id: CheckId) -> Option<Status> {
+        self.0.borrow().iter().find(|check| check.id == id).map(|check| check.status)
+    }
+
+    fn put(&self, mut check: Check) {
+        check.note = harmless(check.note);
+        check.fix = check.fix.map(Fix::harmless);
+        check.detail = check.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect();
         let mut checks = self.0.borrow_mut();
         checks.retain(|other| other.id != check.id);
         checks.push(check);
@@ -181,17 +210,37 @@ impl Runner {
     }
 }
 
+fn limit(id: CheckId) -> Duration {
+    match id {
+        CheckId::LoginRehearsal | CheckId::LoginTerminal => limits::REHEARSAL,
+        _ => limits::CHECK,
+    }
+}
+
+/// Runs a check within its time limit.
+async fn in_time<T>(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<T>> + '_>>) -> Answer<T> {
+    tokio::time::timeout(limit, check).await.unwrap_or_else(|_| {
+        Answer::fail(
+            format!("this check did not end within {} s", limit.as_secs()),
+            Fix::advice("find out what is slow: a file system, a name service, or a busy system"),
+        )
+    })
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is used with map")]
+fn harmless(text: String) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
 fn unanswered(id: CheckId) -> Check {
     Check {
         id,
         status: Status::Fail,
-        note: format!(
-            "this check had no answer when the time was over, after {} s",
-            limits::CHECKS.as_secs()
-        ),
-        fix: Some(Fix::advice("see to what failed before it, then check again")),
+        note: format!("this check had no result within {} s", limits::CHECKS.as_secs()),
+        fix: Some(Fix::advice("fix the checks that failed before it, then check again")),
         detail: Vec::new(),
         depends_on: Vec::new(),
+        needs: None,
         duration: limits::CHECKS,
     }
 }
@@ -200,9 +249,14 @@ fn unanswered(id: CheckId) -> Check {
 pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
+    in_thread(Box::new(ask)).await
+}
+
+/// The code of a task exists once per type of value, not once per check.
+async fn in_thread<T: Send + 'static>(ask: Box<dyn FnOnce() -> Answer<T> + Send>) -> Answer<T> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
         let report = Fix::advice("report this as an error of eic-keys");
-        Answer::fail(format!("this check broke: {error}"), report)
+        Answer::fail(format!("this check stopped with an error: {error}"), report)
     })
 }
 
@@ -220,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_question_has_an_answer() {
+    fn each_check_is_in_the_report() {
         let checks = run(async |_| ());
         let ids: Vec<_> = checks.iter().map(|check| check.id).collect();
         assert_eq!(ids, CheckId::ALL);
@@ -228,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_builds_on_nothing_is_skipped() {
+    fn a_check_without_its_dependency_is_skipped() {
         let checks = run(async |runner| {
             let failed: Finding<u8> = runner
                 .check(CheckId::InstanceHost, (), async |()| Answer::fail("no", Fix::advice("do")))
@@ -247,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_goes_in_comes_out_harmless() {
+    fn texts_are_escaped() {
         let evil = "\u{1b}[2J\n\u{202e}\0";
         let checks = run(async |runner| {
             let answer = || Answer::warn(evil, Fix::advice(evil), ()).detail([evil.to_owned()]);

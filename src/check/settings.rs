@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fix::Fix;
+use super::runner::Answer;
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::criteria::{Connection, names_client};
+use crate::sshd::effective::{ClientBlock, Config};
 use crate::sshd::query::{ADMIN_CONFIG, Dump, main_file};
 
 /// The main file that sshd reads, which can be the vendor's.
@@ -10,21 +14,37 @@ pub(crate) fn main(tree: &ConfigTree) -> PathBuf {
     main_file(tree, Path::new(ADMIN_CONFIG))
 }
 
-/// The output of `sshd -T`.
+/// The output of `sshd -T` for a login of the user, and where its values come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) dump: Dump,
     others: Vec<(String, String)>,
+    pub(crate) source: Source,
+}
+
+/// Where sshd's settings come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The connection that the values are for.
+    pub(crate) connection: Connection,
+    /// The files, if they could be parsed.
+    pub(crate) config: Option<Config>,
+    /// The `-o` options of the running sshd.
+    pub(crate) options: Vec<String>,
+    /// The files that were changed after the running sshd read them. Without a running sshd there is none.
+    pub(crate) unread: Vec<PathBuf>,
+    /// The command that makes sshd read its files.
+    pub(crate) reload: String,
 }
 
 impl Settings {
-    pub(crate) fn new(dump: Dump) -> Self {
+    pub(crate) fn new(dump: Dump, source: Source) -> Self {
         let others = dump.others.iter().map(|line| {
             let line = String::from_utf8_lossy(line);
             let (keyword, value) = line.split_once(' ').unwrap_or((&line, ""));
             (keyword.to_ascii_lowercase(), value.to_owned())
         });
-        Self { others: others.collect(), dump }
+        Self { others: others.collect(), dump, source }
     }
 
     /// All values of a keyword, given in lower case.
@@ -41,5 +61,85 @@ impl Settings {
     /// Whether a keyword has this value.
     pub(crate) fn is(&self, keyword: &str, value: &str) -> bool {
         self.one(keyword) == value
+    }
+
+    /// Where a keyword is set: "FILE line N", with the `Match` line above it, or the command line of sshd.
+    pub(crate) fn place(&self, keyword: &str) -> Option<String> {
+        if self.on_command_line(keyword) {
+            return Some("sshd's command line".to_owned());
+        }
+        let (origin, block) = self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
+        Some(match block {
+            None => origin.to_string(),
+            Some((at, criteria)) => format!("{origin}, below \"Match {criteria}\" in line {}", at.line),
+        })
+    }
+
+    /// Whether the AuthorizedKeysCommand comes from sshd's command line.
+    pub(crate) fn command_is_on_command_line(&self) -> bool {
+        self.on_command_line("authorizedkeyscommand")
+    }
+
+    fn on_command_line(&self, keyword: &str) -> bool {
+        self.source.options.iter().any(|option| {
+            let name = option.split(['=', ' ']).next().unwrap_or_default();
+            name.eq_ignore_ascii_case(keyword)
+        })
+    }
+
+    /// The fix for a setting: what to change, where it is set, and how sshd reads the change.
+    pub(crate) fn fix(&self, keyword: &str, change: &str) -> Fix {
+        let reload = &self.source.reload;
+        Fix::advice(match self.place(keyword) {
+            Some(place) => format!("{change} ({place}), then: {reload}"),
+            None => format!("{change} in sshd_config, then: {reload}"),
+        })
+    }
+
+    /// The answer if sshd refuses logins by a setting: a failure, or a warning if the setting is only for some clients,
+    /// or if sshd may not have read it yet.
+    pub(crate) fn refuses(&self, keyword: &str, note: &str, change: &str) -> Answer<()> {
+        let fix = self.fix(keyword, change);
+        if let Some(file) = self.unread(keyword) {
+            let file = file.display();
+            let note = format!(
+                "works now, but breaks at sshd's next restart ({file} was changed after sshd read it): {note}"
+            );
+            return Answer::warn(note, fix, ());
+        }
+        match self.only_some_clients(keyword) {
+            Some(criteria) => Answer::warn(
+                format!("depends on where the client connects from (\"Match {criteria}\"): {note}"),
+                fix,
+                (),
+            ),
+            None => Answer::fail(note, fix),
+        }
+    }
+
+    /// The `Match` block that makes a setting depend on the client.
+    fn only_some_clients(&self, keyword: &str) -> Option<String> {
+        let config = self.source.config.as_ref()?;
+        let other = self
+            .client_blocks()
+            .into_iter()
+            .find(|block| block.lines.iter().any(|(name, _)| name == keyword));
+        let set = || Some(config.place(keyword, &self.source.connection)?.1?.1);
+        other.map(|block| block.criteria).or_else(|| set().filter(|criteria| names_client(criteria)))
+    }
+
+    /// The `Match` blocks that apply to some clients only.
+    pub(crate) fn client_blocks(&self) -> Vec<ClientBlock> {
+        let config = self.source.config.as_ref();
+        config.map(|config| config.client_blocks(&self.source.connection)).unwrap_or_default()
+    }
+
+    /// The file that sets a keyword, if sshd has not read its current version.
+    fn unread(&self, keyword: &str) -> Option<&Path> {
+        if self.on_command_line(keyword) {
+            return None;
+        }
+        let (origin, _) = self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
+        self.source.unread.iter().map(PathBuf::as_path).find(|file| *file == origin.path)
     }
 }

@@ -7,41 +7,85 @@ use super::report::{Check, Report, Status};
 /// Width of the id column, with the trailing blanks.
 const ID: usize = 22;
 
-/// Formats the report: groups, one line per check, fixes, and a summary. `verbose` adds the details of each check.
+/// Detail lines of a failure or warning without `verbose`: the report of a broken system fits on a screen.
+const DETAILS: usize = 3;
+
+/// Formats the report: failures, warnings, checks that could not be performed, and a summary. Other checks are only
+/// counted. `verbose` lists all checks by group, with their details.
 #[must_use]
 pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
     let mut text = String::new();
-    let mut group = "";
-    for check in &report.checks {
-        if check.id.group() != group {
-            group = check.id.group();
-            let _ = writeln!(text, "{group}");
-        }
-        let _ = line(&mut text, check, verbose, colour);
-    }
+    let _ = if verbose { all(&mut text, report, colour) } else { brief(&mut text, report, colour) };
     let _ = writeln!(text, "\n{}", report.summary());
     text
 }
 
-fn line(text: &mut String, check: &Check, verbose: bool, colour: bool) -> std::fmt::Result {
-    let status = painted(check.status, colour);
-    writeln!(text, "  {status} {:<ID$} {}", check.id, check.note)?;
-    let wrong = matches!(check.status, Status::Warn | Status::Fail);
-    if verbose {
-        let inputs: Vec<_> = check.depends_on.iter().map(|id| id.name()).collect();
-        let ground =
-            if inputs.is_empty() { String::new() } else { format!("; builds on {}", inputs.join(", ")) };
-        writeln!(text, "       # {}{ground}; {} ms", check.id.asks(), check.duration.as_millis())?;
-    }
-    if verbose || wrong {
-        for detail in &check.detail {
-            writeln!(text, "         {detail}")?;
+fn all(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
+    let mut group = "";
+    for check in &report.checks {
+        if check.id.group() != group {
+            group = check.id.group();
+            writeln!(text, "{group}")?;
         }
-    }
-    if let Some(fix) = &check.fix {
-        writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text())?;
+        line(text, check, colour)?;
+        let inputs: Vec<_> = check.depends_on.iter().map(|id| id.name()).collect();
+        let inputs =
+            if inputs.is_empty() { String::new() } else { format!("; depends on {}", inputs.join(", ")) };
+        writeln!(text, "       # {}{inputs}; {} ms", check.id.asks(), check.duration.as_millis())?;
+        details(text, check, usize::MAX)?;
+        fix(text, check)?;
     }
     Ok(())
+}
+
+fn brief(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
+    for status in [Status::Fail, Status::Warn] {
+        for check in report.with(status) {
+            line(text, check, colour)?;
+            details(text, check, DETAILS)?;
+            fix(text, check)?;
+        }
+    }
+    for check in report.unknown() {
+        line(text, check, colour)?;
+        fix(text, check)?;
+    }
+    let outside: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|check| check.id.group() == "outside")
+        .map(|check| check.id.name())
+        .collect();
+    let passed = report.with(Status::Ok).count();
+    let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
+    let skipped = if skipped > 0 { format!(", {skipped} skipped because of others") } else { String::new() };
+    writeln!(
+        text,
+        "  {passed} checks passed{skipped}. --verbose lists them, and commands for what\n  \
+         cannot be checked on the instance: {}",
+        outside.join(", ")
+    )
+}
+
+fn line(text: &mut String, check: &Check, colour: bool) -> std::fmt::Result {
+    writeln!(text, "  {} {:<ID$} {}", painted(check.status, colour), check.id, check.note)
+}
+
+fn details(text: &mut String, check: &Check, most: usize) -> std::fmt::Result {
+    for detail in check.detail.iter().take(most) {
+        writeln!(text, "         {detail}")?;
+    }
+    match check.detail.len().saturating_sub(most) {
+        0 => Ok(()),
+        more => writeln!(text, "         and {more} more: --verbose"),
+    }
+}
+
+fn fix(text: &mut String, check: &Check) -> std::fmt::Result {
+    match &check.fix {
+        Some(fix) => writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text()),
+        None => Ok(()),
+    }
 }
 
 /// Colours the status with SGR sequences (ECMA-48): bold red, yellow, green, faint.

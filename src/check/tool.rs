@@ -13,7 +13,7 @@ pub(crate) fn ask(program: &str, arguments: &[&str]) -> io::Result<Output> {
 }
 
 /// The output of a program that succeeded.
-pub(crate) fn told(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn stdout_of(program: &str, arguments: &[&str]) -> Option<String> {
     let ran = ask(program, arguments).ok().filter(|ran| ran.status.success())?;
     Some(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

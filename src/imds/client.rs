@@ -5,13 +5,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use pki_types::UnixTime;
 
-use super::date;
 use super::http::{self, Connections, HttpRequest, Reply};
 use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
@@ -20,7 +20,7 @@ use crate::limits::{self, Budget};
 pub(crate) const PORT: u16 = 80;
 
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
-pub const ADDRESSES: [SocketAddr; 2] = [
+pub(crate) const ADDRESSES: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), PORT),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), PORT),
 ];
@@ -57,15 +57,15 @@ impl fmt::Display for Error {
         match &self.cause {
             Cause::Http(error) => error.fmt(f),
             Cause::Status(status @ StatusCode::FORBIDDEN) => {
-                write!(f, "answered {status}: it is switched off for this instance")
+                write!(f, "answered {status}: it is disabled for this instance")
             }
             Cause::Status(status @ StatusCode::TOO_MANY_REQUESTS) => {
                 write!(f, "answered {status}: too many requests from this instance")
             }
             Cause::Status(status) => write!(f, "answered {status}"),
             Cause::Absent => f.write_str("has none"),
-            Cause::Malformed => f.write_str("gave a malformed answer"),
-            Cause::OutOfTime => f.write_str("was not asked: the time limit of this run was reached"),
+            Cause::Malformed => f.write_str("sent a malformed reply"),
+            Cause::OutOfTime => f.write_str("was not queried: the time limit of this run was reached"),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Imds {
     ///
     /// # Errors
     /// As for [`Self::open`].
-    pub async fn open_over(
+    pub(crate) async fn open_over(
         connections: Connections,
         addresses: &[SocketAddr],
         budget: Budget,
@@ -173,7 +173,8 @@ impl Imds {
     /// The time of the service at the start of the session, to the second; `None` if it sent none.
     #[must_use]
     pub fn date(&self) -> Option<UnixTime> {
-        date::parse(self.date.as_ref()?.as_bytes())
+        let date = httpdate::parse_http_date(self.date.as_ref()?.to_str().ok()?).ok()?;
+        date.duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
     }
 
     /// The keys that were pushed for `user` in the last 60 seconds, as text.
@@ -188,7 +189,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails or the reply is not an instance ID.
-    pub async fn instance_id(&self) -> Result<InstanceId, Error> {
+    pub(crate) async fn instance_id(&self) -> Result<InstanceId, Error> {
         self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
@@ -223,7 +224,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
@@ -231,7 +232,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
         self.get("managed-ssh-keys/signer-ocsp/", limits::OCSP_NAMES).await
     }
 

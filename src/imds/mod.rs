@@ -1,7 +1,6 @@
 //! The instance metadata service, the only network service that this program uses.
 
-pub mod client;
-mod date;
+pub(crate) mod client;
 mod http;
 
 pub use client::{Error, Imds, Trouble};

@@ -5,7 +5,7 @@ use crate::limits;
 
 /// A record, judged by what it says and by the key that the client offers.
 #[derive(Debug)]
-pub enum Judged<'a> {
+pub(crate) enum Judged<'a> {
     /// It is for that key, which may be given to sshd if it is valid and signed.
     Offered(SignedKey<'a>),
     /// It is for another key. This is normal: a client offers its keys one after the other.
@@ -16,7 +16,7 @@ pub enum Judged<'a> {
 
 /// Judges the records of `text` in their order. `offered` is the fingerprint of the key that the client offers, if known. At most
 /// [`limits::RECORDS`] records are read; if there are more, the last item says so.
-pub fn judge<'a>(text: &'a [u8], offered: Option<&Fingerprint>) -> impl Iterator<Item = Judged<'a>> {
+pub(crate) fn judge<'a>(text: &'a [u8], offered: Option<&Fingerprint>) -> impl Iterator<Item = Judged<'a>> {
     let records = record::records(text).enumerate().take(limits::RECORDS.saturating_add(1));
     records.map(move |(number, record)| match record {
         _ if number >= limits::RECORDS => Judged::Refused(Refusal::TooMany(limits::RECORDS)),

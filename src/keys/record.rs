@@ -79,7 +79,7 @@ impl fmt::Display for RecordError {
         match self {
             Self::NoKey => f.write_str("it has no key line"),
             Self::NoMetadata => f.write_str("it has no metadata lines"),
-            Self::Repeated(name) => write!(f, "its {name} is there twice"),
+            Self::Repeated(name) => write!(f, "it has more than one {name}"),
             Self::Missing(name) => write!(f, "it has no {name}"),
             Self::Timestamp => f.write_str("its Timestamp is not a number of seconds"),
             Self::Instance => f.write_str("its Instance is not an instance id"),
@@ -88,7 +88,7 @@ impl fmt::Display for RecordError {
                 let (least, most) = (limits::RSA_BITS.start(), limits::RSA_BITS.end());
                 write!(f, "its RSA key size is outside {least}-{most} bits")
             }
-            Self::KeyType => f.write_str("its key is of a type that sshd does not take"),
+            Self::KeyType => f.write_str("sshd does not accept keys of its type"),
             Self::Signature => f.write_str("its signature is missing or not base64"),
         }
     }
@@ -162,7 +162,7 @@ impl<'a> SignedKey<'a> {
 
     /// The type of the key, as in the key line, for example `ssh-ed25519`.
     #[must_use]
-    pub fn key_type(&self) -> &'a str {
+    pub(crate) fn key_type(&self) -> &'a str {
         self.line.split(' ').next().unwrap_or_default()
     }
 

@@ -30,13 +30,13 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(error) => error.fmt(f),
-            Self::TooMany(most) => write!(f, "no more than {most} are looked at"),
+            Self::TooMany(most) => write!(f, "only the first {most} records are read"),
             Self::OtherInstance(id) => write!(f, "it is for another instance, {id}"),
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
             Self::OtherPrincipal => f.write_str("its IAM principal matches no --principal pattern"),
             Self::NoPrincipal => f.write_str("it names no IAM principal, which --principal needs"),
-            Self::ForeignService(id) => write!(f, "the metadata service is another instance's, {id}"),
-            Self::BadSignature(name) => write!(f, "its signature is not by {name}"),
+            Self::ForeignService(id) => write!(f, "the metadata service belongs to another instance, {id}"),
+            Self::BadSignature(name) => write!(f, "it is not signed by {name}"),
         }
     }
 }

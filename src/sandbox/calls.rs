@@ -14,7 +14,6 @@
 
 use std::ffi::c_long;
 
-use nix::libc;
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 /// A system call that the filter allows if its arguments match one of the forms.
@@ -109,12 +108,7 @@ pub(super) fn allowed(own: i32, child: Option<i32>, files: bool, thread: bool) -
         C::any("epoll_wait", libc::SYS_epoll_wait),
         #[cfg(not(all(target_arch = "x86_64", not(target_env = "musl"))))]
         C::any("epoll_pwait", libc::SYS_epoll_pwait),
-        #[cfg(target_arch = "x86_64")]
-        C::any("poll", libc::SYS_poll),
-        #[cfg(not(target_arch = "x86_64"))]
         C::any("ppoll", libc::SYS_ppoll),
-        // The kernel calls this itself when a process that was stopped in poll continues.
-        C::any("restart_syscall", libc::SYS_restart_syscall),
         // Memory.
         C::any("brk", libc::SYS_brk),
         C::only("mmap", libc::SYS_mmap, [vec![no_code(2), flags(3, libc::MAP_SHARED | private, private)]]),

@@ -193,6 +193,9 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
         Ok(message) => {
             tools.lock.clear_reload_pending();
             committed.iter().for_each(Committed::discard_old);
+            if let Some(installed) = &tools.sshd {
+                installed.daemon.record_end_of_change();
+            }
             Ok(message)
         }
         Err(error) if committed.is_empty() => {

@@ -81,7 +81,7 @@ impl ConfigTree {
 
     /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `max` + 1 results. A pattern
     /// that does not begin with `/` would depend on sshd's working directory, and matches nothing here.
-    pub(super) fn glob(&self, pattern: &[u8], max: usize) -> Vec<PathBuf> {
+    pub(crate) fn glob(&self, pattern: &[u8], max: usize) -> Vec<PathBuf> {
         let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
         let mut found = vec![PathBuf::from("/")];
         let mut components = pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();

@@ -124,6 +124,38 @@ pub(super) fn applies(
     if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
 }
 
+/// The criteria that depend on the client and its connection, not on the user.
+const CLIENT: [&str; 5] = ["address", "host", "localaddress", "localport", "rdomain"];
+
+/// Whether a `Match` line does not apply to a connection, and would if the client connected otherwise.
+pub(super) fn depends_on_client(
+    version: &OpensshVersion,
+    arguments: &[Vec<u8>],
+    connection: &Connection,
+) -> bool {
+    if applies(version, arguments, Some(connection)).unwrap_or(true) {
+        return false;
+    }
+    let mut others: Vec<Vec<u8>> = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let (name, inline) = split_criterion(version, word);
+        let has_value = !matches!(name.as_str(), "all" | "invalid-user");
+        let value = if inline.is_none() && has_value { words.next() } else { None };
+        if !CLIENT.contains(&name.as_str()) {
+            others.push(word.clone());
+            others.extend(value.cloned());
+        }
+    }
+    others.is_empty() || applies(version, &others, Some(connection)).unwrap_or(false)
+}
+
+/// Whether the criteria of a `Match` line name the client.
+pub(crate) fn names_client(criteria: &str) -> bool {
+    let words = criteria.split([' ', '=']).map(str::to_ascii_lowercase);
+    words.into_iter().any(|word| CLIENT.contains(&word.as_str()))
+}
+
 /// The name of a criterion in lower case, and its value if written as `name=value`.
 fn split_criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
@@ -232,6 +264,28 @@ mod tests {
             ] {
                 assert_eq!(matches(version, line), Ok(expected), "{version} {line}");
             }
+        }
+    }
+
+    #[test]
+    fn blocks_for_some_clients() {
+        let version = OpensshVersion::from_version_text("OpenSSH_9.2").unwrap();
+        let alice = Connection {
+            user: Some("alice".into()),
+            address: Some("192.0.2.1".into()),
+            local_port: Some(22),
+            ..Connection::default()
+        };
+        for (line, expected) in [
+            ("Match Address 10.0.0.0/8", true),
+            ("Match User alice LocalPort 2222", true),
+            ("Match User bob Address 10.0.0.0/8", false),
+            ("Match Address 192.0.2.0/24", false),
+            ("Match User bob", false),
+            ("Match all", false),
+        ] {
+            let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
+            assert_eq!(depends_on_client(&version, &statement.arguments, &alice), expected, "{line}");
         }
     }
 

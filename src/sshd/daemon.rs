@@ -221,6 +221,16 @@ impl<'a> Daemon<'a> {
         line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
+    /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
+    /// uses the main file.
+    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
+        // A stale PID file can name any process, and the options of this one are passed to sshd.
+        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid)).or_else(|| {
+            let ours = &self.listeners(main).with_main;
+            ours.first().map(|listener| (listener.pid, listener.line.clone()))
+        })
+    }
+
     /// The listening daemons of this system. The result is cached.
     fn listeners(&self, main: &Path) -> &Listeners {
         self.listeners.get_or_init(|| self.find_listeners(main))
@@ -513,6 +523,52 @@ fn flags(line: &str) -> Vec<(char, Option<&str>)> {
     found
 }
 
+/// The options on the command line of a daemon that have a value, and `-4` and `-6`. The words of a process title are
+/// separated by blanks, so the value of `-o` continues up to the next word that is an option.
+fn options(line: &str) -> Vec<(char, String)> {
+    let line = line.split(" [listener]").next().unwrap_or_default();
+    let mut words = line.split_whitespace().peekable();
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let Some(letters) = word.strip_prefix('-') else { continue };
+        let mut rest = letters.chars();
+        while let Some(flag) = rest.next() {
+            if !takes_value(flag) {
+                if matches!(flag, '4' | '6') {
+                    found.push((flag, String::new()));
+                }
+                continue;
+            }
+            let mut value = match rest.as_str() {
+                "" => words.next().unwrap_or_default().to_owned(),
+                value => value.to_owned(),
+            };
+            while let Some(word) = words.next_if(|word| flag == 'o' && !word.starts_with('-')) {
+                value.push(' ');
+                value.push_str(word);
+            }
+            found.push((flag, value));
+            break;
+        }
+    }
+    found
+}
+
+/// The options of a daemon that change its configuration.
+pub(crate) fn config_options(line: &str) -> Vec<(char, String)> {
+    let mut options = options(line);
+    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'h' | 'o' | 'p'));
+    options
+}
+
+/// The options of a daemon that also count for one connection, each as one word. Ports, log files and the like are of the
+/// daemon only.
+pub(crate) fn connection_options(line: &str) -> Vec<String> {
+    let mut options = options(line);
+    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'g' | 'h' | 'o' | 'u' | '4' | '6'));
+    options.into_iter().map(|(flag, value)| format!("-{flag}{value}")).collect()
+}
+
 /// The value of `-f`, if it is not the main file.
 pub(super) fn other_config(line: &str, main: &Path) -> Option<String> {
     let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
@@ -558,6 +614,24 @@ mod tests {
         let letters = |line| flags(line).into_iter().map(|(flag, _)| flag).collect::<String>();
         assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
         assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
+    }
+
+    #[test]
+    fn options_for_one_connection() {
+        for (line, expected) in [
+            ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", &[][..]),
+            ("/usr/sbin/sshd -D -e -f /x -p 2222 -E /log", &["-f/x"]),
+            ("/usr/sbin/sshd -Df/x -u0", &["-f/x", "-u0"]),
+            (
+                "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u %f -o UsePAM=no -h /k [listener] 0 of 1-2",
+                &["-oAuthorizedKeysCommand /x %u %f", "-oUsePAM=no", "-h/k"],
+            ),
+            ("/usr/sbin/sshd -oUsePAM no", &["-oUsePAM no"]),
+            ("/usr/sbin/sshd -f", &["-f"]),
+            ("", &[]),
+        ] {
+            assert_eq!(connection_options(line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -7,14 +7,16 @@
 use std::{
     collections::BTreeMap,
     error::Error,
+    ffi::OsStr,
     fmt, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     config::{File, Malformed, Origin},
     config_tree::ConfigTree,
-    criteria::{BadMatch, Connection, applies},
+    criteria::{BadMatch, Connection, applies, depends_on_client},
     lexer::OpensshVersion,
     query::unless_none,
 };
@@ -39,6 +41,20 @@ pub struct Setting {
     pub origin: Origin,
     /// The `Match` line above it, if any: its location and its criteria.
     pub block: Option<(Origin, String)>,
+}
+
+/// A line, and the `Match` line above it, if any: its location and its criteria.
+pub(crate) type Place = (Origin, Option<(Origin, String)>);
+
+/// A `Match` block for some clients.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientBlock {
+    /// Its first line.
+    pub(crate) origin: Origin,
+    /// Its criteria.
+    pub(crate) criteria: String,
+    /// The keywords in lower case and their values.
+    pub(crate) lines: Vec<(String, String)>,
 }
 
 /// The effective settings for a connection.
@@ -197,6 +213,50 @@ impl Config {
         })
     }
 
+    /// The line that sets a keyword, given in lower case, for a connection, and the `Match` line above it, if any.
+    pub(crate) fn place(&self, keyword: &str, connection: &Connection) -> Option<Place> {
+        let look = |connection, mut pass: Pass| {
+            let mut reading = Reading { connection, left: MAX_FILES, keyword, ..Reading::default() };
+            self.clone().walk(&self.main, 0, &mut pass, &mut reading).ok()?;
+            reading.place
+        };
+        look(Some(connection), Pass { match_only: true, ..Pass::default() })
+            .or_else(|| look(None, Pass { active: true, ..Pass::default() }))
+    }
+
+    /// The paths that any line sets for a keyword, given in lower case.
+    pub(crate) fn paths(&self, keyword: &str) -> Vec<PathBuf> {
+        let statements = self.files().flat_map(|file| file.statements(&self.version));
+        let statements = statements.filter_map(|(_, statement)| statement.ok().flatten());
+        let values = statements.filter(|statement| statement.keyword == keyword);
+        values.map(|statement| OsStr::from_bytes(statement.first_argument()).into()).collect()
+    }
+
+    /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their
+    /// lines: keyword and value.
+    pub(crate) fn client_blocks(&self, connection: &Connection) -> Vec<ClientBlock> {
+        let mut found: Vec<ClientBlock> = Vec::new();
+        for file in self.files() {
+            let mut open = false;
+            for (origin, statement) in file.statements(&self.version) {
+                let Ok(Some(statement)) = statement else { continue };
+                if statement.keyword == "match" {
+                    let words =
+                        statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
+                    open = depends_on_client(&self.version, words, connection);
+                    if open {
+                        let criteria = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+                        found.push(ClientBlock { origin, criteria, lines: Vec::new() });
+                    }
+                } else if let Some(block) = found.last_mut().filter(|_| open) {
+                    let value = String::from_utf8_lossy(&statement.arguments.join(&b' ')).into_owned();
+                    block.lines.push((statement.keyword, value));
+                }
+            }
+        }
+        found
+    }
+
     fn load(&mut self, tree: &ConfigTree, path: &Path) -> Result<(), ReadError> {
         if !self.files.contains_key(path) {
             let bytes = tree.read(path).map_err(|error| ReadError::Unreadable(path.to_owned(), error))?;
@@ -239,7 +299,12 @@ impl Config {
                 }
                 "authorizedkeyscommand" => Keyword::Command,
                 "authorizedkeyscommanduser" => Keyword::User,
-                _ => continue,
+                _ => {
+                    if pass.active && statement.keyword == reading.keyword {
+                        reading.place.get_or_insert_with(|| (origin, pass.block.clone()));
+                    }
+                    continue;
+                }
             };
             let value = match keyword {
                 Keyword::Command => statement.value,
@@ -317,6 +382,9 @@ struct Reading<'a> {
     left: usize,
     effective: Effective,
     settings: Vec<Setting>,
+    /// Another keyword to look for, and its first line.
+    keyword: &'a str,
+    place: Option<Place>,
 }
 
 impl Reading<'_> {

@@ -55,7 +55,7 @@ impl OpensshVersion {
     }
 
     /// In 8.2 and 8.3, a `Match` never applies in a file that is included outside a `Match` block.
-    pub(super) fn match_applies_in_included(&self) -> bool {
+    pub(crate) fn match_applies_in_included(&self) -> bool {
         self.number >= (8, 4)
     }
 
@@ -84,6 +84,11 @@ impl OpensshVersion {
     /// compare.
     pub(super) fn checks_addresses_in_first_pass(&self) -> bool {
         self.number >= (8, 4)
+    }
+
+    /// From 9.8, the listening sshd passes its host keys to the process of a connection, which read them again before.
+    pub(crate) fn keeps_host_keys(&self) -> bool {
+        self.number >= (9, 8)
     }
 
     /// `Match version` exists from 10.0. The value to compare with.

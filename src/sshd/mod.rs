@@ -7,7 +7,7 @@
 //! - `reload`: makes each running sshd read its files again.
 //! - `block`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
 //! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
-//! - `wiring`, `refusal`: `--enable` and `--disable`, and why they fail.
+//! - `wiring`, `wiring_error`: `--enable` and `--disable`, and why they fail.
 
 mod apply;
 pub(crate) mod block;
@@ -26,7 +26,7 @@ pub(crate) mod pattern;
 mod placement;
 pub(crate) mod plan;
 pub mod query;
-mod refusal;
 pub(crate) mod reload;
 mod replace;
 pub mod wiring;
+mod wiring_error;

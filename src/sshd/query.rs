@@ -16,6 +16,8 @@ use crate::process::{Output, run};
 pub struct Sshd {
     words: Vec<OsString>,
     timeout: Duration,
+    /// The options that change the configuration of the running sshd.
+    options: Vec<OsString>,
     /// A host key in addition to the configured ones.
     host_key: Option<PathBuf>,
 }
@@ -115,7 +117,7 @@ impl Sshd {
     /// An sshd with this command: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec(), timeout: TIMEOUT, host_key: None }
+        Self { words: words.to_vec(), timeout: TIMEOUT, options: Vec::new(), host_key: None }
     }
 
     /// The sshd of a system, from the usual paths.
@@ -129,6 +131,12 @@ impl Sshd {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Adds options to each query.
+    #[must_use]
+    pub(crate) fn with_options(self, options: Vec<OsString>) -> Self {
+        Self { options, ..self }
     }
 
     /// Adds a host key (`-h`) to each query.
@@ -177,9 +185,10 @@ impl Sshd {
     /// Runs a query that needs a configuration, and therefore a host key.
     fn query(&self, arguments: &[&OsStr]) -> Result<Output, QueryError> {
         let key = self.host_key.iter().flat_map(|path| ["-h".as_ref(), path.as_os_str()]);
+        let options = self.options.iter().map(OsString::as_os_str);
         // The configuration is the last argument.
         self.run(&arguments.split_first().map_or_else(Vec::new, |(first, rest)| {
-            [*first].into_iter().chain(key).chain(rest.iter().copied()).collect()
+            [*first].into_iter().chain(key).chain(options).chain(rest.iter().copied()).collect()
         }))
     }
 

@@ -12,7 +12,9 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::daemon::{Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError, takes_value};
+use super::daemon::{
+    Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError, config_options,
+};
 use crate::error_text::WithCauses;
 use crate::process::run;
 use crate::safe_path;
@@ -283,23 +285,33 @@ impl Daemon<'_> {
             .collect()
     }
 
-    /// The time when an sshd last read its files, if known.
-    fn read_at(&self, pid: u32) -> Option<SystemTime> {
-        let modified = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
+    /// When an sshd last read its files, if known: when it wrote its PID file, when `--enable` reloaded it, or else when
+    /// it was started.
+    pub(crate) fn read_at(&self, pid: u32) -> Option<SystemTime> {
+        let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
         let ticks = self.start_ticks(pid)?;
+        let reloaded = self.tree.read(Path::new(RELOADED)).unwrap_or_default();
+        let reloaded =
+            String::from_utf8_lossy(&reloaded).lines().any(|line| line == format!("{pid} {ticks}"));
+        let reloaded = if reloaded { written(RELOADED) } else { None };
+        let named = self.pid_file_owner().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
+        if let Some(read) = reloaded.max(named) {
+            return Some(read);
+        }
         let system = self.tree.read(Path::new("/proc/stat")).ok()?;
         let boot = String::from_utf8_lossy(&system)
             .lines()
             .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
         // The boot time is in seconds, the start time in 1/100 s on all architectures (proc(5), USER_HZ).
         let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
-        let start = SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1));
-        let record = self.tree.read(Path::new(RELOADED)).unwrap_or_default();
-        let reloaded = String::from_utf8_lossy(&record).lines().any(|line| line == format!("{pid} {ticks}"));
-        let reloaded = if reloaded { modified(RELOADED) } else { None };
-        let in_pid_file = self.pid_file_owner().filter(|(owner, _)| *owner == pid);
-        let pid_file = in_pid_file.and_then(|_| modified(PID_FILE));
-        [start, reloaded, pid_file].into_iter().flatten().max()
+        SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1))
+    }
+
+    /// Records that a change of the sshds of the last reload is complete. Removing the old files changes their directory
+    /// after sshd has read the new ones.
+    pub(super) fn record_end_of_change(&self) {
+        let path = self.tree.locate(Path::new(RELOADED));
+        let _ = fs::read(&path).and_then(|text| fs::write(&path, text));
     }
 
     /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
@@ -582,31 +594,10 @@ fn program(line: &str) -> &str {
     command(line).split(' ').next().unwrap_or_default()
 }
 
-/// The arguments with which sshd tests the configuration that it was started with. The process title has no quotes,
-/// so a value of `-o` ends at the next option.
+/// The arguments with which sshd tests the configuration that it was started with.
 fn test_arguments(line: &str) -> Vec<OsString> {
-    let mut arguments: Vec<String> = vec!["-t".into()];
-    let mut words = command(line).split_whitespace().skip(1).peekable();
-    while let Some(word) = words.next() {
-        let Some(letters) = word.strip_prefix('-') else { continue };
-        let Some((flag, at)) =
-            letters.char_indices().find_map(|(at, flag)| takes_value(flag).then_some((flag, at)))
-        else {
-            continue;
-        };
-        let mut value = letters.get(at.saturating_add(1)..).unwrap_or_default().to_owned();
-        if value.is_empty() {
-            words.next().unwrap_or_default().clone_into(&mut value);
-        }
-        while let Some(more) = words.next_if(|more| flag == 'o' && !more.starts_with('-')) {
-            value.push(' ');
-            value.push_str(more);
-        }
-        if matches!(flag, 'c' | 'f' | 'h' | 'o' | 'p') {
-            arguments.extend([format!("-{flag}"), value]);
-        }
-    }
-    arguments.into_iter().map(OsString::from).collect()
+    let options = config_options(line).into_iter().flat_map(|(flag, value)| [format!("-{flag}"), value]);
+    ["-t".to_owned()].into_iter().chain(options).map(OsString::from).collect()
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use super::{
     lock::Lock,
     plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
     query::{ADMIN_CONFIG, Dump, QueryError, Sshd, admin_config, main_file},
-    refusal::{Refusal, WiringError},
     reload::ReloadError,
     replace::{self, FileError},
+    wiring_error::{WiringError, WiringRefusal},
 };
 use crate::error_text::WithCauses;
 use crate::process::run;
@@ -186,7 +186,7 @@ fn record_for_packages(tree: &ConfigTree, operation: Operation) -> Vec<String> {
 fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<String>, WiringError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
-        return Err(Refusal::NotRoot.into());
+        return Err(WiringRefusal::NotRoot.into());
     }
     let tree = ConfigTree::new(&options.root);
     let installed = find_sshd(options, &tree);
@@ -194,7 +194,7 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
         return Ok(Vec::new());
     }
     if installed.is_none() && operation == Operation::Enable {
-        return Err(Refusal::NoSshd.into());
+        return Err(WiringRefusal::NoSshd.into());
     }
     let options = &WiringOptions { config: main_file(&tree, &options.config), ..options.clone() };
     if let Some(sshd) = installed.as_ref().filter(|_| options.if_user_missing) {
@@ -202,7 +202,7 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
             return Ok(Vec::new());
         }
     }
-    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(Refusal::Lock)?) };
+    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(WiringRefusal::Lock)?) };
     if lock.is_some() {
         remove_leftover_files(&tree, admin_config(&options.config));
     }
@@ -212,13 +212,13 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
     if operation == Operation::Disable {
         if let Some(place) = daemon.find_command_line(&options.config, &options.program) {
             let program = options.program.clone();
-            return Err(Refusal::OptionNamesProgram { place, program }.into());
+            return Err(WiringRefusal::OptionNamesProgram { place, program }.into());
         }
         if let Some(messages) = nothing_to_undo(options, &sshd, &tree, &daemon, lock.as_ref())? {
             return Ok(messages);
         }
     }
-    let version = sshd.version().map_err(Refusal::Query)?;
+    let version = sshd.version().map_err(WiringRefusal::Query)?;
     // Cached, because a query to an unresponsive directory server is slow.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
@@ -231,22 +231,24 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
     let plan = match operation {
         Operation::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
-                return Err(Refusal::Overridden(reason).into());
+                return Err(WiringRefusal::Overridden(reason).into());
             }
-            let mut plan = planner.enable().map_err(Refusal::Plan)?;
+            let mut plan = planner.enable().map_err(WiringRefusal::Plan)?;
             check_programs(options, &version, &mut plan)?;
             plan.messages.extend(daemon.notes_on_others(&options.config));
             plan
         }
-        Operation::Disable => planner.disable(&daemon.other_files(&options.config)).map_err(Refusal::Plan)?,
+        Operation::Disable => {
+            planner.disable(&daemon.other_files(&options.config)).map_err(WiringRefusal::Plan)?
+        }
     };
     messages.extend(describe(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(messages) };
     if !plan.changes.is_empty() {
-        let not_reloadable = daemon.not_reloadable(&options.config).map_err(Refusal::Systemctl)?;
+        let not_reloadable = daemon.not_reloadable(&options.config).map_err(WiringRefusal::Systemctl)?;
         if operation == Operation::Disable && !not_reloadable.is_empty() {
             let daemons: Vec<_> = not_reloadable.iter().map(ToString::to_string).collect();
-            return Err(Refusal::NotReloadable(daemons.join("; ")).into());
+            return Err(WiringRefusal::NotReloadable(daemons.join("; ")).into());
         }
         let installed =
             InstalledSshd { sshd: &sshd, daemon: &daemon, not_reloadable: &not_reloadable, before: &before };
@@ -255,7 +257,7 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
         messages.extend(Some(reloaded).filter(|text| !text.is_empty()));
         messages.extend(not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}")));
     } else if lock.is_reload_pending() {
-        messages.push(complete_reload(options, &daemon, &lock).map_err(Refusal::Reload)?);
+        messages.push(complete_reload(options, &daemon, &lock).map_err(WiringRefusal::Reload)?);
     }
     drop(host_key);
     if operation == Operation::Enable {
@@ -272,7 +274,7 @@ fn nothing_to_undo(
     tree: &ConfigTree,
     daemon: &Daemon<'_>,
     lock: Option<&Lock>,
-) -> Result<Option<Vec<String>>, Refusal> {
+) -> Result<Option<Vec<String>>, WiringRefusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
     let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
     let mut messages = if planner.read(tree).is_ok() {
@@ -288,8 +290,9 @@ fn nothing_to_undo(
     };
     let Some(lock) = lock.filter(|lock| lock.is_reload_pending()) else { return Ok(Some(messages)) };
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
-    let accepted = sshd.accepts(&options.config).map_err(Refusal::Query);
-    let reloaded = accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(Refusal::Reload));
+    let accepted = sshd.accepts(&options.config).map_err(WiringRefusal::Query);
+    let reloaded =
+        accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(WiringRefusal::Reload));
     messages.push(reloaded.unwrap_or_else(|error| {
         format!(
             "Note: an earlier run was interrupted before it reloaded sshd, and sshd cannot be reloaded now: {}. If sshd was started \
@@ -309,8 +312,8 @@ fn complete_reload(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) ->
 
 /// Whether our lines match the existing users. A missing user is looked up twice, because a user can be deleted and
 /// created again, for example with another uid.
-fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, Refusal> {
-    let version = sshd.version().map_err(Refusal::Query)?;
+fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, WiringRefusal> {
+    let version = sshd.version().map_err(WiringRefusal::Query)?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
     let planner = planner(options, tree, &version, None, &find_user);
     let users = planner.users();
@@ -347,18 +350,18 @@ fn query_sshd(
     daemon: &Daemon<'_>,
     root: bool,
     messages: &mut Vec<String>,
-) -> Result<QueriedSshd, Refusal> {
+) -> Result<QueriedSshd, WiringRefusal> {
     let mut settings = query_settings(&sshd, &options.config);
     // The temporary key, and why it is needed.
     let mut host_key = None;
     match settings {
         Err(error) if error.lacks_host_keys() && !options.dry_run => {
             if daemon.is_running(&options.config) {
-                return Err(Refusal::LostHostKeys(error));
+                return Err(WiringRefusal::LostHostKeys(error));
             }
             let keygen = find_keygen(options, tree);
             let (with_key, key) =
-                host_key::add(&sshd, &keygen, &options.config, tree).map_err(Refusal::HostKey)?;
+                host_key::add(&sshd, &keygen, &options.config, tree).map_err(WiringRefusal::HostKey)?;
             sshd = with_key;
             host_key = Some((key, error));
             settings = query_settings(&sshd, &options.config);
@@ -369,7 +372,7 @@ fn query_sshd(
         // With socket activation, the unit creates this directory for each connection, and it is missing after a
         // boot. It is not removed afterwards, because an sshd that is starting could need it.
         create_privsep_directory(tree)
-            .map_err(|error| Refusal::Directory(FileError::new(Path::new(PRIVSEP), error)))?;
+            .map_err(|error| WiringRefusal::Directory(FileError::new(Path::new(PRIVSEP), error)))?;
         messages
             .push(format!("Note: {PRIVSEP} was created; sshd does not check its configuration without it."));
         settings = query_settings(&sshd, &options.config);
@@ -381,17 +384,18 @@ fn query_sshd(
             messages.push(format!("Note: {}. The following is from its files alone.", WithCauses(&error)));
             return Ok(QueriedSshd { sshd, dump: None, host_key: None });
         }
-        Err(error) => return Err(Refusal::NotAccepted(error)),
+        Err(error) => return Err(WiringRefusal::NotAccepted(error)),
     };
     if admin_config(&options.config) != options.config {
         // Only SUSE's sshd reads this file. Another sshd would be queried about a file that it does not read.
-        sshd.accepts_default().map_err(|error| Refusal::VendorFileNotRead(options.config.clone(), error))?;
+        sshd.accepts_default()
+            .map_err(|error| WiringRefusal::VendorFileNotRead(options.config.clone(), error))?;
     }
     let Some((key, error)) = host_key else {
         return Ok(QueriedSshd { sshd, dump: Some(dump), host_key: None });
     };
     if let Some(path) = key.unusable_key(&dump, tree) {
-        return Err(Refusal::UnusableHostKey(path, error));
+        return Err(WiringRefusal::UnusableHostKey(path, error));
     }
     messages.push(
         "Note: sshd has no host keys yet; its configuration was checked with a temporary key. sshd starts when its own keys exist: \
@@ -413,7 +417,7 @@ fn without_sshd(
     let tree = if missing { tree.with(&options.config, Some(Vec::new())) } else { tree };
     let version = OpensshVersion::newest();
     let planner = planner(options, &tree, &version, None, &|_| Some(UserSource::Local));
-    let plan = planner.disable(&[]).map_err(Refusal::Plan)?;
+    let plan = planner.disable(&[]).map_err(WiringRefusal::Plan)?;
     let mut messages = describe(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
     let tools = Tools { main: &options.config, tree: &tree, lock, sshd: None };
@@ -488,12 +492,16 @@ fn query_settings(sshd: &Sshd, config: &Path) -> Result<Dump, QueryError> {
 }
 
 /// Checks that sshd can run the planned command: our program, as an existing user, with the chained command.
-fn check_programs(options: &WiringOptions, version: &OpensshVersion, plan: &mut Plan) -> Result<(), Refusal> {
+fn check_programs(
+    options: &WiringOptions,
+    version: &OpensshVersion,
+    plan: &mut Plan,
+) -> Result<(), WiringRefusal> {
     safe_path::program(&options.root, Path::new(&options.program))
-        .map_err(|error| Refusal::Program(options.program.clone(), error))?;
+        .map_err(|error| WiringRefusal::Program(options.program.clone(), error))?;
     let user = plan.wanted.user.as_deref().unwrap_or_default();
     if user == OWN_USER.as_bytes() && find_user(&options.root, user).is_none() {
-        return Err(Refusal::NoUser);
+        return Err(WiringRefusal::NoUser);
     }
     let command = plan.wanted.command.as_deref();
     let Some(chained) = command.and_then(|line| block::chained_program(version, line)) else {
@@ -507,7 +515,7 @@ fn check_programs(options: &WiringOptions, version: &OpensshVersion, plan: &mut 
             ));
             Ok(())
         }
-        Err(error) => Err(Refusal::ChainedProgram(lossy(&chained), error)),
+        Err(error) => Err(WiringRefusal::ChainedProgram(lossy(&chained), error)),
         Ok(()) => Ok(()),
     }
 }

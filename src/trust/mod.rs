@@ -6,8 +6,8 @@
 
 mod bundle;
 pub mod chain;
-pub mod ocsp;
-pub mod path;
+mod ocsp;
+mod path;
 pub mod store;
 
 use std::fmt;

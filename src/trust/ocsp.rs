@@ -58,13 +58,13 @@ impl fmt::Display for OcspError {
             Self::Malformed => "cannot be read",
             Self::NotSuccessful => "is an error message",
             Self::CriticalExtension => "has a critical extension that is not known",
-            Self::OtherCertificate => "speaks of another certificate",
-            Self::Revoked => "says that it was revoked",
-            Self::Unknown => "says that it is not known",
+            Self::OtherCertificate => "is for another certificate",
+            Self::Revoked => "says that the certificate is revoked",
+            Self::Unknown => "says that the certificate is unknown",
             Self::NotYetValid => "is from the future",
             Self::Stale => "is out of date",
-            Self::Responder => "is not signed by the issuer or a responder of its own",
-            Self::Signature => "has a signature that does not hold",
+            Self::Responder => "is not signed by the issuer or a responder that it authorised",
+            Self::Signature => "has an invalid signature",
         })
     }
 }

@@ -57,7 +57,7 @@ impl fmt::Display for StoreError {
             Self::NotFound => f.write_str("this system has no trust store: install its ca-certificates package, or name one with --trust-store"),
             Self::Unreadable(path, _) => write!(f, "the trust store {} cannot be read", path.display()),
             Self::TooLarge(path) => write!(f, "the trust store {} is larger than any that is known", path.display()),
-            Self::Empty(path) => write!(f, "the trust store {} holds no certificate", path.display()),
+            Self::Empty(path) => write!(f, "the trust store {} contains no certificate", path.display()),
         }
     }
 }
@@ -95,7 +95,7 @@ impl TrustStore {
 
     /// Whether reading the store opens more files.
     #[must_use]
-    pub fn opens_files(&self) -> bool {
+    pub(crate) fn opens_files(&self) -> bool {
         matches!(self.source, AnchorSource::Directory(_))
     }
 

@@ -1,5 +1,5 @@
-//! The clock is set back or forward, or jumps, while a run is under way. Whatever a check needs the time for, it takes the time
-//! of that moment; a key that runs out between reading and printing is not printed.
+//! The clock is wrong, or is set during a run. Each check uses the time at that moment. A key that expires during the run is not
+//! printed.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
@@ -15,12 +15,12 @@ use eic_keys::syslog::Syslog;
 use eic_keys::trust::UnixTime;
 use eic_lab::{DAY, HOUR, Instance, MINUTE, UserKey, now};
 
-/// The looks at the clock of a run that prints a key.
+/// When a run that prints a key reads the clock.
 const LOOKS: [&str; 4] = ["at the record", "at the chain", "at the OCSP responses", "before printing"];
 const YEAR: i64 = 365 * DAY;
 
 thread_local! {
-    /// By how much the clock is off at each look, in seconds.
+    /// The error of the clock at each of these, in seconds.
     static OFF: RefCell<[i64; LOOKS.len()]> = const { RefCell::new([0; LOOKS.len()]) };
     static LOOK: Cell<usize> = const { Cell::new(0) };
 }
@@ -31,7 +31,7 @@ fn clock() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now() + off).unwrap()))
 }
 
-/// A run in this very thread, without its confinement; gives its status, what it printed, and how often it looked at the clock.
+/// Runs in this thread, without the sandbox. Returns the exit status, the output, and how often the clock was read.
 fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     OFF.set(off);
     LOOK.set(0);
@@ -47,7 +47,7 @@ fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     (status, printed, LOOK.get())
 }
 
-/// A key with half an hour to go, so that no slow machine matters.
+/// The key expires in half an hour, so a slow machine makes no difference.
 fn world() -> (Instance, UserKey) {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let record = instance.record(&key).expires_in(30 * MINUTE).signed_by(&instance.pki().signer.key);
@@ -56,15 +56,15 @@ fn world() -> (Instance, UserKey) {
 }
 
 #[test]
-fn a_clock_that_is_right() {
+fn prints_the_key_with_a_correct_clock() {
     let (_instance, key) = world();
     assert_eq!(run(&key, [0; 4]), (0, format!("{}\n", key.line()), LOOKS.len()));
 }
 
 #[test]
-fn a_clock_that_jumps_at_one_look() {
+fn a_wrong_clock_at_one_check_refuses_what_is_not_valid_then() {
     let (instance, key) = world();
-    // How far off each look may be: the key's half hour, the certificates' 30 days and 11 months, the OCSP responses' hour and week.
+    // The error that each can have: the key's half hour, the certificates' 30 days and 11 months, the OCSP responses' hour and week.
     let fine = [-20 * YEAR..30 * MINUTE, -30 * DAY..335 * DAY, -HOUR..7 * DAY, -20 * YEAR..30 * MINUTE];
     for (look, fine) in fine.iter().enumerate() {
         for off in
@@ -82,20 +82,20 @@ fn a_clock_that_jumps_at_one_look() {
 }
 
 #[test]
-fn a_clock_that_is_set_during_the_run() {
+fn a_clock_set_during_the_run_counts_from_then_on() {
     let (_instance, key) = world();
     for look in 0..LOOKS.len() {
         for (off, comes) in [(-2 * MINUTE, true), (HOUR, false)] {
             let mut from = [0; LOOKS.len()];
             from[look..].fill(off);
-            // Half an hour of validity does not survive an hour, wherever it passes.
+            // A key that is valid for half an hour has expired after an hour.
             assert_eq!(run(&key, from).1.is_empty(), !comes, "{off} s from the look {}", LOOKS[look]);
         }
     }
 }
 
 #[test]
-fn a_key_that_runs_out_on_the_way_is_not_printed() {
+fn does_not_print_a_key_that_expires_during_the_run() {
     let (instance, key) = world();
     let (status, printed, looks) = run(&key, [0, 0, 0, 30 * MINUTE]);
     assert_eq!((status, printed.as_str(), looks), (0, "", LOOKS.len()));

@@ -1,4 +1,4 @@
-//! What is asked of the metadata service, in which order, and what is not asked at all.
+//! Which requests a run sends, and in which order.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn asked(instance: &Instance) -> Vec<String> {
 }
 
 #[test]
-fn nothing_pushed_is_two_requests_and_silence() {
+fn without_pushed_keys_sends_two_requests_and_logs_nothing() {
     let instance = Instance::start();
     let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
@@ -23,25 +23,25 @@ fn nothing_pushed_is_two_requests_and_silence() {
     assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
 }
 
-/// The service drops what is over 1,024 packets a second, those of DNS and time included, and a scanner offers many keys.
+/// The service drops packets over 1,024 per second, including those for DNS and NTP, and a scanner offers many keys.
 #[test]
-fn nothing_pushed_takes_fourteen_packets() {
+fn without_pushed_keys_uses_fourteen_packets() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     let packets = || {
         let before = instance.imds.packets();
         assert_eq!(instance.run(["alice", key.fingerprint()]).status, Some(0));
-        // The service's last packet comes after the run.
+        // The last packet of the service arrives after the run.
         std::thread::sleep(Duration::from_millis(100));
         instance.imds.packets() - before
     };
-    // On a busy machine an acknowledgement may have to go out alone, after 40 ms.
+    // On a busy machine an acknowledgement can need a packet of its own, after 40 ms.
     let runs: Vec<u64> = (0..5).map(|_| packets()).collect();
     assert!(runs.iter().any(|packets| *packets <= 14), "{runs:?}");
 }
 
 #[test]
-fn another_key_offered_is_two_requests_and_silence() {
+fn for_another_key_sends_two_requests_and_logs_nothing() {
     let (instance, _) = instance();
     let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
@@ -50,7 +50,7 @@ fn another_key_offered_is_two_requests_and_silence() {
 }
 
 #[test]
-fn a_login_is_nine_requests_in_four_rounds() {
+fn a_login_sends_nine_requests_in_four_rounds() {
     let (instance, key) = instance();
     instance.imds.pace(Duration::from_millis(300));
     accepted(&instance, &key, "a login");
@@ -79,7 +79,7 @@ fn a_login_is_nine_requests_in_four_rounds() {
 }
 
 #[test]
-fn fifty_records_cost_no_request_more() {
+fn fifty_records_need_no_more_requests() {
     let (instance, key) = instance();
     for _ in 0..49 {
         let record = instance.record(&UserKey::ed25519());
@@ -90,7 +90,7 @@ fn fifty_records_cost_no_request_more() {
 }
 
 #[test]
-fn the_signer_is_asked_about_only_when_a_record_is_waiting() {
+fn requests_the_signer_only_for_a_record_that_can_be_valid() {
     let (instance, key) = instance();
     for (what, record) in [
         ("expired", instance.record(&key).expires_in(-1)),
@@ -106,7 +106,7 @@ fn the_signer_is_asked_about_only_when_a_record_is_waiting() {
 }
 
 #[test]
-fn twenty_at_once_each_get_their_key() {
+fn twenty_concurrent_runs_print_their_keys() {
     let (instance, key) = instance();
     std::thread::scope(|scope| {
         for _ in 0..20 {

@@ -1,6 +1,6 @@
-//! The system fails under the program: each of its system calls once, memory, descriptors, and a signal at each point. (That
-//! nobody reads, or reads on, is in `tests/command_line`.)
-//! Whatever comes of it, sshd gets the right key or none, in time, and an error without a key says so.
+//! Failures of the system: each system call once, memory, descriptors, and a signal at each system call. (Closed and full pipes are in
+//! `tests/command_line`.)
+//! In all cases sshd gets the right key or none, in time, and a run without a key reports an error.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,7 +21,7 @@ use eic_lab::{Instance, Outcome, UserKey};
 /// No run may take longer.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// An instance with a key that waits for alice for an hour.
+/// An instance with a key pushed for alice that is valid for an hour.
 fn world() -> (Instance, UserKey) {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push_for_an_hour("alice", &key);
@@ -41,7 +41,7 @@ fn check(instance: &Instance, key: &UserKey, outcome: &Outcome) -> Result<(), St
     }
 }
 
-/// Tries all of `rows` in a few worlds side by side. Fails with those that do not hold; gives how many printed the key.
+/// Runs all `rows` in several instances concurrently. Fails with the rows that failed; returns how many printed the key.
 fn each<T: Sync>(rows: &[T], run: impl Fn(&Instance, &UserKey, &T) -> (String, Outcome) + Sync) -> usize {
     let (next, printed, failures) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn each<T: Sync>(rows: &[T], run: impl Fn(&Instance, &UserKey, &T) -> (String, O
                         instance.journal.clear();
                         run(&instance, &key, row)
                     };
-                    // What a busy machine made late is tried again, if it printed no wrong key.
+                    // On a busy machine a run can be late. It is tried again, unless it printed a wrong key.
                     let harmless = ["", &format!("{}\n", key.line())];
                     let (mut name, mut outcome) = once();
                     for _ in 0..2 {
@@ -74,7 +74,7 @@ fn each<T: Sync>(rows: &[T], run: impl Fn(&Instance, &UserKey, &T) -> (String, O
     printed.into_inner()
 }
 
-/// Under strace, with these options of it.
+/// Runs under strace with these options.
 fn traced(instance: &Instance, key: &UserKey, options: &[&str]) -> Outcome {
     let command = [options, &[PROGRAM, "alice", key.fingerprint()]].concat();
     instance.command(command).program("/usr/bin/strace").run()
@@ -92,12 +92,12 @@ fn calls() -> BTreeMap<String, usize> {
             *calls.entry(name).or_insert(0) += 1;
         }
     }
-    // Its beginning is strace's, its end has no way to fail.
+    // strace makes the first one, and the last one cannot fail.
     calls.retain(|name, _| !["execve", "exit_group"].contains(&name.as_str()));
     calls
 }
 
-/// Each call of a login, each time that it is made, with each of `faults`, in strace's words.
+/// Each system call of a login, each time that it is made, with each of `faults` (syntax of strace).
 fn matrix(faults: &[&str]) -> usize {
     let mut rows = Vec::new();
     for (name, times) in calls() {
@@ -114,17 +114,17 @@ fn matrix(faults: &[&str]) -> usize {
 }
 
 #[test]
-fn every_call_fails_once() {
+fn each_failing_system_call_prints_the_key_or_nothing() {
     matrix(&["error=ENOMEM", "error=EIO"]);
 }
 
 #[test]
-fn a_signal_at_every_call() {
+fn a_signal_at_any_system_call_prints_the_key_or_nothing() {
     matrix(&["signal=SIGTERM"]);
 }
 
 #[test]
-fn every_call_is_late() {
+fn slow_system_calls_do_not_prevent_a_login() {
     let calls: Vec<_> = calls().into_keys().collect();
     let printed = each(&calls, |instance, key, name| {
         let late = format!("inject={name}:delay_enter=2000");
@@ -133,7 +133,7 @@ fn every_call_is_late() {
     assert_eq!(printed, calls.len(), "two milliseconds a call harm nobody");
 }
 
-/// What a shell's `ulimit` leaves of this, in some steps.
+/// Runs with decreasing limits, set by `ulimit`.
 fn limited(option: &str, steps: impl Iterator<Item = usize>) {
     let rows: Vec<_> = steps.collect();
     let printed = each(&rows, |instance, key, most| {
@@ -149,24 +149,24 @@ fn limited(option: &str, steps: impl Iterator<Item = usize>) {
 }
 
 #[test]
-fn little_memory() {
+fn little_memory_prints_the_key_or_nothing() {
     limited("-v", (1500..12_000).step_by(250));
 }
 
 #[test]
-fn few_descriptors() {
+fn few_descriptors_print_the_key_or_nothing() {
     limited("-n", 4..40);
 }
 
-/// sshd ends those whom it waited for too long with a signal to their group.
+/// If sshd has waited too long, it ends the process group with a signal.
 #[test]
-fn nothing_is_left_of_a_group_that_is_ended() {
+fn a_signal_to_the_process_group_leaves_no_process() {
     let (instance, key) = world();
     let script = format!(
         "trap : TERM; {PROGRAM} nobody {} -- /bin/sleep 60 & sleep 0.3; kill -TERM 0; wait $!; echo $?",
         key.fingerprint()
     );
-    // The sleeper holds our stderr, and the run fails where somebody still does.
+    // `sleep` holds stderr open. The run fails if a process still does.
     let outcome = instance.command(["-c", &script]).program("/bin/sh").run();
     assert_eq!(outcome.stdout.trim(), "143", "{outcome:?}");
     assert!(outcome.wall < Duration::from_secs(30), "{outcome:?}");

@@ -1,5 +1,5 @@
 //! Arguments, exit statuses, and what is printed where.
-use crate::world::{USER, world};
+use crate::world::{USER, config, world};
 use eic_lab::{Machine, Outcome};
 
 fn not_run(outcome: &Outcome, reason: &str) {
@@ -17,43 +17,80 @@ fn without_a_user() {
     });
 }
 
+/// Without a rehearsal, the report claims no more than was checked.
 #[test]
-fn the_text_ends_with_what_is_wrong() {
+fn the_summary_is_the_last_line() {
     world(|world| {
         let instance = world.instance;
-        let well = world.text(&[USER]);
-        assert_eq!(well.status, Some(0));
+        let healthy = world.text(&[USER]);
+        assert_eq!(healthy.status, Some(0));
         assert_eq!(
-            well.stdout.lines().last(),
-            Some("This system takes alice's pushed keys. Nothing is wrong here.")
-        );
-        assert!(!well.stdout.contains('\u{1b}'), "no colour but on a terminal");
-        instance.machine(Machine::Other);
-        let ill = world.text(&[USER]);
-        assert_eq!(ill.status, Some(1));
-        assert_eq!(
-            ill.stdout.lines().last(),
+            healthy.stdout.lines().last(),
             Some(
-                "This system does not take alice's pushed keys: this is not an EC2 instance, by its firmware: \
-                 nobody is asked for keys (instance.host)."
+                "Nothing was found that would refuse alice's keys. PAM and the session were not tried: --rehearse does."
+            )
+        );
+        assert!(!healthy.stdout.contains('\u{1b}'), "colour is for terminals");
+        instance.imds.unpublish(USER);
+        let unpushed = world.text(&[USER]);
+        assert_eq!(unpushed.status, Some(0));
+        let summary = unpushed.stdout.lines().last().unwrap_or_default();
+        assert!(
+            summary.starts_with(
+                "No key is pushed for alice now; keys live 60 s. Push, then check within a minute. Nothing was found"
+            ),
+            "{summary}"
+        );
+        instance.machine(Machine::Other);
+        let broken = world.text(&[USER]);
+        assert_eq!(broken.status, Some(1));
+        assert_eq!(
+            broken.stdout.lines().last(),
+            Some(
+                "This system refuses alice's keys: the firmware says that this is not an EC2 instance: eic-keys asks \
+                 for no keys (instance.host)."
             )
         );
     });
 }
 
+/// Failures and warnings come first. Passing checks, and those that need a failed one, are counted.
 #[test]
-fn details_are_for_the_verbose() {
+fn a_broken_system_fits_on_a_screen() {
+    world(|world| {
+        world.instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
+        world.instance.write("/etc/nologin", "");
+        world.configure(&config().set("DenyUsers", "alice").set("MaxAuthTries", "2").text());
+        let text = world.text(&[USER]).stdout;
+        let rows: usize = text.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum();
+        assert!(rows < 24, "{rows} rows:\n{text}");
+        let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} is in {text}"));
+        assert!(
+            at("FAIL signer.store") < at("FAIL user.nologin")
+                && at("FAIL sshd.access") < at("warn sshd.tries")
+        );
+        assert!(at("warn sshd.tries") < at("checks passed, 5 skipped because of others"));
+        assert!(!text.contains("ok  ") && !text.contains("needs signer.store"), "{text}");
+        let verbose = world.text(&[USER, "--verbose"]).stdout;
+        for line in ["  ok   instance.host ", "  skip signer.path            needs signer.store"] {
+            assert!(verbose.contains(line), "{verbose}");
+        }
+    });
+}
+
+#[test]
+fn verbose_lists_all_checks_with_details() {
     world(|world| {
         let key = &world.key;
         let brief = world.text(&[USER]).stdout;
         let verbose = world.text(&[USER, "--verbose"]).stdout;
         assert!(!brief.contains(key.fingerprint()) && verbose.contains(key.fingerprint()));
-        assert!(verbose.contains("builds on instance.host, metadata.token"), "{verbose}");
+        assert!(verbose.contains("depends on instance.host, metadata.token"), "{verbose}");
     });
 }
 
 #[test]
-fn what_cannot_be_run() {
+fn usage_errors() {
     world(|world| {
         let instance = world.instance;
         for (arguments, reason) in [
@@ -62,6 +99,11 @@ fn what_cannot_be_run() {
             (&["--check", "--nonsense"], "--nonsense"),
             (&["--check", "--if-user-missing"], "--enable"),
             (&["--check", "alice", "--", "true"], "--"),
+            (&["--check", "--wait", "5"], "USER"),
+            (&["--check", "alice", "--wait"], "--wait"),
+            (&["--check", "alice", "--wait", "0"], "from 1 to 600"),
+            (&["--check", "alice", "--wait", "601"], "from 1 to 600"),
+            (&["--check", "alice", "--wait", "1.5"], "from 1 to 600"),
         ] {
             not_run(&instance.command(arguments).as_root().run(), reason);
             let json = ["--json"].iter().chain(arguments);
@@ -79,9 +121,11 @@ fn what_cannot_be_run() {
 }
 
 #[test]
-fn json_and_verbose_go_with_check_alone() {
+fn json_verbose_and_wait_go_with_check_alone() {
     world(|world| {
         let instance = world.instance;
+        assert_eq!(instance.run(["alice", "--wait", "5"]).status, Some(1));
+        assert_eq!(instance.run(["--enable", "--dry-run", "--wait", "5"]).status, Some(1));
         for option in ["--json", "--verbose"] {
             assert_eq!(instance.run(["alice", option]).status, Some(1));
         }
@@ -89,7 +133,7 @@ fn json_and_verbose_go_with_check_alone() {
 }
 
 #[test]
-fn a_reader_that_goes_away() {
+fn stdout_is_closed() {
     world(|world| {
         let instance = world.instance;
         assert_eq!(instance.command(["--check", "alice"]).as_root().stdout_closed().run().status, Some(0));
@@ -99,14 +143,15 @@ fn a_reader_that_goes_away() {
 #[test]
 fn colour_is_for_terminals() {
     world(|world| {
+        world.instance.write("/etc/nologin", "");
         let on_terminal = |variable: &str, value: &str| {
-            let script = world.instance.command(["-qec", "/usr/bin/eic-keys --check alice", "/dev/null"]);
+            let script = world.instance.command(["-qc", "/usr/bin/eic-keys --check alice", "/dev/null"]);
             script.program("script").as_root().env("TERM", "xterm").env(variable, value).run().stdout
         };
         for (variable, value, coloured) in [("NO_COLOR", "", true), ("NO_COLOR", "1", false)] {
             let text = on_terminal(variable, value);
-            assert!(text.contains("instance.host"), "{text}");
-            assert_eq!(text.contains("\u{1b}[32mok"), coloured, "{variable}={value}: {text}");
+            assert!(text.contains("user.nologin"), "{text}");
+            assert_eq!(text.contains("\u{1b}[1;31mFAIL"), coloured, "{variable}={value}: {text}");
         }
     });
 }

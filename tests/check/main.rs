@@ -14,7 +14,9 @@
 mod cloud;
 mod command_line;
 mod golden;
+mod network;
 mod pushed;
+mod rehearsal;
 mod schema;
 mod sshd;
 mod system;

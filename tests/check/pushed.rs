@@ -1,6 +1,8 @@
 //! What is pushed, and what would become of it: the same that becomes of it when sshd asks.
 use crate::world::{USER, World, broken, world};
 use eic_lab::{Fault, Instance, Key, On, UserKey};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Publishes one record beside the good one, and looks for its reason in the check's lines.
 fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
@@ -13,7 +15,7 @@ fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: 
         report.assert_exactly(&[(id, "warn")]);
         assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
         let given = report.detail("keys.signatures");
-        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be given to sshd")).collect();
+        let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be printed for sshd")).collect();
         assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
         assert_eq!(instance.run([USER]).keys(), [good.line()], "sshd is given just that");
     });
@@ -24,13 +26,50 @@ fn nothing_is_pushed() {
     world(|world| {
         world.instance.imds.unpublish(USER);
         let report = world.check();
-        report.assert_healthy();
-        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the last 60 s");
+        report.assert_exactly(&[("keys.pushed", "skip")]);
+        assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now");
     });
 }
 
 #[test]
-fn a_record_tells_which_it_is() {
+fn a_push_is_waited_for() {
+    world(|world| {
+        let instance = world.instance;
+        instance.imds.unpublish(USER);
+        // None comes.
+        let start = Instant::now();
+        let report = world.check_with(&[USER, "--wait", "2"]);
+        report.assert_exactly(&[("keys.pushed", "warn")]);
+        assert_eq!(report.note("keys.pushed"), "nothing was pushed for alice in the 2 s of --wait");
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        // One is there that has expired, then one comes.
+        let key = UserKey::ed25519();
+        instance.publish(USER, &instance.record(&key).expires_in(-5));
+        let good = UserKey::ed25519();
+        let record = instance.record(&good);
+        let start = Instant::now();
+        let report = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_secs(3));
+                instance.imds.unpublish(USER);
+                instance.publish(USER, &record);
+            });
+            world.check_with(&[USER, "--wait", "300"])
+        });
+        report.assert_healthy();
+        assert_eq!(report.note("keys.signatures"), "1 of 1 keys would be given to sshd");
+        assert!(report.detail("keys.records").iter().all(|line| line.contains(good.fingerprint())));
+        assert!((Duration::from_secs(3)..Duration::from_secs(100)).contains(&start.elapsed()));
+        // One that is there already is judged at once, whatever is wrong with it.
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &record.set("Instance", "i-0fedcba9876543210"));
+        let report = world.check_with(&[USER, "--wait", "300"]);
+        assert_eq!(report.status("keys.records"), "fail");
+    });
+}
+
+#[test]
+fn details_of_a_record() {
     world(|world| {
         let key = &world.key;
         let report = world.check();
@@ -48,7 +87,7 @@ fn a_record_tells_which_it_is() {
 }
 
 #[test]
-fn records_that_fall_out() {
+fn refused_records() {
     beside_a_good_one(
         |instance, key| instance.publish(USER, &instance.record(key).expires_in(-5)),
         "keys.records",
@@ -67,28 +106,37 @@ fn records_that_fall_out() {
     beside_a_good_one(
         |instance, key| instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4))),
         "keys.signatures",
-        "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+        "it is not signed by managed-ssh-signer.us-east-1.amazonaws.com",
     );
 }
 
 #[test]
-fn records_that_cannot_be_had() {
+fn records_cannot_be_fetched() {
     let answer = |fault: Fault| {
         move |world: &World<'_>| {
             world.instance.imds.fault(On::within("managed-ssh-keys/active-keys"), fault);
         }
     };
-    broken(answer(Fault::Status(500)), &[("keys.pushed", "fail")], "500");
-    broken(answer(Fault::LargeBody(1024 * 1024)), &[("keys.pushed", "fail")], "sent more than");
+    let fails = &[("keys.pushed", "fail"), ("login.command", "fail")];
+    broken(answer(Fault::Status(500)), fails, "500");
+    broken(answer(Fault::LargeBody(1024 * 1024)), fails, "sent more than");
 }
 
 #[test]
-fn no_record_is_left() {
+fn the_only_record_is_refused() {
     world(|world| {
         let (instance, key) = (world.instance, &world.key);
         instance.imds.unpublish(USER);
         instance.publish(USER, &instance.record(key).expires_in(-5));
-        world.check().assert_exactly(&[("keys.records", "fail")]);
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert!(report.note("keys.records").starts_with("the pushed key is refused: it expired"));
+        instance.imds.unpublish(USER);
+        instance.publish(USER, &instance.record(key).set("Instance", "i-0fedcba9876543210"));
+        assert_eq!(
+            world.check().note("keys.records"),
+            "the pushed key is for instance i-0fedcba9876543210, not this one"
+        );
         instance.imds.unpublish(USER);
         instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4)));
         world.check().assert_exactly(&[("keys.signatures", "fail")]);
@@ -96,7 +144,7 @@ fn no_record_is_left() {
 }
 
 #[test]
-fn the_key_that_is_offered() {
+fn an_offered_key() {
     world(|world| {
         let instance = world.instance;
         let key = &world.key;
@@ -109,7 +157,7 @@ fn the_key_that_is_offered() {
         }
         let report = world.check_with(&[USER, other.fingerprint()]);
         report.assert_exactly(&[("keys.records", "fail")]);
-        assert_eq!(report.note("keys.records"), "the key that is offered is not among the 2 pushed");
+        assert_eq!(report.note("keys.records"), "the offered key is none of the 2 pushed keys");
     });
 }
 
@@ -130,7 +178,7 @@ fn hostile_values_come_out_harmless() {
 }
 
 #[test]
-fn a_name_that_the_service_does_not_take() {
+fn a_user_name_that_is_not_valid() {
     world(|world| {
         let instance = world.instance;
         for name in ["../../api/token", "a b", "\u{1b}[2J", "123"] {

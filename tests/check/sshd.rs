@@ -8,7 +8,7 @@ fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
 }
 
 #[test]
-fn whose_command_counts() {
+fn the_wired_command() {
     world(|world| {
         let report = world.check();
         let note = report.note("sshd.command");
@@ -21,12 +21,12 @@ fn whose_command_counts() {
         );
         let report = world.check();
         report.assert_healthy();
-        assert!(report.note("sshd.command").ends_with("; behind it runs /usr/bin/true"));
+        assert!(report.note("sshd.command").ends_with("; the chained command is /usr/bin/true"));
     });
 }
 
 #[test]
-fn no_command_or_another() {
+fn no_command_or_another_program() {
     let command = &[("sshd.command", "fail")];
     let none = config()
         .text()
@@ -64,7 +64,7 @@ fn another_command_for_this_user() {
 }
 
 #[test]
-fn a_command_line_that_we_do_not_understand() {
+fn a_command_line_that_eic_keys_rejects() {
     broken(
         set("AuthorizedKeysCommand", "/usr/bin/eic-keys %u %k"),
         &[("sshd.command", "fail")],
@@ -78,42 +78,48 @@ fn a_command_line_that_we_do_not_understand() {
 }
 
 #[test]
-fn who_runs_the_command() {
+fn the_command_user() {
     // To make such a user would be no fix; --enable puts lines of its own first.
     world(|world| {
         world.configure(&config().set("AuthorizedKeysCommandUser", "nobody-here").text());
         let report = world.check();
         report.assert_exactly(&[("sshd.command_user", "fail")]);
-        assert!(report.note("sshd.command_user").contains("no user nobody-here"));
+        assert!(
+            report.note("sshd.command_user").contains("AuthorizedKeysCommandUser nobody-here does not exist")
+        );
         world.apply(&report, "sshd.command_user");
         world.settled().assert_healthy();
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
     });
-    broken(set("AuthorizedKeysCommandUser", "root"), &[("sshd.command_user", "warn")], "root runs eic-keys");
+    broken(
+        set("AuthorizedKeysCommandUser", "root"),
+        &[("sshd.command_user", "warn")],
+        "eic-keys runs as root",
+    );
 }
 
 /// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.
 #[test]
-fn the_login_itself_runs_the_command() {
+fn the_command_user_is_the_login_user() {
     world(|world| {
         world.configure(&config().set("AuthorizedKeysCommandUser", "%u").text());
         let report = world.check();
         report.assert_healthy();
         let note = report.note("sshd.command_user");
-        assert!(note.contains("is %u: for this login alice runs it, uid "), "{note}");
+        assert!(note.contains("is %u: for this login alice, uid "), "{note}");
         let uid = world.instance.command(["-u", USER]).program("/usr/bin/id").run().stdout;
         assert!(note.ends_with(&format!("uid {}", uid.trim())), "{note}");
         // Of nobody in particular it cannot be told.
         let report = world.check_with(&[]);
         assert_eq!(report.status("sshd.command_user"), "skip");
-        assert!(report.note("sshd.command_user").ends_with("name a USER"));
+        assert!(report.note("sshd.command_user").ends_with("check with a USER"));
         // What keeps that user from the metadata service keeps the keys from it.
         let report = world.check_with(&["nobody-here"]);
         assert_eq!(report.status("sshd.command_user"), "fail");
         assert!(
             report
                 .note("sshd.command_user")
-                .contains("for this login nobody-here, and there is no such user")
+                .contains("for this login nobody-here, and that user does not exist")
         );
         world.configure(&config().set("AuthorizedKeysCommandUser", "%%%u").text());
         let report = world.check();
@@ -123,11 +129,15 @@ fn the_login_itself_runs_the_command() {
 
 /// The keys of the command behind ours are logins, too.
 #[test]
-fn a_command_behind_ours_that_cannot_run() {
+fn a_chained_command_that_cannot_run() {
     let behind = |path: &str| set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {path} %u"));
     let warns = &[("sshd.command", "warn")];
-    broken(behind("/usr/bin/gone"), warns, "behind it runs /usr/bin/gone, which cannot: it is not there");
-    broken(behind("/etc/passwd"), warns, "which cannot: /etc/passwd is not a program");
+    broken(
+        behind("/usr/bin/gone"),
+        warns,
+        "the chained command is /usr/bin/gone, which cannot run: it does not exist",
+    );
+    broken(behind("/etc/passwd"), warns, "which cannot run: /etc/passwd is not a program");
     broken(
         |world| {
             world.instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
@@ -136,7 +146,7 @@ fn a_command_behind_ours_that_cannot_run() {
             behind("/usr/bin/eic-lab-theirs")(world);
         },
         warns,
-        "which cannot: /usr/bin/eic-lab-theirs may be written by others than root",
+        "which cannot run: users other than root can write to /usr/bin/eic-lab-theirs",
     );
 }
 
@@ -158,9 +168,9 @@ fn a_command_that_is_left_out() {
         let report = world.check();
         report.assert_exactly(&[("sshd.command", "warn")]);
         let note = report.note("sshd.command");
-        assert!(note.contains("; /usr/bin/true is left out, as its user svc does not exist"), "{note}");
+        assert!(note.contains("; /usr/bin/true is left out, because its user svc does not exist"), "{note}");
         let fix = report.of("sshd.command")["fix"].as_str().unwrap();
-        assert!(fix.starts_with("make the user svc"), "{fix}");
+        assert!(fix.starts_with("create the user svc"), "{fix}");
         // A directory has it again.
         world.instance.write("/run/getent", &getent);
         let script = "#!/bin/sh\n[ \"$3\" = svc ] && echo svc:x:65534:65534::/:/bin/false && exit\nexec /run/getent \"$@\"\n";
@@ -168,13 +178,13 @@ fn a_command_that_is_left_out() {
         world.instance.install("/usr/bin/getent", script.as_bytes());
         let report = world.check();
         report.assert_exactly(&[("sshd.command", "warn")]);
-        assert!(report.note("sshd.command").contains("though its user svc exists again"));
+        assert!(report.note("sshd.command").contains("although its user svc exists again"));
         world.apply(&report, "sshd.command");
         let number = std::fs::read(PID_FILE).unwrap();
         world.instance.write(PID_FILE, number);
         let report = world.check();
         report.assert_healthy();
-        assert!(report.note("sshd.command").ends_with("; behind it runs /usr/bin/true"));
+        assert!(report.note("sshd.command").ends_with("; the chained command is /usr/bin/true"));
     });
 }
 
@@ -196,7 +206,17 @@ fn a_command_that_chains_itself() {
 
 #[test]
 fn a_configuration_that_sshd_refuses() {
-    broken(set("NoSuchKeyword", "yes"), &[("sshd.config", "fail")], "NoSuchKeyword");
+    world(|world| {
+        crate::system::stop_sshd();
+        world.instance.write("/etc/ssh/sshd_config", config().set("NoSuchKeyword", "yes").text());
+        let report = world.check();
+        report.assert_exactly(&[("sshd.config", "fail"), ("running.daemon", "fail")]);
+        assert!(report.note("sshd.config").contains("NoSuchKeyword"));
+        assert_eq!(
+            report.note("running.daemon"),
+            "sshd is stopped, and would not start: fix sshd.config first"
+        );
+    });
     broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), &[("sshd.config", "fail")], "/run/sshd");
     world(|world| {
         world.configure(&config().set("HostKey", "/nonexistent").text());
@@ -211,8 +231,8 @@ fn a_configuration_that_sshd_refuses() {
 }
 
 #[test]
-fn what_keeps_keys_out() {
-    broken(set("PubkeyAuthentication", "no"), &[("sshd.pubkey", "fail")], "PubkeyAuthentication is off");
+fn settings_that_refuse_keys() {
+    broken(set("PubkeyAuthentication", "no"), &[("sshd.pubkey", "fail")], "PubkeyAuthentication is no");
     broken(
         |world| {
             let text =
@@ -220,7 +240,7 @@ fn what_keeps_keys_out() {
             world.configure(&text);
         },
         &[("sshd.methods", "fail")],
-        "no use for keys",
+        "does not include publickey",
     );
     broken(
         |world| {
@@ -232,12 +252,16 @@ fn what_keeps_keys_out() {
         &[("sshd.methods", "warn")],
         "publickey,password",
     );
-    broken(set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"), &[("sshd.algorithms", "fail")], "neither");
+    broken(
+        set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"),
+        &[("sshd.algorithms", "fail")],
+        "no type of key",
+    );
     broken(set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), &[("sshd.algorithms", "warn")], "ed25519");
     broken(
         set("KexAlgorithms", "sntrup761x25519-sha512@openssh.com,curve25519-sha256"),
         &[("sshd.exchanges", "warn")],
-        "the console's client knows none",
+        "the console's client supports none",
     );
     for known in ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"] {
         world(|world| {
@@ -246,25 +270,39 @@ fn what_keeps_keys_out() {
         });
     }
     broken(set("MaxAuthTries", "2"), &[("sshd.tries", "warn")], "MaxAuthTries is 2");
-    broken(set("Port", "2222"), &[("sshd.port", "warn")], "2222, not on port 22");
-    broken(set("ListenAddress", "127.0.0.1"), &[("sshd.port", "warn")], "nobody reaches it from outside");
+    let port = &[("sshd.port", "warn")];
+    let later = "works now, but breaks at sshd's next restart: sshd listens on";
+    broken(set("Port", "2222"), port, &format!("{later} 0.0.0.0:2222, not on port 22"));
+    broken(set("ListenAddress", "127.0.0.1"), port, &format!("{later} 127.0.0.1:22 only"));
+    world(|world| {
+        world.instance.write("/etc/ssh/sshd_config", config().set("Port", "2222").text());
+        crate::system::stop_sshd();
+        let started = world.instance.command(["-e"]).program("/usr/sbin/sshd").as_root().run();
+        assert_eq!(started.status, Some(0), "{}", started.stderr);
+        world.settled().assert_exactly(port);
+        world.check_with(&[USER]);
+    });
 }
 
 #[test]
-fn who_may_log_in() {
+fn allowed_and_denied_users() {
     let access = &[("sshd.access", "fail")];
-    broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not name alice");
-    broken(set("DenyUsers", "a*"), access, "DenyUsers names alice");
-    broken(set("DenyUsers", "a*@*"), access, "DenyUsers names alice");
-    broken(set("AllowGroups", "wheel"), access, "AllowGroups does not name alice");
-    broken(set("DenyGroups", "alice"), access, "DenyGroups names alice");
+    broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not include alice");
+    broken(set("DenyUsers", "a*"), access, "DenyUsers includes alice");
+    broken(set("DenyUsers", "a*@*"), access, "DenyUsers includes alice");
+    broken(set("AllowGroups", "wheel"), access, "AllowGroups does not include a group of alice");
+    broken(set("DenyGroups", "alice"), access, "DenyGroups includes a group of alice");
     let depends = &[("sshd.access", "warn")];
     broken(
         set("DenyUsers", "bob a*@192.0.2.*"),
         depends,
-        "DenyUsers has a*@192.0.2.*: it depends on where alice comes from",
+        "DenyUsers has a*@192.0.2.*: the result depends on where alice connects from",
     );
-    broken(set("AllowUsers", "bob alice@192.0.2.*"), depends, "AllowUsers has alice@192.0.2.*: it depends");
+    broken(
+        set("AllowUsers", "bob alice@192.0.2.*"),
+        depends,
+        "AllowUsers has alice@192.0.2.*: the result depends",
+    );
     world(|world| {
         for allowed in ["alice", "al?ce", "bob alice@*"] {
             world.configure(&config().set("AllowUsers", allowed).text());
@@ -274,7 +312,7 @@ fn who_may_log_in() {
 }
 
 #[test]
-fn root_may_not_log_in() {
+fn permit_root_login() {
     world(|world| {
         world.instance.push("root", &world.key);
         for (value, status) in [("no", "fail"), ("forced-commands-only", "fail"), ("prohibit-password", "ok")]
@@ -283,6 +321,265 @@ fn root_may_not_log_in() {
             assert_eq!(world.check_with(&["root"]).status("sshd.access"), status, "{value}");
             assert_eq!(world.check_with(&[USER]).status("sshd.access"), "ok");
         }
+    });
+}
+
+/// The login works until sshd reads the changed file. A reload would refuse it, so that none is advised.
+#[test]
+fn what_breaks_at_the_next_restart() {
+    let cases = [
+        ("AllowUsers", "bob", "sshd.access", "AllowUsers does not include alice"),
+        ("PubkeyAuthentication", "no", "sshd.pubkey", "PubkeyAuthentication is no"),
+        ("RevokedKeys", "/etc/ssh/gone", "sshd.revoked", "RevokedKeys /etc/ssh/gone cannot be read"),
+        ("NoSuchKeyword", "yes", "sshd.config", "NoSuchKeyword"),
+    ];
+    for (keyword, value, id, says) in cases {
+        world(|world| {
+            world.instance.write("/etc/ssh/sshd_config", config().set(keyword, value).text());
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{keyword}");
+            let report = world.check();
+            assert_eq!(report.status(id), "warn", "{}", report.of(id));
+            let note = report.note(id);
+            assert!(
+                note.starts_with("works now, but breaks at sshd's next restart") && note.contains(says),
+                "{note}"
+            );
+            assert_eq!(report.outcome.status, Some(0));
+            let current = report.of("running.current");
+            assert!(
+                id == "sshd.config"
+                    || current["fix"].as_str().unwrap().starts_with(&format!("fix {id} before"))
+            );
+            assert_ne!(current["fix_kind"], "command");
+        });
+    }
+    // A host key: before 9.8, the process of each connection reads it again.
+    world(|world| {
+        std::fs::rename("/etc/ssh/eic_lab_host_key", "/etc/ssh/gone").unwrap();
+        let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+        assert_eq!(world.check().status("sshd.config"), if works { "warn" } else { "fail" });
+    });
+}
+
+/// sshd refuses a private key that other users can read.
+#[test]
+fn a_host_key_that_others_can_read() {
+    world(|world| {
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions("/etc/ssh/eic_lab_host_key", mode(0o777)).unwrap();
+        let report = world.check();
+        assert_eq!(report.of("sshd.config")["fix"], "chmod 0600 /etc/ssh/eic_lab_host_key");
+        world.apply(&report, "sshd.config");
+        world.check().assert_healthy();
+    });
+}
+
+/// The fix names the file, the line and the reload.
+#[test]
+fn the_fix_names_file_and_line() {
+    world(|world| {
+        world.configure(&(config().text() + "PubkeyAuthentication no\n"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pubkey", "fail")]);
+        let line = config().text().lines().count() + 1;
+        let fix = report.of("sshd.pubkey")["fix"].as_str().unwrap();
+        let expected =
+            format!("set PubkeyAuthentication yes (/etc/ssh/sshd_config line {line}), then: kill -HUP ");
+        assert!(fix.starts_with(&expected), "{fix}");
+        world.configure(&(config().text() + "Match User alice\n  PubkeyAuthentication no\n"));
+        let fix = world.check().of("sshd.pubkey")["fix"].as_str().unwrap().to_owned();
+        assert!(
+            fix.contains(&format!("line {}, below \"Match User alice\" in line {line}", line + 1)),
+            "{fix}"
+        );
+    });
+}
+
+/// Neither `--enable` nor a line elsewhere changes a block that turns the command off.
+#[test]
+fn a_block_without_a_command() {
+    broken(
+        |world| world.configure(&(config().text() + "Match User alice\n  AuthorizedKeysCommand none\n")),
+        &[("sshd.command", "fail")],
+        "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys: /etc/ssh/sshd_config line",
+    );
+}
+
+/// What a block says about some clients cannot be judged: the report names the block.
+#[test]
+fn blocks_for_some_clients() {
+    let with = |text: &'static str| move |world: &World<'_>| world.configure(&(config().text() + text));
+    for (text, says) in [
+        ("Match Address 192.0.2.128/25\n  PubkeyAuthentication no\n", "sets pubkeyauthentication no"),
+        ("Match LocalPort 2222\n  ForceCommand /bin/false\n", "\"Match LocalPort 2222\""),
+        ("Match User alice Host *.example\n  AllowUsers bob\n", "Host *.example"),
+    ] {
+        broken(with(text), &[("sshd.match", "warn")], says);
+    }
+    world(|world| {
+        with(
+            "Match Address 10.0.0.0/8\n  PasswordAuthentication yes\nMatch User bob Address 10.0.0.0/8\n  PubkeyAuthentication no\n",
+        )(world);
+        world.check().assert_healthy();
+        // Refused in general, and allowed for some.
+        world.configure(
+            &(config().set("PubkeyAuthentication", "no").text()
+                + "Match Address 10.0.0.0/8\n  PubkeyAuthentication yes\n"),
+        );
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pubkey", "warn")]);
+        assert!(report.note("sshd.pubkey").contains("depends on where the client connects from"));
+    });
+}
+
+#[test]
+fn revoked_keys() {
+    let revoked = &[("sshd.revoked", "fail")];
+    world(|world| {
+        set("RevokedKeys", "/etc/ssh/gone")(world);
+        let report = world.check();
+        report.assert_exactly(revoked);
+        std::fs::write("/etc/ssh/gone", "").unwrap();
+        world.check().assert_healthy();
+    });
+    broken(set("RevokedKeys", "/etc/ssh"), revoked, "cannot be read");
+    broken(set("RequiredRSASize", "4096"), &[("sshd.revoked", "warn")], "RSA keys with fewer bits");
+}
+
+#[test]
+fn settings_that_refuse_a_session() {
+    let session = &[("sshd.session", "fail")];
+    broken(set("MaxSessions", "0"), session, "MaxSessions is 0");
+    broken(
+        set("ForceCommand", "/usr/bin/gone --x"),
+        session,
+        "ForceCommand runs /usr/bin/gone, which is not a program",
+    );
+    broken(set("ForceCommand", "internal-sftp"), &[("sshd.session", "warn")], "only sftp works");
+    broken(set("ChrootDirectory", "/run/home/%u"), session, "/run/home/alice is owned by alice");
+    broken(set("ChrootDirectory", "/run/gone"), session, "/run/gone: No such file");
+    broken(
+        |world| {
+            std::fs::create_dir_all("/run/jail").unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o775);
+            std::fs::set_permissions("/run/jail", mode).unwrap();
+            set("ChrootDirectory", "/run/jail")(world);
+        },
+        session,
+        "users other than root can write to /run/jail",
+    );
+    broken(
+        |world| {
+            std::fs::create_dir_all("/run/jail").unwrap();
+            set("ChrootDirectory", "/run/jail")(world);
+        },
+        session,
+        "there is no shell /run/jail/bin/sh",
+    );
+    world(|world| {
+        for command in ["/usr/bin/env true", "echo hello"] {
+            set("ForceCommand", command)(world);
+            world.check().assert_healthy();
+        }
+        set("ChrootDirectory", "/")(world);
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn time_and_connections() {
+    let limits = &[("sshd.limits", "warn")];
+    broken(set("LoginGraceTime", "4"), limits, "LoginGraceTime is 4 s");
+    broken(set("MaxStartups", "1"), limits, "MaxStartups is 1");
+    world(|world| {
+        set("LoginGraceTime", "0")(world);
+        world.check().assert_healthy();
+    });
+}
+
+/// The sockets of the running sshd count, not its configuration.
+#[test]
+fn addresses_that_sshd_listens_on() {
+    world(|world| {
+        let report = world.check();
+        assert_eq!(report.note("sshd.port"), "sshd listens on 0.0.0.0:22");
+        // An address that the system no longer has.
+        set("ListenAddress", "203.0.113.7")(world);
+        let report = world.check();
+        report.assert_exactly(&[("sshd.port", "warn")]);
+        let note = report.note("sshd.port");
+        assert!(
+            note.starts_with(
+                "works now, but breaks at sshd's next restart: change ListenAddress 203.0.113.7 ("
+            ),
+            "{note}"
+        );
+        crate::system::stop_sshd();
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail"), ("sshd.port", "fail")]);
+        let note = report.note("running.daemon");
+        assert!(
+            note.starts_with("sshd is stopped, and would not start: change ListenAddress 203.0.113.7 ("),
+            "{note}"
+        );
+        assert_eq!(report.of("running.daemon")["fix_kind"], "advice");
+        // A socket for IPv6 only.
+        world.instance.write("/etc/ssh/sshd_config", config().set("ListenAddress", "::").text());
+        assert!(world.check().note("sshd.port").starts_with("sshd listens on IPv6 only: [::]:22"));
+        // Another program has its port.
+        world.instance.write("/etc/ssh/sshd_config", config().text());
+        let other = std::net::TcpListener::bind("0.0.0.0:22").unwrap();
+        let report = world.check();
+        assert!(report.note("running.daemon").contains("stop the other program that listens on port 22"));
+        drop(other);
+    });
+}
+
+/// A process of a user with the name sshd, whose number a stale PID file has, tells root's sshd nothing.
+#[test]
+fn options_of_another_users_process() {
+    world(|world| {
+        crate::system::stop_sshd();
+        let start = "mkdir -p /run/other; cp /usr/bin/sleep /run/other/sshd; \
+             setpriv --reuid 47101 --regid 47101 --clear-groups bash -c \
+             'exec -a \"/usr/sbin/sshd -o PubkeyAuthentication=no\" /run/other/sshd 60' >/dev/null 2>&1 & echo $! >/run/sshd.pid; sleep 0.5";
+        let started = world.instance.command(["-ec", start]).program("/bin/bash").as_root().run();
+        assert_eq!(started.status, Some(0), "{}", started.stderr);
+        assert_eq!(world.check().status("sshd.pubkey"), "ok");
+    });
+}
+
+/// The options of sshd's command line count as they do for sshd.
+#[test]
+fn options_of_the_running_sshd() {
+    world(|world| {
+        crate::system::stop_sshd();
+        let start = |options: &str| {
+            let start = format!("/usr/sbin/sshd {options}; while ! [ -e {PID_FILE} ]; do sleep 0.05; done");
+            let started = world.instance.command(["-ec", &start]).program("/bin/sh").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+        };
+        start("-o PubkeyAuthentication=no -o 'MaxAuthTries 2'");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pubkey", "fail"), ("sshd.tries", "warn")]);
+        let fix = report.of("sshd.pubkey")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("set PubkeyAuthentication yes (sshd's command line), then: "), "{fix}");
+        crate::system::stop_sshd();
+        // Its title has no quotes: -3des-cbc looks like an option.
+        start("-o 'Ciphers -3des-cbc'");
+        world.check().assert_healthy();
+        crate::system::stop_sshd();
+        // As with the override of AWS's package, whose command is a link to eic-keys.
+        std::fs::create_dir_all("/usr/share/ec2-instance-connect").unwrap();
+        let link = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
+        std::os::unix::fs::symlink("../../bin/eic-keys", link).unwrap();
+        world.instance.write(
+            "/usr/lib/systemd/system/ssh.service.d/ec2-instance-connect.conf",
+            format!("[Service]\nExecStart=\nExecStart=/usr/sbin/sshd -D -o \"AuthorizedKeysCommand {link} %%u %%f\"\n"),
+        );
+        start(&format!("-o 'AuthorizedKeysCommand {link} %u %f' -o 'AuthorizedKeysCommandUser eic-keys'"));
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_healthy();
     });
 }
 

@@ -1,4 +1,4 @@
-//! 61 seconds later: what was pushed by hand or by `mssh` is refused. (First by name, so that the others run meanwhile.)
+//! After 61 seconds a pushed key is refused. (First by name, so that the other tests run meanwhile.)
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use eic_lab::instance::INSTANCE;
 
 use super::{push, stays_out, succeeded, world};
 
-/// A key lives 60 seconds.
+/// A key is valid for 60 seconds.
 const A_MINUTE: Duration = Duration::from_secs(61);
 
-/// Side by side, each in a world of its own: a minute is long.
+/// All at the same time, each on its own instance, because each waits a minute.
 #[test]
 fn a_minute_later_a_pushed_key_is_refused() {
     std::thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn pushed_by_aws_cli() {
         instance.journal.clear();
         stays_out(sshd, "alice", &first);
         stays_out(sshd, "bob", &second);
-        // Nothing is published any more, which is the everyday case, and silent.
+        // Nothing is published any more. This is the common case, and nothing is logged.
         let requests = instance.imds.requests();
         let (path, status) = requests.last().map(|request| (request.path.as_str(), request.status)).unwrap();
         assert!(path.contains("active-keys/bob") && status == 404, "{path}: {status}");
@@ -47,7 +47,7 @@ fn published_for_too_long() {
         let published = instance.imds.published("alice");
         assert_eq!(succeeded(&sshd.ssh("alice", &key, "id -un")), "alice");
         sleep(A_MINUTE);
-        // As a metadata service would that forgets to forget.
+        // As if the metadata service did not remove expired keys.
         instance.imds.publish("alice", published);
         stays_out(sshd, "alice", &key);
         assert!(instance.journal.says("expired"), "{:?}", instance.journal.eic_keys());
@@ -56,7 +56,7 @@ fn published_for_too_long() {
 
 fn pushed_by_mssh() {
     world(|instance, sshd, _, desk| {
-        // With a command that shows the key that it made, as mssh removes it at once.
+        // With an ssh that keeps a copy of mssh's key, which mssh removes at once.
         let spy = "#!/bin/sh\nwhile getopts o:p:i:l: option; do [ $option = i ] && cp \"$OPTARG\" /run/eic-lab/spied; done\nexec /usr/bin/ssh \"$@\"\n";
         instance.install("/run/eic-lab/bin/ssh", spy.as_bytes());
         let outcome = desk

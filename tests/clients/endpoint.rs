@@ -1,4 +1,4 @@
-//! AWS CLI 2's one-click command, directly and through an EC2 Instance Connect Endpoint, and its tunnel by itself.
+//! AWS CLI 2's `ssh` command, directly and through an EC2 Instance Connect Endpoint, and its `open-tunnel` command.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ fn ec2_instance_connect_ssh_logs_in_through_an_endpoint_at_port_443() {
 #[test]
 fn ec2_instance_connect_ssh_finds_the_endpoint_through_a_proxy() {
     world(|instance, _, service, desk| {
-        // Whoever does not ask the proxy does not know where to go.
+        // Without the proxy, the endpoint's name cannot be resolved.
         instance.write("/etc/hosts", "127.0.0.1 localhost\n");
         let line =
             format!("ec2-instance-connect ssh --instance-id {INSTANCE} --os-user bob --connection-type eice");
@@ -88,7 +88,7 @@ fn ec2_instance_connect_ssh_finds_the_endpoint_through_a_proxy() {
 #[test]
 fn ec2_instance_connect_ssh_reaches_the_endpoint_by_its_name() {
     world(|_, _, service, desk| {
-        // The name resolves to the laboratory's door, as it would to AWS's.
+        // The name resolves to the laboratory's endpoint.
         let options = format!("endpointId={ENDPOINT}");
         let outcome = one_click(desk, "alice", &["--connection-type", "eice", "--eice-options", &options]);
         assert_eq!(succeeded(&outcome), "alice");
@@ -104,7 +104,7 @@ fn open_tunnel(options: &str) -> String {
     )
 }
 
-/// The real ssh with `open-tunnel` for its `ProxyCommand`.
+/// The real ssh with `open-tunnel` as `ProxyCommand`.
 fn through_tunnel<'a>(
     sshd: &'a Sshd<'_>,
     desk: &Desk<'_>,

@@ -1,4 +1,4 @@
-//! A key pair made by hand, pushed with `aws ec2-instance-connect send-ssh-public-key`; and `mssh`, which does it all.
+//! Keys pushed with `aws ec2-instance-connect send-ssh-public-key`, and logins with `mssh`.
 
 use eic_lab::client::{Desk, ELSEWHERE, OPERATOR};
 use eic_lab::instance::INSTANCE;

@@ -1,5 +1,5 @@
-//! Logins with AWS's own clients, unmodified: through the service's side in the laboratory, the real sshd, and the shipped
-//! binary as its AuthorizedKeysCommand. `prepare` beside this file gets the clients.
+//! Logins with AWS's own unmodified clients: through the laboratory's service, the real sshd, and the shipped
+//! binary as its AuthorizedKeysCommand. `prepare` in this directory installs the clients.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a failed test tells what it saw")]
 
@@ -14,7 +14,7 @@ mod endpoint;
 mod keys;
 mod others;
 
-/// An instance with an sshd, the service, and a developer's desk with the clients.
+/// An instance with an sshd, the service, and the environment of a developer who uses the clients.
 fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
     let instance = Instance::start();
     let sshd = Sshd::start(&instance);
@@ -32,7 +32,7 @@ fn world(test: impl FnOnce(&Instance, &Sshd<'_>, &Service, &Desk<'_>)) {
     }
 }
 
-/// A client succeeded, and this is what it printed.
+/// Checks that a client succeeded. Returns what it printed.
 #[track_caller]
 fn succeeded(outcome: &Outcome) -> &str {
     assert_eq!(outcome.status, Some(0), "{outcome:#?}");
@@ -47,7 +47,7 @@ fn push(desk: &Desk<'_>, client: &str, user: &str, key: &str) -> Outcome {
     desk.client(client, line.split(' ').chain(["--ssh-public-key", key])).run()
 }
 
-/// `ssh -i`, held to be refused with the words that a person sees.
+/// Checks that `ssh -i` is refused with the usual message.
 #[track_caller]
 fn stays_out(sshd: &Sshd<'_>, user: &str, key: &UserKey) {
     let outcome = sshd.ssh(user, key, "id -un");

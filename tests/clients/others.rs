@@ -1,4 +1,4 @@
-//! Clients that cannot be had here, by what they are known to send: Teleport, and the console's client in the browser.
+//! Clients that cannot be installed here, imitated by what they send: Teleport, and the console's client in the browser.
 
 use eic_lab::client::{Desk, OPERATOR};
 use eic_lab::instance::INSTANCE;
@@ -39,7 +39,7 @@ fn teleport_logs_in_with_temporary_credentials() {
     world(|instance, _, service, _| {
         service.change(|cloud| {
             let operator = cloud.principals.iter().position(|who| who.access_key == OPERATOR).unwrap();
-            // For an hour, which the operator's own policy does not allow.
+            // A tunnel of an hour, which the operator's own policy does not allow.
             let everything = cloud.principals[0].clone();
             cloud.principals[operator].take_policy_of(&everything);
         });

@@ -1,4 +1,4 @@
-//! The command behind `--`: it runs beside, without a shell, as it would run without us, and its keys follow ours.
+//! The chained command: it runs concurrently, without a shell, as sshd would run it, and its keys follow ours.
 
 use crate::{instance, result, shell};
 use eic_lab::instance::TRUST_STORES;
@@ -12,7 +12,7 @@ fn other(instance: &Instance, script: &str) {
     instance.install(OTHER, format!("#!/bin/sh\n{script}\n").as_bytes());
 }
 
-/// A login with a key pushed, the other command beside it.
+/// A login with a pushed key and the chained command.
 fn login(instance: &Instance, key: &UserKey) -> Outcome {
     instance.run(["alice", key.fingerprint(), "--", OTHER, "alice"])
 }
@@ -23,7 +23,7 @@ fn without(instance: &Instance, key: &UserKey) -> Outcome {
 }
 
 #[test]
-fn its_keys_follow_ours() {
+fn prints_its_keys_after_ours() {
     let (instance, key) = instance();
     let ours = format!("{}\n", key.line());
     for (what, script, theirs) in [
@@ -49,9 +49,9 @@ fn its_keys_follow_ours() {
     }
 }
 
-/// Ours count all the same; its status is ours only where we print none. What it printed before does not count, as in sshd.
+/// Our keys are printed. Its status becomes ours only if we print none. As in sshd, its output does not count.
 #[test]
-fn it_fails() {
+fn prints_our_keys_if_it_fails() {
     let (instance, key) = instance();
     let ours = format!("{}\n", key.line());
     for (what, script, status) in [
@@ -78,7 +78,7 @@ fn it_fails() {
 }
 
 #[test]
-fn it_cannot_be_started() {
+fn prints_our_keys_if_it_cannot_be_started() {
     let (instance, key) = instance();
     instance.write("/etc/lab/file", "#!/bin/sh\n");
     instance.install("/etc/lab/no-interpreter", b"#!/nonexistent\n");
@@ -96,12 +96,12 @@ fn it_cannot_be_started() {
     }
 }
 
-/// What makes ours fail, and with which status.
+/// What makes our part fail, and the exit status.
 type Failure = (&'static str, fn(&Instance), i32);
 
-/// A login that does not depend on us still works, with the log saying what is wrong with ours.
+/// A login with its keys works, and the log has the reason why ours fail.
 #[test]
-fn ours_fails() {
+fn prints_its_keys_if_ours_fail() {
     let (instance, key) = instance();
     other(&instance, "echo ssh-ed25519 AAAA them");
     let fails: [Failure; 3] = [
@@ -122,7 +122,7 @@ fn ours_fails() {
 }
 
 #[test]
-fn it_runs_where_we_have_nothing_to_do() {
+fn runs_it_even_without_work_of_our_own() {
     let (instance, key) = instance();
     other(&instance, "echo theirs");
     let odd = instance.run(["../alice", key.fingerprint(), "--", OTHER]);
@@ -133,15 +133,15 @@ fn it_runs_where_we_have_nothing_to_do() {
 }
 
 #[test]
-fn it_does_not_run_where_the_command_line_is_wrong() {
+fn does_not_run_it_if_the_command_line_is_wrong() {
     let (instance, _) = instance();
     other(&instance, "echo theirs");
     assert_eq!(instance.run(["--unknown", "alice", "--", OTHER]).stdout, "");
 }
 
-/// It starts with us, not after us: the service takes a second to say nothing.
+/// It starts with the run, not after it: the service does not reply for a second.
 #[test]
-fn it_starts_at_once() {
+fn starts_it_before_the_first_request() {
     let (instance, key) = instance();
     other(&instance, "date +%s%N");
     instance.imds.fault(On::token(), Fault::Hang);
@@ -151,13 +151,13 @@ fn it_starts_at_once() {
         assert_eq!((outcome.status, outcome.keys().len()), (Some(0), 1));
         Duration::from_nanos(outcome.keys()[0].parse().unwrap()).saturating_sub(before)
     };
-    // Other tests want the processor as well: the best of some runs.
+    // Other tests use the processor, too: take the best of several runs.
     let best = (0..3).map(start).min().unwrap();
     assert!(best < Duration::from_millis(800), "it started after {best:?}");
 }
 
 #[test]
-fn no_shell_reads_its_arguments() {
+fn runs_it_without_a_shell() {
     let (instance, key) = instance();
     let arguments = [
         "$(id)",
@@ -187,9 +187,9 @@ fn no_shell_reads_its_arguments() {
 /// Bit of signal 13 in the masks of `/proc/PID/status`.
 const SIGPIPE: u32 = 1 << 12;
 
-/// It finds what it would find if sshd had started it.
+/// Everything is as if sshd had started it.
 #[test]
-fn it_finds_what_sshd_left_for_it() {
+fn it_has_the_environment_that_sshd_set() {
     let (instance, key) = instance();
     let ask = |program: &str, arguments: &[&str]| {
         let alone = instance.command(arguments).program(program).run();
@@ -212,13 +212,13 @@ fn it_finds_what_sshd_left_for_it() {
     for mask in masks.lines() {
         assert_eq!(u32::from_str_radix(mask, 16).unwrap() & SIGPIPE, 0, "{masks}");
     }
-    // Its own descriptors and whatever the test was started with: nothing of ours stays open.
+    // It inherits none of our descriptors.
     ask("/bin/sh", &["-c", "cd /proc/$$/fd && echo *"]);
 }
 
-/// sshd has read enough and closed the pipe: both end, and soon.
+/// sshd has read enough and closed the pipe: both end soon.
 #[test]
-fn both_end_when_nobody_reads() {
+fn both_end_if_the_reader_is_gone() {
     let (instance, key) = instance();
     other(&instance, "exec sleep 1000");
     let line = format!("/usr/bin/eic-keys alice {} -- {OTHER} | head -n 1", key.fingerprint());
@@ -233,21 +233,21 @@ fn both_end_when_nobody_reads() {
     assert!(nobody.wall < Duration::from_secs(30) && instance.namespace().id().processes().is_empty());
 }
 
-/// Root's run has given up the right to stop what has become somebody else's (`CAP_KILL`), and must not wait for it.
+/// A run as root has dropped `CAP_KILL`. It cannot stop a command that changed its user, and must not wait for it.
 #[test]
-fn what_may_not_be_stopped_is_not_waited_for() {
+fn does_not_wait_for_a_command_that_it_cannot_stop() {
     let (instance, _) = instance();
     other(&instance, "exec 2>&-; exec setpriv --reuid=47101 sleep 5");
-    // Time to become another's.
+    // Time for the command to change its user.
     instance.imds.fault(On::any(), Fault::Delay(Duration::from_millis(500)));
     let outcome = instance.command(["nobody", "--", OTHER]).as_root().stdout_closed().run();
     assert_eq!(outcome.status, Some(0));
     assert!(outcome.wall < Duration::from_secs(4), "{outcome:?}");
 }
 
-/// Keys that cannot be written are no keys, ours or its.
+/// Keys that cannot be written are an error, whether ours or its.
 #[test]
-fn there_is_no_room() {
+fn reports_a_full_device() {
     let (instance, _) = instance();
     other(&instance, "echo theirs");
     let outcome = instance.command(["nobody", "--", OTHER]).stdout_to("/dev/full").run();
@@ -256,9 +256,9 @@ fn there_is_no_room() {
     assert_eq!(outcome.status, Some(4), "ours has no room");
 }
 
-/// sshd looks at the first word of its line only, so what it would ask of that one is asked of the other here.
+/// sshd checks only the program of its own line, so the chained command is checked here by the same rules.
 #[test]
-fn it_is_run_only_if_sshd_would() {
+fn runs_it_only_if_sshd_would() {
     let (instance, key) = instance();
     other(&instance, "echo theirs");
     let mine = || format!("{}\n", key.line());

@@ -1,4 +1,4 @@
-//! The command line of the shipped program and the system that it finds: what it takes, and with which status it ends.
+//! The command line and the environment of the program, and its exit statuses.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,14 +23,14 @@ fn instance() -> (Instance, UserKey) {
     (instance, key)
 }
 
-/// Runs a shell on the disguised machine, as root.
+/// Runs a shell command in the laboratory, as root.
 fn shell(instance: &Instance, script: &str) -> Outcome {
     let outcome = instance.command(["-c", script]).program("/bin/sh").as_root().run();
     assert_eq!(outcome.status, Some(0), "{script}: {}", outcome.stderr);
     outcome
 }
 
-/// Status, stdout and stderr of a run, to be compared in one.
+/// Status, stdout and stderr of a run, to compare all at once.
 fn result(outcome: &Outcome) -> (Option<i32>, &str, &str) {
     (outcome.status, &outcome.stdout, &outcome.stderr)
 }

@@ -1,4 +1,4 @@
-//! The system that the program finds itself on: no instance, another environment, nobody who reads.
+//! The system: not an instance, a hostile environment, no reader of the keys.
 
 use crate::{instance, result, shell};
 use eic_lab::{Instance, Machine, Pki, UserKey, pki};
@@ -6,7 +6,7 @@ use eic_lab::{Instance, Machine, Pki, UserKey, pki};
 const ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
 const HYPERVISOR: &str = "/sys/hypervisor/uuid";
 
-/// Leaves the machine with these files only, of the two that tell what it is.
+/// Sets the two files that identify the machine.
 fn files(instance: &Instance, asset_tag: Option<&str>, hypervisor: Option<&str>) {
     for (path, content) in [(ASSET_TAG, asset_tag), (HYPERVISOR, hypervisor)] {
         instance.remove(path);
@@ -17,7 +17,7 @@ fn files(instance: &Instance, asset_tag: Option<&str>, hypervisor: Option<&str>)
 }
 
 #[test]
-fn instances() {
+fn prints_the_key_on_each_kind_of_instance() {
     let (instance, key) = instance();
     let id = "i-0123456789abcdef0\n";
     let uuid = "ec2e1916-9099-7caf-fd21-012345abcdef\n";
@@ -37,7 +37,7 @@ fn instances() {
 }
 
 #[test]
-fn others() {
+fn sends_no_request_on_other_machines() {
     let (instance, key) = instance();
     let check = |machine: &str| {
         instance.journal.clear();
@@ -74,7 +74,7 @@ fn others() {
 }
 
 #[test]
-fn an_instance_whose_id_is_another() {
+fn refuses_keys_for_another_instance_id() {
     let (instance, key) = instance();
     files(&instance, Some("i-0fedcba9876543210\n"), None);
     assert_eq!(instance.run(["alice", key.fingerprint()]).stdout, "");
@@ -83,9 +83,9 @@ fn an_instance_whose_id_is_another() {
     assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()]);
 }
 
-/// Nothing is taken from the environment: not what to trust, not what to say, not what to load.
+/// The environment has no effect on trust, output or libraries.
 #[test]
-fn hostile_environments() {
+fn ignores_hostile_environment_variables() {
     let (instance, key) = instance();
     instance.write("/etc/lab/empty.pem", "");
     instance.write("/etc/lab/evil.so", "not even a library");
@@ -127,9 +127,9 @@ fn hostile_environments() {
     assert_eq!(nothing.keys(), [key.line()], "without any environment");
 }
 
-/// An attacker's anchor is none because the environment says so.
+/// The environment cannot add an anchor.
 #[test]
-fn no_anchor_from_the_environment() {
+fn takes_no_anchor_from_the_environment() {
     let (instance, key) = instance();
     instance.write("/etc/lab/anchors.pem", pki::bundle([&instance.pki().root]));
     instance.trust([&Pki::with(|spec| spec.root = spec.old_root.clone()).root]);
@@ -141,9 +141,9 @@ fn no_anchor_from_the_environment() {
     assert_eq!(instance.run(option).keys(), [key.line()], "the command line may");
 }
 
-/// sshd stops reading at the first key that fits; a disk or a quota that is full is another matter.
+/// sshd stops reading at the first key that matches, which is not an error; a full disk is one.
 #[test]
-fn nobody_reads() {
+fn ends_if_nothing_reads_the_keys() {
     let (instance, key) = instance();
     for user in ["alice", "nobody"] {
         let outcome = instance.command([user, key.fingerprint()]).stdout_closed().run();
@@ -167,9 +167,9 @@ fn nobody_reads() {
     assert_eq!(instance.imds.requests().len(), 9, "each a request, and nothing else");
 }
 
-/// sshd does nothing else while it waits for us, so we do not wait for a reader that has stopped.
+/// sshd waits for the run, so the run does not wait for a reader that has stopped.
 #[test]
-fn somebody_stops_reading() {
+fn ends_if_the_reader_stops_reading() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let long = format!("{} {}", key.line(), "c".repeat(3000));
     let record = instance.record(&key).key_line(&long);
@@ -189,7 +189,7 @@ fn somebody_stops_reading() {
     let slow = (0..3).any(|_| {
         let outcome = run("(sleep 0.1; cat)");
         let (keys, status) = (outcome.keys(), outcome.stderr.as_str());
-        // Half a key, where it ended in the middle, is none: sshd drops what comes of a status that is not 0.
+        // The last key can be incomplete: sshd discards the output if the status is not 0.
         let whole = keys.len().saturating_sub(usize::from(status != "0\n"));
         assert!(keys.iter().take(whole).all(|key| *key == long), "another key");
         assert!(
@@ -203,9 +203,9 @@ fn somebody_stops_reading() {
     assert_eq!(run("sleep 5").stderr, "4\n", "keys that did not come out are no success");
 }
 
-/// It works for any user that sshd may be told to run it as.
+/// It works as any AuthorizedKeysCommandUser.
 #[test]
-fn whoever_it_runs_as() {
+fn works_as_any_user() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     instance.push("alice", &key);

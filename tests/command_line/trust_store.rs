@@ -1,4 +1,4 @@
-//! The trust store: each system's own, or the one that `--trust-store` names.
+//! The trust store: the system's, or that of `--trust-store`.
 
 use crate::{instance, result, shell};
 use eic_keys::limits;
@@ -58,7 +58,7 @@ fn each_usual_location_is_found() {
 }
 
 #[test]
-fn a_system_without_any() {
+fn without_a_trust_store_fails_only_if_it_is_needed() {
     let (instance, key) = instance();
     instance.remove_trust_stores();
     shell(&instance, "rm -rf /etc/ssl /etc/pki");
@@ -77,7 +77,7 @@ fn a_system_without_any() {
 }
 
 #[test]
-fn files() {
+fn reads_the_valid_certificates_of_a_file() {
     let (instance, key) = instance();
     let good = anchor(&instance);
     let garbage = "not a certificate\n".repeat(100);
@@ -113,7 +113,7 @@ fn files() {
 }
 
 #[test]
-fn sizes() {
+fn reads_a_file_up_to_the_limit_only() {
     let (instance, key) = instance();
     let most = usize::try_from(limits::TRUST_STORE).unwrap();
     let mut text = anchor(&instance).into_bytes();
@@ -126,7 +126,7 @@ fn sizes() {
 }
 
 #[test]
-fn directories() {
+fn reads_the_certificates_of_a_directory() {
     let (instance, key) = instance();
     shell(&instance, &format!("mkdir -p {STORE}"));
     fails(&instance, &key, 4, "an empty directory");
@@ -147,9 +147,9 @@ fn directories() {
     gives(&instance, &key, "a directory with a file that only root reads beside the anchor");
 }
 
-/// A file that was set aside under another name is no longer trusted.
+/// A file that was renamed to disable it is not trusted.
 #[test]
-fn names_in_a_directory() {
+fn reads_only_certificate_files_of_a_directory() {
     let (instance, key) = instance();
     for (name, counts) in [
         ("root.pem", true),
@@ -174,7 +174,7 @@ fn names_in_a_directory() {
 }
 
 #[test]
-fn too_many_files() {
+fn refuses_a_directory_with_too_many_files() {
     let (instance, key) = instance();
     let fill = |count: usize| {
         shell(
@@ -192,7 +192,7 @@ fn too_many_files() {
 }
 
 #[test]
-fn what_cannot_be_read() {
+fn fails_on_what_cannot_be_read() {
     let (instance, key) = instance();
     instance.write("/etc/lab/anchor.pem", anchor(&instance));
     for (what, script, reason) in [
@@ -219,9 +219,9 @@ fn what_cannot_be_read() {
     gives(&instance, &key, "a link to it");
 }
 
-/// What is named is the only one: it does not stand beside the system's own.
+/// It replaces the system's, and does not add to it.
 #[test]
-fn the_named_one_alone() {
+fn trust_store_replaces_the_default() {
     let (instance, key) = instance();
     assert_eq!(
         instance.run(["alice", key.fingerprint()]).keys(),

@@ -1,4 +1,4 @@
-//! What is on the command line: options, the fingerprint, and what is wrong.
+//! Options, the fingerprint, and usage errors.
 
 use crate::{instance, result};
 use eic_lab::{Instance, UserKey};
@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 #[test]
-fn help() {
+fn help_prints_the_help_text() {
     let (instance, _) = instance();
     for arguments in [&["--help"][..], &["-h"], &["alice", "--help"], &["--timeout", "2", "-h", "--unknown"]]
     {
@@ -31,7 +31,7 @@ fn help() {
 }
 
 #[test]
-fn version() {
+fn version_prints_the_version() {
     let (instance, _) = instance();
     for arguments in [&["--version"][..], &["-V"], &["alice", "-V"]] {
         let version = concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n");
@@ -41,7 +41,7 @@ fn version() {
 }
 
 #[test]
-fn a_text_that_could_not_be_written() {
+fn help_and_version_fail_on_a_full_device() {
     let (instance, _) = instance();
     for option in ["--help", "--version"] {
         assert_eq!(instance.command([option]).stdout_to("/dev/full").run().status, Some(4), "{option}");
@@ -49,7 +49,7 @@ fn a_text_that_could_not_be_written() {
     }
 }
 
-/// A usage error: status 1, what is wrong and where help is on stderr, the same as one warning in the log, and no request.
+/// Checks for a usage error: status 1, the reason and a reference to --help on stderr, one warning in the log, and no request.
 fn is_wrong(instance: &Instance, arguments: &[OsString]) {
     instance.journal.clear();
     let outcome = instance.run(arguments);
@@ -66,14 +66,14 @@ fn is_wrong(instance: &Instance, arguments: &[OsString]) {
     assert!(instance.imds.requests().is_empty(), "{arguments:?}");
 }
 
-/// Moves a cursor, forges a line, or turns the direction of writing.
+/// Whether it could move the cursor, forge a line, or change the text direction.
 fn is_harmful(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[test]
-fn what_is_wrong() {
+fn refuses_wrong_command_lines() {
     let (instance, key) = instance();
     let fingerprint = key.fingerprint();
     for arguments in [
@@ -115,7 +115,7 @@ fn what_is_wrong() {
 }
 
 #[test]
-fn values_out_of_range() {
+fn refuses_values_out_of_range() {
     let (instance, key) = instance();
     let timeouts =
         ["", "0", "0.09", "60.1", "61", "-1", "1e9", "nan", "inf", "-inf", "2s", "two", " 2", "2,5", "0x2"];
@@ -142,7 +142,7 @@ fn values_out_of_range() {
 }
 
 #[test]
-fn wrong_fingerprints() {
+fn refuses_wrong_fingerprints() {
     let (instance, key) = instance();
     let right = key.fingerprint();
     let base64 = right.strip_prefix("SHA256:").unwrap();
@@ -170,9 +170,9 @@ fn wrong_fingerprints() {
     }
 }
 
-/// What is wrong may be an attacker's: it comes to the log and to a terminal escaped, and not at any length.
+/// An attacker can choose the arguments: in the log and on a terminal they are escaped and cut.
 #[test]
-fn what_is_wrong_is_escaped() {
+fn escapes_what_is_wrong_in_messages() {
     let (instance, _) = instance();
     for wrong in [
         &b"--\x1b[2J\x1b]0;title\x07"[..],
@@ -190,7 +190,7 @@ fn what_is_wrong_is_escaped() {
 }
 
 #[test]
-fn right_forms() {
+fn accepts_valid_command_lines() {
     let (instance, key) = instance();
     let fingerprint = key.fingerprint();
     let md5 = "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e";
@@ -213,7 +213,7 @@ fn right_forms() {
 }
 
 #[test]
-fn of_an_option_said_twice_the_last_counts() {
+fn the_last_of_repeated_options_counts() {
     let (instance, key) = instance();
     for (options, seconds) in [(["--timeout=0.2", "--timeout=3"], "3"), (["--timeout=3", "--timeout=7"], "7")]
     {
@@ -227,7 +227,7 @@ fn of_an_option_said_twice_the_last_counts() {
 }
 
 #[test]
-fn the_fingerprint_chooses() {
+fn prints_only_the_key_with_the_fingerprint() {
     let (instance, first) = instance();
     let second = UserKey::ed25519();
     instance.push("alice", &second);

@@ -1,4 +1,4 @@
-//! Names of users. Whoever connects chooses one; what the API could never have taken has no key, and nobody is asked.
+//! User names. The client chooses one. For a name that the API does not accept there is no key and no request.
 
 use crate::{instance, result};
 use eic_lab::{Instance, UserKey};
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 #[test]
-fn names_that_the_api_takes() {
+fn requests_keys_for_each_name_that_the_api_accepts() {
     let instance = Instance::start();
     let key = UserKey::ed25519();
     let longest = "a".repeat(32);
@@ -38,7 +38,7 @@ fn names_that_the_api_takes() {
 }
 
 #[test]
-fn names_that_it_never_takes() {
+fn sends_no_request_for_other_names() {
     let (instance, key) = instance();
     let too_long = "a".repeat(33);
     let far_too_long = "a".repeat(100_000);
@@ -108,13 +108,13 @@ fn names_that_it_never_takes() {
         assert!(instance.imds.connections() == 0 && instance.imds.requests().is_empty(), "{name:?}");
         assert!(instance.journal.lines().is_empty(), "{name:?}: {:?}", instance.journal.lines());
     }
-    // Beside all these the right one.
+    // After all these, the right name.
     assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()]);
 }
 
-/// It reads as an option, which is no name either: no key, no request, nothing on stdout, and nothing raw in the log.
+/// It is parsed as an option: no key, no request, nothing on stdout, and no unescaped text in the log.
 #[test]
-fn names_that_begin_with_a_hyphen() {
+fn a_name_with_a_hyphen_is_an_option() {
     let (instance, key) = instance();
     for name in ["-", "-alice", "-x", "--alice", "---", "-\u{1b}[2J", "-\nalice", "--timeout=9\n"] {
         instance.journal.clear();
@@ -128,9 +128,9 @@ fn names_that_begin_with_a_hyphen() {
     }
 }
 
-/// One user's key is not another's.
+/// Similar names of other users give no key.
 #[test]
-fn names_of_others() {
+fn a_name_cannot_select_the_keys_of_another_user() {
     let (instance, key) = instance();
     for name in ["bob", "Alice", "ALICE", "alice.", "alice@", "alice$", "alic", "alicea"] {
         assert_eq!(result(&instance.run([name, key.fingerprint()])), (Some(0), "", ""), "{name}");

@@ -1,10 +1,10 @@
-//! What the tests of the shipped binary have in common: a key that waits for alice, and what came of it.
+//! What the tests of the shipped binary have in common: a key that was pushed for alice, and the result of a run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use eic_lab::{Instance, UserKey};
 
-/// A healthy instance with a key waiting for alice.
+/// An instance, and a key that was pushed for alice.
 pub(crate) fn instance() -> (Instance, UserKey) {
     let instance = Instance::start();
     let key = UserKey::ed25519();
@@ -12,7 +12,7 @@ pub(crate) fn instance() -> (Instance, UserKey) {
     (instance, key)
 }
 
-/// The key comes out.
+/// Checks that the key is printed.
 #[track_caller]
 pub(crate) fn accepted(instance: &Instance, key: &UserKey, what: &str) {
     let outcome = instance.run(["alice", key.fingerprint()]);
@@ -20,13 +20,13 @@ pub(crate) fn accepted(instance: &Instance, key: &UserKey, what: &str) {
     assert_eq!((outcome.status, outcome.keys()), (Some(0), vec![key.line()]), "{what}: {lines:?}");
 }
 
-/// No key comes out: the record is refused, which is no failure, and one notice says why.
+/// Checks that no key is printed: the record is refused with status 0 and one notice with the reason.
 #[track_caller]
 pub(crate) fn record_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
     refused(instance, key, (0, 5), reason, what);
 }
 
-/// No key comes out: the signer is not trusted, and one warning says why.
+/// Checks that no key is printed: the signer is not trusted, and there is one warning with the reason.
 #[track_caller]
 pub(crate) fn signer_refused(instance: &Instance, key: &UserKey, reason: &str, what: &str) {
     refused(instance, key, (3, 4), reason, what);

@@ -1,4 +1,4 @@
-//! Where the service is looked for: in IPv4, in IPv6 where that cannot be reached, or where `--imds` says, and nowhere else.
+//! The addresses that are tried: IPv4, then IPv6 if that cannot be reached; or only that of `--imds`.
 
 use crate::world::{MOST, TOKEN, Tried, USER, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, On};
@@ -8,7 +8,7 @@ use std::thread;
 
 use Endpoint::{Absent, Deaf, Dropping, Refusing, Serving};
 
-/// Who answers a login.
+/// The address that replies to a login.
 #[derive(Clone, Copy, Debug)]
 enum By {
     Ipv4,
@@ -27,7 +27,7 @@ fn answered(world: &World, by: By, options: &[&str]) -> Tried {
     let ipv6 = matches!(by, By::Ipv6);
     expect("asked by the other address", &from(!ipv6), &0)?;
     expect("asked at all", &(from(ipv6) > 0), &!matches!(by, By::Nobody))?;
-    // RFC 9110 section 7.2: an IPv6 address in brackets, and no port where it is the usual one.
+    // RFC 9110 section 7.2: an IPv6 address in brackets, and no port if it is the default.
     let host = if ipv6 { "[fd00:ec2::254]" } else { "169.254.169.254" };
     for request in &requests {
         expect("host", &request.header("host"), &Some(host))?;
@@ -43,7 +43,7 @@ fn ipv4_then_ipv6() {
         (Absent, Serving, By::Ipv6),
         (Refusing, Serving, By::Ipv6),
         (Dropping, Serving, By::Ipv6),
-        // It took the connection, so it is there.
+        // It accepted the connection, so it can be reached.
         (Deaf, Serving, By::Nobody),
         (Absent, Absent, By::Nobody),
         (Refusing, Refusing, By::Nobody),
@@ -59,9 +59,9 @@ fn ipv4_then_ipv6() {
     });
 }
 
-/// The service at the first address answers, if badly: another one is not asked instead.
+/// After a bad reply from the first address, the second is not tried.
 #[test]
-fn who_answers_badly_is_there() {
+fn does_not_try_the_next_address_after_a_bad_reply() {
     let rows = [
         ("switched off", Fault::Status(403), 1),
         ("in trouble", Fault::Status(503), 2),
@@ -79,7 +79,7 @@ fn who_answers_badly_is_there() {
         |(name, ..)| (*name).to_owned(),
         |world, (_, fault, tries)| {
             world.instance.endpoint(IPV6.into(), Serving);
-            // IPv6 would answer well.
+            // IPv6 would send a good reply.
             world.instance.imds.fault(On::path(TOKEN).first(*tries), fault.clone());
             world.expect_failed(&world.login(), 2)?;
             expect("requests", &world.instance.imds.requests().len(), tries)
@@ -88,7 +88,7 @@ fn who_answers_badly_is_there() {
 }
 
 #[test]
-fn the_address_of_the_command_line() {
+fn imds_sets_the_address() {
     let rows = [
         ("169.254.169.254", By::Ipv4),
         ("169.254.169.254:80", By::Ipv4),
@@ -113,9 +113,9 @@ fn the_address_of_the_command_line() {
     );
 }
 
-/// An address that was named is the only one.
+/// Only the given address is tried.
 #[test]
-fn no_other_address_than_that_of_the_command_line() {
+fn imds_is_the_only_address_tried() {
     let rows = [("169.254.169.254", Refusing, Serving), ("fd00:ec2::254", Serving, Refusing)];
     each(
         1,
@@ -130,7 +130,7 @@ fn no_other_address_than_that_of_the_command_line() {
 }
 
 #[test]
-fn the_port_of_the_command_line() {
+fn imds_sets_the_port() {
     let world = World::new();
     for address in ["127.0.0.1:8080", "[::1]:8080"] {
         let listener = TcpListener::bind(address).unwrap();
@@ -146,7 +146,7 @@ fn the_port_of_the_command_line() {
         world.instance.journal.clear();
         let asked = server.join().unwrap();
         assert!(asked.starts_with("PUT /latest/api/token HTTP/1.1\r\n"), "{asked}");
-        // RFC 9110 section 7.2: with the port, as it is not the usual one.
+        // RFC 9110 section 7.2: with the port, because it is not the default.
         assert!(asked.to_ascii_lowercase().contains(&format!("\r\nhost: {address}\r\n")), "{asked}");
     }
 }

@@ -1,14 +1,14 @@
-//! What each answer means: 404 at each path, facts that are none, and the region that only a zone tells.
+//! What each reply means: 404 for each item, malformed items, and a region that is only known from the zone.
 
 use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, Tried, World, ZONE, each, expect};
 use eic_lab::{Fault, Machine, On, Pki};
 
-/// What a run comes to.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// The key is printed.
     Key,
-    /// Nothing is said, status 0.
+    /// No output and no log, status 0.
     Nothing,
     /// The record is refused, status 0.
     Refused,
@@ -27,9 +27,9 @@ fn ends(world: &World, end: End) -> Tried {
     }
 }
 
-/// 404 is an answer: it is not asked again.
+/// 404 is a valid reply: the request is not repeated.
 #[test]
-fn not_found() {
+fn handles_each_item_that_is_not_found() {
     let rows = [
         (TOKEN, Fails(2)),
         (KEYS, Nothing),
@@ -54,9 +54,9 @@ fn not_found() {
     );
 }
 
-/// A body that says something else, one row below the other right ones.
+/// Bodies of items, valid and malformed.
 #[test]
-fn facts() {
+fn refuses_malformed_items() {
     let rows: [(&str, &[u8], End); 42] = [
         (ID, b"i-0123456789abcdef0", Key),
         (ID, b"i-0123456789abcdef0\n", Key),
@@ -110,9 +110,9 @@ fn facts() {
     });
 }
 
-/// The region comes from the zone only where there is none, on an old instance.
+/// The region is that of the zone only if IMDS has no region, as before 2020.
 #[test]
-fn zones() {
+fn takes_the_region_from_the_zone_without_a_region() {
     let rows = [
         ("us-east-1a", "us-east-1", Key),
         ("us-east-1f\n", "us-east-1", Key),
@@ -141,7 +141,7 @@ fn zones() {
 }
 
 #[test]
-fn no_region_and_no_zone() {
+fn fails_without_region_and_zone() {
     let world = World::new();
     world.instance.imds.remove(REGION);
     world.instance.imds.remove(ZONE);
@@ -149,18 +149,18 @@ fn no_region_and_no_zone() {
     assert!(world.instance.journal.says(ZONE));
 }
 
-/// What the zone says does not matter where the region is told.
+/// If there is a region, the zone does not matter.
 #[test]
-fn the_zone_is_not_asked_where_the_region_is_told() {
+fn does_not_request_the_zone_if_there_is_a_region() {
     let world = World::new();
     world.instance.imds.set(ZONE, "eu-west-1a");
     ends(&world, Key).unwrap();
     assert_eq!(world.asked(ZONE), 0);
 }
 
-/// On Nitro the firmware and the service must tell the same id; Xen knows it from the service alone.
+/// On Nitro, firmware and service must have the same ID. On Xen only the service has it.
 #[test]
-fn the_service_of_another_instance() {
+fn refuses_keys_from_the_service_of_another_instance() {
     let rows = [(Machine::Nitro, Refused), (Machine::Xen, Refused)];
     each(
         1,

@@ -1,4 +1,4 @@
-//! What goes over the wire: IMDSv2 and nothing besides; no proxy, no redirect, no cookie, no decompression.
+//! What is sent: IMDSv2 and nothing else. No proxy, redirect, cookie or decompression.
 
 use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, USER, World, each, expect};
 use eic_lab::{Endpoint, Fault, IPV6, Machine, On, http};
@@ -26,7 +26,7 @@ fn requests_are_version_2_and_bare() {
             .headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
-            // A PUT without a body may say so.
+            // A PUT without a body can have this header.
             .filter(|header| *header != ("content-length".to_owned(), "0"))
             .collect();
         headers.sort();
@@ -38,7 +38,7 @@ fn requests_are_version_2_and_bare() {
 }
 
 #[test]
-fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
+fn on_xen_requests_the_instance_id_before_reading_records() {
     let world = World::new();
     world.instance.machine(Machine::Xen);
     world.instance.imds.pace(Duration::from_millis(300));
@@ -48,9 +48,9 @@ fn a_xen_instance_learns_its_id_before_it_looks_at_a_record() {
     assert_eq!(http::rounds(&requests), 5, "{requests:?}");
 }
 
-/// A token that somebody else gets hold of is of no use when the run is over.
+/// A stolen token is useless after the run.
 #[test]
-fn the_token_lives_as_long_as_the_run() {
+fn requests_a_token_for_the_time_of_the_run() {
     let rows: [(&[&str], &str); 6] = [
         (&[], "5"),
         (&["--timeout", "0.5"], "1"),
@@ -70,9 +70,9 @@ fn the_token_lives_as_long_as_the_run() {
     );
 }
 
-/// Not one of the service's own, so the first question fails with 401, which is not asked again.
+/// A token that the service does not know: the first request fails with 401 and is not repeated.
 #[test]
-fn the_token_that_was_given_is_the_one_that_is_shown() {
+fn sends_the_token_with_each_request() {
     let odd = "~!#$%&'*+-.^_`|/=:;<>()[]{}?@,\"\\";
     let rows = [("token", "token"), (odd, odd), ("token\n", "token")];
     each(
@@ -89,7 +89,7 @@ fn the_token_that_was_given_is_the_one_that_is_shown() {
 }
 
 #[test]
-fn no_token_brings_a_header_of_its_own() {
+fn refuses_a_token_that_would_add_a_header() {
     let rows = [
         ("a header behind it", &b"token\r\nX-Injected: 1"[..]),
         ("LF in it", b"tok\nen"),
@@ -117,9 +117,9 @@ fn no_token_brings_a_header_of_its_own() {
     );
 }
 
-/// A proxy would learn the token, and could forge what is asked over it.
+/// A proxy would get the token, and could forge replies.
 #[test]
-fn no_proxy_is_asked() {
+fn uses_no_proxy() {
     let world = World::new();
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 3128)).unwrap();
     proxy.set_nonblocking(true).unwrap();
@@ -145,9 +145,9 @@ fn no_proxy_is_asked() {
     }
 }
 
-/// The other place would answer well; only the first request there is redirected.
+/// The target would send a good reply; only the first request is redirected.
 #[test]
-fn no_redirect_is_followed() {
+fn follows_no_redirect() {
     let statuses = [
         "301 Moved Permanently",
         "302 Found",
@@ -185,7 +185,7 @@ fn no_redirect_is_followed() {
 }
 
 #[test]
-fn no_cookie_is_sent_back() {
+fn sends_no_cookie() {
     let world = World::new();
     world.instance.imds.fault(On::any(), Fault::cookie());
     world.expect_key(&world.login()).unwrap();
@@ -194,7 +194,7 @@ fn no_cookie_is_sent_back() {
 }
 
 #[test]
-fn nothing_is_unpacked() {
+fn decompresses_nothing() {
     let rows = [("gzip", "gzip", &["-c"][..]), ("x-gzip", "gzip", &["-9", "-c"])];
     each(
         1,

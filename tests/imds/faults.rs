@@ -1,19 +1,18 @@
-//! Every fault at every request of a login: the harmless ones still give the key, all others end the run with status 2,
-//! no key and a reason. How often was asked is counted at the service: broken connections, 429 and 5xx are tried once more,
-//! nothing else is.
+//! Every fault at every request of a login. After a harmless one the key is printed; all others end the run with status 2, no key and
+//! a reason. The service counts the requests: after broken connections, 429 and 5xx there is one retry, otherwise none.
 
 use crate::world::{MOST, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV6, Manner, On};
 use std::time::Duration;
 
-/// What a fault does to a request to which it always applies.
+/// The effect of a fault that affects a request each time.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
-    /// Nothing: that is a good reply.
+    /// None: the reply is good.
     Harmless,
-    /// The run fails without asking again.
+    /// The run fails without a retry.
     Fails,
-    /// It asks once more, and then the run fails.
+    /// The run fails after one retry.
     FailsTwice,
 }
 use Effect::{Fails, FailsTwice, Harmless};
@@ -34,7 +33,7 @@ fn name((request, (name, ..)): &Case) -> String {
     format!("{name} at the {}", REQUESTS[*request])
 }
 
-/// One request always goes wrong, at both addresses of the service; IPv6 must not be asked all the same.
+/// One request always fails, at both addresses; IPv6 must not be tried.
 fn check(world: &World, (request, (_, fault, effect)): &Case, least: f64) -> Tried {
     let path = world.paths()[*request];
     world.instance.endpoint(IPV6.into(), Endpoint::Serving);
@@ -45,7 +44,7 @@ fn check(world: &World, (request, (_, fault, effect)): &Case, least: f64) -> Tri
         Fails => world.expect_failed(&outcome, 2).map(|()| 1)?,
         FailsTwice => world.expect_failed(&outcome, 2).map(|()| 2)?,
     };
-    // Where nothing waits, only a busy machine makes a request too late to be made again.
+    // If nothing waits, there is no time for a retry only on a busy machine.
     let late = |outcome| least == 0.0 && world.late(outcome);
     expect("times asked", &world.asked(path), &tries).map_err(|failure| failure.late_if(late(&outcome)))?;
     let elsewhere = world.instance.imds.requests().iter().any(|request| request.from.is_ipv6());
@@ -58,7 +57,7 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 #[test]
-fn harmless_peculiarities() {
+fn accepts_unusual_but_valid_replies() {
     let rows = [
         ("HTTP/1.0", Fault::Http10, Harmless),
         ("chunks of a byte", Fault::Chunks(1), Harmless),
@@ -77,7 +76,7 @@ fn harmless_peculiarities() {
 }
 
 #[test]
-fn manners_of_the_service() {
+fn accepts_each_way_to_send_a_reply() {
     each(
         1,
         &[Manner::Closing, Manner::KeepAlive, Manner::Http10],
@@ -90,7 +89,7 @@ fn manners_of_the_service() {
 }
 
 #[test]
-fn other_statuses() {
+fn fails_on_other_statuses() {
     let once = [
         "101", "201", "202", "204", "206", "300", "301", "304", "400", "401", "403", "405", "410", "418",
         "999",
@@ -103,7 +102,7 @@ fn other_statuses() {
 }
 
 #[test]
-fn broken_connections() {
+fn fails_on_broken_connections() {
     let rows = [
         ("closed without a reply", Fault::Close, FailsTwice),
         ("reset without a reply", Fault::Reset, FailsTwice),
@@ -117,7 +116,7 @@ fn broken_connections() {
 }
 
 #[test]
-fn no_http() {
+fn fails_on_replies_that_are_not_http() {
     let rows = [
         ("a chunk's size that is no number", Fault::BadChunk, FailsTwice),
         ("a length that is too large", Fault::Length("1000000".into()), FailsTwice),
@@ -142,7 +141,7 @@ fn no_http() {
 }
 
 #[test]
-fn too_much() {
+fn fails_on_replies_that_are_too_large() {
     let rows = [
         ("chunks without end", Fault::EndlessChunks, Fails),
         ("a body without end", Fault::EndlessBody, Fails),
@@ -158,9 +157,9 @@ fn too_much() {
     each(2, &everywhere(&rows), name, |world, case| check(world, case, 0.0));
 }
 
-/// A time-out costs its second once; the run does not spend another on the same question.
+/// A request that times out takes a second and is not repeated.
 #[test]
-fn too_slow() {
+fn fails_on_replies_that_are_too_slow() {
     let rows = [
         ("a second and a half late", Fault::Delay(ms(1500)), Fails),
         ("silent", Fault::Hang, Fails),
@@ -173,16 +172,16 @@ fn too_slow() {
     each(12, &everywhere(&rows), name, |world, case| check(world, case, 0.9));
 }
 
-/// The client is kept busy, not waiting.
+/// The client receives data all the time.
 #[test]
-fn continue_without_end() {
+fn fails_on_endless_100_continue() {
     let rows = [("100 Continue without end", Fault::Continues, Fails)];
     each(2, &everywhere(&rows), name, |world, case| check(world, case, 0.0));
 }
 
-/// Whatever goes wrong once and is tried again has cost nothing but time.
+/// A request that fails once and is repeated only costs time.
 #[test]
-fn what_goes_wrong_once() {
+fn retries_what_fails_once() {
     let rows = [
         ("429", Fault::Status(429), Harmless),
         ("500", Fault::Status(500), Harmless),
@@ -205,7 +204,7 @@ fn what_goes_wrong_once() {
 }
 
 #[test]
-fn every_request_goes_wrong_once() {
+fn retries_each_request_that_fails_once() {
     let rows = [("503", Fault::Status(503)), ("closed", Fault::Close)];
     each(
         1,

@@ -1,4 +1,4 @@
-//! The metadata service seen from the shipped program: what it asks, what it takes for an answer, and that it ends in time.
+//! The program and the metadata service: which requests it sends, which replies it accepts, and that it ends in time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A run holds at most six megabytes, whatever the service sends.
+//! A run uses at most six megabytes, whatever the service sends.
 
 use crate::world::{CHAIN, DOMAIN, KEYS, NAMES, TOKEN, USER, World, each};
 use eic_keys::limits;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const MOST: u64 = 6_000_000;
 
-/// What is wrong with the answers.
+/// What is wrong with the replies.
 type Row = (&'static str, fn(&World));
 
 fn check(rows: &[Row]) {
@@ -16,10 +16,10 @@ fn check(rows: &[Row]) {
         rows,
         |(name, _)| (*name).to_owned(),
         |world, (_, prepare)| {
-            // A world may be filled to the brim by the row before.
+            // The row before can have filled the instance to its limits.
             world.instance.adopt(world.instance.pki());
             prepare(world);
-            // Without a fingerprint every record is looked at to its end.
+            // Without a fingerprint every record is read completely.
             let memory = world.instance.command([USER]).with_memory().run().memory.unwrap();
             if memory <= MOST { Ok(()) } else { Err(format!("held {memory} bytes").into()) }
         },
@@ -27,7 +27,7 @@ fn check(rows: &[Row]) {
 }
 
 #[test]
-fn good_and_bad_answers() {
+fn good_and_bad_replies_need_little_memory() {
     check(&[
         ("a login", |_| ()),
         ("silent", |world| world.instance.imds.fault(On::path(TOKEN), Fault::Hang)),
@@ -50,7 +50,7 @@ fn good_and_bad_answers() {
     ]);
 }
 
-/// Publishes this text as the user's active keys, as large as they may be.
+/// Publishes this text, cut to the limit, as the active keys of the user.
 fn publish(world: &World, text: impl Into<Vec<u8>>) {
     let mut text = text.into();
     assert!(text.len() > limits::ACTIVE_KEYS / 2);
@@ -59,7 +59,7 @@ fn publish(world: &World, text: impl Into<Vec<u8>>) {
     world.instance.imds.publish_for(USER, text, Duration::from_secs(3600));
 }
 
-/// So many good records, as many as fit.
+/// As many valid records as fit.
 fn records(world: &World, key: &UserKey, lines: usize) -> Vec<u8> {
     let comment = "c".repeat(3000);
     let mut record = world.instance.record(key).expires_in(3600);
@@ -72,7 +72,7 @@ fn records(world: &World, key: &UserKey, lines: usize) -> Vec<u8> {
 }
 
 #[test]
-fn as_many_keys_as_there_may_be() {
+fn the_most_keys_need_little_memory() {
     check(&[
         ("good records", |world| publish(world, records(world, &UserKey::rsa(4096), 0))),
         ("good records in chunks of a byte", |world| {
@@ -100,7 +100,7 @@ fn as_many_keys_as_there_may_be() {
 }
 
 #[test]
-fn the_largest_signer() {
+fn the_largest_chain_and_ocsp_responses_need_little_memory() {
     check(&[
         ("a chain of sixteen", |world| {
             let pki = world.instance.pki();

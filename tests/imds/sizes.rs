@@ -1,11 +1,11 @@
-//! Each answer may have so many bytes: exactly so many are taken, one more is an error and never a truncation. The limits
-//! are those of the library, which the tests must not repeat: whoever changes one sees what it is worth here.
+//! Each reply has a maximum size: that size is accepted, one more byte is an error and is never cut off. The limits come from the
+//! library, so a change of one is tested here.
 
 use crate::world::{CHAIN, DOMAIN, ID, KEYS, NAMES, REGION, TOKEN, World, ZONE, each, expect};
 use eic_keys::limits;
 use eic_lab::{Fault, On};
 
-/// How the length is told, or not.
+/// How the reply gives its length, if it does.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Length,
@@ -14,7 +14,7 @@ enum Form {
 }
 const FORMS: [Form; 3] = [Form::Length, Form::Chunks, Form::UntilClose];
 
-/// Lets `path` be answered with the good body of now, blank lines behind it up to `length` bytes.
+/// Pads the body at `path` with line feeds to `length` bytes.
 fn pad(world: &World, path: &str, length: usize, form: Form) {
     let body = [good(world, path), vec![b'\n'; length]].concat()[..length].to_vec();
     world.reset();
@@ -33,14 +33,14 @@ fn pad(world: &World, path: &str, length: usize, form: Form) {
     world.instance.imds.fault(On::path(path), Fault::Raw(reply));
 }
 
-/// What the service answers at a path when all is well.
+/// The reply of the service at a path.
 fn good(world: &World, path: &str) -> Vec<u8> {
     let directory = if path == KEYS || path == world.ocsp_response { "managed-ssh-keys/" } else { "" };
     world.instance.imds.body(&format!("{directory}{path}")).unwrap()
 }
 
 #[test]
-fn answers_of_the_largest_size() {
+fn accepts_replies_up_to_the_limit_only() {
     let limits = [
         (KEYS, limits::ACTIVE_KEYS),
         (ID, limits::FACT),
@@ -69,7 +69,7 @@ fn answers_of_the_largest_size() {
 }
 
 #[test]
-fn the_zone_of_the_largest_size() {
+fn accepts_a_zone_up_to_the_limit_only() {
     each(
         1,
         &FORMS,
@@ -85,9 +85,9 @@ fn the_zone_of_the_largest_size() {
     );
 }
 
-/// One that the service did not give, so the next request, which shows it, is the last.
+/// The service does not know this token, so the next request is the last.
 #[test]
-fn the_token_of_the_largest_size() {
+fn accepts_a_token_up_to_the_limit_only() {
     let rows = [(limits::TOKEN, 2), (limits::TOKEN + 1, 1)];
     each(
         1,
@@ -101,9 +101,9 @@ fn the_token_of_the_largest_size() {
     );
 }
 
-/// The head is bounded by what hyper reads at once; somewhere between a real one's twentyfold and twice that.
+/// hyper's read buffer limits the head: to something between 20 and 40 times the size of a real one.
 #[test]
-fn heads() {
+fn accepts_headers_up_to_the_limit_only() {
     let rows = [(6_000, true), (2 * limits::REPLY_HEAD, false)];
     each(
         1,

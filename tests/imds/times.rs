@@ -1,20 +1,20 @@
-//! A run ends in time whatever happens: a second a request, four and a half in all, or what `--timeout` says.
+//! A run ends in time whatever happens: one second for each request; 4.5 s, or the value of `--timeout`, for the run.
 
 use crate::world::{KEYS, REGION, TOKEN, Tried, World, each, expect, expect_time};
 use eic_lab::{Endpoint, Fault, IPV4, IPV6, Machine, On};
 use std::time::Duration;
 
-/// What comes of a run, in seconds.
+/// The outcome of a run, with its time in seconds.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The key, not before and not after.
+    /// The key is printed, between these times.
     Key(f64, f64),
-    /// No key, at this time.
+    /// No key; the run ends at this time.
     Fails(f64),
 }
 use End::{Fails, Key};
 
-/// What is wrong, how the program is run, and what comes of it.
+/// The fault, the options, and the outcome.
 type Row = (&'static str, fn(&World), &'static [&'static str], End);
 
 fn check(rows: &[Row]) {
@@ -36,7 +36,7 @@ fn ends(world: &World, (_, prepare, options, end): &Row) -> Tried {
     }
 }
 
-/// Every reply just in time.
+/// Delays every reply until just before the time limit.
 fn slow(world: &World) {
     world.instance.imds.pace(Duration::from_millis(930));
 }
@@ -46,7 +46,7 @@ fn silent(world: &World) {
 }
 
 #[test]
-fn the_whole_run() {
+fn a_run_ends_within_its_time_limit() {
     check(&[
         ("four rounds of a second", slow, &[], Key(3.72, 5.0)),
         ("five rounds: Xen", |world| (slow(world), world.instance.machine(Machine::Xen)).0, &[], Fails(4.5)),
@@ -97,7 +97,7 @@ fn the_whole_run() {
 }
 
 #[test]
-fn less_time() {
+fn timeout_sets_the_time_limit() {
     check(&[
         ("a tenth of a second", silent, &["--timeout=0.1"], Fails(0.1)),
         ("half a second", silent, &["--timeout", "0.5"], Fails(0.5)),
@@ -116,7 +116,7 @@ fn less_time() {
 }
 
 #[test]
-fn no_second_try_without_time_for_it() {
+fn does_not_retry_without_time_for_it() {
     let rows = [("0.1", 1), ("1", 2)];
     each(
         1,
@@ -126,7 +126,7 @@ fn no_second_try_without_time_for_it() {
             world.instance.imds.fault(On::path(TOKEN), Fault::Status(503));
             world.expect_failed(&world.login_with(&["--timeout", timeout]), 2)?;
             expect("times asked", &world.asked(TOKEN), tries)?;
-            // The answer that there was is the reason, not that there is no time for another.
+            // The reason is the reply, not the missing time for a retry.
             expect("the answer logged", &world.instance.journal.says("503"), &true)
         },
     );

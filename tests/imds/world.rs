@@ -1,4 +1,4 @@
-//! A healthy instance with one key pushed, and many rows of a table tried in several such worlds side by side.
+//! A healthy instance with one pushed key; the rows of a table run in several such instances concurrently.
 
 use eic_lab::{Fault, Hash, IPV4, Instance, On, Outcome, UserKey};
 use std::cell::Cell;
@@ -11,10 +11,10 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The user whom the key was pushed for.
+/// The user that the key was pushed for.
 pub(crate) const USER: &str = "alice";
 
-/// Every request of a login, by the end of its path: the token, the keys, then who signed.
+/// The end of the path of each request of a login: token, keys, then those about the signer.
 pub(crate) const TOKEN: &str = "api/token";
 pub(crate) const KEYS: &str = "active-keys/alice";
 pub(crate) const ID: &str = "instance-id";
@@ -24,7 +24,7 @@ pub(crate) const DOMAIN: &str = "services/domain";
 pub(crate) const CHAIN: &str = "managed-ssh-keys/signer-cert";
 pub(crate) const NAMES: &str = "managed-ssh-keys/signer-ocsp";
 
-/// An instance where a login gets its key.
+/// An instance where a login works.
 pub(crate) struct World {
     pub(crate) instance: Instance,
     pub(crate) key: UserKey,
@@ -57,22 +57,22 @@ impl World {
         self.instance.run([options, &[USER, self.key.fingerprint()]].concat())
     }
 
-    /// How often a path was asked for.
+    /// How often a path was requested.
     pub(crate) fn asked(&self, path: &str) -> usize {
         let ends = |asked: &String| asked.trim_end_matches('/').ends_with(path);
         self.instance.imds.paths().iter().filter(|asked| ends(asked)).count()
     }
 
-    /// Everything well again, nothing asked or logged yet.
+    /// Makes everything healthy again, and forgets requests and log.
     pub(crate) fn reset(&self) {
-        // First the faults: what settles is a request too.
+        // The faults first, because `settle` sends a request.
         self.instance.imds.clear_faults();
         self.settle();
         self.instance.imds.clear_requests();
         self.instance.journal.clear();
     }
 
-    /// Waits until the service has read what the last run asked: one that fails leaves the questions beside it behind.
+    /// Waits until the service has read the requests of the last run. A run that fails does not wait for its concurrent requests.
     fn settle(&self) {
         let wait = Duration::from_millis(50);
         if let Ok(mut stream) = TcpStream::connect_timeout(&(IPV4, 80).into(), wait) {
@@ -108,7 +108,7 @@ impl World {
         self.expect_no_key(outcome, &[5])
     }
 
-    /// There is nothing for this user: no key, status 0, and not a word?
+    /// There is nothing for this user: no key, status 0, and no log line?
     pub(crate) fn expect_nothing(&self, outcome: &Outcome) -> Tried {
         self.expect_end(outcome, 0)?;
         self.expect_no_key(outcome, &[])
@@ -136,14 +136,14 @@ impl World {
     }
 }
 
-/// How a row came out.
+/// The result of a row.
 pub(crate) type Tried = Result<(), Failure>;
 
-/// What does not hold of a row.
+/// What is wrong with a row.
 #[derive(Debug)]
 pub(crate) struct Failure {
     what: String,
-    /// It took too long, and is right in all else: a busy machine may be why.
+    /// It took too long, and everything else is right: the machine may be busy.
     late: bool,
 }
 
@@ -153,7 +153,7 @@ impl Failure {
         Self { late, ..self }
     }
 
-    /// Of this part of a row.
+    /// For this part of a row.
     pub(crate) fn of(self, part: &str) -> Self {
         Self { what: format!("{part}: {}", self.what), ..self }
     }

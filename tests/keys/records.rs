@@ -1,4 +1,4 @@
-//! The records of active keys: which are printed, and why the others are not. One thing is wrong in each case.
+//! Which records of active keys give a key, and why the others do not. In each case one thing is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::string_slice, clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
@@ -9,7 +9,7 @@ use eic_keys::keys::record::TYPES;
 use eic_lab::instance::INSTANCE;
 use eic_lab::{Hash, Instance, Key, Machine, RecordSpec, Scheme, UserKey, now};
 
-/// Publishes this and nothing else for alice.
+/// Replaces alice's active keys with this text.
 fn publish(instance: &Instance, text: impl Into<Vec<u8>>) {
     instance.imds.unpublish("alice");
     instance.imds.publish("alice", text);
@@ -20,7 +20,7 @@ fn signed(instance: &Instance, record: &RecordSpec) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_is_accepted_in_every_form_that_is_right() {
+fn accepts_every_valid_form_of_a_record() {
     let (instance, key) = instance();
     let record = instance.record(&key);
     let mut reversed = record.clone();
@@ -95,18 +95,13 @@ fn a_key_is_accepted_only_from_a_matching_principal() {
     let text = signed(&instance, &instance.record(&key).set("Caller", "arn:aws:iam::1:user/x"));
     let text = String::from_utf8(text).unwrap().replace("arn:aws:iam::1:user/x", ANNA);
     publish(&instance, text);
-    assert!(
-        !run(&[ANNA]) && instance.journal.says("its signature is not by"),
-        "{:?}",
-        instance.journal.lines()
-    );
+    assert!(!run(&[ANNA]) && instance.journal.says("it is not signed by"), "{:?}", instance.journal.lines());
 }
 
 #[test]
-fn a_record_counts_up_to_its_last_second() {
+fn accepts_a_record_until_the_second_of_its_expiry() {
     let (instance, key) = instance();
-    // How long a run takes is the machine's affair. One that ended in time had to print the key; one that was late tells
-    // nothing, if it printed no other, and is tried again with more time.
+    // A run that ended before the expiry must print the key. A slow machine can make it end later: then try again with more time.
     for seconds in [1, 2, 4, 8, 16, 32] {
         let expiry = now() + seconds;
         publish(&instance, signed(&instance, &instance.record(&key).set("Timestamp", expiry.to_string())));
@@ -147,7 +142,7 @@ fn a_key_of_each_type_is_accepted() {
 }
 
 #[test]
-fn a_key_line_is_one_bare_public_key() {
+fn refuses_a_key_line_that_is_not_a_plain_public_key() {
     let (instance, key) = instance();
     let rsa = UserKey::rsa(2048);
     let certificate = key.line().replace("ssh-ed25519 ", "ssh-ed25519-cert-v01@openssh.com ");
@@ -176,10 +171,10 @@ fn a_key_line_is_one_bare_public_key() {
         ("a NUL in the comment", format!("{} a\0b", key.line()), "bare public key"),
         ("an escape in the comment", format!("{} a\x1b[2Jb", key.line()), "bare public key"),
         ("RSA of 1024 bits", UserKey::rsa(1024).line().to_owned(), "2048"),
-        ("DSA", DSA.to_owned(), "type that sshd does not take"),
+        ("DSA", DSA.to_owned(), "not accept keys of its type"),
     ] {
         publish(&instance, signed(&instance, &instance.record(&key).key_line(line)));
-        // Without a fingerprint, as these keys have none or another.
+        // Without a fingerprint, because these keys have none or a different one.
         instance.journal.clear();
         let outcome = instance.run(["alice"]);
         let lines = instance.journal.eic_keys();
@@ -194,17 +189,17 @@ fn a_key_line_is_one_bare_public_key() {
 const DSA: &str = include_str!("../data/dsa.pub").trim_ascii();
 
 #[test]
-fn metadata_lines_that_are_wrong() {
+fn refuses_wrong_metadata_lines() {
     let (instance, key) = instance();
     let record = || instance.record(&key);
     let expiry = now() + 60;
     for (what, record, reason) in [
         ("no Timestamp", record().without("Timestamp"), "no Timestamp"),
         ("no Instance", record().without("Instance"), "no Instance"),
-        ("Timestamp twice", record().with_line(format!("#Timestamp={expiry}")), "Timestamp is there twice"),
-        ("Instance twice", record().with_line(format!("#Instance={INSTANCE}")), "Instance is there twice"),
-        ("Caller twice", record().with_line("#Caller=me"), "Caller is there twice"),
-        ("Request twice", record().with_line("#Request=1"), "Request is there twice"),
+        ("Timestamp twice", record().with_line(format!("#Timestamp={expiry}")), "more than one Timestamp"),
+        ("Instance twice", record().with_line(format!("#Instance={INSTANCE}")), "more than one Instance"),
+        ("Caller twice", record().with_line("#Caller=me"), "more than one Caller"),
+        ("Request twice", record().with_line("#Request=1"), "more than one Request"),
         ("Timestamp empty", record().set("Timestamp", ""), "not a number of seconds"),
         ("Timestamp negative", record().set("Timestamp", "-1"), "not a number of seconds"),
         ("Timestamp with a sign", record().set("Timestamp", format!("+{expiry}")), "not a number of seconds"),
@@ -238,7 +233,7 @@ fn metadata_lines_that_are_wrong() {
 }
 
 #[test]
-fn a_record_is_for_this_instance_and_this_minute() {
+fn refuses_expired_records_and_records_for_other_instances() {
     let (instance, key) = instance();
     for (what, record, reason) in [
         (
@@ -268,7 +263,7 @@ fn a_record_is_for_this_instance_and_this_minute() {
 }
 
 #[test]
-fn on_xen_the_instance_is_the_one_that_the_metadata_service_speaks_for() {
+fn on_xen_the_metadata_service_identifies_the_instance() {
     let (instance, key) = instance();
     instance.machine(Machine::Xen);
     accepted(&instance, &key, "this instance");
@@ -279,19 +274,19 @@ fn on_xen_the_instance_is_the_one_that_the_metadata_service_speaks_for() {
 }
 
 #[test]
-fn the_metadata_service_must_be_this_instances() {
+fn refuses_the_metadata_service_of_another_instance() {
     let (instance, key) = instance();
     instance.imds.set("instance-id", "i-0123456789abcdef1");
     record_refused(
         &instance,
         &key,
-        "the metadata service is another instance's",
+        "the metadata service belongs to another instance",
         "another's service, this one's record",
     );
 }
 
 #[test]
-fn a_signature_is_the_signers_over_these_bytes() {
+fn refuses_a_signature_by_another_key_or_over_other_bytes() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let record = instance.record(&key);
@@ -330,7 +325,7 @@ fn a_signature_is_the_signers_over_these_bytes() {
         record_refused(
             &instance,
             &key,
-            "its signature is not by managed-ssh-signer.us-east-1.amazonaws.com",
+            "it is not signed by managed-ssh-signer.us-east-1.amazonaws.com",
             what,
         );
     }
@@ -348,18 +343,18 @@ fn a_signature_is_the_signers_over_these_bytes() {
         }),
     ] {
         publish(&instance, change.with_signature(&record.scheme.sign(&pki.signer.key, &bytes)));
-        record_refused(&instance, &key, "its signature is not by", what);
+        record_refused(&instance, &key, "it is not signed by", what);
     }
     let other = UserKey::ed25519();
     publish(
         &instance,
         record.clone().key_line(other.line()).with_signature(&record.scheme.sign(&pki.signer.key, &bytes)),
     );
-    record_refused(&instance, &other, "its signature is not by", "another key");
+    record_refused(&instance, &other, "it is not signed by", "another key");
 }
 
 #[test]
-fn what_is_no_signature() {
+fn refuses_a_missing_or_malformed_signature() {
     let (instance, key) = instance();
     let text = String::from_utf8(signed(&instance, &instance.record(&key))).unwrap();
     let at = text.find(key.line()).unwrap() + key.line().len() + 1;
@@ -380,7 +375,7 @@ fn what_is_no_signature() {
 }
 
 #[test]
-fn each_record_stands_alone() {
+fn a_bad_record_does_not_affect_the_next_one() {
     let (instance, key) = instance();
     let good = signed(&instance, &instance.record(&key));
     let forged = instance.record(&key).signed_by(&Key::rsa2048(4));
@@ -416,7 +411,7 @@ fn each_record_stands_alone() {
 }
 
 #[test]
-fn several_keys_come_out_in_the_order_delivered() {
+fn prints_several_keys_in_the_order_of_the_records() {
     let (instance, first) = instance();
     let keys = [UserKey::rsa(2048), UserKey::ed25519(), UserKey::generate("ecdsa", 256)];
     for key in &keys {
@@ -431,7 +426,7 @@ fn several_keys_come_out_in_the_order_delivered() {
 }
 
 #[test]
-fn a_key_is_its_users_alone() {
+fn prints_only_the_keys_of_the_user() {
     let (instance, key) = instance();
     let bobs = UserKey::ed25519();
     instance.push("bob", &bobs);
@@ -442,7 +437,7 @@ fn a_key_is_its_users_alone() {
 }
 
 #[test]
-fn no_more_than_64_records_are_looked_at() {
+fn reads_only_the_first_64_records() {
     let (instance, key) = instance();
     let publish_after = |others: usize| {
         instance.imds.unpublish("alice");
@@ -457,7 +452,7 @@ fn no_more_than_64_records_are_looked_at() {
     let outcome = publish_after(64);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(0), ""), "the 65th");
     let lines = instance.journal.eic_keys();
-    assert!(instance.journal.says("no more than 64 are looked at"), "{lines:?}");
+    assert!(instance.journal.says("only the first 64 records are read"), "{lines:?}");
     let reasons: BTreeSet<_> = lines.iter().map(|line| line.message().to_owned()).collect();
     assert_eq!((lines.len(), reasons.len()), (65, 2), "{reasons:?}");
 }

@@ -1,4 +1,4 @@
-# What the cases say. They run inside of a system, as root, by bash: a booted container, a virtual machine, a machine of one's own.
+# Functions of the cases, which run in a system, as root, by bash: in a booted container, a virtual machine, or on this machine.
 # shellcheck shell=bash disable=SC2034
 # $KIND: deb or rpm. /packages/old and /packages/new: the packages, in a version and a higher one; /packages/others: see versions.
 set -eu
@@ -35,7 +35,7 @@ unit() { # sshd's: ssh on Debian, sshd elsewhere
     if systemctl cat ssh.service >/dev/null 2>&1; then echo ssh.service; else echo sshd.service; fi
 }
 
-# All that an installation could leave or change. What the package manager and the daemons keep for themselves is not.
+# All files that an installation could leave or change, except those of the package manager and the daemons.
 snapshot() { # NAME
     {
         find /etc /usr/lib/systemd /usr/lib/sysusers.d /usr/bin /usr/share /opt /var/lib \( -path /var/lib/dpkg -o -path /var/lib/rpm \
@@ -98,7 +98,7 @@ apt_install() { # DIRECTORY PACKAGE...: from a local repository
         apt-get -o Dir::Etc::SourceList="$work/sources.list" install -y --no-install-recommends "${@:2}"
 }
 
-# Ours; where SELinux is to be passed, with its module.
+# Our packages, with the SELinux module if SELinux enforces.
 names=(eic-keys ${WITH_MODULE:+eic-keys-selinux})
 
 rpms() { # VERSION
@@ -108,7 +108,7 @@ rpms() { # VERSION
     done
 }
 
-# Debian's rpm knows nothing of what is there.
+# Debian's rpm has no record of the installed packages.
 rpm_install() { # VERSION [OPTION]...
     local others
     rpm -q --quiet bash || others=--nodeps
@@ -149,7 +149,7 @@ installed() { # PACKAGE
 }
 
 install_theirs() {
-    # AWS's scripts restart sshd. So many restarts in so short a time are the test's alone, and are not to be counted.
+    # AWS's scripts restart sshd. Only a test restarts it so often, so systemd must not count these restarts against its limit.
     mkdir -p "/run/systemd/system/$(unit).d"
     printf '[Unit]\nStartLimitIntervalSec=0\n' >"/run/systemd/system/$(unit).d/limit.conf"
     systemctl daemon-reload
@@ -207,7 +207,7 @@ take_theirs() { # likewise; apt takes it from a repository that has both
     esac >"$work/back.log" 2>&1 || fail "the swap back"
 }
 
-# AWS's package is there: ours takes its place, it takes its place again, and that twice; then ours goes.
+# With AWS's package installed: ours replaces it and it replaces ours, twice; then ours is removed.
 swap_twice() {
     local before round
     before=$(config)
@@ -250,13 +250,13 @@ push() { # USER NAME: pushes the key, for 60 seconds
     is "push" "$answer" pushed
 }
 
-# sshd is not there for a moment while it is being reloaded, and a machine that has much to do is slow.
+# sshd does not listen for a moment while it is reloaded, and a busy machine is slow.
 login() { # USER NAME [COMMAND]
     timeout "${patience:-300}" ssh -v -E "$work/ssh.log" -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
-# Pushes and logs in. A machine that has much to do may be too slow for the seconds that a run has: then, and only then, again.
+# Pushes a key and logs in. Retries only if the run reached its time limit, as on a busy machine.
 pushed_login() { # USER NAME
     local since
     for _ in 1 2 3 4 5; do
@@ -303,7 +303,7 @@ other_login_works() {
     is "the other command's key" "$(login alice other echo in || echo out)" in
 }
 
-# A session that is open, to be looked at again later.
+# An open session, which is checked again later.
 open_session() {
     [ -e "$work/own" ] || key own
     install -d -o alice -g alice -m 700 /home/alice/.ssh

@@ -1,5 +1,11 @@
 //! Licences and sources of every crate, and which are built in, from cargo's own metadata, offline.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -103,7 +109,7 @@ fn what_ships_has_each_crate_once() {
     assert!(!versions.contains_key("time"));
 }
 
-/// Names, and the advisory that says so.
+/// Names of unmaintained crates, and their advisories.
 fn unmaintained() -> BTreeMap<&'static str, &'static str> {
     let list = include_str!("../data/unmaintained.txt").lines().filter(|line| !line.starts_with('#'));
     list.filter_map(|line| line.split_once(' ')).collect()
@@ -124,29 +130,40 @@ fn no_crate_is_known_to_be_unmaintained() {
     }
 }
 
-/// The names that the table of docs/dependencies.md gives a reason for.
-fn explained() -> BTreeSet<String> {
-    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split(" |").next())
+const DOCUMENT: &str = include_str!("../../docs/dependencies.md");
+
+/// The names in the table of a section of docs/dependencies.md; the first section has the page's heading.
+fn explained(heading: &str) -> BTreeSet<String> {
+    let start = DOCUMENT.find(&format!("{heading}\n")).unwrap();
+    let section = DOCUMENT[start..].lines().skip(1).take_while(|line| !line.starts_with("## "));
+    section
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| row.split(" |").next())
         .flat_map(|names| names.split(", "))
         .map(|name| name.trim_matches('`').to_owned())
         .collect()
 }
 
-const DOCUMENT: &str = include_str!("../../docs/dependencies.md");
+/// The direct dependencies of a package; of a test's package with those of its own tests.
+fn direct(metadata: &Value, package: &str, tests: bool) -> BTreeSet<String> {
+    let package = packages(metadata).find(|known| known["name"] == package).unwrap();
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    dependencies
+        .filter(|dependency| tests || dependency["kind"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+        .collect()
+}
 
 #[test]
 fn each_direct_dependency_has_a_reason_in_the_document() {
     let metadata = metadata();
-    let ours = packages(&metadata).find(|package| package["name"] == "eic-keys").unwrap();
-    let direct: BTreeSet<String> = ours["dependencies"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|dependency| dependency["kind"].is_null())
-        .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(explained(), direct);
+    let shipped = direct(&metadata, "eic-keys", false);
+    assert_eq!(explained("# Dependencies"), shipped);
+    let tests = ["eic-lab", "eic-oracle", "eic-bench", "eic-imds"];
+    let used = tests.iter().flat_map(|package| direct(&metadata, package, true));
+    let added: BTreeSet<String> =
+        used.filter(|name| !shipped.contains(name) && !name.starts_with("eic-")).collect();
+    assert_eq!(explained("## What the tests add"), added);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// What bash offers after these words.
+/// What bash completes after these words.
 fn offered(words: &[&str]) -> BTreeSet<String> {
     const TRY: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _eic_keys; printf '%s\n' "${COMPREPLY[@]}""#;
     let script = format!("{}/{BASH}", env!("CARGO_MANIFEST_DIR"));
@@ -48,7 +48,7 @@ fn offered(words: &[&str]) -> BTreeSet<String> {
 #[test]
 fn the_manual_has_a_paragraph_for_each_option() {
     let manual = read(MANUAL);
-    // A paragraph of its own begins the line with the option in bold; sshd's `-t` is somebody else's.
+    // An option's own paragraph begins with it in bold. `-t` is sshd's.
     let terms = manual.lines().filter(|line| line.starts_with("*-")).collect::<Vec<_>>().join("\n");
     let synopsis = manual.lines().filter(|line| line.starts_with("*eic-keys*")).collect::<String>();
     assert_eq!(options(&terms), options(&help()));

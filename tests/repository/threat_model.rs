@@ -1,4 +1,4 @@
-//! Every threat of docs/threat-model.md names what shows that it is met, and that is there.
+//! Every threat of docs/threat-model.md names its tests, and they exist.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! The reader against the real thing: for each configuration, what it says counts is what `sshd -T -C` prints,
-//! on three releases of OpenSSH, or those that `EIC_SSHD_ROOTS` names.
+//! Compares the effective settings that eic-keys reads with those that `sshd -T -C` prints, for each configuration and
+//! connection, with three releases of OpenSSH or those that `EIC_SSHD_ROOTS` names.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
     clippy::semicolon_if_nothing_returned,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test stops at the first surprise, and says what it met"
+    reason = "a test stops at the first surprise, and prints what sshd rejects"
 )]
 
 use std::path::Path;
@@ -363,7 +363,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// Connections that each configuration is asked about.
+/// The connections for which the values are compared.
 fn connections() -> Vec<(String, Connection)> {
     let connection = |user: &str, groups: &[&str], host: &str, address: &str, local: &str, port: u16| {
         let spec = format!("user={user},host={host},addr={address},laddr={local},lport={port}");
@@ -410,7 +410,7 @@ fn dumped(output: &str) -> (String, String) {
     let value = |keyword: &str| {
         // Not `lines`: a carriage return at the end of a value counts.
         let mut lines = output.split('\n').filter_map(|line| line.split_once(' '));
-        // 7.4 prints nothing of what is not set.
+        // 7.4 does not print keywords that are not set.
         lines
             .find(|(name, _)| name.eq_ignore_ascii_case(keyword))
             .map_or("none".into(), |(_, value)| value.to_owned())
@@ -418,8 +418,8 @@ fn dumped(output: &str) -> (String, String) {
     (value("authorizedkeyscommand"), value("authorizedkeyscommanduser"))
 }
 
-/// What no release accepts: there is nothing to compare.
-const REFUSED: [&str; 12] = [
+/// The cases that every release rejects, so that there is nothing to compare.
+const REJECTED: [&str; 12] = [
     "two equals signs",
     "equals sign without blanks, then one",
     "two users",
@@ -435,13 +435,13 @@ const REFUSED: [&str; 12] = [
 ];
 
 #[test]
-fn the_reader_says_what_sshd_says() {
+fn reads_the_same_values_as_sshd() {
     let mut compared = 0;
     let mut wrong = Vec::new();
     let mut accepted = vec![0; CASES.len()];
     let releases = releases();
     for release in &releases {
-        let mut here = 0;
+        let mut equal = 0;
         for (number, (name, files)) in CASES.iter().enumerate() {
             let system = System::new(release);
             for (path, text) in *files {
@@ -457,32 +457,31 @@ fn the_reader_says_what_sshd_says() {
                     continue;
                 }
                 accepted[number] += 1;
-                let theirs = dumped(&String::from_utf8(output.stdout).unwrap());
+                let expected = dumped(&String::from_utf8(output.stdout).unwrap());
                 match read.as_ref().map(|config| printed(&config.effective(Some(&connection)).unwrap())) {
-                    Ok(ours) if ours == theirs => here += 1,
-                    ours => {
-                        wrong.push(format!("{release}, {name}, {spec}:\n  sshd {theirs:?}\n  read {ours:?}"))
-                    }
+                    Ok(found) if found == expected => equal += 1,
+                    found => wrong
+                        .push(format!("{release}, {name}, {spec}:\n  sshd {expected:?}\n  read {found:?}")),
                 }
             }
             if accepted[number] == 0 {
                 let output = system.run_sshd(&["-T"]);
                 eprintln!(
-                    "{release} refuses \"{name}\": {}",
+                    "{release} rejects \"{name}\": {}",
                     String::from_utf8_lossy(&output.stderr).trim_end()
                 );
             }
         }
-        eprintln!("{release}: {here} comparisons");
-        compared += here;
+        eprintln!("{release}: {equal} comparisons");
+        compared += equal;
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
     assert!(compared > 125 * releases.len(), "only {compared} comparisons");
     let unseen: Vec<_> =
         CASES.iter().zip(&accepted).filter(|(_, times)| **times == 0).map(|((name, _), _)| *name).collect();
-    // Releases that are named from outside may refuse others.
+    // Releases of EIC_SSHD_ROOTS can reject other cases.
     assert!(
-        std::env::var_os("EIC_SSHD_ROOTS").is_some() || unseen == REFUSED,
+        std::env::var_os("EIC_SSHD_ROOTS").is_some() || unseen == REJECTED,
         "no release accepts {unseen:?}"
     );
 }

@@ -1,8 +1,8 @@
-//! What no test can do to itself: killed at every system call that touches a file, a disk that is full, one
-//! that is read-only, no rights at all.
+//! `--enable` and `--disable`: killed at every system call that changes a file, on a full or read-only file system,
+//! and without root.
 //!
-//! Started with a command, this program does what `eic-keys` would do with it, so that it can be killed in a
-//! system's root directory; started without one, it is the test.
+//! This needs another process. With a command, this program does what `eic-keys` would do, in the root directory of a
+//! small system; without a command, it is the test.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
     clippy::case_sensitive_file_extension_comparisons,
     clippy::semicolon_if_nothing_returned,
     missing_docs,
-    reason = "a test stops at the first surprise, and says how far it came"
+    reason = "a test stops at the first surprise, and prints how far it came"
 )]
 
 #[path = "../systems/mod.rs"]
@@ -35,26 +35,26 @@ const USERDB: &str =
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
-    let wire = match command.as_deref() {
+    let operation = match command.as_deref() {
         Some("--enable") => wiring::enable,
         Some("--disable") => wiring::disable,
         _ => {
-            no_room_and_no_right();
+            full_and_read_only_file_systems();
             without_root();
-            killed_without_host_keys();
+            killed_with_a_temporary_host_key();
             killed_at_every_call();
             return ExitCode::SUCCESS;
         }
     };
     let dry_run = std::env::args().any(|word| word == "--dry-run");
-    let outcome = wire(&WiringOptions::system(dry_run, true), &mut std::io::stdout());
+    let outcome = operation(&WiringOptions::system(dry_run, true), &mut std::io::stdout());
     if let WiringOutcome::Refused(reason) | WiringOutcome::RolledBack(reason) = &outcome {
         eprintln!("{reason}");
     }
     ExitCode::from(outcome.code())
 }
 
-/// A system with this program as its `eic-keys`, and what that needs to run there.
+/// A system with this program as its `eic-keys`, and with its libraries.
 fn system(release: &'static str, main: &str) -> System {
     let system = System::new(release);
     system.write("/etc/ssh/sshd_config", main);
@@ -73,7 +73,7 @@ fn system(release: &'static str, main: &str) -> System {
     system
 }
 
-/// Calls that change what is on disk, or make sure of it, or come between two of those.
+/// The calls that change or sync files, and calls between them.
 const CALLS: &str = "openat,open,link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,fchown,fchmod,fsetxattr,write,pwrite64,ftruncate,close,flock";
 
 fn strace(system: &System, command: &str, arguments: &[&str]) -> Output {
@@ -107,8 +107,8 @@ fn read_by_sshd(system: &System) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// In an image: the key that was made for the check does not outlive the next run.
-fn killed_without_host_keys() {
+/// In an image, the next run removes the temporary host key of a killed run.
+fn killed_with_a_temporary_host_key() {
     let system = system("trixie", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n");
     fs::remove_file(system.path("/etc/ssh/ssh_host_ed25519_key")).unwrap();
     let keys = system.path("/run/eic-keys.check");
@@ -121,30 +121,35 @@ fn killed_without_host_keys() {
     assert_eq!(output.status.signal(), Some(9));
     assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(old, read_by_sshd(&system));
-    // Also where there is nothing to do.
+    // Even a run with nothing to do.
     succeeds(&run(&system, "--disable"));
     assert!(!keys.exists());
     assert!(!system.configuration().into_iter().any(|(path, _)| path.contains(".eic-keys-")));
     let output = run(&system, "--enable");
     succeeds(&output);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("sshd has no host keys yet"), "{said}");
+    let message = String::from_utf8(output.stdout).unwrap();
+    assert!(message.contains("sshd has no host keys yet"), "{message}");
     assert!(!keys.exists());
     assert_ne!(old, read_by_sshd(&system));
-    println!("without host keys: killed, and done by the next run");
+    println!("without host keys: killed, and completed by the next run");
 }
 
 fn killed_at_every_call() {
     let drop_in = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
-    let too_late = format!("{USERDB}Include /etc/ssh/sshd_config.d/*.conf\n");
+    let set_before_include = format!("{USERDB}Include /etc/ssh/sshd_config.d/*.conf\n");
     std::thread::scope(|scope| {
-        scope.spawn(|| ["--enable", "--disable"].map(|command| killed("trixie", drop_in, command)));
-        scope.spawn(|| ["--enable", "--disable"].map(|command| killed("bookworm", &too_late, command)));
+        scope.spawn(|| {
+            ["--enable", "--disable"].map(|command| killed_at_each_call_of("trixie", drop_in, command))
+        });
+        scope.spawn(|| {
+            ["--enable", "--disable"]
+                .map(|command| killed_at_each_call_of("bookworm", &set_before_include, command))
+        });
     });
 }
 
-/// Two at a time: each is one short program after another.
-fn killed(release: &'static str, main: &str, command: &str) {
+/// Kills the command at each call in turn, and checks that the next run completes or undoes it.
+fn killed_at_each_call_of(release: &'static str, main: &str, command: &str) {
     let system = system(release, main);
     let before = read_by_sshd(&system);
     let trace = format!("--trace={CALLS}");
@@ -161,11 +166,11 @@ fn killed(release: &'static str, main: &str, command: &str) {
     assert_eq!(old, read_by_sshd(&system));
 
     let points = points(&fs::read_to_string(&log).unwrap());
-    reaches_the_disk(&points);
+    check_syncs(&points);
     assert!(points.len() > 40, "{} calls only", points.len());
-    let (mut at_old, mut at_new, mut told) = (0, 0, 0);
-    // Here it noted that sshd was told.
-    let noted = points.iter().position(|(call, _)| call == "ftruncate").unwrap();
+    let (mut at_old, mut at_new, mut reloaded_late) = (0, 0, 0);
+    // The call that records the reload in the lock file.
+    let recorded = points.iter().position(|(call, _)| call == "ftruncate").unwrap();
     for (at, (call, number)) in points.iter().enumerate() {
         let inject = format!("--inject={call}:signal=KILL:when={number}");
         let output = strace(&system, command, &[&format!("--trace={call}"), "-o", "/dev/null", &inject]);
@@ -186,27 +191,30 @@ fn killed(release: &'static str, main: &str, command: &str) {
         } else {
             at_new += 1
         }
-        // What was begun can be finished, or undone.
+        // The next run completes the change, or undoes it.
         let finish = if number % 2 == 0 { command } else { undo };
         let finished = run(&system, finish);
         succeeds(&finished);
         let names = || system.configuration().into_iter().map(|(path, _)| path);
-        let litter: Vec<_> = names().filter(|path| path.contains(".eic-keys-")).collect();
-        assert!(litter.is_empty(), "killed at {call} {number}, then {finish}: {litter:?}");
+        let temp_files: Vec<_> = names().filter(|path| path.contains(".eic-keys-")).collect();
+        assert!(temp_files.is_empty(), "killed at {call} {number}, then {finish}: {temp_files:?}");
         if finish == command {
-            let tells =
-                String::from_utf8_lossy(&finished.stdout).contains("No systemd runs here: sshd reads");
-            assert!(tells || at >= noted, "killed at {call} {number}, and sshd was never told");
-            told += usize::from(tells && found == new);
+            let reloads =
+                String::from_utf8_lossy(&finished.stdout).contains("systemd is not running: sshd reads");
+            assert!(reloads || at >= recorded, "killed at {call} {number}, and sshd was not reloaded");
+            reloaded_late += usize::from(reloads && found == new);
             assert_eq!(new, read_by_sshd(&system), "killed at {call} {number}, then {finish}");
             succeeds(&run(&system, undo));
         }
         assert_eq!(old, read_by_sshd(&system), "killed at {call} {number}");
     }
-    let litter: Vec<_> =
+    let temp_files: Vec<_> =
         system.configuration().into_iter().filter(|(path, _)| path.contains("eic-keys-")).collect();
-    assert!(litter.is_empty(), "{litter:?}");
-    assert!(at_old > 0 && at_new > 0 && told > 0, "{at_old} before, {at_new} after, {told} told late");
+    assert!(temp_files.is_empty(), "{temp_files:?}");
+    assert!(
+        at_old > 0 && at_new > 0 && reloaded_late > 0,
+        "{at_old} before, {at_new} after, {reloaded_late} reloaded by the next run"
+    );
     if command == "--enable" {
         assert_eq!(before, read_by_sshd(&system));
     }
@@ -216,9 +224,8 @@ fn killed(release: &'static str, main: &str, command: &str) {
     );
 }
 
-/// What takes a name was brought to the disk before, and the directory is after each change of names that
-/// counts.
-fn reaches_the_disk(points: &[(String, usize)]) {
+/// Checks that a file is synced before it is renamed, and its directory afterwards.
+fn check_syncs(points: &[(String, usize)]) {
     let calls: Vec<&str> = points
         .iter()
         .map(|(call, _)| call.as_str())
@@ -232,7 +239,7 @@ fn reaches_the_disk(points: &[(String, usize)]) {
     assert!(calls.contains(&"fsync"), "{calls:?}");
 }
 
-/// Each call after the lock was taken, as its name and how many of that name there were.
+/// The calls after the lock was taken: each name, and its number among the calls of that name.
 fn points(log: &str) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut found = Vec::new();
@@ -249,7 +256,7 @@ fn points(log: &str) -> Vec<(String, usize)> {
     found
 }
 
-fn no_room_and_no_right() {
+fn full_and_read_only_file_systems() {
     let main = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
     for (options, fill, reason) in [
         (
@@ -262,7 +269,7 @@ fn no_room_and_no_right() {
         let system = system("bookworm", main);
         let before = system.configuration();
         let directory = system.path("/etc/ssh/sshd_config.d");
-        // The mount is this command's own, and gone with it.
+        // The mount is in a mount namespace of this command.
         let script = format!(
             "set -e; cp 20-systemd-userdb.conf ../../../tmp/; mount -t tmpfs -o {options},mode=755 none .; cd .; cd \"$1\"
              cp ../../../tmp/20-systemd-userdb.conf .; {fill}; status=0
@@ -279,48 +286,48 @@ fn no_room_and_no_right() {
             system.root.as_ref(),
         ];
         let output = Command::new("unshare").args(arguments).current_dir(&directory).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             output.status.code(),
             Some(1),
-            "{options}: {said}{}",
+            "{options}: {message}{}",
             String::from_utf8_lossy(&output.stdout)
         );
-        assert!(said.contains(reason), "{options}: {said}");
+        assert!(message.contains(reason), "{options}: {message}");
         assert_eq!(before, system.configuration());
-        println!("refused: {}", said.trim_end());
+        println!("refused: {}", message.trim_end());
     }
 }
 
 fn without_root() {
     let system = system("trixie", "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n");
     let before = system.configuration();
-    let nobody = |arguments: &[&str]| {
+    let run_as_nobody = |arguments: &[&str]| {
         let mut command = Command::new("chroot");
         command.arg("--userspec=65534:65534").arg(&system.root).arg("/usr/bin/eic-keys").args(arguments);
         command.output().unwrap()
     };
-    let output = nobody(&["--enable"]);
+    let output = run_as_nobody(&["--enable"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("only root"));
 
-    let output = nobody(&["--enable", "--dry-run"]);
+    let output = run_as_nobody(&["--enable", "--dry-run"]);
     succeeds(&output);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("The following is from its files alone."), "{said}");
+    let message = String::from_utf8(output.stdout).unwrap();
+    assert!(message.contains("The following is from its files alone."), "{message}");
     assert!(
-        said.contains(
+        message.contains(
             "\n+AuthorizedKeysCommand /usr/bin/eic-keys %u %f -- /usr/bin/userdbctl ssh-authorized-keys %u\n"
         ),
-        "{said}"
+        "{message}"
     );
 
     let main = system.path("/etc/ssh/sshd_config");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o600)).unwrap();
-    let output = nobody(&["--enable", "--dry-run"]);
+    let output = run_as_nobody(&["--enable", "--dry-run"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("/etc/ssh/sshd_config: Permission denied"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("/etc/ssh/sshd_config: Permission denied"), "{message}");
     assert_eq!(before, system.configuration());
     println!("without root: a dry run reads what it can");
 }

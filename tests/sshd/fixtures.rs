@@ -1,14 +1,18 @@
-//! Each decision on each system, as files: what is there `before`, what is there `after` `--enable`, and what
-//! was `said`.
+//! `--enable` and `--disable` on the configurations of distributions, compared with files.
 //!
-//! A fixture of `tests/data/sshd` is `before/` (all of `/etc/ssh` but the host keys), `judge` (the release
-//! whose sshd decides, and the version it answers for), and, if there are any, `flags`, `programs` that are
-//! installed, `links` (a path and where it leads) and `users` beside Debian's; `after/` where something
-//! changes, and `said`. After `--disable` it is `before/` again, or `disabled/` where `before/` has our lines. With
-//! `EIC_BLESS` set, `after` and `said` are written instead of compared.
+//! A fixture is a directory of `tests/data/sshd`:
 //!
-//! Where `EIC_SSHD_ROOTS` names roots, each sshd there decides on each fixture that it accepts: what comes of it
-//! has to be as written where it is of the version that the fixture names, and `before/` again in any case.
+//! - `before/`: `/etc/ssh` before `--enable`, without the host keys;
+//! - `sshd`: the Debian release whose sshd is used, and optionally the version that it reports (`bullseye as 7.4`);
+//! - `flags`, `programs` to install, hard `links` (a path and its target), `users` to add: optional;
+//! - `after/`: `/etc/ssh` after `--enable`, if something changes;
+//! - `output`: the output of `--enable`;
+//! - `disabled/`: `/etc/ssh` after `--disable`, if it differs from `before/`.
+//!
+//! With `EIC_BLESS` set, `after` and `output` are written instead of compared.
+//!
+//! Where `EIC_SSHD_ROOTS` names roots, the sshd of each root is used with each fixture that it accepts. The result is
+//! compared only if it has the version of the fixture; after `--disable`, `before/` must be restored in any case.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,16 +20,16 @@
     clippy::arithmetic_side_effects,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test stops at the first surprise, and says what it has done"
+    reason = "a test stops at the first surprise, and prints what it did"
 )]
 
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
+use super::helpers::run;
 use crate::systems::{System, releases};
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 
@@ -40,52 +44,50 @@ fn fixtures() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_decision_is_as_written() {
+fn enable_and_disable_match_the_fixtures() {
     if std::env::var_os("EIC_SSHD_ROOTS").is_some() {
-        return every_sshd_decides();
+        return run_with_each_sshd();
     }
     let wrong: Vec<String> = fixtures()
         .iter()
         .filter_map(|fixture| {
-            let judge = fs::read_to_string(fixture.join("judge")).unwrap();
-            let (system, options) = judged(judge.trim());
+            let sshd = fs::read_to_string(fixture.join("sshd")).unwrap();
+            let (system, options) = system_of(sshd.trim());
             write(&system, &fixture.join("before"));
             let found = check(fixture, &system, options, true);
-            found.err().map(|what| format!("{}: {what}", fixture.display()))
+            found.err().map(|error| format!("{}: {error}", fixture.display()))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-fn every_sshd_decides() {
+fn run_with_each_sshd() {
     let mut wrong = Vec::new();
     for root in releases() {
-        let (mut decided, mut written, mut left_out) = (0, 0, Vec::new());
+        let (mut used, mut compared, mut rejected) = (0, 0, Vec::new());
         for fixture in fixtures() {
             let system = System::new(&root);
             write(&system, &fixture.join("before"));
-            let said = String::from_utf8(system.run_sshd(&["-V"]).stderr).unwrap();
-            let judge = fs::read_to_string(fixture.join("judge")).unwrap();
-            let as_written = judge
+            let version_text = String::from_utf8(system.run_sshd(&["-V"]).stderr).unwrap();
+            let sshd = fs::read_to_string(fixture.join("sshd")).unwrap();
+            let same_version = sshd
                 .trim()
                 .split_once(" as ")
-                .is_some_and(|(_, version)| said.contains(&format!("OpenSSH_{version}p")));
+                .is_some_and(|(_, version)| version_text.contains(&format!("OpenSSH_{version}p")));
             let name = fixture.file_name().unwrap().to_string_lossy();
-            // What its own sshd refuses is decided, too.
-            if !as_written && !system.run_sshd(&["-t"]).status.success() {
-                left_out.push(name.into_owned());
+            // A configuration that the fixture's own version rejects is used too.
+            if !same_version && !system.run_sshd(&["-t"]).status.success() {
+                rejected.push(name.into_owned());
                 continue;
             }
-            decided += 1;
-            written += i32::from(as_written);
-            if let Err(what) = check(&fixture, &system, system.options(), as_written) {
-                wrong.push(format!("{root}, {name}: {what}"));
+            used += 1;
+            compared += i32::from(same_version);
+            if let Err(error) = check(&fixture, &system, system.options(), same_version) {
+                wrong.push(format!("{root}, {name}: {error}"));
             }
         }
-        eprintln!(
-            "{root}: {decided} fixtures, {written} of them as written; it does not accept {left_out:?}"
-        );
-        assert!(decided > 0, "{root} decided on nothing");
+        eprintln!("{root}: {used} fixtures, {compared} of them compared; its sshd rejects {rejected:?}");
+        assert!(used > 0, "{root}: no fixture was used");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
@@ -96,15 +98,14 @@ fn write(system: &System, before: &Path) {
     }
 }
 
-fn check(fixture: &Path, system: &System, options: WiringOptions, as_written: bool) -> Result<(), String> {
+fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: bool) -> Result<(), String> {
     let flags = fs::read_to_string(fixture.join("flags")).unwrap_or_default();
     let options = WiringOptions { chain: !flags.contains("--no-chain"), ..options };
     let before = tree(&fixture.join("before"));
 
     let programs = fs::read_to_string(fixture.join("programs")).unwrap_or_default();
     for program in programs.lines() {
-        system.write(program, "#!/bin/sh\n");
-        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install(program, "#!/bin/sh\n");
     }
 
     let links = fs::read_to_string(fixture.join("links")).unwrap_or_default();
@@ -117,93 +118,85 @@ fn check(fixture: &Path, system: &System, options: WiringOptions, as_written: bo
     let passwd = users.lines().fold(passwd, |text, user| text + user + ":x:980:980::/:/bin/false\n");
     system.write("etc/passwd", passwd);
 
-    // A dry run changes nothing and says the same.
-    let (outcome, dry) = run(&WiringOptions { dry_run: true, ..options.clone() }, wiring::enable);
-    same("a dry run changed something", &before, &now(system))?;
+    // A dry run changes nothing and has the same output.
+    let dry_run = WiringOptions { dry_run: true, ..options.clone() };
+    let (outcome, dry) = run(wiring::enable, &dry_run);
+    same("after a dry run", &before, &configuration(system))?;
     let dry = dry.split("\n--- ").next().unwrap().trim_end().to_owned();
-    let (enabled, said) = run(&options, wiring::enable);
-    let after = now(system);
+    let (enabled, output) = run(wiring::enable, &options);
+    let after = configuration(system);
     if outcome.code() != enabled.code() {
         return Err(format!("the dry run ended with {outcome:?}, the real one with {enabled:?}"));
     }
     let dry = [("\nWould add ", "\nAdded "), ("\nWould change ", "\nChanged ")]
         .iter()
         .fold(dry, |text, (would, did)| text.replace(would, did));
-    if !said.trim_end().starts_with(&dry) {
-        return Err(format!("a dry run said\n{dry}\n  instead of\n{said}"));
+    if !output.trim_end().starts_with(&dry) {
+        return Err(format!("the dry run printed\n{dry}\n  instead of\n{output}"));
     }
-    let said = match &enabled {
-        WiringOutcome::Done => said,
-        WiringOutcome::Refused(reason) => format!("{said}refused: {reason}\n"),
+    let output = match &enabled {
+        WiringOutcome::Done => output,
+        WiringOutcome::Refused(reason) => format!("{output}refused: {reason}\n"),
         WiringOutcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
     };
-    if as_written {
-        compare(fixture, &before, &after, &said).map_err(|what| format!("{what}\n{said}"))?;
+    if same_version {
+        compare(fixture, &before, &after, &output).map_err(|error| format!("{error}\n{output}"))?;
     }
 
     let disabled = Some(fixture.join("disabled")).filter(|path| path.exists()).map(|path| tree(&path));
 
-    // Twice is once.
-    let (again, said) = run(&options, wiring::enable);
-    same("the second time", &after, &now(system))?;
-    if enabled == WiringOutcome::Done && !(again == WiringOutcome::Done && said.contains("Nothing to do")) {
-        return Err(format!("the second time it said {said}{again:?}"));
+    // The second time, there is nothing to do.
+    let (again, output) = run(wiring::enable, &options);
+    same("the second time", &after, &configuration(system))?;
+    if enabled == WiringOutcome::Done && !(again == WiringOutcome::Done && output.contains("Nothing to do")) {
+        return Err(format!("the second time, it printed {output}{again:?}"));
     }
     if enabled == WiringOutcome::Done && before != after {
         for _ in 0..2 {
-            let (outcome, said) = run(&options, wiring::disable);
-            // What was set by hand has to be taken out by hand, first.
+            let (outcome, output) = run(wiring::disable, &options);
+            // Lines that were set by hand must be removed by hand first.
             let by_hand = before.values().any(|text| text.contains("eic-keys")) && disabled.is_none();
             if by_hand && matches!(&outcome, WiringOutcome::Refused(why) if why.contains("set by hand")) {
-                same("after a refused --disable", &after, &now(system))?;
+                same("after a refused --disable", &after, &configuration(system))?;
                 break;
             }
             if outcome != WiringOutcome::Done {
-                return Err(format!("--disable: {said}{outcome:?}"));
+                return Err(format!("--disable: {output}{outcome:?}"));
             }
-            same("after --disable", disabled.as_ref().unwrap_or(&before), &now(system))?;
+            same("after --disable", disabled.as_ref().unwrap_or(&before), &configuration(system))?;
         }
     }
-    let litter: Vec<String> = system
+    let temp_files: Vec<String> = system
         .configuration()
         .into_iter()
         .map(|(path, _)| path)
         .filter(|path| path.contains(".eic-keys-"))
         .collect();
-    if litter.is_empty() { Ok(()) } else { Err(format!("{litter:?} are left")) }
+    if temp_files.is_empty() { Ok(()) } else { Err(format!("{temp_files:?} were not removed")) }
 }
 
-fn compare(fixture: &Path, before: &Tree, after: &Tree, said: &str) -> Result<(), String> {
-    let written = fixture.join("after");
+fn compare(fixture: &Path, before: &Tree, after: &Tree, output: &str) -> Result<(), String> {
+    let expected_tree = fixture.join("after");
     if std::env::var_os("EIC_BLESS").is_some() {
-        let _ = fs::remove_dir_all(&written);
+        let _ = fs::remove_dir_all(&expected_tree);
         for (path, text) in after.iter().filter(|_| before != after) {
-            fs::create_dir_all(written.join(path).parent().unwrap()).unwrap();
-            fs::write(written.join(path), text).unwrap();
+            fs::create_dir_all(expected_tree.join(path).parent().unwrap()).unwrap();
+            fs::write(expected_tree.join(path), text).unwrap();
         }
-        fs::write(fixture.join("said"), said).unwrap();
+        fs::write(fixture.join("output"), output).unwrap();
         return Ok(());
     }
-    let expected = if written.exists() { tree(&written) } else { before.clone() };
+    let expected = if expected_tree.exists() { tree(&expected_tree) } else { before.clone() };
     same("after --enable", &expected, after)?;
-    let expected = fs::read_to_string(fixture.join("said")).unwrap();
-    if expected == said { Ok(()) } else { Err(format!("said\n{said}  instead of\n{expected}")) }
+    let expected = fs::read_to_string(fixture.join("output")).unwrap();
+    if expected == output { Ok(()) } else { Err(format!("printed\n{output}  instead of\n{expected}")) }
 }
 
 fn same(when: &str, expected: &Tree, found: &Tree) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{when}\n{found:#?}\n  instead of\n{expected:#?}")) }
 }
 
-fn run(
-    options: &WiringOptions,
-    wire: fn(&WiringOptions, &mut dyn std::io::Write) -> WiringOutcome,
-) -> (WiringOutcome, String) {
-    let mut said = Vec::new();
-    let outcome = wire(options, &mut said);
-    (outcome, String::from_utf8(said).unwrap())
-}
-
-fn now(system: &System) -> Tree {
+fn configuration(system: &System) -> Tree {
     system
         .configuration()
         .into_iter()
@@ -227,11 +220,11 @@ fn tree(top: &Path) -> Tree {
     found
 }
 
-/// A system with the sshd that a fixture names. `bullseye as 7.4` calls itself that, and before 8.2 does not
-/// know Include.
-fn judged(judge: &str) -> (System, WiringOptions) {
+/// A system with the sshd of a fixture. `bullseye as 7.4` reports version 7.4, and rejects Include, which exists since
+/// 8.2.
+fn system_of(sshd: &str) -> (System, WiringOptions) {
     let (release, version) =
-        judge.split_once(" as ").map_or((judge, None), |(release, version)| (release, Some(version)));
+        sshd.split_once(" as ").map_or((sshd, None), |(release, version)| (release, Some(version)));
     let system = System::new(release);
     let options = system.options();
     let Some(version) = version else { return (system, options) };
@@ -246,8 +239,7 @@ fi"#;
     let script = format!(
         "#!/bin/sh\nroot={root}\nif [ \"$1\" = -V ]; then echo 'OpenSSH_{version}p1, OpenSSL' >&2; exit; fi{no_include}\nexec chroot $root /usr/sbin/sshd \"$@\"\n"
     );
-    system.write("/tmp/sshd", script);
-    fs::set_permissions(system.path("/tmp/sshd"), fs::Permissions::from_mode(0o755)).unwrap();
+    system.install("/tmp/sshd", script);
     let sshd = vec![system.path("/tmp/sshd").into()];
     (system, WiringOptions { sshd, ..options })
 }

@@ -1,7 +1,7 @@
-//! One sshd, both kinds of key: after `--enable` a pushed key and the other command's key log in, after
-//! `--disable` the other's alone.
+//! Logins through a real sshd: after `--enable`, with pushed keys and with the keys of the other command; after
+//! `--disable`, with the latter only.
 //!
-//! The machine's sshd, or that of the root that `EIC_SSHD_ROOT` names (`tests/openssh`).
+//! The sshd of this machine, or that of the root that `EIC_SSHD_ROOT` names (`tests/openssh`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,7 +14,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Read,
     net::TcpStream,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::helpers::{Operation, disable, enable, refused, run};
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
 use eic_lab::sshd::{Config, Sshd, built, sshd_version};
 use eic_lab::{Instance, Key, UserKey};
@@ -29,168 +30,165 @@ use eic_lab::{Instance, Key, UserKey};
 const MAIN: &str = "/etc/ssh/sshd_config";
 const SYSTEMCTL: &str = "/usr/bin/eic-lab-systemctl";
 
-/// sshd has no unit here; this stands for one: it says that it runs, and reloads it by signal, as the real
-/// unit does.
-fn unit(instance: &Instance) -> WiringOptions {
+/// The command that sshd runs before `--enable`.
+const OTHER_COMMAND: &str = "/usr/bin/eic-lab-other";
+
+/// Installs [`OTHER_COMMAND`], which prints a key if its only argument is this word of the shell.
+fn install_other_command(instance: &Instance, key: &UserKey, argument: &str) {
+    let script = format!("#!/bin/sh\n[ \"$*\" = {argument} ] && echo '{}'\n", key.line());
+    instance.install(OTHER_COMMAND, script.as_bytes());
+}
+
+/// The configuration of an sshd with a PID file and this command.
+fn config(command: &str, user: &str) -> Config {
+    Config::new()
+        .set("PidFile", "/run/eic-lab/sshd.pid")
+        .set("AuthorizedKeysCommand", command)
+        .set("AuthorizedKeysCommandUser", user)
+}
+
+/// Options with a stand-in for systemctl: ssh.service is active, and its reload sends SIGHUP, as that of the real unit.
+fn with_unit(instance: &Instance) -> WiringOptions {
     instance.write("/run/systemd/system/eic-lab", "");
-    systemctl(instance, "reload*) kill -HUP $pid;; show*) echo MainPID=$pid; echo CanReload=yes;;");
+    install_systemctl(instance, "reload*) kill -HUP $pid;; show*) echo MainPID=$pid; echo CanReload=yes;;");
     WiringOptions { systemctl: vec![SYSTEMCTL.into()], ..WiringOptions::system(false, true) }
 }
 
-fn systemctl(instance: &Instance, cases: &str) {
+/// Installs the stand-in for systemctl, with these cases of a shell's `case`.
+fn install_systemctl(instance: &Instance, cases: &str) {
     let script = format!(
         "#!/bin/sh\npid=$(cat /run/eic-lab/sshd.pid)\ncase $* in *socket*) echo inactive;; is-active*) echo active;; {cases} esac\n"
     );
     instance.install(SYSTEMCTL, script.as_bytes());
 }
 
-fn wire(sshd: &Sshd<'_>, options: &WiringOptions, how: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome) {
-    let listening = || sshd.log().iter().filter(|line| line.contains("Server listening")).count();
-    let before = listening();
-    let mut said = Vec::new();
-    let outcome = how(options, &mut said);
-    let said = String::from_utf8(said).unwrap();
-    assert_eq!(outcome, WiringOutcome::Done, "{said}");
-    assert!(said.contains("ssh.service was reloaded"), "{said}");
+/// Runs an operation, which must succeed and reload the unit, and waits until sshd listens again.
+fn wire(sshd: &Sshd<'_>, options: &WiringOptions, operation: Operation) {
+    let starts = || sshd.log().iter().filter(|line| line.contains("Server listening")).count();
+    let before = starts();
+    let (outcome, output) = run(operation, options);
+    assert_eq!(outcome, WiringOutcome::Done, "{output}");
+    assert!(output.contains("ssh.service was reloaded"), "{output}");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while listening() == before {
-        assert!(Instant::now() < deadline, "sshd did not come back: {:#?}", sshd.log());
+    while starts() == before {
+        assert!(Instant::now() < deadline, "sshd does not listen again: {:#?}", sshd.log());
         thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// Checks whether alice can log in with a key.
 #[track_caller]
-fn check(sshd: &Sshd<'_>, key: &UserKey, enters: bool) {
+fn check(sshd: &Sshd<'_>, key: &UserKey, logs_in: bool) {
     let outcome = sshd.ssh("alice", key, "id -un");
-    assert_eq!(outcome.stdout.trim() == "alice", enters, "{}\n{:#?}", outcome.stderr, sshd.log());
+    assert_eq!(outcome.stdout.trim() == "alice", logs_in, "{}\n{:#?}", outcome.stderr, sshd.log());
 }
 
 #[test]
-fn both_kinds_of_key_through_one_sshd() {
+fn pushed_keys_and_keys_of_the_chained_command_log_in() {
     let instance = Instance::start();
-    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
-    // Without arguments it is given the user's name by sshd; behind ours it must be, too.
-    let script = format!("#!/bin/sh\n[ \"$*\" = alice ] && echo '{}'\n", theirs.line());
-    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
-    let options = unit(&instance);
-    let config = Config::new()
-        .set("PidFile", "/run/eic-lab/sshd.pid")
-        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs")
-        .set("AuthorizedKeysCommandUser", "nobody");
-    let sshd = Sshd::start_with(&instance, &config);
+    let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
+    // sshd gives the name of the user to a command without arguments. So does eic-keys.
+    install_other_command(&instance, &other, "alice");
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &config(OTHER_COMMAND, "nobody"));
     let before = fs::read(MAIN).unwrap();
     instance.push("alice", &pushed);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
     check(&sshd, &pushed, false);
 
     wire(&sshd, &options, wiring::enable);
     check(&sshd, &pushed, true);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
 
     wire(&sshd, &options, wiring::disable);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
     check(&sshd, &pushed, false);
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
 
-/// sshd expands `%u` in AuthorizedKeysCommandUser: the user that logs in runs both.
+/// sshd expands `%u` in AuthorizedKeysCommandUser: the user that logs in runs both commands.
 #[test]
-fn behind_ours_as_the_user_that_logs_in() {
+fn chains_a_command_that_runs_as_the_user_who_logs_in() {
     let instance = Instance::start();
-    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
-    let script = format!("#!/bin/sh\n[ \"$*\" = \"$(id -un)\" ] && echo '{}'\n", theirs.line());
-    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
-    let options = unit(&instance);
-    let config = Config::new()
-        .set("PidFile", "/run/eic-lab/sshd.pid")
-        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
-        .set("AuthorizedKeysCommandUser", "%u");
-    let sshd = Sshd::start_with(&instance, &config);
+    let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
+    install_other_command(&instance, &other, "\"$(id -un)\"");
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &config(&format!("{OTHER_COMMAND} %u"), "%u"));
     let before = fs::read(MAIN).unwrap();
     instance.push("alice", &pushed);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
     wire(&sshd, &options, wiring::enable);
     check(&sshd, &pushed, true);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
     wire(&sshd, &options, wiring::disable);
-    check(&sshd, &theirs, true);
+    check(&sshd, &other, true);
     check(&sshd, &pushed, false);
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
 
-/// A directory that does not answer for a while: its user is as absent to sshd as one that was deleted, but comes back by itself. Nothing
-/// is dropped meanwhile; what was left out when the directory was away is chained when it is back.
+/// While a name service is unavailable, sshd does not find its users. `--if-user-missing` changes nothing then, because
+/// the users come back. A command that `--enable` left out meanwhile is chained again afterwards.
 #[test]
-fn the_user_of_a_name_service_is_away() {
+fn keeps_a_command_whose_user_is_in_an_unavailable_name_service() {
     let instance = Instance::start();
-    let answers = |status: &str| {
+    let install_getent = |status: &str| {
         let script = format!(
             "#!/bin/sh\n[ \"$*\" = 'passwd -- svc' ] || exit 2\n{status}\necho 'svc:x:4242:4242::/:/bin/false'\n"
         );
         instance.install("/usr/bin/getent", script.as_bytes());
     };
-    instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n");
-    let options = unit(&instance);
+    instance.install(OTHER_COMMAND, b"#!/bin/sh\n");
+    let options = with_unit(&instance);
     let watch = WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..options.clone() };
-    let config = Config::new()
-        .set("PidFile", "/run/eic-lab/sshd.pid")
-        .set("AuthorizedKeysCommand", "/usr/bin/eic-lab-theirs %u")
-        .set("AuthorizedKeysCommandUser", "svc");
-    let sshd = Sshd::start_with(&instance, &config);
+    let sshd = Sshd::start_with(&instance, &config(&format!("{OTHER_COMMAND} %u"), "svc"));
     let unchanged = || {
         let before = fs::read(MAIN).unwrap();
-        let mut said = Vec::new();
-        assert_eq!(wiring::enable(&watch, &mut said), WiringOutcome::Done);
-        assert_eq!((String::from_utf8(said).unwrap(), fs::read(MAIN).unwrap()), (String::new(), before));
+        assert_eq!(enable(&watch), "");
+        assert_eq!(fs::read(MAIN).unwrap(), before);
     };
-    answers("");
+    install_getent("");
     wire(&sshd, &options, wiring::enable);
     let together = fs::read_to_string(MAIN).unwrap();
     assert!(together.contains("\n# A user of a name service, not of /etc/passwd: svc\n"), "{together}");
     unchanged();
-    answers("exit 2");
+    install_getent("exit 2");
     unchanged();
-    // An administrator who asks for it is told, and gets it.
+    // Without --if-user-missing, the command is left out.
     wire(&sshd, &options, wiring::enable);
     let without = fs::read_to_string(MAIN).unwrap();
     assert!(
-        without.contains("\n# Left out, as its user svc does not exist: /usr/bin/eic-lab-theirs %u\n"),
+        without.contains("\n# Left out, as its user svc does not exist: /usr/bin/eic-lab-other %u\n"),
         "{without}"
     );
     unchanged();
-    answers("");
+    install_getent("");
     wire(&sshd, &watch, wiring::enable);
     assert_eq!(together, fs::read_to_string(MAIN).unwrap());
-    // No answer is no proof.
-    answers("exec sleep 30");
-    let mut said = Vec::new();
-    assert_eq!(wiring::enable(&options, &mut said), WiringOutcome::Done);
-    assert_eq!(together, fs::read_to_string(MAIN).unwrap(), "{}", String::from_utf8_lossy(&said));
+    // A user counts as existing if the name service does not answer in time.
+    install_getent("exec sleep 30");
+    let output = enable(&options);
+    assert_eq!(together, fs::read_to_string(MAIN).unwrap(), "{output}");
 }
 
 /// Without OpenSSL, sshd has Ed25519 keys only.
 fn has_rsa() -> bool {
     let Some(root) = built() else { return true };
-    let said = Command::new(root.join("usr/sbin/sshd")).arg("-V").output().unwrap().stderr;
-    !String::from_utf8(said).unwrap().contains("without OpenSSL")
+    let version = Command::new(root.join("usr/sbin/sshd")).arg("-V").output().unwrap().stderr;
+    !String::from_utf8(version).unwrap().contains("without OpenSSL")
 }
 
-/// What the sshd that runs calls itself.
+/// The version that the running sshd sends.
 fn banner() -> String {
-    let mut said = [0; 64];
-    let read = TcpStream::connect("127.0.0.1:22").unwrap().read(&mut said).unwrap();
-    String::from_utf8_lossy(&said[..read]).trim().to_owned()
+    let mut banner = [0; 64];
+    let read = TcpStream::connect("127.0.0.1:22").unwrap().read(&mut banner).unwrap();
+    String::from_utf8_lossy(&banner[..read]).trim().to_owned()
 }
 
 #[test]
-fn each_kind_of_pushed_key_and_nothing_else() {
+fn only_keys_that_were_pushed_for_the_user_log_in() {
     let instance = Instance::start();
-    let options = unit(&instance);
-    let config = Config::new()
-        .set("PidFile", "/run/eic-lab/sshd.pid")
-        .set("AuthorizedKeysCommand", "none")
-        .set("AuthorizedKeysCommandUser", "nobody");
-    let sshd = Sshd::start_with(&instance, &config);
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &config("none", "nobody"));
     let (major, minor) = sshd_version();
     let banner = banner();
     assert!(banner.starts_with(&format!("SSH-2.0-OpenSSH_{major}.{minor}")), "{major}.{minor}: {banner}");
@@ -216,44 +214,34 @@ fn each_kind_of_pushed_key_and_nothing_else() {
 }
 
 #[test]
-fn only_a_daemon_with_another_file_runs() {
+fn refuses_if_the_only_sshd_has_another_main_file() {
     let instance = Instance::start();
-    let options = unit(&instance);
-    let config = Config::new().set("PidFile", "/run/eic-lab/sshd.pid");
-    let sshd = Sshd::start_with(&instance, &config);
-    // To sshd's unit, another file is the main one.
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &Config::new().set("PidFile", "/run/eic-lab/sshd.pid"));
+    // The running sshd has -f MAIN, which is not the main file here.
     let main = "/etc/ssh/main_config";
     fs::copy(MAIN, main).unwrap();
     let options = WiringOptions { config: main.into(), ..options };
     let before = fs::read(main).unwrap();
-    let mut said = Vec::new();
-    let outcome = wiring::enable(&options, &mut said);
-    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let reason = refused(wiring::enable, &options);
     assert!(
         reason.starts_with("the only running sshd, process ")
             && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
         "{reason}"
     );
-    assert_eq!(said, b"");
     assert_eq!(before, fs::read(main).unwrap());
     drop(sshd);
 
-    // Without it nothing speaks against the main file.
-    let options = WiringOptions { dry_run: true, ..options };
-    let outcome = wiring::enable(&options, &mut said);
-    assert_eq!(outcome, WiringOutcome::Done, "{outcome:?}");
+    // Without that sshd, it is not refused.
+    enable(&WiringOptions { dry_run: true, ..options });
 }
 
 #[test]
-fn where_nothing_was_set_a_pushed_key_logs_in() {
+fn a_pushed_key_logs_in_without_another_command() {
     let instance = Instance::start();
     let pushed = UserKey::ed25519();
-    let options = unit(&instance);
-    let config = Config::new()
-        .set("PidFile", "/run/eic-lab/sshd.pid")
-        .set("AuthorizedKeysCommand", "none")
-        .set("AuthorizedKeysCommandUser", "nobody");
-    let sshd = Sshd::start_with(&instance, &config);
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &config("none", "nobody"));
     instance.push("alice", &pushed);
     check(&sshd, &pushed, false);
     wire(&sshd, &options, wiring::enable);
@@ -262,8 +250,8 @@ fn where_nothing_was_set_a_pushed_key_logs_in() {
     check(&sshd, &pushed, false);
 }
 
-/// Another sshd beside the first, until the laboratory ends.
-fn another(arguments: &[&str], port: u16) {
+/// Starts another sshd, which runs until the laboratory ends.
+fn start_another(arguments: &[&str], port: u16) {
     let quiet = Stdio::null;
     let mut sshd = Command::new("/usr/sbin/sshd");
     let sshd = sshd.args(arguments).args(["-p", &port.to_string()]);
@@ -275,24 +263,23 @@ fn another(arguments: &[&str], port: u16) {
     }
 }
 
-/// On which of these ports a key lets alice in.
-fn entered(sshd: &Sshd<'_>, key: &UserKey, ports: &[u16]) -> Vec<u16> {
-    let enters = |port: &u16| {
+/// The ports on which alice can log in with a key.
+fn ports_with_login(sshd: &Sshd<'_>, key: &UserKey, ports: &[u16]) -> Vec<u16> {
+    let logs_in = |port: &u16| {
         let login = sshd.login("alice").key(key).option(&format!("Port={port}"));
         login.option("HostKeyAlias=127.0.0.1").run("id -un").stdout.trim() == "alice"
     };
-    ports.iter().copied().filter(enters).collect()
+    ports.iter().copied().filter(logs_in).collect()
 }
 
 const SECOND: &str = "/etc/ssh/second_config";
 
-/// However many there are, with whatever options, and without systemd: none goes on with what is no longer there.
+/// Several sshds with various options, without systemd.
 #[test]
-fn every_sshd_that_reads_our_lines_is_told() {
+fn every_sshd_that_reads_our_lines_is_reloaded() {
     let instance = Instance::start();
-    let (pushed, theirs) = (UserKey::ed25519(), UserKey::ed25519());
-    let script = format!("#!/bin/sh\n[ \"$*\" = alice ] && echo '{}'\n", theirs.line());
-    instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+    let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
+    install_other_command(&instance, &other, "alice");
     let options = WiringOptions::system(false, true);
     let config = Config::new();
     let sshd = Sshd::start_with(&instance, &config);
@@ -305,87 +292,78 @@ fn every_sshd_that_reads_our_lines_is_told() {
     instance.write("/etc/ssh/third_config", format!("Include {MAIN}\n"));
     instance.write("/etc/ssh/apart_config", &rest);
     instance.write(
-        "/etc/ssh/sshd_config.d/50-theirs.conf",
-        "AuthorizedKeysCommand /usr/bin/eic-lab-theirs %u\nAuthorizedKeysCommandUser nobody\n",
+        "/etc/ssh/sshd_config.d/50-other.conf",
+        format!("AuthorizedKeysCommand {OTHER_COMMAND} %u\nAuthorizedKeysCommandUser nobody\n"),
     );
-    another(&["-D", "-o", "PidFile=none"], 2222);
-    another(&["-D", "-f", SECOND], 2223);
-    another(&["-Df/etc/ssh/third_config", "-oLogLevel INFO"], 2224);
-    // Not a child of the one that started it.
-    another(&["-o", "PidFile=none"], 2225);
-    another(&["-D", "-f", "/etc/ssh/apart_config"], 2226);
+    start_another(&["-D", "-o", "PidFile=none"], 2222);
+    start_another(&["-D", "-f", SECOND], 2223);
+    start_another(&["-Df/etc/ssh/third_config", "-oLogLevel INFO"], 2224);
+    // Without -D, it continues in a child process.
+    start_another(&["-o", "PidFile=none"], 2225);
+    start_another(&["-D", "-f", "/etc/ssh/apart_config"], 2226);
     let ports = [22, 2222, 2223, 2224, 2225];
     instance.push("alice", &pushed);
-    assert_eq!(entered(&sshd, &theirs, &ports), ports[1..], "the first has not read the second file yet");
+    assert_eq!(
+        ports_with_login(&sshd, &other, &ports),
+        ports[1..],
+        "the first sshd has not read the drop-in yet"
+    );
 
-    let said = |how: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome| {
-        let mut said = Vec::new();
-        let outcome = how(&options, &mut said);
-        (outcome, String::from_utf8(said).unwrap())
-    };
-    let (outcome, text) = said(wiring::enable);
-    assert_eq!(outcome, WiringOutcome::Done, "{text}");
-    assert_eq!(text.matches("was sent SIGHUP and has read its configuration again").count(), 5, "{text}");
-    assert_eq!(text.matches("another sshd is running").count(), 1, "{text}");
-    assert!(!text.contains("WARNING"), "{text}");
-    assert_eq!(entered(&sshd, &pushed, &ports), ports);
-    assert_eq!(entered(&sshd, &theirs, &ports), ports);
+    let output = enable(&options);
+    assert_eq!(output.matches("was sent SIGHUP and has read its configuration again").count(), 5, "{output}");
+    assert_eq!(output.matches("another sshd is running").count(), 1, "{output}");
+    assert!(!output.contains("WARNING"), "{output}");
+    assert_eq!(ports_with_login(&sshd, &pushed, &ports), ports);
+    assert_eq!(ports_with_login(&sshd, &other, &ports), ports);
 
-    // It would end at a signal, and go on with our lines without one.
+    // This sshd would exit at SIGHUP, and keep our lines without it.
     instance.write(SECOND, format!("Bogus\n{main}"));
-    let (outcome, _) = said(wiring::disable);
-    let WiringOutcome::Refused(reason) = &outcome else { panic!("{outcome:?}") };
+    let reason = refused(wiring::disable, &options);
     assert!(reason.contains("would keep the lines of eic-keys") && reason.contains(SECOND), "{reason}");
-    assert_eq!(entered(&sshd, &pushed, &ports), ports);
+    assert_eq!(ports_with_login(&sshd, &pushed, &ports), ports);
     instance.write(SECOND, &main);
 
-    let (outcome, text) = said(wiring::disable);
-    assert_eq!(outcome, WiringOutcome::Done, "{text}");
-    assert_eq!(entered(&sshd, &theirs, &ports), ports);
-    assert_eq!(entered(&sshd, &pushed, &ports), [0; 0]);
+    disable(&options);
+    assert_eq!(ports_with_login(&sshd, &other, &ports), ports);
+    assert_eq!(ports_with_login(&sshd, &pushed, &ports), [0; 0]);
 
-    // What cannot be told goes on as before, and is named.
+    // --enable names an sshd that cannot be reloaded, which keeps its old settings.
     instance.write(SECOND, format!("Bogus\n{main}"));
-    let (outcome, text) = said(wiring::enable);
-    assert_eq!(outcome, WiringOutcome::Done, "{text}");
-    assert!(text.contains("WARNING: not reloaded: sshd (process ") && text.contains(SECOND), "{text}");
-    assert_eq!(entered(&sshd, &pushed, &ports), [22, 2222, 2224, 2225]);
-    assert_eq!(entered(&sshd, &theirs, &ports), ports);
+    let output = enable(&options);
+    assert!(output.contains("WARNING: not reloaded: sshd (process ") && output.contains(SECOND), "{output}");
+    assert_eq!(ports_with_login(&sshd, &pushed, &ports), [22, 2222, 2224, 2225]);
+    assert_eq!(ports_with_login(&sshd, &other, &ports), ports);
 }
 
-/// `--enable` or `--disable`.
-type Way = fn(&WiringOptions, &mut dyn Write) -> WiringOutcome;
-
 #[test]
-fn a_unit_that_cannot_be_reloaded_is_told_by_signal() {
+fn sends_sighup_if_the_unit_cannot_be_reloaded() {
     for show in ["CanReload=no", "LoadState=masked"] {
         let instance = Instance::start();
         let pushed = UserKey::ed25519();
-        let options = unit(&instance);
-        systemctl(&instance, &format!("reload*) exit 1;; show*) echo MainPID=$pid; echo {show};;"));
+        let options = with_unit(&instance);
+        install_systemctl(&instance, &format!("reload*) exit 1;; show*) echo MainPID=$pid; echo {show};;"));
         let config =
             Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
         let sshd = Sshd::start_with(&instance, &config);
         instance.push("alice", &pushed);
-        let ways: [(Way, bool); 2] = [(wiring::enable, true), (wiring::disable, false)];
-        for (how, enters) in ways {
-            let mut said = Vec::new();
-            assert_eq!(how(&options, &mut said), WiringOutcome::Done);
-            let said = String::from_utf8(said).unwrap();
-            assert!(said.contains(", ssh.service) was sent SIGHUP"), "{said}");
-            check(&sshd, &pushed, enters);
-        }
+        let signalled = ", ssh.service) was sent SIGHUP";
+        let output = enable(&options);
+        assert!(output.contains(signalled), "{output}");
+        check(&sshd, &pushed, true);
+        let output = disable(&options);
+        assert!(output.contains(signalled), "{output}");
+        check(&sshd, &pushed, false);
     }
 }
 
-/// Any user can start a process of that name, with any words: it is no daemon, and keeps nobody from installing or removing.
+/// Any user can start a process with the name sshd and any arguments. It must not prevent `--enable` and `--disable`.
 #[test]
-fn a_users_process_named_sshd_is_no_daemon() {
+fn ignores_a_process_named_sshd_of_another_user() {
     let instance = Instance::start();
-    let options = unit(&instance);
+    let options = with_unit(&instance);
     let config = Config::new().set("PidFile", "/run/eic-lab/sshd.pid").set("AuthorizedKeysCommand", "none");
     let sshd = Sshd::start_with(&instance, &config);
-    // dash takes any words behind its command; it keeps its name.
+    // A shell with the file name sshd, which ignores the arguments after its command.
     fs::create_dir_all("/run/eic-lab-user").unwrap();
     fs::copy("/bin/sh", "/run/eic-lab-user/sshd").unwrap();
     let start = |words: &[&str]| {

@@ -1,8 +1,8 @@
-//! For any configuration: `--enable`, then `--disable`, gives the same bytes, and in between sshd accepts it
-//! and asks ours, with what it asked before behind it.
+//! Random configurations: after `--enable`, sshd runs eic-keys with the previous command as its chained command;
+//! after `--disable`, the bytes are the same as before.
 //!
-//! Configurations are put together from pieces by a generator with a fixed seed; `EIC_SEED` and `EIC_CASES`
-//! choose others, and more.
+//! A generator with a fixed seed builds the configurations from pieces. `EIC_SEED` sets another seed, `EIC_CASES` the
+//! number of configurations.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,8 +13,9 @@
     reason = "a test stops at the first surprise, and its arithmetic is a random number's"
 )]
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
+use super::helpers::{Operation, run};
 use crate::systems::{System, releases};
 use eic_keys::sshd::{
     config::File,
@@ -23,10 +24,10 @@ use eic_keys::sshd::{
     effective::Config,
     lexer::OpensshVersion,
     query::{Dump, Sshd},
-    wiring::{self, WiringOptions, WiringOutcome},
+    wiring::{self, WiringOutcome},
 };
 
-/// How long sshd may take to say what counts.
+/// Time limit for a query of sshd.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// xorshift64*, which is random enough to choose pieces.
@@ -62,11 +63,11 @@ const PLAIN: &[&str] = &[
 ];
 
 const COMMANDS: &[&str] = &[
-    "AuthorizedKeysCommand /opt/theirs",
-    "AuthorizedKeysCommand /opt/theirs %u %k",
-    "authorizedkeyscommand=/opt/theirs  \"a b\"\t%h ",
-    "AuthorizedKeysCommand /opt/100%/theirs %u",
-    "AuthorizedKeysCommand /opt/theirs %u # for the directory",
+    "AuthorizedKeysCommand /opt/other",
+    "AuthorizedKeysCommand /opt/other %u %k",
+    "authorizedkeyscommand=/opt/other  \"a b\"\t%h ",
+    "AuthorizedKeysCommand /opt/100%/other %u",
+    "AuthorizedKeysCommand /opt/other %u # for the directory",
     "AuthorizedKeysCommand none",
 ];
 
@@ -117,7 +118,7 @@ fn file(random: &mut Random, main: bool) -> String {
 
 fn system(random: &mut Random, release: &str) -> System {
     let system = System::new(release);
-    // A user for everyone's command, or sshd refuses most of what is made here.
+    // Without a user for the command, sshd would reject most of these configurations.
     let main = file(random, true);
     let user = if random.below(4) == 0 { "" } else { "AuthorizedKeysCommandUser nobody\n" };
     system.write(
@@ -130,14 +131,14 @@ fn system(random: &mut Random, release: &str) -> System {
             system.write(&format!("/etc/ssh/{name}"), file(random, false));
         }
     }
-    for program in ["/opt/theirs", "/opt/100%/theirs"] {
-        system.write(program, "");
-        fs::set_permissions(system.path(program), fs::Permissions::from_mode(0o755)).unwrap();
+    for program in ["/opt/other", "/opt/100%/other"] {
+        system.install(program, "");
     }
     system
 }
 
-fn counts(system: &System, user: &str) -> Option<Dump> {
+/// The effective settings for a user.
+fn effective(system: &System, user: &str) -> Option<Dump> {
     let connection = Connection {
         user: Some(user.into()),
         host: Some("x".into()),
@@ -149,28 +150,25 @@ fn counts(system: &System, user: &str) -> Option<Dump> {
     Sshd::new(&system.sshd()).with_timeout(TIMEOUT).dump("/etc/ssh/sshd_config".as_ref(), &connection).ok()
 }
 
-/// Does it, and again where sshd gave no answer: on a busy machine it may take longer than anybody should wait for it.
-fn patiently(
-    system: &System,
-    act: fn(&WiringOptions, &mut dyn Write) -> WiringOutcome,
-) -> (WiringOutcome, String) {
+/// Runs an operation, and repeats it if sshd did not answer in time, as on a busy machine.
+fn run_patiently(operation: Operation, system: &System) -> (WiringOutcome, String) {
     let mut tries = 3;
     loop {
-        let mut said = Vec::new();
-        let outcome = act(&system.options(), &mut said);
+        let (outcome, output) = run(operation, &system.options());
         tries -= 1;
         if tries == 0 || !outcome.reason().is_some_and(|reason| reason.contains("no answer in")) {
-            return (outcome, String::from_utf8(said).unwrap());
+            return (outcome, output);
         }
     }
 }
 
+/// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]
-fn enable_then_disable_gives_the_same_bytes() {
+fn disable_after_enable_restores_the_same_bytes() {
     let mut random = Random(number("EIC_SEED", 4));
     let releases = releases();
     let (mut enabled, mut chained, mut refused) = (0, 0, 0);
@@ -187,8 +185,8 @@ fn enable_then_disable_gives_the_same_bytes() {
                         .collect::<Vec<_>>()
                 )
             };
-            let then = counts(&system, "eic-keys-probe");
-            let (outcome, said) = patiently(&system, wiring::enable);
+            let then = effective(&system, "eic-keys-probe");
+            let (outcome, output) = run_patiently(wiring::enable, &system);
             if let WiringOutcome::Refused(reason) = &outcome {
                 assert_eq!(before, system.configuration(), "{reason}\n{}", context());
                 let expected =
@@ -197,8 +195,8 @@ fn enable_then_disable_gives_the_same_bytes() {
                 refused += 1;
                 continue;
             }
-            assert_eq!(outcome, WiringOutcome::Done, "{said}\n{}", context());
-            let (then, now) = (then.unwrap(), counts(&system, "eic-keys-probe").unwrap());
+            assert_eq!(outcome, WiringOutcome::Done, "{output}\n{}", context());
+            let (then, now) = (then.unwrap(), effective(&system, "eic-keys-probe").unwrap());
             let (command, user) = (
                 String::from_utf8(now.command.unwrap()).unwrap(),
                 String::from_utf8(now.user.unwrap()).unwrap(),
@@ -210,13 +208,13 @@ fn enable_then_disable_gives_the_same_bytes() {
                     "{}",
                     context()
                 ),
-                Some(theirs) => {
-                    let theirs = String::from_utf8(theirs).unwrap();
-                    let alone = if theirs == "/opt/theirs" { " %u" } else { "" };
-                    let theirs = theirs.replace("100%", "100%%");
+                Some(other) => {
+                    let other = String::from_utf8(other).unwrap();
+                    let appended = if other == "/opt/other" { " %u" } else { "" };
+                    let other = other.replace("100%", "100%%");
                     assert_eq!(
                         command,
-                        format!("/usr/bin/eic-keys %u %f -- {theirs}{alone}"),
+                        format!("/usr/bin/eic-keys %u %f -- {other}{appended}"),
                         "{}",
                         context()
                     );
@@ -227,12 +225,12 @@ fn enable_then_disable_gives_the_same_bytes() {
             assert_eq!(then.others, now.others, "{}", context());
             enabled += 1;
 
-            let (outcome, said) = patiently(&system, wiring::disable);
-            assert_eq!(outcome, WiringOutcome::Done, "{said}\n{}", context());
+            let (outcome, output) = run_patiently(wiring::disable, &system);
+            assert_eq!(outcome, WiringOutcome::Done, "{output}\n{}", context());
             assert_eq!(before, system.configuration(), "{}", context());
         }
     }
-    // Before 8.2, sshd refuses every configuration with an Include.
+    // Before 8.2, sshd rejects every configuration with an Include.
     let enough = if std::env::var_os("EIC_SSHD_ROOTS").is_some() {
         enabled > 0
     } else {
@@ -242,7 +240,7 @@ fn enable_then_disable_gives_the_same_bytes() {
 }
 
 #[test]
-fn any_bytes_are_read_without_losing_one() {
+fn any_bytes_are_read_and_kept() {
     let mut random = Random(number("EIC_SEED", 4));
     let pieces: &[&[u8]] = &[
         b"Match",
@@ -285,7 +283,7 @@ fn any_bytes_are_read_without_losing_one() {
         let bytes: Vec<u8> = (0..random.below(24)).flat_map(|_| random.pick(pieces).to_vec()).collect();
         let file = File::new(main, bytes.clone());
         assert_eq!(file.lines().collect::<Vec<_>>().concat(), bytes);
-        // What it includes is not there, but for itself.
+        // No other file exists, except /x, which includes a file.
         let source = ConfigTree::new(Path::new("/nonexistent"))
             .with(main, Some(bytes))
             .with(Path::new("/x"), Some(b"Include m\n".to_vec()));
@@ -297,11 +295,11 @@ fn any_bytes_are_read_without_losing_one() {
                     address: Some("10.1.1.1".into()),
                     ..Connection::default()
                 };
-                // Before 8.4 a bad address is refused only when there is one to compare.
+                // Before 8.4, an invalid address is rejected only if there is an address to compare.
                 let may_fail = matches!(version, "OpenSSH_7.4" | "OpenSSH_8.2");
                 assert!(
                     config.effective(Some(&someone)).is_ok() || may_fail,
-                    "{version}: read once, but not twice"
+                    "{version}: it could be read, but its settings could not"
                 );
                 read += 1;
             }

@@ -1,10 +1,10 @@
-//! Texts of others in the log: escaped, cut, and no secret among them.
+//! Remote text in the log: it is escaped and cut, and no secret is logged.
 
 use crate::{INFO, line, publish};
 use eic_keys::limits;
 use eic_lab::{Attribute, Fault, Instance, On, Pki, UserKey};
 
-/// Nothing in it moves a cursor, forges a line or turns the direction of writing; no piece is longer than a kilobyte.
+/// Nothing in it moves the cursor, forges a line or changes the text direction; no part is longer than a kilobyte.
 #[track_caller]
 fn assert_harmless(instance: &Instance, what: &str) {
     let lines = instance.journal.lines();
@@ -31,7 +31,7 @@ const HOSTILE: [(&str, &[u8]); 9] = [
 ];
 
 #[test]
-fn what_the_record_says_is_escaped() {
+fn escapes_text_from_a_record() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     for (what, text) in HOSTILE {
         for name in ["Caller", "Request"] {
@@ -51,7 +51,7 @@ fn what_the_record_says_is_escaped() {
 }
 
 #[test]
-fn what_the_service_says_is_escaped() {
+fn escapes_text_from_the_metadata_service() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let long = "\u{202e}é".repeat(2000);
@@ -83,9 +83,9 @@ fn what_the_service_says_is_escaped() {
     }
 }
 
-/// Cut at a kilobyte, and between characters.
+/// It is cut at a kilobyte, between characters.
 #[test]
-fn what_is_long_is_cut() {
+fn cuts_long_text() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let head = |instance: &Instance| {
         let message = line(instance, INFO, "long");
@@ -114,9 +114,9 @@ fn what_is_long_is_cut() {
     assert_harmless(&instance, "two long texts");
 }
 
-/// The token opens the service to whoever reads it.
+/// With the token, anyone could use the service.
 #[test]
-fn the_token_is_not_told() {
+fn does_not_log_the_token() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let token = "a-secret-of-the-service";

@@ -1,5 +1,5 @@
-//! The log of the shipped program: which line for what, word for word where people's filters match it, and nothing in it
-//! that whoever pushed a key, or stands in for the metadata service, could do harm with.
+//! The log: which line is logged when, word for word where log filters match it. Text from records and from the metadata service does
+//! no harm there.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,12 +21,12 @@ const WARNING: u8 = 4;
 const NOTICE: u8 = 5;
 const INFO: u8 = 6;
 
-/// What the metadata service, the pushed record or the machine may have wrong.
+/// A fault of the metadata service, the record or the machine.
 type Change = fn(&Instance);
-/// What the record may say.
+/// A change of the record.
 type Record = fn(RecordSpec) -> RecordSpec;
 
-/// Publishes these records, and nothing else, for alice.
+/// Replaces alice's active keys with these records.
 fn publish(instance: &Instance, records: &[RecordSpec]) {
     instance.imds.unpublish("alice");
     for record in records {
@@ -56,7 +56,7 @@ fn line(instance: &Instance, severity: u8, what: &str) -> String {
 }
 
 #[test]
-fn a_key_is_provided() {
+fn logs_a_provided_key_as_aws_does() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let caller = ", for IAM principal: arn:aws:iam::123412341234:role/myrole";
     let request = ", request-id: 1234abcd-1234-abcd-1234-1234abcd1234";
@@ -79,7 +79,7 @@ fn a_key_is_provided() {
 }
 
 #[test]
-fn each_key_has_its_line() {
+fn logs_a_line_for_each_key() {
     let instance = Instance::start();
     let keys = [UserKey::ed25519(), UserKey::rsa(2048), UserKey::generate("ecdsa", 256)];
     let [first, second, third] = keys.each_ref().map(|key| instance.record(key));
@@ -95,9 +95,9 @@ fn each_key_has_its_line() {
     }
 }
 
-/// A refused record is no failure of the run: status 0, and a notice with the reason, and whose record it was.
+/// A refused record is not a failure of the run: status 0, and a notice with the reason and the user.
 #[test]
-fn a_record_is_refused() {
+fn logs_the_reason_for_a_refused_record() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let rows: [(&str, Record, &str); 13] = [
         ("expired", |record| record.expires_in(-1), "expired 1 s ago"),
@@ -119,7 +119,7 @@ fn a_record_is_refused() {
         (
             "a signature of another kind",
             |record| RecordSpec { scheme: eic_lab::Scheme::RsaPkcs1(eic_lab::Hash::Sha256), ..record },
-            "signature",
+            "not signed by",
         ),
     ];
     for (what, change, reason) in rows {
@@ -138,12 +138,12 @@ fn a_record_is_refused() {
     instance.journal.clear();
     assert_eq!(instance.run(["alice"]).stdout, "", "forged");
     let message = line(&instance, NOTICE, "forged");
-    assert!(message.contains("signature") && message.contains(key.fingerprint()), "{message}");
+    assert!(message.contains("not signed by") && message.contains(key.fingerprint()), "{message}");
     publish(&instance, &[instance.record(&key)]);
     assert_eq!(instance.run(["alice"]).keys(), [key.line()], "the right one beside them");
 }
 
-/// The signature stands in the key's place.
+/// The signature is where the key should be.
 fn without_key(mut record: RecordSpec) -> RecordSpec {
     record.lines.pop();
     record
@@ -154,9 +154,9 @@ fn keyed(record: RecordSpec, change: impl FnOnce(&str) -> String) -> RecordSpec 
     record.key_line(line)
 }
 
-/// More records than anybody pushes are refused in one line, not in as many.
+/// All records over the limit are refused in one line.
 #[test]
-fn too_many_records() {
+fn logs_too_many_records_once() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     publish(&instance, &vec![instance.record(&key); limits::RECORDS]);
     assert_eq!(instance.run(["alice"]).keys().len(), limits::RECORDS);
@@ -168,15 +168,15 @@ fn too_many_records() {
     assert_eq!(lines.len(), limits::RECORDS + 1);
 }
 
-/// A run that fails says so in one warning, with the reason, and for whom.
+/// A run that fails logs one warning with the reason and the user.
 #[test]
-fn a_run_fails() {
+fn logs_why_a_run_fails() {
     let key = UserKey::ed25519();
     let rows: [(&str, Change, i32, &str); 14] = [
         ("nobody there", |i| i.endpoint(IPV4.into(), Endpoint::Absent), 2, "cannot be reached"),
         ("refused", |i| i.endpoint(IPV4.into(), Endpoint::Refusing), 2, "cannot be reached"),
         ("silent", |i| i.imds.fault(On::token(), Fault::Hang), 2, "did not answer in time"),
-        ("switched off", |i| i.imds.switch_off(), 2, "switched off"),
+        ("switched off", |i| i.imds.switch_off(), 2, "disabled"),
         ("throttled", |i| i.imds.fault(On::any(), Fault::Status(429)), 2, "too many requests"),
         ("in trouble", |i| i.imds.fault(On::path("alice"), Fault::Status(503)), 2, "503"),
         ("too much", |i| i.imds.fault(On::path("signer-cert"), Fault::EndlessBody), 2, "signer-cert"),
@@ -206,7 +206,7 @@ fn a_run_fails() {
 }
 
 #[test]
-fn a_revoked_signer() {
+fn logs_a_revoked_signer() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     let mut ocsp_response = instance.pki().signer_ocsp();
@@ -217,9 +217,9 @@ fn a_revoked_signer() {
     assert!(message.contains("revoked") && message.contains("managed-ssh-signer"), "{message}");
 }
 
-/// What happens all day long is not worth a line.
+/// What happens all the time is not logged.
 #[test]
-fn silence() {
+fn logs_nothing_in_the_frequent_cases() {
     let (instance, key, other) = (Instance::start(), UserKey::ed25519(), UserKey::ed25519());
     instance.push("alice", &key);
     let expired = instance.record(&other).expires_in(-10);

@@ -1,4 +1,4 @@
-//! Where the log goes: to the system's, whatever stands there, and by hand to the terminal as well.
+//! Where the log goes: to the system log, and on a terminal also to stderr.
 
 use crate::{Change, lines, publish};
 use eic_keys::limits;
@@ -11,12 +11,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-/// Sooner than a log could keep a login waiting line by line.
+/// Less than a blocked log would delay a login if each line waited for it.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A log that is not there, or does not listen, costs nobody his login.
+/// A login works if the log is missing or blocked.
 #[test]
-fn without_a_log() {
+fn prints_keys_without_a_log() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     let good = instance.record(&key);
     let mut records = vec![good.clone().expires_in(-1); limits::RECORDS - 1];
@@ -49,9 +49,9 @@ fn without_a_log() {
     assert_eq!(lines(&instance, "a log that reads").len(), 1, "a wrong command line");
 }
 
-/// As with old daemons, and with syslog-ng where it is told to.
+/// Old daemons use one, and syslog-ng can be configured to.
 #[test]
-fn a_log_that_is_a_stream() {
+fn logs_to_a_stream_socket() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     publish(&instance, &[instance.record(&key).expires_in(-1), instance.record(&key)]);
     instance.logger(Logger::Absent);
@@ -68,14 +68,14 @@ fn a_log_that_is_a_stream() {
             && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")),
         "{text:?}"
     );
-    // A daemon that accepts nobody, until its queue is full: whoever waits to connect waits for ever.
+    // A daemon that accepts no connections, until its queue is full: a blocking connect would never return.
     rustix::net::listen(&listener, 1).unwrap();
     let waiting: Vec<_> = (0..10).map_while(|_| without_waiting(&listener)).collect();
     assert!(waiting.len() < 10);
     assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
 }
 
-/// A connection to the log, if there is room for it.
+/// Connects to the log without waiting; `None` if its queue is full.
 fn without_waiting(log: &UnixListener) -> Option<OwnedFd> {
     let path = log.local_addr().unwrap().as_pathname().unwrap().to_owned();
     let stream = rustix::net::SocketType::STREAM;
@@ -86,7 +86,7 @@ fn without_waiting(log: &UnixListener) -> Option<OwnedFd> {
 }
 
 #[test]
-fn without_a_log_a_failure_keeps_its_status() {
+fn without_a_log_the_exit_status_is_the_same() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
     instance.push("alice", &key);
     instance.imds.fault(On::token(), Fault::Status(403));
@@ -98,9 +98,9 @@ fn without_a_log_a_failure_keeps_its_status() {
     }
 }
 
-/// By hand the same lines are on the terminal, and what became of how many records. Under sshd stderr stays empty.
+/// On a terminal the same lines are printed, with a summary of the records. Under sshd stderr is empty.
 #[test]
-fn by_hand() {
+fn explains_on_a_terminal() {
     let key = UserKey::ed25519();
     let other = UserKey::ed25519();
     let rows: [(&str, Change, &str, &str); 6] = [
@@ -112,9 +112,9 @@ fn by_hand() {
             "carol",
             "0 of 1 record",
         ),
-        ("failed", |i| i.imds.fault(On::token(), Fault::Status(403)), "alice", "switched off"),
+        ("failed", |i| i.imds.fault(On::token(), Fault::Status(403)), "alice", "disabled"),
         ("no instance", |i| i.machine(Machine::Other), "alice", "not an EC2 instance"),
-        ("no name that the API takes", |_| (), "\u{1b}[2J\u{202e}", "takes no keys"),
+        ("no name that the API takes", |_| (), "\u{1b}[2J\u{202e}", "does not accept the user name"),
     ];
     for (what, change, user, words) in rows {
         let instance = Instance::start();

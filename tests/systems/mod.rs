@@ -1,12 +1,10 @@
-//! Small copies of real systems: enough of one that its own sshd runs in it, with a configuration of the
-//! test's.
+//! Small copies of real systems, in which the sshd of a release runs with the configuration of a test.
 //!
-//! The pristine roots come from `tests/systems/prepare`, which is run here when they are missing. A copy has
-//! sshd, ssh-keygen, their libraries (as hard links, which nobody writes to), host keys, users and `/dev/null`, and goes
-//! when the value does.
+//! `tests/systems/prepare` makes the original roots, and is run here if they are missing. A copy has sshd, ssh-keygen,
+//! their libraries (as hard links, which are only read), host keys, users and `/dev/null`. It is removed on drop.
 //!
-//! `EIC_SSHD_ROOTS`, directories with a colon between them, names other roots, for the tests that ask every
-//! sshd: those of `tests/openssh/prepare`, each with an sshd that was built from its source.
+//! `EIC_SSHD_ROOTS` names other roots, separated by colons, for the tests that use each sshd: those of
+//! `tests/openssh/prepare`, with an sshd that was built from source.
 
 #![allow(
     dead_code,
@@ -33,7 +31,7 @@ use eic_keys::sshd::wiring::WiringOptions;
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 
-/// What every sshd is asked in: the releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
+/// The releases of Debian, or the roots that `EIC_SSHD_ROOTS` names.
 pub fn releases() -> Vec<String> {
     std::env::var("EIC_SSHD_ROOTS").map_or_else(
         |_| RELEASES.map(str::to_owned).into(),
@@ -77,12 +75,11 @@ impl System {
             "root:x:0:\nalice:x:1000:\nbob:x:1001:\ngit:x:1002:\nadmin:x:27:alice,root\neic-keys:x:990:\n";
         fs::write(system.path("etc/group"), group).unwrap();
         fs::write(system.path("etc/nsswitch.conf"), "passwd: files\ngroup: files\n").unwrap();
-        system.write("/usr/bin/eic-keys", "#!/bin/sh\n");
-        fs::set_permissions(system.path("usr/bin/eic-keys"), fs::Permissions::from_mode(0o755)).unwrap();
+        system.install("/usr/bin/eic-keys", "#!/bin/sh\n");
         system
     }
 
-    /// Where a path of the system is on this machine.
+    /// The path on this machine of a path of the system.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -91,6 +88,12 @@ impl System {
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
         fs::write(self.path(path), text).unwrap();
+    }
+
+    /// Writes a program of the system.
+    pub fn install(&self, path: &str, text: impl AsRef<[u8]>) {
+        self.write(path, text);
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The words that run the system's sshd from outside.
@@ -122,7 +125,7 @@ impl System {
             .unwrap()
     }
 
-    /// Every file under `/etc/ssh` but the keys: its path there and its bytes.
+    /// Every file under `/etc/ssh` except the keys: its path there and its bytes.
     pub fn configuration(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         collect(&self.path("etc/ssh"), &self.path("etc/ssh"), &mut found);
@@ -158,7 +161,7 @@ fn roots() -> PathBuf {
     std::env::var_os("EIC_SYSTEMS").map_or_else(|| "/var/cache/eic-keys/systems".into(), PathBuf::from)
 }
 
-/// The pristine root of a release, made first if need be.
+/// The original root of a release, made if it is missing.
 fn prepared(release: &str) -> PathBuf {
     static ONCE: Once = Once::new();
     if release.starts_with('/') {
@@ -176,7 +179,7 @@ fn prepared(release: &str) -> PathBuf {
 }
 
 /// What sshd needs to run: itself, what it executes, and the libraries that these load, now or for NSS. Each
-/// by its name and by the file that the name leads to inside the root.
+/// by its name and by the file to which the name resolves inside the root.
 fn runtime(pristine: &Path) -> Vec<(String, String)> {
     let here = |path: &str| pristine.join(path.trim_start_matches('/')).exists();
     let programs = [

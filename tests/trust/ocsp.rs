@@ -1,4 +1,4 @@
-//! Revocation: each certificate below the anchor has an OCSP response that proves it good. One thing is wrong in each case.
+//! Revocation: each certificate below the anchor needs a valid OCSP response with the status good. In each case one thing is wrong.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
 #![allow(clippy::type_complexity, reason = "a table of cases")]
@@ -52,9 +52,9 @@ fn a_good_ocsp_response_is_accepted() {
     }
 }
 
-/// A signature is over bytes, not over what they mean: what is decoded and encoded again may be other bytes.
+/// The signature is over the bytes as received. Decoding and encoding them again could give different bytes.
 #[test]
-fn the_signature_of_a_staple_is_over_the_bytes_received() {
+fn verifies_the_signature_of_an_ocsp_response_over_the_bytes_received() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let serve = |delivered: ocsp::Rewriting, signed_as_delivered| {
@@ -65,7 +65,7 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
     serve(ocsp::with_default_version, true);
     accepted(&instance, &key, "a default value written out, and signed so");
     serve(ocsp::with_default_version, false);
-    signer_refused(&instance, &key, "does not hold", "a default value written out after it was signed");
+    signer_refused(&instance, &key, "invalid signature", "a default value written out after it was signed");
     let encodings: [(&str, ocsp::Rewriting); 2] = [
         ("a length that is too long", ocsp::with_long_length),
         ("an indefinite length", ocsp::with_indefinite_length),
@@ -80,7 +80,7 @@ fn the_signature_of_a_staple_is_over_the_bytes_received() {
 
 /// The same for the names of issuers, which are compared and hashed.
 #[test]
-fn a_name_is_the_bytes_received() {
+fn compares_names_by_the_bytes_received() {
     let (instance, _) = instance();
     instance.adopt(Pki::with(|spec| {
         for issuer in [&mut spec.root, &mut spec.intermediate] {
@@ -100,16 +100,16 @@ fn a_bad_ocsp_response_is_refused() {
     let pki = instance.pki();
     let answer_of_another = ocsp::Answer::good(&pki.intermediate, &pki.root);
     let cases: &[(&str, &str, &dyn Fn(&mut OcspSpec))] = &[
-        ("revoked", "was revoked", &|response| {
+        ("revoked", "is revoked", &|response| {
             response.answer().status = Status::Revoked(now() - DAY, Some(1));
         }),
-        ("revoked without a reason", "was revoked", &|response| {
+        ("revoked without a reason", "is revoked", &|response| {
             response.answer().status = Status::Revoked(now() - DAY, None);
         }),
-        ("revoked, but later", "was revoked", &|response| {
+        ("revoked, but later", "is revoked", &|response| {
             response.answer().status = Status::Revoked(now() + DAY, Some(6));
         }),
-        ("unknown", "not known", &|response| response.answer().status = Status::Unknown),
+        ("unknown", "is unknown", &|response| response.answer().status = Status::Unknown),
         ("over", "out of date", &|response| response.answer().next_update = Some(now() - 1)),
         ("long over", "out of date", &|response| response.answer().next_update = Some(now() - 30 * DAY)),
         ("without an end", "out of date", &|response| response.answer().next_update = None),
@@ -136,7 +136,7 @@ fn a_bad_ocsp_response_is_refused() {
             response.answers = vec![answer_of_another.clone()];
         }),
         ("no answer", "another certificate", &|response| response.answers.clear()),
-        ("good and revoked", "was revoked", &|response| {
+        ("good and revoked", "is revoked", &|response| {
             let mut second = response.answers[0].clone();
             second.status = Status::Revoked(now() - DAY, Some(1));
             response.answers.push(second);
@@ -146,11 +146,11 @@ fn a_bad_ocsp_response_is_refused() {
             second.next_update = Some(now() - 1);
             response.answers.push(second);
         }),
-        ("signature damaged", "does not hold", &|response| response.damaged = true),
-        ("signed with SHA-1", "does not hold", &|response| {
+        ("signature damaged", "invalid signature", &|response| response.damaged = true),
+        ("signed with SHA-1", "invalid signature", &|response| {
             response.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
-        ("signed by another key", "does not hold", &|response| {
+        ("signed by another key", "invalid signature", &|response| {
             response.responder_id = ResponderId::Name;
             response.responder.key = Key::rsa2048(5);
         }),
@@ -194,7 +194,7 @@ fn a_bad_ocsp_response_is_refused() {
 }
 
 #[test]
-fn a_responder_of_the_issuers_own_is_accepted() {
+fn a_responder_authorised_by_the_issuer_is_accepted() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let cases: &[(&str, &dyn Fn(&mut CertSpec))] = &[
@@ -224,7 +224,7 @@ fn a_responder_of_the_issuers_own_is_accepted() {
 }
 
 #[test]
-fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
+fn a_responder_not_authorised_by_the_issuer_is_refused() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let issuer = &pki.intermediate;
@@ -253,7 +253,7 @@ fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
     ];
     for (what, responder) in cases {
         instance.serve_ocsp_response(&pki.signer, &pki.signer_ocsp().signed_by(responder).build());
-        signer_refused(&instance, &key, "not signed by the issuer or a responder of its own", what);
+        signer_refused(&instance, &key, "not signed by the issuer or a responder that it authorised", what);
     }
     let good = responder(issuer, |_| ());
     let response = pki.signer_ocsp().signed_by(&good);
@@ -264,8 +264,8 @@ fn a_responder_whom_the_issuer_did_not_certify_for_it_is_refused() {
             "not signed by the issuer",
             OcspSpec { certs: vec![pki.signer.clone()], ..response.clone() },
         ),
-        ("signature damaged", "does not hold", OcspSpec { damaged: true, ..response.clone() }),
-        ("signed by another key", "does not hold", {
+        ("signature damaged", "invalid signature", OcspSpec { damaged: true, ..response.clone() }),
+        ("signed by another key", "invalid signature", {
             let mut other = OcspSpec { responder_id: ResponderId::Name, ..response.clone() };
             other.responder.key = Key::rsa2048(5);
             other
@@ -306,7 +306,7 @@ fn every_certificate_below_the_anchor_needs_an_ocsp_response() {
     let mut revoked = pki.intermediate_ocsp();
     revoked.answer().status = Status::Revoked(now() - DAY, Some(2));
     instance.serve_ocsp_response(&pki.intermediate, &revoked.build());
-    signer_refused(&instance, &key, "was revoked", "the intermediate was revoked");
+    signer_refused(&instance, &key, "is revoked", "the intermediate was revoked");
     instance.serve_ocsp_response(&pki.intermediate, &intermediates);
     accepted(&instance, &key, "both");
     instance.serve_ocsp_responses([]);
@@ -314,7 +314,7 @@ fn every_certificate_below_the_anchor_needs_an_ocsp_response() {
 }
 
 #[test]
-fn ocsp_responses_go_by_the_fingerprint_of_their_certificate() {
+fn finds_ocsp_responses_by_the_fingerprint_of_the_certificate() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.serve_ocsp_responses(pki.ocsp_responses(Hash::Sha256));
@@ -377,15 +377,15 @@ fn the_base64_of_an_ocsp_response() {
 }
 
 #[test]
-fn an_ocsp_response_is_signed_by_the_issuer_or_its_responder() {
+fn refuses_an_ocsp_response_by_another_authority_of_the_same_name() {
     let (instance, key) = instance();
     let pki = instance.pki();
-    // Same names, same serial, other keys: another authority that calls itself so.
+    // Another authority with the same names and serial number, but other keys.
     let other = Pki::with(|spec| {
         spec.intermediate.key = Key::rsa2048(4);
         spec.signer.serial.clone_from(&pki.signer.serial);
     });
     let response = OcspSpec { responder_id: ResponderId::Name, ..other.signer_ocsp() };
     instance.serve_ocsp_response(&pki.signer, &response.build());
-    signer_refused(&instance, &key, "does not hold", "by another authority of that name");
+    signer_refused(&instance, &key, "invalid signature", "by another authority of that name");
 }

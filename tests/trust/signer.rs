@@ -1,4 +1,4 @@
-//! Who is the signer: name, domain, path to an anchor of the system's trust store. One thing is wrong in each case.
+//! The signer: its name, domain, and path to an anchor of the trust store. In each case one thing is wrong.
 #![allow(clippy::type_complexity, reason = "a table of cases")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
@@ -15,14 +15,14 @@ use crate::common::{accepted, instance, signer_refused};
 
 const NAME: &str = "managed-ssh-signer.us-east-1.amazonaws.com";
 
-/// Serves a hierarchy, and has its signer sign the waiting key.
+/// Serves a PKI, and pushes the key with a record that its signer signed.
 fn adopt(instance: &Instance, key: &UserKey, pki: Pki) {
     instance.adopt(pki);
     instance.imds.unpublish("alice");
     instance.push("alice", key);
 }
 
-/// A change of the hierarchy, and what is said of it.
+/// A change of the PKI, and the reason that is logged.
 type Case = (&'static str, &'static str, fn(&mut PkiSpec));
 
 #[test]
@@ -69,7 +69,7 @@ fn a_healthy_signer_is_accepted() {
 }
 
 #[test]
-fn the_name_must_be_the_signers_and_the_only_one() {
+fn refuses_a_certificate_whose_only_common_name_is_not_the_signers() {
     let (instance, key) = instance();
     let cases: &[(&str, fn(&mut PkiSpec))] = &[
         ("another region", |pki| pki.signer = signer("managed-ssh-signer.us-east-2.amazonaws.com")),
@@ -143,7 +143,7 @@ fn region_and_domain_come_from_the_metadata_service() {
 }
 
 #[test]
-fn a_domain_that_is_no_partitions_is_refused_even_with_a_certificate_for_it() {
+fn refuses_an_unknown_domain_even_with_a_certificate_for_it() {
     for domain in ["example.org", "amazonaws.com.example.org", "amazonaws.co", "evil-amazonaws.com", ""] {
         let (instance, key) = instance();
         adopt(&instance, &key, PkiSpec::healthy("us-east-1", domain).build());
@@ -153,7 +153,7 @@ fn a_domain_that_is_no_partitions_is_refused_even_with_a_certificate_for_it() {
 }
 
 #[test]
-fn the_path_must_be_valid() {
+fn refuses_an_invalid_path() {
     let (instance, key) = instance();
     let cases: &[Case] = &[
         ("signer expired", "has expired", |pki| pki.signer.not_after = now() - 1),
@@ -233,9 +233,9 @@ fn the_path_must_be_valid() {
 }
 
 #[test]
-fn name_constraints_bind_the_common_name_too() {
+fn name_constraints_apply_to_the_common_name() {
     let (instance, key) = instance();
-    // RFC 5280 has them bind alternative names only; an authority that may certify example.org must not make a signer.
+    // In RFC 5280 they apply to alternative names only. An authority limited to example.org must not be able to certify a signer.
     let cases: &[(&str, fn(&mut PkiSpec))] = &[
         ("constrained, no alternative name", |pki| {
             pki.intermediate.name_constraints = Some((vec!["example.org"], vec![]));
@@ -266,7 +266,7 @@ fn name_constraints_bind_the_common_name_too() {
 }
 
 #[test]
-fn a_signature_that_does_not_hold_is_refused() {
+fn refuses_a_certificate_with_an_invalid_signature() {
     let (instance, key) = instance();
     let pki = instance.pki();
     accepted(&instance, &key, "whole");
@@ -281,7 +281,7 @@ fn a_signature_that_does_not_hold_is_refused() {
 }
 
 #[test]
-fn only_the_systems_store_has_anchors() {
+fn takes_anchors_only_from_the_trust_store() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.trust([]);
@@ -297,13 +297,13 @@ fn only_the_systems_store_has_anchors() {
     signer_refused(&instance, &key, "not signed by its issuer", "an anchor of the same name");
     instance.trust([&other, &pki.root]);
     accepted(&instance, &key, "both");
-    // A server's own certificate that somebody trusts for that server does not make its key a CA.
+    // A trusted self-signed certificate of a server is not a CA.
     let self_signed = pki_signed_by_a_servers_certificate(&instance);
     instance.trust([&self_signed]);
     signer_refused(&instance, &key, "does not lead", "anchored at a server's certificate");
 }
 
-/// Serves a signer whose issuer is a trusted certificate that is no CA; gives that one.
+/// Serves a signer whose issuer is a trusted certificate that is not a CA, and returns that certificate.
 fn pki_signed_by_a_servers_certificate(instance: &Instance) -> Cert {
     let server = CertSpec::signer("www.example.org", Key::rsa2048(4)).self_signed();
     let signer = signer(NAME).issued_by(&server);
@@ -314,7 +314,7 @@ fn pki_signed_by_a_servers_certificate(instance: &Instance) -> Cert {
 }
 
 #[test]
-fn an_intermediate_may_be_the_anchor() {
+fn an_intermediate_certificate_can_be_the_anchor() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.trust([&pki.intermediate]);
@@ -336,7 +336,7 @@ fn an_intermediate_may_be_the_anchor() {
 }
 
 #[test]
-fn the_chain_may_come_in_any_order_and_with_more() {
+fn accepts_a_chain_in_any_order_and_with_other_certificates() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let stranger = CertSpec::authority("Stranger", Key::rsa2048(4)).self_signed();
@@ -357,7 +357,7 @@ fn the_chain_may_come_in_any_order_and_with_more() {
 }
 
 #[test]
-fn a_path_through_the_cross_signed_root_is_one_too() {
+fn accepts_a_path_through_the_cross_signed_root() {
     let (instance, key) = instance();
     let pki = instance.pki();
     instance.trust([&pki.old_root]);
@@ -373,7 +373,7 @@ fn a_path_through_the_cross_signed_root_is_one_too() {
 }
 
 #[test]
-fn deep_paths_have_an_end() {
+fn refuses_a_path_that_is_too_long() {
     let (instance, key) = instance();
     for (depth, good) in [(2, true), (4, true), (8, false)] {
         let root = CertSpec::authority("Deep Root", Key::rsa2048(1)).self_signed();
@@ -401,7 +401,7 @@ fn deep_paths_have_an_end() {
 }
 
 #[test]
-fn what_is_no_chain_is_refused() {
+fn refuses_a_malformed_chain() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let good = pki::bundle(pki.chain());
@@ -440,10 +440,10 @@ fn what_is_no_chain_is_refused() {
 }
 
 #[test]
-fn without_a_trust_store_the_system_is_not_set_up() {
+fn without_a_trust_store_the_exit_status_is_4() {
     let (instance, key) = instance();
     instance.remove_trust_stores();
-    // Single files lie in the directory still; take them as well.
+    // Remove the single files in the directory, too.
     std::fs::remove_dir_all("/etc/ssl").unwrap();
     let outcome = instance.run(["alice", key.fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(4), ""));

@@ -11,18 +11,18 @@ use crate::imds::Imds;
 /// Offset in seconds, in either direction, that gives a warning. The metadata service's time has a resolution of one
 /// second.
 const NOTICEABLE: u64 = 5;
-/// Offset in seconds, in either direction, that leaves a pushed key half of its lifetime.
-const TOO_MUCH: u64 = 30;
+/// With a clock this many seconds ahead, a pushed key has expired when it arrives.
+const LIFETIME: u64 = 60;
 
 /// Compares the system clock with the metadata service's time.
 pub(crate) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
-    let ours = (target.clock)().as_secs();
+    let here = (target.clock)().as_secs();
     runner
         .check(CheckId::ClockOffset, session, async |imds| {
-            let Some(theirs) = imds.date() else {
-                return Answer::skip("the metadata service did not tell its time");
+            let Some(there) = imds.date() else {
+                return Answer::skip("the metadata service's responses have no date");
             };
-            judge(ours, theirs.as_secs(), correction(target.root))
+            judge(here, there.as_secs(), correction(target.root))
         })
         .await;
 }
@@ -32,25 +32,23 @@ fn correction(root: &Path) -> Fix {
     if root.join("usr/bin/chronyc").exists() {
         Fix::command("chronyc makestep", [])
     } else {
-        Fix::advice(
-            "set the clock, and have it kept right by chrony or systemd-timesyncd from 169.254.169.123",
-        )
+        Fix::advice("set the clock, and synchronise it by chrony or systemd-timesyncd with 169.254.169.123")
     }
 }
 
-fn judge(ours: u64, theirs: u64, fix: Fix) -> Answer<()> {
-    let off = ours.abs_diff(theirs);
-    let which = if ours > theirs { "ahead of" } else { "behind" };
+fn judge(here: u64, there: u64, fix: Fix) -> Answer<()> {
+    let off = here.abs_diff(there);
+    let which = if here > there { "ahead of" } else { "behind" };
     let note = format!("the clock is {off} s {which} the metadata service's");
-    match (off, ours > theirs) {
+    match (off, here > there) {
         (..NOTICEABLE, _) => Answer::ok(format!("the clock is at most {} s off", off.saturating_add(1)), ()),
-        (..TOO_MUCH, _) => Answer::warn(note, fix, ()),
-        (_, true) => {
-            Answer::fail(format!("{note}: pushed keys expire early, or have expired when they arrive"), fix)
-        }
-        (_, false) => Answer::fail(
-            format!("{note}: keys live longer than 60 s, and OCSP responses are from the future"),
+        (LIFETIME.., true) => Answer::fail(format!("{note}: pushed keys have expired when they arrive"), fix),
+        (_, true) => Answer::warn(
+            format!("{note}: a pushed key lives only {} s", LIFETIME.saturating_sub(off)),
             fix,
+            (),
         ),
+        // signer.ocsp fails if OCSP responses are from the future.
+        (_, false) => Answer::warn(format!("{note}: pushed keys live longer than {LIFETIME} s"), fix, ()),
     }
 }

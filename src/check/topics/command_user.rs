@@ -9,7 +9,7 @@ use super::signer::readable;
 use crate::check::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::{RunOptions, Target};
+use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::tool::is_root;
 use crate::imds::Imds;
@@ -17,7 +17,7 @@ use crate::process::run_as;
 use crate::trust::TrustStore;
 
 /// Time limit of the child process.
-const TIME: Duration = Duration::from_secs(4);
+const TIME: Duration = Duration::from_secs(6);
 
 /// What that user can access.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) async fn look(
     user: &Finding<Account>,
     session: &Finding<Imds>,
     store: &Finding<TrustStore>,
-) {
+) -> Finding<()> {
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
         Some(user) if is_root() => {
@@ -51,7 +51,7 @@ pub(crate) async fn look(
         }
         _ => View::Denied,
     };
-    runner
+    let reachable = runner
         .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| metadata(user, &view))
         .await;
     runner
@@ -59,6 +59,7 @@ pub(crate) async fn look(
             trust_store(user, &view, store, target.root)
         })
         .await;
+    reachable
 }
 
 fn view(user: &Account, options: &RunOptions) -> View {
@@ -67,7 +68,7 @@ fn view(user: &Account, options: &RunOptions) -> View {
         Err(error) => return View::Broken(error.to_string()),
     };
     let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
-    words.extend(["--timeout".into(), "2".into()]);
+    words.extend(["--timeout".into(), seconds(options.timeout).into()]);
     if let [address] = options.imds.as_slice() {
         words.extend(["--imds".into(), address.to_string().into()]);
     }
@@ -94,15 +95,15 @@ fn answer(report: &serde_json::Value, id: CheckId) -> Option<(String, String)> {
 fn broken(user: &Account, reason: &str) -> Answer<()> {
     Answer::fail(
         format!("eic-keys could not be run as {}: {reason}", user.name),
-        Fix::advice("install eic-keys where everybody may run it"),
+        Fix::advice("install eic-keys where all users can run it"),
     )
 }
 
 fn metadata(user: &Account, view: &View) -> Answer<()> {
     let name = &user.name;
     let report = match view {
-        View::Root => return Answer::ok("root runs eic-keys, and has asked already", ()),
-        View::Denied => return Answer::skip("only root can ask as another user"),
+        View::Root => return Answer::ok("eic-keys runs as root: metadata.token has the result", ()),
+        View::Denied => return Answer::skip("only root can test as another user"),
         View::Broken(reason) => return broken(user, reason),
         View::Report(report) => report,
     };
@@ -113,7 +114,9 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         }
         Some((_, note)) => Answer::fail(
             format!("as {name}: {note}"),
-            Fix::advice(format!("let {name} reach it: see nft list ruleset, ip rule, for a rule by owner")),
+            Fix::advice(format!(
+                "allow {name} to connect to it: nft list ruleset and ip rule show rules that match a user"
+            )),
         ),
     }
 }
@@ -121,8 +124,8 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
 fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> Answer<()> {
     let name = &user.name;
     let report = match view {
-        View::Root => return Answer::ok("root runs eic-keys, and has read it already", ()),
-        View::Denied => return Answer::skip("only root can read as another user"),
+        View::Root => return Answer::ok("eic-keys runs as root: signer.store has the result", ()),
+        View::Denied => return Answer::skip("only root can test as another user"),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
         View::Report(report) => report,
     };
@@ -134,10 +137,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         }
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => Answer::warn(
             format!("as {name}: {note}; as root: {seen}"),
-            Fix::advice(format!(
-                "let {name} read all certificates of {}, and have no private file there",
-                store.path().display()
-            )),
+            Fix::advice(format!("allow {name} to read all certificates of {}", store.path().display())),
             (),
         ),
         Some((_, note)) => {

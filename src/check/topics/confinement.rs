@@ -11,7 +11,7 @@ use crate::check::fix::Fix;
 use crate::check::log;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::tool::{is_root, told};
+use crate::check::tool::{is_root, stdout_of};
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
 
@@ -42,33 +42,36 @@ pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
 fn layers() -> Answer<()> {
     let needs = Allowed { ports: &[], files: None, child: None };
     let Ok(layers) = std::thread::scope(|scope| scope.spawn(|| enter_thread(&needs)).join()) else {
-        return Answer::skip("it could not be tried");
+        return Answer::skip("the sandbox could not be tested");
     };
     let lines = layers.iter().map(|layer| match &layer.active {
-        Ok(()) => format!("{}: holds", layer.name),
+        Ok(()) => format!("{}: enforced", layer.name),
         Err(error) => format!("{}: {error}", layer.name),
     });
     let held = layers.iter().filter(|layer| layer.active.is_ok()).count();
     // Not a failure: an older kernel lacks some layers, and logins work without them.
-    Answer::ok(format!("layers that hold: {held} of {}", layers.len()), ()).detail(lines)
+    Answer::ok(format!("the kernel enforces {held} of {} layers of the sandbox", layers.len()), ())
+        .detail(lines)
 }
 
 fn selinux(root: &Path) -> Answer<()> {
     match fs::read(root.join("sys/fs/selinux/enforce")).as_deref() {
         Err(_) => Answer::ok("SELinux is off", ()),
-        Ok(b"0") => Answer::ok("SELinux is permissive: it logs, and lets all pass", ()),
-        Ok(_) if !is_root() => Answer::skip("SELinux is enforcing; only root sees the policy's modules"),
+        Ok(b"0") => Answer::ok("SELinux is permissive: it logs denials and enforces none", ()),
+        Ok(_) if !is_root() => {
+            Answer::skip("SELinux is enforcing, and only root can list the modules of its policy")
+        }
         Ok(_) => {
-            let modules = told("semodule", &["--list-modules"]).unwrap_or_default();
+            let modules = stdout_of("semodule", &["--list-modules"]).unwrap_or_default();
             if modules
                 .lines()
                 .any(|line| matches!(line.split_whitespace().next(), Some("eic-keys" | "eic_keys")))
             {
-                return Answer::ok("SELinux is enforcing, with our policy module", ());
+                return Answer::ok("SELinux is enforcing, with the policy module of eic-keys", ());
             }
             Answer::warn(
-                "SELinux is enforcing without a policy module for eic-keys, and may keep it from the network",
-                Fix::advice("install the package eic-keys-selinux, which brings the module"),
+                "SELinux is enforcing without a policy module for eic-keys, and may deny it the network",
+                Fix::advice("install the package eic-keys-selinux, which contains the module"),
                 (),
             )
         }
@@ -80,20 +83,20 @@ fn denials(root: &Path) -> Answer<()> {
         return Answer::skip("only root can read the audit log");
     }
     let Ok(text) = log::tail(&root.join(AUDIT_LOG)) else { return Answer::ok("there is no audit log", ()) };
-    let ours = |line: &&str| line.contains("denied") && line.contains("comm=\"eic-keys\"");
-    let denied: Vec<_> = text.lines().filter(ours).map(str::to_owned).collect();
+    let of_eic_keys = |line: &&str| line.contains("denied") && line.contains("comm=\"eic-keys\"");
+    let denied: Vec<_> = text.lines().filter(of_eic_keys).map(str::to_owned).collect();
     match denied.as_slice() {
-        [] => Answer::ok("no denial of ours is in the audit log", ()),
+        [] => Answer::ok("the audit log has no denial of eic-keys", ()),
         [.., last] => Answer::warn(
-            format!("{} denials of ours are in the audit log, the last: {last}", denied.len()),
-            Fix::advice("see what they want: ausearch --comm eic-keys --message avc | audit2why"),
+            format!("the audit log has {} denials of eic-keys, the last: {last}", denied.len()),
+            Fix::advice("find out the reason: ausearch --comm eic-keys --message avc | audit2why"),
             (),
         ),
     }
 }
 
 fn apparmor(root: &Path, running: Running) -> Answer<()> {
-    let Some(process) = running.process else { return Answer::skip("no sshd runs before somebody connects") };
+    let Some(process) = running.process else { return Answer::skip("no sshd runs until a client connects") };
     let attributes = root.join(format!("proc/{process}/attr"));
     let profile =
         ["apparmor/current", "current"].into_iter().find_map(|name| fs::read(attributes.join(name)).ok());
@@ -101,7 +104,7 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
         String::from_utf8_lossy(&profile.unwrap_or_default()).trim_end_matches(['\n', '\0']).to_owned();
     if profile.ends_with("(enforce)") {
         let fix = Fix::advice(
-            "let sshd's profile execute eic-keys (ix), and eic-keys use the network: network inet stream",
+            "in sshd's profile, allow it to execute eic-keys (ix) and to use the network (network inet stream)",
         );
         return Answer::warn(format!("AppArmor confines sshd and its children: {profile}"), fix, ());
     }
@@ -111,11 +114,11 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
 /// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
 fn unit(root: &Path) -> Answer<()> {
     if !root.join("run/systemd/system").is_dir() {
-        return Answer::ok("no systemd runs here that could confine sshd", ());
+        return Answer::ok("systemd does not run on this system", ());
     }
     let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,InaccessiblePaths,TemporaryFileSystem";
-    let Some(shown) = told("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
-        return Answer::skip("systemctl does not tell");
+    let Some(shown) = stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
+        return Answer::skip("systemctl does not show the unit");
     };
     let confines = |line: &&str| match line.split_once('=') {
         Some(("IPAddressDeny", value)) => !value.is_empty(),
@@ -130,17 +133,15 @@ fn unit(root: &Path) -> Answer<()> {
     });
     if let Some((setting, (path, read))) = hidden {
         return Answer::warn(
-            format!("sshd's unit hides {path} from its children ({setting}=), where eic-keys needs {read}"),
-            Fix::advice(format!("take {path} out of {setting}= with systemctl edit, then restart sshd")),
+            format!("sshd's unit hides {path} from its processes ({setting}=), and eic-keys needs {read}"),
+            Fix::advice(format!("remove {path} from {setting}= with systemctl edit, then restart sshd")),
             (),
         );
     }
     if let Some(line) = shown.lines().find(confines) {
         return Answer::warn(
-            format!("sshd's unit confines its children: {line}"),
-            Fix::advice(
-                "let them reach 169.254.169.254 port 80: change that with systemctl edit, then restart sshd",
-            ),
+            format!("sshd's unit restricts its processes: {line}"),
+            Fix::advice("allow 169.254.169.254 port 80 with systemctl edit, then restart sshd"),
             (),
         );
     }
@@ -154,10 +155,10 @@ fn unit(root: &Path) -> Answer<()> {
         (!calls.is_empty()).then(|| (name, calls.join(" "), (1..4096).contains(&errno)))
     });
     match refused {
-        None => Answer::ok("sshd's unit keeps nothing from us", ()),
+        None => Answer::ok("sshd's unit denies nothing that eic-keys needs", ()),
         Some((unit, calls, goes_on)) => {
-            let what = if goes_on { "are refused" } else { "end a run by a signal, without a key" };
-            let note = format!("system calls of a run {what}: SystemCallFilter= of {unit} lacks {calls}");
+            let what = if goes_on { "are refused" } else { "kill eic-keys before it prints a key" };
+            let note = format!("system calls of eic-keys {what}: SystemCallFilter= of {unit} lacks {calls}");
             let fix = format!(
                 "allow them: systemctl edit {unit}, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
             );

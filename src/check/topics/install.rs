@@ -1,18 +1,20 @@
 //! Checks the installed program, and AWS's package that it replaces.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::sshd::{Ours, leads_here};
-use crate::check::account::whose;
+use super::sshd::{WiredCommand, leads_here};
+use crate::check::account::account_of;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
-use crate::check::package::{reinstall, remove};
+use crate::check::package::{reinstall_any, remove};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::tool::{ask, told};
-use crate::safe_path::{Distrust, distrust};
+use crate::check::sshd_program;
+use crate::check::tool::{ask, stdout_of};
+use crate::safe_path::{Distrust, distrust, distrust_unless};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
 const AWS: [&str; 5] = [
@@ -23,11 +25,15 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
-/// Checks the program that sshd runs.
-pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Finding<Ours>) {
+/// Checks the program that sshd runs. The finding is that sshd trusts its path.
+pub(crate) async fn install(
+    runner: &Runner,
+    target: &Target<'_>,
+    command: &Finding<WiredCommand>,
+) -> Finding<()> {
     let wired = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
-    let program = command.get().map_or_else(own, |ours| ours.program.clone());
+    let program = command.get().map_or_else(own, |command| command.program.clone());
     let path = runner.check(CheckId::InstallPath, (), async |()| {
         let (root, program) = (target.root.to_owned(), program.clone());
         blocking(move || path(&root, &program, wired)).await
@@ -37,15 +43,26 @@ pub(crate) async fn install(runner: &Runner, target: &Target<'_>, command: &Find
         blocking(move || package(&program)).await
     });
     let aws = runner.check(CheckId::InstallAws, (), async |()| aws(target.root));
-    tokio::join!(path, package, aws);
+    tokio::join!(path, package, aws).0
 }
 
+/// sshd refuses a program that users other than root can write to. Debian's sshd allows a group with no other member
+/// than the owner.
 fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
     let shown = program.display();
-    match distrust(root, program) {
+    let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
+    match distrust_unless(root, program, &private) {
+        Ok(None) if matches!(distrust(root, program), Ok(Some(_))) => Answer::ok(
+            format!(
+                "only root's own group may write to {shown} or a directory above it, which this sshd allows"
+            ),
+            (),
+        ),
         Ok(None) => Answer::ok(format!("only root may write to {shown} and the directories above it"), ()),
         Ok(Some(distrust)) => {
-            let elsewhere = Fix::advice("install eic-keys as /usr/bin/eic-keys, and run that");
+            let elsewhere = Fix::advice(
+                "install eic-keys as /usr/bin/eic-keys, and use that path in AuthorizedKeysCommand",
+            );
             let fix = match &distrust {
                 // The path is outside the target, and its mode can be intended: /tmp, for example.
                 _ if !wired => elsewhere,
@@ -53,9 +70,9 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
                 Distrust::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
                 Distrust::Owner(part, uid) => Fix::advice(format!(
-                    "see why {} is owned by {}, and what else is: sshd wants root there; then install eic-keys anew",
+                    "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
                     part.display(),
-                    whose(*uid)
+                    account_of(*uid)
                 )),
                 Distrust::Writable(part) => Fix::command("chmod go-w", [Word::Path(part)]),
             };
@@ -73,47 +90,80 @@ fn is_shared(part: &Path) -> bool {
 /// Queries dpkg or rpm for the package of the file, and verifies the file.
 fn package(program: &Path) -> Answer<()> {
     let path = program.to_string_lossy().into_owned();
-    let (owner, verified) = if let Some(owner) = told("dpkg-query", &["--search", "--", &path]) {
+    let (owner, verified) = if let Some(owner) = stdout_of("dpkg-query", &["--search", "--", &path]) {
         let owner = owner.split(':').next().unwrap_or_default().to_owned();
         let verified = ask("dpkg", &["--verify", "--", &owner]);
         (owner, verified)
-    } else if let Some(owner) = told("rpm", &["--query", "--file", &path]) {
+    } else if let Some(owner) = stdout_of("rpm", &["--query", "--file", &path]) {
         let owner = owner.lines().next().unwrap_or_default().to_owned();
         let verified = ask("rpm", &["--verify", &owner]);
         (owner, verified)
     } else {
-        return Answer::ok(format!("{path} is from no package"), ());
+        return Answer::ok(format!("{path} does not belong to a package"), ());
     };
     let changed = verified
         .is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).lines().any(|line| line.ends_with(&path)));
     if changed {
-        let fix = reinstall(Path::new("/"), &owner);
-        Answer::warn(format!("{path} is not as the package {owner} brought it"), fix, ())
+        let fix = reinstall_any(Path::new("/"), &owner);
+        Answer::warn(format!("{path} was changed after the package {owner} was installed"), fix, ())
     } else {
-        Answer::ok(format!("{path} is the package {owner}'s"), ())
+        Answer::ok(format!("{path} is unchanged since the package {owner} was installed"), ())
     }
 }
 
 /// Our packages provide the name of AWS's package and the path of its command. A link to this program is not AWS's
 /// command, and a package manager that removes that name would remove our package.
 fn aws(root: &Path) -> Answer<()> {
-    let mut found = AWS.iter().map(|path| root.join(path)).filter(|path| path.exists() && !leads_here(path));
+    let is_eic_keys = |path: &Path| leads_here(path) || is_override_with_eic_keys(path);
+    let mut found = AWS.iter().map(|path| root.join(path)).filter(|path| path.exists() && !is_eic_keys(path));
     let Some(found) = found.next() else {
-        return Answer::ok("AWS's package ec2-instance-connect is not here", ());
+        return Answer::ok("AWS's package ec2-instance-connect is not installed", ());
     };
     let shown = found.display();
     match remove("ec2-instance-connect") {
         Some(fix) => {
-            Answer::warn(format!("AWS's package ec2-instance-connect is here as well: {shown}"), fix, ())
+            Answer::warn(format!("AWS's package ec2-instance-connect is also installed: {shown}"), fix, ())
         }
         None => Answer::warn(
-            format!(
-                "{shown} is here, as from AWS's package ec2-instance-connect, but that package is not installed"
-            ),
+            format!("{shown} is a file of AWS's package ec2-instance-connect, which is not installed"),
             Fix::advice(format!(
-                "if no sshd uses {shown}, remove it; an override of sshd's unit counts until systemctl daemon-reload and a restart of sshd"
+                "if no sshd uses {shown}, remove it; after removing an override of sshd's unit: systemctl daemon-reload, and restart sshd"
             )),
             (),
         ),
     }
+}
+
+/// Whether this is the override of sshd's unit, and the command in it is a link to this program.
+fn is_override_with_eic_keys(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let mut words = text.split([' ', '\t', '\n', '"', '\'', '=']);
+    path.extension() == Some("conf".as_ref())
+        && words.any(|word| {
+            word.starts_with('/') && AWS.iter().any(|aws| word.ends_with(aws)) && leads_here(Path::new(word))
+        })
+}
+
+/// Whether the group of a file has its owner as the only member, and is the owner's own (`secure_permissions` of
+/// Debian's sshd). Files are enough here: root and its group are local.
+fn is_private_group(root: &Path, metadata: &Metadata) -> bool {
+    if metadata.mode() & 0o002 != 0 {
+        return false;
+    }
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let passwd = read("etc/passwd");
+    let users: Vec<Vec<&str>> = passwd.lines().map(|line| line.split(':').collect()).collect();
+    let (uid, gid) = (metadata.uid().to_string(), metadata.gid().to_string());
+    let of_group: Vec<_> = users.iter().filter(|user| user.get(3) == Some(&gid.as_str())).collect();
+    let owner = of_group.iter().find(|user| user.get(2) == Some(&uid.as_str())).and_then(|user| user.first());
+    let group = read("etc/group");
+    let mut members = group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .filter(|group| group.get(2) == Some(&gid.as_str()))
+        .flat_map(|group| group.get(3).copied().unwrap_or_default().split(',').collect::<Vec<_>>())
+        .filter(|member| !member.is_empty());
+    owner.is_some_and(|owner| {
+        of_group.iter().all(|user| user.first() == Some(owner)) && members.all(|member| member == *owner)
+    })
 }

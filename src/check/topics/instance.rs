@@ -23,8 +23,10 @@ pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> 
     runner
         .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
             Host::NotEc2 => Answer::fail(
-                "this is not an EC2 instance, by its firmware: nobody is asked for keys",
-                Fix::advice("run eic-keys on an EC2 instance; a container on one needs the host's /sys"),
+                "the firmware says that this is not an EC2 instance: eic-keys asks for no keys",
+                Fix::advice(
+                    "run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host",
+                ),
             ),
             Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
             Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
@@ -47,26 +49,26 @@ pub(crate) async fn place(runner: &Runner, host: &Finding<Host>, session: &Findi
 }
 
 async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
-    let told = match imds.instance_id().await {
-        Ok(told) => told,
+    let answer = match imds.instance_id().await {
+        Ok(answer) => answer,
         Err(error) => return unasked(&error),
     };
     match host {
-        Host::Nitro(id) if *id != told => Answer::fail(
-            format!("the firmware says {id}, the metadata service {told}: it is another instance's"),
+        Host::Nitro(id) if *id != answer => Answer::fail(
+            format!("the instance id in the firmware is {id}, but the metadata service says {answer}"),
             Fix::advice(format!(
-                "find out who answers at {}: a proxy, a route or an address translation for it",
+                "find out what answers at {}: a proxy, a route or an address translation can send requests elsewhere",
                 imds.address().ip()
             )),
         ),
-        Host::Nitro(_) => Answer::ok(format!("firmware and metadata service agree on {told}"), told),
-        Host::Xen | Host::NotEc2 => Answer::ok(format!("the metadata service says {told}"), told),
+        Host::Nitro(_) => Answer::ok(format!("firmware and metadata service agree on {answer}"), answer),
+        Host::Xen | Host::NotEc2 => Answer::ok(format!("the metadata service says {answer}"), answer),
     }
 }
 
 async fn region(imds: &Imds) -> Answer<Region> {
     let (region, zone) = match tokio::try_join!(imds.region(), imds.zone()) {
-        Ok(told) => told,
+        Ok(answer) => answer,
         Err(error) => return unasked(&error),
     };
     let Some(zone) = zone else { return Answer::ok(format!("region {region}"), region) };
@@ -74,7 +76,7 @@ async fn region(imds: &Imds) -> Answer<Region> {
     if Region::of_zone(zone.trim_ascii_end()).as_ref() == Some(&region) {
         Answer::ok(format!("region {region}, zone {name}"), region)
     } else {
-        let fix = Fix::advice("find out whether something else answers for the metadata service");
+        let fix = Fix::advice("find out whether something else answers in place of the metadata service");
         Answer::warn(format!("region {region}, but zone {name}, which is not in it"), fix, region)
     }
 }
@@ -89,7 +91,7 @@ async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
         Err(error) => Answer::fail(
             error.to_string(),
             Fix::advice(
-                "update eic-keys if AWS has a new partition; else something else answers for the metadata service",
+                "update eic-keys if AWS has a new partition; otherwise something else answers in place of the metadata service",
             ),
         ),
     }

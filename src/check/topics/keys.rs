@@ -8,54 +8,80 @@ use super::instance::Place;
 use super::metadata::unasked;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::Target;
+use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
+use crate::keys::{Judged, Refusal, SignedKey, judge, record};
 use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
+
+/// What the answer depends on besides the records.
+pub(crate) struct Rules<'a> {
+    pub(crate) request: &'a CheckRequest,
+    pub(crate) principals: &'a Principals,
+}
 
 /// Requests the user's records and validates each, as a login does.
 pub(crate) async fn keys(
     runner: &Runner,
-    offered: Option<&Fingerprint>,
-    principals: &Principals,
+    rules: &Rules<'_>,
     target: &Target<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
     place: &Place,
     signer: &Finding<Signer>,
 ) {
-    let pushed = pushed(runner, session, name).await;
-    let rules = Rules { offered, principals };
+    let pushed = pushed(runner, rules.request, session, name).await;
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
-            records(text, id, &rules, (target.clock)())
+            records(text, id, rules, (target.clock)())
         })
         .await;
     runner
         .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
-            signatures(text, id, &rules, (target.clock)(), signer)
+            signatures(text, id, rules, (target.clock)(), signer)
         })
         .await;
 }
 
-async fn pushed(runner: &Runner, session: &Finding<Imds>, name: &Finding<UserName>) -> Finding<Bytes> {
+async fn pushed(
+    runner: &Runner,
+    request: &CheckRequest,
+    session: &Finding<Imds>,
+    name: &Finding<UserName>,
+) -> Finding<Bytes> {
     runner
         .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
             match imds.active_keys(name).await {
                 Err(error) => unasked(&error),
-                Ok(None) => {
-                    Answer::ok(format!("nothing was pushed for {name} in the last 60 s"), Bytes::new())
-                }
+                Ok(None) if request.wait.is_some() => in_vain(name, request),
+                Ok(None) => nothing(name),
                 Ok(Some(text)) => match record::records(&text).count() {
-                    1 => Answer::ok(format!("one record is there for {name}"), text),
-                    count => Answer::ok(format!("{count} records are there for {name}"), text),
+                    0 => nothing(name),
+                    1 => Answer::ok(format!("1 record is pushed for {name}"), text),
+                    count => Answer::ok(format!("{count} records are pushed for {name}"), text),
                 },
             }
         })
         .await
+}
+
+/// The result if `--wait` waited and no key came: the push itself failed, or was for another user or instance.
+fn in_vain(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
+    let seconds = request.wait.unwrap_or_default().as_secs();
+    Answer::warn(
+        format!("nothing was pushed for {name} in the {seconds} s of --wait"),
+        Fix::advice(format!(
+            "see whether the push succeeded, and was for {name} (--instance-os-user), for this instance and in its region"
+        )),
+        Bytes::new(),
+    )
+}
+
+/// The summary of a report begins with this: it is the usual case.
+fn nothing(name: &UserName) -> Answer<Bytes> {
+    Answer::skip(format!("no key is pushed for {name} now"))
 }
 
 /// A record with the verdict of a login, as far as it does not need the signer.
@@ -75,21 +101,14 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid => f.write_str("valid, if it is signed"),
-            Self::NotOffered => f.write_str("it is not the key that is offered"),
+            Self::NotOffered => f.write_str("it is not the offered key"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
 }
 
-/// What the login depends on besides the records.
-struct Rules<'a> {
-    /// The fingerprint of the offered key, if known.
-    offered: Option<&'a Fingerprint>,
-    principals: &'a Principals,
-}
-
 fn judged<'a>(text: &'a [u8], id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Vec<Record<'a>> {
-    let judged = judge(text, rules.offered).map(|judged| match judged {
+    let judged = judge(text, rules.request.fingerprint.as_ref()).map(|judged| match judged {
         Judged::Offered(key) => {
             let verdict = key
                 .check_validity(id, rules.principals, now)
@@ -123,15 +142,35 @@ fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> A
     let detail: Vec<_> =
         judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
     let answer = if others > 0 && others == judged.len() {
-        let fix = Fix::advice(
-            "offer the key that was pushed, and no others before it: ssh -o IdentitiesOnly=yes -i KEY",
-        );
-        Answer::fail(format!("the key that is offered is not among the {others} pushed"), fix)
+        let fix = Fix::advice("offer only the pushed key: ssh -o IdentitiesOnly=yes -i KEY");
+        Answer::fail(format!("the offered key is none of the {others} pushed keys"), fix)
     } else {
-        let words = ["may be given to sshd if the signer signed them", "are refused"];
-        summed_up(judged.len().saturating_sub(others), refused, text, words)
+        let refusals: Vec<_> = judged
+            .iter()
+            .filter_map(|one| match &one.verdict {
+                Verdict::Refused(refusal) => Some(refusal),
+                _ => None,
+            })
+            .collect();
+        let counted = judged.len().saturating_sub(others);
+        match refusals.as_slice() {
+            [refusal] if counted == 1 => Answer::fail(only_key(refusal), push_again()),
+            _ => summed_up(counted, refused, text, ["are valid, if the signer signed them", "are refused"]),
+        }
     };
     answer.detail(detail)
+}
+
+/// Why the only pushed key is refused.
+fn only_key(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::OtherInstance(id) => format!("the pushed key is for instance {id}, not this one"),
+        other => format!("the pushed key is refused: {other}"),
+    }
+}
+
+fn push_again() -> Fix {
+    Fix::advice("push the key again, and log in or check within 60 s")
 }
 
 fn signatures(
@@ -149,21 +188,20 @@ fn signatures(
                 refused = refused.saturating_add(1);
                 reason.to_string()
             },
-            |_| "would be given to sshd".to_owned(),
+            |_| "would be printed for sshd".to_owned(),
         );
         detail.push(line(Some(&key), &verdict, now));
     }
-    summed_up(detail.len(), refused, text, ["would be given to sshd", "were not signed by the signer"])
+    summed_up(detail.len(), refused, text, ["would be printed for sshd", "were not signed by the signer"])
         .detail(detail)
 }
 
 fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
     let note = format!("{refused} of {count} keys {bad}");
-    let again = || Fix::advice("push the key anew, and log in or check within 60 s");
     match (count, refused) {
-        (0, _) => Answer::ok("no key to look at: push one, and check within 60 s", text.clone()),
+        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", text.clone()),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
-        _ if refused == count => Answer::fail(note, again()),
-        _ => Answer::warn(note, again(), text.clone()),
+        _ if refused == count => Answer::fail(note, push_again()),
+        _ => Answer::warn(note, push_again(), text.clone()),
     }
 }

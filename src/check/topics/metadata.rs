@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::{RunOptions, Target};
+use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::host::Host;
@@ -15,25 +15,33 @@ use crate::limits::{self, Budget};
 /// Lists the processes that are connected to the metadata service.
 const ASKERS: &str = "ss -tnp dst 169.254.169.254";
 
-/// A slower token gives a warning: a login makes four requests in sequence and has 4.5 s.
+/// A slower token gives a warning.
 const SLOW: Duration = Duration::from_millis(500);
+
+/// The requests of a login that wait for one another: token, active keys, the signer's items, OCSP responses.
+const SEQUENCE: u32 = 4;
 
 /// Opens the session that the other checks use.
 pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<Host>) -> Finding<Imds> {
     runner
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
-            match Imds::open(&options.imds, Budget::start(options.timeout)).await {
+            // Checks run one after another what a login runs side by side.
+            match Imds::open(&options.imds, Budget::start(limits::CHECKS)).await {
                 Err(error) => Answer::fail(WithCauses(&error).to_string(), remedy(&error, host)),
                 Ok(imds) => {
                     let took = start.elapsed();
-                    let note = format!("{} gave a token within {} ms", imds.address().ip(), took.as_millis());
+                    let note = format!("{} returned a token within {} ms", imds.address().ip(), took.as_millis());
                     if took < SLOW {
                         return Answer::ok(note, imds);
                     }
                     let fix = Fix::advice(format!(
-                        "see what else on this instance asks so often, be it DNS or NTP, whose packets count as well: {ASKERS}"
+                        "find out what else on this instance sends many requests, DNS and NTP included: {ASKERS}"
                     ));
+                    if took.saturating_mul(SEQUENCE) > options.timeout {
+                        let limit = seconds(options.timeout);
+                        return Answer::fail(format!("{note}: too slow for a login within {limit} s"), fix);
+                    }
                     Answer::warn(format!("{note}, which is slow"), fix, imds)
                 }
             }
@@ -65,22 +73,22 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
         Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
     };
     match error.trouble() {
-        Trouble::SwitchedOff => {
-            Fix::advice(format!("switch it on, from where you may: {OPTIONS} {id} --http-endpoint enabled"))
-        }
+        Trouble::SwitchedOff => Fix::advice(format!(
+            "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
+        )),
         Trouble::Throttled => Fix::advice(format!(
-            "wait a second; if it stays so, see who on this instance asks so often: {ASKERS}"
+            "wait a second; if that does not help, find out what on this instance sends many requests: {ASKERS}"
         )),
         Trouble::Silent => Fix::advice(format!(
-            "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; else see whether a firewall drops \
-             the answer: nft list ruleset"
+            "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
+             the response: nft list ruleset"
         )),
         Trouble::Unreachable => Fix::advice(
-            "see whether a firewall or a route keeps it away: nft list ruleset; ip route get 169.254.169.254",
+            "find out whether a firewall or a route blocks it: nft list ruleset; ip route get 169.254.169.254",
         ),
-        Trouble::Other => {
-            Fix::advice("check again; if it stays so, something else may answer for the metadata service")
-        }
+        Trouble::Other => Fix::advice(
+            "check again; if that does not help, something else may answer in place of the metadata service",
+        ),
     }
 }
 
@@ -88,14 +96,15 @@ async fn ipv6(options: &RunOptions) -> Answer<()> {
     let Some(address) =
         ADDRESSES.into_iter().find(|address| address.is_ipv6() && options.imds.contains(address))
     else {
-        return Answer::skip("--imds names another address");
+        return Answer::skip("--imds gives another address");
     };
     let start = Instant::now();
     match Imds::open(&[address], Budget::start(limits::REQUEST)).await {
-        Ok(_) => {
-            Answer::ok(format!("{} gave a token within {} ms", address.ip(), start.elapsed().as_millis()), ())
-        }
-        Err(_) => Answer::ok("no answer over IPv6, which an instance with IPv4 does not need", ()),
+        Ok(_) => Answer::ok(
+            format!("{} returned a token within {} ms", address.ip(), start.elapsed().as_millis()),
+            (),
+        ),
+        Err(_) => Answer::ok("no answer over IPv6; an instance with IPv4 does not need it", ()),
     }
 }
 
@@ -109,14 +118,14 @@ fn proxy(target: &Target<'_>) -> Answer<()> {
     });
     match proxies.as_slice() {
         [] => Answer::ok("no proxy variable is set", ()),
-        _ if excepted => Answer::ok("the proxy variables leave out 169.254.169.254", ()),
+        _ if excepted => Answer::ok("the proxy variables exclude 169.254.169.254", ()),
         set => Answer::warn(
             format!(
-                "{} is set: eic-keys ignores it, but other tools may ask that proxy for metadata",
+                "{} is set: eic-keys ignores it, but other tools may send metadata requests to that proxy",
                 set.join(", ")
             ),
             Fix::advice(
-                "leave 169.254.169.254 out: export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"",
+                "exclude 169.254.169.254: export NO_PROXY=\"${NO_PROXY:+$NO_PROXY,}169.254.169.254\"",
             ),
             (),
         ),

@@ -27,7 +27,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     let context = format!("ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}");
     tell(
         CheckId::OutsideNetwork,
-        "security groups have to let the client reach port 22; the console comes from these prefix lists",
+        "security groups have to allow the client on port 22; these prefix lists have the console's addresses",
         Fix::command(
             "aws ec2 describe-managed-prefix-lists --region",
             [Value(&region), Literal("--filters"), Value(&lists)],
@@ -36,7 +36,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     .await;
     tell(
         CheckId::OutsidePermission,
-        "IAM has to let the client push a key here, for this user where a condition on ec2:osuser says so",
+        "IAM has to allow the client to push a key to this instance, and for this user if it has a condition on ec2:osuser",
         Fix::command(
             "aws iam simulate-principal-policy --policy-source-arn CLIENT_ARN --action-names \
              ec2-instance-connect:SendSSHPublicKey --resource-arns",
@@ -46,7 +46,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     .await;
     tell(
         CheckId::OutsideRegion,
-        "EC2 Instance Connect has to be there in this region: then this pushes a key",
+        "EC2 Instance Connect has to exist in this region: this command pushes a key",
         Fix::command(
             "aws ec2-instance-connect send-ssh-public-key --region",
             [

@@ -2,16 +2,16 @@
 //!
 //! Source: IAM User Guide, "IAM identifiers" and "Principal" element: the ARNs of principals that make requests.
 
-use super::sshd::Ours;
+use super::sshd::WiredCommand;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::runner::{Answer, Finding, Runner};
 
 /// Checks that each pattern can match an IAM principal.
-pub(crate) async fn principals(runner: &Runner, command: &Finding<Ours>) {
+pub(crate) async fn principals(runner: &Runner, command: &Finding<WiredCommand>) {
     runner
-        .check(CheckId::SshdPrincipals, command, async |ours| {
-            let patterns = ours.request.principals.patterns();
+        .check(CheckId::SshdPrincipals, command, async |command| {
+            let patterns = command.request.principals.patterns();
             let patterns: Vec<_> = patterns.map(|one| String::from_utf8_lossy(one).into_owned()).collect();
             answer(&patterns)
         })
@@ -174,11 +174,10 @@ mod tests {
                 "arn:aws:sts::123412341234:assumed-role/ops/*",
             ),
         ] {
-            let Some(fault) = fault(pattern) else { panic!("{pattern}") };
-            assert!(
-                fault.reason.contains(reason) && fault.instead.ends_with(instead),
-                "{pattern}: {fault:?}"
-            );
+            let fault = fault(pattern);
+            let expected =
+                |fault: &super::Fault| fault.reason.contains(reason) && fault.instead.ends_with(instead);
+            assert!(fault.as_ref().is_some_and(expected), "{pattern}: {fault:?}");
         }
     }
 }

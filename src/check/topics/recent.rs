@@ -1,10 +1,10 @@
 //! Checks recent events in the log.
 
 use crate::check::account::Account;
+use crate::check::attempts::{Logins, RECENT, logins};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::log;
-use crate::check::log::Log;
+use crate::check::log::{self, Line, Log, ago};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::tool::is_root;
@@ -12,7 +12,7 @@ use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::sshd::plan::OWN_USER;
 
-/// Number of eic-keys log lines to show.
+/// Number of log lines to show.
 const SHOWN: usize = 5;
 
 /// Runs the checks on the log.
@@ -23,7 +23,8 @@ pub(crate) async fn recent(
     command_user: &Finding<Account>,
 ) {
     let (root, user) = (target.root.to_owned(), command_user.get().map(|account| account.uid));
-    let text = runner
+    let now = (target.clock)().as_secs();
+    let log = runner
         .check(CheckId::RecentSshd, (), async |()| {
             blocking(move || {
                 if !is_root() {
@@ -31,8 +32,8 @@ pub(crate) async fn recent(
                 }
                 let own = || Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
                 let users: Vec<_> = user.or_else(own).into_iter().collect();
-                match log::authpriv(&root, &users) {
-                    Some(log) => failures(log),
+                match log::authpriv(&root, &users, now) {
+                    Some(log) => failures(log, now),
                     None => Answer::skip(
                         "there is no log to read: neither a journal nor /var/log/auth.log or secure",
                     ),
@@ -41,62 +42,61 @@ pub(crate) async fn recent(
             .await
         })
         .await;
-    runner.check(CheckId::RecentSyslog, (&text, name), async |(log, name)| ours(log, name)).await;
+    runner.check(CheckId::RecentLogin, (&log, name), async |(log, name)| login(log, name, now)).await;
+    runner.check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, now)).await;
 }
 
 /// How sshd's messages about its AuthorizedKeysCommand begin. A user name from a login attempt can contain these
 /// words, but does not begin a message.
-const COMPLAINTS: [&str; 3] = [
+const COMPLAINTS: [&str; 5] = [
+    "AuthorizedKeysCommand ",
     "error: AuthorizedKeysCommand",
     "error: Unsafe AuthorizedKeysCommand",
+    "error: Could not stat AuthorizedKeysCommand",
     "error: exited_cleanly: AuthorizedKeysCommand",
 ];
 
-/// The program and the message of a line, with any timestamp format.
-fn parts(line: &str) -> Option<(&str, &str)> {
-    let (head, message) = line.split_once("]: ")?;
-    Some((head.rsplit(' ').next()?.split('[').next()?, message))
+fn given(line: &Line) -> bool {
+    line.by_eic_keys() && line.message.starts_with("Providing ssh key")
 }
 
-fn given(line: &str) -> bool {
-    parts(line)
-        .is_some_and(|(program, message)| program == "eic-keys" && message.starts_with("Providing ssh key"))
+fn complaint(line: &Line) -> bool {
+    line.by_sshd() && COMPLAINTS.iter().any(|words| line.message.starts_with(words))
 }
 
-fn complaint(line: &str) -> bool {
-    parts(line).is_some_and(|(program, message)| {
-        program.starts_with("sshd") && COMPLAINTS.iter().any(|words| message.starts_with(words))
-    })
+/// The last of `lines` for a report, newest first.
+fn shown<'a>(lines: impl IntoIterator<Item = &'a Line>, now: u64) -> Vec<String> {
+    lines.into_iter().take(SHOWN).map(|line| line.shown(now)).collect()
 }
 
 /// sshd's errors about its command since the command last printed a key.
-fn failures(log: Log) -> Answer<Log> {
+fn failures(log: Log, now: u64) -> Answer<Log> {
     let mut complaints = Vec::new();
-    for line in log.text.lines() {
+    for line in &log.lines {
         if given(line) {
             complaints.clear();
         } else if complaint(line) {
-            complaints.push(line.to_owned());
+            complaints.push(line);
         }
     }
     let Some(last) = complaints.last() else {
         let note = format!("sshd did not complain about its AuthorizedKeysCommand{}", log.reservation());
         return Answer::ok(note, log);
     };
-    let note = match status(last) {
-        Some(status) => format!(
-            "AuthorizedKeysCommand failed {}, last with status {status}: {}{}",
-            times(complaints.len()),
-            meaning(status),
-            log.reservation()
-        ),
-        None => {
-            format!("sshd complained {}{}, the last: {last}", times(complaints.len()), log.reservation())
-        }
+    let (count, doubt) = (times(complaints.len()), log.reservation());
+    let note = if let Some(status) = status(&last.message) {
+        let meaning = meaning(status);
+        format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
+    } else {
+        format!("sshd complained {count}{doubt}, the last: {}", log::unescaped(&last.message))
     };
-    let detail = complaints.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
-    Answer::warn(note, Fix::advice("fix what fails above; the next login that gets its key clears this"), log)
-        .detail(detail)
+    let detail = shown(complaints.iter().rev().copied(), now);
+    Answer::warn(
+        note,
+        Fix::advice("see recent.syslog, and what fails above; the next login that gets its key clears this"),
+        log,
+    )
+    .detail(detail)
 }
 
 fn times(count: usize) -> String {
@@ -117,64 +117,86 @@ fn meaning(status: u8) -> &'static str {
     }
 }
 
-fn ours(log: &Log, name: &UserName) -> Answer<()> {
-    let user = name.to_string();
-    let of_user = |message: &str| message.split([' ', ':', ',']).any(|word| word == user);
-    let ours = |line: &&str| {
-        parts(line)
-            .is_some_and(|(program, message)| program == "eic-keys" && (of_user(message) || given(line)))
-    };
-    let lines: Vec<_> = log.text.lines().filter(ours).map(str::to_owned).collect();
-    let shown = lines.iter().rev().take(SHOWN).rev().cloned().collect::<Vec<_>>();
-    match lines.last() {
-        None => Answer::ok(format!("eic-keys logged nothing about {user}{}", log.reservation()), ()),
-        Some(last) => {
-            let said = parts(last).map_or(last.as_str(), |(_, message)| message);
-            Answer::ok(format!("eic-keys said last{}: {said}", log.reservation()), ()).detail(shown)
+/// What sshd and PAM logged about the user in the last hour. A login clears what was before it.
+fn login(log: &Log, name: &UserName, now: u64) -> Answer<()> {
+    let (user, doubt) = (name.to_string(), log.reservation());
+    match logins(&log.lines, &user, now) {
+        Logins::None => {
+            Answer::ok(format!("sshd logged no attempt of {user} to log in in the last hour{doubt}"), ())
+        }
+        Logins::LoggedIn(age) => Answer::ok(format!("{user} logged in {}{doubt}", ago(age)), ()),
+        Logins::Ended(age) => Answer::ok(
+            format!("the last attempt of {user}, {}, ended without a key that sshd accepts{doubt}", ago(age)),
+            (),
+        ),
+        Logins::Refused(refused) => {
+            let advice = format!("{}; the next login of {user} clears this", refused.advice);
+            Answer::warn(format!("{}{doubt}", refused.note), Fix::advice(advice), ())
+                .detail(shown(refused.lines, now))
         }
     }
 }
 
+/// What eic-keys logged about the user, or about every user.
+fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
+    let (user, doubt) = (name.to_string(), log.reservation());
+    let refusal = |line: &Line| {
+        let of_user = |begin| {
+            line.message
+                .strip_prefix(begin)
+                .and_then(|rest| rest.strip_prefix(user.as_str()))
+                .is_some_and(|rest| rest.starts_with(": "))
+        };
+        let of_all = ["This is not an EC2 instance", "Wrong command line: ", "The command behind -- "];
+        of_user("No key for ")
+            || of_user("Refused a record of active keys for ")
+            || of_all.iter().any(|begin| line.message.starts_with(begin))
+    };
+    let mut lines: Vec<_> =
+        log.lines.iter().filter(|line| line.by_eic_keys() && (refusal(line) || given(line))).collect();
+    lines.reverse();
+    let Some(last) = lines.first() else {
+        return Answer::ok(format!("eic-keys logged nothing about {user}{doubt}"), ());
+    };
+    let note = format!("eic-keys said last{doubt}: {}", last.message);
+    let detail = shown(lines.iter().copied(), now);
+    if refusal(last) && last.age(now, RECENT).is_some() {
+        let advice = "do what the reason says, push a key again, and log in within 60 s; the next key that is given clears this";
+        return Answer::warn(note, Fix::advice(advice), ()).detail(detail);
+    }
+    Answer::ok(note, ()).detail(detail)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{complaint, given, status};
+    use super::{Line, complaint, given, status};
 
     #[test]
     fn a_status_is_read() {
-        let line = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 3";
+        let line = "AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 3";
         assert_eq!(status(line), Some(3));
         assert_eq!(status("AuthorizedKeysCommand failed, status 999"), None);
         assert_eq!(status("AuthorizedKeysCommand"), None);
     }
 
+    /// The messages of OpenSSH 8.4, 9.2 and 10.0.
     #[test]
     fn what_a_line_is() {
-        for (line, is_complaint, is_given) in [
-            (
-                "Nov 20 08:00:00 h sshd[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
-                true,
-                false,
-            ),
-            (
-                "2026-11-20T08:00:00+0000 h sshd-session[7]: error: Unsafe AuthorizedKeysCommand \"/x\": no",
-                true,
-                false,
-            ),
-            (
-                "Nov 20 08:00:00 h sshd[7]: Invalid user error: AuthorizedKeysCommand /x failed, status 2",
-                false,
-                false,
-            ),
-            (
-                "Nov 20 08:00:00 h evil[7]: error: AuthorizedKeysCommand /x alice failed, status 2",
-                false,
-                false,
-            ),
-            ("Nov 20 08:00:00 h eic-keys[8]: Providing ssh key from EC2 Instance Connect with", false, true),
-            ("Nov 20 08:00:00 h sshd[8]: Invalid user eic-keys[1]: Providing ssh key", false, false),
-            ("", false, false),
+        for (program, message, is_complaint, is_given) in [
+            ("sshd", "error: AuthorizedKeysCommand /x alice failed, status 2", true, false),
+            ("sshd", "AuthorizedKeysCommand /x alice failed, status 2", true, false),
+            ("sshd-session", "error: Unsafe AuthorizedKeysCommand \"/x\": no", true, false),
+            ("sshd-session", "error: Could not stat AuthorizedKeysCommand \"/x\": no", true, false),
+            ("sshd", "error: AuthorizedKeysCommandUser \"x\" not found: Success", true, false),
+            ("sshd", "Invalid user error: AuthorizedKeysCommand /x failed, status 2", false, false),
+            ("evil", "error: AuthorizedKeysCommand /x alice failed, status 2", false, false),
+            ("eic-keys", "Providing ssh key from EC2 Instance Connect with", false, true),
+            ("sshd", "Providing ssh key from EC2 Instance Connect with", false, false),
+            ("sshd", "", false, false),
         ] {
-            assert_eq!((complaint(line), given(line)), (is_complaint, is_given), "{line}");
+            let (program, message) = (program.to_owned(), message.to_owned());
+            let line = Line { time: None, program, pid: String::new(), message };
+            assert_eq!((complaint(&line), given(&line)), (is_complaint, is_given), "{line:?}");
         }
     }
 }

@@ -1,22 +1,24 @@
 //! Checks the running sshd: its command line, and whether it has read the current configuration.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use super::sshd::Wiring;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
+use crate::check::report::Status;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::settings::main;
-use crate::check::tool::told;
+use crate::check::serving::{changed, reload, signal, unit, with_daemon};
+use crate::check::settings::{Settings, main};
+use crate::check::sockets;
+use crate::check::tool::stdout_of;
 use crate::error_text::WithCauses;
-use crate::limits;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, PID_FILE, SERVICES, SOCKETS};
+use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd};
@@ -31,110 +33,174 @@ pub(crate) struct Running {
     pub(crate) process: Option<u32>,
 }
 
-/// Runs the checks of this group.
+/// Checks that an sshd runs.
 pub(crate) async fn running(
     runner: &Runner,
     target: &Target<'_>,
-    sshd: &Finding<(Sshd, OpensshVersion)>,
+    settings: &Finding<Settings>,
 ) -> Finding<Running> {
     let tree = ConfigTree::new(target.root);
-    let running = runner
+    let startable = match (runner.status(CheckId::SshdConfig), settings.get()) {
+        (Some(Status::Fail), _) => Err(format!("fix {} first", CheckId::SshdConfig)),
+        (_, Some(settings)) => sockets::bindable(settings).and_then(|()| {
+            let taken = sockets::taken(target.root);
+            let mut ports = settings.all("port").filter_map(|port| port.parse().ok());
+            match ports.find(|port| taken.contains(port)) {
+                Some(port) => {
+                    Err(format!("stop the other program that listens on port {port} (ss -tlnp shows it)"))
+                }
+                None => Ok(()),
+            }
+        }),
+        _ => Ok(()),
+    };
+    runner
         .check(CheckId::RunningDaemon, (), async |()| {
-            let tree = tree.clone();
-            blocking(move || with_daemon(&tree, daemon)).await
+            blocking(move || with_daemon(&tree, |asked| daemon(asked, startable))).await
+        })
+        .await
+}
+
+/// Checks the command line of sshd.
+pub(crate) async fn overridden(
+    runner: &Runner,
+    target: &Target<'_>,
+    wiring: &Wiring,
+    running: &Finding<Running>,
+) {
+    let tree = ConfigTree::new(target.root);
+    let settings = wiring.settings.get();
+    let is_wired =
+        wiring.command.get().is_some() && settings.is_some_and(Settings::command_is_on_command_line);
+    runner
+        .check(CheckId::RunningOverride, running, async |_| {
+            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_wired))).await
         })
         .await;
-    let overridden = runner.check(CheckId::RunningOverride, &running, async |_| {
-        let tree = tree.clone();
-        blocking(move || with_daemon(&tree, overridden)).await
-    });
-    let current = runner.check(CheckId::RunningCurrent, (sshd, &running), async |((_, version), running)| {
-        let (tree, version, running) = (tree.clone(), version.clone(), *running);
-        blocking(move || current(&tree, version, running)).await
-    });
-    tokio::join!(overridden, current);
-    running
 }
 
-fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
-    ask(&Daemon::new(tree, &["systemctl".into()], limits::CHECK_TOOL))
+/// Checks that the running sshd has read its configuration. Runs after the checks of the settings: a reload must not
+/// be advised if logins work now and would not work after it.
+pub(crate) async fn current(
+    runner: &Runner,
+    target: &Target<'_>,
+    sshd: &Finding<(Sshd, OpensshVersion)>,
+    running: &Finding<Running>,
+) {
+    let tree = ConfigTree::new(target.root);
+    let settings = [
+        CheckId::SshdConfig,
+        CheckId::SshdPubkey,
+        CheckId::SshdMethods,
+        CheckId::SshdAccess,
+        CheckId::SshdAlgorithms,
+        CheckId::SshdRevoked,
+        CheckId::SshdSession,
+    ];
+    let wrong =
+        settings.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
+    runner
+        .check(CheckId::RunningCurrent, (sshd, running), async |((_, version), running)| {
+            let (tree, version, running) = (tree.clone(), version.clone(), *running);
+            blocking(move || is_current(&tree, version, running, wrong)).await
+        })
+        .await;
 }
 
-fn daemon(daemon: &Daemon<'_>) -> Answer<Running> {
+/// `startable`: why sshd would not start, and what to do first.
+fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running> {
     if let Some((process, _)) = daemon.pid_file_owner() {
         return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
     }
     if !daemon.has_systemd() {
-        return Answer::fail("no sshd runs", start(daemon.tree));
+        return stopped(startable, start(daemon.tree));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
     if let Some(service) = active(&SERVICES) {
-        let process = told("systemctl", &["show", "--property=MainPID", "--value", service]);
+        let process = stdout_of("systemctl", &["show", "--property=MainPID", "--value", service]);
         let process = process.and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     if let Some(socket) = active(&SOCKETS) {
-        return Answer::ok(format!("{socket} starts sshd when somebody connects"), Running { process: None });
+        return Answer::ok(format!("{socket} starts sshd when a client connects"), Running { process: None });
     }
-    match daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
+    if let Some((process, _)) = daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
-        Some((process, _)) => {
-            Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) })
-        }
-        None => Answer::fail("no sshd runs", Fix::command("systemctl start", [Word::Literal(unit(daemon))])),
+        return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) });
     }
+    let unit = unit(daemon);
+    let start = Fix::command("systemctl start", [Word::Literal(unit)]);
+    if is_masked(daemon.tree, unit) {
+        let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
+        let note = format!("sshd is stopped, and its unit {unit} is masked");
+        return Answer::fail(note, unmask.then(start));
+    }
+    stopped(startable, start)
+}
+
+fn stopped(startable: Result<(), String>, start: Fix) -> Answer<Running> {
+    match startable {
+        Ok(()) => Answer::fail("sshd is stopped", start),
+        Err(first) => Answer::fail(
+            format!("sshd is stopped, and would not start: {first}"),
+            Fix::advice(format!("{first}, then: {}", start.text())),
+        ),
+    }
+}
+
+/// Whether a unit is linked to /dev/null, so that it cannot be started.
+fn is_masked(tree: &ConfigTree, unit: &str) -> bool {
+    ["/etc/systemd/system", "/run/systemd/system"].iter().any(|directory| {
+        let link = fs::read_link(tree.locate(Path::new(&format!("{directory}/{unit}.service"))));
+        link.is_ok_and(|target| target == Path::new("/dev/null"))
+    })
 }
 
 /// The fix that starts sshd without systemd. sshd requires an absolute path.
 fn start(tree: &ConfigTree) -> Fix {
     match PATHS.into_iter().find(|place| tree.locate(Path::new(place)).is_file()) {
         Some(sshd) => Fix::command("mkdir -p -m 0755 /run/sshd", []).then(Fix::command(sshd, [])),
-        None => Fix::advice("start sshd, by its whole path"),
+        None => Fix::advice("start sshd by its absolute path"),
     }
 }
 
-/// Whether a socket unit starts sshd at the first connection, and there was none yet.
-pub(crate) fn waits(tree: &ConfigTree) -> bool {
-    with_daemon(tree, |daemon| {
-        let socket = || daemon.first_active(&SOCKETS).ok().flatten();
-        daemon.pid_file_owner().is_none() && daemon.has_systemd() && socket().is_some()
-    })
-}
-
-/// The unit is ssh on Debian and Ubuntu, sshd elsewhere.
-fn unit(daemon: &Daemon<'_>) -> &'static str {
-    let is = |path| daemon.tree.locate(Path::new(path)).exists();
-    if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
-        "ssh"
-    } else {
-        "sshd"
-    }
-}
-
-fn overridden(daemon: &Daemon<'_>) -> Answer<()> {
+/// `is_wired`: the command on the command line runs eic-keys.
+fn overrides(daemon: &Daemon<'_>, is_wired: bool) -> Answer<()> {
     match daemon.overridden(&main(daemon.tree)) {
-        None => Answer::ok("nothing on its command line overrides its configuration", ()),
+        None => Answer::ok("nothing on sshd's command line overrides its files", ()),
+        Some(_) if is_wired => {
+            Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
+        }
         Some(reason) => Answer::fail(
             reason,
             Fix::advice(
-                "remove AWS's package if it is there (see install.aws); else take -o AuthorizedKeysCommand, or -f, off \
-                         sshd's command line, and restart it",
+                "remove AWS's package if it is installed (see install.aws); otherwise remove -o AuthorizedKeysCommand, or \
+                 -f, from sshd's command line, and restart sshd",
             ),
         ),
     }
 }
 
-/// Compares the configuration with the PID file, which sshd writes at each start and reload.
-fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answer<()> {
+/// Compares the configuration with the time when sshd last read it. `wrong`: a check that says that the configuration
+/// refuses logins.
+fn is_current(
+    tree: &ConfigTree,
+    version: OpensshVersion,
+    running: Running,
+    wrong: Option<CheckId>,
+) -> Answer<()> {
     let Some(process) = running.process else {
-        return Answer::ok("the next sshd to be started reads its configuration then", ());
+        return Answer::ok("sshd reads its configuration when it is started", ());
     };
-    let started = fs::metadata(tree.locate(Path::new(PID_FILE))).and_then(|file| file.modified());
-    let Ok(started) = started else {
-        return Answer::skip(format!("there is no {PID_FILE} to tell when sshd read its configuration"));
+    let Some(read) = with_daemon(tree, |daemon| daemon.read_at(process)) else {
+        return Answer::skip("the time when sshd read its configuration is not known");
     };
     let config = match Config::read(tree, &main(tree), version) {
         Ok(config) => config,
+        // sshd.config has the error, unless only root can read a file.
+        Err(_) if wrong == Some(CheckId::SshdConfig) => {
+            return Answer::ok("sshd runs with the configuration that it read when it was started", ());
+        }
         Err(error) => {
             return Answer::skip(format!("its configuration cannot be read: {}", WithCauses(&error)));
         }
@@ -143,13 +209,14 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
     let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
     let changes: Vec<_> = paths.filter_map(|path| Some((path, changed(&tree.locate(path))?))).collect();
     with_daemon(tree, |daemon| {
-        let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > started) else {
+        let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = match daemon.has_systemd().then(|| daemon.reload_command(process)) {
-            Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [Word::Value(&unit)]),
-            Some(ReloadCommand::OwnUnit) => Fix::command("systemctl reload", [Word::Literal(unit(daemon))]),
-            Some(ReloadCommand::Signal) | None => signal(process),
+        let fix = match wrong {
+            Some(wrong) => Fix::advice(format!(
+                "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
+            )),
+            None => reload(daemon, process),
         };
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
@@ -158,33 +225,19 @@ fn current(tree: &ConfigTree, version: OpensshVersion, running: Running) -> Answ
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
     let read = daemon.daemons_with_our_lines(&main(daemon.tree)).into_iter();
-    let behind =
+    let is_old =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
-    let behind: Vec<u32> = read.filter(behind).map(|(process, _)| process).collect();
-    let Some(first) = behind.first() else {
-        return Answer::ok("sshd has read its configuration as it is now", ());
+    let old: Vec<u32> = read.filter(is_old).map(|(process, _)| process).collect();
+    let Some(first) = old.first() else {
+        return Answer::ok("sshd has read its current configuration", ());
     };
-    let fixes = behind.iter().map(|process| match daemon.reload_command(*process) {
+    let fixes = old.iter().map(|process| match daemon.reload_command(*process) {
         ReloadCommand::Unit(unit) => Fix::command("systemctl reload", [Word::Value(&unit)]),
         ReloadCommand::OwnUnit | ReloadCommand::Signal => signal(*process),
     });
     let fix = fixes.reduce(Fix::then).unwrap_or_else(|| Fix::advice("reload each sshd"));
-    let more = behind.len().saturating_sub(1);
+    let more = old.len().saturating_sub(1);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let said = format!(
-        "another sshd, process {first}{more}, was started before the configuration was changed, and may not have read it"
-    );
+    let said = format!("another sshd, process {first}{more}, may not have read the current configuration");
     Answer::warn(said, fix, ())
-}
-
-/// The fix that reloads an sshd without its unit.
-fn signal(process: u32) -> Fix {
-    Fix::command("kill -HUP", [Word::Value(&process.to_string())])
-}
-
-/// The time of the last change of a file, its owner and mode included.
-fn changed(path: &Path) -> Option<SystemTime> {
-    let file = fs::metadata(path).ok()?;
-    let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
-    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::instance::Place;
 use super::metadata::unasked;
-use crate::check::account::{Account, whose};
+use crate::check::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -19,8 +19,8 @@ use crate::path_walk::{Danger, follow, follow_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::trust::{
-    CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore, UnixTime,
-    find_path,
+    ChainError, CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore,
+    UnixTime, find_path,
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -63,21 +63,21 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
         Danger::Owner(part, uid) => (
-            format!("{} is owned by {}", part.display(), whose(uid)),
+            format!("{} is owned by {}", part.display(), account_of(uid)),
             Fix::advice(
-                "see who changed it, and what it holds; then have root make it anew: only root may decide what is trusted",
+                "find out who changed it and what it contains; then have root create it again: only root may decide what is trusted",
             ),
         ),
         Danger::Writable(part) => (
-            format!("others than root may write to {}", part.display()),
+            format!("users other than root can write to {}", part.display()),
             Fix::command("chmod go-w", [Word::Path(&part)]),
         ),
         other => (
             WithCauses(&other).to_string(),
-            Fix::advice("have the trust store where only root can change what it holds"),
+            Fix::advice("move the trust store to a place that only root can change"),
         ),
     };
-    Answer::warn(format!("{note}, but others than root decide which: {what}"), fix, store)
+    Answer::warn(format!("{note}, but not only root can change them: {what}"), fix, store)
 }
 
 /// The fix that makes a trust store readable for a user, or for everyone: it changes the first path component without
@@ -85,7 +85,7 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
 pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
     let by_hand = || {
         Fix::advice(format!(
-            "see what keeps that user from {}: namei -l shows each step of the way",
+            "find out why that user cannot read {}: namei -l shows each directory",
             path.display()
         ))
     };
@@ -109,9 +109,9 @@ pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
 
 fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
     match error {
-        _ if named => Fix::advice(
-            "name one that is there with --trust-store, or leave that out: then the system's counts",
-        ),
+        _ if named => {
+            Fix::advice("set --trust-store to an existing one, or remove the option to use the system's")
+        }
         StoreError::Unreadable(path, _) => readable(path, None),
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
             reinstall(root, "ca-certificates")
@@ -172,7 +172,7 @@ fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     let note = format!("earliest expiry: {name}, in {days} days");
     let answer = if *days < SOON {
         let fix = Fix::advice(
-            "AWS renews them: if this stays so, find out who answers for the metadata service, and ask AWS",
+            "AWS renews them; if this persists, find out what answers requests to the metadata service, and ask AWS",
         );
         Answer::warn(note, fix, ())
     } else {
@@ -202,13 +202,13 @@ async fn revocation(imds: &Imds, path: &SignerPath, clock: fn() -> UnixTime) -> 
         .collect();
     let answer = match checked.signer() {
         Ok(signer) => Answer::ok(
-            format!("each of {} certificates has an OCSP response that proves it good", detail.len()),
+            format!("each of {} certificates has an OCSP response with the status good", detail.len()),
             signer,
         ),
         Err(error @ SignerError::OcspResponse { error: OcspError::Stale | OcspError::NotYetValid, .. }) => {
             Answer::fail(
                 error.to_string(),
-                Fix::advice("see that the clock is right; OCSP responses come anew every few hours"),
+                Fix::advice("check the clock; OCSP responses are renewed every few hours"),
             )
         }
         Err(error) => Answer::fail(WithCauses(&error).to_string(), distrust()),
@@ -230,10 +230,21 @@ fn failed<T>(error: &RunError, renew: impl FnOnce(&StoreError) -> Fix) -> Answer
     match error {
         RunError::Metadata(error) => unasked(error),
         RunError::TrustStore(store) => Answer::fail(WithCauses(error).to_string(), renew(store)),
+        // A removed root certificate is much more likely than a wrong signer.
+        RunError::Signer(SignerError::Chain(ChainError::Path(webpki::Error::UnknownIssuer))) => Answer::fail(
+            WithCauses(error).to_string(),
+            Fix::advice(
+                "Amazon's root certificate is missing from the trust store: on Debian and Ubuntu, look for its name with \
+                 \"!\" in /etc/ca-certificates.conf, remove the \"!\", and run update-ca-certificates; if it is not \
+                 missing, do not trust the metadata service",
+            ),
+        ),
         _ => Answer::fail(WithCauses(error).to_string(), distrust()),
     }
 }
 
 fn distrust() -> Fix {
-    Fix::advice("trust no key that is pushed now: find out who answers for the metadata service, and ask AWS")
+    Fix::advice(
+        "do not trust pushed keys: something else may answer in place of the metadata service; ask AWS",
+    )
 }

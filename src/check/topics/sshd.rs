@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::user::unnamed;
+use super::user::no_name_service;
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
 use crate::check::account::Account;
@@ -14,8 +15,8 @@ use crate::check::fix::Fix;
 use crate::check::fix::Word;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running;
-use crate::check::settings::{Settings, main};
+use crate::check::serving;
+use crate::check::settings::{Settings, Source, main};
 use crate::check::tool::is_root;
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
@@ -27,21 +28,21 @@ use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Dump, Sshd};
+use crate::sshd::query::{Dump, QueryError, Sshd};
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
 pub(crate) struct Wiring {
     pub(crate) sshd: Finding<(Sshd, OpensshVersion)>,
     pub(crate) settings: Finding<Settings>,
-    pub(crate) command: Finding<Ours>,
+    pub(crate) command: Finding<WiredCommand>,
     /// The user that runs eic-keys.
     pub(crate) user: Finding<Account>,
 }
 
 /// The command line of eic-keys in sshd's configuration.
 #[derive(Clone, Debug)]
-pub(crate) struct Ours {
+pub(crate) struct WiredCommand {
     pub(crate) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
     pub(crate) request: KeyQuery,
@@ -63,9 +64,10 @@ pub(crate) async fn wiring(
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check(CheckId::SshdConfig, &sshd, async |(sshd, _)| {
+        .check(CheckId::SshdConfig, &sshd, async |(sshd, version)| {
             let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
-            blocking(move || dump(&tree, &sshd, &connection)).await
+            let version = version.clone();
+            blocking(move || settings(&tree, &sshd, &version, connection)).await
         })
         .await;
     let command = runner
@@ -104,30 +106,102 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
     let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
         Ok(version) => Answer::ok(version.release().to_owned(), (sshd, version)),
-        Err(error) => {
-            Answer::fail(WithCauses(&error).to_string(), Fix::advice("install OpenSSH's server anew"))
-        }
+        Err(error) => Answer::fail(
+            WithCauses(&error).to_string(),
+            Fix::advice("install the package openssh-server again"),
+        ),
     }
 }
 
-fn dump(tree: &ConfigTree, sshd: &Sshd, connection: &Connection) -> Answer<Settings> {
+/// Asks sshd for its settings, with the options of the running sshd.
+fn settings(
+    tree: &ConfigTree,
+    sshd: &Sshd,
+    version: &OpensshVersion,
+    connection: Connection,
+) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let main = main(tree);
-    match sshd.accepts(&main).and_then(|()| sshd.dump(&main, connection)) {
-        Ok(dump) => Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump)),
-        Err(error) if error.lacks_directory() => {
-            let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
-            if running::waits(tree) {
-                return Answer::elsewhere(
-                    "sshd tells nothing before somebody connected: there is no /run/sshd",
-                    fix,
-                );
-            }
-            Answer::fail(WithCauses(&error).to_string(), fix)
+    let running = serving::serving(tree, &main);
+    let config = Config::read(tree, &main, version.clone()).ok();
+    let ask = |options: &[(char, String)]| {
+        let words = options.iter().filter(|(flag, _)| *flag != 'f');
+        let words = words.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect();
+        let sshd = sshd.clone().with_options(words);
+        sshd.accepts(&main).and_then(|()| sshd.dump(&main, &connection))
+    };
+    let mut options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
+    let mut answer = ask(&options);
+    // The process title has no quotes. The running sshd accepted its options: if it seems otherwise, they were not
+    // parsed as they are.
+    if answer.is_err() && !options.is_empty() {
+        options.clear();
+        answer = ask(&options);
+    }
+    match answer {
+        Ok(dump) => {
+            let source = Source {
+                unread: running
+                    .as_ref()
+                    .map(|running| running.unread(tree, config.as_ref()))
+                    .unwrap_or_default(),
+                options: options
+                    .into_iter()
+                    .filter(|(flag, _)| *flag == 'o')
+                    .map(|(_, value)| value)
+                    .collect(),
+                reload: serving::reload_words(tree, running.as_ref().map(|running| running.process)),
+                connection,
+                config,
+            };
+            Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump, source))
         }
-        Err(error) => Answer::fail(WithCauses(&error).to_string(), Fix::advice(error.fix())),
+        Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
+    }
+}
+
+/// The result if sshd would not start.
+fn unusable(
+    tree: &ConfigTree,
+    error: &QueryError,
+    runs: bool,
+    version: &OpensshVersion,
+    config: Option<&Config>,
+) -> Answer<Settings> {
+    if error.lacks_directory() {
+        let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
+        return match (runs, serving::waits(tree)) {
+            (true, _) => Answer::fail("the directory /run/sshd is missing: sshd closes each connection", fix),
+            (false, true) => {
+                Answer::elsewhere("sshd has not been started yet: its socket waits for a connection", fix)
+            }
+            (false, false) => Answer::skip("sshd is stopped, and cannot be asked for its settings"),
+        };
+    }
+    let fix = if error.lacks_host_keys() { host_keys(tree, config, error) } else { Fix::advice(error.fix()) };
+    // A running sshd has its configuration in memory, since 9.8 its host keys, too.
+    if runs && (!error.lacks_host_keys() || version.keeps_host_keys()) {
+        return Answer::warn_only(
+            format!("works now, but breaks at sshd's next restart: {}", WithCauses(error)),
+            fix,
+        );
+    }
+    Answer::fail(WithCauses(error).to_string(), fix)
+}
+
+/// The fix if sshd has no usable host key. It refuses a private key that users other than root can read.
+fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> Fix {
+    let set = config.map(|config| config.paths("hostkey")).unwrap_or_default();
+    let keys = if set.is_empty() { tree.glob(b"/etc/ssh/ssh_host_*_key", 16) } else { set };
+    let open = keys.iter().find(|key| {
+        let metadata = std::fs::metadata(tree.locate(key));
+        metadata.is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
+    });
+    match open {
+        Some(key) => Fix::command("chmod 0600", [Word::Path(key)]),
+        None => Fix::advice(error.fix()),
     }
 }
 
@@ -136,61 +210,76 @@ fn command(
     version: &OpensshVersion,
     connection: &Connection,
     dump: &Dump,
-) -> Answer<Ours> {
+) -> Answer<WiredCommand> {
     let enable = || Fix::command("eic-keys --enable", []);
     let Some(line) = &dump.command else {
-        return Answer::fail("sshd has no AuthorizedKeysCommand: it does not ask for pushed keys", enable());
+        let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
+        return match origin(tree, version, connection, b"none")
+            .and_then(|setting| Some((setting.origin, setting.block?)))
+        {
+            Some((line, (at, criteria))) => Answer::fail(
+                format!("{none}: {line} turns it off"),
+                Fix::advice(format!(
+                    "remove the line {line} from the block \"Match {criteria}\" in line {}, then reload sshd; --enable does not change blocks",
+                    at.line
+                )),
+            ),
+            None => Answer::fail(none, enable()),
+        };
     };
     let setting = origin(tree, version, connection, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
     let words = block::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
-    if !is_ours(&program) {
+    if !is_eic_keys(&program) {
         let fix = match setting.and_then(|setting| setting.block) {
             Some((at, criteria)) => Fix::advice(format!(
-                "in the block \"Match {criteria}\" ({at}) put before it: /usr/bin/eic-keys %u %f --"
+                "in the block \"Match {criteria}\" ({at}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd"
             )),
             None => enable(),
         };
-        return Answer::fail(format!("{origin} has another AuthorizedKeysCommand than ours: {shown}"), fix);
+        return Answer::fail(
+            format!("{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}"),
+            fix,
+        );
     }
-    let request = match understood(&words) {
+    let request = match parsed(&words) {
         Ok(request) => request,
         Err(reason) => {
             return Answer::fail(
-                format!("{origin} has {shown}, which eic-keys does not understand: {reason}"),
-                Fix::advice(format!("make it: AuthorizedKeysCommand {} %u %f", program.display())),
+                format!("{origin} has {shown}, which eic-keys rejects: {reason}"),
+                Fix::advice(format!("change it to: AuthorizedKeysCommand {} %u %f", program.display())),
             );
         }
     };
     if block::chains_itself(version, line, tree) {
         return Answer::warn(
             format!(
-                "{origin} has {shown}: what follows \"--\" is eic-keys again, or AWS's command that it replaces, so each login asks twice"
+                "{origin} has {shown}: the command after \"--\" is eic-keys again, or AWS's command that it replaces, so that each login asks twice"
             ),
             Fix::advice(format!(
-                "take \"--\" and what follows it off that line ({origin}); --enable does so for lines of its own"
+                "remove \"--\" and what follows it from that line ({origin}); in the lines that --enable wrote, --enable does that"
             )),
-            Ours { program, request },
+            WiredCommand { program, request },
         );
     }
     if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
-        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, Ours { program, request });
+        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, WiredCommand { program, request });
     }
     let Some(behind) = block::chained_program(version, line) else {
-        return Answer::ok(format!("{origin} has {shown}"), Ours { program, request });
+        return Answer::ok(format!("{origin} has {shown}"), WiredCommand { program, request });
     };
-    let note = format!("{origin} has {shown}; behind it runs {}", String::from_utf8_lossy(&behind));
-    match unable(tree, Path::new(OsStr::from_bytes(&behind))) {
-        None => Answer::ok(note, Ours { program, request }),
+    let note = format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&behind));
+    match not_runnable(tree, Path::new(OsStr::from_bytes(&behind))) {
+        None => Answer::ok(note, WiredCommand { program, request }),
         Some(reason) => Answer::warn(
-            format!("{note}, which cannot: {reason}; the keys that it knows are not found"),
+            format!("{note}, which cannot run: {reason}; its keys are not found"),
             Fix::advice(
-                "repair that command, or install it again; if it is not wanted any more, take out the lines that set it, and run \
+                "repair that command or install it again; if it is no longer needed, remove the lines that set it, and run \
                  eic-keys --enable",
             ),
-            Ours { program, request },
+            WiredCommand { program, request },
         ),
     }
 }
@@ -202,33 +291,32 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
     let remarks = block::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
     let (command, user) = remarks.iter().find_map(|remark| block::parse_left_out(remark))?;
     // Our own lines, set by hand under a user that does not exist, lose no key.
-    if block::program(version, command).is_some_and(|program| is_ours(Path::new(OsStr::from_bytes(&program))))
+    if block::program(version, command)
+        .is_some_and(|program| is_eic_keys(Path::new(OsStr::from_bytes(&program))))
     {
         return None;
     }
     let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
     let enable = || Fix::command("eic-keys --enable", []);
     Some(if matches!(Account::find(&user), Ok(Some(_))) {
-        (format!("{command} is left out, though its user {user} exists again"), enable())
+        (format!("{command} is left out, although its user {user} exists again"), enable())
     } else {
         let fix = format!(
-            "make the user {user}, or take out the lines that set that command; then run eic-keys --enable"
+            "create the user {user}, or remove the lines that set that command; then run eic-keys --enable"
         );
         (
-            format!(
-                "{command} is left out, as its user {user} does not exist: the keys that it knows are not found"
-            ),
+            format!("{command} is left out, because its user {user} does not exist: its keys are not found"),
             Fix::advice(fix),
         )
     })
 }
 
 /// Why eic-keys would not run the chained command. The rules are sshd's.
-fn unable(tree: &ConfigTree, program: &Path) -> Option<String> {
+fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::distrust(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Some("it is not there".to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("it does not exist".to_owned()),
         // Without access, the user cannot find out.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(error) => Some(error.to_string()),
@@ -247,7 +335,7 @@ fn origin(
 }
 
 /// Whether a path leads to the running program, or has its name.
-fn is_ours(program: &Path) -> bool {
+fn is_eic_keys(program: &Path) -> bool {
     program.file_name() == Some("eic-keys".as_ref()) || leads_here(program)
 }
 
@@ -257,7 +345,7 @@ pub(crate) fn leads_here(program: &Path) -> bool {
 }
 
 /// Whether eic-keys accepts its command line, after sshd expands the user and the fingerprint.
-fn understood(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
+fn parsed(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
         b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
@@ -287,52 +375,47 @@ fn expanded(user: &str, login: Option<&str>) -> Option<String> {
 fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
     let Some(user) = user else {
         let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
-        return Answer::fail("there is no AuthorizedKeysCommandUser: sshd runs no command without", fix);
+        return Answer::fail("AuthorizedKeysCommandUser is not set: sshd does not run the command", fix);
     };
     let written = String::from_utf8_lossy(user).into_owned();
     let Some(name) = expanded(&written, login) else {
         return Answer::skip(format!(
-            "AuthorizedKeysCommandUser is {written}: the user that logs in runs eic-keys; name a USER"
+            "AuthorizedKeysCommandUser is {written}, the user who logs in: check with a USER"
         ));
     };
     if is_expanded(user) {
         return match Account::find(&name) {
-            Err(error) => unnamed(&error),
+            Err(error) => no_name_service(&error),
             Ok(None) => Answer::fail(
                 format!(
-                    "AuthorizedKeysCommandUser is {written}, for this login {name}, and there is no such user: sshd runs nothing"
+                    "AuthorizedKeysCommandUser is {written}, for this login {name}, and that user does not exist: sshd does not run the command"
                 ),
-                Fix::advice(format!("make the user {name}, if there is to be one")),
+                Fix::advice(format!("create the user {name}, or log in as another user")),
             ),
             Ok(Some(account)) => Answer::ok(
-                format!(
-                    "AuthorizedKeysCommandUser is {written}: for this login {name} runs it, uid {}",
-                    account.uid
-                ),
+                format!("AuthorizedKeysCommandUser is {written}: for this login {name}, uid {}", account.uid),
                 account,
             ),
         };
     }
     match Account::find(&name) {
-        Err(error) => unnamed(&error),
+        Err(error) => no_name_service(&error),
         Ok(None) if name != OWN_USER => Answer::fail(
-            format!(
-                "there is no user {name}, as whom sshd is to run eic-keys: it runs nothing, and no pushed key works"
-            ),
+            format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
             Fix::command("eic-keys --enable", []),
         ),
         Ok(None) => Answer::fail(
-            format!("there is no user {name}, who is to run eic-keys"),
+            format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
             Fix::command(
                 "useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin",
                 [Word::Value(&name)],
             ),
         ),
         Ok(Some(account)) if account.uid == 0 => Answer::warn(
-            "root runs eic-keys, which needs no rights at all",
+            "eic-keys runs as root, and needs no privileges",
             Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}")),
             account,
         ),
-        Ok(Some(account)) => Answer::ok(format!("{name} runs it, uid {}", account.uid), account),
+        Ok(Some(account)) => Answer::ok(format!("eic-keys runs as {name}, uid {}", account.uid), account),
     }
 }

@@ -5,14 +5,15 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::check::account::{Account, whose};
+use crate::check::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::fix::Word::{Path as File, Value};
+use crate::check::fix::Word::{Literal, Path as File, Value};
+use crate::check::pam;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
-use crate::check::tool::{is_root, told};
+use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -21,13 +22,13 @@ const DAY: u64 = 24 * 60 * 60;
 pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
     runner
         .check(CheckId::UserName, (), async |()| {
-            let Some(user) = &request.user else { return Answer::skip("no USER was named") };
+            let Some(user) = &request.user else { return Answer::skip("no USER was given") };
             match UserName::parse(user.as_encoded_bytes()) {
-                Some(name) => Answer::ok(format!("keys can be pushed for {name}"), name),
+                Some(name) => Answer::ok(format!("EC2 Instance Connect accepts the name {name}"), name),
                 None => Answer::fail(
-                    format!("EC2 Instance Connect takes no keys for a user named {}", user.to_string_lossy()),
+                    format!("EC2 Instance Connect does not accept the user name {}", user.to_string_lossy()),
                     Fix::advice(
-                        "log in as a user whose name consists of 1 to 32 letters, digits and @._- and is no number",
+                        "log in as a user whose name consists of 1 to 32 letters, digits and @._- and is not a number",
                     ),
                 ),
             }
@@ -36,30 +37,63 @@ pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<Use
 }
 
 /// The result for a failed query of the name service, which sshd cannot query either.
-pub(crate) fn unnamed<T>(error: &io::Error) -> Answer<T> {
+pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
     if error.kind() == ErrorKind::NotFound {
-        return Answer::skip("there is no getent to ask for users");
+        return Answer::skip("users cannot be looked up: getent is not installed");
     }
-    let fix = Fix::advice("see which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
-    Answer::fail(format!("getent does not tell of users: {error}"), fix)
+    let fix =
+        Fix::advice("find out which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
+    Answer::fail(format!("users cannot be looked up: getent: {error}"), fix)
 }
 
 /// Checks whether the user exists.
-pub(crate) async fn account(runner: &Runner, name: &Finding<UserName>) -> Finding<Account> {
+pub(crate) async fn account(
+    runner: &Runner,
+    target: &Target<'_>,
+    name: &Finding<UserName>,
+) -> Finding<Account> {
     runner
         .check(CheckId::UserAccount, name, async |name| {
-            let name = name.to_string();
+            let (name, root) = (name.to_string(), target.root.to_owned());
             blocking(move || match Account::find(&name) {
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
-                Ok(None) => Answer::fail(
-                    format!("there is no user {name} on this system"),
-                    Fix::command("useradd --create-home --shell /bin/bash", [Value(&name)]),
-                ),
-                Err(error) => unnamed(&error),
+                Ok(None) => {
+                    Answer::fail(format!("there is no user {name} on this system"), create(&root, &name))
+                }
+                Err(error) => no_name_service(&error),
             })
             .await
         })
         .await
+}
+
+/// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
+/// its uid.
+fn create(root: &Path, name: &str) -> Fix {
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+    let (passwd, groups) = (read("etc/passwd"), read("etc/group"));
+    let has_group = groups.lines().any(|line| line.split(':').next() == Some(name));
+    let home = format!("/home/{name}");
+    let owner = fs::symlink_metadata(root.join(home.trim_start_matches('/'))).ok().map(|home| home.uid());
+    let is_free = |uid: u32| {
+        let uid = uid.to_string();
+        uid != "0" && !passwd.lines().any(|line| line.split(':').nth(2) == Some(uid.as_str()))
+    };
+    let uid = owner.filter(|uid| is_free(*uid)).map(|uid| uid.to_string());
+    if owner.is_some() && uid.is_none() {
+        return Fix::advice(format!(
+            "restore the line of {name} in /etc/passwd, or create the user; {home} exists, and belongs to another user"
+        ));
+    }
+    let mut words = Vec::new();
+    if let Some(uid) = &uid {
+        words.extend([Literal("--uid"), Value(uid)]);
+    }
+    if has_group {
+        words.extend([Literal("--gid"), Value(name)]);
+    }
+    words.push(Value(name));
+    Fix::command("useradd --create-home --shell /bin/bash", words)
 }
 
 /// Checks expiry, shell, home directory and nologin.
@@ -74,71 +108,158 @@ pub(crate) async fn account_state(
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
         blocking(move || expiry(&name, pam, today)).await
     });
+    let password = runner.check(CheckId::UserPassword, (account, settings), async |(account, settings)| {
+        let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
+        let root = target.root.to_owned();
+        blocking(move || password(&name, pam, today, &root)).await
+    });
+    let chrooted =
+        settings.get().is_some_and(|settings| !matches!(settings.one("chrootdirectory"), "" | "none"));
     let shell = runner.check(CheckId::UserShell, account, async |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
-        blocking(move || shell(&account, &root)).await
+        blocking(move || shell(&account, &root, chrooted)).await
     });
     let home = runner.check(CheckId::UserHome, (account, settings), async |(account, settings)| {
         let (account, root, strict) =
             (account.clone(), target.root.to_owned(), settings.is("strictmodes", "yes"));
         blocking(move || home(&account, &root, strict)).await
     });
-    let nologin = runner.check(CheckId::UserNologin, account, async |account| nologin(account, target.root));
-    tokio::join!(expiry, shell, home, nologin);
+    let pam = settings.get().map(|settings| settings.is("usepam", "yes"));
+    let nologin =
+        runner.check(CheckId::UserNologin, account, async |account| nologin(account, target.root, pam));
+    tokio::join!(expiry, password, shell, home, nologin);
 }
 
-/// Checks shadow(5), which only root can read.
+/// The line of a user in shadow(5), which only root can read.
+fn shadow(name: &str) -> Option<Vec<String>> {
+    let line = stdout_of("getent", &["shadow", "--", name])?;
+    Some(line.trim_end().split(':').map(str::to_owned).collect())
+}
+
 fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when accounts expire");
     }
-    let Some(line) = told("getent", &["shadow", "--", name]) else {
+    let Some(fields) = shadow(name) else {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     };
-    let fields: Vec<_> = line.trim_end().split(':').collect();
-    let (password, expires) = (fields.get(1).unwrap_or(&""), fields.get(7).unwrap_or(&""));
-    if let Some(ago) = expires.parse().ok().and_then(|day: u64| today.checked_sub(day)) {
+    let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
+    // The account is valid on that day.
+    let ago = field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)).filter(|ago| *ago > 0);
+    if let Some(ago) = ago {
         return Answer::fail(
             format!("the account {name} expired {ago} days ago"),
             Fix::command("chage --expiredate -1", [Value(name)]),
         );
     }
     // `platform_locked_account` of OpenSSH. sshd checks this itself only without PAM.
-    if password.starts_with('!') && !pam {
+    if field(1).starts_with('!') && !pam {
         return Answer::fail(
-            format!("the account {name} is locked, and UsePAM is off: sshd lets nobody in there"),
+            format!("the account {name} is locked, and UsePAM is no: sshd refuses locked accounts"),
             Fix::command("usermod --password *", [Value(name)]),
         );
     }
     Answer::ok(format!("the account {name} is neither locked nor expired"), ())
 }
 
-fn shell(account: &Account, root: &Path) -> Answer<()> {
+/// Whether a PAM module checks the age of a password for a login with a key.
+fn checks_age(module: &str) -> bool {
+    module.starts_with("pam_unix.so") && !module.contains("no_pass_expiry")
+}
+
+/// What `pam_unix` checks of the password before it allows the account, also for a login with a key. Without PAM, sshd
+/// checks this only for logins with a password.
+fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
+    if !pam {
+        return Answer::ok("UsePAM is no: sshd checks no password for a key", ());
+    }
+    if !is_root() {
+        return Answer::skip("only root can read when passwords expire");
+    }
+    if !pam::modules(root, "account").iter().any(|module| checks_age(module)) {
+        return Answer::ok(
+            "PAM does not check the password's age: pam_unix is not among its account modules",
+            (),
+        );
+    }
+    let Some(fields) = shadow(name) else {
+        let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
+        let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
+        return if has_shadow {
+            Answer::fail(
+                format!("{name} has no entry in /etc/shadow: PAM refuses the account"),
+                Fix::command("pwconv", []),
+            )
+        } else {
+            Answer::ok(format!("{name} has no local password, and so no expiry"), ())
+        };
+    };
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    let (Some(changed), max, inactive) = (number(2), number(4), number(6)) else {
+        return Answer::ok(format!("the password of {name} does not expire"), ());
+    };
+    let never = || Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]);
+    if changed == 0 {
+        return Answer::fail(
+            format!(
+                "{name} has to change the password: PAM asks for the old one, also after a login with a key"
+            ),
+            Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)]),
+        );
+    }
+    let age = today.saturating_sub(changed);
+    match (max, inactive) {
+        (Some(max), Some(inactive)) if age > max.saturating_add(inactive) && age > inactive => Answer::fail(
+            format!(
+                "the password of {name} expired, and was not changed in {inactive} days: PAM refuses the account"
+            ),
+            never(),
+        ),
+        (Some(max), _) if age > max => Answer::fail(
+            format!("the password of {name} expired: PAM asks for a new one, also after a login with a key"),
+            never(),
+        ),
+        _ => Answer::ok(format!("the password of {name} has not expired"), ()),
+    }
+}
+
+/// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
+fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
-    if ["nologin", "false"].iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
+    let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
+    if refusing.iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
         return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());
+    }
+    if chrooted {
+        return Answer::ok(format!("the login shell is {shell}, in ChrootDirectory"), ());
     }
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
             Answer::ok(format!("the login shell is {shell}"), ())
         }
-        _ => Answer::fail(format!("the login shell {shell} is no program: sshd refuses the login"), fix()),
+        _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
     }
 }
 
-/// Checks nologin(5), which sshd and PAM also check.
-fn nologin(account: &Account, root: &Path) -> Answer<()> {
-    match ["/etc/nologin", "/run/nologin"]
-        .into_iter()
-        .find(|path| root.join(path.trim_start_matches('/')).exists())
-    {
+/// Checks nologin(5). With PAM, `pam_nologin` looks for both files; without it, sshd looks for one.
+fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
+    let files: &[&str] = match pam {
+        Some(false) => &["/etc/nologin"],
+        Some(true)
+            if !pam::modules(root, "account").iter().any(|module| module.starts_with("pam_nologin.so")) =>
+        {
+            &[]
+        }
+        _ => &["/etc/nologin", "/run/nologin"],
+    };
+    match files.iter().find(|path| root.join(path.trim_start_matches('/')).exists()) {
         Some(path) if account.uid != 0 => {
             let fix = Fix::command("rm", [Value(path)]);
-            Answer::fail(format!("{path} is there: only root may log in"), fix)
+            Answer::fail(format!("{path} exists: only root can log in"), fix)
         }
-        _ => Answer::ok("no nologin keeps users out", ()),
+        _ => Answer::ok("no nologin file refuses users", ()),
     }
 }
 
@@ -153,29 +274,36 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let home = match fs::canonicalize(home) {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            let makes_home = |module: &String| module.contains("mkhomedir");
+            if pam::modules(root, "session").iter().any(makes_home) {
+                return Answer::ok(
+                    format!("the home directory {shown} does not exist: PAM creates it at a login"),
+                    (),
+                );
+            }
             return Answer::warn(
-                format!("the home {shown} is not there: a session starts in /"),
+                format!("the home directory {shown} does not exist: a session starts in /"),
                 Fix::advice(format!(
-                    "make {shown} for {}, with mode 0700; mkhomedir_helper(8) and pam_mkhomedir(8) do that",
+                    "create {shown} for {}, with mode 0700; mkhomedir_helper(8) and pam_mkhomedir(8) do that",
                     account.name
                 )),
                 (),
             );
         }
-        Err(error) => return Answer::skip(format!("{shown} cannot be looked at: {error}")),
+        Err(error) => return Answer::skip(format!("{shown} cannot be read: {error}")),
     };
     for name in ["", ".ssh", ".ssh/authorized_keys"] {
         let path = if name.is_empty() { home.clone() } else { home.join(name) };
         let real = match fs::canonicalize(&path) {
             Ok(real) => real,
             Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) => return Answer::skip(format!("{} cannot be looked at: {error}", path.display())),
+            Err(error) => return Answer::skip(format!("{} cannot be read: {error}", path.display())),
         };
         if let Some(wrong) = fault(&real, &home, account.uid).filter(|_| strict) {
             return strict_modes(account, &path, &real, wrong);
         }
     }
-    Answer::ok(format!("{shown} is as sshd wants it"), ())
+    Answer::ok(format!("StrictModes accepts {shown}"), ())
 }
 
 /// A file or directory that `StrictModes` rejects.
@@ -206,31 +334,31 @@ fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> An
     let link = if path == real {
         String::new()
     } else {
-        format!("{} leads to {} by a symbolic link; ", path.display(), real.display())
+        format!("{} is a symbolic link to {}; ", path.display(), real.display())
     };
-    let note = "for StrictModes; pushed keys work all the same";
+    let note = "StrictModes refuses authorized_keys, but not pushed keys";
     match fault {
-        Fault::Owner(part, owner) => Answer::warn(
+        Fault::Owner(part, owner) => Answer::remark(
             format!(
-                "{link}{} is owned by {}; sshd wants {name} or root there, {note}",
+                "{link}{} is owned by {}, not by {name} or root: {note}",
                 part.display(),
-                whose(owner)
+                account_of(owner)
             ),
             Fix::advice(format!(
-                "see why, and whose the contents are: {name} may have chosen them, so do not just change the owner"
+                "find out why, and who wrote the contents: {name} may have chosen them, so do not only change the owner"
             )),
             (),
         ),
         Fault::Writable(part, owner) => {
             let fix = if !link.is_empty() {
-                Fix::advice(format!("see who has to write to {}; {name} chose it", part.display()))
+                Fix::advice(format!("find out who has to write to {}; {name} chose it", part.display()))
             } else if owner == 0 {
                 Fix::command("chmod go-w --", [File(&part)])
             } else {
                 Fix::as_user(account, "chmod go-w", &part)
             };
-            Answer::warn(
-                format!("{link}others may write to {}, which is wrong {note}", part.display()),
+            Answer::remark(
+                format!("{link}users other than the owner can write to {}: {note}", part.display()),
                 fix,
                 (),
             )

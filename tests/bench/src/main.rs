@@ -1,8 +1,8 @@
-//! What a run costs: the shipped binary, the floor, and where REFERENCE names a directory with AWS's scripts those, in turns,
+//! What a run costs: the shipped binary, the floor, and AWS's scripts if REFERENCE names their directory, in turns,
 //! against the same metadata service, answering at once and after 1, 5 and 20 ms.
 //!
-//! Fails when a number of requests, the memory, the size or the longest run is above its bound. Other times are what a busy machine blurs,
-//! so they are printed beside the floor's and never fail. QUICK=1 leaves out all but what the goals are about, BESIDE=FILE adds another
+//! Fails if a number of requests, the memory, the size or the longest run is above its bound. Other times depend on the load
+//! of the machine, so they are printed beside the floor's and never fail. QUICK=1 measures only what has goals, BESIDE=FILE adds another
 //! build. With WRITE=DIR the figures go to DIR/performance.tsv and a picture of them to DIR/performance.svg.
 #![allow(
     clippy::print_stdout,
@@ -30,7 +30,7 @@ use eic_lab::{Fault, Instance, Key, On, Sshd, UserKey};
 use measure::{Program, in_turns, percentile};
 use picture::{Bar, Group, draw};
 
-/// The programs that are timed stand on a disk, as on an instance: a page of a file in memory costs more to map.
+/// The measured programs are on a disk, as on an instance: mapping a page of a file in memory costs more.
 const DISK: &str = "/var/tmp/eic-bench";
 const OURS: &str = "/var/tmp/eic-bench/eic-keys";
 const FLOOR: &str = "/var/tmp/eic-bench/floor";
@@ -38,10 +38,10 @@ const TURNS: &str = "/var/tmp/eic-bench/turns";
 const BESIDE: &str = "/var/tmp/eic-bench/beside";
 const SCRIPTS: &str = "/usr/share/ec2-instance-connect";
 const SCRIPT: &str = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
-/// What the metadata service takes for a reply, in milliseconds.
+/// The latencies of the metadata service, in milliseconds.
 const LATENCIES: [u64; 4] = [0, 1, 5, 20];
 
-/// What is measured, and the most that it may cost; `None`: no goal.
+/// What is measured, and its goals; `None`: no goal.
 struct Case {
     name: &'static str,
     requests: usize,
@@ -49,7 +49,7 @@ struct Case {
     /// Processor time and wall time, as multiples of the floor's.
     floors: Option<(f64, f64)>,
     prepare: fn(&Instance, &UserKey),
-    /// Is the key offered the one that was pushed?
+    /// Whether the pushed key is offered.
     pushed: bool,
 }
 
@@ -98,13 +98,13 @@ const CASES: [Case; 4] = [
     },
 ];
 
-/// For longer than a slow machine takes.
+/// Publishes a record for longer than a slow machine takes.
 fn publish(instance: &Instance, key: &UserKey) {
     let record = instance.record(key).expires_in(3600).signed_by(&instance.pki().signer.key);
     instance.imds.publish_for("alice", record, Duration::from_secs(3600));
 }
 
-/// Only what the goals are about.
+/// Whether only what has goals is measured.
 fn quick() -> bool {
     std::env::var_os("QUICK").is_some()
 }
@@ -124,7 +124,7 @@ fn spread(times: &[Duration]) -> (f64, f64, f64) {
     (at(50), at(10), at(90))
 }
 
-/// Says how many times the floor's time ours is, by medians and by the least of each.
+/// Prints the ratio of our time to the floor's, by medians and by minima.
 fn compare(what: &str, ours: &[Duration], floor: &[Duration], goal: f64) {
     let times =
         |of_hundred| percentile(ours, of_hundred).as_secs_f64() / percentile(floor, of_hundred).as_secs_f64();
@@ -135,7 +135,7 @@ fn compare(what: &str, ours: &[Duration], floor: &[Duration], goal: f64) {
     );
 }
 
-/// Everything that is said besides.
+/// The results beside the printed table.
 struct Report {
     table: String,
     groups: Vec<Group>,
@@ -222,7 +222,7 @@ fn measure(instance: &Instance, case: &Case, scripts: bool, runs: usize, report:
     instance.imds.pace(Duration::ZERO);
 }
 
-/// The longest of a few runs against a service that fails in its worst ways.
+/// The longest of a few runs against a service with the worst faults.
 fn worst(instance: &Instance) -> Duration {
     let key = UserKey::ed25519();
     instance.imds.unpublish("alice");
@@ -282,7 +282,7 @@ fn logins(instance: &Instance, scripts: bool, runs: usize) {
     }
 }
 
-/// Puts AWS's scripts where their package has them. They bring their own tools' weight: curl, openssl, ssh-keygen.
+/// Installs AWS's scripts where their package has them. They run curl, openssl and ssh-keygen.
 fn install_scripts(instance: &Instance, directory: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -290,13 +290,13 @@ fn install_scripts(instance: &Instance, directory: &Path) -> std::io::Result<()>
             instance.install(&format!("{SCRIPTS}/{}", name.to_string_lossy()), &std::fs::read(&path)?);
         }
     }
-    // They look for the anchor by its name, as Debian's ca-certificates links it.
+    // They look for the anchor by its file name, as Debian's ca-certificates links it.
     let anchor = eic_lab::pki::bundle([&instance.pki().root]);
     instance.write("/etc/ssl/certs/Laboratory_Root_CA_1.pem", anchor);
     Ok(())
 }
 
-/// Copies the programs to the disk, where whoever runs them can reach them.
+/// Copies the programs to the disk, where every user can run them.
 fn on_disk() -> std::io::Result<()> {
     std::fs::create_dir_all(DISK)?;
     let built = std::env::current_exe()?;
@@ -322,7 +322,7 @@ fn main() -> ExitCode {
     }
     let runs = std::env::var("RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(30);
     let reference = std::env::var_os("REFERENCE").map(PathBuf::from);
-    // Read before this thread's files are the disguise's.
+    // Resolved before this thread enters the disguise.
     let out = std::env::var_os("WRITE").and_then(|out| PathBuf::from(out).canonicalize().ok());
     let mut report = Report { table: String::new(), groups: Vec::new(), good: true };
     {

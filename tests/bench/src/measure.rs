@@ -1,32 +1,32 @@
-//! One program, many runs: what each costs.
+//! Measures many runs of a program.
 
 use std::time::Duration;
 
 use eic_lab::http::rounds;
 use eic_lab::{Instance, Outcome, UserKey};
 
-/// A program that is asked for a user's keys.
+/// A program that prints a user's keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// As it stands in the tables.
+    /// Its name in the tables.
     pub(crate) name: &'static str,
-    /// Where it is on the disguised machine.
+    /// Its path on the disguised machine.
     pub(crate) path: &'static str,
-    /// What it is asked; `None`: the paths that eic-keys asked for.
+    /// Its arguments; `None`: those of eic-keys.
     pub(crate) arguments: Option<Vec<String>>,
 }
 
-/// What a run asks, which is the same each time.
+/// The requests and calls of a run, which are the same each time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) requests: usize,
-    /// How many of them one after the other.
+    /// The number of sequential rounds.
     pub(crate) rounds: usize,
     pub(crate) connections: usize,
-    /// Both ways.
+    /// Packets in both directions.
     pub(crate) packets: u64,
     pub(crate) calls: usize,
-    /// The peak of resident memory, in bytes; the biggest process where there are several.
+    /// The peak of resident memory in bytes; of several processes, the largest.
     pub(crate) memory: u64,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Times {
     pub(crate) printed: Vec<String>,
 }
 
-/// Runs the programs in turns, each so often, by the program of that name in this folder.
+/// Runs the programs in turns, each this many times, by the program `turns`.
 pub(crate) fn in_turns(instance: &Instance, programs: &[Program], key: &UserKey, runs: usize) -> Vec<Times> {
     let mut words = vec![runs.to_string()];
     for (number, program) in programs.iter().enumerate() {
@@ -55,7 +55,7 @@ pub(crate) fn in_turns(instance: &Instance, programs: &[Program], key: &UserKey,
         let program = usize::try_from(number(0)).unwrap_or(usize::MAX);
         assert!(program < times.len(), "{told:?}");
         let times = &mut times[program];
-        // AWS's scripts fail where they have no key.
+        // AWS's scripts fail if there is no key.
         assert!(fields[3] == "0" || fields[4].is_empty() && program >= 2, "{line}");
         times.cpu.push(Duration::from_nanos(number(1)));
         times.wall.push(Duration::from_nanos(number(2)));
@@ -69,7 +69,7 @@ pub(crate) fn in_turns(instance: &Instance, programs: &[Program], key: &UserKey,
     times
 }
 
-/// So many of a hundred times are at most this; of none, none.
+/// A percentile of the times; zero if there are none.
 pub(crate) fn percentile(times: &[Duration], of_hundred: usize) -> Duration {
     let at = (times.len() * of_hundred / 100).min(times.len().saturating_sub(1));
     times.get(at).copied().unwrap_or_default()
@@ -85,7 +85,7 @@ impl Program {
         self.arguments.clone().unwrap_or_else(|| vec!["alice".to_owned(), key.fingerprint().to_owned()])
     }
 
-    /// What one run asks.
+    /// The requests and calls of one run.
     pub(crate) fn asks(&self, instance: &Instance, key: &UserKey) -> Asked {
         let imds = &instance.imds;
         imds.pace(Duration::from_millis(20));
@@ -106,7 +106,7 @@ impl Program {
             rounds: rounds(&requests),
             connections,
             packets,
-            // Unfinished calls are told twice; neither signals nor ends are calls.
+            // Unfinished calls are printed twice; signals and exits are not calls.
             calls: trace.lines().filter(|line| line.contains('(') && !line.contains(" resumed>")).count(),
             memory: memory.unwrap_or(u64::MAX),
         }

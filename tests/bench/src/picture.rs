@@ -1,4 +1,4 @@
-//! A picture of the figures: bars beside each other, a group for each latency of the metadata service.
+//! A chart of the figures: a group of bars for each latency of the metadata service.
 
 use std::fmt::Write;
 

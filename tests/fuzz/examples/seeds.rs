@@ -1,4 +1,4 @@
-//! Writes what each target's corpus begins with: good inputs, to be spoilt.
+//! Writes the initial corpus of each target: correct inputs, to be mutated.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Any text as the signer's chain: only AWS's real one, read on 2025-01-30, leads to the system's anchors at that time.
+//! Any text as the signer's chain: only AWS's real one, read on 2025-01-30, has a path to the system's anchors at that time.
 #![no_main]
 
 use std::path::Path;
@@ -30,8 +30,8 @@ fuzz_target!(|text: &[u8]| {
     let path = chain.path(&NAME, &STORE, now);
     assert!(!matches!(path, Err(PathError::Store(_))), "the store can be read");
     if path.is_ok() {
-        // Whatever stands around it, the signer is the real one, to the byte. (That OpenSSL finds it in the same text is not
-        // asked: a line ends for it at LF, and for us at CR, too.)
+        // Whatever is around it, the signer is the real one, to the byte. (OpenSSL is not
+        // compared: its lines end at LF, and ours also at CR.)
         let line: Vec<u8> =
             text.iter().copied().filter(|byte| !matches!(byte, b'\t'..=b'\r' | b' ')).collect();
         assert!(line.windows(SIGNER.len()).any(|part| part == SIGNER.as_bytes()));

@@ -1,4 +1,4 @@
-//! Any arguments, apart at NUL as the kernel has them: what follows `--` is passed on untouched, and nothing else is run.
+//! Any arguments, separated by NUL as in the kernel: what follows `--` is passed on unchanged, and nothing else is run.
 #![no_main]
 
 use std::ffi::OsString;

@@ -12,7 +12,7 @@ use eic_keys::limits::{ACTIVE_KEYS, Budget};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 
-/// A service that gives a token, and for all else the bytes that it was told last.
+/// A service that gives a token, and the current input for all other paths.
 struct Service {
     address: SocketAddr,
     reply: Arc<Mutex<Vec<u8>>>,
@@ -50,7 +50,7 @@ static SERVICE: LazyLock<Service> = LazyLock::new(Service::start);
 fuzz_target!(|reply: &[u8]| {
     let user = UserName::parse(b"alice").unwrap();
     *SERVICE.reply.lock().unwrap() = reply.to_vec();
-    // Too short for a second try, which costs a tenth of a second.
+    // Too short for a second attempt, which takes a tenth of a second.
     let budget = Budget::start(Duration::from_millis(90));
     let started = Instant::now();
     let keys = SERVICE.runtime.block_on(async {
@@ -60,6 +60,6 @@ fuzz_target!(|reply: &[u8]| {
     if let Some(keys) = keys {
         assert!(keys.len() <= ACTIVE_KEYS && keys.len() <= reply.len());
     }
-    // A busy machine takes its time; a client that forgets its own would not end at all.
+    // Generous, because the machine may be busy: a client without a time limit would not end at all.
     assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
 });

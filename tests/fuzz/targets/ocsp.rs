@@ -1,4 +1,4 @@
-//! Any bytes as the signer's OCSP response: what proves the signer good proves it to OpenSSL too.
+//! Any bytes as the signer's OCSP response: OpenSSL accepts what eic-keys accepts.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Any text as active keys: each record that is read says what the text says, and none is invented.
+//! Any text as active keys: each record that is read has the fields of the text, and there is no other.
 #![no_main]
 
 use eic_keys::keys::record;

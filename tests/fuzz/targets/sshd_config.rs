@@ -1,4 +1,4 @@
-//! Any bytes as sshd's configuration: no byte is lost, and reading ends. The first says which sshd reads it.
+//! Any bytes as sshd's configuration: no byte is lost, and reading ends. The first byte selects sshd's version.
 #![no_main]
 
 use std::path::Path;

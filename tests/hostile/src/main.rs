@@ -1,7 +1,7 @@
-//! `eic-hostile free|confined|chained|reading PORT ATTEMPT`: what eic-keys would be, taken over by somebody.
+//! `eic-hostile free|confined|chained|reading PORT ATTEMPT`: eic-keys after an attacker has taken it over.
 //!
-//! Confines itself, for the metadata service at PORT, tries the one thing, and says `done` or why it could not. With
-//! `chained` it may wait for and stop its child, as with a command behind `--`; with `reading` open files, as with a trust store
+//! Enters the sandbox for the metadata service at PORT, makes the attempt, and prints `done` or the error. With
+//! `chained` it may wait for and stop its child, as with a chained command; with `reading` it may open files, as with a trust store
 //! that is a directory.
 
 use std::ffi::CString;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [mode, port, attempt] = arguments.as_slice() else { return ExitCode::from(2) };
     let port: u16 = port.parse().expect("a port");
-    // What a run has open before it confines itself.
+    // What a run opens before it enters the sandbox.
     let log = UnixDatagram::pair().expect("a log");
     let bundle = File::open("/proc/self/status").expect("a trust store");
     let mut child = (mode == "chained").then(|| Command::new("sleep").arg("60").spawn().expect("a child"));
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What a run still does must go on.
+/// What a run still does must work.
 fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> {
     let mut imds = TcpStream::connect(("127.0.0.1", port))?;
     imds.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
@@ -65,7 +65,7 @@ fn own_work(port: u16, log: &UnixDatagram, mut bundle: &File) -> io::Result<()> 
     }
 }
 
-/// A thread beside others, as that of `--check`, waits for their locks.
+/// One thread of several, as in `--check`, waits for their locks.
 fn one_of_several() -> io::Result<()> {
     let held = enter_thread(&Allowed { ports: &[], files: None, child: None });
     if File::open("/etc/passwd").is_ok() {
@@ -136,8 +136,8 @@ fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
             // SAFETY: plain numbers; they go with the process.
             call(|| unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })
         }),
-        // What the kernel sends to the owner of a descriptor, it sends in our name: a way to signal others (before Linux 6.12
-        // past Landlock, too).
+        // The kernel sends the signals of a descriptor in our name: a way to signal other processes (before Linux 6.12
+        // also past Landlock).
         "have the kernel signal another" => of_connection(port, |descriptor| {
             // SAFETY: plain numbers.
             call(|| unsafe { libc::fcntl(descriptor, libc::F_SETOWN, libc::getppid()) })
@@ -221,7 +221,7 @@ fn forbidden(attempt: &str, port: u16) -> io::Result<()> {
     }
 }
 
-/// Tries it with a connection to the metadata service, as a run has one.
+/// Makes the attempt with a connection to the metadata service, as a run has one.
 fn of_connection(port: u16, attempt: impl FnOnce(i32) -> io::Result<()>) -> io::Result<()> {
     let connection = TcpStream::connect(("127.0.0.1", port))?;
     attempt(connection.as_raw_fd())
@@ -241,9 +241,9 @@ fn call(make: impl FnOnce() -> i32) -> io::Result<()> {
     if make() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes every call that there is, with null arguments, but for those that are allowed with such (glibc's): all must be refused.
+/// Makes every system call with null arguments, except those that are allowed with such arguments (for glibc): all must be refused.
 ///
-/// These are written out here, too, and not taken from the filter: a call that it comes to allow has to be seen.
+/// The exceptions are listed here and not taken from the filter, so that a call that it newly allows is noticed.
 fn every_call() -> io::Result<()> {
     let allowed = [
         libc::SYS_read,
@@ -273,13 +273,13 @@ fn every_call() -> io::Result<()> {
         libc::SYS_epoll_pwait,
         #[cfg(not(target_arch = "x86_64"))]
         libc::SYS_ppoll,
-        // uretprobe and uprobe: the kernel's own, which no filter sees; it ends who makes them himself.
+        // uretprobe and uprobe: the kernel's own, which no filter sees. It kills a process that makes them itself.
         #[cfg(target_arch = "x86_64")]
         335,
         #[cfg(target_arch = "x86_64")]
         336,
     ];
-    // The last is that of the x32 manner of calling, where there is one.
+    // The last one is the number of an x32 call, if there are such.
     for number in (0..1000).chain([0x4000_0000 + 59]).filter(|number| !allowed.contains(number)) {
         // SAFETY: the filter refuses it before the kernel looks at an argument; that is what is tried.
         let result = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };

@@ -1,11 +1,11 @@
-//! Whatever somebody tries who has taken over the process: it works in a free one, and not in a confined one.
+//! What an attacker tries who has taken over the process: it works without the sandbox and fails in it.
 //!
 //! Needs Linux 6.7 or later, as Landlock's rules for TCP do.
 
 use std::net::TcpListener;
 use std::process::Command;
 
-/// What is tried, and what a confined process is told.
+/// The attempts, and the error in the sandbox.
 const ATTEMPTS: [(&str, &str); 34] = [
     ("run a program", "not permitted"),
     ("become another program", "not permitted"),
@@ -43,7 +43,7 @@ const ATTEMPTS: [(&str, &str); 34] = [
     ("dump core", "not permitted"),
 ];
 
-/// Two listeners at neighbouring ports: the second's is the metadata service's.
+/// Two listeners at adjacent ports: the second one is the metadata service's.
 fn ports() -> (TcpListener, TcpListener, u16) {
     for port in 20_000..30_000 {
         let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
@@ -76,7 +76,7 @@ fn forbidden_actions_fail_and_work_without_the_sandbox() {
     }
 }
 
-/// Where the trust store is a directory, files may be read; all else is as it was, or Landlock denies it.
+/// If the trust store is a directory, files may be read; everything else fails as before, or with Landlock's error.
 #[test]
 fn permission_to_read_files_permits_nothing_else() {
     let (_other, _imds, port) = ports();

@@ -78,7 +78,7 @@ fn a_run_reports_its_processor_time() {
 #[test]
 fn a_run_reports_its_memory() {
     let instance = Instance::start_without_program();
-    // Memory of the tests themselves must not count.
+    // The memory of the test process must not count.
     let own = vec![1_u8; 100 << 20];
     let small = instance.command(["-c", "exit 3"]).program("/bin/sh").with_memory().run();
     let large = "dd if=/dev/zero of=/dev/null bs=40M count=1";
@@ -155,7 +155,7 @@ fn instances_do_not_see_each_other() {
 fn nothing_outlives_an_instance() {
     let instance = Instance::start_without_program();
     let inside = Id::current();
-    // A process that its parent forgot, in a session of its own.
+    // An orphaned process in a session of its own.
     shell(&instance, "setsid sleep 1000 >/dev/null 2>&1 & echo $!");
     let deadline = Instant::now() + Duration::from_secs(60);
     while inside.processes().is_empty() && Instant::now() < deadline {}
@@ -172,7 +172,7 @@ fn the_machine_starts_quickly() {
         drop(Instance::start_without_program());
         started.elapsed()
     };
-    // Some 30 ms alone; other tests run beside it.
+    // About 30 ms alone; other tests run at the same time.
     let best = (0..5).map(start).min().unwrap();
     assert!(best < Duration::from_secs(1), "{best:?}");
 }

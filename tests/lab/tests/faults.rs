@@ -1,27 +1,27 @@
-//! Each fault really happens, seen by a client that knows sockets only.
+//! Each fault really occurs. The client is a socket, because the replies are broken.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 use eic_lab::{Endpoint, Fault, IPV4, Instance, On};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// What a patient client sees of a reply.
+/// How a reply ends.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// The connection was closed in order,
+    /// The connection was closed.
     Closed,
-    /// reset,
+    /// The connection was reset.
     Reset,
-    /// or nothing came any more for a while.
+    /// Nothing was received for a while.
     Silent,
-    /// More came than anybody wants.
+    /// More than a megabyte was received.
     TooMuch,
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);
 const ENOUGH: usize = 1 << 20;
 
-/// Asks for a token, the path that is served without one.
+/// Requests a token, the path that needs none.
 fn ask() -> (String, End) {
     let mut stream = TcpStream::connect((IPV4, 80)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -45,7 +45,7 @@ fn ask() -> (String, End) {
     (String::from_utf8_lossy(&reply).into_owned(), end)
 }
 
-/// Asks with one fault.
+/// Requests with one fault.
 fn with(fault: Fault) -> (String, End) {
     let instance = Instance::start_without_program();
     instance.imds.fault(On::token(), fault);
@@ -112,7 +112,7 @@ fn late_and_incomplete_replies_are_sent() {
         expect(fault, "200 OK", whole, &End::Closed);
         assert!(started.elapsed() > Duration::from_millis(56));
     }
-    // Slower than the client's patience: it sees the first byte only.
+    // Slower than the client's time limit: it receives the first byte only.
     expect(Fault::DripHead(Duration::from_secs(20)), "H", str::is_empty, &End::Silent);
     expect(Fault::DripChunks(Duration::from_secs(20)), "chunked", |b| b == "1\r\nA\r\n", &End::Silent);
 }
@@ -233,7 +233,7 @@ fn an_instance_ends_with_open_connections() {
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         open.push(stream);
     }
-    // One that says nothing at all.
+    // A connection without a request.
     open.push(TcpStream::connect((IPV4, 80)).unwrap());
     std::thread::sleep(Duration::from_millis(50));
     let started = Instant::now();

@@ -41,7 +41,7 @@ fn body(reply: Response) -> String {
     reply.text().unwrap()
 }
 
-/// A token for so many seconds.
+/// A token for this number of seconds.
 fn token_for(seconds: &str) -> String {
     let reply = put_token(&[(TTL, seconds)]);
     assert_eq!((status(&reply), reply.version()), (200, Version::HTTP_11));

@@ -1,4 +1,4 @@
-//! The laboratory as a program: what it says, how it ends, and that nothing stays behind.
+//! The laboratory as a program: what it prints, how it ends, and that it leaves nothing behind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A script in the place of eic-keys, and the demo with it.
+/// The demo with a script instead of eic-keys.
 fn demo(name: &str, script: &str) -> (Command, PathBuf) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&directory);
@@ -32,7 +32,7 @@ fn lab() -> Command {
     Command::new(env!("CARGO_BIN_EXE_eic-lab"))
 }
 
-/// Is a process with these arguments running?
+/// Whether a process with these arguments is running.
 fn is_running(arguments: &str) -> bool {
     let wanted = arguments.replace(' ', "\0") + "\0";
     fs::read_dir("/proc")
@@ -93,7 +93,7 @@ fn a_missing_tool_is_reported_with_its_package() {
 #[test]
 fn an_interrupt_leaves_nothing_behind() {
     for (number, signal) in [Signal::SIGINT, Signal::SIGTERM].into_iter().enumerate() {
-        // A length of sleep that nobody else uses tells the process.
+        // A unique argument of sleep identifies the process.
         let sleep = format!("sleep 1{number}{}", std::process::id());
         let (mut command, directory) = demo(&format!("interrupt-{number}"), &format!("exec {sleep}"));
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -129,7 +129,7 @@ fn sigkill_leaves_no_sshd_behind() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(waits_until(|| !listener.iter().any(|path| path.exists())), "sshd is gone");
-    // A login that was under way is not sshd's listener, and ends when its own time is up; not here.
+    // A login in progress is not ended with sshd's listener, but by its own time limit. Do not wait for it.
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         if line.trim_end_matches('\0').replace('\0', " ") == sleep {
@@ -139,7 +139,7 @@ fn sigkill_leaves_no_sshd_behind() {
     }
 }
 
-/// Some systems forbid it: by sysctl, by AppArmor, in a container.
+/// Some systems forbid it: by sysctl, by AppArmor, or in a container.
 fn ordinary_users_make_namespaces() -> bool {
     Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -169,7 +169,7 @@ fn without_root_the_demo_runs_the_program_or_reports_why_not() {
     let place = std::env::temp_dir().join(format!("eic-lab-ordinary-{}", std::process::id()));
     fs::create_dir(&place).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-    // By a child: what this process has open for writing, another test's child has too, and then it cannot be run.
+    // cp writes it: a child of another test could inherit a descriptor of ours that is open for writing, and then it cannot be run.
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_eic-lab"))
         .arg(directory.join("eic-keys"))
@@ -187,7 +187,7 @@ fn without_root_the_demo_runs_the_program_or_reports_why_not() {
     let output = output.unwrap();
     let (said, missing) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !ordinary_users_make_namespaces() {
-        // Then it goes nowhere, and says that plainly.
+        // Then it reports that it cannot run.
         assert_eq!((output.status.code(), said.as_ref()), (Some(2), ""), "{missing}");
         assert!(missing.contains("does not let ordinary users make namespaces"), "{missing}");
         assert!(missing.contains("run it as root"), "{missing}");

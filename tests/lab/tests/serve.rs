@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A directory of this test's own.
+/// A directory for this test.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&directory);
@@ -41,14 +41,14 @@ fn serve(arguments: &[&str]) -> Command {
     command
 }
 
-/// `eic-lab serve`, which ends with its test, however that ends: it would run on else, and whoever reads its output with it.
+/// `eic-lab serve`, which is ended with its test, even if that fails.
 struct Serve {
     child: Child,
     lines: Box<dyn Iterator<Item = String>>,
 }
 
 impl Serve {
-    /// Starts it, and reads on until it is ready.
+    /// Starts it, and reads its output until it is ready.
     fn start(directory: &Path) -> Self {
         let mut child = serve(&[directory.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -58,7 +58,7 @@ impl Serve {
     }
 
     fn terminate(&mut self) -> ExitStatus {
-        // Once it has been waited for, the id may be another's.
+        // After wait(), another process can have the id.
         if self.child.try_wait().unwrap().is_none() {
             kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
         }
@@ -72,7 +72,7 @@ impl Drop for Serve {
     }
 }
 
-/// A shell's line of somebody who has read what it said; `$lab` is the directory.
+/// Runs a line in a shell as the instructions say; `$lab` is the directory.
 fn person(directory: &Path, line: &str) -> Output {
     let path = format!("{}:/usr/bin:/bin", client::path("aws1").parent().unwrap().display());
     Command::new("timeout")
@@ -91,7 +91,7 @@ fn assert_says(output: &Output, text: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), text, "{output:#?}");
 }
 
-/// What `serve` has written, once it has told of so many pushes and as many tunnels: it looks for news a few times a second.
+/// What `serve` has written, once it has printed this number of pushes and tunnels: it looks for new ones a few times a second.
 #[track_caller]
 fn told_events(place: &Path, each: usize) -> Vec<Value> {
     let start = Instant::now();
@@ -138,7 +138,7 @@ fn each_client_logs_in_from_this_machine() {
         "alice",
     );
 
-    // What it told, as it came: each push, and the log line with the push's request-id.
+    // What it printed: each push, and the log line with the push's request-id.
     let events = told_events(&place, 2);
     assert_eq!(serve.terminate().signal(), Some(15));
     let told: Vec<String> = serve.lines.by_ref().collect();

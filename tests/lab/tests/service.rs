@@ -1,4 +1,4 @@
-//! The service's APIs: what is wrong with a call gets the error that AWS gives, and publishes nothing.
+//! The service's APIs: a wrong call gets AWS's error and publishes nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use eic_lab::client::{DEVELOPER, ELSEWHERE, OPERATOR};
@@ -25,7 +25,7 @@ fn world(test: impl FnOnce(&Instance, &Service)) {
     test(&instance, &service);
 }
 
-/// What a good request says.
+/// The body of a correct request.
 fn good() -> Value {
     json!({ "InstanceId": INSTANCE, "InstanceOSUser": "alice", "SSHPublicKey": UserKey::rsa(2048).line() })
 }
@@ -52,7 +52,7 @@ fn set(call: &mut Call, name: &str, value: &str) {
     call.headers.push((name.to_owned(), value.to_owned()));
 }
 
-/// Sends bytes, broken ones too, and reads the status and the body of the reply.
+/// Sends these bytes, also broken requests, and reads the status and the body of the reply.
 fn exchange(service: &Service, bytes: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(service.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -87,7 +87,7 @@ fn assert_error((status, body): &(u16, String), expected: (u16, &str, &str), wha
     assert!(message.contains(expected.2), "{what}: {message}");
 }
 
-/// Nothing has come of it: no key, and no event of anybody's.
+/// Checks that no key was published.
 fn assert_nothing(instance: &Instance) {
     assert_eq!(instance.imds.published("alice"), b"");
 }
@@ -231,7 +231,7 @@ fn broken_requests_are_refused() {
             let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n");
             assert_error(&exchange(service, request.as_bytes()), (400, "SerializationException", ""), what);
         }
-        // A body that does not come, and a head without end: the connection is closed, and that is all.
+        // A missing body, and an endless head: the connection is closed.
         for cut in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123", "POST / HT", "\r\n\r\n"] {
             let mut stream = TcpStream::connect(service.address()).unwrap();
             stream.write_all(cut.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! What the laboratory signs holds before OpenSSL's own programs, and what shall be wrong is wrong there too.
+//! OpenSSL's programs accept what the laboratory signs correctly, and refuse what it signs wrongly.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 use eic_lab::cert::{oids, usage};
 use eic_lab::ocsp::{CertId, nonce};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A directory of its own for each call, below cargo's.
+/// A new directory for each call, below cargo's.
 fn directory(name: &str) -> PathBuf {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
@@ -22,14 +22,14 @@ fn directory(name: &str) -> PathBuf {
     path
 }
 
-/// Runs `openssl` in a directory. Tells whether it succeeded, and all that it said.
+/// Runs `openssl` in a directory. Returns whether it succeeded, and its output.
 fn openssl(directory: &Path, arguments: &str) -> (bool, String) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(directory).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Does `openssl verify` take this leaf, with these between it and the anchor?
+/// Whether `openssl verify` accepts this leaf, with these intermediates and anchor.
 fn verifies(name: &str, leaf: &Cert, between: &[&Cert], anchor: &Cert) -> Result<(), String> {
     let directory = directory(name);
     fs::write(directory.join("leaf.pem"), leaf.to_pem()).unwrap();
@@ -51,7 +51,7 @@ fn assert_refused(name: &str, pki: &Pki, reason: &str) {
 fn openssl_verifies_the_correct_hierarchy() {
     let pki = Pki::healthy();
     verifies("healthy", &pki.signer, &[&pki.intermediate], &pki.root).unwrap();
-    // By the cross-signed root too, where the old one is still the anchor.
+    // Also with the cross-signed root, if the old root is the anchor.
     verifies("crossed", &pki.signer, &[&pki.intermediate, &pki.cross_root], &pki.old_root).unwrap();
     let directory = directory("text");
     fs::write(directory.join("leaf.pem"), pki.signer.to_pem()).unwrap();
@@ -162,7 +162,7 @@ fn every_kind_of_name_can_be_made() {
     }
 }
 
-/// Puts an OCSP response before `openssl ocsp`, which knows the issuer and trusts the root.
+/// Verifies an OCSP response with `openssl ocsp`, which has the issuer and trusts the root.
 fn respond(name: &str, pki: &Pki, ocsp_response: &[u8]) -> (bool, String) {
     let directory = directory(name);
     fs::write(directory.join("ocsp.der"), ocsp_response).unwrap();
@@ -239,7 +239,7 @@ fn openssl_refuses_each_wrong_ocsp_response() {
     assert_eq!(long.build().len(), plain + 3);
 }
 
-/// Does `openssl dgst` take the record's signature, as the service makes it?
+/// Whether `openssl dgst` accepts the record's signature.
 fn record_holds(name: &str, record: &[u8], key: &Key) -> (bool, String) {
     let directory = directory(name);
     let text = String::from_utf8(record.to_vec()).unwrap();
@@ -249,7 +249,7 @@ fn record_holds(name: &str, record: &[u8], key: &Key) -> (bool, String) {
     fs::write(directory.join("lines"), format!("{metadata}\nssh-{key_line}\n")).unwrap();
     fs::write(directory.join("base64"), format!("{signature}\n")).unwrap();
     fs::write(directory.join("key.pem"), key.public_pem()).unwrap();
-    // Each line of base64 by itself may be longer than the decoder's 76 characters.
+    // A line of base64 can be longer than the decoder's 76 characters.
     let long = if signature.contains('\n') { "" } else { " -A" };
     let (decoded, said) = openssl(&directory, &format!("base64 -d -in base64 -out signature{long}"));
     assert!(decoded, "{said}");

@@ -1,11 +1,11 @@
-//! The real sshd and the real ssh of the laboratory, without eic-keys: a script takes its place.
+//! The real sshd and the real ssh of the laboratory, with a script instead of eic-keys.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 use eic_lab::namespace::Id;
 use eic_lab::sshd::Config;
 use eic_lab::{Instance, Sshd, UserKey};
 use std::time::{Duration, Instant};
 
-/// An instance where a script stands for eic-keys.
+/// An instance with a script instead of eic-keys.
 fn instance(script: &str) -> Instance {
     let instance = Instance::start_without_program();
     instance.install("/usr/bin/eic-keys", format!("#!/bin/sh\n{script}\n").as_bytes());

@@ -1,4 +1,5 @@
-//! The endpoint, by a bare WebSocket: what may be opened, what goes through, and how it ends.
+//! The endpoint, by a WebSocket: what may be opened, what passes, and how a tunnel ends. Handshakes are written by hand, also
+//! wrong ones.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -28,7 +29,7 @@ type Socket = WebSocket<Tls>;
 
 const SCOPE: (&str, &str) = ("us-east-1", "ec2-instance-connect");
 
-/// The service, and at the instance's port 22 somebody who sends everything back.
+/// The service, and an echo server at the instance's port 22.
 fn world(test: impl FnOnce(&Service)) {
     let instance = Instance::start_without_program();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 22)).unwrap();
@@ -40,7 +41,7 @@ fn world(test: impl FnOnce(&Service)) {
     test(&Service::start(&instance));
 }
 
-/// Up to a Z, at which he hangs up.
+/// Sends everything back, and closes the connection at a Z.
 fn echo(mut stream: TcpStream) {
     let mut chunk = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut chunk) {
@@ -50,7 +51,7 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-/// A good handshake, unsigned.
+/// A correct handshake, unsigned.
 fn handshake() -> Call {
     let headers = [
         ("Host", "localhost"),
@@ -115,7 +116,7 @@ fn opened(service: &Service) -> Socket {
     opened_at(endpoint(service), &signed(service, handshake()))
 }
 
-/// What comes back, so many bytes.
+/// The next bytes that are received, this many.
 fn received(socket: &mut Socket, length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < length {
@@ -149,7 +150,7 @@ fn binary_frames_go_both_ways() {
     world(|service| {
         let mut socket = opened(service);
         echoes(&mut socket, b"hello");
-        // A client whose input has ended sends these without end.
+        // A client whose input has ended sends empty frames without end.
         for _ in 0..1000 {
             socket.write(Message::binary(Vec::new())).unwrap();
         }
@@ -239,7 +240,7 @@ fn a_wrong_frame_closes_the_tunnel() {
 fn a_tunnel_ends_when_its_client_disconnects() {
     world(|service| {
         service.change(|cloud| cloud.endpoints[0].connections = 1);
-        // In the midst of a frame, of TLS, and of nothing.
+        // In the middle of a frame, of a TLS record, and of nothing.
         let breaks: [fn(Socket); 3] = [
             |mut socket| socket.get_mut().write_all(&[0x82, 0xfe, 0x01]).unwrap(),
             |mut socket| socket.get_mut().get_mut().write_all(&[0x17, 3, 3, 0x40]).unwrap(),
@@ -248,7 +249,7 @@ fn a_tunnel_ends_when_its_client_disconnects() {
         for give_up in breaks {
             give_up(opened(service));
             let deadline = Instant::now() + Duration::from_secs(60);
-            // There is room for the next one as soon as the service has noticed.
+            // The next one is accepted as soon as the service has noticed.
             while !head(&mut endpoint(service), &signed(service, handshake())).starts_with("HTTP/1.1 101 ") {
                 assert!(Instant::now() < deadline, "the tunnel stays");
                 std::thread::sleep(Duration::from_millis(20));
@@ -333,7 +334,7 @@ fn wrong_handshakes_are_refused() {
             let reply = head(&mut endpoint(service), &call);
             assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {reply}");
         }
-        // Nothing was wrong with the rest.
+        // The rest of the handshake was correct.
         for seconds in [Some(60), None] {
             let mut socket = opened_at(endpoint(service), &presigned(SCOPE, now(), seconds));
             echoes(&mut socket, b"hello");

@@ -1,4 +1,4 @@
-//! What an instance would be told: a chain, OCSP responses, a record; and what it trusts.
+//! What an instance would receive: a chain, OCSP responses, a record; and what it trusts.
 
 use eic_lab::pki::{DOMAIN, REGION, bundle};
 use eic_lab::{Cert, CertSpec, Hash, Key, OcspSpec, RecordSpec, Scheme, now};
@@ -7,7 +7,7 @@ use crate::change::{CHANGES, Change};
 
 /// The instance of every case.
 pub const INSTANCE: &str = "i-0123456789abcdef0";
-/// The name that the signer must bear.
+/// The name that the signer must have.
 pub const SIGNER: &str = "managed-ssh-signer.us-east-1.amazonaws.com";
 /// The key of every record.
 pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -41,7 +41,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A healthy case with as many changes as the bytes ask for: none for no bytes. Two bytes a change, which and how.
+    /// A correct case with the changes that the bytes select, two bytes each: which change, and its details.
     pub fn make(bytes: &[u8]) -> Self {
         let changes: Vec<_> = bytes
             .chunks_exact(2)
@@ -65,7 +65,7 @@ impl Case {
             }
         }
         for at in 0..draft.path.len() {
-            // Of two issuers of a name OpenSSL tries one, that which the key identifiers tell.
+            // Of two issuers with the same name OpenSSL tries one, which the key identifiers select.
             draft.path[at].key_identifiers |= changes.iter().any(|((name, _), _)| *name == "same names");
             if !is_rsa(&draft.path[at.saturating_sub(1)].key) {
                 draft.path[at].scheme = None; // the changes' schemes are for RSA
@@ -104,7 +104,7 @@ impl Case {
         case
     }
 
-    /// A good OCSP response for each certificate below the anchor, but for the changes; an odd `how` means the intermediate's.
+    /// A good OCSP response, with the changes, for each certificate below the anchor. An odd `how` changes the intermediate's.
     fn sign_ocsp_responses(&self, changes: &[(&(&'static str, Change), u8)]) -> Vec<(String, Vec<u8>)> {
         let pairs = self.path.windows(2).rev().enumerate();
         pairs

@@ -1,4 +1,4 @@
-//! What can be wrong, or only unusual. Each change takes a number for its details.
+//! Changes that make a case wrong, or only unusual. Each change takes a number for its details.
 
 use eic_lab::cert::{Attribute, Extension, Text, oids, usage};
 use eic_lab::ocsp::{Answer, CertId, ResponderId, Status, nonce};
@@ -6,21 +6,21 @@ use eic_lab::{Cert, CertSpec, DAY, HOUR, Hash, Key, MINUTE, OcspSpec, RecordSpec
 
 use crate::case::{Case, Draft, SIGNER};
 
-/// What a change is made to.
+/// What a change applies to.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
     /// Certificates before they are issued.
     Draft(fn(&mut Draft, u8)),
     /// An OCSP response of this certificate and issuer before it is signed.
     OcspResponse(fn(&mut OcspSpec, &Cert, &Cert, u8)),
-    /// What is delivered, and what is trusted.
+    /// The delivered and the trusted certificates, and the OCSP responses.
     Case(fn(&mut Case, u8)),
     /// A record before it is signed, and the key that signs it.
     Record(fn(RecordSpec, &mut Key, u8) -> RecordSpec),
 }
 use Change::{Case as Told, Draft as Issued, OcspResponse, Record};
 
-/// Times around now that no slow machine reaches while a case is judged.
+/// Times so far from now that a slow machine does not reach them while a case is judged.
 const OFFSETS: [i64; 8] =
     [-20 * 365 * DAY, -2 * DAY, -2 * HOUR, -2 * MINUTE, 2 * MINUTE, 2 * HOUR, 2 * DAY, 20 * 365 * DAY];
 
@@ -32,7 +32,7 @@ fn pick<T: Copy>(from: &[T], how: u8) -> T {
     from[usize::from(how) % from.len()]
 }
 
-/// The certificate that `how` means, and what is left of it for details.
+/// The certificate that `how` selects, and the rest of `how` for details.
 fn any(draft: &mut Draft, how: u8) -> (&mut CertSpec, u8) {
     let count = draft.path.len();
     let (at, rest) = (usize::from(how) % count, how / u8::try_from(count).unwrap());
@@ -85,7 +85,7 @@ pub const CHANGES: [(&str, Change); 49] = [
             more.basic_constraints = Some((true, pick(&[None, Some(0), Some(1)], how)));
             let before = draft.path.len() - 1;
             draft.path.insert(before, more);
-            // An intermediate with room for it.
+            // An intermediate whose path length allows it.
             if how >= 128 {
                 draft.path[1].basic_constraints = Some((true, None));
             }
@@ -479,10 +479,10 @@ pub const CHANGES: [(&str, Change); 49] = [
     (
         "a bit of an OCSP response",
         Told(|case, how| {
-            // All may be missing by another change.
+            // Another change may have removed all of them.
             let at = usize::from(how) % case.ocsp_responses.len().max(1);
             if let Some((_, ocsp_response)) = case.ocsp_responses.get_mut(at) {
-                // Spread over the whole of it.
+                // Distributed over the whole response.
                 let byte = usize::from(how) * ocsp_response.len() / 256;
                 ocsp_response[byte] ^= 1 << (how % 8);
             }

@@ -1,4 +1,4 @@
-//! OpenSSL's opinion on the same, by its own path building, OCSP and RSA-PSS.
+//! The verdict of OpenSSL, by its own path building, OCSP and RSA-PSS.
 
 use eic_lab::Cert;
 use openssl::error::ErrorStack;
@@ -15,10 +15,10 @@ use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 
 use crate::case::{Case, SIGNER};
 
-/// The key lines whose signer, OCSP responses and signatures hold.
+/// The key lines with a valid signer, valid OCSP responses and valid signatures.
 ///
 /// # Errors
-/// Why none does.
+/// Why there is none.
 pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
     let delivered: Vec<X509> = case.chain.iter().filter_map(|cert| X509::from_der(&cert.der).ok()).collect();
     let signer = delivered.iter().find(|cert| is_named(cert)).ok_or("no certificate of the signer's name")?;
@@ -37,10 +37,10 @@ pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
     refusal.map(|()| keys)
 }
 
-/// The certificates without one of those whose subject another has, too: each choice.
+/// The certificates without one of those that share a subject: each choice.
 ///
-/// OpenSSL settles for one of several issuers of a name as well, and fails if that one is damaged. What is delivered is not
-/// trusted, so a path that it finds without one of them holds as well as any.
+/// OpenSSL chooses one of several issuers with the same name, and fails if that one is damaged. Delivered certificates are not
+/// trusted, so a path that it finds without one of them is as valid as any.
 fn without_a_twin(delivered: &[X509]) -> impl Iterator<Item = Vec<X509>> {
     let subject = |cert: &X509| cert.subject_name().to_der().ok();
     let is_twin =
@@ -54,7 +54,7 @@ fn without_a_twin(delivered: &[X509]) -> impl Iterator<Item = Vec<X509>> {
 
 /// A path to this anchor, and an OCSP response for each certificate below it.
 ///
-/// OpenSSL settles for one anchor before it knows whether its key fits, so it is given one at a time.
+/// OpenSSL chooses one anchor before it knows whether its key fits, so it gets one at a time.
 fn current(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result<(), String> {
     for pair in path(case, anchor, signer, delivered)?.windows(2) {
         let (cert, issuer) = (&pair[0], &pair[1]);
@@ -105,7 +105,7 @@ fn path(case: &Case, anchor: &Cert, signer: &X509, delivered: &[X509]) -> Result
         .map_err(text)?
 }
 
-/// The OCSP response says that this certificate of this issuer is good now, signed by the issuer or a responder of his.
+/// Checks that the OCSP response says that this certificate is good now, and is signed by the issuer or its responder.
 fn good(ocsp_response: &[u8], cert: &X509, issuer: &X509) -> Result<(), String> {
     let response = OcspResponse::from_der(ocsp_response).map_err(text)?;
     if response.status() != OcspResponseStatus::SUCCESSFUL {
@@ -134,7 +134,7 @@ fn trusting(issuer: &X509) -> Result<X509Store, String> {
     Ok(builder.build())
 }
 
-/// The key lines of records that this key signed. Records are read simply: they are ours, and lie one behind the other.
+/// The key lines of records that this key signed. The reader is simple, because the records are the laboratory's own.
 fn signed(text: &[u8], key: &PKey<Public>) -> Result<Vec<String>, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let mut keys = Vec::new();

@@ -1,4 +1,4 @@
-//! Our opinion: what a run does with a case, from the chain to the keys, without network and printing.
+//! The verdict of eic-keys: a run from the chain to the keys, without network and output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use openssl::base64::encode_block;
 
 use crate::case::Case;
 
-/// The keys that we would print.
+/// The keys that eic-keys would print.
 ///
 /// # Errors
-/// Why we would print none.
+/// Why it would print none.
 pub fn accepts(case: &Case) -> Result<Vec<String>, String> {
     let signer = signer(case)?;
     let mut lines = Vec::new();
@@ -45,7 +45,7 @@ fn signer(case: &Case) -> Result<Signer, String> {
     named.map(ocsp_response).check_revocation(now).signer().map_err(|error| error.to_string())
 }
 
-/// A file that goes when it is no longer needed.
+/// A temporary file.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -15,12 +15,12 @@ use std::thread;
 use eic_oracle::change::CHANGES;
 use eic_oracle::{Case, openssl, ours, x509_parser};
 
-/// How many cases, unless the variable CASES says otherwise.
+/// The number of cases; the environment variable CASES overrides it.
 const CASES: u64 = 1500;
-/// From so many on, each row of [`STRICTER`] has to occur.
+/// From this number of cases on, each row of [`STRICTER`] must occur.
 const MANY: u64 = 10_000;
 
-/// Where we are stricter: with this change, for this reason.
+/// Where eic-keys is stricter: with this change, for this reason.
 const STRICTER: [(&str, &str); 27] = [
     ("CA flag", "is not a certification authority"),
     ("CA flag", "is a certification authority's"),
@@ -40,8 +40,8 @@ const STRICTER: [(&str, &str); 27] = [
     ("OCSP response: next update", "is out of date"),
     ("OCSP response: responder", "not signed by the issuer or a responder"),
     ("OCSP response: several answers", "is out of date"),
-    ("OCSP response: several answers", "says that it was revoked"),
-    ("OCSP response: signature", "has a signature that does not hold"),
+    ("OCSP response: several answers", "says that the certificate is revoked"),
+    ("OCSP response: signature", "has an invalid signature"),
     ("record: a line", "is there twice"),
     ("serial number", "was not signed by its issuer"),
     ("version", "was not signed by its issuer"),
@@ -51,7 +51,7 @@ const STRICTER: [(&str, &str); 27] = [
     ("many intermediates", "is too long"),
 ];
 
-/// Bytes that look random and are the same each time (Marsaglia's xorshift64).
+/// Pseudorandom bytes, the same each time (Marsaglia's xorshift64).
 fn bytes(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..3 {
@@ -71,7 +71,7 @@ struct Tally {
     /// By x509-parser.
     refused_certificates: usize,
     explained: BTreeSet<usize>,
-    /// By its words, how often and for which bytes.
+    /// By the difference: how often, and for which bytes.
     unexplained: BTreeMap<String, (usize, Vec<u8>)>,
 }
 

@@ -1,4 +1,4 @@
-//! To the second: when certificates and OCSP responses begin and cease to be valid, with a clock that stands still.
+//! When certificates and OCSP responses begin and cease to be valid, to the second, with a fixed clock.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -9,7 +9,7 @@
 use eic_lab::{CertSpec, Hash, Key, OcspSpec, now};
 use eic_oracle::{Case, ours};
 
-/// A healthy case whose signer's OCSP response is of these times, seconds from the time at which it is judged.
+/// A correct case whose signer's OCSP response has these times, in seconds from the time at which it is judged.
 fn with_ocsp(this_update: i64, next_update: i64) -> Case {
     let mut case = Case::make(&[]);
     let at = now();

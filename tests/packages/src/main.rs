@@ -1,4 +1,4 @@
-//! The laboratory's metadata service for a whole system, to try packages on.
+//! The laboratory's metadata service for a whole system, to test packages.
 //!
 //! `eic-imds ANCHOR ADDRESS:PORT PUSH:PORT` serves at ADDRESS:PORT of the network that it is started in, and writes the anchor that
 //! is to be trusted to the file ANCHOR. Keys are pushed by a line to PUSH:PORT, `USER KEYTYPE KEY`, and are answered with `pushed`.
@@ -17,7 +17,7 @@ use std::thread;
 
 use eic_lab::{IPV4, Instance, RecordSpec, instance::INSTANCE, pki};
 
-/// What comes from the system's network to the laboratory's thread, which lives in a network of its own.
+/// What comes from the system's network to the laboratory's thread, which has a network of its own.
 enum Event {
     Request(TcpStream),
     Push(TcpStream),
@@ -29,13 +29,13 @@ fn main() {
         panic!("usage: eic-imds ANCHOR ADDRESS:PORT PUSH:PORT")
     };
     let (events, received) = mpsc::channel();
-    // Bound here, in the system's network; a socket stays where it was made, whoever uses it.
+    // Bound here, in the system's network: a socket stays in the network namespace where it was made.
     listen(imds, events.clone(), Event::Request);
     listen(push, events, Event::Push);
     let anchor = anchor.clone();
     thread::spawn(move || {
         let instance = Instance::start_without_program();
-        // The laboratory's thread sees a file system of its own, so the way out is the one that the main thread opened.
+        // The laboratory's thread has a file system of its own.
         std::fs::write(&anchor, pki::bundle([&instance.pki().root])).expect("the anchor can be written");
         for event in received {
             match event {
@@ -55,7 +55,7 @@ fn listen(address: &str, events: Sender<Event>, event: fn(TcpStream) -> Event) {
     thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| events.send(event(stream))));
 }
 
-/// Passes on what either says to the other, until both have ended.
+/// Forwards data in both directions, until both have ended.
 fn join(client: &TcpStream, server: &TcpStream) {
     for (from, to) in [(client, server), (server, client)] {
         let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));

@@ -1,9 +1,9 @@
-//! A real sshd under load: RATE logins a second for SECONDS, half with a key of the user's own, a quarter with one that was pushed,
+//! A real sshd under load: RATE logins a second for SECONDS, half with a key in `authorized_keys`, a quarter with a pushed key,
 //! a quarter refused; IMDS throttles in the middle third, first by 429 and then by dropped
 //! packets. `make load`.
 //!
-//! Fails when a good login fails that needs nothing of IMDS, or needs it while it is well. How long logins take depends on
-//! the machine, which makes both ends of each: that is printed, and judged by who reads it.
+//! Fails if a valid login fails that does not need IMDS, or needs it while IMDS works. How long logins take depends on
+//! the machine, which runs both ends of each. It is printed and never fails.
 #![allow(
     clippy::print_stdout,
     clippy::indexing_slicing,
@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 
 use eic_lab::{Fault, Instance, On, Sshd, UserKey};
 
-/// A login does not start later than this after its time, or the machine cannot make that many.
+/// The maximum delay of the start of a login: with more, the machine is too slow for this rate.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A key in the user's own `authorized_keys`; OpenSSH 8.0 and older ask eic-keys before they look there.
+    /// A key in the user's `authorized_keys`; OpenSSH 8.0 and older run eic-keys first.
     Own,
     /// A pushed key.
     Pushed,
-    /// A key that nobody knows.
+    /// An unknown key.
     Unknown,
 }
 use Kind::{Own, Pushed, Unknown};
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let sshd = Sshd::start(&instance);
     sshd.authorize("alice", &own);
 
-    // What a login that gets its key sends and receives, without those of ssh.
+    // The packets of a login that gets its key, without those of ssh.
     instance.imds.clear_requests();
     let before = instance.imds.packets();
     let alone = instance.run(["bob", pushed.fingerprint()]);
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             instance.imds.fault(On::within("active-keys"), Fault::Status(429));
             thread::sleep(((throttled.0 + throttled.1) / 2).saturating_sub(begin.elapsed()));
             instance.imds.clear_faults();
-            // A packet that is dropped looks like this.
+            // This has the effect of a dropped packet.
             instance.imds.fault(On::within("active-keys"), Fault::Hang);
             thread::sleep(throttled.1.saturating_sub(begin.elapsed()));
             instance.imds.clear_faults();
@@ -155,7 +155,7 @@ fn report(logins: &[Login], throttled: (Duration, Duration), took: Duration, pac
                 percentile(&times, 99),
                 percentile(&times, 100),
             );
-            // A pushed key may be refused while IMDS says that it has no time for it.
+            // A pushed key may be refused while IMDS throttles.
             good &= wrong == 0 || (kind == Pushed && throttle);
         }
     }

@@ -1,8 +1,8 @@
-//! A scanner: clients that offer six keys nobody knows on each connection, one connection after another. `make scan`.
+//! A scanner: clients that offer six unknown keys on each connection, one connection after another. `make scan`.
 //!
 //! Prints how many of the packets that IMDS lets through in a second (1,024) each configuration of sshd costs. CLIENTS (8) of
-//! them at once, SECONDS (10) for each configuration; `EIC_SSHD_ROOT` takes another sshd than the machine's. `PerSourcePenalties`
-//! is there from OpenSSH 9.8 on.
+//! them at once, SECONDS (10) for each configuration; `EIC_SSHD_ROOT` selects another sshd than the machine's. `PerSourcePenalties`
+//! exists from OpenSSH 9.8 on.
 #![allow(
     clippy::print_stdout,
     clippy::arithmetic_side_effects,
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use eic_lab::sshd::{Config, sshd_version};
 use eic_lab::{Instance, Sshd, UserKey};
 
-/// What is set, and to what.
+/// Settings of sshd and their values.
 type Settings = &'static [(&'static str, &'static str)];
 
-/// OpenSSH's own, and what the documents advise, one by one and together.
+/// OpenSSH's defaults, and what the documents recommend, one by one and together.
 const DEFAULT: Settings = &[("MaxStartups", "10:30:100")];
 const TRIES: Settings = &[("MaxStartups", "10:30:100"), ("MaxAuthTries", "3")];
 const STARTUPS: Settings = &[("MaxStartups", "10:30:100"), ("PerSourceMaxStartups", "2")];
@@ -44,7 +44,7 @@ fn main() {
     let instance = Instance::start();
     let keys: Vec<UserKey> = (0..6).map(|_| UserKey::ed25519()).collect();
 
-    // A key that is offered, without the packets of ssh.
+    // The packets of an offered key, without those of ssh.
     let before = instance.imds.packets();
     for key in &keys {
         assert_eq!(instance.run(["alice", key.fingerprint()]).status, Some(0));

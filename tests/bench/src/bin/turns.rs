@@ -1,4 +1,4 @@
-//! Runs programs in turns and tells what each run cost. Small, and one thread: the start of a child copies nothing of it, so that
+//! Runs programs in turns and prints what each run cost. It is small and has one thread, so that starting a child copies little and
 //! the child's processor time is the child's own.
 //!
 //! Usage: `turns ROUNDS PROGRAM [ARG...] [-- PROGRAM [ARG...]]...`. Prints a line for each run: number of the program, processor
@@ -25,7 +25,7 @@ fn main() {
     let programs: Vec<&[String]> = arguments.split(|argument| argument == "--").collect();
     let mut lines = String::new();
     for round in 0..rounds {
-        // Who comes first changes too.
+        // The order of the programs changes too.
         for turn in 0..programs.len() {
             let number = (round + turn) % programs.len();
             let Some((program, arguments)) = programs.get(number).and_then(|words| words.split_first())

@@ -18,13 +18,13 @@ use crate::error_text::WithCauses;
 #[derive(Debug)]
 pub(super) enum WiringError {
     /// Nothing was changed.
-    Refused(Refusal),
+    Refused(WiringRefusal),
     /// A change failed and was undone, or could not be.
     RolledBack(Box<RolledBack>),
 }
 
-impl From<Refusal> for WiringError {
-    fn from(refusal: Refusal) -> Self {
+impl From<WiringRefusal> for WiringError {
+    fn from(refusal: WiringRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -32,7 +32,7 @@ impl From<Refusal> for WiringError {
 impl From<ApplyError> for WiringError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Refused(error) => Self::Refused(Refusal::Change(error)),
+            ApplyError::Refused(error) => Self::Refused(WiringRefusal::Change(error)),
             ApplyError::RolledBack(error) => Self::RolledBack(error),
         }
     }
@@ -40,7 +40,7 @@ impl From<ApplyError> for WiringError {
 
 /// Why nothing was changed.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum WiringRefusal {
     /// The user is not root.
     NotRoot,
     /// No sshd is installed.
@@ -83,13 +83,13 @@ pub(super) enum Refusal {
     Reload(ReloadError),
 }
 
-impl From<PlanError> for Refusal {
+impl From<PlanError> for WiringRefusal {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for WiringRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRoot => {
@@ -158,7 +158,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Error for Refusal {
+impl Error for WiringRefusal {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Lock(error) => error.source(),

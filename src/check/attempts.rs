@@ -1,0 +1,717 @@
+//! What sshd and PAM logged about the logins of a user.
+//!
+//! All lines of a connection have the same process. sshd names the user in some of them, and only the position of a
+//! name tells whose it is: a client chooses the user name, so that a name can contain any of the words below. A line
+//! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
+
+use super::log::{Line, ago};
+
+/// A reason to refuse a login, or the end of a session before it began.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// How the message begins.
+    begins: &'static str,
+    /// What follows in the same message, at any place; can be empty.
+    contains: &'static str,
+    /// What it means, as the end of a sentence.
+    means: &'static str,
+    /// What to do.
+    advice: &'static str,
+}
+
+const fn known(
+    begins: &'static str,
+    contains: &'static str,
+    means: &'static str,
+    advice: &'static str,
+) -> Known {
+    Known { begins, contains, means, advice }
+}
+
+/// The messages about a user or a session, the more specific one first. They are about the user whom another line of
+/// the same process names.
+const KNOWN: [Known; 34] = [
+    known(
+        "User ",
+        " not allowed because listed in DenyUsers",
+        "the user is listed in DenyUsers",
+        "take the user out of DenyUsers in sshd's configuration, and reload sshd",
+    ),
+    known(
+        "User ",
+        " not allowed because not listed in AllowUsers",
+        "the user, or the user from that address, is not listed in AllowUsers",
+        "add the user to AllowUsers in sshd's configuration, and reload sshd",
+    ),
+    known(
+        "User ",
+        " not allowed because a group is listed in DenyGroups",
+        "a group of the user is listed in DenyGroups",
+        "take the group out of DenyGroups in sshd's configuration and reload sshd, or the user out of the group",
+    ),
+    known(
+        "User ",
+        " not allowed because none of user's groups are listed in AllowGroups",
+        "no group of the user is listed in AllowGroups",
+        "add the user to a group of AllowGroups, or the group to AllowGroups and reload sshd",
+    ),
+    known(
+        "User ",
+        " not allowed because not in any group",
+        "the user is in no group, and AllowGroups or DenyGroups is set",
+        "see why the group of the user does not exist: getent group",
+    ),
+    known(
+        "User ",
+        " not allowed because shell ",
+        "the login shell does not exist or is not executable",
+        "install that shell, or set another one: usermod --shell",
+    ),
+    known(
+        "User ",
+        " not allowed because account is locked",
+        "the account is locked, and sshd looks at that because UsePAM is off",
+        "set UsePAM yes, or unlock the account: usermod --password '*'",
+    ),
+    known(
+        "User ",
+        " not allowed because account has expired",
+        "the account has expired",
+        "extend it: chage --expiredate -1",
+    ),
+    known("User ", " not allowed because ", "sshd does not allow the user", "do what the message says"),
+    known(
+        "ROOT LOGIN REFUSED FROM ",
+        "",
+        "PermitRootLogin does not allow root to log in",
+        "log in as another user, or set PermitRootLogin prohibit-password and reload sshd",
+    ),
+    known(
+        "pam_unix(sshd:account): account ",
+        "(account expired)",
+        "PAM refuses the account, which has expired",
+        "extend it: chage --expiredate -1",
+    ),
+    known(
+        "pam_unix(sshd:account): account ",
+        "(failed to change password)",
+        "PAM refuses the account: its password expired, and was not changed in time",
+        "set a new password, or let it not expire: chage --maxdays -1 --inactive -1",
+    ),
+    known(
+        "pam_unix(sshd:account): expired password for user ",
+        "",
+        "the password has expired and must be changed, which only a login with a terminal can do",
+        "set a new password, or let it not expire: chage --maxdays -1, and --lastday if a change is due at once",
+    ),
+    known(
+        "pam_access(sshd:account): access denied for user ",
+        "",
+        "PAM refuses the account: pam_access, by /etc/security/access.conf or access.d",
+        "allow the user, or the address, there",
+    ),
+    known(
+        "pam_time(sshd:account): ",
+        "",
+        "PAM refuses the account: pam_time, by /etc/security/time.conf",
+        "allow the user at this time there",
+    ),
+    known(
+        "pam_listfile(sshd:account): Refused user ",
+        "",
+        "PAM refuses the account: pam_listfile, by the file that its line in /etc/pam.d names",
+        "change that file",
+    ),
+    known(
+        "pam_succeed_if(sshd:account): requirement ",
+        " not met by user ",
+        "PAM refuses the account: pam_succeed_if, by its line in /etc/pam.d",
+        "see which file of /etc/pam.d has that requirement",
+    ),
+    known(
+        "pam_nologin(sshd:account): ",
+        "",
+        "PAM refuses the account: pam_nologin, because of /etc/nologin or /run/nologin",
+        "see who wrote that file, and remove it",
+    ),
+    known(
+        "pam_faillock(sshd:",
+        "temporarily locked",
+        "PAM refuses the account: pam_faillock, after failed logins",
+        "reset the count with faillock(8) and its option --reset",
+    ),
+    known(
+        "pam_tally2(sshd:",
+        "",
+        "PAM refuses the account: pam_tally2, after failed logins",
+        "reset the count with pam_tally2(8) and its option --reset",
+    ),
+    known(
+        "pam_sss(sshd:account): Access denied for user ",
+        "",
+        "PAM refuses the account: SSSD's access provider",
+        "see access_provider in sssd.conf(5), and the rules of the directory",
+    ),
+    known(
+        "pam_winbind(sshd:account): ",
+        "",
+        "PAM refuses the account: Winbind",
+        "see require_membership_of in pam_winbind.conf(5)",
+    ),
+    known(
+        "PAM unable to dlopen(",
+        "",
+        "PAM cannot load a module that /etc/pam.d names, and refuses the account",
+        "install the package of that module, or take its line out of /etc/pam.d",
+    ),
+    known(
+        "PAM adding faulty module: ",
+        "",
+        "PAM cannot load a module that /etc/pam.d names, and refuses the account",
+        "install the package of that module, or take its line out of /etc/pam.d",
+    ),
+    known(
+        "fatal: Access denied for user ",
+        " by PAM account configuration",
+        "PAM refuses the account, and no module says why: pam_nologin, pam_time and pam_deny do not",
+        "look at /etc/nologin, and at the account lines of /etc/pam.d/sshd and of the files that it includes",
+    ),
+    known(
+        "error: PAM: pam_open_session(): ",
+        "",
+        "PAM did not open the session",
+        "look at the session lines of /etc/pam.d/sshd, at pam_limits (maxlogins) and at what the modules log",
+    ),
+    known(
+        "error: Error checking authentication key ",
+        " in revoked keys file ",
+        "sshd cannot read the file of RevokedKeys, and so refuses every key",
+        "make that file readable and valid (it may be empty), or take RevokedKeys out and reload sshd",
+    ),
+    known(
+        "error: Authentication key ",
+        " revoked by file ",
+        "the key is in the file of RevokedKeys",
+        "push another key",
+    ),
+    known(
+        "error: maximum authentication attempts exceeded for ",
+        "",
+        "the client offered more keys than MaxAuthTries allows",
+        "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY",
+    ),
+    known(
+        "Disconnecting authenticating user ",
+        ": Too many authentication failures",
+        "the client offered more keys than MaxAuthTries allows",
+        "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY",
+    ),
+    known(
+        "userauth_pubkey: ",
+        " not in PubkeyAccepted",
+        "PubkeyAcceptedAlgorithms does not allow the type of the key",
+        "push a key of another type, or allow this one and reload sshd",
+    ),
+    known(
+        "refusing RSA key: ",
+        "",
+        "the RSA key is shorter than RequiredRSASize",
+        "push a longer RSA key, or an Ed25519 key",
+    ),
+    known(
+        "fatal: bad ownership or modes for chroot directory ",
+        "",
+        "the session cannot start: ChrootDirectory is not root's alone",
+        "let root own that directory and all above it, with mode 0755",
+    ),
+    known(
+        "fatal: safely_chroot: ",
+        "",
+        "the session cannot start: ChrootDirectory cannot be used",
+        "make that directory, owned by root with mode 0755, or change ChrootDirectory",
+    ),
+];
+
+/// Messages about connections before a user is known.
+const ANYBODY: [Known; 5] = [
+    known(
+        "fatal: PAM: initialisation failed",
+        "",
+        "PAM cannot read its configuration",
+        "see that /etc/pam.d/sshd and /etc/pam.d/other are there and valid",
+    ),
+    known(
+        "drop connection #",
+        " penalty: ",
+        "sshd refuses connections from an address, as a penalty for failed attempts (PerSourcePenalties)",
+        "if that is the client's address: wait some minutes, or exempt it (PerSourcePenaltyExemptList)",
+    ),
+    known(
+        "drop connection #",
+        "",
+        "sshd drops connections: too many others are being authenticated (MaxStartups)",
+        "see who holds these connections (ss -tn), or raise MaxStartups and reload sshd",
+    ),
+    known(
+        "error: beginning MaxStartups throttling",
+        "",
+        "sshd drops connections: too many others are being authenticated (MaxStartups)",
+        "see who holds these connections (ss -tn), or raise MaxStartups and reload sshd",
+    ),
+    known(
+        "refused connect from ",
+        "",
+        "libwrap refuses connections, by /etc/hosts.deny",
+        "allow the address in /etc/hosts.allow: sshd: ADDRESS",
+    ),
+];
+
+/// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
+/// there is no such user, or the user is not allowed to log in.
+const NAMES: [(&str, &[&str]); 9] = [
+    ("User ", &[" from ", " not allowed because "]),
+    ("Accepted publickey for ", &[" from "]),
+    ("Failed publickey for ", &[" from "]),
+    ("error: maximum authentication attempts exceeded for ", &[" from "]),
+    ("fatal: Access denied for user ", &[" by PAM account configuration"]),
+    ("Connection closed by authenticating user ", &[" "]),
+    ("Connection reset by authenticating user ", &[" "]),
+    ("Disconnected from authenticating user ", &[" "]),
+    ("Disconnecting authenticating user ", &[" "]),
+];
+
+/// The errors of the process that starts a session. It has another number than the process of the connection, and
+/// names no user.
+const CHILD: [&str; 2] = ["fatal: bad ownership or modes for chroot directory ", "fatal: safely_chroot: "];
+
+/// Time from a login to the errors of its session.
+const SESSION_START: u64 = 10;
+
+/// For how long dropped connections count, in seconds: scanners cause some on any host.
+const DROPS_COUNT: u64 = 600;
+
+/// The messages that are counted, in seconds.
+pub(crate) const RECENT: u64 = 3600;
+
+/// A connection.
+#[derive(Debug)]
+struct Attempt<'a> {
+    pid: &'a str,
+    /// The time of its last line; once a key is accepted, of that line or of a later error. A session can be long.
+    last: u64,
+    /// The user is the one who is asked about.
+    mine: bool,
+    accepted: bool,
+    /// The client tried a password.
+    password: bool,
+    /// The lines that matter, and the reasons among them.
+    lines: Vec<(&'a Line, Option<&'static Known>)>,
+}
+
+/// What the log says about the logins of a user.
+#[derive(Debug)]
+pub(crate) enum Logins<'a> {
+    /// The last attempt was refused.
+    Refused(Refused<'a>),
+    /// The last attempt, so many seconds ago, was a login.
+    LoggedIn(u64),
+    /// The last attempt, so many seconds ago, ended before a key was accepted, and nothing says why.
+    Ended(u64),
+    /// There was none.
+    None,
+}
+
+/// Why attempts were refused.
+#[derive(Debug)]
+pub(crate) struct Refused<'a> {
+    /// When the last one was, and why.
+    pub(crate) note: String,
+    pub(crate) advice: &'static str,
+    /// The lines, newest first.
+    pub(crate) lines: Vec<&'a Line>,
+}
+
+impl<'a> Refused<'a> {
+    fn new(age: u64, known: &Known, lines: impl IntoIterator<Item = &'a Line>) -> Self {
+        let note = format!("{}: {}", ago(age), known.means);
+        Self { note, advice: known.advice, lines: lines.into_iter().collect() }
+    }
+}
+
+/// What `lines`, oldest first, say about the logins of `user` in the last hour.
+pub(crate) fn logins<'a>(lines: &'a [Line], user: &str, now: u64) -> Logins<'a> {
+    let mut attempts: Vec<Attempt<'a>> = Vec::new();
+    let mut anybody: Vec<(u64, &'a Line, &'static Known)> = Vec::new();
+    for line in lines.iter().filter(|line| line.by_sshd()) {
+        let Some(age) = line.age(now, RECENT) else { continue };
+        let time = now.saturating_sub(age);
+        let message = line.message.strip_suffix(" [preauth]").unwrap_or(&line.message);
+        if let Some(known) = ANYBODY.iter().find(|known| known.is(message)) {
+            anybody.push((time, line, known));
+        } else if let Some(attempt) = attempt_of(&mut attempts, line, message, time) {
+            attempt.take(line, message, user, time);
+        }
+    }
+    attempts.retain(|attempt| attempt.mine);
+    attempts.sort_by_key(|attempt| attempt.last);
+    let login = attempts.iter().rposition(Attempt::is_login);
+    let later = attempts.get(login.map_or(0, |at| at.saturating_add(1))..).unwrap_or_default();
+    // A scanner that tries passwords is refused for reasons that have nothing to do with a pushed key.
+    let mut refused = later.iter().rev().filter(|attempt| !attempt.password && attempt.reason().is_some());
+    if let Some(attempt) = refused.next() {
+        let lines = [attempt].into_iter().chain(refused).flat_map(|attempt| attempt.lines.iter().rev());
+        let lines: Vec<_> = lines.map(|(line, _)| *line).collect();
+        if let Some(known) = attempt.reason() {
+            return Logins::Refused(Refused::new(now.saturating_sub(attempt.last), known, lines));
+        }
+    }
+    let newest = attempts.last().map(|attempt| attempt.last);
+    let counts = |(time, ..): &&(u64, &Line, &Known)| {
+        newest.is_none_or(|newest| *time >= newest) && now.saturating_sub(*time) < DROPS_COUNT
+    };
+    let mut dropped = anybody.iter().rev().filter(counts);
+    if let Some((time, line, known)) = dropped.next() {
+        let lines = [*line].into_iter().chain(dropped.map(|(_, line, _)| *line));
+        return Logins::Refused(Refused::new(now.saturating_sub(*time), known, lines));
+    }
+    match newest.map(|newest| now.saturating_sub(newest)) {
+        None => Logins::None,
+        Some(age) if later.is_empty() => Logins::LoggedIn(age),
+        Some(age) => Logins::Ended(age),
+    }
+}
+
+/// The attempt that a line belongs to. `None` for the error of a session that no login started.
+fn attempt_of<'a, 'b>(
+    attempts: &'b mut Vec<Attempt<'a>>,
+    line: &'a Line,
+    message: &str,
+    time: u64,
+) -> Option<&'b mut Attempt<'a>> {
+    let own = attempts.iter().rposition(|attempt| attempt.pid == line.pid);
+    let at = if CHILD.iter().any(|begin| message.starts_with(begin)) {
+        let fresh =
+            |attempt: &Attempt<'_>| attempt.accepted && time <= attempt.last.saturating_add(SESSION_START);
+        attempts.iter().rposition(fresh)?
+    } else if let Some(own) = own {
+        own
+    } else {
+        let (mine, accepted, password) = (false, false, false);
+        attempts.push(Attempt { pid: &line.pid, last: time, mine, accepted, password, lines: Vec::new() });
+        attempts.len().checked_sub(1)?
+    };
+    attempts.get_mut(at)
+}
+
+impl<'a> Attempt<'a> {
+    fn take(&mut self, line: &'a Line, message: &str, user: &str, time: u64) {
+        let known = KNOWN.iter().find(|known| known.is(message));
+        if !self.accepted || known.is_some() {
+            self.last = time;
+        }
+        for (begin, goes_on) in NAMES {
+            let Some(rest) = message.strip_prefix(begin) else { continue };
+            let rest = rest.strip_prefix(user);
+            let mine = rest.is_some_and(|rest| goes_on.iter().any(|words| rest.starts_with(words)));
+            if begin.starts_with("Accepted ") {
+                // What was said about other keys does not matter. An expired password does.
+                self.lines.retain(|(_, known)| known.is_some_and(Known::outlives_a_key));
+                self.accepted = true;
+            } else if self.accepted {
+                // Another connection, by a process with the same number.
+                (self.accepted, self.password, self.last) = (false, false, time);
+                self.lines.clear();
+            }
+            self.mine = mine;
+        }
+        self.password |= message.starts_with("Failed password for ");
+        if known.is_some() || is_from_module(message) {
+            self.lines.push((line, known));
+        }
+    }
+
+    /// Whether a session was started.
+    fn is_login(&self) -> bool {
+        self.accepted && self.reason().is_none()
+    }
+
+    /// The first reason, which is the most specific.
+    fn reason(&self) -> Option<&'static Known> {
+        self.lines.iter().find_map(|(_, known)| *known)
+    }
+}
+
+/// Whether a module of PAM says something other than in each login.
+fn is_from_module(message: &str) -> bool {
+    let ordinary =
+        ["pam_env(", "pam_unix(sshd:session): session opened", "pam_unix(sshd:session): session closed"];
+    message.starts_with("pam_")
+        && (message.contains("(sshd:account): ") || message.contains("(sshd:session): "))
+        && !ordinary.iter().any(|begin| message.starts_with(begin))
+}
+
+impl Known {
+    fn is(&self, message: &str) -> bool {
+        message.strip_prefix(self.begins).is_some_and(|rest| rest.contains(self.contains))
+    }
+
+    /// Whether it still counts when a key is accepted.
+    fn outlives_a_key(&self) -> bool {
+        self.begins.starts_with("pam_unix(sshd:account): expired password")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, Logins, logins};
+
+    const NOW: u64 = 1_795_293_600;
+
+    /// Lines of sshd, 60 seconds ago; `PID: message`.
+    fn lines(text: &[&str]) -> Vec<Line> {
+        let line = |text: &&str| {
+            let (pid, message) = text.split_once(": ").unwrap_or_default();
+            Line {
+                time: Some(NOW - 60),
+                program: "sshd".to_owned(),
+                pid: pid.to_owned(),
+                message: message.to_owned(),
+            }
+        };
+        text.iter().map(line).collect()
+    }
+
+    fn note(text: &[&str], user: &str) -> String {
+        match logins(&lines(text), user, NOW) {
+            Logins::Refused(refused) => refused.note,
+            other => format!("{other:?}"),
+        }
+    }
+
+    const ACCEPTED: &str = "7: Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:x";
+    const OPENED: &str = "7: pam_unix(sshd:session): session opened for user alice(uid=1000) by (uid=0)";
+    const CLOSED: &str = "7: Connection closed by authenticating user alice 192.0.2.1 port 5 [preauth]";
+
+    /// The messages of OpenSSH 8.4, 9.2 and 10.0 with the PAM of Debian 11, 12 and 13, where they were provoked, and
+    /// what the note says.
+    const PROVOKED: &[(&[&str], &str)] = &[
+        (&["7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"], "listed in DenyUsers"),
+        (
+            &["7: User alice from 192.0.2.1 not allowed because not listed in AllowUsers"],
+            "not listed in AllowUsers",
+        ),
+        (
+            &["7: User alice from 192.0.2.1 not allowed because a group is listed in DenyGroups"],
+            "listed in DenyGroups",
+        ),
+        (
+            &[
+                "7: User alice from 192.0.2.1 not allowed because none of user's groups are listed in AllowGroups",
+                "7: Connection closed by invalid user alice 192.0.2.1 port 33616 [preauth]",
+            ],
+            "no group of the user is listed in AllowGroups",
+        ),
+        (&["7: User alice not allowed because shell /bin/zsh does not exist"], "shell does not exist"),
+        (&["7: User alice not allowed because shell /x is not executable"], "or is not executable"),
+        (&["7: User alice not allowed because account is locked"], "UsePAM is off"),
+        (
+            &[
+                "7: pam_unix(sshd:account): account alice has expired (account expired)",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "which has expired",
+        ),
+        (
+            &[
+                "7: pam_unix(sshd:account): account alice has expired (failed to change password)",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "not changed in time",
+        ),
+        (
+            &["7: pam_unix(sshd:account): expired password for user alice (root enforced)", ACCEPTED, OPENED],
+            "must be changed",
+        ),
+        (
+            &["7: fatal: Access denied for user alice by PAM account configuration [preauth]"],
+            "no module says why",
+        ),
+        (
+            &[
+                "7: pam_access(sshd:account): access denied for user `alice' from `192.0.2.1'",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "pam_access",
+        ),
+        (
+            &[
+                "7: pam_listfile(sshd:account): Refused user alice for service sshd",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "pam_listfile",
+        ),
+        (
+            &[
+                "7: pam_succeed_if(sshd:account): requirement \"uid < 10\" not met by user \"alice\"",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "pam_succeed_if",
+        ),
+        (
+            &[
+                "7: PAM unable to dlopen(pam_sss.so): /lib/security/pam_sss.so: cannot open shared object file",
+                "7: PAM adding faulty module: pam_sss.so",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "cannot load a module",
+        ),
+        (&["7: fatal: PAM: initialisation failed"], "PAM cannot read its configuration"),
+        (
+            &[
+                ACCEPTED,
+                OPENED,
+                "7: pam_exec(sshd:session): /bin/false failed: exit code 1",
+                "7: error: PAM: pam_open_session(): System error",
+            ],
+            "did not open the session",
+        ),
+        (
+            &[
+                "7: error: Error checking authentication key ED25519 SHA256:x in revoked keys file /x: No such file or directory",
+                CLOSED,
+            ],
+            "refuses every key",
+        ),
+        (
+            &["7: error: Authentication key ED25519 SHA256:x revoked by file /x", CLOSED],
+            "the key is in the file of RevokedKeys",
+        ),
+        (
+            &[
+                "7: error: maximum authentication attempts exceeded for alice from 192.0.2.1 port 5 ssh2 [preauth]",
+                "7: Disconnecting authenticating user alice 192.0.2.1 port 5: Too many authentication failures [preauth]",
+            ],
+            "more keys than MaxAuthTries",
+        ),
+        (
+            &[
+                "7: userauth_pubkey: signature algorithm ssh-ed25519 not in PubkeyAcceptedAlgorithms [preauth]",
+                CLOSED,
+            ],
+            "does not allow the type",
+        ),
+        (&["7: refusing RSA key: Invalid key length [preauth]", CLOSED], "RequiredRSASize"),
+        (
+            &[
+                ACCEPTED,
+                OPENED,
+                "8: fatal: bad ownership or modes for chroot directory \"/srv/jail\"",
+                "7: pam_unix(sshd:session): session closed for user alice",
+            ],
+            "ChrootDirectory is not root's alone",
+        ),
+        (
+            &[ACCEPTED, OPENED, "8: fatal: safely_chroot: stat(\"/srv/jail\"): No such file or directory"],
+            "ChrootDirectory cannot be used",
+        ),
+        (
+            &["1: drop connection #0 from [192.0.2.1]:5 on [192.0.2.9]:22 penalty: failed authentication"],
+            "PerSourcePenalties",
+        ),
+        (&["1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups"], "MaxStartups"),
+        (&["1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 past MaxStartups"], "MaxStartups"),
+    ];
+
+    #[test]
+    fn what_is_known() {
+        for (text, expected) in PROVOKED {
+            let note = note(text, "alice");
+            assert!(note.starts_with("60 s ago: ") && note.contains(expected), "{note}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_clears_what_was_before_it() {
+        let denied = "6: fatal: Access denied for user alice by PAM account configuration [preauth]";
+        let dropped = "1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups";
+        assert_eq!(note(&[denied, ACCEPTED, OPENED], "alice"), "LoggedIn(60)");
+        let revoked = "7: error: Authentication key ED25519 SHA256:x revoked by file /x";
+        assert_eq!(note(&[revoked, ACCEPTED, OPENED], "alice"), "LoggedIn(60)", "another key of the client");
+        assert!(note(&[ACCEPTED, OPENED, denied], "alice").contains("PAM refuses"));
+        // Another one's login does not.
+        let bob = "7: Accepted publickey for bob from 192.0.2.1 port 5 ssh2: ED25519 SHA256:x";
+        assert!(note(&[denied, bob], "alice").contains("PAM refuses"));
+        // A session that ends later is no login that comes later.
+        let mut long = lines(&[ACCEPTED, denied, "7: pam_unix(sshd:session): session closed for user alice"]);
+        for (line, time) in long.iter_mut().zip([NOW - 600, NOW - 300, NOW - 60]) {
+            line.time = Some(time);
+        }
+        assert!(matches!(logins(&long, "alice", NOW), Logins::Refused(_)));
+        let mut late = lines(&[dropped, ACCEPTED]);
+        for line in late.iter_mut().take(1) {
+            line.time = Some(NOW - 61);
+        }
+        assert!(matches!(logins(&late, "alice", NOW), Logins::LoggedIn(60)));
+    }
+
+    #[test]
+    fn only_the_last_hour_counts() {
+        let mut old = lines(&["7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"]);
+        for (time, refused) in [(Some(NOW - 3599), true), (Some(NOW - 3600), false), (None, false)] {
+            for line in &mut old {
+                line.time = time;
+            }
+            assert_eq!(matches!(logins(&old, "alice", NOW), Logins::Refused(_)), refused, "{time:?}");
+        }
+        let mut drop = lines(&["1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups"]);
+        for line in &mut drop {
+            line.time = Some(NOW - 600);
+        }
+        assert!(matches!(logins(&drop, "alice", NOW), Logins::None), "scanners cause some on any host");
+    }
+
+    /// A client chooses its user name; other users exist, whose lines are not alice's.
+    #[test]
+    fn a_line_about_somebody_else() {
+        for text in [
+            "7: Invalid user alice from 192.0.2.1 not allowed because listed in DenyUsers from 192.0.2.1 port 5",
+            "7: Invalid user User alice from 192.0.2.1 not allowed because x from 192.0.2.1 port 5",
+            "7: Invalid user fatal: Access denied for user alice by PAM account configuration from 192.0.2.1 port 5",
+            "7: User alicette from 192.0.2.1 not allowed because listed in DenyUsers",
+            "7: User bob from 192.0.2.1 not allowed because listed in DenyUsers",
+            "7: fatal: Access denied for user bob by PAM account configuration [preauth]",
+            "7: fatal: Access denied for user alice-2 by PAM account configuration [preauth]",
+            "7: error: maximum authentication attempts exceeded for invalid user alice from 192.0.2.1 port 5 ssh2",
+            "7: Failed password for invalid user alice from 192.0.2.1 port 5 ssh2",
+            "7: Connection closed by invalid user alice 192.0.2.1 port 5 [preauth]",
+            "7: pam_access(sshd:account): access denied for user `alice' from `192.0.2.1'",
+            "8: fatal: bad ownership or modes for chroot directory \"/srv/jail\"",
+            "7: Unable to negotiate with 192.0.2.1 port 5: no matching key exchange method found. [preauth]",
+        ] {
+            assert_eq!(note(&[text], "alice"), "None", "{text}");
+        }
+        let others = [
+            "7: pam_access(sshd:account): access denied for user `bob' from `192.0.2.1'",
+            "7: fatal: Access denied for user bob by PAM account configuration [preauth]",
+            ACCEPTED,
+        ];
+        assert_eq!(note(&others, "alice"), "LoggedIn(60)", "a process number that is used again");
+        let again = [ACCEPTED, "7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"];
+        assert!(note(&again, "alice").contains("DenyUsers"), "again");
+        let mut eic_keys = lines(&["7: User alice from 192.0.2.1 not allowed because listed in DenyUsers"]);
+        for line in &mut eic_keys {
+            line.program = "eic-keys".to_owned();
+        }
+        assert!(matches!(logins(&eic_keys, "alice", NOW), Logins::None));
+    }
+
+    #[test]
+    fn an_attempt_without_a_reason() {
+        assert_eq!(note(&[CLOSED], "alice"), "Ended(60)");
+        let scanner = [
+            "7: Failed password for alice from 192.0.2.1 port 5 ssh2",
+            "7: error: maximum authentication attempts exceeded for alice from 192.0.2.1 port 5 ssh2 [preauth]",
+        ];
+        assert_eq!(note(&scanner, "alice"), "Ended(60)", "a scanner is no client with many keys");
+    }
+}

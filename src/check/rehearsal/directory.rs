@@ -1,0 +1,84 @@
+//! The directory of a rehearsal: its key, and the configuration of its sshd.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::path_walk::follow;
+
+/// Only root can create files in `/run`, so no other user can create this directory first. The name is fixed so that
+/// the next rehearsal finds and removes what a killed one left.
+const PATH: &str = "/run/eic-keys-rehearsal";
+
+/// The directory, locked. It is removed when this value is dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Creates the directory. `None` if another rehearsal is running.
+    ///
+    /// # Errors
+    /// Fails if the directory cannot be created, or if users other than root could change it.
+    pub(super) fn create() -> io::Result<Option<Self>> {
+        follow(Path::new(PATH), &[0]).map_err(|danger| io::Error::other(danger.to_string()))?;
+        // The previous holder of the lock can remove the directory between `mkdir` and `flock`.
+        for _ in 0..10 {
+            match DirBuilder::new().mode(0o711).create(PATH) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = match rustix::fs::open(PATH, flags, Mode::empty()) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                file => File::from(file?),
+            };
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                result => result?,
+            }
+            let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+            let locked = identity(file.metadata()?);
+            if fs::symlink_metadata(PATH).is_ok_and(|metadata| identity(metadata) == locked) {
+                let directory = Self { path: PATH.into(), _lock: file };
+                remove_contents();
+                // USER can reach the public key by its name, and cannot list the directory, whatever the umask is.
+                fs::set_permissions(PATH, Permissions::from_mode(0o711))?;
+                return Ok(Some(directory));
+            }
+        }
+        Err(io::Error::other(format!("{PATH} changes all the time")))
+    }
+
+    /// The path of a file in the directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file.
+    pub(super) fn write(&self, name: &str, content: &[u8], mode: u32) -> io::Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        remove_contents();
+        let _ = fs::remove_dir(PATH);
+    }
+}
+
+/// Removes the files in the directory. If this fails, the next rehearsal tries again.
+fn remove_contents() {
+    for entry in fs::read_dir(PATH).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+}

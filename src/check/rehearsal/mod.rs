@@ -1,0 +1,291 @@
+//! `--rehearse`: a login as USER with a key of its own, to try what the other checks cannot tell: PAM, limits, the
+//! shell, forced commands, start files.
+//!
+//! Everything is real except the push: the running daemon's program, options and configuration, the system's ssh, and
+//! a session of USER. The key exists for seconds, in a directory of root's. The sshd serves the one connection that
+//! it is given, and listens on no port (see `session`).
+
+mod directory;
+mod pam;
+mod processes;
+pub(crate) mod server;
+mod session;
+mod words;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::account::Account;
+use super::check_id::CheckId;
+use super::fix::{Fix, Word};
+use super::request::{CheckRequest, Target};
+use super::runner::{Answer, Finding, Runner, blocking};
+use super::settings::Settings;
+use crate::limits;
+use crate::process;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::query::Sshd;
+use crate::syslog::{Severity, Syslog};
+use directory::Directory;
+use pam::Messages;
+use server::Server;
+use session::{Ending, Login, Outcome};
+use words::Words;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// What a rehearsal needs to know.
+#[derive(Clone, Debug)]
+struct Plan {
+    account: Account,
+    tree: ConfigTree,
+    version: OpensshVersion,
+    /// The options of ssh-keygen for a type of key that sshd accepts.
+    key: &'static [&'static str],
+    /// `ForceCommand`, if set.
+    forced: Option<String>,
+    permit_tty: bool,
+    remarks: Vec<String>,
+    today: u64,
+    deadline: Instant,
+}
+
+impl Plan {
+    fn new(
+        target: &Target<'_>,
+        version: &OpensshVersion,
+        settings: &Settings,
+        account: &Account,
+        deadline: Instant,
+    ) -> Self {
+        let set = |keyword: &str| Some(settings.one(keyword).to_owned()).filter(|value| !value.is_empty());
+        let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"].into_iter().find_map(set);
+        let ed25519 = accepted.is_none_or(|list| list.split(',').any(|name| name == "ssh-ed25519"));
+        let methods: Vec<_> =
+            settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
+        let mut remarks = Vec::new();
+        if !methods.iter().all(|method| ["any", "publickey"].contains(method)) {
+            remarks.push(format!("AuthenticationMethods {}", methods.join(" ")));
+        }
+        Self {
+            account: account.clone(),
+            tree: ConfigTree::new(target.root),
+            version: version.clone(),
+            key: if ed25519 { &["-t", "ed25519"] } else { &["-t", "rsa", "-b", "4096"] },
+            forced: set("forcecommand").filter(|command| command != "none"),
+            permit_tty: !settings.is("permittty", "no"),
+            remarks,
+            today: (target.clock)().as_secs() / DAY,
+            deadline,
+        }
+    }
+}
+
+/// A rehearsal that was begun. Its directory is removed when it is dropped.
+#[derive(Debug)]
+struct Stage {
+    plan: Plan,
+    directory: Directory,
+    /// The command of sshd for one connection.
+    command: Vec<OsString>,
+}
+
+/// Runs the rehearsal, if it was requested.
+pub(crate) async fn rehearse(
+    runner: &Runner,
+    request: &CheckRequest,
+    target: &Target<'_>,
+    sshd: &Finding<(Sshd, OpensshVersion)>,
+    settings: &Finding<Settings>,
+    account: &Finding<Account>,
+) {
+    if !request.rehearse {
+        let rehearsal: Finding<()> = runner
+            .check(CheckId::LoginRehearsal, (), async |()| Answer::skip("--rehearse was not given"))
+            .await;
+        runner.check(CheckId::LoginTerminal, &rehearsal, async |()| Answer::ok("", ())).await;
+        return;
+    }
+    let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
+    let stage = runner
+        .check(
+            CheckId::LoginRehearsal,
+            (sshd, settings, account),
+            async |((_, version), settings, account)| {
+                let plan = Plan::new(target, version, settings, account, deadline);
+                let root = target.root.to_owned();
+                blocking(move || command(plan, &root)).await
+            },
+        )
+        .await;
+    runner
+        .check(CheckId::LoginTerminal, &stage, async |stage| {
+            let stage = stage.clone();
+            blocking(move || match stage {
+                Some(stage) => terminal(&stage),
+                None => Answer::skip("the rehearsal could not be run"),
+            })
+            .await
+        })
+        .await;
+}
+
+/// Logs in and runs a command. The value is `None` if the login could not be tried.
+fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Stage>>> {
+    let stage = match begin(plan) {
+        Ok(stage) => stage,
+        Err((reason, fix)) => return Answer::warn(format!("the login was not tried: {reason}"), fix, None),
+    };
+    let user = &stage.plan.account.name;
+    let syslog = Syslog::open(root);
+    syslog.send(Severity::Notice, &format!("Rehearsal: --check --rehearse logs in as {user} from 127.0.0.1"));
+    let (outcome, pam) = match stage.log_in(Login::Command) {
+        Ok(results) => results,
+        Err(error) => {
+            let fix = Fix::advice("see whether ssh and sshd can be run");
+            return Answer::warn(format!("the login was not tried: {error}"), fix, None);
+        }
+    };
+    match outcome.ending {
+        Ending::Status(0) | Ending::Answers => {
+            let remarks = &stage.plan.remarks;
+            let not_shown = if remarks.is_empty() {
+                String::new()
+            } else {
+                format!("; not shown: {}", remarks.join("; "))
+            };
+            let note = format!("a login as {user} from 127.0.0.1 succeeds{not_shown}");
+            Answer::ok(note, Some(Arc::new(stage)))
+        }
+        Ending::Status(status) => failed(&stage, &outcome, &pam, &format!("ends with status {status}")),
+        Ending::TimedOut => failed(&stage, &outcome, &pam, "does not end"),
+    }
+}
+
+/// Logs in on a terminal.
+fn terminal(stage: &Stage) -> Answer<()> {
+    let user = &stage.plan.account.name;
+    if let Some(forced) = &stage.plan.forced {
+        return Answer::ok(format!("ForceCommand runs {forced} instead of the shell of {user}"), ());
+    }
+    if !stage.plan.permit_tty {
+        let fix = Fix::advice("set PermitTTY yes if the user needs a shell on a terminal");
+        return Answer::warn(format!("PermitTTY is no: {user} gets no terminal"), fix, ());
+    }
+    let (outcome, pam) = match stage.log_in(Login::Terminal) {
+        Ok(results) => results,
+        Err(error) => {
+            let fix = Fix::advice("see whether ssh and sshd can be run");
+            return Answer::warn(format!("the login was not tried: {error}"), fix, ());
+        }
+    };
+    match outcome.ending {
+        Ending::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
+        Ending::Status(status) => {
+            failed(stage, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
+        }
+        Ending::TimedOut => failed(stage, &outcome, &pam, "does not answer on a terminal"),
+    }
+}
+
+/// The answer for a login that failed. `how` is how its session ended.
+fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &str) -> Answer<T> {
+    let user = &stage.plan.account.name;
+    let words = Words { user, sshd: &outcome.log, pam, output: &outcome.output, today: stage.plan.today };
+    let last = words.last();
+    // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
+    if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
+        let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
+        let fix = Fix::command(words, [Word::Value(user), Word::Literal("--rehearse")]);
+        let note = "the login was not tried: pam_loginuid refuses a login that starts from root's session";
+        return Answer::warn(note, fix, T::default()).detail(last);
+    }
+    if let Some((note, fix)) = words.explain() {
+        return Answer::fail(format!("a login as {user} fails: {note}"), fix).detail(last);
+    }
+    let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
+    if !accepted {
+        let note = match outcome.ending {
+            Ending::TimedOut => format!("sshd and PAM did not decide about a login as {user} in time"),
+            _ => format!("sshd refuses a login as {user}"),
+        };
+        let fix =
+            Fix::advice("see the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+        return Answer::fail(note, fix).detail(last);
+    }
+    if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
+        let note = format!("sshd and PAM accept the key of a login as {user}, but no session starts");
+        let fix = "see the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
+                   settings for sessions";
+        return Answer::fail(note, Fix::advice(fix)).detail(last);
+    }
+    let waits = match outcome.running.as_slice() {
+        [] => String::new(),
+        names => format!("; running: {}", names.join(", ")),
+    };
+    let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
+    let fix = match &stage.plan.forced {
+        Some(forced) => format!("ForceCommand is {forced}: repair that program, or remove the line"),
+        None => format!(
+            "find the start file that causes it: those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), \
+             /etc/profile, /etc/profile.d, /etc/bash.bashrc, /etc/ssh/sshrc"
+        ),
+    };
+    Answer::fail(note, Fix::advice(fix)).detail(last)
+}
+
+/// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
+fn begin(mut plan: Plan) -> Result<Stage, (String, Fix)> {
+    for program in ["ssh", "ssh-keygen", "timeout"] {
+        if !["/usr/bin", "/bin", "/usr/local/bin"]
+            .iter()
+            .any(|place| Path::new(place).join(program).is_file())
+        {
+            let fix =
+                "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
+            return Err((format!("there is no {program}"), Fix::advice(fix)));
+        }
+    }
+    let server = Server::find(&plan.tree, plan.version.clone())
+        .ok_or_else(|| ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server")))?;
+    plan.remarks.extend(server.remarks.iter().cloned());
+    plan.remarks.extend(server.blocks_not_shown(&plan.tree));
+    let io = |error: io::Error| (error.to_string(), Fix::advice("see whether root can write to /run"));
+    let directory = Directory::create().map_err(io)?.ok_or_else(|| {
+        ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
+    })?;
+    let file = directory.path("key");
+    let mut words: Vec<OsString> =
+        ["ssh-keygen", "-q", "-N", "", "-C", "eic-keys --rehearse"].map(OsString::from).into();
+    words.extend(plan.key.iter().map(OsString::from));
+    words.extend(["-f".into(), file.into_os_string()]);
+    let made = process::run(&words, &[], limits::CHECK).map_err(io)?;
+    if !made.status.success() {
+        return Err((
+            format!("ssh-keygen: {}", made.error_text()),
+            Fix::advice("see why ssh-keygen makes no key"),
+        ));
+    }
+    let public = fs::read(directory.path("key.pub")).map_err(io)?;
+    // sshd reads it as USER.
+    directory.write("authorized_keys", &public, 0o644).map_err(io)?;
+    let command = server.prepare(&directory).map_err(io)?;
+    Ok(Stage { plan, directory, command })
+}
+
+impl Stage {
+    /// Logs in. Also returns what PAM's modules logged, if the login failed.
+    fn log_in(&self, login: Login) -> io::Result<(Outcome, Messages)> {
+        let log = pam::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
+        let user = &self.plan.account.name;
+        let outcome = session::log_in(&self.directory, &self.command, user, login, self.plan.deadline)?;
+        let well = matches!(outcome.ending, Ending::Status(0) | Ending::Answers);
+        let words = if well { Messages::default() } else { log.of_process(outcome.sshd) };
+        Ok((outcome, words))
+    }
+}

@@ -1,0 +1,126 @@
+//! What PAM's modules log about a login. They log as the process of sshd.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::log::FILES;
+use crate::check::tool::stdout_of;
+use crate::files;
+use crate::limits;
+
+/// Time for the system log to write a message.
+const WRITING: Duration = Duration::from_millis(600);
+
+/// Messages that are not the reason of a refusal.
+const USUAL: [&str; 6] = [
+    "session opened for user",
+    "session closed for user",
+    "pam_env(sshd:session)",
+    "pam_motd(sshd:session)",
+    "pam_mail(sshd:session)",
+    "Could not set limit for ",
+];
+
+/// The system log, from the start of a login on.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// The log files, and their lengths at the start.
+    files: Vec<(PathBuf, u64)>,
+}
+
+impl Log {
+    pub(super) fn begin(root: &Path) -> Self {
+        let length = |path: PathBuf| Some((path.clone(), fs::metadata(path).ok()?.len()));
+        Self { files: FILES.iter().filter_map(|file| length(root.join(file))).collect() }
+    }
+
+    /// The messages of a process since then.
+    pub(super) fn of_process(&self, pid: u32) -> Messages {
+        let start = Instant::now();
+        loop {
+            let mut messages = Messages { lines: journal(pid), file: None };
+            messages.retain_reasons();
+            for (path, length) in &self.files {
+                if !messages.lines.is_empty() {
+                    break;
+                }
+                messages = Messages { lines: tail(path, *length, pid), file: Some(path.clone()) };
+                messages.retain_reasons();
+            }
+            if !messages.lines.is_empty() || start.elapsed() > WRITING {
+                return messages;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Messages, without times.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    pub(super) lines: Vec<String>,
+    /// The log file, to which any local user can have lines written. `None` for the journal, where a sender cannot
+    /// choose `_PID`.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Messages {
+    fn retain_reasons(&mut self) {
+        self.lines.retain(|message| !USUAL.iter().any(|known| message.contains(known)));
+    }
+}
+
+fn journal(pid: u32) -> Vec<String> {
+    let process = format!("_PID={pid}");
+    let words = ["--since", "-1min", "--lines", "50", "--no-pager", "--quiet", "--output", "cat", &process];
+    stdout_of("journalctl", &words).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {
+    let Ok(mut file) = files::open(path) else { return Vec::new() };
+    // A shorter file is a new one.
+    let from = if file.metadata().is_ok_and(|file| file.len() < from) { 0 } else { from };
+    let mut bytes = Vec::new();
+    if file
+        .seek(SeekFrom::Start(from))
+        .and_then(|_| file.take(limits::LOG_TAIL).read_to_end(&mut bytes))
+        .is_err()
+    {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().filter_map(|line| message(line, pid)).map(str::to_owned).collect()
+}
+
+/// The message of a line by this process of sshd. While sshd logs to stderr, its PAM modules log without a number,
+/// unlike those of the daemon.
+fn message(line: &str, pid: u32) -> Option<&str> {
+    let numbers = [format!("[{pid}]: "), ": ".to_owned()];
+    let tags = ["sshd", "sshd-session"]
+        .iter()
+        .flat_map(|name| numbers.iter().map(move |end| format!(" {name}{end}")));
+    // The first tag of the line is the sender's.
+    let (head, message) = tags.filter_map(|tag| line.split_once(&tag)).min_by_key(|(head, _)| head.len())?;
+    (!head.ends_with(':') && !head.contains(": ")).then_some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn lines_of_a_process() {
+        let line = "Nov 21 20:00:00 host sshd[12]: pam_access(sshd:account): access denied";
+        assert_eq!(message(line, 12), Some("pam_access(sshd:account): access denied"));
+        assert_eq!(message(line, 1), None);
+        let line = "2026-11-21T20:00:00+00:00 host sshd-session[12]: a]: b";
+        assert_eq!(message(line, 12), Some("a]: b"));
+        let line = "Nov 21 20:00:00 host sshd: pam_access(sshd:account): access denied";
+        assert_eq!(message(line, 12), Some("pam_access(sshd:account): access denied"));
+        assert_eq!(message("Nov 21 20:00:00 host other: sshd: x", 12), None);
+        assert_eq!(message("Nov 21 20:00:00 host other[12]: sshd[12]: x", 12), None);
+    }
+}

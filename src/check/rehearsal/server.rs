@@ -1,0 +1,239 @@
+//! The sshd of a rehearsal: the program, the options and the configuration of the running daemon.
+//!
+//! It serves one connection and listens on no port (`sshd -i`): it is given a connection that is already established.
+//! A daemon of OpenSSH before 9.8 runs itself for each connection, a later one runs sshd-session; `sshd -i` does the
+//! same, and PAM sees the same service name.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::directory::Directory;
+use crate::check::settings::main;
+use crate::limits;
+use crate::sshd::config::Statement;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::{self, Daemon};
+use crate::sshd::effective::Config;
+use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::query::PATHS;
+
+/// How to run the sshd.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// The command, without the file of the configuration.
+    pub(super) words: Vec<OsString>,
+    /// The configuration file of the daemon.
+    main: PathBuf,
+    version: OpensshVersion,
+    /// What differs from the daemon.
+    pub(super) remarks: Vec<String>,
+}
+
+impl Server {
+    /// The sshd that the daemon would run for a connection. `None` if there is no sshd.
+    pub(super) fn find(tree: &ConfigTree, version: OpensshVersion) -> Option<Self> {
+        let main = main(tree);
+        let systemctl = ["systemctl".into()];
+        let running = Daemon::new(tree, &systemctl, limits::CHECK_TOOL).serving(&main);
+        let mut remarks = Vec::new();
+        let installed = || PATHS.iter().map(PathBuf::from).find(|path| path.is_file());
+        let Some((process, line)) = running else {
+            remarks.push("no sshd is running: its unit's options were not used".to_owned());
+            let program = installed()?.into_os_string();
+            return Some(Self { words: vec![program, "-i".into(), "-e".into()], main, version, remarks });
+        };
+        // A daemon runs its program by its path, which can be a newer file than the one that it was started from.
+        let program = fs::read_link(format!("/proc/{process}/exe")).ok().map(|path| {
+            let path = path.into_os_string().into_string().unwrap_or_default();
+            PathBuf::from(path.strip_suffix(" (deleted)").unwrap_or(&path))
+        });
+        let program = program.filter(|path| path.is_file()).or_else(installed)?;
+        let options = daemon::connection_options(&line);
+        let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
+        let mut words = enter(process, &mut remarks);
+        remarks.extend(other_domain(process));
+        words.extend([program.into_os_string(), "-i".into(), "-e".into()]);
+        // The first value of an option counts. Its words are the result of the rehearsal.
+        words.push("-oLogLevel=DEBUG1".into());
+        // Only about files in the home directory, which are not used. Pushed keys do not depend on it.
+        words.push("-oStrictModes=no".into());
+        words.extend(options.into_iter().filter(|option| !option.starts_with("-f")).map(OsString::from));
+        Some(Self { words, main: file.unwrap_or(main), version, remarks })
+    }
+
+    /// Writes the configuration, and returns the command that serves one connection.
+    ///
+    /// # Errors
+    /// Fails if the daemon's configuration cannot be read.
+    pub(super) fn prepare(&self, directory: &Directory) -> io::Result<Vec<OsString>> {
+        let original = fs::read(&self.main)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.main.display())))?;
+        let keys = directory.path("authorized_keys");
+        // The key that counts. A second factor cannot be rehearsed.
+        let block = format!(
+            "Match all\nAuthorizedKeysFile {}\nAuthorizedKeysCommand none\nAuthenticationMethods publickey\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nHostbasedAuthentication no\n",
+            keys.display()
+        );
+        let block_file = directory.write("first_block", block.as_bytes(), 0o600)?;
+        let text = with_first_block(&self.version, &original, &block, &block_file);
+        let file = directory.write("sshd_config", &text, 0o600)?;
+        let mut words = self.words.clone();
+        words.extend(["-f".into(), file.into_os_string()]);
+        Ok(words)
+    }
+
+    /// The `Match` blocks that depend on the client's address, or on the address and port that it connects to.
+    pub(super) fn blocks_not_shown(&self, tree: &ConfigTree) -> Vec<String> {
+        let Ok(config) = Config::read(tree, &self.main, self.version.clone()) else { return Vec::new() };
+        let mut found = Vec::new();
+        for file in config.files() {
+            for (line, number) in file.lines().zip(1_u32..) {
+                let Ok(Some(statement)) = Statement::read(&self.version, line) else { continue };
+                let depends = |word: &Vec<u8>| {
+                    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+                    ["address", "host", "localaddress", "localport", "rdomain"]
+                        .iter()
+                        .any(|name| word.split(['=', ',']).next() == Some(name))
+                };
+                if statement.keyword == "match" && statement.arguments.iter().any(depends) {
+                    let criteria = String::from_utf8_lossy(&statement.value).trim_end().to_owned();
+                    found.push(format!("Match {criteria} ({} line {number})", file.path().display()));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// `text` with a `Match` block before all others. A value of a `Match` block overrides the command line, and the
+/// first matching block that sets a keyword counts.
+fn with_first_block(version: &OpensshVersion, text: &[u8], block: &str, block_file: &Path) -> Vec<u8> {
+    if version.match_applies_in_included() {
+        // The block ends with its file. The rest is not included, because files can be nested only 16 deep.
+        return [format!("Include {}\n", block_file.display()).as_bytes(), text].concat();
+    }
+    // No block of another file applies in these versions.
+    let mut result = Vec::new();
+    let mut block = Some(block);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let is_match = matches!(Statement::read(version, line), Ok(Some(one)) if one.keyword == "match");
+        if let Some(block) = block.take_if(|_| is_match) {
+            result.extend(block.as_bytes());
+        }
+        result.extend(line);
+    }
+    if let Some(block) = block {
+        result.extend([b"\n", block.as_bytes()].concat());
+    }
+    result
+}
+
+/// The command that enters the mount namespace of the daemon and sets its resource limits, where these differ.
+pub(crate) fn enter(process: u32, remarks: &mut Vec<String>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    let installed = |program: &str| Path::new("/usr/bin").join(program).exists();
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    if namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there) {
+        if installed("nsenter") {
+            words.extend(["nsenter".into(), format!("--mount=/proc/{process}/ns/mnt").into(), "--".into()]);
+        } else {
+            remarks.push(
+                "sshd has a mount namespace of its own, and there is no nsenter to enter it".to_owned(),
+            );
+        }
+    }
+    let read = |process: &str| fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
+    let differing = differing_limits(&read("self"), &read(&process.to_string()));
+    if !differing.is_empty() {
+        if installed("prlimit") {
+            words.push("prlimit".into());
+            words.extend(differing.into_iter().map(OsString::from));
+            words.push("--".into());
+        } else {
+            remarks.push("sshd has other resource limits, and there is no prlimit to set them".to_owned());
+        }
+    }
+    words
+}
+
+/// Where SELinux enforces: the daemon's context, if a program that root starts gets another one.
+fn other_domain(process: u32) -> Option<String> {
+    fs::read("/sys/fs/selinux/enforce").ok().filter(|text| text.starts_with(b"1"))?;
+    let context = |process: &str| {
+        let text = fs::read_to_string(format!("/proc/{process}/attr/current")).ok()?;
+        Some(text.trim_end_matches(['\0', '\n']).to_owned())
+    };
+    let (here, there) = (context("self")?, context(&process.to_string())?);
+    (here != there).then(|| format!("SELinux: the rehearsal ran as {here}, sshd runs as {there}"))
+}
+
+/// The limits of `/proc/PID/limits`, and the options of prlimit(1).
+const LIMITS: [(&str, &str); 16] = [
+    ("Max cpu time", "cpu"),
+    ("Max file size", "fsize"),
+    ("Max data size", "data"),
+    ("Max stack size", "stack"),
+    ("Max core file size", "core"),
+    ("Max resident set", "rss"),
+    ("Max processes", "nproc"),
+    ("Max open files", "nofile"),
+    ("Max locked memory", "memlock"),
+    ("Max address space", "as"),
+    ("Max file locks", "locks"),
+    ("Max pending signals", "sigpending"),
+    ("Max msgqueue size", "msgqueue"),
+    ("Max nice priority", "nice"),
+    ("Max realtime priority", "rtprio"),
+    ("Max realtime timeout", "rttime"),
+];
+
+/// The options of prlimit(1) that turn the limits `here` into those `there`.
+fn differing_limits(here: &str, there: &str) -> Vec<String> {
+    let value = |text: &str, name: &str| {
+        let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    };
+    LIMITS
+        .iter()
+        .filter_map(|(name, option)| {
+            let there = value(there, name)?;
+            (value(here, name)? != there).then(|| format!("--{option}={}:{}", there.0, there.1))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{differing_limits, with_first_block};
+    use crate::sshd::lexer::OpensshVersion;
+
+    fn merged(version: &str, text: &str) -> Option<String> {
+        let version = OpensshVersion::from_version_text(version)?;
+        String::from_utf8(with_first_block(&version, text.as_bytes(), "Match all\nX y\n", Path::new("/b")))
+            .ok()
+    }
+
+    #[test]
+    fn the_block_is_before_all_others() {
+        let text = "Port 22\nmatch User a\nX z";
+        let is = |version, expected: &str| assert_eq!(merged(version, text).as_deref(), Some(expected));
+        is("OpenSSH_9.2", "Include /b\nPort 22\nmatch User a\nX z");
+        is("OpenSSH_8.2p1", "Port 22\nMatch all\nX y\nmatch User a\nX z");
+        is("OpenSSH_7.4p1", "Port 22\nMatch all\nX y\nmatch User a\nX z");
+        assert_eq!(merged("OpenSSH_7.4p1", "Port 22").as_deref(), Some("Port 22\nMatch all\nX y\n"));
+    }
+
+    #[test]
+    fn limits_of_the_daemon() {
+        let here = "Max open files            1024                 524288               files\nMax nice priority         0                    0\n";
+        let there = "Max open files            64                   unlimited            files\nMax nice priority         0                    0\n";
+        assert_eq!(differing_limits(here, there), ["--nofile=64:unlimited"]);
+        assert_eq!(differing_limits(here, here), Vec::<String>::new());
+        assert_eq!(differing_limits("", there), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,452 @@
+//! One login of a rehearsal: the system's ssh, and an sshd for its connection.
+//!
+//! ssh connects to a port of 127.0.0.1 on which this process listens. The connection of ssh is accepted and passed to
+//! sshd. Connections of other processes are closed before a byte is read, so only ssh ever speaks to this sshd.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::directory::Directory;
+use super::processes::{Process, descendants, signal};
+
+/// Size limit of each output. A start file can print without end; the rest is discarded.
+const OUTPUT: usize = 256 * 1024;
+
+/// Time between two looks at the processes.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Time for processes to end once the connection is closed.
+const ENDING: Duration = Duration::from_millis(800);
+
+/// Time without output after which a terminal is typed on.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How often the session must answer an empty line. A start file can print something once by chance.
+const ANSWERS: u32 = 2;
+
+/// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
+const TRIES: u32 = 3;
+
+/// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
+/// such as a start file that hangs, does not.
+const END: &[u8] = b"\x04";
+
+/// What ssh asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// The command `true`, without a terminal.
+    Command,
+    /// The login shell, with a terminal. Its history stays empty: only empty lines are typed.
+    Terminal,
+}
+
+/// How a login ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The session answers on its terminal. It was then closed.
+    Answers,
+    /// ssh ended with this status: the session's, or 255.
+    Status(i32),
+    /// Nothing of the above before the time limit.
+    TimedOut,
+}
+
+/// The result of a login.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) ending: Ending,
+    /// The output of the session and of ssh.
+    pub(super) output: String,
+    /// sshd's messages, one a line.
+    pub(super) log: Vec<String>,
+    /// The process of sshd, as which PAM logs.
+    pub(super) sshd: u32,
+    /// The programs of a session that did not end.
+    pub(super) running: Vec<String>,
+}
+
+/// Logs in.
+///
+/// # Errors
+/// Fails if a program cannot be started, or if ssh does not connect.
+pub(super) fn log_in(
+    directory: &Directory,
+    sshd: &[OsString],
+    user: &str,
+    login: Login,
+    deadline: Instant,
+) -> io::Result<Outcome> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let mut ssh =
+        Ended(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
+    let input = ssh.0.stdin.take();
+    let output = Output::default();
+    output.collect(ssh.0.stdout.take());
+    output.collect(ssh.0.stderr.take());
+    let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
+    drop(listener);
+    let log = Output::default();
+    let mut server = Ended(serve(sshd, connection)?);
+    log.collect(server.0.stderr.take());
+    let ending = match login {
+        Login::Command => wait(&mut ssh.0, deadline, || false)?,
+        Login::Terminal => {
+            let mut terminal = Terminal::new(input, &output, &log);
+            match wait(&mut ssh.0, deadline, || terminal.answers())? {
+                Ending::Status(_) if terminal.is_closed() => Ending::Answers,
+                ending => ending,
+            }
+        }
+    };
+    let session = match ending {
+        Ending::Status(_) => Vec::new(),
+        Ending::Answers | Ending::TimedOut => session(server.0.id()),
+    };
+    stop(&mut ssh.0);
+    finish(&mut server.0, &session);
+    let mut running: Vec<_> = session.into_iter().map(|process| process.name).collect();
+    running.dedup();
+    Ok(Outcome { ending, output: output.text(), log: log.lines(), sshd: server.0.id(), running })
+}
+
+fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{program} cannot be run: {error}"))
+}
+
+/// A child that does not outlive the rehearsal, whatever returns early.
+#[derive(Debug)]
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let left = descendants(self.0.id());
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+            left.iter().for_each(Process::kill);
+        }
+    }
+}
+
+/// The system's ssh, without any configuration and agent. timeout(1) ends it, and so the connection and sshd, if this
+/// process is killed.
+fn client(directory: &Directory, port: u16, user: &str, login: Login, deadline: Instant) -> Command {
+    let mut command = Command::new("timeout");
+    // Later than this process, which ends the session first.
+    let left = deadline.saturating_duration_since(Instant::now()).as_secs().saturating_add(3);
+    command.args(["--foreground", "--kill-after=1"]).arg(left.to_string()).arg("ssh");
+    command
+        .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])
+        .arg(directory.path("key"));
+    for option in [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "PreferredAuthentications=publickey",
+        // sshd's end of the connection is not in question: this process listens on the port.
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "GlobalKnownHostsFile=/dev/null",
+        "ControlPath=none",
+        "LogLevel=ERROR",
+    ] {
+        command.args(["-o", option]);
+    }
+    command.arg(if login == Login::Command { "-T" } else { "-tt" }).arg(Ipv4Addr::LOCALHOST.to_string());
+    match login {
+        Login::Command => command.arg("true").stdin(Stdio::null()),
+        Login::Terminal => command.stdin(Stdio::piped()),
+    };
+    // On such a terminal, shells do not query the terminal's properties.
+    environment(&mut command).env("TERM", "dumb").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn environment(command: &mut Command) -> &mut Command {
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/nonexistent")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+}
+
+/// Waits for the connection of ssh. Closes any other.
+fn accept(
+    listener: &TcpListener,
+    address: SocketAddr,
+    ssh: &mut Child,
+    output: &Output,
+    deadline: Instant,
+) -> io::Result<TcpStream> {
+    loop {
+        match listener.accept() {
+            Ok((connection, peer)) if is_of(ssh.id(), peer, address) => {
+                connection.set_nonblocking(false)?;
+                return Ok(connection);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if let Some(status) = ssh.try_wait()? {
+                    thread::sleep(PAUSE);
+                    return Err(io::Error::other(format!("ssh: {status}: {}", output.text().trim_end())));
+                }
+                if Instant::now() >= deadline {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "ssh did not connect in time"));
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            // A client that closed its connection again.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a connection is one of this process or of a child of it: the kernel's list of connections has the number of
+/// the socket, and the process has it open.
+fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
+    let Ok(connections) = fs::read_to_string("/proc/thread-self/net/tcp") else { return false };
+    let Some(socket) = socket_number(&connections, peer, local) else { return false };
+    let link = format!("socket:[{socket}]");
+    let children = descendants(process).into_iter().map(|child| child.pid);
+    [process].into_iter().chain(children).any(|pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| fs::read_link(file.path()).ok())
+            .any(|target| target.as_os_str() == OsStr::new(&link))
+    })
+}
+
+/// The inode of the socket that is bound to `from` and connected to `to`, from `/proc/net/tcp`.
+fn socket_number(connections: &str, from: SocketAddr, to: SocketAddr) -> Option<u64> {
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => {
+            Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
+        }
+        SocketAddr::V6(_) => None,
+    };
+    let (from, to) = (shown(from)?, shown(to)?);
+    connections.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let matches = fields.get(1) == Some(&from.as_str()) && fields.get(2) == Some(&to.as_str());
+        fields.get(9).filter(|_| matches)?.parse().ok().filter(|inode| *inode != 0)
+    })
+}
+
+/// An sshd for this connection, in a process group of its own: a key that is pressed on root's terminal does not reach
+/// it, and it ends in order when the connection does.
+fn serve(words: &[OsString], connection: TcpStream) -> io::Result<Child> {
+    let (program, arguments) = words.split_first().ok_or(ErrorKind::NotFound)?;
+    let mut command = Command::new(program);
+    environment(&mut command)
+        .args(arguments)
+        .stdin(OwnedFd::from(connection.try_clone()?))
+        .stdout(OwnedFd::from(connection))
+        .stderr(Stdio::piped())
+        .process_group(0);
+    command.spawn().map_err(named(&program.to_string_lossy()))
+}
+
+/// Waits until ssh ends, or the session answers, or the time is over.
+fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -> io::Result<Ending> {
+    loop {
+        if let Some(status) = ssh.try_wait()? {
+            return Ok(status.code().filter(|code| *code != 124).map_or(Ending::TimedOut, Ending::Status));
+        }
+        if answers() {
+            return Ok(Ending::Answers);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Ending::TimedOut);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// The processes of USER's session.
+fn session(sshd: u32) -> Vec<Process> {
+    let mut processes = descendants(sshd);
+    processes.retain(|process| !process.name.starts_with("sshd"));
+    processes
+}
+
+/// Ends ssh, and so the connection.
+fn stop(ssh: &mut Child) {
+    if !matches!(ssh.try_wait(), Ok(None)) {
+        return;
+    }
+    // timeout(1) passes it on.
+    signal(ssh.id(), Signal::TERM);
+    if !ends(ssh) {
+        let left = descendants(ssh.id());
+        let _ = ssh.kill();
+        let _ = ssh.wait();
+        left.iter().for_each(Process::kill);
+    }
+}
+
+/// Waits for sshd, which ends with its connection and closes PAM's session, and ends what is left of the session.
+fn finish(sshd: &mut Child, session: &[Process]) {
+    if !ends(sshd) {
+        session.iter().for_each(Process::kill);
+        if !ends(sshd) {
+            let left = descendants(sshd.id());
+            let _ = sshd.kill();
+            let _ = sshd.wait();
+            left.iter().for_each(Process::kill);
+        }
+    }
+    let start = Instant::now();
+    while session.iter().any(Process::exists) && start.elapsed() < ENDING {
+        thread::sleep(PAUSE);
+    }
+    session.iter().for_each(Process::kill);
+}
+
+/// Whether a child ends by itself.
+fn ends(child: &mut Child) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < ENDING {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
+        }
+        thread::sleep(PAUSE);
+    }
+    false
+}
+
+/// Output of a program, as far as it was read.
+#[derive(Clone, Debug, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    /// Reads a pipe to its end in another thread.
+    fn collect(&self, pipe: Option<impl Read + Send + 'static>) {
+        let Some(mut pipe) = pipe else { return };
+        let output = self.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => output.add(buffer.get(..length).unwrap_or_default()),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+        });
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        if let Ok(mut output) = self.0.lock() {
+            let room = OUTPUT.saturating_sub(output.len());
+            output.extend(bytes.iter().take(room));
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().map(|output| output.clone()).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.text().lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+}
+
+/// A terminal on which empty lines are typed.
+///
+/// The terminal itself echoes an empty line as CR and LF, even while a start file hangs. A shell prints its prompt.
+#[derive(Debug)]
+struct Terminal<'a> {
+    input: Option<ChildStdin>,
+    output: &'a Output,
+    log: &'a Output,
+    start: Instant,
+    /// Length of the output, and when it last changed.
+    length: (usize, Instant),
+    /// Length of the output when a line was typed to which there is no answer yet, and when that was.
+    typed: Option<(usize, Instant)>,
+    answers: u32,
+    tries: u32,
+}
+
+impl<'a> Terminal<'a> {
+    fn new(input: Option<ChildStdin>, output: &'a Output, log: &'a Output) -> Self {
+        let now = Instant::now();
+        Self { input, output, log, start: now, length: (0, now), typed: None, answers: 0, tries: 0 }
+    }
+
+    /// Whether the input was ended.
+    fn is_closed(&self) -> bool {
+        self.tries > TRIES
+    }
+
+    /// Types, and looks for the answer. Whether there were enough of them.
+    fn answers(&mut self) -> bool {
+        let output = self.output.bytes();
+        if output.len() != self.length.0 {
+            self.length = (output.len(), Instant::now());
+        }
+        if let Some((at, _)) = self.typed {
+            if has_text(output.get(at..).unwrap_or_default()) {
+                self.answers = self.answers.saturating_add(1);
+                self.typed = None;
+                self.tries = 0;
+            }
+        }
+        let started = || self.log.text().contains("Starting session: ");
+        let waited = self.typed.is_none_or(|(_, when)| when.elapsed() > Duration::from_secs(1));
+        let begun = self.start.elapsed() > Duration::from_secs(2) || !output.is_empty() || started();
+        if self.answers < ANSWERS && begun && waited && self.length.1.elapsed() > QUIET {
+            if let Some(input) = &mut self.input {
+                // If ssh has ended, its status says so.
+                let _ = input.write_all(if self.tries < TRIES { b"\r" } else { END });
+            }
+            self.tries = self.tries.saturating_add(1);
+            let at = self.typed.map_or(output.len(), |(at, _)| at);
+            self.typed = Some((at, Instant::now()));
+        }
+        self.answers >= ANSWERS
+    }
+}
+
+/// Whether there is anything but ends of lines.
+fn has_text(output: &[u8]) -> bool {
+    output.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::socket_number;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_socket_in_the_list_of_connections() {
+        let list = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                    0: 0100007F:9C40 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0        0 4242 1\n   \
+                    1: 0100007F:0016 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4243 1\n";
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(socket_number(list, address(40000), address(22)), Some(4242));
+        assert_eq!(socket_number(list, address(22), address(40000)), Some(4243));
+        assert_eq!(socket_number(list, address(22), address(22)), None);
+    }
+}

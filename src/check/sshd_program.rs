@@ -1,0 +1,25 @@
+//! What the program files of sshd contain: how a distribution built it.
+
+use std::fs;
+use std::path::Path;
+
+/// The program of a connection before OpenSSH 9.8, and since.
+const FILES: [&str; 3] =
+    ["usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/libexec/openssh/sshd-session"];
+
+/// Whether sshd has Debian's patches, which add a keyword.
+pub(crate) fn is_debian(root: &Path) -> bool {
+    contains(root, b"debianbanner")
+}
+
+/// Whether sshd is linked with libwrap.
+pub(crate) fn has_libwrap(root: &Path) -> bool {
+    contains(root, b"libwrap.so")
+}
+
+fn contains(root: &Path, text: &[u8]) -> bool {
+    FILES.iter().any(|file| {
+        let bytes = fs::read(root.join(file)).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text)
+    })
+}

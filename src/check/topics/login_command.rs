@@ -1,0 +1,190 @@
+//! Runs the program of sshd's line as sshd runs it: its arguments, its user, sshd's environment, mount namespace and
+//! resource limits.
+//!
+//! The fingerprint is that of no key. So the run requests the user's active keys as a login does, but provides none,
+//! and logs no key as provided. What only a run with a pushed key needs is checked by `keys.signatures` and
+//! `signer.command_user`. The chained command is left out, because it is not ours to run.
+
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::check::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::rehearsal::server::enter;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::main;
+use crate::check::tool::is_root;
+use crate::exit_status::ExitStatus;
+use crate::limits;
+use crate::process::{self, run_as};
+use crate::sshd::block;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::Daemon;
+
+use super::sshd::Wiring;
+
+/// Time limit of the run: its default limit and a margin, within [`limits::CHECK`].
+const TIME: Duration = Duration::from_millis(4800);
+
+/// The fingerprint of no bytes, and so of no key.
+const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+
+/// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
+/// metadata service.
+pub(crate) async fn run(
+    runner: &Runner,
+    target: &Target<'_>,
+    wiring: &Wiring,
+    account: &Finding<Account>,
+    trusted: &Finding<()>,
+    reachable: &Finding<()>,
+) {
+    let needs = (&wiring.command, &wiring.user, account, trusted, reachable);
+    runner
+        .check(CheckId::LoginCommand, needs, async |(_, user, account, (), ())| {
+            let (Some((_, version)), Some(settings)) = (wiring.sshd.get(), wiring.settings.get()) else {
+                return Answer::skip("sshd's settings are not known");
+            };
+            let line = settings.dump.command.as_deref().unwrap_or_default();
+            let words = block::words(version, line);
+            let words: Vec<_> = words.iter().take_while(|word| *word != b"--").collect();
+            let words = words.into_iter().map(|word| expand(word, account)).collect::<Vec<_>>();
+            let (user, root) = (user.clone(), target.root.to_owned());
+            blocking(move || run_line(words, &user, &root)).await
+        })
+        .await;
+}
+
+fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> {
+    if !is_root() {
+        return Answer::skip("only root can run it as another user");
+    }
+    if let [program] = line.as_slice() {
+        // sshd adds the user's name if there are no arguments.
+        line = vec![program.clone(), user.name.clone().into()];
+    }
+    let shown = line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let tree = ConfigTree::new(root);
+    let systemctl = ["systemctl".into()];
+    let daemon = Daemon::new(&tree, &systemctl, limits::CHECK_TOOL).serving(&main(&tree));
+    let mut remarks = Vec::new();
+    let mut words = daemon.map(|(process, _)| enter(process, &mut remarks)).unwrap_or_default();
+    let entered = !words.is_empty();
+    if entered {
+        let groups: Vec<_> = user.gids.iter().map(ToString::to_string).collect();
+        let groups = if groups.is_empty() {
+            "--clear-groups".to_owned()
+        } else {
+            format!("--groups={}", groups.join(","))
+        };
+        words.extend(["setpriv".into(), format!("--reuid={}", user.uid).into()]);
+        words.extend([format!("--regid={}", user.gid).into(), groups.into(), "--".into()]);
+    }
+    words.extend(["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"].map(OsString::from));
+    let home = user.home.display();
+    words.extend(
+        [format!("USER={}", user.name), format!("LOGNAME={}", user.name), format!("HOME={home}")]
+            .map(OsString::from),
+    );
+    words.extend(line);
+    let ran = if entered {
+        process::run(&words, &[], TIME)
+    } else {
+        run_as(&user.credentials(), &words, &[], TIME)
+    };
+    let name = &user.name;
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            let fix = Fix::advice("see why it takes so long; sshd waits for it at each login");
+            return Answer::warn(format!("as {name}, {shown} does not end within 4.8 s"), fix, ());
+        }
+        Err(error) => {
+            let fix = Fix::advice(format!("see why {name} cannot run it"));
+            return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
+        }
+    };
+    let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
+    let fail = |how: String, fix: &str| {
+        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
+            .detail(remarks.iter().cloned())
+    };
+    match (ran.status.code().map(u8::try_from), ran.status.signal()) {
+        (Some(Ok(0)), _) => Answer::ok(format!("as {name}, {shown} succeeds"), ()).detail(remarks),
+        (Some(Ok(126 | 127)), _) => fail(
+            "cannot be run".to_owned(),
+            "let this user run the program: see every directory above it, and the \
+                 settings of sshd's unit (systemctl cat)",
+        ),
+        (Some(Ok(status)), _) => {
+            let meaning = ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+            fail(
+                format!("ends with status {status}: {meaning}"),
+                "run it by hand as this user, on a terminal: it explains each step",
+            )
+        }
+        (_, Some(signal)) => fail(
+            format!("is killed by signal {signal}"),
+            "see what kills it: a system call filter of sshd's unit, a limit, the audit log",
+        ),
+        _ => fail("ends in an unknown way".to_owned(), "run it by hand as this user"),
+    }
+}
+
+/// A word of the line with the values that sshd replaces tokens by (TOKENS in `sshd_config(5)`), and a key that does
+/// not exist.
+fn expand(word: &[u8], account: &Account) -> OsString {
+    let mut expanded = Vec::new();
+    let mut bytes = word.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte != b'%' {
+            expanded.push(*byte);
+            continue;
+        }
+        let token = bytes.next().copied().unwrap_or(b'%');
+        match token {
+            b'%' => expanded.push(b'%'),
+            b'u' => expanded.extend(account.name.as_bytes()),
+            b'U' => expanded.extend(account.uid.to_string().as_bytes()),
+            b'h' => expanded.extend(OsStr::as_bytes(account.home.as_os_str())),
+            b'f' => expanded.extend(NO_KEY.as_bytes()),
+            b't' => expanded.extend(b"ssh-ed25519"),
+            other => expanded.extend([b'%', other]),
+        }
+    }
+    OsString::from_vec(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NO_KEY, expand};
+    use crate::check::account::Account;
+
+    #[test]
+    fn tokens() {
+        let account = Account {
+            name: "alice".to_owned(),
+            uid: 7,
+            gid: 7,
+            groups: Vec::new(),
+            gids: Vec::new(),
+            home: "/home/alice".into(),
+            shell: "/bin/sh".into(),
+        };
+        for (word, expected) in [
+            ("%u", "alice"),
+            ("--x=%h/%U", "--x=/home/alice/7"),
+            ("100%%u", "100%u"),
+            ("%f", NO_KEY),
+            ("%x%", "%x%"),
+        ] {
+            assert_eq!(expand(word.as_bytes(), &account), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What this system does with connections before sshd sees them.
+use crate::world::{World, broken, world};
+
+/// Puts a program in place that prints a text.
+fn prints(world: &World<'_>, path: &str, text: &str) {
+    world.instance.install(path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n").as_bytes());
+}
+
+#[test]
+fn a_firewall() {
+    let fail = &[("network.firewall", "fail")];
+    let rules = |text: &'static str| {
+        move |world: &World<'_>| prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{text}\nCOMMIT"))
+    };
+    broken(
+        rules(":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP"),
+        fail,
+        "drops each connection to port 22: -A INPUT -p tcp -m tcp --dport 22 -j DROP",
+    );
+    broken(rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]"), fail, "the policy of chain INPUT");
+    broken(
+        |world| {
+            let chain = r#"{"chain":{"family":"inet","table":"filter","name":"input","hook":"input","policy":"drop"}}"#;
+            prints(world, "/usr/sbin/nft", &format!(r#"{{"nftables":[{chain}]}}"#));
+        },
+        fail,
+        "the policy of chain inet filter input",
+    );
+    world(|world| {
+        rules(":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT")(world);
+        world.check().assert_healthy();
+        rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]")(world);
+        assert_eq!(world.check().of("network.firewall")["fix"], "allow it: ufw allow 22/tcp");
+        prints(world, "/usr/sbin/iptables-save", "");
+        prints(world, "/usr/sbin/nft", "not JSON");
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn addresses_that_fail2ban_blocks() {
+    let status = |count: u32, list: &str| {
+        format!(
+            "Status for the jail: sshd\n|- Filter\n|  `- Total failed:\t9\n`- Actions\n   |- Currently banned:\t{count}\n   \
+             `- Banned IP list:\t{list}"
+        )
+    };
+    world(|world| {
+        prints(world, "/usr/bin/fail2ban-client", &status(0, ""));
+        world.check().assert_healthy();
+        prints(world, "/usr/bin/fail2ban-client", &status(2, "192.0.2.7 2001:db8::7"));
+        let report = world.check();
+        report.assert_exactly(&[("network.fail2ban", "warn")]);
+        assert!(report.note("network.fail2ban").contains("blocks 2 addresses"));
+        assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "2001:db8::7"]);
+    });
+}
+
+/// Debian's sshd is linked with libwrap; this compares the report with it.
+#[test]
+fn hosts_that_are_denied() {
+    world(|world| {
+        let linked = std::fs::read("/usr/sbin/sshd").unwrap().windows(10).any(|bytes| bytes == b"libwrap.so");
+        let login = || world.sshd.ssh(crate::world::USER, &world.key, "true").status == Some(0);
+        world.instance.write("/etc/hosts.allow", "");
+        world.instance.write("/etc/hosts.deny", "sshd: ALL\n");
+        let report = world.check();
+        assert_eq!(login(), !linked);
+        assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" });
+        world.instance.write("/etc/hosts.allow", "ALL: 192.0.2.\n");
+        assert_eq!(login(), !linked);
+        assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        world.instance.write("/etc/hosts.allow", "sshd: ALL\n");
+        assert!(login());
+        world.check().assert_healthy();
+    });
+}

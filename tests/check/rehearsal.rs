@@ -1,0 +1,477 @@
+//! `--rehearse`: a login as the user, and each fault that only a login shows.
+use crate::world::{Report, USER, World, config, world};
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const DIRECTORY: &str = "/run/eic-keys-rehearsal";
+const HOME: &str = "/run/home/alice";
+
+fn rehearse(world: &World<'_>) -> Report {
+    world.check_with(&[USER, "--rehearse"])
+}
+
+/// What runs in the namespaces, and all that a rehearsal could leave.
+fn left(world: &World<'_>) -> (usize, bool, Vec<u16>) {
+    (world.instance.namespace().id().processes().len(), Path::new(DIRECTORY).exists(), listening())
+}
+
+/// The ports of 127.0.0.1 and 0.0.0.0 on which something listens.
+fn listening() -> Vec<u16> {
+    let connections = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let mut ports: Vec<u16> = connections
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[3] == "0A")
+        .map(|fields| u16::from_str_radix(fields[1].split_once(':').unwrap().1, 16).unwrap())
+        .collect();
+    ports.sort_unstable();
+    ports
+}
+
+/// Breaks a healthy login, and looks for what the rehearsal says. Nothing may be left behind.
+fn fails(by: impl FnOnce(&World<'_>), expected: &[(&str, &str)], says: &str, fix: &str) {
+    world(|world| {
+        by(world);
+        let before = left(world);
+        let report = rehearse(world);
+        report.assert_exactly(expected);
+        let id = expected.iter().find(|(id, _)| id.starts_with("login.")).unwrap().0;
+        assert!(report.note(id).contains(says), "{} says {says}: {:#?}", report.note(id), report.detail(id));
+        let printed = report.of(id)["fix"].as_str().unwrap();
+        assert!(printed.contains(fix), "{printed}");
+        assert_eq!(left(world), before);
+    });
+}
+
+fn with(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
+    let text = config().set(keyword, value).text();
+    move |world| world.configure(&text)
+}
+
+/// sshd with PAM, and these lines as its stack.
+fn pam(lines: &str) -> impl FnOnce(&World<'_>) + use<> {
+    let stack = format!("auth required pam_permit.so\n{lines}");
+    move |world| {
+        world.configure(&config().set("UsePAM", "yes").text());
+        world.instance.write("/etc/pam.d/sshd", &stack);
+        assert_eq!(fs::read_to_string("/etc/pam.d/sshd").unwrap(), stack);
+    }
+}
+
+const PERMIT: &str = "account required pam_permit.so\nsession required pam_permit.so\n";
+
+/// A start file of alice.
+fn start_file(name: &str, text: &str) {
+    let path = Path::new(HOME).join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_login_that_works() {
+    world(|world| {
+        let before = left(world);
+        let report = rehearse(world);
+        assert_eq!(report.note("login.rehearsal"), "a login as alice from 127.0.0.1 succeeds");
+        assert_eq!(report.note("login.terminal"), "the shell of alice answers on a terminal");
+        report.assert_healthy();
+        assert_eq!(left(world), before);
+        assert!(world.instance.journal.says("Rehearsal: --check --rehearse logs in as alice from 127.0.0.1"));
+        assert!(!world.instance.journal.says("Providing ssh key"), "no key was provided");
+        // Only on request.
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(report.status("login.rehearsal"), "skip");
+        assert!(!report.document["summary"].as_str().unwrap().contains("login.rehearsal"));
+    });
+}
+
+#[test]
+fn a_login_that_works_with_pam() {
+    world(|world| {
+        pam(PERMIT)(world);
+        rehearse(world).assert_healthy();
+    });
+}
+
+#[test]
+fn the_users_own_settings_count() {
+    world(|world| {
+        // The key of the rehearsal counts all the same, and the rest of the blocks too.
+        let blocks = "Match User alice\n  AuthorizedKeysFile /nowhere\n  PermitTTY no\nMatch Address 198.51.100.0/24\n  ForceCommand no\n";
+        world.configure(&(config().text() + blocks));
+        let report = rehearse(world);
+        report.assert_exactly(&[("login.terminal", "warn")]);
+        let note = report.note("login.rehearsal");
+        assert!(
+            note.contains("succeeds; not shown: Match Address 198.51.100.0/24 (/etc/ssh/sshd_config line "),
+            "{note}"
+        );
+    });
+}
+
+#[test]
+fn what_sshd_refuses() {
+    let both = &[("user.shell", "fail"), ("login.rehearsal", "fail")];
+    let shell = |shell: &'static str| {
+        move |_: &World<'_>| {
+            let text = fs::read_to_string("/etc/passwd").unwrap();
+            let line = text.lines().find(|line| line.starts_with("alice:")).unwrap();
+            fs::write("/etc/passwd", text.replace(line, &line.replace("/bin/sh", shell))).unwrap();
+        }
+    };
+    fails(
+        shell("/bin/none"),
+        both,
+        "a login as alice fails: sshd says: User alice not allowed because shell /bin/none does not exist",
+        "usermod --shell /bin/bash alice",
+    );
+    fails(shell("/bin/false"), both, "its session ends with status 1", "start file");
+    let rehearsal = &[("login.rehearsal", "fail")];
+    fails(with("ChrootDirectory", HOME), rehearsal, "bad ownership or modes for chroot directory", "0755");
+    fails(
+        with("ForceCommand", "/bin/false"),
+        rehearsal,
+        "its session ends with status 1",
+        "ForceCommand is /bin/false",
+    );
+    fails(with("RevokedKeys", "/etc/ssh/gone"), rehearsal, "revoked keys file", "RevokedKeys");
+}
+
+/// Sets a flag when a test ends, in whatever way.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A file of the log, as syslogd writes it.
+fn log_to_file(world: &World<'_>, test: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = Done(&done);
+        scope.spawn(|| {
+            let mut written = 0;
+            while !done.load(Ordering::SeqCst) {
+                let lines = world.instance.journal.lines();
+                let mut file = fs::OpenOptions::new().append(true).open("/var/log/auth.log").unwrap();
+                for line in &lines[written..] {
+                    writeln!(file, "Nov 21 20:00:00 host {}", line.text).unwrap();
+                }
+                written = lines.len();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        test();
+    });
+}
+
+#[test]
+fn what_pam_refuses() {
+    for (stack, says, fix) in [
+        (
+            "account required pam_access.so nodefgroup accessfile=/run/access\nsession required pam_permit.so\n",
+            "pam_access(sshd:account): access denied for user `alice'",
+            "access.conf",
+        ),
+        (
+            "account required pam_time.so conffile=/run/time\nsession required pam_permit.so\n",
+            "by PAM account configuration",
+            "pam.d/sshd",
+        ),
+        (
+            "account required pam_listfile.so onerr=fail item=user sense=deny file=/run/denied\nsession required pam_permit.so\n",
+            "pam_listfile(sshd:account): Refused user alice",
+            "list of users",
+        ),
+        (
+            "account required pam_gone.so\nsession required pam_permit.so\n",
+            "PAM unable to dlopen(pam_gone.so)",
+            "install",
+        ),
+        (
+            "account required pam_permit.so\nsession required pam_deny.so\n",
+            "pam_open_session",
+            "session lines",
+        ),
+    ] {
+        world(|world| {
+            pam(stack)(world);
+            world.instance.write("/run/access", "-:ALL:ALL\n");
+            world.instance.write("/run/time", "sshd;*;alice;!Al0000-2400\n");
+            world.instance.write("/run/denied", "alice\n");
+            log_to_file(world, || {
+                let report = rehearse(world);
+                assert_eq!(report.status("login.rehearsal"), "fail", "{stack}");
+                let note = report.note("login.rehearsal");
+                assert!(
+                    note.contains(says),
+                    "{stack}: {note}: {:#?}\n{:#?}",
+                    report.detail("login.rehearsal"),
+                    world.instance.journal.lines()
+                );
+                let printed = report.of("login.rehearsal")["fix"].as_str().unwrap();
+                assert!(printed.contains(fix), "{note}: {printed}");
+            });
+        });
+    }
+}
+
+/// With `loginuid-immutable`, a login from root's session cannot be rehearsed, and that is no fault of the login.
+#[test]
+fn a_login_uid_that_cannot_be_set() {
+    world(|world| {
+        pam("account required pam_permit.so\nsession required pam_deny.so\n")(world);
+        let journalctl = "#!/bin/sh\ncase \"$*\" in *_PID=*) ;; *) exit 1 ;; esac\n\
+            echo 'pam_loginuid(sshd:session): set_loginuid failed'\n";
+        world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        assert!(
+            report.note("login.rehearsal").contains("pam_loginuid"),
+            "{}",
+            report.note("login.rehearsal")
+        );
+        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+        assert_eq!(fix, "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check alice --rehearse");
+    });
+}
+
+/// PAM's words from the journal, of the process of sshd only.
+#[test]
+fn what_pam_says_in_the_journal() {
+    world(|world| {
+        pam("account required pam_deny.so\nsession required pam_permit.so\n")(world);
+        let journalctl = "#!/bin/sh\ncase \"$*\" in *_PID=*) ;; *) exit 1 ;; esac\n\
+            for word; do case $word in _PID=*) echo \"${word#_PID=}\" >/run/asked ;; esac; done\n\
+            echo 'pam_listfile(sshd:account): Refused user alice for service sshd'\n";
+        world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+        let report = rehearse(world);
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("PAM refuses the login: pam_listfile(sshd:account): Refused"), "{note}");
+        let asked: u32 = fs::read_to_string("/run/asked").unwrap().trim().parse().unwrap();
+        assert!(asked > 1);
+    });
+}
+
+#[test]
+fn an_expired_password() {
+    world(|world| {
+        pam("account required pam_unix.so\nsession required pam_permit.so\n")(world);
+        let shadow = fs::read_to_string("/etc/shadow").unwrap();
+        fs::write("/etc/shadow", shadow.replace("alice:*:19000:", "alice:*:0:")).unwrap();
+        log_to_file(world, || {
+            let report = rehearse(world);
+            assert_eq!(report.status("login.rehearsal"), "fail");
+            let note = report.note("login.rehearsal");
+            assert!(
+                note.contains("expired password for user alice (root enforced) (by /var/log/auth.log, where"),
+                "{note}"
+            );
+            let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+            assert!(fix.starts_with("chage --lastday ") && fix.ends_with(" alice"), "{fix}");
+            world.apply(&report, "login.rehearsal");
+        });
+        assert_eq!(rehearse(world).status("login.rehearsal"), "ok");
+    });
+}
+
+#[test]
+fn start_files() {
+    let terminal = &[("login.terminal", "fail")];
+    fails(
+        |_| start_file(".profile", "echo Out of order\nexit 3\n"),
+        terminal,
+        "its session ends by itself on a terminal, with status 3",
+        ".profile",
+    );
+    fails(
+        |_| start_file(".profile", "sleep 1000\n"),
+        terminal,
+        "its session does not answer on a terminal; running: sh, sleep",
+        ".profile",
+    );
+    // A shell can have an empty prompt.
+    world(|world| {
+        start_file(".profile", "PS1=\n");
+        rehearse(world).assert_healthy();
+    });
+    // What it prints is shown escaped, and not all of it.
+    world(|world| {
+        start_file(".profile", "printf '\\033[2J%0100000d' 0; exit 3\n");
+        let report = rehearse(world);
+        let detail = report.detail("login.terminal").join("\n");
+        assert!(
+            detail.contains("\\u{1b}[2J") && !detail.contains('\u{1b}') && detail.len() < 5000,
+            "{detail}"
+        );
+    });
+}
+
+#[test]
+fn a_session_that_hangs() {
+    world(|world| {
+        start_file(".ssh/rc", "sleep 1000\n");
+        let before = left(world);
+        let report = rehearse(world);
+        report.assert_exactly(&[("login.rehearsal", "fail")]);
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("its session does not end; running: ") && note.contains("sleep"), "{note}");
+        assert_eq!(left(world), before);
+        let duration = report.of("login.rehearsal")["duration_ms"].as_u64().unwrap();
+        assert!(duration < 15_500, "{duration} ms");
+    });
+}
+
+#[test]
+fn no_terminals() {
+    fails(
+        |_| assert!(Command::new("umount").args(["-l", "/dev/pts"]).status().unwrap().success()),
+        &[("login.terminal", "fail")],
+        "a login as alice fails: ",
+        "/dev/pts",
+    );
+}
+
+#[test]
+fn it_cannot_be_tried() {
+    world(|world| {
+        let nothing = world.instance.command(["--check", "--rehearse"]).as_root().run();
+        assert_eq!(nothing.status, Some(2));
+        assert!(nothing.stderr.contains("--rehearse needs a USER"), "{}", nothing.stderr);
+        for other in [&["--rehearse", USER][..], &["--enable", "--rehearse"]] {
+            let outcome = world.instance.command(other).as_root().run();
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(1), ""), "{other:?}");
+        }
+        // Not by another user.
+        let outcome = world.instance.command(["--check", "--json", USER, "--rehearse"]).run();
+        let document = crate::schema::read(&outcome.stdout);
+        let checks = document["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["id"] == "login.rehearsal").unwrap();
+        assert_eq!((&check["status"], &check["note"]), (&"skip".into(), &"needs sshd.config".into()));
+        // Not while another one runs.
+        fs::create_dir(DIRECTORY).unwrap();
+        let mut other = Command::new("flock").args(["-n", DIRECTORY, "sleep", "1000"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        assert_eq!(report.note("login.rehearsal"), "the login was not tried: another rehearsal is running");
+        assert_eq!(report.status("login.terminal"), "skip");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        world.instance.namespace().id().processes().len();
+    });
+    world(|world| {
+        world.instance.remove("/usr/bin/ssh");
+        let report = rehearse(world);
+        report.assert_exactly(&[("login.rehearsal", "warn"), ("login.terminal", "skip")]);
+        assert_eq!(report.note("login.rehearsal"), "the login was not tried: there is no ssh");
+    });
+}
+
+/// Killed at any time, it leaves its directory, which the next rehearsal removes.
+#[test]
+fn a_rehearsal_that_is_killed() {
+    world(|world| {
+        let before = left(world);
+        for pause in [0, 100, 300, 600] {
+            let mut run = Command::new("/usr/bin/eic-keys")
+                .args(["--check", USER, "--rehearse"])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            let start = Instant::now();
+            while !Path::new(DIRECTORY).exists() {
+                assert!(start.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            std::thread::sleep(Duration::from_millis(pause));
+            run.kill().unwrap();
+            run.wait().unwrap();
+        }
+        rehearse(world).assert_healthy();
+        let start = Instant::now();
+        while left(world) != before {
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}, before {before:?}", left(world));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+}
+
+/// What another local user can do meanwhile: nothing that the running sshd does not allow.
+#[test]
+fn other_users_gain_nothing() {
+    world(|world| {
+        let (done, connected) = (AtomicBool::new(false), std::sync::Mutex::new(0));
+        let before = listening();
+        std::thread::scope(|scope| {
+            let ended = Done(&done);
+            scope.spawn(|| {
+                // Connects to each port that was not there before, faster than ssh can.
+                while !done.load(Ordering::SeqCst) {
+                    for port in listening().into_iter().filter(|port| !before.contains(port)) {
+                        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+                            continue;
+                        };
+                        *connected.lock().unwrap() += 1;
+                        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+                        let mut byte = [0];
+                        assert!(!matches!(stream.read(&mut byte), Ok(1)), "sshd speaks to another client");
+                    }
+                }
+            });
+            // The files of a rehearsal, looked at while it runs.
+            start_file(
+                ".profile",
+                "(ls /run/eic-keys-rehearsal; cat /run/eic-keys-rehearsal/key; id -u) >seen 2>&1\n",
+            );
+            let report = rehearse(world);
+            drop(ended);
+            report.assert_healthy();
+        });
+        let seen = fs::read_to_string(format!("{HOME}/seen")).unwrap();
+        assert_eq!(seen.matches("Permission denied").count(), 2, "{seen}");
+        assert!(seen.contains("47101") && !seen.contains("PRIVATE"), "{seen}");
+        assert!(*connected.lock().unwrap() > 0, "the other client was never fast enough to be tested");
+        // The names are known in advance; only root can create them.
+        let plant = ["--reuid", "47102", "--regid", "47102", "--clear-groups", "ln", "-s", "/etc", DIRECTORY];
+        let planted = world.instance.command(plant).program("/usr/bin/setpriv").as_root().run();
+        assert_ne!(planted.status, Some(0));
+        // Where others can, nothing is done.
+        fs::set_permissions("/run", Permissions::from_mode(0o777)).unwrap();
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        assert!(report.note("login.rehearsal").contains("/run may be written by others"));
+        fs::set_permissions("/run", Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(fs::metadata("/run").unwrap().uid(), 0);
+    });
+}
+
+/// sshd's own limits count for its command, and root's shell has others.
+#[test]
+fn the_line_runs_with_the_limits_of_sshd() {
+    world(|world| {
+        let pid = fs::read_to_string("/run/sshd.pid").unwrap();
+        let limit = |files: &str| {
+            let status = Command::new("prlimit").args(["--pid", pid.trim(), files]).status().unwrap();
+            assert!(status.success());
+        };
+        limit("--nofile=6:4096");
+        let report = world.check();
+        report.assert_exactly(&[("login.command", "fail")]);
+        let note = report.note("login.command");
+        assert!(note.starts_with("as eic-keys, /usr/bin/eic-keys alice SHA256:"), "{note}");
+        limit("--nofile=256:4096");
+        world.check().assert_healthy();
+        assert!(!world.instance.journal.says("Providing ssh key"));
+    });
+}

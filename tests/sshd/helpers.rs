@@ -1,0 +1,118 @@
+//! What the tests of this folder share.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+use std::{fs, io::Write};
+
+use crate::systems::System;
+use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+
+/// [`wiring::enable`] or [`wiring::disable`].
+pub(crate) type Operation = fn(&WiringOptions, &mut dyn Write) -> WiringOutcome;
+
+/// Runs an operation. Returns its outcome and its output.
+pub(crate) fn run(operation: Operation, options: &WiringOptions) -> (WiringOutcome, String) {
+    let mut output = Vec::new();
+    let outcome = operation(options, &mut output);
+    (outcome, String::from_utf8(output).unwrap())
+}
+
+fn succeed(operation: Operation, options: &WiringOptions) -> String {
+    let (outcome, output) = run(operation, options);
+    assert_eq!(outcome, WiringOutcome::Done, "{output}");
+    output
+}
+
+/// Runs `--enable`, which must succeed. Returns its output.
+pub(crate) fn enable(options: &WiringOptions) -> String {
+    succeed(wiring::enable, options)
+}
+
+/// Runs `--disable`, which must succeed. Returns its output.
+pub(crate) fn disable(options: &WiringOptions) -> String {
+    succeed(wiring::disable, options)
+}
+
+/// Runs an operation, which must be refused and print nothing else. Returns the reason.
+pub(crate) fn refused(operation: Operation, options: &WiringOptions) -> String {
+    match run(operation, options) {
+        (WiringOutcome::Refused(reason), output) => {
+            assert_eq!(output, "", "{reason}");
+            reason
+        }
+        (other, output) => panic!("{other:?}, not refused: {output}"),
+    }
+}
+
+/// Runs `--enable`, which must be refused for this reason and change nothing.
+pub(crate) fn enable_is_refused(system: &System, options: &WiringOptions, expected: &str) {
+    let before = system.configuration();
+    let reason = refused(wiring::enable, options);
+    assert!(reason.contains(expected), "refused for another reason than \"{expected}\": {reason}");
+    assert_eq!(before, system.configuration(), "{reason}");
+}
+
+/// Runs `--enable`, whose change must fail and be undone. Returns the reason.
+pub(crate) fn enable_is_rolled_back(options: &WiringOptions) -> String {
+    match run(wiring::enable, options) {
+        (WiringOutcome::RolledBack(reason), _) => reason,
+        (other, output) => panic!("{other:?}, not rolled back: {output}"),
+    }
+}
+
+/// The main file of a distribution, shortened.
+pub(crate) const STOCK: &str = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n";
+
+/// The lines of systemd-userdbd.
+pub(crate) const USERDB: &str =
+    "AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser root\n";
+
+/// A system with [`STOCK`].
+pub(crate) fn stock() -> System {
+    let system = System::new("bookworm");
+    system.write("/etc/ssh/sshd_config", STOCK);
+    system
+}
+
+/// Adds an sshd process to the system, with its command line (blanks become zeros) and its parent.
+pub(crate) fn add_process(system: &System, pid: u32, line: &str, parent: u32) {
+    system.write(&format!("/proc/{pid}/comm"), "sshd\n");
+    system.write(&format!("/proc/{pid}/cmdline"), line.replace(' ', "\0"));
+    system.write(&format!("/proc/{pid}/status"), format!("Name:\tsshd\nPPid:\t{parent}\n"));
+}
+
+/// Removes the host keys, as in an image.
+pub(crate) fn remove_host_keys(system: &System) {
+    for entry in fs::read_dir(system.path("/etc/ssh")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("ssh_host_") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let output = system.run_sshd(&["-t"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no hostkeys available"));
+}
+
+/// A stand-in for systemctl that runs this shell text, on a system with systemd.
+pub(crate) fn with_systemctl(system: &System, script: &str) -> WiringOptions {
+    system.write("/run/systemd/system/x", "");
+    let log = system.path("/tmp/systemctl.log");
+    let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{script}\n", log.display());
+    system.install("/tmp/systemctl", script);
+    WiringOptions { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
+}
+
+/// The calls of the stand-in for systemctl, without the queries of properties.
+pub(crate) fn systemctl_calls(system: &System) -> Vec<String> {
+    let log = fs::read_to_string(system.path("/tmp/systemctl.log")).unwrap();
+    log.lines().filter(|line| !line.starts_with("show")).map(str::to_owned).collect()
+}
+
+/// The system's sshd, with this shell text before it. `$config` is the last argument, which is the file of `-f`.
+pub(crate) fn with_sshd(system: &System, script: &str) -> WiringOptions {
+    let root = system.root.display();
+    let script =
+        format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
+    system.install("/tmp/sshd", script);
+    WiringOptions { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
+}
