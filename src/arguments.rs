@@ -17,6 +17,7 @@ use crate::authorize::KeyQuery;
 use crate::imds::client;
 use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
+use crate::principal::{PatternError, Principals};
 
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +65,23 @@ impl fmt::Display for OptionRow {
     }
 }
 
+/// Sets a field to the value of its option, or adds the value to those before.
+macro_rules! set_option {
+    // An assignment to a field would count as a use of it.
+    ($options:ident, $field:ident, $read:ident, $parser:ident, $name:expr) => {
+        *$options = Self { $field: $read($parser, $name)?, ..mem::take($options) }
+    };
+    ($options:ident, $field:ident, $read:ident, $parser:ident, $name:expr, repeated) => {
+        $read(&mut $options.$field, $parser)?
+    };
+}
+
 /// Generates from one table: the options of a command line with their values, the function that reads one of them, and the rows of the
 /// help text. A row is `field: type = function that reads the value, "name" "VALUE", [modes], "help";`. If nothing uses the value, the
 /// compiler reports that the field is never read.
+/// With `repeated` after the function, the option can be repeated, and the function adds its value to those before.
 macro_rules! options {
-    ($($field:ident: $type:ty = $read:ident, $name:literal $value:literal, [$($mode:ident),*], $help:literal;)+) => {
+    ($($field:ident: $type:ty = $read:ident $($repeated:ident)?, $name:literal $value:literal, [$($mode:ident),*], $help:literal;)+) => {
         /// The options of a command line.
         #[derive(Debug, Default)]
         #[allow(clippy::struct_excessive_bools, reason = "one for each option without a value")]
@@ -84,12 +97,10 @@ macro_rules! options {
 
             /// Reads the value of the option with this name. Returns `false` if there is no such option.
             fn read(&mut self, name: &str, parser: &mut Parser) -> Result<bool, UsageError> {
-                // An assignment to a field would count as a use of it.
-                let options = match name {
-                    $($name => Self { $field: $read(parser, concat!("--", $name))?, ..mem::take(self) },)+
+                match name {
+                    $($name => set_option!(self, $field, $read, parser, concat!("--", $name) $(, $repeated)?),)+
                     _ => return Ok(false),
-                };
-                *self = options;
+                }
                 Ok(true)
             }
         }
@@ -99,6 +110,8 @@ macro_rules! options {
 options! {
     trust_store: Option<PathBuf> = path, "trust-store" "PATH", [Keys, Check],
         "bundle or directory of trusted certificates, PEM (default: the system's)";
+    principals: Principals = principal repeated, "principal" "PATTERN", [Keys, Check],
+        "accept only keys pushed by IAM principals whose ARN matches; repeatable";
     timeout: Option<Duration> = seconds, "timeout" "SECONDS", [Keys, Check],
         "time limit of the whole run, {least} to {most} (default: {default})";
     imds: Option<SocketAddr> = address, "imds" "ADDRESS", [Keys, Check],
@@ -167,6 +180,8 @@ pub enum UsageError {
         /// What the value must be.
         expected: ValueKind,
     },
+    /// The pattern of `--principal` is not valid.
+    Principal(PatternError),
     /// The FINGERPRINT is not valid.
     Fingerprint(NotAFingerprint),
     /// There is no USER.
@@ -224,6 +239,7 @@ impl fmt::Display for UsageError {
                 write!(f, "{option} takes no value: {}", value.to_string_lossy())
             }
             Self::Value { option, value, expected } => write!(f, "{option} {value}: not {expected}"),
+            Self::Principal(error) => write!(f, "--principal: {error}"),
             Self::Fingerprint(error) => error.fmt(f),
             Self::NoUser => f.write_str("USER is missing (%u on sshd's line)"),
             Self::NoCommand => f.write_str("a command is missing behind --"),
@@ -264,7 +280,7 @@ pub(crate) enum CommandLine {
     /// `--version`
     Version,
     /// All others.
-    Arguments(Arguments),
+    Arguments(Box<Arguments>),
 }
 
 /// The arguments of a command line, without `--help` and `--version`.
@@ -312,7 +328,7 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Comm
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(CommandLine::Arguments(read))
+    Ok(CommandLine::Arguments(Box::new(read)))
 }
 
 /// The query of a command line that prints keys, as in sshd's configuration.
@@ -364,11 +380,12 @@ impl Arguments {
             return Err(UsageError::NoCommand);
         }
         let fingerprint = self.fingerprint()?;
-        let Options { trust_store, timeout, imds, .. } = self.options;
+        let Options { trust_store, principals, timeout, imds, .. } = self.options;
         Ok(KeyQuery {
             user: self.user.ok_or(UsageError::NoUser)?,
             fingerprint,
             trust_store,
+            principals,
             timeout: timeout.unwrap_or(limits::RUN),
             imds: imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]),
             chained_command: self.chained_command,
@@ -400,6 +417,10 @@ fn flag(_: &mut Parser, _: &'static str) -> Result<bool, UsageError> {
 
 fn path(parser: &mut Parser, _: &'static str) -> Result<Option<PathBuf>, UsageError> {
     Ok(Some(parser.value()?.into()))
+}
+
+fn principal(principals: &mut Principals, parser: &mut Parser) -> Result<(), UsageError> {
+    principals.add(parser.value()?.as_bytes()).map_err(UsageError::Principal)
 }
 
 fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {

@@ -19,6 +19,7 @@ use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
 use crate::log_lines::{describe, provided, refuse};
 use crate::output;
+use crate::principal::Principals;
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::sandbox::{Allowed, Layer};
@@ -37,6 +38,8 @@ pub struct KeyQuery {
     pub fingerprint: Option<Fingerprint>,
     /// The path of the trust store; `None` for the system's.
     pub trust_store: Option<PathBuf>,
+    /// The IAM principals whose keys are accepted.
+    pub principals: Principals,
     /// Time limit of the whole run.
     pub timeout: Duration,
     /// Addresses of IMDS, in the order to try.
@@ -105,7 +108,8 @@ pub(crate) async fn authorize(
         Some(id) => id.clone(),
         None => imds.instance_id().await?,
     };
-    let valid = retain(offered, &user, syslog, |key| key.check_validity(&id, (context.clock)()));
+    let valid =
+        retain(offered, &user, syslog, |key| key.check_validity(&id, &request.principals, (context.clock)()));
     if valid.is_empty() {
         return Ok(counts);
     }
@@ -127,7 +131,7 @@ pub(crate) async fn authorize(
     for key in valid {
         let description = describe(&key);
         // Check the time again: a key can expire during the requests.
-        match key.authorize(&signer, &id, (context.clock)()) {
+        match key.authorize(&signer, &id, &request.principals, (context.clock)()) {
             Ok(key) => authorized.push(key),
             Err(reason) => refuse(syslog, &user, &reason, &description),
         }

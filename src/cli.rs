@@ -77,7 +77,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let arguments = match arguments::read(arguments)? {
         CommandLine::Help => return Ok(Command::Help),
         CommandLine::Version => return Ok(Command::Version),
-        CommandLine::Arguments(arguments) => arguments,
+        CommandLine::Arguments(arguments) => *arguments,
     };
     Ok(match arguments.mode()? {
         Mode::Keys => Command::Authorize(arguments.key_query()?),
@@ -100,6 +100,7 @@ fn check(arguments: Arguments) -> Result<CheckRequest, UsageError> {
         user: arguments.user,
         fingerprint,
         trust_store: options.trust_store,
+        principals: options.principals,
         timeout: options.timeout,
         imds: options.imds,
         json: options.json,

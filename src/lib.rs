@@ -9,7 +9,7 @@
 //!                         │ sandbox         drop all other rights
 //!                         │ imds            token → active-keys/USER      404: done, silently
 //!                         │ keys/judge      text → SignedKey…             drop: unreadable, other fingerprint
-//!                         │ keys/validity                                 drop: other instance, expired
+//!                         │ keys/validity                                 drop: other instance, principal, expired
 //!                         │                 nothing left: done
 //!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
 //!                         │ trust/path      certificate chain + anchors + time → SignerPath
@@ -42,6 +42,7 @@ pub mod limits;
 mod log_lines;
 mod output;
 mod path_walk;
+pub mod principal;
 mod process;
 mod revocation;
 pub mod run;
@@ -51,3 +52,4 @@ pub mod sandbox;
 pub mod sshd;
 pub mod syslog;
 pub mod trust;
+mod wildcard;

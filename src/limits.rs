@@ -57,6 +57,12 @@ const _: () = assert!(SIGNATURE.div_ceil(3) * 4 + METADATA_LINES <= KEY_LINE, "a
 /// The metadata lines of a record. An IAM principal has up to about 600 characters.
 const METADATA_LINES: usize = 2048;
 
+/// The longest ARN (IAM API Reference, `arnType`), hence the longest pattern of `--principal`.
+pub const ARN: usize = 2048;
+
+/// Number of `--principal` options. More principals are better named by a pattern.
+pub const PRINCIPALS: usize = 64;
+
 /// Number of certificates in a certificate chain. The longest supported path has the signer and six intermediates.
 pub const CERTIFICATES: usize = 16;
 

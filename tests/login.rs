@@ -119,6 +119,31 @@ fn an_option_in_a_signed_line_is_not_obeyed() {
     stays_out(&sshd, "alice", &key);
 }
 
+/// The lines that docs/wiring.md shows: the first value that sshd reads counts.
+#[test]
+fn each_match_block_can_have_its_own_principals() {
+    const OPS: &str = "arn:aws:sts::123412341234:assumed-role/ops/anna";
+    let instance = Instance::start();
+    let line = |pattern: &str| format!("/usr/bin/eic-keys --principal {pattern} %u %f");
+    let block = format!(
+        "User bob\n  AuthorizedKeysCommand {}\n  AuthorizedKeysCommandUser eic-keys",
+        line("arn:aws:sts::123412341234:assumed-role/ops/*")
+    );
+    let config = Config::new().set("AuthorizedKeysCommand", &line("arn:aws:*"));
+    let sshd = Sshd::start_with(&instance, &config.set("Match", &block));
+    let (ops, developer) = (UserKey::ed25519(), UserKey::ed25519());
+    for user in ["alice", "bob"] {
+        instance.publish(user, &instance.record(&ops).set("Caller", OPS));
+        let caller = "arn:aws:iam::123412341234:user/developer";
+        instance.publish(user, &instance.record(&developer).set("Caller", caller));
+    }
+    enters(&sshd, "alice", &ops);
+    enters(&sshd, "alice", &developer);
+    enters(&sshd, "bob", &ops);
+    stays_out(&sshd, "bob", &developer);
+    assert!(instance.journal.says("its IAM principal matches no --principal pattern"));
+}
+
 #[test]
 fn twenty_simultaneous_logins_succeed() {
     let instance = Instance::start();

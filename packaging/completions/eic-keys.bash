@@ -7,17 +7,17 @@ _eic_keys() {
         mapfile -t COMPREPLY < <(compgen -A command -A file -- "$word")
         return
         ;;
-    *$'\n--check\n'*) options=$'--rehearse\n--wait\n--json\n--verbose\n--trust-store\n--timeout\n--imds' ;;
+    *$'\n--check\n'*) options=$'--rehearse\n--wait\n--json\n--verbose\n--trust-store\n--principal\n--timeout\n--imds' ;;
     *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)
-        options=$'--trust-store\n--timeout\n--imds'
+        options=$'--trust-store\n--principal\n--timeout\n--imds'
         [ "$COMP_CWORD" != 1 ] || options+=$'\n--check\n--enable\n--disable\n--help\n-h\n--version\n-V'
         ;;
     esac
     case $before in
     --trust-store) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
-    --timeout | --imds | --wait) COMPREPLY=() ;;
+    --principal | --timeout | --imds | --wait) COMPREPLY=() ;;
     *)
         case $word in
         -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word") ;;

@@ -64,6 +64,7 @@ checks! {
     SshdConfig "sshd.config": "sshd accepts its configuration",
     SshdCommand "sshd.command": "the AuthorizedKeysCommand for the user runs eic-keys",
     SshdCommandUser "sshd.command_user": "the AuthorizedKeysCommandUser exists and is not root",
+    SshdPrincipals "sshd.principals": "each --principal pattern of that line can match an IAM principal",
     SshdPubkey "sshd.pubkey": "sshd accepts public keys",
     SshdMethods "sshd.methods": "a key is enough to log in",
     SshdAccess "sshd.access": "AllowUsers, DenyUsers, AllowGroups, DenyGroups and PermitRootLogin allow the user",

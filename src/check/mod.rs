@@ -45,7 +45,7 @@ pub use request::{CheckRequest, Target};
 use runner::{Finding, Runner};
 use topics::{
     clock, command_user, confinement, install, instance, keys, login_command, metadata, network, outside,
-    recent, running, signer, sshd, sshd_login, user,
+    principals, recent, running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -116,7 +116,8 @@ async fn examine(
     let pushed = async {
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
-        keys::keys(runner, request, target, &name, &session, &place, &signer).await;
+        let rules = keys::Rules { request, principals: &options.principals };
+        keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
@@ -143,6 +144,7 @@ async fn examine(
         metadata::surroundings(runner, &options, target, &host),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &wiring.settings),
+        principals::principals(runner, &wiring.command),
         recent::recent(runner, target, &name, &wiring.user),
     );
     (account, wiring)

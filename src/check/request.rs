@@ -9,6 +9,7 @@ use crate::authorize;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
+use crate::principal::Principals;
 use crate::trust::UnixTime;
 
 /// The request, from the command line.
@@ -20,6 +21,8 @@ pub struct CheckRequest {
     pub fingerprint: Option<Fingerprint>,
     /// `--trust-store`, if given. The default comes from sshd's configuration.
     pub trust_store: Option<PathBuf>,
+    /// `--principal`, with the same default.
+    pub principals: Principals,
     /// `--timeout`, with the same default.
     pub timeout: Option<Duration>,
     /// `--imds`, with the same default.
@@ -38,6 +41,7 @@ pub struct CheckRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
     pub(crate) trust_store: Option<PathBuf>,
+    pub(crate) principals: Principals,
     pub(crate) timeout: Duration,
     pub(crate) imds: Vec<SocketAddr>,
 }
@@ -47,6 +51,10 @@ impl RunOptions {
     pub(crate) fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
         Self {
             trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
+            principals: match line {
+                Some(line) if asked.principals == Principals::default() => line.principals.clone(),
+                _ => asked.principals.clone(),
+            },
             timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
             imds: match (asked.imds, line) {
                 (Some(address), _) => vec![address],

@@ -16,6 +16,10 @@ pub enum Refusal {
     OtherInstance(InstanceId),
     /// It expired this many seconds ago.
     Expired(u64),
+    /// Its IAM principal matches no pattern of `--principal`.
+    OtherPrincipal,
+    /// It does not name its IAM principal, and `--principal` is given.
+    NoPrincipal,
     /// The metadata service that returned it belongs to another instance.
     ForeignService(InstanceId),
     /// It has no valid signature of the signer with this name.
@@ -29,6 +33,8 @@ impl fmt::Display for Refusal {
             Self::TooMany(most) => write!(f, "only the first {most} records are read"),
             Self::OtherInstance(id) => write!(f, "it is for another instance, {id}"),
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
+            Self::OtherPrincipal => f.write_str("its IAM principal matches no --principal pattern"),
+            Self::NoPrincipal => f.write_str("it names no IAM principal, which --principal needs"),
             Self::ForeignService(id) => write!(f, "the metadata service belongs to another instance, {id}"),
             Self::BadSignature(name) => write!(f, "it is not signed by {name}"),
         }

@@ -1,24 +1,35 @@
-//! Whether a key is valid on this instance, now.
+//! Whether a key is valid on this instance, for these principals, now.
 
 use std::ops::Deref;
 
 use super::{Refusal, SignedKey, VerifiedKey};
 use crate::ec2::InstanceId;
+use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
-/// A key that sshd may accept: its signature is valid, it was pushed to this instance, and it has not expired.
+/// A key that sshd may accept: its signature is valid, it was pushed to this instance by an accepted
+/// principal, and it has not expired.
 /// [`SignedKey::authorize`] is the only way to make one.
 #[derive(Clone, Debug)]
 pub struct AuthorizedKey<'a>(VerifiedKey<'a>);
 
 impl SignedKey<'_> {
-    /// Checks that the key was pushed to this instance and has not expired. It expires in the second of its timestamp.
+    /// Checks that the key was pushed to this instance, by one of these principals, and has not expired. It expires in the
+    /// second of its timestamp.
     ///
     /// # Errors
-    /// Fails if it was pushed to another instance, or has expired.
-    pub fn check_validity(&self, instance: &InstanceId, now: UnixTime) -> Result<(), Refusal> {
+    /// Fails if one of that is not so.
+    pub fn check_validity(
+        &self,
+        instance: &InstanceId,
+        principals: &Principals,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
         if self.instance() != instance {
             return Err(Refusal::OtherInstance(self.instance().clone()));
+        }
+        if !principals.accept(self.caller()) {
+            return Err(self.caller().map_or(Refusal::NoPrincipal, |_| Refusal::OtherPrincipal));
         }
         match now.as_secs().checked_sub(self.expiry()) {
             Some(ago) => Err(Refusal::Expired(ago)),
@@ -36,10 +47,11 @@ impl<'a> SignedKey<'a> {
         self,
         signer: &Signer,
         instance: &InstanceId,
+        principals: &Principals,
         now: UnixTime,
     ) -> Result<AuthorizedKey<'a>, Refusal> {
         let verified = self.verify(signer)?;
-        verified.check_validity(instance, now).map(|()| AuthorizedKey(verified))
+        verified.check_validity(instance, principals, now).map(|()| AuthorizedKey(verified))
     }
 }
 

@@ -265,6 +265,28 @@ fn bad_ocsp_responses() {
 }
 
 #[test]
+fn patterns_for_principals() {
+    let line = |pattern: &str| {
+        config()
+            .set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys --principal {pattern} %u %f"))
+            .text()
+    };
+    world(|world| {
+        world.configure(&line("arn:aws:iam::*"));
+        world.check().assert_healthy();
+        world.configure(&line("arn:aws:iam::123412341234:user/nobody"));
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert!(report.of("keys.records").to_string().contains("matches no --principal pattern"));
+        world.configure(&line("arn:aws:iam::123412341234:role/ops"));
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "fail"), ("sshd.principals", "warn")]);
+        let fix = report.of("sshd.principals")["fix"].as_str().unwrap();
+        assert!(fix.contains("--principal 'arn:aws:sts::123412341234:assumed-role/ops/*'"), "{fix}");
+    });
+}
+
+#[test]
 fn a_trust_store_given_by_option() {
     world(|world| {
         let report = world.check_with(&["alice", "--trust-store", "/etc/nowhere.pem"]);

@@ -57,6 +57,48 @@ fn accepts_every_valid_form_of_a_record() {
 }
 
 #[test]
+fn a_key_is_accepted_only_from_a_matching_principal() {
+    const ANNA: &str = "arn:aws:sts::123412341234:assumed-role/ops/anna";
+    let (instance, key) = instance();
+    let run = |patterns: &[&str]| {
+        instance.journal.clear();
+        let options = patterns.iter().flat_map(|pattern| ["--principal", pattern]);
+        let outcome = instance.run(options.chain(["alice", key.fingerprint()]));
+        assert_eq!(outcome.status, Some(0), "{patterns:?}: {outcome:?}");
+        outcome.keys() == [key.line()]
+    };
+    publish(&instance, signed(&instance, &instance.record(&key).set("Caller", ANNA)));
+    let most = [&["no"; 63][..], &[ANNA]].concat();
+    for accepted in [&[ANNA][..], &["*"], &["arn:aws:sts::*:assumed-role/ops/*"], &["no", ANNA], &most] {
+        assert!(run(accepted), "{accepted:?}: {:?}", instance.journal.lines());
+    }
+    for refused in
+        ["assumed-role/ops/anna", "arn:aws:sts::123412341234:assumed-role/OPS/anna", "*/ops", "arn:*?:bob"]
+    {
+        assert!(!run(&[refused]), "{refused}");
+        let lines = instance.journal.eic_keys();
+        let says = |words: &str| lines[0].message().contains(words);
+        assert!(lines.len() == 1 && lines[0].severity == 5, "{lines:?}");
+        assert!(says("its IAM principal matches no --principal pattern") && says(ANNA), "{lines:?}");
+    }
+    // Too many patterns and too long ones are usage errors.
+    for patterns in [["*"; 65].as_slice(), &[&"*".repeat(2049)]] {
+        let options = patterns.iter().flat_map(|pattern| ["--principal", pattern]);
+        let outcome = instance.run(options.chain(["alice", key.fingerprint()]));
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(1), ""), "{outcome:?}");
+    }
+    // Without a principal, a record is accepted only without patterns.
+    publish(&instance, signed(&instance, &instance.record(&key).without("Caller")));
+    assert!(run(&[]) && !run(&["*"]));
+    assert!(instance.journal.says("it names no IAM principal"), "{:?}", instance.journal.lines());
+    // The principal counts only if it is signed.
+    let text = signed(&instance, &instance.record(&key).set("Caller", "arn:aws:iam::1:user/x"));
+    let text = String::from_utf8(text).unwrap().replace("arn:aws:iam::1:user/x", ANNA);
+    publish(&instance, text);
+    assert!(!run(&[ANNA]) && instance.journal.says("it is not signed by"), "{:?}", instance.journal.lines());
+}
+
+#[test]
 fn accepts_a_record_until_the_second_of_its_expiry() {
     let (instance, key) = instance();
     // A run that ended before the expiry must print the key. A slow machine can make it end later: then try again with more time.

@@ -12,29 +12,35 @@ use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge, record};
+use crate::keys::{Judged, Refusal, SignedKey, judge, record};
+use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
+
+/// What the answer depends on besides the records.
+pub(crate) struct Rules<'a> {
+    pub(crate) request: &'a CheckRequest,
+    pub(crate) principals: &'a Principals,
+}
 
 /// Requests the user's records and validates each, as a login does.
 pub(crate) async fn keys(
     runner: &Runner,
-    request: &CheckRequest,
+    rules: &Rules<'_>,
     target: &Target<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
     place: &Place,
     signer: &Finding<Signer>,
 ) {
-    let pushed = pushed(runner, request, session, name).await;
-    let offered = request.fingerprint.as_ref();
+    let pushed = pushed(runner, rules.request, session, name).await;
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
-            records(text, id, offered, (target.clock)())
+            records(text, id, rules, (target.clock)())
         })
         .await;
     runner
         .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
-            signatures(text, id, offered, (target.clock)(), signer)
+            signatures(text, id, rules, (target.clock)(), signer)
         })
         .await;
 }
@@ -101,15 +107,12 @@ impl fmt::Display for Verdict {
     }
 }
 
-fn judged<'a>(
-    text: &'a [u8],
-    id: &InstanceId,
-    offered: Option<&Fingerprint>,
-    now: UnixTime,
-) -> Vec<Record<'a>> {
-    let judged = judge(text, offered).map(|judged| match judged {
+fn judged<'a>(text: &'a [u8], id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Vec<Record<'a>> {
+    let judged = judge(text, rules.request.fingerprint.as_ref()).map(|judged| match judged {
         Judged::Offered(key) => {
-            let verdict = key.check_validity(id, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
+            let verdict = key
+                .check_validity(id, rules.principals, now)
+                .map_or_else(Verdict::Refused, |()| Verdict::Valid);
             Record { key: Some(key), verdict }
         }
         Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
@@ -132,8 +135,8 @@ fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
     )
 }
 
-fn records(text: &Bytes, id: &InstanceId, offered: Option<&Fingerprint>, now: UnixTime) -> Answer<Bytes> {
-    let judged = judged(text, id, offered, now);
+fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Answer<Bytes> {
+    let judged = judged(text, id, rules, now);
     let refused = judged.iter().filter(|one| matches!(one.verdict, Verdict::Refused(_))).count();
     let others = judged.iter().filter(|one| matches!(one.verdict, Verdict::NotOffered)).count();
     let detail: Vec<_> =
@@ -173,14 +176,14 @@ fn push_again() -> Fix {
 fn signatures(
     text: &Bytes,
     id: &InstanceId,
-    offered: Option<&Fingerprint>,
+    rules: &Rules<'_>,
     now: UnixTime,
     signer: &Signer,
 ) -> Answer<Bytes> {
     let (mut refused, mut detail) = (0_usize, Vec::new());
-    for one in judged(text, id, offered, now) {
+    for one in judged(text, id, rules, now) {
         let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
-        let verdict = key.clone().authorize(signer, id, now).map_or_else(
+        let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
             |reason| {
                 refused = refused.saturating_add(1);
                 reason.to_string()

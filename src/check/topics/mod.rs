@@ -10,6 +10,7 @@ pub(crate) mod login_command;
 pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod outside;
+pub(crate) mod principals;
 pub(crate) mod recent;
 pub(crate) mod running;
 pub(crate) mod signer;

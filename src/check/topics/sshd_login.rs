@@ -16,7 +16,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::files;
-use crate::sshd::pattern::matches;
+use crate::wildcard::matches;
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
 const PUSHED: [(&str, &[&str]); 2] =
