@@ -57,7 +57,7 @@ fn a_push_is_waited_for() {
             world.check_with(&[USER, "--wait", "300"])
         });
         report.assert_healthy();
-        assert_eq!(report.note("keys.signatures"), "1 of 1 keys would be given to sshd");
+        assert_eq!(report.note("keys.signatures"), "1 of 1 keys would be printed for sshd");
         assert!(report.detail("keys.records").iter().all(|line| line.contains(good.fingerprint())));
         assert!((Duration::from_secs(3)..Duration::from_secs(100)).contains(&start.elapsed()));
         // One that is there already is judged at once, whatever is wrong with it.

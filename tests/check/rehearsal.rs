@@ -108,7 +108,7 @@ fn the_users_own_settings_count() {
         let blocks = "Match User alice\n  AuthorizedKeysFile /nowhere\n  PermitTTY no\nMatch Address 198.51.100.0/24\n  ForceCommand no\n";
         world.configure(&(config().text() + blocks));
         let report = rehearse(world);
-        report.assert_exactly(&[("login.terminal", "warn")]);
+        report.assert_exactly(&[("sshd.match", "warn"), ("login.terminal", "warn")]);
         let note = report.note("login.rehearsal");
         assert!(
             note.contains("succeeds; not shown: Match Address 198.51.100.0/24 (/etc/ssh/sshd_config line "),
@@ -135,14 +135,16 @@ fn what_sshd_refuses() {
     );
     fails(shell("/bin/false"), both, "its session ends with status 1", "start file");
     let rehearsal = &[("login.rehearsal", "fail")];
-    fails(with("ChrootDirectory", HOME), rehearsal, "bad ownership or modes for chroot directory", "0755");
+    let session = &[("sshd.session", "fail"), ("login.rehearsal", "fail")];
+    fails(with("ChrootDirectory", HOME), session, "bad ownership or modes for chroot directory", "0755");
     fails(
         with("ForceCommand", "/bin/false"),
         rehearsal,
         "its session ends with status 1",
         "ForceCommand is /bin/false",
     );
-    fails(with("RevokedKeys", "/etc/ssh/gone"), rehearsal, "revoked keys file", "RevokedKeys");
+    let revoked = &[("sshd.revoked", "fail"), ("login.rehearsal", "fail")];
+    fails(with("RevokedKeys", "/etc/ssh/gone"), revoked, "revoked keys file", "RevokedKeys");
 }
 
 /// Sets a flag when a test ends, in whatever way.
@@ -450,7 +452,7 @@ fn other_users_gain_nothing() {
         fs::set_permissions("/run", Permissions::from_mode(0o777)).unwrap();
         let report = rehearse(world);
         assert_eq!(report.status("login.rehearsal"), "warn");
-        assert!(report.note("login.rehearsal").contains("/run may be written by others"));
+        assert!(report.note("login.rehearsal").contains("users other than the owner can write to /run"));
         fs::set_permissions("/run", Permissions::from_mode(0o755)).unwrap();
         assert_eq!(fs::metadata("/run").unwrap().uid(), 0);
     });

@@ -949,7 +949,7 @@ fn what_the_log_tells() {
     broken(
         write(&[given.clone(), failed.clone()].concat()),
         recent,
-        "failed once, last with status 2: the metadata service did not answer as it should",
+        "failed once, last with status 2: the metadata service failed, or did not answer in time",
     );
     let error = failed.replace(": Auth", ": error: Auth");
     broken(write(&[failed.clone(), error].concat()), recent, "failed 2 times, last with status 2");
