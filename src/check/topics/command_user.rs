@@ -115,7 +115,7 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         Some((_, note)) => Answer::fail(
             format!("as {name}: {note}"),
             Fix::advice(format!(
-                "allow {name} to connect to it: nft list ruleset and ip rule show rules that match a user"
+                "permit connections of {name}: nft list ruleset and ip rule show rules that match a user"
             )),
         ),
     }
@@ -137,7 +137,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         }
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => Answer::warn(
             format!("as {name}: {note}; as root: {seen}"),
-            Fix::advice(format!("allow {name} to read all certificates of {}", store.path().display())),
+            Fix::advice(format!("make all certificates of {} readable for {name}", store.path().display())),
             (),
         ),
         Some((_, note)) => {

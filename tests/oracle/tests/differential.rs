@@ -42,7 +42,7 @@ const STRICTER: [(&str, &str); 27] = [
     ("OCSP response: several answers", "is out of date"),
     ("OCSP response: several answers", "says that the certificate is revoked"),
     ("OCSP response: signature", "has an invalid signature"),
-    ("record: a line", "is there twice"),
+    ("record: a line", "it has more than one"),
     ("serial number", "was not signed by its issuer"),
     ("version", "was not signed by its issuer"),
     ("the signer is an anchor", "was not signed by its issuer"),
