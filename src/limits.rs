@@ -60,6 +60,9 @@ const METADATA_LINES: usize = 2048;
 /// The longest ARN (IAM API Reference, `arnType`), hence the longest pattern of `--principal`.
 pub const ARN: usize = 2048;
 
+/// Bytes of a list of revoked keys that `--check` examines.
+pub const REVOKED_KEYS: u64 = 1024 * 1024;
+
 /// Number of `--principal` options. More principals are better named by a pattern.
 pub const PRINCIPALS: usize = 64;
 

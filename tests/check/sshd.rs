@@ -1,5 +1,6 @@
 //! sshd's configuration, each way that it may keep a pushed key out.
 use crate::world::{PID_FILE, USER, World, broken, config, world};
+use eic_lab::UserKey;
 
 /// Another value for one keyword.
 fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
@@ -441,6 +442,19 @@ fn revoked_keys() {
         report.assert_exactly(revoked);
         std::fs::write("/etc/ssh/gone", "").unwrap();
         world.check().assert_healthy();
+    });
+    // sshd does not read a list further than a line that is not a key.
+    world(|world| {
+        let list = format!("# Lost.\n\n{}\ngarbage\n", UserKey::ed25519().line());
+        world.instance.write("/etc/ssh/revoked", &list);
+        set("RevokedKeys", "/etc/ssh/revoked")(world);
+        let report = world.check();
+        report.assert_exactly(revoked);
+        assert!(report.note("sshd.revoked").contains("line 4 is not a public key"));
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(255));
+        world.instance.write("/etc/ssh/revoked", list.replace("garbage\n", ""));
+        world.check().assert_healthy();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
     });
     broken(set("RevokedKeys", "/etc/ssh"), revoked, "cannot be read");
     broken(set("RequiredRSASize", "4096"), &[("sshd.revoked", "warn")], "RSA keys with fewer bits");

@@ -17,7 +17,7 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main};
-use crate::check::tool::is_root;
+use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
@@ -372,6 +372,17 @@ fn expanded(user: &str, login: Option<&str>) -> Option<String> {
     })?
 }
 
+/// The fix that creates the system user. A group with its name can be left over, or shared.
+fn create_user(name: &str) -> Fix {
+    let group = stdout_of("getent", &["group", "--", name]).is_some();
+    let words = "useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin";
+    if group {
+        Fix::command(words, [Word::Literal("--gid"), Word::Value(name), Word::Value(name)])
+    } else {
+        Fix::command(words, [Word::Value(name)])
+    }
+}
+
 fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
     let Some(user) = user else {
         let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
@@ -406,10 +417,7 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
         ),
         Ok(None) => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
-            Fix::command(
-                "useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin",
-                [Word::Value(&name)],
-            ),
+            create_user(&name),
         ),
         Ok(Some(account)) if account.uid == 0 => Answer::warn(
             "eic-keys runs as root, and needs no privileges",

@@ -1,7 +1,8 @@
 //! Checks which key logins sshd allows for the user, from `sshd -T`.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::files;
+use crate::limits;
 use crate::wildcard::matches;
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
@@ -219,10 +221,21 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     let list = settings.one("revokedkeys");
     if !matches!(list, "" | "none") {
         let path = Path::new(list);
-        if let Err(error) = files::open(&root.join(path.strip_prefix("/").unwrap_or(path))) {
-            let note = format!("RevokedKeys {list} cannot be read, so that sshd refuses each key: {error}");
-            let change = format!("create {list} (it can be empty), or remove RevokedKeys");
-            return settings.refuses("revokedkeys", &note, &change);
+        match files::open(&root.join(path.strip_prefix("/").unwrap_or(path))).and_then(line_without_key) {
+            Ok(None) => {}
+            Ok(Some(line)) => {
+                let note = format!(
+                    "RevokedKeys {list} line {line} is not a public key, so that sshd refuses each key"
+                );
+                let change = format!("remove that line from {list}, or remove RevokedKeys");
+                return settings.refuses("revokedkeys", &note, &change);
+            }
+            Err(error) => {
+                let note =
+                    format!("RevokedKeys {list} cannot be read, so that sshd refuses each key: {error}");
+                let change = format!("create {list} (it can be empty), or remove RevokedKeys");
+                return settings.refuses("revokedkeys", &note, &change);
+            }
         }
     }
     match settings.one("requiredrsasize").parse::<u32>() {
@@ -234,6 +247,30 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
         _ if matches!(list, "" | "none") => Answer::ok("sshd has no list of revoked keys", ()),
         _ => Answer::ok(format!("sshd can read the list of revoked keys {list}"), ()),
     }
+}
+
+/// The number of the first line of a list of revoked keys that cannot be a key: sshd then fails to read the list. A key
+/// revocation list in OpenSSH's binary format (`PROTOCOL.krl`) has no lines, and is not examined.
+fn line_without_key(file: File) -> io::Result<Option<usize>> {
+    const BINARY: &[u8] = b"SSHKRL\n\0";
+    let mut list = Vec::new();
+    file.take(limits::REVOKED_KEYS).read_to_end(&mut list)?;
+    if list.starts_with(BINARY) {
+        return Ok(None);
+    }
+    let is_wrong = |line: &[u8]| {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        match (words.next(), words.next()) {
+            (None, _) => false,
+            (Some(first), _) if first.starts_with(b"#") => false,
+            // The names of all types of keys have a hyphen.
+            (Some(first), second) => !first.contains(&b'-') || second.is_none(),
+        }
+    };
+    // The last line can be cut.
+    let whole =
+        list.iter().rposition(|byte| *byte == b'\n').and_then(|end| list.get(..end)).unwrap_or_default();
+    Ok(whole.split(|byte| *byte == b'\n').position(is_wrong).map(|line| line.saturating_add(1)))
 }
 
 fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
