@@ -1,6 +1,19 @@
 //! sshd's configuration, each way that it may keep a pushed key out.
 use crate::world::{PID_FILE, USER, World, broken, config, world};
 use eic_lab::UserKey;
+use std::time::{Duration, Instant};
+
+/// The content of sshd's PID file. sshd removes it, and writes it again, when it reads its configuration.
+fn pid_file() -> Vec<u8> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match std::fs::read(PID_FILE) {
+            Ok(number) if !number.is_empty() => return number,
+            read => assert!(Instant::now() < end, "{read:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// Another value for one keyword.
 fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
@@ -162,7 +175,7 @@ fn a_command_that_is_left_out() {
         let enabled = || {
             let enable = world.instance.command(["--enable"]).as_root().run();
             assert_eq!(enable.status, Some(0), "{}{}", enable.stdout, enable.stderr);
-            let number = std::fs::read(PID_FILE).unwrap();
+            let number = pid_file();
             world.instance.write(PID_FILE, number);
         };
         enabled();
@@ -181,7 +194,7 @@ fn a_command_that_is_left_out() {
         report.assert_exactly(&[("sshd.command", "warn")]);
         assert!(report.note("sshd.command").contains("although its user svc exists again"));
         world.apply(&report, "sshd.command");
-        let number = std::fs::read(PID_FILE).unwrap();
+        let number = pid_file();
         world.instance.write(PID_FILE, number);
         let report = world.check();
         report.assert_healthy();
