@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use x509_cert::der::DateTime;
 
+use super::request::DAY;
 use super::tool::stdout_of;
 use crate::files;
 use crate::limits;
@@ -208,7 +209,6 @@ fn rfc3339(line: &str) -> Option<u64> {
 fn traditional(line: &str, local: Local) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    const DAY: u64 = 24 * 60 * 60;
     let mut words = line.split_ascii_whitespace();
     let (month, day, clock) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
     let month = MONTHS.iter().position(|name| *name == month)?.checked_add(1)?;

@@ -5,9 +5,6 @@ use std::time::Duration;
 use super::check_id::CheckId;
 use super::fix::Fix;
 
-/// The check that tries a login, if asked to. The summary says whether it was tried.
-const REHEARSAL: &str = "login.rehearsal";
-
 /// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -126,7 +123,7 @@ impl Report {
             check.needs.is_none()
                 && check.id.group() != "outside"
                 && check.id != CheckId::KeysPushed
-                && check.id.name() != REHEARSAL
+                && check.id != CheckId::LoginRehearsal
                 && !(self.user.is_none() && check.id == CheckId::UserName)
         })
     }
@@ -138,6 +135,6 @@ impl Report {
 
     /// Whether a login was tried, and worked.
     fn rehearsed(&self) -> bool {
-        self.with(Status::Ok).any(|check| check.id.name() == REHEARSAL)
+        self.with(Status::Ok).any(|check| check.id == CheckId::LoginRehearsal)
     }
 }

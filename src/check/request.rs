@@ -73,6 +73,9 @@ pub(crate) fn seconds(limit: Duration) -> String {
     }
 }
 
+/// Seconds of a day.
+pub(crate) const DAY: u64 = 24 * 60 * 60;
+
 /// The system to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -82,4 +85,11 @@ pub struct Target<'a> {
     pub clock: fn() -> UnixTime,
     /// Returns the value of an environment variable.
     pub environment: fn(&str) -> Option<OsString>,
+}
+
+impl Target<'_> {
+    /// Days since 1970-01-01.
+    pub(crate) fn today(&self) -> u64 {
+        (self.clock)().as_secs() / DAY
+    }
 }

@@ -146,24 +146,13 @@ impl Runner {
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
-        self.check_within(limit(id), id, needs, ask).await
-    }
-
-    /// The same with another time limit.
-    pub(crate) async fn check_within<N: Inputs, T>(
-        &self,
-        limit: Duration,
-        id: CheckId,
-        needs: N,
-        ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
-    ) -> Finding<T> {
         let start = Instant::now();
         let depends_on = needs.ids();
         self.begin(id, &depends_on);
         let (answer, missing) = match needs.values() {
             Err(missing) => (Answer::skip(format!("needs {missing}")), Some(missing)),
             // The code for a boxed future exists once per type of value, not once per check.
-            Ok(values) => (in_time(limit, Box::pin(ask(values))).await, None),
+            Ok(values) => (in_time(limit(id), Box::pin(ask(values))).await, None),
         };
         let Answer { status, note, fix, detail, value } = answer;
         self.put(Check {

@@ -1,5 +1,6 @@
 //! The settings of sshd, from `sshd -T`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
@@ -56,6 +57,12 @@ impl Settings {
     pub(crate) fn one(&self, keyword: &str) -> &str {
         let value = self.others.iter().find(|(name, _)| name == keyword);
         value.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// The signature algorithms that sshd accepts. The keyword is `PubkeyAcceptedKeyTypes` before OpenSSH 8.5.
+    pub(crate) fn accepted_algorithms(&self) -> BTreeSet<&str> {
+        let lists = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"].into_iter();
+        lists.flat_map(|name| self.all(name)).flat_map(|list| list.split(',')).collect()
     }
 
     /// Whether a keyword has this value.

@@ -37,8 +37,6 @@ use server::Server;
 use session::{Ending, Login, Outcome};
 use words::Words;
 
-const DAY: u64 = 24 * 60 * 60;
-
 /// What a rehearsal needs to know.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -64,8 +62,8 @@ impl Plan {
         deadline: Instant,
     ) -> Self {
         let set = |keyword: &str| Some(settings.one(keyword).to_owned()).filter(|value| !value.is_empty());
-        let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"].into_iter().find_map(set);
-        let ed25519 = accepted.is_none_or(|list| list.split(',').any(|name| name == "ssh-ed25519"));
+        let accepted = settings.accepted_algorithms();
+        let ed25519 = accepted.is_empty() || accepted.contains("ssh-ed25519");
         let methods: Vec<_> =
             settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
         let mut remarks = Vec::new();
@@ -80,7 +78,7 @@ impl Plan {
             forced: set("forcecommand").filter(|command| command != "none"),
             permit_tty: !settings.is("permittty", "no"),
             remarks,
-            today: (target.clock)().as_secs() / DAY,
+            today: target.today(),
             deadline,
         }
     }

@@ -27,13 +27,10 @@ use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 
-use super::sshd::Wiring;
+use super::sshd::{NO_KEY, Wiring};
 
 /// Time limit of the run: its default limit and a margin, within [`limits::CHECK`].
 const TIME: Duration = Duration::from_millis(4800);
-
-/// The fingerprint of no bytes, and so of no key.
-const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.

@@ -11,7 +11,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
 use crate::check::package::reinstall;
-use crate::check::request::{RunOptions, Target};
+use crate::check::request::{DAY, RunOptions, Target};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::imds::Imds;
@@ -23,7 +23,6 @@ use crate::trust::{
     UnixTime, find_path,
 };
 
-const DAY: u64 = 24 * 60 * 60;
 /// Days. A certificate that expires sooner gives a warning. AWS renews the signer's certificate much earlier.
 const SOON: u64 = 14;
 

@@ -30,6 +30,9 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
+/// The fingerprint of no bytes, and so of no key.
+pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+
 /// The findings about sshd's configuration.
 #[derive(Debug)]
 pub(crate) struct Wiring {
@@ -348,7 +351,7 @@ pub(crate) fn leads_here(program: &Path) -> bool {
 fn parsed(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
-        b"%f" => "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into(),
+        b"%f" => NO_KEY.into(),
         other => OsStr::from_bytes(other).to_owned(),
     });
     // sshd adds the user's name if there are no arguments.

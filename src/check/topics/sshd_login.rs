@@ -1,6 +1,5 @@
 //! Checks which key logins sshd allows for the user, from `sshd -T`.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -151,10 +150,7 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
 }
 
 fn algorithms(settings: &Settings) -> Answer<()> {
-    let lists = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"]
-        .into_iter()
-        .flat_map(|name| settings.all(name));
-    let taken: BTreeSet<_> = lists.flat_map(|list| list.split(',')).collect();
+    let taken = settings.accepted_algorithms();
     let refused: Vec<_> =
         PUSHED.iter().filter(|(_, names)| !names.iter().any(|name| taken.contains(name))).collect();
     let keyword = if settings.one("pubkeyacceptedalgorithms").is_empty() {

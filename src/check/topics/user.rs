@@ -16,8 +16,6 @@ use crate::check::settings::Settings;
 use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 
-const DAY: u64 = 24 * 60 * 60;
-
 /// Checks whether EC2 Instance Connect accepts the user name.
 pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
     runner
@@ -103,7 +101,7 @@ pub(crate) async fn account_state(
     account: &Finding<Account>,
     settings: &Finding<Settings>,
 ) {
-    let today = (target.clock)().as_secs() / DAY;
+    let today = target.today();
     let expiry = runner.check(CheckId::UserExpiry, (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
         blocking(move || expiry(&name, pam, today)).await
