@@ -18,6 +18,7 @@ use rustix::process::Signal;
 
 use super::directory::Directory;
 use super::processes::{descendants, exists, kill, signal};
+use crate::process::clean_environment;
 use crate::procfs::{self, Process};
 
 /// Size limit of each output. A start file can print without end; the rest is discarded.
@@ -176,12 +177,7 @@ fn client(directory: &Directory, port: u16, user: &str, login: Login, deadline: 
 }
 
 fn environment(command: &mut Command) -> &mut Command {
-    command
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C")
-        .current_dir("/")
+    clean_environment(command).env("HOME", "/nonexistent").current_dir("/")
 }
 
 /// Waits for the connection of ssh. Closes any other.
