@@ -9,9 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-
 /// The result of a program.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -54,29 +51,35 @@ pub(crate) struct Credentials {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Like [`run`], but as another user. Only root can do this.
+impl Credentials {
+    /// The words, in front of those of a program, that run it as this user. Only root can do this.
+    ///
+    /// The program gets a session of its own before it gets the user: without a controlling terminal, no process of that user
+    /// can put characters into the input of root's terminal (`TIOCSTI`; CVE-2016-2779 was this fault of runuser(1)).
+    pub(crate) fn prefix(&self) -> Vec<OsString> {
+        let groups: Vec<_> = self.groups.iter().map(ToString::to_string).collect();
+        let groups = if groups.is_empty() {
+            "--clear-groups".to_owned()
+        } else {
+            format!("--groups={}", groups.join(","))
+        };
+        let (uid, gid) = (format!("--reuid={}", self.uid), format!("--regid={}", self.gid));
+        ["setsid", "setpriv", &uid, &gid, &groups, "--"].map(OsString::from).into()
+    }
+}
+
+/// Like [`run`], but as another user, in the root directory. Only root can do this. Needs setsid(1) and setpriv(1).
 ///
 /// # Errors
 /// Fails if the program cannot be started as that user or does not end in time.
-pub(crate) fn run_as(
-    user: &Credentials,
-    words: &[OsString],
-    arguments: &[&OsStr],
-    limit: Duration,
-) -> io::Result<Output> {
-    let mut command = command(words, arguments)?;
+pub(crate) fn run_as(user: &Credentials, words: &[OsString], limit: Duration) -> io::Result<Output> {
+    let mut command = command(&[user.prefix(), words.to_vec()].concat(), &[])?;
     command.current_dir("/");
-    // The standard library cannot set the groups of a child. So a thread changes its credentials permanently and starts the child.
-    let start = move || {
-        let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        set_thread_groups(&groups)?;
-        set_thread_res_gid(gid, gid, gid)?;
-        set_thread_res_uid(uid, uid, uid)?;
-        command.spawn()
-    };
-    let child = thread::scope(|scope| scope.spawn(start).join());
-    finish(child.map_err(|_| io::Error::other("the thread that starts it panicked"))??, limit)
+    let child = command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(error.kind(), "there is no setsid(1) (package util-linux)"),
+        _ => error,
+    })?;
+    finish(child, limit)
 }
 
 fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {

@@ -112,6 +112,32 @@ fn the_command_user() {
     );
 }
 
+/// A program that runs as another user has no controlling terminal: it could put commands into the input of root's (`TIOCSTI`).
+#[test]
+fn the_command_user_has_no_terminal_of_root() {
+    world(|world| {
+        let real = std::fs::read("/usr/bin/setpriv").unwrap();
+        world.instance.install("/run/setpriv", &real);
+        world.instance.install(
+            "/usr/bin/setpriv",
+            b"#!/bin/sh\necho \"$$ $(ps -o sid= -o tty= -p $$)\" >>/run/sessions\nexec /run/setpriv \"$@\"\n",
+        );
+        world.check().assert_healthy();
+        let sessions = std::fs::read_to_string("/run/sessions").unwrap();
+        assert!(sessions.lines().count() >= 2, "two checks run a program as the command's user: {sessions}");
+        for line in sessions.lines() {
+            let [process, session, terminal] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                (process, terminal),
+                (session, "?"),
+                "it leads a session of its own, without a terminal"
+            );
+        }
+    });
+}
+
 /// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.
 #[test]
 fn the_command_user_is_the_login_user() {

@@ -76,7 +76,7 @@ fn view(user: &Account, options: &RunOptions) -> View {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         words.extend(["--trust-store".into(), path.into()]);
     }
-    match run_as(&user.credentials(), &words, &[], TIME) {
+    match run_as(&user.credentials(), &words, TIME) {
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => {
             serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)

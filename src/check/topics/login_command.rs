@@ -74,14 +74,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
     let mut words = daemon.map(|(process, _)| enter(process, &mut remarks)).unwrap_or_default();
     let entered = !words.is_empty();
     if entered {
-        let groups: Vec<_> = user.gids.iter().map(ToString::to_string).collect();
-        let groups = if groups.is_empty() {
-            "--clear-groups".to_owned()
-        } else {
-            format!("--groups={}", groups.join(","))
-        };
-        words.extend(["setpriv".into(), format!("--reuid={}", user.uid).into()]);
-        words.extend([format!("--regid={}", user.gid).into(), groups.into(), "--".into()]);
+        words.extend(user.credentials().prefix());
     }
     words.extend(["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"].map(OsString::from));
     let home = user.home.display();
@@ -90,11 +83,8 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
             .map(OsString::from),
     );
     words.extend(line);
-    let ran = if entered {
-        process::run(&words, &[], TIME)
-    } else {
-        run_as(&user.credentials(), &words, &[], TIME)
-    };
+    let ran =
+        if entered { process::run(&words, &[], TIME) } else { run_as(&user.credentials(), &words, TIME) };
     let name = &user.name;
     let ran = match ran {
         Ok(ran) => ran,
