@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    candidate::{self, NotIncludable},
+    candidate::{self, CandidateError},
     config_tree::ConfigTree,
     criteria::Connection,
     daemon::Daemon,
@@ -81,7 +81,7 @@ pub(super) enum CheckError {
     /// It cannot be read.
     Read(ReadError),
     /// This file cannot be included by its name.
-    Name(NotIncludable),
+    Name(CandidateError),
     /// The temporary file for the check cannot be written.
     File(FileError),
     /// sshd rejects it, or cannot be queried.

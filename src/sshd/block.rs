@@ -12,6 +12,8 @@ use super::{
     lexer::{OpensshVersion, argv_split},
 };
 
+// Later releases read these texts in the configurations that this one wrote, and remove only what they know. So no text changes
+// after a release: a new one is added, and the old one is still read.
 const BEGIN: &str = "# BEGIN eic-keys";
 const END: &str = "# END eic-keys";
 const EXPLANATION: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
