@@ -43,7 +43,7 @@ impl Fix {
     /// Joins two commands with `&&`.
     pub(crate) fn then(self, next: Self) -> Self {
         match (self.command, next.command) {
-            (true, true) => Self { text: format!("{} && {}", self.text, next.text), command: true },
+            (true, true) => Self::whole(format!("{} && {}", self.text, next.text)),
             (false, _) => self,
             (true, false) => next,
         }
@@ -87,8 +87,11 @@ impl Fix {
                 None => return Self::strange(&word),
             }
         }
-        let text = written.join(" ");
-        // The report would truncate a longer text, and a truncated command is a different command.
+        Self::whole(written.join(" "))
+    }
+
+    /// A command, if the report shows all of it: a truncated command is a different command.
+    fn whole(text: String) -> Self {
         if harmless(&text) == text { Self { text, command: true } } else { Self::strange(text.as_ref()) }
     }
 

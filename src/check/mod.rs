@@ -1,7 +1,7 @@
 //! `--check`: finds out why a user cannot log in.
 //!
 //! Each check has an id, and each report contains all checks. A check that cannot give a result is [`Status::Skip`];
-//! one that panics or exceeds its time limit is [`Status::Fail`]. The checks call the same functions as a login. They
+//! one that exceeds its time limit is [`Status::Fail`]. The checks call the same functions as a login. They
 //! change nothing on the system.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).

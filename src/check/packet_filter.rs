@@ -224,17 +224,22 @@ fn contains(value: &Value, is: &dyn Fn(&Value) -> Option<bool>) -> Option<bool> 
     match elements {
         Value::Array(elements) => {
             let results: Vec<_> = elements.iter().map(is).collect();
-            if results.contains(&Some(true)) {
-                Some(true)
-            } else if results.contains(&None) {
-                None
-            } else {
-                Some(false)
-            }
+            any(&results)
         }
         // A named set.
         Value::String(name) if name.starts_with('@') => None,
         one => is(one),
+    }
+}
+
+/// Whether one of the results is true. `None`: that is unknown.
+fn any(results: &[Option<bool>]) -> Option<bool> {
+    if results.contains(&Some(true)) {
+        Some(true)
+    } else if results.contains(&None) {
+        None
+    } else {
+        Some(false)
     }
 }
 
@@ -266,11 +271,7 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
             "--dport" => in_range(argument(), port),
             "--dports" => {
                 let results: Vec<_> = argument().split(',').map(|part| in_range(part, port)).collect();
-                if results.contains(&Some(true)) {
-                    Some(true)
-                } else {
-                    and(Some(false), results.first().copied().flatten())
-                }
+                any(&results)
             }
             "-i" => (argument() == "lo").then_some(false),
             "--state" | "--ctstate" => Some(argument().split(',').any(|state| state == "NEW")),
@@ -337,6 +338,7 @@ mod tests {
             ),
             (":INPUT DROP [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT", false),
             (":INPUT DROP [0:0]\n-A INPUT -p tcp -m multiport --dports 80,20:25 -j ACCEPT", false),
+            (":INPUT DROP [0:0]\n-A INPUT -p tcp -m multiport --dports 80,unknown -j ACCEPT", false),
             (":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP", true),
             (
                 ":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j REJECT --reject-with icmp-port-unreachable",

@@ -68,6 +68,8 @@ fn the_last_day_of_an_account() {
         account("/etc/shadow", ":7:::", &format!(":7::{day}:"));
         world.check().assert_healthy();
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.configure(&config().set("UsePAM", "yes").text());
+        world.check().assert_exactly(&[("user.expiry", "warn")]);
         account("/etc/shadow", &format!(":7::{day}:"), &format!(":7::{}:", day - 1));
         world.check().assert_exactly(&[("user.expiry", "fail")]);
     });

@@ -1,8 +1,8 @@
 //! The directory of a rehearsal: its key, and the configuration of its sshd.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -64,8 +64,10 @@ impl Directory {
     /// Writes a file.
     pub(super) fn write(&self, name: &str, content: &[u8], mode: u32) -> io::Result<PathBuf> {
         let path = self.path(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        // With its mode from the beginning, and then whatever the umask is.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(content)?;
         Ok(path)
     }
 }

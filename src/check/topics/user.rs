@@ -146,13 +146,16 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     };
     let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
-    // The account is valid on that day.
-    let ago = field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)).filter(|ago| *ago > 0);
-    if let Some(ago) = ago {
-        return Answer::fail(
-            format!("the account {name} expired {ago} days ago"),
-            Fix::command("chage --expiredate -1", [Value(name)]),
-        );
+    let fix = Fix::command("chage --expiredate -1", [Value(name)]);
+    // On that day sshd allows the account (auth_shadow_acctexpired). Older versions of pam_unix do, too, newer ones refuse it
+    // (check_shadow_expiry).
+    match field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)) {
+        Some(0) if pam => {
+            let note = format!("the account {name} expires today: newer versions of PAM refuse it already");
+            return Answer::warn(note, fix, ());
+        }
+        None | Some(0) => {}
+        Some(ago) => return Answer::fail(format!("the account {name} expired {ago} days ago"), fix),
     }
     // `platform_locked_account` of OpenSSH. sshd checks this itself only without PAM.
     if field(1).starts_with('!') && !pam {
