@@ -52,10 +52,11 @@ pub const RECORDS: usize = 64;
 /// The active keys of one user. Each record has a key line, and as much again for its signature and metadata lines.
 pub const ACTIVE_KEYS: usize = RECORDS * 2 * KEY_LINE;
 
-const _: () = assert!(SIGNATURE.div_ceil(3) * 4 + METADATA_LINES <= KEY_LINE, "a signature is base64");
-
-/// The metadata lines of a record. An IAM principal has up to about 600 characters.
-const METADATA_LINES: usize = 2048;
+const _: () = {
+    // The metadata lines of a record. An IAM principal has up to about 600 characters.
+    let metadata_lines = 2048;
+    assert!(SIGNATURE.div_ceil(3) * 4 + metadata_lines <= KEY_LINE, "a signature is base64");
+};
 
 /// The longest ARN (IAM API Reference, `arnType`), hence the longest pattern of `--principal`.
 pub const ARN: usize = 2048;
