@@ -12,6 +12,7 @@ mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
+mod known_messages;
 mod log;
 mod package;
 mod packet_filter;

@@ -11,7 +11,7 @@ use crate::check::tool::stdout_of;
 /// Time for the system log to write a message.
 const WRITING: Duration = Duration::from_millis(600);
 
-/// Messages that are not the reason of a refusal.
+/// PamMessages that are not the reason of a refusal.
 const USUAL: [&str; 6] = [
     "session opened for user",
     "session closed for user",
@@ -35,16 +35,16 @@ impl Log {
     }
 
     /// The messages of a process since then.
-    pub(super) fn of_process(&self, pid: u32) -> Messages {
+    pub(super) fn of_process(&self, pid: u32) -> PamMessages {
         let start = Instant::now();
         loop {
-            let mut messages = Messages { lines: journal(pid), file: None };
+            let mut messages = PamMessages { lines: journal(pid), file: None };
             messages.retain_reasons();
             for (path, length) in &self.files {
                 if !messages.lines.is_empty() {
                     break;
                 }
-                messages = Messages { lines: tail(path, *length, pid), file: Some(path.clone()) };
+                messages = PamMessages { lines: tail(path, *length, pid), file: Some(path.clone()) };
                 messages.retain_reasons();
             }
             if !messages.lines.is_empty() || start.elapsed() > WRITING {
@@ -55,16 +55,16 @@ impl Log {
     }
 }
 
-/// Messages, without times.
+/// PamMessages, without times.
 #[derive(Debug, Default)]
-pub(super) struct Messages {
+pub(super) struct PamMessages {
     pub(super) lines: Vec<String>,
     /// The log file, to which any local user can have lines written. `None` for the journal, where a sender cannot
     /// choose `_PID`.
     pub(super) file: Option<PathBuf>,
 }
 
-impl Messages {
+impl PamMessages {
     fn retain_reasons(&mut self) {
         self.lines.retain(|message| !USUAL.iter().any(|known| message.contains(known)));
     }
