@@ -144,6 +144,44 @@ pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
 /// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
 pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
 
+/// Time for the run of sshd's line in `--check`: the default limit of a login, and a margin, within [`CHECK`].
+pub(crate) const LOGIN_COMMAND: Duration = RUN.saturating_add(Duration::from_millis(300));
+
+const _: () = assert!(LOGIN_COMMAND.as_millis() < CHECK.as_millis(), "the check reports its own limit");
+
+/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser.
+pub(crate) const COMMAND_USER: Duration = Duration::from_secs(6);
+
+/// How deep PAM service files that include each other are read.
+pub(crate) const PAM_INCLUDES: usize = 8;
+
+/// Each output of a rehearsal. A start file can print without end; the rest is discarded.
+pub(crate) const REHEARSAL_OUTPUT: usize = 256 * 1024;
+
+/// Time between two examinations of the processes of a rehearsal.
+pub(crate) const REHEARSAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time for the processes of a rehearsal to end once the connection is closed.
+pub(crate) const REHEARSAL_END: Duration = Duration::from_millis(800);
+
+/// Time for the system log to write a message of PAM about a rehearsal.
+pub(crate) const PAM_LOG_WAIT: Duration = Duration::from_millis(600);
+
+/// Time without output after which a rehearsal types on its terminal.
+pub(crate) const TERMINAL_QUIET: Duration = Duration::from_millis(250);
+
+/// Time after which a rehearsal types although there was no output.
+pub(crate) const TERMINAL_START: Duration = Duration::from_secs(2);
+
+/// Time for the answer to a line on a terminal.
+pub(crate) const TERMINAL_ANSWER: Duration = Duration::from_secs(1);
+
+/// How often the session must answer an empty line. A start file can print something once by chance.
+pub(crate) const TERMINAL_ANSWERS: u32 = 2;
+
+/// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
+pub(crate) const TERMINAL_TRIES: u32 = 3;
+
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::log::{FILES, read_from};
 use crate::check::tool::stdout_of;
-
-/// Time for the system log to write a message.
-const WRITING: Duration = Duration::from_millis(600);
+use crate::limits;
 
 /// PamMessages that are not the reason of a refusal.
 const USUAL: [&str; 6] = [
@@ -47,7 +45,7 @@ impl Log {
                 messages = PamMessages { lines: tail(path, *length, pid), file: Some(path.clone()) };
                 messages.retain_reasons();
             }
-            if !messages.lines.is_empty() || start.elapsed() > WRITING {
+            if !messages.lines.is_empty() || start.elapsed() > limits::PAM_LOG_WAIT {
                 return messages;
             }
             thread::sleep(Duration::from_millis(50));

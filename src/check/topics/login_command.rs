@@ -10,7 +10,6 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::check::account::Account;
 use crate::check::check_id::CheckId;
@@ -28,9 +27,6 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 
 use super::sshd::{NO_KEY, Wiring};
-
-/// Time limit of the run: its default limit and a margin, within [`limits::CHECK`].
-const TIME: Duration = Duration::from_millis(4800);
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.
@@ -91,16 +87,20 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
     );
     words.extend(line);
     let ran = if entered {
-        process::run(&words, &[], TIME)
+        process::run(&words, &[], limits::LOGIN_COMMAND)
     } else {
-        run_as(&user.credentials(), &words, &[], TIME)
+        run_as(&user.credentials(), &words, &[], limits::LOGIN_COMMAND)
     };
     let name = &user.name;
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             let fix = Fix::advice("see why it takes so long; sshd waits for it at each login");
-            return Answer::warn(format!("as {name}, {shown} does not end within 4.8 s"), fix, ());
+            return Answer::warn(
+                format!("as {name}, {shown} does not end within {} s", limits::LOGIN_COMMAND.as_secs_f64()),
+                fix,
+                (),
+            );
         }
         Err(error) => {
             let fix = Fix::advice(format!("see why {name} cannot run it"));
