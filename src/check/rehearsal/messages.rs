@@ -13,7 +13,7 @@ pub(super) struct LoginMessages<'a> {
     pub(super) user: &'a str,
     /// sshd's messages.
     pub(super) sshd: &'a [String],
-    /// PamMessages of PAM's modules, from the system log.
+    /// Messages of PAM's modules, from the system log.
     pub(super) pam: &'a PamMessages,
     /// The output of the session and of ssh.
     pub(super) output: &'a str,
@@ -77,7 +77,7 @@ const OWN: &[Own] = &[
     own(Pam, GENERIC, "change what this PAM module requires: see /etc/pam.d/sshd"),
 ];
 
-/// PamMessages after [`REFUSALS`].
+/// Messages after [`REFUSALS`].
 const OTHERS: &[Own] = &[
     own(
         Sshd,
@@ -96,7 +96,7 @@ const SHOWN: usize = 8;
 /// The number of lines of the session to show.
 const SAID: usize = 3;
 
-/// PamMessages of sshd about each login.
+/// Messages of sshd about each login.
 const USUAL: [&str; 15] = [
     "debug",
     "Connection from ",
@@ -166,7 +166,7 @@ impl LoginMessages<'_> {
         match &self.pam.file {
             None => String::new(),
             Some(file) => {
-                format!(" (by {}, where any local user can have such lines written)", file.display())
+                format!(" (from {}, to which any local user can write such lines)", file.display())
             }
         }
     }

@@ -145,7 +145,7 @@ fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
     let (outcome, pam) = match rehearsal.log_in(Login::Command) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("see whether ssh and sshd can be run");
+            let fix = Fix::advice("check that root can run ssh and sshd");
             return Answer::warn(format!("the login was not tried: {error}"), fix, None);
         }
     };
@@ -178,7 +178,7 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
     let (outcome, pam) = match rehearsal.log_in(Login::Terminal) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("see whether ssh and sshd can be run");
+            let fix = Fix::advice("check that root can run ssh and sshd");
             return Answer::warn(format!("the login was not tried: {error}"), fix, ());
         }
     };
@@ -210,16 +210,16 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
     if !accepted {
         let note = match outcome.ending {
-            Ending::TimedOut => format!("sshd and PAM did not decide about a login as {user} in time"),
+            Ending::TimedOut => format!("sshd and PAM did not accept or refuse a login as {user} in time"),
             _ => format!("sshd refuses a login as {user}"),
         };
         let fix =
-            Fix::advice("see the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+            Fix::advice("check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
         return Answer::fail(note, fix).detail(last);
     }
     if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
         let note = format!("sshd and PAM accept the key of a login as {user}, but no session starts");
-        let fix = "see the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
+        let fix = "check the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
                    settings for sessions";
         return Answer::fail(note, Fix::advice(fix)).detail(last);
     }
@@ -229,7 +229,7 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     };
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
     let fix = match &rehearsal.plan.forced {
-        Some(forced) => format!("ForceCommand is {forced}: repair that program, or remove the line"),
+        Some(forced) => format!("ForceCommand is {forced}: fix that program, or remove the line"),
         None => format!(
             "find the start file that causes it: those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), \
              /etc/profile, /etc/profile.d, /etc/bash.bashrc, /etc/ssh/sshrc"
@@ -254,7 +254,7 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
         .ok_or_else(|| ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server")))?;
     plan.remarks.extend(server.remarks.iter().cloned());
     plan.remarks.extend(server.blocks_not_shown(&plan.tree));
-    let io = |error: io::Error| (error.to_string(), Fix::advice("see whether root can write to /run"));
+    let io = |error: io::Error| (error.to_string(), Fix::advice("check that root can write to /run"));
     let directory = Directory::create().map_err(io)?.ok_or_else(|| {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
     })?;
@@ -267,7 +267,7 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     if !made.status.success() {
         return Err((
             format!("ssh-keygen: {}", made.error_text()),
-            Fix::advice("see why ssh-keygen makes no key"),
+            Fix::advice("run ssh-keygen by hand: it cannot create a key"),
         ));
     }
     let public = fs::read(directory.path("key.pub")).map_err(io)?;

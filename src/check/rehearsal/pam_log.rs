@@ -9,7 +9,7 @@ use crate::check::log::{FILES, read_from};
 use crate::check::tool::stdout_of;
 use crate::limits;
 
-/// PamMessages that are not the reason of a refusal.
+/// Messages that are not the reason of a refusal.
 const USUAL: [&str; 6] = [
     "session opened for user",
     "session closed for user",
@@ -53,11 +53,11 @@ impl Log {
     }
 }
 
-/// PamMessages, without times.
+/// Messages, without times.
 #[derive(Debug, Default)]
 pub(super) struct PamMessages {
     pub(super) lines: Vec<String>,
-    /// The log file, to which any local user can have lines written. `None` for the journal, where a sender cannot
+    /// The log file, to which any local user can write lines. `None` for the journal, where a sender cannot
     /// choose `_PID`.
     pub(super) file: Option<PathBuf>,
 }

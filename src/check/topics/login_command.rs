@@ -95,7 +95,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) if error.kind() == ErrorKind::TimedOut => {
-            let fix = Fix::advice("see why it takes so long; sshd waits for it at each login");
+            let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
             return Answer::warn(
                 format!("as {name}, {shown} does not end within {} s", limits::LOGIN_COMMAND.as_secs_f64()),
                 fix,
@@ -103,7 +103,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
             );
         }
         Err(error) => {
-            let fix = Fix::advice(format!("see why {name} cannot run it"));
+            let fix = Fix::advice(format!("find out why {name} cannot run it"));
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
@@ -116,7 +116,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
         (Some(Ok(0)), _) => Answer::ok(format!("as {name}, {shown} succeeds"), ()).detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
-            "let this user run the program: see every directory above it, and the \
+            "let this user run the program: check every directory above it, and the \
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
@@ -128,9 +128,9 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
         }
         (_, Some(signal)) => fail(
             format!("is killed by signal {signal}"),
-            "see what kills it: a system call filter of sshd's unit, a limit, the audit log",
+            "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
         ),
-        _ => fail("ends in an unknown way".to_owned(), "run it by hand as this user"),
+        _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
     }
 }
 
