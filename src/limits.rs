@@ -35,7 +35,7 @@ pub const REPLY_HEAD: usize = 8 * 1024;
 pub const TOKEN: usize = 1024;
 
 /// One item: an instance ID, a region, a zone, a domain. The longest known zone has 22 characters.
-pub const FACT: usize = 256;
+pub const ITEM: usize = 256;
 
 /// A key line: the maximum length of `SSHPublicKey` in the API.
 pub(crate) const KEY_LINE: usize = 4096;
@@ -98,13 +98,13 @@ pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
 #[expect(clippy::as_conversions, reason = "the value is small")]
-pub(crate) const MEMORY: u64 = 8 * CHAINED_OUTPUT as u64;
+pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
-pub(crate) const DESCRIPTORS: u64 = 128;
+pub(crate) const OPEN_FILES: u64 = 128;
 
 /// CPU time of the process, in seconds. A login takes milliseconds; the worst reply takes a tenth of a second.
-pub(crate) const PROCESSOR: u64 = 10;
+pub(crate) const CPU_TIME: u64 = 10;
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
 pub(crate) const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
@@ -115,7 +115,7 @@ pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
 
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
-pub(crate) const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
+pub(crate) const ALL_CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 
 /// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
 pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);

@@ -75,7 +75,7 @@ pub(super) fn log_in(
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let mut ssh =
-        Ended(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
+        KillOnDrop(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
     let input = ssh.0.stdin.take();
     let output = Output::default();
     output.collect(ssh.0.stdout.take());
@@ -83,7 +83,7 @@ pub(super) fn log_in(
     let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
     drop(listener);
     let log = Output::default();
-    let mut server = Ended(serve(sshd, connection)?);
+    let mut server = KillOnDrop(serve(sshd, connection)?);
     log.collect(server.0.stderr.take());
     let ending = match login {
         Login::Command => wait(&mut ssh.0, deadline, || false)?,
@@ -112,9 +112,9 @@ fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
 
 /// A child that does not outlive the rehearsal, whatever returns early.
 #[derive(Debug)]
-struct Ended(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
             let left = descendants(self.0.id());
