@@ -109,29 +109,29 @@ macro_rules! options {
 
 options! {
     trust_store: Option<PathBuf> = path, "trust-store" "PATH", [Keys, Check],
-        "bundle or directory of trusted certificates, PEM (default: the system's)";
+        "bundle or directory of trusted certificates, PEM (default: the system's trust store)";
     principals: Principals = principal repeated, "principal" "PATTERN", [Keys, Check],
         "accept only keys pushed by IAM principals whose ARN matches; repeatable";
     timeout: Option<Duration> = seconds, "timeout" "SECONDS", [Keys, Check],
         "time limit of the whole run, {least} to {most} (default: {default})";
     imds: Option<SocketAddr> = address, "imds" "ADDRESS", [Keys, Check],
-        "the metadata service's, IP or IP:PORT (default: {addresses})";
+        "address of the metadata service, IP or IP:PORT (default: {addresses})";
     enable: bool = flag, "enable" "", [],
-        "have sshd run it, beside another AuthorizedKeysCommand if one is set";
+        "configure sshd to run eic-keys; chain an existing AuthorizedKeysCommand";
     disable: bool = flag, "disable" "", [],
-        "undo that, to the byte";
+        "remove the lines that --enable added";
     dry_run: bool = flag, "dry-run" "", [Enable, Disable],
-        "... print what would be changed, and change nothing";
+        "... print the changes, and make none";
     no_chain: bool = flag, "no-chain" "", [Enable],
         "... refuse if another AuthorizedKeysCommand is set";
     if_user_missing: bool = flag, "if-user-missing" "", [Enable],
-        "... only if the user of sshd's line is gone, or one that it did without is back";
+        "... only if the AuthorizedKeysCommandUser is missing, or a left-out one exists again";
     check: bool = flag, "check" "", [],
-        "tell why USER cannot log in, and what to do; changes nothing; root sees most";
+        "report why USER cannot log in, and how to fix it; some checks require root";
     rehearse: bool = flag, "rehearse" "", [Check],
-        "... also log in as USER, with a key of its own that is removed again (root)";
+        "... also log in as USER with a temporary key (root)";
     wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
-        "... wait for a push for USER first, {shortest} to {longest}";
+        "... first wait for a push for USER, {shortest} to {longest}";
     json: bool = flag, "json" "", [Check],
         "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
@@ -242,7 +242,7 @@ impl fmt::Display for UsageError {
             Self::Principal(error) => write!(f, "--principal: {error}"),
             Self::Fingerprint(error) => error.fmt(f),
             Self::NoUser => f.write_str("USER is missing (%u on sshd's line)"),
-            Self::NoCommand => f.write_str("a command is missing behind --"),
+            Self::NoCommand => f.write_str("a command is missing after --"),
             Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),

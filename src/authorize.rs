@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::imds::{Connections, Imds};
 use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
-use crate::log_lines::{describe, provided, refuse};
+use crate::log_lines::{NOT_EC2, describe, provided, refuse};
 use crate::output;
 use crate::principal::Principals;
 use crate::revocation::check_revocation;
@@ -86,7 +86,7 @@ pub(crate) async fn authorize(
         Host::Nitro(id) => Some(id),
         Host::Xen => None,
         Host::NotEc2 => {
-            syslog.log(Severity::Notice, "This is not an EC2 instance: no keys were requested");
+            syslog.log(Severity::Notice, NOT_EC2);
             return Ok(counts);
         }
     };

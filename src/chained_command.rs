@@ -33,10 +33,10 @@ pub(crate) enum Ending {
     /// It succeeded and printed this.
     Keys(Vec<u8>),
     /// The reader of our output closed it, so the command was stopped.
-    Unwanted,
+    ReaderClosed,
 }
 
-/// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the command behind --".
+/// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the chained command".
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// It could not be started or read.
@@ -134,7 +134,7 @@ impl ChainedCommand {
             }
             let mut events = descriptors.iter().map(PollFd::revents);
             if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP)) {
-                return Ok(Ending::Unwanted);
+                return Ok(Ending::ReaderClosed);
             }
             if events.next().is_some_and(|events| !events.is_empty()) {
                 match self.stdout.read(&mut buffer) {

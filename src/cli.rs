@@ -20,14 +20,14 @@ Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
 
-sshd runs it; --enable writes the lines for that into sshd's configuration, --disable takes them out:
+sshd runs eic-keys with these lines, which --enable adds and --disable removes:
        AuthorizedKeysCommand /usr/bin/eic-keys %u %f
        AuthorizedKeysCommandUser eic-keys
 
 Arguments:
   USER               whose keys to print (%u)
   FINGERPRINT        print this key only (%f); SHA256:...
-  COMMAND ARG...     run this AuthorizedKeysCommand as well, and print its keys after ours
+  COMMAND ARG...     also run this AuthorizedKeysCommand, and print its keys after the pushed keys
 
 Options:
 ";
@@ -37,13 +37,14 @@ const HELP_TAIL: &str = "  -h, --help           this text
   -V, --version        the version
 
 Exit status:                                --enable, --disable:               --check:
-  0  the job is done, with keys or without  0  done, or already so             0  nothing failed
-  1  the command line is wrong              1  refused, and nothing changed    1  something failed
-  2  metadata service failed, or was late   2  failed, and was put back        2  it could not run
-  3  the signer is not trustworthy
-  4  this system is not set up for it
+  0  success, with keys or without          0  done, or nothing to do          0  no check failed
+  1  the command line is wrong              1  refused, nothing was changed    1  a check failed
+  2  metadata service failed or timed out   2  failed, changes rolled back     2  it could not run
+  3  the signer is not trusted
+  4  no usable trust store, or another problem of this system
+If no pushed key is printed and the chained command fails, its status counts: its own, 128 + signal, or 126.
 
-Run by hand on a terminal it explains each decision; under sshd it logs only (authpriv).
+Decisions are logged (syslog, authpriv). On a terminal they are also printed to standard error.
 ";
 
 /// What `--help` prints.

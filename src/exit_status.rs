@@ -44,7 +44,7 @@ impl ExitStatus {
             Self::Usage => "its command line in sshd_config is wrong",
             Self::Metadata => "the metadata service failed, or did not answer in time",
             Self::Signer => "the signer is not trusted",
-            Self::System => "this system is not set up for it",
+            Self::System => "no usable trust store, or another problem of this system",
         }
     }
 }

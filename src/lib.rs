@@ -39,7 +39,7 @@ mod host;
 pub mod imds;
 pub mod keys;
 pub mod limits;
-mod log_lines;
+pub mod log_lines;
 mod output;
 mod path_walk;
 pub mod principal;

@@ -35,7 +35,7 @@ pub const REPLY_HEAD: usize = 8 * 1024;
 pub const TOKEN: usize = 1024;
 
 /// One item: an instance ID, a region, a zone, a domain. The longest known zone has 22 characters.
-pub const FACT: usize = 256;
+pub const ITEM: usize = 256;
 
 /// A key line: the maximum length of `SSHPublicKey` in the API.
 pub(crate) const KEY_LINE: usize = 4096;
@@ -99,13 +99,13 @@ pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
 #[expect(clippy::as_conversions, reason = "the value is small")]
-pub(crate) const MEMORY: u64 = 8 * CHAINED_OUTPUT as u64;
+pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
-pub(crate) const DESCRIPTORS: u64 = 128;
+pub(crate) const OPEN_FILES: u64 = 128;
 
 /// CPU time of the process, in seconds. A login takes milliseconds; the worst reply takes a tenth of a second.
-pub(crate) const PROCESSOR: u64 = 10;
+pub(crate) const CPU_TIME: u64 = 10;
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
 pub(crate) const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
@@ -116,7 +116,7 @@ pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
 
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
-pub(crate) const CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
+pub(crate) const ALL_CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 
 /// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
 pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
@@ -144,6 +144,44 @@ pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
 
 /// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
 pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
+
+/// Time for the run of sshd's line in `--check`: the default limit of a login, and a margin, within [`CHECK`].
+pub(crate) const LOGIN_COMMAND: Duration = RUN.saturating_add(Duration::from_millis(300));
+
+const _: () = assert!(LOGIN_COMMAND.as_millis() < CHECK.as_millis(), "the check reports its own limit");
+
+/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser.
+pub(crate) const COMMAND_USER: Duration = Duration::from_secs(6);
+
+/// How deep PAM service files that include each other are read.
+pub(crate) const PAM_INCLUDES: usize = 8;
+
+/// Each output of a rehearsal. A start file can print without end; the rest is discarded.
+pub(crate) const REHEARSAL_OUTPUT: usize = 256 * 1024;
+
+/// Time between two examinations of the processes of a rehearsal.
+pub(crate) const REHEARSAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time for the processes of a rehearsal to end once the connection is closed.
+pub(crate) const REHEARSAL_END: Duration = Duration::from_millis(800);
+
+/// Time for the system log to write a message of PAM about a rehearsal.
+pub(crate) const PAM_LOG_WAIT: Duration = Duration::from_millis(600);
+
+/// Time without output after which a rehearsal types on its terminal.
+pub(crate) const TERMINAL_QUIET: Duration = Duration::from_millis(250);
+
+/// Time after which a rehearsal types although there was no output.
+pub(crate) const TERMINAL_START: Duration = Duration::from_secs(2);
+
+/// Time for the answer to a line on a terminal.
+pub(crate) const TERMINAL_ANSWER: Duration = Duration::from_secs(1);
+
+/// How often the session must answer an empty line. A start file can print something once by chance.
+pub(crate) const TERMINAL_ANSWERS: u32 = 2;
+
+/// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
+pub(crate) const TERMINAL_TRIES: u32 = 3;
 
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]

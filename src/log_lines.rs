@@ -1,13 +1,31 @@
-//! The lines that a run logs about records and keys.
+//! The lines that a run logs.
 
 use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Refusal, SignedKey};
 use crate::syslog::{Severity, Syslog};
 
+/// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
+pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect with";
+
+/// The beginning of the line about a refused record. The user follows.
+pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
+
+/// The beginning of the line about a run that failed. The user follows.
+pub(crate) const NO_KEY: &str = "No key for ";
+
+/// The beginning of the line about a chained command that failed.
+pub(crate) const CHAINED: &str = "The chained command ";
+
+/// The line about a machine that is not an EC2 instance.
+pub(crate) const NOT_EC2: &str = "This is not an EC2 instance: no keys were requested";
+
+/// The beginning of the line about wrong arguments.
+pub const WRONG_COMMAND_LINE: &str = "Wrong command line: ";
+
 /// Logs that a record is refused. `key` is its description by [`describe`], or empty if it cannot be read.
 pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {
-    syslog.log(Severity::Notice, &format!("Refused a record of active keys for {user}: {reason}{key}"));
+    syslog.log(Severity::Notice, &format!("{REFUSED}{user}: {reason}{key}"));
 }
 
 /// Describes a key in the format of the success line.
@@ -21,7 +39,7 @@ pub(crate) fn describe(key: &SignedKey<'_>) -> String {
     format!(", fingerprint: {}{request}{caller}", key.fingerprint())
 }
 
-/// The success line of AWS's ec2-instance-connect package. Log filters match it.
+/// The success line.
 pub(crate) fn provided(key: &SignedKey<'_>) -> String {
-    format!("Providing ssh key from EC2 Instance Connect with{}", describe(key).trim_start_matches(','))
+    format!("{PROVIDED}{}", describe(key).trim_start_matches(','))
 }

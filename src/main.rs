@@ -10,6 +10,7 @@ use eic_keys::cli::{self, Command};
 use eic_keys::error_text::WithCauses;
 use eic_keys::escape::Escaped;
 use eic_keys::exit_status::ExitStatus;
+use eic_keys::log_lines::WRONG_COMMAND_LINE;
 use eic_keys::run;
 use eic_keys::sandbox;
 use eic_keys::sshd::wiring::{self, WiringOutcome};
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
             // sshd discards stderr. An administrator finds an error in the sshd_config line in the log.
             let error = WithCauses(&error).to_string();
             let error = Escaped(error.as_bytes());
-            Syslog::open(root).send(Severity::Warning, &format!("Wrong command line: {error}"));
+            Syslog::open(root).send(Severity::Warning, &format!("{WRONG_COMMAND_LINE}{error}"));
             let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");
             ExitStatus::Usage.code().into()
         }

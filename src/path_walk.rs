@@ -13,7 +13,7 @@ const MAX_LINKS: usize = 40;
 
 /// Why another user could redirect a path.
 #[derive(Debug)]
-pub(crate) enum Danger {
+pub(crate) enum UnsafePath {
     /// It is not absolute, or contains `..`.
     NotAbsolute(PathBuf),
     /// This component belongs to this user, who can redirect the path.
@@ -28,7 +28,7 @@ pub(crate) enum Danger {
     Unknown(PathBuf, io::Error),
 }
 
-impl fmt::Display for Danger {
+impl fmt::Display for UnsafePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
@@ -43,7 +43,7 @@ impl fmt::Display for Danger {
     }
 }
 
-impl Error for Danger {
+impl Error for UnsafePath {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Unknown(_, error) => Some(error),
@@ -62,34 +62,35 @@ pub(crate) struct Resolved {
 }
 
 /// Follows `path`. Every directory on it must belong to one of `owners` and be writable by its owner only. A symbolic link is
-/// followed only if root owns it and its directory; any other link is a [`Danger`].
+/// followed only if root owns it and its directory; any other link is an [`UnsafePath`].
 ///
 /// # Errors
 /// Returns the first component, from the root directory on, that breaks these rules.
-pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Resolved, Danger> {
-    let mut remaining = components(path).ok_or_else(|| Danger::NotAbsolute(path.to_owned()))?;
+pub(crate) fn resolve(path: &Path, owners: &[u32]) -> Result<Resolved, UnsafePath> {
+    let mut remaining = components(path).ok_or_else(|| UnsafePath::NotAbsolute(path.to_owned()))?;
     let (mut here, mut links) = (PathBuf::from("/"), 0_usize);
-    let mut metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+    let mut metadata = metadata_of(&here)?.ok_or_else(|| UnsafePath::NotADirectory(here.clone()))?;
     while let Some(name) = remaining.pop_front() {
         check_directory(&here, &metadata, owners)?;
         if name == ".." {
             here.pop();
-            metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+            metadata = metadata_of(&here)?.ok_or_else(|| UnsafePath::NotADirectory(here.clone()))?;
             continue;
         }
         let next = here.join(&name);
         match metadata_of(&next)? {
             None if remaining.is_empty() => return Ok(Resolved { path: next, last: None }),
-            None => return Err(Danger::Unknown(next, io::ErrorKind::NotFound.into())),
+            None => return Err(UnsafePath::Unknown(next, io::ErrorKind::NotFound.into())),
             Some(found) if found.is_symlink() => {
                 links = links.saturating_add(1);
                 if metadata.uid() != 0 || found.uid() != 0 || links > MAX_LINKS {
-                    return Err(Danger::Link(next));
+                    return Err(UnsafePath::Link(next));
                 }
-                let target = fs::read_link(&next).map_err(|error| Danger::Unknown(next.clone(), error))?;
+                let target =
+                    fs::read_link(&next).map_err(|error| UnsafePath::Unknown(next.clone(), error))?;
                 if target.is_absolute() {
                     here = PathBuf::from("/");
-                    metadata = metadata_of(&here)?.ok_or_else(|| Danger::NotADirectory(here.clone()))?;
+                    metadata = metadata_of(&here)?.ok_or_else(|| UnsafePath::NotADirectory(here.clone()))?;
                 }
                 for component in target.components().rev() {
                     match component {
@@ -109,10 +110,10 @@ pub(crate) fn follow(path: &Path, owners: &[u32]) -> Result<Resolved, Danger> {
 ///
 /// # Errors
 /// Returns the first component that breaks these rules, including the last one.
-pub(crate) fn follow_root_only(path: &Path) -> Result<Resolved, Danger> {
-    let resolved = follow(path, &[0])?;
+pub(crate) fn resolve_root_only(path: &Path) -> Result<Resolved, UnsafePath> {
+    let resolved = resolve(path, &[0])?;
     match &resolved.last {
-        None => Err(Danger::Unknown(resolved.path, io::ErrorKind::NotFound.into())),
+        None => Err(UnsafePath::Unknown(resolved.path, io::ErrorKind::NotFound.into())),
         Some(last) => check_owner(&resolved.path, last, &[0]).map(|()| resolved),
     }
 }
@@ -132,29 +133,29 @@ fn components(path: &Path) -> Option<VecDeque<OsString>> {
 }
 
 /// The metadata of a path, without following it. `None` if it does not exist.
-fn metadata_of(path: &Path) -> Result<Option<Metadata>, Danger> {
+fn metadata_of(path: &Path) -> Result<Option<Metadata>, UnsafePath> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Danger::Unknown(path.to_owned(), error)),
+        Err(error) => Err(UnsafePath::Unknown(path.to_owned(), error)),
     }
 }
 
 /// Checks that `part` is a directory that only `owners` can change.
-fn check_directory(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
+fn check_directory(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), UnsafePath> {
     if !metadata.is_dir() {
-        return Err(Danger::NotADirectory(part.to_owned()));
+        return Err(UnsafePath::NotADirectory(part.to_owned()));
     }
     check_owner(part, metadata, owners)
 }
 
 /// Checks that `part` belongs to one of `owners` and is writable by its owner only.
-fn check_owner(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), Danger> {
+fn check_owner(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), UnsafePath> {
     if !owners.contains(&metadata.uid()) {
-        return Err(Danger::Owner(part.to_owned(), metadata.uid()));
+        return Err(UnsafePath::Owner(part.to_owned(), metadata.uid()));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(Danger::Writable(part.to_owned()));
+        return Err(UnsafePath::Writable(part.to_owned()));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::authorize::{Counts, KeyQuery, RunContext, authorize};
 use crate::chained_command::{ChainedCommand, Ending};
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
+use crate::log_lines::{CHAINED, NO_KEY};
 use crate::output;
 use crate::run_error::RunError;
 use crate::syslog::Severity;
@@ -25,7 +26,7 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
         Ok(Counts { records, printed }) => {
             syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
-        Err(error) => syslog.log(Severity::Warning, &format!("No key for {user}: {}", WithCauses(error))),
+        Err(error) => syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(error))),
     }
     let status = match &ours {
         Ok(_) => 0,
@@ -37,18 +38,18 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
         // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
         Some(_) if matches!(ours, Err(RunError::Output(_))) => status,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
-            Ok(Ending::Unwanted) => 0,
+            Ok(Ending::ReaderClosed) => 0,
             Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) if printed || !keys.is_empty() => 0,
                 Ok(()) => status,
                 Err(error) => {
                     let error = RunError::Output(error);
-                    syslog.log(Severity::Warning, &format!("No key for {user}: {}", WithCauses(&error)));
+                    syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(&error)));
                     error.status().code()
                 }
             },
             Err(failure) => {
-                syslog.log(Severity::Warning, &format!("The command behind -- {}", WithCauses(&failure)));
+                syslog.log(Severity::Warning, &format!("{CHAINED}{}", WithCauses(&failure)));
                 if printed { 0 } else { failure.status() }
             }
         },

@@ -45,7 +45,7 @@ impl fmt::Display for RunError {
             Self::Domain(error) => error.fmt(f),
             Self::TrustStore(error) => error.fmt(f),
             Self::Output(_) => f.write_str("the keys could not be written"),
-            Self::Resources(_) => f.write_str("this system lacks what a run needs"),
+            Self::Resources(_) => f.write_str("a resource of the system is missing"),
         }
     }
 }

@@ -157,9 +157,9 @@ fn limit() -> io::Result<()> {
     for (resource, most) in [
         (Resource::Core, 0),
         (Resource::Nproc, 0),
-        (Resource::As, limits::MEMORY),
-        (Resource::Nofile, limits::DESCRIPTORS),
-        (Resource::Cpu, limits::PROCESSOR),
+        (Resource::As, limits::ADDRESS_SPACE),
+        (Resource::Nofile, limits::OPEN_FILES),
+        (Resource::Cpu, limits::CPU_TIME),
     ] {
         match setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }) {
             // EPERM: a lower limit is already set.

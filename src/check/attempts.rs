@@ -4,267 +4,8 @@
 //! name tells whose it is: a client chooses the user name, so that a name can contain any of the words below. A line
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
+use super::known_messages::{CONNECTIONS, Known, REASONS, REFUSALS, without_level};
 use super::log::{Line, ago};
-
-/// A reason to refuse a login, or the end of a session before it began.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    /// How the message begins.
-    begins: &'static str,
-    /// What follows in the same message, at any place; can be empty.
-    contains: &'static str,
-    /// What it means, as the end of a sentence.
-    means: &'static str,
-    /// What to do.
-    advice: &'static str,
-}
-
-const fn known(
-    begins: &'static str,
-    contains: &'static str,
-    means: &'static str,
-    advice: &'static str,
-) -> Known {
-    Known { begins, contains, means, advice }
-}
-
-/// The messages about a user or a session, the more specific one first. They are about the user whom another line of
-/// the same process names.
-const KNOWN: [Known; 34] = [
-    known(
-        "User ",
-        " not allowed because listed in DenyUsers",
-        "the user is listed in DenyUsers",
-        "take the user out of DenyUsers in sshd's configuration, and reload sshd",
-    ),
-    known(
-        "User ",
-        " not allowed because not listed in AllowUsers",
-        "the user, or the user from that address, is not listed in AllowUsers",
-        "add the user to AllowUsers in sshd's configuration, and reload sshd",
-    ),
-    known(
-        "User ",
-        " not allowed because a group is listed in DenyGroups",
-        "a group of the user is listed in DenyGroups",
-        "take the group out of DenyGroups in sshd's configuration and reload sshd, or the user out of the group",
-    ),
-    known(
-        "User ",
-        " not allowed because none of user's groups are listed in AllowGroups",
-        "no group of the user is listed in AllowGroups",
-        "add the user to a group of AllowGroups, or the group to AllowGroups and reload sshd",
-    ),
-    known(
-        "User ",
-        " not allowed because not in any group",
-        "the user is in no group, and AllowGroups or DenyGroups is set",
-        "see why the group of the user does not exist: getent group",
-    ),
-    known(
-        "User ",
-        " not allowed because shell ",
-        "the login shell does not exist or is not executable",
-        "install that shell, or set another one: usermod --shell",
-    ),
-    known(
-        "User ",
-        " not allowed because account is locked",
-        "the account is locked, and sshd looks at that because UsePAM is off",
-        "set UsePAM yes, or unlock the account: usermod --password '*'",
-    ),
-    known(
-        "User ",
-        " not allowed because account has expired",
-        "the account has expired",
-        "extend it: chage --expiredate -1",
-    ),
-    known("User ", " not allowed because ", "sshd does not allow the user", "do what the message says"),
-    known(
-        "ROOT LOGIN REFUSED FROM ",
-        "",
-        "PermitRootLogin does not allow root to log in",
-        "log in as another user, or set PermitRootLogin prohibit-password and reload sshd",
-    ),
-    known(
-        "pam_unix(sshd:account): account ",
-        "(account expired)",
-        "PAM refuses the account, which has expired",
-        "extend it: chage --expiredate -1",
-    ),
-    known(
-        "pam_unix(sshd:account): account ",
-        "(failed to change password)",
-        "PAM refuses the account: its password expired, and was not changed in time",
-        "set a new password, or let it not expire: chage --maxdays -1 --inactive -1",
-    ),
-    known(
-        "pam_unix(sshd:account): expired password for user ",
-        "",
-        "the password has expired and must be changed, which only a login with a terminal can do",
-        "set a new password, or let it not expire: chage --maxdays -1, and --lastday if a change is due at once",
-    ),
-    known(
-        "pam_access(sshd:account): access denied for user ",
-        "",
-        "PAM refuses the account: pam_access, by /etc/security/access.conf or access.d",
-        "allow the user, or the address, there",
-    ),
-    known(
-        "pam_time(sshd:account): ",
-        "",
-        "PAM refuses the account: pam_time, by /etc/security/time.conf",
-        "allow the user at this time there",
-    ),
-    known(
-        "pam_listfile(sshd:account): Refused user ",
-        "",
-        "PAM refuses the account: pam_listfile, by the file that its line in /etc/pam.d names",
-        "change that file",
-    ),
-    known(
-        "pam_succeed_if(sshd:account): requirement ",
-        " not met by user ",
-        "PAM refuses the account: pam_succeed_if, by its line in /etc/pam.d",
-        "see which file of /etc/pam.d has that requirement",
-    ),
-    known(
-        "pam_nologin(sshd:account): ",
-        "",
-        "PAM refuses the account: pam_nologin, because of /etc/nologin or /run/nologin",
-        "see who wrote that file, and remove it",
-    ),
-    known(
-        "pam_faillock(sshd:",
-        "temporarily locked",
-        "PAM refuses the account: pam_faillock, after failed logins",
-        "reset the count with faillock(8) and its option --reset",
-    ),
-    known(
-        "pam_tally2(sshd:",
-        "",
-        "PAM refuses the account: pam_tally2, after failed logins",
-        "reset the count with pam_tally2(8) and its option --reset",
-    ),
-    known(
-        "pam_sss(sshd:account): Access denied for user ",
-        "",
-        "PAM refuses the account: SSSD's access provider",
-        "see access_provider in sssd.conf(5), and the rules of the directory",
-    ),
-    known(
-        "pam_winbind(sshd:account): ",
-        "",
-        "PAM refuses the account: Winbind",
-        "see require_membership_of in pam_winbind.conf(5)",
-    ),
-    known(
-        "PAM unable to dlopen(",
-        "",
-        "PAM cannot load a module that /etc/pam.d names, and refuses the account",
-        "install the package of that module, or take its line out of /etc/pam.d",
-    ),
-    known(
-        "PAM adding faulty module: ",
-        "",
-        "PAM cannot load a module that /etc/pam.d names, and refuses the account",
-        "install the package of that module, or take its line out of /etc/pam.d",
-    ),
-    known(
-        "fatal: Access denied for user ",
-        " by PAM account configuration",
-        "PAM refuses the account, and no module says why: pam_nologin, pam_time and pam_deny do not",
-        "look at /etc/nologin, and at the account lines of /etc/pam.d/sshd and of the files that it includes",
-    ),
-    known(
-        "error: PAM: pam_open_session(): ",
-        "",
-        "PAM did not open the session",
-        "look at the session lines of /etc/pam.d/sshd, at pam_limits (maxlogins) and at what the modules log",
-    ),
-    known(
-        "error: Error checking authentication key ",
-        " in revoked keys file ",
-        "sshd cannot read the file of RevokedKeys, and so refuses every key",
-        "make that file readable and valid (it may be empty), or take RevokedKeys out and reload sshd",
-    ),
-    known(
-        "error: Authentication key ",
-        " revoked by file ",
-        "the key is in the file of RevokedKeys",
-        "push another key",
-    ),
-    known(
-        "error: maximum authentication attempts exceeded for ",
-        "",
-        "the client offered more keys than MaxAuthTries allows",
-        "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY",
-    ),
-    known(
-        "Disconnecting authenticating user ",
-        ": Too many authentication failures",
-        "the client offered more keys than MaxAuthTries allows",
-        "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY",
-    ),
-    known(
-        "userauth_pubkey: ",
-        " not in PubkeyAccepted",
-        "PubkeyAcceptedAlgorithms does not allow the type of the key",
-        "push a key of another type, or allow this one and reload sshd",
-    ),
-    known(
-        "refusing RSA key: ",
-        "",
-        "the RSA key is shorter than RequiredRSASize",
-        "push a longer RSA key, or an Ed25519 key",
-    ),
-    known(
-        "fatal: bad ownership or modes for chroot directory ",
-        "",
-        "the session cannot start: ChrootDirectory is not root's alone",
-        "let root own that directory and all above it, with mode 0755",
-    ),
-    known(
-        "fatal: safely_chroot: ",
-        "",
-        "the session cannot start: ChrootDirectory cannot be used",
-        "make that directory, owned by root with mode 0755, or change ChrootDirectory",
-    ),
-];
-
-/// Messages about connections before a user is known.
-const ANYBODY: [Known; 5] = [
-    known(
-        "fatal: PAM: initialisation failed",
-        "",
-        "PAM cannot read its configuration",
-        "see that /etc/pam.d/sshd and /etc/pam.d/other are there and valid",
-    ),
-    known(
-        "drop connection #",
-        " penalty: ",
-        "sshd refuses connections from an address, as a penalty for failed attempts (PerSourcePenalties)",
-        "if that is the client's address: wait some minutes, or exempt it (PerSourcePenaltyExemptList)",
-    ),
-    known(
-        "drop connection #",
-        "",
-        "sshd drops connections: too many others are being authenticated (MaxStartups)",
-        "see who holds these connections (ss -tn), or raise MaxStartups and reload sshd",
-    ),
-    known(
-        "error: beginning MaxStartups throttling",
-        "",
-        "sshd drops connections: too many others are being authenticated (MaxStartups)",
-        "see who holds these connections (ss -tn), or raise MaxStartups and reload sshd",
-    ),
-    known(
-        "refused connect from ",
-        "",
-        "libwrap refuses connections, by /etc/hosts.deny",
-        "allow the address in /etc/hosts.allow: sshd: ADDRESS",
-    ),
-];
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
 /// there is no such user, or the user is not allowed to log in.
@@ -272,8 +13,8 @@ const NAMES: [(&str, &[&str]); 9] = [
     ("User ", &[" from ", " not allowed because "]),
     ("Accepted publickey for ", &[" from "]),
     ("Failed publickey for ", &[" from "]),
-    ("error: maximum authentication attempts exceeded for ", &[" from "]),
-    ("fatal: Access denied for user ", &[" by PAM account configuration"]),
+    ("maximum authentication attempts exceeded for ", &[" from "]),
+    ("Access denied for user ", &[" by PAM account configuration"]),
     ("Connection closed by authenticating user ", &[" "]),
     ("Connection reset by authenticating user ", &[" "]),
     ("Disconnected from authenticating user ", &[" "]),
@@ -282,7 +23,7 @@ const NAMES: [(&str, &[&str]); 9] = [
 
 /// The errors of the process that starts a session. It has another number than the process of the connection, and
 /// names no user.
-const CHILD: [&str; 2] = ["fatal: bad ownership or modes for chroot directory ", "fatal: safely_chroot: "];
+const CHILD: [&str; 2] = ["bad ownership or modes for chroot directory ", "safely_chroot: "];
 
 /// Time from a login to the errors of its session.
 const SESSION_START: u64 = 10;
@@ -345,8 +86,8 @@ pub(crate) fn logins<'a>(lines: &'a [Line], user: &str, now: u64) -> Logins<'a> 
     for line in lines.iter().filter(|line| line.by_sshd()) {
         let Some(age) = line.age(now, RECENT) else { continue };
         let time = now.saturating_sub(age);
-        let message = line.message.strip_suffix(" [preauth]").unwrap_or(&line.message);
-        if let Some(known) = ANYBODY.iter().find(|known| known.is(message)) {
+        let message = without_level(&line.message);
+        if let Some(known) = CONNECTIONS.iter().find(|known| known.is(message)) {
             anybody.push((time, line, known));
         } else if let Some(attempt) = attempt_of(&mut attempts, line, message, time) {
             attempt.take(line, message, user, time);
@@ -405,7 +146,7 @@ fn attempt_of<'a, 'b>(
 
 impl<'a> Attempt<'a> {
     fn take(&mut self, line: &'a Line, message: &str, user: &str, time: u64) {
-        let known = KNOWN.iter().find(|known| known.is(message));
+        let known = REASONS.iter().chain(&REFUSALS).find(|known| known.is(message));
         if !self.accepted || known.is_some() {
             self.last = time;
         }
@@ -415,7 +156,7 @@ impl<'a> Attempt<'a> {
             let mine = rest.is_some_and(|rest| goes_on.iter().any(|words| rest.starts_with(words)));
             if begin.starts_with("Accepted ") {
                 // What was said about other keys does not matter. An expired password does.
-                self.lines.retain(|(_, known)| known.is_some_and(Known::outlives_a_key));
+                self.lines.retain(|(_, known)| known.is_some_and(Known::counts_after_a_key));
                 self.accepted = true;
             } else if self.accepted {
                 // Another connection, by a process with the same number.
@@ -448,17 +189,6 @@ fn is_from_module(message: &str) -> bool {
     message.starts_with("pam_")
         && (message.contains("(sshd:account): ") || message.contains("(sshd:session): "))
         && !ordinary.iter().any(|begin| message.starts_with(begin))
-}
-
-impl Known {
-    fn is(&self, message: &str) -> bool {
-        message.strip_prefix(self.begins).is_some_and(|rest| rest.contains(self.contains))
-    }
-
-    /// Whether it still counts when a key is accepted.
-    fn outlives_a_key(&self) -> bool {
-        self.begins.starts_with("pam_unix(sshd:account): expired password")
-    }
 }
 
 #[cfg(test)]
@@ -513,7 +243,7 @@ mod tests {
         ),
         (&["7: User alice not allowed because shell /bin/zsh does not exist"], "shell does not exist"),
         (&["7: User alice not allowed because shell /x is not executable"], "or is not executable"),
-        (&["7: User alice not allowed because account is locked"], "UsePAM is off"),
+        (&["7: User alice not allowed because account is locked"], "UsePAM is no"),
         (
             &[
                 "7: pam_unix(sshd:account): account alice has expired (account expired)",
@@ -534,7 +264,7 @@ mod tests {
         ),
         (
             &["7: fatal: Access denied for user alice by PAM account configuration [preauth]"],
-            "no module says why",
+            "no module logged why",
         ),
         (
             &[
@@ -608,7 +338,7 @@ mod tests {
                 "8: fatal: bad ownership or modes for chroot directory \"/srv/jail\"",
                 "7: pam_unix(sshd:session): session closed for user alice",
             ],
-            "ChrootDirectory is not root's alone",
+            "users other than root can change ChrootDirectory",
         ),
         (
             &[ACCEPTED, OPENED, "8: fatal: safely_chroot: stat(\"/srv/jail\"): No such file or directory"],

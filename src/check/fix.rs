@@ -11,7 +11,7 @@ use std::path::Path;
 use super::account::Account;
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
-use crate::path_walk::{Danger, follow};
+use crate::path_walk::{UnsafePath, resolve};
 
 /// The fix for a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Fix {
     /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
     pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
         let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
-        Self::written(&words, &|path| follow(path, &[0]).map(|way| way.path))
+        Self::written(&words, &|path| resolve(path, &[0]).map(|way| way.path))
     }
 
     /// Joins two commands with `&&`.
@@ -56,26 +56,26 @@ impl Fix {
         all.extend(words.split(' ').map(Literal));
         all.extend([Literal("--"), Word::Path(path)]);
         Self::written(&all, &|path| {
-            let way = follow(path, &[0, account.uid])?;
+            let way = resolve(path, &[0, account.uid])?;
             match &way.last {
-                Some(last) if last.uid() != account.uid => Err(Danger::Owner(way.path, last.uid())),
+                Some(last) if last.uid() != account.uid => Err(UnsafePath::Owner(way.path, last.uid())),
                 _ => Ok(way.path),
             }
         })
     }
 
     /// Joins the words, quoted for a shell.
-    fn written(words: &[Word<'_>], lead: &dyn Fn(&Path) -> Result<std::path::PathBuf, Danger>) -> Self {
+    fn written(words: &[Word<'_>], lead: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>) -> Self {
         let mut written = Vec::new();
         for word in words {
             let word = match *word {
                 Word::Path(path) => match lead(path) {
                     Ok(real) => real.into_os_string(),
-                    Err(danger) => return Self::dangerous(path, &danger),
+                    Err(danger) => return Self::unsafe_path(path, &danger),
                 },
                 Literal(word) | Value(word) if word.starts_with('/') => match lead(Path::new(word)) {
                     Ok(_) => word.into(),
-                    Err(danger) => return Self::dangerous(Path::new(word), &danger),
+                    Err(danger) => return Self::unsafe_path(Path::new(word), &danger),
                 },
                 Value(word) if word.is_empty() || word.starts_with('-') => {
                     return Self::strange(word.as_ref());
@@ -95,7 +95,7 @@ impl Fix {
         if harmless(&text) == text { Self { text, command: true } } else { Self::strange(text.as_ref()) }
     }
 
-    fn dangerous(path: &Path, danger: &Danger) -> Self {
+    fn unsafe_path(path: &Path, danger: &UnsafePath) -> Self {
         Self::advice(format!(
             "fix this by hand, with care: a command by root on {} could change another file, because {}",
             path.display(),

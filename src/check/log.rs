@@ -26,7 +26,7 @@ const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_COMM,_EXE"
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) lines: Vec<Line>,
-    /// The log file, to which any local user can have lines written. `None` for the journal, which is filtered by
+    /// The log file, to which any local user can write lines. `None` for the journal, which is filtered by
     /// fields that the kernel or journald sets.
     pub(crate) hearsay: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Log {
     pub(crate) fn reservation(&self) -> String {
         match &self.hearsay {
             None => String::new(),
-            Some(file) => format!(" (by {file}, where any local user can have such lines written)"),
+            Some(file) => format!(" (from {file}, to which any local user can write such lines)"),
         }
     }
 }

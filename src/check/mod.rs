@@ -12,6 +12,7 @@ mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
+mod known_messages;
 mod log;
 mod package;
 mod packet_filter;
@@ -81,14 +82,15 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
     2
 }
 
-/// Runs all checks, within [`limits::CHECKS`].
+/// Runs all checks, within [`limits::ALL_CHECKS`].
 fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
     runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
     let _ = runtime.block_on(async {
-        let (account, wiring) = timeout(limits::CHECKS, Box::pin(examine(request, target, &runner))).await?;
+        let (account, wiring) =
+            timeout(limits::ALL_CHECKS, Box::pin(examine(request, target, &runner))).await?;
         // It has a time limit of its own, because it runs only on request.
         Box::pin(rehearsal::rehearse(&runner, request, target, &wiring.sshd, &wiring.settings, &account))
             .await;

@@ -5,14 +5,11 @@ use std::path::Path;
 use crate::files;
 use crate::limits;
 
-/// Files include each other less deep than this.
-const DEEPEST: usize = 8;
-
 /// The modules of one type, such as `account`, that sshd uses, with their arguments. Empty if sshd has no PAM service
 /// file.
 pub(crate) fn modules(root: &Path, kind: &str) -> Vec<String> {
     let mut found = Vec::new();
-    read(root, "sshd", kind, DEEPEST, &mut found);
+    read(root, "sshd", kind, limits::PAM_INCLUDES, &mut found);
     found
 }
 

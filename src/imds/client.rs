@@ -81,15 +81,15 @@ impl std::error::Error for Error {
 
 /// Kinds of errors that have different fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ErrorKind {
     /// 403: IMDS is disabled for this instance.
-    SwitchedOff,
+    Disabled,
     /// 429: too many requests from this instance.
     Throttled,
     /// No connection: nothing listens there, or a firewall blocks it.
     Unreachable,
     /// A connection but no reply in time: the hop limit of the reply, or dropped packets.
-    Silent,
+    TimedOut,
     /// Anything else.
     Other,
 }
@@ -97,13 +97,13 @@ pub enum Trouble {
 impl Error {
     /// The kind of this error.
     #[must_use]
-    pub fn trouble(&self) -> Trouble {
+    pub fn kind(&self) -> ErrorKind {
         match self.cause {
-            Cause::Status(StatusCode::FORBIDDEN) => Trouble::SwitchedOff,
-            Cause::Status(StatusCode::TOO_MANY_REQUESTS) => Trouble::Throttled,
-            Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut) => Trouble::Unreachable,
-            Cause::Http(http::Error::TimedOut) | Cause::OutOfTime => Trouble::Silent,
-            Cause::Http(_) | Cause::Status(_) | Cause::Absent | Cause::Malformed => Trouble::Other,
+            Cause::Status(StatusCode::FORBIDDEN) => ErrorKind::Disabled,
+            Cause::Status(StatusCode::TOO_MANY_REQUESTS) => ErrorKind::Throttled,
+            Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut) => ErrorKind::Unreachable,
+            Cause::Http(http::Error::TimedOut) | Cause::OutOfTime => ErrorKind::TimedOut,
+            Cause::Http(_) | Cause::Status(_) | Cause::Absent | Cause::Malformed => ErrorKind::Other,
         }
     }
 }
@@ -209,7 +209,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails.
     pub async fn zone(&self) -> Result<Option<Bytes>, Error> {
-        self.get(ZONE, limits::FACT).await
+        self.get(ZONE, limits::ITEM).await
     }
 
     /// The domain of the partition, unchecked. Remote text.
@@ -217,7 +217,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails.
     pub async fn domain(&self) -> Result<Bytes, Error> {
-        self.get(DOMAIN, limits::FACT).await?.ok_or_else(|| absent(DOMAIN))
+        self.get(DOMAIN, limits::ITEM).await?.ok_or_else(|| absent(DOMAIN))
     }
 
     /// The certificate chain of the signer, PEM.
@@ -245,7 +245,7 @@ impl Imds {
     }
 
     async fn fact<T>(&self, path: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Error> {
-        match self.get(path, limits::FACT).await? {
+        match self.get(path, limits::ITEM).await? {
             None => Ok(None),
             Some(text) => match parse(text.trim_ascii_end()) {
                 Some(fact) => Ok(Some(fact)),

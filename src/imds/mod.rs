@@ -3,5 +3,5 @@
 pub(crate) mod client;
 mod http;
 
-pub use client::{Error, Imds, Trouble};
+pub use client::{Error, ErrorKind, Imds};
 pub use http::Connections;

@@ -159,7 +159,7 @@ impl fmt::Display for RolledBack {
 impl Error for RolledBack {}
 
 /// The inputs for applying a plan.
-pub(super) struct Tools<'a> {
+pub(super) struct ApplyContext<'a> {
     pub(super) main: &'a Path,
     pub(super) tree: &'a ConfigTree,
     pub(super) lock: &'a Lock,
@@ -178,35 +178,35 @@ pub(super) struct InstalledSshd<'a> {
 }
 
 /// Applies a plan. `Ok` describes the reload of the running sshd.
-pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError> {
+pub(super) fn apply(plan: &Plan, context: &ApplyContext<'_>) -> Result<String, ApplyError> {
     let mut temp_files = TempFiles(Vec::new());
-    let staged =
-        stage(plan, tools, &mut temp_files).map_err(|error| ApplyError::Refused(ChangeError::File(error)))?;
-    if let Some(installed) = &tools.sshd {
-        check_candidate(plan, tools, installed, &staged, &mut temp_files)
+    let staged = stage(plan, context, &mut temp_files)
+        .map_err(|error| ApplyError::Refused(ChangeError::File(error)))?;
+    if let Some(installed) = &context.sshd {
+        check_candidate(plan, context, installed, &staged, &mut temp_files)
             .map_err(|error| ApplyError::Refused(ChangeError::Candidate(error)))?;
     }
-    let was_pending = tools.lock.is_reload_pending();
-    tools.lock.set_reload_pending().map_err(|error| ApplyError::Refused(ChangeError::Lock(error)))?;
+    let was_pending = context.lock.is_reload_pending();
+    context.lock.set_reload_pending().map_err(|error| ApplyError::Refused(ChangeError::Lock(error)))?;
     let mut committed: Vec<Committed> = Vec::new();
-    match commit_and_reload(plan, tools, &mut committed) {
+    match commit_and_reload(plan, context, &mut committed) {
         Ok(message) => {
-            tools.lock.clear_reload_pending();
+            context.lock.clear_reload_pending();
             committed.iter().for_each(Committed::discard_old);
-            if let Some(installed) = &tools.sshd {
+            if let Some(installed) = &context.sshd {
                 installed.daemon.record_end_of_change();
             }
             Ok(message)
         }
         Err(error) if committed.is_empty() => {
             if !was_pending {
-                tools.lock.clear_reload_pending();
+                context.lock.clear_reload_pending();
             }
             Err(ApplyError::Refused(error))
         }
         Err(cause) => {
             let may_have_read = matches!(&cause, ChangeError::Reload(error) if error.may_have_read);
-            let result = roll_back(&committed, tools, may_have_read || was_pending);
+            let result = roll_back(&committed, context, may_have_read || was_pending);
             Err(ApplyError::RolledBack(Box::new(RolledBack { cause, result })))
         }
     }
@@ -216,8 +216,8 @@ pub(super) fn apply(plan: &Plan, tools: &Tools<'_>) -> Result<String, ApplyError
 type Staged = BTreeMap<PathBuf, Option<PathBuf>>;
 
 /// Checks that the files can be replaced, and writes the new versions under temporary names.
-fn stage(plan: &Plan, tools: &Tools<'_>, temp_files: &mut TempFiles) -> Result<Staged, FileError> {
-    let locate = |path: &Path| tools.tree.locate(path);
+fn stage(plan: &Plan, context: &ApplyContext<'_>, temp_files: &mut TempFiles) -> Result<Staged, FileError> {
+    let locate = |path: &Path| context.tree.locate(path);
     for change in &plan.changes {
         replace::check(&locate(&change.path))?;
     }
@@ -227,7 +227,7 @@ fn stage(plan: &Plan, tools: &Tools<'_>, temp_files: &mut TempFiles) -> Result<S
         temp_files.0.push(temp_path(&path, "new"));
         let stage = match &change.action {
             Action::Create { new } | Action::Replace { new, .. } => {
-                replace::stage(&path, new, &locate(tools.main))?;
+                replace::stage(&path, new, &locate(context.main))?;
                 Some(temp_path(&change.path, "new"))
             }
             Action::Remove { .. } => None,
@@ -241,18 +241,18 @@ fn stage(plan: &Plan, tools: &Tools<'_>, temp_files: &mut TempFiles) -> Result<S
 /// change only the intended values.
 fn check_candidate(
     plan: &Plan,
-    tools: &Tools<'_>,
+    context: &ApplyContext<'_>,
     installed: &InstalledSshd<'_>,
     staged: &Staged,
     temp_files: &mut TempFiles,
 ) -> Result<(), CheckError> {
     let version = installed.sshd.version().map_err(CheckError::Query)?;
     let config =
-        |tree: &ConfigTree| Config::read(tree, tools.main, version.clone()).map_err(CheckError::Read);
+        |tree: &ConfigTree| Config::read(tree, context.main, version.clone()).map_err(CheckError::Read);
     let text =
-        candidate::main(&config(&plan.after)?, &config(tools.tree)?, staged).map_err(CheckError::Name)?;
-    let check = temp_path(admin_config(tools.main), "check");
-    let path = tools.tree.locate(&check);
+        candidate::main(&config(&plan.after)?, &config(context.tree)?, staged).map_err(CheckError::Name)?;
+    let check = temp_path(admin_config(context.main), "check");
+    let path = context.tree.locate(&check);
     temp_files.0.push(path.clone());
     let written = replace::remove(&path).and_then(|()| write_private(&path, &text));
     written.map_err(|error| CheckError::File(FileError::new(&path, error)))?;
@@ -276,36 +276,36 @@ fn verify(plan: &Plan, installed: &InstalledSshd<'_>, config: &Path) -> Result<(
 
 fn commit_and_reload(
     plan: &Plan,
-    tools: &Tools<'_>,
+    context: &ApplyContext<'_>,
     committed: &mut Vec<Committed>,
 ) -> Result<String, ChangeError> {
     for change in &plan.changes {
-        if tools.tree.read(&change.path).ok().as_deref() != change.action.before() {
+        if context.tree.read(&change.path).ok().as_deref() != change.action.before() {
             return Err(ChangeError::ChangedMeanwhile(change.path.clone()));
         }
-        let path = tools.tree.locate(&change.path);
+        let path = context.tree.locate(&change.path);
         let stage = change.action.after().map(|_| temp_path(&path, "new"));
         committed.push(replace::commit(&path, stage.as_deref()).map_err(ChangeError::File)?);
     }
-    let Some(installed) = &tools.sshd else {
+    let Some(installed) = &context.sshd else {
         return Ok("No sshd is installed that could check the change, or has to be reloaded.".into());
     };
-    verify(plan, installed, tools.main).map_err(ChangeError::Check)?;
-    installed.daemon.reload(tools.main, installed.not_reloadable).map_err(ChangeError::Reload)
+    verify(plan, installed, context.main).map_err(ChangeError::Check)?;
+    installed.daemon.reload(context.main, installed.not_reloadable).map_err(ChangeError::Reload)
 }
 
 /// Undoes the changes in reverse order. Reloads sshd if it may have read the changed files.
-fn roll_back(committed: &[Committed], tools: &Tools<'_>, may_have_read: bool) -> Rollback {
+fn roll_back(committed: &[Committed], context: &ApplyContext<'_>, may_have_read: bool) -> Rollback {
     let errors: Vec<FileError> = committed.iter().rev().filter_map(|change| change.undo().err()).collect();
     if !errors.is_empty() {
         return Rollback::FilesNotRestored(errors);
     }
-    if let Some(installed) = tools.sshd.as_ref().filter(|_| may_have_read) {
-        if let Err(error) = installed.daemon.reload(tools.main, installed.not_reloadable) {
+    if let Some(installed) = context.sshd.as_ref().filter(|_| may_have_read) {
+        if let Err(error) = installed.daemon.reload(context.main, installed.not_reloadable) {
             return Rollback::NotReloaded(error);
         }
     }
-    tools.lock.clear_reload_pending();
+    context.lock.clear_reload_pending();
     Rollback::Complete
 }
 

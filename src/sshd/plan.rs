@@ -216,7 +216,7 @@ impl Planner<'_> {
     /// Plans `--enable`.
     pub(super) fn enable(&self) -> Result<Plan, PlanError> {
         let current = self.read_and_compare(self.tree)?;
-        let Without { tree: without, mut messages, remarks: written } =
+        let StrippedConfig { tree: without, mut messages, remarks: written } =
             self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
         if let Some((origin, criteria)) = base.effective.blocks().next().cloned() {
@@ -284,7 +284,7 @@ impl Planner<'_> {
     /// the program can be removed afterwards.
     pub(super) fn disable(&self, others: &[(u32, PathBuf)]) -> Result<Plan, PlanError> {
         let current = self.read_and_compare(self.tree)?;
-        let Without { tree: without, mut messages, .. } = self.without_our_lines(&current.config)?;
+        let StrippedConfig { tree: without, mut messages, .. } = self.without_our_lines(&current.config)?;
         let base = self.read(&without)?;
         let mut by_hand = self.lines_with_program(&base.config);
         for (process, file) in others {
@@ -504,7 +504,7 @@ impl Planner<'_> {
     }
 
     /// Removes our lines from the files that sshd reads, and from drop-ins of ours that it no longer reads.
-    fn without_our_lines(&self, current: &Config) -> Result<Without, PlanError> {
+    fn without_our_lines(&self, current: &Config) -> Result<StrippedConfig, PlanError> {
         let (mut without, mut messages, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = current.files().map(|file| file.path().to_owned()).collect();
         let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
@@ -529,7 +529,7 @@ impl Planner<'_> {
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok(Without { tree: without, messages, remarks })
+        Ok(StrippedConfig { tree: without, messages, remarks })
     }
 
     pub(super) fn read(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
@@ -581,7 +581,7 @@ impl Planner<'_> {
 const MAX_DROP_INS: usize = 100;
 
 /// The configuration without our lines.
-struct Without {
+struct StrippedConfig {
     tree: ConfigTree,
     /// Messages for the user.
     messages: Vec<String>,

@@ -61,7 +61,7 @@ pub(super) struct NotReloadable {
     pid: Option<u32>,
     /// Its name in messages.
     name: String,
-    reason: Obstacle,
+    reason: NotReloadableReason,
     fix: String,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for NotReloadable {
 
 /// Why one sshd cannot be reloaded. In messages, it follows the name of the sshd.
 #[derive(Debug)]
-enum Obstacle {
+enum NotReloadableReason {
     /// systemctl failed.
     Systemctl(SystemctlError),
     /// Users other than root could change its program.
@@ -96,7 +96,7 @@ enum Obstacle {
     NotRestarted,
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for NotReloadableReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Systemctl(_) => f.write_str("cannot be reloaded"),
@@ -119,7 +119,7 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl Error for Obstacle {
+impl Error for NotReloadableReason {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Systemctl(error) => Some(error),
@@ -141,7 +141,7 @@ pub(super) struct ReloadError {
 #[derive(Debug)]
 enum ReloadFailure {
     Systemctl(SystemctlError),
-    Sshd { name: String, reason: Obstacle },
+    Sshd { name: String, reason: NotReloadableReason },
 }
 
 impl fmt::Display for ReloadError {
@@ -377,12 +377,12 @@ impl Daemon<'_> {
     }
 
     /// How an sshd can be reloaded, or why it cannot.
-    fn method(&self, target: &Target) -> Result<Method, Obstacle> {
+    fn method(&self, target: &Target) -> Result<Method, NotReloadableReason> {
         if let Some(unit) = &target.unit {
             // An sshd that got its socket from systemd loses it when it restarts itself: it would exit sooner or
             // later, and until then connections would fail. If it is stopped, the socket unit starts another sshd.
             // Sessions continue (KillMode=process).
-            if let Some(socket) = self.active_socket(unit).map_err(Obstacle::Systemctl)? {
+            if let Some(socket) = self.active_socket(unit).map_err(NotReloadableReason::Systemctl)? {
                 let sessions_continue = matches!(unit.get("KillMode"), "process" | "none");
                 return Ok(if sessions_continue { Method::Stop(socket) } else { Method::Skip(socket) });
             }
@@ -393,10 +393,10 @@ impl Daemon<'_> {
         match (&target.unit, &target.listener) {
             (Some(unit), _) if unit.can_reload() => Ok(Method::Unit),
             (_, Some(listener)) if !Path::new(program(&listener.line)).is_absolute() => {
-                Err(Obstacle::RelativePath)
+                Err(NotReloadableReason::RelativePath)
             }
             (_, Some(_)) => Ok(Method::Signal),
-            (_, None) => Err(Obstacle::NoProcess),
+            (_, None) => Err(NotReloadableReason::NoProcess),
         }
     }
 
@@ -427,11 +427,16 @@ impl Daemon<'_> {
                 // Detect an sshd that exited at the reload.
                 match self.first_active(&[unit])? {
                     Some(_) => Ok(format!("{unit} was reloaded.")),
-                    None => Err(ReloadFailure::Sshd { name: unit.to_owned(), reason: Obstacle::Exited }),
+                    None => Err(ReloadFailure::Sshd {
+                        name: unit.to_owned(),
+                        reason: NotReloadableReason::Exited,
+                    }),
                 }
             }
             Method::Signal => {
-                let Some(listener) = &target.listener else { return Err(failed(Obstacle::NoProcess)) };
+                let Some(listener) = &target.listener else {
+                    return Err(failed(NotReloadableReason::NoProcess));
+                };
                 if !self.is_own_system() {
                     return Ok(format!(
                         "{} reads the change at its next start, or after kill -HUP {}.",
@@ -447,7 +452,12 @@ impl Daemon<'_> {
     }
 
     /// Waits until sshd has restarted itself and listens.
-    fn wait_for_restart(&self, target: &Target, main: &Path, before: Option<&[u8]>) -> Result<(), Obstacle> {
+    fn wait_for_restart(
+        &self,
+        target: &Target,
+        main: &Path,
+        before: Option<&[u8]>,
+    ) -> Result<(), NotReloadableReason> {
         let (Some(listener), Some(before)) = (&target.listener, before) else { return Ok(()) };
         if !self.is_own_system() {
             return Ok(());
@@ -465,7 +475,11 @@ impl Daemon<'_> {
             }
             if start.elapsed() > RESTART_TIMEOUT {
                 let exited = self.image(listener.pid).is_none();
-                return Err(if exited { Obstacle::Exited } else { Obstacle::NotRestarted });
+                return Err(if exited {
+                    NotReloadableReason::Exited
+                } else {
+                    NotReloadableReason::NotRestarted
+                });
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -493,11 +507,11 @@ impl Daemon<'_> {
     }
 
     /// Sends SIGHUP through a pidfd, because the pid can be reused after the check.
-    fn send_sighup(&self, pid: u32) -> Result<(), Obstacle> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Obstacle::Ended)?;
+    fn send_sighup(&self, pid: u32) -> Result<(), NotReloadableReason> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(NotReloadableReason::Ended)?;
         let process = pidfd_open(number, PidfdFlags::empty());
         if self.listener(pid).is_none() {
-            return Err(Obstacle::Ended);
+            return Err(NotReloadableReason::Ended);
         }
         match process {
             Ok(process) => pidfd_send_signal(process, Signal::HUP),
@@ -505,11 +519,11 @@ impl Daemon<'_> {
             Err(rustix::io::Errno::NOSYS) => kill_process(number, Signal::HUP),
             Err(error) => Err(error),
         }
-        .map_err(Obstacle::Signal)
+        .map_err(NotReloadableReason::Signal)
     }
 
     /// Checks that an sshd would start with its current configuration and its original options.
-    fn test_configuration(&self, listener: &Listener) -> Result<(), Obstacle> {
+    fn test_configuration(&self, listener: &Listener) -> Result<(), NotReloadableReason> {
         if !self.is_own_system() {
             return Ok(());
         }
@@ -518,17 +532,17 @@ impl Daemon<'_> {
             return Ok(());
         }
         safe_path::program(Path::new("/"), program)
-            .map_err(|error| Obstacle::UnsafeProgram(program.to_owned(), error))?;
+            .map_err(|error| NotReloadableReason::UnsafeProgram(program.to_owned(), error))?;
         let arguments = test_arguments(&listener.line);
         let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let output = run(&[program.into()], &words, self.timeout)
-            .map_err(|error| Obstacle::NotTested(program.to_owned(), error))?;
+            .map_err(|error| NotReloadableReason::NotTested(program.to_owned(), error))?;
         if output.status.success() {
             return Ok(());
         }
         let shown = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let command = format!("{} {shown}", program.display());
-        Err(Obstacle::Rejected { command, message: output.error_text() })
+        Err(NotReloadableReason::Rejected { command, message: output.error_text() })
     }
 
     /// The service of the control group of a process.

@@ -105,12 +105,12 @@ impl fmt::Display for FileError {
             ),
             Self::MountPoint(path) => write!(
                 f,
-                "{} is a mount of its own, as a container may have one, and cannot be replaced: unmount it, change the file that \
-                 is mounted there, or mount its directory in its place",
+                "{} is a mount point, as in some containers, and cannot be replaced: unmount it, change the file that \
+                 is mounted there, or mount its directory instead",
                 path.display()
             ),
             Self::NoSpace(path) => {
-                write!(f, "no space is left on the file system of {}: free some", path.display())
+                write!(f, "no space is left on the file system of {}", path.display())
             }
             Self::Quota(path) => write!(f, "the disk quota leaves no room for {}", path.display()),
             Self::Immutable(path) => {
@@ -136,7 +136,7 @@ impl fmt::Display for FileError {
                 write!(f, "{} belongs to user {uid}, not to root", path.display())
             }
             Self::Writable(path, mode) => {
-                write!(f, "{} may be written by others than root (mode {mode:o})", path.display())
+                write!(f, "users other than root can write to {} (mode {mode:o})", path.display())
             }
         }
     }
@@ -367,7 +367,7 @@ mod tests {
         for errno in [rustix::io::Errno::XDEV, rustix::io::Errno::BUSY] {
             let mounted = text("/usr/bin", errno);
             assert!(
-                mounted.starts_with("/usr/bin is a mount of its own") && !mounted.contains("os error"),
+                mounted.starts_with("/usr/bin is a mount point") && !mounted.contains("os error"),
                 "{mounted}"
             );
         }

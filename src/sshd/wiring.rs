@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    apply::{InstalledSshd, Tools, apply},
+    apply::{ApplyContext, InstalledSshd, apply},
     block,
     config_tree::ConfigTree,
     criteria::Connection,
@@ -254,8 +254,8 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
         }
         let installed =
             InstalledSshd { sshd: &sshd, daemon: &daemon, not_reloadable: &not_reloadable, before: &before };
-        let tools = Tools { main: &options.config, tree: &tree, lock: &lock, sshd: Some(installed) };
-        let reloaded = apply(&plan, &tools)?;
+        let context = ApplyContext { main: &options.config, tree: &tree, lock: &lock, sshd: Some(installed) };
+        let reloaded = apply(&plan, &context)?;
         messages.extend(Some(reloaded).filter(|text| !text.is_empty()));
         messages.extend(not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}")));
     } else if lock.is_reload_pending() {
@@ -422,8 +422,8 @@ fn without_sshd(
     let plan = planner.disable(&[]).map_err(WiringRefusal::Plan)?;
     let mut messages = describe(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
-    let tools = Tools { main: &options.config, tree: &tree, lock, sshd: None };
-    messages.push(apply(&plan, &tools)?);
+    let context = ApplyContext { main: &options.config, tree: &tree, lock, sshd: None };
+    messages.push(apply(&plan, &context)?);
     Ok(messages)
 }
 

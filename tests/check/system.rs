@@ -961,7 +961,7 @@ fn what_the_log_tells() {
         report.assert_healthy();
         assert_eq!(report.detail("recent.syslog").len(), 2);
         for id in ["recent.sshd", "recent.login", "recent.syslog"] {
-            let hearsay = "(by /var/log/auth.log, where any local user can have such lines written)";
+            let hearsay = "(from /var/log/auth.log, to which any local user can write such lines)";
             assert!(report.note(id).contains(hearsay), "{}", report.note(id));
         }
         world.instance.write(
@@ -1011,7 +1011,12 @@ fn what_sshd_and_pam_say_about_a_login() {
         report.assert_exactly(&[("recent.login", "warn")]);
         let note = report.note("recent.login");
         assert!(note.starts_with("10 min ago: PAM refuses the account: pam_access, by"), "{note}");
-        assert!(report.of("recent.login")["fix"].as_str().unwrap().contains("clears this"));
+        assert!(
+            report.of("recent.login")["fix"]
+                .as_str()
+                .unwrap()
+                .contains("this warning ends with the next login of")
+        );
         let detail = report.detail("recent.login");
         assert!(
             matches!(detail.as_slice(), [last, first]
@@ -1068,7 +1073,7 @@ fn what_the_journal_tells() {
         log(0, "logger", "sshd", &format!("{complaint}0"));
         let report = world.check();
         report.assert_healthy();
-        assert_eq!(report.note("recent.sshd"), "sshd did not complain about its AuthorizedKeysCommand");
+        assert_eq!(report.note("recent.sshd"), "sshd logged no error about its AuthorizedKeysCommand");
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}1"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         log(47_101, "logger", "eic-keys", &format!("{given}forged"));
@@ -1078,7 +1083,7 @@ fn what_the_journal_tells() {
         log(47_100, "logger", "eic-keys", &format!("{given}true"));
         let report = world.check();
         report.assert_healthy();
-        assert_eq!(report.note("recent.syslog"), format!("eic-keys said last: {given}true"));
+        assert_eq!(report.note("recent.syslog"), format!("the last message of eic-keys: {given}true"));
         // The last attempt of alice, by her own word and by sshd's.
         let refused =
             |from: u8| format!("User alice from 192.0.2.{from} not allowed because listed in DenyUsers");

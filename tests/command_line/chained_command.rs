@@ -69,7 +69,7 @@ fn prints_our_keys_if_it_fails() {
         let lines = instance.journal.eic_keys();
         let severities: Vec<u8> = lines.iter().map(|line| line.severity).collect();
         assert_eq!(severities, [6, 4], "{what}: {lines:?}");
-        assert!(lines[1].message().contains("command behind --"), "{what}: {lines:?}");
+        assert!(lines[1].message().contains("chained command"), "{what}: {lines:?}");
         let number = if status > 128 && status < 255 { status - 128 } else { status };
         let named = what == "too much" || lines[1].message().contains(&number.to_string());
         assert!(named, "{what}: {lines:?}");
@@ -89,7 +89,7 @@ fn prints_our_keys_if_it_cannot_be_started() {
         let outcome = instance.run(["alice", key.fingerprint(), "--", program]);
         assert_eq!(outcome.keys(), [key.line()], "{program:?}");
         assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{program:?}");
-        assert!(instance.journal.says("command behind --"), "{program:?}: {:?}", instance.journal.lines());
+        assert!(instance.journal.says("chained command"), "{program:?}: {:?}", instance.journal.lines());
         let outcome = instance.run(["nobody", "--", program]);
         assert!(matches!(outcome.status, Some(126 | 127)), "{program:?}: {:?}", outcome.status);
         assert_eq!(outcome.stdout, "", "{program:?}");
@@ -280,7 +280,7 @@ fn runs_it_only_if_sshd_would() {
         assert_eq!(result(&outcome), (Some(0), mine().as_str(), ""), "{what}");
         let outcome = instance.run(["nobody", key.fingerprint(), "--", command]);
         assert_eq!(result(&outcome), (Some(126), "", ""), "{what}, and none of ours");
-        assert!(instance.journal.says("The command behind -- could not be run"), "{what}");
+        assert!(instance.journal.says("The chained command could not be run"), "{what}");
         shell(&instance, undo);
     }
 }

@@ -129,7 +129,7 @@ fn the_largest_chain_and_ocsp_responses_need_little_memory() {
             world.instance.serve_ocsp_response(&world.instance.pki().signer, &nested);
         }),
         ("the largest domain", |world| {
-            world.instance.imds.fault(On::path(DOMAIN), Fault::Body(vec![0x1b; limits::FACT]));
+            world.instance.imds.fault(On::path(DOMAIN), Fault::Body(vec![0x1b; limits::ITEM]));
         }),
         ("a signer of 4096 bits", |world| {
             world.instance.adopt(eic_lab::Pki::with(|spec| spec.signer.key = Key::rsa(4096)));

@@ -1,12 +1,12 @@
-# Functions of the cases, which run in a system, as root, by bash: in a booted container, a virtual machine, or on this machine.
+# Functions for the cases. bash runs them as root in the tested system: a booted container, a virtual machine, or this machine.
 # shellcheck shell=bash disable=SC2034
-# $KIND: deb or rpm. /packages/old and /packages/new: the packages, in a version and a higher one; /packages/others: see versions.
+# $KIND: deb or rpm. /packages/old and /packages/new: the packages in two versions; /packages/others: see versions.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 work=$(mktemp -d)
 chmod 755 "$work"
 
-journal() { # OPTION...: with all that was said until now, where it is new enough to be asked for that
+journal() { # OPTION...: after a sync, if journalctl supports it
     journalctl --sync 2>/dev/null || true
     journalctl -q --no-pager "$@"
 }
@@ -25,13 +25,13 @@ is() { # IS WHAT GOT EXPECTED
     [ "$2" = "$3" ] || fail "$1: '$2' instead of '$3'"
 }
 
-says() { # LOG WORDS: the last command's output has them
+says() { # LOG WORDS: fails unless the output of the last command contains WORDS
     grep -qF -- "$2" "$work/$1.log" || fail "'$2' is not in the output of $1"
 }
 
 # --- the system
 
-unit() { # sshd's: ssh on Debian, sshd elsewhere
+unit() { # the name of sshd's unit: ssh on Debian, sshd elsewhere
     if systemctl cat ssh.service >/dev/null 2>&1; then echo ssh.service; else echo sshd.service; fi
 }
 
@@ -47,7 +47,7 @@ snapshot() { # NAME
     sort /etc/passwd /etc/group >"$work/$1.users"
 }
 
-same() { # AS NAME: nothing is otherwise than at that snapshot
+same() { # AS NAME: fails if a file differs from that snapshot
     snapshot now
     diff "$work/$1" "$work/now" >"$work/difference.log" || fail "not as $1"
 }
@@ -56,7 +56,7 @@ config() { # sshd's configuration, every byte of it
     find /etc/ssh -type f ! -name 'ssh_host_*' -exec sh -c 'ls -ln --time-style=+ "$1"; cat "$1"' sh {} \; 2>/dev/null
 }
 
-effective() { # KEYWORD: what counts for alice
+effective() { # KEYWORD: the effective value for alice
     mkdir -p /run/sshd # Debian's sshd wants it before it reads anything; while sshd does not run it is not there
     sshd -T -C user=alice,host=localhost,addr=127.0.0.1 2>/dev/null | sed -n "s/^$1 //Ip"
 }
@@ -68,7 +68,7 @@ enabled() {
     esac
 }
 
-# An image that was never booted: its host keys are made by the first boot, before sshd is started, as cloud-init does.
+# Makes an image that was never booted: the first boot creates its host keys before sshd starts, as cloud-init does.
 without_host_keys() {
     rm -f /etc/ssh/ssh_host_*
     cat >/etc/systemd/system/first-keys.service <<'END'
@@ -137,7 +137,7 @@ purge_package() {
     esac >"$work/purge.log" 2>&1 || fail "purge"
 }
 
-# --- AWS's package: an imitation, or its own
+# --- AWS's package: an imitation, or the real one
 
 theirs=ec2-instance-connect
 
@@ -162,7 +162,7 @@ install_theirs() {
     esac >"$work/theirs.log" 2>&1 || fail "AWS's package"
 }
 
-# The image's lines, at the end of sshd_config, where Amazon Linux has them.
+# Adds AWS's lines at the end of sshd_config, as in the images of Amazon Linux.
 set_their_lines() {
     local directory=/opt/aws/bin
     [ "$KIND" = rpm ] || directory=/usr/share/$theirs
@@ -207,7 +207,7 @@ take_theirs() { # likewise; apt takes it from a repository that has both
     esac >"$work/back.log" 2>&1 || fail "the swap back"
 }
 
-# With AWS's package installed: ours replaces it and it replaces ours, twice; then ours is removed.
+# Requires AWS's package. Replaces it with eic-keys and back, twice; then removes eic-keys.
 swap_twice() {
     local before round
     before=$(config)
@@ -250,13 +250,13 @@ push() { # USER NAME: pushes the key, for 60 seconds
     is "push" "$answer" pushed
 }
 
-# sshd does not listen for a moment while it is reloaded, and a busy machine is slow.
+# sshd does not listen for a moment during a reload, and the machine can be busy.
 login() { # USER NAME [COMMAND]
     timeout "${patience:-300}" ssh -v -E "$work/ssh.log" -o ConnectionAttempts=10 -F none -i "$work/$2" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
         -o UserKnownHostsFile=/dev/null "$1@127.0.0.1" "${@:3}"
 }
 
-# Pushes a key and logs in. Retries only if the run reached its time limit, as on a busy machine.
+# Pushes a key and logs in. Tries again only if the run reached its time limit, as on a busy machine.
 pushed_login() { # USER NAME
     local since
     for _ in 1 2 3 4 5; do
@@ -291,7 +291,7 @@ ordinary_login_works() { # a key of alice's authorized_keys
     rm -r /home/alice/.ssh
 }
 
-# Another AuthorizedKeysCommand, like SSSD's, that knows one key of alice's.
+# Sets another AuthorizedKeysCommand, similar to SSSD's, that prints one key for alice.
 other_command() {
     [ -e "$work/other" ] || key other
     cp "$work/other.pub" /etc/other-keys
@@ -303,7 +303,7 @@ other_login_works() {
     is "the other command's key" "$(login alice other echo in || echo out)" in
 }
 
-# An open session, which is checked again later.
+# Opens a session, which is checked again later.
 open_session() {
     [ -e "$work/own" ] || key own
     install -d -o alice -g alice -m 700 /home/alice/.ssh
@@ -330,8 +330,8 @@ daemon() { # what is another after a restart, and the same after a reload
     systemctl show -p MainPID -p ExecMainStartTimestampMonotonic "$(unit)"
 }
 
-# The configuration is changed before sshd is told of it; the unit that does both ends after that.
-user_becomes() { # USER: of the line that counts
+# The unit changes the configuration, then reloads sshd, then ends.
+user_becomes() { # USER: waits until this is the effective AuthorizedKeysCommandUser
     for _ in $(seq 120); do
         if [ "$(effective authorizedkeyscommanduser)" = "$1" ] &&
             [ "$(systemctl show -p ActiveState eic-keys-user.service)" = ActiveState=inactive ]; then

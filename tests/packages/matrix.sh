@@ -1,28 +1,28 @@
-# For the cases faults_* and healthy: situations on one booted system, with a real login beside each report of --check.
+# For the cases faults_* and healthy: states of one booted system, in each of which a real login is compared with --check.
 # shellcheck shell=bash
 #
 #   fault NAME COLD WARM [by_hand]
-#                            runs break_NAME, then checks that the login fails and what --check says; undo_NAME, if there is one, undoes
-#                            what files_back does not
+#                            runs break_NAME, then checks that the login fails and that --check names the cause; undo_NAME, if defined,
+#                            undoes what files_back does not
 #   healthy NAME             runs vary_NAME, then checks that the login works and that no check fails or warns
 #
-# COLD: the check that names the cause before anybody tries to log in. WARM: the same after one attempt. Both fail, so that the exit
-# status is 1; `warn:ID` is a warning that names it, `ID|ID` one of two, `-` says that no file, or no line of the log, tells. Only a
-# rehearsal tells where COLD is `rehearsal`. If the report gives a command for COLD, this repairs the login, but not where it needs a
-# network: `by_hand`.
+# COLD: the check that names the cause before a login was tried. WARM: the same after one attempt. The check must fail, with exit
+# status 1; `warn:ID` is a warning, `ID|ID` one of two checks, `-` means that no check can find the cause. If COLD is `rehearsal`, only
+# a rehearsal finds it. If the report prints a command for COLD, the command must repair the login. `by_hand`: the command needs a
+# network and is not run.
 # shellcheck source=tests/packages/lib.sh
 . /suite/lib.sh
 
-# What a situation changes most often. The rest is undone by undo_NAME.
+# The files that most states change. undo_NAME restores others.
 kept='etc/ssh/sshd_config etc/ssh/sshd_config.d etc/pam.d etc/security etc/default etc/hosts.deny etc/hosts.allow
     etc/nsswitch.conf etc/ssl/certs/ca-certificates.crt'
-# A change of these starts a unit of ours, which looks for the user of sshd's line.
+# A change of these files starts eic-keys-user.service, which looks up the AuthorizedKeysCommandUser.
 accounts='passwd shadow group gshadow'
 rows=0 wrong=0
 : >"$work/table"
 
 matrix_begin() {
-    # So many restarts in so short a time are the test's alone.
+    # Only this test restarts sshd so often.
     mkdir -p "/run/systemd/system/$(unit).d"
     printf '[Unit]\nStartLimitIntervalSec=0\n' >"/run/systemd/system/$(unit).d/limit.conf"
     systemctl daemon-reload
@@ -40,21 +40,21 @@ matrix_begin() {
 
 reload() { systemctl reload "$(unit)" && sleep 0.3; }
 restart() { systemctl restart "$(unit)" && sleep 0.3; }
-conf() { # LINES: in front of everything else
+conf() { # LINES: adds them before all other settings
     printf '%s\n' "$@" >/etc/ssh/sshd_config.d/00-situation.conf
     reload
 }
-match() { # LINES: at the end
+match() { # LINES: adds them at the end
     printf '%s\n' "$@" >>/etc/ssh/sshd_config
     reload
 }
-pam() { # LINE: the first of the account lines of sshd, or of the session lines at the end
+pam() { # LINE: adds an account line before the others, or a session line at the end
     case $1 in
     session*) printf '%s\n' "$1" >>/etc/pam.d/sshd ;;
     *) sed -i "0,/^@include common-account\|^account/s//$1\n&/" /etc/pam.d/sshd ;;
     esac
 }
-unit_file() { # LINES: of a drop-in of sshd's unit
+unit_file() { # LINES: writes a drop-in of sshd's unit
     mkdir -p "/etc/systemd/system/$(unit).d"
     printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$(unit).d/situation.conf"
     systemctl daemon-reload
@@ -69,7 +69,7 @@ files_back() {
             sleep 0.2
         fi
     done
-    # What that starts reloads sshd if it changes something.
+    # The unit that this starts can reload sshd.
     timeout 20 sh -c 'while systemctl -q is-active eic-keys-user.service; do sleep 0.1; done' || true
     rm -rf /etc/ssh/sshd_config.d /etc/ssh/revoked /etc/ssh/banner /etc/security/limits.d/situation.conf /etc/nologin /run/nologin
     tar -x -p -f "$work/kept.tar" -C /
@@ -79,7 +79,7 @@ files_back() {
     fi
 }
 
-# Pushed again when the key is about to expire: sshd and eic-keys look at each record.
+# Pushes a key again if it is about to expire. Not more often, because each record is examined.
 pushed_at=-100
 quick() { # one attempt with the pushed key, and the options of $client
     if [ $((SECONDS - pushed_at)) -gt 40 ]; then
@@ -91,7 +91,7 @@ quick() { # one attempt with the pushed key, and the options of $client
 }
 client=()
 
-report() { # NAME [OPTION]...: what --check says, in $work/NAME: STATUS ID KIND FIX, a line each
+report() { # NAME [OPTION]...: writes the report of --check to $work/NAME, one line for each check: STATUS ID KIND FIX
     local name=$1
     shift
     journalctl --sync 2>/dev/null || true
@@ -103,7 +103,7 @@ report() { # NAME [OPTION]...: what --check says, in $work/NAME: STATUS ID KIND 
         /^ *"id": / { id = $2; gsub(/[",]/, "", id) }
         /^ *"status": / { status = $2; gsub(/[",]/, "", status); print status, id, kind, fix }' "$work/$name.log" >"$work/$name"
 }
-named() { # REPORT EXPECTED: whether the report says that
+named() { # REPORT EXPECTED: whether the report has this result
     local status=fail
     case $2 in
     -) return 0 ;;
@@ -111,7 +111,7 @@ named() { # REPORT EXPECTED: whether the report says that
     esac
     grep -qE "^$status (${2#warn:}) " "$work/$1"
 }
-said() { # REPORT: what fails and warns in it
+said() { # REPORT: its failures and warnings
     sed -n 's/^\(fail\|warn\) \([^ ]*\) .*/\1:\2/p' "$work/$1" | tr '\n' ' '
 }
 
@@ -121,7 +121,7 @@ row() { # NAME VERDICT TEXT
     printf '%-6s %-22s %s\n' "$2" "$1" "$3" | tee -a "$work/table"
 }
 
-# Back to where the login works and nothing is reported.
+# Restores the state in which the login works and no check fails or warns.
 back() { # NAME
     local try
     ! declare -F "undo_$1" >/dev/null || "undo_$1" >/dev/null 2>&1 || true
@@ -158,7 +158,7 @@ fault() { # NAME COLD WARM
         report rehearsed --rehearse
         named rehearsed $rehearsal || problems+=" rehearsed: no $rehearsal;"
     fi
-    # The command that the report gives for it repairs it, where it gives one.
+    # If the report prints a command for the fault, the command must repair it.
     kind=$(awk -v id="^(${cold#warn:})\$" '$2 ~ id && $1 != "ok" { print $3; exit }' "$work/cold")
     if [ "$cold" != - ] && [ "$kind" = command ] && [ "${4:-}" != by_hand ]; then
         command=$(awk -v id="^(${cold#warn:})\$" '$2 ~ id && $1 != "ok" { sub(/^[^ ]* [^ ]* [^ ]* /, ""); print; exit }' "$work/cold" | sed 's/\\"/"/g; s/\\\\/\\/g')
@@ -188,7 +188,7 @@ healthy() { # NAME
     "vary_$1" >"$work/set.log" 2>&1 || problems+=" it cannot be set;"
     quick || problems+=" the login fails: $(tail -n 1 "$work/quick.log");"
     report healthy
-    # A record that expires while it is looked at.
+    # A record can expire during the check.
     ! named healthy warn:keys.records || { sleep 2 && report healthy; }
     [ -z "$(said healthy)" ] || problems+=" $(said healthy): $(sed -n 's/^ *"summary": //p' "$work/healthy.log")"
     [ "$code" = 0 ] || problems+=" exit $code;"

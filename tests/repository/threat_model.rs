@@ -21,13 +21,13 @@ fn is_test_of(name: &str, source: &str) -> bool {
 #[test]
 fn every_threat_names_tests_that_are_there() {
     let document = read("docs/threat-model.md");
-    let mut rows = document.lines().skip_while(|line| !line.starts_with("| who "));
-    assert!(rows.next().is_some_and(|head| head.ends_with("| shown by |")), "the table of threats");
+    let mut rows = document.lines().skip_while(|line| !line.starts_with("| attacker "));
+    assert!(rows.next().is_some_and(|head| head.ends_with("| tests |")), "the table of threats");
     let rows: Vec<_> = rows.skip(1).take_while(|line| line.starts_with('|')).collect();
     assert!(rows.len() > 15, "{} threats", rows.len());
     for row in rows {
         let mut shown = quoted(row.rsplit(" | ").next().unwrap()).peekable();
-        assert!(shown.peek().is_some_and(|path| path.starts_with("tests/")), "nothing shows it: {row}");
+        assert!(shown.peek().is_some_and(|path| path.starts_with("tests/")), "no test: {row}");
         let mut source = String::new();
         for word in shown {
             if word.starts_with("tests/") {

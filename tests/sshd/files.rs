@@ -24,14 +24,14 @@ fn refuses_links_and_files_that_others_can_change() {
     system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
     let main = system.path("/etc/ssh/sshd_config");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o664)).unwrap();
-    enable_is_refused(&system, &system.options(), "may be written by others");
+    enable_is_refused(&system, &system.options(), "users other than root can write to");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o644)).unwrap();
     chown(&main, Some(1000), None).unwrap();
     enable_is_refused(&system, &system.options(), "belongs to user 1000");
     chown(&main, Some(0), None).unwrap();
 
     fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o777)).unwrap();
-    enable_is_refused(&system, &system.options(), "may be written by others");
+    enable_is_refused(&system, &system.options(), "users other than root can write to");
     fs::set_permissions(system.path("/etc/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
 
     let file = fs::File::open(&main).unwrap();

@@ -6,11 +6,11 @@
 //! it is given, and listens on no port (see `session`).
 
 mod directory;
-mod pam;
+mod messages;
+mod pam_log;
 mod processes;
 pub(crate) mod server;
 mod session;
-mod words;
 
 use std::ffi::OsString;
 use std::fs;
@@ -32,10 +32,10 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::Sshd;
 use crate::syslog::{Severity, Syslog};
 use directory::Directory;
-use pam::Messages;
+use messages::LoginMessages;
+use pam_log::PamMessages;
 use server::Server;
 use session::{Ending, Login, Outcome};
-use words::Words;
 
 /// What a rehearsal needs to know.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Plan {
 
 /// A rehearsal that was begun. Its directory is removed when it is dropped.
 #[derive(Debug)]
-struct Stage {
+struct Rehearsal {
     plan: Plan,
     directory: Directory,
     /// The command of sshd for one connection.
@@ -110,7 +110,7 @@ pub(crate) async fn rehearse(
         return;
     }
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
-    let stage = runner
+    let rehearsal = runner
         .check(
             CheckId::LoginRehearsal,
             (sshd, settings, account),
@@ -122,10 +122,10 @@ pub(crate) async fn rehearse(
         )
         .await;
     runner
-        .check(CheckId::LoginTerminal, &stage, async |stage| {
-            let stage = stage.clone();
-            blocking(move || match stage {
-                Some(stage) => terminal(&stage),
+        .check(CheckId::LoginTerminal, &rehearsal, async |rehearsal| {
+            let rehearsal = rehearsal.clone();
+            blocking(move || match rehearsal {
+                Some(rehearsal) => terminal(&rehearsal),
                 None => Answer::skip("the rehearsal could not be run"),
             })
             .await
@@ -134,68 +134,69 @@ pub(crate) async fn rehearse(
 }
 
 /// Logs in and runs a command. The value is `None` if the login could not be tried.
-fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Stage>>> {
-    let stage = match begin(plan) {
-        Ok(stage) => stage,
+fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
+    let rehearsal = match begin(plan) {
+        Ok(rehearsal) => rehearsal,
         Err((reason, fix)) => return Answer::warn(format!("the login was not tried: {reason}"), fix, None),
     };
-    let user = &stage.plan.account.name;
+    let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
     syslog.send(Severity::Notice, &format!("Rehearsal: --check --rehearse logs in as {user} from 127.0.0.1"));
-    let (outcome, pam) = match stage.log_in(Login::Command) {
+    let (outcome, pam) = match rehearsal.log_in(Login::Command) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("see whether ssh and sshd can be run");
+            let fix = Fix::advice("check that root can run ssh and sshd");
             return Answer::warn(format!("the login was not tried: {error}"), fix, None);
         }
     };
     match outcome.ending {
         Ending::Status(0) | Ending::Answers => {
-            let remarks = &stage.plan.remarks;
+            let remarks = &rehearsal.plan.remarks;
             let not_shown = if remarks.is_empty() {
                 String::new()
             } else {
                 format!("; not shown: {}", remarks.join("; "))
             };
             let note = format!("a login as {user} from 127.0.0.1 succeeds{not_shown}");
-            Answer::ok(note, Some(Arc::new(stage)))
+            Answer::ok(note, Some(Arc::new(rehearsal)))
         }
-        Ending::Status(status) => failed(&stage, &outcome, &pam, &format!("ends with status {status}")),
-        Ending::TimedOut => failed(&stage, &outcome, &pam, "does not end"),
+        Ending::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
+        Ending::TimedOut => failed(&rehearsal, &outcome, &pam, "does not end"),
     }
 }
 
 /// Logs in on a terminal.
-fn terminal(stage: &Stage) -> Answer<()> {
-    let user = &stage.plan.account.name;
-    if let Some(forced) = &stage.plan.forced {
+fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
+    let user = &rehearsal.plan.account.name;
+    if let Some(forced) = &rehearsal.plan.forced {
         return Answer::ok(format!("ForceCommand runs {forced} instead of the shell of {user}"), ());
     }
-    if !stage.plan.permit_tty {
+    if !rehearsal.plan.permit_tty {
         let fix = Fix::advice("set PermitTTY yes if the user needs a shell on a terminal");
         return Answer::warn(format!("PermitTTY is no: {user} gets no terminal"), fix, ());
     }
-    let (outcome, pam) = match stage.log_in(Login::Terminal) {
+    let (outcome, pam) = match rehearsal.log_in(Login::Terminal) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("see whether ssh and sshd can be run");
+            let fix = Fix::advice("check that root can run ssh and sshd");
             return Answer::warn(format!("the login was not tried: {error}"), fix, ());
         }
     };
     match outcome.ending {
         Ending::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
         Ending::Status(status) => {
-            failed(stage, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
+            failed(rehearsal, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
         }
-        Ending::TimedOut => failed(stage, &outcome, &pam, "does not answer on a terminal"),
+        Ending::TimedOut => failed(rehearsal, &outcome, &pam, "does not answer on a terminal"),
     }
 }
 
 /// The answer for a login that failed. `how` is how its session ended.
-fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &str) -> Answer<T> {
-    let user = &stage.plan.account.name;
-    let words = Words { user, sshd: &outcome.log, pam, output: &outcome.output, today: stage.plan.today };
-    let last = words.last();
+fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessages, how: &str) -> Answer<T> {
+    let user = &rehearsal.plan.account.name;
+    let messages =
+        LoginMessages { user, sshd: &outcome.log, pam, output: &outcome.output, today: rehearsal.plan.today };
+    let last = messages.last();
     // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
     if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
         let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
@@ -203,22 +204,22 @@ fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &st
         let note = "the login was not tried: pam_loginuid refuses a login that starts from root's session";
         return Answer::warn(note, fix, T::default()).detail(last);
     }
-    if let Some((note, fix)) = words.explain() {
+    if let Some((note, fix)) = messages.explain() {
         return Answer::fail(format!("a login as {user} fails: {note}"), fix).detail(last);
     }
     let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
     if !accepted {
         let note = match outcome.ending {
-            Ending::TimedOut => format!("sshd and PAM did not decide about a login as {user} in time"),
+            Ending::TimedOut => format!("sshd and PAM did not accept or refuse a login as {user} in time"),
             _ => format!("sshd refuses a login as {user}"),
         };
         let fix =
-            Fix::advice("see the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+            Fix::advice("check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
         return Answer::fail(note, fix).detail(last);
     }
     if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
         let note = format!("sshd and PAM accept the key of a login as {user}, but no session starts");
-        let fix = "see the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
+        let fix = "check the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
                    settings for sessions";
         return Answer::fail(note, Fix::advice(fix)).detail(last);
     }
@@ -227,8 +228,8 @@ fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &st
         names => format!("; running: {}", names.join(", ")),
     };
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
-    let fix = match &stage.plan.forced {
-        Some(forced) => format!("ForceCommand is {forced}: repair that program, or remove the line"),
+    let fix = match &rehearsal.plan.forced {
+        Some(forced) => format!("ForceCommand is {forced}: fix that program, or remove the line"),
         None => format!(
             "find the start file that causes it: those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), \
              /etc/profile, /etc/profile.d, /etc/bash.bashrc, /etc/ssh/sshrc"
@@ -238,7 +239,7 @@ fn failed<T: Default>(stage: &Stage, outcome: &Outcome, pam: &Messages, how: &st
 }
 
 /// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
-fn begin(mut plan: Plan) -> Result<Stage, (String, Fix)> {
+fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     for program in ["ssh", "ssh-keygen", "timeout"] {
         if !["/usr/bin", "/bin", "/usr/local/bin"]
             .iter()
@@ -253,7 +254,7 @@ fn begin(mut plan: Plan) -> Result<Stage, (String, Fix)> {
         .ok_or_else(|| ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server")))?;
     plan.remarks.extend(server.remarks.iter().cloned());
     plan.remarks.extend(server.blocks_not_shown(&plan.tree));
-    let io = |error: io::Error| (error.to_string(), Fix::advice("see whether root can write to /run"));
+    let io = |error: io::Error| (error.to_string(), Fix::advice("check that root can write to /run"));
     let directory = Directory::create().map_err(io)?.ok_or_else(|| {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
     })?;
@@ -266,24 +267,24 @@ fn begin(mut plan: Plan) -> Result<Stage, (String, Fix)> {
     if !made.status.success() {
         return Err((
             format!("ssh-keygen: {}", made.error_text()),
-            Fix::advice("see why ssh-keygen makes no key"),
+            Fix::advice("run ssh-keygen by hand: it cannot create a key"),
         ));
     }
     let public = fs::read(directory.path("key.pub")).map_err(io)?;
     // sshd reads it as USER.
     directory.write("authorized_keys", &public, 0o644).map_err(io)?;
     let command = server.prepare(&directory).map_err(io)?;
-    Ok(Stage { plan, directory, command })
+    Ok(Rehearsal { plan, directory, command })
 }
 
-impl Stage {
+impl Rehearsal {
     /// Logs in. Also returns what PAM's modules logged, if the login failed.
-    fn log_in(&self, login: Login) -> io::Result<(Outcome, Messages)> {
-        let log = pam::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
+    fn log_in(&self, login: Login) -> io::Result<(Outcome, PamMessages)> {
+        let log = pam_log::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
         let user = &self.plan.account.name;
         let outcome = session::log_in(&self.directory, &self.command, user, login, self.plan.deadline)?;
         let well = matches!(outcome.ending, Ending::Status(0) | Ending::Answers);
-        let words = if well { Messages::default() } else { log.of_process(outcome.sshd) };
+        let words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
         Ok((outcome, words))
     }
 }

@@ -18,26 +18,9 @@ use rustix::process::Signal;
 
 use super::directory::Directory;
 use super::processes::{descendants, exists, kill, signal};
+use crate::limits;
 use crate::process::clean_environment;
 use crate::procfs::{self, Process};
-
-/// Size limit of each output. A start file can print without end; the rest is discarded.
-const OUTPUT: usize = 256 * 1024;
-
-/// Time between two looks at the processes.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Time for processes to end once the connection is closed.
-const ENDING: Duration = Duration::from_millis(800);
-
-/// Time without output after which a terminal is typed on.
-const QUIET: Duration = Duration::from_millis(250);
-
-/// How often the session must answer an empty line. A start file can print something once by chance.
-const ANSWERS: u32 = 2;
-
-/// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
-const TRIES: u32 = 3;
 
 /// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
 /// such as a start file that hangs, does not.
@@ -92,7 +75,7 @@ pub(super) fn log_in(
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let mut ssh =
-        Ended(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
+        KillOnDrop(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
     let input = ssh.0.stdin.take();
     let output = Output::default();
     output.collect(ssh.0.stdout.take());
@@ -100,7 +83,7 @@ pub(super) fn log_in(
     let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
     drop(listener);
     let log = Output::default();
-    let mut server = Ended(serve(sshd, connection)?);
+    let mut server = KillOnDrop(serve(sshd, connection)?);
     log.collect(server.0.stderr.take());
     let ending = match login {
         Login::Command => wait(&mut ssh.0, deadline, || false)?,
@@ -129,9 +112,9 @@ fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
 
 /// A child that does not outlive the rehearsal, whatever returns early.
 #[derive(Debug)]
-struct Ended(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {
             let left = descendants(self.0.id());
@@ -197,7 +180,7 @@ fn accept(
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if let Some(status) = ssh.try_wait()? {
-                    thread::sleep(PAUSE);
+                    thread::sleep(limits::REHEARSAL_PAUSE);
                     return Err(io::Error::other(format!("ssh: {status}: {}", output.text().trim_end())));
                 }
                 if Instant::now() >= deadline {
@@ -248,7 +231,7 @@ fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -
         if Instant::now() >= deadline {
             return Ok(Ending::TimedOut);
         }
-        thread::sleep(PAUSE);
+        thread::sleep(limits::REHEARSAL_PAUSE);
     }
 }
 
@@ -286,8 +269,8 @@ fn finish(sshd: &mut Child, session: &[Process]) {
         }
     }
     let start = Instant::now();
-    while session.iter().any(exists) && start.elapsed() < ENDING {
-        thread::sleep(PAUSE);
+    while session.iter().any(exists) && start.elapsed() < limits::REHEARSAL_END {
+        thread::sleep(limits::REHEARSAL_PAUSE);
     }
     session.iter().for_each(kill);
 }
@@ -295,11 +278,11 @@ fn finish(sshd: &mut Child, session: &[Process]) {
 /// Whether a child ends by itself.
 fn ends(child: &mut Child) -> bool {
     let start = Instant::now();
-    while start.elapsed() < ENDING {
+    while start.elapsed() < limits::REHEARSAL_END {
         if !matches!(child.try_wait(), Ok(None)) {
             return true;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(limits::REHEARSAL_PAUSE);
     }
     false
 }
@@ -328,7 +311,7 @@ impl Output {
 
     fn add(&self, bytes: &[u8]) {
         if let Ok(mut output) = self.0.lock() {
-            let room = OUTPUT.saturating_sub(output.len());
+            let room = limits::REHEARSAL_OUTPUT.saturating_sub(output.len());
             output.extend(bytes.iter().take(room));
         }
     }
@@ -371,7 +354,7 @@ impl<'a> Terminal<'a> {
 
     /// Whether the input was ended.
     fn is_closed(&self) -> bool {
-        self.tries > TRIES
+        self.tries > limits::TERMINAL_TRIES
     }
 
     /// Types, and looks for the answer. Whether there were enough of them.
@@ -388,18 +371,22 @@ impl<'a> Terminal<'a> {
             }
         }
         let started = || self.log.text().contains("Starting session: ");
-        let waited = self.typed.is_none_or(|(_, when)| when.elapsed() > Duration::from_secs(1));
-        let begun = self.start.elapsed() > Duration::from_secs(2) || !output.is_empty() || started();
-        if self.answers < ANSWERS && begun && waited && self.length.1.elapsed() > QUIET {
+        let waited = self.typed.is_none_or(|(_, when)| when.elapsed() > limits::TERMINAL_ANSWER);
+        let begun = self.start.elapsed() > limits::TERMINAL_START || !output.is_empty() || started();
+        if self.answers < limits::TERMINAL_ANSWERS
+            && begun
+            && waited
+            && self.length.1.elapsed() > limits::TERMINAL_QUIET
+        {
             if let Some(input) = &mut self.input {
                 // If ssh has ended, its status says so.
-                let _ = input.write_all(if self.tries < TRIES { b"\r" } else { END });
+                let _ = input.write_all(if self.tries < limits::TERMINAL_TRIES { b"\r" } else { END });
             }
             self.tries = self.tries.saturating_add(1);
             let at = self.typed.map_or(output.len(), |(at, _)| at);
             self.typed = Some((at, Instant::now()));
         }
-        self.answers >= ANSWERS
+        self.answers >= limits::TERMINAL_ANSWERS
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
 
 use super::signer::readable;
 use crate::check::account::Account;
@@ -13,11 +12,9 @@ use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::tool::is_root;
 use crate::imds::Imds;
+use crate::limits;
 use crate::process::run_as;
 use crate::trust::TrustStore;
-
-/// Time limit of the child process.
-const TIME: Duration = Duration::from_secs(6);
 
 /// What that user can access.
 #[derive(Clone, Debug)]
@@ -76,7 +73,7 @@ fn view(user: &Account, options: &RunOptions) -> View {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         words.extend(["--trust-store".into(), path.into()]);
     }
-    match run_as(&user.credentials(), &words, TIME) {
+    match run_as(&user.credentials(), &words, limits::COMMAND_USER) {
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => {
             serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)

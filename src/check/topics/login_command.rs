@@ -10,7 +10,6 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::check::account::Account;
 use crate::check::check_id::CheckId;
@@ -28,9 +27,6 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 
 use super::sshd::{NO_KEY, Wiring};
-
-/// Time limit of the run: its default limit and a margin, within [`limits::CHECK`].
-const TIME: Duration = Duration::from_millis(4800);
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.
@@ -83,17 +79,24 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
             .map(OsString::from),
     );
     words.extend(line);
-    let ran =
-        if entered { process::run(&words, &[], TIME) } else { run_as(&user.credentials(), &words, TIME) };
+    let ran = if entered {
+        process::run(&words, &[], limits::LOGIN_COMMAND)
+    } else {
+        run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
+    };
     let name = &user.name;
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) if error.kind() == ErrorKind::TimedOut => {
-            let fix = Fix::advice("see why it takes so long; sshd waits for it at each login");
-            return Answer::warn(format!("as {name}, {shown} does not end within 4.8 s"), fix, ());
+            let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
+            return Answer::warn(
+                format!("as {name}, {shown} does not end within {} s", limits::LOGIN_COMMAND.as_secs_f64()),
+                fix,
+                (),
+            );
         }
         Err(error) => {
-            let fix = Fix::advice(format!("see why {name} cannot run it"));
+            let fix = Fix::advice(format!("find out why {name} cannot run it"));
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
@@ -106,7 +109,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
         (Some(Ok(0)), _) => Answer::ok(format!("as {name}, {shown} succeeds"), ()).detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
-            "let this user run the program: see every directory above it, and the \
+            "let this user run the program: check every directory above it, and the \
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
@@ -118,9 +121,9 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
         }
         (_, Some(signal)) => fail(
             format!("is killed by signal {signal}"),
-            "see what kills it: a system call filter of sshd's unit, a limit, the audit log",
+            "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
         ),
-        _ => fail("ends in an unknown way".to_owned(), "run it by hand as this user"),
+        _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
-use crate::imds::{self, Imds, Trouble};
+use crate::imds::{self, ErrorKind, Imds};
 use crate::limits::{self, Budget};
 
 /// Lists the processes that are connected to the metadata service.
@@ -27,7 +27,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
             // Checks run one after another what a login runs side by side.
-            match Imds::open(&options.imds, Budget::start(limits::CHECKS)).await {
+            match Imds::open(&options.imds, Budget::start(limits::ALL_CHECKS)).await {
                 Err(error) => Answer::fail(WithCauses(&error).to_string(), remedy(&error, host)),
                 Ok(imds) => {
                     let took = start.elapsed();
@@ -72,21 +72,21 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
         Host::Nitro(id) => id.to_string(),
         Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
     };
-    match error.trouble() {
-        Trouble::SwitchedOff => Fix::advice(format!(
+    match error.kind() {
+        ErrorKind::Disabled => Fix::advice(format!(
             "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
         )),
-        Trouble::Throttled => Fix::advice(format!(
+        ErrorKind::Throttled => Fix::advice(format!(
             "wait a second; if that does not help, find out what on this instance sends many requests: {ASKERS}"
         )),
-        Trouble::Silent => Fix::advice(format!(
+        ErrorKind::TimedOut => Fix::advice(format!(
             "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
              the response: nft list ruleset"
         )),
-        Trouble::Unreachable => Fix::advice(
+        ErrorKind::Unreachable => Fix::advice(
             "find out whether a firewall or a route blocks it: nft list ruleset; ip route get 169.254.169.254",
         ),
-        Trouble::Other => Fix::advice(
+        ErrorKind::Other => Fix::advice(
             "check again; if that does not help, something else may answer in place of the metadata service",
         ),
     }

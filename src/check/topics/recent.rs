@@ -10,6 +10,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::tool::is_root;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
+use crate::log_lines;
 use crate::sshd::plan::OWN_USER;
 
 /// Number of log lines to show.
@@ -48,7 +49,7 @@ pub(crate) async fn recent(
 
 /// How sshd's messages about its AuthorizedKeysCommand begin. A user name from a login attempt can contain these
 /// words, but does not begin a message.
-const COMPLAINTS: [&str; 5] = [
+const ERRORS: [&str; 5] = [
     "AuthorizedKeysCommand ",
     "error: AuthorizedKeysCommand",
     "error: Unsafe AuthorizedKeysCommand",
@@ -57,11 +58,11 @@ const COMPLAINTS: [&str; 5] = [
 ];
 
 fn given(line: &Line) -> bool {
-    line.by_eic_keys() && line.message.starts_with("Providing ssh key")
+    line.by_eic_keys() && line.message.starts_with(log_lines::PROVIDED)
 }
 
-fn complaint(line: &Line) -> bool {
-    line.by_sshd() && COMPLAINTS.iter().any(|words| line.message.starts_with(words))
+fn error(line: &Line) -> bool {
+    line.by_sshd() && ERRORS.iter().any(|words| line.message.starts_with(words))
 }
 
 /// The last of `lines` for a report, newest first.
@@ -71,29 +72,29 @@ fn shown<'a>(lines: impl IntoIterator<Item = &'a Line>, now: u64) -> Vec<String>
 
 /// sshd's errors about its command since the command last printed a key.
 fn failures(log: Log, now: u64) -> Answer<Log> {
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for line in &log.lines {
         if given(line) {
-            complaints.clear();
-        } else if complaint(line) {
-            complaints.push(line);
+            errors.clear();
+        } else if error(line) {
+            errors.push(line);
         }
     }
-    let Some(last) = complaints.last() else {
-        let note = format!("sshd did not complain about its AuthorizedKeysCommand{}", log.reservation());
+    let Some(last) = errors.last() else {
+        let note = format!("sshd logged no error about its AuthorizedKeysCommand{}", log.reservation());
         return Answer::ok(note, log);
     };
-    let (count, doubt) = (times(complaints.len()), log.reservation());
+    let (count, doubt) = (times(errors.len()), log.reservation());
     let note = if let Some(status) = status(&last.message) {
         let meaning = meaning(status);
         format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
     } else {
-        format!("sshd complained {count}{doubt}, the last: {}", log::unescaped(&last.message))
+        format!("sshd logged an error {count}{doubt}, the last: {}", log::unescaped(&last.message))
     };
-    let detail = shown(complaints.iter().rev().copied(), now);
+    let detail = shown(errors.iter().rev().copied(), now);
     Answer::warn(
         note,
-        Fix::advice("see recent.syslog, and what fails above; the next login that gets its key clears this"),
+        Fix::advice("check recent.syslog and the failed checks above; this warning ends with the next login that gets a key"),
         log,
     )
     .detail(detail)
@@ -112,8 +113,10 @@ fn status(line: &str) -> Option<u8> {
 fn meaning(status: u8) -> &'static str {
     match (ExitStatus::of(status), status) {
         (Some(status), _) => status.meaning(),
-        (None, 126 | 127) => "it, or the command behind --, could not be run",
-        (None, _) => "not a status of eic-keys itself, but of the command behind -- or of another command",
+        (None, 126 | 127) => "the command, or the chained command after --, could not be run",
+        (None, _) => {
+            "not a status of eic-keys: it is from the chained command after --, or from another command"
+        }
     }
 }
 
@@ -130,7 +133,7 @@ fn login(log: &Log, name: &UserName, now: u64) -> Answer<()> {
             (),
         ),
         Logins::Refused(refused) => {
-            let advice = format!("{}; the next login of {user} clears this", refused.advice);
+            let advice = format!("{}; this warning ends with the next login of {user}", refused.advice);
             Answer::warn(format!("{}{doubt}", refused.note), Fix::advice(advice), ())
                 .detail(shown(refused.lines, now))
         }
@@ -147,9 +150,9 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
                 .and_then(|rest| rest.strip_prefix(user.as_str()))
                 .is_some_and(|rest| rest.starts_with(": "))
         };
-        let of_all = ["This is not an EC2 instance", "Wrong command line: ", "The command behind -- "];
-        of_user("No key for ")
-            || of_user("Refused a record of active keys for ")
+        let of_all = [log_lines::NOT_EC2, log_lines::WRONG_COMMAND_LINE, log_lines::CHAINED];
+        of_user(log_lines::NO_KEY)
+            || of_user(log_lines::REFUSED)
             || of_all.iter().any(|begin| line.message.starts_with(begin))
     };
     let mut lines: Vec<_> =
@@ -158,10 +161,10 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
     let Some(last) = lines.first() else {
         return Answer::ok(format!("eic-keys logged nothing about {user}{doubt}"), ());
     };
-    let note = format!("eic-keys said last{doubt}: {}", last.message);
+    let note = format!("the last message of eic-keys{doubt}: {}", last.message);
     let detail = shown(lines.iter().copied(), now);
     if refusal(last) && last.age(now, RECENT).is_some() {
-        let advice = "do what the reason says, push a key again, and log in within 60 s; the next key that is given clears this";
+        let advice = "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides";
         return Answer::warn(note, Fix::advice(advice), ()).detail(detail);
     }
     Answer::ok(note, ()).detail(detail)
@@ -169,7 +172,7 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, complaint, given, status};
+    use super::{Line, error, given, status};
 
     #[test]
     fn a_status_is_read() {
@@ -182,7 +185,7 @@ mod tests {
     /// The messages of OpenSSH 8.4, 9.2 and 10.0.
     #[test]
     fn what_a_line_is() {
-        for (program, message, is_complaint, is_given) in [
+        for (program, message, is_error, is_given) in [
             ("sshd", "error: AuthorizedKeysCommand /x alice failed, status 2", true, false),
             ("sshd", "AuthorizedKeysCommand /x alice failed, status 2", true, false),
             ("sshd-session", "error: Unsafe AuthorizedKeysCommand \"/x\": no", true, false),
@@ -196,7 +199,7 @@ mod tests {
         ] {
             let (program, message) = (program.to_owned(), message.to_owned());
             let line = Line { time: None, program, pid: String::new(), message };
-            assert_eq!((complaint(&line), given(&line)), (is_complaint, is_given), "{line:?}");
+            assert_eq!((error(&line), given(&line)), (is_error, is_given), "{line:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::check::request::{DAY, RunOptions, Target};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::imds::Imds;
-use crate::path_walk::{Danger, follow, follow_root_only};
+use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::trust::{
@@ -57,17 +57,17 @@ fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
     let files = store.files().iter().map(PathBuf::as_path);
     let danger = [store.path()].into_iter().chain(files).find_map(|path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        follow_root_only(&path).err()
+        resolve_root_only(&path).err()
     });
     let Some(danger) = danger else { return Answer::ok(note, store) };
     let (what, fix) = match danger {
-        Danger::Owner(part, uid) => (
+        UnsafePath::Owner(part, uid) => (
             format!("{} is owned by {}", part.display(), account_of(uid)),
             Fix::advice(
                 "find out who changed it and what it contains; then have root create it again: only root may decide what is trusted",
             ),
         ),
-        Danger::Writable(part) => (
+        UnsafePath::Writable(part) => (
             format!("users other than root can write to {}", part.display()),
             Fix::command("chmod go-w", [Word::Path(&part)]),
         ),
@@ -88,7 +88,7 @@ pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
             path.display()
         ))
     };
-    let Ok(way) = follow(path, &[0]) else { return by_hand() };
+    let Ok(way) = resolve(path, &[0]) else { return by_hand() };
     let mut parts: Vec<_> = way.path.ancestors().collect();
     parts.reverse();
     for part in parts {

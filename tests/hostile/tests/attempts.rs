@@ -94,7 +94,7 @@ fn allowed_actions_still_work() {
     for mode in ["free", "confined", "chained", "reading"] {
         assert_eq!(tries(mode, "own work", port), "done", "{mode}");
     }
-    assert_eq!(tries("chained", "child", port), "done", "the command behind -- can be stopped");
+    assert_eq!(tries("chained", "child", port), "done", "the chained command can be stopped");
     assert_eq!(tries("free", "thread", port), "done", "one thread of several");
 }
 

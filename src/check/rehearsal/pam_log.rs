@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::log::{FILES, read_from};
 use crate::check::tool::stdout_of;
-
-/// Time for the system log to write a message.
-const WRITING: Duration = Duration::from_millis(600);
+use crate::limits;
 
 /// Messages that are not the reason of a refusal.
 const USUAL: [&str; 6] = [
@@ -35,19 +33,19 @@ impl Log {
     }
 
     /// The messages of a process since then.
-    pub(super) fn of_process(&self, pid: u32) -> Messages {
+    pub(super) fn of_process(&self, pid: u32) -> PamMessages {
         let start = Instant::now();
         loop {
-            let mut messages = Messages { lines: journal(pid), file: None };
+            let mut messages = PamMessages { lines: journal(pid), file: None };
             messages.retain_reasons();
             for (path, length) in &self.files {
                 if !messages.lines.is_empty() {
                     break;
                 }
-                messages = Messages { lines: tail(path, *length, pid), file: Some(path.clone()) };
+                messages = PamMessages { lines: tail(path, *length, pid), file: Some(path.clone()) };
                 messages.retain_reasons();
             }
-            if !messages.lines.is_empty() || start.elapsed() > WRITING {
+            if !messages.lines.is_empty() || start.elapsed() > limits::PAM_LOG_WAIT {
                 return messages;
             }
             thread::sleep(Duration::from_millis(50));
@@ -57,14 +55,14 @@ impl Log {
 
 /// Messages, without times.
 #[derive(Debug, Default)]
-pub(super) struct Messages {
+pub(super) struct PamMessages {
     pub(super) lines: Vec<String>,
-    /// The log file, to which any local user can have lines written. `None` for the journal, where a sender cannot
+    /// The log file, to which any local user can write lines. `None` for the journal, where a sender cannot
     /// choose `_PID`.
     pub(super) file: Option<PathBuf>,
 }
 
-impl Messages {
+impl PamMessages {
     fn retain_reasons(&mut self) {
         self.lines.retain(|message| !USUAL.iter().any(|known| message.contains(known)));
     }

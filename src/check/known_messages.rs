@@ -1,0 +1,315 @@
+//! The messages of sshd and PAM that say why a login was refused: what they mean, and the fix.
+//!
+//! `attempts` looks for them in the log, and a rehearsal in the messages of its own login.
+
+use Source::{Pam, Sshd};
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Sshd,
+    Pam,
+    /// The output of a session.
+    Output,
+}
+
+/// The command that fixes it, for the user of a rehearsal. A message of the log gets no command: other users can have
+/// lines written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FixCommand {
+    None,
+    /// With the user as last word.
+    WithUser(&'static str),
+    /// The password was last changed today.
+    ResetPasswordAge,
+}
+
+/// A message that says why a login was refused, or why a session ended before it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) source: Source,
+    /// How the message begins, without its level (see [`without_level`]).
+    begins: &'static str,
+    /// What follows in the same message, at any place; can be empty.
+    contains: &'static str,
+    /// What it means, as the end of a sentence.
+    pub(crate) means: &'static str,
+    pub(crate) advice: &'static str,
+    pub(crate) command: FixCommand,
+}
+
+impl Known {
+    const fn command(mut self, command: FixCommand) -> Self {
+        self.command = command;
+        self
+    }
+
+    /// Whether it is this message, given without its level.
+    pub(crate) fn is(&self, message: &str) -> bool {
+        message.strip_prefix(self.begins).is_some_and(|rest| rest.contains(self.contains))
+    }
+
+    /// Whether it still counts when a key is accepted.
+    pub(crate) fn counts_after_a_key(&self) -> bool {
+        self.begins.starts_with("pam_unix(sshd:account): expired password")
+    }
+}
+
+/// A message without what sshd adds: its level, and the process that it comes from.
+pub(crate) fn without_level(message: &str) -> &str {
+    let message = message.strip_suffix(" [preauth]").unwrap_or(message);
+    ["error: ", "fatal: "].iter().find_map(|level| message.strip_prefix(level)).unwrap_or(message)
+}
+
+const fn sshd(
+    begins: &'static str,
+    contains: &'static str,
+    means: &'static str,
+    advice: &'static str,
+) -> Known {
+    Known { source: Sshd, begins, contains, means, advice, command: FixCommand::None }
+}
+
+const fn pam(
+    begins: &'static str,
+    contains: &'static str,
+    means: &'static str,
+    advice: &'static str,
+) -> Known {
+    Known { source: Pam, ..sshd(begins, contains, means, advice) }
+}
+
+pub(crate) const CHROOT: &str = "ChrootDirectory and every directory above it must exist, belong to root, and be writable by root only \
+                                 (mode 0755 at most)";
+const UNEXPIRE: &str = "set no expiry date for the account: chage --expiredate -1";
+const NEW_PASSWORD: &str = "set a new password, or disable its expiry: chage --maxdays -1 --inactive -1";
+const NO_MODULE: &str = "PAM cannot load a module that /etc/pam.d names, and refuses the account";
+const MODULE: &str =
+    "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes";
+const ONE_KEY: &str = "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY";
+const MAX_STARTUPS: &str = "sshd drops connections: too many others are being authenticated (MaxStartups)";
+const STARTUPS: &str =
+    "find out which clients open these connections (ss -tn), or raise MaxStartups and reload sshd";
+
+/// The messages about a user or a session that name the reason, the more specific one first. They are about the user
+/// whom another line of the same process names.
+pub(crate) const REASONS: [Known; 33] = [
+    sshd(
+        "User ",
+        " not allowed because listed in DenyUsers",
+        "the user is listed in DenyUsers",
+        "remove the user from DenyUsers in sshd's configuration, and reload sshd",
+    ),
+    sshd(
+        "User ",
+        " not allowed because not listed in AllowUsers",
+        "the user, or the user from that address, is not listed in AllowUsers",
+        "add the user to AllowUsers in sshd's configuration, and reload sshd",
+    ),
+    sshd(
+        "User ",
+        " not allowed because a group is listed in DenyGroups",
+        "a group of the user is listed in DenyGroups",
+        "remove the group from DenyGroups in sshd's configuration and reload sshd, or the user from the group",
+    ),
+    sshd(
+        "User ",
+        " not allowed because none of user's groups are listed in AllowGroups",
+        "no group of the user is listed in AllowGroups",
+        "add the user to a group of AllowGroups, or the group to AllowGroups and reload sshd",
+    ),
+    sshd(
+        "User ",
+        " not allowed because not in any group",
+        "the user is in no group, and AllowGroups or DenyGroups is set",
+        "create the primary group of the user: getent group does not find it",
+    ),
+    sshd(
+        "User ",
+        " not allowed because shell ",
+        "the login shell does not exist or is not executable",
+        "install that shell, or set another one: usermod --shell",
+    )
+    .command(FixCommand::WithUser("usermod --shell /bin/bash")),
+    sshd(
+        "User ",
+        " not allowed because account is locked",
+        "the account is locked, and sshd refuses locked accounts because UsePAM is no",
+        "set UsePAM yes, or unlock the account: usermod --password '*'",
+    )
+    .command(FixCommand::WithUser("usermod --password *")),
+    sshd("User ", " not allowed because account has expired", "the account has expired", UNEXPIRE),
+    sshd("Account ", " has expired", "the account has expired", UNEXPIRE)
+        .command(FixCommand::WithUser("chage --expiredate -1")),
+    sshd(
+        "User ",
+        " not allowed because ",
+        "sshd does not allow the user",
+        "check AllowUsers, DenyUsers, AllowGroups and DenyGroups: see sshd.access",
+    ),
+    sshd(
+        "ROOT LOGIN REFUSED",
+        "",
+        "PermitRootLogin does not allow root to log in",
+        "log in as another user, or set PermitRootLogin prohibit-password and reload sshd",
+    ),
+    pam(
+        "pam_unix(sshd:account): account ",
+        "(account expired)",
+        "PAM refuses the account, which has expired",
+        UNEXPIRE,
+    )
+    .command(FixCommand::WithUser("chage --expiredate -1")),
+    pam(
+        "pam_unix(sshd:account): account ",
+        "(failed to change password)",
+        "PAM refuses the account: its password expired, and was not changed in time",
+        NEW_PASSWORD,
+    )
+    .command(FixCommand::ResetPasswordAge),
+    pam(
+        "pam_unix(sshd:account): expired password for user ",
+        "",
+        "the password has expired and must be changed, which only a login with a terminal can do",
+        "set a new password, or disable its expiry: chage --maxdays -1, and --lastday if it must be changed at once",
+    )
+    .command(FixCommand::ResetPasswordAge),
+    pam(
+        "pam_access(sshd:account): access denied for user ",
+        "",
+        "PAM refuses the account: pam_access, by /etc/security/access.conf or access.d",
+        "allow the user, or the address, in /etc/security/access.conf or in the file that pam_access reads",
+    ),
+    pam(
+        "pam_time(sshd:account): ",
+        "",
+        "PAM refuses the account: pam_time, by /etc/security/time.conf",
+        "allow the user at this time in /etc/security/time.conf",
+    ),
+    pam(
+        "pam_listfile(sshd:account): Refused user ",
+        "",
+        "PAM refuses the account: pam_listfile, by the file that its line in /etc/pam.d names",
+        "change the list of users that pam_listfile reads: see /etc/pam.d/sshd",
+    ),
+    pam(
+        "pam_succeed_if(sshd:account): requirement ",
+        " not met by user ",
+        "PAM refuses the account: pam_succeed_if, by its line in /etc/pam.d",
+        "change the condition of pam_succeed_if in /etc/pam.d/sshd or a file that it includes",
+    ),
+    pam(
+        "pam_nologin(sshd:account): ",
+        "",
+        "PAM refuses the account: pam_nologin, because of /etc/nologin or /run/nologin",
+        "remove /etc/nologin or /run/nologin: see user.nologin",
+    ),
+    pam(
+        "pam_faillock(sshd:",
+        "temporarily locked",
+        "PAM refuses the account: pam_faillock, after failed logins",
+        "reset the count: faillock --user USER --reset",
+    )
+    .command(FixCommand::WithUser("faillock --reset --user")),
+    pam(
+        "pam_tally2(sshd:",
+        "",
+        "PAM refuses the account: pam_tally2, after failed logins",
+        "reset the count: pam_tally2 --user USER --reset",
+    )
+    .command(FixCommand::WithUser("pam_tally2 --reset --user")),
+    pam(
+        "pam_sss(sshd:account): Access denied for user ",
+        "",
+        "PAM refuses the account: SSSD's access provider",
+        "check access_provider in sssd.conf(5), and the access rules of the directory",
+    ),
+    pam(
+        "pam_winbind(sshd:account): ",
+        "",
+        "PAM refuses the account: Winbind",
+        "check require_membership_of in pam_winbind.conf(5)",
+    ),
+    pam("PAM unable to dlopen(", "", NO_MODULE, MODULE),
+    pam("PAM adding faulty module: ", "", NO_MODULE, MODULE),
+    sshd(
+        "Error checking authentication key ",
+        " in revoked keys file ",
+        "sshd cannot read the file of RevokedKeys, and so refuses every key",
+        "make that file readable and valid (it can be empty), or remove RevokedKeys and reload sshd",
+    ),
+    sshd("Authentication key ", " revoked by file ", "the key is in the file of RevokedKeys", "push another key"),
+    sshd(
+        "maximum authentication attempts exceeded for ",
+        "",
+        "the client offered more keys than MaxAuthTries allows",
+        ONE_KEY,
+    ),
+    sshd(
+        "Disconnecting authenticating user ",
+        ": Too many authentication failures",
+        "the client offered more keys than MaxAuthTries allows",
+        ONE_KEY,
+    ),
+    sshd(
+        "userauth_pubkey: ",
+        " not in PubkeyAccepted",
+        "PubkeyAcceptedAlgorithms does not allow the type of the key",
+        "push a key of another type, or allow this one and reload sshd",
+    ),
+    sshd(
+        "refusing RSA key: ",
+        "",
+        "the RSA key is shorter than RequiredRSASize",
+        "push a longer RSA key, or an Ed25519 key",
+    ),
+    sshd(
+        "bad ownership or modes for chroot directory ",
+        "",
+        "the session cannot start: users other than root can change ChrootDirectory",
+        CHROOT,
+    ),
+    sshd("safely_chroot: ", "", "the session cannot start: ChrootDirectory cannot be used", CHROOT),
+];
+
+/// The messages of sshd that PAM refused a login, without the reason.
+pub(crate) const REFUSALS: [Known; 2] = [
+    sshd(
+        "Access denied for user ",
+        " by PAM account configuration",
+        "PAM refuses the account, and no module logged why: pam_nologin, pam_time and pam_deny log nothing",
+        "check /etc/nologin, and the account lines of /etc/pam.d/sshd and of the files that it includes; refusals without a \
+         message: pam_nologin, pam_time, pam_deny, pam_unix if /etc/shadow has no line of the user",
+    ),
+    sshd(
+        "PAM: pam_open_session(): ",
+        "",
+        "PAM did not open the session",
+        "check the session lines of /etc/pam.d/sshd and what its modules log; a refusal without a message: pam_limits with \
+         maxlogins or maxsyslogins",
+    ),
+];
+
+/// Messages about connections before a user is known.
+pub(crate) const CONNECTIONS: [Known; 5] = [
+    sshd(
+        "PAM: initialisation failed",
+        "",
+        "PAM cannot read its configuration",
+        "check that /etc/pam.d/sshd and /etc/pam.d/other exist and are valid",
+    ),
+    sshd(
+        "drop connection #",
+        " penalty: ",
+        "sshd refuses connections from an address, as a penalty for failed attempts (PerSourcePenalties)",
+        "if that is the client's address: wait some minutes, or exempt it (PerSourcePenaltyExemptList)",
+    ),
+    sshd("drop connection #", "", MAX_STARTUPS, STARTUPS),
+    sshd("beginning MaxStartups throttling", "", MAX_STARTUPS, STARTUPS),
+    sshd(
+        "refused connect from ",
+        "",
+        "libwrap refuses connections, by /etc/hosts.deny",
+        "allow the address in /etc/hosts.allow: sshd: ADDRESS",
+    ),
+];

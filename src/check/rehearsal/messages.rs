@@ -1,0 +1,296 @@
+//! Explains what sshd and PAM say about a login that failed.
+
+use crate::check::fix::Fix;
+use crate::check::fix::Word::Value;
+use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
+use crate::check::known_messages::{CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
+
+use super::pam_log::PamMessages;
+
+/// The messages about a login.
+#[derive(Debug)]
+pub(super) struct LoginMessages<'a> {
+    pub(super) user: &'a str,
+    /// sshd's messages.
+    pub(super) sshd: &'a [String],
+    /// Messages of PAM's modules, from the system log.
+    pub(super) pam: &'a PamMessages,
+    /// The output of the session and of ssh.
+    pub(super) output: &'a str,
+    /// Days since 1970-01-01.
+    pub(super) today: u64,
+}
+
+/// A message that only a rehearsal explains.
+struct Own {
+    source: Source,
+    /// Parts of the message, in this order.
+    parts: &'static [&'static str],
+    advice: &'static str,
+    command: FixCommand,
+}
+
+const fn own(source: Source, parts: &'static [&'static str], advice: &'static str) -> Own {
+    Own { source, parts, advice, command: FixCommand::None }
+}
+
+/// No command, because the user's own start files can print these words.
+const AGE: &str =
+    "if the password has expired (chage --list), set the day of its last change: chage --lastday";
+const LOGINS: &str =
+    "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
+
+/// More messages, after [`REASONS`] and before [`REFUSALS`]. The first row that matches a line counts; specific rows
+/// are first.
+const OWN: &[Own] = &[
+    own(Sshd, &["chroot path does not begin at root"], CHROOT),
+    own(Sshd, &["chroot(\""], CHROOT),
+    own(Sshd, &["Could not get shadow information"], "add the user's line to /etc/shadow: pwconv(8) does so"),
+    own(Sshd, &["openpty:"], "mount devpts on /dev/pts: see mount(8) and pts(4)"),
+    own(Sshd, &["no more sessions"], "set MaxSessions to 1 or more"),
+    own(
+        Sshd,
+        &["Could not open ", "authorized keys ", "Permission denied"],
+        "let every user enter / and /run (mode 0755): the user cannot read any file there",
+    ),
+    own(
+        Sshd,
+        &["Resource temporarily unavailable"],
+        "raise the limit on the user's processes: nproc in /etc/security/limits.conf and limits.d, TasksMax of user.slice",
+    ),
+    Own {
+        source: Pam,
+        parts: &["(sshd:account)", "expired"],
+        advice: AGE,
+        command: FixCommand::ResetPasswordAge,
+    },
+    own(Pam, &["pam_limits(", "oo many logins"], LOGINS),
+    own(Pam, &["pam_limits(", "o logins allowed"], LOGINS),
+    own(Output, &["assword", "expired"], AGE),
+    own(Output, &["Password change required"], AGE),
+    own(Output, &["oo many logins"], LOGINS),
+    own(
+        Output,
+        &["PTY allocation request failed"],
+        "mount devpts on /dev/pts, and check PermitTTY in sshd's configuration",
+    ),
+    own(Pam, GENERIC, "change what this PAM module requires: see /etc/pam.d/sshd"),
+];
+
+/// Messages after [`REFUSALS`].
+const OTHERS: &[Own] = &[
+    own(
+        Sshd,
+        &["PAM: pam_setcred"],
+        "check the auth lines of /etc/pam.d/sshd, and what its modules log (authpriv)",
+    ),
+    own(Sshd, &["fatal: PAM: "], "check /etc/pam.d/sshd, and what its modules log (authpriv)"),
+];
+
+/// Any message of a PAM module for sshd.
+const GENERIC: &[&str] = &["(sshd:"];
+
+/// The number of messages to show.
+const SHOWN: usize = 8;
+
+/// The number of lines of the session to show.
+const SAID: usize = 3;
+
+/// Messages of sshd about each login.
+const USUAL: [&str; 15] = [
+    "debug",
+    "Connection from ",
+    "Postponed publickey ",
+    "Accepted key ",
+    "Failed publickey ",
+    "User child is on pid ",
+    "Starting session: ",
+    "Close session: ",
+    "Transferred: ",
+    "Closing connection ",
+    "Received disconnect ",
+    "Disconnected from ",
+    "Accepted publickey for ",
+    // In a Match block, sshd takes `none` for a path that it does not run.
+    "AuthorizedKeysCommand path is not absolute",
+    "syslogin_perform_logout: ",
+];
+
+impl LoginMessages<'_> {
+    /// The message that explains the failure, and the fix. `None` if no message is known.
+    pub(super) fn explain(&self) -> Option<(String, Fix)> {
+        let own = |rows: &'static [Own]| {
+            rows.iter().find_map(|row| {
+                self.reason(row.source, row.command, row.advice, |line| contains(line, row.parts))
+            })
+        };
+        let known = |rows: &'static [Known]| {
+            rows.iter().find_map(|row| {
+                self.reason(row.source, row.command, row.advice, |line| row.is(without_level(line)))
+            })
+        };
+        known(&REASONS).or_else(|| own(OWN)).or_else(|| known(&REFUSALS)).or_else(|| own(OTHERS))
+    }
+
+    /// The last message of a source that matches, and the fix.
+    fn reason(
+        &self,
+        source: Source,
+        command: FixCommand,
+        advice: &str,
+        matches: impl Fn(&str) -> bool,
+    ) -> Option<(String, Fix)> {
+        if source == Pam && command != FixCommand::ResetPasswordAge && !self.pam_refused() {
+            return None;
+        }
+        let output: Vec<String>;
+        let lines = match source {
+            Sshd => self.sshd,
+            Pam => &self.pam.lines,
+            Output => {
+                output = self.output.lines().map(|line| line.trim().to_owned()).collect();
+                &output
+            }
+        };
+        let line = plain(lines.iter().rev().find(|line| matches(line))?);
+        let note = match source {
+            Sshd => format!("sshd says: {line}"),
+            Pam => format!("PAM refuses the login: {line}{}", self.reservation()),
+            Output => format!("the session says: {line}"),
+        };
+        Some((note, self.fix(command, advice)))
+    }
+
+    /// The caveat about PAM's messages.
+    fn reservation(&self) -> String {
+        match &self.pam.file {
+            None => String::new(),
+            Some(file) => {
+                format!(" (from {}, to which any local user can write such lines)", file.display())
+            }
+        }
+    }
+
+    /// Whether PAM can have refused the login: sshd says so, or there was no session. Modules also log what is no
+    /// refusal.
+    fn pam_refused(&self) -> bool {
+        let words =
+            ["by PAM account configuration", "PAM: pam_open_session", "PAM: pam_setcred", "fatal: PAM: "];
+        let says = |text: &str| self.sshd.iter().any(|line| line.contains(text));
+        words.into_iter().any(says) || !says("Starting session: ")
+    }
+
+    fn fix(&self, command: FixCommand, advice: &str) -> Fix {
+        match command {
+            FixCommand::None => Fix::advice(advice),
+            FixCommand::WithUser(words) => Fix::command(words, [Value(self.user)]),
+            FixCommand::ResetPasswordAge => {
+                Fix::command("chage --lastday", [Value(&self.today.to_string()), Value(self.user)])
+            }
+        }
+    }
+
+    /// The last messages of sshd and PAM, and the last words of the session.
+    pub(super) fn last(&self) -> Vec<String> {
+        let unusual = |line: &&String| {
+            !line.is_empty()
+                && !USUAL.iter().any(|words| line.starts_with(words) || plain(line).starts_with(words))
+        };
+        let mut lines: Vec<String> =
+            self.sshd.iter().filter(unusual).map(|line| format!("sshd: {}", plain(line))).collect();
+        lines.extend(self.pam.lines.iter().map(|line| format!("log: {line}")));
+        let said: Vec<_> = self.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let said = said.get(said.len().saturating_sub(SAID)..).unwrap_or_default();
+        lines.extend(said.iter().map(|line| format!("session: {line}")));
+        lines.drain(..lines.len().saturating_sub(SHOWN));
+        lines
+    }
+}
+
+/// Whether a line contains all parts in this order.
+fn contains(line: &str, parts: &[&str]) -> bool {
+    let mut rest = Some(line);
+    for part in parts {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, rest)| rest);
+    }
+    rest.is_some()
+}
+
+/// A message of sshd without what its log adds.
+fn plain(line: &str) -> &str {
+    without_level(line.strip_prefix("debug1: ").unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LoginMessages, PamMessages};
+
+    /// The note and the fix for messages of sshd, PAM and the session.
+    fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let (sshd, pam) = (lines(sshd), PamMessages { lines: lines(pam), file: None });
+        let messages = LoginMessages { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000 };
+        messages.explain().map(|(note, fix)| (note, fix.text().to_owned()))
+    }
+
+    #[test]
+    fn messages_and_their_fixes() {
+        for (sshd, pam, output, note, fix) in [
+            (
+                "debug1: x\nUser alice not allowed because shell /bin/zsh does not exist\n",
+                "",
+                "",
+                "sshd says: User alice not allowed because shell /bin/zsh does not exist",
+                "usermod --shell /bin/bash alice",
+            ),
+            (
+                "fatal: bad ownership or modes for chroot directory component \"/srv\" [postauth]",
+                "",
+                "",
+                "sshd says: bad ownership or modes for chroot directory component",
+                "ChrootDirectory and every directory above it",
+            ),
+            (
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
+                "pam_access(sshd:account): access denied for user `alice' from `127.0.0.1'",
+                "",
+                "PAM refuses the login: pam_access(sshd:account): access denied",
+                "access.conf",
+            ),
+            (
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
+                "",
+                "",
+                "sshd says: Access denied for user alice by PAM account configuration",
+                "account lines of /etc/pam.d/sshd",
+            ),
+            (
+                "fatal: Access denied for user alice by PAM account configuration [preauth]",
+                "pam_unix(sshd:account): account alice has expired (account expired)",
+                "",
+                "PAM refuses the login: ",
+                "chage --expiredate -1 alice",
+            ),
+            (
+                "",
+                "pam_unix(sshd:account): expired password for user alice (root enforced)",
+                "",
+                "PAM refuses the login: ",
+                "chage --lastday 20000 alice",
+            ),
+            (
+                "",
+                "",
+                "WARNING: Your password has expired.\n",
+                "the session says: WARNING: Your password has expired.",
+                "chage --list",
+            ),
+        ] {
+            let explained = explained(sshd, pam, output).unwrap_or_default();
+            assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
+        }
+        assert_eq!(explained("debug1: x", "", "hello"), None);
+        // A module also logs what is no reason to refuse.
+        assert_eq!(explained("Starting session: x", "pam_succeed_if(sshd:session): x", ""), None);
+    }
+}
