@@ -25,6 +25,7 @@
 //! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
 //! refuses a key at a login refuses it there, too.
 
+mod account;
 mod arguments;
 pub mod authorize;
 mod chained_command;
@@ -51,5 +52,6 @@ mod safe_path;
 pub mod sandbox;
 pub mod sshd;
 pub mod syslog;
+mod tool;
 pub mod trust;
 mod wildcard;

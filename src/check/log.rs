@@ -7,9 +7,9 @@ use serde_json::Value;
 use x509_cert::der::DateTime;
 
 use super::request::DAY;
-use super::tool::stdout_of;
 use crate::files;
 use crate::limits;
+use crate::tool::stdout_of;
 
 /// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
 pub(crate) const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use super::settings::Settings;
-use super::tool::stdout_of;
 use crate::sshd::daemon::SOCKETS;
+use crate::tool::stdout_of;
 
 /// The TCP sockets that a process listens on, in its network namespace. Only root can read this.
 pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::log::FILES;
-use crate::check::tool::stdout_of;
 use crate::files;
 use crate::limits;
+use crate::tool::stdout_of;
 
 /// Time for the system log to write a message.
 const WRITING: Duration = Duration::from_millis(600);

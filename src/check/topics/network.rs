@@ -11,7 +11,7 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
-use crate::check::tool::{ask, is_root, stdout_of};
+use crate::tool::{ask, is_root, stdout_of};
 
 /// Runs the checks of this group.
 pub(crate) async fn network(
