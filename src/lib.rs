@@ -52,6 +52,8 @@ mod safe_path;
 pub mod sandbox;
 pub mod sshd;
 pub mod syslog;
+mod system_log;
+mod time_zone;
 mod tool;
 pub mod trust;
 mod wildcard;

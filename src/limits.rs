@@ -135,6 +135,9 @@ pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
+/// A file of the time zone database. The largest ones have 3 KB.
+pub(crate) const TIME_ZONE: u64 = 64 * 1024;
+
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

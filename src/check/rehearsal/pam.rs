@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::log::FILES;
 use crate::files;
 use crate::limits;
+use crate::system_log::FILES;
 use crate::tool::stdout_of;
 
 /// Time for the system log to write a message.

@@ -10,6 +10,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::sshd::plan::OWN_USER;
+use crate::system_log::unescaped;
 use crate::tool::is_root;
 
 /// Number of log lines to show.
@@ -88,7 +89,7 @@ fn failures(log: Log, now: u64) -> Answer<Log> {
         let meaning = meaning(status);
         format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
     } else {
-        format!("sshd complained {count}{doubt}, the last: {}", log::unescaped(&last.message))
+        format!("sshd complained {count}{doubt}, the last: {}", unescaped(&last.message))
     };
     let detail = shown(complaints.iter().rev().copied(), now);
     Answer::warn(
