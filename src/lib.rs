@@ -23,7 +23,7 @@
 //! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
 //! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
 //! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
-//! refuses a key at a login refuses it there, too.
+//! refuses a key at a login refuses it there, too. [`logins`] reads in the log who logged in with a pushed key (`--logins`).
 
 mod account;
 mod arguments;
@@ -41,6 +41,7 @@ pub mod imds;
 pub mod keys;
 pub mod limits;
 mod log_lines;
+pub mod logins;
 mod output;
 mod path_walk;
 pub mod principal;
