@@ -47,7 +47,7 @@ pub(super) fn not_run(reason: &str) -> String {
 /// Appends lists to a document, one line for each item: a document of all logins as values would need several times the memory.
 fn document<'a>(head: &Value, lists: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> String {
     let mut text = format!("{head:#}");
-    text.truncate(text.trim_end_matches(['}', '\n']).len());
+    text.truncate(text.strip_suffix("\n}").unwrap_or(&text).len());
     for (name, items) in lists {
         let items = items.join(",\n    ");
         let items = if items.is_empty() { items } else { format!("\n    {items}\n  ") };
