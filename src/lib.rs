@@ -46,6 +46,7 @@ mod output;
 mod path_walk;
 pub mod principal;
 mod process;
+mod procfs;
 mod revocation;
 pub mod run;
 mod run_error;

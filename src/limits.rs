@@ -164,6 +164,15 @@ pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 /// A file of the time zone database. The largest ones have 3 KB.
 pub(crate) const TIME_ZONE: u64 = 64 * 1024;
 
+/// A text file of the system, such as `/etc/passwd` with some hundred thousand users.
+pub(crate) const SYSTEM_FILE: u64 = 16 * 1024 * 1024;
+
+/// The program file of sshd. Today's have up to 2 MiB.
+pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
+
+/// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
+pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
+
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {

@@ -96,16 +96,18 @@ pub(crate) fn run_as(
 fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
     let (program, first) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
-    command
+    clean_environment(&mut command)
         .args(first)
         .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// Sets an environment that does not depend on the caller's.
+pub(crate) fn clean_environment(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C")
 }
 
 fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {

@@ -1,6 +1,5 @@
 //! The system's time zone.
 
-use std::io::Read;
 use std::path::Path;
 
 use crate::files;
@@ -14,9 +13,7 @@ impl TimeZone {
     /// That of the system below `root`.
     pub(crate) fn system(root: &Path) -> Self {
         let read = || {
-            let mut bytes = Vec::new();
-            let file = files::open(&root.join("etc/localtime")).ok()?;
-            file.take(limits::TIME_ZONE).read_to_end(&mut bytes).ok()?;
+            let bytes = files::read(&root.join("etc/localtime"), limits::TIME_ZONE).ok()?;
             tz::TimeZone::from_tz_data(&bytes).ok()
         };
         Self(read())

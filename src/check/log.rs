@@ -119,9 +119,14 @@ fn journal_lines(users: &[u32]) -> Option<Vec<Line>> {
 
 /// The last [`limits::LOG_TAIL`] bytes of a file.
 pub(crate) fn tail(path: &Path) -> io::Result<String> {
+    read_from(path, |length| length.saturating_sub(limits::LOG_TAIL))
+}
+
+/// At most [`limits::LOG_TAIL`] bytes of a file, from the position that `start` computes from its length.
+pub(crate) fn read_from(path: &Path, start: impl FnOnce(u64) -> u64) -> io::Result<String> {
     let mut file = files::open(path)?;
-    let start = file.metadata()?.len().saturating_sub(limits::LOG_TAIL);
-    file.seek(SeekFrom::Start(start))?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(start(length)))?;
     let mut bytes = Vec::new();
     file.take(limits::LOG_TAIL).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
