@@ -149,3 +149,167 @@ fn client(text: &str) -> Option<Client> {
     let port = port.parse().ok()?;
     is_address.then(|| Client { user: unescaped(user), address: address.to_owned(), port })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, Event, Push, WORDS, event};
+    use crate::system_log::Entry;
+
+    const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+
+    fn read(program: &str, message: &str) -> Option<Event> {
+        event(&Entry { program: program.to_owned(), message: message.to_owned(), ..Entry::default() })
+    }
+
+    fn client(user: &str, address: &str) -> Client {
+        Client { user: user.to_owned(), address: address.to_owned(), port: 50_022 }
+    }
+
+    fn push(request: Option<&str>, principal: Option<&str>) -> Push {
+        let (request, principal) = (request.map(str::to_owned), principal.map(str::to_owned));
+        Push { fingerprint: KEY.to_owned(), request, principal }
+    }
+
+    #[test]
+    fn a_login() {
+        for (program, user, address, written) in [
+            ("sshd", "alice", "192.0.2.1", "alice from 192.0.2.1"),
+            ("sshd-session", "alice", "2001:db8::1", "alice from 2001:db8::1"),
+            ("sshd", "alice", "UNKNOWN", "alice from UNKNOWN"),
+            ("sshd", "zo\u{eb}", "192.0.2.1", r"zo\303\253 from 192.0.2.1"),
+            ("sshd", r"DOM\zoe", "192.0.2.1", r"DOM\\zoe from 192.0.2.1"),
+            ("sshd", "a b", "192.0.2.1", "a b from 192.0.2.1"),
+            (
+                "sshd",
+                "bob from 203.0.113.9 port 5 ssh2: ED25519 x",
+                "192.0.2.1",
+                "bob from 203.0.113.9 port 5 ssh2: ED25519 x from 192.0.2.1",
+            ),
+        ] {
+            let message = format!("Accepted publickey for {written} port 50022 ssh2: ED25519 {KEY}");
+            let (client, fingerprint) = (client(user, address), KEY.to_owned());
+            assert_eq!(read(program, &message), Some(Event::Accepted { client, fingerprint }), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_login_with_a_key() {
+        for (program, message) in [
+            ("su", format!("Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519 {KEY}")),
+            (
+                "eic-keys",
+                format!("Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519 {KEY}"),
+            ),
+            // A client chooses the name of a user that does not exist.
+            (
+                "sshd",
+                format!(
+                    "Invalid user Accepted publickey for root from 192.0.2.1 port 50022 ssh2: ED25519 {KEY} from 192.0.2.1 port 5"
+                ),
+            ),
+            ("sshd", format!("Failed publickey for x from 192.0.2.1 port 5 ssh2: ED25519 {KEY}")),
+            // The owner of a certificate chooses its ID.
+            (
+                "sshd",
+                format!(
+                    "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519-CERT SHA256:x ID root from 192.0.2.2 port 6 ssh2: RSA {KEY} (serial 0) CA ED25519 {KEY}"
+                ),
+            ),
+            ("sshd", "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: RSA MD5:aa".to_owned()),
+            ("sshd", "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2".to_owned()),
+            ("sshd", format!("Accepted publickey for alice from 192.0.2.1 port 99999 ssh2: RSA {KEY}")),
+            ("sshd", format!("Accepted publickey for alice from  port 5 ssh2: RSA {KEY}")),
+            ("sshd", String::new()),
+        ] {
+            assert_eq!(read(program, &message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn more_than_one_method() {
+        let partial = format!("Partial publickey for alice from 192.0.2.1 port 50022 ssh2: RSA {KEY}");
+        let (client, fingerprint) = (client("alice", "192.0.2.1"), KEY.to_owned());
+        assert_eq!(read("sshd", &partial), Some(Event::Partial { client: client.clone(), fingerprint }));
+        let other = "Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 50022 ssh2";
+        assert_eq!(read("sshd", other), Some(Event::AcceptedOther(client)));
+    }
+
+    #[test]
+    fn the_end_of_a_session() {
+        let closed = "pam_unix(sshd:session): session closed for user alice";
+        assert_eq!(read("sshd", closed), Some(Event::Closed { user: "alice".to_owned() }));
+        for (message, user) in [
+            ("Disconnected from user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Connection closed by user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Connection reset by user a b 192.0.2.1 port 50022", Some("a b")),
+            ("Timeout, client not responding from user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Disconnected from 192.0.2.1 port 50022", None),
+        ] {
+            let (user, address) = (user.map(str::to_owned), "192.0.2.1".to_owned());
+            assert_eq!(
+                read("sshd", message),
+                Some(Event::Disconnected { user, address, port: 50_022 }),
+                "{message}"
+            );
+        }
+        for message in [
+            "Disconnected from authenticating user alice 192.0.2.1 port 50022 [preauth]",
+            "Disconnected from authenticating user alice 192.0.2.1 port 50022",
+            "Disconnected from invalid user user alice 192.0.2.1 port 50022",
+            "Received disconnect from 192.0.2.1 port 50022:11: disconnected by user alice 192.0.2.1 port 50022",
+            "pam_unix(cron:session): session closed for user alice",
+        ] {
+            assert_eq!(read("sshd", message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_eic_keys_logs() {
+        let words = "Providing ssh key from EC2 Instance Connect with fingerprint:";
+        for (message, expected) in [
+            (format!("{words} {KEY}"), push(None, None)),
+            (format!("{words} {KEY}, request-id: r-1"), push(Some("r-1"), None)),
+            (format!("{words} {KEY}, for IAM principal: arn:a"), push(None, Some("arn:a"))),
+            (
+                format!("{words} {KEY}, request-id: r-1, for IAM principal: arn:a"),
+                push(Some("r-1"), Some("arn:a")),
+            ),
+        ] {
+            assert_eq!(read("eic-keys", &message), Some(Event::Provided(expected)), "{message}");
+            assert_eq!(read("sshd", &message), None);
+        }
+        let (fingerprint, user) = (KEY.to_owned(), "alice".to_owned());
+        let message = format!("Provided {KEY} for alice");
+        assert_eq!(read("eic-keys", &message), Some(Event::ProvidedFor { fingerprint, user: user.clone() }));
+        let refused =
+            |reason: &str, push| Some(Event::Refused { user: user.clone(), reason: reason.to_owned(), push });
+        let words = "Refused a record of active keys for alice: it expired 1 s ago";
+        assert_eq!(read("eic-keys", words), refused("it expired 1 s ago", None));
+        let described = format!("{words}, fingerprint: {KEY}, request-id: r, for IAM principal: p");
+        assert_eq!(
+            read("eic-keys", &described),
+            refused("it expired 1 s ago", Some(push(Some("r"), Some("p"))))
+        );
+        assert_eq!(read("eic-keys", &format!("{}x", &format!("Provided {KEY}"))), None);
+        assert_eq!(read("eic-keys", "Provided SHA256:x for alice"), None);
+    }
+
+    /// A line without one of these words is not read.
+    #[test]
+    fn the_words_are_in_all_lines() {
+        for message in [
+            "Accepted publickey for a",
+            "Accepted password for a",
+            "Partial publickey for a",
+            "pam_unix(sshd:session): session closed for user a",
+            "Disconnected from user a",
+            "Connection closed by user a",
+            "Connection reset by user a",
+            "Timeout, client not responding from user a",
+        ] {
+            let line = format!("Nov 21 12:00:00 host sshd[7]: {message}");
+            assert!(WORDS.iter().any(|word| line.contains(word)), "{line}");
+        }
+        assert!(WORDS.iter().any(|word| "host eic-keys[7]: Providing".contains(word)));
+    }
+}

@@ -355,3 +355,280 @@ impl Sessions {
         Found { logins, refused, left_out: self.left_out.saturating_add(self.removed) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, Login, Selection, Sessions, State};
+    use crate::limits;
+    use crate::logins::lines::event;
+    use crate::system_log::Entry;
+
+    const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+    const OTHER: &str = "SHA256:AAAAAAABPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+
+    /// Lines of a log: second, process and message.
+    struct Log(Vec<(u64, u32, String)>);
+
+    impl Log {
+        fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        fn line(mut self, second: u64, pid: u32, message: &str) -> Self {
+            self.0.push((second, pid, message.to_owned()));
+            self
+        }
+
+        /// A run of eic-keys.
+        fn run(mut self, second: u64, pid: u32, user: &str, key: &str, pushes: &[(&str, &str)]) -> Self {
+            for (principal, request) in pushes {
+                self = self.line(
+                    second,
+                    pid,
+                    &format!(
+                        "Providing ssh key from EC2 Instance Connect with fingerprint: {key}, request-id: {request}, for IAM principal: {principal}"
+                    ),
+                );
+            }
+            for _ in pushes {
+                self = self.line(second, pid, &format!("Provided {key} for {user}"));
+            }
+            self
+        }
+
+        fn accepted(self, second: u64, pid: u32, user: &str, key: &str) -> Self {
+            let port = pid.saturating_add(1000);
+            self.line(
+                second,
+                pid,
+                &format!("Accepted publickey for {user} from 192.0.2.1 port {port} ssh2: ED25519 {key}"),
+            )
+        }
+
+        fn entries(&self, boot: Option<&str>) -> Vec<Entry> {
+            let entry = |(second, pid, message): &(u64, u32, String)| {
+                let ours = message.starts_with("Provid") || message.starts_with("Refused");
+                let micros = second.saturating_mul(1_000_000);
+                Entry {
+                    time: Some(micros),
+                    monotonic: boot.map(|_| micros),
+                    boot: boot.map(str::to_owned),
+                    program: if ours { "eic-keys" } else { "sshd" }.to_owned(),
+                    pid: pid.to_string(),
+                    message: message.clone(),
+                }
+            };
+            self.0.iter().map(entry).collect()
+        }
+
+        fn read(&self, selection: Selection) -> Found {
+            found(&self.entries(None), selection)
+        }
+
+        fn logins(&self) -> Vec<Login> {
+            self.read(Selection::default()).logins
+        }
+    }
+
+    fn found(entries: &[Entry], selection: Selection) -> Found {
+        let mut sessions = Sessions::new(selection, 120);
+        for entry in entries {
+            if let Some(event) = event(entry) {
+                sessions.take(entry, event);
+            }
+        }
+        sessions.finish(|_| State::Open)
+    }
+
+    fn names(login: &Login) -> (Option<&str>, Option<&str>, usize) {
+        (login.principal.as_deref(), login.request.as_deref(), login.candidates.len())
+    }
+
+    #[test]
+    fn a_login_with_a_pushed_key() {
+        // sshd asks when the key is offered, and again when it signs.
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .run(11, 21, "alice", KEY, &[("anna", "r1")])
+            .accepted(11, 7, "alice", KEY)
+            .line(71, 7, "pam_unix(sshd:session): session closed for user alice");
+        let logins = log.logins();
+        assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r1"), 0)]);
+        assert_eq!(
+            logins.first().map(|login| (login.time, login.state)),
+            Some((11_000_000, State::Ended(Some(71_000_000))))
+        );
+    }
+
+    #[test]
+    fn a_login_that_is_not_listed() {
+        for (what, log) in [
+            ("no push", Log::new().accepted(11, 7, "alice", KEY)),
+            (
+                "another key",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", OTHER),
+            ),
+            (
+                "the same key in authorized_keys of another user",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "bob", KEY),
+            ),
+            (
+                "beyond the grace time",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(131, 7, "alice", KEY),
+            ),
+            (
+                "provided later",
+                Log::new().accepted(10, 7, "alice", KEY).run(11, 20, "alice", KEY, &[("anna", "r1")]),
+            ),
+            (
+                "no user is known",
+                Log::new()
+                    .line(
+                        10,
+                        20,
+                        &format!("Providing ssh key from EC2 Instance Connect with fingerprint: {KEY}"),
+                    )
+                    .line(10, 21, &format!("Provided {KEY} for alice"))
+                    .accepted(11, 7, "alice", KEY),
+            ),
+            (
+                "a repetition, which has no words of its own",
+                Log::new()
+                    .line(10, 20, &format!("message repeated 2 times: [ Provided {KEY} for alice]"))
+                    .accepted(11, 7, "alice", KEY),
+            ),
+        ] {
+            assert_eq!(log.logins(), [], "{what}");
+        }
+        let last = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(130, 7, "alice", KEY);
+        assert_eq!(last.logins().len(), 1, "the end of the grace time");
+    }
+
+    #[test]
+    fn several_pushes_of_one_key() {
+        let runs = |first: &[(&str, &str)], second: &[(&str, &str)]| {
+            let log = Log::new().run(10, 20, "alice", KEY, first).run(11, 21, "alice", KEY, second);
+            log.accepted(11, 7, "alice", KEY).logins()
+        };
+        for (first, second, expected) in [
+            // Two principals: the log cannot tell whose login it is, whatever the order.
+            (&[("anna", "r1")][..], &[("bert", "r2")][..], (None, None, 2)),
+            (&[("anna", "r1"), ("bert", "r2")], &[("bert", "r2")], (None, None, 2)),
+            (&[], &[("bert", "r2"), ("anna", "r1")], (None, None, 2)),
+            // One principal: the last run has what sshd used.
+            (&[("anna", "r1")], &[("anna", "r2")], (Some("anna"), Some("r2"), 0)),
+            (&[("anna", "r1")], &[("anna", "r1"), ("anna", "r2")], (Some("anna"), None, 2)),
+            (&[("anna", "r1")], &[("anna", "r1"), ("anna", "r1")], (Some("anna"), Some("r1"), 0)),
+        ] {
+            let logins = runs(first, second);
+            assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [expected], "{first:?} {second:?}");
+        }
+        // Of another user, and of another boot.
+        let log = Log::new().run(10, 20, "bob", KEY, &[("bert", "r2")]).run(
+            11,
+            21,
+            "alice",
+            KEY,
+            &[("anna", "r1")],
+        );
+        let logins = log.accepted(11, 7, "alice", KEY).logins();
+        assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r1"), 0)]);
+    }
+
+    #[test]
+    fn two_logins_at_the_same_time() {
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .run(10, 21, "alice", OTHER, &[("bert", "r2")])
+            .accepted(11, 8, "alice", OTHER)
+            .accepted(11, 7, "alice", KEY)
+            .line(20, 9, "Disconnected from user alice 192.0.2.1 port 1008")
+            .line(30, 7, "pam_unix(sshd:session): session closed for user bob");
+        let logins = log.logins();
+        let found: Vec<_> = logins.iter().map(|login| (names(login), login.state)).collect();
+        assert_eq!(
+            found,
+            [
+                ((Some("bert"), Some("r2"), 0), State::Ended(Some(20_000_000))),
+                ((Some("anna"), Some("r1"), 0), State::Open),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_process_number_that_is_used_again() {
+        let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
+        let again = log.accepted(5000, 7, "bob", OTHER).line(
+            5001,
+            7,
+            "pam_unix(sshd:session): session closed for user bob",
+        );
+        assert_eq!(again.logins().first().map(|login| login.state), Some(State::Ended(None)));
+    }
+
+    #[test]
+    fn a_key_and_another_method() {
+        let partial = format!("Partial publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}");
+        let log = |second: &str| {
+            let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).line(10, 7, &partial);
+            log.line(30, 7, second).logins().len()
+        };
+        assert_eq!(log("Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 5 ssh2"), 1);
+        assert_eq!(log("Accepted keyboard-interactive/pam for bob from 192.0.2.1 port 5 ssh2"), 0);
+        assert_eq!(log("Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 6 ssh2"), 0);
+    }
+
+    #[test]
+    fn boots_and_clocks() {
+        let run = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).entries(Some("one"));
+        let login = |boot| Log::new().accepted(11, 7, "alice", KEY).entries(Some(boot));
+        let count = |entries: Vec<Entry>| found(&entries, Selection::default()).logins.len();
+        assert_eq!(count([run.clone(), login("one")].concat()), 1);
+        assert_eq!(count([run.clone(), login("two")].concat()), 0, "the system was started between them");
+        // The clock was set by an hour between the lines.
+        let set =
+            login("one").into_iter().map(|entry| Entry { time: Some(3_600_000_000), ..entry }).collect();
+        assert_eq!(count([run, set].concat()), 1);
+    }
+
+    #[test]
+    fn what_is_selected() {
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .accepted(11, 7, "alice", KEY)
+            .run(20, 21, "bob", KEY, &[("anna", "r2")])
+            .accepted(21, 8, "bob", KEY)
+            .line(22, 23, "Refused a record of active keys for bob: it expired 1 s ago");
+        let count = |user: Option<&str>, since, refused| {
+            let found = log.read(Selection { user: user.map(str::to_owned), since, refused });
+            (found.logins.len(), found.refused.len())
+        };
+        assert_eq!(count(None, 0, false), (2, 0));
+        assert_eq!(count(None, 0, true), (2, 1));
+        assert_eq!(count(Some("bob"), 0, true), (1, 1));
+        assert_eq!(count(Some("alice"), 0, true), (1, 0));
+        assert_eq!(count(Some("ali"), 0, true), (0, 0));
+        assert_eq!(count(None, 11_000_000, true), (2, 1));
+        assert_eq!(count(None, 11_000_001, true), (1, 1));
+    }
+
+    #[test]
+    fn the_newest_logins_of_a_large_log() {
+        let mut log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]);
+        let most = u32::try_from(limits::LOGINS).unwrap_or_default();
+        for pid in 100..most.saturating_add(103) {
+            log = log.line(
+                11,
+                pid,
+                &format!("Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}"),
+            );
+        }
+        let last = most.saturating_add(102);
+        let found = log
+            .line(60, last, "pam_unix(sshd:session): session closed for user alice")
+            .read(Selection::default());
+        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, 3));
+        assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
+        assert_eq!(found.logins.first().map(|login| login.process.pid.as_str()), Some("103"));
+    }
+}
