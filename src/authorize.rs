@@ -139,7 +139,7 @@ pub(crate) async fn authorize(
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
-        syslog.send(Severity::Info, &provided_for(key, &user));
+        syslog.log(Severity::Info, &provided_for(key, &user));
     }
     counts.printed = authorized.len();
     Ok(counts)
