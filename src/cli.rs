@@ -43,7 +43,7 @@ Exit status:                                --enable, --disable:               -
   1  the command line is wrong              1  refused, and nothing changed    1  something failed
   2  metadata service failed, or was late   2  failed, and was put back        2  it could not run
   3  the signer is not trustworthy
-  4  this system is not set up for it
+  4  this system is not set up for it       --logins: 0 the log was read, 2 it could not be
 
 Run by hand on a terminal it explains each decision; under sshd it logs only (authpriv).
 ";
