@@ -27,10 +27,11 @@ CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/depend
 # The laboratory tests the binary that ships.
 export EIC_KEYS_BIN := $(abspath $(BINARY))
 
-# Smaller: no index for unwinding, because a panic aborts; and packed relocations, where the C library that is linked can apply
-# them at the start of a static program (glibc 2.36; musl may not).
+# Smaller: no tables for unwinding and no index of them, because a panic aborts; and packed relocations, where the C library that is
+# linked can apply them at the start of a static program (glibc 2.36; musl may not).
 PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 2 || v[2] >= 36) print 1}'))
-LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr $(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
+LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld \
+	$(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
 
 # Static, and the same bytes wherever it is built: no path of the building machine in it.
 BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \

@@ -1,7 +1,7 @@
-//! Opens files of the system without blocking.
+//! Reads files of the system without blocking, and up to a limit.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -10,6 +10,57 @@ use std::path::Path;
 /// # Errors
 /// Fails if the file cannot be opened or is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
+}
+
+/// Reads a regular file of at most `max` bytes.
+///
+/// # Errors
+/// Fails if the file cannot be read, is not a regular file or is larger.
+pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > max) {
+        return Err(io::Error::other(format!("larger than {} KiB", max.div_ceil(1024))));
+    }
+    Ok(bytes)
+}
+
+/// Like [`read`], as text. Other bytes than UTF-8 are replaced.
+pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read(path, max)?).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{read, read_text};
+
+    #[test]
+    fn a_file_that_is_not_read() {
+        let directory = std::env::temp_dir().join(format!("eic-keys-files-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (file, pipe) = (directory.join("file"), directory.join("pipe"));
+        fs::write(&file, [vec![b'a'; 1024], b"\xff".to_vec()].concat()).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let error = |path: &Path, max| read(path, max).map_err(|error| error.to_string());
+        let found = [error(&file, 1024), error(&pipe, 1024), error(&directory, 1024)];
+        let text = read_text(&file, 1025);
+        fs::remove_dir_all(&directory).unwrap();
+        let errors = ["larger than 1 KiB", "not a file", "not a file"];
+        assert_eq!(found, errors.map(|text| Err(text.to_owned())));
+        assert!(text.unwrap().ends_with("a\u{fffd}"));
+        assert!(read(Path::new("/dev/zero"), 3).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -45,6 +46,19 @@ pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> 
     finish(command(words, arguments)?.spawn()?, limit)
 }
 
+/// Starts `words` with `arguments` in a clean environment, to read its output while it runs. Its input is `stdin` or empty. Its error
+/// output is discarded.
+///
+/// # Errors
+/// Fails if the program cannot be started.
+pub(crate) fn start(words: &[OsString], arguments: &[&OsStr], stdin: Option<File>) -> io::Result<Child> {
+    let mut command = command(words, arguments)?;
+    if let Some(file) = stdin {
+        command.stdin(file);
+    }
+    command.stderr(Stdio::null()).spawn()
+}
+
 /// The user and groups that a program runs as.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
@@ -82,16 +96,18 @@ pub(crate) fn run_as(
 fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
     let (program, first) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
-    command
+    clean_environment(&mut command)
         .args(first)
         .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// Sets an environment that does not depend on the caller's.
+pub(crate) fn clean_environment(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C")
 }
 
 fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {

@@ -1,7 +1,9 @@
 //! The PAM modules of sshd (pam.d(5)).
 
-use std::fs;
 use std::path::Path;
+
+use crate::files;
+use crate::limits;
 
 /// Files include each other less deep than this.
 const DEEPEST: usize = 8;
@@ -17,7 +19,9 @@ pub(crate) fn modules(root: &Path, kind: &str) -> Vec<String> {
 fn read(root: &Path, service: &str, kind: &str, left: usize, found: &mut Vec<String>) {
     let Some(left) = left.checked_sub(1) else { return };
     let places = ["etc/pam.d", "usr/lib/pam.d", "usr/share/pam.d"];
-    let text = places.iter().find_map(|place| fs::read_to_string(root.join(place).join(service)).ok());
+    let text = places
+        .iter()
+        .find_map(|place| files::read_text(&root.join(place).join(service), limits::SYSTEM_FILE).ok());
     for line in text.unwrap_or_default().lines() {
         let line = line.split('#').next().unwrap_or_default();
         // A control in brackets can contain blanks.
@@ -44,7 +48,9 @@ fn read(root: &Path, service: &str, kind: &str, left: usize, found: &mut Vec<Str
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use super::{fs, modules};
+    use std::fs;
+
+    use super::modules;
 
     #[test]
     fn included_files_are_read() {

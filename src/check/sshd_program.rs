@@ -1,7 +1,9 @@
 //! What the program files of sshd contain: how a distribution built it.
 
-use std::fs;
 use std::path::Path;
+
+use crate::files;
+use crate::limits;
 
 /// The program of a connection before OpenSSH 9.8, and since.
 const FILES: [&str; 3] =
@@ -19,7 +21,7 @@ pub(crate) fn has_libwrap(root: &Path) -> bool {
 
 fn contains(root: &Path, text: &[u8]) -> bool {
     FILES.iter().any(|file| {
-        let bytes = fs::read(root.join(file)).unwrap_or_default();
+        let bytes = files::read(&root.join(file), limits::PROGRAM_FILE).unwrap_or_default();
         bytes.windows(text.len()).any(|window| window == text)
     })
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    io::Read,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::MetadataExt,
@@ -11,15 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
-
 use super::pattern::{glob_matches, is_glob};
+use crate::files;
 
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
-const MAX_SIZE: u64 = MIB;
-
-pub(super) const MIB: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The files below a root directory, with an overlay of replaced, added and removed files.
 #[derive(Clone, Debug)]
@@ -76,7 +72,11 @@ impl ConfigTree {
             Some(None) => return Err(io::ErrorKind::NotFound.into()),
             None => {}
         }
-        read_bounded(&self.locate(path), MAX_SIZE)
+        let path = self.locate(path);
+        if fs::metadata(&path).is_ok_and(|file| file.is_dir()) {
+            return Ok(Vec::new());
+        }
+        files::read(&path, MAX_SIZE)
     }
 
     /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `max` + 1 results. A pattern
@@ -127,23 +127,4 @@ impl ConfigTree {
             None => fs::symlink_metadata(self.locate(path)).is_ok(),
         }
     }
-}
-
-/// Reads a file up to a maximum size. Checks the type of the open file, and does not block on a pipe.
-pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
-        return Ok(Vec::new());
-    }
-    if !kind.is_file() {
-        return Err(io::Error::other("is not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > max) {
-        return Err(io::Error::other(format!("is larger than {} MiB", max / MIB)));
-    }
-    Ok(bytes)
 }

@@ -152,8 +152,8 @@ pub(super) fn depends_on_client(
 
 /// Whether the criteria of a `Match` line name the client.
 pub(crate) fn names_client(criteria: &str) -> bool {
-    let words = criteria.split([' ', '=']).map(str::to_ascii_lowercase);
-    words.into_iter().any(|word| CLIENT.contains(&word.as_str()))
+    let mut words = criteria.split([' ', '\t', '=', '"']).map(str::to_ascii_lowercase);
+    words.any(|word| CLIENT.contains(&word.as_str()))
 }
 
 /// The name of a criterion in lower case, and its value if written as `name=value`.
@@ -286,6 +286,19 @@ mod tests {
         ] {
             let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
             assert_eq!(depends_on_client(&version, &statement.arguments, &alice), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn criteria_that_name_the_client() {
+        for (criteria, expected) in [
+            ("Address 10.0.0.0/8", true),
+            ("User alice\tlocalport=2222", true),
+            ("\"Host\" *.example", true),
+            ("User alice", false),
+            ("User hostmaster", false),
+        ] {
+            assert_eq!(names_client(criteria), expected, "{criteria}");
         }
     }
 

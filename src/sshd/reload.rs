@@ -17,6 +17,7 @@ use super::daemon::{
 };
 use crate::error_text::WithCauses;
 use crate::process::run;
+use crate::procfs::{self, Process};
 use crate::safe_path;
 
 /// An sshd to reload.
@@ -316,10 +317,7 @@ impl Daemon<'_> {
 
     /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
     fn start_ticks(&self, pid: u32) -> Option<u64> {
-        let stat = self.proc(pid, "stat")?;
-        // The program name, in parentheses, can contain any character.
-        let (_, rest) = stat.rsplit_once(')')?;
-        rest.split_whitespace().nth(19)?.parse().ok()
+        Process::read(&self.tree.locate(Path::new(&format!("/proc/{pid}")))).map(|process| process.started)
     }
 
     /// How a listening sshd is reloaded.
@@ -491,20 +489,7 @@ impl Daemon<'_> {
 
     /// Whether a process has a listening TCP socket.
     fn listens(&self, pid: u32) -> bool {
-        let listening: Vec<String> = ["tcp", "tcp6"]
-            .into_iter()
-            .filter_map(|name| self.proc(pid, &format!("net/{name}")))
-            .flat_map(|table| {
-                let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-                let rows = rows.filter(|row| row.get(3) == Some(&"0A"));
-                rows.filter_map(|row| row.get(9).map(|inode| format!("socket:[{inode}]"))).collect::<Vec<_>>()
-            })
-            .collect();
-        let files = fs::read_dir(self.tree.locate(Path::new(&format!("/proc/{pid}/fd"))));
-        files.into_iter().flatten().flatten().any(|file| {
-            fs::read_link(file.path())
-                .is_ok_and(|to| listening.iter().any(|socket| to.as_os_str() == socket.as_str()))
-        })
+        !procfs::listening(&self.tree.locate(Path::new(&format!("/proc/{pid}")))).is_empty()
     }
 
     /// Sends SIGHUP through a pidfd, because the pid can be reused after the check.

@@ -15,7 +15,7 @@ use std::{
 use super::{
     apply::{InstalledSshd, Tools, apply},
     block,
-    config_tree::{ConfigTree, MIB, read_bounded},
+    config_tree::ConfigTree,
     criteria::Connection,
     daemon::{Daemon, TIMEOUT},
     diff, drop_in,
@@ -29,6 +29,8 @@ use super::{
     wiring_error::{WiringError, WiringRefusal},
 };
 use crate::error_text::WithCauses;
+use crate::files;
+use crate::limits;
 use crate::process::run;
 use crate::safe_path;
 
@@ -520,11 +522,12 @@ fn check_programs(
     }
 }
 
-/// Where a user was found: in a local file, as for users of packages, or in a name service.
+/// Where a user was found: in a local file, as for users of packages, or in a name service. For a file that is too large, `getent`
+/// is used.
 fn find_user(root: &Path, user: &[u8]) -> Option<UserSource> {
     // Image-based systems use the second path.
     let local = ["etc/passwd", "usr/lib/passwd"].iter().any(|path| {
-        let text = read_bounded(&root.join(path), MAX_PASSWD).unwrap_or_default();
+        let text = files::read(&root.join(path), limits::SYSTEM_FILE).unwrap_or_default();
         text.split(|byte| *byte == b'\n').any(|line| line.split(|byte| *byte == b':').next() == Some(user))
     });
     if local {
@@ -543,9 +546,6 @@ fn is_in_name_service(user: &[u8]) -> bool {
         Err(error) => error.kind() == ErrorKind::TimedOut,
     }
 }
-
-/// Maximum size of `/etc/passwd`, enough for some hundred thousand users. For a larger file, `getent` is used.
-const MAX_PASSWD: u64 = 16 * MIB;
 
 /// An unresponsive directory server must not block an installation.
 const NAME_SERVICE_TIMEOUT: Duration = Duration::from_secs(10);

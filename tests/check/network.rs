@@ -75,3 +75,23 @@ fn hosts_that_are_denied() {
         world.check().assert_healthy();
     });
 }
+
+/// Such a file is not read: the checks end, and have the result for a file that does not exist.
+#[test]
+fn system_files_that_cannot_be_read_to_their_end() {
+    let without_end =
+        ["/etc/hosts.deny", "/etc/hosts.allow", "/etc/pam.d/sshd", "/usr/lib/openssh/sshd-session"];
+    world(|world| {
+        for path in without_end {
+            world.instance.write(path, "");
+            std::fs::remove_file(path).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }
+        world.check_in_time().assert_healthy();
+        for path in without_end {
+            std::fs::remove_file(path).unwrap();
+            std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+        }
+        world.check_in_time().assert_healthy();
+    });
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::error_text::WithCauses;
 use crate::path_walk::follow;
 
 /// Only root can create files in `/run`, so no other user can create this directory first. The name is fixed so that
@@ -26,7 +27,7 @@ impl Directory {
     /// # Errors
     /// Fails if the directory cannot be created, or if users other than root could change it.
     pub(super) fn create() -> io::Result<Option<Self>> {
-        follow(Path::new(PATH), &[0]).map_err(|danger| io::Error::other(danger.to_string()))?;
+        follow(Path::new(PATH), &[0]).map_err(|danger| io::Error::other(WithCauses(&danger).to_string()))?;
         // The previous holder of the lock can remove the directory between `mkdir` and `flock`.
         for _ in 0..10 {
             match DirBuilder::new().mode(0o711).create(PATH) {
@@ -52,7 +53,7 @@ impl Directory {
                 return Ok(Some(directory));
             }
         }
-        Err(io::Error::other(format!("{PATH} changes all the time")))
+        Err(io::Error::other(format!("{PATH} was replaced repeatedly")))
     }
 
     /// The path of a file in the directory.

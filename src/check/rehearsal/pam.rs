@@ -1,15 +1,13 @@
 //! What PAM's modules log about a login. They log as the process of sshd.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::log::FILES;
-use crate::check::tool::stdout_of;
-use crate::files;
-use crate::limits;
+use crate::check::log::read_from;
+use crate::system_log::FILES;
+use crate::tool::stdout_of;
 
 /// Time for the system log to write a message.
 const WRITING: Duration = Duration::from_millis(600);
@@ -80,18 +78,8 @@ fn journal(pid: u32) -> Vec<String> {
 }
 
 fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {
-    let Ok(mut file) = files::open(path) else { return Vec::new() };
     // A shorter file is a new one.
-    let from = if file.metadata().is_ok_and(|file| file.len() < from) { 0 } else { from };
-    let mut bytes = Vec::new();
-    if file
-        .seek(SeekFrom::Start(from))
-        .and_then(|_| file.take(limits::LOG_TAIL).read_to_end(&mut bytes))
-        .is_err()
-    {
-        return Vec::new();
-    }
-    let text = String::from_utf8_lossy(&bytes);
+    let text = read_from(path, |length| if length < from { 0 } else { from }).unwrap_or_default();
     text.lines().filter_map(|line| message(line, pid)).map(str::to_owned).collect()
 }
 

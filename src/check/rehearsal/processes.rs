@@ -1,46 +1,25 @@
 //! Finds the processes of a rehearsal in `/proc`.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A process. Its start time tells it from a later process with the same number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: u32,
-    parent: u32,
-    started: u64,
-    pub(super) name: String,
+use crate::procfs::Process;
+
+fn find(pid: u32) -> Option<Process> {
+    Process::read(Path::new(&format!("/proc/{pid}")))
 }
 
-impl Process {
-    fn find(pid: u32) -> Option<Self> {
-        Self::read(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
+/// Whether a process still exists.
+pub(super) fn exists(process: &Process) -> bool {
+    find(process.pid).is_some_and(|now| now.started == process.started)
+}
 
-    /// Parses `/proc/PID/stat` (`proc_pid_stat(5)`). The name, in parentheses, can contain any character.
-    fn read(stat: &str) -> Option<Self> {
-        let (pid, rest) = stat.split_once(" (")?;
-        let (name, rest) = rest.rsplit_once(") ")?;
-        let fields: Vec<_> = rest.split(' ').collect();
-        Some(Self {
-            pid: pid.parse().ok()?,
-            parent: fields.get(1)?.parse().ok()?,
-            started: fields.get(19)?.parse().ok()?,
-            name: name.to_owned(),
-        })
-    }
-
-    /// Whether the process still exists.
-    pub(super) fn exists(&self) -> bool {
-        Self::find(self.pid).is_some_and(|now| now.started == self.started)
-    }
-
-    /// Kills the process, if it still exists.
-    pub(super) fn kill(&self) {
-        if self.exists() {
-            signal(self.pid, Signal::KILL);
-        }
+/// Kills a process, if it still exists.
+pub(super) fn kill(process: &Process) {
+    if exists(process) {
+        signal(process.pid, Signal::KILL);
     }
 }
 
@@ -55,7 +34,7 @@ pub(super) fn signal(pid: u32, signal: Signal) {
 pub(super) fn descendants(pid: u32) -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<Process> = numbers.filter_map(Process::find).collect();
+    let all: Vec<Process> = numbers.filter_map(find).collect();
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
@@ -71,16 +50,7 @@ pub(super) fn descendants(pid: u32) -> Vec<Process> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Process, descendants};
-
-    #[test]
-    fn a_name_with_parentheses() {
-        let fields = "S 77 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
-        let process = Process::read(&format!("12 (a) (b) {fields}"));
-        let expected = Process { pid: 12, parent: 77, started: 4242, name: "a) (b".to_owned() };
-        assert_eq!(process, Some(expected));
-        assert_eq!(Process::read("12 (a"), None);
-    }
+    use super::{descendants, exists, kill};
 
     #[test]
     fn children_of_children() -> std::io::Result<()> {
@@ -98,8 +68,8 @@ mod tests {
         shell.kill()?;
         shell.wait()?;
         for process in &found {
-            assert!(process.exists());
-            process.kill();
+            assert!(exists(process));
+            kill(process);
         }
         Ok(())
     }

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
 use crate::check::settings::main;
+use crate::files;
 use crate::limits;
 use crate::sshd::config::Statement;
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::criteria::names_client;
 use crate::sshd::daemon::{self, Daemon};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
@@ -68,7 +70,7 @@ impl Server {
     /// # Errors
     /// Fails if the daemon's configuration cannot be read.
     pub(super) fn prepare(&self, directory: &Directory) -> io::Result<Vec<OsString>> {
-        let original = fs::read(&self.main)
+        let original = files::read(&self.main, limits::SYSTEM_FILE)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.main.display())))?;
         let keys = directory.path("authorized_keys");
         // The key that counts. A second factor cannot be rehearsed.
@@ -92,14 +94,8 @@ impl Server {
         for file in config.files() {
             for (line, number) in file.lines().zip(1_u32..) {
                 let Ok(Some(statement)) = Statement::read(&self.version, line) else { continue };
-                let depends = |word: &Vec<u8>| {
-                    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
-                    ["address", "host", "localaddress", "localport", "rdomain"]
-                        .iter()
-                        .any(|name| word.split(['=', ',']).next() == Some(name))
-                };
-                if statement.keyword == "match" && statement.arguments.iter().any(depends) {
-                    let criteria = String::from_utf8_lossy(&statement.value).trim_end().to_owned();
+                let criteria = String::from_utf8_lossy(&statement.value).trim_end().to_owned();
+                if statement.keyword == "match" && names_client(&criteria) {
                     found.push(format!("Match {criteria} ({} line {number})", file.path().display()));
                 }
             }
@@ -145,7 +141,10 @@ pub(crate) fn enter(process: u32, remarks: &mut Vec<String>) -> Vec<OsString> {
             );
         }
     }
-    let read = |process: &str| fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
+    let read = |process: &str| {
+        let path = format!("/proc/{process}/limits");
+        files::read_text(Path::new(&path), limits::PROC_FILE).unwrap_or_default()
+    };
     let differing = differing_limits(&read("self"), &read(&process.to_string()));
     if !differing.is_empty() {
         if installed("prlimit") {
@@ -161,9 +160,12 @@ pub(crate) fn enter(process: u32, remarks: &mut Vec<String>) -> Vec<OsString> {
 
 /// Where SELinux enforces: the daemon's context, if a program that root starts gets another one.
 fn other_domain(process: u32) -> Option<String> {
-    fs::read("/sys/fs/selinux/enforce").ok().filter(|text| text.starts_with(b"1"))?;
+    files::read(Path::new("/sys/fs/selinux/enforce"), limits::PROC_FILE)
+        .ok()
+        .filter(|text| text.starts_with(b"1"))?;
     let context = |process: &str| {
-        let text = fs::read_to_string(format!("/proc/{process}/attr/current")).ok()?;
+        let path = format!("/proc/{process}/attr/current");
+        let text = files::read_text(Path::new(&path), limits::PROC_FILE).ok()?;
         Some(text.trim_end_matches(['\0', '\n']).to_owned())
     };
     let (here, there) = (context("self")?, context(&process.to_string())?);

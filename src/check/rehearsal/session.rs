@@ -3,12 +3,12 @@
 //! ssh connects to a port of 127.0.0.1 on which this process listens. The connection of ssh is accepted and passed to
 //! sshd. Connections of other processes are closed before a byte is read, so only ssh ever speaks to this sshd.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::directory::Directory;
-use super::processes::{Process, descendants, signal};
+use super::processes::{descendants, exists, kill, signal};
+use crate::process::clean_environment;
+use crate::procfs::{self, Process};
 
 /// Size limit of each output. A start file can print without end; the rest is discarded.
 const OUTPUT: usize = 256 * 1024;
@@ -135,7 +137,7 @@ impl Drop for Ended {
             let left = descendants(self.0.id());
             let _ = self.0.kill();
             let _ = self.0.wait();
-            left.iter().for_each(Process::kill);
+            left.iter().for_each(kill);
         }
     }
 }
@@ -175,12 +177,7 @@ fn client(directory: &Directory, port: u16, user: &str, login: Login, deadline: 
 }
 
 fn environment(command: &mut Command) -> &mut Command {
-    command
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C")
-        .current_dir("/")
+    clean_environment(command).env("HOME", "/nonexistent").current_dir("/")
 }
 
 /// Waits for the connection of ssh. Closes any other.
@@ -215,35 +212,14 @@ fn accept(
     }
 }
 
-/// Whether a connection is one of this process or of a child of it: the kernel's list of connections has the number of
-/// the socket, and the process has it open.
+/// Whether a connection is one of this process or of a child of it.
 fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
-    let Ok(connections) = fs::read_to_string("/proc/thread-self/net/tcp") else { return false };
-    let Some(socket) = socket_number(&connections, peer, local) else { return false };
-    let link = format!("socket:[{socket}]");
+    let sockets = procfs::tcp_sockets(Path::new("/proc/thread-self"));
+    let socket = sockets.iter().find(|socket| socket.local == peer && socket.remote == local);
+    let Some(inode) = socket.map(|socket| socket.inode).filter(|inode| *inode != 0) else { return false };
     let children = descendants(process).into_iter().map(|child| child.pid);
-    [process].into_iter().chain(children).any(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| fs::read_link(file.path()).ok())
-            .any(|target| target.as_os_str() == OsStr::new(&link))
-    })
-}
-
-/// The inode of the socket that is bound to `from` and connected to `to`, from `/proc/net/tcp`.
-fn socket_number(connections: &str, from: SocketAddr, to: SocketAddr) -> Option<u64> {
-    let shown = |address: SocketAddr| match address {
-        SocketAddr::V4(address) => {
-            Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
-        }
-        SocketAddr::V6(_) => None,
-    };
-    let (from, to) = (shown(from)?, shown(to)?);
-    connections.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let matches = fields.get(1) == Some(&from.as_str()) && fields.get(2) == Some(&to.as_str());
-        fields.get(9).filter(|_| matches)?.parse().ok().filter(|inode| *inode != 0)
-    })
+    let mut processes = [process].into_iter().chain(children);
+    processes.any(|pid| procfs::open_sockets(Path::new(&format!("/proc/{pid}"))).contains(&inode))
 }
 
 /// An sshd for this connection, in a process group of its own: a key that is pressed on root's terminal does not reach
@@ -294,26 +270,26 @@ fn stop(ssh: &mut Child) {
         let left = descendants(ssh.id());
         let _ = ssh.kill();
         let _ = ssh.wait();
-        left.iter().for_each(Process::kill);
+        left.iter().for_each(kill);
     }
 }
 
 /// Waits for sshd, which ends with its connection and closes PAM's session, and ends what is left of the session.
 fn finish(sshd: &mut Child, session: &[Process]) {
     if !ends(sshd) {
-        session.iter().for_each(Process::kill);
+        session.iter().for_each(kill);
         if !ends(sshd) {
             let left = descendants(sshd.id());
             let _ = sshd.kill();
             let _ = sshd.wait();
-            left.iter().for_each(Process::kill);
+            left.iter().for_each(kill);
         }
     }
     let start = Instant::now();
-    while session.iter().any(Process::exists) && start.elapsed() < ENDING {
+    while session.iter().any(exists) && start.elapsed() < ENDING {
         thread::sleep(PAUSE);
     }
-    session.iter().for_each(Process::kill);
+    session.iter().for_each(kill);
 }
 
 /// Whether a child ends by itself.
@@ -430,23 +406,4 @@ impl<'a> Terminal<'a> {
 /// Whether there is anything but ends of lines.
 fn has_text(output: &[u8]) -> bool {
     output.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::socket_number;
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn a_socket_in_the_list_of_connections() {
-        let list = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-                    0: 0100007F:9C40 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0        0 4242 1\n   \
-                    1: 0100007F:0016 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4243 1\n";
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        assert_eq!(socket_number(list, address(40000), address(22)), Some(4242));
-        assert_eq!(socket_number(list, address(22), address(40000)), Some(4243));
-        assert_eq!(socket_number(list, address(22), address(22)), None);
-    }
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::signer::readable;
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
-use crate::check::tool::is_root;
 use crate::imds::Imds;
 use crate::process::run_as;
+use crate::tool::is_root;
 use crate::trust::TrustStore;
 
 /// Time limit of the child process.

@@ -2,7 +2,6 @@
 //! sshd's unit.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use super::running::Running;
@@ -11,9 +10,11 @@ use crate::check::fix::Fix;
 use crate::check::log;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::tool::{is_root, stdout_of};
+use crate::files;
+use crate::limits;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
+use crate::tool::{is_root, stdout_of};
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
@@ -55,7 +56,7 @@ fn layers() -> Answer<()> {
 }
 
 fn selinux(root: &Path) -> Answer<()> {
-    match fs::read(root.join("sys/fs/selinux/enforce")).as_deref() {
+    match files::read(&root.join("sys/fs/selinux/enforce"), limits::PROC_FILE).as_deref() {
         Err(_) => Answer::ok("SELinux is off", ()),
         Ok(b"0") => Answer::ok("SELinux is permissive: it logs denials and enforces none", ()),
         Ok(_) if !is_root() => {
@@ -98,8 +99,9 @@ fn denials(root: &Path) -> Answer<()> {
 fn apparmor(root: &Path, running: Running) -> Answer<()> {
     let Some(process) = running.process else { return Answer::skip("no sshd runs until a client connects") };
     let attributes = root.join(format!("proc/{process}/attr"));
-    let profile =
-        ["apparmor/current", "current"].into_iter().find_map(|name| fs::read(attributes.join(name)).ok());
+    let profile = ["apparmor/current", "current"]
+        .into_iter()
+        .find_map(|name| files::read(&attributes.join(name), limits::PROC_FILE).ok());
     let profile =
         String::from_utf8_lossy(&profile.unwrap_or_default()).trim_end_matches(['\n', '\0']).to_owned();
     if profile.ends_with("(enforce)") {

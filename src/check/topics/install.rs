@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::sshd::{WiredCommand, leads_here};
-use crate::check::account::account_of;
+use crate::account::account_of;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -13,8 +13,10 @@ use crate::check::package::{reinstall_any, remove};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::sshd_program;
-use crate::check::tool::{ask, stdout_of};
+use crate::files;
+use crate::limits;
 use crate::safe_path::{Distrust, distrust, distrust_unless};
+use crate::tool::{ask, stdout_of};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
 const AWS: [&str; 5] = [
@@ -42,7 +44,10 @@ pub(crate) async fn install(
         let program = program.clone();
         blocking(move || package(&program)).await
     });
-    let aws = runner.check(CheckId::InstallAws, (), async |()| aws(target.root));
+    let aws = runner.check(CheckId::InstallAws, (), async |()| {
+        let root = target.root.to_owned();
+        blocking(move || aws(&root)).await
+    });
     tokio::join!(path, package, aws).0
 }
 
@@ -136,7 +141,7 @@ fn aws(root: &Path) -> Answer<()> {
 
 /// Whether this is the override of sshd's unit, and the command in it is a link to this program.
 fn is_override_with_eic_keys(path: &Path) -> bool {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = files::read_text(path, limits::SYSTEM_FILE).unwrap_or_default();
     let mut words = text.split([' ', '\t', '\n', '"', '\'', '=']);
     path.extension() == Some("conf".as_ref())
         && words.any(|word| {
@@ -150,7 +155,7 @@ fn is_private_group(root: &Path, metadata: &Metadata) -> bool {
     if metadata.mode() & 0o002 != 0 {
         return false;
     }
-    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
     let passwd = read("etc/passwd");
     let users: Vec<Vec<&str>> = passwd.lines().map(|line| line.split(':').collect()).collect();
     let (uid, gid) = (metadata.uid().to_string(), metadata.gid().to_string());

@@ -1,6 +1,5 @@
 //! Checks what this system does with connections to sshd before sshd sees them.
 
-use std::fs;
 use std::path::Path;
 
 use super::running::Running;
@@ -11,7 +10,9 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
-use crate::check::tool::{ask, is_root, stdout_of};
+use crate::files;
+use crate::limits;
+use crate::tool::{ask, is_root, stdout_of};
 
 /// Runs the checks of this group.
 pub(crate) async fn network(
@@ -29,7 +30,10 @@ pub(crate) async fn network(
     let firewall =
         runner.check(CheckId::NetworkFirewall, (), async |()| blocking(move || firewall(port)).await);
     let bans = runner.check(CheckId::NetworkFail2ban, (), async |()| blocking(fail2ban).await);
-    let wrappers = runner.check(CheckId::NetworkWrappers, running, async |_| wrappers(target.root));
+    let wrappers = runner.check(CheckId::NetworkWrappers, running, async |_| {
+        let root = target.root.to_owned();
+        blocking(move || wrappers(&root)).await
+    });
     tokio::join!(firewall, bans, wrappers);
 }
 
@@ -84,7 +88,7 @@ fn fail2ban() -> Answer<()> {
 
 /// Checks `hosts_access(5)`.
 fn wrappers(root: &Path) -> Answer<()> {
-    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
     let (denied, allowed) = (clients(&read("etc/hosts.deny")), clients(&read("etc/hosts.allow")));
     if denied.is_empty() {
         return Answer::ok("/etc/hosts.deny does not name sshd", ());

@@ -14,7 +14,6 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::{changed, reload, signal, unit, with_daemon};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
-use crate::check::tool::stdout_of;
 use crate::error_text::WithCauses;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
@@ -23,6 +22,7 @@ use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd};
 use crate::sshd::reload::ReloadCommand;
+use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 

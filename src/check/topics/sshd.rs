@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::user::no_name_service;
+use crate::account::Account;
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
-use crate::check::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -17,7 +17,6 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main};
-use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
@@ -29,6 +28,7 @@ use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
+use crate::tool::{is_root, stdout_of};
 
 /// The fingerprint of no bytes, and so of no key.
 pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";

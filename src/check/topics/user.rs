@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::check::account::{Account, account_of};
+use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word::{Literal, Path as File, Value};
@@ -13,8 +13,10 @@ use crate::check::pam;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
-use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
+use crate::files;
+use crate::limits;
+use crate::tool::{is_root, stdout_of};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
 pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
@@ -68,7 +70,7 @@ pub(crate) async fn account(
 /// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
 /// its uid.
 fn create(root: &Path, name: &str) -> Fix {
-    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
     let (passwd, groups) = (read("etc/passwd"), read("etc/group"));
     let has_group = groups.lines().any(|line| line.split(':').next() == Some(name));
     let home = format!("/home/{name}");
@@ -123,8 +125,10 @@ pub(crate) async fn account_state(
         blocking(move || home(&account, &root, strict)).await
     });
     let pam = settings.get().map(|settings| settings.is("usepam", "yes"));
-    let nologin =
-        runner.check(CheckId::UserNologin, account, async |account| nologin(account, target.root, pam));
+    let nologin = runner.check(CheckId::UserNologin, account, async |account| {
+        let (account, root) = (account.clone(), target.root.to_owned());
+        blocking(move || nologin(&account, &root, pam)).await
+    });
     tokio::join!(expiry, password, shell, home, nologin);
 }
 
@@ -181,7 +185,7 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
         );
     }
     let Some(fields) = shadow(name) else {
-        let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
+        let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
         let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
         return if has_shadow {
             Answer::fail(

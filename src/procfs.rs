@@ -1,0 +1,163 @@
+//! Reads processes and TCP sockets from `/proc` (proc(5)).
+
+use std::fs;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use crate::files;
+use crate::limits;
+
+/// A TCP socket of `proc_net_tcp(5)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TcpSocket {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) listens: bool,
+    /// Zero for a socket that no process has open.
+    pub(crate) inode: u64,
+}
+
+impl TcpSocket {
+    /// Parses a line. `None` for the heading.
+    fn parse(line: &str) -> Option<Self> {
+        const LISTEN: &str = "0A";
+        let fields: Vec<_> = line.split_whitespace().collect();
+        Some(Self {
+            local: address(fields.get(1)?)?,
+            remote: address(fields.get(2)?)?,
+            listens: fields.get(3) == Some(&LISTEN),
+            inode: fields.get(9)?.parse().ok()?,
+        })
+    }
+}
+
+/// `0100007F:0016`: each word of the address is in the byte order of the machine.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let address = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes())),
+        32 => {
+            let mut bytes = Vec::new();
+            for at in [0, 8, 16, 24] {
+                let word = address.get(at..)?.get(..8)?;
+                bytes.extend(u32::from_str_radix(word, 16).ok()?.to_ne_bytes());
+            }
+            IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// The TCP sockets of a network namespace. `process` is the directory of a process or thread in it, or `/proc`.
+pub(crate) fn tcp_sockets(process: &Path) -> Vec<TcpSocket> {
+    let tables = ["net/tcp", "net/tcp6"].into_iter().filter_map(|table| text(&process.join(table)));
+    tables.flat_map(|table| table.lines().filter_map(TcpSocket::parse).collect::<Vec<_>>()).collect()
+}
+
+/// The inodes of the sockets that a process has open. Only root can read those of other users.
+pub(crate) fn open_sockets(process: &Path) -> Vec<u64> {
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    links
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
+}
+
+/// The TCP sockets that a process listens on, in its network namespace.
+pub(crate) fn listening(process: &Path) -> Vec<TcpSocket> {
+    let open = open_sockets(process);
+    let mut sockets = tcp_sockets(process);
+    sockets.retain(|socket| socket.listens && open.contains(&socket.inode));
+    sockets
+}
+
+/// A process. Its start time tells it from a later process with the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    /// In ticks since the boot.
+    pub(crate) started: u64,
+    pub(crate) name: String,
+}
+
+impl Process {
+    /// Reads a process from its directory.
+    pub(crate) fn read(process: &Path) -> Option<Self> {
+        Self::parse(&text(&process.join("stat"))?)
+    }
+
+    /// Parses `proc_pid_stat(5)`. The name, in parentheses, can contain any character.
+    fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<_> = rest.split(' ').collect();
+        Some(Self {
+            pid: pid.parse().ok()?,
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.trim_end().parse().ok()?,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The first bytes of a file. Sockets that listen are first in their table.
+fn text(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    files::open(path).ok()?.take(limits::PROC_FILE).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::{Process, TcpSocket, listening};
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn addresses_of_the_kernel() {
+        let rest = "00000000:00000000 00:00000000 00000000     0        0 4711 1";
+        for (local, remote, expected) in [
+            ("0100007F:0016", "00000000:0000", "127.0.0.1:22"),
+            ("00000000:08AE", "00000000:0000", "0.0.0.0:2222"),
+            ("00000000000000000000000000000000:0016", "00000000000000000000000000000000:0000", "[::]:22"),
+            (
+                "B80D0120000000000000000001000000:0016",
+                "00000000000000000000000000000000:0000",
+                "[2001:db8::1]:22",
+            ),
+        ] {
+            let socket = TcpSocket::parse(&format!("   0: {local} {remote} 0A {rest}"));
+            let found = socket.map(|socket| (socket.local.to_string(), socket.listens, socket.inode));
+            assert_eq!(found, Some((expected.to_owned(), true, 4711)));
+        }
+        let connected = TcpSocket::parse(&format!("   1: 0100007F:9C40 0100007F:0016 01 {rest}"));
+        let connected = connected.map(|socket| (socket.local.port(), socket.remote.port(), socket.listens));
+        assert_eq!(connected, Some((40000, 22, false)));
+        assert_eq!(TcpSocket::parse("  sl  local_address rem_address   st tx_queue rx_queue"), None);
+    }
+
+    #[test]
+    fn the_sockets_of_this_process() -> std::io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let is_here = || listening(Path::new("/proc/self")).iter().any(|socket| socket.local == address);
+        assert!(is_here());
+        drop(listener);
+        assert!(!is_here());
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_with_parentheses() {
+        let fields = "S 77 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        let process = Process::parse(&format!("12 (a) (b) {fields}"));
+        let expected = Process { pid: 12, parent: 77, started: 4242, name: "a) (b".to_owned() };
+        assert_eq!(process, Some(expected));
+        assert_eq!(Process::parse("12 (a"), None);
+    }
+}
