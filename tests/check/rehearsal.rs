@@ -276,7 +276,9 @@ fn an_expired_password() {
             assert_eq!(report.status("login.rehearsal"), "fail");
             let note = report.note("login.rehearsal");
             assert!(
-                note.contains("expired password for user alice (root enforced) (from /var/log/auth.log, to which"),
+                note.contains(
+                    "expired password for user alice (root enforced) (from /var/log/auth.log, to which"
+                ),
                 "{note}"
             );
             let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
