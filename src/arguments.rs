@@ -119,7 +119,7 @@ options! {
     timeout: Option<Duration> = seconds, "timeout" "SECONDS", [Keys, Check],
         "time limit of the whole run, {least} to {most} (default: {default})";
     imds: Option<SocketAddr> = address, "imds" "ADDRESS", [Keys, Check],
-        "address of the metadata service, IP or IP:PORT (default: {addresses})";
+        "metadata service address: IP or IP:PORT (default: {addresses})";
     enable: bool = flag, "enable" "", [],
         "configure sshd to run eic-keys; chain an existing AuthorizedKeysCommand";
     disable: bool = flag, "disable" "", [],
