@@ -39,7 +39,7 @@ BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -69,6 +69,10 @@ install:
 ## deb, rpm: the packages, in target/packages
 deb rpm: %: prepare-% $(SOURCE)
 	packaging/build $@ $(SOURCE) $(OUT)/packages
+
+## repository: the packages of target/packages, signed with the OpenPGP key KEY, are added to target/repository, for apt, dnf and yum
+repository: prepare-repository
+	packaging/repository $(OUT)/packages $(OUT)/repository $(if $(KEY),'$(KEY)')
 
 ## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: prepare-booted deb rpm $(IMDS)
