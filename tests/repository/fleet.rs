@@ -9,7 +9,8 @@ fn read(path: &str) -> String {
 
 /// The file with each line indented.
 fn indented(path: &str, spaces: usize) -> String {
-    read(path).lines().map(|line| format!("{:spaces$}{line}\n", "")).collect()
+    let indent = " ".repeat(spaces);
+    read(path).lines().flat_map(|line| [&indent, line, "\n"].map(str::to_owned)).collect()
 }
 
 #[test]
