@@ -40,7 +40,7 @@ BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm test-packages test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -71,11 +71,19 @@ install:
 deb rpm: %: prepare-% $(SOURCE)
 	packaging/build $@ $(SOURCE) $(OUT)/packages
 
+## repository: the packages of target/packages, signed with the OpenPGP key KEY, are added to target/repository, for apt, dnf and yum
+repository: prepare-repository
+	packaging/repository $(OUT)/packages $(OUT)/repository $(if $(KEY),'$(KEY)')
+
 ## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: prepare-booted deb rpm $(IMDS)
 	packaging/check-release $(VERSION) $(OUT)/packages
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
+
+## test-fleet: the user data for cloud-init, on booted systems
+test-fleet: prepare-booted deb rpm $(IMDS)
+	tests/packages/run $(OUT)/packages $(IMDS) bookworm-cloud-init trixie-cloud-init
 
 ## test-aws: the swap cases with AWS's own packages, built from AWS=CLONE, a clone of aws-ec2-instance-connect-config
 test-aws: prepare-booted deb rpm $(IMDS)
@@ -103,14 +111,15 @@ $(IMDS): prepare-booted
 reproducible: prepare-booted deb rpm
 	packaging/reproducible $(SOURCE) $(OUT)/packages
 
-## release: all that is published, for both architectures (docs/release.md)
-release: reproducible
+## release: all that is published, for both architectures, and the repository, signed with the OpenPGP key KEY (docs/release.md)
+release: reproducible test-fleet
 	packaging/check-release $(VERSION) $(OUT)/packages
 	packaging/cross-build $(SOURCE) $(OUT)/packages aarch64
 	tests/packages/arm64 $(OUT)/packages
 	for arch in x86_64 aarch64; do \
 		packaging/sbom $$arch-unknown-linux-gnu >$(OUT)/packages/eic-keys-$(VERSION).$$arch.cdx.json || exit 1; done
 	cd $(OUT)/packages && rm -f SHA256SUMS && sha256sum *.tar.xz *.deb *.rpm *.json >SHA256SUMS
+	packaging/repository $(OUT)/packages $(OUT)/repository $(if $(KEY),'$(KEY)')
 
 ## source: the release's source, the dependencies' too
 source $(SOURCE): prepare-source

@@ -271,8 +271,9 @@ impl Daemon<'_> {
     fn record_reloaded(&self, pids: &[u32]) {
         let line = |pid: &u32| self.start_ticks(*pid).map(|ticks| format!("{pid} {ticks}\n"));
         let text: String = pids.iter().filter_map(line).collect();
-        // If this fails, `--check` knows less.
-        let _ = fs::write(self.tree.locate(Path::new(RELOADED)), text);
+        let path = self.tree.locate(Path::new(RELOADED));
+        // If this fails, `--check` knows less. If nothing was reloaded, as in an image that is being built, no file stays.
+        let _ = if text.is_empty() { fs::remove_file(path) } else { fs::write(path, text) };
     }
 
     /// The sshds that read our lines, each with the time when it last read its files, if known.

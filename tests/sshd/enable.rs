@@ -334,6 +334,21 @@ fn a_dry_run_prints_a_diff() {
     assert!(!Path::new(&system.path("/run/eic-keys.lock")).exists());
 }
 
+/// `/run` of an image that is being built is part of the image.
+#[test]
+fn leaves_no_file_in_run_if_no_sshd_runs() {
+    let system = stock();
+    let names = || {
+        let entries = fs::read_dir(system.path("/run")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("eic-keys")).collect::<Vec<_>>()
+    };
+    enable(&system.options());
+    assert_eq!(names(), Vec::<String>::new());
+    disable(&system.options());
+    assert_eq!(names(), Vec::<String>::new());
+}
+
 /// If openssh-server is purged and installed again, the packages run `--enable` again if these files exist.
 #[test]
 fn records_the_state_for_the_packages() {
