@@ -33,9 +33,8 @@ fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -
         ("summary", json!(summary)),
     ];
     let first: Vec<_> = first.iter().map(|(name, value)| format!("  \"{name}\": {value},\n")).collect();
-    let checks: Vec<_> = checks.iter().map(|check| format!("\n    {check}")).collect();
-    let end = if checks.is_empty() { "" } else { "\n  " };
-    format!("{{\n{}  \"checks\": [{}{end}]\n}}\n", first.concat(), checks.join(","))
+    let checks = format!("{:#}", json!(checks)).replace('\n', "\n  ");
+    format!("{{\n{}  \"checks\": {checks}\n}}\n", first.concat())
 }
 
 fn check(check: &Check) -> Value {
@@ -69,7 +68,7 @@ mod tests {
         for member in ["schema", "version", "result", "user", "summary"] {
             assert!(first.contains(&format!("\n  \"{member}\": ")), "{member} is in {first}");
         }
-        assert_eq!(text.lines().count(), 11);
+        assert_eq!(text.lines().count(), 16);
     }
 
     #[test]
