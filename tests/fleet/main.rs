@@ -65,7 +65,11 @@ fn invocations() -> Value {
     let rows = HOSTS.map(|(host, release)| {
         let report = report(release);
         let status = if row(host, release).contains("\tok\t") { "Success" } else { "Failed" };
-        let failed = if status == "Failed" { "\n----------ERROR-------\nfailed to run commands: exit status 1" } else { "" };
+        let failed = if status == "Failed" {
+            "\n----------ERROR-------\nfailed to run commands: exit status 1"
+        } else {
+            ""
+        };
         invocation(host, status, &cut_off(&(report + failed), 2500))
     });
     json!({ "CommandInvocations": rows })
@@ -161,10 +165,15 @@ fn the_monitoring_check_maps_the_exit_statuses() {
     let directory = directory("monitoring");
     for (status, mapped) in [(0, 0), (1, 2), (2, 3), (127, 3)] {
         let program = directory.join("eic-keys");
-        fs::write(&program, format!("#!/bin/sh\nprintf 'a\\nThe summary of %s.\\n' \"$*\"\nexit {status}\n")).unwrap();
+        fs::write(&program, format!("#!/bin/sh\nprintf 'a\\nThe summary of %s.\\n' \"$*\"\nexit {status}\n"))
+            .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
-        let check = Command::new(repository().join("packaging/fleet/check_eic_keys")).arg("alice").env("PATH", path).output().unwrap();
+        let check = Command::new(repository().join("packaging/fleet/check_eic_keys"))
+            .arg("alice")
+            .env("PATH", path)
+            .output()
+            .unwrap();
         assert_eq!(check.status.code(), Some(mapped), "{status}");
         assert_eq!(String::from_utf8(check.stdout).unwrap(), "The summary of --check alice.\n");
     }
@@ -239,7 +248,11 @@ fn the_commands_of_the_document_work() {
         .current_dir(repository())
         .env("PATH", format!("{}:{}", directory.display(), std::env::var("PATH").unwrap()))
         .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
-        .envs([("AWS_ACCESS_KEY_ID", "example"), ("AWS_SECRET_ACCESS_KEY", "example"), ("AWS_DEFAULT_REGION", "us-east-1")])
+        .envs([
+            ("AWS_ACCESS_KEY_ID", "example"),
+            ("AWS_SECRET_ACCESS_KEY", "example"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ])
         .envs([("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_PAGER", ""), ("AWS_CONFIG_FILE", "/dev/null")])
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null())
