@@ -40,7 +40,7 @@ BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel test-ansible try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan hosts fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -81,8 +81,8 @@ test-packages: prepare-booted deb rpm $(IMDS)
 	tests/packages/run $(OUT)/packages $(IMDS)
 	tests/selinux/run $(OUT)/packages $(IMDS)
 
-## test-fleet: the user data for cloud-init, on booted systems
-test-fleet: prepare-booted deb rpm $(IMDS)
+## test-fleet: the user data for cloud-init and the Ansible collection, on booted systems
+test-fleet: prepare-booted deb rpm $(IMDS) test-ansible
 	tests/packages/run $(OUT)/packages $(IMDS) bookworm-cloud-init trixie-cloud-init
 
 ## test-aws: the swap cases with AWS's own packages, built from AWS=CLONE, a clone of aws-ec2-instance-connect-config
@@ -98,6 +98,10 @@ test-openssh: prepare-lab build
 ## test-kernel: the deb and a login on a kernel without Landlock, Debian 11's own
 test-kernel: prepare-booted deb $(IMDS)
 	tests/kernel/run $(OUT)/packages $(IMDS)
+
+## test-ansible: the Ansible collection, by ansible-core from PyPI over SSH, on three booted systems at once
+test-ansible: prepare-booted deb $(IMDS)
+	tests/ansible/run $(OUT)/packages $(IMDS)
 
 ## try: an archive of the packages and their tests for another system (docs/release.md)
 try: prepare-booted deb rpm $(IMDS)
@@ -174,6 +178,11 @@ load: prepare-lab build
 scan: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	CLIENTS=$(or $(CLIENTS),8) SECONDS=$(or $(SECONDS),10) target/release/scan
+
+## hosts: eic-keys --check --json on HOSTS (300) instances, JOBS (8) at a time, and the table of their reports
+hosts: prepare-test build
+	$(CARGO) build --locked --quiet --release --package eic-bench
+	HOSTS=$(or $(HOSTS),300) JOBS=$(or $(JOBS),8) OUT=$(OUT)/hosts target/release/hosts
 
 ## fuzz: each target for SECONDS (600), from the corpus in tests/fuzz
 fuzz: prepare-test

@@ -23,16 +23,18 @@ pub fn not_run(reason: &str) -> String {
     document("not-run", None, reason, &[])
 }
 
+/// Formats the members, the checks last: a document that was cut off, as AWS Systems Manager does, still has the result and the summary.
 fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -> String {
-    let document = json!({
-        "schema": SCHEMA,
-        "version": env!("CARGO_PKG_VERSION"),
-        "result": result,
-        "user": user,
-        "summary": summary,
-        "checks": checks,
-    });
-    format!("{document:#}\n")
+    let first = [
+        ("schema", json!(SCHEMA)),
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("result", json!(result)),
+        ("user", json!(user)),
+        ("summary", json!(summary)),
+    ];
+    let first: Vec<_> = first.iter().map(|(name, value)| format!("  \"{name}\": {value},\n")).collect();
+    let checks = format!("{:#}", json!(checks)).replace('\n', "\n  ");
+    format!("{{\n{}  \"checks\": {checks}\n}}\n", first.concat())
 }
 
 fn check(check: &Check) -> Value {
@@ -47,4 +49,32 @@ fn check(check: &Check) -> Value {
         "depends_on": check.depends_on.iter().map(|id| id.name()).collect::<Vec<_>>(),
         "duration_ms": u64::try_from(check.duration.as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checks_come_last() {
+        let checks = [json!({ "id": "a.b", "note": "\"summary\"\n" }), json!({ "id": "c.d" })];
+        let text = document("failed", Some("al\"ice"), "two\nlines", &checks);
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["user"], "al\"ice");
+        assert_eq!(read["summary"], "two\nlines");
+        assert_eq!(read["checks"], json!(checks));
+        assert_eq!(read.as_object().unwrap().len(), 6);
+        let (first, _) = text.split_once("\"checks\"").unwrap();
+        for member in ["schema", "version", "result", "user", "summary"] {
+            assert!(first.contains(&format!("\n  \"{member}\": ")), "{member} is in {first}");
+        }
+        assert_eq!(text.lines().count(), 16);
+    }
+
+    #[test]
+    fn a_document_without_checks_is_valid() {
+        let read: Value = serde_json::from_str(&not_run("the reason")).unwrap();
+        assert_eq!(read["result"], "not-run");
+        assert_eq!(read["checks"], json!([]));
+    }
 }
