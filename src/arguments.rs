@@ -17,6 +17,7 @@ use crate::authorize::KeyQuery;
 use crate::imds::client;
 use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
+use crate::logins::Since;
 use crate::principal::{PatternError, Principals};
 
 /// What the command line asks for.
@@ -26,6 +27,8 @@ pub(crate) enum Mode {
     Keys,
     /// `--check`
     Check,
+    /// `--logins`
+    Logins,
     /// `--enable`
     Enable,
     /// `--disable`
@@ -38,6 +41,7 @@ impl Mode {
         match self {
             Self::Keys => "",
             Self::Check => "--check",
+            Self::Logins => "--logins",
             Self::Enable => "--enable",
             Self::Disable => "--disable",
         }
@@ -115,7 +119,7 @@ options! {
     timeout: Option<Duration> = seconds, "timeout" "SECONDS", [Keys, Check],
         "time limit of the whole run, {least} to {most} (default: {default})";
     imds: Option<SocketAddr> = address, "imds" "ADDRESS", [Keys, Check],
-        "address of the metadata service, IP or IP:PORT (default: {addresses})";
+        "metadata service address: IP or IP:PORT (default: {addresses})";
     enable: bool = flag, "enable" "", [],
         "configure sshd to run eic-keys; chain an existing AuthorizedKeysCommand";
     disable: bool = flag, "disable" "", [],
@@ -132,10 +136,18 @@ options! {
         "... also log in as USER with a temporary key (root)";
     wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
         "... first wait for a push for USER, {shortest} to {longest}";
-    json: bool = flag, "json" "", [Check],
-        "... as one JSON document";
     verbose: bool = flag, "verbose" "", [Check],
         "... also show details of passing checks";
+    logins: bool = flag, "logins" "", [],
+        "list logins with pushed keys, and the IAM principals that pushed them (root)";
+    login_user: Option<OsString> = text, "user" "USER", [Logins],
+        "... of this user only";
+    since: Option<Since> = time, "since" "TIME", [Logins],
+        "... since then: 24h, 7d, a date, or a time of RFC 3339";
+    refused: bool = flag, "refused" "", [Logins],
+        "... and the records that were refused";
+    json: bool = flag, "json" "", [Check, Logins],
+        "... and for --check: as one JSON document";
 }
 
 /// The rows of the help text.
@@ -188,7 +200,7 @@ pub enum UsageError {
     NoUser,
     /// No command follows `--`.
     NoCommand,
-    /// More than one of `--enable`, `--disable` and `--check` is given.
+    /// More than one of `--enable`, `--disable`, `--check` and `--logins` is given.
     SeveralModes,
     /// This option cannot be used with this mode.
     NotWith(&'static str, &'static str),
@@ -198,6 +210,8 @@ pub enum UsageError {
     NeedsUser(&'static str),
     /// `--check` with a command after `--`.
     CheckWithCommand,
+    /// `--logins` with USER as an argument, or a command after `--`.
+    LoginsWithUser,
     /// `--enable` or `--disable` with USER, or a command after `--`.
     WiringWithUser,
     /// The command line is not one for sshd.
@@ -213,6 +227,8 @@ pub enum ValueKind {
     WholeSeconds,
     /// The address of the metadata service.
     Address,
+    /// A time in the past.
+    Time,
 }
 
 impl fmt::Display for ValueKind {
@@ -227,6 +243,7 @@ impl fmt::Display for ValueKind {
                 write!(f, "a whole number of seconds from {} to {}", least.as_secs(), most.as_secs())
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
+            Self::Time => f.write_str("a time like 24h, 7d, 2026-11-21 or 2026-11-21T08:00:00Z"),
         }
     }
 }
@@ -243,11 +260,14 @@ impl fmt::Display for UsageError {
             Self::Fingerprint(error) => error.fmt(f),
             Self::NoUser => f.write_str("USER is missing (%u on sshd's line)"),
             Self::NoCommand => f.write_str("a command is missing after --"),
-            Self::SeveralModes => f.write_str("--enable, --disable and --check exclude each other"),
+            Self::SeveralModes => f.write_str("--enable, --disable, --check and --logins exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
             Self::NeedsUser(option) => write!(f, "--{option} needs a USER"),
             Self::CheckWithCommand => f.write_str("--check takes no command after --"),
+            Self::LoginsWithUser => {
+                f.write_str("--logins takes its user from --user, and no command after --")
+            }
             Self::WiringWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
             }
@@ -348,11 +368,13 @@ impl Arguments {
     /// # Errors
     /// Fails if it asks for several things, or has an option or argument for another.
     pub(crate) fn mode(&self) -> Result<Mode, UsageError> {
-        let mode = match (self.options.check, self.options.enable, self.options.disable) {
-            (false, false, false) => Mode::Keys,
-            (true, false, false) => Mode::Check,
-            (false, true, false) => Mode::Enable,
-            (false, false, true) => Mode::Disable,
+        let Options { check, logins, enable, disable, .. } = self.options;
+        let mode = match (check, logins, enable, disable) {
+            (false, false, false, false) => Mode::Keys,
+            (true, false, false, false) => Mode::Check,
+            (false, true, false, false) => Mode::Logins,
+            (false, false, true, false) => Mode::Enable,
+            (false, false, false, true) => Mode::Disable,
             _ => return Err(UsageError::SeveralModes),
         };
         let wrong = |row: &&&OptionRow| !row.modes.is_empty() && !row.modes.contains(&mode);
@@ -367,7 +389,8 @@ impl Arguments {
         match mode {
             Mode::Check if command => Err(UsageError::CheckWithCommand),
             Mode::Enable | Mode::Disable if user || command => Err(UsageError::WiringWithUser),
-            Mode::Keys | Mode::Check | Mode::Enable | Mode::Disable => Ok(mode),
+            Mode::Logins if user || command => Err(UsageError::LoginsWithUser),
+            Mode::Keys | Mode::Check | Mode::Logins | Mode::Enable | Mode::Disable => Ok(mode),
         }
     }
 
@@ -417,6 +440,14 @@ fn flag(_: &mut Parser, _: &'static str) -> Result<bool, UsageError> {
 
 fn path(parser: &mut Parser, _: &'static str) -> Result<Option<PathBuf>, UsageError> {
     Ok(Some(parser.value()?.into()))
+}
+
+fn text(parser: &mut Parser, _: &'static str) -> Result<Option<OsString>, UsageError> {
+    Ok(Some(parser.value()?))
+}
+
+fn time(parser: &mut Parser, option: &'static str) -> Result<Option<Since>, UsageError> {
+    value(parser, option, ValueKind::Time, Since::parse)
 }
 
 fn principal(principals: &mut Principals, parser: &mut Parser) -> Result<(), UsageError> {

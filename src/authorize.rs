@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::imds::{Connections, Imds};
 use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
 use crate::limits::{self, Budget};
-use crate::log_lines::{NOT_EC2, describe, provided, refuse};
+use crate::log_lines::{NOT_EC2, describe, provided, provided_for, refuse};
 use crate::output;
 use crate::principal::Principals;
 use crate::revocation::check_revocation;
@@ -139,6 +139,7 @@ pub(crate) async fn authorize(
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
+        syslog.log(Severity::Info, &provided_for(key, &user));
     }
     counts.printed = authorized.len();
     Ok(counts)

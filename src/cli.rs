@@ -8,6 +8,7 @@ use crate::arguments::{self, Arguments, CommandLine, Mode};
 pub use crate::arguments::{UsageError, ValueKind};
 use crate::authorize::KeyQuery;
 use crate::check::CheckRequest;
+use crate::logins::LoginsRequest;
 use crate::sshd::wiring::WiringOptions;
 
 /// The help text before the options.
@@ -16,6 +17,7 @@ eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Conn
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
        eic-keys --check [USER [FINGERPRINT]] [--rehearse] [--wait SECONDS] [--json] [--verbose] [OPTIONS]
+       eic-keys --logins [--user USER] [--since TIME] [--refused] [--json]
        eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -43,6 +45,7 @@ Exit status:                                --enable, --disable:               -
   3  the signer is not trusted
   4  no usable trust store, or another problem of this system
 If no pushed key is printed and the chained command fails, its status counts: its own, 128 + signal, or 126.
+--logins: 0 the log was read, 2 it could not be read.
 
 Decisions are logged (syslog, authpriv). On a terminal they are also printed to standard error.
 ";
@@ -60,6 +63,8 @@ pub enum Command {
     Authorize(KeyQuery),
     /// Find out why a user cannot log in, for an administrator.
     Check(CheckRequest),
+    /// List the logins with pushed keys, for an administrator.
+    Logins(LoginsRequest),
     /// Configure sshd to run eic-keys.
     Enable(WiringOptions),
     /// Undo `--enable`.
@@ -83,6 +88,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     Ok(match arguments.mode()? {
         Mode::Keys => Command::Authorize(arguments.key_query()?),
         Mode::Check => Command::Check(check(arguments)?),
+        Mode::Logins => Command::Logins(logins(arguments)),
         Mode::Enable => Command::Enable(wiring(&arguments)),
         Mode::Disable => Command::Disable(wiring(&arguments)),
     })
@@ -109,18 +115,43 @@ fn check(arguments: Arguments) -> Result<CheckRequest, UsageError> {
     })
 }
 
+fn logins(arguments: Arguments) -> LoginsRequest {
+    let options = arguments.options;
+    LoginsRequest {
+        user: options.login_user,
+        since: options.since,
+        refused: options.refused,
+        json: options.json,
+    }
+}
+
 fn wiring(arguments: &Arguments) -> WiringOptions {
     let options = &arguments.options;
     let system = WiringOptions::system(options.dry_run, !options.no_chain);
     WiringOptions { if_user_missing: options.if_user_missing, ..system }
 }
 
-/// For arguments that [`parse`] rejects: `Some` if they contain `--check`, with whether they contain `--json`.
+/// A command whose report can be a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reporter {
+    /// `--check`
+    Check,
+    /// `--logins`
+    Logins,
+}
+
+/// For arguments that [`parse`] rejects: the command that they ask for, and whether they contain `--json`.
 #[must_use]
-pub fn asks_for_check(arguments: &[OsString]) -> Option<bool> {
-    let mut ours = arguments.iter().take_while(|argument| *argument != "--");
-    let json = ours.clone().any(|argument| argument == "--json");
-    ours.any(|argument| argument == "--check").then_some(json)
+pub fn asks_for_report(arguments: &[OsString]) -> Option<(Reporter, bool)> {
+    let has = |option: &str| {
+        arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == option)
+    };
+    let reporter = match (has("--check"), has("--logins")) {
+        (true, _) => Reporter::Check,
+        (false, true) => Reporter::Logins,
+        (false, false) => return None,
+    };
+    Some((reporter, has("--json")))
 }
 
 #[cfg(test)]
@@ -146,11 +177,21 @@ mod tests {
         for (arguments, reason) in [
             ("--dry-run alice", "--dry-run needs --enable or --disable"),
             ("--no-chain --disable", "--no-chain needs --enable"),
-            ("alice --json", "--json needs --check"),
+            ("alice --json", "--json needs --check or --logins"),
+            ("--refused --check", "--refused needs --logins"),
+            ("--logins --verbose", "--verbose needs --check"),
+            ("--logins --check", "--enable, --disable, --check and --logins exclude each other"),
+            ("--logins --timeout 2", "--timeout cannot be used with --logins"),
+            ("--logins alice", "--logins takes its user from --user, and no command after --"),
+            ("--logins -- /bin/true", "--logins takes its user from --user, and no command after --"),
+            (
+                "--logins --since yesterday",
+                "--since yesterday: not a time like 24h, 7d, 2026-11-21 or 2026-11-21T08:00:00Z",
+            ),
             ("--enable --verbose", "--verbose needs --check"),
             ("--enable --timeout 2", "--timeout cannot be used with --enable"),
             ("--disable --imds 127.0.0.1", "--imds cannot be used with --disable"),
-            ("--check --enable", "--enable, --disable and --check exclude each other"),
+            ("--check --enable", "--enable, --disable, --check and --logins exclude each other"),
             ("--check alice -- /bin/true", "--check takes no command after --"),
             ("--enable alice", "--enable and --disable take no USER, and no command after --"),
             ("--disable -- /bin/true", "--enable and --disable take no USER, and no command after --"),

@@ -23,8 +23,9 @@
 //! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
 //! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
 //! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
-//! refuses a key at a login refuses it there, too.
+//! refuses a key at a login refuses it there, too. [`logins`] reads in the log who logged in with a pushed key (`--logins`).
 
+mod account;
 mod arguments;
 pub mod authorize;
 mod chained_command;
@@ -40,6 +41,7 @@ pub mod imds;
 pub mod keys;
 pub mod limits;
 pub mod log_lines;
+pub mod logins;
 mod output;
 mod path_walk;
 pub mod principal;
@@ -52,5 +54,8 @@ mod safe_path;
 pub mod sandbox;
 pub mod sshd;
 pub mod syslog;
+mod system_log;
+mod time_zone;
+mod tool;
 pub mod trust;
 mod wildcard;

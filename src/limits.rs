@@ -136,6 +136,35 @@ pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
+/// What `--logins` reads of a log at once. Small enough for the cache of a processor.
+pub(crate) const LOG_BLOCK: usize = 256 * 1024;
+
+/// A line of a log. rsyslog cuts messages at 8 KiB; an entry of the journal as JSON has other fields, too.
+pub(crate) const LOG_LINE: usize = 64 * 1024;
+
+const _: () = assert!(LOG_LINE < LOG_BLOCK, "a line fits into a block");
+
+/// Number of log files: the current one and the rotated ones.
+pub(crate) const LOG_FILES: usize = 400;
+
+/// Number of logins that `--logins` lists, and of refused records: the newest ones. They need 50 MB.
+pub(crate) const LOGINS: usize = 50_000;
+
+/// Number of keys provided within the grace time of sshd. `--logins` keeps them until a login uses them.
+pub(crate) const PROVIDED_KEYS: usize = 50_000;
+
+/// sshd's grace time for `--logins`, if it has no limit.
+pub(crate) const UNLIMITED_GRACE: Duration = Duration::from_secs(600);
+
+/// For how long `--logins` waits for the next bytes of a log from journalctl or a decompressor.
+pub(crate) const LOG_SILENCE: Duration = Duration::from_secs(300);
+
+/// For how long `--logins` runs before it shows its progress.
+pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// A file of the time zone database. The largest ones have 3 KB.
+pub(crate) const TIME_ZONE: u64 = 64 * 1024;
+
 /// A text file of the system, such as `/etc/passwd` with some hundred thousand users.
 pub(crate) const SYSTEM_FILE: u64 = 16 * 1024 * 1024;
 

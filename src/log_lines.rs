@@ -8,6 +8,9 @@ use crate::syslog::{Severity, Syslog};
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
 pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect with";
 
+/// The beginning of the line after the success line, which names the user.
+pub(crate) const PROVIDED_FOR: &str = "Provided ";
+
 /// The beginning of the line about a refused record. The user follows.
 pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
 
@@ -42,4 +45,10 @@ pub(crate) fn describe(key: &SignedKey<'_>) -> String {
 /// The success line.
 pub(crate) fn provided(key: &SignedKey<'_>) -> String {
     format!("{PROVIDED}{}", describe(key).trim_start_matches(','))
+}
+
+/// The line after the success line, which has no user: without it, nothing would tell a login with a pushed key from
+/// one of another user who has the same key in an `authorized_keys` file.
+pub(crate) fn provided_for(key: &SignedKey<'_>, user: &UserName) -> String {
+    format!("{PROVIDED_FOR}{} for {user}", key.fingerprint())
 }

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use eic_keys::authorize::RunContext;
 use eic_keys::check;
-use eic_keys::cli::{self, Command};
+use eic_keys::cli::{self, Command, Reporter};
 use eic_keys::error_text::WithCauses;
 use eic_keys::escape::Escaped;
 use eic_keys::exit_status::ExitStatus;
 use eic_keys::log_lines::WRONG_COMMAND_LINE;
+use eic_keys::logins;
 use eic_keys::run;
 use eic_keys::sandbox;
 use eic_keys::sshd::wiring::{self, WiringOutcome};
@@ -43,9 +44,17 @@ fn main() -> ExitCode {
             let target = check::Target { root, clock: UnixTime::now, environment };
             check::run(&request, &target, &mut io::stdout()).into()
         }
+        Ok(Command::Logins(request)) => {
+            let host = logins::Host { root, clock: UnixTime::now };
+            logins::run(&request, &host, &mut io::stdout()).into()
+        }
         Err(error) => {
-            if let Some(json) = cli::asks_for_check(&arguments) {
-                return check::not_run(&WithCauses(&error), json, &mut io::stdout()).into();
+            if let Some((reporter, json)) = cli::asks_for_report(&arguments) {
+                let not_run = match reporter {
+                    Reporter::Check => check::not_run,
+                    Reporter::Logins => logins::not_run,
+                };
+                return not_run(&WithCauses(&error), json, &mut io::stdout()).into();
             }
             // sshd discards stderr. An administrator finds an error in the sshd_config line in the log.
             let error = WithCauses(&error).to_string();

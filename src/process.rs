@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -40,6 +41,19 @@ const MAX_OUTPUT: u64 = 1024 * 1024;
 /// Fails if the program cannot be started or does not end in time.
 pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Output> {
     finish(command(words, arguments)?.spawn()?, limit)
+}
+
+/// Starts `words` with `arguments` in a clean environment, to read its output while it runs. Its input is `stdin` or empty. Its error
+/// output is discarded.
+///
+/// # Errors
+/// Fails if the program cannot be started.
+pub(crate) fn start(words: &[OsString], arguments: &[&OsStr], stdin: Option<File>) -> io::Result<Child> {
+    let mut command = command(words, arguments)?;
+    if let Some(file) = stdin {
+        command.stdin(file);
+    }
+    command.stderr(Stdio::null()).spawn()
 }
 
 /// The user and groups that a program runs as.

@@ -8,16 +8,18 @@ _eic_keys() {
         return
         ;;
     *$'\n--check\n'*) options=$'--rehearse\n--wait\n--json\n--verbose\n--trust-store\n--principal\n--timeout\n--imds' ;;
+    *$'\n--logins\n'*) options=$'--user\n--since\n--refused\n--json' operands='' ;;
     *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)
         options=$'--trust-store\n--principal\n--timeout\n--imds'
-        [ "$COMP_CWORD" != 1 ] || options+=$'\n--check\n--enable\n--disable\n--help\n-h\n--version\n-V'
+        [ "$COMP_CWORD" != 1 ] || options+=$'\n--check\n--logins\n--enable\n--disable\n--help\n-h\n--version\n-V'
         ;;
     esac
     case $before in
     --trust-store) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
-    --principal | --timeout | --imds | --wait) COMPREPLY=() ;;
+    --principal | --timeout | --imds | --wait | --since) COMPREPLY=() ;;
+    --user) mapfile -t COMPREPLY < <(compgen -A user -- "$word") ;;
     *)
         case $word in
         -*) mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word") ;;

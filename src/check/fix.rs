@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::account::Account;
+use crate::account::Account;
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
 use crate::path_walk::{UnsafePath, resolve};

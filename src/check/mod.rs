@@ -7,7 +7,6 @@
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
-mod account;
 mod attempts;
 mod check_id;
 mod fix;
@@ -26,7 +25,6 @@ mod settings;
 mod sockets;
 mod sshd_program;
 pub mod text;
-mod tool;
 mod topics;
 mod wait;
 
@@ -35,9 +33,9 @@ use std::io::{self, IsTerminal, Write};
 
 use tokio::time::{error::Elapsed, timeout};
 
+use crate::account::Account;
 use crate::escape::Escaped;
 use crate::limits;
-use account::Account;
 pub use check_id::CheckId;
 pub use fix::Fix;
 pub use report::{Check, Report, Status};

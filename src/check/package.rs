@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::fix::{Fix, Word};
-use super::tool::stdout_of;
+use crate::tool::stdout_of;
 
 /// The fix that reinstalls a distribution package with the available package manager.
 pub(crate) fn reinstall(root: &Path, package: &str) -> Fix {

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use super::settings::Settings;
-use super::tool::stdout_of;
 use crate::procfs;
 use crate::sshd::daemon::SOCKETS;
+use crate::tool::stdout_of;
 
 /// The addresses that a process listens on.
 pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {

@@ -12,7 +12,7 @@ pub(crate) fn read(text: &str) -> Value {
     document
 }
 
-fn validate(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+pub(crate) fn validate(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     let holds =
         |ok: bool, what: &Value| if ok { Ok(()) } else { Err(format!("{at} is {value}, not {what}")) };
     for (keyword, rule) in schema.as_object().unwrap() {
@@ -25,8 +25,9 @@ fn validate(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
                 holds(types.iter().any(|kind| is(value, kind.as_str().unwrap())), rule)?;
             }
             "minLength" => {
-                let short =
-                    value.as_str().is_some_and(|text| text.chars().count() < rule.as_u64().unwrap() as usize);
+                let short = value.as_str().is_some_and(|text| {
+                    text.chars().count() < usize::try_from(rule.as_u64().unwrap()).unwrap()
+                });
                 holds(!short, rule)?;
             }
             "minimum" => holds(value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()), rule)?,
@@ -65,6 +66,7 @@ fn is(value: &Value, kind: &str) -> bool {
         "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
+        "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         other => panic!("type {other} is not known to this validator"),
     }

@@ -12,6 +12,7 @@ use eic_lab::{Instance, Outcome, Service, Sshd, UserKey};
 mod aged;
 mod endpoint;
 mod keys;
+mod logins;
 mod others;
 
 /// An instance with an sshd, the service, and the environment of a developer who uses the clients.

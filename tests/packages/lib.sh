@@ -98,6 +98,14 @@ apt_install() { # DIRECTORY PACKAGE...: from a local repository
         apt-get -o Dir::Etc::SourceList="$work/sources.list" install -y --no-install-recommends "${@:2}"
 }
 
+install_extra() { # PACKAGE...: fetched by `extra`
+    local package
+    for package; do
+        apt-get install -y --no-install-recommends "/packages/extra/$(. /etc/os-release && echo "$VERSION_CODENAME")/$package"/*.deb \
+            >"$work/extra.log" 2>&1 || fail "$package"
+    done
+}
+
 # Our packages, with the SELinux module if SELinux enforces.
 names=(eic-keys ${WITH_MODULE:+eic-keys-selinux})
 
@@ -241,10 +249,10 @@ key() { # NAME: makes a key pair
     ssh-keygen -q -t ed25519 -N '' -C "$1" -f "$work/$1"
 }
 
-push() { # USER NAME: pushes the key, for 60 seconds
+push() { # USER NAME [NAME=VALUE]... [forged]: pushes the key, for 60 seconds; metadata of the record, like Caller=ARN
     local answer
     exec 3<>"/dev/tcp/${LAB:-127.0.0.1}/8079"
-    echo "$1 $(cut -d' ' -f1,2 "$work/$2.pub")" >&3
+    echo "$1 $(cut -d' ' -f1,2 "$work/$2.pub") ${*:3}" >&3
     read -r -t 60 answer <&3 || fail "the laboratory takes no key"
     exec 3>&-
     is "push" "$answer" pushed

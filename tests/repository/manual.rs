@@ -61,7 +61,7 @@ fn the_manual_has_a_paragraph_for_each_option() {
 fn the_completions_have_each_option() {
     assert_eq!(options(&read(ZSH).replace("-s -S", "")), options(&help()));
     let mut bash = offered(&["-"]);
-    for mode in ["--check", "--enable", "--disable"] {
+    for mode in ["--check", "--logins", "--enable", "--disable"] {
         bash.extend(offered(&[mode, "-"]));
     }
     assert_eq!(bash, options(&help()));
@@ -71,6 +71,8 @@ fn the_completions_have_each_option() {
 fn bash_completes_what_fits_the_place() {
     assert_eq!(offered(&["--ti"]), ["--timeout".to_owned()].into());
     assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain --if-user-missing"));
+    assert_eq!(offered(&["--logins", "-"]), options("--user --since --refused --json"));
+    assert!(offered(&["--logins", "--user", "roo"]).contains("root"));
     assert!(offered(&["roo"]).contains("root"));
     assert!(offered(&["--trust-store", "/et"]).contains("/etc"));
     assert!(offered(&["root", "--", "/bin/s"]).contains("/bin/sh"));

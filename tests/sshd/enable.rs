@@ -246,6 +246,61 @@ fn follows_changes_of_the_other_command() {
     assert_eq!(names, ["sshd_config", "sshd_config.d/05-eic-keys.conf", "sshd_config.d/05-first.conf"]);
 }
 
+/// `--principal` limits who can log in: `--enable` must neither lose an option nor change a pattern.
+#[test]
+fn keeps_the_principals_of_the_line() {
+    const PRINCIPALS: &str = "--principal arn:aws:iam::123412341234:user/ops/* --principal \"arn:aws:sts::123412341234:assumed-role/ops/?*\"";
+    let system = stock();
+    enable(&system.options());
+    let drop_in = system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf");
+    let ours = fs::read_to_string(&drop_in).unwrap();
+    let limited = ours.replace("eic-keys %u", &format!("eic-keys {PRINCIPALS} %u"));
+    assert_ne!(ours, limited);
+    fs::write(&drop_in, &limited).unwrap();
+    let counts = |command: &str, when: &str| {
+        let dump = String::from_utf8(system.run_sshd(&["-T", "-C", "user=git"]).stdout).unwrap();
+        let line = dump.lines().find_map(|line| line.strip_prefix("authorizedkeyscommand ")).unwrap();
+        assert_eq!(line, command, "{when}");
+    };
+    let command = format!("/usr/bin/eic-keys {PRINCIPALS} %u %f");
+
+    // sshd dumps the line as it is written, with its quotes.
+    counts(&command, "edited");
+    let output = enable(&system.options());
+    assert!(output.contains("Nothing to do"), "{output}");
+    assert_eq!(fs::read_to_string(&drop_in).unwrap(), limited);
+    assert_eq!(enable(&WiringOptions { if_user_missing: true, ..system.options() }), "");
+    assert_eq!(fs::read_to_string(&drop_in).unwrap(), limited);
+
+    // Another command is added in a file that is read later.
+    let other = "/etc/ssh/sshd_config.d/20-systemd-userdb.conf";
+    system.install("/usr/bin/userdbctl", "#!/bin/sh\n");
+    system.write(other, USERDB);
+    enable(&system.options());
+    counts(&format!("{command} -- /usr/bin/userdbctl ssh-authorized-keys %u"), "another command");
+
+    // It is removed.
+    fs::remove_file(system.path(other)).unwrap();
+    enable(&system.options());
+    counts(&command, "another command is removed");
+
+    // Another command is added in a file that is read first: the lines move.
+    let first = "/etc/ssh/sshd_config.d/05-first.conf";
+    system.install("/usr/bin/first", "#!/bin/sh\n");
+    system.write(first, "AuthorizedKeysCommand /usr/bin/first\nAuthorizedKeysCommandUser root\n");
+    enable(&system.options());
+    assert!(!drop_in.exists());
+    counts(&format!("{command} -- /usr/bin/first %u"), "moved");
+
+    // A line that was set by hand is not changed.
+    let system = stock();
+    let by_hand = format!("AuthorizedKeysCommand {command}\nAuthorizedKeysCommandUser eic-keys\n");
+    system.write("/etc/ssh/sshd_config.d/50-hand.conf", &by_hand);
+    let before = system.configuration();
+    assert!(enable(&system.options()).contains("by hand"));
+    assert_eq!(before, system.configuration());
+}
+
 #[test]
 fn prints_messages_only_after_success() {
     // A refusal prints only its reason.

@@ -24,6 +24,7 @@ use std::{
 
 use super::helpers::{Operation, disable, enable, refused, run};
 use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_lab::run::PROGRAM;
 use eic_lab::sshd::{Config, Sshd, built, sshd_version};
 use eic_lab::{Instance, Key, UserKey};
 
@@ -248,6 +249,33 @@ fn a_pushed_key_logs_in_without_another_command() {
     check(&sshd, &pushed, true);
     wire(&sshd, &options, wiring::disable);
     check(&sshd, &pushed, false);
+}
+
+/// Each user has the patterns of the first line that applies to it, before and after `--enable`.
+#[test]
+fn users_have_the_principals_of_their_match_block() {
+    const ANNA: &str = "arn:aws:sts::123412341234:assumed-role/ops/anna";
+    const ROOT: &str = "arn:aws:sts::123412341234:assumed-role/admin/rita";
+    let instance = Instance::start();
+    let command = |pattern: &str| format!("{PROGRAM} --principal {pattern} %u %f");
+    let ops = command("arn:aws:sts::123412341234:assumed-role/ops/*");
+    let admin = command("arn:aws:sts::123412341234:assumed-role/admin/*");
+    let block = format!("User bob\nAuthorizedKeysCommand {admin}\nAuthorizedKeysCommandUser eic-keys");
+    let options = with_unit(&instance);
+    let sshd = Sshd::start_with(&instance, &config(&ops, "eic-keys").set("Match", &block));
+    let before = fs::read(MAIN).unwrap();
+    for when in ["before --enable", "after --enable"] {
+        for (user, caller, logs_in) in
+            [("alice", ANNA, true), ("alice", ROOT, false), ("bob", ANNA, false), ("bob", ROOT, true)]
+        {
+            let key = UserKey::ed25519();
+            instance.publish(user, &instance.record(&key).set("Caller", caller));
+            let outcome = sshd.ssh(user, &key, "id -un");
+            assert_eq!(outcome.stdout.trim() == user, logs_in, "{when}: {user} {caller}: {}", outcome.stderr);
+        }
+        let output = enable(&options);
+        assert_eq!(fs::read(MAIN).unwrap(), before, "{output}");
+    }
 }
 
 /// Starts another sshd, which runs until the laboratory ends.

@@ -47,11 +47,17 @@ fn lines(instance: &Instance, what: &str) -> Vec<Line> {
     lines
 }
 
-/// The only line of the log, of this severity.
+/// The line that follows the one of a provided key, and names the user.
+fn names_user(line: &Line) -> bool {
+    line.severity == INFO && line.message().starts_with("Provided SHA256:")
+}
+
+/// The only line of the log, of this severity, apart from the one that names the user of a provided key.
 #[track_caller]
 fn line(instance: &Instance, severity: u8, what: &str) -> String {
-    let lines = lines(instance, what);
+    let (users, lines): (Vec<_>, Vec<_>) = lines(instance, what).into_iter().partition(names_user);
     assert_eq!(lines.iter().map(|line| line.severity).collect::<Vec<_>>(), [severity], "{what}: {lines:?}");
+    assert_eq!(users.len(), usize::from(severity == INFO), "{what}: {users:?}");
     lines[0].message().to_owned()
 }
 
@@ -75,6 +81,8 @@ fn logs_a_provided_key_as_aws_does() {
         assert_eq!((outcome.keys(), outcome.stderr.as_str()), (vec![key.line()], ""), "{what}");
         let words = "Providing ssh key from EC2 Instance Connect with fingerprint: ";
         assert_eq!(line(&instance, INFO, what), format!("{words}{}{rest}", key.fingerprint()), "{what}");
+        let lines = instance.journal.lines();
+        assert_eq!(lines[1].message(), format!("Provided {} for alice", key.fingerprint()), "{what}");
     }
 }
 
@@ -88,7 +96,7 @@ fn logs_a_line_for_each_key() {
     let lines = lines(&instance, "three keys and an expired record");
     let notices: Vec<_> = lines.iter().filter(|line| line.severity == NOTICE).collect();
     assert!(notices.len() == 1 && notices[0].message().contains("expired"), "{lines:?}");
-    let provided: Vec<_> = lines.iter().filter(|line| line.severity == INFO).collect();
+    let provided: Vec<_> = lines.iter().filter(|line| line.severity == INFO && !names_user(line)).collect();
     assert_eq!(provided.len(), 3, "{lines:?}");
     for (key, line) in keys.iter().zip(provided) {
         assert!(line.message().contains(key.fingerprint()), "{line:?}");
@@ -165,7 +173,7 @@ fn logs_too_many_records_once() {
     assert_eq!(instance.run(["alice"]).keys().len(), limits::RECORDS);
     let lines = lines(&instance, "too many");
     assert_eq!(lines.iter().filter(|line| line.severity == NOTICE).count(), 1, "{lines:?}");
-    assert_eq!(lines.len(), limits::RECORDS + 1);
+    assert_eq!(lines.len(), 2 * limits::RECORDS + 1);
 }
 
 /// A run that fails logs one warning with the reason and the user.

@@ -63,9 +63,10 @@ fn logs_to_a_stream_socket() {
     listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
     let lines: Vec<&str> = text.split_terminator('\0').collect();
     assert!(
-        matches!(lines.as_slice(), [refused, provided]
+        matches!(lines.as_slice(), [refused, provided, user]
             if refused.starts_with("<85>eic-keys[") && refused.contains("]: Refused a record")
-            && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")),
+            && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")
+            && user.contains("]: Provided SHA256:") && user.ends_with(" for alice")),
         "{text:?}"
     );
     // A daemon that accepts no connections, until its queue is full: a blocking connect would never return.

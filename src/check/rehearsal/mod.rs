@@ -19,13 +19,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::account::Account;
 use super::check_id::CheckId;
 use super::fix::{Fix, Word};
 use super::report::NOT_REQUESTED;
 use super::request::{CheckRequest, Target};
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::settings::Settings;
+use crate::account::Account;
 use crate::limits;
 use crate::process;
 use crate::sshd::config_tree::ConfigTree;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::log::{FILES, read_from};
-use crate::check::tool::stdout_of;
+use crate::check::log::read_from;
 use crate::limits;
+use crate::system_log::FILES;
+use crate::tool::stdout_of;
 
 /// Messages that are not the reason of a refusal.
 const USUAL: [&str; 6] = [

@@ -7,15 +7,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::signer::readable;
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
-use crate::check::tool::is_root;
 use crate::imds::Imds;
 use crate::limits;
 use crate::process::run_as;
+use crate::tool::is_root;
 use crate::trust::TrustStore;
 
 /// What that user can access.

@@ -10,11 +10,11 @@ use crate::check::fix::Fix;
 use crate::check::log;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::tool::{is_root, stdout_of};
 use crate::files;
 use crate::limits;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sshd::daemon::SERVICES;
+use crate::tool::{is_root, stdout_of};
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::sshd::{WiredCommand, leads_here};
-use crate::check::account::account_of;
+use crate::account::account_of;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -13,10 +13,10 @@ use crate::check::package::{reinstall_any, remove};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::sshd_program;
-use crate::check::tool::{ask, stdout_of};
 use crate::files;
 use crate::limits;
 use crate::safe_path::{Distrust, distrust, distrust_unless};
+use crate::tool::{ask, stdout_of};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
 const AWS: [&str; 5] = [

@@ -12,20 +12,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
 
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::rehearsal::server::enter;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
-use crate::check::tool::is_root;
 use crate::exit_status::ExitStatus;
 use crate::limits;
 use crate::process::{self, run_as};
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
+use crate::tool::is_root;
 
 use super::sshd::{NO_KEY, Wiring};
 
@@ -175,7 +175,7 @@ pub(super) fn expand(word: &[u8], account: &Account) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::{NO_KEY, expand};
-    use crate::check::account::Account;
+    use crate::account::Account;
 
     #[test]
     fn tokens() {

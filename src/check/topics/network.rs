@@ -10,9 +10,9 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
-use crate::check::tool::{ask, is_root, stdout_of};
 use crate::files;
 use crate::limits;
+use crate::tool::{ask, is_root, stdout_of};
 
 /// Runs the checks of this group.
 pub(crate) async fn network(

@@ -5,14 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use super::sshd_login::{other_command, refusal, unreachable_port};
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::serving::{changed, unit, with_daemon};
 use crate::check::settings::Settings;
-use crate::check::tool::stdout_of;
 use crate::error_text::WithCauses;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{config_options, other_config};
 use crate::sshd::unit::StartLine;
+use crate::tool::stdout_of;
 
 /// Options that sshd will have when it is started again.
 pub(crate) struct Change {

@@ -1,17 +1,18 @@
 //! Checks recent events in the log.
 
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::attempts::{Logins, RECENT, logins};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::log::{self, Line, Log, ago};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::tool::is_root;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines;
 use crate::sshd::plan::OWN_USER;
+use crate::system_log::unescaped;
+use crate::tool::is_root;
 
 /// Number of log lines to show.
 const SHOWN: usize = 5;
@@ -89,7 +90,7 @@ fn failures(log: Log, now: u64) -> Answer<Log> {
         let meaning = meaning(status);
         format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
     } else {
-        format!("sshd logged an error {count}{doubt}, the last: {}", log::unescaped(&last.message))
+        format!("sshd logged an error {count}{doubt}, the last: {}", unescaped(&last.message))
     };
     let detail = shown(errors.iter().rev().copied(), now);
     Answer::warn(

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::next_start::{self, Change};
 use super::sshd::Wiring;
-use crate::check::account::Account;
+use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -16,7 +16,6 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::{changed, reload, signal, unit, with_daemon};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
-use crate::check::tool::stdout_of;
 use crate::error_text::WithCauses;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
@@ -25,6 +24,7 @@ use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::PATHS;
 use crate::sshd::reload::ReloadCommand;
+use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::instance::Place;
 use super::metadata::unasked;
-use crate::check::account::{Account, account_of};
+use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::login_command;
 use super::user::no_name_service;
+use crate::account::Account;
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
-use crate::check::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -18,7 +18,6 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main, option_words};
-use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
@@ -31,6 +30,7 @@ use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
+use crate::tool::{is_root, stdout_of};
 
 /// The fingerprint of no bytes, and so of no key.
 pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";

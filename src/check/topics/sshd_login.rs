@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::accepted;
 use super::running::Running;
-use crate::check::account::{Account, account_of};
+use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target, seconds};

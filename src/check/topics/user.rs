@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::check::account::{Account, account_of};
+use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word::{Literal, Path as File, Value};
@@ -13,10 +13,10 @@ use crate::check::pam;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
-use crate::check::tool::{is_root, stdout_of};
 use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
+use crate::tool::{is_root, stdout_of};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
 pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {

@@ -3,7 +3,8 @@
 //!
 //! Fails if a number of requests, the memory, the size or the longest run is above its bound. Other times depend on the load
 //! of the machine, so they are printed beside the floor's and never fail. QUICK=1 measures only what has goals, BESIDE=FILE adds another
-//! build. With WRITE=DIR the figures go to DIR/performance.tsv and a picture of them to DIR/performance.svg.
+//! build, PRINCIPALS=1 runs of eic-keys with one and with 64 patterns for principals. With WRITE=DIR the figures go to
+//! DIR/performance.tsv and a picture of them to DIR/performance.svg.
 #![allow(
     clippy::print_stdout,
     clippy::indexing_slicing,
@@ -114,6 +115,14 @@ fn beside() -> Option<PathBuf> {
     std::env::var_os("BESIDE").map(PathBuf::from)
 }
 
+/// This number of patterns, of which only the last one matches the principal of the records.
+fn principals(patterns: usize) -> Vec<String> {
+    let others =
+        (1..patterns).map(|number| format!("arn:aws:sts::123412341234:assumed-role/team-{number}/*"));
+    let patterns = others.chain(["arn:aws:iam::123412341234:role/my*".to_owned()]);
+    patterns.flat_map(|pattern| ["--principal".to_owned(), pattern]).collect()
+}
+
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
@@ -147,18 +156,23 @@ fn measure(instance: &Instance, case: &Case, scripts: bool, runs: usize, report:
     let key = UserKey::ed25519();
     instance.imds.unpublish("alice");
     (case.prepare)(instance, &key);
-    let ours = Program { name: "eic-keys", path: OURS, arguments: None };
+    let ours = Program { name: "eic-keys", path: OURS, arguments: None, options: Vec::new() };
     let asked = ours.asks(instance, &key);
     instance.imds.clear_requests();
     let _ = ours.run(instance, &key);
     let paths = instance.imds.paths().into_iter().skip(1).collect();
-    let floor = Program { name: "floor", path: FLOOR, arguments: Some(paths) };
+    let floor = Program { name: "floor", path: FLOOR, arguments: Some(paths), options: Vec::new() };
     let mut programs = vec![ours, floor];
     if beside().is_some() {
-        programs.push(Program { name: "beside", path: BESIDE, arguments: None });
+        programs.push(Program { name: "beside", path: BESIDE, arguments: None, options: Vec::new() });
+    }
+    if std::env::var_os("PRINCIPALS").is_some() {
+        for (name, patterns) in [("1 pattern", 1), ("64 patterns", 64)] {
+            programs.push(Program { name, path: OURS, arguments: None, options: principals(patterns) });
+        }
     }
     if scripts {
-        programs.push(Program { name: "scripts", path: SCRIPT, arguments: None });
+        programs.push(Program { name: "scripts", path: SCRIPT, arguments: None, options: Vec::new() });
     }
     report.good &=
         asked.requests <= case.requests && asked.rounds <= case.rounds && asked.memory <= 6_000_000;

@@ -14,6 +14,8 @@ pub(crate) struct Program {
     pub(crate) path: &'static str,
     /// Its arguments; `None`: those of eic-keys.
     pub(crate) arguments: Option<Vec<String>>,
+    /// What precedes these arguments.
+    pub(crate) options: Vec<String>,
 }
 
 /// The requests and calls of a run, which are the same each time.
@@ -82,7 +84,9 @@ impl Program {
     }
 
     fn words(&self, key: &UserKey) -> Vec<String> {
-        self.arguments.clone().unwrap_or_else(|| vec!["alice".to_owned(), key.fingerprint().to_owned()])
+        let words = self.arguments.clone();
+        let words = words.unwrap_or_else(|| vec!["alice".to_owned(), key.fingerprint().to_owned()]);
+        self.options.iter().cloned().chain(words).collect()
     }
 
     /// The requests and calls of one run.

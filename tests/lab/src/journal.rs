@@ -1,5 +1,6 @@
 //! The system log: a socket at /dev/log that keeps what programs write to it.
 use crate::namespace::Namespace;
+use jiff::Timestamp;
 use nix::sys::socket::{Shutdown, shutdown};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, fs};
 
 const SOCKET: &str = "/dev/log";
@@ -36,6 +37,8 @@ pub struct Line {
     pub facility: u8,
     /// The part after the time and host of the header: `tag[pid]: text`.
     pub text: String,
+    /// When it was received.
+    pub received: Timestamp,
 }
 
 impl fmt::Debug for Line {
@@ -45,7 +48,7 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
-    fn parse(raw: &[u8]) -> Self {
+    fn parse(raw: &[u8], received: Timestamp) -> Self {
         let text = String::from_utf8_lossy(raw).into_owned();
         let (priority, rest) = text
             .strip_prefix('<')
@@ -56,7 +59,7 @@ impl Line {
         let dated = rest.len() > 16 && rest.is_char_boundary(16) && rest.as_bytes()[9] == b':';
         let message = if dated { &rest[16..] } else { rest };
         let (severity, facility) = ((priority & 7) as u8, (priority >> 3) as u8);
-        Self { raw: raw.to_vec(), severity, facility, text: message.to_owned() }
+        Self { raw: raw.to_vec(), severity, facility, text: message.to_owned(), received }
     }
 
     /// `info`, `notice`, `warning`, ...
@@ -68,11 +71,16 @@ impl Line {
     pub fn message(&self) -> &str {
         self.text.split_once(": ").map_or(&self.text, |(_, message)| message)
     }
+
+    /// The line of a log file, with a time of RFC 3339 as rsyslog writes it.
+    pub fn filed(&self) -> String {
+        format!("{} instance {}\n", self.received.strftime("%Y-%m-%dT%H:%M:%S.%6f+00:00"), self.text)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    messages: Mutex<Vec<Vec<u8>>>,
+    messages: Mutex<Vec<(Timestamp, Vec<u8>)>>,
     arrived: Condvar,
 }
 
@@ -115,7 +123,7 @@ impl Journal {
     /// Everything that was logged so far, in its order.
     pub fn lines(&self) -> Vec<Line> {
         self.synchronize();
-        self.kept.messages.lock().unwrap().iter().map(|raw| Line::parse(raw)).collect()
+        self.kept.messages.lock().unwrap().iter().map(|(at, raw)| Line::parse(raw, *at)).collect()
     }
 
     /// What eic-keys logged so far, without the lines of sshd and others.
@@ -139,7 +147,7 @@ impl Journal {
         if reader.as_ref().is_none_or(|reader| reader.thread.is_none()) {
             return;
         }
-        let is_mark = |message: &Vec<u8>| message == MARK;
+        let is_mark = |(_, message): &(Timestamp, Vec<u8>)| message == MARK;
         let sender = UnixDatagram::unbound().unwrap();
         sender.send_to(MARK, SOCKET).expect("the log socket is there");
         let messages = self.kept.messages.lock().unwrap();
@@ -170,7 +178,7 @@ impl Reader {
                 match inner.recv(&mut buffer) {
                     Ok(0) => break,
                     Ok(length) => {
-                        kept.messages.lock().unwrap().push(buffer[..length].to_vec());
+                        kept.messages.lock().unwrap().push((clock(), buffer[..length].to_vec()));
                         kept.arrived.notify_all();
                     }
                     Err(e) if e.kind() == ErrorKind::Interrupted => (),
@@ -191,6 +199,11 @@ impl Drop for Reader {
     }
 }
 
+fn clock() -> Timestamp {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970");
+    Timestamp::from_microsecond(unix.as_micros() as i64).expect("a time in the years -9999 to 9999")
+}
+
 fn bind() -> UnixDatagram {
     let socket = UnixDatagram::bind(SOCKET).unwrap_or_else(|e| panic!("{SOCKET}: {e}"));
     fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666)).unwrap();
@@ -209,15 +222,16 @@ mod tests {
 
     #[test]
     fn a_line_is_split_into_its_fields() {
-        let line = Line::parse(b"<86>Nov 20 07:10:00 eic-keys[12]: Providing: this");
+        let line = Line::parse(b"<86>Nov 20 07:10:00 eic-keys[12]: Providing: this", Timestamp::UNIX_EPOCH);
         assert_eq!((line.facility, line.severity), (10, 6));
         assert_eq!(line.text, "eic-keys[12]: Providing: this");
         assert_eq!(line.message(), "Providing: this");
+        assert_eq!(line.filed(), "1970-01-01T00:00:00.000000+00:00 instance eic-keys[12]: Providing: this\n");
     }
 
     #[test]
     fn a_line_in_another_format_is_kept_whole() {
-        let line = Line::parse(b"no header \xff at all");
+        let line = Line::parse(b"no header \xff at all", Timestamp::UNIX_EPOCH);
         assert_eq!((line.facility, line.severity), (0, 0));
         assert_eq!(line.text, "no header \u{fffd} at all");
     }

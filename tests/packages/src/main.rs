@@ -1,7 +1,8 @@
 //! The laboratory's metadata service for a whole system, to test packages.
 //!
 //! `eic-imds ANCHOR ADDRESS:PORT PUSH:PORT` serves at ADDRESS:PORT of the network that it is started in, and writes the anchor that
-//! is to be trusted to the file ANCHOR. Keys are pushed by a line to PUSH:PORT, `USER KEYTYPE KEY`, and are answered with `pushed`.
+//! is to be trusted to the file ANCHOR. Keys are pushed by a line to PUSH:PORT, `USER KEYTYPE KEY [NAME=VALUE]... [forged]`, and are
+//! answered with `pushed`. `NAME=VALUE` sets a metadata line of the record, like `Caller`; `forged`: the signature is by another key.
 //! It ends when its standard input does.
 #![allow(
     clippy::expect_used,
@@ -15,7 +16,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
-use eic_lab::{IPV4, Instance, RecordSpec, instance::INSTANCE, pki};
+use eic_lab::{IPV4, Instance, Key, RecordSpec, instance::INSTANCE, pki};
 
 /// What comes from the system's network to the laboratory's thread, which has a network of its own.
 enum Event {
@@ -69,8 +70,18 @@ fn join(client: &TcpStream, server: &TcpStream) {
 fn answer(instance: &Instance, mut client: &TcpStream) {
     let mut line = String::new();
     let _ = BufReader::new(client).read_line(&mut line);
-    if let Some((user, key)) = line.trim_end().split_once(' ') {
-        instance.publish(user, &RecordSpec::new(INSTANCE, key));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if let [user, kind, key, rest @ ..] = words.as_slice() {
+        let record = RecordSpec::new(INSTANCE, &format!("{kind} {key}"));
+        let record = rest
+            .iter()
+            .filter_map(|word| word.split_once('='))
+            .fold(record, |record, (name, value)| record.set(name, value));
+        if rest.contains(&"forged") {
+            instance.imds.publish(user, record.signed_by(&Key::rsa2048(4)));
+        } else {
+            instance.publish(user, &record);
+        }
         let _ = client.write_all(b"pushed\n");
     }
 }

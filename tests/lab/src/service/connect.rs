@@ -88,7 +88,7 @@ pub(crate) fn unreadable(status: u16, message: &str) -> Reply {
     error(status, &format!("com.amazon.coral.service#{name}"), message)
 }
 
-fn refused(refusal: &Refusal) -> Reply {
+pub(super) fn refused(refusal: &Refusal) -> Reply {
     let (name, message) = match refusal {
         Refusal::Missing => ("MissingAuthenticationToken", "Missing Authentication Token"),
         Refusal::Incomplete(what) => ("IncompleteSignature", what.as_str()),
@@ -105,11 +105,11 @@ fn refused(refusal: &Refusal) -> Reply {
     error(400, &format!("com.amazon.coral.service#{name}Exception"), message)
 }
 
-fn error(status: u16, kind: &str, message: &str) -> Reply {
+pub(super) fn error(status: u16, kind: &str, message: &str) -> Reply {
     reply(status, &json!({ "__type": kind, "message": message }))
 }
 
-fn reply(status: u16, body: &Value) -> Reply {
+pub(super) fn reply(status: u16, body: &Value) -> Reply {
     Reply::new(status, body.to_string()).with("Content-Type", "application/x-amz-json-1.1")
 }
 

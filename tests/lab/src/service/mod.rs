@@ -8,10 +8,11 @@
 //! | [`connect`], [`pushed`] | SendSSHPublicKey, and what may be pushed |
 //! | [`ec2`] | DescribeInstances, DescribeInstanceConnectEndpoints |
 //! | [`endpoint`], [`tunnel`] | the EC2 Instance Connect Endpoint: TLS, CONNECT, WebSocket, and the bytes inside |
-//! | `event`, `clock` | CloudTrail's events |
+//! | `event`, `clock`, `cloudtrail` | CloudTrail's events, and LookupEvents |
 pub mod call;
 mod clock;
 pub mod cloud;
+mod cloudtrail;
 pub mod connect;
 pub mod door;
 pub mod ec2;
@@ -246,6 +247,7 @@ fn dispatch(shared: &Shared, call: &Call, request: &str) -> Reply {
         ("POST", "/") if call.header("X-Amz-Target").is_none() && is_form => {
             ec2::answer(shared, call, request)
         }
+        ("POST", "/") if cloudtrail::is_meant(call) => cloudtrail::answer(shared, call),
         ("POST", "/") => connect::answer(shared, call, request),
         _ => connect::unreadable(404, "there is nothing but POST / here"),
     }

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::tool::{ask, stdout_of};
 use crate::process::Credentials;
+use crate::tool::{ask, stdout_of};
 
 /// A user account of the target, from the name service.
 #[derive(Clone, Debug)]

@@ -1,0 +1,128 @@
+//! The report as one JSON document, described by `docs/logins.schema.json`.
+
+use serde_json::{Value, json};
+use x509_cert::der::DateTime;
+
+use super::lines::Push;
+use super::report::Report;
+use super::sessions::{Login, Refused, State};
+
+/// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change it.
+const SCHEMA: u32 = 1;
+
+/// Formats the report. Each login is a line.
+pub(super) fn write(report: &Report) -> String {
+    let head = json!({
+        "schema": SCHEMA,
+        "version": env!("CARGO_PKG_VERSION"),
+        "result": if report.missing.is_empty() { "ok" } else { "partial" },
+        "summary": report.summary(),
+        "source": if report.journal { "journal" } else { "files" },
+        "trusted": report.journal,
+        "since": report.since.map(|seconds| time(seconds.saturating_mul(1_000_000))),
+        "user": report.user,
+        "notes": report.missing.iter().chain(&report.notes).collect::<Vec<_>>(),
+    });
+    let logins = ("logins", report.logins.iter().map(login).collect());
+    let refused = report.refused.iter().map(|list| ("refused", list.iter().map(refused).collect()));
+    document(&head, [logins].into_iter().chain(refused))
+}
+
+/// The document if the log could not be read.
+pub(super) fn not_run(reason: &str) -> String {
+    let head = json!({
+        "schema": SCHEMA,
+        "version": env!("CARGO_PKG_VERSION"),
+        "result": "not-run",
+        "summary": reason,
+        "source": null,
+        "trusted": null,
+        "since": null,
+        "user": null,
+        "notes": [],
+    });
+    document(&head, [("logins", Vec::new())])
+}
+
+/// Appends lists to a document, one line for each item: a document of all logins as values would need several times the memory.
+fn document<'a>(head: &Value, lists: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> String {
+    let mut text = format!("{head:#}");
+    text.truncate(text.strip_suffix("\n}").unwrap_or(&text).len());
+    for (name, items) in lists {
+        let items = items.join(",\n    ");
+        let items = if items.is_empty() { items } else { format!("\n    {items}\n  ") };
+        text.extend([",\n  \"", name, "\": [", &items, "]"]);
+    }
+    text.push_str("\n}\n");
+    text
+}
+
+fn login(login: &Login) -> String {
+    let (state, ended) = match login.state {
+        State::Open => ("open", None),
+        State::Ended(ended) => ("ended", ended),
+        State::Unknown => ("unknown", None),
+    };
+    json!({
+        "time": time(login.time),
+        "user": login.client.user,
+        "address": login.client.address,
+        "port": login.client.port,
+        "principal": login.principal,
+        "request": login.request,
+        "fingerprint": login.fingerprint,
+        "candidates": login.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "state": state,
+        "ended": ended.map(time),
+        "seconds": ended.map(|ended| ended.saturating_sub(login.time).wrapping_div(1_000_000)),
+    })
+    .to_string()
+}
+
+fn candidate(push: &Push) -> Value {
+    json!({ "principal": push.principal, "request": push.request })
+}
+
+fn refused(refused: &Refused) -> String {
+    let push = refused.push.as_ref();
+    json!({
+        "time": time(refused.time),
+        "user": refused.user,
+        "principal": push.and_then(|push| push.principal.as_ref()),
+        "request": push.and_then(|push| push.request.as_ref()),
+        "fingerprint": push.map(|push| &push.fingerprint),
+        "reason": refused.reason,
+    })
+    .to_string()
+}
+
+/// RFC 3339 in UTC, of microseconds since 1970. With six decimal places, unless these are zero.
+fn time(micros: u64) -> String {
+    let (seconds, rest) = (micros.wrapping_div(1_000_000), micros.wrapping_rem(1_000_000));
+    let date = DateTime::from_unix_duration(std::time::Duration::from_secs(seconds));
+    let date = date.map(|date| date.to_string()).unwrap_or_default();
+    if rest == 0 { date } else { format!("{}.{rest:06}Z", date.trim_end_matches('Z')) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use serde_json::{Value, json};
+
+    use super::{document, time};
+
+    #[test]
+    fn times() {
+        assert_eq!(time(1_795_262_400_000_000), "2026-11-21T12:00:00Z");
+        assert_eq!(time(1_795_262_400_012_300), "2026-11-21T12:00:00.012300Z");
+    }
+
+    #[test]
+    fn a_document_with_lists() {
+        let head = json!({ "a": "}", "b": { "c": {} } });
+        let lists = [("none", vec![]), ("two", vec!["1".to_owned(), "{}".to_owned()])];
+        let read: Value = serde_json::from_str(&document(&head, lists)).unwrap();
+        assert_eq!(read, json!({ "a": "}", "b": { "c": {} }, "none": [], "two": [1, {}] }));
+    }
+}

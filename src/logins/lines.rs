@@ -1,0 +1,315 @@
+//! What a line of sshd or eic-keys says about a login.
+//!
+//! A client chooses its user name and some words of its disconnection, so that a line can contain any text. A message is read from its
+//! beginning, and from its end where the text in between is a name.
+
+use crate::keys::Fingerprint;
+use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED};
+use crate::system_log::{EIC_KEYS, Entry, is_sshd, unescaped};
+
+/// One of these is in every line that [`event`] reads.
+pub(super) const WORDS: [&str; 6] = [
+    "eic-keys[",
+    "]: Accepted ",
+    "]: Partial publickey ",
+    "(sshd:session): session closed ",
+    " from user ",
+    " by user ",
+];
+
+/// The same for the option `--grep` of journalctl, which searches messages only.
+pub(super) const PATTERN: &str = "^Accepted |^Partial publickey |^pam_unix.sshd:session.: session closed |\
+    ^(Disconnected|Connection (closed|reset)|Timeout, client not responding) (from|by) |\
+    ^Providing ssh key |^Provided SHA256:|^Refused a record ";
+
+/// What eic-keys logs of a record: its fingerprint, request ID and IAM principal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Push {
+    pub(super) fingerprint: String,
+    pub(super) request: Option<String>,
+    pub(super) principal: Option<String>,
+}
+
+/// The client of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) user: String,
+    pub(super) address: String,
+    pub(super) port: u16,
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// eic-keys printed a key.
+    Provided(Push),
+    /// The user for whom it printed it, by the same process.
+    ProvidedFor { fingerprint: String, user: String },
+    /// eic-keys refused a record.
+    Refused { user: String, reason: String, push: Option<Push> },
+    /// sshd accepted a key.
+    Accepted { client: Client, fingerprint: String },
+    /// sshd accepted a key, and wants another method as well.
+    Partial { client: Client, fingerprint: String },
+    /// sshd accepted another method.
+    AcceptedOther(Client),
+    /// PAM closed the session of a user.
+    Closed { user: String },
+    /// A connection ended. sshd names the user since version 7.5.
+    Disconnected { user: Option<String>, address: String, port: u16 },
+}
+
+/// Reads a line. `None` for one that says nothing about a login.
+pub(super) fn event(entry: &Entry) -> Option<Event> {
+    match entry.program.as_str() {
+        EIC_KEYS => ours(&entry.message),
+        program if is_sshd(program) => sshds(&entry.message),
+        _ => None,
+    }
+}
+
+fn ours(message: &str) -> Option<Event> {
+    if let Some(rest) = message.strip_prefix(PROVIDED) {
+        return push(rest.strip_prefix(FINGERPRINT)?).map(Event::Provided);
+    }
+    if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
+        let (fingerprint, user) = rest.split_once(" for ")?;
+        let fingerprint = is_fingerprint(fingerprint)?;
+        return Some(Event::ProvidedFor { fingerprint, user: user.to_owned() });
+    }
+    let (user, reason) = message.strip_prefix(REFUSED)?.split_once(": ")?;
+    let described = format!(",{FINGERPRINT}");
+    let parts = reason.split_once(&described).and_then(|(reason, rest)| Some((reason, push(rest)?)));
+    let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
+    Some(Event::Refused { user: user.to_owned(), reason: reason.to_owned(), push })
+}
+
+const FINGERPRINT: &str = " fingerprint: ";
+const REQUEST: &str = ", request-id: ";
+const PRINCIPAL: &str = ", for IAM principal: ";
+
+/// Reads what follows `fingerprint: `.
+fn push(text: &str) -> Option<Push> {
+    let (text, principal) = match text.rsplit_once(PRINCIPAL) {
+        Some((text, principal)) => (text, Some(principal.to_owned())),
+        None => (text, None),
+    };
+    let (fingerprint, request) = match text.split_once(REQUEST) {
+        Some((fingerprint, request)) => (fingerprint, Some(request.to_owned())),
+        None => (text, None),
+    };
+    Some(Push { fingerprint: is_fingerprint(fingerprint)?, request, principal })
+}
+
+fn is_fingerprint(text: &str) -> Option<String> {
+    Fingerprint::parse(text.as_bytes()).ok().flatten().map(|_| text.to_owned())
+}
+
+fn sshds(message: &str) -> Option<Event> {
+    if let Some(rest) = message.strip_prefix("Accepted publickey for ") {
+        return key(rest).map(|(client, fingerprint)| Event::Accepted { client, fingerprint });
+    }
+    if let Some(rest) = message.strip_prefix("Partial publickey for ") {
+        return key(rest).map(|(client, fingerprint)| Event::Partial { client, fingerprint });
+    }
+    if let Some(rest) = message.strip_prefix("Accepted ") {
+        let (_, rest) = rest.split_once(" for ")?;
+        return client(rest.strip_suffix(" ssh2")?).map(Event::AcceptedOther);
+    }
+    if let Some(user) = message.strip_prefix("pam_unix(sshd:session): session closed for user ") {
+        return Some(Event::Closed { user: unescaped(user) });
+    }
+    let ends = [
+        "Disconnected from ",
+        "Connection closed by ",
+        "Connection reset by ",
+        "Timeout, client not responding from ",
+    ];
+    let rest = ends.iter().find_map(|begin| message.strip_prefix(begin))?;
+    let (who, port) = rest.rsplit_once(" port ")?;
+    let (user, address) = match who.rsplit_once(' ') {
+        Some((user, address)) => (Some(unescaped(user.strip_prefix("user ")?)), address),
+        None => (None, who),
+    };
+    Some(Event::Disconnected { user, address: address.to_owned(), port: port.parse().ok()? })
+}
+
+/// Reads `USER from ADDRESS port PORT ssh2: TYPE FINGERPRINT`. A certificate has more words, some of which its owner chooses.
+fn key(text: &str) -> Option<(Client, String)> {
+    let (who, key) = text.rsplit_once(" ssh2: ")?;
+    let (_, fingerprint) = key.split_once(' ')?;
+    Some((client(who)?, is_fingerprint(fingerprint)?))
+}
+
+/// Reads `USER from ADDRESS port PORT`. A user name can contain ` from `; what follows it cannot.
+fn client(text: &str) -> Option<Client> {
+    let (user, from) = text.rsplit_once(" from ")?;
+    let (address, port) = from.split_once(" port ")?;
+    let is_address = !address.is_empty() && !address.contains(' ');
+    let port = port.parse().ok()?;
+    is_address.then(|| Client { user: unescaped(user), address: address.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, Event, Push, WORDS, event};
+    use crate::system_log::Entry;
+
+    const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+
+    fn read(program: &str, message: &str) -> Option<Event> {
+        event(&Entry { program: program.to_owned(), message: message.to_owned(), ..Entry::default() })
+    }
+
+    fn client(user: &str, address: &str) -> Client {
+        Client { user: user.to_owned(), address: address.to_owned(), port: 50_022 }
+    }
+
+    fn push(request: Option<&str>, principal: Option<&str>) -> Push {
+        let (request, principal) = (request.map(str::to_owned), principal.map(str::to_owned));
+        Push { fingerprint: KEY.to_owned(), request, principal }
+    }
+
+    #[test]
+    fn a_login() {
+        for (program, user, address, written) in [
+            ("sshd", "alice", "192.0.2.1", "alice from 192.0.2.1"),
+            ("sshd-session", "alice", "2001:db8::1", "alice from 2001:db8::1"),
+            ("sshd", "alice", "UNKNOWN", "alice from UNKNOWN"),
+            ("sshd", "zo\u{eb}", "192.0.2.1", r"zo\303\253 from 192.0.2.1"),
+            ("sshd", r"DOM\zoe", "192.0.2.1", r"DOM\\zoe from 192.0.2.1"),
+            ("sshd", "a b", "192.0.2.1", "a b from 192.0.2.1"),
+            (
+                "sshd",
+                "bob from 203.0.113.9 port 5 ssh2: ED25519 x",
+                "192.0.2.1",
+                "bob from 203.0.113.9 port 5 ssh2: ED25519 x from 192.0.2.1",
+            ),
+        ] {
+            let message = format!("Accepted publickey for {written} port 50022 ssh2: ED25519 {KEY}");
+            let (client, fingerprint) = (client(user, address), KEY.to_owned());
+            assert_eq!(read(program, &message), Some(Event::Accepted { client, fingerprint }), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_login_with_a_key() {
+        for (program, message) in [
+            ("su", format!("Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519 {KEY}")),
+            (
+                "eic-keys",
+                format!("Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519 {KEY}"),
+            ),
+            // A client chooses the name of a user that does not exist.
+            (
+                "sshd",
+                format!(
+                    "Invalid user Accepted publickey for root from 192.0.2.1 port 50022 ssh2: ED25519 {KEY} from 192.0.2.1 port 5"
+                ),
+            ),
+            ("sshd", format!("Failed publickey for x from 192.0.2.1 port 5 ssh2: ED25519 {KEY}")),
+            // The owner of a certificate chooses its ID.
+            (
+                "sshd",
+                format!(
+                    "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: ED25519-CERT SHA256:x ID root from 192.0.2.2 port 6 ssh2: RSA {KEY} (serial 0) CA ED25519 {KEY}"
+                ),
+            ),
+            ("sshd", "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2: RSA MD5:aa".to_owned()),
+            ("sshd", "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2".to_owned()),
+            ("sshd", format!("Accepted publickey for alice from 192.0.2.1 port 99999 ssh2: RSA {KEY}")),
+            ("sshd", format!("Accepted publickey for alice from  port 5 ssh2: RSA {KEY}")),
+            ("sshd", String::new()),
+        ] {
+            assert_eq!(read(program, &message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn more_than_one_method() {
+        let partial = format!("Partial publickey for alice from 192.0.2.1 port 50022 ssh2: RSA {KEY}");
+        let (client, fingerprint) = (client("alice", "192.0.2.1"), KEY.to_owned());
+        assert_eq!(read("sshd", &partial), Some(Event::Partial { client: client.clone(), fingerprint }));
+        let other = "Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 50022 ssh2";
+        assert_eq!(read("sshd", other), Some(Event::AcceptedOther(client)));
+    }
+
+    #[test]
+    fn the_end_of_a_session() {
+        let closed = "pam_unix(sshd:session): session closed for user alice";
+        assert_eq!(read("sshd", closed), Some(Event::Closed { user: "alice".to_owned() }));
+        for (message, user) in [
+            ("Disconnected from user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Connection closed by user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Connection reset by user a b 192.0.2.1 port 50022", Some("a b")),
+            ("Timeout, client not responding from user alice 192.0.2.1 port 50022", Some("alice")),
+            ("Disconnected from 192.0.2.1 port 50022", None),
+        ] {
+            let (user, address) = (user.map(str::to_owned), "192.0.2.1".to_owned());
+            assert_eq!(
+                read("sshd", message),
+                Some(Event::Disconnected { user, address, port: 50_022 }),
+                "{message}"
+            );
+        }
+        for message in [
+            "Disconnected from authenticating user alice 192.0.2.1 port 50022 [preauth]",
+            "Disconnected from authenticating user alice 192.0.2.1 port 50022",
+            "Disconnected from invalid user user alice 192.0.2.1 port 50022",
+            "Received disconnect from 192.0.2.1 port 50022:11: disconnected by user alice 192.0.2.1 port 50022",
+            "pam_unix(cron:session): session closed for user alice",
+        ] {
+            assert_eq!(read("sshd", message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_eic_keys_logs() {
+        let words = "Providing ssh key from EC2 Instance Connect with fingerprint:";
+        for (message, expected) in [
+            (format!("{words} {KEY}"), push(None, None)),
+            (format!("{words} {KEY}, request-id: r-1"), push(Some("r-1"), None)),
+            (format!("{words} {KEY}, for IAM principal: arn:a"), push(None, Some("arn:a"))),
+            (
+                format!("{words} {KEY}, request-id: r-1, for IAM principal: arn:a"),
+                push(Some("r-1"), Some("arn:a")),
+            ),
+        ] {
+            assert_eq!(read("eic-keys", &message), Some(Event::Provided(expected)), "{message}");
+            assert_eq!(read("sshd", &message), None);
+        }
+        let (fingerprint, user) = (KEY.to_owned(), "alice".to_owned());
+        let message = format!("Provided {KEY} for alice");
+        assert_eq!(read("eic-keys", &message), Some(Event::ProvidedFor { fingerprint, user: user.clone() }));
+        let refused =
+            |reason: &str, push| Some(Event::Refused { user: user.clone(), reason: reason.to_owned(), push });
+        let words = "Refused a record of active keys for alice: it expired 1 s ago";
+        assert_eq!(read("eic-keys", words), refused("it expired 1 s ago", None));
+        let described = format!("{words}, fingerprint: {KEY}, request-id: r, for IAM principal: p");
+        assert_eq!(
+            read("eic-keys", &described),
+            refused("it expired 1 s ago", Some(push(Some("r"), Some("p"))))
+        );
+        assert_eq!(read("eic-keys", &format!("{}x", &format!("Provided {KEY}"))), None);
+        assert_eq!(read("eic-keys", "Provided SHA256:x for alice"), None);
+    }
+
+    /// A line without one of these words is not read.
+    #[test]
+    fn the_words_are_in_all_lines() {
+        for message in [
+            "Accepted publickey for a",
+            "Accepted password for a",
+            "Partial publickey for a",
+            "pam_unix(sshd:session): session closed for user a",
+            "Disconnected from user a",
+            "Connection closed by user a",
+            "Connection reset by user a",
+            "Timeout, client not responding from user a",
+        ] {
+            let line = format!("Nov 21 12:00:00 host sshd[7]: {message}");
+            assert!(WORDS.iter().any(|word| line.contains(word)), "{line}");
+        }
+        assert!(WORDS.iter().any(|word| "host eic-keys[7]: Providing".contains(word)));
+    }
+}

@@ -1,0 +1,196 @@
+//! `--logins`: who logged in with a pushed key, and which IAM principal pushed it.
+//!
+//! ```text
+//! source      the journal, or log files ─▶ the lines that can matter
+//! lines       a line ─▶ what it says
+//! sessions    what eic-keys provided, what sshd accepted, what ended ─▶ logins
+//! process     whether a login without an end in the log still runs
+//! table, json the report
+//! ```
+
+mod json;
+mod lines;
+mod process;
+mod progress;
+mod report;
+mod scan;
+mod sessions;
+mod since;
+mod source;
+mod table;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use crate::account::Account;
+use crate::escape::Escaped;
+use crate::limits;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::criteria::Connection;
+use crate::sshd::plan::OWN_USER;
+use crate::sshd::query::{ADMIN_CONFIG, Sshd, main_file};
+use crate::time_zone::TimeZone;
+use crate::tool::is_root;
+use crate::trust::UnixTime;
+use process::Running;
+use report::Report;
+use sessions::{Found, Selection, Sessions};
+pub use since::Since;
+use source::{Extent, Source};
+use table::Layout;
+
+/// The request, from the command line.
+#[derive(Clone, Debug)]
+pub struct LoginsRequest {
+    /// `--user`
+    pub user: Option<OsString>,
+    /// `--since`
+    pub since: Option<Since>,
+    /// `--refused`
+    pub refused: bool,
+    /// `--json`
+    pub json: bool,
+}
+
+/// The system whose log is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// Its root directory: `/`.
+    pub root: &'a Path,
+    /// Its clock.
+    pub clock: fn() -> UnixTime,
+}
+
+/// Why `--logins` could not run.
+#[derive(Clone, Copy, Debug)]
+enum NotRun {
+    NotRoot,
+    NoLog,
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotRoot => "only root can read the log",
+            Self::NoLog => "there is no log to read: neither a journal nor /var/log/auth.log or secure",
+        })
+    }
+}
+
+/// Runs `--logins` and writes the report to `out`. Returns the exit status: 0 if the log was read, with logins or without, 2 if it could
+/// not be read, or not to its end.
+pub fn run(request: &LoginsRequest, host: &Host<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+    let zone = TimeZone::system(host.root);
+    let report = match report(request, host, &zone) {
+        Ok(report) => report,
+        Err(error) => return not_run(&error, request.json, out),
+    };
+    let text = if request.json {
+        json::write(&report)
+    } else {
+        table::write(&report, Layout { zone: &zone, terminal: out.is_terminal() })
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
+        _ if report.missing.is_empty() => 0,
+        _ => 2,
+    }
+}
+
+/// Reports why the log could not be read: as a JSON document on `out` if `json`, else on stderr. Returns the exit status.
+pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
+    let reason = Escaped(reason.to_string().as_bytes()).to_string();
+    let _ = if json {
+        out.write_all(json::not_run(&reason).as_bytes())
+    } else {
+        writeln!(io::stderr(), "eic-keys: --logins could not run: {reason}")
+    };
+    2
+}
+
+fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<Report, NotRun> {
+    if !is_root() {
+        return Err(NotRun::NotRoot);
+    }
+    let now = (host.clock)().as_secs();
+    let since = request.since.map(|since| since.resolve(now, zone));
+    let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
+    let mut notes = Vec::new();
+    let sshd = SshdFacts::ask(host.root, &mut notes);
+    // A login at that time can have got its key before it.
+    let from = since.unwrap_or_default().saturating_sub(sshd.grace);
+    let source = Source::find(host.root, from).ok_or(NotRun::NoLog)?;
+    let journal = matches!(source, Source::Journal);
+    if !journal {
+        notes.push("Any local user can have such lines written to log files".to_owned());
+    }
+    let selection = Selection {
+        user: user.clone(),
+        since: since.unwrap_or_default().saturating_mul(1_000_000),
+        refused: request.refused,
+    };
+    let mut sessions = Sessions::new(selection, sshd.grace);
+    let extent = Extent { since: from, users: &sshd.users, zone };
+    let missing = source.read(extent, |entry| {
+        if let Some(event) = lines::event(entry) {
+            sessions.take(entry, event);
+        }
+    });
+    let running = Running::new(host.root);
+    let Found { logins, refused, left_out } = sessions.finish(|login| running.state(login));
+    if left_out > 0 {
+        notes.push(format!("{left_out} older ones are left out: use --since"));
+    }
+    let refused = request.refused.then_some(refused);
+    Ok(Report { journal, user, since, logins, refused, missing, notes })
+}
+
+/// What sshd's configuration says about logins.
+#[derive(Debug)]
+struct SshdFacts {
+    /// `LoginGraceTime`, in seconds.
+    grace: u64,
+    /// The users as which it runs eic-keys.
+    users: Vec<u32>,
+}
+
+impl SshdFacts {
+    fn ask(root: &Path, notes: &mut Vec<String>) -> Self {
+        let tree = ConfigTree::new(root);
+        let main = main_file(&tree, Path::new(ADMIN_CONFIG));
+        let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
+        let dump = sshd.and_then(|sshd| sshd.dump(&main, &Connection::probe()).ok());
+        let value = |keyword: &str| {
+            let lines = dump.iter().flat_map(|dump| &dump.others);
+            lines.map(|line| String::from_utf8_lossy(line)).find_map(|line| {
+                let (name, value) = line.split_once(' ')?;
+                name.eq_ignore_ascii_case(keyword).then(|| value.to_owned())
+            })
+        };
+        let grace = match value("logingracetime").and_then(|value| value.parse::<u64>().ok()) {
+            Some(0) => limits::UNLIMITED_GRACE.as_secs(),
+            Some(grace) => grace,
+            None => {
+                notes.push(format!(
+                    "sshd could not be asked for LoginGraceTime: {DEFAULT_GRACE} s is assumed"
+                ));
+                DEFAULT_GRACE
+            }
+        };
+        if let Some(level) =
+            value("loglevel").filter(|level| ["QUIET", "FATAL", "ERROR"].contains(&level.as_str()))
+        {
+            notes.push(format!("sshd logs no logins, because its LogLevel is {level}"));
+        }
+        let user = dump.as_ref().and_then(|dump| dump.user.as_ref());
+        let user = user.map(|user| String::from_utf8_lossy(user).into_owned());
+        let names = [Some(OWN_USER.to_owned()), user];
+        let users = names.iter().flatten().filter_map(|name| Account::find(name).ok()?);
+        Self { grace, users: users.map(|account| account.uid).collect() }
+    }
+}
+
+/// sshd's default `LoginGraceTime`, in seconds.
+const DEFAULT_GRACE: u64 = 120;

@@ -1,0 +1,54 @@
+//! What `--logins` reports.
+
+use super::lines::Push;
+use super::sessions::{Login, Refused};
+
+/// The result of reading a log.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// `true` for the journal.
+    pub(super) journal: bool,
+    /// `--user`
+    pub(super) user: Option<String>,
+    /// `--since`, in seconds since 1970.
+    pub(super) since: Option<u64>,
+    /// Oldest first.
+    pub(super) logins: Vec<Login>,
+    /// With `--refused`; oldest first.
+    pub(super) refused: Option<Vec<Refused>>,
+    /// What could not be read, so that logins can be missing.
+    pub(super) missing: Vec<String>,
+    /// What else the reader has to know.
+    pub(super) notes: Vec<String>,
+}
+
+impl Report {
+    /// The result in one or more sentences.
+    pub(super) fn summary(&self) -> String {
+        let logins = count(self.logins.len(), "login with a pushed key", "logins with a pushed key");
+        let refused = self
+            .refused
+            .as_ref()
+            .map(|refused| format!(", {}", count(refused.len(), "refused record", "refused records")));
+        let source = if self.journal { "the journal" } else { "log files" };
+        let user = self.user.as_ref().map(|user| format!(" of {user}")).unwrap_or_default();
+        let first = format!("{logins}{user}{} in {source}.", refused.unwrap_or_default());
+        let rest = self.missing.iter().chain(&self.notes).map(|note| format!(" {note}."));
+        [first].into_iter().chain(rest).collect()
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    match number {
+        0 => format!("No {one}"),
+        1 => format!("1 {one}"),
+        _ => format!("{number} {many}"),
+    }
+}
+
+/// The words for a login whose principal or request is not known.
+pub(super) fn candidates(pushes: &[Push]) -> impl Iterator<Item = (&str, &str)> {
+    pushes
+        .iter()
+        .map(|push| (push.principal.as_deref().unwrap_or("-"), push.request.as_deref().unwrap_or("-")))
+}

@@ -1,0 +1,634 @@
+//! Which login used which pushed key.
+//!
+//! sshd asks eic-keys for the keys of a user, up to twice in a connection, and logs the key that it accepts. A login is listed if
+//! eic-keys provided that key for that user within sshd's grace time before it. If several IAM principals pushed the key in that time,
+//! the log cannot tell which one logged in: none is named, and all are candidates.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::lines::{Client, Event, Push};
+use crate::limits;
+use crate::system_log::Entry;
+
+/// A login with a pushed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    /// Microseconds since 1970.
+    pub(super) time: u64,
+    pub(super) client: Client,
+    pub(super) fingerprint: String,
+    pub(super) principal: Option<String>,
+    pub(super) request: Option<String>,
+    /// The pushes that can be its own, if there are several.
+    pub(super) candidates: Vec<Push>,
+    pub(super) state: State,
+    /// The process of sshd.
+    pub(super) process: Process,
+}
+
+/// Whether a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// With the time, if the log has it.
+    Ended(Option<u64>),
+    Unknown,
+}
+
+/// A process that wrote a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pub(super) pid: String,
+    /// The boot ID. `None` in a file.
+    pub(super) boot: Option<String>,
+    /// Microseconds from the start of the system to the line. `None` in a file.
+    pub(super) monotonic: Option<u64>,
+}
+
+/// A record that eic-keys refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Microseconds since 1970.
+    pub(super) time: u64,
+    pub(super) user: String,
+    pub(super) push: Option<Push>,
+    pub(super) reason: String,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selection {
+    /// Only logins of this user.
+    pub(super) user: Option<String>,
+    /// Only logins since this time, in microseconds since 1970.
+    pub(super) since: u64,
+    /// Refused records as well.
+    pub(super) refused: bool,
+}
+
+impl Selection {
+    fn includes(&self, user: &str, time: u64) -> bool {
+        time >= self.since && self.user.as_deref().is_none_or(|only| only == user)
+    }
+}
+
+/// A key that eic-keys provided.
+#[derive(Debug)]
+struct Provided {
+    push: Push,
+    /// `None` before the line that names the user.
+    user: Option<String>,
+    time: Time,
+    pid: String,
+}
+
+/// When a line was written.
+#[derive(Clone, Debug)]
+struct Time {
+    /// Microseconds since 1970.
+    real: u64,
+    /// Microseconds since the start of the system, and the boot ID.
+    monotonic: Option<(u64, String)>,
+}
+
+impl Time {
+    fn of(entry: &Entry) -> Option<Self> {
+        let monotonic = entry.monotonic.zip(entry.boot.clone());
+        Some(Self { real: entry.time?, monotonic })
+    }
+
+    /// Microseconds between two lines. `None` if the system was started between them.
+    fn distance(&self, other: &Self) -> Option<u64> {
+        match (&self.monotonic, &other.monotonic) {
+            (Some((one, boot)), Some((two, same))) => (boot == same).then(|| one.abs_diff(*two)),
+            _ => Some(self.real.abs_diff(other.real)),
+        }
+    }
+}
+
+/// A connection: the boot and the process of sshd.
+type Connection = (Option<String>, String);
+
+/// The boot, and the address and port of the client.
+type Peer = (Option<String>, String, u16);
+
+/// After so many more keys, those beyond the grace time are removed.
+const SWEEP: usize = 1024;
+
+/// Finds the logins in the lines of a log, which are read in its order.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    selection: Selection,
+    /// sshd's `LoginGraceTime` in microseconds.
+    grace: u64,
+    /// By fingerprint.
+    provided: HashMap<String, Vec<Provided>>,
+    /// The number of these.
+    kept: usize,
+    /// The number at which those beyond the grace time are removed.
+    sweep_at: usize,
+    /// Connections whose key was accepted, and that need another method.
+    partial: HashMap<Connection, (Client, String)>,
+    logins: VecDeque<Login>,
+    /// The number of logins that were removed from the front of `logins`.
+    removed: u64,
+    /// The logins without an end, by their numbers.
+    open: HashMap<Connection, u64>,
+    /// The same by client: another process of the connection logs some ends.
+    clients: HashMap<Peer, Connection>,
+    refused: VecDeque<Refused>,
+    /// The number of other things that exceeded a limit.
+    left_out: u64,
+}
+
+/// The result.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Oldest first.
+    pub(super) logins: Vec<Login>,
+    /// Oldest first.
+    pub(super) refused: Vec<Refused>,
+    /// The number of older logins and records that exceeded [`limits::LOGINS`].
+    pub(super) left_out: u64,
+}
+
+impl Sessions {
+    /// `grace` is in seconds.
+    pub(super) fn new(selection: Selection, grace: u64) -> Self {
+        Self {
+            selection,
+            grace: grace.saturating_mul(1_000_000),
+            provided: HashMap::new(),
+            kept: 0,
+            sweep_at: SWEEP,
+            partial: HashMap::new(),
+            logins: VecDeque::new(),
+            removed: 0,
+            open: HashMap::new(),
+            clients: HashMap::new(),
+            refused: VecDeque::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Takes the next line of the log.
+    pub(super) fn take(&mut self, entry: &Entry, event: Event) {
+        let Some(time) = Time::of(entry) else { return };
+        let connection = (entry.boot.clone(), entry.pid.clone());
+        match event {
+            Event::Provided(push) => self.provide(push, time, entry),
+            Event::ProvidedFor { fingerprint, user } => {
+                for provided in self.provided.get_mut(&fingerprint).into_iter().flatten() {
+                    let is_same = provided.pid == entry.pid && provided.time.distance(&time).is_some();
+                    if is_same && provided.user.is_none() {
+                        provided.user = Some(user.clone());
+                    }
+                }
+            }
+            Event::Refused { user, reason, push } => self.refuse(user, reason, push, time.real),
+            Event::Accepted { client, fingerprint } => {
+                self.accept(connection, client, fingerprint, &time, entry);
+            }
+            Event::Partial { client, fingerprint } => {
+                self.abandon(&connection);
+                if self.partial.len() < limits::LOGINS {
+                    self.partial.insert(connection, (client, fingerprint));
+                }
+            }
+            Event::AcceptedOther(client) => match self.partial.remove(&connection) {
+                Some((same, fingerprint)) if same == client => {
+                    self.accept(connection, client, fingerprint, &time, entry);
+                }
+                _ => self.abandon(&connection),
+            },
+            Event::Closed { user } => self.end(&connection, time.real, |client| client.user == user),
+            Event::Disconnected { user, address, port } => {
+                if let Some(connection) = self.clients.get(&(entry.boot.clone(), address, port)).cloned() {
+                    let is_client = |client: &Client| user.is_none_or(|user| user == client.user);
+                    self.end(&connection, time.real, is_client);
+                }
+            }
+        }
+    }
+
+    fn provide(&mut self, push: Push, time: Time, entry: &Entry) {
+        if self.kept >= self.sweep_at {
+            let grace = self.grace;
+            for keys in self.provided.values_mut() {
+                keys.retain(|key| key.time.distance(&time).is_some_and(|age| age <= grace));
+            }
+            self.provided.retain(|_, keys| !keys.is_empty());
+            self.kept = self.provided.values().map(Vec::len).sum();
+            if self.kept >= limits::PROVIDED_KEYS {
+                self.left_out = self.left_out.saturating_add(u64::try_from(self.kept).unwrap_or(u64::MAX));
+                self.provided.clear();
+                self.kept = 0;
+            }
+            self.sweep_at = self.kept.saturating_mul(2).saturating_add(SWEEP);
+        }
+        self.kept = self.kept.saturating_add(1);
+        let key = Provided { user: None, time, pid: entry.pid.clone(), push };
+        self.provided.entry(key.push.fingerprint.clone()).or_default().push(key);
+    }
+
+    fn refuse(&mut self, user: String, reason: String, push: Option<Push>, time: u64) {
+        if !self.selection.refused || !self.selection.includes(&user, time) {
+            return;
+        }
+        if self.refused.len() >= limits::LOGINS {
+            self.refused.pop_front();
+            self.left_out = self.left_out.saturating_add(1);
+        }
+        self.refused.push_back(Refused { time, user, push, reason });
+    }
+
+    fn accept(
+        &mut self,
+        connection: Connection,
+        client: Client,
+        fingerprint: String,
+        time: &Time,
+        entry: &Entry,
+    ) {
+        self.abandon(&connection);
+        if !self.selection.includes(&client.user, time.real) {
+            return;
+        }
+        let mut pushes = Vec::new();
+        let mut last_run = "";
+        for provided in self.provided.get(&fingerprint).into_iter().flatten() {
+            if provided.user.as_ref() == Some(&client.user)
+                && provided.time.distance(time).is_some_and(|age| age <= self.grace)
+            {
+                pushes.push(provided);
+                last_run = &provided.pid;
+            }
+        }
+        if pushes.is_empty() {
+            return;
+        }
+        let principals: BTreeSet<_> = pushes.iter().map(|provided| &provided.push.principal).collect();
+        let one_principal = principals.len() == 1;
+        // One principal can have pushed the key several times. What the last run provided is what sshd had.
+        let mut candidates: Vec<Push> = Vec::new();
+        for provided in pushes.iter().filter(|provided| !one_principal || provided.pid == last_run) {
+            if !candidates.contains(&provided.push) {
+                candidates.push(provided.push.clone());
+            }
+        }
+        let first = pushes.first().map(|provided| provided.push.clone()).unwrap_or_default();
+        let principal = first.principal.filter(|_| one_principal);
+        let request = match candidates.as_slice() {
+            [only] => only.request.clone(),
+            _ => None,
+        };
+        if candidates.len() == 1 {
+            candidates.clear();
+        }
+        let process =
+            Process { pid: entry.pid.clone(), boot: entry.boot.clone(), monotonic: entry.monotonic };
+        if self.logins.len() >= limits::LOGINS {
+            self.forget_oldest();
+        }
+        let number = self.removed.saturating_add(u64::try_from(self.logins.len()).unwrap_or(u64::MAX));
+        let peer = (entry.boot.clone(), client.address.clone(), client.port);
+        self.clients.insert(peer, connection.clone());
+        self.open.insert(connection, number);
+        let state = State::Unknown;
+        let login =
+            Login { time: time.real, client, fingerprint, principal, request, candidates, state, process };
+        self.logins.push_back(login);
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(login) = self.logins.pop_front() {
+            let Login { process: Process { boot, pid, .. }, .. } = &login;
+            let connection = (boot.clone(), pid.clone());
+            if self.open.get(&connection) == Some(&self.removed) {
+                self.close(&connection, &login);
+            }
+            self.removed = self.removed.saturating_add(1);
+        }
+    }
+
+    fn close(&mut self, connection: &Connection, login: &Login) {
+        self.open.remove(connection);
+        let peer = (login.process.boot.clone(), login.client.address.clone(), login.client.port);
+        if self.clients.get(&peer) == Some(connection) {
+            self.clients.remove(&peer);
+        }
+    }
+
+    /// Another connection has the number of this process, so that the login before it has ended.
+    fn abandon(&mut self, connection: &Connection) {
+        self.partial.remove(connection);
+        self.ended(connection, None, |_| true);
+    }
+
+    fn end(&mut self, connection: &Connection, time: u64, is_client: impl FnOnce(&Client) -> bool) {
+        self.ended(connection, Some(time), is_client);
+    }
+
+    fn ended(&mut self, connection: &Connection, time: Option<u64>, is_client: impl FnOnce(&Client) -> bool) {
+        let Some(number) = self.open.get(connection).copied() else { return };
+        let index = number.checked_sub(self.removed).and_then(|index| usize::try_from(index).ok());
+        let Some(login) = index.and_then(|index| self.logins.get_mut(index)) else { return };
+        if is_client(&login.client) {
+            login.state = State::Ended(time);
+            let login = login.clone();
+            self.close(connection, &login);
+        }
+    }
+
+    /// The logins of the log. `running` tells about the process of a login that has no end in the log.
+    pub(super) fn finish(self, running: impl Fn(&Login) -> State) -> Found {
+        let mut logins = Vec::from(self.logins);
+        for login in &mut logins {
+            if login.state == State::Unknown {
+                login.state = running(login);
+            }
+        }
+        // The lines of a file are in their order, unless the clock was set back.
+        logins.sort_by_key(|login| login.time);
+        let mut refused = Vec::from(self.refused);
+        refused.sort_by_key(|refused| refused.time);
+        Found { logins, refused, left_out: self.left_out.saturating_add(self.removed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, Login, Selection, Sessions, State};
+    use crate::limits;
+    use crate::logins::lines::event;
+    use crate::system_log::Entry;
+
+    const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+    const OTHER: &str = "SHA256:AAAAAAABPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+
+    /// Lines of a log: second, process and message.
+    struct Log(Vec<(u64, u32, String)>);
+
+    impl Log {
+        fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        fn line(mut self, second: u64, pid: u32, message: &str) -> Self {
+            self.0.push((second, pid, message.to_owned()));
+            self
+        }
+
+        /// A run of eic-keys.
+        fn run(mut self, second: u64, pid: u32, user: &str, key: &str, pushes: &[(&str, &str)]) -> Self {
+            for (principal, request) in pushes {
+                self = self.line(
+                    second,
+                    pid,
+                    &format!(
+                        "Providing ssh key from EC2 Instance Connect with fingerprint: {key}, request-id: {request}, for IAM principal: {principal}"
+                    ),
+                );
+            }
+            for _ in pushes {
+                self = self.line(second, pid, &format!("Provided {key} for {user}"));
+            }
+            self
+        }
+
+        fn accepted(self, second: u64, pid: u32, user: &str, key: &str) -> Self {
+            let port = pid.saturating_add(1000);
+            self.line(
+                second,
+                pid,
+                &format!("Accepted publickey for {user} from 192.0.2.1 port {port} ssh2: ED25519 {key}"),
+            )
+        }
+
+        fn entries(&self, boot: Option<&str>) -> Vec<Entry> {
+            let entry = |(second, pid, message): &(u64, u32, String)| {
+                let ours = message.starts_with("Provid") || message.starts_with("Refused");
+                let micros = second.saturating_mul(1_000_000);
+                Entry {
+                    time: Some(micros),
+                    monotonic: boot.map(|_| micros),
+                    boot: boot.map(str::to_owned),
+                    program: if ours { "eic-keys" } else { "sshd" }.to_owned(),
+                    pid: pid.to_string(),
+                    message: message.clone(),
+                }
+            };
+            self.0.iter().map(entry).collect()
+        }
+
+        fn read(&self, selection: Selection) -> Found {
+            found(&self.entries(None), selection)
+        }
+
+        fn logins(&self) -> Vec<Login> {
+            self.read(Selection::default()).logins
+        }
+    }
+
+    fn found(entries: &[Entry], selection: Selection) -> Found {
+        let mut sessions = Sessions::new(selection, 120);
+        for entry in entries {
+            if let Some(event) = event(entry) {
+                sessions.take(entry, event);
+            }
+        }
+        sessions.finish(|_| State::Open)
+    }
+
+    fn names(login: &Login) -> (Option<&str>, Option<&str>, usize) {
+        (login.principal.as_deref(), login.request.as_deref(), login.candidates.len())
+    }
+
+    #[test]
+    fn a_login_with_a_pushed_key() {
+        // sshd asks when the key is offered, and again when it signs.
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .run(11, 21, "alice", KEY, &[("anna", "r1")])
+            .accepted(11, 7, "alice", KEY)
+            .line(71, 7, "pam_unix(sshd:session): session closed for user alice");
+        let logins = log.logins();
+        assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r1"), 0)]);
+        assert_eq!(
+            logins.first().map(|login| (login.time, login.state)),
+            Some((11_000_000, State::Ended(Some(71_000_000))))
+        );
+    }
+
+    #[test]
+    fn a_login_that_is_not_listed() {
+        for (what, log) in [
+            ("no push", Log::new().accepted(11, 7, "alice", KEY)),
+            (
+                "another key",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", OTHER),
+            ),
+            (
+                "the same key in authorized_keys of another user",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "bob", KEY),
+            ),
+            (
+                "beyond the grace time",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(131, 7, "alice", KEY),
+            ),
+            (
+                "provided later",
+                Log::new().accepted(10, 7, "alice", KEY).run(11, 20, "alice", KEY, &[("anna", "r1")]),
+            ),
+            (
+                "no user is known",
+                Log::new()
+                    .line(
+                        10,
+                        20,
+                        &format!("Providing ssh key from EC2 Instance Connect with fingerprint: {KEY}"),
+                    )
+                    .line(10, 21, &format!("Provided {KEY} for alice"))
+                    .accepted(11, 7, "alice", KEY),
+            ),
+            (
+                "a repetition, which has no words of its own",
+                Log::new()
+                    .line(10, 20, &format!("message repeated 2 times: [ Provided {KEY} for alice]"))
+                    .accepted(11, 7, "alice", KEY),
+            ),
+        ] {
+            assert_eq!(log.logins(), [], "{what}");
+        }
+        let last = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(130, 7, "alice", KEY);
+        assert_eq!(last.logins().len(), 1, "the end of the grace time");
+    }
+
+    #[test]
+    fn several_pushes_of_one_key() {
+        let runs = |first: &[(&str, &str)], second: &[(&str, &str)]| {
+            let log = Log::new().run(10, 20, "alice", KEY, first).run(11, 21, "alice", KEY, second);
+            log.accepted(11, 7, "alice", KEY).logins()
+        };
+        for (first, second, expected) in [
+            // Two principals: the log cannot tell whose login it is, whatever the order.
+            (&[("anna", "r1")][..], &[("bert", "r2")][..], (None, None, 2)),
+            (&[("anna", "r1"), ("bert", "r2")], &[("bert", "r2")], (None, None, 2)),
+            (&[], &[("bert", "r2"), ("anna", "r1")], (None, None, 2)),
+            // One principal: the last run has what sshd used.
+            (&[("anna", "r1")], &[("anna", "r2")], (Some("anna"), Some("r2"), 0)),
+            (&[("anna", "r1")], &[("anna", "r1"), ("anna", "r2")], (Some("anna"), None, 2)),
+            (&[("anna", "r1")], &[("anna", "r1"), ("anna", "r1")], (Some("anna"), Some("r1"), 0)),
+        ] {
+            let logins = runs(first, second);
+            assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [expected], "{first:?} {second:?}");
+        }
+        // Of another user, and of another boot.
+        let log = Log::new().run(10, 20, "bob", KEY, &[("bert", "r2")]).run(
+            11,
+            21,
+            "alice",
+            KEY,
+            &[("anna", "r1")],
+        );
+        let logins = log.accepted(11, 7, "alice", KEY).logins();
+        assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r1"), 0)]);
+    }
+
+    #[test]
+    fn two_logins_at_the_same_time() {
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .run(10, 21, "alice", OTHER, &[("bert", "r2")])
+            .accepted(11, 8, "alice", OTHER)
+            .accepted(11, 7, "alice", KEY)
+            .line(20, 9, "Disconnected from user alice 192.0.2.1 port 1008")
+            .line(30, 7, "pam_unix(sshd:session): session closed for user bob");
+        let logins = log.logins();
+        let found: Vec<_> = logins.iter().map(|login| (names(login), login.state)).collect();
+        assert_eq!(
+            found,
+            [
+                ((Some("bert"), Some("r2"), 0), State::Ended(Some(20_000_000))),
+                ((Some("anna"), Some("r1"), 0), State::Open),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_process_number_that_is_used_again() {
+        let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
+        let again = log.accepted(5000, 7, "bob", OTHER).line(
+            5001,
+            7,
+            "pam_unix(sshd:session): session closed for user bob",
+        );
+        assert_eq!(again.logins().first().map(|login| login.state), Some(State::Ended(None)));
+    }
+
+    #[test]
+    fn a_key_and_another_method() {
+        let partial = format!("Partial publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}");
+        let log = |second: &str| {
+            let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).line(10, 7, &partial);
+            log.line(30, 7, second).logins().len()
+        };
+        assert_eq!(log("Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 5 ssh2"), 1);
+        assert_eq!(log("Accepted keyboard-interactive/pam for bob from 192.0.2.1 port 5 ssh2"), 0);
+        assert_eq!(log("Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 6 ssh2"), 0);
+    }
+
+    #[test]
+    fn boots_and_clocks() {
+        let run = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).entries(Some("one"));
+        let login = |boot| Log::new().accepted(11, 7, "alice", KEY).entries(Some(boot));
+        let count = |entries: Vec<Entry>| found(&entries, Selection::default()).logins.len();
+        assert_eq!(count([run.clone(), login("one")].concat()), 1);
+        assert_eq!(count([run.clone(), login("two")].concat()), 0, "the system was started between them");
+        // The clock was set by an hour between the lines.
+        let set =
+            login("one").into_iter().map(|entry| Entry { time: Some(3_600_000_000), ..entry }).collect();
+        assert_eq!(count([run, set].concat()), 1);
+    }
+
+    #[test]
+    fn what_is_selected() {
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .accepted(11, 7, "alice", KEY)
+            .run(20, 21, "bob", KEY, &[("anna", "r2")])
+            .accepted(21, 8, "bob", KEY)
+            .line(22, 23, "Refused a record of active keys for bob: it expired 1 s ago");
+        let count = |user: Option<&str>, since, refused| {
+            let found = log.read(Selection { user: user.map(str::to_owned), since, refused });
+            (found.logins.len(), found.refused.len())
+        };
+        assert_eq!(count(None, 0, false), (2, 0));
+        assert_eq!(count(None, 0, true), (2, 1));
+        assert_eq!(count(Some("bob"), 0, true), (1, 1));
+        assert_eq!(count(Some("alice"), 0, true), (1, 0));
+        assert_eq!(count(Some("ali"), 0, true), (0, 0));
+        assert_eq!(count(None, 11_000_000, true), (2, 1));
+        assert_eq!(count(None, 11_000_001, true), (1, 1));
+    }
+
+    #[test]
+    fn the_newest_logins_of_a_large_log() {
+        let mut log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]);
+        let most = u32::try_from(limits::LOGINS).unwrap_or_default();
+        for pid in 100..most.saturating_add(103) {
+            log = log.line(
+                11,
+                pid,
+                &format!("Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}"),
+            );
+        }
+        let last = most.saturating_add(102);
+        let found = log
+            .line(60, last, "pam_unix(sshd:session): session closed for user alice")
+            .read(Selection::default());
+        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, 3));
+        assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
+        assert_eq!(found.logins.first().map(|login| login.process.pid.as_str()), Some("103"));
+    }
+}

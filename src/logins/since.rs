@@ -1,0 +1,87 @@
+//! `--since TIME`
+
+use crate::system_log::file::{date_and_clock, rfc3339};
+use crate::time_zone::TimeZone;
+
+/// A time on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So many seconds ago: `24h`, `7d`.
+    Ago(u64),
+    /// The beginning of a day on the system's clock: `2026-11-21`. In seconds since 1970-01-01 00:00 of that clock.
+    Date(u64),
+    /// A time of RFC 3339, in seconds since 1970.
+    Time(u64),
+}
+
+impl Since {
+    /// `None` if it has another form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let units = [('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60), ('w', 7 * 24 * 60 * 60)];
+        for (unit, seconds) in units {
+            if let Some(number) = text.strip_suffix(unit) {
+                let digits =
+                    (1..=9).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+                return digits
+                    .then(|| number.parse::<u64>().ok()?.checked_mul(seconds))
+                    .flatten()
+                    .map(Self::Ago);
+            }
+        }
+        if let Some(date) = date_and_clock(text, "00:00:00") {
+            return Some(Self::Date(date));
+        }
+        rfc3339(text).map(|micros| Self::Time(micros.wrapping_div(1_000_000)))
+    }
+
+    /// In seconds since 1970.
+    pub(super) fn resolve(self, now: u64, zone: &TimeZone) -> u64 {
+        match self {
+            Self::Ago(seconds) => now.saturating_sub(seconds),
+            Self::Date(local) => zone.instant(local),
+            Self::Time(time) => time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Since;
+    use crate::time_zone::TimeZone;
+
+    #[test]
+    fn the_forms_of_a_time() {
+        for (text, expected) in [
+            ("24h", Some(Since::Ago(86_400))),
+            ("7d", Some(Since::Ago(7 * 86_400))),
+            ("90m", Some(Since::Ago(5_400))),
+            ("2w", Some(Since::Ago(14 * 86_400))),
+            ("2026-11-21", Some(Since::Date(1_795_219_200))),
+            ("2026-11-21T12:00:00Z", Some(Since::Time(1_795_262_400))),
+            ("2026-11-21T12:00:00.5+01:00", Some(Since::Time(1_795_258_800))),
+            ("", None),
+            ("h", None),
+            ("-1h", None),
+            ("+1h", None),
+            ("1.5h", None),
+            ("9999999999d", None),
+            ("24", None),
+            ("yesterday", None),
+            ("2026-13-01", None),
+            ("2026-1-1", None),
+            ("2026-11-21T12:00:00", None),
+            ("2026-11-21 12:00", None),
+        ] {
+            assert_eq!(Since::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_on_the_local_clock() {
+        let zone = TimeZone::fixed(3600);
+        assert_eq!(Since::Date(1_795_219_200).resolve(0, &zone), 1_795_215_600);
+        assert_eq!(Since::Ago(7).resolve(5, &zone), 0);
+        assert_eq!(Since::Time(7).resolve(5, &zone), 7);
+    }
+}

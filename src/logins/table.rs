@@ -1,0 +1,232 @@
+//! The report as text.
+
+use x509_cert::der::DateTime;
+
+use super::report::{Report, candidates};
+use super::sessions::{Login, Refused, State};
+use crate::escape::Escaped;
+use crate::time_zone::TimeZone;
+
+/// The width of a table on a terminal.
+const WIDTH: usize = 100;
+
+/// How the text is formatted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout<'a> {
+    pub(super) zone: &'a TimeZone,
+    /// On a terminal a login is two lines of at most [`WIDTH`] columns: the second one has the principal and the request. In a pipe it
+    /// is one line with the complete values.
+    pub(super) terminal: bool,
+}
+
+/// Formats the report.
+pub(super) fn write(report: &Report, layout: Layout<'_>) -> String {
+    let mut text = String::new();
+    if !report.logins.is_empty() {
+        let rows: Vec<_> = report.logins.iter().map(|login| layout.login(login)).collect();
+        text.push_str(
+            &layout.table(["TIME", "USER", "FROM", "SESSION", "KEY", "PRINCIPAL", "REQUEST"], &rows),
+        );
+    }
+    let refused = report.refused.as_deref().unwrap_or_default();
+    if !refused.is_empty() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str("Refused records:\n");
+        for refused in refused {
+            layout.refused(&mut text, refused);
+        }
+    }
+    if !text.is_empty() && layout.terminal {
+        text.push('\n');
+    }
+    if text.is_empty() || layout.terminal || report.refused.is_some() {
+        text.extend([Escaped(report.summary().as_bytes()).to_string().as_str(), "\n"]);
+    } else {
+        for note in report.missing.iter().chain(&report.notes) {
+            text.extend(["# ", &Escaped(note.as_bytes()).to_string(), "\n"]);
+        }
+    }
+    text
+}
+
+type Row = [String; 7];
+
+impl Layout<'_> {
+    fn login(&self, login: &Login) -> Vec<Row> {
+        let session = match login.state {
+            State::Open => "open".to_owned(),
+            State::Ended(Some(ended)) => duration(ended.saturating_sub(login.time).wrapping_div(1_000_000)),
+            State::Ended(None) => "ended".to_owned(),
+            State::Unknown => "unknown".to_owned(),
+        };
+        let key = if self.terminal { short(&login.fingerprint, 16) } else { login.fingerprint.clone() };
+        let user = harmless(&login.client.user);
+        let user = if self.terminal { short(&user, 16) } else { user };
+        let head = [self.time(login.time), user, harmless(&login.client.address), session, key];
+        let [time, user, from, session, key] = head;
+        let value =
+            |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |text| harmless(text));
+        let (mut principal, mut request) = (value(&login.principal), value(&login.request));
+        let several = candidates(&login.candidates);
+        let several: Vec<_> = several.map(|(arn, request)| (harmless(arn), harmless(request))).collect();
+        if !several.is_empty() && !self.terminal {
+            if login.principal.is_none() {
+                principal = format!("one of: {}", join(several.iter().map(|(arn, _)| arn)));
+            }
+            request = format!("one of: {}", join(several.iter().map(|(_, request)| request)));
+        } else if !several.is_empty() {
+            // A row for each.
+            let rows = several.into_iter().enumerate().map(|(index, (arn, request))| {
+                let arn = format!("{} {arn}", if index == 0 { "one of:" } else { "    or:" });
+                let head = if index == 0 {
+                    head_of(&time, &user, &from, &session, &key)
+                } else {
+                    Default::default()
+                };
+                let [time, user, from, session, key] = head;
+                [time, user, from, session, key, arn, request]
+            });
+            return rows.collect();
+        }
+        vec![[time, user, from, session, key, principal, request]]
+    }
+
+    /// The heading and a row for each login, with columns as wide as their values.
+    fn table(&self, names: [&str; 7], logins: &[Vec<Row>]) -> String {
+        let rows = || logins.iter().flatten();
+        let heading = names.map(str::to_owned);
+        let mut widths = [0; 7];
+        for row in [&heading].into_iter().chain(rows()) {
+            for (width, value) in widths.iter_mut().zip(row) {
+                *width = value.chars().count().max(*width);
+            }
+        }
+        let mut text = String::new();
+        for row in [&heading].into_iter().chain(rows()) {
+            let cells = row.iter().zip(widths);
+            if self.terminal {
+                let head: Vec<_> =
+                    cells.clone().take(5).map(|(value, width)| format!("{value:width$}")).collect();
+                let head = head.join(" ");
+                if !head.trim_end().is_empty() {
+                    text.extend([head.trim_end(), "\n"]);
+                }
+                let [.., principal, request] = row;
+                let left = WIDTH.saturating_sub(6).saturating_sub(request.chars().count());
+                let principal = shorter_arn(principal, left);
+                text.extend(["    ", &principal, "  ", request, "\n"]);
+            } else {
+                let row: Vec<_> = cells.map(|(value, width)| format!("{value:width$}")).collect();
+                text.extend([row.join("  ").trim_end(), "\n"]);
+            }
+        }
+        text
+    }
+
+    fn refused(&self, text: &mut String, refused: &Refused) {
+        let push = refused.push.as_ref();
+        let value = |value: Option<&String>| value.map_or_else(|| "-".to_owned(), |text| harmless(text));
+        let principal = value(push.and_then(|push| push.principal.as_ref()));
+        let request = value(push.and_then(|push| push.request.as_ref()));
+        let key = value(push.map(|push| &push.fingerprint));
+        let (time, user, reason) =
+            (self.time(refused.time), harmless(&refused.user), harmless(&refused.reason));
+        if self.terminal {
+            text.extend([time.as_str(), " ", &short(&user, 16), " ", &short(&key, 16), "\n"]);
+            let left = WIDTH.saturating_sub(6).saturating_sub(request.chars().count());
+            text.extend(["    ", &shorter_arn(&principal, left), "  ", &request, "\n"]);
+            for line in wrapped(&reason, WIDTH.saturating_sub(4)) {
+                text.extend(["    ", &line, "\n"]);
+            }
+        } else {
+            text.extend([[time, user, key, principal, request, reason].join("  ").as_str(), "\n"]);
+        }
+    }
+
+    /// A time on the system's clock.
+    fn time(&self, micros: u64) -> String {
+        let seconds = micros.wrapping_div(1_000_000);
+        let local = std::time::Duration::from_secs(self.zone.local(seconds));
+        let date = DateTime::from_unix_duration(local).map(|date| date.to_string()).unwrap_or_default();
+        let date = date.trim_end_matches('Z').replace('T', " ");
+        if self.terminal {
+            return date;
+        }
+        let offset = self.zone.offset(seconds);
+        let (sign, offset) = (if offset < 0 { '-' } else { '+' }, offset.unsigned_abs());
+        let (hours, minutes) = (offset.wrapping_div(3600), offset.wrapping_div(60).wrapping_rem(60));
+        format!("{}{sign}{hours:02}:{minutes:02}", date.replace(' ', "T"))
+    }
+}
+
+fn head_of(time: &str, user: &str, from: &str, session: &str, key: &str) -> [String; 5] {
+    [time, user, from, session, key].map(str::to_owned)
+}
+
+fn join<'a>(values: impl Iterator<Item = &'a String>) -> String {
+    values.map(String::as_str).collect::<Vec<_>>().join(" or ")
+}
+
+fn harmless(text: &str) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
+/// The beginning of a text.
+fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// An ARN in at most so many columns: without what comes before the type of the principal, and then only its end, which has the name of
+/// the user or session.
+fn shorter_arn(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let (words, arn) = text.split_once("arn:").unwrap_or_default();
+    let resource = arn.splitn(5, ':').nth(4);
+    let resource = resource.map_or_else(|| text.to_owned(), |resource| format!("{words}…{resource}"));
+    let length = resource.chars().count();
+    if length <= most {
+        return resource;
+    }
+    let skip = length.saturating_sub(most).saturating_add(1);
+    ['…'].into_iter().chain(resource.chars().skip(skip)).collect()
+}
+
+/// `1:02:03`, or with days.
+fn duration(seconds: u64) -> String {
+    let (minutes, seconds) = (seconds.wrapping_div(60), seconds.wrapping_rem(60));
+    let (hours, minutes) = (minutes.wrapping_div(60), minutes.wrapping_rem(60));
+    match (hours.wrapping_div(24), hours.wrapping_rem(24)) {
+        (0, hours) => format!("{hours}:{minutes:02}:{seconds:02}"),
+        (days, hours) => format!("{days}d {hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// Lines of at most so many columns, broken at blanks where there are any.
+fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let chars: Vec<char> = word.chars().collect();
+        for (index, part) in chars.chunks(most.max(1)).enumerate() {
+            let part: String = part.iter().collect();
+            let length = |line: &String| line.chars().count();
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => line.push_str(&part),
+                Some(line)
+                    if index == 0 && length(line).saturating_add(length(&part)).saturating_add(1) <= most =>
+                {
+                    line.extend([" ", &part]);
+                }
+                _ => lines.push(part),
+            }
+        }
+    }
+    lines
+}

@@ -1,0 +1,241 @@
+//! Log files: their formats, rotation, and lines that any user can have written.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use eic_lab::Instance;
+use serde_json::{Value, json as value};
+
+use crate::{ANNA, BERT, accepted, document, fingerprint, json, members, provided, run};
+
+/// Lines of a file: of sshd with this program name, of eic-keys, at this time.
+fn lines(time: &str, sshd: &str, lines: &[(u32, String)]) -> String {
+    let line = |(pid, message): &(u32, String)| {
+        let program =
+            if message.starts_with("Provid") || message.starts_with("Refused") { "eic-keys" } else { sshd };
+        format!("{time} ip-10-0-0-1 {program}[{pid}]: {message}\n")
+    };
+    lines.iter().map(line).collect()
+}
+
+/// A login that lasted no time.
+fn login(time: &str, sshd: &str, number: u32, user: &str, principal: &str) -> String {
+    let key = fingerprint(number);
+    let mut all = provided(number + 1_000_000, user, &key, &format!("r{number}"), principal).to_vec();
+    all.push((number + 2_000_000, accepted(user, "192.0.2.1", &key)));
+    all.push((
+        number + 2_000_000,
+        format!("pam_unix(sshd:session): session opened for user {user}(uid=1000) by (uid=0)"),
+    ));
+    all.push((number + 2_000_000, format!("pam_unix(sshd:session): session closed for user {user}")));
+    lines(time, sshd, &all)
+}
+
+fn instance(log: &str) -> Instance {
+    let instance = Instance::start();
+    instance.remove("/usr/bin/journalctl");
+    instance.write("/var/log/auth.log", log);
+    instance
+}
+
+/// The time format and the program names of each release.
+#[test]
+fn each_release_of_openssh_and_of_rsyslog() {
+    let day = |text: &str| Command::new("date").args(["-u", text]).output().unwrap().stdout;
+    let year = String::from_utf8(day("+%Y")).unwrap().trim_end().to_owned();
+    let log = [
+        // Traditional times are in local time.
+        login("Jan  1 00:00:01", "sshd", 1, "ec2-user", ANNA),
+        login(&format!("{year}-01-01T01:00:02.123456+01:00"), "sshd-session", 2, "admin", BERT),
+        login(&format!("{year}-01-01T00:00:03Z"), "sshd-auth", 3, "admin", BERT),
+    ];
+    let instance = instance(&log.concat());
+    instance.write("/etc/localtime", "");
+    let report = json(&instance, &[]);
+    assert_eq!((&report["source"], &report["trusted"]), (&value!("files"), &value!(false)));
+    assert!(report["summary"].as_str().unwrap().contains("Any local user can have such lines written"));
+    assert_eq!(
+        members(&report, ["time", "user", "principal", "request", "state", "seconds"]),
+        [
+            [
+                value!(format!("{year}-01-01T00:00:01Z")),
+                value!("ec2-user"),
+                value!(ANNA),
+                value!("r1"),
+                value!("ended"),
+                value!(0)
+            ],
+            [
+                value!(format!("{year}-01-01T00:00:02.123456Z")),
+                value!("admin"),
+                value!(BERT),
+                value!("r2"),
+                value!("ended"),
+                value!(0)
+            ],
+            [
+                value!(format!("{year}-01-01T00:00:03Z")),
+                value!("admin"),
+                value!(BERT),
+                value!("r3"),
+                value!("ended"),
+                value!(0)
+            ],
+        ]
+    );
+    let of = |arguments: &[&str]| members(&json(&instance, arguments), ["request"]).concat();
+    assert_eq!(of(&["--user", "ec2-user"]), ["r1"]);
+    assert_eq!(of(&["--user", "nobody"]), [Value::Null; 0]);
+    assert_eq!(of(&["--since", &format!("{year}-01-01T00:00:03Z")]), ["r3"]);
+    assert_eq!(of(&["--since", &format!("{year}-01-01")]).len(), 3);
+}
+
+/// A login that spans a rotation, and times without a year in old files.
+#[test]
+fn rotated_files() {
+    let instance = instance("");
+    let put = |name: &str, text: &str, day: &str, tool: Option<&str>| {
+        instance.write(format!("/var/log/{name}"), "");
+        instance.namespace().assert_here();
+        let bytes = match tool {
+            None => text.as_bytes().to_vec(),
+            Some(tool) => {
+                let mut child =
+                    Command::new(tool).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+                child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+                child.wait_with_output().unwrap().stdout
+            }
+        };
+        fs::write(format!("/var/log/{name}"), bytes).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(format!("/var/log/{name}")).unwrap();
+        let seconds = Command::new("date").args(["-d", day, "+%s"]).output().unwrap().stdout;
+        let seconds: u64 = String::from_utf8(seconds).unwrap().trim().parse().unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+    };
+    let key = fingerprint(9);
+    let before = lines("Mar  1 23:59:59", "sshd", &provided(5, "alice", &key, "r9", ANNA));
+    let after = lines("Mar  2 00:00:00", "sshd", &[(1_000_009, accepted("alice", "192.0.2.1", &key))]);
+    put("auth.log.3.xz", &login("Dec 31 23:00:00", "sshd", 1, "alice", ANNA), "2024-01-01 UTC", Some("xz"));
+    put("auth.log.2.gz", &login("Feb  1 00:00:00", "sshd", 2, "alice", ANNA), "2024-02-02 UTC", Some("gzip"));
+    put("auth.log.1", &before, "2024-03-02 UTC", None);
+    put("auth.log", &after, "2024-03-03 UTC", None);
+    put("auth.log.old", &login("Feb  1 00:00:00", "sshd", 3, "alice", ANNA), "2024-02-02 UTC", None);
+    instance.write("/etc/localtime", "");
+    let report = json(&instance, &[]);
+    assert_eq!(
+        members(&report, ["time", "request"]),
+        [
+            [value!("2023-12-31T23:00:00Z"), value!("r1")],
+            [value!("2024-02-01T00:00:00Z"), value!("r2")],
+            [value!("2024-03-02T00:00:00Z"), value!("r9")],
+        ]
+    );
+    // A file that is cut.
+    instance.namespace().assert_here();
+    let whole = fs::read("/var/log/auth.log.2.gz").unwrap();
+    put("auth.log.2.gz", "", "2024-02-02 UTC", None);
+    fs::write("/var/log/auth.log.2.gz", &whole[..whole.len() / 2]).unwrap();
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!((outcome.status, &report["result"]), (Some(2), &value!("partial")));
+    assert!(
+        report["notes"][0].as_str().unwrap().contains("/var/log/auth.log.2.gz could not be read to its end")
+    );
+}
+
+/// Text of a client in sshd's lines, and in a table on a terminal.
+#[test]
+fn hostile_lines() {
+    let key = fingerprint(1);
+    let pushed = provided(5, "alice", &key, "r1", ANNA).to_vec();
+    let real = accepted("alice", "192.0.2.1", &key);
+    let forged = accepted("root", "203.0.113.9", &key);
+    let quiet: Vec<String> = [
+        format!("Invalid user {forged} from 203.0.113.9 port 5"),
+        format!("Failed password for invalid user x {forged} from 203.0.113.9 port 5 ssh2"),
+        format!("Received disconnect from 203.0.113.9 port 5:11: {forged}"),
+        "Disconnected from invalid user user alice 192.0.2.1 port 50022".to_owned(),
+        format!("{forged}\0"),
+        format!("{}{forged}", "x".repeat(300_000)),
+    ]
+    .into();
+    let mut all = pushed;
+    all.push((4_000_001, real));
+    all.extend(quiet.into_iter().map(|message| (4_000_002, message)));
+    let text = lines("2026-11-21T00:00:01Z", "sshd", &all);
+    let other = text.replace("sshd[", "evil[").replace("4000001", "4000003");
+    let zeros = "\0".repeat(10_000);
+    let instance = instance(&format!("{zeros}{text}{other}\u{1b}[2J\n"));
+    let report = json(&instance, &[]);
+    assert_eq!(members(&report, ["user", "address"]), [[value!("alice"), value!("192.0.2.1")]]);
+
+    let evil = "\u{1b}[2J\u{202e}evil";
+    let mut all = provided(5, "alice", &key, "r1", evil).to_vec();
+    all.push((4_000_001, accepted("alice", "192.0.2.1", &key)));
+    all.push((6, format!("Refused a record of active keys for alice: {evil}")));
+    instance.write("/var/log/auth.log", lines("2026-11-21T00:00:01Z", "sshd", &all));
+    for arguments in [&["--refused"][..], &["--refused", "--json"]] {
+        let outcome = run(&instance, arguments);
+        assert!(outcome.stdout.contains("evil") && !outcome.stdout.contains('\u{1b}'), "{outcome:?}");
+    }
+    let table = instance.command(["--logins", "--refused"]).as_root().on_terminal().run();
+    assert!(!table.stdout.contains(['\u{1b}', '\u{202e}']) && table.stdout.contains("evil"), "{table:?}");
+}
+
+#[test]
+fn the_table() {
+    let long =
+        format!("arn:aws:sts::123412341234:assumed-role/{}/anna@example.com", "Administrator".repeat(4));
+    let request = "20dca9a5-35be-48eb-b381-0272d0e2976c";
+    let key = fingerprint(1);
+    let mut all = provided(5, "alice", &key, request, &long).to_vec();
+    let address = "2001:db8:1111:2222:3333:4444:5555:6666";
+    all.push((4_000_001, accepted("alice", address, &key)));
+    let twice = fingerprint(2);
+    all.extend(provided(6, "bob", &twice, request, ANNA));
+    all.extend(provided(7, "bob", &twice, request, BERT));
+    all.push((4_000_002, accepted("bob", "192.0.2.1", &twice)));
+    all.push((8, format!("Refused a record of active keys for alice: {}", "a long reason ".repeat(20))));
+    let instance = instance(&lines("2026-11-21T00:00:01Z", "sshd", &all));
+    instance.write("/etc/localtime", "");
+    let piped = run(&instance, &[]);
+    assert_eq!(piped.status, Some(0));
+    let rows: Vec<&str> = piped.stdout.lines().collect();
+    assert_eq!(rows.len(), 4, "a heading, a line for each login, a note: {}", piped.stdout);
+    for word in ["2026-11-21T00:00:01+00:00", "alice", address, "ended", &key, &long, request] {
+        assert!(rows[1].contains(word), "{word}: {}", rows[1]);
+    }
+    assert!(rows[2].contains(&format!("one of: {ANNA} or {BERT}")), "{}", rows[2]);
+    assert!(rows[3].starts_with("# Any local user"), "{}", rows[3]);
+    let shown = instance.command(["--logins", "--refused"]).as_root().on_terminal().run();
+    let widest = shown
+        .stdout
+        .lines()
+        .take_while(|line| !line.contains("log files"))
+        .map(|line| line.trim_end().chars().count())
+        .max();
+    assert!(widest.unwrap() <= 100, "{}", shown.stdout);
+    for word in
+        ["2026-11-21 00:00:01", address, "anna@example.com", request, ANNA, BERT, "one of:", "a long reason"]
+    {
+        assert!(shown.stdout.contains(word), "{word}: {}", shown.stdout);
+    }
+}
+
+#[test]
+fn nothing_to_list() {
+    let instance = instance("");
+    let empty = run(&instance, &[]);
+    assert_eq!(empty.status, Some(0));
+    assert!(empty.stdout.starts_with("No login with a pushed key in log files."), "{}", empty.stdout);
+    assert_eq!(json(&instance, &["--refused"])["refused"], value!([]));
+    let user = instance.command(["--logins", "--json"]).run();
+    assert_eq!((user.status, &document(&user)["summary"]), (Some(2), &value!("only root can read the log")));
+    let wrong = run(&instance, &["--json", "--since", "yesterday"]);
+    assert_eq!((wrong.status, &document(&wrong)["result"]), (Some(2), &value!("not-run")));
+    instance.remove("/var/log/auth.log");
+    let none = run(&instance, &[]);
+    assert_eq!((none.status, none.stdout.as_str()), (Some(2), ""));
+    assert!(none.stderr.contains("there is no log to read"), "{}", none.stderr);
+}

@@ -1,0 +1,153 @@
+//! The journal: what is asked for, and which of its fields are believed.
+
+use eic_lab::Instance;
+use serde_json::{Value, json as value};
+
+use crate::{ANNA, BERT, accepted, document, fingerprint, json, members, provided, run};
+
+/// An entry as journalctl prints it.
+fn entry(second: u64, program: &str, pid: u32, fields: &Value) -> String {
+    let mut entry = value!({
+        "__REALTIME_TIMESTAMP": format!("{}", 1_795_262_400_000_000 + second * 1_000_000),
+        "__MONOTONIC_TIMESTAMP": format!("{}", second * 1_000_000),
+        "_BOOT_ID": "0123456789abcdef0123456789abcdef",
+        "SYSLOG_IDENTIFIER": program,
+        "_PID": pid.to_string(),
+    });
+    entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    format!("{entry}\n")
+}
+
+fn ours(second: u64, lines: &[(u32, String)]) -> String {
+    lines
+        .iter()
+        .map(|(pid, message)| entry(second, "eic-keys", *pid, &value!({ "MESSAGE": message })))
+        .collect()
+}
+
+fn sshd(second: u64, pid: u32, message: &str) -> String {
+    entry(second, "sshd", pid, &value!({ "MESSAGE": message, "_COMM": "sshd", "_EXE": "/usr/sbin/sshd" }))
+}
+
+/// A journalctl that has these entries. It notes what it is asked for, and knows no `--grep` if it is an old one.
+fn instance(entries: &str, old: bool) -> Instance {
+    let instance = Instance::start();
+    instance.write("/etc/lab/entries", entries);
+    let refuse = if old { "*--grep*|*--output-fields*) exit 1 ;;" } else { "" };
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>/etc/lab/asked\ncase \"$*\" in\n\
+         {refuse}\n*--output=json*) exec cat /etc/lab/entries ;;\n*) echo 'Nov 21 00:00:00 host x: y' ;;\nesac\n"
+    );
+    instance.install("/usr/bin/journalctl", script.as_bytes());
+    instance
+}
+
+#[test]
+fn who_wrote_an_entry() {
+    let keys: Vec<String> = (1..=6).map(fingerprint).collect();
+    let mut log = String::new();
+    for (number, key) in keys.iter().enumerate() {
+        log += &ours(1, &provided(10, "alice", key, &format!("r{}", number + 1), ANNA));
+    }
+    let login = |key: &str| accepted("alice", "192.0.2.1", key);
+    log += &sshd(2, 101, &login(&keys[0]));
+    // The message as bytes, because it is not printable text.
+    let bytes = login(&keys[1]).into_bytes();
+    log += &entry(
+        2,
+        "sshd-session",
+        102,
+        &value!({ "MESSAGE": bytes, "_EXE": "/usr/lib/openssh/sshd-session" }),
+    );
+    log += &entry(2, "sshd", 103, &value!({ "MESSAGE": login(&keys[2]), "_EXE": "/usr/bin/logger" }));
+    log += &entry(2, "sshd", 104, &value!({ "MESSAGE": null, "_COMM": "sshd" }));
+    log += &entry(2, "su", 105, &value!({ "MESSAGE": login(&keys[4]) }));
+    log += "not JSON\n";
+    log += &["{\"MESSAGE\":\"", &"x".repeat(300_000), "\"}\n"].concat();
+    let other = entry(2, "sshd", 106, &value!({ "MESSAGE": login(&keys[5]), "_BOOT_ID": "f".repeat(32) }));
+    log += &other;
+    log += &sshd(32, 101, "pam_unix(sshd:session): session closed for user alice");
+    for old in [false, true] {
+        let instance = instance(&log, old);
+        let report = json(&instance, &[]);
+        assert_eq!(
+            (&report["source"], &report["trusted"], &report["notes"]),
+            (&value!("journal"), &value!(true), &value!([]))
+        );
+        assert_eq!(
+            members(&report, ["request", "state", "seconds"]),
+            [[value!("r1"), value!("ended"), value!(30)], [value!("r2"), value!("ended"), Value::Null],],
+            "the boot is another one than this"
+        );
+    }
+}
+
+#[test]
+fn what_the_journal_is_asked_for() {
+    let instance = instance("", false);
+    json(&instance, &["--since", "2026-11-21T12:02:00Z"]);
+    instance.namespace().assert_here();
+    let asked = std::fs::read_to_string("/etc/lab/asked").unwrap();
+    let last = asked.lines().last().unwrap();
+    for words in
+        ["--since=@1795262400 ", "--grep=^Accepted |", "_UID=0 SYSLOG_IDENTIFIER=sshd ", " + _UID=0 "]
+    {
+        assert!(last.contains(words), "{words}: {asked}");
+    }
+}
+
+#[test]
+fn pushes_that_the_log_cannot_tell_apart() {
+    let key = fingerprint(1);
+    let log = [
+        ours(1, &provided(10, "alice", &key, "r1", ANNA)),
+        ours(2, &provided(11, "alice", &key, "r2", BERT)),
+        sshd(3, 101, &accepted("alice", "192.0.2.1", &key)),
+    ];
+    let report = json(&instance(&log.concat(), false), &[]);
+    let candidates = value!([{ "principal": ANNA, "request": "r1" }, { "principal": BERT, "request": "r2" }]);
+    assert_eq!(
+        members(&report, ["principal", "request", "candidates"]),
+        [[Value::Null, Value::Null, candidates]]
+    );
+}
+
+#[test]
+fn refused_records() {
+    let key = fingerprint(1);
+    let refused = format!(
+        "Refused a record of active keys for alice: it expired 1 s ago, fingerprint: {key}, request-id: r1, for IAM principal: {ANNA}"
+    );
+    let unreadable = "Refused a record of active keys for alice: it has no Timestamp".to_owned();
+    let instance = instance(&ours(1, &[(10, refused), (10, unreadable)]), false);
+    let report = json(&instance, &["--refused"]);
+    assert_eq!(
+        report["refused"],
+        value!([
+            { "time": "2026-11-21T12:00:01Z", "user": "alice", "principal": ANNA, "request": "r1", "fingerprint": key, "reason": "it expired 1 s ago" },
+            { "time": "2026-11-21T12:00:01Z", "user": "alice", "principal": null, "request": null, "fingerprint": null, "reason": "it has no Timestamp" },
+        ])
+    );
+    assert!(json(&instance, &[]).get("refused").is_none());
+}
+
+/// What was read before an error is listed, and the exit status tells.
+#[test]
+fn a_journal_that_cannot_be_read_to_its_end() {
+    let key = fingerprint(1);
+    let log = [
+        ours(1, &provided(10, "alice", &key, "r1", ANNA)),
+        sshd(2, 101, &accepted("alice", "192.0.2.1", &key)),
+    ];
+    let instance = instance(&log.concat(), false);
+    let script =
+        "#!/bin/sh\ncase \"$*\" in *--output=json*) cat /etc/lab/entries; exit 1 ;; *) echo x ;; esac\n";
+    instance.install("/usr/bin/journalctl", script.as_bytes());
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!(
+        (outcome.status, &report["result"], &report["notes"]),
+        (Some(2), &value!("partial"), &value!(["journalctl failed"]))
+    );
+    assert_eq!(members(&report, ["request"]), [[value!("r1")]]);
+}
