@@ -14,6 +14,7 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The names of the groups: the primary group and the supplementary ones.
     pub(crate) groups: Vec<String>,
     /// The ids of the groups.
     pub(crate) gids: Vec<u32>,
@@ -26,14 +27,22 @@ impl Account {
     pub(crate) fn find(name: &str) -> io::Result<Option<Self>> {
         let ran = ask("getent", &["passwd", "--", name])?;
         let text = String::from_utf8_lossy(&ran.stdout);
-        let Some(account) = text.lines().find_map(Self::read).filter(|account| account.name == name) else {
+        // A carriage return at the end belongs to the shell.
+        let Some(account) = text.split('\n').find_map(Self::read).filter(|account| account.name == name)
+        else {
             return Ok(None);
         };
-        let groups = stdout_of("id", &["-Gn", "--", name]).unwrap_or_default();
-        let gids = stdout_of("id", &["-G", "--", name]).unwrap_or_default();
+        let ids = stdout_of("id", &["-G", "--", name]).unwrap_or_default();
+        let ids: Vec<_> = ids.split_whitespace().collect();
+        // sshd leaves out a group without a name, for which getent fails. A name can contain blanks.
+        let named = match ids.as_slice() {
+            [] => Vec::new(),
+            ids => ask("getent", &[&["group", "--"], ids].concat())?.stdout,
+        };
+        let named = String::from_utf8_lossy(&named).into_owned();
         Ok(Some(Self {
-            groups: groups.split_whitespace().map(str::to_owned).collect(),
-            gids: gids.split_whitespace().filter_map(|gid| gid.parse().ok()).collect(),
+            groups: named.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect(),
+            gids: ids.iter().filter_map(|gid| gid.parse().ok()).collect(),
             ..account
         }))
     }

@@ -53,6 +53,7 @@ checks! {
     KeysPushed "keys.pushed": "whether a key is pushed for the user now",
     KeysRecords "keys.records": "the records are complete, for this instance, not expired, and for the offered key",
     KeysSignatures "keys.signatures": "they are signed by the signer: sshd would get these keys",
+    KeysAccepted "keys.accepted": "sshd does not refuse the pushed keys by type, size or RevokedKeys",
     UserName "user.name": "EC2 Instance Connect accepts the user name",
     UserAccount "user.account": "the user exists",
     UserExpiry "user.expiry": "the account has not expired and, without PAM, is not locked",

@@ -116,7 +116,7 @@ async fn examine(
     let pushed = async {
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
-        let rules = keys::Rules { request, principals: &options.principals };
+        let rules = keys::Rules { request, principals: &options.principals, settings: &wiring.settings };
         keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
         outside::advise(runner, &place, &name).await;
     };
@@ -128,7 +128,7 @@ async fn examine(
             network::network(runner, target, &wiring.settings, &running),
             confinement::confinement(runner, target, &running),
         );
-        running::current(runner, target, &wiring.sshd, &running).await;
+        running::current(runner, target, &wiring, &account, &running).await;
     };
     let command = async {
         let (reachable, trusted) = tokio::join!(

@@ -52,6 +52,9 @@ pub struct Check {
     pub duration: Duration,
 }
 
+/// The note of a rehearsal that nobody asked for.
+pub(crate) const NOT_REQUESTED: &str = "--rehearse was not given";
+
 /// The results of all checks, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -92,8 +95,11 @@ impl Report {
                 }
             }
             None if self.rehearsed() => {
+                // A second factor cannot be tried.
+                let alone = warned.iter().any(|check| check.id == CheckId::SshdMethods);
+                let alone = if alone { " with a key alone" } else { "" };
                 words.push(format!(
-                    "A login as {user} was tried, and works. Nothing was found that would refuse {keys}."
+                    "A login as {user} was tried{alone}, and works. Nothing was found that would refuse {keys}."
                 ));
             }
             None => words.push(format!("Nothing was found that would refuse {keys}.")),
@@ -102,11 +108,26 @@ impl Report {
             words.push(format!("Warnings: {}.", ids(&warned)));
         }
         if failed.is_empty() {
+            // A warning without a value for the checks that depend on it.
+            let without: Vec<_> = warned
+                .iter()
+                .copied()
+                .filter(|check| self.with(Status::Skip).any(|skipped| skipped.needs == Some(check.id)))
+                .collect();
+            if !without.is_empty() {
+                words.push(format!("Not checked: what depends on {}.", ids(&without)));
+            }
             if !unknown.is_empty() {
                 words.push(format!("Not checked: {}, and what depends on them.", ids(&unknown)));
             }
             if !self.rehearsed() {
+                let not_run = self.with(Status::Skip).find(|check| check.id == CheckId::LoginRehearsal);
+                let not_run = not_run.filter(|check| check.note != NOT_REQUESTED);
                 words.push(match &self.user {
+                    Some(_) if not_run.is_some() => format!(
+                        "PAM and the session were not tried: the rehearsal did not run, {}.",
+                        not_run.map(|check| check.note.as_str()).unwrap_or_default()
+                    ),
                     Some(_) => "PAM and the session were not tried: --rehearse does.".to_owned(),
                     None => "No user was given: --check USER checks the account, sshd's rules for it and its keys.".to_owned(),
                 });

@@ -56,6 +56,11 @@ impl<T> Answer<T> {
         Self { fix: Some(fix), ..Self::skip(note) }
     }
 
+    /// The note of a failed check.
+    pub(crate) fn failure(self) -> Option<String> {
+        (self.status == Status::Fail).then_some(self.note)
+    }
+
     pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self

@@ -43,8 +43,19 @@ pub(crate) fn serving(tree: &ConfigTree, main: &Path) -> Option<Serving> {
 pub(crate) fn reload_words(tree: &ConfigTree, process: Option<u32>) -> String {
     with_daemon(tree, |daemon| match process {
         Some(process) => reload(daemon, process).text().to_owned(),
-        None if daemon.has_systemd() => format!("systemctl restart {}", unit(daemon)),
+        None if daemon.has_systemd() => restart_words(tree),
         None => "start sshd".to_owned(),
+    })
+}
+
+/// The command that starts sshd again.
+pub(crate) fn restart_words(tree: &ConfigTree) -> String {
+    with_daemon(tree, |daemon| {
+        if daemon.has_systemd() {
+            format!("systemctl restart {}", unit(daemon))
+        } else {
+            "restart sshd".to_owned()
+        }
     })
 }
 

@@ -1,18 +1,25 @@
 //! The settings of sshd, from `sshd -T`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
 use super::runner::Answer;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::{Connection, names_client};
+use crate::sshd::criteria::{Connection, clients, names_client};
 use crate::sshd::effective::{ClientBlock, Config};
-use crate::sshd::query::{ADMIN_CONFIG, Dump, main_file};
+use crate::sshd::query::{ADMIN_CONFIG, Dump, QueryError, Sshd, main_file};
 
 /// The main file that sshd reads, which can be the vendor's.
 pub(crate) fn main(tree: &ConfigTree) -> PathBuf {
     main_file(tree, Path::new(ADMIN_CONFIG))
+}
+
+/// The options of a daemon as arguments of `sshd -T`, which is given the file of the configuration elsewhere.
+pub(crate) fn option_words(options: &[(char, String)]) -> Vec<OsString> {
+    let options = options.iter().filter(|(flag, _)| *flag != 'f');
+    options.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect()
 }
 
 /// The output of `sshd -T` for a login of the user, and where its values come from.
@@ -36,6 +43,12 @@ pub(crate) struct Source {
     pub(crate) unread: Vec<PathBuf>,
     /// The command that makes sshd read its files.
     pub(crate) reload: String,
+    /// The command that starts sshd again, with the options of its unit.
+    pub(crate) restart: String,
+    /// The sshd that printed them, with those options.
+    pub(crate) sshd: Sshd,
+    /// The main file.
+    pub(crate) main: PathBuf,
 }
 
 impl Settings {
@@ -96,7 +109,9 @@ impl Settings {
 
     /// The fix for a setting: what to change, where it is set, and how sshd reads the change.
     pub(crate) fn fix(&self, keyword: &str, change: &str) -> Fix {
-        let reload = &self.source.reload;
+        // A reload keeps the options of the command line.
+        let on_command_line = self.on_command_line(keyword);
+        let reload = if on_command_line { &self.source.restart } else { &self.source.reload };
         Fix::advice(match self.place(keyword) {
             Some(place) => format!("{change} ({place}), then: {reload}"),
             None => format!("{change} in sshd_config, then: {reload}"),
@@ -115,30 +130,65 @@ impl Settings {
             return Answer::warn(note, fix, ());
         }
         match self.only_some_clients(keyword) {
-            Some(criteria) => Answer::warn(
-                format!("depends on where the client connects from (\"Match {criteria}\"): {note}"),
-                fix,
-                (),
-            ),
+            Some(clients) => Answer::warn(format!("{note}, for {clients}"), fix, ()),
             None => Answer::fail(note, fix),
         }
     }
 
-    /// The `Match` block that makes a setting depend on the client.
+    /// Which clients a setting concerns, if a `Match` block makes it depend on the client.
     fn only_some_clients(&self, keyword: &str) -> Option<String> {
         let config = self.source.config.as_ref()?;
-        let other = self
-            .client_blocks()
-            .into_iter()
-            .find(|block| block.lines.iter().any(|(name, _)| name == keyword));
+        // The keyword can have the same value there.
+        let differs = |block: &ClientBlock| {
+            let there = block.sample.as_ref().and_then(|sample| self.of_connection(sample).ok());
+            there.is_none_or(|there| !there.all(keyword).eq(self.all(keyword)))
+        };
+        let sets = |block: &ClientBlock| block.lines.iter().any(|(name, _)| name == keyword);
+        let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
         let set = || Some(config.place(keyword, &self.source.connection)?.1?.1);
-        other.map(|block| block.criteria).or_else(|| set().filter(|criteria| names_client(criteria)))
+        other.map(|block| format!("all but {}", clients(&block.criteria))).or_else(|| {
+            let criteria = set().filter(|criteria| names_client(criteria))?;
+            (!self.is_every_port(&criteria)).then(|| clients(&criteria))
+        })
     }
 
-    /// The `Match` blocks that apply to some clients only.
+    /// Whether criteria name no more of the client than the only port that sshd listens on.
+    fn is_every_port(&self, criteria: &str) -> bool {
+        let port = self.source.connection.local_port.map(|port| port.to_string()).unwrap_or_default();
+        let mut ports = self.all("port");
+        let text = clients(criteria);
+        text == format!("clients that connect to port {port}") && ports.all(|other| other == port)
+    }
+
+    /// The `Match` blocks that apply to some clients only, with a connection of such a client if one can be given.
     pub(crate) fn client_blocks(&self) -> Vec<ClientBlock> {
         let config = self.source.config.as_ref();
-        config.map(|config| config.client_blocks(&self.source.connection)).unwrap_or_default()
+        let dns = self.is("usedns", "yes");
+        config.map(|config| config.client_blocks(&self.source.connection, dns)).unwrap_or_default()
+    }
+
+    /// The settings for another connection, without their places: a check of them fails, whatever client they are for.
+    pub(crate) fn of_connection(&self, connection: &Connection) -> Result<Self, QueryError> {
+        self.asked(&self.source.sshd, connection)
+    }
+
+    /// The settings that sshd would have with other options.
+    pub(crate) fn with_options(&self, options: &[(char, String)]) -> Result<Self, QueryError> {
+        let sshd = self.source.sshd.clone().with_options(option_words(options));
+        sshd.accepts(&self.source.main)?;
+        self.asked(&sshd, &self.source.connection)
+    }
+
+    /// The same settings without their places.
+    pub(crate) fn without_places(&self) -> Self {
+        let source = Source { config: None, unread: Vec::new(), ..self.source.clone() };
+        Self { source, ..self.clone() }
+    }
+
+    fn asked(&self, sshd: &Sshd, connection: &Connection) -> Result<Self, QueryError> {
+        let dump = sshd.dump(&self.source.main, connection)?;
+        let source = Source { config: None, unread: Vec::new(), ..self.source.clone() };
+        Ok(Self::new(dump, Source { connection: connection.clone(), sshd: sshd.clone(), ..source }))
     }
 
     /// The file that sets a keyword, if sshd has not read its current version.

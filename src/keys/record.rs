@@ -166,6 +166,18 @@ impl<'a> SignedKey<'a> {
         self.line.split(' ').next().unwrap_or_default()
     }
 
+    /// The key as in the key line, in base64.
+    #[must_use]
+    pub(crate) fn base64(&self) -> &'a str {
+        self.line.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The key's blob (RFC 4253, section 6.6).
+    #[must_use]
+    pub(crate) fn blob(&self) -> Vec<u8> {
+        Base64::decode_vec(self.base64()).unwrap_or_default()
+    }
+
     /// The key's fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {

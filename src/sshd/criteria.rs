@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use super::{
     lexer::OpensshVersion,
-    pattern::{Verdict, match_addresses, match_list},
+    pattern::{Verdict, ends_of_network, match_addresses, match_list},
 };
 
 /// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.
@@ -156,6 +156,98 @@ pub(crate) fn names_client(criteria: &str) -> bool {
     words.any(|word| CLIENT.contains(&word.as_str()))
 }
 
+/// The clients that criteria of a `Match` line name, in words: "clients with the address 10.0.0.0/8".
+pub(crate) fn clients(criteria: &str) -> String {
+    const TEXTS: [&str; 5] = [
+        "with the address ",
+        "with the name ",
+        "that connect to the address ",
+        "that connect to port ",
+        "of the routing domain ",
+    ];
+    let mut words = criteria.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
+    let mut named = Vec::new();
+    while let Some(word) = words.next() {
+        let place = CLIENT.iter().position(|name| word.eq_ignore_ascii_case(name));
+        if let Some(text) = place.and_then(|at| TEXTS.get(at)) {
+            named.push(format!("{text}{}", words.next().unwrap_or_default()));
+        }
+    }
+    format!("clients {}", named.join(" and "))
+}
+
+/// A connection that a `Match` line applies to, and that differs from `connection` by the client only. Without `dns`, the name of
+/// a client is its address (`UseDNS`). `None` if none is found.
+pub(super) fn sample(
+    version: &OpensshVersion,
+    arguments: &[Vec<u8>],
+    connection: &Connection,
+    dns: bool,
+) -> Option<Connection> {
+    let mut samples = vec![connection.clone()];
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let (name, inline) = split_criterion(version, word);
+        if !CLIENT.contains(&name.as_str()) {
+            continue;
+        }
+        let value = inline.or_else(|| words.next().map(Vec::as_slice)).unwrap_or_default();
+        let value = String::from_utf8_lossy(value).into_owned();
+        let of_entries =
+            |examples: fn(&str) -> Vec<String>| value.split(',').flat_map(examples).collect::<Vec<_>>();
+        let texts = match name.as_str() {
+            "address" | "localaddress" => of_entries(addresses),
+            "host" if !dns => of_entries(addresses),
+            _ => of_entries(|entry| vec![entry.replace(['*', '?'], "1")]),
+        };
+        samples = samples
+            .iter()
+            .flat_map(|sample| {
+                texts.iter().map(|text| {
+                    let mut sample = sample.clone();
+                    match name.as_str() {
+                        "address" => sample.address = Some(text.clone()),
+                        "localaddress" => sample.local_address = Some(text.clone()),
+                        "localport" => sample.local_port = text.parse().ok(),
+                        "rdomain" => sample.routing_domain = Some(text.clone()),
+                        _ if dns => sample.host = Some(text.clone()),
+                        _ => sample.address = Some(text.clone()),
+                    }
+                    if !dns {
+                        sample.host.clone_from(&sample.address);
+                    }
+                    sample
+                })
+            })
+            .take(MAX_SAMPLES)
+            .collect();
+    }
+    samples.into_iter().find(|sample| applies(version, arguments, Some(sample)) == Ok(true))
+}
+
+/// Maximum number of connections to try for one `Match` line.
+const MAX_SAMPLES: usize = 100;
+
+/// Addresses that an entry of a list matches: the first and the last of a network, or one that has the form of a pattern.
+fn addresses(entry: &str) -> Vec<String> {
+    if let Some((first, last)) = ends_of_network(entry) {
+        return vec![first.to_string(), last.to_string()];
+    }
+    // The first star, and the others. Two numbers, because other entries can exclude one.
+    let fills = |number: &str| ["N", "N.N", "N.N.N", "N.N.N.N", "N::N"].map(|fill| fill.replace('N', number));
+    let plain = entry.replace('?', "1");
+    let texts = ["1", "202"].into_iter().flat_map(|number| {
+        let plain = &plain;
+        fills(number).into_iter().flat_map(move |first| {
+            let plain = plain.replacen('*', &first, 1);
+            fills(number).map(|fill| plain.replace('*', &fill))
+        })
+    });
+    let mut texts: Vec<_> = texts.filter(|text| text.parse::<std::net::IpAddr>().is_ok()).collect();
+    texts.dedup();
+    texts
+}
+
 /// The name of a criterion in lower case, and its value if written as `name=value`.
 fn split_criterion<'a>(version: &OpensshVersion, word: &'a [u8]) -> (String, Option<&'a [u8]>) {
     let name = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
@@ -286,6 +378,62 @@ mod tests {
         ] {
             let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
             assert_eq!(depends_on_client(&version, &statement.arguments, &alice), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_client_of_a_block() {
+        let version = OpensshVersion::from_version_text("OpenSSH_9.2").unwrap();
+        for (line, dns, expected) in [
+            ("Match Address 10.0.0.0/8", false, Some("host=10.0.0.0,addr=10.0.0.0,laddr=192.0.2.2,lport=22")),
+            (
+                "Match Address !10.0.0.0/24,10.0.0.0/8",
+                false,
+                Some("host=10.255.255.255,addr=10.255.255.255,laddr=192.0.2.2,lport=22"),
+            ),
+            (
+                "Match User alice Address 10.*",
+                true,
+                Some("host=eic-keys.invalid,addr=10.1.1.1,laddr=192.0.2.2,lport=22"),
+            ),
+            (
+                "Match Address 2001:db8::/32",
+                true,
+                Some("host=eic-keys.invalid,addr=2001:db8::,laddr=192.0.2.2,lport=22"),
+            ),
+            (
+                "Match LocalPort 2222",
+                true,
+                Some("host=eic-keys.invalid,addr=192.0.2.1,laddr=192.0.2.2,lport=2222"),
+            ),
+            (
+                "Match Host *.example.com",
+                true,
+                Some("host=1.example.com,addr=192.0.2.1,laddr=192.0.2.2,lport=22"),
+            ),
+            ("Match Host *.example.com", false, None),
+            ("Match Host 10.0.0.?", false, Some("host=10.0.0.1,addr=10.0.0.1,laddr=192.0.2.2,lport=22")),
+            ("Match Host 10.*.*", false, Some("host=10.1.1.1,addr=10.1.1.1,laddr=192.0.2.2,lport=22")),
+            ("Match User bob Address 10.0.0.0/8", false, None),
+            ("Match Address !10.0.0.0/8", false, None),
+        ] {
+            let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
+            let alice = Connection { user: Some("alice".into()), ..Connection::probe() };
+            let found = sample(&version, &statement.arguments, &alice, dns).map(|sample| sample.spec());
+            assert_eq!(found, expected.map(|rest| format!("user=alice,{rest}")), "{line}");
+        }
+    }
+
+    #[test]
+    fn clients_in_words() {
+        for (criteria, expected) in [
+            ("Address 10.0.0.0/8", "clients with the address 10.0.0.0/8"),
+            (
+                "User alice address=10.* LocalPort 22",
+                "clients with the address 10.* and that connect to port 22",
+            ),
+        ] {
+            assert_eq!(clients(criteria), expected);
         }
     }
 

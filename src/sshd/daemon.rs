@@ -33,7 +33,7 @@ pub(crate) const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
 pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 
 /// The directories of systemd units, highest priority first.
-const UNITS: [&str; 4] =
+pub(super) const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// sshd writes it at each start and reload.
@@ -441,7 +441,7 @@ fn values<'a>(lines: &'a [Line], name: &'a str) -> impl Iterator<Item = (&'a Pat
 }
 
 /// The assignments in an `Environment=` line, without quotes (systemd.exec(5), systemd.syntax(7)).
-fn assignments(value: &str) -> Vec<String> {
+pub(super) fn assignments(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
     let mut characters = value.chars();
@@ -461,7 +461,7 @@ fn assignments(value: &str) -> Vec<String> {
 }
 
 /// The lines of a unit or environment file, with continuation lines joined, without comments.
-fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
+pub(super) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -486,7 +486,7 @@ fn assigned_value(line: &str) -> String {
     value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }
 
-fn sets_command(line: &str) -> bool {
+pub(crate) fn sets_command(line: &str) -> bool {
     // This also matches AuthorizedKeysCommandUser, which would change the user of our command.
     line.to_ascii_lowercase().contains("authorizedkeyscommand")
 }
@@ -570,7 +570,7 @@ pub(crate) fn connection_options(line: &str) -> Vec<String> {
 }
 
 /// The value of `-f`, if it is not the main file.
-pub(super) fn other_config(line: &str, main: &Path) -> Option<String> {
+pub(crate) fn other_config(line: &str, main: &Path) -> Option<String> {
     let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
     files.map(str::to_owned).find(|file| Path::new(file) != main)
 }

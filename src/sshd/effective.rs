@@ -16,7 +16,7 @@ use std::{
 use super::{
     config::{File, Malformed, Origin},
     config_tree::ConfigTree,
-    criteria::{BadMatch, Connection, applies, depends_on_client},
+    criteria::{BadMatch, Connection, applies, depends_on_client, sample},
     lexer::OpensshVersion,
     query::unless_none,
 };
@@ -55,6 +55,8 @@ pub(crate) struct ClientBlock {
     pub(crate) criteria: String,
     /// The keywords in lower case and their values.
     pub(crate) lines: Vec<(String, String)>,
+    /// A connection that it applies to. `None` if none was found.
+    pub(crate) sample: Option<Connection>,
 }
 
 /// The effective settings for a connection.
@@ -233,8 +235,8 @@ impl Config {
     }
 
     /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their
-    /// lines: keyword and value.
-    pub(crate) fn client_blocks(&self, connection: &Connection) -> Vec<ClientBlock> {
+    /// lines: keyword and value. Without `dns`, the name of a client is its address.
+    pub(crate) fn client_blocks(&self, connection: &Connection, dns: bool) -> Vec<ClientBlock> {
         let mut found: Vec<ClientBlock> = Vec::new();
         for file in self.files() {
             let mut open = false;
@@ -246,7 +248,8 @@ impl Config {
                     open = depends_on_client(&self.version, words, connection);
                     if open {
                         let criteria = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
-                        found.push(ClientBlock { origin, criteria, lines: Vec::new() });
+                        let sample = sample(&self.version, words, connection, dns);
+                        found.push(ClientBlock { origin, criteria, lines: Vec::new(), sample });
                     }
                 } else if let Some(block) = found.last_mut().filter(|_| open) {
                     let value = String::from_utf8_lossy(&statement.arguments.join(&b' ')).into_owned();

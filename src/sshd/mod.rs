@@ -2,8 +2,8 @@
 //!
 //! - `lexer`, `pattern`, `config`, `criteria`, `config_tree`, `effective`: parse the configuration and find *where*
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
-//! - `query`, `host_key`, `daemon`: query the installed sshd, with a host key if it has none, and inspect the running
-//!   one.
+//! - `query`, `host_key`, `daemon`, `unit`: query the installed sshd, with a host key if it has none, and inspect the
+//!   running one and the unit that starts it.
 //! - `reload`: makes each running sshd read its files again.
 //! - `block`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
 //! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
@@ -28,5 +28,6 @@ pub(crate) mod plan;
 pub mod query;
 pub(crate) mod reload;
 mod replace;
+pub(crate) mod unit;
 pub mod wiring;
 mod wiring_error;

@@ -101,6 +101,20 @@ fn network(entry: &[u8]) -> Result<Option<(IpAddr, u32)>, BadAddressList> {
     if host == 0 { Ok(Some((address, length))) } else { Err(BadAddressList) }
 }
 
+/// The first and the last address of a network in CIDR notation, or of one address.
+pub(super) fn ends_of_network(entry: &str) -> Option<(IpAddr, IpAddr)> {
+    let (first, length) = network(entry.as_bytes()).ok()??;
+    let hosts =
+        |width: u32| u128::MAX.checked_shr(128_u32.saturating_sub(width.saturating_sub(length))).unwrap_or(0);
+    let last = match first {
+        IpAddr::V4(address) => {
+            IpAddr::V4((address.to_bits() | u32::try_from(hosts(32)).unwrap_or_default()).into())
+        }
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() | hosts(128)).into()),
+    };
+    Some((first, last))
+}
+
 fn bits(address: IpAddr) -> (u128, u32) {
     match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 32),

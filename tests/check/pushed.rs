@@ -88,11 +88,18 @@ fn details_of_a_record() {
 
 #[test]
 fn refused_records() {
-    beside_a_good_one(
-        |instance, key| instance.publish(USER, &instance.record(key).expires_in(-5)),
-        "keys.records",
-        "it expired",
-    );
+    // The key of an earlier push.
+    world(|world| {
+        let instance = world.instance;
+        instance.publish(USER, &instance.record(&UserKey::ed25519()).expires_in(-5));
+        let report = world.check();
+        report.assert_healthy();
+        assert_eq!(
+            report.note("keys.records"),
+            "1 of 2 keys are valid, if the signer signed them; the others have expired"
+        );
+        assert!(report.detail("keys.records").iter().any(|line| line.contains("it expired")));
+    });
     beside_a_good_one(
         |instance, key| instance.publish(USER, &instance.record(key).set("Instance", "i-0fedcba9876543210")),
         "keys.records",
@@ -140,6 +147,96 @@ fn the_only_record_is_refused() {
         instance.imds.unpublish(USER);
         instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4)));
         world.check().assert_exactly(&[("keys.signatures", "fail")]);
+    });
+}
+
+/// The note has the reason of the last record, and its fix.
+#[test]
+fn all_records_are_refused() {
+    world(|world| {
+        let line = "/usr/bin/eic-keys --principal arn:aws:sts::999999999999:assumed-role/other/* %u %f";
+        world.configure(&crate::world::config().set("AuthorizedKeysCommand", line).text());
+        world.instance.push(USER, &UserKey::ed25519());
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "fail")]);
+        assert_eq!(
+            report.note("keys.records"),
+            "all 2 pushed keys are refused; the last: its IAM principal matches no --principal pattern"
+        );
+        let fix = report.of("keys.records")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("push the key as an IAM principal that --principal in sshd's line names"),
+            "{fix}"
+        );
+    });
+}
+
+/// sshd refuses a pushed key by its type, its size, or a list of revoked keys. A login shows that.
+#[test]
+fn keys_that_sshd_refuses() {
+    fn run(world: &World<'_>, command: &str) {
+        let ran = world.instance.command(["-ec", command]).program("/bin/sh").as_root().run();
+        assert_eq!(ran.status, Some(0), "{command}: {}{}", ran.stdout, ran.stderr);
+    }
+    let refused = |world: &World<'_>, key: &UserKey, others: &[(&str, &str)], says: &str| {
+        assert_ne!(world.sshd.ssh(USER, key, "true").status, Some(0), "{says}");
+        let report = world.check();
+        report.assert_exactly(&[&[("keys.accepted", "fail")], others].concat());
+        let note = report.note("keys.accepted");
+        assert!(note.starts_with("the pushed key ssh-") && note.contains(key.fingerprint()), "{note}");
+        assert!(note.contains(says), "{note}");
+    };
+    world(|world| {
+        let config = crate::world::config().set("RevokedKeys", "/etc/ssh/revoked").text();
+        let (key, other) = (&world.key, UserKey::ed25519());
+        world.instance.write("/run/key.pub", format!("{}\n", key.line()));
+        world.instance.write("/run/other.pub", format!("{}\n", other.line()));
+        run(
+            world,
+            "printf 'sha256: %s\n' \"$(cat /run/key.pub)\" >/run/sha256; printf 'sha1: %s\n' \"$(cat /run/key.pub)\" >/run/sha1",
+        );
+        // Others' keys, in each form.
+        for list in
+            ["cat /run/other.pub >/etc/ssh/revoked", "ssh-keygen -q -k -f /etc/ssh/revoked /run/other.pub"]
+        {
+            run(world, list);
+            world.restart(&config);
+            assert_eq!(world.sshd.ssh(USER, key, "true").status, Some(0));
+            world.check().assert_healthy();
+        }
+        for list in [
+            "cat /run/other.pub /run/key.pub >/etc/ssh/revoked",
+            "ssh-keygen -q -k -f /etc/ssh/revoked /run/other.pub /run/key.pub",
+            "ssh-keygen -q -k -f /etc/ssh/revoked /run/other.pub /run/sha256",
+            "ssh-keygen -q -k -f /etc/ssh/revoked -z 7 /run/sha1 /run/other.pub",
+        ] {
+            run(world, list);
+            world.restart(&config);
+            refused(world, key, &[], "it is on the list of revoked keys /etc/ssh/revoked");
+        }
+        // Another one is accepted.
+        world.instance.push_for_an_hour(USER, &other);
+        run(world, "cat /run/key.pub >/etc/ssh/revoked");
+        world.check().assert_exactly(&[("keys.accepted", "warn")]);
+    });
+    world(|world| {
+        world.restart(&crate::world::config().set("PubkeyAcceptedAlgorithms", "rsa-sha2-512").text());
+        refused(
+            world,
+            &world.key,
+            &[("sshd.algorithms", "warn")],
+            "sshd accepts no signatures of this type (ssh-ed25519)",
+        );
+    });
+    world(|world| {
+        let key = UserKey::rsa(2048);
+        world.instance.imds.unpublish(USER);
+        world.instance.push_for_an_hour(USER, &key);
+        world.check().assert_healthy();
+        world.restart(&crate::world::config().set("RequiredRSASize", "3072").text());
+        refused(world, &key, &[("sshd.revoked", "warn")], "it has 2048 bits, and RequiredRSASize is 3072");
+        world.restart(&crate::world::config().set("PubkeyAcceptedAlgorithms", "ssh-ed25519").text());
+        refused(world, &key, &[("sshd.algorithms", "warn")], "(rsa-sha2-512, rsa-sha2-256)");
     });
 }
 

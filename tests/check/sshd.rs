@@ -91,6 +91,53 @@ fn a_command_line_that_eic_keys_rejects() {
     );
 }
 
+/// A line that asks for the keys of another user than the one who logs in.
+#[test]
+fn a_line_for_another_user() {
+    for line in ["%U %f", "%h %f", "bob %f", "--timeout 2 root"] {
+        broken(
+            set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys {line}")),
+            &[("sshd.command", "fail")],
+            "when alice logs in",
+        );
+    }
+}
+
+/// What a script does is not known.
+#[test]
+fn a_script_that_runs_eic_keys() {
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\nexec /usr/bin/eic-keys \"$@\"\n");
+        world.restart(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-lab-wrap %u %f").text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("sshd.command"), "warn");
+        assert!(report.note("sshd.command").contains("a script that names eic-keys"));
+        assert_eq!(report.outcome.status, Some(0));
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(summary.contains("Not checked: what depends on sshd.command."), "{summary}");
+    });
+}
+
+/// No command is given that would fail.
+#[test]
+fn enable_cannot_repair_it() {
+    world(|world| {
+        let text = config().text();
+        let lines = text.lines().filter(|line| !line.starts_with("AuthorizedKeysCommand"));
+        let text = lines.fold(String::new(), |text, line| text + line + "\n");
+        world.configure(&(text + "AuthorizedKeysCommand /usr/bin/true %u\n"));
+        let report = world.check();
+        let enable = world.instance.command(["--enable", "--dry-run"]).as_root().run();
+        assert_eq!(
+            report.of("sshd.command")["fix_kind"] == "command",
+            enable.status == Some(0),
+            "{}",
+            enable.stderr
+        );
+    });
+}
+
 #[test]
 fn the_command_user() {
     // To make such a user would be no fix; --enable puts lines of its own first.
@@ -188,6 +235,22 @@ fn a_chained_command_that_cannot_run() {
         warns,
         "which cannot run: users other than root can write to /usr/bin/eic-lab-theirs",
     );
+}
+
+/// sshd waits for the end of the command behind ours.
+#[test]
+fn a_chained_command_that_hangs() {
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-slow", b"#!/bin/sh\nexec sleep 30\n");
+        set("AuthorizedKeysCommand", "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-slow %u")(world);
+        let report = world.check();
+        report.assert_exactly(&[("login.command", "warn")]);
+        let note = report.note("login.command");
+        assert!(
+            note.contains("the chained command does not end within 4.8 s: /usr/bin/eic-lab-slow alice;"),
+            "{note}"
+        );
+    });
 }
 
 /// So are those of a command that --enable left out.
@@ -294,10 +357,14 @@ fn settings_that_refuse_keys() {
     );
     broken(
         set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"),
-        &[("sshd.algorithms", "fail")],
+        &[("sshd.algorithms", "fail"), ("keys.accepted", "fail")],
         "no type of key",
     );
-    broken(set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), &[("sshd.algorithms", "warn")], "ed25519");
+    broken(
+        set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"),
+        &[("sshd.algorithms", "warn"), ("keys.accepted", "fail")],
+        "ed25519",
+    );
     broken(
         set("KexAlgorithms", "sntrup761x25519-sha512@openssh.com,curve25519-sha256"),
         &[("sshd.exchanges", "warn")],
@@ -309,7 +376,27 @@ fn settings_that_refuse_keys() {
             world.check().assert_healthy();
         });
     }
+    let exchanges = &[("sshd.exchanges", "warn")];
+    broken(set("Ciphers", "aes128-cbc"), exchanges, "supports none of Ciphers; it supports chacha20");
+    broken(
+        |world| world.configure(&config().set("Ciphers", "aes256-ctr").set("MACs", "hmac-md5").text()),
+        exchanges,
+        "supports none of MACs; it supports umac-64",
+    );
+    world(|world| {
+        world.restart(&config().set("Ciphers", "aes256-gcm@openssh.com").set("MACs", "hmac-md5").text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_healthy();
+    });
     broken(set("MaxAuthTries", "2"), &[("sshd.tries", "warn")], "MaxAuthTries is 2");
+    world(|world| {
+        world.restart(&config().set("MaxAuthTries", "0").text());
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.tries", "fail")]);
+        let fix = report.of("sshd.tries")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("set MaxAuthTries 6 ("), "{fix}");
+    });
     let port = &[("sshd.port", "warn")];
     let later = "works now, but breaks at sshd's next restart: sshd listens on";
     broken(set("Port", "2222"), port, &format!("{later} 0.0.0.0:2222, not on port 22"));
@@ -333,21 +420,70 @@ fn allowed_and_denied_users() {
     broken(set("AllowGroups", "wheel"), access, "AllowGroups does not include a group of alice");
     broken(set("DenyGroups", "alice"), access, "DenyGroups includes a group of alice");
     let depends = &[("sshd.access", "warn")];
-    broken(
-        set("DenyUsers", "bob a*@192.0.2.*"),
-        depends,
-        "DenyUsers has a*@192.0.2.*: the result depends on where alice connects from",
-    );
-    broken(
-        set("AllowUsers", "bob alice@192.0.2.*"),
-        depends,
-        "AllowUsers has alice@192.0.2.*: the result depends",
-    );
+    broken(set("DenyUsers", "bob a*@192.0.2.*"), depends, "DenyUsers refuses alice from 192.0.2.*");
+    broken(set("AllowUsers", "bob alice@192.0.2.*"), depends, "AllowUsers allows alice from 192.0.2.* only");
     world(|world| {
         for allowed in ["alice", "al?ce", "bob alice@*"] {
             world.configure(&config().set("AllowUsers", allowed).text());
             world.check().assert_healthy();
         }
+    });
+    // Without UseDNS, the name of a client is its address.
+    broken(
+        set("AllowUsers", "alice@*.example.com bob"),
+        access,
+        "AllowUsers has alice@*.example.com, which matches no client: UseDNS is no",
+    );
+    broken(set("AllowUsers", "alice@!10.0.0.1"), access, "matches no client");
+    broken(
+        |world| {
+            let text = config().set("AllowUsers", "alice@*.example.com").set("UseDNS", "yes").text();
+            world.configure(&text);
+        },
+        depends,
+        "AllowUsers allows alice from *.example.com only",
+    );
+    world(|world| {
+        set("DenyUsers", "alice@*.example.com")(world);
+        world.check().assert_healthy();
+    });
+}
+
+/// sshd looks at the names of the primary group and of the supplementary ones. A group without a name is left out.
+#[test]
+fn groups_of_the_user() {
+    let groups = |world: &World<'_>, line: &str, list: &str| {
+        let group = std::fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", group + line);
+        world.restart(&(config().text() + list + "\n"));
+        let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+        let report = world.check();
+        assert_eq!(report.status("sshd.access"), if works { "ok" } else { "fail" }, "{line} {list}");
+        (works, report.note("sshd.access").to_owned())
+    };
+    for (line, list, works) in [
+        ("staff:x:47500:bob,alice\n", "AllowGroups staff", true),
+        ("staff:x:47500:bob,alice\n", "DenyGroups st*", false),
+        ("staff:x:47500:bob\n", "AllowGroups staff", false),
+        ("staff:x:47500:alice\n", "AllowGroups !staff", false),
+        ("domain users:x:47500:alice\n", "AllowGroups \"domain users\"", true),
+        ("domain users:x:47500:alice\n", "AllowGroups domain users", false),
+        ("domain users:x:47500:alice\n", "DenyGroups users", true),
+    ] {
+        world(|world| assert_eq!(groups(world, line, list).0, works, "{line} {list}"));
+    }
+    // The line of the primary group is gone.
+    world(|world| {
+        let group = std::fs::read_to_string("/etc/group").unwrap();
+        let others = group.lines().filter(|line| !line.starts_with("alice:")).map(|line| format!("{line}\n"));
+        world.instance.write("/etc/group", others.collect::<String>());
+        assert!(groups(world, "staff:x:47500:alice\n", "AllowGroups staff").0);
+        assert!(!groups(world, "", "DenyGroups staff").0);
+        let group = std::fs::read_to_string("/etc/group").unwrap().replace("staff:x:47500:alice\n", "");
+        world.instance.write("/etc/group", group);
+        let (works, note) = groups(world, "", "DenyGroups bob");
+        assert!(!works);
+        assert_eq!(note, "DenyGroups is set, and no group of alice has a name: sshd refuses such users");
     });
 }
 
@@ -401,6 +537,25 @@ fn what_breaks_at_the_next_restart() {
     });
 }
 
+/// sshd starts, and closes each connection.
+#[test]
+fn host_keys_that_the_algorithms_do_not_allow() {
+    world(|world| {
+        let key = "/etc/ssh/eic_lab_host_key";
+        let public = world.instance.command(["-y", "-f", key]).program("/usr/bin/ssh-keygen").as_root().run();
+        world.instance.write(format!("{key}.pub"), &public.stdout);
+        let kind = public.stdout.split(' ').next().unwrap();
+        let other = if kind == "ssh-ed25519" { "rsa-sha2-512" } else { "ssh-ed25519" };
+        world.restart(&config().set("HostKeyAlgorithms", other).text());
+        let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+        let report = world.check();
+        assert_eq!(report.status("sshd.exchanges"), if works { "ok" } else { "fail" });
+        assert!(works || report.note("sshd.exchanges").contains(&format!("none of the host keys ({kind})")));
+        world.restart(&config().set("HostKeyAlgorithms", &format!("{other},{kind}")).text());
+        world.check().assert_healthy();
+    });
+}
+
 /// sshd refuses a private key that other users can read.
 #[test]
 fn a_host_key_that_others_can_read() {
@@ -450,11 +605,42 @@ fn a_block_without_a_command() {
 fn blocks_for_some_clients() {
     let with = |text: &'static str| move |world: &World<'_>| world.configure(&(config().text() + text));
     for (text, says) in [
-        ("Match Address 192.0.2.128/25\n  PubkeyAuthentication no\n", "sets pubkeyauthentication no"),
-        ("Match LocalPort 2222\n  ForceCommand /bin/false\n", "\"Match LocalPort 2222\""),
-        ("Match User alice Host *.example\n  AllowUsers bob\n", "Host *.example"),
+        (
+            "Match Address 192.0.2.128/25\n  PubkeyAuthentication no\n",
+            "for clients with the address 192.0.2.128/25 (/etc/ssh/sshd_config line",
+        ),
+        (
+            "Match Address 10.0.0.0/8\n  AllowUsers bob\n",
+            "\"Match Address 10.0.0.0/8\"): AllowUsers does not include alice",
+        ),
+        (
+            "Match LocalAddress 10.0.0.1\n  AuthenticationMethods password\n",
+            "for clients that connect to the address 10.0.0.1",
+        ),
+        ("Match Address 10.*,!10.1.*\n  PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256\n", "no type of key"),
+        ("Match Address ::/0\n  AuthorizedKeysCommand none\n", "AuthorizedKeysCommand is none"),
+        (
+            "Match Address 2001:db8::/32\n  ForceCommand /bin/false\n",
+            "each session runs ForceCommand /bin/false",
+        ),
+        (
+            "UseDNS yes\nMatch User alice Host *.example\n  MaxSessions 0\n",
+            "for clients with the name *.example",
+        ),
     ] {
         broken(with(text), &[("sshd.match", "warn")], says);
+    }
+    // Blocks that apply to no client, and blocks that refuse nothing.
+    for text in [
+        "Match LocalPort 2222\n  PubkeyAuthentication no\n",
+        "Match Host *.example\n  PubkeyAuthentication no\n",
+        "Match Address 10.0.0.0/8\n  AllowUsers bob alice\n  ForceCommand none\n",
+        "Match Address 10.0.0.0/8\n  PubkeyAuthentication yes\n  AuthenticationMethods publickey password\n",
+    ] {
+        world(|world| {
+            with(text)(world);
+            world.check().assert_healthy();
+        });
     }
     world(|world| {
         with(
@@ -468,7 +654,24 @@ fn blocks_for_some_clients() {
         );
         let report = world.check();
         report.assert_exactly(&[("sshd.pubkey", "warn")]);
-        assert!(report.note("sshd.pubkey").contains("depends on where the client connects from"));
+        assert!(
+            report.note("sshd.pubkey").ends_with("for all but clients with the address 10.0.0.0/8"),
+            "{}",
+            report.note("sshd.pubkey")
+        );
+        // What that block says makes no difference; nor does one for the only port.
+        for block in ["Match Address 10.0.0.0/8", "Match LocalPort 22"] {
+            world.configure(
+                &(config().set("PubkeyAuthentication", "no").text()
+                    + block
+                    + "\n  PubkeyAuthentication no\n"),
+            );
+            world.check().assert_exactly(&[("sshd.pubkey", "fail")]);
+        }
+        world.configure(&(config().text() + "Match Address *,!10.0.0.0/8\n  PubkeyAuthentication no\n"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pubkey", "warn")]);
+        assert!(report.note("sshd.pubkey").ends_with("for clients with the address *,!10.0.0.0/8"));
     });
 }
 
@@ -638,4 +841,102 @@ fn options_of_the_running_sshd() {
 fn no_sshd() {
     let gone = |_: &World<'_>| std::fs::remove_file("/usr/sbin/sshd").unwrap();
     broken(gone, &[("sshd.version", "fail")], "no sshd on this system");
+}
+
+/// A system with systemd, whose unit started sshd with these options.
+fn with_unit(world: &World<'_>, options: &str) {
+    crate::system::stop_sshd();
+    std::fs::create_dir_all("/run/systemd/system").unwrap();
+    world.instance.write(
+        "/usr/lib/systemd/system/ssh.service",
+        "[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\n",
+    );
+    world.instance.write("/etc/default/ssh", format!("SSHD_OPTS=\"{options}\"\n"));
+    let systemctl = "#!/bin/sh\ncase \"$*\" in\n'show --property=MainPID --value ssh') cat /run/sshd.pid ;;\n'show --property=ExecStart '*) cat /run/loaded ;;\n\
+         'daemon-reload' | 'restart ssh') echo \"$*\" >>/run/restarted ;;\nesac\n";
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+    let start = format!("/usr/sbin/sshd {options}; while ! [ -e {PID_FILE} ]; do sleep 0.05; done");
+    let started = world.instance.command(["-c", &start]).program("/bin/sh").as_root().run();
+    assert_eq!(started.status, Some(0), "{}", started.stderr);
+}
+
+/// sshd keeps the options that it was started with. Others in the files of its unit count at its next start.
+#[test]
+fn options_that_sshd_is_not_started_with_yet() {
+    world(|world| {
+        with_unit(world, "-o MaxAuthTries=7");
+        world.check().assert_healthy();
+        let current = &[("running.current", "warn")];
+        for (options, says) in [
+            ("-o PubkeyAuthentication=no", "PubkeyAuthentication is no"),
+            ("-o AllowUsers=bob", "AllowUsers does not include alice"),
+            ("-o 'DenyUsers bob alice'", "DenyUsers includes alice"),
+            ("-p 2222", "sshd listens on 0.0.0.0:2222, not on port 22"),
+            ("-o NoSuchKeyword=1", "NoSuchKeyword"),
+        ] {
+            world.instance.write("/etc/default/ssh", format!("SSHD_OPTS=\"{options}\"\n"));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{options}");
+            let report = world.check();
+            report.assert_exactly(current);
+            let note = report.note("running.current");
+            let begins = "works now, but breaks at sshd's next restart (/etc/default/ssh was changed after sshd was started): ";
+            assert!(note.starts_with(begins) && note.contains(says), "{options}: {note}");
+            assert_eq!(report.of("running.current")["fix_kind"], "advice");
+        }
+        // Harmless ones, and none.
+        for options in ["-o MaxAuthTries=5", ""] {
+            world.instance.write("/etc/default/ssh", format!("SSHD_OPTS={options}\n"));
+            let report = world.check();
+            report.assert_exactly(current);
+            assert_eq!(
+                report.of("running.current")["fix"],
+                "systemctl daemon-reload && systemctl restart ssh"
+            );
+        }
+        // The same in other words, and options that change nothing.
+        for options in ["'-o MaxAuthTries=7'", "\"-e -oMaxAuthTries=7\"", "\"-o maxauthtries=7\""] {
+            world.instance.write("/etc/default/ssh", format!("SSHD_OPTS={options}\n"));
+            world.check().assert_healthy();
+        }
+    });
+    // A drop-in of the unit.
+    world(|world| {
+        with_unit(world, "-o MaxAuthTries=7");
+        let drop_in = "/etc/systemd/system/ssh.service.d/override.conf";
+        std::fs::create_dir_all("/etc/systemd/system/ssh.service.d").unwrap();
+        for (options, says) in [
+            ("-o UsePAM=no -o DenyUsers=alice", "DenyUsers includes alice"),
+            ("-f /etc/ssh/other", "sshd then reads /etc/ssh/other and not /etc/ssh/sshd_config"),
+            ("-o AuthorizedKeysCommand=none", "AuthorizedKeysCommand is none"),
+        ] {
+            let line = format!("/usr/sbin/sshd -D {options}");
+            world.instance.write(drop_in, format!("[Service]\nExecStart=\nExecStart={line}\n"));
+            let report = world.check();
+            report.assert_exactly(&[("running.current", "warn")]);
+            let note = report.note("running.current");
+            let begins = "works now, but breaks at sshd's next restart (/etc/systemd/system/ssh.service.d/override.conf was";
+            assert!(note.starts_with(begins) && note.contains(says), "{note}");
+        }
+        // systemd has read it.
+        world
+            .instance
+            .write("/run/loaded", "ExecStart={ argv[]=/usr/sbin/sshd -D -o AuthorizedKeysCommand=none }\n");
+        let report = world.check();
+        report.assert_exactly(&[("running.override", "warn"), ("running.current", "warn")]);
+        let note = report.note("running.override");
+        assert!(note.starts_with("works now, but breaks at sshd's next restart: "), "{note}");
+    });
+}
+
+/// A reload does not change the options of the command line.
+#[test]
+fn an_option_that_refuses_keys() {
+    world(|world| {
+        with_unit(world, "-o PubkeyAuthentication=no");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pubkey", "fail")]);
+        let fix = report.of("sshd.pubkey")["fix"].as_str().unwrap();
+        let expected = "set PubkeyAuthentication yes (sshd's command line), then: systemctl restart ssh";
+        assert_eq!(fix, expected);
+    });
 }

@@ -126,6 +126,15 @@ impl World<'_> {
         self.instance.write(PID_FILE, number);
     }
 
+    /// Gives sshd another configuration, and starts it again.
+    pub(crate) fn restart(&self, text: &str) {
+        crate::system::stop_sshd();
+        self.instance.write(CONFIG, text);
+        let start = format!("/usr/sbin/sshd; while ! [ -e {PID_FILE} ]; do sleep 0.05; done");
+        let started = self.instance.command(["-c", &start]).program("/bin/sh").as_root().run();
+        assert_eq!(started.status, Some(0), "{}", started.stderr);
+    }
+
     /// Runs the command that a check says to run.
     pub(crate) fn apply(&self, report: &Report, id: &str) {
         assert_eq!(report.of(id)["fix_kind"], "command");

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::check_id::CheckId;
 use super::fix::{Fix, Word};
+use super::report::NOT_REQUESTED;
 use super::request::{CheckRequest, Target};
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::settings::Settings;
@@ -103,9 +104,8 @@ pub(crate) async fn rehearse(
     account: &Finding<Account>,
 ) {
     if !request.rehearse {
-        let rehearsal: Finding<()> = runner
-            .check(CheckId::LoginRehearsal, (), async |()| Answer::skip("--rehearse was not given"))
-            .await;
+        let rehearsal: Finding<()> =
+            runner.check(CheckId::LoginRehearsal, (), async |()| Answer::skip(NOT_REQUESTED)).await;
         runner.check(CheckId::LoginTerminal, &rehearsal, async |()| Answer::ok("", ())).await;
         return;
     }

@@ -2,6 +2,8 @@
 //! for that user, has no effect on root. One child process, `eic-keys --check`, covers all of these checks.
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::signer::readable;
@@ -90,6 +92,19 @@ fn answer(report: &serde_json::Value, id: CheckId) -> Option<(String, String)> {
 }
 
 fn broken(user: &Account, reason: &str) -> Answer<()> {
+    let null = fs::metadata("/dev/null").ok();
+    if null.as_ref().is_none_or(|null| !null.file_type().is_char_device() || null.mode() & 0o666 != 0o666) {
+        let fix = if null.is_some_and(|null| null.file_type().is_char_device()) {
+            Fix::command("chmod 0666 /dev/null", [])
+        } else {
+            Fix::advice("remove the file and create the device again: mknod -m 666 /dev/null c 1 3")
+        };
+        let note = format!(
+            "/dev/null is not a device that all users can open: eic-keys was not run as {}",
+            user.name
+        );
+        return Answer::warn_only(note, fix);
+    }
     Answer::fail(
         format!("eic-keys could not be run as {}: {reason}", user.name),
         Fix::advice("install eic-keys where all users can run it"),

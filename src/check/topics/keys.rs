@@ -4,12 +4,14 @@ use std::fmt;
 
 use hyper::body::Bytes;
 
+use super::accepted::accepted;
 use super::instance::Place;
 use super::metadata::unasked;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::settings::Settings;
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
 use crate::keys::{Judged, Refusal, SignedKey, judge, record};
@@ -20,6 +22,7 @@ use crate::trust::{Signer, UnixTime};
 pub(crate) struct Rules<'a> {
     pub(crate) request: &'a CheckRequest,
     pub(crate) principals: &'a Principals,
+    pub(crate) settings: &'a Finding<Settings>,
 }
 
 /// Requests the user's records and validates each, as a login does.
@@ -41,6 +44,16 @@ pub(crate) async fn keys(
     runner
         .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
             signatures(text, id, rules, (target.clock)(), signer)
+        })
+        .await;
+    runner
+        .check(CheckId::KeysAccepted, (&text, &place.id, rules.settings), async |(text, id, settings)| {
+            let keys = judged(text, id, rules, (target.clock)()).into_iter();
+            let keys = keys.filter(|one| matches!(one.verdict, Verdict::Valid)).filter_map(|one| one.key);
+            match keys.collect::<Vec<_>>().as_slice() {
+                [] => Answer::ok("there is no valid key", ()),
+                keys => accepted(keys, settings, target.root),
+            }
         })
         .await;
 }
@@ -153,8 +166,24 @@ fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> A
             })
             .collect();
         let counted = judged.len().saturating_sub(others);
+        let has_expired = |refusal: &&Refusal| matches!(refusal, Refusal::Expired(_));
         match refusals.as_slice() {
-            [refusal] if counted == 1 => Answer::fail(only_key(refusal), push_again()),
+            [refusal] if counted == 1 => Answer::fail(only_key(refusal), fix_for(refusal)),
+            // The last one was pushed last.
+            [.., last] if refused == counted => {
+                let note = format!("all {counted} pushed keys are refused; the last: {last}");
+                Answer::fail(note, fix_for(last))
+            }
+            // Keys of earlier pushes.
+            [_, ..] if refusals.iter().all(has_expired) => {
+                let valid = counted.saturating_sub(refused);
+                Answer::ok(
+                    format!(
+                        "{valid} of {counted} keys are valid, if the signer signed them; the others have expired"
+                    ),
+                    text.clone(),
+                )
+            }
             _ => summed_up(counted, refused, text, ["are valid, if the signer signed them", "are refused"]),
         }
     };
@@ -166,6 +195,16 @@ fn only_key(refusal: &Refusal) -> String {
     match refusal {
         Refusal::OtherInstance(id) => format!("the pushed key is for instance {id}, not this one"),
         other => format!("the pushed key is refused: {other}"),
+    }
+}
+
+fn fix_for(refusal: &Refusal) -> Fix {
+    match refusal {
+        Refusal::OtherPrincipal | Refusal::NoPrincipal => Fix::advice(
+            "push the key as an IAM principal that --principal in sshd's line names, or add a pattern for the caller of the \
+             key (--verbose shows it)",
+        ),
+        _ => push_again(),
     }
 }
 

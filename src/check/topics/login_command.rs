@@ -3,13 +3,14 @@
 //!
 //! The fingerprint is that of no key. So the run requests the user's active keys as a login does, but provides none,
 //! and logs no key as provided. What only a run with a pushed key needs is checked by `keys.signatures` and
-//! `signer.command_user`. The chained command is left out, because it is not ours to run.
+//! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::thread;
 
 use crate::account::Account;
 use crate::check::check_id::CheckId;
@@ -45,24 +46,30 @@ pub(crate) async fn run(
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
-            let words = block::words(version, line);
-            let words: Vec<_> = words.iter().take_while(|word| *word != b"--").collect();
-            let words = words.into_iter().map(|word| expand(word, account)).collect::<Vec<_>>();
+            let words = block::words(version, line).into_iter().map(|word| expand(&word, account));
+            let mut words: Vec<_> = words.collect();
+            let mut chained = Vec::new();
+            if let Some(end) = words.iter().position(|word| word == "--") {
+                chained = words.split_off(end).split_off(1);
+            }
+            if words.len() == 1 {
+                // sshd adds the user's name if there are no arguments.
+                words.push(account.name.clone().into());
+            }
             let (user, root) = (user.clone(), target.root.to_owned());
-            blocking(move || run_line(words, &user, &root)).await
+            blocking(move || run_line(words, chained, &user, &root)).await
         })
         .await;
 }
 
-fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> {
+fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can run it as another user");
     }
-    if let [program] = line.as_slice() {
-        // sshd adds the user's name if there are no arguments.
-        line = vec![program.clone(), user.name.clone().into()];
-    }
-    let shown = line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let show = |line: &[OsString]| {
+        line.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let (shown, next) = (show(&line), show(&chained));
     let tree = ConfigTree::new(root);
     let systemctl = ["systemctl".into()];
     let daemon = Daemon::new(&tree, &systemctl, limits::CHECK_TOOL).serving(&main(&tree));
@@ -78,12 +85,18 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
         [format!("USER={}", user.name), format!("LOGNAME={}", user.name), format!("HOME={home}")]
             .map(OsString::from),
     );
-    words.extend(line);
-    let ran = if entered {
-        process::run(&words, &[], limits::LOGIN_COMMAND)
-    } else {
-        run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
+    let run = |line: Vec<OsString>| {
+        let words = [words.clone(), line].concat();
+        if entered {
+            process::run(&words, &[], limits::LOGIN_COMMAND)
+        } else {
+            run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
+        }
     };
+    let (ran, behind) = thread::scope(|scope| {
+        let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
+        (run(line), behind.and_then(|behind| behind.join().ok()))
+    });
     let name = &user.name;
     let ran = match ran {
         Ok(ran) => ran,
@@ -106,7 +119,15 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
             .detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
-        (Some(Ok(0)), _) => Answer::ok(format!("as {name}, {shown} succeeds"), ()).detail(remarks),
+        (Some(Ok(0)), _) => match behind {
+            Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
+                format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
+                Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+                (),
+            ),
+            _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
+        }
+        .detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
             "let this user run the program: check every directory above it, and the \
@@ -129,7 +150,7 @@ fn run_line(mut line: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> 
 
 /// A word of the line with the values that sshd replaces tokens by (TOKENS in `sshd_config(5)`), and a key that does
 /// not exist.
-fn expand(word: &[u8], account: &Account) -> OsString {
+pub(super) fn expand(word: &[u8], account: &Account) -> OsString {
     let mut expanded = Vec::new();
     let mut bytes = word.iter();
     while let Some(byte) = bytes.next() {

@@ -1,5 +1,6 @@
 //! The checks, one file for each subject.
 
+mod accepted;
 pub(crate) mod clock;
 pub(crate) mod command_user;
 pub(crate) mod confinement;
@@ -9,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod login_command;
 pub(crate) mod metadata;
 pub(crate) mod network;
+mod next_start;
 pub(crate) mod outside;
 pub(crate) mod principals;
 pub(crate) mod recent;

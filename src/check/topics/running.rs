@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::next_start::{self, Change};
 use super::sshd::Wiring;
+use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
@@ -17,10 +19,10 @@ use crate::check::sockets;
 use crate::error_text::WithCauses;
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS};
+use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS, other_config, sets_command};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::{PATHS, Sshd};
+use crate::sshd::query::PATHS;
 use crate::sshd::reload::ReloadCommand;
 use crate::tool::stdout_of;
 
@@ -84,11 +86,12 @@ pub(crate) async fn overridden(
 pub(crate) async fn current(
     runner: &Runner,
     target: &Target<'_>,
-    sshd: &Finding<(Sshd, OpensshVersion)>,
+    wiring: &Wiring,
+    account: &Finding<Account>,
     running: &Finding<Running>,
 ) {
     let tree = ConfigTree::new(target.root);
-    let settings = [
+    let ids = [
         CheckId::SshdConfig,
         CheckId::SshdPubkey,
         CheckId::SshdMethods,
@@ -96,13 +99,24 @@ pub(crate) async fn current(
         CheckId::SshdAlgorithms,
         CheckId::SshdRevoked,
         CheckId::SshdSession,
+        CheckId::SshdMatch,
     ];
-    let wrong =
-        settings.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
+    let wrong = ids.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
     runner
-        .check(CheckId::RunningCurrent, (sshd, running), async |((_, version), running)| {
+        .check(CheckId::RunningCurrent, (&wiring.sshd, running), async |((_, version), running)| {
             let (tree, version, running) = (tree.clone(), version.clone(), *running);
-            blocking(move || is_current(&tree, version, running, wrong)).await
+            let (settings, account) = (wiring.settings.get().cloned(), account.get().cloned());
+            let root = target.root.to_owned();
+            blocking(move || {
+                let options = running.process.zip(settings).and_then(|(process, settings)| {
+                    next_start::change(&tree, &settings, account.as_ref(), &root, process)
+                });
+                match options {
+                    Some(change) => is_started_otherwise(change, wrong),
+                    None => is_current(&tree, version, running, wrong),
+                }
+            })
+            .await
         })
         .await;
 }
@@ -164,12 +178,26 @@ fn start(tree: &ConfigTree) -> Fix {
     }
 }
 
+/// Whether a command line has options that override the file.
+fn overrides_file(line: &str, main: &Path) -> bool {
+    sets_command(line) || other_config(line, main).is_some()
+}
+
 /// `is_wired`: the command on the command line runs eic-keys.
 fn overrides(daemon: &Daemon<'_>, is_wired: bool) -> Answer<()> {
-    match daemon.overridden(&main(daemon.tree)) {
+    let main = &main(daemon.tree);
+    match daemon.overridden(main) {
         None => Answer::ok("nothing on sshd's command line overrides its files", ()),
         Some(_) if is_wired => {
             Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
+        }
+        // The unit was changed after sshd was started.
+        Some(reason) if daemon.serving(main).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
+            Answer::warn(
+                format!("works now, but breaks at sshd's next restart: {reason}"),
+                Fix::advice("remove that option before sshd is restarted (systemctl cat shows the unit)"),
+                (),
+            )
         }
         Some(reason) => Answer::fail(
             reason,
@@ -179,6 +207,36 @@ fn overrides(daemon: &Daemon<'_>, is_wired: bool) -> Answer<()> {
             ),
         ),
     }
+}
+
+/// The result if sshd is started with other options next time.
+fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
+    let file = change.file.display();
+    match (change.refusal, wrong) {
+        (Some(reason), _) => Answer::warn(
+            format!(
+                "works now, but breaks at sshd's next restart ({file} was changed after sshd was started): {reason}"
+            ),
+            Fix::advice(format!(
+                "change {file} before sshd is restarted; sshd's unit {} uses it",
+                change.unit
+            )),
+            (),
+        ),
+        (None, wrong) => {
+            let note = format!("{file} was changed after sshd was started, which has other options");
+            let restart = Fix::command("systemctl daemon-reload", [])
+                .then(Fix::command("systemctl restart", [Word::Literal(change.unit)]));
+            Answer::warn(note, wrong.map_or(restart, before_restart), ())
+        }
+    }
+}
+
+/// The fix if a restart or a reload may refuse the login.
+fn before_restart(wrong: CheckId) -> Fix {
+    Fix::advice(format!(
+        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
+    ))
 }
 
 /// Compares the configuration with the time when sshd last read it. `wrong`: a check that says that the configuration
@@ -212,12 +270,7 @@ fn is_current(
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = match wrong {
-            Some(wrong) => Fix::advice(format!(
-                "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
-            )),
-            None => reload(daemon, process),
-        };
+        let fix = wrong.map_or_else(|| reload(daemon, process), before_restart);
         Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
     })
 }

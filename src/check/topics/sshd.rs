@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::login_command;
 use super::user::no_name_service;
 use crate::account::Account;
 use crate::arguments::{UsageError, key_query};
@@ -16,10 +17,11 @@ use crate::check::fix::Word;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
-use crate::check::settings::{Settings, Source, main};
+use crate::check::settings::{Settings, Source, main, option_words};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
+use crate::process;
 use crate::safe_path;
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
@@ -77,7 +79,8 @@ pub(crate) async fn wiring(
         .check(CheckId::SshdCommand, (&sshd, &settings), async |((_, version), settings)| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
-            blocking(move || command(&tree, &version, &connection, &dump)).await
+            let account = account.get().cloned();
+            blocking(move || command(&tree, &version, &connection, &dump, account.as_ref())).await
         })
         .await;
     let user = runner
@@ -130,10 +133,9 @@ fn settings(
     let running = serving::serving(tree, &main);
     let config = Config::read(tree, &main, version.clone()).ok();
     let ask = |options: &[(char, String)]| {
-        let words = options.iter().filter(|(flag, _)| *flag != 'f');
-        let words = words.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect();
-        let sshd = sshd.clone().with_options(words);
-        sshd.accepts(&main).and_then(|()| sshd.dump(&main, &connection))
+        let sshd = sshd.clone().with_options(option_words(options));
+        sshd.accepts(&main)?;
+        Ok((sshd.dump(&main, &connection)?, sshd))
     };
     let mut options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
     let mut answer = ask(&options);
@@ -144,7 +146,8 @@ fn settings(
         answer = ask(&options);
     }
     match answer {
-        Ok(dump) => {
+        Ok((dump, sshd)) => {
+            let process = running.as_ref().map(|running| running.process);
             let source = Source {
                 unread: running
                     .as_ref()
@@ -155,11 +158,15 @@ fn settings(
                     .filter(|(flag, _)| *flag == 'o')
                     .map(|(_, value)| value)
                     .collect(),
-                reload: serving::reload_words(tree, running.as_ref().map(|running| running.process)),
+                reload: serving::reload_words(tree, process),
+                restart: serving::restart_words(tree),
                 connection,
                 config,
+                sshd,
+                main,
             };
-            Answer::ok(format!("sshd accepts {}", main.display()), Settings::new(dump, source))
+            let note = format!("sshd accepts {}", source.main.display());
+            Answer::ok(note, Settings::new(dump, source))
         }
         Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
     }
@@ -213,8 +220,8 @@ fn command(
     version: &OpensshVersion,
     connection: &Connection,
     dump: &Dump,
+    account: Option<&Account>,
 ) -> Answer<WiredCommand> {
-    let enable = || Fix::command("eic-keys --enable", []);
     let Some(line) = &dump.command else {
         let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
         return match origin(tree, version, connection, b"none")
@@ -236,6 +243,14 @@ fn command(
     let words = block::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
+        if is_wrapper(tree, &program) {
+            return Answer::warn_only(
+                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known"),
+                Fix::advice(
+                    "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
+                ),
+            );
+        }
         let fix = match setting.and_then(|setting| setting.block) {
             Some((at, criteria)) => Fix::advice(format!(
                 "in the block \"Match {criteria}\" ({at}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd"
@@ -256,6 +271,20 @@ fn command(
             );
         }
     };
+    let asked = account.and_then(|account| {
+        let words: Vec<_> = words.iter().skip(1).map(|word| login_command::expand(word, account)).collect();
+        let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
+        (asked.user != *account.name).then_some((asked.user, &account.name))
+    });
+    if let Some((asked, name)) = asked {
+        return Answer::fail(
+            format!(
+                "{origin} has {shown}, which asks for the keys of {} when {name} logs in",
+                asked.to_string_lossy()
+            ),
+            Fix::advice(format!("change it to: AuthorizedKeysCommand {} %u %f", program.display())),
+        );
+    }
     if block::chains_itself(version, line, tree) {
         return Answer::warn(
             format!(
@@ -287,6 +316,27 @@ fn command(
     }
 }
 
+/// The fix that puts our lines into sshd's configuration, or what prevents it.
+fn enable() -> Fix {
+    let program = std::env::current_exe().ok();
+    let ran = program.filter(|_| is_root()).and_then(|program| {
+        let words = [program.into_os_string()];
+        process::run(&words, &["--enable".as_ref(), "--dry-run".as_ref()], limits::CHECK_TOOL).ok()
+    });
+    match ran {
+        Some(ran) if !ran.status.success() => {
+            Fix::advice(format!("eic-keys --enable cannot do it: {}", ran.error_text()))
+        }
+        _ => Fix::command("eic-keys --enable", []),
+    }
+}
+
+/// Whether a program is a script that names eic-keys.
+fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
+    let text = tree.read(program).unwrap_or_default();
+    text.starts_with(b"#!") && String::from_utf8_lossy(&text).contains("eic-keys")
+}
+
 /// The command that our lines leave out, and the fix.
 fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
     let bytes = tree.read(&setting.origin.path).ok()?;
@@ -300,7 +350,6 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
         return None;
     }
     let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
-    let enable = || Fix::command("eic-keys --enable", []);
     Some(if matches!(Account::find(&user), Ok(Some(_))) {
         (format!("{command} is left out, although its user {user} exists again"), enable())
     } else {

@@ -1,12 +1,12 @@
 //! Checks which key logins sshd allows for the user, from `sshd -T`.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::accepted;
 use super::running::Running;
 use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
@@ -15,8 +15,8 @@ use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::sockets;
-use crate::files;
 use crate::limits;
+use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
@@ -43,7 +43,7 @@ pub(crate) async fn login(
         })
         .await;
     runner.check(CheckId::SshdAlgorithms, settings, async |settings| algorithms(settings)).await;
-    runner.check(CheckId::SshdExchanges, settings, async |settings| exchanges(settings)).await;
+    runner.check(CheckId::SshdExchanges, settings, async |settings| exchanges(settings, target.root)).await;
     runner.check(CheckId::SshdTries, settings, async |settings| tries(settings)).await;
     runner.check(CheckId::SshdRevoked, settings, async |settings| revoked(settings, target.root)).await;
     runner
@@ -52,7 +52,13 @@ pub(crate) async fn login(
         })
         .await;
     runner.check(CheckId::SshdLimits, settings, async |settings| limits_of(settings, options.timeout)).await;
-    runner.check(CheckId::SshdMatch, settings, async |settings| blocks(settings, account.get())).await;
+    runner
+        .check(CheckId::SshdMatch, settings, async |settings| {
+            let (settings, account) = (settings.clone(), account.get().cloned());
+            let (root, running) = (target.root.to_owned(), running.get().copied());
+            blocking(move || blocks(&settings, account.as_ref(), &root, running)).await
+        })
+        .await;
     runner
         .check(CheckId::SshdPort, settings, async |settings| {
             let (settings, root, running) =
@@ -93,40 +99,81 @@ fn methods(settings: &Settings) -> Answer<()> {
     }
 }
 
+/// A list of `sshd_config(5)` that allows or denies users or groups.
+struct AccessList {
+    keyword: &'static str,
+    shown: &'static str,
+    groups: bool,
+    allows: bool,
+}
+
+/// The lists in the order in which sshd goes through them.
+const ACCESS: [AccessList; 4] = [
+    AccessList { keyword: "denyusers", shown: "DenyUsers", groups: false, allows: false },
+    AccessList { keyword: "allowusers", shown: "AllowUsers", groups: false, allows: true },
+    AccessList { keyword: "denygroups", shown: "DenyGroups", groups: true, allows: false },
+    AccessList { keyword: "allowgroups", shown: "AllowGroups", groups: true, allows: true },
+];
+
 /// `allowed_user` of OpenSSH's `auth.c`, in the same order. The client is not known here, so USER@HOST gives only a
-/// warning.
+/// warning. The patterns have no negation, except in HOST.
 fn access(settings: &Settings, account: &Account) -> Answer<()> {
-    let user = |pattern: &str| {
-        let pattern = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);
-        matches(account.name.as_bytes(), pattern.as_bytes())
-    };
-    let group =
-        |pattern: &str| account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()));
-    let from_anywhere = |pattern: &str| pattern.rsplit_once('@').is_none_or(|(_, host)| host == "*");
     let name = &account.name;
-    let mut some_clients = None;
-    for (keyword, shown, groups, allows) in [
-        ("denyusers", "DenyUsers", false, false),
-        ("allowusers", "AllowUsers", false, true),
-        ("denygroups", "DenyGroups", true, false),
-        ("allowgroups", "AllowGroups", true, true),
-    ] {
-        let patterns: Vec<_> = settings.all(keyword).flat_map(|line| line.split(' ')).collect();
-        let named: Vec<_> =
-            patterns.iter().copied().filter(|one| if groups { group(one) } else { user(one) }).collect();
-        let everywhere = named.iter().any(|one| groups || from_anywhere(one));
-        if allows && named.is_empty() && !patterns.is_empty() {
-            let what = if groups { "a group of " } else { "" };
-            let change = format!("add {what}{name} to {shown}");
-            return settings.refuses(keyword, &format!("{shown} does not include {what}{name}"), &change);
+    let mut some_clients = Vec::new();
+    for list in &ACCESS {
+        let AccessList { keyword, shown, groups, allows } = *list;
+        // One line per pattern: the name of a group can contain blanks.
+        let patterns: Vec<_> = settings.all(keyword).collect();
+        if patterns.is_empty() {
+            continue;
         }
-        if !allows && everywhere {
-            let what = if groups { "a group of " } else { "" };
-            let change = format!("remove {what}{name} from {shown}");
-            return settings.refuses(keyword, &format!("{shown} includes {what}{name}"), &change);
+        if groups && account.groups.is_empty() {
+            if account.gids.is_empty() {
+                return Answer::skip(format!("the groups of {name} are not known, and {shown} is set"));
+            }
+            let note = format!("{shown} is set, and no group of {name} has a name: sshd refuses such users");
+            return settings.refuses(keyword, &note, &format!("create the primary group of {name}"));
         }
-        if !named.is_empty() && !everywhere {
-            some_clients.get_or_insert_with(|| format!("{shown} has {}", named.join(" ")));
+        let of_name = |pattern: &&str| {
+            if groups {
+                account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()))
+            } else {
+                let user = pattern.rsplit_once('@').map_or(*pattern, |(user, _)| user);
+                matches(name.as_bytes(), user.as_bytes())
+            }
+        };
+        let named: Vec<_> = patterns.into_iter().filter(of_name).collect();
+        let hosts = named.iter().filter(|_| !groups).filter_map(|pattern| pattern.rsplit_once('@'));
+        let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
+        let everywhere = hosts.len() < named.len() || hosts.contains(&"*");
+        let possible: Vec<_> =
+            hosts.iter().copied().filter(|host| names_a_client(host, settings.is("usedns", "yes"))).collect();
+        let what = if groups { "a group of " } else { "" };
+        let of = if groups { format!(" ({})", account.groups.join(", ")) } else { String::new() };
+        match (allows, everywhere, possible.as_slice()) {
+            (true, true, _) | (false, false, []) => {}
+            (false, true, _) => {
+                let change = format!("remove {what}{name} from {shown}");
+                return settings.refuses(keyword, &format!("{shown} includes {what}{name}{of}"), &change);
+            }
+            (true, false, []) => {
+                let change = format!("add {what}{name} to {shown}");
+                let note = if named.is_empty() {
+                    format!("{shown} does not include {what}{name}{of}")
+                } else {
+                    format!(
+                        "{shown} has {}, which matches no client: UseDNS is no, and sshd compares addresses",
+                        named.join(" ")
+                    )
+                };
+                return settings.refuses(keyword, &note, &change);
+            }
+            (true, false, hosts) => {
+                some_clients.push(format!("{shown} allows {name} from {} only", hosts.join(", ")));
+            }
+            (false, false, hosts) => {
+                some_clients.push(format!("{shown} refuses {name} from {}", hosts.join(", ")));
+            }
         }
     }
     let root = settings.one("permitrootlogin");
@@ -136,17 +183,21 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
             &format!("PermitRootLogin is {root}: sshd refuses root with a pushed key"),
             "log in as another user, or set PermitRootLogin prohibit-password",
         ),
-        _ => match some_clients {
-            Some(list) => Answer::warn(
-                format!("{list}: the result depends on where {name} connects from"),
-                Fix::advice(
-                    "compare the client's address with that list; outside.network has the console's addresses",
-                ),
-                (),
+        _ if !some_clients.is_empty() => Answer::warn(
+            some_clients.join("; "),
+            Fix::advice(
+                "compare the client's address with that list; outside.network has the console's addresses",
             ),
-            None => Answer::ok(format!("sshd allows {name}"), ()),
-        },
+            (),
+        ),
+        _ => Answer::ok(format!("sshd allows {name}"), ()),
     }
+}
+
+/// Whether a list of hosts can match a client. Without DNS, the name of a client is its address.
+fn names_a_client(hosts: &str, dns: bool) -> bool {
+    let is_name = |entry: &str| entry.bytes().any(|byte| matches!(byte.to_ascii_lowercase(), b'g'..=b'z'));
+    hosts.split(',').any(|entry| !entry.starts_with('!') && (dns || !is_name(entry)))
 }
 
 fn algorithms(settings: &Settings) -> Answer<()> {
@@ -175,9 +226,52 @@ fn algorithms(settings: &Settings) -> Answer<()> {
     }
 }
 
-fn exchanges(settings: &Settings) -> Answer<()> {
-    let offered = || settings.all("kexalgorithms").flat_map(|list| list.split(','));
-    if offered().any(|name| EXCHANGES.contains(&name)) {
+/// Ciphers and MACs that OpenSSH's client supports without options, in all releases since 7.4.
+const CIPHERS: [&str; 6] = [
+    "chacha20-poly1305@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+];
+/// Those that need no MAC.
+const AUTHENTICATED: [&str; 3] =
+    ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
+const MACS: [&str; 8] = [
+    "umac-64-etm@openssh.com",
+    "umac-128-etm@openssh.com",
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "umac-64@openssh.com",
+    "umac-128@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+];
+
+fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
+    let offers = |keyword: &str, known: &[&str]| {
+        settings.all(keyword).flat_map(|list| list.split(',')).any(|name| known.contains(&name))
+    };
+    if let Some(types) = host_keys_without_algorithm(settings, root) {
+        return settings.refuses(
+            "hostkeyalgorithms",
+            &format!("HostKeyAlgorithms allows none of the host keys ({types}): sshd closes each connection"),
+            "remove HostKeyAlgorithms, or generate a host key of such a type",
+        );
+    }
+    let unusable = if !offers("ciphers", &CIPHERS) {
+        Some(("ciphers", "Ciphers", CIPHERS.join(",")))
+    } else if !offers("ciphers", &AUTHENTICATED) && !offers("macs", &MACS) {
+        Some(("macs", "MACs", MACS.join(",")))
+    } else {
+        None
+    };
+    if let Some((keyword, shown, known)) = unusable {
+        let note = format!("an OpenSSH client without options supports none of {shown}; it supports {known}");
+        return Answer::warn(note, settings.fix(keyword, &format!("add one of these to {shown}")), ());
+    }
+    if offers("kexalgorithms", &EXCHANGES) {
         Answer::ok("sshd offers a key exchange that the console's client supports", ())
     } else {
         Answer::warn(
@@ -191,9 +285,34 @@ fn exchanges(settings: &Settings) -> Answer<()> {
     }
 }
 
+/// The types of the host keys, if `HostKeyAlgorithms` allows none of them. `None` also if the type of a key is not known.
+fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<String> {
+    let algorithms: Vec<_> = settings.all("hostkeyalgorithms").flat_map(|list| list.split(',')).collect();
+    if algorithms.is_empty() || !matches!(settings.one("hostkeyagent"), "" | "none") {
+        return None;
+    }
+    let keys = settings.all("hostkey").filter(|key| below(root, Path::new(key)).is_file());
+    let types = keys.map(|key| {
+        let line = fs::read_to_string(below(root, Path::new(&format!("{key}.pub")))).ok()?;
+        Some(line.split(' ').next()?.to_owned())
+    });
+    let types = types.collect::<Option<Vec<_>>>()?;
+    let is_allowed = |kind: &String| {
+        algorithms
+            .iter()
+            .any(|name| name == kind || kind == "ssh-rsa" && matches!(*name, "rsa-sha2-512" | "rsa-sha2-256"))
+    };
+    (!types.is_empty() && !types.iter().any(is_allowed)).then(|| types.join(", "))
+}
+
 fn tries(settings: &Settings) -> Answer<()> {
     const FEW: u32 = 3;
     match settings.one("maxauthtries").parse::<u32>() {
+        Ok(0) => settings.refuses(
+            "maxauthtries",
+            "MaxAuthTries is 0: sshd closes each connection before it looks at a key",
+            "set MaxAuthTries 6",
+        ),
         Ok(tries) if tries < FEW => Answer::warn(
             format!("MaxAuthTries is {tries}: sshd disconnects a client whose agent offers {tries} other keys first"),
             settings.fix(
@@ -216,8 +335,7 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     const SMALLEST: u32 = 2048;
     let list = settings.one("revokedkeys");
     if !matches!(list, "" | "none") {
-        let path = Path::new(list);
-        match files::open(&root.join(path.strip_prefix("/").unwrap_or(path))).and_then(line_without_key) {
+        match accepted::read(root, Path::new(list)).map(|list| accepted::line_without_key(&list)) {
             Ok(None) => {}
             Ok(Some(line)) => {
                 let note = format!(
@@ -243,30 +361,6 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
         _ if matches!(list, "" | "none") => Answer::ok("sshd has no list of revoked keys", ()),
         _ => Answer::ok(format!("sshd can read the list of revoked keys {list}"), ()),
     }
-}
-
-/// The number of the first line of a list of revoked keys that cannot be a key: sshd then fails to read the list. A key
-/// revocation list in OpenSSH's binary format (`PROTOCOL.krl`) has no lines, and is not examined.
-fn line_without_key(file: File) -> io::Result<Option<usize>> {
-    const BINARY: &[u8] = b"SSHKRL\n\0";
-    let mut list = Vec::new();
-    file.take(limits::REVOKED_KEYS).read_to_end(&mut list)?;
-    if list.starts_with(BINARY) {
-        return Ok(None);
-    }
-    let is_wrong = |line: &[u8]| {
-        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        match (words.next(), words.next()) {
-            (None, _) => false,
-            (Some(first), _) if first.starts_with(b"#") => false,
-            // The names of all types of keys have a hyphen.
-            (Some(first), second) => !first.contains(&b'-') || second.is_none(),
-        }
-    };
-    // The last line can be cut.
-    let whole =
-        list.iter().rposition(|byte| *byte == b'\n').and_then(|end| list.get(..end)).unwrap_or_default();
-    Ok(whole.split(|byte| *byte == b'\n').position(is_wrong).map(|line| line.saturating_add(1)))
 }
 
 fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
@@ -392,29 +486,143 @@ fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
             "set PerSourceMaxStartups none",
         );
     }
+    if let Some((note, change)) = penalties(settings) {
+        return Answer::warn(note, settings.fix("persourcepenalties", change), ());
+    }
     Answer::ok(format!("LoginGraceTime is {} s, MaxStartups {startups}", grace.as_secs()), ())
 }
 
-/// The result for other clients. The settings of all other checks are those for a client that no such block names.
-fn blocks(settings: &Settings, account: Option<&Account>) -> Answer<()> {
-    let blocks = settings.client_blocks();
-    let is_root = account.is_some_and(|account| account.uid == 0);
-    let refusing = blocks.iter().find_map(|block| {
-        let line = block.lines.iter().find(|(keyword, value)| can_refuse(keyword, value, is_root))?;
-        Some((block, line))
-    });
-    match refusing {
-        None => Answer::ok("no Match block refuses keys for some clients only", ()),
-        Some((block, (keyword, value))) => Answer::warn(
-            format!(
-                "the result depends on where the client connects from: {}, \"Match {}\", sets {keyword} {value}",
-                block.origin, block.criteria
-            ),
-            Fix::advice("if logins fail from such a client only, change that block, then reload sshd"),
-            (),
-        ),
-    }
+/// Why these settings refuse the user a login with a pushed key. They are without places, so that each reason is a failure.
+pub(super) fn refusal(settings: &Settings, account: Option<&Account>, root: &Path) -> Option<String> {
+    let of_account = |account: &Account| {
+        access(settings, account).failure().or_else(|| session(settings, account, root).failure())
+    };
+    let answers = [pubkey(settings), methods(settings), algorithms(settings), revoked(settings, root)];
+    let mut answers = answers.into_iter().chain([limits_of(settings, Duration::ZERO)]);
+    answers.find_map(Answer::failure).or_else(|| account.and_then(of_account))
 }
+
+/// The command of these settings, if it is not that of the others and does not run eic-keys.
+pub(super) fn other_command(settings: &Settings, others: &Settings) -> Option<String> {
+    let command = settings.dump.command.as_deref().map_or("none".into(), String::from_utf8_lossy);
+    let differs = settings.dump.command != others.dump.command;
+    (differs && !command.contains("eic-keys")).then(|| format!("AuthorizedKeysCommand is {command}"))
+}
+
+/// Penalties (OpenSSH 9.8 and later) that refuse an ordinary client: for longer than a pushed key lives, after one attempt, or for
+/// what others do. `sshd -T` prints `crash:90 authfail:5 ... max:600 min:15 ... overflow:permissive`.
+fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
+    /// How long a pushed key lives, in seconds.
+    const KEY: f64 = 60.0;
+    /// Fewer addresses than a scanner has.
+    const SOURCES: f64 = 1024.0;
+    /// A network that many clients are in.
+    const WIDE: u32 = 8;
+    let list = settings.one("persourcepenalties");
+    let value = |name: &str| list.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
+    let number = |name: &str| value(name).and_then(|text| text.parse::<f64>().ok());
+    let (min, max) = (number("min")?, number("max")?);
+    for (name, what) in
+        [("authfail", "one attempt that fails"), ("noauth", "one connection without an attempt")]
+    {
+        let seconds = number(name).unwrap_or_default().min(max);
+        if seconds >= KEY.max(min) {
+            return Some((
+                format!(
+                    "PerSourcePenalties {name}:{seconds}: after {what}, sshd refuses the client's address for {seconds} s"
+                ),
+                "remove PerSourcePenalties, or exempt the addresses of the clients (PerSourcePenaltyExemptList)",
+            ));
+        }
+    }
+    for (overflow, sources) in [("overflow", "max-sources4"), ("overflow6", "max-sources6")] {
+        let most = number(sources).unwrap_or(f64::MAX);
+        if value(overflow) == Some("deny-all") && most < SOURCES {
+            return Some((
+                format!(
+                    "PerSourcePenalties {overflow}:deny-all {sources}:{most}: while {most} addresses have a penalty, sshd refuses all others"
+                ),
+                "set overflow:permissive",
+            ));
+        }
+    }
+    let network = settings.one("persourcenetblocksize").split(':').next().unwrap_or_default();
+    let network = network.parse::<u32>().ok().filter(|bits| *bits <= WIDE)?;
+    Some((
+        format!("PerSourceNetBlockSize is {network}: a penalty for one client is a penalty for many others"),
+        "remove PerSourceNetBlockSize",
+    ))
+}
+
+/// The command that sessions run with these settings, if it is not that of the others.
+fn forced_command(settings: &Settings, others: &Settings) -> Option<String> {
+    let command = settings.one("forcecommand");
+    let differs = command != others.one("forcecommand") && !matches!(command, "" | "none");
+    differs.then(|| format!("each session runs ForceCommand {command}"))
+}
+
+/// The result for other clients. The settings of all other checks are those for a client that no such block names.
+fn blocks(
+    settings: &Settings,
+    account: Option<&Account>,
+    root: &Path,
+    running: Option<Running>,
+) -> Answer<()> {
+    let is_root = account.is_some_and(|account| account.uid == 0);
+    let everywhere = refusal(&settings.without_places(), account, root);
+    let of_systemd = if running.is_some() { sockets::of_systemd(root) } else { Vec::new() };
+    let configured = settings.all("port").filter_map(|port| port.parse().ok());
+    let ports: Vec<u16> = configured.chain(of_systemd.iter().map(SocketAddr::port)).collect();
+    let refused: Vec<_> = settings
+        .client_blocks()
+        .into_iter()
+        .take(limits::CHECK_DETAILS)
+        .filter_map(|block| {
+            let reason = match &block.sample {
+                Some(sample) if !sample.local_port.is_some_and(|port| ports.contains(&port)) => None,
+                Some(sample) => {
+                    let there = settings.of_connection(sample).ok()?;
+                    refusal(&there, account, root)
+                        .filter(|reason| everywhere.as_ref() != Some(reason))
+                        .or_else(|| other_command(&there, settings))
+                        .or_else(|| forced_command(&there, settings))
+                }
+                // Without DNS, no client has a name.
+                None if block.criteria.to_ascii_lowercase().contains("host") => None,
+                None => {
+                    let line =
+                        block.lines.iter().find(|(keyword, value)| can_refuse(keyword, value, is_root))?;
+                    Some(format!("that block sets {} {}", line.0, line.1))
+                }
+            }?;
+            Some((block, reason))
+        })
+        .collect();
+    let Some((block, reason)) = refused.first() else {
+        return Answer::ok("no Match block refuses keys for some clients only", ());
+    };
+    let later = settings.source.unread.contains(&block.origin.path);
+    let later = if later { LATER } else { "" };
+    let more = match refused.len() {
+        1 => String::new(),
+        count => format!("; {} more such blocks", count.saturating_sub(1)),
+    };
+    let note = format!(
+        "{later}for {} ({}, \"Match {}\"): {reason}{more}",
+        clients(&block.criteria),
+        block.origin,
+        block.criteria
+    );
+    let fix = format!("if such clients are to log in, change that block, then: {}", settings.source.reload);
+    Answer::warn(note, Fix::advice(fix), ()).detail(
+        refused
+            .iter()
+            .map(|(block, reason)| format!("{}, \"Match {}\": {reason}", block.origin, block.criteria)),
+    )
+}
+
+/// How a note begins if the running sshd does not have the changed setting yet.
+const LATER: &str = "works now, but breaks at sshd's next restart: ";
 
 /// Whether a line in a `Match` block can refuse a pushed key that is accepted without it.
 fn can_refuse(keyword: &str, value: &str, is_root: bool) -> bool {
@@ -448,8 +656,7 @@ fn port(settings: &Settings, root: &Path, running: Option<Running>) -> Answer<()
             Fix::advice(change),
         );
     }
-    let configured: Vec<SocketAddr> =
-        settings.all("listenaddress").filter_map(|address| address.parse().ok()).collect();
+    let configured = configured(settings);
     let now = if open.is_empty() { &configured } else { &open };
     if now.is_empty() {
         return Answer::skip("the addresses that sshd listens on are not known");
@@ -459,16 +666,25 @@ fn port(settings: &Settings, root: &Path, running: Option<Running>) -> Answer<()
     if let Some((note, change)) = unreachable(now, only_ipv6) {
         return Answer::warn(note, Fix::advice(format!("{change}, then: {reload}")), ());
     }
-    let later = "works now, but breaks at sshd's next restart";
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
         (Some((note, change)), _) => {
-            return Answer::warn(format!("{later}: {note}"), Fix::advice(change), ());
+            return Answer::warn(format!("{LATER}{note}"), Fix::advice(change), ());
         }
-        (None, Err(change)) => return Answer::warn(format!("{later}: {change}"), Fix::advice(change), ()),
+        (None, Err(change)) => return Answer::warn(format!("{LATER}{change}"), Fix::advice(change), ()),
         (None, Ok(())) => {}
     }
     Answer::ok(format!("sshd listens on {}", shown(now)), ())
+}
+
+fn configured(settings: &Settings) -> Vec<SocketAddr> {
+    settings.all("listenaddress").filter_map(|address| address.parse().ok()).collect()
+}
+
+/// Why clients could not connect to an sshd with these settings.
+pub(super) fn unreachable_port(settings: &Settings) -> Option<String> {
+    let note = unreachable(&configured(settings), true).map(|(note, _)| note);
+    note.or_else(|| sockets::bindable(settings).err())
 }
 
 fn shown(addresses: &[SocketAddr]) -> String {
@@ -506,18 +722,21 @@ mod tests {
     use super::{Duration, Settings, limits_of};
     use crate::check::settings::Source;
     use crate::sshd::criteria::Connection;
-    use crate::sshd::query::Dump;
+    use crate::sshd::query::{Dump, Sshd};
 
-    /// Settings with one line of `sshd -T`.
-    fn settings(line: &str) -> Settings {
-        let dump = Dump { command: None, user: None, others: vec![line.as_bytes().to_vec()] };
-        let reload = "systemctl reload ssh".to_owned();
+    /// Settings with these lines of `sshd -T`.
+    fn settings(lines: &str) -> Settings {
+        let others = lines.lines().map(|line| line.as_bytes().to_vec()).collect();
+        let dump = Dump { command: None, user: None, others };
         let source = Source {
             connection: Connection::probe(),
             config: None,
             options: Vec::new(),
             unread: Vec::new(),
-            reload,
+            reload: "systemctl reload ssh".to_owned(),
+            restart: "systemctl restart ssh".to_owned(),
+            sshd: Sshd::new(&[]),
+            main: "/etc/ssh/sshd_config".into(),
         };
         Settings::new(dump, source)
     }
@@ -533,5 +752,48 @@ mod tests {
             let answer = limits_of(&settings(line), Duration::from_secs(4));
             assert_eq!(format!("{answer:?}").contains("status: Fail"), fails, "{line}");
         }
+    }
+
+    /// The lines are those of 9.9 and 10.0, whose numbers differ in form.
+    #[test]
+    fn penalties_that_refuse_ordinary_clients() {
+        let defaults = "persourcepenalties crash:90 authfail:5 noauth:1 grace-exceeded:10 refuseconnection:10 max:600 min:15 \
+                        max-sources4:65536 max-sources6:65536 overflow:permissive overflow6:permissive";
+        for (change, says) in [
+            (("", ""), None),
+            (("crash:90 authfail:5 noauth:1", "crash:90.000000 authfail:5.000000 noauth:1.000000"), None),
+            (("persourcepenalties crash:90", "persourcepenalties no"), None),
+            (("authfail:5", "authfail:3600.000000"), Some("authfail:600: after one attempt that fails")),
+            (("authfail:5", "authfail:30"), None),
+            (("noauth:1", "noauth:60"), Some("noauth:60: after one connection without an attempt")),
+            (("min:15", "min:0"), None),
+            (
+                (
+                    "max-sources4:65536 max-sources6:65536 overflow:permissive",
+                    "max-sources4:10 max-sources6:65536 overflow:deny-all",
+                ),
+                Some("while 10 addresses have a penalty"),
+            ),
+            (("overflow:permissive", "overflow:deny-all"), None),
+        ] {
+            let line = if change.1 == "persourcepenalties no" {
+                change.1.to_owned()
+            } else {
+                defaults.replacen(change.0, change.1, 1)
+            };
+            let answer = format!("{:?}", limits_of(&settings(&line), Duration::from_secs(4)));
+            match says {
+                None => assert!(answer.contains("status: Ok"), "{line}: {answer}"),
+                Some(says) => {
+                    assert!(answer.contains("status: Warn") && answer.contains(says), "{line}: {answer}");
+                }
+            }
+        }
+        let wide = settings(&format!("{defaults}\npersourcenetblocksize 0:0"));
+        assert!(
+            format!("{:?}", limits_of(&wide, Duration::from_secs(4))).contains("PerSourceNetBlockSize is 0")
+        );
+        let plain = settings(&format!("{defaults}\npersourcenetblocksize 32:128"));
+        assert!(format!("{:?}", limits_of(&plain, Duration::from_secs(4))).contains("status: Ok"));
     }
 }

@@ -106,7 +106,8 @@ pub(crate) async fn account_state(
     let today = target.today();
     let expiry = runner.check(CheckId::UserExpiry, (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
-        blocking(move || expiry(&name, pam, today)).await
+        let root = target.root.to_owned();
+        blocking(move || expiry(&name, pam, today, &root)).await
     });
     let password = runner.check(CheckId::UserPassword, (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
@@ -132,13 +133,28 @@ pub(crate) async fn account_state(
     tokio::join!(expiry, password, shell, home, nologin);
 }
 
+/// A command that changes a line of passwd(5) or shadow(5). A sentence if a user has several: the first one counts, and the tools
+/// refuse to change it.
+fn unless_repeated(root: &Path, name: &str, command: Fix) -> Fix {
+    let repeated = ["passwd", "shadow"].into_iter().find(|file| {
+        let text = fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
+        text.lines().filter(|line| line.split(':').next() == Some(name)).count() > 1
+    });
+    match repeated {
+        Some(file) => Fix::advice(format!(
+            "/etc/{file} has several lines of {name}, of which the first counts: remove the wrong ones (vipw), then check again"
+        )),
+        None => command,
+    }
+}
+
 /// The line of a user in shadow(5), which only root can read.
 fn shadow(name: &str) -> Option<Vec<String>> {
     let line = stdout_of("getent", &["shadow", "--", name])?;
     Some(line.trim_end().split(':').map(str::to_owned).collect())
 }
 
-fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
+fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when accounts expire");
     }
@@ -146,7 +162,7 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     };
     let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
-    let fix = Fix::command("chage --expiredate -1", [Value(name)]);
+    let fix = unless_repeated(root, name, Fix::command("chage --expiredate -1", [Value(name)]));
     // On that day sshd allows the account (auth_shadow_acctexpired). Older versions of pam_unix do, too, newer ones refuse it
     // (check_shadow_expiry).
     match field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)) {
@@ -161,7 +177,7 @@ fn expiry(name: &str, pam: bool, today: u64) -> Answer<()> {
     if field(1).starts_with('!') && !pam {
         return Answer::fail(
             format!("the account {name} is locked, and UsePAM is no: sshd refuses locked accounts"),
-            Fix::command("usermod --password *", [Value(name)]),
+            unless_repeated(root, name, Fix::command("usermod --password *", [Value(name)])),
         );
     }
     Answer::ok(format!("the account {name} is neither locked nor expired"), ())
@@ -203,13 +219,18 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     let (Some(changed), max, inactive) = (number(2), number(4), number(6)) else {
         return Answer::ok(format!("the password of {name} does not expire"), ());
     };
-    let never = || Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]);
+    let never =
+        || unless_repeated(root, name, Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]));
     if changed == 0 {
         return Answer::fail(
             format!(
                 "{name} has to change the password: PAM asks for the old one, also after a login with a key"
             ),
-            Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)]),
+            unless_repeated(
+                root,
+                name,
+                Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)]),
+            ),
         );
     }
     let age = today.saturating_sub(changed);
@@ -231,7 +252,10 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
 /// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
 fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     let shell = account.shell.display();
-    let fix = || Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
+    let fix = || {
+        let command = Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
+        unless_repeated(root, &account.name, command)
+    };
     let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
     if refusing.iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
         return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());

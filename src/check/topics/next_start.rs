@@ -1,0 +1,67 @@
+//! Compares the options of the running sshd with those that its unit would start it with now: `SSHD_OPTS` in
+//! `/etc/default/ssh`, `OPTIONS` in `/etc/sysconfig/sshd`, drop-ins of the unit. What they change works until sshd is started
+//! again.
+
+use std::path::{Path, PathBuf};
+
+use super::sshd_login::{other_command, refusal, unreachable_port};
+use crate::account::Account;
+use crate::check::serving::{changed, unit, with_daemon};
+use crate::check::settings::Settings;
+use crate::error_text::WithCauses;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::{config_options, other_config};
+use crate::sshd::unit::StartLine;
+use crate::tool::stdout_of;
+
+/// Options that sshd will have when it is started again.
+pub(crate) struct Change {
+    /// The file that was changed.
+    pub(crate) file: PathBuf,
+    /// The unit, without `.service`.
+    pub(crate) unit: &'static str,
+    /// Why sshd then refuses the user, if it accepts him now.
+    pub(crate) refusal: Option<String>,
+}
+
+/// The difference between the options of the running sshd and those of its unit. `None` if nothing changes.
+pub(crate) fn change(
+    tree: &ConfigTree,
+    settings: &Settings,
+    account: Option<&Account>,
+    root: &Path,
+    process: u32,
+) -> Option<Change> {
+    let main = &settings.source.main;
+    let (unit, running) = with_daemon(tree, |daemon| {
+        let (serving, line) = daemon.serving(main).filter(|_| daemon.has_systemd())?;
+        let unit = unit(daemon);
+        let started = stdout_of("systemctl", &["show", "--property=MainPID", "--value", unit])?;
+        (serving == process && started.trim() == process.to_string()).then_some((unit, line))
+    })?;
+    let next = StartLine::of_unit(tree, unit)?;
+    let options = config_options(&next.line);
+    if options == config_options(&running) {
+        return None;
+    }
+    let refusal = match settings.with_options(&options) {
+        _ if other_config(&next.line, main).is_some() => {
+            let file = other_config(&next.line, main).unwrap_or_default();
+            Some(format!("sshd then reads {file} and not {}", main.display()))
+        }
+        Err(error) => Some(WithCauses(&error).to_string()),
+        Ok(then) if then.dump == settings.dump => return None,
+        Ok(then) => {
+            let now = settings.without_places();
+            let reason = refusal(&then, account, root)
+                .or_else(|| other_command(&then, settings))
+                .or_else(|| unreachable_port(&then));
+            reason.filter(|reason| {
+                refusal(&now, account, root).as_ref() != Some(reason)
+                    && unreachable_port(&now).as_ref() != Some(reason)
+            })
+        }
+    };
+    let file = next.files.into_iter().max_by_key(|file| changed(&tree.locate(file)))?;
+    Some(Change { file, unit, refusal })
+}

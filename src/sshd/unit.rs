@@ -1,0 +1,198 @@
+//! The command line that systemd would start sshd with, from the files of its unit as they are now.
+//!
+//! A running sshd keeps the options that it was started with. Sources: systemd.service(5), systemd.exec(5),
+//! systemd.unit(5).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    config_tree::ConfigTree,
+    daemon::{UNITS, assignments, numbered_lines},
+};
+
+/// A command line of sshd, and the files that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StartLine {
+    /// The words, separated by blanks, as in the title of a process.
+    pub(crate) line: String,
+    /// The files of the unit, and the environment files whose variables the line has.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// The settings of the unit that determine the line.
+#[derive(Default)]
+struct Service {
+    commands: Vec<String>,
+    variables: BTreeMap<String, String>,
+    environment_files: Vec<PathBuf>,
+}
+
+impl StartLine {
+    /// The line of the unit `name`, without `.service`. `None` if it cannot be determined: the unit does not start sshd by one command, or
+    /// the line has specifiers.
+    pub(crate) fn of_unit(tree: &ConfigTree, name: &str) -> Option<Self> {
+        let mut files = unit_files(tree, name);
+        let mut service = Service::default();
+        for file in &files {
+            service.read(&tree.read(file).ok()?);
+        }
+        let [command] = service.commands.as_slice() else { return None };
+        for file in std::mem::take(&mut service.environment_files) {
+            let lines = tree.read(&file).map(|bytes| numbered_lines(&bytes)).unwrap_or_default();
+            for (_, line) in lines {
+                let Some((name, value)) = line.split_once('=') else { continue };
+                service.variables.insert(name.trim().to_owned(), unquoted(value.trim()).to_owned());
+                if command.contains(name.trim()) && !files.contains(&file) {
+                    files.push(file.clone());
+                }
+            }
+        }
+        let command = command.trim_start_matches(['@', '-', '+', '!']);
+        let words = assignments(command);
+        let words = words.iter().map(|word| service.expand(word)).collect::<Option<Vec<_>>>()?.concat();
+        let is_sshd = Path::new(words.first()?).file_name() == Some("sshd".as_ref());
+        is_sshd.then(|| Self { line: words.join(" "), files })
+    }
+}
+
+impl Service {
+    /// Reads one file. An empty value clears what the files before it set.
+    fn read(&mut self, bytes: &[u8]) {
+        let mut in_service = false;
+        for (_, line) in numbered_lines(bytes) {
+            if line.starts_with('[') {
+                in_service = line.trim_end() == "[Service]";
+            }
+            let Some((setting, value)) = line.split_once('=').filter(|_| in_service) else { continue };
+            let value = value.trim();
+            match setting.trim_end() {
+                "ExecStart" if value.is_empty() => self.commands.clear(),
+                "ExecStart" => self.commands.push(value.to_owned()),
+                "Environment" if value.is_empty() => self.variables.clear(),
+                "Environment" => {
+                    let pairs = assignments(value).into_iter();
+                    let pairs = pairs.filter_map(|pair| {
+                        pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    });
+                    self.variables.extend(pairs);
+                }
+                "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
+                "EnvironmentFile" => {
+                    self.environment_files.push(value.strip_prefix('-').unwrap_or(value).into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A word of the command. `$NAME` as a whole word becomes the words of its value, `${NAME}` the value.
+    fn expand(&self, word: &str) -> Option<Vec<String>> {
+        let value = |name: &str| self.variables.get(name).map(String::as_str).unwrap_or_default();
+        if let Some(name) = word.strip_prefix('$').filter(|name| !name.starts_with(['{', '$'])) {
+            return Some(assignments(value(name)));
+        }
+        let mut parts = word.split("${");
+        let mut expanded = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('}')?;
+            expanded.extend([value(name), rest]);
+        }
+        let percent = expanded.replace("%%", "");
+        (!percent.contains('%')).then(|| vec![expanded.replace("%%", "%").replace("$$", "$")])
+    }
+}
+
+/// The files of a unit: the one with its name, and then its drop-ins. A file hides those with the same name in the directories after it.
+fn unit_files(tree: &ConfigTree, name: &str) -> Vec<PathBuf> {
+    let file = format!("{name}.service");
+    let is_alias = |other: &str| {
+        let link = |directory| fs::read_link(tree.locate(Path::new(&format!("{directory}/{other}.service"))));
+        UNITS
+            .iter()
+            .any(|directory| link(*directory).is_ok_and(|target| target.file_name() == Some(file.as_ref())))
+    };
+    let names = ["ssh", "sshd"].into_iter().filter(|other| *other == name || is_alias(other));
+    let names: Vec<_> = names.collect();
+    let mut drop_ins = BTreeMap::new();
+    for directory in UNITS.iter().rev() {
+        for name in &names {
+            let found = tree.glob(format!("{directory}/{name}.service.d/*.conf").as_bytes(), 100);
+            drop_ins.extend(found.into_iter().filter_map(|path| Some((path.file_name()?.to_owned(), path))));
+        }
+    }
+    let mut all = UNITS.iter().map(|directory| PathBuf::from(format!("{directory}/{file}")));
+    let first = all.find(|path| tree.locate(path).is_file());
+    first.into_iter().chain(drop_ins.into_values()).collect()
+}
+
+/// A value of an environment file, without the quotes around all of it.
+fn unquoted(value: &str) -> &str {
+    let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_unit() {
+        let root = std::env::temp_dir().join(format!("eic-keys-unit-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let tree = ConfigTree::new(&root);
+        let line = || StartLine::of_unit(&tree, "ssh");
+        assert_eq!(line(), None);
+        let service = "usr/lib/systemd/system/ssh.service";
+        write(
+            service,
+            "[Unit]\nExecStart=/no\n[Service]\nEnvironmentFile=-/etc/default/ssh\n\
+             ExecStartPre=/usr/sbin/sshd -t\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\n",
+        );
+        assert_eq!(line().unwrap().line, "/usr/sbin/sshd -D");
+        for (value, expected) in [
+            ("", ""),
+            ("-4", " -4"),
+            ("\"-4 -p 2222\"", " -4 -p 2222"),
+            ("'-o \"AllowUsers a b\" -e'", " -o AllowUsers a b -e"),
+            ("-o UsePAM=no  # no comment", " -o UsePAM=no # no comment"),
+        ] {
+            write("etc/default/ssh", &format!("# SSHD_OPTS=-x\nSSHD_OPTS={value}\nOTHER=1\n"));
+            assert_eq!(line().unwrap().line, format!("/usr/sbin/sshd -D{expected}"), "{value}");
+        }
+        let last = line().unwrap().files.pop().unwrap();
+        assert_eq!(last, Path::new("/etc/default/ssh"));
+        // A drop-in of /etc, one that it hides, and one of an alias.
+        let override_ = "systemd/system/ssh.service.d/a.conf";
+        write(
+            &format!("etc/{override_}"),
+            "[Service]\nExecStart=\nExecStart=-/usr/sbin/sshd -D -o A=%%u ${X}1\n",
+        );
+        write(&format!("usr/lib/{override_}"), "[Service]\nExecStart=/never\n");
+        assert_eq!(line().unwrap().line, "/usr/sbin/sshd -D -o A=%u 1");
+        write("etc/systemd/system/sshd.service.d/b.conf", "[Service]\nEnvironment='X=1 2' Y=3\n");
+        assert_eq!(line().unwrap().line, "/usr/sbin/sshd -D -o A=%u 1");
+        std::os::unix::fs::symlink(
+            "/lib/systemd/system/ssh.service",
+            root.join("etc/systemd/system/sshd.service"),
+        )
+        .unwrap();
+        assert_eq!(line().unwrap().line, "/usr/sbin/sshd -D -o A=%u 1 21");
+        // No judgement.
+        for command in ["/bin/sh -c sshd", "/usr/sbin/sshd -D %i", "/usr/sbin/sshd\nExecStart=/usr/sbin/sshd"]
+        {
+            write(service, &format!("[Service]\nExecStart={command}\n"));
+            fs::remove_dir_all(root.join("etc/systemd")).unwrap_or_default();
+            assert_eq!(line(), None, "{command}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
