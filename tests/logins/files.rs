@@ -34,6 +34,8 @@ fn login(time: &str, sshd: &str, number: u32, user: &str, principal: &str) -> St
 
 fn instance(log: &str) -> Instance {
     let instance = Instance::start();
+    instance.namespace().cover("/var/log");
+    instance.remove("/var/log/secure");
     instance.remove("/usr/bin/journalctl");
     instance.write("/var/log/auth.log", log);
     instance
@@ -202,12 +204,12 @@ fn the_table() {
     let piped = run(&instance, &[]);
     assert_eq!(piped.status, Some(0));
     let rows: Vec<&str> = piped.stdout.lines().collect();
-    assert_eq!(rows.len(), 4, "a heading, a line for each login, a note: {}", piped.stdout);
+    assert_eq!(rows.len(), 5, "a heading, a line for each login, two notes: {}", piped.stdout);
     for word in ["2026-11-21T00:00:01+00:00", "alice", address, "ended", &key, &long, request] {
         assert!(rows[1].contains(word), "{word}: {}", rows[1]);
     }
     assert!(rows[2].contains(&format!("one of: {ANNA} or {BERT}")), "{}", rows[2]);
-    assert!(rows[3].starts_with("# Any local user"), "{}", rows[3]);
+    assert!(rows[4].starts_with("# Any local user"), "{}", rows[4]);
     let shown = instance.command(["--logins", "--refused"]).as_root().on_terminal().run();
     let widest = shown
         .stdout
