@@ -181,8 +181,6 @@ fn hostile_lines() {
         let outcome = run(&instance, arguments);
         assert!(outcome.stdout.contains("evil") && !outcome.stdout.contains('\u{1b}'), "{outcome:?}");
     }
-    let table = instance.command(["--logins", "--refused"]).as_root().on_terminal().run();
-    assert!(!table.stdout.contains(['\u{1b}', '\u{202e}']) && table.stdout.contains("evil"), "{table:?}");
 }
 
 #[test]
@@ -198,7 +196,6 @@ fn the_table() {
     all.extend(provided(6, "bob", &twice, request, ANNA));
     all.extend(provided(7, "bob", &twice, request, BERT));
     all.push((4_000_002, accepted("bob", "192.0.2.1", &twice)));
-    all.push((8, format!("Refused a record of active keys for alice: {}", "a long reason ".repeat(20))));
     let instance = instance(&lines("2026-11-21T00:00:01Z", "sshd", &all));
     instance.write("/etc/localtime", "");
     let piped = run(&instance, &[]);
@@ -210,19 +207,6 @@ fn the_table() {
     }
     assert!(rows[2].contains(&format!("one of: {ANNA} or {BERT}")), "{}", rows[2]);
     assert!(rows[4].starts_with("# Any local user"), "{}", rows[4]);
-    let shown = instance.command(["--logins", "--refused"]).as_root().on_terminal().run();
-    let widest = shown
-        .stdout
-        .lines()
-        .take_while(|line| !line.contains("log files"))
-        .map(|line| line.trim_end().chars().count())
-        .max();
-    assert!(widest.unwrap() <= 100, "{}", shown.stdout);
-    for word in
-        ["2026-11-21 00:00:01", address, "anna@example.com", request, ANNA, BERT, "one of:", "a long reason"]
-    {
-        assert!(shown.stdout.contains(word), "{word}: {}", shown.stdout);
-    }
 }
 
 #[test]
