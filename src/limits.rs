@@ -148,7 +148,7 @@ const _: () = assert!(LOG_LINE < LOG_BLOCK, "a line fits into a block");
 pub(crate) const LOG_FILES: usize = 400;
 
 /// Number of logins that `--logins` lists, and of refused records: the newest ones. They need 50 MB.
-pub(crate) const LOGINS: usize = 50_000;
+pub(crate) const LOGINS: usize = 20_000;
 
 /// Number of keys provided within the grace time of sshd. `--logins` keeps them until a login uses them.
 pub(crate) const PROVIDED_KEYS: usize = 50_000;

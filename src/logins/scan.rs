@@ -2,28 +2,24 @@
 
 use std::io::{self, Read};
 
-use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 
 use crate::limits;
 
-/// Calls `take` for the lines that contain one of `words`; for all lines, if there are no words. Lines that are longer than
-/// [`limits::LOG_LINE`] are left out. `progress` has the number of bytes read since its last call.
+/// Calls `take` for the lines that are not empty and that `wanted` selects. Lines that are longer than [`limits::LOG_LINE`] are left out. `progress` has the number of bytes read since its last call.
 ///
 /// # Errors
 /// Fails if reading fails. `take` had the lines before that.
 pub(super) fn lines(
     mut input: impl Read,
-    words: &[&str],
+    wanted: impl Fn(&[u8]) -> bool,
     mut progress: impl FnMut(u64),
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    let finders: Vec<_> = words.iter().map(|word| Finder::new(word.as_bytes())).collect();
     let mut buffer = vec![0; limits::LOG_BLOCK];
     let mut filled: usize = 0;
     // Within a line that does not fit into the buffer.
     let mut skips = false;
-    let mut starts = Vec::new();
     loop {
         let count = match input.read(buffer.get_mut(filled..).unwrap_or_default()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -40,7 +36,15 @@ pub(super) fn lines(
             whole = whole.get(begin..).unwrap_or_default();
             skips = false;
         }
-        select(whole, &finders, &mut starts, &mut take);
+        let mut rest = whole;
+        while !rest.is_empty() {
+            let (line, after) =
+                rest.split_at_checked(memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+            if !line.is_empty() && line.len() <= limits::LOG_LINE && wanted(line) {
+                take(line);
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
         if count == 0 {
             return Ok(());
         }
@@ -51,33 +55,6 @@ pub(super) fn lines(
             buffer.copy_within(end..filled, 0);
             filled = filled.saturating_sub(end);
         }
-    }
-}
-
-/// Finds the lines of `text`.
-fn select(text: &[u8], finders: &[Finder<'_>], starts: &mut Vec<usize>, take: &mut impl FnMut(&[u8])) {
-    let mut give = |line: &[u8]| {
-        if line.len() <= limits::LOG_LINE {
-            take(line);
-        }
-    };
-    if finders.is_empty() {
-        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(give);
-        return;
-    }
-    starts.clear();
-    for finder in finders {
-        for at in finder.find_iter(text) {
-            let before = text.get(..at).unwrap_or_default();
-            starts.push(memrchr(b'\n', before).map_or(0, |end| end.saturating_add(1)));
-        }
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    for start in starts.iter() {
-        let line = text.get(*start..).unwrap_or_default();
-        let end = memchr(b'\n', line).unwrap_or(line.len());
-        give(line.get(..end).unwrap_or_default());
     }
 }
 
@@ -105,7 +82,11 @@ mod tests {
     fn read(text: &[u8], words: &[&str], at_once: usize) -> Vec<String> {
         let (mut found, mut read) = (Vec::new(), 0);
         let take = |line: &[u8]| found.push(String::from_utf8_lossy(line).into_owned());
-        lines(Drops(text, at_once), words, |count| read += count, take).unwrap();
+        let wanted = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            words.is_empty() || words.iter().any(|word| line.contains(word))
+        };
+        lines(Drops(text, at_once), wanted, |count| read += count, take).unwrap();
         assert_eq!(read, u64::try_from(text.len()).unwrap());
         found
     }

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::lines::{PATTERN, WORDS};
+use super::lines::{PATTERN, can_matter};
 use super::progress::Progress;
 use super::scan;
 use crate::files;
@@ -139,12 +139,12 @@ impl LogFile {
             }
         };
         let Some(tool) = self.decompressor else {
-            return scan::lines(self.file, &WORDS, |count| progress.add(count), &mut line);
+            return scan::lines(self.file, can_matter, |count| progress.add(count), &mut line);
         };
         let words: [OsString; 1] = [tool.into()];
         let child = process::start(&words, &["-dc".as_ref()], Some(self.file))?;
         let status = Running::new(child)?
-            .read(|output| scan::lines(output, &WORDS, |_| progress.add(0), &mut line))?;
+            .read(|output| scan::lines(output, can_matter, |_| progress.add(0), &mut line))?;
         progress.add(self.size);
         if status { Ok(()) } else { Err(io::Error::other(format!("{tool} -dc failed"))) }
     }
@@ -173,7 +173,7 @@ fn read_journal(extent: Extent<'_>, take: &mut impl FnMut(&Entry)) -> Result<(),
         };
         let read = process::start(&["journalctl".into()], &words, None).and_then(Running::new);
         let read = read.and_then(|child| {
-            child.read(|output| scan::lines(output, &[], |count| progress.add(count), line))
+            child.read(|output| scan::lines(output, |_| true, |count| progress.add(count), line))
         });
         match read {
             // With --grep, it fails if no line matches.

@@ -10,6 +10,10 @@ use crate::time_zone::TimeZone;
 /// The width of a table on a terminal.
 const WIDTH: usize = 100;
 
+/// Columns of a user and of a fingerprint on a terminal. With a time, the longest address and a session of 999 days, they fill the line.
+const USER: usize = 12;
+const KEY: usize = 13;
+
 /// How the text is formatted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout<'a> {
@@ -61,9 +65,9 @@ impl Layout<'_> {
             State::Ended(None) => "ended".to_owned(),
             State::Unknown => "unknown".to_owned(),
         };
-        let key = if self.terminal { short(&login.fingerprint, 16) } else { login.fingerprint.clone() };
+        let key = if self.terminal { short(&login.fingerprint, KEY) } else { login.fingerprint.clone() };
         let user = harmless(&login.client.user);
-        let user = if self.terminal { short(&user, 16) } else { user };
+        let user = if self.terminal { short(&user, USER) } else { user };
         let head = [self.time(login.time), user, harmless(&login.client.address), session, key];
         let [time, user, from, session, key] = head;
         let value =
@@ -134,7 +138,7 @@ impl Layout<'_> {
         let (time, user, reason) =
             (self.time(refused.time), harmless(&refused.user), harmless(&refused.reason));
         if self.terminal {
-            text.extend([time.as_str(), " ", &short(&user, 16), " ", &short(&key, 16), "\n"]);
+            text.extend([time.as_str(), " ", &short(&user, USER), " ", &short(&key, KEY), "\n"]);
             let left = WIDTH.saturating_sub(6).saturating_sub(request.chars().count());
             text.extend(["    ", &shorter_arn(&principal, left), "  ", &request, "\n"]);
             for line in wrapped(&reason, WIDTH.saturating_sub(4)) {
@@ -188,15 +192,11 @@ fn shorter_arn(text: &str, most: usize) -> String {
     if length <= most {
         return text.to_owned();
     }
-    let (words, arn) = text.split_once("arn:").unwrap_or_default();
-    let resource = arn.splitn(5, ':').nth(4);
-    let resource = resource.map_or_else(|| text.to_owned(), |resource| format!("{words}…{resource}"));
-    let length = resource.chars().count();
-    if length <= most {
-        return resource;
-    }
-    let skip = length.saturating_sub(most).saturating_add(1);
-    ['…'].into_iter().chain(resource.chars().skip(skip)).collect()
+    let (words, arn) = text.split_once("arn:").unwrap_or(("", text));
+    let name = arn.splitn(5, ':').nth(4).unwrap_or(arn);
+    let left = most.saturating_sub(words.chars().count()).saturating_sub(1);
+    let skip = name.chars().count().saturating_sub(left);
+    words.chars().chain(['…']).chain(name.chars().skip(skip)).collect()
 }
 
 /// `1:02:03`, or with days.
@@ -229,4 +229,88 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Layout, WIDTH, duration, shorter_arn, write};
+    use crate::logins::lines::{Client, Push};
+    use crate::logins::report::Report;
+    use crate::logins::sessions::{Login, Process, Refused, State};
+    use crate::time_zone::TimeZone;
+
+    const REQUEST: &str = "20dca9a5-35be-48eb-b381-0272d0e2976c";
+    const ADDRESS: &str = "2001:db8:1111:2222:3333:4444:5555:6666";
+
+    fn push(principal: &str) -> Push {
+        Push {
+            fingerprint: format!("SHA256:{}", "k".repeat(43)),
+            request: Some(REQUEST.to_owned()),
+            principal: Some(principal.to_owned()),
+        }
+    }
+
+    fn login(push: Push, candidates: Vec<Push>) -> Login {
+        let Push { fingerprint, request, principal } = push;
+        Login {
+            time: 1_795_262_400_000_000,
+            client: Client { user: "u".repeat(40), address: ADDRESS.to_owned(), port: 5 },
+            fingerprint,
+            principal: principal.filter(|_| candidates.is_empty()),
+            request: request.filter(|_| candidates.is_empty()),
+            candidates,
+            state: State::Ended(Some(1_795_262_400_000_000 + 86_400_000_000_000 - 1_000_000)),
+            process: Process::default(),
+        }
+    }
+
+    #[test]
+    fn a_terminal_has_enough_columns() {
+        let long = format!("arn:aws:sts::123412341234:assumed-role/{}/anna@example.com", "Admin".repeat(20));
+        let hostile = "\u{1b}[2J\u{202e}evil";
+        let logins = vec![
+            login(push(&long), Vec::new()),
+            login(push("arn:aws:iam::1:user/bert"), Vec::new()),
+            login(push(""), vec![push(&long), push("arn:aws:iam::1:user/bert")]),
+            login(push(hostile), Vec::new()),
+        ];
+        let reason = format!("{hostile} {}", "a long reason ".repeat(20));
+        let refused = Refused { time: 0, user: "alice".to_owned(), push: Some(push(&long)), reason };
+        let (journal, user, since) = (true, None, None);
+        let (missing, notes) = (Vec::new(), Vec::new());
+        let report = Report { journal, user, since, logins, refused: Some(vec![refused]), missing, notes };
+        let zone = TimeZone::fixed(3600);
+        let text = write(&report, Layout { zone: &zone, terminal: true });
+        for line in text.lines() {
+            assert!(
+                line.chars().count() <= WIDTH && !line.contains(['\u{1b}', '\u{202e}']),
+                "{line:?} in {text}"
+            );
+        }
+        for words in [
+            "2026-11-21 13:00:00",
+            ADDRESS,
+            "/anna@example.com",
+            REQUEST,
+            "one of: ",
+            "    or: ",
+            "999d 23:59:59",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let piped = write(&report, Layout { zone: &zone, terminal: false });
+        for words in ["2026-11-21T13:00:00+01:00", &long, &"k".repeat(43), &"u".repeat(40), "one of: "] {
+            assert!(piped.contains(words), "{words}: {piped}");
+        }
+    }
+
+    #[test]
+    fn a_shorter_arn_has_the_name() {
+        let arn = "arn:aws:sts::123412341234:assumed-role/ops/anna";
+        assert_eq!(shorter_arn(arn, 50), arn);
+        assert_eq!(shorter_arn(arn, 30), "…assumed-role/ops/anna");
+        assert_eq!(shorter_arn(arn, 10), "…/ops/anna");
+        assert_eq!(shorter_arn("not one, but long", 10), "… but long");
+        assert_eq!(duration(3_661), "1:01:01");
+    }
 }
