@@ -60,7 +60,7 @@ pub(super) fn lines(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
 
     use std::io::Read;
 
