@@ -52,6 +52,7 @@ fn check(check: &Check) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
