@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ pub(crate) async fn authorize(
     // Start connections before the sandbox. No data is read from them until the sandbox is active.
     let connections = Connections::begin(&request.imds, FREQUENT);
     let store = TrustStore::open(context.root, request.trust_store.as_deref());
+    let parent = parent_id();
     enter_sandbox(request, context, child, &store);
 
     let imds = Imds::open_over(connections, &request.imds, Budget::start(request.timeout)).await?;
@@ -139,7 +141,7 @@ pub(crate) async fn authorize(
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
-        syslog.log(Severity::Info, &provided_for(key, &user));
+        syslog.log(Severity::Info, &provided_for(key, &user, parent));
     }
     counts.printed = authorized.len();
     Ok(counts)

@@ -11,6 +11,9 @@ pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect w
 /// The beginning of the line after the success line, which names the user.
 pub(crate) const PROVIDED_FOR: &str = "Provided ";
 
+/// What that line has between the user and the process of sshd.
+pub(crate) const TO_PROCESS: &str = " to process ";
+
 /// The beginning of the line about a refused record. The user follows.
 pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
 
@@ -47,8 +50,9 @@ pub(crate) fn provided(key: &SignedKey<'_>) -> String {
     format!("{PROVIDED}{}", describe(key).trim_start_matches(','))
 }
 
-/// The line after the success line, which has no user: without it, nothing would tell a login with a pushed key from
-/// one of another user who has the same key in an `authorized_keys` file.
-pub(crate) fn provided_for(key: &SignedKey<'_>, user: &UserName) -> String {
-    format!("{PROVIDED_FOR}{} for {user}", key.fingerprint())
+/// The line after the success line, which names neither the user nor the connection: without it, nothing would tell a login with a
+/// pushed key from one with the same key in an `authorized_keys` file. `parent` is the process that ran eic-keys: it is the one
+/// with which sshd logs that it accepted the key.
+pub(crate) fn provided_for(key: &SignedKey<'_>, user: &UserName, parent: u32) -> String {
+    format!("{PROVIDED_FOR}{} for {user}{TO_PROCESS}{parent}", key.fingerprint())
 }

@@ -69,7 +69,8 @@ impl Credentials {
     /// The words, in front of those of a program, that run it as this user. Only root can do this.
     ///
     /// The program gets a session of its own before it gets the user: without a controlling terminal, no process of that user
-    /// can put characters into the input of root's terminal (`TIOCSTI`; CVE-2016-2779 was this fault of runuser(1)).
+    /// can put characters into the input of root's terminal (`TIOCSTI`; CVE-2016-2779 was this fault of runuser(1)). env(1) starts
+    /// it, because setpriv(1) still has root's capabilities then, and could start a program that the user cannot.
     pub(crate) fn prefix(&self) -> Vec<OsString> {
         let groups: Vec<_> = self.groups.iter().map(ToString::to_string).collect();
         let groups = if groups.is_empty() {
@@ -78,7 +79,7 @@ impl Credentials {
             format!("--groups={}", groups.join(","))
         };
         let (uid, gid) = (format!("--reuid={}", self.uid), format!("--regid={}", self.gid));
-        ["setsid", "setpriv", &uid, &gid, &groups, "--"].map(OsString::from).into()
+        ["setsid", "setpriv", &uid, &gid, &groups, "--", "env"].map(OsString::from).into()
     }
 }
 

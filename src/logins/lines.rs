@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use crate::keys::Fingerprint;
-use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED};
+use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED, TO_PROCESS};
 use crate::system_log::{EIC_KEYS, Entry, is_sshd, unescaped};
 
 /// Whether [`event`] can read this line of a file. This is called for every line, so it decides by the first bytes of the message.
@@ -53,8 +53,8 @@ pub(super) struct Client {
 pub(super) enum Event {
     /// eic-keys printed a key.
     Provided(Push),
-    /// The user for whom it printed it, by the same process.
-    ProvidedFor { fingerprint: String, user: String },
+    /// The user for whom it printed it, by the same process, and the process of sshd that ran it.
+    ProvidedFor { fingerprint: String, user: String, sshd: String },
     /// eic-keys refused a record.
     Refused { user: String, reason: String, push: Option<Push> },
     /// sshd accepted a key.
@@ -83,9 +83,10 @@ fn ours(message: &str) -> Option<Event> {
         return push(rest.strip_prefix(FINGERPRINT)?).map(Event::Provided);
     }
     if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
-        let (fingerprint, user) = rest.split_once(" for ")?;
+        let (fingerprint, rest) = rest.split_once(" for ")?;
+        let (user, sshd) = rest.rsplit_once(TO_PROCESS)?;
         let fingerprint = is_fingerprint(fingerprint)?;
-        return Some(Event::ProvidedFor { fingerprint, user: user.to_owned() });
+        return Some(Event::ProvidedFor { fingerprint, user: user.to_owned(), sshd: sshd.to_owned() });
     }
     let (user, reason) = message.strip_prefix(REFUSED)?.split_once(": ")?;
     let described = format!(",{FINGERPRINT}");
@@ -288,9 +289,10 @@ mod tests {
             assert_eq!(read("eic-keys", &message), Some(Event::Provided(expected)), "{message}");
             assert_eq!(read("sshd", &message), None);
         }
-        let (fingerprint, user) = (KEY.to_owned(), "alice".to_owned());
-        let message = format!("Provided {KEY} for alice");
-        assert_eq!(read("eic-keys", &message), Some(Event::ProvidedFor { fingerprint, user: user.clone() }));
+        let (fingerprint, user, sshd) = (KEY.to_owned(), "alice".to_owned(), "7".to_owned());
+        let message = format!("Provided {KEY} for alice to process 7");
+        let provided = Event::ProvidedFor { fingerprint, user: user.clone(), sshd };
+        assert_eq!(read("eic-keys", &message), Some(provided));
         let refused =
             |reason: &str, push| Some(Event::Refused { user: user.clone(), reason: reason.to_owned(), push });
         let words = "Refused a record of active keys for alice: it expired 1 s ago";
@@ -301,7 +303,8 @@ mod tests {
             refused("it expired 1 s ago", Some(push(Some("r"), Some("p"))))
         );
         assert_eq!(read("eic-keys", &format!("{}x", &format!("Provided {KEY}"))), None);
-        assert_eq!(read("eic-keys", "Provided SHA256:x for alice"), None);
+        assert_eq!(read("eic-keys", "Provided SHA256:x for alice to process 7"), None);
+        assert_eq!(read("eic-keys", &format!("Provided {KEY} for alice")), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which login used which pushed key.
 //!
-//! sshd asks eic-keys for the keys of a user, up to twice in a connection, and logs the key that it accepts. A login is listed if
-//! eic-keys provided that key for that user within sshd's grace time before it. If several IAM principals pushed the key in that time,
-//! the log cannot tell which one logged in: none is named, and all are candidates.
+//! A process of sshd asks eic-keys for the keys of a user, up to twice in a connection, and logs the key that it accepts. A login is
+//! listed if eic-keys provided that key for that user to that process, within sshd's grace time before it. If several IAM principals
+//! pushed the key, the log cannot tell which one logged in: none is named, and all are candidates.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -76,8 +76,8 @@ impl Selection {
 #[derive(Debug)]
 struct Provided {
     push: Push,
-    /// `None` before the line that names the user.
-    user: Option<String>,
+    /// The user, and the process of sshd. `None` before the line that names them.
+    to: Option<(String, String)>,
     time: Time,
     pid: String,
 }
@@ -177,11 +177,11 @@ impl Sessions {
         let connection = (entry.boot.clone(), entry.pid.clone());
         match event {
             Event::Provided(push) => self.provide(push, time, entry),
-            Event::ProvidedFor { fingerprint, user } => {
+            Event::ProvidedFor { fingerprint, user, sshd } => {
                 for provided in self.provided.get_mut(&fingerprint).into_iter().flatten() {
                     let is_same = provided.pid == entry.pid && provided.time.distance(&time).is_some();
-                    if is_same && provided.user.is_none() {
-                        provided.user = Some(user.clone());
+                    if is_same && provided.to.is_none() {
+                        provided.to = Some((user.clone(), sshd.clone()));
                     }
                 }
             }
@@ -227,7 +227,7 @@ impl Sessions {
             self.sweep_at = self.kept.saturating_mul(2).saturating_add(SWEEP);
         }
         self.kept = self.kept.saturating_add(1);
-        let key = Provided { user: None, time, pid: entry.pid.clone(), push };
+        let key = Provided { to: None, time, pid: entry.pid.clone(), push };
         self.provided.entry(key.push.fingerprint.clone()).or_default().push(key);
     }
 
@@ -257,7 +257,8 @@ impl Sessions {
         let mut pushes = Vec::new();
         let mut last_run = "";
         for provided in self.provided.get(&fingerprint).into_iter().flatten() {
-            if provided.user.as_ref() == Some(&client.user)
+            let is_to = |(user, sshd): &(String, String)| *user == client.user && *sshd == entry.pid;
+            if provided.to.as_ref().is_some_and(is_to)
                 && provided.time.distance(time).is_some_and(|age| age <= self.grace)
             {
                 pushes.push(provided);
@@ -379,8 +380,20 @@ mod tests {
             self
         }
 
-        /// A run of eic-keys.
-        fn run(mut self, second: u64, pid: u32, user: &str, key: &str, pushes: &[(&str, &str)]) -> Self {
+        /// A run of eic-keys for the sshd with process 7.
+        fn run(self, second: u64, pid: u32, user: &str, key: &str, pushes: &[(&str, &str)]) -> Self {
+            self.run_for(7, second, pid, user, key, pushes)
+        }
+
+        fn run_for(
+            mut self,
+            sshd: u32,
+            second: u64,
+            pid: u32,
+            user: &str,
+            key: &str,
+            pushes: &[(&str, &str)],
+        ) -> Self {
             for (principal, request) in pushes {
                 self = self.line(
                     second,
@@ -391,7 +404,7 @@ mod tests {
                 );
             }
             for _ in pushes {
-                self = self.line(second, pid, &format!("Provided {key} for {user}"));
+                self = self.line(second, pid, &format!("Provided {key} for {user} to process {sshd}"));
             }
             self
         }
@@ -481,6 +494,10 @@ mod tests {
                 Log::new().accepted(10, 7, "alice", KEY).run(11, 20, "alice", KEY, &[("anna", "r1")]),
             ),
             (
+                "another connection, as with authorized_keys after the push has expired",
+                Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 8, "alice", KEY),
+            ),
+            (
                 "no user is known",
                 Log::new()
                     .line(
@@ -488,13 +505,17 @@ mod tests {
                         20,
                         &format!("Providing ssh key from EC2 Instance Connect with fingerprint: {KEY}"),
                     )
-                    .line(10, 21, &format!("Provided {KEY} for alice"))
+                    .line(10, 21, &format!("Provided {KEY} for alice to process 7"))
                     .accepted(11, 7, "alice", KEY),
             ),
             (
                 "a repetition, which has no words of its own",
                 Log::new()
-                    .line(10, 20, &format!("message repeated 2 times: [ Provided {KEY} for alice]"))
+                    .line(
+                        10,
+                        20,
+                        &format!("message repeated 2 times: [ Provided {KEY} for alice to process 7]"),
+                    )
                     .accepted(11, 7, "alice", KEY),
             ),
         ] {
@@ -539,7 +560,7 @@ mod tests {
     fn two_logins_at_the_same_time() {
         let log = Log::new()
             .run(10, 20, "alice", KEY, &[("anna", "r1")])
-            .run(10, 21, "alice", OTHER, &[("bert", "r2")])
+            .run_for(8, 10, 21, "alice", OTHER, &[("bert", "r2")])
             .accepted(11, 8, "alice", OTHER)
             .accepted(11, 7, "alice", KEY)
             .line(20, 9, "Disconnected from user alice 192.0.2.1 port 1008")
@@ -596,7 +617,7 @@ mod tests {
         let log = Log::new()
             .run(10, 20, "alice", KEY, &[("anna", "r1")])
             .accepted(11, 7, "alice", KEY)
-            .run(20, 21, "bob", KEY, &[("anna", "r2")])
+            .run_for(8, 20, 21, "bob", KEY, &[("anna", "r2")])
             .accepted(21, 8, "bob", KEY)
             .line(22, 23, "Refused a record of active keys for bob: it expired 1 s ago");
         let count = |user: Option<&str>, since, refused| {
@@ -614,10 +635,10 @@ mod tests {
 
     #[test]
     fn the_newest_logins_of_a_large_log() {
-        let mut log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]);
+        let mut log = Log::new();
         let most = u32::try_from(limits::LOGINS).unwrap_or_default();
         for pid in 100..most.saturating_add(103) {
-            log = log.line(
+            log = log.run_for(pid, 10, 20, "alice", KEY, &[("anna", "r1")]).line(
                 11,
                 pid,
                 &format!("Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}"),

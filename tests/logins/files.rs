@@ -22,7 +22,9 @@ fn lines(time: &str, sshd: &str, lines: &[(u32, String)]) -> String {
 /// A login that lasted no time.
 fn login(time: &str, sshd: &str, number: u32, user: &str, principal: &str) -> String {
     let key = fingerprint(number);
-    let mut all = provided(number + 1_000_000, user, &key, &format!("r{number}"), principal).to_vec();
+    let mut all =
+        provided(number + 2_000_000, number + 1_000_000, user, &key, &format!("r{number}"), principal)
+            .to_vec();
     all.push((number + 2_000_000, accepted(user, "192.0.2.1", &key)));
     all.push((
         number + 2_000_000,
@@ -116,7 +118,7 @@ fn rotated_files() {
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
     };
     let key = fingerprint(9);
-    let before = lines("Mar  1 23:59:59", "sshd", &provided(5, "alice", &key, "r9", ANNA));
+    let before = lines("Mar  1 23:59:59", "sshd", &provided(1_000_009, 5, "alice", &key, "r9", ANNA));
     let after = lines("Mar  2 00:00:00", "sshd", &[(1_000_009, accepted("alice", "192.0.2.1", &key))]);
     put("auth.log.3.xz", &login("Dec 31 23:00:00", "sshd", 1, "alice", ANNA), "2024-01-01 UTC", Some("xz"));
     put("auth.log.2.gz", &login("Feb  1 00:00:00", "sshd", 2, "alice", ANNA), "2024-02-02 UTC", Some("gzip"));
@@ -150,7 +152,8 @@ fn rotated_files() {
 #[test]
 fn hostile_lines() {
     let key = fingerprint(1);
-    let pushed = provided(5, "alice", &key, "r1", ANNA).to_vec();
+    let mut pushed = provided(4_000_001, 5, "alice", &key, "r1", ANNA).to_vec();
+    pushed.extend(provided(4_000_002, 6, "root", &key, "r2", BERT));
     let real = accepted("alice", "192.0.2.1", &key);
     let forged = accepted("root", "203.0.113.9", &key);
     let quiet: Vec<String> = [
@@ -173,7 +176,7 @@ fn hostile_lines() {
     assert_eq!(members(&report, ["user", "address"]), [[value!("alice"), value!("192.0.2.1")]]);
 
     let evil = "\u{1b}[2J\u{202e}evil";
-    let mut all = provided(5, "alice", &key, "r1", evil).to_vec();
+    let mut all = provided(4_000_001, 5, "alice", &key, "r1", evil).to_vec();
     all.push((4_000_001, accepted("alice", "192.0.2.1", &key)));
     all.push((6, format!("Refused a record of active keys for alice: {evil}")));
     instance.write("/var/log/auth.log", lines("2026-11-21T00:00:01Z", "sshd", &all));
@@ -189,12 +192,12 @@ fn the_table() {
         format!("arn:aws:sts::123412341234:assumed-role/{}/anna@example.com", "Administrator".repeat(4));
     let request = "20dca9a5-35be-48eb-b381-0272d0e2976c";
     let key = fingerprint(1);
-    let mut all = provided(5, "alice", &key, request, &long).to_vec();
+    let mut all = provided(4_000_001, 5, "alice", &key, request, &long).to_vec();
     let address = "2001:db8:1111:2222:3333:4444:5555:6666";
     all.push((4_000_001, accepted("alice", address, &key)));
     let twice = fingerprint(2);
-    all.extend(provided(6, "bob", &twice, request, ANNA));
-    all.extend(provided(7, "bob", &twice, request, BERT));
+    all.extend(provided(4_000_002, 6, "bob", &twice, request, ANNA));
+    all.extend(provided(4_000_002, 7, "bob", &twice, request, BERT));
     all.push((4_000_002, accepted("bob", "192.0.2.1", &twice)));
     let instance = instance(&lines("2026-11-21T00:00:01Z", "sshd", &all));
     instance.write("/etc/localtime", "");

@@ -46,8 +46,8 @@ fn instance(entries: &str, old: bool) -> Instance {
 fn who_wrote_an_entry() {
     let keys: Vec<String> = (1..=6).map(fingerprint).collect();
     let mut log = String::new();
-    for (number, key) in keys.iter().enumerate() {
-        log += &ours(1, &provided(10, "alice", key, &format!("r{}", number + 1), ANNA));
+    for ((number, key), process) in keys.iter().enumerate().zip(101..) {
+        log += &ours(1, &provided(process, 10, "alice", key, &format!("r{}", number + 1), ANNA));
     }
     let login = |key: &str| accepted("alice", "192.0.2.1", key);
     log += &sshd(2, 101, &login(&keys[0]));
@@ -100,8 +100,8 @@ fn what_the_journal_is_asked_for() {
 fn pushes_that_the_log_cannot_tell_apart() {
     let key = fingerprint(1);
     let log = [
-        ours(1, &provided(10, "alice", &key, "r1", ANNA)),
-        ours(2, &provided(11, "alice", &key, "r2", BERT)),
+        ours(1, &provided(101, 10, "alice", &key, "r1", ANNA)),
+        ours(2, &provided(101, 11, "alice", &key, "r2", BERT)),
         sshd(3, 101, &accepted("alice", "192.0.2.1", &key)),
     ];
     let report = json(&instance(&log.concat(), false), &[]);
@@ -136,7 +136,7 @@ fn refused_records() {
 fn a_journal_that_cannot_be_read_to_its_end() {
     let key = fingerprint(1);
     let log = [
-        ours(1, &provided(10, "alice", &key, "r1", ANNA)),
+        ours(1, &provided(101, 10, "alice", &key, "r1", ANNA)),
         sshd(2, 101, &accepted("alice", "192.0.2.1", &key)),
     ];
     let instance = instance(&log.concat(), false);

@@ -24,8 +24,9 @@ pub(crate) fn fingerprint(number: u32) -> String {
     format!("SHA256:{number:0>42}8")
 }
 
-/// What eic-keys logs when it provides a key: `PID` and message of each line.
+/// What eic-keys logs when it provides a key to a process of sshd: `PID` and message of each line.
 pub(crate) fn provided(
+    sshd: u32,
     pid: u32,
     user: &str,
     key: &str,
@@ -35,7 +36,7 @@ pub(crate) fn provided(
     let words = "Providing ssh key from EC2 Instance Connect with";
     [
         (pid, format!("{words} fingerprint: {key}, request-id: {request}, for IAM principal: {principal}")),
-        (pid, format!("Provided {key} for {user}")),
+        (pid, format!("Provided {key} for {user} to process {sshd}")),
     ]
 }
 

@@ -82,7 +82,10 @@ fn logs_a_provided_key_as_aws_does() {
         let words = "Providing ssh key from EC2 Instance Connect with fingerprint: ";
         assert_eq!(line(&instance, INFO, what), format!("{words}{}{rest}", key.fingerprint()), "{what}");
         let lines = instance.journal.lines();
-        assert_eq!(lines[1].message(), format!("Provided {} for alice", key.fingerprint()), "{what}");
+        // Under sshd it is the process that logs the login.
+        let parent = std::process::id();
+        let user = format!("Provided {} for alice to process {parent}", key.fingerprint());
+        assert_eq!(lines[1].message(), user, "{what}");
     }
 }
 

@@ -66,7 +66,7 @@ fn logs_to_a_stream_socket() {
         matches!(lines.as_slice(), [refused, provided, user]
             if refused.starts_with("<85>eic-keys[") && refused.contains("]: Refused a record")
             && provided.starts_with("<86>eic-keys[") && provided.contains("]: Providing ssh key")
-            && user.contains("]: Provided SHA256:") && user.ends_with(" for alice")),
+            && user.contains("]: Provided SHA256:") && user.contains(" for alice to process ")),
         "{text:?}"
     );
     // A daemon that accepts no connections, until its queue is full: a blocking connect would never return.
