@@ -25,6 +25,7 @@ mod settings;
 mod sockets;
 mod sshd_program;
 pub mod text;
+mod tokens;
 mod topics;
 mod wait;
 

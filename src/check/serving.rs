@@ -13,6 +13,13 @@ use crate::sshd::daemon::{Daemon, SOCKETS, config_options};
 use crate::sshd::effective::Config;
 use crate::sshd::reload::ReloadCommand;
 
+/// The running sshd.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    /// Its process, if known. With socket activation, there is none before the first connection.
+    pub(crate) process: Option<u32>,
+}
+
 /// An sshd that runs, and its options.
 pub(crate) struct Serving {
     pub(crate) process: u32,

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::running::Running;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::log;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving::Running;
 use crate::files;
 use crate::limits;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};

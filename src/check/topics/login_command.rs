@@ -5,9 +5,8 @@
 //! and logs no key as provided. What only a run with a pushed key needs is checked by `keys.signatures` and
 //! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
@@ -27,7 +26,8 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::{NO_KEY, Wiring};
+use super::sshd::Wiring;
+use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.
@@ -145,57 +145,5 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
         ),
         _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
-    }
-}
-
-/// A word of the line with the values that sshd replaces tokens by (TOKENS in `sshd_config(5)`), and a key that does
-/// not exist.
-pub(super) fn expand(word: &[u8], account: &Account) -> OsString {
-    let mut expanded = Vec::new();
-    let mut bytes = word.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte != b'%' {
-            expanded.push(*byte);
-            continue;
-        }
-        let token = bytes.next().copied().unwrap_or(b'%');
-        match token {
-            b'%' => expanded.push(b'%'),
-            b'u' => expanded.extend(account.name.as_bytes()),
-            b'U' => expanded.extend(account.uid.to_string().as_bytes()),
-            b'h' => expanded.extend(OsStr::as_bytes(account.home.as_os_str())),
-            b'f' => expanded.extend(NO_KEY.as_bytes()),
-            b't' => expanded.extend(b"ssh-ed25519"),
-            other => expanded.extend([b'%', other]),
-        }
-    }
-    OsString::from_vec(expanded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{NO_KEY, expand};
-    use crate::account::Account;
-
-    #[test]
-    fn tokens() {
-        let account = Account {
-            name: "alice".to_owned(),
-            uid: 7,
-            gid: 7,
-            groups: Vec::new(),
-            gids: Vec::new(),
-            home: "/home/alice".into(),
-            shell: "/bin/sh".into(),
-        };
-        for (word, expected) in [
-            ("%u", "alice"),
-            ("--x=%h/%U", "--x=/home/alice/7"),
-            ("100%%u", "100%u"),
-            ("%f", NO_KEY),
-            ("%x%", "%x%"),
-        ] {
-            assert_eq!(expand(word.as_bytes(), &account), expected, "{word}");
-        }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::running::Running;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::packet_filter::Filter;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving::Running;
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
 use crate::files;

@@ -13,7 +13,7 @@ use crate::check::fix::Word;
 use crate::check::report::Status;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::{changed, reload, signal, unit, with_daemon};
+use crate::check::serving::{Running, changed, reload, signal, unit, with_daemon};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
 use crate::error_text::WithCauses;
@@ -27,13 +27,6 @@ use crate::sshd::reload::ReloadCommand;
 use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
-
-/// The running sshd.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Running {
-    /// Its process, if known. With socket activation, there is none before the first connection.
-    pub(crate) process: Option<u32>,
-}
 
 /// Checks that an sshd runs.
 pub(crate) async fn running(

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::login_command;
 use super::user::no_name_service;
 use crate::account::Account;
 use crate::arguments::{UsageError, key_query};
@@ -18,6 +17,7 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main, option_words};
+use crate::check::tokens::{NO_KEY, expand};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
@@ -31,9 +31,6 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 use crate::tool::{is_root, stdout_of};
-
-/// The fingerprint of no bytes, and so of no key.
-pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
@@ -272,7 +269,7 @@ fn command(
         }
     };
     let asked = account.and_then(|account| {
-        let words: Vec<_> = words.iter().skip(1).map(|word| login_command::expand(word, account)).collect();
+        let words: Vec<_> = words.iter().skip(1).map(|word| expand(word, account)).collect();
         let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
         (asked.user != *account.name).then_some((asked.user, &account.name))
     });

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accepted;
-use super::running::Running;
 use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving::Running;
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::limits;
