@@ -7,11 +7,12 @@ use crate::limits;
 
 /// The time zone of the system, from `/etc/localtime`; UTC if it cannot be read, as for libc.
 #[derive(Clone, Debug)]
-pub(crate) struct TimeZone(Option<tz::TimeZone>);
+pub struct TimeZone(Option<tz::TimeZone>);
 
 impl TimeZone {
     /// That of the system below `root`.
-    pub(crate) fn system(root: &Path) -> Self {
+    #[must_use]
+    pub fn system(root: &Path) -> Self {
         let read = || {
             let bytes = files::read(&root.join("etc/localtime"), limits::TIME_ZONE).ok()?;
             tz::TimeZone::from_tz_data(&bytes).ok()

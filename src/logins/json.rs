@@ -1,5 +1,7 @@
 //! The report as one JSON document, described by `docs/logins.schema.json`.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 use x509_cert::der::DateTime;
 
@@ -54,7 +56,28 @@ fn document<'a>(head: &Value, lists: impl IntoIterator<Item = (&'a str, Vec<Stri
         text.extend([",\n  \"", name, "\": [", &items, "]"]);
     }
     text.push_str("\n}\n");
-    text
+    escape_controls(text)
+}
+
+/// Escapes DEL and the control characters U+0080 to U+009F, which `serde_json` does not, and which a terminal can interpret. They are only
+/// within strings.
+fn escape_controls(text: String) -> String {
+    if !text.chars().any(is_unescaped) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_unescaped(char) {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(char));
+        } else {
+            escaped.push(char);
+        }
+    }
+    escaped
+}
+
+fn is_unescaped(char: char) -> bool {
+    char.is_control() && char != '\n'
 }
 
 fn login(login: &Login) -> String {
@@ -116,6 +139,14 @@ mod tests {
     fn times() {
         assert_eq!(time(1_795_262_400_000_000), "2026-11-21T12:00:00Z");
         assert_eq!(time(1_795_262_400_012_300), "2026-11-21T12:00:00.012300Z");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_character() {
+        let head = json!({ "a": "\u{1b}[2J\u{7f}\u{80}\u{9b}2J\n\u{a0}é" });
+        let text = document(&head, []);
+        assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), head);
     }
 
     #[test]

@@ -35,9 +35,10 @@ use crate::time_zone::TimeZone;
 use crate::tool::is_root;
 use crate::trust::UnixTime;
 use process::Running;
-use report::Report;
-use sessions::{Found, Selection, Sessions};
+pub use report::Report;
+pub use sessions::{Found, Login, Refused, Selection, Sessions, State};
 pub use since::Since;
+pub use source::read_text;
 use source::{Extent, Source};
 use table::Layout;
 
@@ -61,6 +62,20 @@ pub struct Host<'a> {
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
+}
+
+impl Report {
+    /// The document of `--json`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json::write(self)
+    }
+
+    /// The table, with the times of a time zone. One for a terminal fits its width.
+    #[must_use]
+    pub fn to_table(&self, zone: &TimeZone, terminal: bool) -> String {
+        table::write(self, Layout { zone, terminal })
+    }
 }
 
 /// Why `--logins` could not run.
@@ -87,11 +102,7 @@ pub fn run(request: &LoginsRequest, host: &Host<'_>, out: &mut (impl Write + IsT
         Ok(report) => report,
         Err(error) => return not_run(&error, request.json, out),
     };
-    let text = if request.json {
-        json::write(&report)
-    } else {
-        table::write(&report, Layout { zone: &zone, terminal: out.is_terminal() })
-    };
+    let text = if request.json { report.to_json() } else { report.to_table(&zone, out.is_terminal()) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
         _ if report.missing.is_empty() => 0,
@@ -133,11 +144,7 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
     };
     let mut sessions = Sessions::new(selection, sshd.grace);
     let extent = Extent { since: from, users: &sshd.users, zone };
-    let missing = source.read(extent, |entry| {
-        if let Some(event) = lines::event(entry) {
-            sessions.take(entry, event);
-        }
-    });
+    let missing = source.read(extent, |entry| sessions.take(entry));
     let running = Running::new(host.root);
     let Found { logins, refused, left_out } = sessions.finish(|login| running.state(login));
     if left_out > 0 {

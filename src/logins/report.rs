@@ -4,22 +4,22 @@ use super::lines::Push;
 use super::sessions::{Login, Refused};
 
 /// The result of reading a log.
-#[derive(Debug)]
-pub(super) struct Report {
+#[derive(Debug, Default)]
+pub struct Report {
     /// `true` for the journal.
-    pub(super) journal: bool,
+    pub journal: bool,
     /// `--user`
-    pub(super) user: Option<String>,
+    pub user: Option<String>,
     /// `--since`, in seconds since 1970.
-    pub(super) since: Option<u64>,
+    pub since: Option<u64>,
     /// Oldest first.
-    pub(super) logins: Vec<Login>,
+    pub logins: Vec<Login>,
     /// With `--refused`; oldest first.
-    pub(super) refused: Option<Vec<Refused>>,
+    pub refused: Option<Vec<Refused>>,
     /// What could not be read, so that logins can be missing.
-    pub(super) missing: Vec<String>,
+    pub missing: Vec<String>,
     /// What else the reader has to know.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Report {

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::lines::{Client, Event, Push};
+use super::lines::{Client, Event, Push, event};
 use crate::limits;
 use crate::system_log::Entry;
 
 /// A login with a pushed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Login {
+pub struct Login {
     /// Microseconds since 1970.
     pub(super) time: u64,
     pub(super) client: Client,
@@ -28,10 +28,12 @@ pub(super) struct Login {
 
 /// Whether a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
+    /// It still runs.
     Open,
     /// With the time, if the log has it.
     Ended(Option<u64>),
+    /// The log does not tell.
     Unknown,
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Process {
 
 /// A record that eic-keys refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub struct Refused {
     /// Microseconds since 1970.
     pub(super) time: u64,
     pub(super) user: String,
@@ -57,13 +59,13 @@ pub(super) struct Refused {
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Selection {
+pub struct Selection {
     /// Only logins of this user.
-    pub(super) user: Option<String>,
+    pub user: Option<String>,
     /// Only logins since this time, in microseconds since 1970.
-    pub(super) since: u64,
+    pub since: u64,
     /// Refused records as well.
-    pub(super) refused: bool,
+    pub refused: bool,
 }
 
 impl Selection {
@@ -117,7 +119,7 @@ const SWEEP: usize = 1024;
 
 /// Finds the logins in the lines of a log, which are read in its order.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub struct Sessions {
     selection: Selection,
     /// sshd's `LoginGraceTime` in microseconds.
     grace: u64,
@@ -143,18 +145,19 @@ pub(super) struct Sessions {
 
 /// The result.
 #[derive(Debug)]
-pub(super) struct Found {
+pub struct Found {
     /// Oldest first.
-    pub(super) logins: Vec<Login>,
+    pub logins: Vec<Login>,
     /// Oldest first.
-    pub(super) refused: Vec<Refused>,
+    pub refused: Vec<Refused>,
     /// The number of older logins and records that exceeded [`limits::LOGINS`].
-    pub(super) left_out: u64,
+    pub left_out: u64,
 }
 
 impl Sessions {
     /// `grace` is in seconds.
-    pub(super) fn new(selection: Selection, grace: u64) -> Self {
+    #[must_use]
+    pub fn new(selection: Selection, grace: u64) -> Self {
         Self {
             selection,
             grace: grace.saturating_mul(1_000_000),
@@ -172,8 +175,8 @@ impl Sessions {
     }
 
     /// Takes the next line of the log.
-    pub(super) fn take(&mut self, entry: &Entry, event: Event) {
-        let Some(time) = Time::of(entry) else { return };
+    pub fn take(&mut self, entry: &Entry) {
+        let (Some(event), Some(time)) = (event(entry), Time::of(entry)) else { return };
         let connection = (entry.boot.clone(), entry.pid.clone());
         match event {
             Event::Provided(push) => self.provide(push, time, entry),
@@ -342,7 +345,7 @@ impl Sessions {
     }
 
     /// The logins of the log. `running` tells about the process of a login that has no end in the log.
-    pub(super) fn finish(self, running: impl Fn(&Login) -> State) -> Found {
+    pub fn finish(self, running: impl Fn(&Login) -> State) -> Found {
         let mut logins = Vec::from(self.logins);
         for login in &mut logins {
             if login.state == State::Unknown {
@@ -361,7 +364,6 @@ impl Sessions {
 mod tests {
     use super::{Found, Login, Selection, Sessions, State};
     use crate::limits;
-    use crate::logins::lines::event;
     use crate::system_log::Entry;
 
     const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
@@ -446,9 +448,7 @@ mod tests {
     fn found(entries: &[Entry], selection: Selection) -> Found {
         let mut sessions = Sessions::new(selection, 120);
         for entry in entries {
-            if let Some(event) = event(entry) {
-                sessions.take(entry, event);
-            }
+            sessions.take(entry);
         }
         sessions.finish(|_| State::Open)
     }

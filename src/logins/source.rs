@@ -130,24 +130,36 @@ fn log_files(current: &Path) -> Vec<LogFile> {
 impl LogFile {
     fn read(self, zone: &TimeZone, progress: &mut Progress, take: &mut impl FnMut(&Entry)) -> io::Result<()> {
         let clock = Clock { last: self.modified, zone };
-        let mut line = |line: &[u8]| {
-            // A file that was truncated while it was open begins with zeros.
-            let zeros = line.iter().take_while(|byte| **byte == 0).count();
-            let text = String::from_utf8_lossy(line.get(zeros..).unwrap_or_default());
-            if let Some(entry) = file::entry(&text, clock) {
-                take(&entry);
-            }
-        };
         let Some(tool) = self.decompressor else {
-            return scan::lines(self.file, can_matter, |count| progress.add(count), &mut line);
+            return read_text(self.file, clock, |count| progress.add(count), take);
         };
         let words: [OsString; 1] = [tool.into()];
         let child = process::start(&words, &["-dc".as_ref()], Some(self.file))?;
-        let status = Running::new(child)?
-            .read(|output| scan::lines(output, can_matter, |_| progress.add(0), &mut line))?;
+        let status =
+            Running::new(child)?.read(|output| read_text(output, clock, |_| progress.add(0), take))?;
         progress.add(self.size);
         if status { Ok(()) } else { Err(io::Error::other(format!("{tool} -dc failed"))) }
     }
+}
+
+/// Calls `take` for each line of a log file that can say something about a login, and `progress` with the number of bytes read.
+///
+/// # Errors
+/// Fails if the text cannot be read to its end.
+pub fn read_text(
+    text: impl Read,
+    clock: Clock<'_>,
+    progress: impl FnMut(u64),
+    mut take: impl FnMut(&Entry),
+) -> io::Result<()> {
+    scan::lines(text, can_matter, progress, |line: &[u8]| {
+        // A file that was truncated while it was open begins with zeros.
+        let zeros = line.iter().take_while(|byte| **byte == 0).count();
+        let text = String::from_utf8_lossy(line.get(zeros..).unwrap_or_default());
+        if let Some(entry) = file::entry(&text, clock) {
+            take(&entry);
+        }
+    })
 }
 
 /// Reads the journal with the options that this journalctl has.

@@ -7,11 +7,11 @@ use crate::time_zone::TimeZone;
 
 /// What a time without year and offset needs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock<'a> {
+pub struct Clock<'a> {
     /// The time of the last line, in seconds since 1970, or a later one.
-    pub(crate) last: u64,
+    pub last: u64,
     /// The time zone of the syslog daemon.
-    pub(crate) zone: &'a TimeZone,
+    pub zone: &'a TimeZone,
 }
 
 const MICROS: u64 = 1_000_000;

@@ -26,7 +26,8 @@ pub(crate) fn matches(users: &[u32]) -> Vec<String> {
 /// Reads an entry. `None` for one that is cut, or not by the program whose name it has: a user can start a setuid
 /// program by a link with sshd's name, which then is its `_COMM`. Both are missing if the process of sshd ended before
 /// journald read them, as it does after a refusal.
-pub(crate) fn entry(text: &[u8]) -> Option<Entry> {
+#[must_use]
+pub fn entry(text: &[u8]) -> Option<Entry> {
     let entry: Value = serde_json::from_slice(text).ok()?;
     let field = |name: &str| entry.get(name).and_then(Value::as_str);
     let number = |name: &str| field(name)?.parse::<u64>().ok();

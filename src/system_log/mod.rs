@@ -2,8 +2,8 @@
 //!
 //! The journal is asked for lines by fields that the kernel or journald sets. Any local user can have lines written to the files.
 
-pub(crate) mod file;
-pub(crate) mod journal;
+pub mod file;
+pub mod journal;
 
 /// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
 pub(crate) const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
@@ -15,19 +15,19 @@ pub(crate) const EIC_KEYS: &str = "eic-keys";
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Microseconds since 1970. `None` if the file has a format that is not known.
-    pub(crate) time: Option<u64>,
+    pub time: Option<u64>,
     /// Microseconds since the system started, which the journal has.
-    pub(crate) monotonic: Option<u64>,
+    pub monotonic: Option<u64>,
     /// The boot ID, which the journal has.
-    pub(crate) boot: Option<String>,
+    pub boot: Option<String>,
     /// `sshd`, `sshd-session`, `sshd-auth` or `eic-keys`; any other name in a file.
-    pub(crate) program: String,
+    pub program: String,
     /// The process, as text.
-    pub(crate) pid: String,
+    pub pid: String,
     /// The message as the program wrote it.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 /// Whether sshd writes lines by this name.
