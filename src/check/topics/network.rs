@@ -5,7 +5,7 @@ use std::path::Path;
 use super::running::Running;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::packet_filter::Filter;
+use crate::check::packet_filter::{Filter, Restriction};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -43,13 +43,18 @@ fn firewall(port: u16) -> Answer<()> {
     }
     let nft = stdout_of("nft", &["--json", "list", "ruleset"]);
     let iptables = stdout_of("iptables-save", &["-t", "filter"]);
-    let drops = nft.as_deref().and_then(|text| Filter::of_nftables(text, port)?.drops());
-    let drops =
-        drops.or_else(|| iptables.as_deref().and_then(|text| Filter::of_iptables(text, port).drops()));
-    let Some(rule) = drops else {
-        return match (&nft, &iptables) {
-            (None, None) => Answer::ok("no rules of nftables or iptables were found", ()),
-            _ => Answer::ok(format!("the firewall does not drop all connections to port {port}"), ()),
+    let filters: Vec<Filter> = [
+        nft.as_deref().and_then(|text| Filter::of_nftables(text, port)),
+        iptables.as_deref().map(|text| Filter::of_iptables(text, port)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let Some(rule) = filters.iter().find_map(Filter::drops) else {
+        return match filters.iter().find_map(Filter::restriction) {
+            Some(restriction) => restricted(port, &restriction),
+            None if filters.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
+            None => Answer::ok(format!("the firewall does not drop all connections to port {port}"), ()),
         };
     };
     let rules = [nft.unwrap_or_default(), iptables.unwrap_or_default()].concat();
@@ -63,6 +68,25 @@ fn firewall(port: u16) -> Answer<()> {
         )
     };
     Answer::fail(format!("the firewall drops each connection to port {port}: {rule}"), Fix::advice(fix))
+}
+
+/// The answer if the firewall accepts the connections of some clients.
+fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
+    let accepted = match restriction.accepted.as_slice() {
+        [] => "some addresses".to_owned(),
+        accepted => accepted.join("; "),
+    };
+    Answer::warn(
+        format!(
+            "the firewall accepts connections to port {port} only from {accepted}; those of others are dropped by {}",
+            restriction.rule
+        ),
+        Fix::advice(
+            "connect from one of these addresses, or accept the client's address too: nft list ruleset, or \
+             iptables-save, shows the rules",
+        ),
+        (),
+    )
 }
 
 /// The addresses that fail2ban's jail for sshd blocks. Only its own client knows them: its rules can be of any kind.
