@@ -89,6 +89,24 @@ fn hosts_that_are_denied() {
         world.instance.write("/etc/hosts.allow", "ALL: 192.0.2.\n");
         assert_eq!(login(), !linked);
         assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        for option in ["deny", "twist /bin/echo no"] {
+            world.instance.write("/etc/hosts.deny", "");
+            world.instance.write("/etc/hosts.allow", &format!("sshd: ALL: {option}\n"));
+            assert_eq!(login(), !linked, "{option}");
+            let report = world.check();
+            assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" }, "{option}");
+            assert!(
+                !linked
+                    || report
+                        .note("network.wrappers")
+                        .contains(&format!("hosts.allow refuses all clients for sshd: sshd: ALL: {option}"))
+            );
+        }
+        world.instance.write("/etc/hosts.deny", "sshd: ALL: allow\n");
+        world.instance.write("/etc/hosts.allow", "");
+        assert!(login());
+        world.check().assert_healthy();
+        world.instance.write("/etc/hosts.deny", "sshd: ALL\n");
         world.instance.write("/etc/hosts.allow", "sshd: ALL\n");
         assert!(login());
         world.check().assert_healthy();
