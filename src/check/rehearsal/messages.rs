@@ -3,7 +3,7 @@
 use crate::check::fix::Fix;
 use crate::check::fix::Word::Value;
 use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
-use crate::check::known_messages::{CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
+use crate::check::known_messages::{ANY_MODULE, CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
 
 use super::pam_log::PamMessages;
 
@@ -74,7 +74,7 @@ const OWN: &[Own] = &[
         &["PTY allocation request failed"],
         "mount devpts on /dev/pts, and check PermitTTY in sshd's configuration",
     ),
-    own(Pam, GENERIC, "change what this PAM module requires: see /etc/pam.d/sshd"),
+    own(Pam, GENERIC, ANY_MODULE),
 ];
 
 /// Messages after [`REFUSALS`].
