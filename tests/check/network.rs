@@ -91,7 +91,7 @@ fn hosts_that_are_denied() {
         assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
         for option in ["deny", "twist /bin/echo no"] {
             world.instance.write("/etc/hosts.deny", "");
-            world.instance.write("/etc/hosts.allow", &format!("sshd: ALL: {option}\n"));
+            world.instance.write("/etc/hosts.allow", format!("sshd: ALL: {option}\n"));
             assert_eq!(login(), !linked, "{option}");
             let report = world.check();
             assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" }, "{option}");
