@@ -4,7 +4,7 @@
 //! name tells whose it is: a client chooses the user name, so that a name can contain any of the words below. A line
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
-use super::known_messages::{CONNECTIONS, Known, REASONS, REFUSALS, without_level};
+use super::known_messages::{ANY_MODULE, CONNECTIONS, Known, REASONS, REFUSALS, without_level};
 use super::log::{Line, ago};
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
@@ -103,7 +103,13 @@ pub(crate) fn logins<'a>(lines: &'a [Line], user: &str, now: u64) -> Logins<'a> 
         let lines = [attempt].into_iter().chain(refused).flat_map(|attempt| attempt.lines.iter().rev());
         let lines: Vec<_> = lines.map(|(line, _)| *line).collect();
         if let Some(known) = attempt.reason() {
-            return Logins::Refused(Refused::new(now.saturating_sub(attempt.last), known, lines));
+            let mut refused = Refused::new(now.saturating_sub(attempt.last), known, lines);
+            if let Some(line) = attempt.unknown_module(known) {
+                let age = ago(now.saturating_sub(attempt.last));
+                refused.note = format!("{age}: PAM refuses the account: {}", line.message);
+                refused.advice = ANY_MODULE;
+            }
+            return Logins::Refused(refused);
         }
     }
     let newest = attempts.last().map(|attempt| attempt.last);
@@ -174,6 +180,15 @@ impl<'a> Attempt<'a> {
     /// Whether a session was started.
     fn is_login(&self) -> bool {
         self.accepted && self.reason().is_none()
+    }
+
+    /// What a module of PAM that is not known logged before PAM refused the account; `reason` is what sshd said.
+    fn unknown_module(&self, reason: &Known) -> Option<&'a Line> {
+        let refused = |(_, known): &(&Line, Option<&Known>)| known.is_some_and(|known| known.is_same(reason));
+        let at = self.lines.iter().position(refused)?;
+        let account = |line: &&Line| line.message.contains("(sshd:account): ");
+        let mut before = self.lines.get(..at)?.iter().rev().map(|(line, _)| *line);
+        if REFUSALS.iter().any(|known| known.is_same(reason)) { before.find(account) } else { None }
     }
 
     /// The first reason, which is the most specific.
@@ -330,6 +345,22 @@ mod tests {
             ],
             "does not allow the type",
         ),
+        (
+            &[
+                "7: pam_shells(sshd:account): User has an invalid shell '/usr/local/bin/mybash'",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "/etc/shells does not list the login shell",
+        ),
+        // A module that is not known.
+        (
+            &[
+                "7: pam_wheel(sshd:account): Access denied to 'alice' for 'alice'",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "PAM refuses the account: pam_wheel(sshd:account): Access denied to 'alice'",
+        ),
+        (&["1: refused connect from 192.0.2.1 (192.0.2.1)"], "by /etc/hosts.allow or /etc/hosts.deny"),
         (&["7: refusing RSA key: Invalid key length [preauth]", CLOSED], "RequiredRSASize"),
         (
             &[

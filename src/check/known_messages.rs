@@ -49,6 +49,11 @@ impl Known {
         message.strip_prefix(self.begins).is_some_and(|rest| rest.contains(self.contains))
     }
 
+    /// Whether both are the same row.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.source, self.begins, self.contains) == (other.source, other.begins, other.contains)
+    }
+
     /// Whether it still counts when a key is accepted.
     pub(crate) fn counts_after_a_key(&self) -> bool {
         self.begins.starts_with("pam_unix(sshd:account): expired password")
@@ -93,7 +98,7 @@ const STARTUPS: &str =
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
-pub(crate) const REASONS: [Known; 33] = [
+pub(crate) const REASONS: [Known; 34] = [
     sshd(
         "User ",
         " not allowed because listed in DenyUsers",
@@ -230,6 +235,12 @@ pub(crate) const REASONS: [Known; 33] = [
         "PAM refuses the account: Winbind",
         "check require_membership_of in pam_winbind.conf(5)",
     ),
+    pam(
+        "pam_shells(sshd:account): ",
+        "invalid shell",
+        "PAM refuses the account: pam_shells, because /etc/shells does not list the login shell",
+        "add the shell to /etc/shells, or set another one: usermod --shell",
+    ),
     pam("PAM unable to dlopen(", "", NO_MODULE, MODULE),
     pam("PAM adding faulty module: ", "", NO_MODULE, MODULE),
     sshd(
@@ -272,6 +283,9 @@ pub(crate) const REASONS: [Known; 33] = [
     sshd("safely_chroot: ", "", "the session cannot start: ChrootDirectory cannot be used", CHROOT),
 ];
 
+/// What to do about a message of a PAM module that is not known.
+pub(crate) const ANY_MODULE: &str = "change what this PAM module requires: see /etc/pam.d/sshd";
+
 /// The messages of sshd that PAM refused a login, without the reason.
 pub(crate) const REFUSALS: [Known; 2] = [
     sshd(
@@ -309,7 +323,7 @@ pub(crate) const CONNECTIONS: [Known; 5] = [
     sshd(
         "refused connect from ",
         "",
-        "libwrap refuses connections, by /etc/hosts.deny",
-        "allow the address in /etc/hosts.allow: sshd: ADDRESS",
+        "libwrap refuses connections, by /etc/hosts.allow or /etc/hosts.deny",
+        "allow the address in the first lines of /etc/hosts.allow: sshd: ADDRESS",
     ),
 ];

@@ -1,9 +1,11 @@
 //! What the rules of nftables or iptables do with a new connection to sshd.
 //!
 //! The client's address and interface are not known. So the result is certain only if no rule that could accept the
-//! connection depends on them.
+//! connection depends on them. Where only addresses decide, the result for a client whose address no rule names is
+//! known as well.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
@@ -20,11 +22,47 @@ pub(crate) struct Filter {
 
 #[derive(Debug)]
 struct Rule {
-    /// Whether it matches the connection; `None` if that depends on the client.
-    matches: Option<bool>,
+    matches: Matches,
     verdict: Verdict,
+    /// The clients' addresses that it names.
+    source: Option<String>,
     /// As the tool prints it.
     text: String,
+}
+
+/// Whether a rule matches the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Matches {
+    /// `None` if that depends on the client.
+    all: Option<bool>,
+    /// The same for a client whose address no rule names.
+    others: Option<bool>,
+}
+
+/// Whose connection is followed through the chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    All,
+    /// Those whose address no rule names.
+    Others,
+}
+
+/// The firewall accepts some clients only.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Restriction {
+    /// The addresses of clients that it may accept.
+    pub(crate) accepted: Vec<String>,
+    /// The rule or policy that drops the connections of others.
+    pub(crate) rule: String,
+}
+
+/// What was found on the way through the chains.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A rule accepts some clients, so that a later drop is not for all.
+    maybe_accepted: bool,
+    /// The addresses of clients that a rule accepts.
+    accepted: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,27 +89,54 @@ enum Outcome {
 impl Filter {
     /// The rule or policy that drops the connection for all clients.
     pub(crate) fn drops(&self) -> Option<String> {
+        self.dropped(Clients::All).map(|(rule, _)| rule)
+    }
+
+    /// Which clients it accepts, if it drops the connection of all whose address no rule names.
+    pub(crate) fn restriction(&self) -> Option<Restriction> {
+        let (rule, mut accepted) = self.dropped(Clients::Others)?;
+        accepted.sort();
+        accepted.dedup();
+        Some(Restriction { accepted, rule })
+    }
+
+    fn dropped(&self, clients: Clients) -> Option<(String, Vec<String>)> {
         self.input.iter().find_map(|(chain, policy_drops)| {
-            let mut maybe_accepted = false;
-            match self.walk(chain, DEEPEST, &mut maybe_accepted) {
-                Outcome::Drops(rule) => Some(rule),
-                Outcome::Continues if *policy_drops && !maybe_accepted => {
-                    Some(format!("the policy of chain {chain}"))
+            let mut seen = Seen::default();
+            match self.walk(chain, DEEPEST, clients, &mut seen) {
+                Outcome::Drops(rule) => Some((rule, seen.accepted)),
+                Outcome::Continues if *policy_drops && !seen.maybe_accepted => {
+                    Some((format!("the policy of chain {chain}"), seen.accepted))
                 }
                 Outcome::Accepts | Outcome::Continues => None,
             }
         })
     }
 
-    /// `maybe_accepted`: a rule accepts some clients, so that a later drop is not for all.
-    fn walk(&self, chain: &str, left: usize, maybe_accepted: &mut bool) -> Outcome {
+    fn walk(&self, chain: &str, left: usize, clients: Clients, seen: &mut Seen) -> Outcome {
         let Some(left) = left.checked_sub(1) else {
-            *maybe_accepted = true;
+            seen.maybe_accepted = true;
             return Outcome::Continues;
         };
         for rule in self.chains.get(chain).into_iter().flatten() {
-            let Some(matches) = rule.matches else {
-                self.maybe(rule, left, maybe_accepted);
+            let matches = match clients {
+                Clients::All => rule.matches.all,
+                Clients::Others => rule.matches.others,
+            };
+            if let (Clients::Others, Some(source)) = (clients, &rule.source) {
+                // It drops all but these clients, or accepts these.
+                let accepts = match matches {
+                    Some(true) => rule.verdict == Verdict::Drop,
+                    Some(false) => rule.matches.all.is_none() && self.may_accept(rule, left),
+                    None => false,
+                };
+                if accepts {
+                    seen.accepted.push(source.clone());
+                }
+            }
+            let Some(matches) = matches else {
+                // It accepts some clients, or saves them from a later rule of its chain.
+                seen.maybe_accepted |= self.may_accept(rule, left);
                 continue;
             };
             if !matches {
@@ -79,32 +144,31 @@ impl Filter {
             }
             match &rule.verdict {
                 Verdict::Accept => return Outcome::Accepts,
-                Verdict::Drop if *maybe_accepted => return Outcome::Accepts,
+                Verdict::Drop if seen.maybe_accepted => return Outcome::Accepts,
                 Verdict::Drop => return Outcome::Drops(rule.text.clone()),
                 Verdict::Return => return Outcome::Continues,
-                Verdict::Jump(target) => match self.walk(target, left, maybe_accepted) {
+                Verdict::Jump(target) => match self.walk(target, left, clients, seen) {
                     Outcome::Continues => {}
                     end => return end,
                 },
-                Verdict::Goto(target) => return self.walk(target, left, maybe_accepted),
+                Verdict::Goto(target) => return self.walk(target, left, clients, seen),
                 Verdict::Continue => {}
             }
         }
         Outcome::Continues
     }
 
-    /// A rule that matches some clients. It accepts them, or saves them from a later rule of its chain.
-    fn maybe(&self, rule: &Rule, left: usize, maybe_accepted: &mut bool) {
-        let accepts = match &rule.verdict {
+    /// Whether a rule may accept the clients that it matches.
+    fn may_accept(&self, rule: &Rule, left: usize) -> bool {
+        match &rule.verdict {
             Verdict::Accept | Verdict::Return => true,
             Verdict::Jump(target) | Verdict::Goto(target) => {
-                let mut inner = false;
-                let outcome = self.walk(target, left, &mut inner);
-                inner || outcome == Outcome::Accepts
+                let mut seen = Seen::default();
+                let outcome = self.walk(target, left, Clients::All, &mut seen);
+                seen.maybe_accepted || outcome == Outcome::Accepts
             }
             Verdict::Drop | Verdict::Continue => false,
-        };
-        *maybe_accepted |= accepts;
+        }
     }
 
     /// Parses the output of `nft --json list ruleset`, for a connection to `port` over IPv4. `None` if it is something
@@ -130,11 +194,13 @@ impl Filter {
             } else if let Some(rule) = item.get("rule") {
                 let name = chain_of(rule, &text(rule, "chain"));
                 let expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
-                let mut parsed = nft_rule(&expressions, port, &name);
-                if let Verdict::Jump(target) | Verdict::Goto(target) = &mut parsed.verdict {
-                    *target = chain_of(rule, target);
+                let mut parsed = nft_rules(&expressions, port, &name);
+                for one in &mut parsed {
+                    if let Verdict::Jump(target) | Verdict::Goto(target) = &mut one.verdict {
+                        *target = chain_of(rule, target);
+                    }
                 }
-                filter.chains.entry(name).or_default().push(parsed);
+                filter.chains.entry(name).or_default().extend(parsed);
             }
         }
         Some(filter)
@@ -164,50 +230,211 @@ impl Filter {
     }
 }
 
-/// Both have to match.
-fn and(one: Option<bool>, other: Option<bool>) -> Option<bool> {
-    match (one, other) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
+impl Matches {
+    /// It does not depend on the client's address.
+    const fn same(result: Option<bool>) -> Self {
+        Self { all: result, others: result }
+    }
+
+    /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
+    fn source(addresses: Option<&Addresses>) -> Self {
+        let all = addresses.and_then(Addresses::has_client);
+        Self { all, others: all.or(Some(false)) }
+    }
+
+    fn negated(self, negated: bool) -> Self {
+        let negate = |result: Option<bool>| result.map(|result| result != negated);
+        Self { all: negate(self.all), others: negate(self.others) }
+    }
+
+    /// Both have to match.
+    fn and(self, other: Self) -> Self {
+        let and = |one, other| match (one, other) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        };
+        Self { all: and(self.all, other.all), others: and(self.others, other.others) }
     }
 }
 
-fn nft_rule(expressions: &[Value], port: u16, chain: &str) -> Rule {
-    let (mut matches, mut verdict) = (Some(true), Verdict::Continue);
+/// Ranges of IPv4 addresses.
+struct Addresses(Vec<(u32, u32)>);
+
+impl Addresses {
+    /// Neither a client nor sshd has one of these: loopback, link-local (the metadata service), multicast, broadcast.
+    const NOT_USED: [(Ipv4Addr, u32); 3] = [
+        (Ipv4Addr::new(127, 0, 0, 0), 8),
+        (Ipv4Addr::new(169, 254, 0, 0), 16),
+        (Ipv4Addr::new(224, 0, 0, 0), 3),
+    ];
+
+    fn prefix(address: Ipv4Addr, length: u32) -> Option<(u32, u32)> {
+        let hosts = u32::MAX.checked_shr(length).unwrap_or(0);
+        (length <= 32).then(|| (address.to_bits() & !hosts, address.to_bits() | hosts))
+    }
+
+    /// An address, `ADDRESS/LENGTH`, `ADDRESS/MASK` or `FIRST-LAST`.
+    fn parse(text: &str) -> Option<(u32, u32)> {
+        if let Some((first, last)) = text.split_once('-') {
+            let bits = |text: &str| text.parse().ok().map(Ipv4Addr::to_bits);
+            return Some((bits(first)?, bits(last)?));
+        }
+        let Some((address, length)) = text.split_once('/') else {
+            return Self::prefix(text.parse().ok()?, 32);
+        };
+        let length = match length.parse::<Ipv4Addr>() {
+            Ok(mask) if mask.to_bits().leading_ones() == mask.to_bits().count_ones() => {
+                mask.to_bits().leading_ones()
+            }
+            Ok(_) => return None,
+            Err(_) => length.parse().ok()?,
+        };
+        Self::prefix(address.parse().ok()?, length)
+    }
+
+    /// As nftables has them in JSON.
+    fn of_nftables(value: &Value) -> Option<Self> {
+        let elements = match value.get("set").unwrap_or(value) {
+            Value::Array(elements) => elements.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        elements.iter().map(|element| Self::parse(&nft_address(element)?)).collect::<Option<_>>().map(Self)
+    }
+
+    /// Whether the address of a client, or of sshd, is one of them; `None` if it may be.
+    fn has_client(&self) -> Option<bool> {
+        let not_used = |&(first, last): &(u32, u32)| {
+            Self::NOT_USED.iter().any(|(address, length)| {
+                Self::prefix(*address, *length).is_some_and(|(from, to)| from <= first && last <= to)
+            })
+        };
+        if self.0.contains(&(0, u32::MAX)) {
+            Some(true)
+        } else if self.0.iter().all(not_used) {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// An address of nftables' JSON in text.
+fn nft_address(value: &Value) -> Option<String> {
+    if let Some(prefix) = value.get("prefix") {
+        return Some(format!("{}/{}", prefix.get("addr")?.as_str()?, prefix.get("len")?.as_u64()?));
+    }
+    if let Some(range) = value.get("range") {
+        return Some(format!("{}-{}", range.get(0)?.as_str()?, range.get(1)?.as_str()?));
+    }
+    let value = value.get("elem").and_then(|element| element.get("val")).unwrap_or(value);
+    value.as_str().map(str::to_owned)
+}
+
+/// The parts of a rule: one for each element of a verdict map.
+fn nft_rules(expressions: &[Value], port: u16, chain: &str) -> Vec<Rule> {
+    let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
+    let mut source = None;
+    let text = format!("a rule of chain {chain}");
     for expression in expressions {
         let Some((name, value)) = expression.as_object().and_then(|object| object.iter().next()) else {
             continue;
         };
-        let target = || value.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(known) = nft_verdict(name, value) {
+            verdict = known;
+            continue;
+        }
         match name.as_str() {
-            "accept" => verdict = Verdict::Accept,
-            "drop" | "reject" => verdict = Verdict::Drop,
-            "return" => verdict = Verdict::Return,
-            "jump" => verdict = Verdict::Jump(target()),
-            "goto" => verdict = Verdict::Goto(target()),
-            "match" => matches = and(matches, nft_match(value, port)),
+            "match" => {
+                matches = matches.and(nft_match(value, port));
+                if is_source(value.get("left")) {
+                    source = value.get("right").and_then(nft_source);
+                }
+            }
             "counter" | "log" | "comment" | "notrack" => {}
-            // Limits, sets of addresses, verdict maps, modules of iptables: they can match and accept.
-            "vmap" | "queue" => (matches, verdict) = (and(matches, None), Verdict::Accept),
-            _ => matches = and(matches, None),
+            "vmap" => {
+                if let Some(rules) = nft_verdict_map(value, port, matches, &text) {
+                    return rules;
+                }
+                (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
+            }
+            "queue" => (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept),
+            // Limits, sets that the rule changes, modules of iptables.
+            _ => matches = matches.and(Matches::same(None)),
         }
     }
-    Rule { matches, verdict, text: format!("a rule of chain {chain}") }
+    vec![Rule { matches, verdict, source, text }]
+}
+
+fn nft_verdict(name: &str, value: &Value) -> Option<Verdict> {
+    let target = || value.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(match name {
+        "accept" => Verdict::Accept,
+        "drop" | "reject" => Verdict::Drop,
+        "return" => Verdict::Return,
+        "continue" => Verdict::Continue,
+        "jump" => Verdict::Jump(target()),
+        "goto" => Verdict::Goto(target()),
+        _ => return None,
+    })
+}
+
+/// A rule for each element; `None` if they are not known.
+fn nft_verdict_map(map: &Value, port: u16, matches: Matches, text: &str) -> Option<Vec<Rule>> {
+    let key = map.get("key")?;
+    let element = |element: &Value| {
+        let (value, verdict) = (element.get(0)?, element.get(1)?);
+        let (name, target) = verdict.as_object()?.iter().next()?;
+        let one = serde_json::json!({"op": "==", "left": key, "right": value});
+        let source = is_source(Some(key)).then(|| nft_source(value)).flatten();
+        let matches = matches.and(nft_match(&one, port));
+        Some(Rule { matches, verdict: nft_verdict(name, target)?, source, text: text.to_owned() })
+    };
+    map.get("data")?.get("set")?.as_array()?.iter().map(element).collect()
+}
+
+/// Whether a match is for the client's IPv4 address.
+fn is_source(left: Option<&Value>) -> bool {
+    left.and_then(|left| left.get("payload")).is_some_and(|payload| {
+        payload.get("protocol").is_some_and(|protocol| protocol == "ip")
+            && payload.get("field").is_some_and(|field| field == "saddr")
+    })
+}
+
+/// The addresses of a match in text.
+fn nft_source(right: &Value) -> Option<String> {
+    match right.get("set").unwrap_or(right) {
+        Value::Array(elements) => {
+            elements.iter().map(nft_address).collect::<Option<Vec<_>>>().map(|all| all.join(", "))
+        }
+        one => nft_address(one),
+    }
 }
 
 /// Whether a match of nftables is true for the connection.
-fn nft_match(value: &Value, port: u16) -> Option<bool> {
-    let (left, right) = (value.get("left")?, value.get("right")?);
+fn nft_match(value: &Value, port: u16) -> Matches {
+    let (Some(left), Some(right)) = (value.get("left"), value.get("right")) else {
+        return Matches::same(None);
+    };
     let negated = value.get("op").and_then(Value::as_str) == Some("!=");
     let key = |name: &str, key: &str| left.get(name).and_then(|left| left.get(key)).and_then(Value::as_str);
+    if is_source(Some(left)) {
+        return Matches::source(Addresses::of_nftables(right).as_ref()).negated(negated);
+    }
     let result =
         match (key("payload", "protocol"), key("payload", "field"), key("meta", "key"), key("ct", "key")) {
             (Some("tcp" | "th"), Some("dport"), ..) => contains(right, &|one| number_is(one, port)),
-            (Some("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6"), ..) => Some(false),
+            // Another protocol, whatever the value.
+            (Some("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6"), ..) => {
+                return Matches::same(Some(false));
+            }
             (Some("ip"), Some("protocol"), ..) | (_, _, Some("l4proto"), _) => {
                 contains(right, &|one| Some(one == "tcp" || one == 6))
             }
+            (Some("ip"), Some("daddr"), ..) => {
+                Addresses::of_nftables(right).and_then(|addresses| addresses.has_client())
+            }
+            (_, _, Some("pkttype"), _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
             (_, _, Some("nfproto"), _) => contains(right, &|one| Some(one == "ipv4")),
             (_, _, Some("iifname" | "iif"), _) => contains(right, &|one| (one == "lo").then_some(false)),
             // A connection that another system forwards here, by address translation.
@@ -215,7 +442,7 @@ fn nft_match(value: &Value, port: u16) -> Option<bool> {
             (_, _, _, Some("state")) => contains(right, &|one| Some(one == "new")),
             _ => None,
         };
-    result.map(|result| result != negated)
+    Matches::same(result).negated(negated)
 }
 
 /// Whether one of the elements of a value is true: the value alone, `{"set": […]}` or a list.
@@ -257,7 +484,8 @@ fn number_is(value: &Value, port: u16) -> Option<bool> {
 }
 
 fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
-    let (mut matches, mut verdict) = (Some(true), Verdict::Continue);
+    let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
+    let mut source = None;
     let mut negated = false;
     let mut words = text.split(' ').peekable();
     while let Some(word) = words.next() {
@@ -273,11 +501,29 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
                 let results: Vec<_> = argument().split(',').map(|part| in_range(part, port)).collect();
                 any(&results)
             }
+            "-s" | "--source" | "--src-range" | "--match-set" => {
+                let name = argument();
+                let addresses = Addresses::parse(name).map(|range| Addresses(vec![range]));
+                if word == "--match-set" && !argument().starts_with("src") {
+                    None
+                } else {
+                    source = Some(name.to_owned());
+                    matches = matches.and(Matches::source(addresses.as_ref()).negated(negated));
+                    negated = false;
+                    continue;
+                }
+            }
+            "-d" | "--destination" | "--dst-range" => {
+                Addresses::parse(argument()).and_then(|range| Addresses(vec![range]).has_client())
+            }
+            "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
+            "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
             "-i" => (argument() == "lo").then_some(false),
             "--state" | "--ctstate" => Some(argument().split(',').any(|state| state == "NEW")),
             // The options of a module tell what it matches.
             "-m" => match argument() {
-                "tcp" | "state" | "conntrack" | "multiport" | "comment" => continue,
+                "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype"
+                | "pkttype" => continue,
                 _ => None,
             },
             "--comment" => {
@@ -305,10 +551,10 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
             }
             _ => None,
         };
-        matches = and(matches, result.map(|result| result != negated));
+        matches = matches.and(Matches::same(result).negated(negated));
         negated = false;
     }
-    Rule { matches, verdict, text: line.to_owned() }
+    Rule { matches, verdict, source, text: line.to_owned() }
 }
 
 /// Whether a port or range `A:B` contains the port.
@@ -323,6 +569,117 @@ mod tests {
 
     fn iptables(rules: &str) -> Option<String> {
         Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), 22).drops()
+    }
+
+    fn iptables_accepts(rules: &str) -> Option<Vec<String>> {
+        Some(Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), 22).restriction()?.accepted)
+    }
+
+    #[test]
+    fn which_clients_iptables_accepts() {
+        let accept = ":INPUT ACCEPT [0:0]\n-A INPUT ";
+        let drop = ":INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT ";
+        let ssh = "-p tcp -m tcp --dport 22 -j";
+        for (rules, accepted) in [
+            (format!("{accept}! -s 10.0.0.0/8 {ssh} DROP"), Some(&["10.0.0.0/8"][..])),
+            (format!("{drop}-s 10.0.0.0/8 {ssh} ACCEPT"), Some(&["10.0.0.0/8"])),
+            (
+                format!("{drop}-s 192.0.2.1/32 {ssh} ACCEPT\n-A INPUT -s 10.0.0.0/8 {ssh} ACCEPT"),
+                Some(&["10.0.0.0/8", "192.0.2.1/32"]),
+            ),
+            (format!("{accept}-s 10.0.0.0/8 {ssh} ACCEPT\n-A INPUT {ssh} DROP"), Some(&["10.0.0.0/8"])),
+            (format!("{drop}-m set --match-set office src {ssh} ACCEPT"), Some(&["office"])),
+            (format!("{accept}-m set ! --match-set office src {ssh} DROP"), Some(&["office"])),
+            (
+                format!("{drop}-m iprange --src-range 10.0.0.1-10.0.0.9 {ssh} ACCEPT"),
+                Some(&["10.0.0.1-10.0.0.9"]),
+            ),
+            (
+                format!("{drop}-s 10.0.0.0/8 -j office\n:office - [0:0]\n-A office {ssh} ACCEPT"),
+                Some(&["10.0.0.0/8"]),
+            ),
+            // Others are accepted, or may be.
+            (format!("{accept}-s 10.0.0.0/8 {ssh} DROP"), None),
+            (format!("{accept}-m set --match-set f2b-sshd src {ssh} REJECT"), None),
+            (format!("{accept}! -s 10.0.0.0/8 -p tcp -m tcp --dport 80 -j DROP"), None),
+            (format!("{drop}-s 10.0.0.0/8 {ssh} ACCEPT\n-A INPUT {ssh} ACCEPT"), None),
+            (format!("{drop}-s 10.0.0.0/8 {ssh} ACCEPT\n-A INPUT -i eth0 {ssh} ACCEPT"), None),
+            (format!("{drop}-s 0.0.0.0/0 {ssh} ACCEPT"), None),
+            (format!("{drop}-s 10.0.0.0/8 -j ACCEPT\n-A INPUT -m limit --limit 5/min {ssh} ACCEPT"), None),
+            (format!("{accept}! -s 10.0.0.0/8 -m limit --limit 5/min {ssh} DROP"), None),
+        ] {
+            let found = iptables_accepts(&rules);
+            assert_eq!(
+                found.as_deref(),
+                accepted.map(|all| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>()).as_deref(),
+                "{rules}"
+            );
+            assert_eq!(iptables(&rules), None, "{rules}");
+        }
+    }
+
+    /// They are of no use for a client: no rule for SSH accepts one.
+    #[test]
+    fn addresses_that_no_client_and_no_sshd_has() {
+        for options in [
+            "-d 169.254.169.254/32",
+            "-s 169.254.169.254/32",
+            "-s 127.0.0.0/8",
+            "-s 127.0.0.0/255.0.0.0",
+            "-d 224.0.0.251/32",
+            "-d 255.255.255.255/32",
+            "-m pkttype --pkt-type multicast",
+            "-m addrtype --dst-type BROADCAST",
+        ] {
+            assert!(
+                iptables(&format!(":INPUT DROP [0:0]\n-A INPUT {options} -j ACCEPT")).is_some(),
+                "{options}"
+            );
+        }
+        // As of ufw, closed and open.
+        let ufw = |user: &str| {
+            iptables(&format!(
+                ":INPUT DROP [0:0]\n:not-local - [0:0]\n:user - [0:0]\n-A INPUT -j not-local\n-A INPUT -j user\n-A not-local -m \
+                 addrtype --dst-type LOCAL -j RETURN\n-A not-local -j DROP\n{user}"
+            ))
+        };
+        assert!(ufw("").is_some());
+        assert!(ufw("-A user -p tcp -m tcp --dport 22 -j ACCEPT").is_none());
+    }
+
+    #[test]
+    fn which_clients_nftables_accepts() {
+        let saddr = |op: &str, right: &str| {
+            format!(
+                r#"{{"match":{{"op":"{op}","left":{{"payload":{{"protocol":"ip","field":"saddr"}}}},"right":{right}}}}}"#
+            )
+        };
+        let office = r#"{"prefix":{"addr":"10.0.0.0","len":8}}"#;
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
+        let restriction = |policy: &str, rules: &str| {
+            Filter::of_nftables(&ruleset(policy, rules), 22)
+                .unwrap()
+                .restriction()
+                .map(|found| found.accepted)
+        };
+        for (policy, rules, accepted) in [
+            ("drop", input(&[&saddr("==", office), ssh, accept]), Some("10.0.0.0/8")),
+            ("accept", input(&[&saddr("!=", office), ssh, drop]), Some("10.0.0.0/8")),
+            ("drop", input(&[&saddr("==", r#""@office""#), ssh, accept]), Some("@office")),
+            (
+                "drop",
+                input(&[&saddr("==", r#"{"set":["192.0.2.1",{"range":["10.0.0.1","10.0.0.9"]}]}"#), accept]),
+                Some("192.0.2.1, 10.0.0.1-10.0.0.9"),
+            ),
+            ("accept", input(&[&saddr("==", office), ssh, drop]), None),
+            ("accept", input(&[&saddr("==", r#""@banned""#), drop]), None),
+            ("drop", [input(&[&saddr("==", office), accept]), input(&[ssh, accept])].concat(), None),
+        ] {
+            let accepted = accepted.map(|one| vec![one.to_owned()]);
+            assert_eq!(restriction(policy, &rules), accepted, "{policy} {rules}");
+        }
     }
 
     #[test]
@@ -371,13 +728,16 @@ mod tests {
         }
     }
 
-    fn nftables(policy: &str, rules: &str) -> Option<String> {
-        let text = format!(
+    fn ruleset(policy: &str, rules: &str) -> String {
+        format!(
             r#"{{"nftables":[{{"metainfo":{{}}}},{{"table":{{"family":"inet","name":"filter"}}}},
             {{"chain":{{"family":"inet","table":"filter","name":"input","type":"filter","hook":"input","prio":0,"policy":"{policy}"}}}},
             {{"chain":{{"family":"inet","table":"filter","name":"ssh"}}}}{rules}]}}"#
-        );
-        Filter::of_nftables(&text, 22).and_then(|filter| filter.drops())
+        )
+    }
+
+    fn nftables(policy: &str, rules: &str) -> Option<String> {
+        Filter::of_nftables(&ruleset(policy, rules), 22).and_then(|filter| filter.drops())
     }
 
     fn rule(chain: &str, expressions: &str) -> String {
@@ -400,6 +760,13 @@ mod tests {
         let from = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"192.0.2.1"}}"#;
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
         let status = r#"{"match":{"op":"in","left":{"ct":{"key":"status"}},"right":"dnat"}}"#;
+        let to_metadata = from.replace("saddr", "daddr").replace("192.0.2.1", "169.254.169.254");
+        let state_map = r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["established",{"accept":null}],["invalid",{"drop":null}]]}}}"#;
+        let port_map = |port: &str| {
+            format!(
+                r#"{{"vmap":{{"key":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"data":{{"set":[[{port},{{"accept":null}}]]}}}}}}"#
+            )
+        };
         let (jump, reject) =
             (r#"{"jump":{"target":"ssh"}}"#, r#"{"reject":{"type":"icmpx","expr":"admin-prohibited"}}"#);
         let input = |expressions: &[&str]| rule("input", &expressions.join(","));
@@ -438,6 +805,19 @@ mod tests {
                 "drop",
                 input(&[
                     r#"{"vmap":{"key":{"payload":{"protocol":"tcp","field":"dport"}},"data":{"set":[[22,{"accept":null}]]}}}"#,
+                ]),
+                false,
+            ),
+            ("drop", [input(&[&to_metadata, accept]), input(&[state_map, accept])].concat(), true),
+            ("drop", [input(&[state_map]), input(&[&ssh, accept])].concat(), false),
+            ("drop", input(&[port_map("80").as_str()]), true),
+            ("drop", input(&[port_map("22").as_str()]), false),
+            ("drop", input(&[r#"{"vmap":{"key":{"meta":{"key":"iifname"}},"data":"@zones"}}"#]), false),
+            (
+                "accept",
+                input(&[
+                    r#"{"match":{"op":"!=","left":{"payload":{"protocol":"icmp","field":"type"}},"right":"echo-request"}}"#,
+                    drop,
                 ]),
                 false,
             ),

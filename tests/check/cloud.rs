@@ -103,6 +103,14 @@ fn the_fix_for_each_metadata_error() {
             assert!(fix.contains(remedy), "{fix}");
         });
     }
+    // A token was returned, so the limit of hops and the firewall are not at fault.
+    world(|world| {
+        world.instance.imds.fault(On::path("active-keys/alice"), Fault::Hang);
+        let report = world.check();
+        assert_eq!(report.status("keys.pushed"), "fail");
+        let fix = report.of("keys.pushed")["fix"].as_str().unwrap();
+        assert!(fix.contains("ss -tnp dst 169.254.169.254") && !fix.contains("hop-limit"), "{fix}");
+    });
 }
 
 #[test]

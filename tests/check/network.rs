@@ -18,6 +18,14 @@ fn a_firewall() {
         "drops each connection to port 22: -A INPUT -p tcp -m tcp --dport 22 -j DROP",
     );
     broken(rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]"), fail, "the policy of chain INPUT");
+    // The addresses of the metadata service and of this system are not a client's.
+    broken(
+        rules(
+            ":INPUT DROP [0:0]\n-A INPUT -d 169.254.169.254/32 -j ACCEPT\n-A INPUT -s 127.0.0.0/8 -j ACCEPT",
+        ),
+        fail,
+        "the policy of chain INPUT",
+    );
     broken(
         |world| {
             let chain = r#"{"chain":{"family":"inet","table":"filter","name":"input","hook":"input","policy":"drop"}}"#;
@@ -28,6 +36,17 @@ fn a_firewall() {
     );
     world(|world| {
         rules(":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT")(world);
+        world.check().assert_healthy();
+        // Each client's address may be one that is accepted, or not.
+        rules(":INPUT DROP [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT")(world);
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "warn")]);
+        assert!(
+            report
+                .note("network.firewall")
+                .contains("to port 22 only from 10.0.0.0/8; those of others are dropped by the policy")
+        );
+        rules(":INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j DROP")(world);
         world.check().assert_healthy();
         rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]")(world);
         assert_eq!(world.check().of("network.firewall")["fix"], "allow it: ufw allow 22/tcp");
@@ -70,6 +89,24 @@ fn hosts_that_are_denied() {
         world.instance.write("/etc/hosts.allow", "ALL: 192.0.2.\n");
         assert_eq!(login(), !linked);
         assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        for option in ["deny", "twist /bin/echo no"] {
+            world.instance.write("/etc/hosts.deny", "");
+            world.instance.write("/etc/hosts.allow", format!("sshd: ALL: {option}\n"));
+            assert_eq!(login(), !linked, "{option}");
+            let report = world.check();
+            assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" }, "{option}");
+            assert!(
+                !linked
+                    || report
+                        .note("network.wrappers")
+                        .contains(&format!("hosts.allow refuses all clients for sshd: sshd: ALL: {option}"))
+            );
+        }
+        world.instance.write("/etc/hosts.deny", "sshd: ALL: allow\n");
+        world.instance.write("/etc/hosts.allow", "");
+        assert!(login());
+        world.check().assert_healthy();
+        world.instance.write("/etc/hosts.deny", "sshd: ALL\n");
         world.instance.write("/etc/hosts.allow", "sshd: ALL\n");
         assert!(login());
         world.check().assert_healthy();

@@ -304,6 +304,13 @@ fn start_files() {
         "its session does not answer on a terminal; running: sh, sleep",
         ".profile",
     );
+    // A process that a signal kills, as one with a limit on its CPU time: no start file is at fault.
+    fails(
+        |_| start_file(".profile", "kill -KILL $$\n"),
+        terminal,
+        "its session ends by itself on a terminal, with status 255",
+        "/etc/security/limits.conf",
+    );
     // A shell can have an empty prompt.
     world(|world| {
         start_file(".profile", "PS1=\n");

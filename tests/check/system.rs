@@ -460,6 +460,24 @@ fn a_program_below_a_writable_directory() {
     });
 }
 
+/// The home directory is rightly the user's: the program does not belong there.
+#[test]
+fn a_program_in_a_home_directory() {
+    world(|world| {
+        alice_does(world, &format!("cp /usr/bin/eic-keys {HOME}/eic-keys"));
+        world.configure(&config().set("AuthorizedKeysCommand", &format!("{HOME}/eic-keys %u %f")).text());
+        // It belongs to its user, or to root in a directory of that user, and others may write to it.
+        for change in ["chmod 0755", "chmod 0777", "chown root"] {
+            let words = format!("{change} {HOME}/eic-keys");
+            assert!(Command::new("sh").args(["-c", &words]).status().unwrap().success());
+            let report = world.check();
+            assert_eq!(report.status("install.path"), "fail", "{change}");
+            let fix = report.of("install.path")["fix"].to_string();
+            assert!(fix.contains("use that path in AuthorizedKeysCommand"), "{change}: {fix}");
+        }
+    });
+}
+
 /// eic-keys runs as another user than root, who sees everything: what keeps that user from the trust store breaks every login.
 #[test]
 fn a_trust_store_that_the_command_user_cannot_read() {

@@ -3,7 +3,7 @@
 use crate::check::fix::Fix;
 use crate::check::fix::Word::Value;
 use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
-use crate::check::known_messages::{CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
+use crate::check::known_messages::{ANY_MODULE, CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
 
 use super::pam_log::PamMessages;
 
@@ -37,6 +37,7 @@ const fn own(source: Source, parts: &'static [&'static str], advice: &'static st
 /// No command, because the user's own start files can print these words.
 const AGE: &str =
     "if the password has expired (chage --list), set the day of its last change: chage --lastday";
+const NO_HOST_KEY: &str = "change HostKeyAlgorithms, or create a host key of a type that it allows: it allows none of this system's host keys";
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 
@@ -74,7 +75,28 @@ const OWN: &[Own] = &[
         &["PTY allocation request failed"],
         "mount devpts on /dev/pts, and check PermitTTY in sshd's configuration",
     ),
-    own(Pam, GENERIC, "change what this PAM module requires: see /etc/pam.d/sshd"),
+    own(
+        Sshd,
+        &["Connection refused by tcp wrapper"],
+        "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow, or see network.wrappers",
+    ),
+    own(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
+    own(
+        Output,
+        &["Unable to negotiate with "],
+        "change Ciphers, MACs, KexAlgorithms or HostKeyAlgorithms in sshd's configuration: clients offer none of these",
+    ),
+    own(
+        Output,
+        &["This account is currently not available"],
+        "set a login shell that allows logins: usermod --shell",
+    ),
+    own(
+        Output,
+        &["This service allows sftp connections only"],
+        "this is as ForceCommand internal-sftp says: remove it if the user needs a shell, and reload sshd",
+    ),
+    own(Pam, GENERIC, ANY_MODULE),
 ];
 
 /// Messages after [`REFUSALS`].
@@ -277,6 +299,41 @@ mod tests {
                 "",
                 "PAM refuses the login: ",
                 "chage --lastday 20000 alice",
+            ),
+            (
+                "debug1: Connection refused by tcp wrapper\n",
+                "",
+                "kex_exchange_identification: read: Connection reset by peer\n",
+                "sshd says: Connection refused by tcp wrapper",
+                "127.0.0.1",
+            ),
+            (
+                "fatal: No supported key exchange algorithms\n",
+                "",
+                "Connection reset by 127.0.0.1 port 22\n",
+                "sshd says: No supported key exchange algorithms",
+                "HostKeyAlgorithms",
+            ),
+            (
+                "debug1: x\n",
+                "",
+                "Unable to negotiate with 127.0.0.1 port 22: no matching MAC found. Their offer: hmac-md5\n",
+                "the session says: Unable to negotiate with 127.0.0.1 port 22: no matching MAC found.",
+                "MACs",
+            ),
+            (
+                "Starting session: command for alice\n",
+                "",
+                "This account is currently not available.\r\n",
+                "the session says: This account is currently not available.",
+                "usermod --shell",
+            ),
+            (
+                "Starting session: forced-command (config) 'internal-sftp' for alice\n",
+                "",
+                "This service allows sftp connections only.\n",
+                "the session says: This service allows sftp connections only.",
+                "remove it if the user needs a shell",
             ),
             (
                 "",

@@ -145,7 +145,7 @@ fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
     let (outcome, pam) = match rehearsal.log_in(Login::Command) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("check that root can run ssh and sshd");
+            let fix = Fix::advice(not_connected(&error));
             return Answer::warn(format!("the login was not tried: {error}"), fix, None);
         }
     };
@@ -178,7 +178,7 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
     let (outcome, pam) = match rehearsal.log_in(Login::Terminal) {
         Ok(results) => results,
         Err(error) => {
-            let fix = Fix::advice("check that root can run ssh and sshd");
+            let fix = Fix::advice(not_connected(&error));
             return Answer::warn(format!("the login was not tried: {error}"), fix, ());
         }
     };
@@ -230,12 +230,33 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
     let fix = match &rehearsal.plan.forced {
         Some(forced) => format!("ForceCommand is {forced}: fix that program, or remove the line"),
+        None if matches!(outcome.ending, Ending::Status(status) if was_broken(status)) => BROKEN.to_owned(),
         None => format!(
             "find the start file that causes it: those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), \
              /etc/profile, /etc/profile.d, /etc/bash.bashrc, /etc/ssh/sshrc"
         ),
     };
     Answer::fail(note, Fix::advice(fix)).detail(last)
+}
+
+/// What to do if ssh ends with 255: no status of a session, as a rule.
+const BROKEN: &str = "check the limits that pam_limits sets (cpu, as, nproc and the like: /etc/security/limits.conf and limits.d), and \
+                      what killed the process: journalctl -k; or find a start file that ends with status 255";
+
+/// Whether the connection broke, or a signal killed the session: ssh then has a status of its own.
+const fn was_broken(status: i32) -> bool {
+    status == 255
+}
+
+/// What to do if the login could not be tried.
+fn not_connected(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::TimedOut => {
+            "accept connections from 127.0.0.1 on the interface lo in the firewall: nft list ruleset, or iptables-save, shows \
+             its rules"
+        }
+        _ => "check that root can run ssh and sshd",
+    }
 }
 
 /// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.

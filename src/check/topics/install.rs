@@ -27,6 +27,10 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
+/// The first user id of a person, and that of nobody, in `/etc/passwd` of Debian, Red Hat and SUSE.
+const FIRST_PERSON: u32 = 1000;
+const NOBODY: u32 = 65534;
+
 /// Checks the program that sshd runs. The finding is that sshd trusts its path.
 pub(crate) async fn install(
     runner: &Runner,
@@ -73,6 +77,7 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
                 _ if !wired => elsewhere,
                 Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
+                Distrust::Writable(part) | Distrust::Owner(part, _) if is_of_a_home(root, part) => elsewhere,
                 Distrust::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
                 Distrust::Owner(part, uid) => Fix::advice(format!(
                     "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
@@ -90,6 +95,19 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
 /// Whether this is a directory with the sticky bit, such as /tmp.
 fn is_shared(part: &Path) -> bool {
     std::fs::metadata(part).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
+}
+
+/// Whether this is the home directory of a user other than root, or is in one. It is rightly that user's.
+fn is_of_a_home(root: &Path, part: &Path) -> bool {
+    let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
+    passwd.lines().any(|line| {
+        let mut fields = line.split(':').skip(2);
+        let (uid, home) = (fields.next().unwrap_or_default(), fields.nth(2).unwrap_or_default());
+        let home = Path::new(home.trim_start_matches('/'));
+        // The homes of system users, such as /bin, hold programs.
+        let is_person = uid.parse::<u32>().is_ok_and(|uid| uid >= FIRST_PERSON && uid != NOBODY);
+        is_person && home.components().count() > 0 && part.starts_with(root.join(home))
+    })
 }
 
 /// Queries dpkg or rpm for the package of the file, and verifies the file.

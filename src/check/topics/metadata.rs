@@ -61,8 +61,15 @@ pub(crate) async fn surroundings(
     tokio::join!(ipv6, proxy);
 }
 
-/// The result for a failed metadata request.
+/// The result for a failed metadata request after the token.
 pub(crate) fn unasked<T>(error: &imds::Error) -> Answer<T> {
+    if matches!(error.kind(), ErrorKind::TimedOut) {
+        // The token came through, so no firewall and no limit of hops is at fault.
+        let fix = Fix::advice(format!(
+            "check again; if that does not help, find out what on this instance sends many requests: {ASKERS}"
+        ));
+        return Answer::fail(WithCauses(error).to_string(), fix);
+    }
     Answer::fail(WithCauses(error).to_string(), remedy(error, &Host::Xen))
 }
 
