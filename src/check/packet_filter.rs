@@ -564,6 +564,7 @@ fn in_range(text: &str, port: u16) -> Option<bool> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::Filter;
 

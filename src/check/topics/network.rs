@@ -229,6 +229,7 @@ fn fields(line: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::Rule;
 
