@@ -238,5 +238,6 @@ pub(super) const BEFORE: &[&str] = &[
     "landlock_add_rule",
     "landlock_restrict_self",
     "getpid",
+    "getppid",
     "seccomp",
 ];
