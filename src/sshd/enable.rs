@@ -156,7 +156,7 @@ fn change(options: &EnableOptions, operation: Operation, out: &mut dyn Write) ->
     Ok(())
 }
 
-/// Where the packages record the state (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
+/// Where the packages record the state (`packaging/deb/eic-keys.postinst`, `packaging/rpm/eic-keys.spec`).
 const STATE_DIRECTORY: &str = "/var/lib/eic-keys";
 
 /// Records the state for the packages: after openssh-server is purged and installed again, they repeat `--enable`,
