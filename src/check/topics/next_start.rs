@@ -52,9 +52,9 @@ pub(crate) fn change(
             Ok(then) if then.dump == settings.dump => return None,
             Ok(then) => {
                 let now = settings.without_places();
-                new(refusal(&then, account, root), refusal(&now, account, root))
+                unless_now(refusal(&then, account, root), refusal(&now, account, root).as_ref())
                     .or_else(|| other_command(&then, settings))
-                    .or_else(|| new(unreachable_port(&then), unreachable_port(&now)))
+                    .or_else(|| unless_now(unreachable_port(&then), unreachable_port(&now).as_ref()))
             }
         }
     };
@@ -63,6 +63,6 @@ pub(crate) fn change(
 }
 
 /// A reason for refusing the user, unless it is the reason now.
-fn new(then: Option<String>, now: Option<String>) -> Option<String> {
-    if then == now { None } else { then }
+fn unless_now(then: Option<String>, now: Option<&String>) -> Option<String> {
+    then.filter(|then| Some(then) != now)
 }
