@@ -164,7 +164,7 @@ mod tests {
         let mut bytes = &b"\0\0\0\x02ab\0\0\0\x01"[..];
         assert_eq!(string(&mut bytes), Some(&b"ab"[..]));
         assert_eq!(string(&mut bytes), None);
-        assert_eq!(rsa_bits(b"\0\0\0\x07ssh-rsa\0\0\0\x01\x03\0\0\0\x03\0\x40\x01"), Some(15));
+        assert_eq!(rsa_bits(b"\0\0\0\x07ssh-rsa\0\0\0\x01\x03\0\0\0\x02\x40\x01"), Some(15));
         assert_eq!(rsa_bits(b"\0\0\0\x0bssh-ed25519\0\0\0\0"), None);
     }
 
