@@ -19,11 +19,20 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Fails if the file cannot be read, is not a regular file or is larger.
 pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    let bytes = read_beginning(path, max.saturating_add(1))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > max) {
         return Err(io::Error::other(format!("larger than {} KiB", max.div_ceil(1024))));
     }
+    Ok(bytes)
+}
+
+/// Reads up to the first `max` bytes of a regular file.
+///
+/// # Errors
+/// Fails if the file cannot be read or is not a regular file.
+pub(crate) fn read_beginning(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

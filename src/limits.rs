@@ -150,6 +150,12 @@ pub(crate) const LOG_FILES: usize = 400;
 /// Number of logins that `--logins` lists, and of refused records: the newest ones. They need 50 MB.
 pub(crate) const LOGINS: usize = 20_000;
 
+/// Number of pushes of which the log cannot tell which ones the listed logins used. Five for each login; usually there are none.
+pub(crate) const CANDIDATES: usize = 5 * LOGINS;
+
+/// The message of a line of sshd or eic-keys. sshd cuts its messages at 1 KiB. One of eic-keys has two texts of [`LOGGED`].
+pub(crate) const LOG_MESSAGE: usize = 3 * LOGGED;
+
 /// Number of keys provided within the grace time of sshd. `--logins` keeps them until a login uses them.
 pub(crate) const PROVIDED_KEYS: usize = 50_000;
 

@@ -53,11 +53,9 @@ pub(crate) struct Source {
 
 impl Settings {
     pub(crate) fn new(dump: Dump, source: Source) -> Self {
-        let others = dump.others.iter().map(|line| {
-            let line = String::from_utf8_lossy(line);
-            let (keyword, value) = line.split_once(' ').unwrap_or((&line, ""));
-            (keyword.to_ascii_lowercase(), value.to_owned())
-        });
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let others =
+            dump.settings().map(|(keyword, value)| (text(keyword).to_ascii_lowercase(), text(value)));
         Self { others: others.collect(), dump, source }
     }
 

@@ -94,7 +94,7 @@ fn login(login: &Login) -> String {
         "principal": login.principal,
         "request": login.request,
         "fingerprint": login.fingerprint,
-        "candidates": login.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "candidates": login.candidates.iter().map(|push| candidate(push)).collect::<Vec<_>>(),
         "state": state,
         "ended": ended.map(time),
         "seconds": ended.map(|ended| ended.saturating_sub(login.time).wrapping_div(1_000_000)),

@@ -6,6 +6,7 @@
 use memchr::memchr;
 
 use crate::keys::Fingerprint;
+use crate::limits;
 use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED, TO_PROCESS};
 use crate::system_log::{EIC_KEYS, Entry, is_sshd, unescaped};
 
@@ -69,8 +70,11 @@ pub(super) enum Event {
     Disconnected { user: Option<String>, address: String, port: u16 },
 }
 
-/// Reads a line. `None` for one that says nothing about a login.
+/// Reads a line. `None` for one that says nothing about a login, or that is longer than [`limits::LOG_MESSAGE`].
 pub(super) fn event(entry: &Entry) -> Option<Event> {
+    if entry.message.len() > limits::LOG_MESSAGE {
+        return None;
+    }
     match entry.program.as_str() {
         EIC_KEYS => ours(&entry.message),
         program if is_sshd(program) => sshds(&entry.message),

@@ -169,12 +169,9 @@ impl SshdFacts {
         let main = main_file(&tree, Path::new(ADMIN_CONFIG));
         let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
         let dump = sshd.and_then(|sshd| sshd.dump(&main, &Connection::probe()).ok());
-        let value = |keyword: &str| {
-            let lines = dump.iter().flat_map(|dump| &dump.others);
-            lines.map(|line| String::from_utf8_lossy(line)).find_map(|line| {
-                let (name, value) = line.split_once(' ')?;
-                name.eq_ignore_ascii_case(keyword).then(|| value.to_owned())
-            })
+        let value = |keyword| {
+            let value = dump.as_ref()?.values(keyword).next()?;
+            Some(String::from_utf8_lossy(value).into_owned())
         };
         let grace = match value("logingracetime").and_then(|value| value.parse::<u64>().ok()) {
             Some(0) => limits::UNLIMITED_GRACE.as_secs(),

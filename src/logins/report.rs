@@ -1,5 +1,7 @@
 //! What `--logins` reports.
 
+use std::rc::Rc;
+
 use super::lines::Push;
 use super::sessions::{Login, Refused};
 
@@ -47,7 +49,7 @@ fn count(number: usize, one: &str, many: &str) -> String {
 }
 
 /// The words for a login whose principal or request is not known.
-pub(super) fn candidates(pushes: &[Push]) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn candidates(pushes: &[Rc<Push>]) -> impl Iterator<Item = (&str, &str)> {
     pushes
         .iter()
         .map(|push| (push.principal.as_deref().unwrap_or("-"), push.request.as_deref().unwrap_or("-")))

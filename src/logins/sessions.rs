@@ -5,6 +5,7 @@
 //! pushed the key, the log cannot tell which one logged in: none is named, and all are candidates.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
 
 use super::lines::{Client, Event, Push, event};
 use crate::limits;
@@ -20,7 +21,7 @@ pub struct Login {
     pub(super) principal: Option<String>,
     pub(super) request: Option<String>,
     /// The pushes that can be its own, if there are several.
-    pub(super) candidates: Vec<Push>,
+    pub(super) candidates: Vec<Rc<Push>>,
     pub(super) state: State,
     /// The process of sshd.
     pub(super) process: Process,
@@ -77,33 +78,60 @@ impl Selection {
 /// A key that eic-keys provided.
 #[derive(Debug)]
 struct Provided {
-    push: Push,
-    /// The user, and the process of sshd. `None` before the line that names them.
-    to: Option<(String, String)>,
+    push: Rc<Push>,
     time: Time,
+    /// The process of eic-keys.
     pid: String,
 }
 
-/// When a line was written.
-#[derive(Clone, Debug)]
+/// The boot, a process and a fingerprint: of a run of eic-keys before the line that names the user.
+type Run = (Option<String>, String, String);
+
+/// The boot, the process of sshd, the user and a fingerprint: of a login that can follow.
+type Use = (Option<String>, String, String, String);
+
+/// What eic-keys provided for one use, oldest first.
+#[derive(Debug, Default)]
+struct Pushes {
+    keys: Vec<Provided>,
+    /// There were more than [`PUSHES`], so that another principal can have pushed the key.
+    incomplete: bool,
+}
+
+/// The number of keys for one use: two runs. In a log file, more of them were forged.
+const PUSHES: usize = 2 * limits::RECORDS;
+
+impl Pushes {
+    fn add(&mut self, key: Provided) {
+        if self.keys.len() < PUSHES {
+            self.keys.push(key);
+        } else {
+            self.incomplete = true;
+        }
+    }
+
+    /// Removes those that were provided earlier than the grace time before `time`.
+    fn expire(&mut self, time: &Time, grace: u64) {
+        self.keys.retain(|key| key.time.distance(time) <= grace);
+        self.incomplete &= !self.keys.is_empty();
+    }
+}
+
+/// When a line was written, in microseconds.
+#[derive(Clone, Copy, Debug)]
 struct Time {
-    /// Microseconds since 1970.
+    /// Since 1970.
     real: u64,
-    /// Microseconds since the start of the system, and the boot ID.
-    monotonic: Option<(u64, String)>,
+    /// Since the start of the system.
+    monotonic: Option<u64>,
 }
 
 impl Time {
-    fn of(entry: &Entry) -> Option<Self> {
-        let monotonic = entry.monotonic.zip(entry.boot.clone());
-        Some(Self { real: entry.time?, monotonic })
-    }
-
-    /// Microseconds between two lines. `None` if the system was started between them.
-    fn distance(&self, other: &Self) -> Option<u64> {
-        match (&self.monotonic, &other.monotonic) {
-            (Some((one, boot)), Some((two, same))) => (boot == same).then(|| one.abs_diff(*two)),
-            _ => Some(self.real.abs_diff(other.real)),
+    /// The time between two lines of the same boot.
+    fn distance(self, other: &Self) -> u64 {
+        match (self.monotonic, other.monotonic) {
+            (Some(one), Some(two)) => one.abs_diff(two),
+            _ => self.real.abs_diff(other.real),
         }
     }
 }
@@ -123,15 +151,18 @@ pub struct Sessions {
     selection: Selection,
     /// sshd's `LoginGraceTime` in microseconds.
     grace: u64,
-    /// By fingerprint.
-    provided: HashMap<String, Vec<Provided>>,
-    /// The number of these.
+    /// Of runs whose user is not known yet.
+    runs: HashMap<Run, Pushes>,
+    provided: HashMap<Use, Pushes>,
+    /// The number of the keys in both.
     kept: usize,
     /// The number at which those beyond the grace time are removed.
     sweep_at: usize,
     /// Connections whose key was accepted, and that need another method.
     partial: HashMap<Connection, (Client, String)>,
     logins: VecDeque<Login>,
+    /// The number of their candidates.
+    candidates: usize,
     /// The number of logins that were removed from the front of `logins`.
     removed: u64,
     /// The logins without an end, by their numbers.
@@ -161,11 +192,13 @@ impl Sessions {
         Self {
             selection,
             grace: grace.saturating_mul(1_000_000),
+            runs: HashMap::new(),
             provided: HashMap::new(),
             kept: 0,
             sweep_at: SWEEP,
             partial: HashMap::new(),
             logins: VecDeque::new(),
+            candidates: 0,
             removed: 0,
             open: HashMap::new(),
             clients: HashMap::new(),
@@ -176,17 +209,18 @@ impl Sessions {
 
     /// Takes the next line of the log.
     pub fn take(&mut self, entry: &Entry) {
-        let (Some(event), Some(time)) = (event(entry), Time::of(entry)) else { return };
+        let (Some(event), Some(real)) = (event(entry), entry.time) else { return };
+        let time = Time { real, monotonic: entry.monotonic };
         let connection = (entry.boot.clone(), entry.pid.clone());
         match event {
             Event::Provided(push) => self.provide(push, time, entry),
             Event::ProvidedFor { fingerprint, user, sshd } => {
-                for provided in self.provided.get_mut(&fingerprint).into_iter().flatten() {
-                    let is_same = provided.pid == entry.pid && provided.time.distance(&time).is_some();
-                    if is_same && provided.to.is_none() {
-                        provided.to = Some((user.clone(), sshd.clone()));
-                    }
-                }
+                let run = (entry.boot.clone(), entry.pid.clone(), fingerprint.clone());
+                let Some(run) = self.runs.remove(&run) else { return };
+                let used = self.provided.entry((entry.boot.clone(), sshd, user, fingerprint)).or_default();
+                used.expire(&time, self.grace);
+                used.incomplete |= run.incomplete;
+                run.keys.into_iter().for_each(|key| used.add(key));
             }
             Event::Refused { user, reason, push } => self.refuse(user, reason, push, time.real),
             Event::Accepted { client, fingerprint } => {
@@ -216,22 +250,30 @@ impl Sessions {
 
     fn provide(&mut self, push: Push, time: Time, entry: &Entry) {
         if self.kept >= self.sweep_at {
-            let grace = self.grace;
-            for keys in self.provided.values_mut() {
-                keys.retain(|key| key.time.distance(&time).is_some_and(|age| age <= grace));
-            }
-            self.provided.retain(|_, keys| !keys.is_empty());
-            self.kept = self.provided.values().map(Vec::len).sum();
-            if self.kept >= limits::PROVIDED_KEYS {
-                self.left_out = self.left_out.saturating_add(u64::try_from(self.kept).unwrap_or(u64::MAX));
-                self.provided.clear();
-                self.kept = 0;
-            }
-            self.sweep_at = self.kept.saturating_mul(2).saturating_add(SWEEP);
+            self.sweep(time, entry.boot.as_ref());
         }
         self.kept = self.kept.saturating_add(1);
-        let key = Provided { to: None, time, pid: entry.pid.clone(), push };
-        self.provided.entry(key.push.fingerprint.clone()).or_default().push(key);
+        let run = (entry.boot.clone(), entry.pid.clone(), push.fingerprint.clone());
+        self.runs.entry(run).or_default().add(Provided { push: Rc::new(push), time, pid: entry.pid.clone() });
+    }
+
+    /// Removes what no login can use any more.
+    fn sweep(&mut self, time: Time, boot: Option<&String>) {
+        let grace = self.grace;
+        let can_be_used = |its_boot: &Option<String>, pushes: &mut Pushes| {
+            pushes.expire(&time, grace);
+            its_boot.as_ref() == boot && !pushes.keys.is_empty()
+        };
+        self.runs.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
+        self.provided.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
+        self.kept = self.runs.values().chain(self.provided.values()).map(|pushes| pushes.keys.len()).sum();
+        if self.kept >= limits::PROVIDED_KEYS {
+            self.left_out = self.left_out.saturating_add(u64::try_from(self.kept).unwrap_or(u64::MAX));
+            self.runs.clear();
+            self.provided.clear();
+            self.kept = 0;
+        }
+        self.sweep_at = self.kept.saturating_mul(2).saturating_add(SWEEP);
     }
 
     fn refuse(&mut self, user: String, reason: String, push: Option<Push>, time: u64) {
@@ -257,41 +299,32 @@ impl Sessions {
         if !self.selection.includes(&client.user, time.real) {
             return;
         }
-        let mut pushes = Vec::new();
-        let mut last_run = "";
-        for provided in self.provided.get(&fingerprint).into_iter().flatten() {
-            let is_to = |(user, sshd): &(String, String)| *user == client.user && *sshd == entry.pid;
-            if provided.to.as_ref().is_some_and(is_to)
-                && provided.time.distance(time).is_some_and(|age| age <= self.grace)
-            {
-                pushes.push(provided);
-                last_run = &provided.pid;
-            }
-        }
-        if pushes.is_empty() {
-            return;
-        }
-        let principals: BTreeSet<_> = pushes.iter().map(|provided| &provided.push.principal).collect();
-        let one_principal = principals.len() == 1;
+        let used = (entry.boot.clone(), entry.pid.clone(), client.user.clone(), fingerprint.clone());
+        let Some(pushes) = self.provided.get_mut(&used) else { return };
+        pushes.expire(time, self.grace);
+        let Some(last) = pushes.keys.last() else { return };
+        let principals: BTreeSet<_> = pushes.keys.iter().map(|key| &key.push.principal).collect();
+        let one_principal = principals.len() == 1 && !pushes.incomplete;
+        let principal = last.push.principal.clone().filter(|_| one_principal);
         // One principal can have pushed the key several times. What the last run provided is what sshd had.
-        let mut candidates: Vec<Push> = Vec::new();
-        for provided in pushes.iter().filter(|provided| !one_principal || provided.pid == last_run) {
-            if !candidates.contains(&provided.push) {
-                candidates.push(provided.push.clone());
+        let mut candidates: Vec<Rc<Push>> = Vec::new();
+        for key in pushes.keys.iter().filter(|key| !one_principal || key.pid == last.pid) {
+            if !candidates.contains(&key.push) {
+                candidates.push(Rc::clone(&key.push));
             }
         }
-        let first = pushes.first().map(|provided| provided.push.clone()).unwrap_or_default();
-        let principal = first.principal.filter(|_| one_principal);
         let request = match candidates.as_slice() {
-            [only] => only.request.clone(),
+            [only] if one_principal => {
+                let request = only.request.clone();
+                candidates.clear();
+                request
+            }
             _ => None,
         };
-        if candidates.len() == 1 {
-            candidates.clear();
-        }
         let process =
             Process { pid: entry.pid.clone(), boot: entry.boot.clone(), monotonic: entry.monotonic };
-        if self.logins.len() >= limits::LOGINS {
+        self.candidates = self.candidates.saturating_add(candidates.len());
+        while self.logins.len() >= limits::LOGINS || self.candidates > limits::CANDIDATES {
             self.forget_oldest();
         }
         let number = self.removed.saturating_add(u64::try_from(self.logins.len()).unwrap_or(u64::MAX));
@@ -311,6 +344,7 @@ impl Sessions {
             if self.open.get(&connection) == Some(&self.removed) {
                 self.close(&connection, &login);
             }
+            self.candidates = self.candidates.saturating_sub(login.candidates.len());
             self.removed = self.removed.saturating_add(1);
         }
     }
@@ -362,7 +396,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Login, Selection, Sessions, State};
+    use super::{Found, Login, PUSHES, Selection, Sessions, State};
     use crate::limits;
     use crate::system_log::Entry;
 
@@ -651,5 +685,66 @@ mod tests {
         assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, 3));
         assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
         assert_eq!(found.logins.first().map(|login| login.process.pid.as_str()), Some("103"));
+    }
+
+    #[test]
+    fn forged_keys_before_a_login() {
+        // Nothing tells which of too many are forged, so no principal is named.
+        let forged = |count: usize| {
+            let pushes: Vec<_> = (0..count).map(|number| format!("f{number}")).collect();
+            let pushes: Vec<_> = pushes.iter().map(|request| ("bert", request.as_str())).collect();
+            let mut log = Log::new();
+            for (pid, run) in (1000..).zip(pushes.chunks(limits::RECORDS)) {
+                log = log.run(10, pid, "alice", KEY, run);
+            }
+            let logins =
+                log.run(10, 20, "alice", KEY, &[("bert", "r")]).accepted(11, 7, "alice", KEY).logins();
+            logins
+                .iter()
+                .map(names)
+                .map(|(arn, request, count)| (arn.is_some(), request.is_some(), count))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(forged(PUSHES.saturating_sub(1)), [(true, true, 0)]);
+        assert_eq!(forged(PUSHES), [(false, false, PUSHES)]);
+        assert_eq!(forged(10_000), [(false, false, PUSHES)]);
+        // What was forged earlier than the grace time before a login does not count.
+        let mut log = Log::new();
+        for pid in 1000..1003 {
+            let pushes = [("bert", "f"); limits::RECORDS];
+            log = log.run(10, pid, "alice", KEY, &pushes);
+        }
+        let log = log.run(200, 20, "alice", KEY, &[("anna", "r")]).accepted(201, 7, "alice", KEY);
+        assert_eq!(log.logins().iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r"), 0)]);
+    }
+
+    #[test]
+    fn a_message_that_neither_program_writes() {
+        let name = |length: usize| "u".repeat(length);
+        let logins = |user: &str| {
+            let log = Log::new().run(10, 20, user, KEY, &[("anna", "r")]).accepted(11, 7, user, KEY);
+            log.logins().len()
+        };
+        assert_eq!(logins(&name(limits::LOGGED)), 1);
+        assert_eq!(logins(&name(limits::LOG_MESSAGE)), 0);
+    }
+
+    #[test]
+    fn the_candidates_of_many_logins() {
+        let requests: Vec<_> = (0..limits::RECORDS).map(|number| format!("r{number}")).collect();
+        let pushes: Vec<_> = requests.iter().map(|request| ("anna", request.as_str())).collect();
+        let mut sessions = Sessions::new(Selection::default(), 120);
+        let most = limits::CANDIDATES.div_ceil(limits::RECORDS);
+        for pid in (100..).take(most) {
+            let second = u64::from(pid).saturating_mul(1000);
+            let log = Log::new()
+                .run_for(pid, second, 20, "alice", KEY, &pushes)
+                .accepted(second, pid, "alice", KEY);
+            log.entries(None).iter().for_each(|entry| sessions.take(entry));
+        }
+        let found = sessions.finish(|_| State::Open);
+        let candidates: usize = found.logins.iter().map(|login| login.candidates.len()).sum();
+        assert!(candidates <= limits::CANDIDATES, "{candidates}");
+        assert_eq!((found.logins.len(), found.left_out), (most.saturating_sub(1), 1));
     }
 }

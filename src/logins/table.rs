@@ -234,6 +234,8 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{Layout, WIDTH, duration, shorter_arn, write};
+    use std::rc::Rc;
+
     use crate::logins::lines::{Client, Push};
     use crate::logins::report::Report;
     use crate::logins::sessions::{Login, Process, Refused, State};
@@ -250,7 +252,7 @@ mod tests {
         }
     }
 
-    fn login(push: Push, candidates: Vec<Push>) -> Login {
+    fn login(push: Push, candidates: Vec<Rc<Push>>) -> Login {
         let Push { fingerprint, request, principal } = push;
         Login {
             time: 1_795_262_400_000_000,
@@ -271,7 +273,7 @@ mod tests {
         let logins = vec![
             login(push(&long), Vec::new()),
             login(push("arn:aws:iam::1:user/bert"), Vec::new()),
-            login(push(""), vec![push(&long), push("arn:aws:iam::1:user/bert")]),
+            login(push(""), vec![push(&long).into(), push("arn:aws:iam::1:user/bert").into()]),
             login(push(hostile), Vec::new()),
         ];
         let reason = format!("{hostile} {}", "a long reason ".repeat(20));

@@ -144,10 +144,7 @@ impl HostKey {
     /// A configured or default host key that exists, and that sshd therefore cannot use. An empty file does not count:
     /// the tool that generates the keys replaces it.
     pub(super) fn unusable_key(&self, dump: &Dump, tree: &ConfigTree) -> Option<PathBuf> {
-        let values = dump.others.iter().filter_map(|line| {
-            let (keyword, value) = line.split_at_checked(HOST_KEY_LINE.len())?;
-            keyword.eq_ignore_ascii_case(HOST_KEY_LINE).then(|| PathBuf::from(OsStr::from_bytes(value)))
-        });
+        let values = dump.values("hostkey").map(|value| PathBuf::from(OsStr::from_bytes(value)));
         let mut keys: Vec<PathBuf> = values.filter(|path| *path != self.path).collect();
         if keys.is_empty() {
             keys = tree.glob(DEFAULT_KEYS, MAX_DEFAULT_KEYS);
@@ -159,6 +156,3 @@ impl HostKey {
         keys.into_iter().find(exists)
     }
 }
-
-/// How a host key line in the output of `sshd -T` begins.
-const HOST_KEY_LINE: &[u8] = b"hostkey ";

@@ -224,6 +224,21 @@ impl Dump {
         }
         Ok(Self { command: command.and_then(unless_none), user: user.and_then(unless_none), others })
     }
+
+    /// The keywords, as printed, and values of the other lines.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.others.iter().map(|line| {
+            let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+            let (keyword, value) = line.split_at_checked(space).unwrap_or_default();
+            (keyword, value.get(1..).unwrap_or_default())
+        })
+    }
+
+    /// The values of a keyword among them.
+    pub(crate) fn values(&self, keyword: &str) -> impl Iterator<Item = &[u8]> {
+        let is_it = |name: &[u8]| name.eq_ignore_ascii_case(keyword.as_bytes());
+        self.settings().filter(move |(name, _)| is_it(name)).map(|(_, value)| value)
+    }
 }
 
 /// Treats sshd's `none` as not set.

@@ -1,10 +1,10 @@
 //! Checks whether sshd refuses the pushed keys themselves: by their type, their size, or a list of revoked keys.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use ssh_key::PublicKey;
 
 use crate::check::fix::Fix;
 use crate::check::runner::Answer;
@@ -74,10 +74,7 @@ fn refusal(
 
 /// The beginning of a list of revoked keys.
 pub(super) fn read(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
-    let file: File = files::open(&root.join(path.strip_prefix("/").unwrap_or(path)))?;
-    let mut list = Vec::new();
-    file.take(limits::REVOKED_KEYS).read_to_end(&mut list)?;
-    Ok(list)
+    files::read_beginning(&root.join(path.strip_prefix("/").unwrap_or(path)), limits::REVOKED_KEYS)
 }
 
 /// The number of the first line of a list of revoked keys that cannot be a key: sshd then fails to read the list. A
@@ -143,15 +140,11 @@ fn in_krl(mut list: &[u8], blob: &[u8]) -> Option<bool> {
 }
 
 /// The number of bits of an RSA key.
-fn rsa_bits(mut blob: &[u8]) -> Option<u32> {
-    if string(&mut blob)? != b"ssh-rsa" {
-        return None;
-    }
-    let (_exponent, modulus) = (string(&mut blob)?, string(&mut blob)?);
-    let start = modulus.iter().position(|byte| *byte != 0)?;
-    let digits = modulus.get(start..)?;
-    let bits = u32::try_from(digits.len()).ok()?.checked_mul(8)?;
-    bits.checked_sub(digits.first()?.leading_zeros())
+fn rsa_bits(blob: &[u8]) -> Option<u32> {
+    let key = PublicKey::from_bytes(blob).ok()?;
+    let modulus = key.key_data().rsa()?.n.as_positive_bytes()?;
+    let bits = u32::try_from(modulus.len()).ok()?.checked_mul(8)?;
+    bits.checked_sub(modulus.first()?.leading_zeros())
 }
 
 /// Takes a string (RFC 4251, section 5).
@@ -171,7 +164,7 @@ mod tests {
         let mut bytes = &b"\0\0\0\x02ab\0\0\0\x01"[..];
         assert_eq!(string(&mut bytes), Some(&b"ab"[..]));
         assert_eq!(string(&mut bytes), None);
-        assert_eq!(rsa_bits(b"\0\0\0\x07ssh-rsa\0\0\0\x01\x03\0\0\0\x03\0\x40\x01"), Some(15));
+        assert_eq!(rsa_bits(b"\0\0\0\x07ssh-rsa\0\0\0\x01\x03\0\0\0\x02\x40\x01"), Some(15));
         assert_eq!(rsa_bits(b"\0\0\0\x0bssh-ed25519\0\0\0\0"), None);
     }
 

@@ -44,24 +44,25 @@ pub(crate) fn change(
     if options == config_options(&running) {
         return None;
     }
-    let refusal = match settings.with_options(&options) {
-        _ if other_config(&next.line, main).is_some() => {
-            let file = other_config(&next.line, main).unwrap_or_default();
-            Some(format!("sshd then reads {file} and not {}", main.display()))
-        }
-        Err(error) => Some(WithCauses(&error).to_string()),
-        Ok(then) if then.dump == settings.dump => return None,
-        Ok(then) => {
-            let now = settings.without_places();
-            let reason = refusal(&then, account, root)
-                .or_else(|| other_command(&then, settings))
-                .or_else(|| unreachable_port(&then));
-            reason.filter(|reason| {
-                refusal(&now, account, root).as_ref() != Some(reason)
-                    && unreachable_port(&now).as_ref() != Some(reason)
-            })
+    let refusal = if let Some(file) = other_config(&next.line, main) {
+        Some(format!("sshd then reads {file} and not {}", main.display()))
+    } else {
+        match settings.with_options(&options) {
+            Err(error) => Some(WithCauses(&error).to_string()),
+            Ok(then) if then.dump == settings.dump => return None,
+            Ok(then) => {
+                let now = settings.without_places();
+                unless_now(refusal(&then, account, root), refusal(&now, account, root).as_ref())
+                    .or_else(|| other_command(&then, settings))
+                    .or_else(|| unless_now(unreachable_port(&then), unreachable_port(&now).as_ref()))
+            }
         }
     };
     let file = next.files.into_iter().max_by_key(|file| changed(&tree.locate(file)))?;
     Some(Change { file, unit, refusal })
+}
+
+/// A reason for refusing the user, unless it is the reason now.
+fn unless_now(then: Option<String>, now: Option<&String>) -> Option<String> {
+    then.filter(|then| Some(then) != now)
 }
