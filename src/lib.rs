@@ -43,6 +43,7 @@ pub mod limits;
 pub mod log_lines;
 pub mod logins;
 mod output;
+mod ownership;
 mod path_walk;
 pub mod principal;
 mod process;

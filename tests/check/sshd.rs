@@ -237,6 +237,24 @@ fn a_chained_command_that_cannot_run() {
     );
 }
 
+/// Root must not run for a check what a login does not run.
+#[test]
+fn a_chained_command_that_others_can_change_is_not_run() {
+    world(|world| {
+        let ran = std::path::Path::new("/tmp/eic-lab-ran");
+        world.instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\n: >/tmp/eic-lab-ran\n");
+        set("AuthorizedKeysCommand", "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-theirs %u")(world);
+        for (mode, expected) in [(0o777, false), (0o755, true)] {
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions("/usr/bin/eic-lab-theirs", permissions).unwrap();
+            let report = world.check();
+            assert_eq!(report.status("login.command"), "ok", "{mode:o}");
+            assert_eq!(ran.exists(), expected, "{mode:o}");
+        }
+        std::fs::remove_file(ran).unwrap();
+    });
+}
+
 /// sshd waits for the end of the command behind ours.
 #[test]
 fn a_chained_command_that_hangs() {

@@ -21,13 +21,14 @@ use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
 use crate::process::{self, run_as};
+use crate::safe_path;
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
 use super::sshd::SshdFindings;
-use crate::check::tokens::expand;
+use crate::check::tokens::expand_command;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.
@@ -46,7 +47,7 @@ pub(crate) async fn run(
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
-            let words = block::words(version, line).into_iter().map(|word| expand(&word, account));
+            let words = block::words(version, line).into_iter().map(|word| expand_command(&word, account));
             let mut words: Vec<_> = words.collect();
             let mut chained = Vec::new();
             if let Some(end) = words.iter().position(|word| word == "--") {
@@ -70,10 +71,23 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         line.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     };
     let (shown, next) = (show(&line), show(&chained));
+    // eic-keys runs no chained command that others can change; `sshd.command` reports it. env(1), which starts both commands, takes a
+    // path with "=" for an assignment. `install.path` has checked the path of eic-keys.
+    let is_assignment = |program: &OsString| program.as_encoded_bytes().contains(&b'=');
+    let is_safe =
+        |program: &OsString| !is_assignment(program) && safe_path::program(root, Path::new(program)).is_ok();
+    if line.first().is_none_or(is_assignment) {
+        return Answer::skip(format!("the path of {shown} contains \"=\""));
+    }
     let tree = ConfigTree::new(root);
     let systemctl = ["systemctl".into()];
     let daemon = Daemon::new(&tree, &systemctl, limits::CHECK_TOOL).serving(&main(&tree));
     let mut remarks = Vec::new();
+    let mut chained = chained;
+    if chained.first().is_some_and(|program| !is_safe(program)) {
+        remarks.push(format!("the chained command was not run: {next}"));
+        chained.clear();
+    }
     let mut words = daemon.map(|(process, _)| enter(process, &mut remarks)).unwrap_or_default();
     let entered = !words.is_empty();
     if entered {

@@ -1,5 +1,6 @@
 //! Checks whether sshd runs eic-keys: the output of `sshd -T`, and the configuration lines that set it.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,7 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main, option_words};
-use crate::check::tokens::{NO_KEY, expand};
+use crate::check::tokens::{NO_KEY, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
@@ -269,7 +270,7 @@ fn command(
         }
     };
     let asked = account.and_then(|account| {
-        let words: Vec<_> = words.iter().skip(1).map(|word| expand(word, account)).collect();
+        let words: Vec<_> = words.iter().skip(1).map(|word| expand_command(word, account)).collect();
         let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
         (asked.user != *account.name).then_some((asked.user, &account.name))
     });
@@ -366,7 +367,7 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 
 /// Why eic-keys would not run the chained command. The rules are sshd's.
 fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
-    match safe_path::distrust(&tree.locate(Path::new("/")), program) {
+    match safe_path::check(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it does not exist".to_owned()),
@@ -415,14 +416,12 @@ fn parsed(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
 /// The value of `AuthorizedKeysCommandUser` for a login, with `%u` and `%%` expanded. `None` if it depends on the
 /// login and no user was given.
 fn expanded(user: &str, login: Option<&str>) -> Option<String> {
-    let mut parts = user.split("%%").map(|part| match login {
-        Some(login) => Some(part.replace("%u", login)),
-        None => (!part.contains("%u")).then(|| part.to_owned()),
+    let unknown = Cell::new(false);
+    let expanded = expand(user.as_bytes(), |token| {
+        unknown.set(unknown.get() || token == 'u' && login.is_none());
+        login.filter(|_| token == 'u').map(Into::into)
     });
-    parts.try_fold(None::<String>, |whole, part| {
-        let part = part?;
-        Some(Some(whole.map_or_else(|| part.clone(), |whole| format!("{whole}%{part}"))))
-    })?
+    (!unknown.get()).then(|| expanded.to_string_lossy().into_owned())
 }
 
 /// The fix that creates the system user. A group with its name can be left over, or shared.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,9 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::Running;
 use crate::check::settings::Settings;
 use crate::check::sockets;
+use crate::check::tokens;
 use crate::limits;
+use crate::ownership::{self, OwnershipFault};
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
 
@@ -412,12 +413,7 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).
 fn chroot(settings: &Settings, account: &Account) -> Option<PathBuf> {
     let value = settings.one("chrootdirectory");
-    let parts = value.split("%%").map(|part| {
-        part.replace("%h", &account.home.to_string_lossy())
-            .replace("%u", &account.name)
-            .replace("%U", &account.uid.to_string())
-    });
-    let directory = parts.collect::<Vec<_>>().join("%");
+    let directory = tokens::expand(value.as_bytes(), |token| tokens::of_account(token, account));
     (!matches!(value, "" | "none")).then(|| directory.into())
 }
 
@@ -432,13 +428,11 @@ fn bad_chroot(root: &Path, directory: &Path) -> Option<String> {
         match fs::metadata(below(root, part)) {
             Err(error) => Some(format!("{shown}: {error}")),
             Ok(metadata) if !metadata.is_dir() => Some(format!("{shown} is not a directory")),
-            Ok(metadata) if metadata.uid() != 0 => {
-                Some(format!("{shown} is owned by {}", account_of(metadata.uid())))
-            }
-            Ok(metadata) if metadata.mode() & 0o022 != 0 => {
-                Some(format!("users other than root can write to {shown}"))
-            }
-            Ok(_) => None,
+            Ok(metadata) => match ownership::check(&metadata, &[0]) {
+                Ok(()) => None,
+                Err(OwnershipFault::Owner(uid)) => Some(format!("{shown} is owned by {}", account_of(uid))),
+                Err(OwnershipFault::Writable) => Some(format!("users other than root can write to {shown}")),
+            },
         }
     })
 }
@@ -448,7 +442,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    fs::metadata(path).is_ok_and(|metadata| ownership::is_program(&metadata))
 }
 
 fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::account::{Account, account_of};
@@ -16,6 +16,7 @@ use crate::check::settings::Settings;
 use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
+use crate::ownership::{self, OwnershipFault};
 use crate::tool::{is_root, stdout_of};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
@@ -265,7 +266,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     }
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
+        Ok(metadata) if ownership::is_program(&metadata) => {
             Answer::ok(format!("the login shell is {shell}"), ())
         }
         _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
@@ -350,10 +351,11 @@ fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
     let parts = above.iter().position(|part| *part == home).map_or(above.len(), |at| at.saturating_add(1));
     above.into_iter().take(parts).rev().find_map(|part| {
         let metadata = fs::symlink_metadata(part).ok()?;
-        if ![0, uid].contains(&metadata.uid()) {
-            return Some(Fault::Owner(part.to_owned(), metadata.uid()));
+        match ownership::check(&metadata, &[0, uid]) {
+            Ok(()) => None,
+            Err(OwnershipFault::Owner(owner)) => Some(Fault::Owner(part.to_owned(), owner)),
+            Err(OwnershipFault::Writable) => Some(Fault::Writable(part.to_owned(), metadata.uid())),
         }
-        (metadata.mode() & 0o022 != 0).then(|| Fault::Writable(part.to_owned(), metadata.uid()))
     })
 }
 
