@@ -26,7 +26,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::Wiring;
+use super::sshd::{Wiring, not_runnable};
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -93,6 +93,8 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
+    // sshd.command says why it cannot run.
+    let known = chained.first().is_some_and(|program| not_runnable(&tree, Path::new(program)).is_some());
     let (ran, behind) = thread::scope(|scope| {
         let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
         (run(line), behind.and_then(|behind| behind.join().ok()))
@@ -125,6 +127,14 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
                 Fix::advice("see why it takes so long: for example a directory server that does not answer"),
                 (),
             ),
+            Some(Ok(other)) if !other.status.success() && !known => {
+                let said = if other.stderr.is_empty() { String::new() } else { format!(": {}", other.error_text()) };
+                Answer::warn(
+                    format!("as {name}, the chained command fails, so that its keys are not used: {next}: {}{said}", other.status),
+                    Fix::advice(format!("run it by hand as {name}, and repair it; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
+                    (),
+                )
+            }
             _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
         }
         .detail(remarks),
