@@ -20,13 +20,14 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
-use crate::process::{self, run_as};
+use crate::process::{self, Output, run_as};
+use crate::safe_path;
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::{Wiring, not_runnable};
+use super::sshd::Wiring;
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -93,10 +94,13 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
-    // sshd.command says why it cannot run.
-    let known = chained.first().is_some_and(|program| not_runnable(&tree, Path::new(program)).is_some());
+    // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
+    let chained = chained
+        .first()
+        .is_some_and(|program| safe_path::program(root, Path::new(program)).is_ok())
+        .then_some(chained);
     let (ran, behind) = thread::scope(|scope| {
-        let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
+        let behind = chained.map(|chained| scope.spawn(|| run(chained)));
         (run(line), behind.and_then(|behind| behind.join().ok()))
     });
     let name = &user.name;
@@ -115,9 +119,10 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
-    let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
+    let said =
+        |ran: &Output| if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
+        Answer::fail(format!("as {name}, {shown} {how}{}", said(&ran)), Fix::advice(fix))
             .detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
@@ -127,14 +132,16 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
                 Fix::advice("see why it takes so long: for example a directory server that does not answer"),
                 (),
             ),
-            Some(Ok(other)) if !other.status.success() && !known => {
-                let said = if other.stderr.is_empty() { String::new() } else { format!(": {}", other.error_text()) };
-                Answer::warn(
-                    format!("as {name}, the chained command fails, so that its keys are not used: {next}: {}{said}", other.status),
-                    Fix::advice(format!("run it by hand as {name}, and repair it; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
-                    (),
-                )
-            }
+            Some(Ok(other)) if matches!(other.status.code(), None | Some(126 | 127)) => Answer::warn(
+                format!("as {name}, the chained command cannot run: {next}: {}{}", other.status, said(&other)),
+                Fix::advice(format!("let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
+                (),
+            ),
+            // Such a command can fail for a user or a key that it does not know.
+            Some(Ok(other)) if !other.status.success() => Answer::ok(
+                format!("as {name}, {shown} succeeds; the chained command ends with {}, so that it provides no keys: {next}{}", other.status, said(&other)),
+                (),
+            ),
             _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
         }
         .detail(remarks),
