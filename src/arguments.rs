@@ -213,7 +213,7 @@ pub enum UsageError {
     /// `--logins` with USER as an argument, or a command after `--`.
     LoginsWithUser,
     /// `--enable` or `--disable` with USER, or a command after `--`.
-    WiringWithUser,
+    EnableWithUser,
     /// The command line is not one for sshd.
     PrintsNoKeys,
 }
@@ -268,7 +268,7 @@ impl fmt::Display for UsageError {
             Self::LoginsWithUser => {
                 f.write_str("--logins takes its user from --user, and no command after --")
             }
-            Self::WiringWithUser => {
+            Self::EnableWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
             }
             Self::PrintsNoKeys => f.write_str("it prints no keys"),
@@ -388,7 +388,7 @@ impl Arguments {
         let (user, command) = (self.user.is_some(), self.chained_command.is_some());
         match mode {
             Mode::Check if command => Err(UsageError::CheckWithCommand),
-            Mode::Enable | Mode::Disable if user || command => Err(UsageError::WiringWithUser),
+            Mode::Enable | Mode::Disable if user || command => Err(UsageError::EnableWithUser),
             Mode::Logins if user || command => Err(UsageError::LoginsWithUser),
             Mode::Keys | Mode::Check | Mode::Logins | Mode::Enable | Mode::Disable => Ok(mode),
         }

@@ -21,8 +21,8 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
     let runner = Runner::default();
     let name = user::name(&runner, request).await;
     let account = user::account(&runner, target, &name).await;
-    let wiring = sshd::wiring(&runner, target, &name, &account).await;
-    let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
+    let sshd = sshd::examine(&runner, target, &name, &account).await;
+    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
     let host = instance::host(&runner, target).await;
     let (Some(name), Some(_)) = (name.get(), host.get()) else { return };
     tell(&format!("waiting {} s for a key that is pushed for {name}", limit.as_secs()));

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::sshd::{WiredCommand, leads_here};
+use super::sshd::{ConfiguredCommand, leads_here};
 use crate::account::account_of;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -35,14 +35,14 @@ const NOBODY: u32 = 65534;
 pub(crate) async fn install(
     runner: &Runner,
     target: &Target<'_>,
-    command: &Finding<WiredCommand>,
+    command: &Finding<ConfiguredCommand>,
 ) -> Finding<()> {
-    let wired = command.get().is_some();
+    let configured = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
     let path = runner.check(CheckId::InstallPath, (), async |()| {
         let (root, program) = (target.root.to_owned(), program.clone());
-        blocking(move || path(&root, &program, wired)).await
+        blocking(move || path(&root, &program, configured)).await
     });
     let package = runner.check(CheckId::InstallPackage, (), async |()| {
         let program = program.clone();
@@ -57,7 +57,7 @@ pub(crate) async fn install(
 
 /// sshd refuses a program that users other than root can write to. Debian's sshd allows a group with no other member
 /// than the owner.
-fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
+fn path(root: &Path, program: &Path, configured: bool) -> Answer<()> {
     let shown = program.display();
     let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
     match distrust_unless(root, program, &private) {
@@ -74,7 +74,7 @@ fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
             );
             let fix = match &distrust {
                 // The path is outside the target, and its mode can be intended: /tmp, for example.
-                _ if !wired => elsewhere,
+                _ if !configured => elsewhere,
                 Distrust::NotAbsolute(_) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
                 Distrust::Writable(part) | Distrust::Owner(part, _) if is_of_a_home(root, part) => elsewhere,

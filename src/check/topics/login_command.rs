@@ -27,7 +27,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::Wiring;
+use super::sshd::SshdFindings;
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -35,15 +35,15 @@ use crate::check::tokens::expand;
 pub(crate) async fn run(
     runner: &Runner,
     target: &Target<'_>,
-    wiring: &Wiring,
+    sshd: &SshdFindings,
     account: &Finding<Account>,
     trusted: &Finding<()>,
     reachable: &Finding<()>,
 ) {
-    let needs = (&wiring.command, &wiring.user, account, trusted, reachable);
+    let needs = (&sshd.command, &sshd.user, account, trusted, reachable);
     runner
         .check(CheckId::LoginCommand, needs, async |(_, user, account, (), ())| {
-            let (Some((_, version)), Some(settings)) = (wiring.sshd.get(), wiring.settings.get()) else {
+            let (Some((_, version)), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();

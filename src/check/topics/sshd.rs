@@ -34,31 +34,31 @@ use crate::tool::{is_root, stdout_of};
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
-pub(crate) struct Wiring {
-    pub(crate) sshd: Finding<(Sshd, OpensshVersion)>,
+pub(crate) struct SshdFindings {
+    pub(crate) program: Finding<(Sshd, OpensshVersion)>,
     pub(crate) settings: Finding<Settings>,
-    pub(crate) command: Finding<WiredCommand>,
+    pub(crate) command: Finding<ConfiguredCommand>,
     /// The user that runs eic-keys.
     pub(crate) user: Finding<Account>,
 }
 
 /// The command line of eic-keys in sshd's configuration.
 #[derive(Clone, Debug)]
-pub(crate) struct WiredCommand {
+pub(crate) struct ConfiguredCommand {
     pub(crate) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
     pub(crate) request: KeyQuery,
 }
 
 /// Checks the settings of sshd that apply to the user.
-pub(crate) async fn wiring(
+pub(crate) async fn examine(
     runner: &Runner,
     target: &Target<'_>,
     name: &Finding<UserName>,
     account: &Finding<Account>,
-) -> Wiring {
+) -> SshdFindings {
     let tree = ConfigTree::new(target.root);
-    let sshd = runner
+    let program = runner
         .check(CheckId::SshdVersion, (), async |()| {
             let tree = tree.clone();
             blocking(move || version(&tree)).await
@@ -66,14 +66,14 @@ pub(crate) async fn wiring(
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check(CheckId::SshdConfig, &sshd, async |(sshd, version)| {
+        .check(CheckId::SshdConfig, &program, async |(sshd, version)| {
             let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
             let version = version.clone();
             blocking(move || settings(&tree, &sshd, &version, connection)).await
         })
         .await;
     let command = runner
-        .check(CheckId::SshdCommand, (&sshd, &settings), async |((_, version), settings)| {
+        .check(CheckId::SshdCommand, (&program, &settings), async |((_, version), settings)| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
             let account = account.get().cloned();
@@ -87,7 +87,7 @@ pub(crate) async fn wiring(
             blocking(move || command_user(user.as_deref(), login.as_deref())).await
         })
         .await;
-    Wiring { sshd, settings, command, user }
+    SshdFindings { program, settings, command, user }
 }
 
 /// A connection by the user from an arbitrary address. Blocks with `Match Address` do not apply to it.
@@ -218,7 +218,7 @@ fn command(
     connection: &Connection,
     dump: &Dump,
     account: Option<&Account>,
-) -> Answer<WiredCommand> {
+) -> Answer<ConfiguredCommand> {
     let Some(line) = &dump.command else {
         let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
         return match origin(tree, version, connection, b"none")
@@ -290,25 +290,29 @@ fn command(
             Fix::advice(format!(
                 "remove \"--\" and what follows it from that line ({origin}); in the lines that --enable wrote, --enable does that"
             )),
-            WiredCommand { program, request },
+            ConfiguredCommand { program, request },
         );
     }
     if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
-        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, WiredCommand { program, request });
+        return Answer::warn(
+            format!("{origin} has {shown}; {note}"),
+            fix,
+            ConfiguredCommand { program, request },
+        );
     }
     let Some(behind) = block::chained_program(version, line) else {
-        return Answer::ok(format!("{origin} has {shown}"), WiredCommand { program, request });
+        return Answer::ok(format!("{origin} has {shown}"), ConfiguredCommand { program, request });
     };
     let note = format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&behind));
     match not_runnable(tree, Path::new(OsStr::from_bytes(&behind))) {
-        None => Answer::ok(note, WiredCommand { program, request }),
+        None => Answer::ok(note, ConfiguredCommand { program, request }),
         Some(reason) => Answer::warn(
             format!("{note}, which cannot run: {reason}; its keys are not found"),
             Fix::advice(
                 "repair that command or install it again; if it is no longer needed, remove the lines that set it, and run \
                  eic-keys --enable",
             ),
-            WiredCommand { program, request },
+            ConfiguredCommand { program, request },
         ),
     }
 }
