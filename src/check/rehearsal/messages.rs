@@ -91,11 +91,6 @@ const OWN: &[Own] = &[
         &["This account is currently not available"],
         "set a login shell that allows logins: usermod --shell",
     ),
-    own(
-        Output,
-        &["This service allows sftp connections only"],
-        "this is as ForceCommand internal-sftp says: remove it if the user needs a shell, and reload sshd",
-    ),
     own(Pam, GENERIC, ANY_MODULE),
 ];
 
@@ -327,13 +322,6 @@ mod tests {
                 "This account is currently not available.\r\n",
                 "the session says: This account is currently not available.",
                 "usermod --shell",
-            ),
-            (
-                "Starting session: forced-command (config) 'internal-sftp' for alice\n",
-                "",
-                "This service allows sftp connections only.\n",
-                "the session says: This service allows sftp connections only.",
-                "remove it if the user needs a shell",
             ),
             (
                 "",

@@ -13,7 +13,6 @@ use super::directory::Directory;
 use crate::check::settings::main;
 use crate::files;
 use crate::limits;
-use crate::safe_path;
 use crate::sshd::config::Statement;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
@@ -41,9 +40,7 @@ impl Server {
         let systemctl = ["systemctl".into()];
         let running = Daemon::new(tree, &systemctl, limits::CHECK_TOOL).serving(&main);
         let mut remarks = Vec::new();
-        // Root runs it: a path of another mount namespace can be anybody's file in this one.
-        let is_safe = |path: &PathBuf| safe_path::program(Path::new("/"), path).is_ok();
-        let installed = || PATHS.iter().map(PathBuf::from).find(is_safe);
+        let installed = || PATHS.iter().map(PathBuf::from).find(|path| path.is_file());
         let Some((process, line)) = running else {
             remarks.push("no sshd is running: its unit's options were not used".to_owned());
             let program = installed()?.into_os_string();
@@ -54,13 +51,7 @@ impl Server {
             let path = path.into_os_string().into_string().unwrap_or_default();
             PathBuf::from(path.strip_suffix(" (deleted)").unwrap_or(&path))
         });
-        let (program, unsafe_program) = match program.filter(|path| path.is_file()) {
-            Some(path) if !is_safe(&path) => (installed()?, Some(path)),
-            path => (path.or_else(installed)?, None),
-        };
-        remarks.extend(unsafe_program.map(|path| {
-            format!("{} was used: users other than root can change {}", program.display(), path.display())
-        }));
+        let program = program.filter(|path| path.is_file()).or_else(installed)?;
         let options = daemon::connection_options(&line);
         let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
         let mut words = enter(process, &mut remarks);

@@ -20,7 +20,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
-use crate::process::{self, run_as};
+use crate::process::{self, Output, run_as};
 use crate::safe_path;
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
@@ -71,23 +71,10 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         line.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     };
     let (shown, next) = (show(&line), show(&chained));
-    // eic-keys runs no chained command that others can change; `sshd.command` reports it. env(1), which starts both commands, takes a
-    // path with "=" for an assignment. `install.path` has checked the path of eic-keys.
-    let is_assignment = |program: &OsString| program.as_encoded_bytes().contains(&b'=');
-    let is_safe =
-        |program: &OsString| !is_assignment(program) && safe_path::program(root, Path::new(program)).is_ok();
-    if line.first().is_none_or(is_assignment) {
-        return Answer::skip(format!("the path of {shown} contains \"=\""));
-    }
     let tree = ConfigTree::new(root);
     let systemctl = ["systemctl".into()];
     let daemon = Daemon::new(&tree, &systemctl, limits::CHECK_TOOL).serving(&main(&tree));
     let mut remarks = Vec::new();
-    let mut chained = chained;
-    if chained.first().is_some_and(|program| !is_safe(program)) {
-        remarks.push(format!("the chained command was not run: {next}"));
-        chained.clear();
-    }
     let mut words = daemon.map(|(process, _)| enter(process, &mut remarks)).unwrap_or_default();
     let entered = !words.is_empty();
     if entered {
@@ -107,8 +94,13 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
+    // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
+    let chained = chained
+        .first()
+        .is_some_and(|program| safe_path::program(root, Path::new(program)).is_ok())
+        .then_some(chained);
     let (ran, behind) = thread::scope(|scope| {
-        let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
+        let behind = chained.map(|chained| scope.spawn(|| run(chained)));
         (run(line), behind.and_then(|behind| behind.join().ok()))
     });
     let name = &user.name;
@@ -127,9 +119,10 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
-    let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
+    let said =
+        |ran: &Output| if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
+        Answer::fail(format!("as {name}, {shown} {how}{}", said(&ran)), Fix::advice(fix))
             .detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
@@ -137,6 +130,16 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
                 format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
                 Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+                (),
+            ),
+            Some(Ok(other)) if matches!(other.status.code(), None | Some(126 | 127)) => Answer::warn(
+                format!("as {name}, the chained command cannot run: {next}: {}{}", other.status, said(&other)),
+                Fix::advice(format!("let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
+                (),
+            ),
+            // Such a command can fail for a user or a key that it does not know.
+            Some(Ok(other)) if !other.status.success() => Answer::ok(
+                format!("as {name}, {shown} succeeds; the chained command ends with {}, so that it provides no keys: {next}{}", other.status, said(&other)),
                 (),
             ),
             _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),

@@ -366,7 +366,7 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 }
 
 /// Why eic-keys would not run the chained command. The rules are sshd's.
-fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
+pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::check(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
