@@ -26,7 +26,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::{Wiring, not_runnable};
+use super::sshd::{Wiring, is_eic_keys, not_runnable};
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -93,6 +93,7 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
+    let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
     // sshd.command says why it cannot run.
     let known = chained.first().is_some_and(|program| not_runnable(&tree, Path::new(program)).is_some());
     let (ran, behind) = thread::scope(|scope| {
@@ -117,8 +118,15 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
     };
     let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
-            .detail(remarks.iter().cloned())
+        let note = format!("as {name}, {shown} {how}{said}");
+        let answer = if wrapped {
+            // It may do so because no key has that fingerprint.
+            let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";
+            Answer::warn(note, Fix::advice(fix), ())
+        } else {
+            Answer::fail(note, Fix::advice(fix))
+        };
+        answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
         (Some(Ok(0)), _) => match behind {
@@ -144,7 +152,8 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
-            let meaning = ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+            let known = ExitStatus::of(status).filter(|_| !wrapped);
+            let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
             fail(
                 format!("ends with status {status}: {meaning}"),
                 "run it by hand as this user, on a terminal: it explains each step",
