@@ -463,6 +463,34 @@ fn a_full_run_directory() {
     }
 }
 
+/// The words of ssh, and no advice about PAM, if sshd did not accept the key.
+#[test]
+fn what_ssh_says() {
+    for (text, says, fix) in [
+        (
+            config().set("Ciphers", "aes256-ctr").set("MACs", "hmac-md5").text(),
+            "Unable to negotiate with 127.0.0.1 port",
+            "MACs",
+        ),
+        (config().set("MaxAuthTries", "0").text(), "Too many authentication failures", "set MaxAuthTries 6"),
+        (
+            config().text() + "Match LocalAddress 127.0.0.1\n  PubkeyAuthentication no\n",
+            "sshd refuses a login as alice; ssh says: ",
+            "it did not accept the key",
+        ),
+    ] {
+        world(|world| {
+            world.configure(&text);
+            let report = rehearse(world);
+            assert_eq!(report.status("login.rehearsal"), "fail");
+            let (note, printed) =
+                (report.note("login.rehearsal"), report.of("login.rehearsal")["fix"].as_str().unwrap());
+            assert!(note.contains(says), "{note}: {:#?}", report.detail("login.rehearsal"));
+            assert!(printed.contains(fix) && !printed.contains("pam.d"), "{printed}");
+        });
+    }
+}
+
 /// The client of a rehearsal is 127.0.0.1, and libwrap knows it by that address.
 #[test]
 fn what_libwrap_refuses() {

@@ -111,11 +111,32 @@ fn a_script_that_runs_eic_keys() {
         world.restart(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-lab-wrap %u %f").text());
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         let report = world.check();
-        assert_eq!(report.status("sshd.command"), "warn");
+        report.assert_exactly(&[("sshd.command", "warn")]);
         assert!(report.note("sshd.command").contains("a script that names eic-keys"));
-        assert_eq!(report.outcome.status, Some(0));
+        // sshd's rules for programs are those for the script.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions("/usr/bin/eic-lab-wrap", mode).unwrap();
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn"), ("install.path", "fail"), ("recent.sshd", "warn")]);
+        world.apply(&report, "install.path");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        // One that loses the arguments.
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\nexec /usr/bin/eic-keys $3\n");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check_with(&[USER, "--rehearse"]);
+        assert_eq!(report.status("login.command"), "warn");
+        let note = report.note("login.command");
+        assert!(
+            note.contains("/usr/bin/eic-lab-wrap alice SHA256:") && note.contains("ends with status 1"),
+            "{note}"
+        );
         let summary = report.document["summary"].as_str().unwrap();
-        assert!(summary.contains("Not checked: what depends on sshd.command."), "{summary}");
+        assert!(
+            summary
+                .contains("was tried with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
+            "{summary}"
+        );
     });
 }
 

@@ -231,12 +231,18 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     }
     let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
     if !accepted {
+        let said = messages.last_of_ssh().map(|line| format!("; ssh says: {line}")).unwrap_or_default();
         let note = match outcome.ending {
-            Ending::TimedOut => format!("sshd and PAM did not accept or refuse a login as {user} in time"),
-            _ => format!("sshd refuses a login as {user}"),
+            Ending::TimedOut => {
+                format!("sshd and PAM did not accept or refuse a login as {user} in time{said}")
+            }
+            _ => format!("sshd refuses a login as {user}{said}"),
         };
-        let fix =
-            Fix::advice("check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+        let fix = Fix::advice(if messages.key_accepted() {
+            "check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd"
+        } else {
+            "check what fails or warns above, and the messages of sshd below: it did not accept the key, and PAM has no part in that"
+        });
         return Answer::fail(note, fix).detail(last);
     }
     if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {

@@ -27,7 +27,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::SshdFindings;
+use super::sshd::{SshdFindings, is_eic_keys};
 use crate::check::tokens::expand_command;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -94,6 +94,7 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
+    let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
     // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
     let chained = chained
         .first()
@@ -122,8 +123,15 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
     let said =
         |ran: &Output| if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{}", said(&ran)), Fix::advice(fix))
-            .detail(remarks.iter().cloned())
+        let note = format!("as {name}, {shown} {how}{}", said(&ran));
+        let answer = if wrapped {
+            // It may do so because no key has that fingerprint.
+            let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";
+            Answer::warn(note, Fix::advice(fix), ())
+        } else {
+            Answer::fail(note, Fix::advice(fix))
+        };
+        answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
         (Some(Ok(0)), _) => match behind {
@@ -151,7 +159,8 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
-            let meaning = ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+            let known = ExitStatus::of(status).filter(|_| !wrapped);
+            let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
             fail(
                 format!("ends with status {status}: {meaning}"),
                 "run it by hand as this user, on a terminal: it explains each step",
