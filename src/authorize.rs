@@ -16,7 +16,7 @@ use crate::ec2::{Domain, UserName};
 use crate::escape::Escaped;
 use crate::host::Host;
 use crate::imds::{Connections, Imds};
-use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
+use crate::keys::{Fingerprint, Refusal, Selected, SignedKey, select};
 use crate::limits::{self, Budget};
 use crate::log_lines::{NOT_EC2, describe, provided, provided_for, refuse};
 use crate::output;
@@ -174,13 +174,13 @@ fn offered<'a>(
     counts: &mut Counts,
 ) -> Vec<SignedKey<'a>> {
     let mut offered = Vec::new();
-    for judged in judge(text, fingerprint) {
+    for record in select(text, fingerprint) {
         counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
-        match judged {
-            Judged::Offered(key) => offered.push(key),
-            Judged::Refused(reason) => refuse(syslog, user, &reason, ""),
+        match record {
+            Selected::Offered(key) => offered.push(key),
+            Selected::Refused(reason) => refuse(syslog, user, &reason, ""),
             // Not logged, because it is normal.
-            Judged::NotOffered(key) => syslog.explain(&format!(
+            Selected::NotOffered(key) => syslog.explain(&format!(
                 "the key {} was pushed for {user}, but is not the one offered",
                 key.fingerprint()
             )),

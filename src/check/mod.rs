@@ -7,15 +7,15 @@
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
-mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
 mod known_messages;
 mod log;
+mod login_log;
 mod package;
 mod packet_filter;
-mod pam;
+mod pam_config;
 mod rehearsal;
 mod report;
 mod request;

@@ -14,7 +14,6 @@ use std::{
 
 use super::{
     apply::{ApplyContext, InstalledSshd, apply},
-    block,
     config_tree::ConfigTree,
     criteria::Connection,
     daemon::{Daemon, TIMEOUT},
@@ -23,6 +22,7 @@ use super::{
     host_key::{self, HostKey},
     lexer::OpensshVersion,
     lock::Lock,
+    managed_lines,
     plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
     query::{ADMIN_CONFIG, Dump, QueryError, Sshd, admin_config, main_file},
     reload::ReloadError,
@@ -506,7 +506,7 @@ fn check_programs(
         return Err(EnableRefusal::NoUser);
     }
     let command = plan.wanted.command.as_deref();
-    let Some(chained) = command.and_then(|line| block::chained_program(version, line)) else {
+    let Some(chained) = command.and_then(|line| managed_lines::chained_program(version, line)) else {
         return Ok(());
     };
     match safe_path::program(&options.root, Path::new(OsStr::from_bytes(&chained))) {

@@ -14,7 +14,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::{Judged, Refusal, SignedKey, judge, record};
+use crate::keys::{Refusal, Selected, SignedKey, record, select};
 use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
@@ -121,15 +121,15 @@ impl fmt::Display for Verdict {
 }
 
 fn judged<'a>(text: &'a [u8], id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Vec<Record<'a>> {
-    let judged = judge(text, rules.request.fingerprint.as_ref()).map(|judged| match judged {
-        Judged::Offered(key) => {
+    let judged = select(text, rules.request.fingerprint.as_ref()).map(|judged| match judged {
+        Selected::Offered(key) => {
             let verdict = key
                 .check_validity(id, rules.principals, now)
                 .map_or_else(Verdict::Refused, |()| Verdict::Valid);
             Record { key: Some(key), verdict }
         }
-        Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
-        Judged::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
+        Selected::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
+        Selected::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
     });
     judged.collect()
 }

@@ -22,9 +22,9 @@ use crate::exit_status::ExitStatus;
 use crate::limits;
 use crate::process::{self, Output, run_as};
 use crate::safe_path;
-use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
+use crate::sshd::managed_lines;
 use crate::tool::is_root;
 
 use super::sshd::{SshdFindings, is_eic_keys};
@@ -47,7 +47,8 @@ pub(crate) async fn run(
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
-            let words = block::words(version, line).into_iter().map(|word| expand_command(&word, account));
+            let words =
+                managed_lines::words(version, line).into_iter().map(|word| expand_command(&word, account));
             let mut words: Vec<_> = words.collect();
             let mut chained = Vec::new();
             if let Some(end) = words.iter().position(|word| word == "--") {

@@ -24,11 +24,11 @@ use crate::error_text::WithCauses;
 use crate::limits;
 use crate::process;
 use crate::safe_path;
-use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 use crate::tool::{is_root, stdout_of};
@@ -238,7 +238,7 @@ fn command(
     let setting = origin(tree, version, connection, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
-    let words = block::words(version, line);
+    let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
         if is_wrapper(tree, &program) {
@@ -250,7 +250,7 @@ fn command(
                 "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
             );
             return match request {
-                Ok(request) => Answer::warn(note, fix, WiredCommand { program, request }),
+                Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
                 Err(_) => Answer::warn_only(note, fix),
             };
         }
@@ -288,7 +288,7 @@ fn command(
             Fix::advice(format!("change it to: AuthorizedKeysCommand {} %u %f", program.display())),
         );
     }
-    if block::chains_itself(version, line, tree) {
+    if managed_lines::chains_itself(version, line, tree) {
         return Answer::warn(
             format!(
                 "{origin} has {shown}: the command after \"--\" is eic-keys again, or AWS's command that it replaces, so that each login asks twice"
@@ -306,7 +306,7 @@ fn command(
             ConfiguredCommand { program, request },
         );
     }
-    let Some(behind) = block::chained_program(version, line) else {
+    let Some(behind) = managed_lines::chained_program(version, line) else {
         return Answer::ok(format!("{origin} has {shown}"), ConfiguredCommand { program, request });
     };
     let note = format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&behind));
@@ -347,11 +347,11 @@ fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
 /// The command that our lines leave out, and the fix.
 fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
     let bytes = tree.read(&setting.origin.path).ok()?;
-    let program = block::program(version, &setting.value)?;
-    let remarks = block::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
-    let (command, user) = remarks.iter().find_map(|remark| block::parse_left_out(remark))?;
+    let program = managed_lines::program(version, &setting.value)?;
+    let remarks = managed_lines::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
+    let (command, user) = remarks.iter().find_map(|remark| managed_lines::parse_left_out(remark))?;
     // Our own lines, set by hand under a user that does not exist, lose no key.
-    if block::program(version, command)
+    if managed_lines::program(version, command)
         .is_some_and(|program| is_eic_keys(Path::new(OsStr::from_bytes(&program))))
     {
         return None;

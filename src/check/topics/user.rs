@@ -9,7 +9,7 @@ use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word::{Literal, Path as File, Value};
-use crate::check::pam;
+use crate::check::pam_config;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -198,7 +198,7 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when passwords expire");
     }
-    if !pam::modules(root, "account").iter().any(|module| checks_age(module)) {
+    if !pam_config::modules(root, "account").iter().any(|module| checks_age(module)) {
         return Answer::ok(
             "PAM does not check the password's age: pam_unix is not among its account modules",
             (),
@@ -278,7 +278,9 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
     let files: &[&str] = match pam {
         Some(false) => &["/etc/nologin"],
         Some(true)
-            if !pam::modules(root, "account").iter().any(|module| module.starts_with("pam_nologin.so")) =>
+            if !pam_config::modules(root, "account")
+                .iter()
+                .any(|module| module.starts_with("pam_nologin.so")) =>
         {
             &[]
         }
@@ -305,7 +307,7 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let makes_home = |module: &String| module.contains("mkhomedir");
-            if pam::modules(root, "session").iter().any(makes_home) {
+            if pam_config::modules(root, "session").iter().any(makes_home) {
                 return Answer::ok(
                     format!("the home directory {shown} does not exist: PAM creates it at a login"),
                     (),
