@@ -163,7 +163,7 @@ pub(crate) fn help() -> String {
         .replace("{addresses}", &addresses)
 }
 
-/// A time in seconds, to a tenth. Nothing else in the program formats floating-point numbers.
+/// A time in seconds, to a tenth, without floating-point numbers.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -334,8 +334,8 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Comm
             // The rest of the command line is ignored, so `--help` always works.
             Arg::Short('h') => return Ok(CommandLine::Help),
             Arg::Short('V') => return Ok(CommandLine::Version),
-            Arg::Long("help") => return alone(parser, "--help", CommandLine::Help),
-            Arg::Long("version") => return alone(parser, "--version", CommandLine::Version),
+            Arg::Long("help") => return without_value(parser, "--help", CommandLine::Help),
+            Arg::Long("version") => return without_value(parser, "--version", CommandLine::Version),
             Arg::Long(name) => {
                 let name = name.to_owned();
                 if !read.options.read(&name, &mut parser)? {
@@ -425,7 +425,11 @@ impl Arguments {
     }
 }
 
-fn alone(mut parser: Parser, option: &'static str, command: CommandLine) -> Result<CommandLine, UsageError> {
+fn without_value(
+    mut parser: Parser,
+    option: &'static str,
+    command: CommandLine,
+) -> Result<CommandLine, UsageError> {
     match parser.optional_value() {
         None => Ok(command),
         Some(value) => Err(UsageError::UnexpectedValue(option, value)),

@@ -33,7 +33,7 @@ const FREQUENT: usize = 2;
 /// The query from the command line.
 #[derive(Clone, Debug)]
 pub struct KeyQuery {
-    /// The user to find keys for. Untrusted: anyone who connects chooses it.
+    /// The user to find keys for. Untrusted: a client chooses which of the existing users it is.
     pub user: OsString,
     /// The key that the client offers; `None` if unknown.
     pub fingerprint: Option<Fingerprint>,

@@ -1,6 +1,7 @@
 //! argv → [`Command`]; the help text.
 //!
-//! All settings come from the command line, which the administrator controls. No file or environment variable is read.
+//! All settings of a run that sshd starts come from the command line, which the administrator controls: no file or environment variable
+//! has any.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! `eic-keys`: argv → command → exit status, nothing else.
+//! The program: parses the command line, runs the command, and returns its exit status.
 
 use std::io::{self, Write};
 use std::path::Path;

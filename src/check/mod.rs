@@ -2,7 +2,7 @@
 //!
 //! Each check has an id, and each report contains all checks. A check that cannot give a result is [`Status::Skip`];
 //! one that exceeds its time limit is [`Status::Fail`]. The checks call the same functions as a login. They
-//! change nothing on the system.
+//! change nothing on the system, but `login.command` runs the chained command as a login does, and a rehearsal is a login.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
