@@ -135,9 +135,8 @@ fn judged<'a>(
 ) -> Vec<Record<'a>> {
     let judged = judge(text, offered).map(|judged| match judged {
         Judged::Offered(key) => {
-            let verdict = key
-                .check_validity(id, principals, now)
-                .map_or_else(Verdict::Refused, |()| Verdict::Valid);
+            let verdict =
+                key.check_validity(id, principals, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
             Record { key: Some(key), verdict }
         }
         Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },

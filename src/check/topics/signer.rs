@@ -30,7 +30,11 @@ use crate::trust::{
 const SOON: u64 = 14;
 
 /// Checks the trust store.
-pub(crate) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<Arc<TrustStore>> {
+pub(crate) async fn store(
+    runner: &Runner,
+    options: &RunOptions,
+    target: &Target<'_>,
+) -> Finding<Arc<TrustStore>> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
         .check(CheckId::SignerStore, (), async |()| {
