@@ -50,6 +50,8 @@ use topics::{
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
 /// failed, 1 if a check failed, 2 if the checks could not run.
+// Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
+#[inline(never)]
 pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let report = match report(request, target) {
         Ok(report) => report,

@@ -139,6 +139,8 @@ fn outcome(result: Result<(), EnableError>) -> EnableOutcome {
 }
 
 /// Prints nothing before the end, so that a refusal or a rollback has only its reason as output.
+// Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
+#[inline(never)]
 fn change(options: &EnableOptions, operation: Operation, out: &mut dyn Write) -> Result<(), EnableError> {
     let mut messages = plan_and_apply(options, operation)?;
     if options.if_user_missing && !messages.is_empty() {
