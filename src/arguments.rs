@@ -464,16 +464,20 @@ fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>
 /// A decimal number of seconds: digits, and at most nine more after a point.
 fn decimal(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits =
-        !fraction.is_empty() && fraction.len() <= 9 && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    let nanoseconds = digits.then(|| format!("{fraction:0<9}"))?;
-    Some(Duration::new(whole.parse().ok()?, nanoseconds.parse().ok()?))
+    let nanoseconds = (fraction.len() <= 9).then(|| digits(fraction)).flatten();
+    let nanoseconds = nanoseconds.map(|_| format!("{fraction:0<9}"))?;
+    Some(Duration::new(digits(whole)?, nanoseconds.parse().ok()?))
+}
+
+/// A number of digits only: `parse` accepts a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
     value(parser, option, ValueKind::WholeSeconds, |text| {
         let (least, most) = limits::WAIT_RANGE;
-        text.parse().ok().map(Duration::from_secs).filter(|time| (least..=most).contains(time))
+        digits(text).map(Duration::from_secs).filter(|time| (least..=most).contains(time))
     })
 }
 

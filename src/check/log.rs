@@ -95,17 +95,25 @@ pub(crate) fn authpriv(root: &Path, users: &[u32], now: u64) -> Option<Log> {
     })
 }
 
+/// The lines of the journal that have the name of eic-keys, whoever wrote them.
+pub(crate) fn of_any_user() -> Vec<Line> {
+    let text = journalctl(&[format!("SYSLOG_IDENTIFIER={EIC_KEYS}")]).unwrap_or_default();
+    text.lines().filter_map(|line| journal::entry(line.as_bytes())).map(Line::from).collect()
+}
+
+/// What journalctl prints of the last day's lines that `matches` selects.
+fn journalctl(matches: &[String]) -> Option<String> {
+    // The newest first: what exceeds the limit of the output is old.
+    let mut words =
+        vec!["--since", "-1day", "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
+    words.extend(matches.iter().map(String::as_str));
+    stdout_of("journalctl", &[&[journal::FIELDS], words.as_slice()].concat())
+        .or_else(|| stdout_of("journalctl", &words))
+}
+
 /// Reads the journal. `None` if there is none.
 fn journal_lines(users: &[u32]) -> Option<Vec<Line>> {
-    // The newest first: what exceeds the limit of the output is old.
-    let mut words: Vec<String> =
-        ["--since", "-1day", "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"]
-            .map(str::to_owned)
-            .to_vec();
-    words.extend(journal::matches(users));
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let text = stdout_of("journalctl", &[&[journal::FIELDS], words.as_slice()].concat())
-        .or_else(|| stdout_of("journalctl", &words))?;
+    let text = journalctl(&journal::matches(users))?;
     // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
     if text.is_empty() {
         stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"])

@@ -55,6 +55,9 @@ pub struct Check {
 /// The note of a rehearsal that nobody asked for.
 pub(crate) const NOT_REQUESTED: &str = "--rehearse was not given";
 
+/// How the note of a rehearsal begins that could not log in. The reason follows.
+pub(crate) const NOT_TRIED: &str = "the login was not tried: ";
+
 /// The results of all checks, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -95,11 +98,9 @@ impl Report {
                 }
             }
             None if self.rehearsed() => {
-                // A second factor cannot be tried.
-                let alone = warned.iter().any(|check| check.id == CheckId::SshdMethods);
-                let alone = if alone { " with a key alone" } else { "" };
                 words.push(format!(
-                    "A login as {user} was tried{alone}, and works. Nothing was found that would refuse {keys}."
+                    "A login as {user} was tried{}, and works. Nothing was found that would refuse {keys}.",
+                    self.rehearsed_with()
                 ));
             }
             None => words.push(format!("Nothing was found that would refuse {keys}.")),
@@ -121,19 +122,45 @@ impl Report {
                 words.push(format!("Not checked: {}, and what depends on them.", ids(&unknown)));
             }
             if !self.rehearsed() {
-                let not_run = self.with(Status::Skip).find(|check| check.id == CheckId::LoginRehearsal);
-                let not_run = not_run.filter(|check| check.note != NOT_REQUESTED);
-                words.push(match &self.user {
-                    Some(_) if not_run.is_some() => format!(
-                        "PAM and the session were not tried: the rehearsal did not run, {}.",
-                        not_run.map(|check| check.note.as_str()).unwrap_or_default()
-                    ),
-                    Some(_) => "PAM and the session were not tried: --rehearse does.".to_owned(),
-                    None => "No user was given: --check USER checks the account, sshd's rules for it and its keys.".to_owned(),
-                });
+                words.push(self.not_rehearsed());
             }
         }
         words.join(" ")
+    }
+
+    /// What the rehearsal did not try, as the end of a sentence.
+    fn rehearsed_with(&self) -> &'static str {
+        let is = |id: CheckId, status: Status| self.with(status).any(|check| check.id == id);
+        if !is(CheckId::LoginCommand, Status::Ok) {
+            // sshd can get no pushed key by its line, or not in time.
+            " with a key of its own, without sshd's AuthorizedKeysCommand"
+        } else if is(CheckId::SshdMethods, Status::Warn) {
+            " with a key alone"
+        } else if is(CheckId::SshdAlgorithms, Status::Warn) {
+            " with a key of a type that sshd accepts"
+        } else {
+            ""
+        }
+    }
+
+    /// Why nothing is known of PAM and the session, or what is.
+    fn not_rehearsed(&self) -> String {
+        let not_run = |reason: &str| {
+            format!("PAM and the session were not tried: the rehearsal did not run, {reason}.")
+        };
+        let rehearsal = self.checks.iter().find(|check| check.id == CheckId::LoginRehearsal);
+        match (&self.user, rehearsal) {
+            (None, _) => {
+                "No user was given: --check USER checks the account, sshd's rules for it and its keys."
+                    .to_owned()
+            }
+            (_, Some(check)) if check.status == Status::Warn => match check.note.strip_prefix(NOT_TRIED) {
+                Some(reason) => not_run(reason),
+                None => format!("The rehearsal: {}.", check.note),
+            },
+            (_, Some(check)) if check.note != NOT_REQUESTED => not_run(&check.note),
+            _ => "PAM and the session were not tried: --rehearse does.".to_owned(),
+        }
     }
 
     /// The skipped checks that have a reason of their own, such as a missing privilege. Left out are checks without a

@@ -140,7 +140,8 @@ impl fmt::Display for PlanError {
             ),
             Self::NoUser(origin) => write!(
                 f,
-                "{origin} sets AuthorizedKeysCommand, but nothing sets AuthorizedKeysCommandUser: sshd would not start"
+                "{origin} sets AuthorizedKeysCommand, and no line but those of --enable sets AuthorizedKeysCommandUser: add the user of that \
+                 command after its line, or remove the line; then run --enable again"
             ),
             Self::UserNotWritable { origin, user } => write!(
                 f,

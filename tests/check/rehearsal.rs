@@ -389,6 +389,126 @@ fn it_cannot_be_tried() {
     });
 }
 
+/// What could not be tried, and what was tried with limits, is not claimed.
+#[test]
+fn the_summary_of_a_rehearsal() {
+    // sshd runs with an older configuration.
+    world(|world| {
+        world.configure(&(config().text() + "Nonsense yes\n"));
+        let report = rehearse(world);
+        assert_eq!(report.outcome.status, Some(0));
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(
+            summary.contains("Not checked: what depends on sshd.config.")
+                && summary.ends_with(
+                    "PAM and the session were not tried: the rehearsal did not run, needs sshd.config."
+                ),
+            "{summary}"
+        );
+    });
+    // Another method, and a type of key that is not the usual one.
+    for (lines, with) in [
+        (config().set("AuthenticationMethods", "publickey,publickey"), "with a key alone"),
+        (config().set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), "with a key of a type that sshd accepts"),
+    ] {
+        world(|world| {
+            world.configure(&lines.text());
+            world.instance.imds.unpublish(USER);
+            let summary = rehearse(world).document["summary"].as_str().unwrap().to_owned();
+            assert!(summary.contains(&format!("A login as alice was tried {with}, and works.")), "{summary}");
+        });
+    }
+}
+
+/// Both verdicts about a setting that permits sftp only are warnings.
+#[test]
+fn sftp_only() {
+    world(|world| {
+        with("ForceCommand", "internal-sftp -l INFO")(world);
+        let report = rehearse(world);
+        report.assert_exactly(&[("sshd.session", "warn"), ("login.rehearsal", "warn")]);
+        assert_eq!(report.note("login.rehearsal"), "a login as alice from 127.0.0.1 succeeds, for sftp only");
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(
+            summary.ends_with("The rehearsal: a login as alice from 127.0.0.1 succeeds, for sftp only."),
+            "{summary}"
+        );
+    });
+}
+
+/// No space for the key: in blocks, and in inodes.
+#[test]
+fn a_full_run_directory() {
+    for options in ["size=4096", "nr_inodes=3"] {
+        world(|world| {
+            fs::create_dir(DIRECTORY).unwrap();
+            let options = ["-t", "tmpfs", "-o", options, "none", DIRECTORY];
+            assert!(Command::new("mount").args(options).status().unwrap().success());
+            // A rehearsal removes only files.
+            fs::create_dir(format!("{DIRECTORY}/full")).unwrap();
+            fs::write(format!("{DIRECTORY}/full/x"), "x").unwrap();
+            let report = rehearse(world);
+            report.assert_exactly(&[("login.rehearsal", "warn"), ("login.terminal", "skip")]);
+            let note = report.note("login.rehearsal");
+            assert!(note.starts_with("the login was not tried: ssh-keygen: "), "{note}");
+            let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+            assert!(fix.starts_with("free space or inodes in /run"), "{fix}");
+            let summary = report.document["summary"].as_str().unwrap();
+            assert!(
+                summary.contains("PAM and the session were not tried: the rehearsal did not run, ssh-keygen"),
+                "{summary}"
+            );
+            assert!(Command::new("umount").args(["-l", DIRECTORY]).status().unwrap().success());
+        });
+    }
+}
+
+/// The words of ssh, and no advice about PAM, if sshd did not accept the key.
+#[test]
+fn what_ssh_says() {
+    for (text, says, fix) in [
+        (
+            config().set("Ciphers", "aes256-ctr").set("MACs", "hmac-md5").text(),
+            "Unable to negotiate with 127.0.0.1 port",
+            "MACs",
+        ),
+        (config().set("MaxAuthTries", "0").text(), "Too many authentication failures", "set MaxAuthTries 6"),
+        (
+            config().text() + "Match LocalAddress 127.0.0.1\n  PubkeyAuthentication no\n",
+            "sshd refuses a login as alice; ssh says: ",
+            "it did not accept the key",
+        ),
+    ] {
+        world(|world| {
+            world.configure(&text);
+            let report = rehearse(world);
+            assert_eq!(report.status("login.rehearsal"), "fail");
+            let (note, printed) =
+                (report.note("login.rehearsal"), report.of("login.rehearsal")["fix"].as_str().unwrap());
+            assert!(note.contains(says), "{note}: {:#?}", report.detail("login.rehearsal"));
+            assert!(printed.contains(fix) && !printed.contains("pam.d"), "{printed}");
+        });
+    }
+}
+
+/// The client of a rehearsal is 127.0.0.1, and libwrap knows it by that address.
+#[test]
+fn what_libwrap_refuses() {
+    if !fs::read("/usr/sbin/sshd").unwrap().windows(10).any(|bytes| bytes == b"libwrap.so") {
+        return;
+    }
+    world(|world| {
+        world.instance.write("/etc/hosts.allow", "");
+        world.instance.write("/etc/hosts.deny", "sshd: ALL EXCEPT 192.0.2.\n");
+        let report = rehearse(world);
+        report.assert_exactly(&[("network.wrappers", "warn"), ("login.rehearsal", "fail")]);
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("sshd says: Connection refused by tcp wrapper"), "{note}");
+        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+        assert!(fix.contains("127.0.0.1"), "{fix}");
+    });
+}
+
 /// Killed at any time, it leaves its directory, which the next rehearsal removes.
 #[test]
 fn a_rehearsal_that_is_killed() {

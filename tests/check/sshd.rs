@@ -111,17 +111,56 @@ fn a_script_that_runs_eic_keys() {
         world.restart(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-lab-wrap %u %f").text());
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         let report = world.check();
-        assert_eq!(report.status("sshd.command"), "warn");
+        report.assert_exactly(&[("sshd.command", "warn")]);
         assert!(report.note("sshd.command").contains("a script that names eic-keys"));
-        assert_eq!(report.outcome.status, Some(0));
+        // sshd's rules for programs are those for the script.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions("/usr/bin/eic-lab-wrap", mode).unwrap();
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn"), ("install.path", "fail"), ("recent.sshd", "warn")]);
+        world.apply(&report, "install.path");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        // One that loses the arguments.
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\nexec /usr/bin/eic-keys $3\n");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check_with(&[USER, "--rehearse"]);
+        assert_eq!(report.status("login.command"), "warn");
+        let note = report.note("login.command");
+        assert!(
+            note.contains("/usr/bin/eic-lab-wrap alice SHA256:") && note.contains("ends with status 1"),
+            "{note}"
+        );
         let summary = report.document["summary"].as_str().unwrap();
-        assert!(summary.contains("Not checked: what depends on sshd.command."), "{summary}");
+        assert!(
+            summary
+                .contains("was tried with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
+            "{summary}"
+        );
     });
 }
 
 /// No command is given that would fail.
 #[test]
 fn enable_cannot_repair_it() {
+    // Only our own line sets the user.
+    world(|world| {
+        let text = config().text();
+        let lines = text.lines().filter(|line| !line.starts_with("AuthorizedKeysCommand"));
+        world.configure(&lines.fold(String::new(), |text, line| text + line + "\n"));
+        let enabled = world.instance.command(["--enable"]).as_root().run();
+        assert_eq!(enabled.status, Some(0), "{}", enabled.stderr);
+        let text = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap();
+        world.configure(&format!("AuthorizedKeysCommand /usr/bin/true %u\n{text}"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "fail")]);
+        let fix = report.of("sshd.command")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("eic-keys --enable cannot do it: ")
+                && fix.contains("add the user of that command after its line"),
+            "{fix}"
+        );
+    });
     world(|world| {
         let text = config().text();
         let lines = text.lines().filter(|line| !line.starts_with("AuthorizedKeysCommand"));
@@ -253,6 +292,62 @@ fn a_chained_command_that_hangs() {
     });
 }
 
+/// A chained command that cannot run is named before anybody logs in. One that fails can have no keys for this user.
+#[test]
+fn a_chained_command_that_fails() {
+    for (script, warns, says) in [
+        (
+            "#!/usr/bin/none\n",
+            &[("login.command", "warn")][..],
+            "the chained command cannot run: /usr/bin/eic-lab-theirs alice: exit status: 127",
+        ),
+        ("#!/bin/sh\nkill -KILL $$\n", &[("login.command", "warn")], "alice: signal: 9"),
+        (
+            "#!/bin/sh\necho no directory >&2; exit 3\n",
+            &[],
+            "the chained command ends with exit status: 3, so that it provides no keys: /usr/bin/eic-lab-theirs alice: no directory",
+        ),
+        (
+            "#!/bin/sh\nexec cat /etc/shadow\n",
+            &[],
+            "exit status: 1, so that it provides no keys: /usr/bin/eic-lab-theirs alice: cat: /etc/shadow: Permission denied",
+        ),
+    ] {
+        world(|world| {
+            world.instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
+            let line = "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-theirs %u";
+            world.restart(&config().set("AuthorizedKeysCommand", line).text());
+            let report = world.check();
+            report.assert_exactly(warns);
+            let note = report.note("login.command");
+            assert!(note.contains(says), "{note}");
+            // A pushed key is accepted all the same.
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        });
+    }
+}
+
+/// A login refuses a chained command that users other than root can change, so `--check` must not run it either.
+#[test]
+fn a_chained_command_that_others_can_change_is_not_run() {
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\ntouch /run/eic-lab-ran\n");
+        let line = "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-theirs %u";
+        let config = config().set("AuthorizedKeysCommand", line).set("AuthorizedKeysCommandUser", "root");
+        world.restart(&config.text());
+        let ran = || std::fs::remove_file("/run/eic-lab-ran").is_ok();
+        world.check();
+        assert!(ran(), "a command that only root can change is run");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions("/usr/bin/eic-lab-theirs", mode).unwrap();
+        let report = world.check();
+        assert!(report.note("sshd.command").contains("users other than root can write to"));
+        assert!(!ran(), "root ran a command that users other than root can change");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        assert!(!ran(), "a login ran it");
+    });
+}
+
 /// So are those of a command that --enable left out.
 #[test]
 fn a_command_that_is_left_out() {
@@ -355,6 +450,32 @@ fn settings_that_refuse_keys() {
         &[("sshd.methods", "warn")],
         "publickey,password",
     );
+    // sshd leaves out a list with a disabled method, and closes each connection if none is left.
+    for (list, method) in [
+        ("publickey,password", "password"),
+        ("publickey,keyboard-interactive:pam", "keyboard-interactive"),
+        ("hostbased,publickey", "hostbased"),
+        ("publickey,gssapi-with-mic publickey,password", "gssapi-with-mic"),
+    ] {
+        world(|world| {
+            // Outside of a Match block, sshd would not start.
+            let block = format!("Match User alice\nAuthenticationMethods {list}\n");
+            world.restart(&(config().text() + &block));
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{list}");
+            let report = world.check();
+            report.assert_exactly(&[("sshd.methods", "fail")]);
+            let note =
+                format!("AuthenticationMethods {list} requires {method}, which sshd's settings disable");
+            assert_eq!(report.note("sshd.methods"), note);
+        });
+    }
+    world(|world| {
+        let lists = "publickey,password publickey,publickey";
+        world.restart(
+            &config().set("AuthenticationMethods", lists).set("PasswordAuthentication", "no").text(),
+        );
+        world.check().assert_exactly(&[("sshd.methods", "warn")]);
+    });
     broken(
         set("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256"),
         &[("sshd.algorithms", "fail"), ("keys.accepted", "fail")],
@@ -414,7 +535,24 @@ fn settings_that_refuse_keys() {
 #[test]
 fn allowed_and_denied_users() {
     let access = &[("sshd.access", "fail")];
-    broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not include alice");
+    broken(set("AllowUsers", "bob carol"), access, "AllowUsers does not include alice: it has bob carol");
+    // The usual slips.
+    broken(
+        set("AllowUsers", "bob,alice"),
+        access,
+        "it has bob,alice; names are separated by spaces, not by commas",
+    );
+    broken(set("AllowUsers", "Alice"), access, "it has Alice; upper and lower case differ");
+    broken(set("AllowGroups", "wheel,alice"), access, "names are separated by spaces");
+    broken(set("AllowUsers", "a1 a2 a3 a4 a5 a6 a7 a8 a9"), access, "it has a1 a2 a3 a4 a5 a6 a7 a8 ...");
+    world(|world| {
+        set("DenyUsers", "!alice *")(world);
+        let report = world.check();
+        report.assert_exactly(access);
+        assert_eq!(report.note("sshd.access"), "DenyUsers includes alice, by the pattern *");
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("remove the pattern * from DenyUsers ("), "{fix}");
+    });
     broken(set("DenyUsers", "a*"), access, "DenyUsers includes alice");
     broken(set("DenyUsers", "a*@*"), access, "DenyUsers includes alice");
     broken(set("AllowGroups", "wheel"), access, "AllowGroups does not include a group of alice");

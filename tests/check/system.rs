@@ -1097,6 +1097,27 @@ fn what_sshd_and_pam_say_about_a_login() {
     });
 }
 
+/// A login works, although other users cannot open /dev/null.
+#[test]
+fn a_null_device_that_is_closed() {
+    world(|world| {
+        world.instance.write("/run/null", "");
+        fs::set_permissions("/run/null", Permissions::from_mode(0o600)).unwrap();
+        assert!(Command::new("mount").args(["--bind", "/run/null", "/dev/null"]).status().unwrap().success());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.outcome.status, Some(0), "{:#}", report.document);
+        let status = report.status("metadata.command_user");
+        assert!(
+            status == "ok"
+                || status == "warn" && report.note("metadata.command_user").starts_with("/dev/null"),
+            "{:#}",
+            report.of("metadata.command_user")
+        );
+        assert!(Command::new("umount").args(["-l", "/dev/null"]).status().unwrap().success());
+    });
+}
+
 /// With a real journald, which has from the kernel who wrote a line: `logger -t eic-keys` is nobody's word.
 #[test]
 fn what_the_journal_tells() {
@@ -1132,6 +1153,31 @@ fn what_the_journal_tells() {
         log(47_101, "logger", "eic-keys", &format!("{given}forged"));
         let report = world.check();
         report.assert_exactly(&[("recent.sshd", "warn")]);
+        // A run as another user, before AuthorizedKeysCommandUser was changed: sshd has accepted that key.
+        let accepted = "Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:k";
+        log(0, "/run/sshd-session", "sshd-session", accepted);
+        log(47_101, "logger", "eic-keys", "Provided SHA256:k for alice to process 1");
+        world.check().assert_exactly(&[("recent.sshd", "warn")]);
+        run(
+            "journalctl --quiet --output=json SYSLOG_IDENTIFIER=sshd-session --lines 1 | grep -o '\"_PID\":\"[0-9]*' | grep -o '[0-9]*$' >/run/accepted",
+        );
+        let process = fs::read_to_string("/run/accepted").unwrap();
+        log(
+            47_101,
+            "logger",
+            "eic-keys",
+            &format!("Provided SHA256:other for alice to process {}", process.trim()),
+        );
+        world.check().assert_exactly(&[("recent.sshd", "warn")]);
+        log(
+            47_101,
+            "logger",
+            "eic-keys",
+            &format!("Provided SHA256:k for alice to process {}", process.trim()),
+        );
+        world.check().assert_healthy();
+        log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}2"));
+        world.check().assert_exactly(&[("recent.sshd", "warn")]);
         assert_eq!(report.note("recent.syslog"), "eic-keys logged nothing about alice");
         log(47_100, "logger", "eic-keys", &format!("{given}true"));
         let report = world.check();

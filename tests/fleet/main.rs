@@ -267,13 +267,10 @@ fn the_commands_of_the_document_work() {
     let calls = server.join().unwrap();
     assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
     let operations: Vec<_> = calls.iter().map(|(operation, _)| operation.as_str()).collect();
-    assert_eq!(operations, [
-        "SendCommand",
-        "ListCommands",
-        "ListCommands",
-        "ListCommandInvocations",
-        "GetCommandInvocation"
-    ]);
+    assert_eq!(
+        operations,
+        ["SendCommand", "ListCommands", "ListCommands", "ListCommandInvocations", "GetCommandInvocation"]
+    );
     assert_eq!(calls[0].1["MaxErrors"], json!("100%"));
     assert_eq!(calls[0].1["Parameters"]["commands"], json!(["eic-keys --check --json"]));
     // AWS CLI prints only members that it knows, so the documents of this test have their names.

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use super::check_id::CheckId;
 use super::fix::{Fix, Word};
-use super::report::NOT_REQUESTED;
+use super::report::{NOT_REQUESTED, NOT_TRIED};
 use super::request::{CheckRequest, Target};
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::settings::Settings;
@@ -45,7 +45,7 @@ struct Plan {
     tree: ConfigTree,
     version: OpensshVersion,
     /// The options of ssh-keygen for a type of key that sshd accepts.
-    key: &'static [&'static str],
+    key: Vec<String>,
     /// `ForceCommand`, if set.
     forced: Option<String>,
     permit_tty: bool,
@@ -75,7 +75,13 @@ impl Plan {
             account: account.clone(),
             tree: ConfigTree::new(target.root),
             version: version.clone(),
-            key: if ed25519 { &["-t", "ed25519"] } else { &["-t", "rsa", "-b", "4096"] },
+            key: if ed25519 {
+                ["-t", "ed25519"].map(str::to_owned).to_vec()
+            } else {
+                // A larger key takes a small instance many seconds.
+                let bits = settings.one("requiredrsasize").parse::<u32>().unwrap_or_default().max(2048);
+                ["-t", "rsa", "-b", &bits.to_string()].map(str::to_owned).to_vec()
+            },
             forced: set("forcecommand").filter(|command| command != "none"),
             permit_tty: !settings.is("permittty", "no"),
             remarks,
@@ -83,7 +89,15 @@ impl Plan {
             deadline,
         }
     }
+
+    /// Whether `ForceCommand` is sshd's own sftp server.
+    fn sftp_only(&self) -> bool {
+        self.forced.as_deref().and_then(|command| command.split_whitespace().next()) == Some("internal-sftp")
+    }
 }
+
+/// What internal-sftp says to a client that asks for something else.
+const SFTP_ONLY: &str = "This service allows sftp connections only";
 
 /// A rehearsal that was begun. Its directory is removed when it is dropped.
 #[derive(Debug)]
@@ -137,7 +151,7 @@ pub(crate) async fn rehearse(
 fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
     let rehearsal = match begin(plan) {
         Ok(rehearsal) => rehearsal,
-        Err((reason, fix)) => return Answer::warn(format!("the login was not tried: {reason}"), fix, None),
+        Err((reason, fix)) => return Answer::warn(format!("{NOT_TRIED}{reason}"), fix, None),
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
@@ -146,7 +160,7 @@ fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return Answer::warn(format!("the login was not tried: {error}"), fix, None);
+            return Answer::warn(format!("{NOT_TRIED}{error}"), fix, None);
         }
     };
     match outcome.ending {
@@ -159,6 +173,14 @@ fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
             };
             let note = format!("a login as {user} from 127.0.0.1 succeeds{not_shown}");
             Answer::ok(note, Some(Arc::new(rehearsal)))
+        }
+        // sftp works, as the setting says.
+        Ending::Status(_) if rehearsal.plan.sftp_only() && outcome.output.contains(SFTP_ONLY) => {
+            let fix = Fix::advice(
+                "see sshd.session: ForceCommand is internal-sftp, which runs no shell and no command",
+            );
+            let note = format!("a login as {user} from 127.0.0.1 succeeds, for sftp only");
+            Answer::warn(note, fix, Some(Arc::new(rehearsal)))
         }
         Ending::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
         Ending::TimedOut => failed(&rehearsal, &outcome, &pam, "does not end"),
@@ -179,7 +201,7 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return Answer::warn(format!("the login was not tried: {error}"), fix, ());
+            return Answer::warn(format!("{NOT_TRIED}{error}"), fix, ());
         }
     };
     match outcome.ending {
@@ -201,7 +223,7 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
         let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
         let fix = Fix::command(words, [Word::Value(user), Word::Literal("--rehearse")]);
-        let note = "the login was not tried: pam_loginuid refuses a login that starts from root's session";
+        let note = format!("{NOT_TRIED}pam_loginuid refuses a login that starts from root's session");
         return Answer::warn(note, fix, T::default()).detail(last);
     }
     if let Some((note, fix)) = messages.explain() {
@@ -209,12 +231,18 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     }
     let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
     if !accepted {
+        let said = messages.last_of_ssh().map(|line| format!("; ssh says: {line}")).unwrap_or_default();
         let note = match outcome.ending {
-            Ending::TimedOut => format!("sshd and PAM did not accept or refuse a login as {user} in time"),
-            _ => format!("sshd refuses a login as {user}"),
+            Ending::TimedOut => {
+                format!("sshd and PAM did not accept or refuse a login as {user} in time{said}")
+            }
+            _ => format!("sshd refuses a login as {user}{said}"),
         };
-        let fix =
-            Fix::advice("check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+        let fix = Fix::advice(if messages.key_accepted() {
+            "check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd"
+        } else {
+            "check what fails or warns above, and the messages of sshd below: it did not accept the key, and PAM has no part in that"
+        });
         return Answer::fail(note, fix).detail(last);
     }
     if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
@@ -259,6 +287,9 @@ fn not_connected(error: &io::Error) -> &'static str {
     }
 }
 
+/// What to do if the file system of the rehearsal's directory is full.
+const FULL: &str = "free space or inodes in /run: df /run and df -i /run show what is used";
+
 /// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
 fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     for program in ["ssh", "ssh-keygen", "timeout"] {
@@ -275,7 +306,10 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
         .ok_or_else(|| ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server")))?;
     plan.remarks.extend(server.remarks.iter().cloned());
     plan.remarks.extend(server.blocks_not_shown(&plan.tree));
-    let io = |error: io::Error| (error.to_string(), Fix::advice("check that root can write to /run"));
+    let io = |error: io::Error| {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        (error.to_string(), Fix::advice(if full { FULL } else { "check that root can write to /run" }))
+    };
     let directory = Directory::create().map_err(io)?.ok_or_else(|| {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
     })?;
@@ -286,10 +320,10 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     words.extend(["-f".into(), file.into_os_string()]);
     let made = process::run(&words, &[], limits::CHECK).map_err(io)?;
     if !made.status.success() {
-        return Err((
-            format!("ssh-keygen: {}", made.error_text()),
-            Fix::advice("run ssh-keygen by hand: it cannot create a key"),
-        ));
+        let said = made.error_text();
+        let full = ["No space left", "quota exceeded"].iter().any(|words| said.contains(words));
+        let fix = if full { FULL } else { "run ssh-keygen by hand: it cannot create a key" };
+        return Err((format!("ssh-keygen: {said}"), Fix::advice(fix)));
     }
     let public = fs::read(directory.path("key.pub")).map_err(io)?;
     // sshd reads it as USER.

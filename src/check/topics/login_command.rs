@@ -20,13 +20,14 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
-use crate::process::{self, run_as};
+use crate::process::{self, Output, run_as};
+use crate::safe_path;
 use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::SshdFindings;
+use super::sshd::{SshdFindings, is_eic_keys};
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -93,8 +94,14 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
+    let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
+    // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
+    let chained = chained
+        .first()
+        .is_some_and(|program| safe_path::program(root, Path::new(program)).is_ok())
+        .then_some(chained);
     let (ran, behind) = thread::scope(|scope| {
-        let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
+        let behind = chained.map(|chained| scope.spawn(|| run(chained)));
         (run(line), behind.and_then(|behind| behind.join().ok()))
     });
     let name = &user.name;
@@ -113,16 +120,34 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
-    let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
+    let said =
+        |ran: &Output| if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
-            .detail(remarks.iter().cloned())
+        let note = format!("as {name}, {shown} {how}{}", said(&ran));
+        let answer = if wrapped {
+            // It may do so because no key has that fingerprint.
+            let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";
+            Answer::warn(note, Fix::advice(fix), ())
+        } else {
+            Answer::fail(note, Fix::advice(fix))
+        };
+        answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
         (Some(Ok(0)), _) => match behind {
             Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
                 format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
                 Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+                (),
+            ),
+            Some(Ok(other)) if matches!(other.status.code(), None | Some(126 | 127)) => Answer::warn(
+                format!("as {name}, the chained command cannot run: {next}: {}{}", other.status, said(&other)),
+                Fix::advice(format!("let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
+                (),
+            ),
+            // Such a command can fail for a user or a key that it does not know.
+            Some(Ok(other)) if !other.status.success() => Answer::ok(
+                format!("as {name}, {shown} succeeds; the chained command ends with {}, so that it provides no keys: {next}{}", other.status, said(&other)),
                 (),
             ),
             _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
@@ -134,7 +159,8 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
-            let meaning = ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+            let known = ExitStatus::of(status).filter(|_| !wrapped);
+            let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
             fail(
                 format!("ends with status {status}: {meaning}"),
                 "run it by hand as this user, on a terminal: it explains each step",

@@ -32,10 +32,11 @@ pub(crate) async fn recent(
                 if !is_root() {
                     return Answer::skip("only root can read the log");
                 }
-                let own = || Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
-                let users: Vec<_> = user.or_else(own).into_iter().collect();
+                // AuthorizedKeysCommandUser can have been changed since. No other program runs as our own user.
+                let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
+                let users: Vec<_> = user.into_iter().chain(own).collect();
                 match log::authpriv(&root, &users, now) {
-                    Some(log) => failures(log, now),
+                    Some(log) => failures(log, now, log::of_any_user),
                     None => Answer::skip(
                         "there is no log to read: neither a journal nor /var/log/auth.log or secure",
                     ),
@@ -71,14 +72,34 @@ fn shown<'a>(lines: impl IntoIterator<Item = &'a Line>, now: u64) -> Vec<String>
     lines.into_iter().take(SHOWN).map(|line| line.shown(now)).collect()
 }
 
-/// sshd's errors about its command since the command last printed a key.
-fn failures(log: Log, now: u64) -> Answer<Log> {
+/// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
+fn accepted(line: &Line, of_any_user: &[Line]) -> bool {
+    let key = |ours: &Line| {
+        let (key, process) =
+            ours.message.strip_prefix(log_lines::PROVIDED_FOR)?.rsplit_once(log_lines::TO_PROCESS)?;
+        (process == line.pid).then(|| key.split(' ').next().unwrap_or_default().to_owned())
+    };
+    let has = |key: String| key.starts_with("SHA256:") && line.message.ends_with(&format!(" {key}"));
+    line.by_sshd()
+        && line.message.starts_with("Accepted publickey for ")
+        && of_any_user.iter().filter(|ours| ours.by_eic_keys()).filter_map(key).any(has)
+}
+
+/// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any
+/// user: it may have run as another one.
+fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<Line>) -> Answer<Log> {
     let mut errors = Vec::new();
     for line in &log.lines {
         if given(line) {
             errors.clear();
         } else if error(line) {
             errors.push(line);
+        }
+    }
+    if !errors.is_empty() && log.hearsay.is_none() {
+        let others = others();
+        if let Some(last) = log.lines.iter().rfind(|line| accepted(line, &others)) {
+            errors.retain(|error| error.time > last.time);
         }
     }
     let Some(last) = errors.last() else {
@@ -165,7 +186,11 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
     let note = format!("the last message of eic-keys{doubt}: {}", last.message);
     let detail = shown(lines.iter().copied(), now);
     if refusal(last) && last.age(now, RECENT).is_some() {
-        let advice = "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides";
+        let advice = if last.message.starts_with(log_lines::CHAINED) {
+            "run the command after -- of sshd's line by hand as its user, and repair it: see login.command; this warning ends with the next key that eic-keys provides after that"
+        } else {
+            "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides"
+        };
         return Answer::warn(note, Fix::advice(advice), ()).detail(detail);
     }
     Answer::ok(note, ()).detail(detail)

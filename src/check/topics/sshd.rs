@@ -241,12 +241,17 @@ fn command(
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
         if is_wrapper(tree, &program) {
-            return Answer::warn_only(
-                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known"),
-                Fix::advice(
-                    "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
-                ),
+            // As a rule it passes its arguments on. login.command runs it.
+            let request = parsed(&words).or_else(|_| parsed(&[]));
+            let note =
+                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known");
+            let fix = Fix::advice(
+                "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
             );
+            return match request {
+                Ok(request) => Answer::warn(note, fix, WiredCommand { program, request }),
+                Err(_) => Answer::warn_only(note, fix),
+            };
         }
         let fix = match setting.and_then(|setting| setting.block) {
             Some((at, criteria)) => Fix::advice(format!(
@@ -365,7 +370,7 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 }
 
 /// Why eic-keys would not run the chained command. The rules are sshd's.
-fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
+pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::distrust(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
@@ -388,7 +393,7 @@ fn origin(
 }
 
 /// Whether a path leads to the running program, or has its name.
-fn is_eic_keys(program: &Path) -> bool {
+pub(super) fn is_eic_keys(program: &Path) -> bool {
     program.file_name() == Some("eic-keys".as_ref()) || leads_here(program)
 }
 

@@ -80,21 +80,45 @@ fn pubkey(settings: &Settings) -> Answer<()> {
     }
 }
 
+/// The methods of `AuthenticationMethods` other than keys, and the setting that enables each of them.
+const METHODS: [(&str, &str); 5] = [
+    ("password", "passwordauthentication"),
+    ("keyboard-interactive", "kbdinteractiveauthentication"),
+    ("hostbased", "hostbasedauthentication"),
+    ("gssapi-with-mic", "gssapiauthentication"),
+    ("none", ""),
+];
+
+/// sshd leaves out a list with a method that is disabled, and closes each connection if no list is left
+/// (`auth2_setup_methods_lists` of OpenSSH's `auth2.c`). sshd.pubkey is about keys.
 fn methods(settings: &Settings) -> Answer<()> {
     let lists: Vec<_> = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
-    let plain = |method: &str| method.split(':').next().unwrap_or_default() == "publickey";
+    let name = |method: &str| method.split(':').next().unwrap_or_default().to_owned();
+    let plain = |method: &str| name(method) == "publickey";
+    let disabled = |method: &str| {
+        let (_, setting) = *METHODS.iter().find(|(known, _)| *known == name(method))?;
+        let pam = name(method) == "keyboard-interactive" && settings.is("usepam", "no");
+        (pam || settings.is(setting, "no") || setting.is_empty()).then(|| name(method))
+    };
     let enough = |list: &&str| *list == "any" || plain(list);
     let change = "add \"publickey\" as a list of its own to AuthenticationMethods";
     if lists.is_empty() || lists.iter().any(enough) {
-        Answer::ok("a key is enough to log in", ())
-    } else if lists.iter().any(|list| list.split(',').any(plain)) {
-        let note = format!(
-            "AuthenticationMethods requires more than a key: {}; not every client can do that",
-            lists.join(" ")
-        );
+        return Answer::ok("a key is enough to log in", ());
+    }
+    let all = lists.join(" ");
+    let possible: Vec<_> =
+        lists.iter().filter(|list| list.split(',').find_map(disabled).is_none()).copied().collect();
+    if let (true, Some(method)) =
+        (possible.is_empty(), lists.iter().find_map(|list| list.split(',').find_map(disabled)))
+    {
+        let note = format!("AuthenticationMethods {all} requires {method}, which sshd's settings disable");
+        settings.refuses("authenticationmethods", &note, change)
+    } else if possible.iter().any(|list| list.split(',').any(plain)) {
+        let note =
+            format!("AuthenticationMethods requires more than a key: {all}; not every client can do that");
         Answer::warn(note, settings.fix("authenticationmethods", change), ())
     } else {
-        let note = format!("AuthenticationMethods does not include publickey: {}", lists.join(" "));
+        let note = format!("AuthenticationMethods does not include publickey: {all}");
         settings.refuses("authenticationmethods", &note, change)
     }
 }
@@ -142,6 +166,7 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
                 matches(name.as_bytes(), user.as_bytes())
             }
         };
+        let all = patterns.clone();
         let named: Vec<_> = patterns.into_iter().filter(of_name).collect();
         let hosts = named.iter().filter(|_| !groups).filter_map(|pattern| pattern.rsplit_once('@'));
         let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
@@ -153,13 +178,29 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
         match (allows, everywhere, possible.as_slice()) {
             (true, true, _) | (false, false, []) => {}
             (false, true, _) => {
-                let change = format!("remove {what}{name} from {shown}");
-                return settings.refuses(keyword, &format!("{shown} includes {what}{name}{of}"), &change);
+                let by = |pattern: &&&str| {
+                    **pattern != *name && !account.groups.iter().any(|group| group == **pattern)
+                };
+                return match named.iter().find(by) {
+                    Some(pattern) => settings.refuses(
+                        keyword,
+                        &format!("{shown} includes {what}{name}{of}, by the pattern {pattern}"),
+                        &format!("remove the pattern {pattern} from {shown}"),
+                    ),
+                    None => settings.refuses(
+                        keyword,
+                        &format!("{shown} includes {what}{name}{of}"),
+                        &format!("remove {what}{name} from {shown}"),
+                    ),
+                };
             }
             (true, false, []) => {
                 let change = format!("add {what}{name} to {shown}");
                 let note = if named.is_empty() {
-                    format!("{shown} does not include {what}{name}{of}")
+                    format!(
+                        "{shown} does not include {what}{name}{of}: {}",
+                        quoted(&all, name, &account.groups)
+                    )
                 } else {
                     format!(
                         "{shown} has {}, which matches no client: UseDNS is no, and sshd compares addresses",
@@ -192,6 +233,26 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
         ),
         _ => Answer::ok(format!("sshd allows {name}"), ()),
     }
+}
+
+/// The patterns of a list that does not have the user, and the slip that explains it.
+fn quoted(patterns: &[&str], name: &str, groups: &[String]) -> String {
+    /// The number of patterns to show.
+    const SHOWN: usize = 8;
+    let more = if patterns.len() > SHOWN { " ..." } else { "" };
+    let shown = patterns.iter().take(SHOWN).copied().collect::<Vec<_>>().join(" ");
+    let is_known = |word: &str| word == name || groups.iter().any(|group| group == word);
+    let other_case = |word: &str| {
+        word.eq_ignore_ascii_case(name) || groups.iter().any(|group| word.eq_ignore_ascii_case(group))
+    };
+    let slip = if patterns.iter().any(|pattern| pattern.split(',').any(is_known)) {
+        "; names are separated by spaces, not by commas"
+    } else if patterns.iter().copied().any(other_case) {
+        "; upper and lower case differ"
+    } else {
+        ""
+    };
+    format!("it has {shown}{more}{slip}")
 }
 
 /// Whether a list of hosts can match a client. Without DNS, the name of a client is its address.
