@@ -24,8 +24,8 @@ pub(crate) fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) ->
         lines.extend_from_slice(key.line().as_bytes());
         lines.push(b'\n');
     }
-    let deadline = Instant::now() + limits::READER_WAIT;
-    write(&lines, out, || deadline.saturating_duration_since(Instant::now()))
+    let start = Instant::now();
+    write(&lines, out, || limits::READER_WAIT.saturating_sub(start.elapsed()))
 }
 
 /// Writes the output of the chained command, for as long as the reader reads: neither sshd nor eic-keys limits its time.

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    ffi::OsString,
     fmt, fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -33,14 +34,31 @@ impl fmt::Display for Distrust {
 
 impl Error for Distrust {}
 
+/// A program that sshd would run: only root can change it. Root runs a path from `/proc` or from a configuration only as one of
+/// these, and only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program(PathBuf);
+
+impl Program {
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Its path as the first word of a command.
+    pub(crate) fn word(&self) -> OsString {
+        self.0.clone().into_os_string()
+    }
+}
+
 /// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): the program and every directory
 /// above it, up to `root`, must belong to root and be writable by root only.
 ///
 /// # Errors
 /// `NotFound` if the program does not exist, otherwise the reason why sshd would not run it.
-pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
     match distrust(root, path)? {
-        None => Ok(()),
+        None => Ok(Program(path.to_owned())),
         Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
     }
 }

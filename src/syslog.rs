@@ -43,7 +43,7 @@ pub struct Syslog {
 
 #[derive(Debug)]
 struct Socket {
-    socket: OwnedFd,
+    descriptor: OwnedFd,
     /// A NUL ends a message, as in glibc. No message contains one.
     stream: bool,
     /// How long messages can still wait for the daemon.
@@ -92,11 +92,11 @@ impl Socket {
                 socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
             connect(&socket, &address).map(|()| socket)
         };
-        let (socket, stream) = match connected(SocketType::DGRAM) {
+        let (descriptor, stream) = match connected(SocketType::DGRAM) {
             Err(Errno::PROTOTYPE) => (connected(SocketType::STREAM)?, true),
             other => (other?, false),
         };
-        Ok(Self { socket, stream, wait: limits::LOG_WAIT })
+        Ok(Self { descriptor, stream, wait: limits::LOG_WAIT })
     }
 
     fn send(&mut self, mut message: String) -> io::Result<()> {
@@ -105,7 +105,7 @@ impl Socket {
         }
         let mut rest = message.as_bytes();
         while !rest.is_empty() {
-            match send(&self.socket, rest, SendFlags::NOSIGNAL) {
+            match send(&self.descriptor, rest, SendFlags::NOSIGNAL) {
                 Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.await_daemon()?,
@@ -118,7 +118,7 @@ impl Socket {
     fn await_daemon(&mut self) -> io::Result<()> {
         let start = Instant::now();
         let wait = Timespec::try_from(self.wait).map_err(io::Error::other)?;
-        let ready = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&wait));
+        let ready = poll(&mut [PollFd::new(&self.descriptor, PollFlags::OUT)], Some(&wait));
         self.wait = self.wait.saturating_sub(start.elapsed());
         match ready {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),

@@ -16,6 +16,8 @@ use super::{
     query::admin_config,
 };
 use crate::process::{Output, run};
+use crate::safe_path::{self, Program};
+use crate::tool::is_root;
 
 /// The sshd service of a system with or without systemd.
 pub(crate) struct Daemon<'a> {
@@ -224,11 +226,18 @@ impl<'a> Daemon<'a> {
     /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
     /// uses the main file.
     pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
-        // A stale PID file can name any process, and the options of this one are passed to sshd.
-        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid)).or_else(|| {
+        self.sshd_of_pid_file(main).or_else(|| {
             let ours = &self.listeners(main).with_main;
             ours.first().map(|listener| (listener.pid, listener.line.clone()))
         })
+    }
+
+    /// The process that the PID file names, if it is an sshd of this system. A stale PID file can name any process, also one of a
+    /// container, and the options of this one are passed to sshd.
+    fn sshd_of_pid_file(&self, main: &Path) -> Option<(u32, String)> {
+        // Only root can see which root directory root's processes have.
+        let is_other = |pid| self.is_own_system() && is_root() && self.has_other_files(pid, main);
+        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid) && !is_other(*pid))
     }
 
     /// The listening daemons of this system. The result is cached.
@@ -238,7 +247,7 @@ impl<'a> Daemon<'a> {
 
     /// The same, not cached.
     pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
-        let first = self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid));
+        let first = self.sshd_of_pid_file(main);
         let mut found: Vec<Listener> = first.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
         for entry in entries.take(MAX_PROCESSES) {
@@ -393,6 +402,29 @@ impl<'a> Daemon<'a> {
         }
         found
     }
+}
+
+/// The program of a running sshd, if only root can change it. sshd runs it again by its path, which can be a newer file than the one
+/// that it was started from.
+///
+/// # Errors
+/// `NotFound` if there is no file with this path; otherwise why it must not be run.
+pub(crate) fn program_of(pid: u32) -> io::Result<Program> {
+    let path = fs::read_link(format!("/proc/{pid}/exe"))?.into_os_string();
+    let path = path.to_str().ok_or(ErrorKind::InvalidInput)?;
+    let path = Path::new(path.strip_suffix(" (deleted)").unwrap_or(path));
+    let program = safe_path::program(Path::new("/"), path)?;
+    // The path is the one in sshd's mount namespace, and can lead to another file here.
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let there =
+        Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path));
+    if identity(path)? != identity(&there)? {
+        return Err(io::Error::other(format!(
+            "{} is another file in sshd's mount namespace",
+            path.display()
+        )));
+    }
+    Ok(program)
 }
 
 /// The fix for an sshd that reads a file that is not edited.

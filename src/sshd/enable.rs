@@ -518,7 +518,7 @@ fn check_programs(
             Ok(())
         }
         Err(error) => Err(EnableRefusal::ChainedProgram(lossy(&chained), error)),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@
 //! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
@@ -120,8 +120,6 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
-    let said =
-        |ran: &Output| if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
         let note = format!("as {name}, {shown} {how}{}", said(&ran));
         let answer = if wrapped {
@@ -134,25 +132,9 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
-        (Some(Ok(0)), _) => match behind {
-            Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
-                format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
-                Fix::advice("see why it takes so long: for example a directory server that does not answer"),
-                (),
-            ),
-            Some(Ok(other)) if matches!(other.status.code(), None | Some(126 | 127)) => Answer::warn(
-                format!("as {name}, the chained command cannot run: {next}: {}{}", other.status, said(&other)),
-                Fix::advice(format!("let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
-                (),
-            ),
-            // Such a command can fail for a user or a key that it does not know.
-            Some(Ok(other)) if !other.status.success() => Answer::ok(
-                format!("as {name}, {shown} succeeds; the chained command ends with {}, so that it provides no keys: {next}{}", other.status, said(&other)),
-                (),
-            ),
-            _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
-        }
-        .detail(remarks),
+        (Some(Ok(0)), _) => chained_answer(name, &next, behind)
+            .unwrap_or_else(|| Answer::ok(format!("as {name}, {shown} succeeds"), ()))
+            .detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
             "let this user run the program: check every directory above it, and the \
@@ -172,4 +154,40 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         ),
         _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
     }
+}
+
+/// What to say of the chained command, if it did not succeed.
+fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> Option<Answer<()>> {
+    match ran? {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Some(Answer::warn(
+            format!(
+                "as {name}, the chained command does not end within {} s: {shown}; sshd waits for it at each login, and closes the connection after LoginGraceTime",
+                limits::LOGIN_COMMAND.as_secs_f64()
+            ),
+            Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+            (),
+        )),
+        Ok(ran) if matches!(ran.status.code(), None | Some(126 | 127)) => Some(Answer::warn(
+            format!("as {name}, the chained command cannot run: {shown}: {}{}", ran.status, said(&ran)),
+            Fix::advice(format!(
+                "let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable"
+            )),
+            (),
+        )),
+        // Such a command can fail for a user or a key that it does not know.
+        Ok(ran) if !ran.status.success() => Some(Answer::ok(
+            format!(
+                "as {name}, the chained command ends with {}, so that it provides no keys: {shown}{}",
+                ran.status,
+                said(&ran)
+            ),
+            (),
+        )),
+        _ => None,
+    }
+}
+
+/// What a program wrote to stderr, for the end of a sentence.
+fn said(ran: &Output) -> String {
+    if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) }
 }

@@ -249,7 +249,7 @@ fn command(
                 "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
             );
             return match request {
-                Ok(request) => Answer::warn(note, fix, WiredCommand { program, request }),
+                Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
                 Err(_) => Answer::warn_only(note, fix),
             };
         }

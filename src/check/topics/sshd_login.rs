@@ -15,6 +15,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::Running;
 use crate::check::settings::Settings;
 use crate::check::sockets;
+use crate::files;
 use crate::limits;
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
@@ -35,23 +36,38 @@ pub(crate) async fn login(
     account: &Finding<Account>,
     running: &Finding<Running>,
 ) {
-    runner.check(CheckId::SshdPubkey, settings, async |settings| pubkey(settings)).await;
-    runner.check(CheckId::SshdMethods, settings, async |settings| methods(settings)).await;
+    // All of them can run sshd, to find the clients that a setting concerns.
+    let (root, timeout) = (target.root, options.timeout);
+    let of_settings = async |id, check: fn(&Settings, &Path) -> Answer<()>| {
+        runner
+            .check(id, settings, async |settings| {
+                let (settings, root) = (settings.clone(), root.to_owned());
+                blocking(move || check(&settings, &root)).await
+            })
+            .await;
+    };
+    let of_account = async |id, check: fn(&Settings, &Account, &Path) -> Answer<()>| {
+        runner
+            .check(id, (settings, account), async |(settings, account)| {
+                let (settings, account, root) = (settings.clone(), account.clone(), root.to_owned());
+                blocking(move || check(&settings, &account, &root)).await
+            })
+            .await;
+    };
+    of_settings(CheckId::SshdPubkey, |settings, _| pubkey(settings)).await;
+    of_settings(CheckId::SshdMethods, |settings, _| methods(settings)).await;
+    of_account(CheckId::SshdAccess, |settings, account, _| access(settings, account)).await;
+    of_settings(CheckId::SshdAlgorithms, |settings, _| algorithms(settings)).await;
+    of_settings(CheckId::SshdExchanges, exchanges).await;
+    of_settings(CheckId::SshdTries, |settings, _| tries(settings)).await;
+    of_settings(CheckId::SshdRevoked, revoked).await;
+    of_account(CheckId::SshdSession, session).await;
     runner
-        .check(CheckId::SshdAccess, (settings, account), async |(settings, account)| {
-            access(settings, account)
+        .check(CheckId::SshdLimits, settings, async |settings| {
+            let settings = settings.clone();
+            blocking(move || limits_of(&settings, timeout)).await
         })
         .await;
-    runner.check(CheckId::SshdAlgorithms, settings, async |settings| algorithms(settings)).await;
-    runner.check(CheckId::SshdExchanges, settings, async |settings| exchanges(settings, target.root)).await;
-    runner.check(CheckId::SshdTries, settings, async |settings| tries(settings)).await;
-    runner.check(CheckId::SshdRevoked, settings, async |settings| revoked(settings, target.root)).await;
-    runner
-        .check(CheckId::SshdSession, (settings, account), async |(settings, account)| {
-            session(settings, account, target.root)
-        })
-        .await;
-    runner.check(CheckId::SshdLimits, settings, async |settings| limits_of(settings, options.timeout)).await;
     runner
         .check(CheckId::SshdMatch, settings, async |settings| {
             let (settings, account) = (settings.clone(), account.get().cloned());
@@ -354,7 +370,8 @@ fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<Strin
     }
     let keys = settings.all("hostkey").filter(|key| below(root, Path::new(key)).is_file());
     let types = keys.map(|key| {
-        let line = fs::read_to_string(below(root, Path::new(&format!("{key}.pub")))).ok()?;
+        let file = below(root, Path::new(&format!("{key}.pub")));
+        let line = files::read_text(&file, limits::SYSTEM_FILE).ok()?;
         Some(line.split(' ').next()?.to_owned())
     });
     let types = types.collect::<Option<Vec<_>>>()?;

@@ -137,7 +137,7 @@ pub(crate) async fn account_state(
 /// refuse to change it.
 fn unless_repeated(root: &Path, name: &str, command: Fix) -> Fix {
     let repeated = ["passwd", "shadow"].into_iter().find(|file| {
-        let text = fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
+        let text = files::read_text(&root.join("etc").join(file), limits::SYSTEM_FILE).unwrap_or_default();
         text.lines().filter(|line| line.split(':').next() == Some(name)).count() > 1
     });
     match repeated {
