@@ -20,7 +20,7 @@ pub(super) fn write(report: &Report) -> String {
         "result": if report.missing.is_empty() { "ok" } else { "partial" },
         "summary": report.summary(),
         "source": if report.journal { "journal" } else { "files" },
-        "trusted": report.journal,
+        "trusted": report.trusted,
         "since": report.since.map(|seconds| time(seconds.saturating_mul(1_000_000))),
         "user": report.user,
         "notes": report.missing.iter().chain(&report.notes).collect::<Vec<_>>(),

@@ -10,6 +10,8 @@ use super::sessions::{Login, Refused};
 pub struct Report {
     /// `true` for the journal.
     pub journal: bool,
+    /// Whether only sshd and eic-keys can have written the lines.
+    pub trusted: bool,
     /// `--user`
     pub user: Option<String>,
     /// `--since`, in seconds since 1970.

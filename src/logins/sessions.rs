@@ -459,6 +459,7 @@ mod tests {
                 let ours = message.starts_with("Provid") || message.starts_with("Refused");
                 let micros = second.saturating_mul(1_000_000);
                 Entry {
+                    uid: None,
                     time: Some(micros),
                     monotonic: boot.map(|_| micros),
                     boot: boot.map(str::to_owned),

@@ -278,9 +278,10 @@ mod tests {
         ];
         let reason = format!("{hostile} {}", "a long reason ".repeat(20));
         let refused = Refused { time: 0, user: "alice".to_owned(), push: Some(push(&long)), reason };
-        let (journal, user, since) = (true, None, None);
+        let (journal, trusted, user, since) = (true, true, None, None);
         let (missing, notes) = (Vec::new(), Vec::new());
-        let report = Report { journal, user, since, logins, refused: Some(vec![refused]), missing, notes };
+        let report =
+            Report { journal, trusted, user, since, logins, refused: Some(vec![refused]), missing, notes };
         let zone = TimeZone::fixed(3600);
         let text = write(&report, Layout { zone: &zone, terminal: true });
         for line in text.lines() {
