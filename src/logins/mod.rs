@@ -53,6 +53,8 @@ pub struct LoginsRequest {
     pub user: Option<OsString>,
     /// `--since`
     pub since: Option<Since>,
+    /// `--until`
+    pub until: Option<Since>,
     /// `--refused`
     pub refused: bool,
     /// `--json`
@@ -130,7 +132,7 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
         return Err(NotRun::NotRoot);
     }
     let now = (host.clock)().as_secs();
-    let since = request.since.map(|since| since.resolve(now, zone));
+    let [since, until] = [request.since, request.until].map(|time| Some(time?.resolve(now, zone)));
     let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
     let mut notes = Vec::new();
     let sshd = SshdFacts::ask(host.root, &mut notes);
@@ -143,7 +145,8 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
     }
     let selection = Selection {
         user: user.clone(),
-        since: since.unwrap_or_default().saturating_mul(1_000_000),
+        since: since.unwrap_or_default(),
+        until: until.unwrap_or(u64::MAX),
         refused: request.refused,
     };
     let mut sessions = Sessions::new(selection, sshd.grace);
@@ -162,13 +165,19 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
         ));
     }
     let running = Running::new(host.root);
-    let Found { logins, refused, left_out } = sessions.finish(|login| running.state(login));
-    if left_out > 0 {
-        notes.push(format!("{left_out} older ones are left out: use --since"));
+    let Found { logins, refused, left_out, lost_keys } = sessions.finish(|login| running.state(login));
+    if let Some((count, oldest)) = left_out {
+        notes.push(format!("{count} older ones are left out: list them with --until {}", json::time(oldest)));
+    }
+    if lost_keys {
+        notes.push(format!(
+            "More than {} keys were provided within LoginGraceTime: logins can be missing",
+            limits::PROVIDED_KEYS
+        ));
     }
     let refused = request.refused.then_some(refused);
     let trusted = journal && other_user.is_none();
-    Ok(Report { journal, trusted, user, since, logins, refused, missing, notes })
+    Ok(Report { journal, trusted, user, since, until, logins, refused, missing, notes })
 }
 
 /// What sshd's configuration says about logins.
