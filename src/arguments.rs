@@ -144,6 +144,8 @@ options! {
         "... of this user only";
     since: Option<Since> = time, "since" "TIME", [Logins],
         "... since then: 24h, 7d, a date, or a time of RFC 3339";
+    until: Option<Since> = time, "until" "TIME", [Logins],
+        "... until then";
     refused: bool = flag, "refused" "", [Logins],
         "... and the records that were refused";
     json: bool = flag, "json" "", [Check, Logins],

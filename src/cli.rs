@@ -18,7 +18,7 @@ eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Conn
 
 Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
        eic-keys --check [USER [FINGERPRINT]] [--rehearse] [--wait SECONDS] [--json] [--verbose] [OPTIONS]
-       eic-keys --logins [--user USER] [--since TIME] [--refused] [--json]
+       eic-keys --logins [--user USER] [--since TIME] [--until TIME] [--refused] [--json]
        eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
        eic-keys --disable [--dry-run]
        eic-keys --help | --version
@@ -121,6 +121,7 @@ fn logins(arguments: Arguments) -> LoginsRequest {
     LoginsRequest {
         user: options.login_user,
         since: options.since,
+        until: options.until,
         refused: options.refused,
         json: options.json,
     }

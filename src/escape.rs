@@ -14,7 +14,11 @@ impl fmt::Display for Escaped<'_> {
         let mut text = String::new();
         'all: for chunk in self.0.utf8_chunks() {
             let valid = chunk.valid().chars().map(|char| {
-                if is_harmless(char) { char.to_string() } else { char.escape_default().to_string() }
+                if char != '\\' && is_plain(char) {
+                    char.to_string()
+                } else {
+                    char.escape_default().to_string()
+                }
             });
             let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
             for piece in valid.chain(invalid) {
@@ -28,10 +32,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-fn is_harmless(char: char) -> bool {
+/// Whether a terminal shows a character as it is, and not a control character, a zero-width one or one that changes the direction.
+pub(crate) fn is_plain(char: char) -> bool {
     let marks = matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    char != '\\' && !char.is_control() && !marks
+    !char.is_control() && !marks
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ _eic_keys() {
         return
         ;;
     *$'\n--check\n'*) options=$'--rehearse\n--wait\n--json\n--verbose\n--trust-store\n--principal\n--timeout\n--imds' ;;
-    *$'\n--logins\n'*) options=$'--user\n--since\n--refused\n--json' operands='' ;;
+    *$'\n--logins\n'*) options=$'--user\n--since\n--until\n--refused\n--json' operands='' ;;
     *$'\n--enable\n'*) options=$'--dry-run\n--no-chain\n--if-user-missing' operands='' ;;
     *$'\n--disable\n'*) options=--dry-run operands='' ;;
     *)
@@ -18,7 +18,7 @@ _eic_keys() {
     esac
     case $before in
     --trust-store) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
-    --principal | --timeout | --imds | --wait | --since) COMPREPLY=() ;;
+    --principal | --timeout | --imds | --wait | --since | --until) COMPREPLY=() ;;
     --user) mapfile -t COMPREPLY < <(compgen -A user -- "$word") ;;
     *)
         case $word in

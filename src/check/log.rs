@@ -3,10 +3,12 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::account::{Account, account_of};
 use crate::files;
 use crate::limits;
+use crate::sshd::plan::OWN_USER;
 use crate::system_log::file::{self, Clock};
-use crate::system_log::{EIC_KEYS, Entry, FILES, is_sshd, journal, unescaped};
+use crate::system_log::{ANYBODY, EIC_KEYS, Entry, FILES, is_sshd, journal, unescaped};
 use crate::time_zone::TimeZone;
 use crate::tool::stdout_of;
 
@@ -14,9 +16,11 @@ use crate::tool::stdout_of;
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) lines: Vec<Line>,
-    /// The log file, to which any local user can write lines. `None` for the journal, which is filtered by
-    /// fields that the kernel or journald sets.
+    /// The log file, to which [`ANYBODY`] can write lines. `None` for the journal, which is filtered by fields that the kernel or
+    /// journald sets.
     pub(crate) hearsay: Option<String>,
+    /// A user other than root and that of the package, whose processes can write lines of eic-keys to the journal.
+    pub(crate) other_user: Option<u32>,
 }
 
 /// One line.
@@ -74,9 +78,12 @@ pub(crate) fn ago(seconds: u64) -> String {
 impl Log {
     /// The caveat to append to a note.
     pub(crate) fn reservation(&self) -> String {
-        match &self.hearsay {
-            None => String::new(),
-            Some(file) => format!(" (from {file}, to which any local user can write such lines)"),
+        match (&self.hearsay, self.other_user) {
+            (None, None) => String::new(),
+            (Some(file), _) => format!(" (from {file}, to which {ANYBODY} can write such lines)"),
+            (None, Some(uid)) => {
+                format!(" (any process of {} can write lines of eic-keys)", account_of(uid))
+            }
         }
     }
 }
@@ -84,14 +91,17 @@ impl Log {
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
 pub(crate) fn authpriv(root: &Path, users: &[u32], now: u64) -> Option<Log> {
-    if let Some(lines) = journal_lines(users) {
-        return Some(Log { lines, hearsay: None });
+    if let Some(entries) = journal_entries(users) {
+        let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
+        let other_user = entries.iter().find_map(|entry| journal::other_user(entry, own));
+        return Some(Log { lines: entries.into_iter().map(Line::from).collect(), hearsay: None, other_user });
     }
     FILES.iter().find_map(|file| {
         let text = tail(&root.join(file)).ok()?;
         let clock = Clock { last: now, zone: &TimeZone::system(root) };
-        let lines = text.lines().filter_map(|line| file::entry(line, clock)).map(Line::from).collect();
-        Some(Log { lines, hearsay: Some(format!("/{file}")) })
+        let mut reader = file::Reader::new(clock);
+        let lines = text.lines().filter_map(|line| reader.entry(line)).map(Line::from).collect();
+        Some(Log { lines, hearsay: Some(format!("/{file}")), other_user: None })
     })
 }
 
@@ -112,17 +122,16 @@ fn journalctl(matches: &[String]) -> Option<String> {
 }
 
 /// Reads the journal. `None` if there is none.
-fn journal_lines(users: &[u32]) -> Option<Vec<Line>> {
-    let text = journalctl(&journal::matches(users))?;
+fn journal_entries(users: &[u32]) -> Option<Vec<Entry>> {
+    let text = journalctl(&journal::matches(Some(users)))?;
     // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
     if text.is_empty() {
         stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"])
             .filter(|text| !text.is_empty())?;
     }
-    let mut lines: Vec<_> =
-        text.lines().filter_map(|line| journal::entry(line.as_bytes())).map(Line::from).collect();
-    lines.reverse();
-    Some(lines)
+    let mut entries: Vec<_> = text.lines().filter_map(|line| journal::entry(line.as_bytes())).collect();
+    entries.reverse();
+    Some(entries)
 }
 
 /// The last [`limits::LOG_TAIL`] bytes of a file.

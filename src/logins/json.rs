@@ -8,6 +8,7 @@ use x509_cert::der::DateTime;
 use super::lines::Push;
 use super::report::Report;
 use super::sessions::{Login, Refused, State};
+use crate::escape::is_plain;
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change it.
 const SCHEMA: u32 = 1;
@@ -18,10 +19,11 @@ pub(super) fn write(report: &Report) -> String {
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
         "result": if report.missing.is_empty() { "ok" } else { "partial" },
-        "summary": report.summary(),
+        "summary": report.summary().join(" "),
         "source": if report.journal { "journal" } else { "files" },
-        "trusted": report.journal,
+        "trusted": report.trusted,
         "since": report.since.map(|seconds| time(seconds.saturating_mul(1_000_000))),
+        "until": report.until.map(|seconds| time(seconds.saturating_mul(1_000_000))),
         "user": report.user,
         "notes": report.missing.iter().chain(&report.notes).collect::<Vec<_>>(),
     });
@@ -40,6 +42,7 @@ pub(super) fn not_run(reason: &str) -> String {
         "source": null,
         "trusted": null,
         "since": null,
+        "until": null,
         "user": null,
         "notes": [],
     });
@@ -56,28 +59,27 @@ fn document<'a>(head: &Value, lists: impl IntoIterator<Item = (&'a str, Vec<Stri
         text.extend([",\n  \"", name, "\": [", &items, "]"]);
     }
     text.push_str("\n}\n");
-    escape_controls(text)
+    escape(text)
 }
 
-/// Escapes DEL and the control characters U+0080 to U+009F, which `serde_json` does not, and which a terminal can interpret. They are only
-/// within strings.
-fn escape_controls(text: String) -> String {
-    if !text.chars().any(is_unescaped) {
+/// Escapes the characters that a terminal can interpret, or that change how text is shown. `serde_json` escapes only those below U+0020.
+/// They are only within strings.
+fn escape(text: String) -> String {
+    let is_plain = |char: char| char == '\n' || is_plain(char);
+    if text.chars().all(is_plain) {
         return text;
     }
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        if is_unescaped(char) {
-            let _ = write!(escaped, "\\u{:04x}", u32::from(char));
-        } else {
+        if is_plain(char) {
             escaped.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
         }
     }
     escaped
-}
-
-fn is_unescaped(char: char) -> bool {
-    char.is_control() && char != '\n'
 }
 
 fn login(login: &Login) -> String {
@@ -120,7 +122,7 @@ fn refused(refused: &Refused) -> String {
 }
 
 /// RFC 3339 in UTC, of microseconds since 1970. With six decimal places, unless these are zero.
-fn time(micros: u64) -> String {
+pub(super) fn time(micros: u64) -> String {
     let (seconds, rest) = (micros.wrapping_div(1_000_000), micros.wrapping_rem(1_000_000));
     let date = DateTime::from_unix_duration(std::time::Duration::from_secs(seconds));
     let date = date.map(|date| date.to_string()).unwrap_or_default();
@@ -133,7 +135,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{document, time};
+    use super::{document, is_plain, time};
 
     #[test]
     fn times() {
@@ -143,9 +145,10 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_no_control_character() {
-        let head = json!({ "a": "\u{1b}[2J\u{7f}\u{80}\u{9b}2J\n\u{a0}é" });
+        let head = json!({ "a": "\u{1b}[2J\u{7f}\u{80}\u{9b}2J\n\u{a0}é\u{202e}\u{200b}\u{e0041}" });
         let text = document(&head, []);
-        assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text}");
+        assert!(text.chars().all(|char| char == '\n' || is_plain(char)), "{text}");
+        assert!(text.contains("\\u202e\\u200b\\udb40\\udc41"), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), head);
     }
 

@@ -131,8 +131,9 @@ fn sshds(message: &str) -> Option<Event> {
         let (_, rest) = rest.split_once(" for ")?;
         return client(rest.strip_suffix(" ssh2")?).map(Event::AcceptedOther);
     }
+    // PAM escapes nothing.
     if let Some(user) = message.strip_prefix("pam_unix(sshd:session): session closed for user ") {
-        return Some(Event::Closed { user: unescaped(user) });
+        return Some(Event::Closed { user: user.to_owned() });
     }
     let ends = [
         "Disconnected from ",

@@ -19,18 +19,22 @@ mod since;
 mod source;
 mod table;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use crate::account::Account;
+use crate::account::{Account, account_of};
 use crate::escape::Escaped;
 use crate::limits;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::Connection;
-use crate::sshd::plan::OWN_USER;
+use crate::sshd::effective::{Config, Keyword};
+use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{ADMIN_CONFIG, Sshd, main_file};
+use crate::system_log::ANYBODY;
+use crate::system_log::journal::other_user as other_user_of;
 use crate::time_zone::TimeZone;
 use crate::tool::is_root;
 use crate::trust::UnixTime;
@@ -49,6 +53,8 @@ pub struct LoginsRequest {
     pub user: Option<OsString>,
     /// `--since`
     pub since: Option<Since>,
+    /// `--until`
+    pub until: Option<Since>,
     /// `--refused`
     pub refused: bool,
     /// `--json`
@@ -128,7 +134,7 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
         return Err(NotRun::NotRoot);
     }
     let now = (host.clock)().as_secs();
-    let since = request.since.map(|since| since.resolve(now, zone));
+    let [since, until] = [request.since, request.until].map(|time| Some(time?.resolve(now, zone)));
     let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
     let mut notes = Vec::new();
     let sshd = SshdFacts::ask(host.root, &mut notes);
@@ -137,23 +143,43 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
     let source = Source::find(host.root, from).ok_or(NotRun::NoLog)?;
     let journal = matches!(source, Source::Journal);
     if !journal {
-        notes.push("Any local user can have such lines written to log files".to_owned());
+        notes.push(format!("{ANYBODY} can have such lines written to log files").replacen('a', "A", 1));
     }
     let selection = Selection {
         user: user.clone(),
-        since: since.unwrap_or_default().saturating_mul(1_000_000),
+        since: since.unwrap_or_default(),
+        until: until.unwrap_or(u64::MAX),
         refused: request.refused,
     };
     let mut sessions = Sessions::new(selection, sshd.grace);
-    let extent = Extent { since: from, users: &sshd.users, zone };
-    let missing = source.read(extent, |entry| sessions.take(entry));
+    let extent = Extent { since: from, users: sshd.users.as_deref(), zone };
+    let mut other_user = None;
+    let missing = source.read(extent, |entry| {
+        if journal && other_user.is_none() {
+            other_user = other_user_of(entry, sshd.own_user);
+        }
+        sessions.take(entry);
+    });
+    if let Some(uid) = other_user {
+        notes.push(format!(
+            "The journal has lines of eic-keys by {0}: any process of {0} can write such lines",
+            account_of(uid)
+        ));
+    }
     let running = Running::new(host.root);
-    let Found { logins, refused, left_out } = sessions.finish(|login| running.state(login));
-    if left_out > 0 {
-        notes.push(format!("{left_out} older ones are left out: use --since"));
+    let Found { logins, refused, left_out, lost_keys } = sessions.finish(|login| running.state(login));
+    if let Some((count, oldest)) = left_out {
+        notes.push(format!("{count} older ones are left out: list them with --until {}", json::time(oldest)));
+    }
+    if lost_keys {
+        notes.push(format!(
+            "More than {} keys were provided within LoginGraceTime: logins can be missing",
+            limits::PROVIDED_KEYS
+        ));
     }
     let refused = request.refused.then_some(refused);
-    Ok(Report { journal, user, since, logins, refused, missing, notes })
+    let trusted = journal && other_user.is_none();
+    Ok(Report { journal, trusted, user, since, until, logins, refused, missing, notes })
 }
 
 /// What sshd's configuration says about logins.
@@ -161,8 +187,10 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
 struct SshdFacts {
     /// `LoginGraceTime`, in seconds.
     grace: u64,
-    /// The users as which it runs eic-keys.
-    users: Vec<u32>,
+    /// The users as which it runs eic-keys. `None` if it can be any user.
+    users: Option<Vec<u32>>,
+    /// The user of the package.
+    own_user: Option<u32>,
 }
 
 impl SshdFacts {
@@ -170,7 +198,7 @@ impl SshdFacts {
         let tree = ConfigTree::new(root);
         let main = main_file(&tree, Path::new(ADMIN_CONFIG));
         let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
-        let dump = sshd.and_then(|sshd| sshd.dump(&main, &Connection::probe()).ok());
+        let dump = sshd.as_ref().and_then(|sshd| sshd.dump(&main, &Connection::probe()).ok());
         let value = |keyword| {
             let value = dump.as_ref()?.values(keyword).next()?;
             Some(String::from_utf8_lossy(value).into_owned())
@@ -190,11 +218,19 @@ impl SshdFacts {
         {
             notes.push(format!("sshd logs no logins, because its LogLevel is {level}"));
         }
-        let user = dump.as_ref().and_then(|dump| dump.user.as_ref());
-        let user = user.map(|user| String::from_utf8_lossy(user).into_owned());
-        let names = [Some(OWN_USER.to_owned()), user];
-        let users = names.iter().flatten().filter_map(|name| Account::find(name).ok()?);
-        Self { grace, users: users.map(|account| account.uid).collect() }
+        let uid = |name: &str| Account::find(name).ok().flatten().map(|account| account.uid);
+        let own_user = uid(OWN_USER);
+        // Match blocks can set other users.
+        let version = sshd.as_ref().and_then(|sshd| sshd.version().ok());
+        let config = version.and_then(|version| Config::read(&tree, &main, version).ok());
+        let settings = config.iter().flat_map(Config::settings);
+        let set = settings.filter(|setting| setting.keyword == Keyword::User).map(|setting| &setting.value);
+        let names: BTreeSet<_> = set.chain(dump.as_ref().and_then(|dump| dump.user.as_ref())).collect();
+        let users = (!names.iter().any(|name| is_expanded(name))).then(|| {
+            let users = names.iter().filter_map(|name| uid(&String::from_utf8_lossy(name)));
+            users.chain(own_user).collect()
+        });
+        Self { grace, users, own_user }
     }
 }
 

@@ -10,10 +10,14 @@ use super::sessions::{Login, Refused};
 pub struct Report {
     /// `true` for the journal.
     pub journal: bool,
+    /// Whether only sshd and eic-keys can have written the lines.
+    pub trusted: bool,
     /// `--user`
     pub user: Option<String>,
     /// `--since`, in seconds since 1970.
     pub since: Option<u64>,
+    /// `--until`, in seconds since 1970.
+    pub until: Option<u64>,
     /// Oldest first.
     pub logins: Vec<Login>,
     /// With `--refused`; oldest first.
@@ -26,7 +30,7 @@ pub struct Report {
 
 impl Report {
     /// The result in one or more sentences.
-    pub(super) fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> Vec<String> {
         let logins = count(self.logins.len(), "login with a pushed key", "logins with a pushed key");
         let refused = self
             .refused
@@ -35,7 +39,7 @@ impl Report {
         let source = if self.journal { "the journal" } else { "log files" };
         let user = self.user.as_ref().map(|user| format!(" of {user}")).unwrap_or_default();
         let first = format!("{logins}{user}{} in {source}.", refused.unwrap_or_default());
-        let rest = self.missing.iter().chain(&self.notes).map(|note| format!(" {note}."));
+        let rest = self.missing.iter().chain(&self.notes).map(|note| format!("{note}."));
         [first].into_iter().chain(rest).collect()
     }
 }

@@ -59,19 +59,28 @@ pub struct Refused {
 }
 
 /// What to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     /// Only logins of this user.
     pub user: Option<String>,
-    /// Only logins since this time, in microseconds since 1970.
+    /// Only logins since this time, in seconds since 1970.
     pub since: u64,
+    /// Only logins until this time, in seconds since 1970: that second is included.
+    pub until: u64,
     /// Refused records as well.
     pub refused: bool,
 }
 
+impl Default for Selection {
+    fn default() -> Self {
+        Self { user: None, since: 0, until: u64::MAX, refused: false }
+    }
+}
+
 impl Selection {
     fn includes(&self, user: &str, time: u64) -> bool {
-        time >= self.since && self.user.as_deref().is_none_or(|only| only == user)
+        (self.since..=self.until).contains(&time.wrapping_div(1_000_000))
+            && self.user.as_deref().is_none_or(|only| only == user)
     }
 }
 
@@ -170,8 +179,10 @@ pub struct Sessions {
     /// The same by client: another process of the connection logs some ends.
     clients: HashMap<Peer, Connection>,
     refused: VecDeque<Refused>,
-    /// The number of other things that exceeded a limit.
-    left_out: u64,
+    /// The number of refused records that were removed.
+    removed_refused: u64,
+    /// Keys were removed that a login could use.
+    lost_keys: bool,
 }
 
 /// The result.
@@ -181,8 +192,10 @@ pub struct Found {
     pub logins: Vec<Login>,
     /// Oldest first.
     pub refused: Vec<Refused>,
-    /// The number of older logins and records that exceeded [`limits::LOGINS`].
-    pub left_out: u64,
+    /// The number of older logins and records that exceeded a limit, and the time in microseconds until which they are.
+    pub left_out: Option<(u64, u64)>,
+    /// There were more keys than [`limits::PROVIDED_KEYS`], so that logins can be missing.
+    pub lost_keys: bool,
 }
 
 impl Sessions {
@@ -203,7 +216,8 @@ impl Sessions {
             open: HashMap::new(),
             clients: HashMap::new(),
             refused: VecDeque::new(),
-            left_out: 0,
+            removed_refused: 0,
+            lost_keys: false,
         }
     }
 
@@ -268,7 +282,7 @@ impl Sessions {
         self.provided.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
         self.kept = self.runs.values().chain(self.provided.values()).map(|pushes| pushes.keys.len()).sum();
         if self.kept >= limits::PROVIDED_KEYS {
-            self.left_out = self.left_out.saturating_add(u64::try_from(self.kept).unwrap_or(u64::MAX));
+            self.lost_keys = true;
             self.runs.clear();
             self.provided.clear();
             self.kept = 0;
@@ -282,7 +296,7 @@ impl Sessions {
         }
         if self.refused.len() >= limits::LOGINS {
             self.refused.pop_front();
-            self.left_out = self.left_out.saturating_add(1);
+            self.removed_refused = self.removed_refused.saturating_add(1);
         }
         self.refused.push_back(Refused { time, user, push, reason });
     }
@@ -390,7 +404,12 @@ impl Sessions {
         logins.sort_by_key(|login| login.time);
         let mut refused = Vec::from(self.refused);
         refused.sort_by_key(|refused| refused.time);
-        Found { logins, refused, left_out: self.left_out.saturating_add(self.removed) }
+        // Older than the first of each list that something was removed from.
+        let first_login = logins.first().filter(|_| self.removed > 0).map(|login| login.time);
+        let first_refused = refused.first().filter(|_| self.removed_refused > 0).map(|refused| refused.time);
+        let count = self.removed.saturating_add(self.removed_refused);
+        let left_out = first_login.max(first_refused).map(|oldest| (count, oldest));
+        Found { logins, refused, left_out, lost_keys: self.lost_keys }
     }
 }
 
@@ -459,6 +478,7 @@ mod tests {
                 let ours = message.starts_with("Provid") || message.starts_with("Refused");
                 let micros = second.saturating_mul(1_000_000);
                 Entry {
+                    uid: None,
                     time: Some(micros),
                     monotonic: boot.map(|_| micros),
                     boot: boot.map(str::to_owned),
@@ -654,17 +674,21 @@ mod tests {
             .run_for(8, 20, 21, "bob", KEY, &[("anna", "r2")])
             .accepted(21, 8, "bob", KEY)
             .line(22, 23, "Refused a record of active keys for bob: it expired 1 s ago");
-        let count = |user: Option<&str>, since, refused| {
-            let found = log.read(Selection { user: user.map(str::to_owned), since, refused });
+        let between = |user: Option<&str>, since, until, refused| {
+            let found = log.read(Selection { user: user.map(str::to_owned), since, refused, until });
             (found.logins.len(), found.refused.len())
         };
+        let count = |user, since, refused| between(user, since, u64::MAX, refused);
         assert_eq!(count(None, 0, false), (2, 0));
         assert_eq!(count(None, 0, true), (2, 1));
         assert_eq!(count(Some("bob"), 0, true), (1, 1));
         assert_eq!(count(Some("alice"), 0, true), (1, 0));
         assert_eq!(count(Some("ali"), 0, true), (0, 0));
-        assert_eq!(count(None, 11_000_000, true), (2, 1));
-        assert_eq!(count(None, 11_000_001, true), (1, 1));
+        assert_eq!(count(None, 11, true), (2, 1));
+        assert_eq!(count(None, 12, true), (1, 1));
+        assert_eq!(between(None, 0, 10, true), (0, 0));
+        assert_eq!(between(None, 0, 11, true), (1, 0));
+        assert_eq!(between(None, 12, 22, true), (1, 1));
     }
 
     #[test]
@@ -682,7 +706,7 @@ mod tests {
         let found = log
             .line(60, last, "pam_unix(sshd:session): session closed for user alice")
             .read(Selection::default());
-        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, 3));
+        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, Some((3, 11_000_000))));
         assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
         assert_eq!(found.logins.first().map(|login| login.process.pid.as_str()), Some("103"));
     }
@@ -745,6 +769,7 @@ mod tests {
         let found = sessions.finish(|_| State::Open);
         let candidates: usize = found.logins.iter().map(|login| login.candidates.len()).sum();
         assert!(candidates <= limits::CANDIDATES, "{candidates}");
-        assert_eq!((found.logins.len(), found.left_out), (most.saturating_sub(1), 1));
+        let left_out = found.left_out.map(|(count, _)| count);
+        assert_eq!((found.logins.len(), left_out), (most.saturating_sub(1), Some(1)));
     }
 }

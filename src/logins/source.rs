@@ -27,7 +27,7 @@ use crate::tool::stdout_of;
 pub(super) enum Source {
     /// The journal. Its fields tell who wrote a line.
     Journal,
-    /// Log files, oldest first. Any local user can have such lines written.
+    /// Log files, oldest first. [`ANYBODY`](crate::system_log::ANYBODY) can have such lines written.
     Files(Vec<LogFile>),
 }
 
@@ -36,8 +36,8 @@ pub(super) enum Source {
 pub(super) struct Extent<'a> {
     /// In seconds since 1970.
     pub(super) since: u64,
-    /// The users as which sshd runs eic-keys.
-    pub(super) users: &'a [u32],
+    /// The users as which sshd runs eic-keys. `None` if these are all users.
+    pub(super) users: Option<&'a [u32]>,
     pub(super) zone: &'a TimeZone,
 }
 
@@ -152,11 +152,12 @@ pub fn read_text(
     progress: impl FnMut(u64),
     mut take: impl FnMut(&Entry),
 ) -> io::Result<()> {
+    let mut reader = file::Reader::new(clock);
     scan::lines(text, can_matter, progress, |line: &[u8]| {
         // A file that was truncated while it was open begins with zeros.
         let zeros = line.iter().take_while(|byte| **byte == 0).count();
         let text = String::from_utf8_lossy(line.get(zeros..).unwrap_or_default());
-        if let Some(entry) = file::entry(&text, clock) {
+        if let Some(entry) = reader.entry(&text) {
             take(&entry);
         }
     })

@@ -46,7 +46,9 @@ pub(super) fn write(report: &Report, layout: Layout<'_>) -> String {
         text.push('\n');
     }
     if text.is_empty() || layout.terminal || report.refused.is_some() {
-        text.extend([Escaped(report.summary().as_bytes()).to_string().as_str(), "\n"]);
+        // Escaped one by one, because a long text would be cut.
+        let sentences: Vec<_> = report.summary().iter().map(|sentence| harmless(sentence)).collect();
+        text.extend([sentences.join(" ").as_str(), "\n"]);
     } else {
         for note in report.missing.iter().chain(&report.notes) {
             text.extend(["# ", &Escaped(note.as_bytes()).to_string(), "\n"]);
@@ -278,9 +280,19 @@ mod tests {
         ];
         let reason = format!("{hostile} {}", "a long reason ".repeat(20));
         let refused = Refused { time: 0, user: "alice".to_owned(), push: Some(push(&long)), reason };
-        let (journal, user, since) = (true, None, None);
+        let (journal, trusted, user, since, until) = (true, true, None, None, None);
         let (missing, notes) = (Vec::new(), Vec::new());
-        let report = Report { journal, user, since, logins, refused: Some(vec![refused]), missing, notes };
+        let report = Report {
+            journal,
+            trusted,
+            user,
+            since,
+            until,
+            logins,
+            refused: Some(vec![refused]),
+            missing,
+            notes,
+        };
         let zone = TimeZone::fixed(3600);
         let text = write(&report, Layout { zone: &zone, terminal: true });
         for line in text.lines() {

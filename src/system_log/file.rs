@@ -2,7 +2,7 @@
 
 use x509_cert::der::DateTime;
 
-use super::Entry;
+use super::{EIC_KEYS, Entry, is_sshd};
 use crate::time_zone::TimeZone;
 
 /// What a time without year and offset needs.
@@ -19,18 +19,63 @@ const MICROS: u64 = 1_000_000;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
-/// Reads a line: `Nov 20 08:00:00 host sshd[7]: text`, or with a time of RFC 3339.
-pub(crate) fn entry(text: &str, clock: Clock<'_>) -> Option<Entry> {
-    let (head, message) = text.split_once("]: ")?;
-    let (program, pid) = head.rsplit(' ').next()?.split_once('[')?;
-    let time = rfc3339(text.split(' ').next().unwrap_or_default()).or_else(|| traditional(text, clock));
-    Some(Entry {
-        time,
-        program: program.to_owned(),
-        pid: pid.to_owned(),
-        message: message.to_owned(),
-        ..Entry::default()
-    })
+/// The parts of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    time: &'a str,
+    pub(crate) program: &'a str,
+    pub(crate) pid: Option<&'a str>,
+    pub(crate) message: &'a str,
+}
+
+/// Splits a line: `Nov 20 08:00:00 host sshd[7]: text`, or with a time of RFC 3339. The process has no number if its program gives none.
+/// The tag is the word after the host: what follows it can be the text of a client, and contain a tag as well.
+pub(crate) fn parts(line: &str) -> Option<Parts<'_>> {
+    let is_rfc3339 = line.starts_with(|char: char| char.is_ascii_digit());
+    let (time, rest) = line.split_at_checked(if is_rfc3339 { line.find(' ')? } else { TRADITIONAL })?;
+    let (_host, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let (tag, message) = rest.split_once(' ')?;
+    let tag = tag.strip_suffix(':')?;
+    let (program, pid) = match tag.strip_suffix(']') {
+        Some(tag) => tag.split_once('[').map(|(program, pid)| (program, Some(pid)))?,
+        None => (tag, None),
+    };
+    Some(Parts { time, program, pid, message })
+}
+
+/// The length of `Nov 20 08:00:00`.
+const TRADITIONAL: usize = 15;
+
+/// Reads the lines of sshd and eic-keys.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    clock: Clock<'a>,
+    /// The time of the last line: several lines often have the same one.
+    last: (String, Option<u64>),
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(clock: Clock<'a>) -> Self {
+        Self { clock, last: (String::new(), None) }
+    }
+
+    /// Reads a line. `None` for one of another program.
+    pub(crate) fn entry(&mut self, line: &str) -> Option<Entry> {
+        let Parts { time, program, pid, message } = parts(line)?;
+        if program != EIC_KEYS && !is_sshd(program) {
+            return None;
+        }
+        if time != self.last.0 {
+            self.last = (time.to_owned(), rfc3339(time).or_else(|| traditional(time, self.clock)));
+        }
+        Some(Entry {
+            time: self.last.1,
+            program: program.to_owned(),
+            pid: pid?.to_owned(),
+            message: message.to_owned(),
+            ..Entry::default()
+        })
+    }
 }
 
 /// `+0100` or `+01:00` in seconds.
@@ -74,10 +119,10 @@ pub(crate) fn date_and_clock(date: &str, clock: &str) -> Option<u64> {
 }
 
 /// RFC 3164, in local time. A day after the last one is one of the year before.
-fn traditional(line: &str, clock: Clock<'_>) -> Option<u64> {
+fn traditional(time: &str, clock: Clock<'_>) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = line.split_ascii_whitespace();
+    let mut words = time.split_ascii_whitespace();
     let (month, day, time) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
     let month = u8::try_from(MONTHS.iter().position(|name| *name == month)?.checked_add(1)?).ok()?;
     let year = year(clock.zone.local(clock.last))?;
@@ -100,7 +145,7 @@ fn seconds(year: u16, month: u8, day: u8, clock: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, Entry, entry};
+    use super::{Clock, Entry, Reader, parts};
     use crate::time_zone::TimeZone;
 
     const NOON: u64 = 1_795_262_400; // 2026-11-21 12:00 UTC
@@ -121,13 +166,40 @@ mod tests {
             ("2026-11-21T11:59:59.1.2Z h sshd[7]: x", None),
             ("2026-11-21T11:59:59 h sshd[7]: x", None),
             ("Nov 31 13:00:00 h sshd[7]: x", None),
-            ("sshd[7]: x", None),
+            ("Yesterday noon. h sshd[7]: x", None),
         ] {
             let (program, pid, message) = ("sshd".to_owned(), "7".to_owned(), "x".to_owned());
-            let read = entry(text, clock);
+            let read = Reader::new(clock).entry(text);
             assert_eq!(read, Some(Entry { time, program, pid, message, ..Entry::default() }), "{text}");
         }
-        assert_eq!(entry("", clock), None);
-        assert_eq!(entry("Nov 21 12:30:00 h kernel: x", clock), None);
+        for text in ["", "sshd[7]: x", "Nov 21 12:30:00 h kernel: x", "Nov 21 12:30:00 h sshd: x"] {
+            assert_eq!(Reader::new(clock).entry(text), None, "{text}");
+        }
+        let mut reader = Reader::new(clock);
+        let lines = ["12:30:00", "12:30:00", "12:30:01"].map(|time| format!("Nov 21 {time} h sshd[7]: x"));
+        let times = lines.map(|line| reader.entry(&line).and_then(|entry| entry.time));
+        assert_eq!(times, [NOON - 1800, NOON - 1800, NOON - 1799].map(|time| time.checked_mul(1_000_000)));
+    }
+
+    /// A client chooses a part of the message of another program.
+    #[test]
+    fn the_tag_is_at_its_place() {
+        let program = |rest: &str| {
+            let read = |time| {
+                parts(&format!("{time} h {rest}"))
+                    .map(|parts| (parts.program.to_owned(), parts.pid.map(str::to_owned)))
+            };
+            let traditional = read("Nov  1 13:00:00");
+            assert_eq!(traditional, read("2026-11-21T11:59:59Z"));
+            traditional
+        };
+        let of = |program: &str, pid: Option<&str>| Some((program.to_owned(), pid.map(str::to_owned)));
+        assert_eq!(program("sshd[7]: x sshd[8]: y"), of("sshd", Some("7")));
+        assert_eq!(program("sshd: x"), of("sshd", None));
+        assert_eq!(program("vsftpd: ruser=x sshd[8]: y"), of("vsftpd", None));
+        assert_eq!(program("sudo:    alice : x sshd[8]: y"), of("sudo", None));
+        for rest in ["a sshd[8]: y", "vsftpd sshd[8]: y", " sshd[8]: y", "sshd8]: y", "sshd[8]:", ""] {
+            assert_eq!(program(rest), None, "{rest}");
+        }
     }
 }

@@ -7,20 +7,29 @@ use serde_json::Value;
 use super::{EIC_KEYS, Entry, SSHD, is_sshd};
 
 /// The option for the fields that [`entry`] reads. systemd has it since version 236.
-pub(crate) const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_COMM,_EXE";
+pub(crate) const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_UID,_COMM,_EXE";
 
-/// The arguments that select the lines of root's sshd, and of eic-keys as root or as `users`. The sender of a message
-/// chooses `SYSLOG_IDENTIFIER`; the kernel sets `_UID`.
-pub(crate) fn matches(users: &[u32]) -> Vec<String> {
+/// The arguments that select the lines of root's sshd, and of eic-keys as root or as `users`; as any user if it is `None`. The sender of a
+/// message chooses `SYSLOG_IDENTIFIER`; the kernel sets `_UID`.
+///
+/// eic-keys often ends before journald reads its `_COMM` and `_EXE`, which are then missing: any process of these users can write such
+/// lines. Only eic-keys runs as the user of its package. See [`other_user`].
+pub(crate) fn matches(users: Option<&[u32]>) -> Vec<String> {
     let mut words = vec!["_UID=0".to_owned()];
     words.extend(SSHD.iter().map(|name| format!("SYSLOG_IDENTIFIER={name}")));
     words.push("+".to_owned());
-    // eic-keys often ends before journald reads its _COMM and _EXE, which are then missing. No other process runs as
-    // its user.
-    words.push("_UID=0".to_owned());
-    words.extend(users.iter().map(|uid| format!("_UID={uid}")));
+    if let Some(users) = users {
+        words.push("_UID=0".to_owned());
+        words.extend(users.iter().map(|uid| format!("_UID={uid}")));
+    }
     words.push(format!("SYSLOG_IDENTIFIER={EIC_KEYS}"));
     words
+}
+
+/// The user, if an entry is by eic-keys as another one than root and `own`, the user of its package.
+pub(crate) fn other_user(entry: &Entry, own: Option<u32>) -> Option<u32> {
+    let uid = entry.uid.unwrap_or(u32::MAX);
+    (entry.program == EIC_KEYS && uid != 0 && Some(uid) != own).then_some(uid)
 }
 
 /// Reads an entry. `None` for one that is cut, or not by the program whose name it has: a user can start a setuid
@@ -32,12 +41,17 @@ pub fn entry(text: &[u8]) -> Option<Entry> {
     let field = |name: &str| entry.get(name).and_then(Value::as_str);
     let number = |name: &str| field(name)?.parse::<u64>().ok();
     let program = field("SYSLOG_IDENTIFIER")?.to_owned();
-    let is_sshds = |file: &str| {
-        let file = Path::new(file.trim_end_matches(" (deleted)")).file_name();
-        SSHD.iter().any(|name| file == Some((*name).as_ref()))
+    let is_one_of = |field: &str, names: &[&str]| {
+        let file = Path::new(field.trim_end_matches(" (deleted)")).file_name();
+        names.iter().any(|name| file == Some((*name).as_ref()))
     };
-    let by_sshd = || is_sshd(&program) && ["_COMM", "_EXE"].into_iter().filter_map(field).all(is_sshds);
-    if program != EIC_KEYS && !by_sshd() {
+    // sshd can run eic-keys by a link with another name, which then is its _COMM.
+    let (names, fields): (&[&str], _) = match program.as_str() {
+        EIC_KEYS => (&[EIC_KEYS], &["_EXE"][..]),
+        name if is_sshd(name) => (&SSHD, &["_COMM", "_EXE"][..]),
+        _ => return None,
+    };
+    if !fields.iter().filter_map(|name| field(name)).all(|field| is_one_of(field, names)) {
         return None;
     }
     let message = match entry.get("MESSAGE")? {
@@ -53,6 +67,7 @@ pub fn entry(text: &[u8]) -> Option<Entry> {
         time: Some(number("__REALTIME_TIMESTAMP")?),
         monotonic: number("__MONOTONIC_TIMESTAMP"),
         boot: field("_BOOT_ID").map(str::to_owned),
+        uid: field("_UID").and_then(|uid| uid.parse().ok()),
         pid: field("_PID").unwrap_or_default().to_owned(),
         program,
         message,
@@ -61,7 +76,7 @@ pub fn entry(text: &[u8]) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, entry};
+    use super::{Entry, entry, other_user};
 
     #[test]
     fn an_entry_of_the_journal() {
@@ -81,6 +96,15 @@ mod tests {
         assert_eq!(entry(&format!(r#"{of},"_EXE":"/usr/sbin/sshd (deleted)""#)), sshd("x"));
         assert_eq!(entry(&format!(r#"{of},"_EXE":"/usr/bin/su""#)), None);
         assert_eq!(entry(r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":[120,255]"#), sshd("x\u{fffd}"));
+        let ours = |fields: &str| entry(&format!(r#""SYSLOG_IDENTIFIER":"eic-keys","MESSAGE":"x",{fields}"#));
+        assert!(ours(r#""_COMM":"eic_run_author","_EXE":"/usr/bin/eic-keys""#).is_some());
+        assert_eq!(ours(r#""_EXE":"/usr/bin/logger""#), None);
+        let other =
+            |uid: &str| ours(&format!(r#""_UID":"{uid}""#)).and_then(|entry| other_user(&entry, Some(990)));
+        assert_eq!(
+            [other("0"), other("990"), other("65534"), other("")],
+            [None, None, Some(65534), Some(u32::MAX)]
+        );
         let timed = entry(&format!(r#"{of},"_BOOT_ID":"b","__MONOTONIC_TIMESTAMP":"5""#));
         assert_eq!(timed.map(|entry| (entry.boot, entry.monotonic)), Some((Some("b".to_owned()), Some(5))));
         for fields in [

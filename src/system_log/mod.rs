@@ -1,6 +1,6 @@
 //! The lines of sshd and eic-keys in the system log.
 //!
-//! The journal is asked for lines by fields that the kernel or journald sets. Any local user can have lines written to the files.
+//! The journal is asked for lines by fields that the kernel or journald sets. [`ANYBODY`] can have lines written to the files.
 
 pub mod file;
 pub mod journal;
@@ -13,6 +13,10 @@ pub(crate) const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 
 pub(crate) const EIC_KEYS: &str = "eic-keys";
 
+/// Who can have lines written to log files. A program can log what its client sent, with the ends of lines, and a syslog daemon can take
+/// messages from the network.
+pub(crate) const ANYBODY: &str = "any local user, and a client of some services,";
+
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -22,7 +26,9 @@ pub struct Entry {
     pub monotonic: Option<u64>,
     /// The boot ID, which the journal has.
     pub boot: Option<String>,
-    /// `sshd`, `sshd-session`, `sshd-auth` or `eic-keys`; any other name in a file.
+    /// The user who wrote it, which the journal has.
+    pub uid: Option<u32>,
+    /// `sshd`, `sshd-session`, `sshd-auth` or `eic-keys`.
     pub program: String,
     /// The process, as text.
     pub pid: String,
@@ -35,31 +41,43 @@ pub(crate) fn is_sshd(program: &str) -> bool {
     SSHD.contains(&program)
 }
 
-/// Undoes the escapes of sshd: it writes a byte that is not printable ASCII as `\ooo`, and a backslash twice. What an
-/// unprivileged process of sshd logs is escaped once more. The report escapes it in its own way.
+/// Undoes the escapes of sshd, which are those of vis(3) with `VIS_CSTYLE` and `VIS_OCTAL`: a byte that is not printable ASCII is a letter
+/// or `\ooo`, and a backslash is written twice. What an unprivileged process of sshd logs is escaped once more. The report escapes it in
+/// its own way.
 pub(crate) fn unescaped(message: &str) -> String {
     let once = |text: &str| {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();
-        while let Some((first, more)) = rest.split_first() {
-            rest = more;
-            let octal = more
-                .get(..3)
-                .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-            match (first, more.first(), octal) {
-                (b'\\', Some(b'\\'), _) => rest = more.get(1..).unwrap_or_default(),
-                (b'\\', _, Some(byte)) => {
-                    bytes.push(byte);
-                    rest = more.get(3..).unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            bytes.push(*first);
+        while let [first, more @ ..] = rest {
+            let (byte, length) = match more {
+                [code, ..] if *first == b'\\' => escaped(*code, more).unwrap_or((*first, 0)),
+                _ => (*first, 0),
+            };
+            bytes.push(byte);
+            rest = more.get(length..).unwrap_or_default();
         }
         String::from_utf8_lossy(&bytes).into_owned()
     };
     if message.ends_with(" [preauth]") { once(&once(message)) } else { once(message) }
+}
+
+/// The byte of an escape, and the length of what follows the backslash. `code` is the first byte of `text`.
+fn escaped(code: u8, text: &[u8]) -> Option<(u8, usize)> {
+    let byte = match code {
+        b'\\' => b'\\',
+        b'a' => 0x07,
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'v' => 0x0b,
+        b'f' => 0x0c,
+        b'r' => b'\r',
+        _ => {
+            let digits = text.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+            return Some((u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?, 3));
+        }
+    };
+    Some((byte, 1))
 }
 
 #[cfg(test)]
@@ -72,6 +90,8 @@ mod tests {
             (r"Invalid user \303\251v\033[2J x\\y", "Invalid user \u{e9}v\u{1b}[2J x\\y"),
             (r"user \\303\\251v x\\\\y [preauth]", "user \u{e9}v x\\y [preauth]"),
             (r"a\9b\", r"a\9b\"),
+            (r"\a\b\t\n\v\f\r\177", "\u{7}\u{8}\t\n\u{b}\u{c}\r\u{7f}"),
+            (r"\+12 \-12 \400 \18x \x \12", r"\+12 \-12 \400 \18x \x \12"),
         ] {
             assert_eq!(unescaped(escaped), text);
         }

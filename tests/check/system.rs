@@ -1014,7 +1014,7 @@ fn what_the_log_tells() {
         report.assert_healthy();
         assert_eq!(report.detail("recent.syslog").len(), 2);
         for id in ["recent.sshd", "recent.login", "recent.syslog"] {
-            let hearsay = "(from /var/log/auth.log, to which any local user can write such lines)";
+            let hearsay = "(from /var/log/auth.log, to which any local user, and a client of some services, can write such lines)";
             assert!(report.note(id).contains(hearsay), "{}", report.note(id));
         }
         world.instance.write(
@@ -1032,6 +1032,7 @@ fn what_the_log_tells() {
             (1, "eic-keys[8]: No key for bob: latest/api/token: late", "ok"),
             (1, "eic-keys[8]: Refused a record of active keys for alice: it expired 3 s ago", "warn"),
             (1, "eic-keys[8]: Wrong command line: --x", "warn"),
+            (1, "vsftpd: pam_unix(vsftpd:auth): ruser=x eic-keys[8]: Wrong command line: --x", "ok"),
             (1, "sshd[8]: No key for alice: x", "ok"),
         ] {
             write(&log_line(age, text))(world);
@@ -1128,7 +1129,7 @@ fn what_the_journal_tells() {
             let done = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
             assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
         };
-        run("mkdir -p /run/log/journal /run/systemd/journal /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; cp /usr/bin/logger /run/sshd-session; chmod 0755 /run/sshd-session
+        run("mkdir -p /run/log/journal /run/systemd/journal /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; cp /usr/bin/logger /run/sshd-session; cp /usr/bin/logger /run/eic-keys; chmod 0755 /run/sshd-session /run/eic-keys
              setsid /lib/systemd/systemd-journald >/run/journald.log 2>&1 & \
              while ! [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done");
         let log = |uid: u32, program: &str, tag: &str, text: &str| {
@@ -1150,13 +1151,13 @@ fn what_the_journal_tells() {
         assert_eq!(report.note("recent.sshd"), "sshd logged no error about its AuthorizedKeysCommand");
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}1"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
-        log(47_101, "logger", "eic-keys", &format!("{given}forged"));
+        log(47_101, "/run/eic-keys", "eic-keys", &format!("{given}forged"));
         let report = world.check();
         report.assert_exactly(&[("recent.sshd", "warn")]);
         // A run as another user, before AuthorizedKeysCommandUser was changed: sshd has accepted that key.
         let accepted = "Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:k";
         log(0, "/run/sshd-session", "sshd-session", accepted);
-        log(47_101, "logger", "eic-keys", "Provided SHA256:k for alice to process 1");
+        log(47_101, "/run/eic-keys", "eic-keys", "Provided SHA256:k for alice to process 1");
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         run(
             "journalctl --quiet --output=json SYSLOG_IDENTIFIER=sshd-session --lines 1 | grep -o '\"_PID\":\"[0-9]*' | grep -o '[0-9]*$' >/run/accepted",
@@ -1164,14 +1165,14 @@ fn what_the_journal_tells() {
         let process = fs::read_to_string("/run/accepted").unwrap();
         log(
             47_101,
-            "logger",
+            "/run/eic-keys",
             "eic-keys",
             &format!("Provided SHA256:other for alice to process {}", process.trim()),
         );
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         log(
             47_101,
-            "logger",
+            "/run/eic-keys",
             "eic-keys",
             &format!("Provided SHA256:k for alice to process {}", process.trim()),
         );
@@ -1179,7 +1180,7 @@ fn what_the_journal_tells() {
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}2"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         assert_eq!(report.note("recent.syslog"), "eic-keys logged nothing about alice");
-        log(47_100, "logger", "eic-keys", &format!("{given}true"));
+        log(47_100, "/run/eic-keys", "eic-keys", &format!("{given}true"));
         let report = world.check();
         report.assert_healthy();
         assert_eq!(report.note("recent.syslog"), format!("the last message of eic-keys: {given}true"));
@@ -1194,6 +1195,13 @@ fn what_the_journal_tells() {
         world.check().assert_healthy();
         log(0, "/run/sshd-session", "sshd", &refused(4));
         world.check().assert_exactly(&[("recent.login", "warn")]);
+        // All processes of alice can write what eic-keys as alice writes.
+        world.configure(&config().set("AuthorizedKeysCommandUser", "alice").text());
+        let report = world.check();
+        for id in ["recent.sshd", "recent.login", "recent.syslog"] {
+            let others = "(any process of alice (uid 47101) can write lines of eic-keys)";
+            assert!(report.note(id).contains(others), "{}", report.note(id));
+        }
     });
 }
 

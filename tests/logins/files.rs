@@ -58,7 +58,12 @@ fn each_release_of_openssh_and_of_rsyslog() {
     instance.write("/etc/localtime", "");
     let report = json(&instance, &[]);
     assert_eq!((&report["source"], &report["trusted"]), (&value!("files"), &value!(false)));
-    assert!(report["summary"].as_str().unwrap().contains("Any local user can have such lines written"));
+    assert!(
+        report["summary"]
+            .as_str()
+            .unwrap()
+            .contains("Any local user, and a client of some services, can have such lines written")
+    );
     assert_eq!(
         members(&report, ["time", "user", "principal", "request", "state", "seconds"]),
         [
@@ -93,6 +98,8 @@ fn each_release_of_openssh_and_of_rsyslog() {
     assert_eq!(of(&["--user", "nobody"]), [Value::Null; 0]);
     assert_eq!(of(&["--since", &format!("{year}-01-01T00:00:03Z")]), ["r3"]);
     assert_eq!(of(&["--since", &format!("{year}-01-01")]).len(), 3);
+    assert_eq!(of(&["--until", &format!("{year}-01-01T00:00:02Z")]), ["r1", "r2"]);
+    assert_eq!(of(&["--until", &format!("{year}-01-01")]), [Value::Null; 0]);
 }
 
 /// A login that spans a rotation, and times without a year in old files.
@@ -182,8 +189,61 @@ fn hostile_lines() {
     instance.write("/var/log/auth.log", lines("2026-11-21T00:00:01Z", "sshd", &all));
     for arguments in [&["--refused"][..], &["--refused", "--json"]] {
         let outcome = run(&instance, arguments);
-        assert!(outcome.stdout.contains("evil") && !outcome.stdout.contains('\u{1b}'), "{outcome:?}");
+        let raw = ['\u{1b}', '\u{202e}'];
+        assert!(outcome.stdout.contains("evil") && !outcome.stdout.contains(raw), "{outcome:?}");
     }
+    assert_eq!(json(&instance, &[])["logins"][0]["principal"], evil);
+}
+
+/// The client of a program that logs without a number chooses text of its lines: here a name for FTP.
+#[test]
+fn a_tag_within_a_message() {
+    let key = fingerprint(1);
+    let mut all = provided(4_000_001, 5, "root", &key, "r1", BERT).to_vec();
+    all.push((4_000_001, accepted("root", "203.0.113.9", &key)));
+    all.push((6, "Refused a record of active keys for root: it expired 1 s ago".to_owned()));
+    let instance = instance("");
+    for time in ["2026-11-21T00:00:01Z", "Nov 21 00:00:01"] {
+        let text = lines(time, "sshd", &all);
+        let forged = text.replace(" ip-10-0-0-1 ", " ip-10-0-0-1 vsftpd: pam_unix(vsftpd:auth): ruser=x ");
+        for (text, count) in [(text, 1), (forged, 0)] {
+            instance.write("/var/log/auth.log", text);
+            let report = json(&instance, &["--refused"]);
+            let counts = ["logins", "refused"].map(|list| report[list].as_array().unwrap().len());
+            assert_eq!(counts, [count; 2], "{time}");
+        }
+    }
+}
+
+/// Each note is complete, however many there are.
+#[test]
+fn many_notes() {
+    let instance = instance("");
+    for number in 1..=20 {
+        instance.write(format!("/var/log/auth.log.{number}.gz"), "this is not a compressed file");
+    }
+    let outcome = run(&instance, &[]);
+    assert_eq!(outcome.status, Some(2));
+    assert_eq!(outcome.stdout.matches("could not be read to its end").count(), 20, "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("Any local user, and"), "{}", outcome.stdout);
+}
+
+/// The newest are listed, and the output has the option that lists the others.
+#[test]
+fn more_logins_than_are_listed() {
+    let time = |number: u32| {
+        let second = number / 10;
+        format!("2026-11-21T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    };
+    let log: String = (0..20_013).map(|number| login(&time(number), "sshd", number, "alice", ANNA)).collect();
+    let instance = instance(&log);
+    let report = json(&instance, &[]);
+    assert_eq!(report["logins"].as_array().unwrap().len(), 20_000);
+    let note = format!("13 older ones are left out: list them with --until {}", time(13));
+    assert!(report["notes"].as_array().unwrap().contains(&value!(note)), "{}", report["notes"]);
+    let requests = members(&json(&instance, &["--until", &time(13)]), ["request"]).concat();
+    let expected: Vec<_> = (0..20).map(|number| format!("r{number}")).collect();
+    assert_eq!(requests, expected);
 }
 
 #[test]

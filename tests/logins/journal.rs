@@ -13,6 +13,7 @@ fn entry(second: u64, program: &str, pid: u32, fields: &Value) -> String {
         "_BOOT_ID": "0123456789abcdef0123456789abcdef",
         "SYSLOG_IDENTIFIER": program,
         "_PID": pid.to_string(),
+        "_UID": "0",
     });
     entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     format!("{entry}\n")
@@ -44,9 +45,9 @@ fn instance(entries: &str, old: bool) -> Instance {
 
 #[test]
 fn who_wrote_an_entry() {
-    let keys: Vec<String> = (1..=6).map(fingerprint).collect();
+    let keys: Vec<String> = (1..=7).map(fingerprint).collect();
     let mut log = String::new();
-    for ((number, key), process) in keys.iter().enumerate().zip(101..) {
+    for ((number, key), process) in keys[..6].iter().enumerate().zip(101..) {
         log += &ours(1, &provided(process, 10, "alice", key, &format!("r{}", number + 1), ANNA));
     }
     let login = |key: &str| accepted("alice", "192.0.2.1", key);
@@ -66,6 +67,10 @@ fn who_wrote_an_entry() {
     log += &["{\"MESSAGE\":\"", &"x".repeat(300_000), "\"}\n"].concat();
     let other = entry(2, "sshd", 106, &value!({ "MESSAGE": login(&keys[5]), "_BOOT_ID": "f".repeat(32) }));
     log += &other;
+    for (_, message) in provided(107, 10, "alice", &keys[6], "r8", ANNA) {
+        log += &entry(1, "eic-keys", 10, &value!({ "MESSAGE": message, "_EXE": "/usr/bin/logger" }));
+    }
+    log += &sshd(2, 107, &login(&keys[6]));
     log += &sshd(32, 101, "pam_unix(sshd:session): session closed for user alice");
     for old in [false, true] {
         let instance = instance(&log, old);
@@ -94,6 +99,41 @@ fn what_the_journal_is_asked_for() {
     {
         assert!(last.contains(words), "{words}: {asked}");
     }
+}
+
+/// sshd can run eic-keys as a user with other processes.
+#[test]
+fn eic_keys_as_another_user() {
+    let key = fingerprint(1);
+    let log = |uid: &str| {
+        let lines = provided(101, 10, "alice", &key, "r1", ANNA);
+        let fields = |message: &str| value!({ "MESSAGE": message, "_UID": uid });
+        let ours: String =
+            lines.iter().map(|(pid, text)| entry(1, "eic-keys", *pid, &fields(text))).collect();
+        ours + &sshd(2, 101, &accepted("alice", "192.0.2.1", &key))
+    };
+    let asked = |config: &str, uid: &str| {
+        let instance = instance(&log(uid), false);
+        instance.write("/etc/ssh/sshd_config", config);
+        let report = json(&instance, &[]);
+        assert_eq!(members(&report, ["request"]), [[value!("r1")]]);
+        instance.namespace().assert_here();
+        let asked = std::fs::read_to_string("/etc/lab/asked").unwrap();
+        (report, asked.lines().last().unwrap().to_owned())
+    };
+    let nobody = "AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser nobody\n";
+    for config in [nobody.to_owned(), format!("Match User alice\n{nobody}")] {
+        let (report, asked) = asked(&config, "65534");
+        assert!(asked.contains(" + _UID=0 ") && asked.contains(" _UID=65534 "), "{asked}");
+        assert_eq!(report["trusted"], false);
+        let note = "The journal has lines of eic-keys by nobody (uid 65534): any process of nobody (uid 65534) can write such lines";
+        assert_eq!(notes(&report), [note]);
+    }
+    let (report, words) = asked(&nobody.replace("nobody", "%u"), "1234");
+    assert!(words.ends_with(" + SYSLOG_IDENTIFIER=eic-keys"), "{words}");
+    assert_eq!(report["trusted"], false);
+    let (report, _) = asked(nobody, "0");
+    assert_eq!((&report["trusted"], notes(&report)), (&value!(true), vec![]));
 }
 
 #[test]

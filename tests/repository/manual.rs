@@ -71,7 +71,7 @@ fn the_completions_have_each_option() {
 fn bash_completes_what_fits_the_place() {
     assert_eq!(offered(&["--ti"]), ["--timeout".to_owned()].into());
     assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain --if-user-missing"));
-    assert_eq!(offered(&["--logins", "-"]), options("--user --since --refused --json"));
+    assert_eq!(offered(&["--logins", "-"]), options("--user --since --until --refused --json"));
     assert!(offered(&["--logins", "--user", "roo"]).contains("root"));
     assert!(offered(&["roo"]).contains("root"));
     assert!(offered(&["--trust-store", "/et"]).contains("/etc"));

@@ -6,6 +6,7 @@ use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
 use crate::check::known_messages::{ANY_MODULE, CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
 
 use super::pam_log::PamMessages;
+use crate::system_log::ANYBODY;
 
 /// The messages about a login.
 #[derive(Debug)]
@@ -194,7 +195,7 @@ impl LoginMessages<'_> {
         match &self.pam.file {
             None => String::new(),
             Some(file) => {
-                format!(" (from {}, to which any local user can write such lines)", file.display())
+                format!(" (from {}, to which {ANYBODY} can write such lines)", file.display())
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::log::read_from;
 use crate::limits;
-use crate::system_log::FILES;
+use crate::system_log::{FILES, file, is_sshd};
 use crate::tool::stdout_of;
 
 /// Messages that are not the reason of a refusal.
@@ -58,7 +58,7 @@ impl Log {
 #[derive(Debug, Default)]
 pub(super) struct PamMessages {
     pub(super) lines: Vec<String>,
-    /// The log file, to which any local user can write lines. `None` for the journal, where a sender cannot
+    /// The log file, to which [`ANYBODY`](crate::system_log::ANYBODY) can write lines. `None` for the journal, where a sender cannot
     /// choose `_PID`.
     pub(super) file: Option<PathBuf>,
 }
@@ -84,13 +84,9 @@ fn tail(path: &Path, from: u64, pid: u32) -> Vec<String> {
 /// The message of a line by this process of sshd. While sshd logs to stderr, its PAM modules log without a number,
 /// unlike those of the daemon.
 fn message(line: &str, pid: u32) -> Option<&str> {
-    let numbers = [format!("[{pid}]: "), ": ".to_owned()];
-    let tags = ["sshd", "sshd-session"]
-        .iter()
-        .flat_map(|name| numbers.iter().map(move |end| format!(" {name}{end}")));
-    // The first tag of the line is the sender's.
-    let (head, message) = tags.filter_map(|tag| line.split_once(&tag)).min_by_key(|(head, _)| head.len())?;
-    (!head.ends_with(':') && !head.contains(": ")).then_some(message)
+    let parts = file::parts(line)?;
+    let is_its = parts.pid.is_none_or(|number| number == pid.to_string());
+    (is_sshd(parts.program) && is_its).then_some(parts.message)
 }
 
 #[cfg(test)]
