@@ -9,7 +9,7 @@ use std::path::Path;
 use super::signer::readable;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
-use crate::check::fix::Fix;
+use crate::check::fix::{Fix, Word};
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::imds::Imds;
@@ -25,6 +25,8 @@ enum View {
     Root,
     /// Only root can run the check as another user.
     Denied,
+    /// The program has the setuid bit: it would run as its owner, and not as that user.
+    SetUid,
     /// The program could not be run, and the reason.
     Broken(String),
     /// The report of the child process.
@@ -66,6 +68,9 @@ fn view(user: &Account, options: &RunOptions) -> View {
         Ok(program) => program,
         Err(error) => return View::Broken(error.to_string()),
     };
+    if fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0) {
+        return View::SetUid;
+    }
     let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
     words.extend(["--timeout".into(), seconds(options.timeout).into()]);
     if let [address] = options.imds.as_slice() {
@@ -105,10 +110,16 @@ fn broken(user: &Account, reason: &str) -> Answer<()> {
         );
         return Answer::warn_only(note, fix);
     }
-    Answer::fail(
-        format!("eic-keys could not be run as {}: {reason}", user.name),
-        Fix::advice("install eic-keys where all users can run it"),
-    )
+    let program = std::env::current_exe().unwrap_or_default();
+    let closed = fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o555 != 0o555);
+    let fix = if closed {
+        Fix::command("chmod 0755", [Word::Path(&program)])
+    } else {
+        Fix::advice(
+            "let all users run eic-keys: check the mode of each directory above it, ACLs (getfacl), and mounts with noexec",
+        )
+    };
+    Answer::fail(format!("eic-keys could not be run as {}: {reason}", user.name), fix)
 }
 
 fn metadata(user: &Account, view: &View) -> Answer<()> {
@@ -117,6 +128,12 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         View::Root => return Answer::ok("eic-keys runs as root: metadata.token has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
         View::Broken(reason) => return broken(user, reason),
+        View::SetUid => {
+            let program = std::env::current_exe().unwrap_or_default();
+            let note =
+                format!("{} has the setuid bit: it runs as its owner, not as {name}", program.display());
+            return Answer::warn(note, Fix::command("chmod 0755", [Word::Path(&program)]), ());
+        }
         View::Report(report) => report,
     };
     match answer(report, CheckId::MetadataToken) {
@@ -138,6 +155,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
     let report = match view {
         View::Root => return Answer::ok("eic-keys runs as root: signer.store has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
+        View::SetUid => return Answer::ok("eic-keys runs as its owner: signer.store has the result", ()),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
         View::Report(report) => report,
     };

@@ -26,7 +26,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 
-use super::sshd::{Wiring, is_eic_keys, not_runnable};
+use super::sshd::{Wiring, is_eic_keys, leads_here, not_runnable};
 use crate::check::tokens::expand;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -94,6 +94,21 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         }
     };
     let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
+    // Another file than this program can be anything, and an empty one even succeeds where a shell runs it.
+    if let Some(program) = line.first().filter(|program| !wrapped && !leads_here(Path::new(program))) {
+        let version = [words.clone(), vec![program.clone(), "--version".into()]].concat();
+        let ran = if entered {
+            process::run(&version, &[], limits::CHECK_TOOL)
+        } else {
+            run_as(&user.credentials(), &version, limits::CHECK_TOOL)
+        };
+        if ran.is_ok_and(|ran| ran.status.success() && !ran.stdout.starts_with(b"eic-keys ")) {
+            return Answer::fail(
+                format!("{} is not eic-keys: --version does not print its name", program.to_string_lossy()),
+                Fix::advice("install eic-keys again: install.package has the command if it is of a package"),
+            );
+        }
+    }
     // sshd.command says why it cannot run.
     let known = chained.first().is_some_and(|program| not_runnable(&tree, Path::new(program)).is_some());
     let (ran, behind) = thread::scope(|scope| {

@@ -259,8 +259,12 @@ fn command(
             )),
             None => enable(),
         };
+        let reason = not_runnable(tree, &program).map(|reason| format!("; sshd does not run it: {reason}"));
         return Answer::fail(
-            format!("{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}"),
+            format!(
+                "{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}{}",
+                reason.unwrap_or_default()
+            ),
             fix,
         );
     }
