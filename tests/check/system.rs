@@ -1049,6 +1049,26 @@ fn an_apparmor_profile() {
     );
 }
 
+/// What the running sshd has counts.
+#[test]
+fn an_sshd_without_a_capability() {
+    for capability in ["sys_chroot", "setgid"] {
+        world(|world| {
+            stop_sshd();
+            let drop = format!("-{capability}");
+            let arguments = ["--bounding-set", &drop, "--inh-caps", &drop, "/usr/sbin/sshd"];
+            let started = world.instance.command(arguments).program("/usr/bin/setpriv").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.status("confinement.unit"), "fail");
+            let says = format!("sshd lacks CAP_{}: it closes each connection", capability.to_uppercase());
+            assert_eq!(report.note("confinement.unit"), says);
+        });
+    }
+}
+
 #[test]
 fn a_unit_that_restricts_sshd() {
     let with = |line: &'static str| {

@@ -235,12 +235,12 @@ impl LoginMessages<'_> {
     /// What sshd says if the login shell cannot be run: its path, and the error of execve(2); or the dynamic linker.
     pub(super) fn not_run(&self) -> Option<&str> {
         let errors = [": Permission denied", ": Exec format error", ": No such file or directory"];
-        let lines = self.output.lines().map(str::trim);
+        let mut lines = self.output.lines().map(str::trim);
         let is_shell = |path: &&str| path.starts_with('/') && !path.contains(' ');
         let path = |line: &&str| {
             errors.iter().any(|error| line.strip_suffix(error).is_some_and(|path| is_shell(&path)))
         };
-        lines.filter(|line| path(line) || line.contains("error while loading shared libraries")).next_back()
+        lines.rfind(|line| path(line) || line.contains("error while loading shared libraries"))
     }
 
     /// Whether sshd accepted the key: what follows is PAM's account check.

@@ -6,7 +6,7 @@
 //! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
@@ -94,19 +94,9 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         }
     };
     let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
-    // Another file than this program can be anything, and an empty one even succeeds where a shell runs it.
-    if let Some(program) = line.first().filter(|program| !wrapped && !leads_here(Path::new(program))) {
-        let version = [words.clone(), vec![program.clone(), "--version".into()]].concat();
-        let ran = if entered {
-            process::run(&version, &[], limits::CHECK_TOOL)
-        } else {
-            run_as(&user.credentials(), &version, limits::CHECK_TOOL)
-        };
-        if ran.is_ok_and(|ran| ran.status.success() && !ran.stdout.starts_with(b"eic-keys ")) {
-            return Answer::fail(
-                format!("{} is not eic-keys: --version does not print its name", program.to_string_lossy()),
-                Fix::advice("install eic-keys again: install.package has the command if it is of a package"),
-            );
+    if let Some(program) = line.first().filter(|_| !wrapped) {
+        if let Some(answer) = other_program(program, &run) {
+            return answer;
         }
     }
     // sshd.command says why it cannot run.
@@ -144,23 +134,10 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
-        (Some(Ok(0)), _) => match behind {
-            Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
-                format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
-                Fix::advice("see why it takes so long: for example a directory server that does not answer"),
-                (),
-            ),
-            Some(Ok(other)) if !other.status.success() && !known => {
-                let said = if other.stderr.is_empty() { String::new() } else { format!(": {}", other.error_text()) };
-                Answer::warn(
-                    format!("as {name}, the chained command fails, so that its keys are not used: {next}: {}{said}", other.status),
-                    Fix::advice(format!("run it by hand as {name}, and repair it; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
-                    (),
-                )
-            }
-            _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
+        (Some(Ok(0)), _) => {
+            let chained = behind.filter(|_| !known).and_then(|ran| chained_fault(name, &next, ran));
+            chained.unwrap_or_else(|| Answer::ok(format!("as {name}, {shown} succeeds"), ())).detail(remarks)
         }
-        .detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
             "let this user run the program: check every directory above it, and the \
@@ -179,5 +156,52 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
         ),
         _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
+    }
+}
+
+/// The result if the program is not eic-keys. Another file than this program can be anything, and an empty one even
+/// succeeds where a shell runs it.
+fn other_program(
+    program: &OsString,
+    run: &impl Fn(Vec<OsString>) -> io::Result<process::Output>,
+) -> Option<Answer<()>> {
+    if leads_here(Path::new(program)) {
+        return None;
+    }
+    let ran = run(vec![program.clone(), "--version".into()]).ok()?;
+    (ran.status.success() && !ran.stdout.starts_with(b"eic-keys ")).then(|| {
+        Answer::fail(
+            format!("{} is not eic-keys: --version does not print its name", program.to_string_lossy()),
+            Fix::advice("install eic-keys again: install.package has the command if it is of a package"),
+        )
+    })
+}
+
+/// The result if the chained command failed, or did not end in time.
+fn chained_fault(name: &str, next: &str, ran: io::Result<process::Output>) -> Option<Answer<()>> {
+    match ran {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Some(Answer::warn(
+            format!(
+                "as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime",
+                limits::LOGIN_COMMAND.as_secs_f64()
+            ),
+            Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+            (),
+        )),
+        Ok(ran) if !ran.status.success() => {
+            let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
+            Some(Answer::warn(
+                format!(
+                    "as {name}, the chained command fails, so that its keys are not used: {next}: {}{said}",
+                    ran.status
+                ),
+                Fix::advice(format!(
+                    "run it by hand as {name}, and repair it; if it is no longer needed, remove the lines that set it, and run \
+                     eic-keys --enable"
+                )),
+                (),
+            ))
+        }
+        _ => None,
     }
 }
