@@ -642,6 +642,32 @@ fn a_trust_store_that_the_command_user_cannot_read() {
     });
 }
 
+/// The view of sshd's processes counts, which its unit can change.
+#[test]
+fn files_that_the_unit_hides() {
+    for (mount, id, says) in [
+        ("mount -t tmpfs -o mode=755 none /etc/ssl/certs", "signer.command_user", "as eic-keys: "),
+        (
+            "mount -t tmpfs -o mode=755 none /sys/devices/virtual",
+            "metadata.command_user",
+            "as eic-keys: the firmware",
+        ),
+    ] {
+        world(|world| {
+            stop_sshd();
+            let start = format!("{mount} && exec /usr/sbin/sshd");
+            let arguments = ["--mount", "/bin/sh", "-c", &start];
+            let started = world.instance.command(arguments).program("/usr/bin/unshare").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.status(id), "fail", "{:#}", report.of(id));
+            assert!(report.note(id).starts_with(says), "{}", report.note(id));
+        });
+    }
+}
+
 /// Whoever can write to it can add an anchor.
 #[test]
 fn a_trust_store_that_other_users_can_change() {

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -10,11 +11,15 @@ use super::signer::readable;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{Fix, Word};
+use crate::check::rehearsal::server::enter;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::settings::main;
 use crate::imds::Imds;
 use crate::limits;
-use crate::process::run_as;
+use crate::process::{self, run_as};
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 use crate::trust::TrustStore;
 
@@ -45,8 +50,8 @@ pub(crate) async fn look(
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
         Some(user) if is_root() => {
-            let (user, options) = (user.clone(), options.clone());
-            tokio::task::spawn_blocking(move || view(&user, &options))
+            let (user, options, root) = (user.clone(), options.clone(), target.root.to_owned());
+            tokio::task::spawn_blocking(move || view(&user, &options, &root))
                 .await
                 .unwrap_or_else(|error| View::Broken(error.to_string()))
         }
@@ -63,7 +68,7 @@ pub(crate) async fn look(
     reachable
 }
 
-fn view(user: &Account, options: &RunOptions) -> View {
+fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return View::Broken(error.to_string()),
@@ -80,12 +85,24 @@ fn view(user: &Account, options: &RunOptions) -> View {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         words.extend(["--trust-store".into(), path.into()]);
     }
-    match run_as(&user.credentials(), &words, limits::COMMAND_USER) {
+    let report = |ran: io::Result<process::Output>| match ran {
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => {
             serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)
         }
+    };
+    // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
+    let tree = ConfigTree::new(root);
+    let daemon = Daemon::new(&tree, &["systemctl".into()], limits::CHECK_TOOL).serving(&main(&tree));
+    let mut inside = daemon.map(|(process, _)| enter(process, &mut Vec::new())).unwrap_or_default();
+    if inside.iter().any(|word| word == "nsenter") {
+        inside.extend(user.credentials().prefix());
+        inside.extend(words.iter().cloned());
+        if let view @ View::Report(_) = report(process::run(&inside, &[], limits::COMMAND_USER)) {
+            return view;
+        }
     }
+    report(run_as(&user.credentials(), &words, limits::COMMAND_USER))
 }
 
 /// The status and note of one check in a report.
@@ -140,6 +157,16 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         None => broken(user, "its report has no metadata.token"),
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => {
             Answer::ok(format!("as {name}: {note}"), ())
+        }
+        // sshd's unit hides the signs of an instance.
+        Some((status, _)) if status == "skip" => {
+            let note = answer(report, CheckId::InstanceHost).map(|(_, note)| note).unwrap_or_default();
+            Answer::fail(
+                format!("as {name}: {note}"),
+                Fix::advice(
+                    "sshd's unit can hide files from its processes: see confinement.unit, and systemctl cat ssh sshd",
+                ),
+            )
         }
         Some((_, note)) => Answer::fail(
             format!("as {name}: {note}"),
