@@ -163,10 +163,31 @@ fn settings(
                 main,
             };
             let note = format!("sshd accepts {}", source.main.display());
-            Answer::ok(note, Settings::new(dump, source))
+            let settings = Settings::new(dump, source);
+            if let Some(program) = missing_program(tree, &settings) {
+                return Answer::fail(
+                    format!(
+                        "sshd closes each connection: its program {program} is missing, or not executable"
+                    ),
+                    Fix::advice(
+                        "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
+                    ),
+                );
+            }
+            Answer::ok(note, settings)
         }
         Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
     }
+}
+
+/// A program that sshd runs for each connection and that it cannot run: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
+fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
+    let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
+    let runs = |program: &&str| {
+        let metadata = std::fs::metadata(tree.locate(Path::new(program)));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    };
+    programs.filter(|program| program.starts_with('/')).find(|program| !runs(program)).map(str::to_owned)
 }
 
 /// The result if sshd would not start.
