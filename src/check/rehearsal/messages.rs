@@ -42,6 +42,8 @@ const fn own(source: Source, parts: &'static [&'static str], advice: &'static st
 const AGE: &str =
     "if the password has expired (chage --list), set the day of its last change: chage --lastday";
 const NO_HOST_KEY: &str = "change HostKeyAlgorithms, or create a host key of a type that it allows: it allows none of this system's host keys";
+const NO_ALGORITHM: &str = "change Ciphers, MACs, KexAlgorithms or HostKeyAlgorithms in sshd's configuration: ssh, whose offer the message has, \
+     supports none of them";
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 
@@ -92,11 +94,9 @@ const OWN: &[Own] = &[
         "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow, or see network.wrappers",
     ),
     own(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
-    own(
-        Output,
-        &["Unable to negotiate with "],
-        "change Ciphers, MACs, KexAlgorithms or HostKeyAlgorithms in sshd's configuration: clients offer none of these",
-    ),
+    // ssh logs this as information, which a rehearsal does not read.
+    own(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
+    own(Output, &["Unable to negotiate with "], NO_ALGORITHM),
     own(
         Output,
         &["This account is currently not available"],
