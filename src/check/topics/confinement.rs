@@ -229,10 +229,14 @@ fn status(root: &Path, process: &str, field: &str) -> Option<String> {
 /// process.
 fn confined(root: &Path, process: u32) -> (bool, bool) {
     let process = process.to_string();
-    let filter = |process: &str| status(root, process, "Seccomp").is_some_and(|mode| mode == "2");
+    // Linux has the number of filters since 5.9. In a container, PID 1 has some, too.
+    let filters = |process: &str| {
+        let number = status(root, process, "Seccomp_filters").and_then(|number| number.parse::<u32>().ok());
+        number.unwrap_or_else(|| u32::from(status(root, process, "Seccomp").is_some_and(|mode| mode == "2")))
+    };
     let network = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/net"))).ok();
     let isolated = network("self").zip(network(&process)).is_some_and(|(here, there)| here != there);
-    (filter(&process) && !filter("1"), isolated)
+    (filters(&process) > filters("1"), isolated)
 }
 
 /// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.
