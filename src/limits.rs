@@ -97,6 +97,9 @@ pub const LOGGED: usize = 1024;
 /// Output of the chained command. Enough for tens of thousands of keys.
 pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
+/// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`).
+pub(crate) const PROGRAM_START: u64 = 256;
+
 /// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
 #[expect(clippy::as_conversions, reason = "the value is small")]
 pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;

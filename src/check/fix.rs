@@ -49,6 +49,26 @@ impl Fix {
         }
     }
 
+    /// This command, which changes the user's line in passwd(5) or shadow(5). A sentence if the user has several lines, of
+    /// which the first counts, or none: the tools then refuse.
+    pub(crate) fn for_local_user(self, root: &Path, name: &str) -> Self {
+        let lines = |file: &str| {
+            let text = std::fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
+            text.lines().filter(|line| line.split(':').next() == Some(name)).count()
+        };
+        if let Some(file) = ["passwd", "shadow"].into_iter().find(|file| lines(file) > 1) {
+            return Self::advice(format!(
+                "/etc/{file} has several lines of {name}, of which the first counts: remove the wrong ones (vipw), then check again"
+            ));
+        }
+        if lines("passwd") == 0 {
+            return Self::advice(format!(
+                "{name} is not in /etc/passwd: change the account in the name service that has it (/etc/nsswitch.conf), or with its tools"
+            ));
+        }
+        self
+    }
+
     /// A command on a user's file, which runs as that user: `words`, then `path`. A sentence if someone other than
     /// that user and root can redirect the path, or if the user does not own the file.
     pub(crate) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
@@ -217,6 +237,23 @@ mod tests {
         assert_eq!(good.clone().then(bad.clone()), bad);
         assert_eq!(bad.clone().then(good), bad);
     }
+
+    #[test]
+    fn a_command_for_a_user_with_one_line() {
+        let root = std::env::temp_dir().join(format!("eic-keys-fix-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        let fix = |passwd: &str, shadow: &str| {
+            std::fs::write(root.join("etc/passwd"), passwd).unwrap();
+            std::fs::write(root.join("etc/shadow"), shadow).unwrap();
+            Fix::command("chage --expiredate -1", [Word::Value("alice")]).for_local_user(&root, "alice")
+        };
+        assert!(fix("alice:x\nalicia:x\n", "alice:*\n").is_command());
+        assert!(fix("alice:x\nalice:y\n", "").text().starts_with("/etc/passwd has several lines of alice"));
+        assert!(fix("alice:x\n", "alice:!\nalice:*\n").text().starts_with("/etc/shadow has several lines"));
+        assert!(fix("bob:x\n", "").text().starts_with("alice is not in /etc/passwd"));
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
     /// The fields of [`Fix`] are private to this module. Only this module builds commands, and no command changes an
     /// owner.
     #[test]

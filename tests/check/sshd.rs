@@ -118,7 +118,7 @@ fn a_script_that_runs_eic_keys() {
         std::fs::set_permissions("/usr/bin/eic-lab-wrap", mode).unwrap();
         assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         let report = world.check();
-        report.assert_exactly(&[("sshd.command", "warn"), ("install.path", "fail"), ("recent.sshd", "warn")]);
+        report.assert_exactly(&[("sshd.command", "warn"), ("install.path", "fail")]);
         world.apply(&report, "install.path");
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         // One that loses the arguments.

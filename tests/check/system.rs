@@ -145,6 +145,124 @@ fn a_shell_that_refuses_logins() {
     }
 }
 
+/// It exists, some user may execute it, and alice cannot.
+#[test]
+fn a_shell_that_cannot_be_run() {
+    for (text, mode, says) in [
+        ("#!/bin/sh\nexec /bin/sh \"$@\"\n", 0o700, "the mode or an ACL"),
+        ("#!/bin/none\n", 0o755, "the program of its first line, /bin/none, does not exist"),
+        ("#!/bin/sh\r\n", 0o755, "the program of its first line, /bin/sh\\r, does not exist"),
+        ("#!/etc/passwd\n", 0o755, "it runs /etc/passwd, and the mode"),
+    ] {
+        world(|world| {
+            world.instance.write("/usr/bin/eic-lab-shell", text);
+            fs::set_permissions("/usr/bin/eic-lab-shell", Permissions::from_mode(mode)).unwrap();
+            account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{text}");
+            let report = world.check();
+            report.assert_exactly(&[("user.shell", "fail")]);
+            let note = report.note("user.shell");
+            assert!(
+                note.starts_with("alice cannot run the login shell /usr/bin/eic-lab-shell: ")
+                    && note.contains(says),
+                "{note}"
+            );
+            let report = world.check_with(&[USER, "--rehearse"]);
+            let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+            assert!(
+                report.note("login.rehearsal").contains(": /usr/bin/eic-lab-shell: ")
+                    && fix.starts_with("the login shell cannot be run"),
+                "{:#}",
+                report.of("login.rehearsal")
+            );
+            world.apply(&report, "user.shell");
+            world.check().assert_healthy();
+        });
+    }
+    // Without #! the kernel runs it only if it is told how.
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-shell", b"\x01garbage");
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        if fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|files| files.count() > 2) {
+            return;
+        }
+        world.check().assert_exactly(&[("user.shell", "fail")]);
+    });
+    // A script is a shell like any other.
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-shell", b"#! /bin/sh -e\nexec /bin/sh \"$@\"\n");
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check_with(&[USER, "--rehearse"]).assert_healthy();
+    });
+}
+
+/// This number means no user: sshd cannot become it.
+#[test]
+fn a_uid_that_is_not_valid() {
+    world(|world| {
+        let uid = fs::read_to_string("/etc/passwd").unwrap();
+        let uid = uid
+            .lines()
+            .find(|line| line.starts_with("alice:"))
+            .unwrap()
+            .split(':')
+            .nth(2)
+            .unwrap()
+            .to_owned();
+        account("/etc/passwd", &format!(":{uid}:"), ":4294967295:");
+        let report = world.check();
+        report.assert_exactly(&[("user.account", "fail")]);
+        assert!(
+            report.note("user.account").ends_with("4294967295 is not valid"),
+            "{}",
+            report.note("user.account")
+        );
+    });
+}
+
+/// The program runs as its owner, which a login survives.
+#[test]
+fn a_program_with_the_setuid_bit() {
+    world(|world| {
+        fs::set_permissions("/usr/bin/eic-keys", Permissions::from_mode(0o4755)).unwrap();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check_in_time();
+        report.assert_exactly(&[("metadata.command_user", "warn")]);
+        assert!(report.note("metadata.command_user").contains("has the setuid bit"));
+        world.apply(&report, "metadata.command_user");
+        world.check().assert_healthy();
+    });
+}
+
+/// Another copy of eic-keys checks a program that is not eic-keys any more.
+#[test]
+fn another_file_in_place_of_the_program() {
+    for content in ["#!/bin/sh\nexit 0\n", ""] {
+        world(|world| {
+            let program = fs::read("/usr/bin/eic-keys").unwrap();
+            world.instance.install("/usr/sbin/eic-keys", &program);
+            world.instance.install("/usr/bin/eic-keys", content.as_bytes());
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let check = || {
+                let outcome =
+                    world.instance.command(["--check", "--json", USER]).program("/usr/sbin/eic-keys");
+                crate::schema::read(&outcome.as_root().run().stdout)
+            };
+            let of = |document: &serde_json::Value, id: &str| {
+                document["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap().clone()
+            };
+            let document = check();
+            let found = of(&document, "login.command");
+            assert_eq!(found["status"], "fail", "{found:#}");
+            assert_eq!(found["note"], "/usr/bin/eic-keys is not eic-keys: --version does not print its name");
+            assert_eq!(of(&document, "install.aws")["status"], "ok");
+            world.instance.install("/usr/bin/eic-keys", &program);
+            assert_eq!(of(&check(), "login.command")["status"], "ok");
+        });
+    }
+}
+
 /// A file from another system: the carriage return belongs to the shell.
 #[test]
 fn a_carriage_return_after_the_shell() {
@@ -522,6 +640,32 @@ fn a_trust_store_that_the_command_user_cannot_read() {
         let note = report.note("signer.command_user");
         assert!(note.contains("holds 1 certificates") && note.contains("holds 2 certificates"), "{note}");
     });
+}
+
+/// The view of sshd's processes counts, which its unit can change.
+#[test]
+fn files_that_the_unit_hides() {
+    for (mount, id, says) in [
+        ("mount -t tmpfs -o mode=755 none /etc/ssl/certs", "signer.command_user", "as eic-keys: "),
+        (
+            "mount -t tmpfs -o mode=755 none /sys/devices/virtual",
+            "metadata.command_user",
+            "as eic-keys: the firmware",
+        ),
+    ] {
+        world(|world| {
+            stop_sshd();
+            let start = format!("{mount} && exec /usr/sbin/sshd");
+            let arguments = ["--mount", "/bin/sh", "-c", &start];
+            let started = world.instance.command(arguments).program("/usr/bin/unshare").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.status(id), "fail", "{:#}", report.of(id));
+            assert!(report.note(id).starts_with(says), "{}", report.note(id));
+        });
+    }
 }
 
 /// Whoever can write to it can add an anchor.
@@ -929,6 +1073,26 @@ fn an_apparmor_profile() {
         &[("confinement.apparmor", "warn")],
         "/usr/sbin/sshd (enforce)",
     );
+}
+
+/// What the running sshd has counts.
+#[test]
+fn an_sshd_without_a_capability() {
+    for capability in ["sys_chroot", "setgid"] {
+        world(|world| {
+            stop_sshd();
+            let drop = format!("-{capability}");
+            let arguments = ["--bounding-set", &drop, "--inh-caps", &drop, "/usr/sbin/sshd"];
+            let started = world.instance.command(arguments).program("/usr/bin/setpriv").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.status("confinement.unit"), "fail");
+            let says = format!("sshd lacks CAP_{}: it closes each connection", capability.to_uppercase());
+            assert_eq!(report.note("confinement.unit"), says);
+        });
+    }
 }
 
 #[test]

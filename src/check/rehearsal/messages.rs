@@ -1,5 +1,7 @@
 //! Explains what sshd and PAM say about a login that failed.
 
+use std::path::Path;
+
 use crate::check::fix::Fix;
 use crate::check::fix::Word::Value;
 use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
@@ -20,6 +22,8 @@ pub(super) struct LoginMessages<'a> {
     pub(super) output: &'a str,
     /// Days since 1970-01-01.
     pub(super) today: u64,
+    /// The root directory, for the user's lines in its files.
+    pub(super) root: &'a Path,
 }
 
 /// A message that only a rehearsal explains.
@@ -39,6 +43,8 @@ const fn own(source: Source, parts: &'static [&'static str], advice: &'static st
 const AGE: &str =
     "if the password has expired (chage --list), set the day of its last change: chage --lastday";
 const NO_HOST_KEY: &str = "change HostKeyAlgorithms, or create a host key of a type that it allows: it allows none of this system's host keys";
+const NO_ALGORITHM: &str = "change Ciphers, MACs, KexAlgorithms or HostKeyAlgorithms in sshd's configuration: ssh, whose offer the message has, \
+     supports none of them";
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 
@@ -89,11 +95,9 @@ const OWN: &[Own] = &[
         "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow, or see network.wrappers",
     ),
     own(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
-    own(
-        Output,
-        &["Unable to negotiate with "],
-        "change Ciphers, MACs, KexAlgorithms or HostKeyAlgorithms in sshd's configuration: clients offer none of these",
-    ),
+    // ssh logs this as information, which a rehearsal does not read.
+    own(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
+    own(Output, &["Unable to negotiate with "], NO_ALGORITHM),
     own(
         Output,
         &["This account is currently not available"],
@@ -210,18 +214,34 @@ impl LoginMessages<'_> {
     }
 
     fn fix(&self, command: FixCommand, advice: &str) -> Fix {
-        match command {
-            FixCommand::None => Fix::advice(advice),
+        let command = match command {
+            FixCommand::None => return Fix::advice(advice),
+            // The counters of failed logins know all users.
+            FixCommand::WithUser(words) if !words.starts_with("usermod") && !words.starts_with("chage") => {
+                return Fix::command(words, [Value(self.user)]);
+            }
             FixCommand::WithUser(words) => Fix::command(words, [Value(self.user)]),
             FixCommand::ResetPasswordAge => {
                 Fix::command("chage --lastday", [Value(&self.today.to_string()), Value(self.user)])
             }
-        }
+        };
+        command.for_local_user(self.root, self.user)
     }
 
     /// The last line of ssh's own words, if there was no session.
     pub(super) fn last_of_ssh(&self) -> Option<&str> {
         self.output.lines().map(str::trim).rfind(|line| !line.is_empty())
+    }
+
+    /// What sshd says if the login shell cannot be run: its path, and the error of execve(2); or the dynamic linker.
+    pub(super) fn not_run(&self) -> Option<&str> {
+        let errors = [": Permission denied", ": Exec format error", ": No such file or directory"];
+        let mut lines = self.output.lines().map(str::trim);
+        let is_shell = |path: &&str| path.starts_with('/') && !path.contains(' ');
+        let path = |line: &&str| {
+            errors.iter().any(|error| line.strip_suffix(error).is_some_and(|path| is_shell(&path)))
+        };
+        lines.rfind(|line| path(line) || line.contains("error while loading shared libraries"))
     }
 
     /// Whether sshd accepted the key: what follows is PAM's account check.
@@ -268,8 +288,12 @@ mod tests {
     /// The note and the fix for messages of sshd, PAM and the session.
     fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let root = std::env::temp_dir().join(format!("eic-keys-messages-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc")).ok();
+        std::fs::write(root.join("etc/passwd"), "alice:x:1:1::/:/bin/sh\n").ok();
         let (sshd, pam) = (lines(sshd), PamMessages { lines: lines(pam), file: None });
-        let messages = LoginMessages { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000 };
+        let messages =
+            LoginMessages { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000, root: &root };
         messages.explain().map(|(note, fix)| (note, fix.text().to_owned()))
     }
 

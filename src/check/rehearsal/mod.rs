@@ -218,8 +218,9 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
 /// The answer for a login that failed. `how` is how its session ended.
 fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessages, how: &str) -> Answer<T> {
     let user = &rehearsal.plan.account.name;
-    let messages =
-        LoginMessages { user, sshd: &outcome.log, pam, output: &outcome.output, today: rehearsal.plan.today };
+    let root = rehearsal.plan.tree.locate(Path::new("/"));
+    let (sshd, output, today) = (outcome.log.as_slice(), outcome.output.as_str(), rehearsal.plan.today);
+    let messages = LoginMessages { user, sshd, pam, output, today, root: &root };
     let last = messages.last();
     // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
     if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
@@ -258,7 +259,12 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
         names => format!("; running: {}", names.join(", ")),
     };
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
+    let said = messages.not_run().map(|line| format!(": {line}")).unwrap_or_default();
+    let note = format!("{note}{said}");
     let fix = match &rehearsal.plan.forced {
+        None if !said.is_empty() => {
+            "the login shell cannot be run: repair it, or set another one: usermod --shell".to_owned()
+        }
         Some(forced) => format!("ForceCommand is {forced}: fix that program, or remove the line"),
         None if matches!(outcome.ending, Ending::Status(status) if was_broken(status)) => BROKEN.to_owned(),
         None => format!(
@@ -311,7 +317,17 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     plan.remarks.extend(server.blocks_not_shown(&plan.tree));
     let io = |error: io::Error| {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        (error.to_string(), Fix::advice(if full { FULL } else { "check that root can write to /run" }))
+        let text = error.to_string();
+        // The mode of / or /run.
+        let open = text.contains(" can write to ");
+        let fix = if full {
+            FULL
+        } else if open {
+            "let only root write to / and /run (mode 0755)"
+        } else {
+            "check that root can write to /run"
+        };
+        (text, Fix::advice(fix))
     };
     let directory = Directory::create().map_err(io)?.ok_or_else(|| {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))

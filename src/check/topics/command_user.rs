@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +11,16 @@ use std::sync::Arc;
 use super::signer::readable;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
-use crate::check::fix::Fix;
+use crate::check::fix::{Fix, Word};
+use crate::check::rehearsal::server::enter;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::main;
 use crate::imds::Imds;
 use crate::limits;
-use crate::process::run_as;
+use crate::process::{self, run_as};
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::Daemon;
 use crate::tool::is_root;
 use crate::trust::TrustStore;
 
@@ -26,6 +31,8 @@ enum View {
     Root,
     /// Only root can run the check as another user.
     Denied,
+    /// The program has the setuid bit: it would run as its owner, and not as that user.
+    SetUid,
     /// The program could not be run, and the reason.
     Broken(String),
     /// The report of the child process.
@@ -44,8 +51,8 @@ pub(crate) async fn look(
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
         Some(user) if is_root() => {
-            let (user, options) = (user.clone(), options.clone());
-            tokio::task::spawn_blocking(move || view(&user, &options))
+            let (user, options, root) = (user.clone(), options.clone(), target.root.to_owned());
+            tokio::task::spawn_blocking(move || view(&user, &options, &root))
                 .await
                 .unwrap_or_else(|error| View::Broken(error.to_string()))
         }
@@ -67,11 +74,14 @@ pub(crate) async fn look(
     reachable
 }
 
-fn view(user: &Account, options: &RunOptions) -> View {
+fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return View::Broken(error.to_string()),
     };
+    if fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0) {
+        return View::SetUid;
+    }
     let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
     words.extend(["--timeout".into(), seconds(options.timeout).into()]);
     if let [address] = options.imds.as_slice() {
@@ -81,12 +91,24 @@ fn view(user: &Account, options: &RunOptions) -> View {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         words.extend(["--trust-store".into(), path.into()]);
     }
-    match run_as(&user.credentials(), &words, limits::COMMAND_USER) {
+    let report = |ran: io::Result<process::Output>| match ran {
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => {
             serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)
         }
+    };
+    // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
+    let tree = ConfigTree::new(root);
+    let daemon = Daemon::new(&tree, &["systemctl".into()], limits::CHECK_TOOL).serving(&main(&tree));
+    let mut inside = daemon.map(|(process, _)| enter(process, &mut Vec::new())).unwrap_or_default();
+    if inside.iter().any(|word| word == "nsenter") {
+        inside.extend(user.credentials().prefix());
+        inside.extend(words.iter().cloned());
+        if let view @ View::Report(_) = report(process::run(&inside, &[], limits::COMMAND_USER)) {
+            return view;
+        }
     }
+    report(run_as(&user.credentials(), &words, limits::COMMAND_USER))
 }
 
 /// The status and note of one check in a report.
@@ -111,10 +133,16 @@ fn broken(user: &Account, reason: &str) -> Answer<()> {
         );
         return Answer::warn_only(note, fix);
     }
-    Answer::fail(
-        format!("eic-keys could not be run as {}: {reason}", user.name),
-        Fix::advice("install eic-keys where all users can run it"),
-    )
+    let program = std::env::current_exe().unwrap_or_default();
+    let closed = fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o555 != 0o555);
+    let fix = if closed {
+        Fix::command("chmod 0755", [Word::Path(&program)])
+    } else {
+        Fix::advice(
+            "let all users run eic-keys: check the mode of each directory above it, ACLs (getfacl), and mounts with noexec",
+        )
+    };
+    Answer::fail(format!("eic-keys could not be run as {}: {reason}", user.name), fix)
 }
 
 fn metadata(user: &Account, view: &View) -> Answer<()> {
@@ -123,12 +151,28 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         View::Root => return Answer::ok("eic-keys runs as root: metadata.token has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
         View::Broken(reason) => return broken(user, reason),
+        View::SetUid => {
+            let program = std::env::current_exe().unwrap_or_default();
+            let note =
+                format!("{} has the setuid bit: it runs as its owner, not as {name}", program.display());
+            return Answer::warn(note, Fix::command("chmod 0755", [Word::Path(&program)]), ());
+        }
         View::Report(report) => report,
     };
     match answer(report, CheckId::MetadataToken) {
         None => broken(user, "its report has no metadata.token"),
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => {
             Answer::ok(format!("as {name}: {note}"), ())
+        }
+        // sshd's unit hides the signs of an instance.
+        Some((status, _)) if status == "skip" => {
+            let note = answer(report, CheckId::InstanceHost).map(|(_, note)| note).unwrap_or_default();
+            Answer::fail(
+                format!("as {name}: {note}"),
+                Fix::advice(
+                    "sshd's unit can hide files from its processes: see confinement.unit, and systemctl cat ssh sshd",
+                ),
+            )
         }
         Some((_, note)) => Answer::fail(
             format!("as {name}: {note}"),
@@ -144,6 +188,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
     let report = match view {
         View::Root => return Answer::ok("eic-keys runs as root: signer.store has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
+        View::SetUid => return Answer::ok("eic-keys runs as its owner: signer.store has the result", ()),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
         View::Report(report) => report,
     };

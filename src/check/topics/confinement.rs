@@ -2,6 +2,7 @@
 //! sshd's unit.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use crate::check::check_id::CheckId;
@@ -34,9 +35,9 @@ pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
         let (root, running) = (root(), *running);
         blocking(move || apparmor(&root, running)).await
     });
-    let unit = runner.check(CheckId::ConfinementUnit, running, async |_| {
-        let root = root();
-        blocking(move || unit(&root)).await
+    let unit = runner.check(CheckId::ConfinementUnit, running, async |running| {
+        let (root, process) = (root(), running.process);
+        blocking(move || unit(&root, process)).await
     });
     tokio::join!(layers, selinux, denials, apparmor, unit);
 }
@@ -116,7 +117,11 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
 }
 
 /// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
-fn unit(root: &Path) -> Answer<()> {
+fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
+    if let Some(note) = process.and_then(|process| lacks_capability(root, process)) {
+        let fix = "give sshd the capabilities that its unit takes away: see CapabilityBoundingSet= in systemctl cat ssh sshd; then restart sshd";
+        return Answer::fail(note, Fix::advice(fix));
+    }
     if !root.join("run/systemd/system").is_dir() {
         return Answer::ok("systemd does not run on this system", ());
     }
@@ -140,6 +145,28 @@ fn unit(root: &Path) -> Answer<()> {
             format!("sshd's unit hides {path} from its processes ({setting}=), and eic-keys needs {read}"),
             Fix::advice(format!("remove {path} from {setting}= with systemctl edit, then restart sshd")),
             (),
+        );
+    }
+    // What the running sshd has, because the unit may have been changed since it was started.
+    let (filtered, isolated) = process.map_or((false, false), |process| confined(root, process));
+    if isolated && shown.lines().any(|line| line == "PrivateNetwork=yes") {
+        return Answer::fail(
+            "sshd's unit has PrivateNetwork=yes: neither clients nor the metadata service can be reached",
+            Fix::advice("remove PrivateNetwork= with systemctl edit, then restart sshd"),
+        );
+    }
+    let filters = || shown.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    let lacks = |call: &&&str| filters().any(|list| shuts_out(list, call));
+    let calls: Vec<_> = SSHD_CALLS.iter().filter(lacks).copied().collect();
+    if filtered && !calls.is_empty() {
+        let calls = calls.join(" ");
+        return Answer::fail(
+            format!(
+                "sshd's unit refuses system calls that each login needs: SystemCallFilter= lacks {calls}"
+            ),
+            Fix::advice(format!(
+                "allow them with systemctl edit, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
+            )),
         );
     }
     if let Some(line) = shown.lines().find(confines) {
@@ -166,9 +193,52 @@ fn unit(root: &Path) -> Answer<()> {
             let fix = format!(
                 "allow them: systemctl edit {unit}, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
             );
+            if filtered && !goes_on {
+                return Answer::fail(note, Fix::advice(fix));
+            }
             Answer::warn(note, Fix::advice(fix), ())
         }
     }
+}
+
+/// System calls of sshd in each login: it confines and drops the privileges of a process (`privsep_preauth_child`,
+/// `permanently_set_uid`).
+const SSHD_CALLS: [&str; 4] = ["chroot", "setgroups", "setresgid", "setresuid"];
+
+/// Capabilities of sshd in each login, by their number.
+const SSHD_CAPABILITIES: [(u32, &str); 3] = [(6, "CAP_SETGID"), (7, "CAP_SETUID"), (18, "CAP_SYS_CHROOT")];
+
+/// The capabilities that no process of this sshd can have.
+fn lacks_capability(root: &Path, process: u32) -> Option<String> {
+    let bounding = status(root, &process.to_string(), "CapBnd")?;
+    let bounding = u64::from_str_radix(&bounding, 16).ok()?;
+    let lacking: Vec<_> = SSHD_CAPABILITIES
+        .iter()
+        .filter(|(number, _)| bounding.checked_shr(*number).is_some_and(|bits| bits & 1 == 0))
+        .map(|(_, name)| *name)
+        .collect();
+    (!lacking.is_empty()).then(|| format!("sshd lacks {}: it closes each connection", lacking.join(", ")))
+}
+
+/// A field of `/proc/PID/status`.
+fn status(root: &Path, process: &str, field: &str) -> Option<String> {
+    let text = files::read_text(&root.join(format!("proc/{process}/status")), limits::PROC_FILE).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+/// Whether a process has a filter of system calls that PID 1 does not have, and whether it has another network than this
+/// process.
+fn confined(root: &Path, process: u32) -> (bool, bool) {
+    let process = process.to_string();
+    // Linux has the number of filters since 5.9. In a container, PID 1 has some, too.
+    let filters = |process: &str| {
+        let number = status(root, process, "Seccomp_filters").and_then(|number| number.parse::<u32>().ok());
+        number.unwrap_or_else(|| u32::from(status(root, process, "Seccomp").is_some_and(|mode| mode == "2")))
+    };
+    let network = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/net"))).ok();
+    let isolated = network("self").zip(network(&process)).is_some_and(|(here, there)| here != there);
+    (filters(&process) > filters("1"), isolated)
 }
 
 /// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.

@@ -143,7 +143,10 @@ fn package(program: &Path) -> Answer<()> {
 /// Our packages provide the name of AWS's package and the path of its command. A link to this program is not AWS's
 /// command, and a package manager that removes that name would remove our package.
 fn aws(root: &Path) -> Answer<()> {
-    let is_eic_keys = |path: &Path| leads_here(path) || is_override_with_eic_keys(path);
+    // The program that runs can be another copy.
+    let named =
+        |path: &Path| path.canonicalize().is_ok_and(|real| real.file_name() == Some("eic-keys".as_ref()));
+    let is_eic_keys = |path: &Path| leads_here(path) || named(path) || is_override_with_eic_keys(path);
     let mut found = AWS.iter().map(|path| root.join(path)).filter(|path| path.exists() && !is_eic_keys(path));
     let Some(found) = found.next() else {
         return Answer::ok("AWS's package ec2-instance-connect is not installed", ());

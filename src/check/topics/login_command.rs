@@ -27,7 +27,7 @@ use crate::sshd::daemon::Daemon;
 use crate::sshd::managed_lines;
 use crate::tool::is_root;
 
-use super::sshd::{SshdFindings, is_eic_keys};
+use super::sshd::{SshdFindings, is_eic_keys, leads_here};
 use crate::check::tokens::expand_command;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
@@ -96,6 +96,11 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         }
     };
     let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
+    if let Some(program) = line.first().filter(|_| !wrapped) {
+        if let Some(answer) = other_program(program, &run) {
+            return answer;
+        }
+    }
     // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
     let chained = chained
         .first()
@@ -155,6 +160,24 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         ),
         _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
     }
+}
+
+/// The result if the program is not eic-keys. Another file than this program can be anything, and an empty one even
+/// succeeds where a shell runs it.
+fn other_program(
+    program: &OsString,
+    run: &impl Fn(Vec<OsString>) -> io::Result<Output>,
+) -> Option<Answer<()>> {
+    if leads_here(Path::new(program)) {
+        return None;
+    }
+    let ran = run(vec![program.clone(), "--version".into()]).ok()?;
+    (ran.status.success() && !ran.stdout.starts_with(b"eic-keys ")).then(|| {
+        Answer::fail(
+            format!("{} is not eic-keys: --version does not print its name", program.to_string_lossy()),
+            Fix::advice("install eic-keys again: install.package has the command if it is of a package"),
+        )
+    })
 }
 
 /// What to say of the chained command, if it did not succeed.

@@ -164,10 +164,31 @@ fn settings(
                 main,
             };
             let note = format!("sshd accepts {}", source.main.display());
-            Answer::ok(note, Settings::new(dump, source))
+            let settings = Settings::new(dump, source);
+            if let Some(program) = missing_program(tree, &settings) {
+                return Answer::fail(
+                    format!(
+                        "sshd closes each connection: its program {program} is missing, or not executable"
+                    ),
+                    Fix::advice(
+                        "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
+                    ),
+                );
+            }
+            Answer::ok(note, settings)
         }
         Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
     }
+}
+
+/// A program that sshd runs for each connection and that it cannot run: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
+fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
+    let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
+    let runs = |program: &&str| {
+        let metadata = std::fs::metadata(tree.locate(Path::new(program)));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    };
+    programs.filter(|program| program.starts_with('/')).find(|program| !runs(program)).map(str::to_owned)
 }
 
 /// The result if sshd would not start.
@@ -213,6 +234,27 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     }
 }
 
+/// The result if there is no AuthorizedKeysCommand.
+fn no_command(
+    tree: &ConfigTree,
+    version: &OpensshVersion,
+    connection: &Connection,
+) -> Answer<ConfiguredCommand> {
+    let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
+    match origin(tree, version, connection, b"none")
+        .and_then(|setting| Some((setting.origin, setting.block?)))
+    {
+        Some((line, (at, criteria))) => Answer::fail(
+            format!("{none}: {line} turns it off"),
+            Fix::advice(format!(
+                "remove the line {line} from the block \"Match {criteria}\" in line {}, then reload sshd; --enable does not change blocks",
+                at.line
+            )),
+        ),
+        None => Answer::fail(none, enable()),
+    }
+}
+
 fn command(
     tree: &ConfigTree,
     version: &OpensshVersion,
@@ -220,21 +262,7 @@ fn command(
     dump: &Dump,
     account: Option<&Account>,
 ) -> Answer<ConfiguredCommand> {
-    let Some(line) = &dump.command else {
-        let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
-        return match origin(tree, version, connection, b"none")
-            .and_then(|setting| Some((setting.origin, setting.block?)))
-        {
-            Some((line, (at, criteria))) => Answer::fail(
-                format!("{none}: {line} turns it off"),
-                Fix::advice(format!(
-                    "remove the line {line} from the block \"Match {criteria}\" in line {}, then reload sshd; --enable does not change blocks",
-                    at.line
-                )),
-            ),
-            None => Answer::fail(none, enable()),
-        };
-    };
+    let Some(line) = &dump.command else { return no_command(tree, version, connection) };
     let setting = origin(tree, version, connection, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
@@ -260,8 +288,12 @@ fn command(
             )),
             None => enable(),
         };
+        let reason = not_runnable(tree, &program).map(|reason| format!("; sshd does not run it: {reason}"));
         return Answer::fail(
-            format!("{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}"),
+            format!(
+                "{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}{}",
+                reason.unwrap_or_default()
+            ),
             fix,
         );
     }

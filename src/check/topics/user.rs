@@ -1,7 +1,9 @@
 //! Checks whether the user's account allows logins.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
+use crate::process::run_as;
 use crate::tool::{is_root, stdout_of};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
@@ -57,6 +60,13 @@ pub(crate) async fn account(
         .check(CheckId::UserAccount, name, async |name| {
             let (name, root) = (name.to_string(), target.root.to_owned());
             blocking(move || match Account::find(&name) {
+                // Such a number means "unchanged" to setresuid(2): sshd closes the connection.
+                Ok(Some(account)) if account.uid == u32::MAX || account.gid == u32::MAX => Answer::fail(
+                    format!("{name} has uid {}, gid {}: {} is not valid", account.uid, account.gid, u32::MAX),
+                    Fix::advice(format!(
+                        "give {name} another number: usermod --uid, and groupmod --gid for the group"
+                    )),
+                ),
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
                 Ok(None) => {
                     Answer::fail(format!("there is no user {name} on this system"), create(&root, &name))
@@ -134,21 +144,6 @@ pub(crate) async fn account_state(
     tokio::join!(expiry, password, shell, home, nologin);
 }
 
-/// A command that changes a line of passwd(5) or shadow(5). A sentence if a user has several: the first one counts, and the tools
-/// refuse to change it.
-fn unless_repeated(root: &Path, name: &str, command: Fix) -> Fix {
-    let repeated = ["passwd", "shadow"].into_iter().find(|file| {
-        let text = files::read_text(&root.join("etc").join(file), limits::SYSTEM_FILE).unwrap_or_default();
-        text.lines().filter(|line| line.split(':').next() == Some(name)).count() > 1
-    });
-    match repeated {
-        Some(file) => Fix::advice(format!(
-            "/etc/{file} has several lines of {name}, of which the first counts: remove the wrong ones (vipw), then check again"
-        )),
-        None => command,
-    }
-}
-
 /// The line of a user in shadow(5), which only root can read.
 fn shadow(name: &str) -> Option<Vec<String>> {
     let line = stdout_of("getent", &["shadow", "--", name])?;
@@ -163,7 +158,7 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     };
     let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
-    let fix = unless_repeated(root, name, Fix::command("chage --expiredate -1", [Value(name)]));
+    let fix = Fix::command("chage --expiredate -1", [Value(name)]).for_local_user(root, name);
     // On that day sshd allows the account (auth_shadow_acctexpired). Older versions of pam_unix do, too, newer ones refuse it
     // (check_shadow_expiry).
     match field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)) {
@@ -178,7 +173,7 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if field(1).starts_with('!') && !pam {
         return Answer::fail(
             format!("the account {name} is locked, and UsePAM is no: sshd refuses locked accounts"),
-            unless_repeated(root, name, Fix::command("usermod --password *", [Value(name)])),
+            Fix::command("usermod --password *", [Value(name)]).for_local_user(root, name),
         );
     }
     Answer::ok(format!("the account {name} is neither locked nor expired"), ())
@@ -220,18 +215,14 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     let (Some(changed), max, inactive) = (number(2), number(4), number(6)) else {
         return Answer::ok(format!("the password of {name} does not expire"), ());
     };
-    let never =
-        || unless_repeated(root, name, Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]));
+    let never = || Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]).for_local_user(root, name);
     if changed == 0 {
         return Answer::fail(
             format!(
                 "{name} has to change the password: PAM asks for the old one, also after a login with a key"
             ),
-            unless_repeated(
-                root,
-                name,
-                Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)]),
-            ),
+            Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)])
+                .for_local_user(root, name),
         );
     }
     let age = today.saturating_sub(changed);
@@ -255,7 +246,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || {
         let command = Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
-        unless_repeated(root, &account.name, command)
+        command.for_local_user(root, &account.name)
     };
     let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
     if refusing.iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
@@ -265,12 +256,53 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
         return Answer::ok(format!("the login shell is {shell}, in ChrootDirectory"), ());
     }
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
-    match fs::metadata(path) {
-        Ok(metadata) if ownership::is_program(&metadata) => {
-            Answer::ok(format!("the login shell is {shell}"), ())
-        }
+    match fs::metadata(&path) {
+        Ok(metadata) if ownership::is_program(&metadata) => match not_executable(account, &path, root) {
+            None => Answer::ok(format!("the login shell is {shell}"), ()),
+            Some(reason) => {
+                Answer::fail(format!("{} cannot run the login shell {shell}: {reason}", account.name), fix())
+            }
+        },
         _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
     }
+}
+
+/// Why execve(2) by the user would fail.
+fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String> {
+    let denied =
+        "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
+    let test = |path: &Path| {
+        let words = ["test".into(), "-x".into(), path.into()];
+        let ran = run_as(&account.credentials(), &words, limits::CHECK_TOOL);
+        ran.is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
+    };
+    if is_root() && test(path) {
+        return Some(denied.to_owned());
+    }
+    let start = |path: &Path| {
+        let mut start = Vec::new();
+        fs::File::open(path).ok()?.take(limits::PROGRAM_START).read_to_end(&mut start).ok()?;
+        Some(start)
+    };
+    let start_of_shell = start(path)?;
+    let Some(line) = start_of_shell.strip_prefix(b"#!") else {
+        // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
+        let other_formats =
+            fs::read_dir(root.join("proc/sys/fs/binfmt_misc")).is_ok_and(|files| files.count() > 2);
+        return match start_of_shell.get(..4) {
+            Some(b"\x7fELF") => None,
+            _ if other_formats => None,
+            _ => Some("it is neither a program nor a script that begins with #!".to_owned()),
+        };
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let word = line.trim_ascii_start().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
+    let interpreter = Path::new(OsStr::from_bytes(word));
+    let there = root.join(interpreter.strip_prefix("/").unwrap_or(interpreter));
+    if !there.is_file() {
+        return Some(format!("the program of its first line, {}, does not exist", interpreter.display()));
+    }
+    (is_root() && test(&there)).then(|| format!("it runs {}, and {denied}", interpreter.display()))
 }
 
 /// Checks nologin(5). With PAM, `pam_nologin` looks for both files; without it, sshd looks for one.
