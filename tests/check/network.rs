@@ -137,7 +137,7 @@ fn system_files_that_cannot_be_read_to_their_end() {
 #[test]
 fn a_program_that_leaves_another_one_behind() {
     world(|world| {
-        let rules = "*filter\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT";
+        let rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT";
         let script = format!("#!/bin/sh\nsleep 20 &\ncat <<'END'\n{rules}\nEND\n");
         world.instance.install("/usr/sbin/iptables-save", script.as_bytes());
         let report = world.check_in_time();

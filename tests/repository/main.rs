@@ -1,5 +1,6 @@
 //! The repository: documents, completions and dependencies agree with the code.
 
+mod checks;
 mod dependencies;
 mod fleet;
 mod manual;

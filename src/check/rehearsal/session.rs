@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,13 +86,14 @@ pub(super) fn log_in(
     );
     let input = ssh.0.stdin.take();
     let output = Collected::new(limits::REHEARSAL_OUTPUT);
-    output.collect(ssh.0.stdout.take(), ());
-    output.collect(ssh.0.stderr.take(), ());
+    let (open, ends) = channel::<()>();
+    output.collect(ssh.0.stdout.take(), open.clone());
+    output.collect(ssh.0.stderr.take(), open.clone());
     let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
     drop(listener);
     let log = Collected::new(limits::REHEARSAL_OUTPUT);
     let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
-    log.collect(server.0.stderr.take(), ());
+    log.collect(server.0.stderr.take(), open);
     let ending = match login {
         Login::Command => wait(&mut ssh.0, deadline, || false)?,
         Login::Terminal => {
@@ -110,6 +112,8 @@ pub(super) fn log_in(
     finish(&mut server.0, &session);
     let mut running: Vec<_> = session.into_iter().map(|process| process.name).collect();
     running.dedup();
+    // What they said last may not be read yet. A process that stays can hold the pipes open: nothing is ever sent.
+    let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limits::REHEARSAL_END);
     let lines = log.text().lines().map(|line| line.trim_end().to_owned()).collect();
     Ok(Outcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running })
 }

@@ -34,26 +34,32 @@ pub(crate) async fn running(
     target: &Target<'_>,
     settings: &Finding<Settings>,
 ) -> Finding<Running> {
-    let tree = ConfigTree::new(target.root);
-    let startable = match (runner.status(CheckId::SshdConfig), settings.get()) {
-        (Some(Status::Fail), _) => Err(format!("fix {} first", CheckId::SshdConfig)),
-        (_, Some(settings)) => sockets::bindable(settings).and_then(|()| {
-            let taken = sockets::taken(target.root);
-            let mut ports = settings.all("port").filter_map(|port| port.parse().ok());
-            match ports.find(|port| taken.contains(port)) {
-                Some(port) => {
-                    Err(format!("stop the other program that listens on port {port} (ss -tlnp shows it)"))
-                }
-                None => Ok(()),
-            }
-        }),
-        _ => Ok(()),
-    };
+    let (root, settings) = (target.root.to_owned(), settings.get().cloned());
+    let rejected = runner.status(CheckId::SshdConfig) == Some(Status::Fail);
     runner
         .check(CheckId::RunningDaemon, (), async |()| {
-            blocking(move || with_daemon(&tree, |asked| daemon(asked, startable))).await
+            blocking(move || {
+                let startable = match &settings {
+                    _ if rejected => Err(format!("fix {} first", CheckId::SshdConfig)),
+                    Some(settings) => startable(settings, &root),
+                    None => Ok(()),
+                };
+                with_daemon(&ConfigTree::new(&root), |asked| daemon(asked, startable))
+            })
+            .await
         })
         .await
+}
+
+/// Whether sshd could listen. `Err` says what to do.
+fn startable(settings: &Settings, root: &Path) -> Result<(), String> {
+    sockets::bindable(settings)?;
+    let taken = sockets::taken(root);
+    let mut ports = settings.all("port").filter_map(|port| port.parse().ok());
+    match ports.find(|port| taken.contains(port)) {
+        Some(port) => Err(format!("stop the other program that listens on port {port} (ss -tlnp shows it)")),
+        None => Ok(()),
+    }
 }
 
 /// Checks the command line of sshd.
