@@ -125,31 +125,31 @@ options! {
     disable: bool = flag, "disable" "", [],
         "remove the lines that --enable added";
     dry_run: bool = flag, "dry-run" "", [Enable, Disable],
-        "... print the changes, and make none";
+        "print what --enable or --disable would change, and change nothing";
     no_chain: bool = flag, "no-chain" "", [Enable],
-        "... refuse if another AuthorizedKeysCommand is set";
+        "refuse to enable if another AuthorizedKeysCommand is set";
     if_user_missing: bool = flag, "if-user-missing" "", [Enable],
-        "... only if the AuthorizedKeysCommandUser is missing, or a left-out one exists again";
+        "enable only if the AuthorizedKeysCommandUser is missing, or the user of an omitted command exists again";
     check: bool = flag, "check" "", [],
         "report why USER cannot log in, and how to fix it; some checks require root";
     rehearse: bool = flag, "rehearse" "", [Check],
-        "... also log in as USER with a temporary key (root)";
+        "also log in as USER with a temporary key (root)";
     wait: Option<Duration> = whole_seconds, "wait" "SECONDS", [Check],
-        "... first wait for a push for USER, {shortest} to {longest}";
+        "first wait for a push for USER, {shortest} to {longest}";
     verbose: bool = flag, "verbose" "", [Check],
-        "... also show details of passing checks";
+        "list all checks with their details";
     logins: bool = flag, "logins" "", [],
         "list logins with pushed keys, and the IAM principals that pushed them (root)";
     login_user: Option<OsString> = text, "user" "USER", [Logins],
-        "... of this user only";
+        "list logins of this user only";
     since: Option<Since> = time, "since" "TIME", [Logins],
-        "... since then: 24h, 7d, a date, or a time of RFC 3339";
+        "list logins since then: 90m, 24h, 7d, 2w, a date, or a time of RFC 3339";
     until: Option<Since> = time, "until" "TIME", [Logins],
-        "... until then";
+        "list logins until then";
     refused: bool = flag, "refused" "", [Logins],
-        "... and the records that were refused";
+        "also list refused records";
     json: bool = flag, "json" "", [Check, Logins],
-        "... and for --check: as one JSON document";
+        "print the report of --check or --logins as one JSON document";
 }
 
 /// The rows of the help text.
@@ -260,7 +260,7 @@ impl fmt::Display for UsageError {
             Self::Value { option, value, expected } => write!(f, "{option} {value}: not {expected}"),
             Self::Principal(error) => write!(f, "--principal: {error}"),
             Self::Fingerprint(error) => error.fmt(f),
-            Self::NoUser => f.write_str("USER is missing (%u on sshd's line)"),
+            Self::NoUser => f.write_str("USER is missing (%u in the AuthorizedKeysCommand)"),
             Self::NoCommand => f.write_str("a command is missing after --"),
             Self::SeveralModes => f.write_str("--enable, --disable, --check and --logins exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
@@ -273,7 +273,7 @@ impl fmt::Display for UsageError {
             Self::EnableWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
             }
-            Self::PrintsNoKeys => f.write_str("it prints no keys"),
+            Self::PrintsNoKeys => f.write_str("these arguments print no keys"),
         }
     }
 }

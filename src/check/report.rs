@@ -159,7 +159,7 @@ impl Report {
                 None => format!("The rehearsal: {}.", check.note),
             },
             (_, Some(check)) if check.note != NOT_REQUESTED => not_run(&check.note),
-            _ => "PAM and the session were not tried: --rehearse does.".to_owned(),
+            _ => "PAM and the session were not tested; use --rehearse.".to_owned(),
         }
     }
 

@@ -58,7 +58,11 @@ fn brief(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
         .collect();
     let passed = report.with(Status::Ok).count();
     let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
-    let skipped = if skipped > 0 { format!(", {skipped} skipped because of others") } else { String::new() };
+    let skipped = if skipped > 0 {
+        format!(", {skipped} skipped with checks that they depend on")
+    } else {
+        String::new()
+    };
     writeln!(
         text,
         "  {passed} checks passed{skipped}. --verbose lists them, and commands for what\n  \

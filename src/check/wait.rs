@@ -25,7 +25,7 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
     let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
     let host = instance::host(&runner, target).await;
     let (Some(name), Some(_)) = (name.get(), host.get()) else { return };
-    tell(&format!("waiting {} s for a key that is pushed for {name}", limit.as_secs()));
+    tell(&format!("waiting up to {} s for a key to be pushed for {name}", limit.as_secs()));
     let start = Instant::now();
     let mut session = None;
     while start.elapsed() < limit {

@@ -14,7 +14,7 @@ pub struct NotAFingerprint;
 
 impl fmt::Display for NotAFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FINGERPRINT is not of the form SHA256:... (%f on sshd's line)")
+        f.write_str("FINGERPRINT is not of the form SHA256:... (%f in the AuthorizedKeysCommand)")
     }
 }
 

@@ -239,12 +239,15 @@ impl Planner<'_> {
                     if again {
                         format!("{} sets {shown}, by hand: sshd uses it again.", by_hand.origin)
                     } else {
-                        format!("Nothing to do: {} sets {shown}, by hand.", by_hand.origin)
+                        format!(
+                            "Nothing to do: {} sets AuthorizedKeysCommand to {shown} (set by hand).",
+                            by_hand.origin
+                        )
                     },
                 );
                 if chains_itself(self.version, &by_hand.value, self.tree) {
                     messages.push(format!(
-                        "Note: what {} has after \"--\" is eic-keys again, or AWS's command, which eic-keys replaces: remove it.",
+                        "Note: the command after \"--\" in {} is eic-keys itself, or AWS's command, which eic-keys replaces: remove it.",
                         by_hand.origin
                     ));
                 }
@@ -267,7 +270,10 @@ impl Planner<'_> {
         if values == wanted && remarks == written && current.effective.blocks().next().is_none() {
             let origin =
                 current.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
-            messages.insert(0, format!("Nothing to do: {origin} already has sshd run eic-keys."));
+            messages.insert(
+                0,
+                format!("Nothing to do: {origin} already sets AuthorizedKeysCommand to eic-keys."),
+            );
             return Ok(self.no_change(messages, &current.config.effective(Some(&Connection::probe()))?));
         }
         let placement = Placement {
@@ -335,7 +341,7 @@ impl Planner<'_> {
             |setting| own_part(self.version, &setting.value).to_vec(),
         );
         let Some(previous) = previous else {
-            messages.push("Nothing else sets AuthorizedKeysCommand.".into());
+            messages.push("No other AuthorizedKeysCommand is set.".into());
             return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
         };
         let (origin, command) = (previous.origin.clone(), lossy(&previous.value));
@@ -356,9 +362,9 @@ impl Planner<'_> {
             )
         });
         if self.is_ours(&previous.value) {
-            messages.extend(
-                never_runs.map(|note| format!("{note} The line stays, and our lines come before it.")),
-            );
+            messages.extend(never_runs.map(|note| {
+                format!("{note} The line stays, and the lines of eic-keys are placed before it.")
+            }));
             return Ok((unchained, remark.into_iter().collect()));
         }
         if !self.chain {
