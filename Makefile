@@ -30,7 +30,8 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 # Smaller: no tables for unwinding and no index of them, because a panic aborts; and packed relocations, where the C library that is
 # linked can apply them at the start of a static program (glibc 2.36; musl may not).
 PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 2 || v[2] >= 36) print 1}'))
-LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld \
+# What a run calls is in one place.
+LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld -C link-arg=-Wl,-T,packaging/order.ld \
 	$(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
 
 # Static, and the same bytes wherever it is built: no path of the building machine in it.
@@ -40,7 +41,7 @@ BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel test-ansible try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench load scan hosts fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel test-ansible try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench order load scan hosts fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -168,6 +169,13 @@ bench: prepare-lab build
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	cc -static -O2 -Wall -o target/release/floor tests/bench/floor.c
 	target/release/eic-bench
+
+## order: packaging/order.ld, after a change of what a run calls; then make build
+order: prepare-lab
+	CARGO_PROFILE_RELEASE_STRIP=none $(MAKE) binary MOST_BYTES=99999999
+	$(CARGO) build --locked --quiet --release --package eic-bench
+	cc -static -O2 -Wall -o target/release/floor tests/bench/floor.c
+	packaging/order $(BINARY) target/release/eic-bench
 
 ## load: a real sshd under RATE (50) logins a second for SECONDS (60), the metadata service throttling in the middle
 load: prepare-lab build

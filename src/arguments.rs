@@ -165,7 +165,7 @@ pub(crate) fn help() -> String {
         .replace("{addresses}", &addresses)
 }
 
-/// A time in seconds, to a tenth. Nothing else in the program formats floating-point numbers.
+/// A time in seconds, to a tenth, without floating-point numbers.
 struct Seconds(Duration);
 
 impl fmt::Display for Seconds {
@@ -215,7 +215,7 @@ pub enum UsageError {
     /// `--logins` with USER as an argument, or a command after `--`.
     LoginsWithUser,
     /// `--enable` or `--disable` with USER, or a command after `--`.
-    WiringWithUser,
+    EnableWithUser,
     /// The command line is not one for sshd.
     PrintsNoKeys,
 }
@@ -270,7 +270,7 @@ impl fmt::Display for UsageError {
             Self::LoginsWithUser => {
                 f.write_str("--logins takes its user from --user, and no command after --")
             }
-            Self::WiringWithUser => {
+            Self::EnableWithUser => {
                 f.write_str("--enable and --disable take no USER, and no command after --")
             }
             Self::PrintsNoKeys => f.write_str("it prints no keys"),
@@ -336,8 +336,8 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Comm
             // The rest of the command line is ignored, so `--help` always works.
             Arg::Short('h') => return Ok(CommandLine::Help),
             Arg::Short('V') => return Ok(CommandLine::Version),
-            Arg::Long("help") => return alone(parser, "--help", CommandLine::Help),
-            Arg::Long("version") => return alone(parser, "--version", CommandLine::Version),
+            Arg::Long("help") => return without_value(parser, "--help", CommandLine::Help),
+            Arg::Long("version") => return without_value(parser, "--version", CommandLine::Version),
             Arg::Long(name) => {
                 let name = name.to_owned();
                 if !read.options.read(&name, &mut parser)? {
@@ -390,7 +390,7 @@ impl Arguments {
         let (user, command) = (self.user.is_some(), self.chained_command.is_some());
         match mode {
             Mode::Check if command => Err(UsageError::CheckWithCommand),
-            Mode::Enable | Mode::Disable if user || command => Err(UsageError::WiringWithUser),
+            Mode::Enable | Mode::Disable if user || command => Err(UsageError::EnableWithUser),
             Mode::Logins if user || command => Err(UsageError::LoginsWithUser),
             Mode::Keys | Mode::Check | Mode::Logins | Mode::Enable | Mode::Disable => Ok(mode),
         }
@@ -427,7 +427,11 @@ impl Arguments {
     }
 }
 
-fn alone(mut parser: Parser, option: &'static str, command: CommandLine) -> Result<CommandLine, UsageError> {
+fn without_value(
+    mut parser: Parser,
+    option: &'static str,
+    command: CommandLine,
+) -> Result<CommandLine, UsageError> {
     match parser.optional_value() {
         None => Ok(command),
         Some(value) => Err(UsageError::UnexpectedValue(option, value)),
@@ -466,16 +470,20 @@ fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>
 /// A decimal number of seconds: digits, and at most nine more after a point.
 fn decimal(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits =
-        !fraction.is_empty() && fraction.len() <= 9 && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    let nanoseconds = digits.then(|| format!("{fraction:0<9}"))?;
-    Some(Duration::new(whole.parse().ok()?, nanoseconds.parse().ok()?))
+    let nanoseconds = (fraction.len() <= 9).then(|| digits(fraction)).flatten();
+    let nanoseconds = nanoseconds.map(|_| format!("{fraction:0<9}"))?;
+    Some(Duration::new(digits(whole)?, nanoseconds.parse().ok()?))
+}
+
+/// A number of digits only: `parse` accepts a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {
     value(parser, option, ValueKind::WholeSeconds, |text| {
         let (least, most) = limits::WAIT_RANGE;
-        text.parse().ok().map(Duration::from_secs).filter(|time| (least..=most).contains(time))
+        digits(text).map(Duration::from_secs).filter(|time| (least..=most).contains(time))
     })
 }
 

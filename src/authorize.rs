@@ -10,13 +10,14 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::ec2::{Domain, UserName};
 use crate::escape::Escaped;
 use crate::host::Host;
 use crate::imds::{Connections, Imds};
-use crate::keys::{Fingerprint, Judged, Refusal, SignedKey, judge};
+use crate::keys::{Fingerprint, Refusal, Selected, SignedKey, select};
 use crate::limits::{self, Budget};
 use crate::log_lines::{NOT_EC2, describe, provided, provided_for, refuse};
 use crate::output;
@@ -33,7 +34,7 @@ const FREQUENT: usize = 2;
 /// The query from the command line.
 #[derive(Clone, Debug)]
 pub struct KeyQuery {
-    /// The user to find keys for. Untrusted: anyone who connects chooses it.
+    /// The user to find keys for. Untrusted: a client chooses which of the existing users it is.
     pub user: OsString,
     /// The key that the client offers; `None` if unknown.
     pub fingerprint: Option<Fingerprint>,
@@ -116,35 +117,51 @@ pub(crate) async fn authorize(
         return Ok(counts);
     }
 
-    let reported_id = async { if firmware.is_some() { imds.instance_id().await } else { Ok(id.clone()) } };
-    let (reported_id, region, domain, chain, ocsp_names) =
-        tokio::try_join!(reported_id, imds.region(), imds.domain(), imds.signer_chain(), imds.ocsp_names(),)?;
-    let valid = retain(valid, &user, syslog, |_| {
-        if reported_id == id { Ok(()) } else { Err(Refusal::ForeignService(reported_id.clone())) }
-    });
-    if valid.is_empty() {
-        return Ok(counts);
-    }
-    let name = SignerName::new(&region, Domain::parse(&domain)?);
-    let path = find_path(chain.as_deref(), &name, &store?, (context.clock)())?;
-    let signer = check_revocation(&imds, path, ocsp_names.as_deref(), context.clock).await?.signer()?;
-
-    let mut authorized = Vec::new();
-    for key in valid {
-        let description = describe(&key);
-        // Check the time again: a key can expire during the requests.
-        match key.authorize(&signer, &id, &request.principals, (context.clock)()) {
-            Ok(key) => authorized.push(key),
-            Err(reason) => refuse(syslog, &user, &reason, &description),
+    let (imds, id, user, reports_id) = (&imds, &id, &user, firmware.is_some());
+    let prove = || async move {
+        let reported_id = async { if reports_id { imds.instance_id().await } else { Ok(id.clone()) } };
+        let (reported_id, region, domain, chain, ocsp_names) = tokio::try_join!(
+            reported_id,
+            imds.region(),
+            imds.domain(),
+            imds.signer_chain(),
+            imds.ocsp_names(),
+        )?;
+        let valid = retain(valid, user, syslog, |_| {
+            if reported_id == *id { Ok(()) } else { Err(Refusal::ForeignService(reported_id.clone())) }
+        });
+        let mut authorized = Vec::new();
+        if valid.is_empty() {
+            return Ok(authorized);
         }
-    }
+        let name = SignerName::new(&region, Domain::parse(&domain)?);
+        let path = find_path(chain.as_deref(), &name, &store?, (context.clock)())?;
+        let signer = check_revocation(imds, path, ocsp_names.as_deref(), context.clock).await?.signer()?;
+        for key in valid {
+            let description = describe(&key);
+            // Check the time again: a key can expire during the requests.
+            match key.authorize(&signer, id, &request.principals, (context.clock)()) {
+                Ok(key) => authorized.push(key),
+                Err(reason) => refuse(syslog, user, &reason, &description),
+            }
+        }
+        Ok::<_, RunError>(authorized)
+    };
+    let authorized = apart(prove).await?;
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
-        syslog.log(Severity::Info, &provided_for(key, &user, parent));
+        syslog.log(Severity::Info, &provided_for(key, user, parent));
     }
     counts.printed = authorized.len();
     Ok(counts)
+}
+
+/// Makes a future with a stack frame and memory of its own, for steps that the frequent cases do not reach: they would otherwise touch
+/// the memory of these steps, too.
+#[inline(never)]
+fn apart<'a, F: Future + 'a>(steps: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = F::Output> + 'a>> {
+    Box::pin(steps())
 }
 
 /// Limits the process to what the rest of its job needs.
@@ -174,13 +191,13 @@ fn offered<'a>(
     counts: &mut Counts,
 ) -> Vec<SignedKey<'a>> {
     let mut offered = Vec::new();
-    for judged in judge(text, fingerprint) {
+    for record in select(text, fingerprint) {
         counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
-        match judged {
-            Judged::Offered(key) => offered.push(key),
-            Judged::Refused(reason) => refuse(syslog, user, &reason, ""),
+        match record {
+            Selected::Offered(key) => offered.push(key),
+            Selected::Refused(reason) => refuse(syslog, user, &reason, ""),
             // Not logged, because it is normal.
-            Judged::NotOffered(key) => syslog.explain(&format!(
+            Selected::NotOffered(key) => syslog.explain(&format!(
                 "the key {} was pushed for {user}, but is not the one offered",
                 key.fingerprint()
             )),

@@ -91,9 +91,12 @@ impl ChainedCommand {
     pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
-        safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
-        let mut child =
-            Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().map_err(Failure::Io)?;
+        let program = safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
+        let mut child = Command::new(program.path())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Failure::Io)?;
         let stdout = child.stdout.take().ok_or_else(|| Failure::Io(io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self { child, stdout })
     }

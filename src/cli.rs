@@ -1,6 +1,7 @@
 //! argv → [`Command`]; the help text.
 //!
-//! All settings come from the command line, which the administrator controls. No file or environment variable is read.
+//! All settings of a run that sshd starts come from the command line, which the administrator controls: no file or environment variable
+//! has any.
 
 use std::ffi::OsString;
 
@@ -9,7 +10,7 @@ pub use crate::arguments::{UsageError, ValueKind};
 use crate::authorize::KeyQuery;
 use crate::check::CheckRequest;
 use crate::logins::LoginsRequest;
-use crate::sshd::wiring::WiringOptions;
+use crate::sshd::EnableOptions;
 
 /// The help text before the options.
 const HELP_HEAD: &str = "\
@@ -66,9 +67,9 @@ pub enum Command {
     /// List the logins with pushed keys, for an administrator.
     Logins(LoginsRequest),
     /// Configure sshd to run eic-keys.
-    Enable(WiringOptions),
+    Enable(EnableOptions),
     /// Undo `--enable`.
-    Disable(WiringOptions),
+    Disable(EnableOptions),
     /// Print [`help`].
     Help,
     /// Print the version.
@@ -89,8 +90,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         Mode::Keys => Command::Authorize(arguments.key_query()?),
         Mode::Check => Command::Check(check(arguments)?),
         Mode::Logins => Command::Logins(logins(arguments)),
-        Mode::Enable => Command::Enable(wiring(&arguments)),
-        Mode::Disable => Command::Disable(wiring(&arguments)),
+        Mode::Enable => Command::Enable(enable(&arguments)),
+        Mode::Disable => Command::Disable(enable(&arguments)),
     })
 }
 
@@ -126,10 +127,10 @@ fn logins(arguments: Arguments) -> LoginsRequest {
     }
 }
 
-fn wiring(arguments: &Arguments) -> WiringOptions {
+fn enable(arguments: &Arguments) -> EnableOptions {
     let options = &arguments.options;
-    let system = WiringOptions::system(options.dry_run, !options.no_chain);
-    WiringOptions { if_user_missing: options.if_user_missing, ..system }
+    let system = EnableOptions::system(options.dry_run, !options.no_chain);
+    EnableOptions { if_user_missing: options.if_user_missing, ..system }
 }
 
 /// A command whose report can be a JSON document.

@@ -8,7 +8,7 @@
 //!                         │ trust/store     open the trust store
 //!                         │ sandbox         drop all other rights
 //!                         │ imds            token → active-keys/USER      404: done, silently
-//!                         │ keys/judge      text → SignedKey…             drop: unreadable, other fingerprint
+//!                         │ keys/select      text → SignedKey…             drop: unreadable, other fingerprint
 //!                         │ keys/validity                                 drop: other instance, principal, expired
 //!                         │                 nothing left: done
 //!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
@@ -22,7 +22,7 @@
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
 //! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
 //! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
-//! modules to find out why a user cannot log in (`--check`): the same functions from `keys/judge` to `keys/validity`, so a rule that
+//! modules to find out why a user cannot log in (`--check`): the same functions from `keys/select` to `keys/validity`, so a rule that
 //! refuses a key at a login refuses it there, too. [`logins`] reads in the log who logged in with a pushed key (`--logins`).
 
 mod account;
@@ -43,6 +43,7 @@ pub mod limits;
 pub mod log_lines;
 pub mod logins;
 mod output;
+mod ownership;
 mod path_walk;
 pub mod principal;
 mod process;

@@ -6,10 +6,10 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// Time to wait for the system log, once. After that the run continues without it.
+/// Time to wait for the system log, for all lines together. After that the run continues without it.
 pub(crate) const LOG_WAIT: Duration = Duration::from_millis(100);
 
-/// Time to wait for sshd to read the keys before giving up. sshd does nothing else meanwhile.
+/// Time for sshd to read the keys, and to read more of the chained command's output. sshd does nothing else meanwhile.
 pub(crate) const READER_WAIT: Duration = Duration::from_millis(400);
 
 /// Default of `--timeout`, for a whole run: the 5 s of AWS's ec2-instance-connect package, minus the time that a run can wait for

@@ -1,4 +1,4 @@
-//! `eic-keys`: argv → command → exit status, nothing else.
+//! The program: parses the command line, runs the command, and returns its exit status.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use eic_keys::log_lines::WRONG_COMMAND_LINE;
 use eic_keys::logins;
 use eic_keys::run;
 use eic_keys::sandbox;
-use eic_keys::sshd::wiring::{self, WiringOutcome};
+use eic_keys::sshd::{self, EnableOutcome};
 use eic_keys::syslog::{Severity, Syslog};
 use eic_keys::trust::UnixTime;
 
@@ -37,8 +37,8 @@ fn main() -> ExitCode {
             };
             run::run(&request, &context, io::stdout().lock()).into()
         }
-        Ok(Command::Enable(options)) => wired(&wiring::enable(&options, &mut io::stdout())),
-        Ok(Command::Disable(options)) => wired(&wiring::disable(&options, &mut io::stdout())),
+        Ok(Command::Enable(options)) => report(&sshd::enable(&options, &mut io::stdout())),
+        Ok(Command::Disable(options)) => report(&sshd::disable(&options, &mut io::stdout())),
         Ok(Command::Check(request)) => {
             let environment = |name: &str| std::env::var_os(name);
             let target = check::Target { root, clock: UnixTime::now, environment };
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn wired(outcome: &WiringOutcome) -> ExitCode {
+fn report(outcome: &EnableOutcome) -> ExitCode {
     if let Some(reason) = outcome.reason() {
         let _ = writeln!(io::stderr(), "eic-keys: {reason}");
     }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -23,17 +24,24 @@ pub(crate) fn keys(keys: &[AuthorizedKey<'_>], out: &mut (impl Write + AsFd)) ->
         lines.extend_from_slice(key.line().as_bytes());
         lines.push(b'\n');
     }
-    bytes(&lines, out)
+    let start = Instant::now();
+    write(&lines, out, || limits::READER_WAIT.saturating_sub(start.elapsed()))
 }
 
-/// Writes the output of the chained command.
+/// Writes the output of the chained command, for as long as the reader reads: neither sshd nor eic-keys limits its time.
 ///
 /// # Errors
 /// As for [`keys`].
 pub(crate) fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<()> {
+    write(bytes, out, || limits::READER_WAIT)
+}
+
+/// `wait` is how long to wait for the reader now.
+fn write(bytes: &[u8], out: &mut (impl Write + AsFd), wait: impl Fn() -> Duration) -> io::Result<()> {
     // With this chunk size, a write to a pipe that is ready never blocks.
     for chunk in bytes.chunks(PIPE_BUF) {
-        let written = await_reader(out).and_then(|()| out.write_all(chunk)).and_then(|()| out.flush());
+        let written =
+            await_reader(out, wait()).and_then(|()| out.write_all(chunk)).and_then(|()| out.flush());
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             result => result?,
@@ -42,8 +50,8 @@ pub(crate) fn bytes(bytes: &[u8], out: &mut (impl Write + AsFd)) -> io::Result<(
     Ok(())
 }
 
-fn await_reader(out: &impl AsFd) -> io::Result<()> {
-    let wait = Timespec::try_from(limits::READER_WAIT).map_err(io::Error::other)?;
+fn await_reader(out: &impl AsFd, wait: Duration) -> io::Result<()> {
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
     loop {
         match poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&wait)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),

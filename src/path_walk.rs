@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
+use crate::ownership::{self, OwnershipFault};
+
 /// The number of symbolic links that Linux follows in one path.
 const MAX_LINKS: usize = 40;
 
@@ -106,7 +108,7 @@ pub(crate) fn resolve(path: &Path, owners: &[u32]) -> Result<Resolved, UnsafePat
     Ok(Resolved { path: here, last: Some(metadata) })
 }
 
-/// Like [`follow`], but the last component must also belong to root and be writable by root only.
+/// Like [`resolve`], but the last component must also belong to root and be writable by root only.
 ///
 /// # Errors
 /// Returns the first component that breaks these rules, including the last one.
@@ -151,11 +153,8 @@ fn check_directory(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(
 
 /// Checks that `part` belongs to one of `owners` and is writable by its owner only.
 fn check_owner(part: &Path, metadata: &Metadata, owners: &[u32]) -> Result<(), UnsafePath> {
-    if !owners.contains(&metadata.uid()) {
-        return Err(UnsafePath::Owner(part.to_owned(), metadata.uid()));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(UnsafePath::Writable(part.to_owned()));
-    }
-    Ok(())
+    ownership::check(metadata, owners).map_err(|fault| match fault {
+        OwnershipFault::Owner(uid) => UnsafePath::Owner(part.to_owned(), uid),
+        OwnershipFault::Writable => UnsafePath::Writable(part.to_owned()),
+    })
 }

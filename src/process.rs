@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io::{self, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -33,7 +36,7 @@ impl Output {
 const LAST_LINES: usize = 4;
 
 /// More than sshd or systemctl print. The rest is discarded.
-const MAX_OUTPUT: u64 = 1024 * 1024;
+const MAX_OUTPUT: usize = 1024 * 1024;
 
 /// Runs `words` with `arguments` in a clean environment, and kills it after `limit`.
 ///
@@ -115,9 +118,11 @@ pub(crate) fn clean_environment(command: &mut Command) -> &mut Command {
 }
 
 fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
     let start = Instant::now();
+    let (stdout, stderr) = (Collected::new(MAX_OUTPUT), Collected::new(MAX_OUTPUT));
+    let (open, ends) = channel::<()>();
+    stdout.collect(child.stdout.take(), open.clone());
+    stderr.collect(child.stderr.take(), open);
     let mut pause = Duration::from_millis(1);
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -134,22 +139,56 @@ fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
         thread::sleep(pause);
         pause = pause.saturating_mul(2).min(Duration::from_millis(20));
     };
-    // A grandchild can hold the pipes open. Wait for their end only until the time limit.
-    let left = limit.saturating_sub(start.elapsed());
-    let take = |output: Receiver<Vec<u8>>| output.recv_timeout(left).unwrap_or_default();
-    Ok(Output { status, stdout: take(stdout), stderr: take(stderr) })
+    // A grandchild can hold the pipes open. Wait for the end of both only until the time limit: nothing is ever sent.
+    let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limit.saturating_sub(start.elapsed()));
+    Ok(Output { status, stdout: stdout.bytes(), stderr: stderr.bytes() })
 }
 
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // Keep the bytes that were read before an error.
-            let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut bytes);
-            let _ = io::copy(&mut pipe, &mut io::sink());
+/// The output of a program, as far as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    most: usize,
+}
+
+impl Collected {
+    /// Nothing yet. Of the output, only the first `most` bytes are kept.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { bytes: Arc::default(), most }
+    }
+
+    /// Reads a pipe to its end in another thread, and then drops `open`.
+    pub(crate) fn collect(&self, pipe: Option<impl Read + Send + 'static>, open: impl Send + 'static) {
+        let Some(mut pipe) = pipe else { return };
+        let collected = self.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(length) => collected.add(buffer.get(..length).unwrap_or_default()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            drop(open);
+        });
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        if let Ok(mut kept) = self.bytes.lock() {
+            let room = self.most.saturating_sub(kept.len());
+            kept.extend(bytes.iter().take(room));
         }
-        let _ = sender.send(bytes);
-    });
-    receiver
+    }
+
+    /// What was read so far.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().map(|kept| kept.clone()).unwrap_or_default()
+    }
+
+    /// The same as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
 }

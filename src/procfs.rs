@@ -5,6 +5,9 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
 use crate::files;
 use crate::limits;
 
@@ -78,6 +81,8 @@ pub(crate) fn listening(process: &Path) -> Vec<TcpSocket> {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
+    /// The process that began its session, by setsid(2).
+    pub(crate) session: u32,
     /// In ticks since the boot.
     pub(crate) started: u64,
     pub(crate) name: String,
@@ -97,9 +102,29 @@ impl Process {
         Some(Self {
             pid: pid.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
             started: fields.get(19)?.trim_end().parse().ok()?,
             name: name.to_owned(),
         })
+    }
+}
+
+/// Sends a signal to a process if, after it cannot be mistaken for a later one with its number, `is_it` says that it is the one
+/// that is meant.
+///
+/// # Errors
+/// `SRCH` if it has ended or is not the one that is meant.
+pub(crate) fn send_signal(pid: u32, signal: Signal, is_it: impl FnOnce() -> bool) -> Result<(), Errno> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let process = pidfd_open(number, PidfdFlags::empty());
+    if !is_it() {
+        return Err(Errno::SRCH);
+    }
+    match process {
+        Ok(process) => pidfd_send_signal(process, signal),
+        // Linux before 5.3.
+        Err(Errno::NOSYS) => kill_process(number, signal),
+        Err(error) => Err(error),
     }
 }
 
@@ -115,7 +140,10 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
-    use super::{Process, TcpSocket, listening};
+    use rustix::io::Errno;
+    use rustix::process::Signal;
+
+    use super::{Process, TcpSocket, listening, send_signal};
 
     #[cfg(target_endian = "little")]
     #[test]
@@ -156,8 +184,20 @@ mod tests {
     fn a_name_with_parentheses() {
         let fields = "S 77 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
         let process = Process::parse(&format!("12 (a) (b) {fields}"));
-        let expected = Process { pid: 12, parent: 77, started: 4242, name: "a) (b".to_owned() };
+        let expected = Process { pid: 12, parent: 77, session: 1, started: 4242, name: "a) (b".to_owned() };
         assert_eq!(process, Some(expected));
         assert_eq!(Process::parse("12 (a"), None);
+    }
+
+    #[test]
+    fn only_the_process_that_is_meant_gets_a_signal() -> std::io::Result<()> {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn()?;
+        assert_eq!(send_signal(child.id(), Signal::KILL, || false), Err(Errno::SRCH));
+        assert!(child.try_wait()?.is_none());
+        assert_eq!(send_signal(child.id(), Signal::KILL, || true), Ok(()));
+        assert!(!child.wait()?.success());
+        // Another process can get the number only now.
+        assert_eq!(send_signal(child.id(), Signal::KILL, || true), Err(Errno::SRCH));
+        Ok(())
     }
 }

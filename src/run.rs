@@ -28,31 +28,65 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
         }
         Err(error) => syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(error))),
     }
-    let status = match &ours {
-        Ok(_) => 0,
-        Err(error) => error.status().code(),
-    };
-    let printed = ours.as_ref().is_ok_and(|counts| counts.printed > 0);
-    match chained {
-        None => status,
+    let chained = match chained {
         // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
-        Some(_) if matches!(ours, Err(RunError::Output(_))) => status,
+        _ if matches!(ours, Err(RunError::Output(_))) => Chained::None,
+        None => Chained::None,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
-            Ok(Ending::ReaderClosed) => 0,
+            Ok(Ending::ReaderClosed) => Chained::ReaderClosed,
             Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
-                Ok(()) if printed || !keys.is_empty() => 0,
-                Ok(()) => status,
+                Ok(()) => Chained::Printed { any: !keys.is_empty() },
                 Err(error) => {
                     let error = RunError::Output(error);
                     syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(&error)));
-                    error.status().code()
+                    Chained::NotPrinted(error.status().code())
                 }
             },
             Err(failure) => {
                 syslog.log(Severity::Warning, &format!("{CHAINED}{}", WithCauses(&failure)));
-                if printed { 0 } else { failure.status() }
+                Chained::Failed(failure.status())
             }
         },
+    };
+    exit_status(ours.map(|counts| counts.printed).map_err(|error| error.status().code()), &chained)
+}
+
+/// How the chained command ended.
+enum Chained {
+    /// There is none, or its keys are not read.
+    None,
+    /// sshd closed the output: it has found its key.
+    ReaderClosed,
+    /// Its keys were printed, if there were any.
+    Printed { any: bool },
+    /// Its keys could not be printed: the run ends with this status.
+    NotPrinted(u8),
+    /// It failed with this status.
+    Failed(u8),
+}
+
+/// The exit status of a run: sshd uses the printed keys only if it is 0. `ours` is the number of our printed keys, or our exit status.
+fn exit_status(ours: Result<usize, u8>, chained: &Chained) -> u8 {
+    let status = ours.err().unwrap_or(0);
+    let printed = ours.is_ok_and(|printed| printed > 0);
+    match *chained {
+        Chained::None => status,
+        Chained::ReaderClosed => 0,
+        Chained::Printed { any } => {
+            if printed || any {
+                0
+            } else {
+                status
+            }
+        }
+        Chained::Failed(failure) => {
+            if printed {
+                0
+            } else {
+                failure
+            }
+        }
+        Chained::NotPrinted(status) => status,
     }
 }
 
@@ -62,4 +96,29 @@ fn block_on(run: impl Future<Output = Result<Counts, RunError>>) -> Result<Count
         .build()
         .map_err(RunError::Resources)?
         .block_on(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chained, exit_status};
+
+    #[test]
+    fn the_status_lets_sshd_use_every_printed_key() {
+        for (ours, chained, expected) in [
+            (Ok(1), Chained::None, 0),
+            (Ok(0), Chained::None, 0),
+            (Err(3), Chained::None, 3),
+            (Err(2), Chained::ReaderClosed, 0),
+            (Ok(1), Chained::Printed { any: false }, 0),
+            (Ok(0), Chained::Printed { any: false }, 0),
+            (Err(2), Chained::Printed { any: true }, 0),
+            (Err(2), Chained::Printed { any: false }, 2),
+            (Ok(1), Chained::Failed(126), 0),
+            (Ok(0), Chained::Failed(126), 126),
+            (Err(2), Chained::Failed(7), 7),
+            (Ok(1), Chained::NotPrinted(4), 4),
+        ] {
+            assert_eq!(exit_status(ours, &chained), expected, "{ours:?}");
+        }
+    }
 }

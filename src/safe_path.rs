@@ -2,14 +2,16 @@
 
 use std::{
     error::Error,
+    ffi::OsString,
     fmt, fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use crate::ownership::{self, OwnershipFault, is_program};
+
 /// Why sshd would not run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Distrust {
+pub(crate) enum UntrustedProgram {
     /// Its path is not absolute.
     NotAbsolute(PathBuf),
     /// It is not an executable file.
@@ -20,7 +22,7 @@ pub(crate) enum Distrust {
     Writable(PathBuf),
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for UntrustedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAbsolute(path) => write!(f, "{} is not an absolute path", path.display()),
@@ -31,16 +33,33 @@ impl fmt::Display for Distrust {
     }
 }
 
-impl Error for Distrust {}
+impl Error for UntrustedProgram {}
+
+/// A program that sshd would run: only root can change it. Root runs a path from `/proc` or from a configuration only as one of
+/// these, and only this module makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program(PathBuf);
+
+impl Program {
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Its path as the first word of a command.
+    pub(crate) fn word(&self) -> OsString {
+        self.0.clone().into_os_string()
+    }
+}
 
 /// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): the program and every directory
 /// above it, up to `root`, must belong to root and be writable by root only.
 ///
 /// # Errors
 /// `NotFound` if the program does not exist, otherwise the reason why sshd would not run it.
-pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
-    match distrust(root, path)? {
-        None => Ok(()),
+pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
+    match check(root, path)? {
+        None => Ok(Program(path.to_owned())),
         Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
     }
 }
@@ -49,37 +68,40 @@ pub(crate) fn program(root: &Path, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Fails if the program cannot be examined; `NotFound` if it does not exist.
-pub(crate) fn distrust(root: &Path, path: &Path) -> io::Result<Option<Distrust>> {
-    distrust_unless(root, path, &|_| false)
+pub(crate) fn check(root: &Path, path: &Path) -> io::Result<Option<UntrustedProgram>> {
+    check_unless(root, path, &|_| false)
 }
 
-/// Like [`distrust`], but also accepts what `tolerated` accepts of files that users other than root can write to.
+/// Like [`check`], but also accepts what `tolerated` accepts of files that users other than root can write to.
 ///
 /// # Errors
 /// Fails if the program cannot be examined; `NotFound` if it does not exist.
-pub(crate) fn distrust_unless(
+pub(crate) fn check_unless(
     root: &Path,
     path: &Path,
     tolerated: &dyn Fn(&fs::Metadata) -> bool,
-) -> io::Result<Option<Distrust>> {
+) -> io::Result<Option<UntrustedProgram>> {
     if !path.is_absolute() {
-        return Ok(Some(Distrust::NotAbsolute(path.to_owned())));
+        return Ok(Some(UntrustedProgram::NotAbsolute(path.to_owned())));
     }
     let root = fs::canonicalize(root)?;
     let file = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)))?;
     let metadata = fs::metadata(&file)?;
-    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-        return Ok(Some(Distrust::NotAProgram(path.to_owned())));
+    if !is_program(&metadata) {
+        return Ok(Some(UntrustedProgram::NotAProgram(path.to_owned())));
     }
     // Start at the root directory: if others can write to a directory, the checks below it prove nothing.
     let parts: Vec<_> = file.ancestors().take_while(|part| part.starts_with(&root)).collect();
     for part in parts.into_iter().rev() {
         let metadata = fs::metadata(part)?;
-        if metadata.uid() != 0 {
-            return Ok(Some(Distrust::Owner(part.to_owned(), metadata.uid())));
-        }
-        if metadata.mode() & 0o022 != 0 && !tolerated(&metadata) {
-            return Ok(Some(Distrust::Writable(part.to_owned())));
+        match ownership::check(&metadata, &[0]) {
+            Err(OwnershipFault::Owner(uid)) => {
+                return Ok(Some(UntrustedProgram::Owner(part.to_owned(), uid)));
+            }
+            Err(OwnershipFault::Writable) if !tolerated(&metadata) => {
+                return Ok(Some(UntrustedProgram::Writable(part.to_owned())));
+            }
+            _ => {}
         }
     }
     Ok(None)

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::limits;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
@@ -18,11 +19,9 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs,
 };
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter};
-
-use crate::limits;
 
 mod calls;
+mod filter;
 
 /// What a run still needs after it enters the sandbox.
 #[derive(Clone, Copy, Debug)]
@@ -209,17 +208,9 @@ fn restrict(allowed: &Allowed<'_>) -> Result<LandlockStatus, RulesetError> {
     Ok(rules.restrict_self()?.landlock)
 }
 
-/// A call that [`calls::allowed`] does not list fails with EPERM, so that a libc which tries a new call can continue without it.
 fn seccomp(allowed: &Allowed<'_>, thread: bool) -> Result<(), seccompiler::Error> {
-    let arch = std::env::consts::ARCH.try_into()?;
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let child = allowed.child.and_then(|child| i32::try_from(child).ok());
-    // If a call is listed twice, the last entry applies.
-    let rules = calls::allowed(own, child, allowed.files.is_some(), thread)
-        .iter()
-        .map(|call| Ok((call.number, call.rules()?)))
-        .collect::<Result<_, BackendError>>()?;
-    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?;
-    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)
+    let calls = calls::allowed(own, child, allowed.files.is_some(), thread);
+    seccompiler::apply_filter(&filter::program(&calls, filter::PART)?)
 }

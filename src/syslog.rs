@@ -1,17 +1,21 @@
 //! The log: one line per decision, to the system log (facility authpriv) and, if stderr is a terminal, also to stderr.
 //!
 //! The system log is the socket of syslog(3): a datagram socket, or a stream socket with some old daemons. Messages have the local
-//! form of RFC 3164, without host name and time; the daemon adds the time. A log that nobody reads must not delay sshd: a run waits
-//! for it at most [`limits::LOG_WAIT`], once.
+//! form of RFC 3164, without host name and time; the daemon adds the time. A log that is read slowly or not at all must not delay
+//! sshd: a run waits for it at most [`limits::LOG_WAIT`] in all.
 
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
+};
 
 use crate::limits;
 
@@ -38,9 +42,12 @@ pub struct Syslog {
 }
 
 #[derive(Debug)]
-enum Socket {
-    Datagram(UnixDatagram),
-    Stream(UnixStream),
+struct Socket {
+    descriptor: OwnedFd,
+    /// A NUL ends a message, as in glibc. No message contains one.
+    stream: bool,
+    /// How long messages can still wait for the daemon.
+    wait: Duration,
 }
 
 impl Syslog {
@@ -63,8 +70,7 @@ impl Syslog {
         #[expect(clippy::as_conversions, reason = "the discriminant is the severity's number")]
         let priority = AUTHPRIV.saturating_mul(8).saturating_add(severity as u8);
         let message = format!("<{priority}>eic-keys[{}]: {text}", process::id());
-        if socket.as_ref().is_some_and(|socket| socket.send(&message).is_err()) {
-            // The failed send may have waited. Do not wait again for the next line.
+        if socket.as_mut().is_some_and(|socket| socket.send(message).is_err()) {
             *socket = None;
         }
     }
@@ -79,35 +85,46 @@ impl Syslog {
 
 impl Socket {
     fn open(path: &Path) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        match socket.connect(path) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::PROTOTYPE) => {
-                Self::stream(path).map(Self::Stream)
-            }
-            Err(error) => Err(error),
-            Ok(()) => {
-                socket.set_write_timeout(Some(limits::LOG_WAIT))?;
-                Ok(Self::Datagram(socket))
+        let address = SocketAddrUnix::new(path)?;
+        let connected = |kind| {
+            // If a daemon does not accept a stream at once, there is no log.
+            let socket =
+                socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+            connect(&socket, &address).map(|()| socket)
+        };
+        let (descriptor, stream) = match connected(SocketType::DGRAM) {
+            Err(Errno::PROTOTYPE) => (connected(SocketType::STREAM)?, true),
+            other => (other?, false),
+        };
+        Ok(Self { descriptor, stream, wait: limits::LOG_WAIT })
+    }
+
+    fn send(&mut self, mut message: String) -> io::Result<()> {
+        if self.stream {
+            message.push('\0');
+        }
+        let mut rest = message.as_bytes();
+        while !rest.is_empty() {
+            match send(&self.descriptor, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.await_daemon()?,
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 
-    /// Connects without blocking, which the standard library cannot do. If the daemon does not accept at once, there is no log.
-    fn stream(path: &Path) -> io::Result<UnixStream> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(path)?)?;
-        let stream = UnixStream::from(socket);
-        stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(limits::LOG_WAIT))?;
-        Ok(stream)
-    }
-
-    fn send(&self, message: &str) -> io::Result<()> {
-        match self {
-            Self::Datagram(socket) => socket.send(message.as_bytes()).map(drop),
-            // A NUL ends a message, as in glibc. No message contains one.
-            Self::Stream(stream) => (&*stream).write_all(format!("{message}\0").as_bytes()),
+    fn await_daemon(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        let wait = Timespec::try_from(self.wait).map_err(io::Error::other)?;
+        let ready = poll(&mut [PollFd::new(&self.descriptor, PollFlags::OUT)], Some(&wait));
+        self.wait = self.wait.saturating_sub(start.elapsed());
+        match ready {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            _ if self.wait.is_zero() => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }

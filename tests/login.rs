@@ -123,7 +123,7 @@ fn an_option_in_a_signed_line_is_not_obeyed() {
     stays_out(&sshd, "alice", &key);
 }
 
-/// The lines that docs/wiring.md shows: the first value that sshd reads counts.
+/// The lines that docs/sshd-configuration.md shows: the first value that sshd reads counts.
 #[test]
 fn each_match_block_can_have_its_own_principals() {
     const OPS: &str = "arn:aws:sts::123412341234:assumed-role/ops/anna";

@@ -56,35 +56,38 @@ impl Fix {
         all.extend(words.split(' ').map(Literal));
         all.extend([Literal("--"), Word::Path(path)]);
         Self::written(&all, &|path| {
-            let way = resolve(path, &[0, account.uid])?;
-            match &way.last {
-                Some(last) if last.uid() != account.uid => Err(UnsafePath::Owner(way.path, last.uid())),
-                _ => Ok(way.path),
+            let resolved = resolve(path, &[0, account.uid])?;
+            match &resolved.last {
+                Some(last) if last.uid() != account.uid => Err(UnsafePath::Owner(resolved.path, last.uid())),
+                _ => Ok(resolved.path),
             }
         })
     }
 
     /// Joins the words, quoted for a shell.
-    fn written(words: &[Word<'_>], lead: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>) -> Self {
+    fn written(
+        words: &[Word<'_>],
+        resolve: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>,
+    ) -> Self {
         let mut written = Vec::new();
         for word in words {
             let word = match *word {
-                Word::Path(path) => match lead(path) {
+                Word::Path(path) => match resolve(path) {
                     Ok(real) => real.into_os_string(),
-                    Err(danger) => return Self::unsafe_path(path, &danger),
+                    Err(cause) => return Self::unsafe_path(path, &cause),
                 },
-                Literal(word) | Value(word) if word.starts_with('/') => match lead(Path::new(word)) {
+                Literal(word) | Value(word) if word.starts_with('/') => match resolve(Path::new(word)) {
                     Ok(_) => word.into(),
-                    Err(danger) => return Self::unsafe_path(Path::new(word), &danger),
+                    Err(cause) => return Self::unsafe_path(Path::new(word), &cause),
                 },
                 Value(word) if word.is_empty() || word.starts_with('-') => {
-                    return Self::strange(word.as_ref());
+                    return Self::unquotable(word.as_ref());
                 }
                 Literal(word) | Value(word) => word.into(),
             };
             match quoted(&word) {
                 Some(word) => written.push(word),
-                None => return Self::strange(&word),
+                None => return Self::unquotable(&word),
             }
         }
         Self::whole(written.join(" "))
@@ -92,18 +95,18 @@ impl Fix {
 
     /// A command, if the report shows all of it: a truncated command is a different command.
     fn whole(text: String) -> Self {
-        if harmless(&text) == text { Self { text, command: true } } else { Self::strange(text.as_ref()) }
+        if harmless(&text) == text { Self { text, command: true } } else { Self::unquotable(text.as_ref()) }
     }
 
-    fn unsafe_path(path: &Path, danger: &UnsafePath) -> Self {
+    fn unsafe_path(path: &Path, cause: &UnsafePath) -> Self {
         Self::advice(format!(
             "fix this by hand, with care: a command by root on {} could change another file, because {}",
             path.display(),
-            WithCauses(danger)
+            WithCauses(cause)
         ))
     }
 
-    fn strange(word: &OsStr) -> Self {
+    fn unquotable(word: &OsStr) -> Self {
         Self::advice(format!(
             "fix this by hand: no command is given, because of the name {}",
             word.to_string_lossy()
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_follow_root_only() {
+    fn a_path_that_only_root_can_redirect() {
         let fix = |path| Fix::command("chmod a+r", [Word::Path(Path::new(path))]);
         assert_eq!(fix("/etc/passwd").text(), "chmod a+r /etc/passwd");
         for path in

@@ -1,6 +1,6 @@
 //! The messages of sshd and PAM that say why a login was refused: what they mean, and the fix.
 //!
-//! `attempts` looks for them in the log, and a rehearsal in the messages of its own login.
+//! `login_log` looks for them in the log, and a rehearsal in the messages of its own login.
 
 use Source::{Pam, Sshd};
 
@@ -91,7 +91,7 @@ const NEW_PASSWORD: &str = "set a new password, or disable its expiry: chage --m
 const NO_MODULE: &str = "PAM cannot load a module that /etc/pam.d names, and refuses the account";
 const MODULE: &str =
     "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes";
-const ONE_KEY: &str = "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY";
+const ONE_KEY: &str = "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY; if that does not help, sshd.tries says more";
 const MAX_STARTUPS: &str = "sshd drops connections: too many others are being authenticated (MaxStartups)";
 const STARTUPS: &str =
     "find out which clients open these connections (ss -tn), or raise MaxStartups and reload sshd";

@@ -2,20 +2,20 @@
 //!
 //! Each check has an id, and each report contains all checks. A check that cannot give a result is [`Status::Skip`];
 //! one that exceeds its time limit is [`Status::Fail`]. The checks call the same functions as a login. They
-//! change nothing on the system.
+//! change nothing on the system, but `login.command` runs the chained command as a login does, and a rehearsal is a login.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
 //! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
 
-mod attempts;
 mod check_id;
 mod fix;
 pub mod json;
 mod known_messages;
 mod log;
+mod login_log;
 mod package;
 mod packet_filter;
-mod pam;
+mod pam_config;
 mod rehearsal;
 mod report;
 mod request;
@@ -50,6 +50,8 @@ use topics::{
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
 /// failed, 1 if a check failed, 2 if the checks could not run.
+// Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
+#[inline(never)]
 pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let report = match report(request, target) {
         Ok(report) => report,
@@ -88,10 +90,10 @@ fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
     runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
     let _ = runtime.block_on(async {
-        let (account, wiring) =
+        let (account, sshd) =
             timeout(limits::ALL_CHECKS, Box::pin(examine(request, target, &runner))).await?;
         // It has a time limit of its own, because it runs only on request.
-        Box::pin(rehearsal::rehearse(&runner, request, target, &wiring.sshd, &wiring.settings, &account))
+        Box::pin(rehearsal::rehearse(&runner, request, target, &sshd.program, &sshd.settings, &account))
             .await;
         Ok::<(), Elapsed>(())
     });
@@ -106,37 +108,37 @@ async fn examine(
     request: &CheckRequest,
     target: &Target<'_>,
     runner: &Runner,
-) -> (Finding<Account>, sshd::Wiring) {
+) -> (Finding<Account>, sshd::SshdFindings) {
     let name = user::name(runner, request).await;
     let account = user::account(runner, target, &name).await;
-    let wiring = sshd::wiring(runner, target, &name, &account).await;
-    let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
+    let sshd = sshd::examine(runner, target, &name, &account).await;
+    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
     let host = instance::host(runner, target).await;
     let (session, store) =
         tokio::join!(metadata::token(runner, &options, &host), signer::store(runner, &options, target));
     let pushed = async {
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
-        let rules = keys::Rules { request, principals: &options.principals, settings: &wiring.settings };
+        let rules = keys::Rules { request, principals: &options.principals, settings: &sshd.settings };
         keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
         outside::advise(runner, &place, &name).await;
     };
     let daemon = async {
-        let running = running::running(runner, target, &wiring.settings).await;
+        let running = running::running(runner, target, &sshd.settings).await;
         tokio::join!(
-            running::overridden(runner, target, &wiring, &running),
-            sshd_login::login(runner, &options, target, &wiring.settings, &account, &running),
-            network::network(runner, target, &wiring.settings, &running),
+            running::overridden(runner, target, &sshd, &running),
+            sshd_login::login(runner, &options, target, &sshd.settings, &account, &running),
+            network::network(runner, target, &sshd.settings, &running),
             confinement::confinement(runner, target, &running),
         );
-        running::current(runner, target, &wiring, &account, &running).await;
+        running::current(runner, target, &sshd, &account, &running).await;
     };
     let command = async {
         let (reachable, trusted) = tokio::join!(
-            command_user::look(runner, &options, target, &wiring.user, &session, &store),
-            install::install(runner, target, &wiring.command),
+            command_user::look(runner, &options, target, &sshd.user, &session, &store),
+            install::install(runner, target, &sshd.command),
         );
-        login_command::run(runner, target, &wiring, &account, &trusted, &reachable).await;
+        login_command::run(runner, target, &sshd, &account, &trusted, &reachable).await;
     };
     tokio::join!(
         pushed,
@@ -144,9 +146,9 @@ async fn examine(
         command,
         metadata::surroundings(runner, &options, target, &host),
         clock::offset(runner, target, &session),
-        user::account_state(runner, target, &account, &wiring.settings),
-        principals::principals(runner, &wiring.command),
-        recent::recent(runner, target, &name, &wiring.user),
+        user::account_state(runner, target, &account, &sshd.settings),
+        principals::principals(runner, &sshd.command),
+        recent::recent(runner, target, &name, &sshd.user),
     );
-    (account, wiring)
+    (account, sshd)
 }

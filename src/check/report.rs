@@ -73,7 +73,7 @@ impl Report {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
-    /// The summary. It claims what was checked, and nothing more.
+    /// The summary. It names what was not checked.
     #[must_use]
     pub fn summary(&self) -> String {
         let ids =

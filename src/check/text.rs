@@ -7,7 +7,7 @@ use super::report::{Check, Report, Status};
 /// Width of the id column, with the trailing blanks.
 const ID: usize = 22;
 
-/// Detail lines of a failure or warning without `verbose`: the report of a broken system fits on a screen.
+/// Detail lines of a failure or warning without `verbose`, so that the report fits on a screen.
 const DETAILS: usize = 3;
 
 /// Formats the report: failures, warnings, checks that could not be performed, and a summary. Other checks are only

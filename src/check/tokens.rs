@@ -1,6 +1,6 @@
-//! The tokens that sshd replaces in AuthorizedKeysCommand: TOKENS in `sshd_config(5)`.
+//! The tokens that sshd replaces in values: TOKENS in `sshd_config(5)`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::account::Account;
@@ -8,32 +8,54 @@ use crate::account::Account;
 /// The fingerprint of no bytes, and so of no key.
 pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
-/// A word of the line with the values that sshd replaces tokens by, and a key that does not exist.
-pub(super) fn expand(word: &[u8], account: &Account) -> OsString {
+/// The key of 32 zero bytes, in base64.
+const ZERO_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Replaces each token by its value, and `%%` by `%`. A token without a value stays.
+pub(crate) fn expand(text: &[u8], value: impl Fn(char) -> Option<OsString>) -> OsString {
     let mut expanded = Vec::new();
-    let mut bytes = word.iter();
+    let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
         if *byte != b'%' {
             expanded.push(*byte);
             continue;
         }
-        let token = bytes.next().copied().unwrap_or(b'%');
-        match token {
-            b'%' => expanded.push(b'%'),
-            b'u' => expanded.extend(account.name.as_bytes()),
-            b'U' => expanded.extend(account.uid.to_string().as_bytes()),
-            b'h' => expanded.extend(OsStr::as_bytes(account.home.as_os_str())),
-            b'f' => expanded.extend(NO_KEY.as_bytes()),
-            b't' => expanded.extend(b"ssh-ed25519"),
-            other => expanded.extend([b'%', other]),
+        match bytes.next() {
+            None | Some(b'%') => expanded.push(b'%'),
+            Some(token) => match value(char::from(*token)) {
+                Some(value) => expanded.extend(value.as_bytes()),
+                None => expanded.extend([b'%', *token]),
+            },
         }
     }
     OsString::from_vec(expanded)
 }
 
+/// The value of a token of the account, in every keyword that has tokens.
+pub(crate) fn of_account(token: char, account: &Account) -> Option<OsString> {
+    match token {
+        'u' => Some((&account.name).into()),
+        'U' => Some(account.uid.to_string().into()),
+        'h' => Some(account.home.clone().into()),
+        _ => None,
+    }
+}
+
+/// A word of AuthorizedKeysCommand for a login of the account with a key that does not exist, without a routing domain.
+pub(crate) fn expand_command(word: &[u8], account: &Account) -> OsString {
+    expand(word, |token| match token {
+        'f' => Some(NO_KEY.into()),
+        't' => Some("ssh-ed25519".into()),
+        'k' => Some(ZERO_KEY.into()),
+        'D' => Some(OsString::new()),
+        'C' => Some("192.0.2.1 50000 192.0.2.2 22".into()),
+        _ => of_account(token, account),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{NO_KEY, expand};
+    use super::{NO_KEY, ZERO_KEY, expand_command};
     use crate::account::Account;
 
     #[test]
@@ -52,9 +74,11 @@ mod tests {
             ("--x=%h/%U", "--x=/home/alice/7"),
             ("100%%u", "100%u"),
             ("%f", NO_KEY),
+            ("%t-%k", &format!("ssh-ed25519-{ZERO_KEY}")),
+            ("[%D]", "[]"),
             ("%x%", "%x%"),
         ] {
-            assert_eq!(expand(word.as_bytes(), &account), expected, "{word}");
+            assert_eq!(expand_command(word.as_bytes(), &account), expected, "{word}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::request::{CheckRequest, RunOptions, Target};
 use super::runner::Runner;
 use super::topics::{instance, sshd, user};
 use crate::imds::Imds;
-use crate::keys::{Judged, judge};
+use crate::keys::{Selected, select};
 use crate::limits::{self, Budget};
 use crate::trust::UnixTime;
 
@@ -21,8 +21,8 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
     let runner = Runner::default();
     let name = user::name(&runner, request).await;
     let account = user::account(&runner, target, &name).await;
-    let wiring = sshd::wiring(&runner, target, &name, &account).await;
-    let options = RunOptions::new(request, wiring.command.get().map(|command| &command.request));
+    let sshd = sshd::examine(&runner, target, &name, &account).await;
+    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
     let host = instance::host(&runner, target).await;
     let (Some(name), Some(_)) = (name.get(), host.get()) else { return };
     tell(&format!("waiting {} s for a key that is pushed for {name}", limit.as_secs()));
@@ -51,9 +51,9 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
 
 /// Whether a record is there that a login could use, or that is refused for another reason than its age.
 fn is_pushed(text: &Bytes, now: UnixTime) -> bool {
-    judge(text, None).any(|judged| match judged {
-        Judged::Offered(key) | Judged::NotOffered(key) => key.expiry() > now.as_secs(),
-        Judged::Refused(_) => true,
+    select(text, None).any(|record| match record {
+        Selected::Offered(key) | Selected::NotOffered(key) => key.expiry() > now.as_secs(),
+        Selected::Refused(_) => true,
     })
 }
 

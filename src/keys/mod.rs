@@ -2,15 +2,15 @@
 //! Only authorized keys are printed.
 
 mod fingerprint;
-mod judge;
 pub mod record;
 mod refusal;
+mod select;
 mod validity;
 mod verify;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint};
-pub(crate) use judge::{Judged, judge};
 pub use record::SignedKey;
 pub use refusal::Refusal;
+pub(crate) use select::{Selected, select};
 pub(crate) use validity::AuthorizedKey;
 pub use verify::VerifiedKey;

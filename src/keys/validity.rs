@@ -18,7 +18,7 @@ impl SignedKey<'_> {
     /// second of its timestamp.
     ///
     /// # Errors
-    /// Fails if one of that is not so.
+    /// Fails if any of these checks fails.
     pub fn check_validity(
         &self,
         instance: &InstanceId,

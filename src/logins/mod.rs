@@ -102,6 +102,8 @@ impl fmt::Display for NotRun {
 
 /// Runs `--logins` and writes the report to `out`. Returns the exit status: 0 if the log was read, with logins or without, 2 if it could
 /// not be read, or not to its end.
+// Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
+#[inline(never)]
 pub fn run(request: &LoginsRequest, host: &Host<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let zone = TimeZone::system(host.root);
     let report = match report(request, host, &zone) {

@@ -20,17 +20,17 @@ use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition
 pub(super) struct Call {
     pub(super) name: &'static str,
     pub(super) number: c_long,
-    forms: Vec<Form>,
+    pub(super) forms: Vec<Form>,
 }
 
 /// Conditions on the arguments. An empty form allows all arguments.
-type Form = Vec<Argument>;
+pub(super) type Form = Vec<Argument>;
 
 /// In argument number `index`, the bits of `mask` must equal `value`.
-struct Argument {
-    index: u8,
-    mask: u64,
-    value: u64,
+pub(super) struct Argument {
+    pub(super) index: u8,
+    pub(super) mask: u64,
+    pub(super) value: u64,
     length: SeccompCmpArgLen,
 }
 

@@ -16,6 +16,8 @@ use super::{
     query::admin_config,
 };
 use crate::process::{Output, run};
+use crate::safe_path::{self, Program};
+use crate::tool::is_root;
 
 /// The sshd service of a system with or without systemd.
 pub(crate) struct Daemon<'a> {
@@ -224,11 +226,18 @@ impl<'a> Daemon<'a> {
     /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
     /// uses the main file.
     pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
-        // A stale PID file can name any process, and the options of this one are passed to sshd.
-        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid)).or_else(|| {
+        self.sshd_of_pid_file(main).or_else(|| {
             let ours = &self.listeners(main).with_main;
             ours.first().map(|listener| (listener.pid, listener.line.clone()))
         })
+    }
+
+    /// The process that the PID file names, if it is an sshd of this system. A stale PID file can name any process, also one of a
+    /// container, and the options of this one are passed to sshd.
+    fn sshd_of_pid_file(&self, main: &Path) -> Option<(u32, String)> {
+        // Only root can see which root directory root's processes have.
+        let is_other = |pid| self.is_own_system() && is_root() && self.has_other_files(pid, main);
+        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid) && !is_other(*pid))
     }
 
     /// The listening daemons of this system. The result is cached.
@@ -238,7 +247,7 @@ impl<'a> Daemon<'a> {
 
     /// The same, not cached.
     pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
-        let first = self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid));
+        let first = self.sshd_of_pid_file(main);
         let mut found: Vec<Listener> = first.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
         let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
         for entry in entries.take(MAX_PROCESSES) {
@@ -266,7 +275,7 @@ impl<'a> Daemon<'a> {
             return None;
         }
         // sshd for one connection, or one that tests or prints a configuration.
-        if flags(&line).iter().any(|(flag, _)| matches!(flag, 'i' | 'R' | 't' | 'T' | 'G' | 'V')) {
+        if options_of_line(&line).iter().any(|option| "iRtTGV".contains(option.letter)) {
             return None;
         }
         // A new child has the title of the listener until it sets its own.
@@ -395,6 +404,29 @@ impl<'a> Daemon<'a> {
     }
 }
 
+/// The program of a running sshd, if only root can change it. sshd runs it again by its path, which can be a newer file than the one
+/// that it was started from.
+///
+/// # Errors
+/// `NotFound` if there is no file with this path; otherwise why it must not be run.
+pub(crate) fn program_of(pid: u32) -> io::Result<Program> {
+    let path = fs::read_link(format!("/proc/{pid}/exe"))?.into_os_string();
+    let path = path.to_str().ok_or(ErrorKind::InvalidInput)?;
+    let path = Path::new(path.strip_suffix(" (deleted)").unwrap_or(path));
+    let program = safe_path::program(Path::new("/"), path)?;
+    // The path is the one in sshd's mount namespace, and can lead to another file here.
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let there =
+        Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path));
+    if identity(path)? != identity(&there)? {
+        return Err(io::Error::other(format!(
+            "{} is another file in sshd's mount namespace",
+            path.display()
+        )));
+    }
+    Ok(program)
+}
+
 /// The fix for an sshd that reads a file that is not edited.
 const BY_HAND: &str = "add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand";
 const BY_HAND_TOO: &str = "To use EC2 Instance Connect there too, add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand.";
@@ -499,80 +531,78 @@ pub(super) fn takes_value(flag: char) -> bool {
     OPTIONS_WITH_VALUE.contains(flag)
 }
 
-/// The options on a line, with their values. As in getopt(3), a word can contain several letters, and a value is the
-/// rest of the word or the next word. A value in the same word must be a path, because units also run other programs.
-fn flags(line: &str) -> Vec<(char, Option<&str>)> {
+/// An option on a command line.
+struct CommandLineOption {
+    letter: char,
+    /// Empty if the option takes none, or if it is missing.
+    value: String,
+    /// Whether the value is in the word of the option.
+    is_attached: bool,
+}
+
+/// The options in the words of a command line. As in getopt(3), a word can contain several letters, and a value is the rest of the word
+/// or the next word. The words of a process title are separated by blanks, so the value of `-o` continues up to the next word that is
+/// an option.
+fn getopt<'w>(words: impl Iterator<Item = &'w str>) -> Vec<CommandLineOption> {
+    let mut words = words.peekable();
     let mut found = Vec::new();
-    let mut words = line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';')));
     while let Some(word) = words.next() {
         let Some(letters) = word.strip_prefix('-') else { continue };
         let mut rest = letters.chars();
-        while let Some(flag) = rest.next() {
-            if !OPTIONS_WITH_VALUE.contains(flag) {
-                found.push((flag, None));
+        while let Some(letter) = rest.next() {
+            if !takes_value(letter) {
+                found.push(CommandLineOption { letter, value: String::new(), is_attached: false });
                 continue;
             }
-            let value = match rest.as_str() {
-                "" => words.next(),
-                value => Some(value).filter(|value| value.starts_with('/')),
-            };
-            found.push((flag, value));
+            let is_attached = !rest.as_str().is_empty();
+            let first = if is_attached { Some(rest.as_str()) } else { words.next() };
+            let mut value = first.unwrap_or_default().to_owned();
+            while let Some(word) = words.next_if(|word| letter == 'o' && !word.starts_with('-')) {
+                value.push(' ');
+                value.push_str(word);
+            }
+            found.push(CommandLineOption { letter, value, is_attached });
             break;
         }
     }
     found
 }
 
-/// The options on the command line of a daemon that have a value, and `-4` and `-6`. The words of a process title are
-/// separated by blanks, so the value of `-o` continues up to the next word that is an option.
-fn options(line: &str) -> Vec<(char, String)> {
+/// The options of a process, from its command line or its title, with one of the letters.
+fn options_of_process(line: &str, letters: &str) -> Vec<(char, String)> {
     let line = line.split(" [listener]").next().unwrap_or_default();
-    let mut words = line.split_whitespace().peekable();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let Some(letters) = word.strip_prefix('-') else { continue };
-        let mut rest = letters.chars();
-        while let Some(flag) = rest.next() {
-            if !takes_value(flag) {
-                if matches!(flag, '4' | '6') {
-                    found.push((flag, String::new()));
-                }
-                continue;
-            }
-            let mut value = match rest.as_str() {
-                "" => words.next().unwrap_or_default().to_owned(),
-                value => value.to_owned(),
-            };
-            while let Some(word) = words.next_if(|word| flag == 'o' && !word.starts_with('-')) {
-                value.push(' ');
-                value.push_str(word);
-            }
-            found.push((flag, value));
-            break;
-        }
-    }
-    found
+    let mut options = getopt(line.split_whitespace());
+    options.retain(|option| letters.contains(option.letter));
+    options.into_iter().map(|option| (option.letter, option.value)).collect()
+}
+
+/// The options on a line of a unit or of a process. Quotes around a word of a unit are removed.
+fn options_of_line(line: &str) -> Vec<CommandLineOption> {
+    getopt(line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';'))))
 }
 
 /// The options of a daemon that change its configuration.
 pub(crate) fn config_options(line: &str) -> Vec<(char, String)> {
-    let mut options = options(line);
-    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'h' | 'o' | 'p'));
-    options
+    options_of_process(line, "cfhop")
 }
 
 /// The options of a daemon that also count for one connection, each as one word. Ports, log files and the like are of the
 /// daemon only.
 pub(crate) fn connection_options(line: &str) -> Vec<String> {
-    let mut options = options(line);
-    options.retain(|(flag, _)| matches!(flag, 'c' | 'f' | 'g' | 'h' | 'o' | 'u' | '4' | '6'));
-    options.into_iter().map(|(flag, value)| format!("-{flag}{value}")).collect()
+    let options = options_of_process(line, "cfghou46").into_iter();
+    options.map(|(letter, value)| format!("-{letter}{value}")).collect()
 }
 
-/// The value of `-f`, if it is not the main file.
+/// The value of `-f`, if it is not the main file. A value in the word of the option must be a path, because units also run other
+/// programs.
 pub(crate) fn other_config(line: &str, main: &Path) -> Option<String> {
-    let files = flags(line).into_iter().filter(|(flag, _)| *flag == 'f').filter_map(|(_, value)| value);
-    files.map(str::to_owned).find(|file| Path::new(file) != main)
+    let is_file = |option: &CommandLineOption| {
+        option.letter == 'f'
+            && !option.value.is_empty()
+            && (!option.is_attached || option.value.starts_with('/'))
+    };
+    let files = options_of_line(line).into_iter().filter(is_file).map(|option| option.value);
+    files.into_iter().find(|file| Path::new(file) != main)
 }
 
 #[cfg(test)]
@@ -611,7 +641,8 @@ mod tests {
         ] {
             assert_eq!(other_config(line, main), None, "{line}");
         }
-        let letters = |line| flags(line).into_iter().map(|(flag, _)| flag).collect::<String>();
+        let letters =
+            |line| options_of_line(line).into_iter().map(|option| option.letter).collect::<String>();
         assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
         assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
     }

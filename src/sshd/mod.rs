@@ -5,12 +5,11 @@
 //! - `query`, `host_key`, `daemon`, `unit`: query the installed sshd, with a host key if it has none, and inspect the
 //!   running one and the unit that starts it.
 //! - `reload`: makes each running sshd read its files again.
-//! - `block`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
+//! - `managed_lines`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
 //! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
-//! - `wiring`, `wiring_error`: `--enable` and `--disable`, and why they fail.
+//! - `enable`, `enable_error`: `--enable` and `--disable`, and why they fail.
 
 mod apply;
-pub(crate) mod block;
 mod candidate;
 pub mod config;
 pub mod config_tree;
@@ -19,9 +18,12 @@ pub(crate) mod daemon;
 mod diff;
 mod drop_in;
 pub mod effective;
+mod enable;
+mod enable_error;
 mod host_key;
 pub mod lexer;
 mod lock;
+pub(crate) mod managed_lines;
 pub(crate) mod pattern;
 mod placement;
 pub(crate) mod plan;
@@ -29,5 +31,5 @@ pub mod query;
 pub(crate) mod reload;
 mod replace;
 pub(crate) mod unit;
-pub mod wiring;
-mod wiring_error;
+
+pub use enable::{EnableOptions, EnableOutcome, disable, enable};

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    block::render,
     config::File,
     config_tree::ConfigTree,
     criteria::Connection,
     drop_in::{self, drop_in_paths},
     effective::{Config, ReadError, Setting, Values},
+    managed_lines::render,
     query::admin_config,
 };
 

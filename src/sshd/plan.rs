@@ -10,16 +10,16 @@ use std::{
 };
 
 use super::{
-    block::{
-        chain, chains_itself, is_aws_command, left_out_remark, name_service_remark, own_command, own_part,
-        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
-    },
     config::Origin,
     config_tree::ConfigTree,
     criteria::Connection,
     drop_in,
     effective::{Config, Effective, Keyword, ReadError, Setting, Values},
     lexer::OpensshVersion,
+    managed_lines::{
+        chain, chains_itself, is_aws_command, left_out_remark, name_service_remark, own_command, own_part,
+        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
+    },
     placement::{Placement, PlacementError},
     query::{Dump, admin_config, unless_none},
 };

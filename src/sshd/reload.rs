@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::Signal;
 
 use super::daemon::{
     Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError, config_options,
@@ -89,7 +90,7 @@ enum NotReloadableReason {
     /// It ended before it was signalled.
     Ended,
     /// It could not be signalled.
-    Signal(rustix::io::Errno),
+    Signal(Errno),
     /// It ended when it was reloaded.
     Exited,
     /// It runs, but did not restart itself within [`RESTART_TIMEOUT`].
@@ -507,20 +508,11 @@ impl Daemon<'_> {
         !procfs::listening(&self.tree.locate(Path::new(&format!("/proc/{pid}")))).is_empty()
     }
 
-    /// Sends SIGHUP through a pidfd, because the pid can be reused after the check.
     fn send_sighup(&self, pid: u32) -> Result<(), NotReloadableReason> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(NotReloadableReason::Ended)?;
-        let process = pidfd_open(number, PidfdFlags::empty());
-        if self.listener(pid).is_none() {
-            return Err(NotReloadableReason::Ended);
-        }
-        match process {
-            Ok(process) => pidfd_send_signal(process, Signal::HUP),
-            // Linux before 5.3.
-            Err(rustix::io::Errno::NOSYS) => kill_process(number, Signal::HUP),
-            Err(error) => Err(error),
-        }
-        .map_err(NotReloadableReason::Signal)
+        procfs::send_signal(pid, Signal::HUP, || self.listener(pid).is_some()).map_err(|error| match error {
+            Errno::SRCH => NotReloadableReason::Ended,
+            error => NotReloadableReason::Signal(error),
+        })
     }
 
     /// Checks that an sshd would start with its current configuration and its original options.
@@ -532,11 +524,11 @@ impl Daemon<'_> {
         if !program.is_absolute() {
             return Ok(());
         }
-        safe_path::program(Path::new("/"), program)
+        let judged = safe_path::program(Path::new("/"), program)
             .map_err(|error| NotReloadableReason::UnsafeProgram(program.to_owned(), error))?;
         let arguments = test_arguments(&listener.line);
         let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-        let output = run(&[program.into()], &words, self.timeout)
+        let output = run(&[judged.word()], &words, self.timeout)
             .map_err(|error| NotReloadableReason::NotTested(program.to_owned(), error))?;
         if output.status.success() {
             return Ok(());

@@ -19,6 +19,8 @@ use std::{
 
 use rustix::fs::{IFlags, Mode, OFlags, XattrFlags};
 
+use crate::ownership::{self, OwnershipFault};
+
 /// Extended attributes that depend on the contents of the file, or that the kernel maintains. A hash of the old contents would
 /// be wrong for the new file.
 const NOT_COPIED: [&[u8]; 3] = [b"security.ima", b"security.evm", b"security.capability"];
@@ -195,13 +197,10 @@ fn check_attributes(path: &Path) -> Result<(), FileError> {
 /// sshd trusts files that root owns. Do not write to a file or directory that other users can write to.
 fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
     let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != own {
-        return Err(FileError::Owner(path.to_owned(), metadata.uid()));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(FileError::Writable(path.to_owned(), metadata.mode() & 0o7777));
-    }
-    Ok(())
+    ownership::check(metadata, &[0, own]).map_err(|fault| match fault {
+        OwnershipFault::Owner(uid) => FileError::Owner(path.to_owned(), uid),
+        OwnershipFault::Writable => FileError::Writable(path.to_owned(), metadata.mode() & 0o7777),
+    })
 }
 
 /// Writes `bytes` to a temporary file for `path` and syncs it. Copies the attributes of the existing file, or else

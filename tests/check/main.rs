@@ -11,6 +11,7 @@
     reason = "a test may panic"
 )]
 
+mod blocked;
 mod cloud;
 mod command_line;
 mod golden;

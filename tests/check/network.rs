@@ -132,3 +132,17 @@ fn system_files_that_cannot_be_read_to_their_end() {
         world.check_in_time().assert_healthy();
     });
 }
+
+/// What a program printed counts, even if something that it started keeps its outputs open; and that takes its time limit once.
+#[test]
+fn a_program_that_leaves_another_one_behind() {
+    world(|world| {
+        let rules = "*filter\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\nCOMMIT";
+        let script = format!("#!/bin/sh\nsleep 20 &\ncat <<'END'\n{rules}\nEND\n");
+        world.instance.install("/usr/sbin/iptables-save", script.as_bytes());
+        let report = world.check_in_time();
+        assert_eq!(report.status("network.firewall"), "fail", "{}", report.note("network.firewall"));
+        let duration = report.of("network.firewall")["duration_ms"].as_u64().unwrap();
+        assert!(duration < 3_500, "{duration} ms");
+    });
+}

@@ -463,6 +463,34 @@ fn a_full_run_directory() {
     }
 }
 
+/// The words of ssh, and no advice about PAM, if sshd did not accept the key.
+#[test]
+fn what_ssh_says() {
+    for (text, says, fix) in [
+        (
+            config().set("Ciphers", "aes256-ctr").set("MACs", "hmac-md5").text(),
+            "Unable to negotiate with 127.0.0.1 port",
+            "MACs",
+        ),
+        (config().set("MaxAuthTries", "0").text(), "Too many authentication failures", "set MaxAuthTries 6"),
+        (
+            config().text() + "Match LocalAddress 127.0.0.1\n  PubkeyAuthentication no\n",
+            "sshd refuses a login as alice; ssh says: ",
+            "it did not accept the key",
+        ),
+    ] {
+        world(|world| {
+            world.configure(&text);
+            let report = rehearse(world);
+            assert_eq!(report.status("login.rehearsal"), "fail");
+            let (note, printed) =
+                (report.note("login.rehearsal"), report.of("login.rehearsal")["fix"].as_str().unwrap());
+            assert!(note.contains(says), "{note}: {:#?}", report.detail("login.rehearsal"));
+            assert!(printed.contains(fix) && !printed.contains("pam.d"), "{printed}");
+        });
+    }
+}
+
 /// The client of a rehearsal is 127.0.0.1, and libwrap knows it by that address.
 #[test]
 fn what_libwrap_refuses() {
@@ -576,5 +604,101 @@ fn the_line_runs_with_the_limits_of_sshd() {
         limit("--nofile=256:4096");
         world.check().assert_healthy();
         assert!(!world.instance.journal.says("Providing ssh key"));
+    });
+}
+
+/// Runs a script as root.
+fn root_runs(world: &World<'_>, script: &str) {
+    let ran = world.instance.command(["-e", "-c", script]).program("/bin/sh").as_root().run();
+    assert_eq!(ran.status, Some(0), "{script}: {}{}", ran.stdout, ran.stderr);
+}
+
+/// A program that a user can change is not run by root, although root's sshd was started from it.
+#[test]
+fn a_program_of_sshd_that_a_user_can_change() {
+    world(|world| {
+        crate::system::stop_sshd();
+        root_runs(
+            world,
+            "mkdir /run/app; cp /usr/sbin/sshd /run/app/sshd; chown alice /run/app; rm -f /run/sshd.pid; /run/app/sshd; \
+             while ! [ -e /run/sshd.pid ]; do sleep 0.05; done; rm /run/app/sshd",
+        );
+        world.instance.write("/run/app/sshd", "#!/bin/sh\ntouch /run/ran\n");
+        fs::set_permissions("/run/app/sshd", Permissions::from_mode(0o755)).unwrap();
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        let note = report.note("login.rehearsal");
+        let expected = "root must not run the program of sshd: /run/app is owned by uid 47101, not by root";
+        assert_eq!(note, format!("the login was not tried: {expected}"));
+        assert!(!Path::new("/run/ran").exists());
+    });
+}
+
+/// A stale PID file can have the number of a container's sshd, with the program and the options of another system.
+#[test]
+fn a_pid_file_with_the_number_of_another_systems_sshd() {
+    world(|world| {
+        root_runs(
+            world,
+            "mkdir /run/container; mount -t tmpfs none /run/container; cd /run/container; mkdir -p run/sshd; \
+             for part in usr etc dev proc; do mkdir $part; mount --rbind /$part $part; done; \
+             for link in bin sbin lib lib64; do ln -s usr/$link $link; done; \
+             chroot . /usr/sbin/sshd -p 2222 -o PidFile=/run/other.pid -o DenyUsers=alice; \
+             while ! [ -e run/other.pid ]; do sleep 0.05; done; cat run/other.pid >/run/sshd.pid",
+        );
+        let report = rehearse(world);
+        assert_eq!(
+            report.note("login.rehearsal"),
+            "a login as alice from 127.0.0.1 succeeds",
+            "{:#?}",
+            report.detail("login.rehearsal")
+        );
+    });
+}
+
+/// OpenSSH built from source.
+#[test]
+fn a_client_in_usr_local() {
+    world(|world| {
+        root_runs(world, "mkdir -p /run/local/bin; cp /usr/bin/ssh /usr/bin/ssh-keygen /run/local/bin");
+        root_runs(world, "mount --bind /run/local /usr/local");
+        world.instance.remove("/usr/bin/ssh");
+        world.instance.remove("/usr/bin/ssh-keygen");
+        let report = rehearse(world);
+        assert_eq!(report.note("login.rehearsal"), "a login as alice from 127.0.0.1 succeeds");
+        fs::set_permissions("/usr/local/bin", Permissions::from_mode(0o777)).unwrap();
+        let report = rehearse(world);
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("users other than root can write to /usr/local/bin"), "{note}");
+    });
+}
+
+/// The session of a process, from the text of its `stat`.
+fn session_of(stat: &str) -> u32 {
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(3).unwrap().parse().unwrap()
+}
+
+/// As of the daemon's: what PAM runs as the user has no terminal of root's.
+#[test]
+fn its_sshd_has_a_session_of_its_own() {
+    world(|world| {
+        pam(&format!("{PERMIT}session required pam_exec.so /run/pam-session\n"))(world);
+        world.instance.install("/run/pam-session", b"#!/bin/sh\ncat /proc/$PPID/stat >/run/stat\n");
+        rehearse(world).assert_healthy();
+        let ours = session_of(&fs::read_to_string("/proc/self/stat").unwrap());
+        assert_ne!(session_of(&fs::read_to_string("/run/stat").unwrap()), ours);
+    });
+}
+
+/// A name does not save a process of the user.
+#[test]
+fn a_process_with_the_name_of_sshd() {
+    world(|world| {
+        let before = left(world);
+        start_file(".profile", "/run/home/alice/sshd-session 1000 >/dev/null 2>&1 &\n");
+        fs::copy("/usr/bin/sleep", format!("{HOME}/sshd-session")).unwrap();
+        rehearse(world).assert_healthy();
+        assert_eq!(left(world), before);
     });
 }

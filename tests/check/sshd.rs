@@ -111,11 +111,32 @@ fn a_script_that_runs_eic_keys() {
         world.restart(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-lab-wrap %u %f").text());
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         let report = world.check();
-        assert_eq!(report.status("sshd.command"), "warn");
+        report.assert_exactly(&[("sshd.command", "warn")]);
         assert!(report.note("sshd.command").contains("a script that names eic-keys"));
-        assert_eq!(report.outcome.status, Some(0));
+        // sshd's rules for programs are those for the script.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions("/usr/bin/eic-lab-wrap", mode).unwrap();
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn"), ("install.path", "fail"), ("recent.sshd", "warn")]);
+        world.apply(&report, "install.path");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        // One that loses the arguments.
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\nexec /usr/bin/eic-keys $3\n");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check_with(&[USER, "--rehearse"]);
+        assert_eq!(report.status("login.command"), "warn");
+        let note = report.note("login.command");
+        assert!(
+            note.contains("/usr/bin/eic-lab-wrap alice SHA256:") && note.contains("ends with status 1"),
+            "{note}"
+        );
         let summary = report.document["summary"].as_str().unwrap();
-        assert!(summary.contains("Not checked: what depends on sshd.command."), "{summary}");
+        assert!(
+            summary
+                .contains("was tried with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
+            "{summary}"
+        );
     });
 }
 
@@ -271,31 +292,60 @@ fn a_chained_command_that_hangs() {
     });
 }
 
-/// A chained command that fails is named before anybody logs in.
+/// A chained command that cannot run is named before anybody logs in. One that fails can have no keys for this user.
 #[test]
 fn a_chained_command_that_fails() {
-    for (script, says) in [
-        ("#!/bin/sh\necho no directory >&2; exit 3\n", "exit status: 3: no directory"),
-        ("#!/bin/sh\nkill -KILL $$\n", "signal: 9"),
-        ("#!/usr/bin/none\n", "exit status: 127"),
-        ("#!/bin/sh\nexec cat /etc/shadow\n", "exit status: 1: cat: /etc/shadow: Permission denied"),
+    for (script, warns, says) in [
+        (
+            "#!/usr/bin/none\n",
+            &[("login.command", "warn")][..],
+            "the chained command cannot run: /usr/bin/eic-lab-theirs alice: exit status: 127",
+        ),
+        ("#!/bin/sh\nkill -KILL $$\n", &[("login.command", "warn")], "alice: signal: 9"),
+        (
+            "#!/bin/sh\necho no directory >&2; exit 3\n",
+            &[],
+            "the chained command ends with exit status: 3, so that it provides no keys: /usr/bin/eic-lab-theirs alice: no directory",
+        ),
+        (
+            "#!/bin/sh\nexec cat /etc/shadow\n",
+            &[],
+            "exit status: 1, so that it provides no keys: /usr/bin/eic-lab-theirs alice: cat: /etc/shadow: Permission denied",
+        ),
     ] {
         world(|world| {
             world.instance.install("/usr/bin/eic-lab-theirs", script.as_bytes());
             let line = "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-theirs %u";
             world.restart(&config().set("AuthorizedKeysCommand", line).text());
             let report = world.check();
-            report.assert_exactly(&[("login.command", "warn")]);
+            report.assert_exactly(warns);
             let note = report.note("login.command");
-            assert!(
-                note.contains("so that its keys are not used: /usr/bin/eic-lab-theirs alice: "),
-                "{note}"
-            );
             assert!(note.contains(says), "{note}");
             // A pushed key is accepted all the same.
             assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         });
     }
+}
+
+/// A login refuses a chained command that users other than root can change, so `--check` must not run it either.
+#[test]
+fn a_chained_command_that_others_can_change_is_not_run() {
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-theirs", b"#!/bin/sh\ntouch /run/eic-lab-ran\n");
+        let line = "/usr/bin/eic-keys %u %f -- /usr/bin/eic-lab-theirs %u";
+        let config = config().set("AuthorizedKeysCommand", line).set("AuthorizedKeysCommandUser", "root");
+        world.restart(&config.text());
+        let ran = || std::fs::remove_file("/run/eic-lab-ran").is_ok();
+        world.check();
+        assert!(ran(), "a command that only root can change is run");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions("/usr/bin/eic-lab-theirs", mode).unwrap();
+        let report = world.check();
+        assert!(report.note("sshd.command").contains("users other than root can write to"));
+        assert!(!ran(), "root ran a command that users other than root can change");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        assert!(!ran(), "a login ran it");
+    });
 }
 
 /// So are those of a command that --enable left out.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) const USER: &str = "alice";
 
 /// The longest that a check may take, on any system.
-const MOST: Duration = Duration::from_secs(10);
+pub(crate) const MOST: Duration = Duration::from_secs(10);
 
 /// Where sshd writes its number.
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";

@@ -189,6 +189,10 @@ fn systems_manager() -> (u16, thread::JoinHandle<Vec<(String, Value)>>) {
             let Some((operation, request)) = read_call(stream.as_ref().unwrap()) else { return calls };
             let reply = match operation.as_str() {
                 "SendCommand" => json!({ "Command": { "CommandId": COMMAND } }),
+                "ListCommands" => {
+                    let first = !calls.iter().any(|(operation, _)| operation == "ListCommands");
+                    json!({ "Commands": [{ "Status": if first { "InProgress" } else { "Success" } }] })
+                }
                 "ListCommandInvocations" => invocations(),
                 "GetCommandInvocation" => one_invocation(HOSTS[2].0, HOSTS[2].1),
                 other => panic!("{other}"),
@@ -263,7 +267,11 @@ fn the_commands_of_the_document_work() {
     let calls = server.join().unwrap();
     assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
     let operations: Vec<_> = calls.iter().map(|(operation, _)| operation.as_str()).collect();
-    assert_eq!(operations, ["SendCommand", "ListCommandInvocations", "GetCommandInvocation"]);
+    assert_eq!(
+        operations,
+        ["SendCommand", "ListCommands", "ListCommands", "ListCommandInvocations", "GetCommandInvocation"]
+    );
+    assert_eq!(calls[0].1["MaxErrors"], json!("100%"));
     assert_eq!(calls[0].1["Parameters"]["commands"], json!(["eic-keys --check --json"]));
     // AWS CLI prints only members that it knows, so the documents of this test have their names.
     assert_eq!(String::from_utf8(shell.stdout).unwrap(), rows() + &row(HOSTS[2].0, HOSTS[2].1) + "\n");

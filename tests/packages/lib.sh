@@ -94,11 +94,11 @@ nothing_alarming() { # LOG: of an installation that succeeds
     ! grep -iE 'warning|error|fail|cannot|could not|unable|denied|refuse|not set up|no such' "$work/$1.log" >"$work/alarming.log" || fail "an alarming line"
 }
 
-# What an installation leaves in an image: the wiring, and no note of this machine.
+# What an installation leaves in an image: the lines in sshd's configuration, and no note of this machine.
 nothing_of_the_builder() { # [ROOT]
     ! ls "${1:-}"/etc/ssh/ssh_host_* >/dev/null 2>&1 || fail "host keys are in the image"
     find "${1:-}/run" "${1:-}/tmp" "${1:-}/var/tmp" "${1:-}/var/lib/eic-keys" "${1:-}/etc/ssh" -newer "${1:-}/root/before" -type f ! -path "$work/*" 2>/dev/null |
-        sed "s,^${1:-},," | grep -vxE '/etc/ssh/sshd_config.d/[^/]*eic-keys.conf|/var/lib/eic-keys/(wired|user|group)|/run/mount/utab' >"$work/left.log" || return 0
+        sed "s,^${1:-},," | grep -vxE '/etc/ssh/sshd_config.d/[^/]*eic-keys.conf|/var/lib/eic-keys/(enabled|user|group)|/run/mount/utab' >"$work/left.log" || return 0
     fail "the image has what is the builder's"
 }
 

@@ -8,7 +8,7 @@ use super::helpers::{
     STOCK, add_process, disable, enable, enable_is_refused, refused, stock, with_systemctl,
 };
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOptions};
+use eic_keys::sshd::{self, EnableOptions};
 
 #[test]
 fn refuses_lines_that_were_set_by_hand() {
@@ -24,7 +24,7 @@ fn refuses_lines_that_were_set_by_hand() {
 fn disable_is_refused(system: &System, line: &str) {
     let before = system.configuration();
     for dry_run in [true, false] {
-        let reason = refused(wiring::disable, &WiringOptions { dry_run, ..system.options() });
+        let reason = refused(sshd::disable, &EnableOptions { dry_run, ..system.options() });
         assert!(reason.contains(line) && reason.contains("by hand"), "not refused for \"{line}\": {reason}");
     }
     assert_eq!(before, system.configuration(), "{line}");
@@ -175,7 +175,7 @@ fn succeeds_without_our_lines_even_if_sshd_does_not_work() {
     // Without a main file, and with an sshd that cannot be run.
     fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
     assert!(disable(&failing).contains("Nothing to do"));
-    let broken = WiringOptions { sshd: vec!["false".into()], ..system.options() };
+    let broken = EnableOptions { sshd: vec!["false".into()], ..system.options() };
     assert!(disable(&broken).contains("Nothing to do"));
 
     // With our lines, it is refused.
@@ -189,7 +189,7 @@ fn succeeds_without_our_lines_even_if_sshd_does_not_work() {
         let here = fs::read_to_string(system.path(&format!("/etc/ssh/{path}"))).unwrap_or_default();
         system.write(&format!("/etc/ssh/{path}"), here + text);
         let before = system.configuration();
-        refused(wiring::disable, &system.options());
+        refused(sshd::disable, &system.options());
         assert_eq!(before, system.configuration());
     }
 }
@@ -201,12 +201,12 @@ fn removes_our_lines_after_sshd_was_removed() {
         system.write("/etc/ssh/sshd_config", main);
         let before = system.configuration();
         enable(&system.options());
-        let wired = system.configuration();
+        let enabled = system.configuration();
         fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
-        let options = WiringOptions { sshd: Vec::new(), ..system.options() };
-        let output = disable(&WiringOptions { dry_run: true, ..options.clone() });
+        let options = EnableOptions { sshd: Vec::new(), ..system.options() };
+        let output = disable(&EnableOptions { dry_run: true, ..options.clone() });
         assert!(output.contains("\n-AuthorizedKeysCommand /usr/bin/eic-keys %u %f\n"), "{output}");
-        assert_eq!(wired, system.configuration());
+        assert_eq!(enabled, system.configuration());
         let output = disable(&options);
         assert!(output.contains("No sshd is installed"), "{output}");
         assert_eq!(before, system.configuration());
@@ -219,7 +219,7 @@ fn removes_our_lines_after_sshd_was_removed() {
     enable(&system.options());
     fs::remove_file(system.path("/usr/sbin/sshd")).unwrap();
     fs::remove_file(system.path("/etc/ssh/sshd_config")).unwrap();
-    let options = WiringOptions { sshd: Vec::new(), ..system.options() };
+    let options = EnableOptions { sshd: Vec::new(), ..system.options() };
     disable(&options);
     assert_eq!(system.configuration(), []);
 }

@@ -27,7 +27,7 @@ use std::{
     process::{Command, ExitCode, Output},
 };
 
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 use systems::System;
 
 const USERDB: &str =
@@ -36,8 +36,8 @@ const USERDB: &str =
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let operation = match command.as_deref() {
-        Some("--enable") => wiring::enable,
-        Some("--disable") => wiring::disable,
+        Some("--enable") => sshd::enable,
+        Some("--disable") => sshd::disable,
         _ => {
             full_and_read_only_file_systems();
             without_root();
@@ -47,8 +47,8 @@ fn main() -> ExitCode {
         }
     };
     let dry_run = std::env::args().any(|word| word == "--dry-run");
-    let outcome = operation(&WiringOptions::system(dry_run, true), &mut std::io::stdout());
-    if let WiringOutcome::Refused(reason) | WiringOutcome::RolledBack(reason) = &outcome {
+    let outcome = operation(&EnableOptions::system(dry_run, true), &mut std::io::stdout());
+    if let EnableOutcome::Refused(reason) | EnableOutcome::RolledBack(reason) = &outcome {
         eprintln!("{reason}");
     }
     ExitCode::from(outcome.code())

@@ -13,7 +13,7 @@ use super::helpers::{
     with_systemctl,
 };
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 use rustix::fs::IFlags;
 
 #[test]
@@ -39,12 +39,12 @@ fn refuses_a_program_or_user_that_sshd_would_not_run() {
 
     enable_is_refused(
         &system,
-        &WiringOptions { sshd: Vec::new(), root: system.path("/etc"), ..system.options() },
+        &EnableOptions { sshd: Vec::new(), root: system.path("/etc"), ..system.options() },
         "there is no sshd here",
     );
     enable_is_refused(
         &system,
-        &WiringOptions { sshd: vec!["/nonexistent".into()], ..system.options() },
+        &EnableOptions { sshd: vec!["/nonexistent".into()], ..system.options() },
         "sshd could not be run",
     );
 }
@@ -123,15 +123,15 @@ fn does_not_change_the_main_file_of_the_vendor() {
     let flags = rustix::fs::ioctl_getflags(&directory).unwrap();
     rustix::fs::ioctl_setflags(&directory, flags | IFlags::IMMUTABLE).unwrap();
     let before = system.configuration();
-    let (enabled, output) = run(wiring::enable, &suse(&system));
+    let (enabled, output) = run(sshd::enable, &suse(&system));
     let dump = system.run_sshd(&["-T", "-f", vendor]).stdout;
     let names: Vec<String> = system.configuration().into_iter().map(|(path, _)| path).collect();
-    let (disabled, _) = run(wiring::disable, &suse(&system));
+    let (disabled, _) = run(sshd::disable, &suse(&system));
     rustix::fs::ioctl_setflags(&directory, flags).unwrap();
-    assert_eq!(enabled, WiringOutcome::Done, "{output}");
+    assert_eq!(enabled, EnableOutcome::Done, "{output}");
     assert!(String::from_utf8(dump).unwrap().contains("/usr/bin/eic-keys %u %f"));
     assert_eq!(names, ["sshd_config.d/10-eic-keys.conf"]);
-    assert_eq!(disabled, WiringOutcome::Done);
+    assert_eq!(disabled, EnableOutcome::Done);
     assert_eq!(before, system.configuration());
     assert_eq!(fs::read_to_string(system.path(vendor)).unwrap(), text);
 
@@ -157,7 +157,7 @@ fn does_not_change_the_main_file_of_the_vendor() {
 fn creates_the_privilege_separation_directory() {
     let system = stock();
     fs::remove_dir(system.path("/run/sshd")).unwrap();
-    let options = WiringOptions { dry_run: true, ..system.options() };
+    let options = EnableOptions { dry_run: true, ..system.options() };
     let output = enable(&options);
     assert!(
         output.contains("The following is from its files alone") && output.contains("10-eic-keys.conf"),
@@ -269,7 +269,7 @@ fn keeps_the_principals_of_the_line() {
     let output = enable(&system.options());
     assert!(output.contains("Nothing to do"), "{output}");
     assert_eq!(fs::read_to_string(&drop_in).unwrap(), limited);
-    assert_eq!(enable(&WiringOptions { if_user_missing: true, ..system.options() }), "");
+    assert_eq!(enable(&EnableOptions { if_user_missing: true, ..system.options() }), "");
     assert_eq!(fs::read_to_string(&drop_in).unwrap(), limited);
 
     // Another command is added in a file that is read later.
@@ -308,15 +308,15 @@ fn prints_messages_only_after_success() {
     system.write("/etc/ssh/sshd_config.d/20-systemd-userdb.conf", USERDB);
     system.write("/usr/bin/userdbctl", "");
     fs::set_permissions(system.path("/usr/bin/userdbctl"), fs::Permissions::from_mode(0o777)).unwrap();
-    refused(wiring::enable, &system.options());
+    refused(sshd::enable, &system.options());
     // So does a rollback.
     let system = stock();
     let failing = "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && exit 1; echo active";
-    let (outcome, output) = run(wiring::enable, &with_systemctl(&system, failing));
-    assert!(matches!(outcome, WiringOutcome::RolledBack(_)), "{outcome:?}");
+    let (outcome, output) = run(sshd::enable, &with_systemctl(&system, failing));
+    assert!(matches!(outcome, EnableOutcome::RolledBack(_)), "{outcome:?}");
     assert_eq!(output, "");
 
-    let output = enable(&WiringOptions { dry_run: true, ..system.options() });
+    let output = enable(&EnableOptions { dry_run: true, ..system.options() });
     assert!(output.contains("Would add /etc/ssh/sshd_config.d/10-eic-keys.conf.\n"), "{output}");
     assert!(!output.contains("Added") && !output.contains("Try it"), "{output}");
     let output = enable(&system.options());
@@ -327,7 +327,7 @@ fn prints_messages_only_after_success() {
 #[test]
 fn a_dry_run_prints_a_diff() {
     let system = stock();
-    let output = enable(&WiringOptions { dry_run: true, ..system.options() });
+    let output = enable(&EnableOptions { dry_run: true, ..system.options() });
     let expected =
         "--- /dev/null\n+++ /etc/ssh/sshd_config.d/10-eic-keys.conf\n@@ -0,0 +1,5 @@\n+# BEGIN eic-keys\n";
     assert!(output.contains(expected), "{output}");
@@ -360,30 +360,34 @@ fn records_the_state_for_the_packages() {
     for name in ["enable", "later", "user"] {
         system.write(&format!("/var/lib/eic-keys/{name}"), "");
     }
-    enable(&WiringOptions { if_user_missing: true, ..system.options() });
-    enable(&WiringOptions { dry_run: true, ..system.options() });
-    assert!(!is_recorded(&system, "wired"));
+    enable(&EnableOptions { if_user_missing: true, ..system.options() });
+    enable(&EnableOptions { dry_run: true, ..system.options() });
+    assert!(!is_recorded(&system, "enabled"));
     enable(&system.options());
-    assert!(is_recorded(&system, "wired"));
-    disable(&WiringOptions { dry_run: true, ..system.options() });
-    assert!(is_recorded(&system, "wired") && is_recorded(&system, "enable") && is_recorded(&system, "later"));
+    assert!(is_recorded(&system, "enabled"));
+    disable(&EnableOptions { dry_run: true, ..system.options() });
+    assert!(
+        is_recorded(&system, "enabled") && is_recorded(&system, "enable") && is_recorded(&system, "later")
+    );
     // After a refused --disable, the files remain.
     let config = system.configuration();
     system.write("/etc/ssh/sshd_config", "Nonsense yes\n");
-    refused(wiring::disable, &system.options());
-    assert!(is_recorded(&system, "wired") && is_recorded(&system, "enable") && is_recorded(&system, "later"));
+    refused(sshd::disable, &system.options());
+    assert!(
+        is_recorded(&system, "enabled") && is_recorded(&system, "enable") && is_recorded(&system, "later")
+    );
     for (path, bytes) in config {
         system.write(&format!("/etc/ssh/{path}"), bytes);
     }
     disable(&system.options());
     assert!(
-        !is_recorded(&system, "wired") && !is_recorded(&system, "enable") && !is_recorded(&system, "later")
+        !is_recorded(&system, "enabled") && !is_recorded(&system, "enable") && !is_recorded(&system, "later")
     );
     assert!(is_recorded(&system, "user"), "this file is about the user");
     // The file is removed even if there is nothing to disable. If it cannot be removed, the output says so.
-    system.write("/var/lib/eic-keys/wired", "");
+    system.write("/var/lib/eic-keys/enabled", "");
     disable(&system.options());
-    assert!(!is_recorded(&system, "wired"));
-    system.write("/var/lib/eic-keys/wired/x", "");
+    assert!(!is_recorded(&system, "enabled"));
+    system.write("/var/lib/eic-keys/enabled/x", "");
     assert!(disable(&system.options()).contains("an installation of openssh-server can run --enable again"));
 }

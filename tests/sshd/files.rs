@@ -10,7 +10,7 @@ use std::{
 
 use super::helpers::{disable, enable, enable_is_refused, refused, stock, with_sshd};
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self};
+use eic_keys::sshd;
 use rustix::fs::{IFlags, XattrFlags};
 
 #[test]
@@ -122,7 +122,7 @@ fn does_not_replace_a_file_that_changed_during_the_run() {
     system.write("/etc/ssh/sshd_config", "UsePAM yes\n");
     let main = system.path("/etc/ssh/sshd_config");
     let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
-    let reason = refused(wiring::enable, &with_sshd(&system, &script));
+    let reason = refused(sshd::enable, &with_sshd(&system, &script));
     assert!(reason.contains("changed by someone else"), "{reason}");
     assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
 }

@@ -31,7 +31,7 @@ use std::{
 
 use super::helpers::run;
 use crate::systems::{System, releases};
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 
 type Tree = BTreeMap<PathBuf, String>;
 
@@ -98,9 +98,9 @@ fn write(system: &System, before: &Path) {
     }
 }
 
-fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: bool) -> Result<(), String> {
+fn check(fixture: &Path, system: &System, options: EnableOptions, same_version: bool) -> Result<(), String> {
     let flags = fs::read_to_string(fixture.join("flags")).unwrap_or_default();
-    let options = WiringOptions { chain: !flags.contains("--no-chain"), ..options };
+    let options = EnableOptions { chain: !flags.contains("--no-chain"), ..options };
     let before = tree(&fixture.join("before"));
 
     let programs = fs::read_to_string(fixture.join("programs")).unwrap_or_default();
@@ -119,11 +119,11 @@ fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: 
     system.write("etc/passwd", passwd);
 
     // A dry run changes nothing and has the same output.
-    let dry_run = WiringOptions { dry_run: true, ..options.clone() };
-    let (outcome, dry) = run(wiring::enable, &dry_run);
+    let dry_run = EnableOptions { dry_run: true, ..options.clone() };
+    let (outcome, dry) = run(sshd::enable, &dry_run);
     same("after a dry run", &before, &configuration(system))?;
     let dry = dry.split("\n--- ").next().unwrap().trim_end().to_owned();
-    let (enabled, output) = run(wiring::enable, &options);
+    let (enabled, output) = run(sshd::enable, &options);
     let after = configuration(system);
     if outcome.code() != enabled.code() {
         return Err(format!("the dry run ended with {outcome:?}, the real one with {enabled:?}"));
@@ -135,9 +135,9 @@ fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: 
         return Err(format!("the dry run printed\n{dry}\n  instead of\n{output}"));
     }
     let output = match &enabled {
-        WiringOutcome::Done => output,
-        WiringOutcome::Refused(reason) => format!("{output}refused: {reason}\n"),
-        WiringOutcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
+        EnableOutcome::Done => output,
+        EnableOutcome::Refused(reason) => format!("{output}refused: {reason}\n"),
+        EnableOutcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
     };
     if same_version {
         compare(fixture, &before, &after, &output).map_err(|error| format!("{error}\n{output}"))?;
@@ -146,21 +146,21 @@ fn check(fixture: &Path, system: &System, options: WiringOptions, same_version: 
     let disabled = Some(fixture.join("disabled")).filter(|path| path.exists()).map(|path| tree(&path));
 
     // The second time, there is nothing to do.
-    let (again, output) = run(wiring::enable, &options);
+    let (again, output) = run(sshd::enable, &options);
     same("the second time", &after, &configuration(system))?;
-    if enabled == WiringOutcome::Done && !(again == WiringOutcome::Done && output.contains("Nothing to do")) {
+    if enabled == EnableOutcome::Done && !(again == EnableOutcome::Done && output.contains("Nothing to do")) {
         return Err(format!("the second time, it printed {output}{again:?}"));
     }
-    if enabled == WiringOutcome::Done && before != after {
+    if enabled == EnableOutcome::Done && before != after {
         for _ in 0..2 {
-            let (outcome, output) = run(wiring::disable, &options);
+            let (outcome, output) = run(sshd::disable, &options);
             // Lines that were set by hand must be removed by hand first.
             let by_hand = before.values().any(|text| text.contains("eic-keys")) && disabled.is_none();
-            if by_hand && matches!(&outcome, WiringOutcome::Refused(why) if why.contains("set by hand")) {
+            if by_hand && matches!(&outcome, EnableOutcome::Refused(why) if why.contains("set by hand")) {
                 same("after a refused --disable", &after, &configuration(system))?;
                 break;
             }
-            if outcome != WiringOutcome::Done {
+            if outcome != EnableOutcome::Done {
                 return Err(format!("--disable: {output}{outcome:?}"));
             }
             same("after --disable", disabled.as_ref().unwrap_or(&before), &configuration(system))?;
@@ -222,7 +222,7 @@ fn tree(top: &Path) -> Tree {
 
 /// A system with the sshd of a fixture. `bullseye as 7.4` reports version 7.4, and rejects Include, which exists since
 /// 8.2.
-fn system_of(sshd: &str) -> (System, WiringOptions) {
+fn system_of(sshd: &str) -> (System, EnableOptions) {
     let (release, version) =
         sshd.split_once(" as ").map_or((sshd, None), |(release, version)| (release, Some(version)));
     let system = System::new(release);
@@ -241,5 +241,5 @@ fi"#;
     );
     system.install("/tmp/sshd", script);
     let sshd = vec![system.path("/tmp/sshd").into()];
-    (system, WiringOptions { sshd, ..options })
+    (system, EnableOptions { sshd, ..options })
 }

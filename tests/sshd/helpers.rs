@@ -5,38 +5,38 @@
 use std::{fs, io::Write};
 
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 
-/// [`wiring::enable`] or [`wiring::disable`].
-pub(crate) type Operation = fn(&WiringOptions, &mut dyn Write) -> WiringOutcome;
+/// [`sshd::enable`] or [`sshd::disable`].
+pub(crate) type Operation = fn(&EnableOptions, &mut dyn Write) -> EnableOutcome;
 
 /// Runs an operation. Returns its outcome and its output.
-pub(crate) fn run(operation: Operation, options: &WiringOptions) -> (WiringOutcome, String) {
+pub(crate) fn run(operation: Operation, options: &EnableOptions) -> (EnableOutcome, String) {
     let mut output = Vec::new();
     let outcome = operation(options, &mut output);
     (outcome, String::from_utf8(output).unwrap())
 }
 
-fn succeed(operation: Operation, options: &WiringOptions) -> String {
+fn succeed(operation: Operation, options: &EnableOptions) -> String {
     let (outcome, output) = run(operation, options);
-    assert_eq!(outcome, WiringOutcome::Done, "{output}");
+    assert_eq!(outcome, EnableOutcome::Done, "{output}");
     output
 }
 
 /// Runs `--enable`, which must succeed. Returns its output.
-pub(crate) fn enable(options: &WiringOptions) -> String {
-    succeed(wiring::enable, options)
+pub(crate) fn enable(options: &EnableOptions) -> String {
+    succeed(sshd::enable, options)
 }
 
 /// Runs `--disable`, which must succeed. Returns its output.
-pub(crate) fn disable(options: &WiringOptions) -> String {
-    succeed(wiring::disable, options)
+pub(crate) fn disable(options: &EnableOptions) -> String {
+    succeed(sshd::disable, options)
 }
 
 /// Runs an operation, which must be refused and print nothing else. Returns the reason.
-pub(crate) fn refused(operation: Operation, options: &WiringOptions) -> String {
+pub(crate) fn refused(operation: Operation, options: &EnableOptions) -> String {
     match run(operation, options) {
-        (WiringOutcome::Refused(reason), output) => {
+        (EnableOutcome::Refused(reason), output) => {
             assert_eq!(output, "", "{reason}");
             reason
         }
@@ -45,17 +45,17 @@ pub(crate) fn refused(operation: Operation, options: &WiringOptions) -> String {
 }
 
 /// Runs `--enable`, which must be refused for this reason and change nothing.
-pub(crate) fn enable_is_refused(system: &System, options: &WiringOptions, expected: &str) {
+pub(crate) fn enable_is_refused(system: &System, options: &EnableOptions, expected: &str) {
     let before = system.configuration();
-    let reason = refused(wiring::enable, options);
+    let reason = refused(sshd::enable, options);
     assert!(reason.contains(expected), "refused for another reason than \"{expected}\": {reason}");
     assert_eq!(before, system.configuration(), "{reason}");
 }
 
 /// Runs `--enable`, whose change must fail and be undone. Returns the reason.
-pub(crate) fn enable_is_rolled_back(options: &WiringOptions) -> String {
-    match run(wiring::enable, options) {
-        (WiringOutcome::RolledBack(reason), _) => reason,
+pub(crate) fn enable_is_rolled_back(options: &EnableOptions) -> String {
+    match run(sshd::enable, options) {
+        (EnableOutcome::RolledBack(reason), _) => reason,
         (other, output) => panic!("{other:?}, not rolled back: {output}"),
     }
 }
@@ -94,12 +94,12 @@ pub(crate) fn remove_host_keys(system: &System) {
 }
 
 /// A stand-in for systemctl that runs this shell text, on a system with systemd.
-pub(crate) fn with_systemctl(system: &System, script: &str) -> WiringOptions {
+pub(crate) fn with_systemctl(system: &System, script: &str) -> EnableOptions {
     system.write("/run/systemd/system/x", "");
     let log = system.path("/tmp/systemctl.log");
     let script = format!("#!/bin/sh\necho \"$@\" >>{}\n{script}\n", log.display());
     system.install("/tmp/systemctl", script);
-    WiringOptions { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
+    EnableOptions { systemctl: vec![system.path("/tmp/systemctl").into()], ..system.options() }
 }
 
 /// The calls of the stand-in for systemctl, without the queries of properties.
@@ -109,10 +109,10 @@ pub(crate) fn systemctl_calls(system: &System) -> Vec<String> {
 }
 
 /// The system's sshd, with this shell text before it. `$config` is the last argument, which is the file of `-f`.
-pub(crate) fn with_sshd(system: &System, script: &str) -> WiringOptions {
+pub(crate) fn with_sshd(system: &System, script: &str) -> EnableOptions {
     let root = system.root.display();
     let script =
         format!("#!/bin/sh\nfor config; do :; done\n{script}\nexec chroot {root} /usr/sbin/sshd \"$@\"\n");
     system.install("/tmp/sshd", script);
-    WiringOptions { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
+    EnableOptions { sshd: vec![system.path("/tmp/sshd").into()], ..system.options() }
 }

@@ -8,7 +8,7 @@ use super::helpers::{
     STOCK, disable, enable, enable_is_refused, remove_host_keys, stock, systemctl_calls, with_systemctl,
 };
 use crate::systems::System;
-use eic_keys::sshd::wiring::WiringOptions;
+use eic_keys::sshd::EnableOptions;
 
 #[test]
 fn enables_in_an_image_without_host_keys() {
@@ -75,7 +75,7 @@ fn refuses_if_no_host_key_can_be_generated() {
     remove_host_keys(&system);
     let keygen = |text: &str| {
         system.install("/tmp/ssh-keygen", format!("#!/bin/sh\n{text}\n"));
-        WiringOptions { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
+        EnableOptions { keygen: vec![system.path("/tmp/ssh-keygen").into()], ..system.options() }
     };
     enable_is_refused(&system, &keygen("echo no key today >&2; exit 1"), "ssh-keygen reports: no key today");
     assert!(!system.path("/run/eic-keys.check").exists());
@@ -89,7 +89,7 @@ fn refuses_if_no_host_key_can_be_generated() {
     fs::remove_file(system.path("/usr/bin/ssh-keygen")).unwrap();
     enable_is_refused(
         &system,
-        &WiringOptions { keygen: Vec::new(), ..system.options() },
+        &EnableOptions { keygen: Vec::new(), ..system.options() },
         "there is no ssh-keygen",
     );
 

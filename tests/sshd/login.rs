@@ -23,7 +23,7 @@ use std::{
 };
 
 use super::helpers::{Operation, disable, enable, refused, run};
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 use eic_lab::run::PROGRAM;
 use eic_lab::sshd::{Config, Sshd, built, sshd_version};
 use eic_lab::{Instance, Key, UserKey};
@@ -49,10 +49,10 @@ fn config(command: &str, user: &str) -> Config {
 }
 
 /// Options with a stand-in for systemctl: ssh.service is active, and its reload sends SIGHUP, as that of the real unit.
-fn with_unit(instance: &Instance) -> WiringOptions {
+fn with_unit(instance: &Instance) -> EnableOptions {
     instance.write("/run/systemd/system/eic-lab", "");
     install_systemctl(instance, "reload*) kill -HUP $pid;; show*) echo MainPID=$pid; echo CanReload=yes;;");
-    WiringOptions { systemctl: vec![SYSTEMCTL.into()], ..WiringOptions::system(false, true) }
+    EnableOptions { systemctl: vec![SYSTEMCTL.into()], ..EnableOptions::system(false, true) }
 }
 
 /// Installs the stand-in for systemctl, with these cases of a shell's `case`.
@@ -64,11 +64,11 @@ fn install_systemctl(instance: &Instance, cases: &str) {
 }
 
 /// Runs an operation, which must succeed and reload the unit, and waits until sshd listens again.
-fn wire(sshd: &Sshd<'_>, options: &WiringOptions, operation: Operation) {
+fn run_and_reload(sshd: &Sshd<'_>, options: &EnableOptions, operation: Operation) {
     let starts = || sshd.log().iter().filter(|line| line.contains("Server listening")).count();
     let before = starts();
     let (outcome, output) = run(operation, options);
-    assert_eq!(outcome, WiringOutcome::Done, "{output}");
+    assert_eq!(outcome, EnableOutcome::Done, "{output}");
     assert!(output.contains("ssh.service was reloaded"), "{output}");
     let deadline = Instant::now() + Duration::from_secs(60);
     while starts() == before {
@@ -97,11 +97,11 @@ fn pushed_keys_and_keys_of_the_chained_command_log_in() {
     check(&sshd, &other, true);
     check(&sshd, &pushed, false);
 
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     check(&sshd, &pushed, true);
     check(&sshd, &other, true);
 
-    wire(&sshd, &options, wiring::disable);
+    run_and_reload(&sshd, &options, sshd::disable);
     check(&sshd, &other, true);
     check(&sshd, &pushed, false);
     assert_eq!(before, fs::read(MAIN).unwrap());
@@ -118,10 +118,10 @@ fn chains_a_command_that_runs_as_the_user_who_logs_in() {
     let before = fs::read(MAIN).unwrap();
     instance.push("alice", &pushed);
     check(&sshd, &other, true);
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     check(&sshd, &pushed, true);
     check(&sshd, &other, true);
-    wire(&sshd, &options, wiring::disable);
+    run_and_reload(&sshd, &options, sshd::disable);
     check(&sshd, &other, true);
     check(&sshd, &pushed, false);
     assert_eq!(before, fs::read(MAIN).unwrap());
@@ -140,7 +140,7 @@ fn keeps_a_command_whose_user_is_in_an_unavailable_name_service() {
     };
     instance.install(OTHER_COMMAND, b"#!/bin/sh\n");
     let options = with_unit(&instance);
-    let watch = WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..options.clone() };
+    let watch = EnableOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..options.clone() };
     let sshd = Sshd::start_with(&instance, &config(&format!("{OTHER_COMMAND} %u"), "svc"));
     let unchanged = || {
         let before = fs::read(MAIN).unwrap();
@@ -148,14 +148,14 @@ fn keeps_a_command_whose_user_is_in_an_unavailable_name_service() {
         assert_eq!(fs::read(MAIN).unwrap(), before);
     };
     install_getent("");
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     let together = fs::read_to_string(MAIN).unwrap();
     assert!(together.contains("\n# A user of a name service, not of /etc/passwd: svc\n"), "{together}");
     unchanged();
     install_getent("exit 2");
     unchanged();
     // Without --if-user-missing, the command is left out.
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     let without = fs::read_to_string(MAIN).unwrap();
     assert!(
         without.contains("\n# Left out, as its user svc does not exist: /usr/bin/eic-lab-other %u\n"),
@@ -163,7 +163,7 @@ fn keeps_a_command_whose_user_is_in_an_unavailable_name_service() {
     );
     unchanged();
     install_getent("");
-    wire(&sshd, &watch, wiring::enable);
+    run_and_reload(&sshd, &watch, sshd::enable);
     assert_eq!(together, fs::read_to_string(MAIN).unwrap());
     // A user counts as existing if the name service does not answer in time.
     install_getent("exec sleep 30");
@@ -195,7 +195,7 @@ fn only_keys_that_were_pushed_for_the_user_log_in() {
     assert!(banner.starts_with(&format!("SSH-2.0-OpenSSH_{major}.{minor}")), "{major}.{minor}: {banner}");
     eprintln!("{banner}");
     let before = fs::read(MAIN).unwrap();
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     let mut keys = vec![UserKey::ed25519()];
     if has_rsa() {
         keys.push(UserKey::rsa(2048));
@@ -209,7 +209,7 @@ fn only_keys_that_were_pushed_for_the_user_log_in() {
     let forged = UserKey::ed25519();
     instance.imds.publish("alice", instance.record(&forged).signed_by(&Key::rsa2048(4)));
     check(&sshd, &forged, false);
-    wire(&sshd, &options, wiring::disable);
+    run_and_reload(&sshd, &options, sshd::disable);
     check(&sshd, &keys[0], false);
     assert_eq!(before, fs::read(MAIN).unwrap());
 }
@@ -222,9 +222,9 @@ fn refuses_if_the_only_sshd_has_another_main_file() {
     // The running sshd has -f MAIN, which is not the main file here.
     let main = "/etc/ssh/main_config";
     fs::copy(MAIN, main).unwrap();
-    let options = WiringOptions { config: main.into(), ..options };
+    let options = EnableOptions { config: main.into(), ..options };
     let before = fs::read(main).unwrap();
-    let reason = refused(wiring::enable, &options);
+    let reason = refused(sshd::enable, &options);
     assert!(
         reason.starts_with("the only running sshd, process ")
             && reason.contains(&format!(" with -f {MAIN}, does not read {main}")),
@@ -234,7 +234,7 @@ fn refuses_if_the_only_sshd_has_another_main_file() {
     drop(sshd);
 
     // Without that sshd, it is not refused.
-    enable(&WiringOptions { dry_run: true, ..options });
+    enable(&EnableOptions { dry_run: true, ..options });
 }
 
 #[test]
@@ -245,9 +245,9 @@ fn a_pushed_key_logs_in_without_another_command() {
     let sshd = Sshd::start_with(&instance, &config("none", "nobody"));
     instance.push("alice", &pushed);
     check(&sshd, &pushed, false);
-    wire(&sshd, &options, wiring::enable);
+    run_and_reload(&sshd, &options, sshd::enable);
     check(&sshd, &pushed, true);
-    wire(&sshd, &options, wiring::disable);
+    run_and_reload(&sshd, &options, sshd::disable);
     check(&sshd, &pushed, false);
 }
 
@@ -308,7 +308,7 @@ fn every_sshd_that_reads_our_lines_is_reloaded() {
     let instance = Instance::start();
     let (pushed, other) = (UserKey::ed25519(), UserKey::ed25519());
     install_other_command(&instance, &other, "alice");
-    let options = WiringOptions::system(false, true);
+    let options = EnableOptions::system(false, true);
     let config = Config::new();
     let sshd = Sshd::start_with(&instance, &config);
     let text = config.text();
@@ -346,7 +346,7 @@ fn every_sshd_that_reads_our_lines_is_reloaded() {
 
     // This sshd would exit at SIGHUP, and keep our lines without it.
     instance.write(SECOND, format!("Bogus\n{main}"));
-    let reason = refused(wiring::disable, &options);
+    let reason = refused(sshd::disable, &options);
     assert!(reason.contains("would keep the lines of eic-keys") && reason.contains(SECOND), "{reason}");
     assert_eq!(ports_with_login(&sshd, &pushed, &ports), ports);
     instance.write(SECOND, &main);
@@ -409,8 +409,8 @@ fn ignores_a_process_named_sshd_of_another_user() {
             thread::sleep(Duration::from_millis(5));
         }
     }
-    wire(&sshd, &options, wiring::enable);
-    wire(&sshd, &options, wiring::disable);
+    run_and_reload(&sshd, &options, sshd::enable);
+    run_and_reload(&sshd, &options, sshd::disable);
     for process in &mut processes {
         process.kill().unwrap();
         process.wait().unwrap();

@@ -18,13 +18,13 @@ use std::{path::Path, time::Duration};
 use super::helpers::{Operation, run};
 use crate::systems::{System, releases};
 use eic_keys::sshd::{
+    self, EnableOutcome,
     config::File,
     config_tree::ConfigTree,
     criteria::Connection,
     effective::Config,
     lexer::OpensshVersion,
     query::{Dump, Sshd},
-    wiring::{self, WiringOutcome},
 };
 
 /// Time limit for a query of sshd.
@@ -151,7 +151,7 @@ fn effective(system: &System, user: &str) -> Option<Dump> {
 }
 
 /// Runs an operation, and repeats it if sshd did not answer in time, as on a busy machine.
-fn run_patiently(operation: Operation, system: &System) -> (WiringOutcome, String) {
+fn run_patiently(operation: Operation, system: &System) -> (EnableOutcome, String) {
     let mut tries = 3;
     loop {
         let (outcome, output) = run(operation, &system.options());
@@ -186,8 +186,8 @@ fn disable_after_enable_restores_the_same_bytes() {
                 )
             };
             let then = effective(&system, "eic-keys-probe");
-            let (outcome, output) = run_patiently(wiring::enable, &system);
-            if let WiringOutcome::Refused(reason) = &outcome {
+            let (outcome, output) = run_patiently(sshd::enable, &system);
+            if let EnableOutcome::Refused(reason) = &outcome {
                 assert_eq!(before, system.configuration(), "{reason}\n{}", context());
                 let expected =
                     ["does not accept", "applies to every connection"].iter().any(|why| reason.contains(why));
@@ -195,7 +195,7 @@ fn disable_after_enable_restores_the_same_bytes() {
                 refused += 1;
                 continue;
             }
-            assert_eq!(outcome, WiringOutcome::Done, "{output}\n{}", context());
+            assert_eq!(outcome, EnableOutcome::Done, "{output}\n{}", context());
             let (then, now) = (then.unwrap(), effective(&system, "eic-keys-probe").unwrap());
             let (command, user) = (
                 String::from_utf8(now.command.unwrap()).unwrap(),
@@ -225,8 +225,8 @@ fn disable_after_enable_restores_the_same_bytes() {
             assert_eq!(then.others, now.others, "{}", context());
             enabled += 1;
 
-            let (outcome, output) = run_patiently(wiring::disable, &system);
-            assert_eq!(outcome, WiringOutcome::Done, "{output}\n{}", context());
+            let (outcome, output) = run_patiently(sshd::disable, &system);
+            assert_eq!(outcome, EnableOutcome::Done, "{output}\n{}", context());
             assert_eq!(before, system.configuration(), "{}", context());
         }
     }

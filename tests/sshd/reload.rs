@@ -7,7 +7,7 @@ use super::helpers::{
     with_systemctl,
 };
 use crate::systems::System;
-use eic_keys::sshd::wiring::{self};
+use eic_keys::sshd;
 
 #[test]
 fn reloads_the_active_unit() {
@@ -85,7 +85,7 @@ fn disable_refuses_and_enable_warns_if_a_unit_cannot_be_reloaded() {
         );
         // An sshd that may have read our lines would run a program that is going to be removed.
         let after = system.configuration();
-        let reason = refused(wiring::disable, &options);
+        let reason = refused(sshd::disable, &options);
         assert!(
             reason.contains("would keep the lines of eic-keys")
                 && reason.contains("systemctl restart ssh.service"),

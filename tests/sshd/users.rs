@@ -5,7 +5,7 @@
 use std::{fs, time::Duration};
 
 use super::helpers::{STOCK, USERDB, enable, run, stock};
-use eic_keys::sshd::wiring::{self, WiringOptions, WiringOutcome};
+use eic_keys::sshd::{self, EnableOptions, EnableOutcome};
 
 /// A user name with `%` is expanded by sshd at each login, so it cannot be looked up before. In our lines and in lines
 /// that were set by hand.
@@ -20,8 +20,8 @@ fn a_user_that_sshd_expands_is_never_missing() {
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
         let output = enable(&system.options());
         assert!(!output.contains("does not exist"), "{output}");
-        let wired = system.configuration();
-        assert_eq!(wired.len(), if by_hand { 2 } else { 3 }, "{user}");
+        let enabled = system.configuration();
+        assert_eq!(enabled.len(), if by_hand { 2 } else { 3 }, "{user}");
         if !by_hand {
             let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
             let expected = format!(
@@ -29,8 +29,8 @@ fn a_user_that_sshd_expands_is_never_missing() {
             );
             assert!(ours.contains(&expected), "{ours}");
         }
-        assert_eq!(enable(&WiringOptions { if_user_missing: true, ..system.options() }), "");
-        assert_eq!(wired, system.configuration(), "{user}");
+        assert_eq!(enable(&EnableOptions { if_user_missing: true, ..system.options() }), "");
+        assert_eq!(enabled, system.configuration(), "{user}");
     }
 }
 
@@ -39,13 +39,13 @@ fn a_user_that_sshd_expands_is_never_missing() {
 #[test]
 fn if_user_missing_changes_nothing_while_the_user_exists() {
     let system = stock();
-    let options = WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
+    let options = EnableOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
     let unchanged = |when: &str| {
         let before = system.configuration();
         assert_eq!(enable(&options), "", "{when}");
         assert_eq!(before, system.configuration(), "{when}");
     };
-    unchanged("not wired");
+    unchanged("not enabled");
     let other = |user: &str| {
         format!(
             "AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u\nAuthorizedKeysCommandUser {user}\n"
@@ -53,7 +53,7 @@ fn if_user_missing_changes_nothing_while_the_user_exists() {
     };
     system.install("/usr/bin/userdbctl", "#!/bin/sh\n");
     system.write("/etc/ssh/sshd_config", format!("{STOCK}{}", other("git")));
-    unchanged("another command, not wired");
+    unchanged("another command, not enabled");
     enable(&system.options());
     unchanged("chained");
     system.write("/etc/ssh/sshd_config", format!("{STOCK}NoSuchKeyword yes\n{}", other("git")));
@@ -86,26 +86,26 @@ fn chains_a_left_out_command_again_when_its_user_exists_again() {
     let other_command = "AuthorizedKeysCommand /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
     let by_hand = "AuthorizedKeysCommand /usr/bin/eic-keys --timeout 3 %u %f -- /usr/bin/keys %u\nAuthorizedKeysCommandUser git\n";
     for (lines, first, if_user_missing) in [
-        (other_command, "wired with its user", true),
-        (other_command, "wired with its user", false),
-        (other_command, "wired without", true),
-        (other_command, "wired without", false),
-        (by_hand, "wired without", true),
-        (by_hand, "wired without", false),
+        (other_command, "enabled with its user", true),
+        (other_command, "enabled with its user", false),
+        (other_command, "enabled without", true),
+        (other_command, "enabled without", false),
+        (by_hand, "enabled without", true),
+        (by_hand, "enabled without", false),
     ] {
         let when = format!("{lines}{first} {if_user_missing}");
         let system = stock();
         let watch =
-            WiringOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
+            EnableOptions { if_user_missing: true, recheck_delay: Duration::ZERO, ..system.options() };
         system.install("/usr/bin/keys", "#!/bin/sh\n");
         system.write("/etc/ssh/sshd_config.d/50-keys.conf", lines);
         enable(&system.options());
         let together = system.configuration();
         let passwd = fs::read_to_string(system.path("/etc/passwd")).unwrap();
         let remove_user = || system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
-        if first == "wired without" {
-            let (outcome, _) = run(wiring::disable, &system.options());
-            assert_eq!(outcome == WiringOutcome::Done, lines != by_hand, "{when}: {outcome:?}");
+        if first == "enabled without" {
+            let (outcome, _) = run(sshd::disable, &system.options());
+            assert_eq!(outcome == EnableOutcome::Done, lines != by_hand, "{when}: {outcome:?}");
             remove_user();
             // Lines that were set by hand are not changed.
             let before = system.configuration();
@@ -126,7 +126,7 @@ fn chains_a_left_out_command_again_when_its_user_exists_again() {
         assert_eq!(enable(&watch), "", "{when}");
         assert_eq!(without, system.configuration(), "{when}");
         system.write("/etc/passwd", &passwd);
-        let output = enable(&WiringOptions { if_user_missing, ..watch.clone() });
+        let output = enable(&EnableOptions { if_user_missing, ..watch.clone() });
         assert!(output.contains("/usr/bin/keys %u"), "{when}: {output}");
         assert_eq!(together, system.configuration(), "{when}");
         assert_eq!(enable(&watch), "", "{when}");
@@ -145,7 +145,7 @@ fn looks_up_a_missing_user_twice() {
     system.write("/etc/passwd", passwd.replace("git:x:", "was-git:x:"));
     std::thread::scope(|scope| {
         let recheck_delay = Duration::from_secs(3);
-        let options = WiringOptions { if_user_missing: true, recheck_delay, ..system.options() };
+        let options = EnableOptions { if_user_missing: true, recheck_delay, ..system.options() };
         let watch = scope.spawn(move || enable(&options));
         std::thread::sleep(Duration::from_secs(1));
         system.write("/etc/passwd", &passwd);

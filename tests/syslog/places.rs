@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Less than a blocked log would delay a login if each line waited for it.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A login works if the log is missing or blocked.
+/// A login works if the log is missing, blocked or slow.
 #[test]
 fn prints_keys_without_a_log() {
     let (instance, key) = (Instance::start(), UserKey::ed25519());
@@ -22,7 +22,7 @@ fn prints_keys_without_a_log() {
     let mut records = vec![good.clone().expires_in(-1); limits::RECORDS - 1];
     records.push(good);
     publish(&instance, &records);
-    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Reading] {
+    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Slow, Logger::Reading] {
         instance.logger(logger);
         let run = || {
             instance.journal.clear();
@@ -35,7 +35,7 @@ fn prints_keys_without_a_log() {
     }
     let provided = lines(&instance, "a log that reads");
     assert_eq!(provided.len(), limits::RECORDS + 1, "63 refused, one provided, and its user");
-    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Reading] {
+    for logger in [Logger::Absent, Logger::Dead, Logger::Stuck, Logger::Slow, Logger::Reading] {
         instance.logger(logger);
         let run = || {
             instance.journal.clear();

@@ -26,7 +26,7 @@ use std::{
     },
 };
 
-use eic_keys::sshd::wiring::WiringOptions;
+use eic_keys::sshd::EnableOptions;
 
 /// The releases of Debian, with OpenSSH 8.4, 9.2 and 10.0.
 const RELEASES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
@@ -102,13 +102,13 @@ impl System {
     }
 
     /// What `--enable` and `--disable` need to work on this system from outside.
-    pub fn options(&self) -> WiringOptions {
-        WiringOptions {
+    pub fn options(&self) -> EnableOptions {
+        EnableOptions {
             root: self.root.clone(),
             sshd: self.sshd(),
             keygen: vec!["chroot".into(), self.root.clone().into(), "/usr/bin/ssh-keygen".into()],
             systemctl: vec!["false".into()],
-            ..WiringOptions::system(false, true)
+            ..EnableOptions::system(false, true)
         }
     }
 

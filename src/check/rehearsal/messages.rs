@@ -42,6 +42,13 @@ const NO_HOST_KEY: &str = "change HostKeyAlgorithms, or create a host key of a t
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 
+/// Messages before [`REASONS`]: a rehearsal offers one key only.
+const ONE_KEY: &[Own] = &[
+    own(Sshd, &["maximum authentication attempts exceeded for "], TRIES),
+    own(Sshd, &[": Too many authentication failures"], TRIES),
+];
+const TRIES: &str = "set MaxAuthTries 6 in sshd's configuration, and reload sshd: it refuses the first key";
+
 /// More messages, after [`REASONS`] and before [`REFUSALS`]. The first row that matches a line counts; specific rows
 /// are first.
 const OWN: &[Own] = &[
@@ -147,7 +154,11 @@ impl LoginMessages<'_> {
                 self.reason(row.source, row.command, row.advice, |line| row.is(without_level(line)))
             })
         };
-        known(&REASONS).or_else(|| own(OWN)).or_else(|| known(&REFUSALS)).or_else(|| own(OTHERS))
+        own(ONE_KEY)
+            .or_else(|| known(&REASONS))
+            .or_else(|| own(OWN))
+            .or_else(|| known(&REFUSALS))
+            .or_else(|| own(OTHERS))
     }
 
     /// The last message of a source that matches, and the fix.
@@ -206,6 +217,17 @@ impl LoginMessages<'_> {
                 Fix::command("chage --lastday", [Value(&self.today.to_string()), Value(self.user)])
             }
         }
+    }
+
+    /// The last line of ssh's own words, if there was no session.
+    pub(super) fn last_of_ssh(&self) -> Option<&str> {
+        self.output.lines().map(str::trim).rfind(|line| !line.is_empty())
+    }
+
+    /// Whether sshd accepted the key: what follows is PAM's account check.
+    pub(super) fn key_accepted(&self) -> bool {
+        let words = ["Accepted key ", "Postponed publickey ", "Accepted publickey for "];
+        self.sshd.iter().any(|line| words.iter().any(|words| plain(line).starts_with(words)))
     }
 
     /// The last messages of sshd and PAM, and the last words of the session.

@@ -28,6 +28,7 @@ use super::settings::Settings;
 use crate::account::Account;
 use crate::limits;
 use crate::process;
+use crate::safe_path::{self, Program};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::Sshd;
@@ -36,7 +37,7 @@ use directory::Directory;
 use messages::LoginMessages;
 use pam_log::PamMessages;
 use server::Server;
-use session::{Ending, Login, Outcome};
+use session::{Ending, Login, Outcome, Programs};
 
 /// What a rehearsal needs to know.
 #[derive(Clone, Debug)]
@@ -104,6 +105,7 @@ const SFTP_ONLY: &str = "This service allows sftp connections only";
 struct Rehearsal {
     plan: Plan,
     directory: Directory,
+    programs: Programs,
     /// The command of sshd for one connection.
     command: Vec<OsString>,
 }
@@ -231,12 +233,18 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
     }
     let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
     if !accepted {
+        let said = messages.last_of_ssh().map(|line| format!("; ssh says: {line}")).unwrap_or_default();
         let note = match outcome.ending {
-            Ending::TimedOut => format!("sshd and PAM did not accept or refuse a login as {user} in time"),
-            _ => format!("sshd refuses a login as {user}"),
+            Ending::TimedOut => {
+                format!("sshd and PAM did not accept or refuse a login as {user} in time{said}")
+            }
+            _ => format!("sshd refuses a login as {user}{said}"),
         };
-        let fix =
-            Fix::advice("check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd");
+        let fix = Fix::advice(if messages.key_accepted() {
+            "check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd"
+        } else {
+            "check what fails or warns above, and the messages of sshd below: it did not accept the key, and PAM has no part in that"
+        });
         return Answer::fail(note, fix).detail(last);
     }
     if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
@@ -286,18 +294,19 @@ const FULL: &str = "free space or inodes in /run: df /run and df -i /run show wh
 
 /// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
 fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
-    for program in ["ssh", "ssh-keygen", "timeout"] {
-        if !["/usr/bin", "/bin", "/usr/local/bin"]
-            .iter()
-            .any(|place| Path::new(place).join(program).is_file())
-        {
-            let fix =
-                "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
-            return Err((format!("there is no {program}"), Fix::advice(fix)));
+    let client = "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
+    let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
+    let timeout = installed("timeout", "install coreutils")?;
+    let setsid = installed("setsid", "install util-linux")?;
+    let server = Server::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server"))
         }
-    }
-    let server = Server::find(&plan.tree, plan.version.clone())
-        .ok_or_else(|| ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server")))?;
+        _ => (
+            format!("root must not run the program of sshd: {error}"),
+            Fix::advice("find out what started that sshd: sshd and the directories above it must be root's, and no other user may write to them"),
+        ),
+    })?;
     plan.remarks.extend(server.remarks.iter().cloned());
     plan.remarks.extend(server.blocks_not_shown(&plan.tree));
     let io = |error: io::Error| {
@@ -308,8 +317,8 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
     })?;
     let file = directory.path("key");
-    let mut words: Vec<OsString> =
-        ["ssh-keygen", "-q", "-N", "", "-C", "eic-keys --rehearse"].map(OsString::from).into();
+    let mut words = vec![keygen.word()];
+    words.extend(["-q", "-N", "", "-C", "eic-keys --rehearse"].map(OsString::from));
     words.extend(plan.key.iter().map(OsString::from));
     words.extend(["-f".into(), file.into_os_string()]);
     let made = process::run(&words, &[], limits::CHECK).map_err(io)?;
@@ -322,8 +331,23 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     let public = fs::read(directory.path("key.pub")).map_err(io)?;
     // sshd reads it as USER.
     directory.write("authorized_keys", &public, 0o644).map_err(io)?;
+    let programs = Programs { ssh, timeout, setsid };
     let command = server.prepare(&directory).map_err(io)?;
-    Ok(Rehearsal { plan, directory, command })
+    Ok(Rehearsal { plan, directory, programs, command })
+}
+
+/// A program of the system, or of a build from source. `Err`: why it cannot be run, and the fix.
+fn installed(name: &str, fix: &str) -> Result<Program, (String, Fix)> {
+    let paths = ["/usr/bin", "/bin", "/usr/local/bin"].map(|place| Path::new(place).join(name));
+    let path = paths.iter().find(|path| path.is_file());
+    let path = path.ok_or_else(|| (format!("there is no {name}"), Fix::advice(fix)))?;
+    safe_path::program(Path::new("/"), path).map_err(|error| {
+        let fix = format!(
+            "have root own {} and the directories above it, and no other user write to them",
+            path.display()
+        );
+        (format!("root must not run {}: {error}", path.display()), Fix::advice(fix))
+    })
 }
 
 impl Rehearsal {
@@ -331,7 +355,8 @@ impl Rehearsal {
     fn log_in(&self, login: Login) -> io::Result<(Outcome, PamMessages)> {
         let log = pam_log::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
         let user = &self.plan.account.name;
-        let outcome = session::log_in(&self.directory, &self.command, user, login, self.plan.deadline)?;
+        let outcome =
+            session::log_in(&self.programs, &self.directory, &self.command, user, login, self.plan.deadline)?;
         let well = matches!(outcome.ending, Ending::Status(0) | Ending::Answers);
         let words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
         Ok((outcome, words))

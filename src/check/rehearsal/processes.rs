@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::procfs::Process;
+use crate::procfs::{Process, send_signal};
 
 fn find(pid: u32) -> Option<Process> {
     Process::read(Path::new(&format!("/proc/{pid}")))
@@ -18,16 +18,12 @@ pub(super) fn exists(process: &Process) -> bool {
 
 /// Kills a process, if it still exists.
 pub(super) fn kill(process: &Process) {
-    if exists(process) {
-        signal(process.pid, Signal::KILL);
-    }
+    let _ = send_signal(process.pid, Signal::KILL, || exists(process));
 }
 
-/// Sends a signal. A process that has ended is ignored.
-pub(super) fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
-    }
+/// Asks a child that was not waited for to end: its number is not used again until then.
+pub(super) fn terminate(child: u32) {
+    let _ = send_signal(child, Signal::TERM, || true);
 }
 
 /// The children of a process, their children, and so on.

@@ -13,6 +13,7 @@ use super::directory::Directory;
 use crate::check::settings::main;
 use crate::files;
 use crate::limits;
+use crate::safe_path;
 use crate::sshd::config::Statement;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
@@ -34,35 +35,39 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The sshd that the daemon would run for a connection. `None` if there is no sshd.
-    pub(super) fn find(tree: &ConfigTree, version: OpensshVersion) -> Option<Self> {
+    /// The sshd that the daemon would run for a connection.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no sshd; otherwise why root must not run it.
+    pub(super) fn find(tree: &ConfigTree, version: OpensshVersion) -> io::Result<Self> {
         let main = main(tree);
         let systemctl = ["systemctl".into()];
         let running = Daemon::new(tree, &systemctl, limits::CHECK_TOOL).serving(&main);
         let mut remarks = Vec::new();
-        let installed = || PATHS.iter().map(PathBuf::from).find(|path| path.is_file());
+        let installed = || {
+            let path = PATHS.map(Path::new).into_iter().find(|path| path.is_file());
+            safe_path::program(Path::new("/"), path.ok_or(io::ErrorKind::NotFound)?)
+        };
         let Some((process, line)) = running else {
             remarks.push("no sshd is running: its unit's options were not used".to_owned());
-            let program = installed()?.into_os_string();
-            return Some(Self { words: vec![program, "-i".into(), "-e".into()], main, version, remarks });
+            let words = vec![installed()?.word(), "-i".into(), "-e".into()];
+            return Ok(Self { words, main, version, remarks });
         };
-        // A daemon runs its program by its path, which can be a newer file than the one that it was started from.
-        let program = fs::read_link(format!("/proc/{process}/exe")).ok().map(|path| {
-            let path = path.into_os_string().into_string().unwrap_or_default();
-            PathBuf::from(path.strip_suffix(" (deleted)").unwrap_or(&path))
-        });
-        let program = program.filter(|path| path.is_file()).or_else(installed)?;
+        let program = daemon::program_of(process).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => installed(),
+            _ => Err(error),
+        })?;
         let options = daemon::connection_options(&line);
         let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
         let mut words = enter(process, &mut remarks);
         remarks.extend(other_domain(process));
-        words.extend([program.into_os_string(), "-i".into(), "-e".into()]);
+        words.extend([program.word(), "-i".into(), "-e".into()]);
         // The first value of an option counts. Its words are the result of the rehearsal.
         words.push("-oLogLevel=DEBUG1".into());
         // Only about files in the home directory, which are not used. Pushed keys do not depend on it.
         words.push("-oStrictModes=no".into());
         words.extend(options.into_iter().filter(|option| !option.starts_with("-f")).map(OsString::from));
-        Some(Self { words, main: file.unwrap_or(main), version, remarks })
+        Ok(Self { words, main: file.unwrap_or(main), version, remarks })
     }
 
     /// Writes the configuration, and returns the command that serves one connection.

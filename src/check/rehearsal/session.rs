@@ -4,23 +4,20 @@
 //! sshd. Connections of other processes are closed before a byte is read, so only ssh ever speaks to this sshd.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use super::directory::Directory;
-use super::processes::{descendants, exists, kill, signal};
+use super::processes::{descendants, exists, kill, terminate};
 use crate::limits;
-use crate::process::clean_environment;
+use crate::process::{Collected, clean_environment};
 use crate::procfs::{self, Process};
+use crate::safe_path::Program;
 
 /// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
 /// such as a start file that hangs, does not.
@@ -46,6 +43,14 @@ pub(super) enum Ending {
     TimedOut,
 }
 
+/// The programs of a login beside sshd.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) ssh: Program,
+    pub(super) timeout: Program,
+    pub(super) setsid: Program,
+}
+
 /// The result of a login.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -65,6 +70,7 @@ pub(super) struct Outcome {
 /// # Errors
 /// Fails if a program cannot be started, or if ssh does not connect.
 pub(super) fn log_in(
+    programs: &Programs,
     directory: &Directory,
     sshd: &[OsString],
     user: &str,
@@ -74,17 +80,18 @@ pub(super) fn log_in(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let mut ssh =
-        KillOnDrop(client(directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?);
+    let mut ssh = KillOnDrop(
+        client(programs, directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?,
+    );
     let input = ssh.0.stdin.take();
-    let output = Output::default();
-    output.collect(ssh.0.stdout.take());
-    output.collect(ssh.0.stderr.take());
+    let output = Collected::new(limits::REHEARSAL_OUTPUT);
+    output.collect(ssh.0.stdout.take(), ());
+    output.collect(ssh.0.stderr.take(), ());
     let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
     drop(listener);
-    let log = Output::default();
-    let mut server = KillOnDrop(serve(sshd, connection)?);
-    log.collect(server.0.stderr.take());
+    let log = Collected::new(limits::REHEARSAL_OUTPUT);
+    let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
+    log.collect(server.0.stderr.take(), ());
     let ending = match login {
         Login::Command => wait(&mut ssh.0, deadline, || false)?,
         Login::Terminal => {
@@ -103,7 +110,8 @@ pub(super) fn log_in(
     finish(&mut server.0, &session);
     let mut running: Vec<_> = session.into_iter().map(|process| process.name).collect();
     running.dedup();
-    Ok(Outcome { ending, output: output.text(), log: log.lines(), sshd: server.0.id(), running })
+    let lines = log.text().lines().map(|line| line.trim_end().to_owned()).collect();
+    Ok(Outcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running })
 }
 
 fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
@@ -127,11 +135,18 @@ impl Drop for KillOnDrop {
 
 /// The system's ssh, without any configuration and agent. timeout(1) ends it, and so the connection and sshd, if this
 /// process is killed.
-fn client(directory: &Directory, port: u16, user: &str, login: Login, deadline: Instant) -> Command {
-    let mut command = Command::new("timeout");
+fn client(
+    programs: &Programs,
+    directory: &Directory,
+    port: u16,
+    user: &str,
+    login: Login,
+    deadline: Instant,
+) -> Command {
+    let mut command = Command::new(programs.timeout.path());
     // Later than this process, which ends the session first.
     let left = deadline.saturating_duration_since(Instant::now()).as_secs().saturating_add(3);
-    command.args(["--foreground", "--kill-after=1"]).arg(left.to_string()).arg("ssh");
+    command.args(["--foreground", "--kill-after=1"]).arg(left.to_string()).arg(programs.ssh.path());
     command
         .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])
         .arg(directory.path("key"));
@@ -168,7 +183,7 @@ fn accept(
     listener: &TcpListener,
     address: SocketAddr,
     ssh: &mut Child,
-    output: &Output,
+    output: &Collected,
     deadline: Instant,
 ) -> io::Result<TcpStream> {
     loop {
@@ -205,18 +220,17 @@ fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
     processes.any(|pid| procfs::open_sockets(Path::new(&format!("/proc/{pid}"))).contains(&inode))
 }
 
-/// An sshd for this connection, in a process group of its own: a key that is pressed on root's terminal does not reach
+/// An sshd for this connection, in a session of its own, as the daemon's: without root's terminal, to which a program that PAM
+/// starts for the user could add characters (see `process::Credentials`). A key that is pressed there does not reach
 /// it, and it ends in order when the connection does.
-fn serve(words: &[OsString], connection: TcpStream) -> io::Result<Child> {
-    let (program, arguments) = words.split_first().ok_or(ErrorKind::NotFound)?;
-    let mut command = Command::new(program);
+fn serve(setsid: &Program, words: &[OsString], connection: TcpStream) -> io::Result<Child> {
+    let mut command = Command::new(setsid.path());
     environment(&mut command)
-        .args(arguments)
+        .args(words)
         .stdin(OwnedFd::from(connection.try_clone()?))
         .stdout(OwnedFd::from(connection))
-        .stderr(Stdio::piped())
-        .process_group(0);
-    command.spawn().map_err(named(&program.to_string_lossy()))
+        .stderr(Stdio::piped());
+    command.spawn().map_err(named("setsid"))
 }
 
 /// Waits until ssh ends, or the session answers, or the time is over.
@@ -235,10 +249,11 @@ fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -
     }
 }
 
-/// The processes of USER's session.
+/// The processes of USER's session. sshd's own are in the session that `serve` made. A process of USER's can have their name,
+/// but not enter that session.
 fn session(sshd: u32) -> Vec<Process> {
     let mut processes = descendants(sshd);
-    processes.retain(|process| !process.name.starts_with("sshd"));
+    processes.retain(|process| process.session != sshd || !process.name.starts_with("sshd"));
     processes
 }
 
@@ -248,7 +263,7 @@ fn stop(ssh: &mut Child) {
         return;
     }
     // timeout(1) passes it on.
-    signal(ssh.id(), Signal::TERM);
+    terminate(ssh.id());
     if !ends(ssh) {
         let left = descendants(ssh.id());
         let _ = ssh.kill();
@@ -287,56 +302,14 @@ fn ends(child: &mut Child) -> bool {
     false
 }
 
-/// Output of a program, as far as it was read.
-#[derive(Clone, Debug, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl Output {
-    /// Reads a pipe to its end in another thread.
-    fn collect(&self, pipe: Option<impl Read + Send + 'static>) {
-        let Some(mut pipe) = pipe else { return };
-        let output = self.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            loop {
-                match pipe.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(length) => output.add(buffer.get(..length).unwrap_or_default()),
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(_) => break,
-                }
-            }
-        });
-    }
-
-    fn add(&self, bytes: &[u8]) {
-        if let Ok(mut output) = self.0.lock() {
-            let room = limits::REHEARSAL_OUTPUT.saturating_sub(output.len());
-            output.extend(bytes.iter().take(room));
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.0.lock().map(|output| output.clone()).unwrap_or_default()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.text().lines().map(|line| line.trim_end().to_owned()).collect()
-    }
-}
-
 /// A terminal on which empty lines are typed.
 ///
 /// The terminal itself echoes an empty line as CR and LF, even while a start file hangs. A shell prints its prompt.
 #[derive(Debug)]
 struct Terminal<'a> {
     input: Option<ChildStdin>,
-    output: &'a Output,
-    log: &'a Output,
+    output: &'a Collected,
+    log: &'a Collected,
     start: Instant,
     /// Length of the output, and when it last changed.
     length: (usize, Instant),
@@ -347,7 +320,7 @@ struct Terminal<'a> {
 }
 
 impl<'a> Terminal<'a> {
-    fn new(input: Option<ChildStdin>, output: &'a Output, log: &'a Output) -> Self {
+    fn new(input: Option<ChildStdin>, output: &'a Collected, log: &'a Collected) -> Self {
         let now = Instant::now();
         Self { input, output, log, start: now, length: (0, now), typed: None, answers: 0, tries: 0 }
     }

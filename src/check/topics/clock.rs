@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::Target;
-use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::imds::Imds;
 
 /// Offset in seconds, in either direction, that gives a warning. The metadata service's time has a resolution of one
@@ -22,7 +22,8 @@ pub(crate) async fn offset(runner: &Runner, target: &Target<'_>, session: &Findi
             let Some(there) = imds.date() else {
                 return Answer::skip("the metadata service's responses have no date");
             };
-            judge(here, there.as_secs(), correction(target.root))
+            let root = target.root.to_owned();
+            blocking(move || judge(here, there.as_secs(), correction(&root))).await
         })
         .await;
 }

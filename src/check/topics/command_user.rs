@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::signer::readable;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{RunOptions, Target, seconds};
-use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::imds::Imds;
 use crate::limits;
 use crate::process::run_as;
@@ -38,7 +39,7 @@ pub(crate) async fn look(
     target: &Target<'_>,
     user: &Finding<Account>,
     session: &Finding<Imds>,
-    store: &Finding<TrustStore>,
+    store: &Finding<Arc<TrustStore>>,
 ) -> Finding<()> {
     let view = match user.get() {
         Some(user) if user.uid == 0 => View::Root,
@@ -51,11 +52,16 @@ pub(crate) async fn look(
         _ => View::Denied,
     };
     let reachable = runner
-        .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| metadata(user, &view))
+        .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| {
+            let (user, view) = (user.clone(), view.clone());
+            blocking(move || metadata(&user, &view)).await
+        })
         .await;
     runner
         .check(CheckId::SignerCommandUser, (user, store), async |(user, store)| {
-            trust_store(user, &view, store, target.root)
+            let (user, view, store) = (user.clone(), view.clone(), Arc::clone(store));
+            let root = target.root.to_owned();
+            blocking(move || trust_store(&user, &view, &store, &root)).await
         })
         .await;
     reachable

@@ -30,8 +30,10 @@ pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
         let root = root();
         blocking(move || denials(&root)).await
     });
-    let apparmor =
-        runner.check(CheckId::ConfinementApparmor, running, async |running| apparmor(target.root, *running));
+    let apparmor = runner.check(CheckId::ConfinementApparmor, running, async |running| {
+        let (root, running) = (root(), *running);
+        blocking(move || apparmor(&root, running)).await
+    });
     let unit = runner.check(CheckId::ConfinementUnit, running, async |_| {
         let root = root();
         blocking(move || unit(&root)).await

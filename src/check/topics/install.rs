@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::sshd::{WiredCommand, leads_here};
+use super::sshd::{ConfiguredCommand, leads_here};
 use crate::account::account_of;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -15,7 +15,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
-use crate::safe_path::{Distrust, distrust, distrust_unless};
+use crate::safe_path::{self, UntrustedProgram};
 use crate::tool::{ask, stdout_of};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
@@ -35,14 +35,14 @@ const NOBODY: u32 = 65534;
 pub(crate) async fn install(
     runner: &Runner,
     target: &Target<'_>,
-    command: &Finding<WiredCommand>,
+    command: &Finding<ConfiguredCommand>,
 ) -> Finding<()> {
-    let wired = command.get().is_some();
+    let configured = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
     let path = runner.check(CheckId::InstallPath, (), async |()| {
         let (root, program) = (target.root.to_owned(), program.clone());
-        blocking(move || path(&root, &program, wired)).await
+        blocking(move || path(&root, &program, configured)).await
     });
     let package = runner.check(CheckId::InstallPackage, (), async |()| {
         let program = program.clone();
@@ -57,36 +57,42 @@ pub(crate) async fn install(
 
 /// sshd refuses a program that users other than root can write to. Debian's sshd allows a group with no other member
 /// than the owner.
-fn path(root: &Path, program: &Path, wired: bool) -> Answer<()> {
+fn path(root: &Path, program: &Path, configured: bool) -> Answer<()> {
     let shown = program.display();
     let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
-    match distrust_unless(root, program, &private) {
-        Ok(None) if matches!(distrust(root, program), Ok(Some(_))) => Answer::ok(
+    match safe_path::check_unless(root, program, &private) {
+        Ok(None) if matches!(safe_path::check(root, program), Ok(Some(_))) => Answer::ok(
             format!(
                 "only root's own group may write to {shown} or a directory above it, which this sshd allows"
             ),
             (),
         ),
         Ok(None) => Answer::ok(format!("only root may write to {shown} and the directories above it"), ()),
-        Ok(Some(distrust)) => {
+        Ok(Some(untrusted)) => {
             let elsewhere = Fix::advice(
                 "install eic-keys as /usr/bin/eic-keys, and use that path in AuthorizedKeysCommand",
             );
-            let fix = match &distrust {
+            let fix = match &untrusted {
                 // The path is outside the target, and its mode can be intended: /tmp, for example.
-                _ if !wired => elsewhere,
-                Distrust::NotAbsolute(_) => elsewhere,
-                Distrust::Writable(part) | Distrust::Owner(part, _) if is_shared(part) => elsewhere,
-                Distrust::Writable(part) | Distrust::Owner(part, _) if is_of_a_home(root, part) => elsewhere,
-                Distrust::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
-                Distrust::Owner(part, uid) => Fix::advice(format!(
+                _ if !configured => elsewhere,
+                UntrustedProgram::NotAbsolute(_) => elsewhere,
+                UntrustedProgram::Writable(part) | UntrustedProgram::Owner(part, _) if is_shared(part) => {
+                    elsewhere
+                }
+                UntrustedProgram::Writable(part) | UntrustedProgram::Owner(part, _)
+                    if is_of_a_home(root, part) =>
+                {
+                    elsewhere
+                }
+                UntrustedProgram::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
+                UntrustedProgram::Owner(part, uid) => Fix::advice(format!(
                     "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
                     part.display(),
                     account_of(*uid)
                 )),
-                Distrust::Writable(part) => Fix::command("chmod go-w", [Word::Path(part)]),
+                UntrustedProgram::Writable(part) => Fix::command("chmod go-w", [Word::Path(part)]),
             };
-            Answer::fail(format!("sshd does not run {shown}: {distrust}"), fix)
+            Answer::fail(format!("sshd does not run {shown}: {untrusted}"), fix)
         }
         Err(error) => Answer::fail(format!("{shown}: {error}"), Fix::advice("install eic-keys there")),
     }

@@ -3,7 +3,7 @@
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::Target;
-use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
@@ -21,17 +21,24 @@ pub(crate) struct Place {
 /// Checks the firmware.
 pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
     runner
-        .check(CheckId::InstanceHost, (), async |()| match Host::identify(target.root) {
-            Host::NotEc2 => Answer::fail(
-                "the firmware says that this is not an EC2 instance: eic-keys asks for no keys",
-                Fix::advice(
-                    "run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host",
-                ),
-            ),
-            Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
-            Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
+        .check(CheckId::InstanceHost, (), async |()| {
+            let root = target.root.to_owned();
+            blocking(move || identified(Host::identify(&root))).await
         })
         .await
+}
+
+fn identified(host: Host) -> Answer<Host> {
+    match host {
+        Host::NotEc2 => Answer::fail(
+            "the firmware says that this is not an EC2 instance: eic-keys asks for no keys",
+            Fix::advice(
+                "run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host",
+            ),
+        ),
+        Host::Xen => Answer::ok("this is an EC2 instance on Xen", Host::Xen),
+        Host::Nitro(id) => Answer::ok(format!("this is {id}, an EC2 instance on Nitro"), Host::Nitro(id)),
+    }
 }
 
 /// Queries the metadata service.

@@ -10,11 +10,11 @@ use super::metadata::unasked;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{CheckRequest, Target};
-use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::{Judged, Refusal, SignedKey, judge, record};
+use crate::keys::{Fingerprint, Refusal, Selected, SignedKey, record, select};
 use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
@@ -48,12 +48,18 @@ pub(crate) async fn keys(
         .await;
     runner
         .check(CheckId::KeysAccepted, (&text, &place.id, rules.settings), async |(text, id, settings)| {
-            let keys = judged(text, id, rules, (target.clock)()).into_iter();
-            let keys = keys.filter(|one| matches!(one.verdict, Verdict::Valid)).filter_map(|one| one.key);
-            match keys.collect::<Vec<_>>().as_slice() {
-                [] => Answer::ok("there is no valid key", ()),
-                keys => accepted(keys, settings, target.root),
-            }
+            let (text, id, settings) = (text.clone(), id.clone(), settings.clone());
+            let (offered, principals) = (rules.request.fingerprint.clone(), rules.principals.clone());
+            let (root, now) = (target.root.to_owned(), (target.clock)());
+            blocking(move || {
+                let keys = judged(&text, &id, offered.as_ref(), &principals, now).into_iter();
+                let keys = keys.filter(|one| matches!(one.verdict, Verdict::Valid)).filter_map(|one| one.key);
+                match keys.collect::<Vec<_>>().as_slice() {
+                    [] => Answer::ok("there is no valid key", ()),
+                    keys => accepted(keys, &settings, &root),
+                }
+            })
+            .await
         })
         .await;
 }
@@ -120,16 +126,21 @@ impl fmt::Display for Verdict {
     }
 }
 
-fn judged<'a>(text: &'a [u8], id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Vec<Record<'a>> {
-    let judged = judge(text, rules.request.fingerprint.as_ref()).map(|judged| match judged {
-        Judged::Offered(key) => {
-            let verdict = key
-                .check_validity(id, rules.principals, now)
-                .map_or_else(Verdict::Refused, |()| Verdict::Valid);
+fn judged<'a>(
+    text: &'a [u8],
+    id: &InstanceId,
+    offered: Option<&Fingerprint>,
+    principals: &Principals,
+    now: UnixTime,
+) -> Vec<Record<'a>> {
+    let judged = select(text, offered).map(|judged| match judged {
+        Selected::Offered(key) => {
+            let verdict =
+                key.check_validity(id, principals, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
             Record { key: Some(key), verdict }
         }
-        Judged::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
-        Judged::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
+        Selected::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
+        Selected::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
     });
     judged.collect()
 }
@@ -149,7 +160,7 @@ fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
 }
 
 fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Answer<Bytes> {
-    let judged = judged(text, id, rules, now);
+    let judged = judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now);
     let refused = judged.iter().filter(|one| matches!(one.verdict, Verdict::Refused(_))).count();
     let others = judged.iter().filter(|one| matches!(one.verdict, Verdict::NotOffered)).count();
     let detail: Vec<_> =
@@ -220,7 +231,7 @@ fn signatures(
     signer: &Signer,
 ) -> Answer<Bytes> {
     let (mut refused, mut detail) = (0_usize, Vec::new());
-    for one in judged(text, id, rules, now) {
+    for one in judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now) {
         let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
         let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
             |reason| {

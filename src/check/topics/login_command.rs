@@ -6,7 +6,7 @@
 //! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
@@ -20,33 +20,35 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
-use crate::process::{self, run_as};
-use crate::sshd::block;
+use crate::process::{self, Output, run_as};
+use crate::safe_path;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Daemon;
+use crate::sshd::managed_lines;
 use crate::tool::is_root;
 
-use super::sshd::{Wiring, not_runnable};
-use crate::check::tokens::expand;
+use super::sshd::{SshdFindings, is_eic_keys};
+use crate::check::tokens::expand_command;
 
 /// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
 /// metadata service.
 pub(crate) async fn run(
     runner: &Runner,
     target: &Target<'_>,
-    wiring: &Wiring,
+    sshd: &SshdFindings,
     account: &Finding<Account>,
     trusted: &Finding<()>,
     reachable: &Finding<()>,
 ) {
-    let needs = (&wiring.command, &wiring.user, account, trusted, reachable);
+    let needs = (&sshd.command, &sshd.user, account, trusted, reachable);
     runner
         .check(CheckId::LoginCommand, needs, async |(_, user, account, (), ())| {
-            let (Some((_, version)), Some(settings)) = (wiring.sshd.get(), wiring.settings.get()) else {
+            let (Some((_, version)), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
-            let words = block::words(version, line).into_iter().map(|word| expand(&word, account));
+            let words =
+                managed_lines::words(version, line).into_iter().map(|word| expand_command(&word, account));
             let mut words: Vec<_> = words.collect();
             let mut chained = Vec::new();
             if let Some(end) = words.iter().position(|word| word == "--") {
@@ -93,10 +95,14 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
         }
     };
-    // sshd.command says why it cannot run.
-    let known = chained.first().is_some_and(|program| not_runnable(&tree, Path::new(program)).is_some());
+    let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
+    // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
+    let chained = chained
+        .first()
+        .is_some_and(|program| safe_path::program(root, Path::new(program)).is_ok())
+        .then_some(chained);
     let (ran, behind) = thread::scope(|scope| {
-        let behind = (!chained.is_empty()).then(|| scope.spawn(|| run(chained)));
+        let behind = chained.map(|chained| scope.spawn(|| run(chained)));
         (run(line), behind.and_then(|behind| behind.join().ok()))
     });
     let name = &user.name;
@@ -115,36 +121,29 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
             return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
         }
     };
-    let said = if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) };
     let fail = |how: String, fix: &str| {
-        Answer::fail(format!("as {name}, {shown} {how}{said}"), Fix::advice(fix))
-            .detail(remarks.iter().cloned())
+        let note = format!("as {name}, {shown} {how}{}", said(&ran));
+        let answer = if wrapped {
+            // It may do so because no key has that fingerprint.
+            let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";
+            Answer::warn(note, Fix::advice(fix), ())
+        } else {
+            Answer::fail(note, Fix::advice(fix))
+        };
+        answer.detail(remarks.iter().cloned())
     };
     match (ran.status.code().map(u8::try_from), ran.status.signal()) {
-        (Some(Ok(0)), _) => match behind {
-            Some(Err(error)) if error.kind() == ErrorKind::TimedOut => Answer::warn(
-                format!("as {name}, the chained command does not end within {} s: {next}; sshd waits for it at each login, and closes the connection after LoginGraceTime", limits::LOGIN_COMMAND.as_secs_f64()),
-                Fix::advice("see why it takes so long: for example a directory server that does not answer"),
-                (),
-            ),
-            Some(Ok(other)) if !other.status.success() && !known => {
-                let said = if other.stderr.is_empty() { String::new() } else { format!(": {}", other.error_text()) };
-                Answer::warn(
-                    format!("as {name}, the chained command fails, so that its keys are not used: {next}: {}{said}", other.status),
-                    Fix::advice(format!("run it by hand as {name}, and repair it; if it is no longer needed, remove the lines that set it, and run eic-keys --enable")),
-                    (),
-                )
-            }
-            _ => Answer::ok(format!("as {name}, {shown} succeeds"), ()),
-        }
-        .detail(remarks),
+        (Some(Ok(0)), _) => chained_answer(name, &next, behind)
+            .unwrap_or_else(|| Answer::ok(format!("as {name}, {shown} succeeds"), ()))
+            .detail(remarks),
         (Some(Ok(126 | 127)), _) => fail(
             "cannot be run".to_owned(),
             "let this user run the program: check every directory above it, and the \
                  settings of sshd's unit (systemctl cat)",
         ),
         (Some(Ok(status)), _) => {
-            let meaning = ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+            let known = ExitStatus::of(status).filter(|_| !wrapped);
+            let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
             fail(
                 format!("ends with status {status}: {meaning}"),
                 "run it by hand as this user, on a terminal: it explains each step",
@@ -156,4 +155,40 @@ fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &
         ),
         _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
     }
+}
+
+/// What to say of the chained command, if it did not succeed.
+fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> Option<Answer<()>> {
+    match ran? {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Some(Answer::warn(
+            format!(
+                "as {name}, the chained command does not end within {} s: {shown}; sshd waits for it at each login, and closes the connection after LoginGraceTime",
+                limits::LOGIN_COMMAND.as_secs_f64()
+            ),
+            Fix::advice("see why it takes so long: for example a directory server that does not answer"),
+            (),
+        )),
+        Ok(ran) if matches!(ran.status.code(), None | Some(126 | 127)) => Some(Answer::warn(
+            format!("as {name}, the chained command cannot run: {shown}: {}{}", ran.status, said(&ran)),
+            Fix::advice(format!(
+                "let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable"
+            )),
+            (),
+        )),
+        // Such a command can fail for a user or a key that it does not know.
+        Ok(ran) if !ran.status.success() => Some(Answer::ok(
+            format!(
+                "as {name}, the chained command ends with {}, so that it provides no keys: {shown}{}",
+                ran.status,
+                said(&ran)
+            ),
+            (),
+        )),
+        _ => None,
+    }
+}
+
+/// What a program wrote to stderr, for the end of a sentence.
+fn said(ran: &Output) -> String {
+    if ran.stderr.is_empty() { String::new() } else { format!(": {}", ran.error_text()) }
 }

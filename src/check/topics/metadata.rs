@@ -88,7 +88,8 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
         )),
         ErrorKind::TimedOut => Fix::advice(format!(
             "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
-             the response: nft list ruleset"
+             the response (nft list ruleset), or whether something slow answers in its place: curl -m 10 -X PUT -H \
+             'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
         )),
         ErrorKind::Unreachable => Fix::advice(
             "find out whether a firewall or a route blocks it: nft list ruleset; ip route get 169.254.169.254",

@@ -2,13 +2,13 @@
 //!
 //! Source: IAM User Guide, "IAM identifiers" and "Principal" element: the ARNs of principals that make requests.
 
-use super::sshd::WiredCommand;
+use super::sshd::ConfiguredCommand;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::runner::{Answer, Finding, Runner};
 
 /// Checks that each pattern can match an IAM principal.
-pub(crate) async fn principals(runner: &Runner, command: &Finding<WiredCommand>) {
+pub(crate) async fn principals(runner: &Runner, command: &Finding<ConfiguredCommand>) {
     runner
         .check(CheckId::SshdPrincipals, command, async |command| {
             let patterns = command.request.principals.patterns();

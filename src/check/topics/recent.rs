@@ -1,10 +1,10 @@
 //! Checks recent events in the log.
 
 use crate::account::Account;
-use crate::check::attempts::{Logins, RECENT, logins};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::log::{self, Line, Log, ago};
+use crate::check::login_log::{Logins, RECENT, logins};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::ec2::UserName;

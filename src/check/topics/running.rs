@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::next_start::{self, Change};
-use super::sshd::Wiring;
+use super::sshd::SshdFindings;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -60,16 +60,16 @@ pub(crate) async fn running(
 pub(crate) async fn overridden(
     runner: &Runner,
     target: &Target<'_>,
-    wiring: &Wiring,
+    sshd: &SshdFindings,
     running: &Finding<Running>,
 ) {
     let tree = ConfigTree::new(target.root);
-    let settings = wiring.settings.get();
-    let is_wired =
-        wiring.command.get().is_some() && settings.is_some_and(Settings::command_is_on_command_line);
+    let settings = sshd.settings.get();
+    let is_set_on_command_line =
+        sshd.command.get().is_some() && settings.is_some_and(Settings::command_is_on_command_line);
     runner
         .check(CheckId::RunningOverride, running, async |_| {
-            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_wired))).await
+            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line))).await
         })
         .await;
 }
@@ -79,7 +79,7 @@ pub(crate) async fn overridden(
 pub(crate) async fn current(
     runner: &Runner,
     target: &Target<'_>,
-    wiring: &Wiring,
+    sshd: &SshdFindings,
     account: &Finding<Account>,
     running: &Finding<Running>,
 ) {
@@ -96,9 +96,9 @@ pub(crate) async fn current(
     ];
     let wrong = ids.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
     runner
-        .check(CheckId::RunningCurrent, (&wiring.sshd, running), async |((_, version), running)| {
+        .check(CheckId::RunningCurrent, (&sshd.program, running), async |((_, version), running)| {
             let (tree, version, running) = (tree.clone(), version.clone(), *running);
-            let (settings, account) = (wiring.settings.get().cloned(), account.get().cloned());
+            let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
             let root = target.root.to_owned();
             blocking(move || {
                 let options = running.process.zip(settings).and_then(|(process, settings)| {
@@ -176,12 +176,12 @@ fn overrides_file(line: &str, main: &Path) -> bool {
     sets_command(line) || other_config(line, main).is_some()
 }
 
-/// `is_wired`: the command on the command line runs eic-keys.
-fn overrides(daemon: &Daemon<'_>, is_wired: bool) -> Answer<()> {
+/// `is_set_on_command_line`: the command on the command line runs eic-keys.
+fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool) -> Answer<()> {
     let main = &main(daemon.tree);
     match daemon.overridden(main) {
         None => Answer::ok("nothing on sshd's command line overrides its files", ()),
-        Some(_) if is_wired => {
+        Some(_) if is_set_on_command_line => {
             Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
         }
         // The unit was changed after sshd was started.

@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::body::Bytes;
 
 use super::instance::Place;
 use super::metadata::unasked;
@@ -12,9 +15,9 @@ use crate::check::fix::Fix;
 use crate::check::fix::Word;
 use crate::check::package::reinstall;
 use crate::check::request::{DAY, RunOptions, Target};
-use crate::check::runner::{Answer, Finding, Runner};
+use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
-use crate::imds::Imds;
+use crate::imds::{self, Imds};
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
@@ -27,11 +30,15 @@ use crate::trust::{
 const SOON: u64 = 14;
 
 /// Checks the trust store.
-pub(crate) async fn store(runner: &Runner, options: &RunOptions, target: &Target<'_>) -> Finding<TrustStore> {
+pub(crate) async fn store(
+    runner: &Runner,
+    options: &RunOptions,
+    target: &Target<'_>,
+) -> Finding<Arc<TrustStore>> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
         .check(CheckId::SignerStore, (), async |()| {
-            crate::check::runner::blocking(move || {
+            blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
@@ -53,7 +60,8 @@ pub(crate) fn held(path: &Path, count: usize) -> String {
 
 /// Whether only root can change the trust store, by sshd's rules for its command. Anyone else with write access could
 /// add a trust anchor.
-fn alone(note: String, store: TrustStore) -> Answer<TrustStore> {
+fn alone(note: String, store: TrustStore) -> Answer<Arc<TrustStore>> {
+    let store = Arc::new(store);
     let files = store.files().iter().map(PathBuf::as_path);
     let danger = [store.path()].into_iter().chain(files).find_map(|path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -125,18 +133,21 @@ pub(crate) async fn signer(
     target: &Target<'_>,
     session: &Finding<Imds>,
     place: &Place,
-    store: &Finding<TrustStore>,
+    store: &Finding<Arc<TrustStore>>,
 ) -> Finding<Signer> {
     let needs = (session, &place.region, &place.domain, store);
     let path = runner
         .check(CheckId::SignerPath, needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);
-            match request_path(imds, &name, store, (target.clock)()).await {
+            let chain = imds.signer_chain().await;
+            let (store, root, clock) = (Arc::clone(store), target.root.to_owned(), target.clock);
+            let named = options.trust_store.is_some();
+            // It reads certificates of the trust store.
+            blocking(move || match verified_path(chain, &name, &store, clock()) {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), path),
-                Err(error) => {
-                    failed(&error, |error| renew(target.root, options.trust_store.is_some(), error))
-                }
-            }
+                Err(error) => failed(&error, |error| renew(&root, named, error)),
+            })
+            .await
         })
         .await;
     runner.check(CheckId::SignerValidity, &path, async |path| validity(path, (target.clock)())).await;
@@ -147,13 +158,13 @@ pub(crate) async fn signer(
         .await
 }
 
-async fn request_path(
-    imds: &Imds,
+fn verified_path(
+    chain: Result<Option<Bytes>, imds::Error>,
     name: &SignerName,
     store: &TrustStore,
     now: UnixTime,
 ) -> Result<SignerPath, RunError> {
-    Ok(find_path(imds.signer_chain().await?.as_deref(), name, store, now)?)
+    Ok(find_path(chain?.as_deref(), name, store, now)?)
 }
 
 fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {

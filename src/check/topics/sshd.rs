@@ -1,5 +1,6 @@
 //! Checks whether sshd runs eic-keys: the output of `sshd -T`, and the configuration lines that set it.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -17,48 +18,48 @@ use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
 use crate::check::settings::{Settings, Source, main, option_words};
-use crate::check::tokens::{NO_KEY, expand};
+use crate::check::tokens::{NO_KEY, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
 use crate::process;
 use crate::safe_path;
-use crate::sshd::block;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::Connection;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 use crate::tool::{is_root, stdout_of};
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
-pub(crate) struct Wiring {
-    pub(crate) sshd: Finding<(Sshd, OpensshVersion)>,
+pub(crate) struct SshdFindings {
+    pub(crate) program: Finding<(Sshd, OpensshVersion)>,
     pub(crate) settings: Finding<Settings>,
-    pub(crate) command: Finding<WiredCommand>,
+    pub(crate) command: Finding<ConfiguredCommand>,
     /// The user that runs eic-keys.
     pub(crate) user: Finding<Account>,
 }
 
 /// The command line of eic-keys in sshd's configuration.
 #[derive(Clone, Debug)]
-pub(crate) struct WiredCommand {
+pub(crate) struct ConfiguredCommand {
     pub(crate) program: PathBuf,
     /// The parsed command line, with placeholders for the user and the fingerprint.
     pub(crate) request: KeyQuery,
 }
 
 /// Checks the settings of sshd that apply to the user.
-pub(crate) async fn wiring(
+pub(crate) async fn examine(
     runner: &Runner,
     target: &Target<'_>,
     name: &Finding<UserName>,
     account: &Finding<Account>,
-) -> Wiring {
+) -> SshdFindings {
     let tree = ConfigTree::new(target.root);
-    let sshd = runner
+    let program = runner
         .check(CheckId::SshdVersion, (), async |()| {
             let tree = tree.clone();
             blocking(move || version(&tree)).await
@@ -66,14 +67,14 @@ pub(crate) async fn wiring(
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check(CheckId::SshdConfig, &sshd, async |(sshd, version)| {
+        .check(CheckId::SshdConfig, &program, async |(sshd, version)| {
             let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
             let version = version.clone();
             blocking(move || settings(&tree, &sshd, &version, connection)).await
         })
         .await;
     let command = runner
-        .check(CheckId::SshdCommand, (&sshd, &settings), async |((_, version), settings)| {
+        .check(CheckId::SshdCommand, (&program, &settings), async |((_, version), settings)| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
             let account = account.get().cloned();
@@ -87,7 +88,7 @@ pub(crate) async fn wiring(
             blocking(move || command_user(user.as_deref(), login.as_deref())).await
         })
         .await;
-    Wiring { sshd, settings, command, user }
+    SshdFindings { program, settings, command, user }
 }
 
 /// A connection by the user from an arbitrary address. Blocks with `Match Address` do not apply to it.
@@ -218,7 +219,7 @@ fn command(
     connection: &Connection,
     dump: &Dump,
     account: Option<&Account>,
-) -> Answer<WiredCommand> {
+) -> Answer<ConfiguredCommand> {
     let Some(line) = &dump.command else {
         let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
         return match origin(tree, version, connection, b"none")
@@ -237,16 +238,21 @@ fn command(
     let setting = origin(tree, version, connection, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
-    let words = block::words(version, line);
+    let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
         if is_wrapper(tree, &program) {
-            return Answer::warn_only(
-                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known"),
-                Fix::advice(
-                    "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
-                ),
+            // As a rule it passes its arguments on. login.command runs it.
+            let request = parsed(&words).or_else(|_| parsed(&[]));
+            let note =
+                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known");
+            let fix = Fix::advice(
+                "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
             );
+            return match request {
+                Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
+                Err(_) => Answer::warn_only(note, fix),
+            };
         }
         let fix = match setting.and_then(|setting| setting.block) {
             Some((at, criteria)) => Fix::advice(format!(
@@ -269,7 +275,7 @@ fn command(
         }
     };
     let asked = account.and_then(|account| {
-        let words: Vec<_> = words.iter().skip(1).map(|word| expand(word, account)).collect();
+        let words: Vec<_> = words.iter().skip(1).map(|word| expand_command(word, account)).collect();
         let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
         (asked.user != *account.name).then_some((asked.user, &account.name))
     });
@@ -282,7 +288,7 @@ fn command(
             Fix::advice(format!("change it to: AuthorizedKeysCommand {} %u %f", program.display())),
         );
     }
-    if block::chains_itself(version, line, tree) {
+    if managed_lines::chains_itself(version, line, tree) {
         return Answer::warn(
             format!(
                 "{origin} has {shown}: the command after \"--\" is eic-keys again, or AWS's command that it replaces, so that each login asks twice"
@@ -290,25 +296,29 @@ fn command(
             Fix::advice(format!(
                 "remove \"--\" and what follows it from that line ({origin}); in the lines that --enable wrote, --enable does that"
             )),
-            WiredCommand { program, request },
+            ConfiguredCommand { program, request },
         );
     }
     if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
-        return Answer::warn(format!("{origin} has {shown}; {note}"), fix, WiredCommand { program, request });
+        return Answer::warn(
+            format!("{origin} has {shown}; {note}"),
+            fix,
+            ConfiguredCommand { program, request },
+        );
     }
-    let Some(behind) = block::chained_program(version, line) else {
-        return Answer::ok(format!("{origin} has {shown}"), WiredCommand { program, request });
+    let Some(behind) = managed_lines::chained_program(version, line) else {
+        return Answer::ok(format!("{origin} has {shown}"), ConfiguredCommand { program, request });
     };
     let note = format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&behind));
     match not_runnable(tree, Path::new(OsStr::from_bytes(&behind))) {
-        None => Answer::ok(note, WiredCommand { program, request }),
+        None => Answer::ok(note, ConfiguredCommand { program, request }),
         Some(reason) => Answer::warn(
             format!("{note}, which cannot run: {reason}; its keys are not found"),
             Fix::advice(
                 "repair that command or install it again; if it is no longer needed, remove the lines that set it, and run \
                  eic-keys --enable",
             ),
-            WiredCommand { program, request },
+            ConfiguredCommand { program, request },
         ),
     }
 }
@@ -337,11 +347,11 @@ fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
 /// The command that our lines leave out, and the fix.
 fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
     let bytes = tree.read(&setting.origin.path).ok()?;
-    let program = block::program(version, &setting.value)?;
-    let remarks = block::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
-    let (command, user) = remarks.iter().find_map(|remark| block::parse_left_out(remark))?;
+    let program = managed_lines::program(version, &setting.value)?;
+    let remarks = managed_lines::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
+    let (command, user) = remarks.iter().find_map(|remark| managed_lines::parse_left_out(remark))?;
     // Our own lines, set by hand under a user that does not exist, lose no key.
-    if block::program(version, command)
+    if managed_lines::program(version, command)
         .is_some_and(|program| is_eic_keys(Path::new(OsStr::from_bytes(&program))))
     {
         return None;
@@ -362,7 +372,7 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 
 /// Why eic-keys would not run the chained command. The rules are sshd's.
 pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
-    match safe_path::distrust(&tree.locate(Path::new("/")), program) {
+    match safe_path::check(&tree.locate(Path::new("/")), program) {
         Ok(None) => None,
         Ok(Some(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it does not exist".to_owned()),
@@ -384,7 +394,7 @@ fn origin(
 }
 
 /// Whether a path leads to the running program, or has its name.
-fn is_eic_keys(program: &Path) -> bool {
+pub(super) fn is_eic_keys(program: &Path) -> bool {
     program.file_name() == Some("eic-keys".as_ref()) || leads_here(program)
 }
 
@@ -411,14 +421,12 @@ fn parsed(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
 /// The value of `AuthorizedKeysCommandUser` for a login, with `%u` and `%%` expanded. `None` if it depends on the
 /// login and no user was given.
 fn expanded(user: &str, login: Option<&str>) -> Option<String> {
-    let mut parts = user.split("%%").map(|part| match login {
-        Some(login) => Some(part.replace("%u", login)),
-        None => (!part.contains("%u")).then(|| part.to_owned()),
+    let unknown = Cell::new(false);
+    let expanded = expand(user.as_bytes(), |token| {
+        unknown.set(unknown.get() || token == 'u' && login.is_none());
+        login.filter(|_| token == 'u').map(Into::into)
     });
-    parts.try_fold(None::<String>, |whole, part| {
-        let part = part?;
-        Some(Some(whole.map_or_else(|| part.clone(), |whole| format!("{whole}%{part}"))))
-    })?
+    (!unknown.get()).then(|| expanded.to_string_lossy().into_owned())
 }
 
 /// The fix that creates the system user. A group with its name can be left over, or shared.

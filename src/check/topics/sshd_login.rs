@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,10 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::Running;
 use crate::check::settings::Settings;
 use crate::check::sockets;
+use crate::check::tokens;
+use crate::files;
 use crate::limits;
+use crate::ownership::{self, OwnershipFault};
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
 
@@ -35,23 +37,38 @@ pub(crate) async fn login(
     account: &Finding<Account>,
     running: &Finding<Running>,
 ) {
-    runner.check(CheckId::SshdPubkey, settings, async |settings| pubkey(settings)).await;
-    runner.check(CheckId::SshdMethods, settings, async |settings| methods(settings)).await;
+    // All of them can run sshd, to find the clients that a setting concerns.
+    let (root, timeout) = (target.root, options.timeout);
+    let of_settings = async |id, check: fn(&Settings, &Path) -> Answer<()>| {
+        runner
+            .check(id, settings, async |settings| {
+                let (settings, root) = (settings.clone(), root.to_owned());
+                blocking(move || check(&settings, &root)).await
+            })
+            .await;
+    };
+    let of_account = async |id, check: fn(&Settings, &Account, &Path) -> Answer<()>| {
+        runner
+            .check(id, (settings, account), async |(settings, account)| {
+                let (settings, account, root) = (settings.clone(), account.clone(), root.to_owned());
+                blocking(move || check(&settings, &account, &root)).await
+            })
+            .await;
+    };
+    of_settings(CheckId::SshdPubkey, |settings, _| pubkey(settings)).await;
+    of_settings(CheckId::SshdMethods, |settings, _| methods(settings)).await;
+    of_account(CheckId::SshdAccess, |settings, account, _| access(settings, account)).await;
+    of_settings(CheckId::SshdAlgorithms, |settings, _| algorithms(settings)).await;
+    of_settings(CheckId::SshdExchanges, exchanges).await;
+    of_settings(CheckId::SshdTries, |settings, _| tries(settings)).await;
+    of_settings(CheckId::SshdRevoked, revoked).await;
+    of_account(CheckId::SshdSession, session).await;
     runner
-        .check(CheckId::SshdAccess, (settings, account), async |(settings, account)| {
-            access(settings, account)
+        .check(CheckId::SshdLimits, settings, async |settings| {
+            let settings = settings.clone();
+            blocking(move || limits_of(&settings, timeout)).await
         })
         .await;
-    runner.check(CheckId::SshdAlgorithms, settings, async |settings| algorithms(settings)).await;
-    runner.check(CheckId::SshdExchanges, settings, async |settings| exchanges(settings, target.root)).await;
-    runner.check(CheckId::SshdTries, settings, async |settings| tries(settings)).await;
-    runner.check(CheckId::SshdRevoked, settings, async |settings| revoked(settings, target.root)).await;
-    runner
-        .check(CheckId::SshdSession, (settings, account), async |(settings, account)| {
-            session(settings, account, target.root)
-        })
-        .await;
-    runner.check(CheckId::SshdLimits, settings, async |settings| limits_of(settings, options.timeout)).await;
     runner
         .check(CheckId::SshdMatch, settings, async |settings| {
             let (settings, account) = (settings.clone(), account.get().cloned());
@@ -354,7 +371,8 @@ fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<Strin
     }
     let keys = settings.all("hostkey").filter(|key| below(root, Path::new(key)).is_file());
     let types = keys.map(|key| {
-        let line = fs::read_to_string(below(root, Path::new(&format!("{key}.pub")))).ok()?;
+        let file = below(root, Path::new(&format!("{key}.pub")));
+        let line = files::read_text(&file, limits::SYSTEM_FILE).ok()?;
         Some(line.split(' ').next()?.to_owned())
     });
     let types = types.collect::<Option<Vec<_>>>()?;
@@ -473,12 +491,7 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).
 fn chroot(settings: &Settings, account: &Account) -> Option<PathBuf> {
     let value = settings.one("chrootdirectory");
-    let parts = value.split("%%").map(|part| {
-        part.replace("%h", &account.home.to_string_lossy())
-            .replace("%u", &account.name)
-            .replace("%U", &account.uid.to_string())
-    });
-    let directory = parts.collect::<Vec<_>>().join("%");
+    let directory = tokens::expand(value.as_bytes(), |token| tokens::of_account(token, account));
     (!matches!(value, "" | "none")).then(|| directory.into())
 }
 
@@ -493,13 +506,11 @@ fn bad_chroot(root: &Path, directory: &Path) -> Option<String> {
         match fs::metadata(below(root, part)) {
             Err(error) => Some(format!("{shown}: {error}")),
             Ok(metadata) if !metadata.is_dir() => Some(format!("{shown} is not a directory")),
-            Ok(metadata) if metadata.uid() != 0 => {
-                Some(format!("{shown} is owned by {}", account_of(metadata.uid())))
-            }
-            Ok(metadata) if metadata.mode() & 0o022 != 0 => {
-                Some(format!("users other than root can write to {shown}"))
-            }
-            Ok(_) => None,
+            Ok(metadata) => match ownership::check(&metadata, &[0]) {
+                Ok(()) => None,
+                Err(OwnershipFault::Owner(uid)) => Some(format!("{shown} is owned by {}", account_of(uid))),
+                Err(OwnershipFault::Writable) => Some(format!("users other than root can write to {shown}")),
+            },
         }
     })
 }
@@ -509,7 +520,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    fs::metadata(path).is_ok_and(|metadata| ownership::is_program(&metadata))
 }
 
 fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word::{Literal, Path as File, Value};
-use crate::check::pam;
+use crate::check::pam_config;
 use crate::check::request::{CheckRequest, Target};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
+use crate::ownership::{self, OwnershipFault};
 use crate::tool::{is_root, stdout_of};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
@@ -137,7 +138,7 @@ pub(crate) async fn account_state(
 /// refuse to change it.
 fn unless_repeated(root: &Path, name: &str, command: Fix) -> Fix {
     let repeated = ["passwd", "shadow"].into_iter().find(|file| {
-        let text = fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
+        let text = files::read_text(&root.join("etc").join(file), limits::SYSTEM_FILE).unwrap_or_default();
         text.lines().filter(|line| line.split(':').next() == Some(name)).count() > 1
     });
     match repeated {
@@ -197,7 +198,7 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when passwords expire");
     }
-    if !pam::modules(root, "account").iter().any(|module| checks_age(module)) {
+    if !pam_config::modules(root, "account").iter().any(|module| checks_age(module)) {
         return Answer::ok(
             "PAM does not check the password's age: pam_unix is not among its account modules",
             (),
@@ -265,7 +266,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     }
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
+        Ok(metadata) if ownership::is_program(&metadata) => {
             Answer::ok(format!("the login shell is {shell}"), ())
         }
         _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
@@ -277,7 +278,9 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
     let files: &[&str] = match pam {
         Some(false) => &["/etc/nologin"],
         Some(true)
-            if !pam::modules(root, "account").iter().any(|module| module.starts_with("pam_nologin.so")) =>
+            if !pam_config::modules(root, "account")
+                .iter()
+                .any(|module| module.starts_with("pam_nologin.so")) =>
         {
             &[]
         }
@@ -304,7 +307,7 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let makes_home = |module: &String| module.contains("mkhomedir");
-            if pam::modules(root, "session").iter().any(makes_home) {
+            if pam_config::modules(root, "session").iter().any(makes_home) {
                 return Answer::ok(
                     format!("the home directory {shown} does not exist: PAM creates it at a login"),
                     (),
@@ -350,10 +353,11 @@ fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
     let parts = above.iter().position(|part| *part == home).map_or(above.len(), |at| at.saturating_add(1));
     above.into_iter().take(parts).rev().find_map(|part| {
         let metadata = fs::symlink_metadata(part).ok()?;
-        if ![0, uid].contains(&metadata.uid()) {
-            return Some(Fault::Owner(part.to_owned(), metadata.uid()));
+        match ownership::check(&metadata, &[0, uid]) {
+            Ok(()) => None,
+            Err(OwnershipFault::Owner(owner)) => Some(Fault::Owner(part.to_owned(), owner)),
+            Err(OwnershipFault::Writable) => Some(Fault::Writable(part.to_owned(), metadata.uid())),
         }
-        (metadata.mode() & 0o022 != 0).then(|| Fault::Writable(part.to_owned(), metadata.uid()))
     })
 }
 

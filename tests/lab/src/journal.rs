@@ -20,6 +20,8 @@ pub enum Logger {
     Reading,
     /// A logger that no longer reads, with a full queue: a blocking write to it never returns.
     Stuck,
+    /// A logger that reads a line every 50 ms, with a queue of ten.
+    Slow,
     /// A socket without a listener: connection refused.
     Dead,
     /// Nothing.
@@ -106,7 +108,8 @@ impl Journal {
         *reader = None;
         namespace.remove(SOCKET);
         *reader = match logger {
-            Logger::Reading => Some(Reader::start(&self.kept)),
+            Logger::Reading => Some(Reader::start(&self.kept, Duration::ZERO)),
+            Logger::Slow => Some(Reader::start(&self.kept, Duration::from_millis(50))),
             Logger::Stuck => {
                 let socket = bind();
                 fill();
@@ -169,7 +172,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn start(kept: &Arc<Kept>) -> Self {
+    fn start(kept: &Arc<Kept>, pause: Duration) -> Self {
         let (socket, kept) = (bind(), Arc::clone(kept));
         let inner = socket.try_clone().unwrap();
         let thread = std::thread::spawn(move || {
@@ -180,6 +183,7 @@ impl Reader {
                     Ok(length) => {
                         kept.messages.lock().unwrap().push((clock(), buffer[..length].to_vec()));
                         kept.arrived.notify_all();
+                        std::thread::sleep(pause);
                     }
                     Err(e) if e.kind() == ErrorKind::Interrupted => (),
                     Err(_) => break,

@@ -14,19 +14,19 @@ use std::{
 
 use super::{
     apply::{ApplyContext, InstalledSshd, apply},
-    block,
     config_tree::ConfigTree,
     criteria::Connection,
     daemon::{Daemon, TIMEOUT},
     diff, drop_in,
+    enable_error::{EnableError, EnableRefusal},
     host_key::{self, HostKey},
     lexer::OpensshVersion,
     lock::Lock,
+    managed_lines,
     plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
     query::{ADMIN_CONFIG, Dump, QueryError, Sshd, admin_config, main_file},
     reload::ReloadError,
     replace::{self, FileError},
-    wiring_error::{WiringError, WiringRefusal},
 };
 use crate::error_text::WithCauses;
 use crate::files;
@@ -36,7 +36,7 @@ use crate::safe_path;
 
 /// The options, and the system to change.
 #[derive(Clone, Debug)]
-pub struct WiringOptions {
+pub struct EnableOptions {
     /// Print the changes without making them.
     pub dry_run: bool,
     /// Chain an existing command instead of refusing.
@@ -60,7 +60,7 @@ pub struct WiringOptions {
     pub program: String,
 }
 
-impl WiringOptions {
+impl EnableOptions {
     /// The options for this machine.
     #[must_use]
     pub fn system(dry_run: bool, chain: bool) -> Self {
@@ -81,7 +81,7 @@ impl WiringOptions {
 
 /// The result. Decisions are in the output, reasons here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WiringOutcome {
+pub enum EnableOutcome {
     /// Done, or nothing to do. In a dry run, nothing was changed.
     Done,
     /// Nothing was changed, for this reason.
@@ -90,7 +90,7 @@ pub enum WiringOutcome {
     RolledBack(String),
 }
 
-impl WiringOutcome {
+impl EnableOutcome {
     /// A message for the user, unless done.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -114,14 +114,14 @@ impl WiringOutcome {
 
 /// Adds our lines to sshd's configuration. Writes decisions and, in a dry run, a unified diff to `out`.
 #[must_use]
-pub fn enable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
-    outcome(wire(options, Operation::Enable, out))
+pub fn enable(options: &EnableOptions, out: &mut dyn Write) -> EnableOutcome {
+    outcome(change(options, Operation::Enable, out))
 }
 
 /// Removes our lines from sshd's configuration.
 #[must_use]
-pub fn disable(options: &WiringOptions, out: &mut dyn Write) -> WiringOutcome {
-    outcome(wire(options, Operation::Disable, out))
+pub fn disable(options: &EnableOptions, out: &mut dyn Write) -> EnableOutcome {
+    outcome(change(options, Operation::Disable, out))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,16 +130,18 @@ enum Operation {
     Disable,
 }
 
-fn outcome(result: Result<(), WiringError>) -> WiringOutcome {
+fn outcome(result: Result<(), EnableError>) -> EnableOutcome {
     match result {
-        Ok(()) => WiringOutcome::Done,
-        Err(WiringError::Refused(error)) => WiringOutcome::Refused(WithCauses(&error).to_string()),
-        Err(WiringError::RolledBack(error)) => WiringOutcome::RolledBack(WithCauses(&*error).to_string()),
+        Ok(()) => EnableOutcome::Done,
+        Err(EnableError::Refused(error)) => EnableOutcome::Refused(WithCauses(&error).to_string()),
+        Err(EnableError::RolledBack(error)) => EnableOutcome::RolledBack(WithCauses(&*error).to_string()),
     }
 }
 
 /// Prints nothing before the end, so that a refusal or a rollback has only its reason as output.
-fn wire(options: &WiringOptions, operation: Operation, out: &mut dyn Write) -> Result<(), WiringError> {
+// Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
+#[inline(never)]
+fn change(options: &EnableOptions, operation: Operation, out: &mut dyn Write) -> Result<(), EnableError> {
     let mut messages = plan_and_apply(options, operation)?;
     if options.if_user_missing && !messages.is_empty() {
         // A change during this run does not trigger the unit again, so check again.
@@ -156,7 +158,7 @@ fn wire(options: &WiringOptions, operation: Operation, out: &mut dyn Write) -> R
     Ok(())
 }
 
-/// Where the packages record the state (`deb/eic-keys.postinst`, `rpm/eic-keys.spec`).
+/// Where the packages record the state (`packaging/deb/eic-keys.postinst`, `packaging/rpm/eic-keys.spec`).
 const STATE_DIRECTORY: &str = "/var/lib/eic-keys";
 
 /// Records the state for the packages: after openssh-server is purged and installed again, they repeat `--enable`,
@@ -166,12 +168,12 @@ fn record_for_packages(tree: &ConfigTree, operation: Operation) -> Vec<String> {
     if operation == Operation::Enable {
         // The directory exists if a package is installed. Packages record their own runs; this records manual ones.
         if state.is_dir() {
-            let _ = fs::File::options().append(true).create(true).open(state.join("wired"));
+            let _ = fs::File::options().append(true).create(true).open(state.join("enabled"));
         }
         return Vec::new();
     }
     let mut messages = Vec::new();
-    for path in ["enable", "later", "wired"].map(|name| state.join(name)) {
+    for path in ["enable", "later", "enabled"].map(|name| state.join(name)) {
         // Checked first: on a read-only file system, removing a missing file is an error.
         let removed = if fs::symlink_metadata(&path).is_ok() { fs::remove_file(&path) } else { Ok(()) };
         if let Err(error) = removed {
@@ -185,10 +187,10 @@ fn record_for_packages(tree: &ConfigTree, operation: Operation) -> Vec<String> {
 }
 
 /// Returns the messages for the user.
-fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<String>, WiringError> {
+fn plan_and_apply(options: &EnableOptions, operation: Operation) -> Result<Vec<String>, EnableError> {
     let root = rustix::process::geteuid().is_root();
     if !options.dry_run && !root {
-        return Err(WiringRefusal::NotRoot.into());
+        return Err(EnableRefusal::NotRoot.into());
     }
     let tree = ConfigTree::new(&options.root);
     let installed = find_sshd(options, &tree);
@@ -196,15 +198,15 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
         return Ok(Vec::new());
     }
     if installed.is_none() && operation == Operation::Enable {
-        return Err(WiringRefusal::NoSshd.into());
+        return Err(EnableRefusal::NoSshd.into());
     }
-    let options = &WiringOptions { config: main_file(&tree, &options.config), ..options.clone() };
+    let options = &EnableOptions { config: main_file(&tree, &options.config), ..options.clone() };
     if let Some(sshd) = installed.as_ref().filter(|_| options.if_user_missing) {
         if users(options, sshd, &tree)? == Users::Valid {
             return Ok(Vec::new());
         }
     }
-    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(WiringRefusal::Lock)?) };
+    let lock = if options.dry_run { None } else { Some(Lock::take(&tree).map_err(EnableRefusal::Lock)?) };
     if lock.is_some() {
         remove_leftover_files(&tree, admin_config(&options.config));
     }
@@ -214,13 +216,13 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
     if operation == Operation::Disable {
         if let Some(place) = daemon.find_command_line(&options.config, &options.program) {
             let program = options.program.clone();
-            return Err(WiringRefusal::OptionNamesProgram { place, program }.into());
+            return Err(EnableRefusal::OptionNamesProgram { place, program }.into());
         }
         if let Some(messages) = nothing_to_undo(options, &sshd, &tree, &daemon, lock.as_ref())? {
             return Ok(messages);
         }
     }
-    let version = sshd.version().map_err(WiringRefusal::Query)?;
+    let version = sshd.version().map_err(EnableRefusal::Query)?;
     // Cached, because a query to an unresponsive directory server is slow.
     let known = RefCell::new(BTreeMap::new());
     let find_user = |user: &[u8]| {
@@ -233,24 +235,24 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
     let plan = match operation {
         Operation::Enable => {
             if let Some(reason) = daemon.overridden(&options.config) {
-                return Err(WiringRefusal::Overridden(reason).into());
+                return Err(EnableRefusal::Overridden(reason).into());
             }
-            let mut plan = planner.enable().map_err(WiringRefusal::Plan)?;
+            let mut plan = planner.enable().map_err(EnableRefusal::Plan)?;
             check_programs(options, &version, &mut plan)?;
             plan.messages.extend(daemon.notes_on_others(&options.config));
             plan
         }
         Operation::Disable => {
-            planner.disable(&daemon.other_files(&options.config)).map_err(WiringRefusal::Plan)?
+            planner.disable(&daemon.other_files(&options.config)).map_err(EnableRefusal::Plan)?
         }
     };
     messages.extend(describe(options, &plan));
     let (Some(lock), Some(before)) = (lock, dump) else { return Ok(messages) };
     if !plan.changes.is_empty() {
-        let not_reloadable = daemon.not_reloadable(&options.config).map_err(WiringRefusal::Systemctl)?;
+        let not_reloadable = daemon.not_reloadable(&options.config).map_err(EnableRefusal::Systemctl)?;
         if operation == Operation::Disable && !not_reloadable.is_empty() {
             let daemons: Vec<_> = not_reloadable.iter().map(ToString::to_string).collect();
-            return Err(WiringRefusal::NotReloadable(daemons.join("; ")).into());
+            return Err(EnableRefusal::NotReloadable(daemons.join("; ")).into());
         }
         let installed =
             InstalledSshd { sshd: &sshd, daemon: &daemon, not_reloadable: &not_reloadable, before: &before };
@@ -259,7 +261,7 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
         messages.extend(Some(reloaded).filter(|text| !text.is_empty()));
         messages.extend(not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}")));
     } else if lock.is_reload_pending() {
-        messages.push(complete_reload(options, &daemon, &lock).map_err(WiringRefusal::Reload)?);
+        messages.push(complete_reload(options, &daemon, &lock).map_err(EnableRefusal::Reload)?);
     }
     drop(host_key);
     if operation == Operation::Enable {
@@ -271,12 +273,12 @@ fn plan_and_apply(options: &WiringOptions, operation: Operation) -> Result<Vec<S
 /// `--disable` if no file contains our lines: sshd and its unit need not work for this. `None` if there are lines to
 /// remove.
 fn nothing_to_undo(
-    options: &WiringOptions,
+    options: &EnableOptions,
     sshd: &Sshd,
     tree: &ConfigTree,
     daemon: &Daemon<'_>,
     lock: Option<&Lock>,
-) -> Result<Option<Vec<String>>, WiringRefusal> {
+) -> Result<Option<Vec<String>>, EnableRefusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
     let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
     let mut messages = if planner.read(tree).is_ok() {
@@ -292,9 +294,9 @@ fn nothing_to_undo(
     };
     let Some(lock) = lock.filter(|lock| lock.is_reload_pending()) else { return Ok(Some(messages)) };
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
-    let accepted = sshd.accepts(&options.config).map_err(WiringRefusal::Query);
+    let accepted = sshd.accepts(&options.config).map_err(EnableRefusal::Query);
     let reloaded =
-        accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(WiringRefusal::Reload));
+        accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(EnableRefusal::Reload));
     messages.push(reloaded.unwrap_or_else(|error| {
         format!(
             "Note: an earlier run was interrupted before it reloaded sshd, and sshd cannot be reloaded now: {}. If sshd was started \
@@ -306,7 +308,7 @@ fn nothing_to_undo(
 }
 
 /// Reloads sshd after an earlier run that changed its files and was killed before it reloaded sshd.
-fn complete_reload(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, ReloadError> {
+fn complete_reload(options: &EnableOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, ReloadError> {
     let reloaded = daemon.reload(&options.config, &[])?;
     lock.clear_reload_pending();
     Ok(format!("An earlier run was interrupted before it reloaded sshd. {reloaded}"))
@@ -314,8 +316,8 @@ fn complete_reload(options: &WiringOptions, daemon: &Daemon<'_>, lock: &Lock) ->
 
 /// Whether our lines match the existing users. A missing user is looked up twice, because a user can be deleted and
 /// created again, for example with another uid.
-fn users(options: &WiringOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, WiringRefusal> {
-    let version = sshd.version().map_err(WiringRefusal::Query)?;
+fn users(options: &EnableOptions, sshd: &Sshd, tree: &ConfigTree) -> Result<Users, EnableRefusal> {
+    let version = sshd.version().map_err(EnableRefusal::Query)?;
     let find_user = |user: &[u8]| find_user(&options.root, user);
     let planner = planner(options, tree, &version, None, &find_user);
     let users = planner.users();
@@ -346,24 +348,24 @@ struct QueriedSshd {
 
 /// Queries sshd, and provides the host key or directory that exists only after its first start.
 fn query_sshd(
-    options: &WiringOptions,
+    options: &EnableOptions,
     mut sshd: Sshd,
     tree: &ConfigTree,
     daemon: &Daemon<'_>,
     root: bool,
     messages: &mut Vec<String>,
-) -> Result<QueriedSshd, WiringRefusal> {
+) -> Result<QueriedSshd, EnableRefusal> {
     let mut settings = query_settings(&sshd, &options.config);
     // The temporary key, and why it is needed.
     let mut host_key = None;
     match settings {
         Err(error) if error.lacks_host_keys() && !options.dry_run => {
             if daemon.is_running(&options.config) {
-                return Err(WiringRefusal::LostHostKeys(error));
+                return Err(EnableRefusal::LostHostKeys(error));
             }
             let keygen = find_keygen(options, tree);
             let (with_key, key) =
-                host_key::add(&sshd, &keygen, &options.config, tree).map_err(WiringRefusal::HostKey)?;
+                host_key::add(&sshd, &keygen, &options.config, tree).map_err(EnableRefusal::HostKey)?;
             sshd = with_key;
             host_key = Some((key, error));
             settings = query_settings(&sshd, &options.config);
@@ -374,7 +376,7 @@ fn query_sshd(
         // With socket activation, the unit creates this directory for each connection, and it is missing after a
         // boot. It is not removed afterwards, because an sshd that is starting could need it.
         create_privsep_directory(tree)
-            .map_err(|error| WiringRefusal::Directory(FileError::new(Path::new(PRIVSEP), error)))?;
+            .map_err(|error| EnableRefusal::Directory(FileError::new(Path::new(PRIVSEP), error)))?;
         messages
             .push(format!("Note: {PRIVSEP} was created; sshd does not check its configuration without it."));
         settings = query_settings(&sshd, &options.config);
@@ -386,18 +388,18 @@ fn query_sshd(
             messages.push(format!("Note: {}. The following is from its files alone.", WithCauses(&error)));
             return Ok(QueriedSshd { sshd, dump: None, host_key: None });
         }
-        Err(error) => return Err(WiringRefusal::NotAccepted(error)),
+        Err(error) => return Err(EnableRefusal::NotAccepted(error)),
     };
     if admin_config(&options.config) != options.config {
         // Only SUSE's sshd reads this file. Another sshd would be queried about a file that it does not read.
         sshd.accepts_default()
-            .map_err(|error| WiringRefusal::VendorFileNotRead(options.config.clone(), error))?;
+            .map_err(|error| EnableRefusal::VendorFileNotRead(options.config.clone(), error))?;
     }
     let Some((key, error)) = host_key else {
         return Ok(QueriedSshd { sshd, dump: Some(dump), host_key: None });
     };
     if let Some(path) = key.unusable_key(&dump, tree) {
-        return Err(WiringRefusal::UnusableHostKey(path, error));
+        return Err(EnableRefusal::UnusableHostKey(path, error));
     }
     messages.push(
         "Note: sshd has no host keys yet; its configuration was checked with a temporary key. sshd starts when its own keys exist: \
@@ -410,16 +412,16 @@ fn query_sshd(
 /// Removes our lines if sshd was removed and its configuration was not. Effective values are unknown then, and no
 /// sshd can fail.
 fn without_sshd(
-    options: &WiringOptions,
+    options: &EnableOptions,
     tree: ConfigTree,
     lock: Option<&Lock>,
-) -> Result<Vec<String>, WiringError> {
+) -> Result<Vec<String>, EnableError> {
     let missing = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins can exist without the main file.
     let tree = if missing { tree.with(&options.config, Some(Vec::new())) } else { tree };
     let version = OpensshVersion::newest();
     let planner = planner(options, &tree, &version, None, &|_| Some(UserSource::Local));
-    let plan = planner.disable(&[]).map_err(WiringRefusal::Plan)?;
+    let plan = planner.disable(&[]).map_err(EnableRefusal::Plan)?;
     let mut messages = describe(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
     let context = ApplyContext { main: &options.config, tree: &tree, lock, sshd: None };
@@ -428,18 +430,18 @@ fn without_sshd(
 }
 
 fn planner<'a>(
-    options: &'a WiringOptions,
+    options: &'a EnableOptions,
     tree: &'a ConfigTree,
     version: &'a OpensshVersion,
     dump: Option<&'a Dump>,
     find_user: &'a dyn Fn(&[u8]) -> Option<UserSource>,
 ) -> Planner<'a> {
-    let WiringOptions { config: main, program, chain, .. } = options;
+    let EnableOptions { config: main, program, chain, .. } = options;
     Planner { main, tree, version, dump, program, chain: *chain, find_user }
 }
 
 /// The decisions, the changed files and, in a dry run, the diffs.
-fn describe(options: &WiringOptions, plan: &Plan) -> Vec<String> {
+fn describe(options: &EnableOptions, plan: &Plan) -> Vec<String> {
     let mut messages = plan.messages.clone();
     for change in &plan.changes {
         let (would, did) = match &change.action {
@@ -461,12 +463,12 @@ fn describe(options: &WiringOptions, plan: &Plan) -> Vec<String> {
     messages
 }
 
-fn find_sshd(options: &WiringOptions, tree: &ConfigTree) -> Option<Sshd> {
+fn find_sshd(options: &EnableOptions, tree: &ConfigTree) -> Option<Sshd> {
     if options.sshd.is_empty() { Sshd::find(tree) } else { Some(Sshd::new(&options.sshd)) }
 }
 
 /// The command that runs ssh-keygen. Empty if it is not installed.
-fn find_keygen(options: &WiringOptions, tree: &ConfigTree) -> Vec<OsString> {
+fn find_keygen(options: &EnableOptions, tree: &ConfigTree) -> Vec<OsString> {
     if !options.keygen.is_empty() {
         return options.keygen.clone();
     }
@@ -495,18 +497,18 @@ fn query_settings(sshd: &Sshd, config: &Path) -> Result<Dump, QueryError> {
 
 /// Checks that sshd can run the planned command: our program, as an existing user, with the chained command.
 fn check_programs(
-    options: &WiringOptions,
+    options: &EnableOptions,
     version: &OpensshVersion,
     plan: &mut Plan,
-) -> Result<(), WiringRefusal> {
+) -> Result<(), EnableRefusal> {
     safe_path::program(&options.root, Path::new(&options.program))
-        .map_err(|error| WiringRefusal::Program(options.program.clone(), error))?;
+        .map_err(|error| EnableRefusal::Program(options.program.clone(), error))?;
     let user = plan.wanted.user.as_deref().unwrap_or_default();
     if user == OWN_USER.as_bytes() && find_user(&options.root, user).is_none() {
-        return Err(WiringRefusal::NoUser);
+        return Err(EnableRefusal::NoUser);
     }
     let command = plan.wanted.command.as_deref();
-    let Some(chained) = command.and_then(|line| block::chained_program(version, line)) else {
+    let Some(chained) = command.and_then(|line| managed_lines::chained_program(version, line)) else {
         return Ok(());
     };
     match safe_path::program(&options.root, Path::new(OsStr::from_bytes(&chained))) {
@@ -517,8 +519,8 @@ fn check_programs(
             ));
             Ok(())
         }
-        Err(error) => Err(WiringRefusal::ChainedProgram(lossy(&chained), error)),
-        Ok(()) => Ok(()),
+        Err(error) => Err(EnableRefusal::ChainedProgram(lossy(&chained), error)),
+        Ok(_) => Ok(()),
     }
 }
 

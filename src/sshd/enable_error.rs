@@ -16,23 +16,23 @@ use crate::error_text::WithCauses;
 
 /// Why a run failed.
 #[derive(Debug)]
-pub(super) enum WiringError {
+pub(super) enum EnableError {
     /// Nothing was changed.
-    Refused(WiringRefusal),
+    Refused(EnableRefusal),
     /// A change failed and was undone, or could not be.
     RolledBack(Box<RolledBack>),
 }
 
-impl From<WiringRefusal> for WiringError {
-    fn from(refusal: WiringRefusal) -> Self {
+impl From<EnableRefusal> for EnableError {
+    fn from(refusal: EnableRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<ApplyError> for WiringError {
+impl From<ApplyError> for EnableError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Refused(error) => Self::Refused(WiringRefusal::Change(error)),
+            ApplyError::Refused(error) => Self::Refused(EnableRefusal::Change(error)),
             ApplyError::RolledBack(error) => Self::RolledBack(error),
         }
     }
@@ -40,7 +40,7 @@ impl From<ApplyError> for WiringError {
 
 /// Why nothing was changed.
 #[derive(Debug)]
-pub(super) enum WiringRefusal {
+pub(super) enum EnableRefusal {
     /// The user is not root.
     NotRoot,
     /// No sshd is installed.
@@ -83,13 +83,13 @@ pub(super) enum WiringRefusal {
     Reload(ReloadError),
 }
 
-impl From<PlanError> for WiringRefusal {
+impl From<PlanError> for EnableRefusal {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
     }
 }
 
-impl fmt::Display for WiringRefusal {
+impl fmt::Display for EnableRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRoot => {
@@ -158,7 +158,7 @@ impl fmt::Display for WiringRefusal {
     }
 }
 
-impl Error for WiringRefusal {
+impl Error for EnableRefusal {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Lock(error) => error.source(),
