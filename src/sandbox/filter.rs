@@ -1,8 +1,8 @@
 //! The seccomp filter.
 //!
 //! seccompiler compares a number with those of the allowed calls, one after another. The kernel evaluates a new filter for every number, so
-//! these comparisons took a twentieth of a run. Therefore the calls are divided by number. Each part is a complete program of seccompiler,
-//! and a few jumps lead to the part for a number.
+//! these comparisons took a twentieth of a run. Therefore the calls are divided by number: seccompiler makes a program of each part, and a
+//! few jumps lead to the part for a number. The start of these programs, which is always the same, is there once.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,12 @@ use seccompiler::{
 use super::calls::Call;
 
 /// Maximum number of calls in a part. Larger parts take longer to evaluate, smaller ones to translate to machine code.
-pub(super) const PART: usize = 8;
+pub(super) const PART: usize = 4;
 
-// Instructions (linux/bpf_common.h): BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JGE | BPF_K, BPF_JMP | BPF_JA.
-const LOAD: u16 = 0x20;
+/// Length of the start of a program: three instructions that end the process if the architecture is another, and one that loads the number.
+const START: usize = 4;
+
+// Instructions (linux/bpf_common.h): BPF_JMP | BPF_JGE | BPF_K, BPF_JMP | BPF_JA.
 const JUMP_IF_AT_LEAST: u16 = 0x35;
 const JUMP: u16 = 0x05;
 
@@ -27,26 +29,32 @@ pub(super) fn program(calls: &[Call], part: usize) -> Result<BpfProgram, Backend
         .iter()
         .map(|call| Ok((call.number, call.rules()?)))
         .collect::<Result<BTreeMap<_, _>, BackendError>>()?;
-    divide(rules, part, std::env::consts::ARCH.try_into()?)
+    let (mut start, rest) = divide(rules, part, std::env::consts::ARCH.try_into()?)?;
+    start.extend(rest);
+    Ok(start)
 }
 
+/// Makes a program, and returns its start apart.
 fn divide(
     mut rules: BTreeMap<i64, Vec<SeccompRule>>,
     part: usize,
     arch: TargetArch,
-) -> Result<BpfProgram, BackendError> {
+) -> Result<(BpfProgram, BpfProgram), BackendError> {
     let middle = rules.keys().nth(rules.len() / 2).and_then(|number| u32::try_from(*number).ok());
     let Some(middle) = middle.filter(|_| rules.len() > part) else {
         let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-        return SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into();
+        let mut start: BpfProgram =
+            SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
+        let rest = start.split_off(START.min(start.len()));
+        return Ok((start, rest));
     };
-    let high = divide(rules.split_off(&middle.into()), part, arch)?;
-    let low = divide(rules, part, arch)?;
+    let (_, high) = divide(rules.split_off(&middle.into()), part, arch)?;
+    let (start, low) = divide(rules, part, arch)?;
     let skip_low = u32::try_from(low.len()).map_err(|_| BackendError::FilterTooLarge(low.len()))?;
-    // The number is the first field that a filter can load. If it is less than `middle`, the jump over `low` is skipped.
-    let header = [(LOAD, 0, 0), (JUMP_IF_AT_LEAST, 1, middle), (JUMP, 0, skip_low)];
-    let header = header.map(|(code, jf, k)| sock_filter { code, jt: 0, jf, k });
-    Ok([&header, low.as_slice(), &high].concat())
+    // A number less than `middle` skips the jump over `low`.
+    let jumps = [(JUMP_IF_AT_LEAST, 1, middle), (JUMP, 0, skip_low)];
+    let jumps = jumps.map(|(code, jf, k)| sock_filter { code, jt: 0, jf, k });
+    Ok((start, [&jumps, low.as_slice(), &high].concat()))
 }
 
 #[cfg(test)]
@@ -61,6 +69,8 @@ mod tests {
 
     use super::*;
     use crate::sandbox::calls::allowed;
+
+    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 
     const OWN: i32 = 4711;
     const CHILD: i32 = 4712;
