@@ -472,7 +472,7 @@ fn what_ssh_says() {
             "Unable to negotiate with 127.0.0.1 port",
             "MACs",
         ),
-        (config().set("MaxAuthTries", "0").text(), "Too many authentication failures", "set MaxAuthTries 6"),
+        (config().set("MaxAuthTries", "0").text(), "authentication attempts exceeded", "set MaxAuthTries 6"),
         (
             config().text() + "Match LocalAddress 127.0.0.1\n  PubkeyAuthentication no\n",
             "sshd refuses a login as alice; ssh says: ",
