@@ -22,7 +22,7 @@ MOST_BYTES := 3145728
 # The laboratory's metadata service for whole systems, linked statically as well: it runs on whatever has Linux.
 IMDS := $(OUT)/$(HOST)/debug/eic-imds
 # The number of crates is in docs/dependencies.md; tests/repository/dependencies.rs checks it.
-CRATES = $(shell sed -n 's/^\([0-9]* crates, ours included\).*/\1/p' docs/dependencies.md)
+CRATES = $(shell sed -n 's/^\([0-9]* crates, including eic-keys itself\).*/\1/p' docs/dependencies.md)
 
 # The laboratory tests the binary that ships.
 export EIC_KEYS_BIN := $(abspath $(BINARY))

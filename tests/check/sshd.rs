@@ -395,7 +395,10 @@ fn a_command_that_chains_itself() {
         "/usr/bin/timeout 5s /opt/aws/bin/curl_authorized_keys %u %f",
     ] {
         broken(
-            set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {next}")),
+            |world| {
+                world.instance.install("/opt/aws/bin/curl_authorized_keys", b"#!/bin/sh\n");
+                set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys %u %f -- {next}"))(world);
+            },
             &[("sshd.command", "warn")],
             "each login asks twice",
         );

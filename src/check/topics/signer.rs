@@ -92,7 +92,7 @@ fn alone(note: String, store: TrustStore) -> Answer<Arc<TrustStore>> {
 pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
     let by_hand = || {
         Fix::advice(format!(
-            "find out why that user cannot read {}: namei -l shows each directory, and systemctl cat ssh sshd what sshd's unit hides",
+            "find out why that user cannot read {}: namei(1) shows each directory, and the unit of sshd can hide it (systemctl(1), cat)",
             path.display()
         ))
     };
