@@ -1,46 +1,43 @@
 //! How much of the log was read, on a terminal.
 
-use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::limits;
 
-/// Shows the progress if it takes longer than [`limits::PROGRESS_AFTER`].
+/// Shows a bar if reading takes longer than [`limits::PROGRESS_AFTER`] and stderr is a terminal. Removes it at the end.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// Bytes; 0 if it is not known.
-    total: u64,
-    read: u64,
+    bar: ProgressBar,
     start: Instant,
-    terminal: bool,
-    shown: Option<String>,
 }
 
 impl Progress {
+    /// `total` is in bytes; 0 if it is not known.
     pub(super) fn new(total: u64) -> Self {
-        Self { total, read: 0, start: Instant::now(), terminal: io::stderr().is_terminal(), shown: None }
+        let (length, template) = match total {
+            0 => (None, "reading the journal {elapsed}"),
+            _ => (Some(total), "reading the log {wide_bar} {percent:>3} %"),
+        };
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { bar, start: Instant::now() }
     }
 
+    /// Counts what was read since the last call.
     pub(super) fn add(&mut self, count: u64) {
-        self.read = self.read.saturating_add(count);
-        if !self.terminal || self.start.elapsed() < limits::PROGRESS_AFTER {
-            return;
+        if self.bar.is_hidden() && self.start.elapsed() >= limits::PROGRESS_AFTER {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        let text = match self.read.saturating_mul(100).checked_div(self.total) {
-            Some(percent) => format!("reading the log: {} %", percent.min(100)),
-            None => format!("reading the journal: {} s", self.start.elapsed().as_secs()),
-        };
-        if self.shown.as_ref() != Some(&text) {
-            let _ = write!(io::stderr(), "\r{text}");
-            self.shown = Some(text);
-        }
+        self.bar.inc(count);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(text) = &self.shown {
-            let _ = write!(io::stderr(), "\r{:width$}\r", "", width = text.len());
-        }
+        self.bar.finish_and_clear();
     }
 }

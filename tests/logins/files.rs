@@ -43,6 +43,25 @@ fn instance(log: &str) -> Instance {
     instance
 }
 
+/// On a terminal, a log that takes longer than a second to read has a bar, which is removed at the end.
+#[test]
+fn a_large_log_shows_its_progress() {
+    let instance = instance(&login("Jan  1 00:00:01", "sshd", 1, "ec2-user", ANNA));
+    let on_terminal = || instance.command(["--logins"]).as_root().on_terminal().run();
+    let small = on_terminal();
+    assert_eq!((small.status, small.stderr.as_str()), (Some(0), ""));
+    instance.namespace().assert_here();
+    let file = fs::File::create("/var/log/auth.log.1").unwrap();
+    file.set_len(24 << 30).unwrap();
+    let large = on_terminal();
+    assert_eq!((large.status, &large.stdout), (small.status, &small.stdout));
+    let (bar, after) = large.stderr.rsplit_once('%').unwrap_or_else(|| panic!("{large:?}"));
+    assert!(bar.contains("reading the log [=") || bar.contains("reading the log ="), "{bar:?}");
+    assert!(after.trim_matches('\r').ends_with("\u{1b}[2K"), "{after:?}");
+    // Not in a file or a pipe.
+    document(&run(&instance, &["--json"]));
+}
+
 /// The time format and the program names of each release.
 #[test]
 fn each_release_of_openssh_and_of_rsyslog() {
