@@ -128,7 +128,7 @@ async fn examine(
         tokio::join!(
             running::overridden(runner, target, &sshd, &running),
             sshd_login::login(runner, &options, target, &sshd.settings, &account, &running),
-            network::network(runner, target, &sshd.settings, &running),
+            network::network(runner, target, &sshd.settings, &running, request.rehearse),
             confinement::confinement(runner, target, &running),
         );
         running::current(runner, target, &sshd, &account, &running).await;

@@ -135,6 +135,12 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running>
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     if let Some(socket) = active(&SOCKETS) {
+        let unit = unit(daemon);
+        if is_masked(daemon.tree, unit) {
+            let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
+            let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
+            return Answer::fail(note, unmask);
+        }
         return Answer::ok(format!("{socket} starts sshd when a client connects"), Running { process: None });
     }
     if let Some((process, _)) = daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
