@@ -39,8 +39,9 @@ enum Reply {
 /// What sshd sends before it closes a connection that it does not take.
 const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 
-/// Checks that sshd answers. Runs after the checks of the firewall and of hosts.allow: a connection from this system may be one
-/// that they refuse, and then no answer says nothing about other clients.
+/// Checks that sshd answers. Runs after the checks of the firewall and of hosts.allow: a connection of this system may be one
+/// that they refuse, and then no answer says nothing about other clients. libwrap logs a connection that it refuses, which
+/// `recent.login` would read as a client's.
 pub(super) async fn banner(
     runner: &Runner,
     target: &Target<'_>,
@@ -48,17 +49,23 @@ pub(super) async fn banner(
     starts_sshd: bool,
 ) {
     let is_ok = |id| matches!(runner.status(id), Some(Status::Ok));
-    let accepts = is_ok(CheckId::NetworkFirewall) && is_ok(CheckId::NetworkWrappers);
+    let (accepts, wrapped) = (is_ok(CheckId::NetworkFirewall), !is_ok(CheckId::NetworkWrappers));
     runner
         .check(CheckId::NetworkBanner, running, async |running| {
+            if wrapped {
+                return Answer::skip(format!(
+                    "libwrap may refuse a connection of this system, see {}",
+                    CheckId::NetworkWrappers
+                ));
+            }
             let (root, process) = (target.root.to_owned(), running.process);
             blocking(move || answers(&root, process, starts_sshd, accepts)).await
         })
         .await;
 }
 
-/// `starts_sshd`: whether a connection that starts sshd is wanted. `accepts`: whether no rule is known that refuses a
-/// connection of this system.
+/// `starts_sshd`: whether a connection that starts sshd is wanted. `accepts`: whether the firewall
+/// is not known to refuse some clients.
 fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can find out where sshd listens");

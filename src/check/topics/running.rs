@@ -136,7 +136,9 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running>
     }
     if let Some(socket) = active(&SOCKETS) {
         let unit = unit(daemon);
-        if is_masked(daemon.tree, unit) {
+        // With Accept=yes, another unit serves each connection.
+        let accept = || stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
+        if is_masked(daemon.tree, unit) && accept().is_some_and(|accept| accept.trim() == "no") {
             let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
             let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
             return Answer::fail(note, unmask);
