@@ -80,7 +80,7 @@ fn addresses_that_fail2ban_blocks() {
 fn hosts_that_are_denied() {
     world(|world| {
         let linked = std::fs::read("/usr/sbin/sshd").unwrap().windows(10).any(|bytes| bytes == b"libwrap.so");
-        let login = || world.sshd.ssh(crate::world::USER, &world.key, "true").status == Some(0);
+        let login = || world.sshd.ssh(USER, &world.key, "true").status == Some(0);
         world.instance.write("/etc/hosts.allow", "");
         world.instance.write("/etc/hosts.deny", "sshd: ALL\n");
         let report = world.check();

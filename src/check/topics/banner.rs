@@ -42,7 +42,7 @@ const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 /// Checks that sshd answers. Runs after the checks of the firewall and of hosts.allow: a connection of this system may be one
 /// that they refuse, and then no answer says nothing about other clients. libwrap logs a connection that it refuses, which
 /// `recent.login` would read as a client's.
-pub(super) async fn banner(
+pub(crate) async fn banner(
     runner: &Runner,
     target: &Target<'_>,
     running: &Finding<Running>,

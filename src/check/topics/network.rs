@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::banner::banner;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::packet_filter::{Filter, Restriction};
@@ -21,7 +20,6 @@ pub(crate) async fn network(
     target: &Target<'_>,
     settings: &Finding<Settings>,
     running: &Finding<Running>,
-    rehearse: bool,
 ) {
     let ports: Vec<u16> = settings
         .get()
@@ -37,7 +35,6 @@ pub(crate) async fn network(
         blocking(move || wrappers(&root)).await
     });
     tokio::join!(firewall, bans, wrappers);
-    banner(runner, target, running, rehearse).await;
 }
 
 fn firewall(port: u16) -> Answer<()> {
