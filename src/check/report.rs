@@ -52,6 +52,9 @@ pub struct Check {
     pub duration: Duration,
 }
 
+/// How a note begins if the running sshd still accepts what its changed configuration refuses.
+pub(crate) const LATER: &str = "works now, but breaks at sshd's next restart";
+
 /// The note of a rehearsal that nobody asked for.
 pub(crate) const NOT_REQUESTED: &str = "--rehearse was not given";
 

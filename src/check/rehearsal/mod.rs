@@ -126,6 +126,8 @@ pub(crate) async fn rehearse(
         return;
     }
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
+    // Its sshd has the configuration on disk, and is given its connection and the options of the running sshd.
+    let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
     let rehearsal = runner
         .check(
             CheckId::LoginRehearsal,
@@ -133,7 +135,7 @@ pub(crate) async fn rehearse(
             async |((_, version), settings, account)| {
                 let plan = Plan::new(target, version, settings, account, deadline);
                 let root = target.root.to_owned();
-                blocking(move || command(plan, &root)).await
+                blocking(move || command(plan, &root)).await.later(later, None)
             },
         )
         .await;

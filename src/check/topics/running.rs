@@ -10,10 +10,10 @@ use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
-use crate::check::report::Status;
+use crate::check::report::{LATER, Status};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::{Running, changed, reload, signal, unit, with_daemon};
+use crate::check::serving::{Running, before_restart, changed, reload, signal, unit, with_daemon};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
 use crate::error_text::WithCauses;
@@ -101,6 +101,17 @@ pub(crate) async fn current(
         CheckId::SshdMatch,
     ];
     let wrong = ids.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
+    // Of the other checks of settings, a warning can be about what sshd has had for long.
+    let others = [
+        CheckId::SshdCommand,
+        CheckId::SshdCommandUser,
+        CheckId::SshdExchanges,
+        CheckId::SshdTries,
+        CheckId::SshdLimits,
+    ];
+    let wrong = wrong
+        .or_else(|| runner.breaks_later(|_| true))
+        .or_else(|| others.into_iter().find(|id| runner.status(*id) == Some(Status::Fail)));
     runner
         .check(CheckId::RunningCurrent, (&sshd.program, running), async |((_, version), running)| {
             let (tree, version, running) = (tree.clone(), version.clone(), *running);
@@ -193,7 +204,7 @@ fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool) -> Answer<()> {
         // The unit was changed after sshd was started.
         Some(reason) if daemon.serving(main).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
             Answer::warn(
-                format!("works now, but breaks at sshd's next restart: {reason}"),
+                format!("{LATER}: {reason}"),
                 Fix::advice("remove that option before sshd is restarted (systemctl cat shows the unit)"),
                 (),
             )
@@ -213,9 +224,7 @@ fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
     let file = change.file.display();
     match (change.refusal, wrong) {
         (Some(reason), _) => Answer::warn(
-            format!(
-                "works now, but breaks at sshd's next restart ({file} was changed after sshd was started): {reason}"
-            ),
+            format!("{LATER} ({file} was changed after sshd was started): {reason}"),
             Fix::advice(format!(
                 "change {file} before sshd is restarted; sshd's unit {} uses it",
                 change.unit
@@ -229,13 +238,6 @@ fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
             Answer::warn(note, wrong.map_or(restart, before_restart), ())
         }
     }
-}
-
-/// The fix if a restart or a reload may refuse the login.
-fn before_restart(wrong: CheckId) -> Fix {
-    Fix::advice(format!(
-        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
-    ))
 }
 
 /// Compares the configuration with the time when sshd last read it. `wrong`: a check that says that the configuration

@@ -14,6 +14,7 @@ use crate::authorize::KeyQuery;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
+use crate::check::report::LATER;
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving;
@@ -212,10 +213,7 @@ fn unusable(
     let fix = if error.lacks_host_keys() { host_keys(tree, config, error) } else { Fix::advice(error.fix()) };
     // A running sshd has its configuration in memory, since 9.8 its host keys, too.
     if runs && (!error.lacks_host_keys() || version.keeps_host_keys()) {
-        return Answer::warn_only(
-            format!("works now, but breaks at sshd's next restart: {}", WithCauses(error)),
-            fix,
-        );
+        return Answer::warn_only(format!("{LATER}: {}", WithCauses(error)), fix);
     }
     Answer::fail(WithCauses(error).to_string(), fix)
 }
