@@ -650,7 +650,6 @@ fn what_breaks_at_the_next_restart() {
         ("ListenAddress", "127.0.0.1", "sshd.port", "sshd listens on 127.0.0.1:22 only"),
         ("ListenAddress", "203.0.113.7", "sshd.port", "ListenAddress 203.0.113.7"),
         ("MaxAuthTries", "0", "sshd.tries", "MaxAuthTries is 0"),
-        ("MaxStartups", "0", "sshd.limits", "MaxStartups"),
     ];
     for (keyword, value, id, says) in cases {
         world(|world| {
