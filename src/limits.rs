@@ -118,6 +118,17 @@ pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 
 const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
 
+/// Time for sshd's first line on a connection: milliseconds, or more on a busy system.
+pub(crate) const BANNER: Duration = Duration::from_secs(2);
+
+/// Pause between connections that are refused, and the least time to read.
+pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);
+
+/// Length of what comes before sshd's first line. OpenSSH's clients read more, but sshd sends nothing.
+pub(crate) const BANNER_LENGTH: usize = 4096;
+
+const _: () = assert!(2 * BANNER.as_millis() < CHECK.as_millis(), "two addresses are tried");
+
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
 pub(crate) const ALL_CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 

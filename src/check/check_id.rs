@@ -83,6 +83,7 @@ checks! {
     NetworkFirewall "network.firewall": "this system's firewall does not drop connections to sshd",
     NetworkFail2ban "network.fail2ban": "fail2ban blocks no addresses from sshd",
     NetworkWrappers "network.wrappers": "/etc/hosts.allow and hosts.deny do not refuse connections to sshd",
+    NetworkBanner "network.banner": "sshd answers a connection of this system to its port",
     InstallPath "install.path": "sshd trusts the program's file and every directory above it",
     InstallPackage "install.package": "the program is unchanged since its package was installed",
     InstallAws "install.aws": "AWS's own package and its override of sshd's unit are not installed",

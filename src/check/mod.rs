@@ -44,8 +44,8 @@ use request::RunOptions;
 pub use request::{CheckRequest, Target};
 use runner::{Finding, Runner};
 use topics::{
-    clock, command_user, confinement, install, instance, keys, login_command, metadata, network, outside,
-    principals, recent, running, signer, sshd, sshd_login, user,
+    banner, clock, command_user, confinement, install, instance, keys, login_command, metadata, network,
+    outside, principals, recent, running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
@@ -131,7 +131,10 @@ async fn examine(
             network::network(runner, target, &sshd.settings, &running),
             confinement::confinement(runner, target, &running),
         );
-        running::current(runner, target, &sshd, &account, &running).await;
+        tokio::join!(
+            running::current(runner, target, &sshd, &account, &running),
+            banner::banner(runner, target, &running, request.rehearse),
+        );
     };
     let command = async {
         let (reachable, trusted) = tokio::join!(

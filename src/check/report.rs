@@ -52,6 +52,9 @@ pub struct Check {
     pub duration: Duration,
 }
 
+/// How a note begins if the running sshd still accepts what its changed configuration refuses.
+pub(crate) const LATER: &str = "works now, but breaks at sshd's next restart";
+
 /// The note of a rehearsal that nobody asked for.
 pub(crate) const NOT_REQUESTED: &str = "--rehearse was not given";
 
@@ -129,9 +132,17 @@ impl Report {
     }
 
     /// What the rehearsal did not try, as the end of a sentence.
-    fn rehearsed_with(&self) -> &'static str {
+    fn rehearsed_with(&self) -> String {
         let is = |id: CheckId, status: Status| self.with(status).any(|check| check.id == id);
-        if !is(CheckId::LoginCommand, Status::Ok) {
+        // A rehearsal has a connection and an sshd of its own.
+        let port = if is(CheckId::NetworkBanner, Status::Ok) {
+            ""
+        } else if is(CheckId::NetworkBanner, Status::Skip) {
+            ", but not through sshd's port"
+        } else {
+            ", but not through sshd's port, which did not answer as it should"
+        };
+        let key = if !is(CheckId::LoginCommand, Status::Ok) {
             // sshd can get no pushed key by its line, or not in time.
             " with a key of its own, without sshd's AuthorizedKeysCommand"
         } else if is(CheckId::SshdMethods, Status::Warn) {
@@ -140,7 +151,8 @@ impl Report {
             " with a key of a type that sshd accepts"
         } else {
             ""
-        }
+        };
+        format!("{key}{port}")
     }
 
     /// Why nothing is known of PAM and the session, or what is.

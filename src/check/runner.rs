@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
-use super::report::{Check, Status};
+use super::report::{Check, LATER, Status};
+use super::serving::before_restart;
 use crate::escape::Escaped;
 use crate::limits;
 
@@ -54,6 +55,20 @@ impl<T> Answer<T> {
     /// The check has no result here. The fix says how to check elsewhere.
     pub(crate) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
         Self { fix: Some(fix), ..Self::skip(note) }
+    }
+
+    /// A warning instead of a failure, if it is by a configuration that the running sshd has not read.
+    pub(crate) fn later(self, wrong: Option<CheckId>, value: T) -> Self {
+        match (wrong, self.status) {
+            (Some(wrong), Status::Fail) => Self {
+                status: Status::Warn,
+                note: format!("{LATER}: {}", self.note),
+                fix: Some(before_restart(wrong)),
+                value: Some(value),
+                ..self
+            },
+            _ => self,
+        }
     }
 
     /// The note of a failed check.
@@ -181,6 +196,13 @@ impl Runner {
     /// The status of a check that has run.
     pub(crate) fn status(&self, id: CheckId) -> Option<Status> {
         self.0.borrow().iter().find(|check| check.id == id).map(|check| check.status)
+    }
+
+    /// The first check, of those that count, that says that logins work until sshd is started again.
+    pub(crate) fn breaks_later(&self, counts: impl Fn(CheckId) -> bool) -> Option<CheckId> {
+        let checks = self.0.borrow();
+        let says = |id: &CheckId| checks.iter().any(|check| check.id == *id && check.note.starts_with(LATER));
+        CheckId::ALL.into_iter().find(|id| counts(*id) && says(id))
     }
 
     fn put(&self, mut check: Check) {

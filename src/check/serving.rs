@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::check_id::CheckId;
 use super::fix::{Fix, Word};
 use crate::limits;
 use crate::sshd::config::File;
@@ -73,6 +74,13 @@ pub(super) fn reload(daemon: &Daemon<'_>, process: u32) -> Fix {
         Some(ReloadCommand::OwnUnit) => Fix::command("systemctl reload", [Word::Literal(unit(daemon))]),
         Some(ReloadCommand::Signal) | None => signal(process),
     }
+}
+
+/// The fix if a restart or a reload may refuse the login.
+pub(crate) fn before_restart(wrong: CheckId) -> Fix {
+    Fix::advice(format!(
+        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
+    ))
 }
 
 /// Whether a socket unit starts sshd at the first connection, and there was none yet.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
+use super::report::LATER;
 use super::runner::Answer;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::{Connection, clients, names_client};
@@ -122,9 +123,7 @@ impl Settings {
         let fix = self.fix(keyword, change);
         if let Some(file) = self.unread(keyword) {
             let file = file.display();
-            let note = format!(
-                "works now, but breaks at sshd's next restart ({file} was changed after sshd read it): {note}"
-            );
+            let note = format!("{LATER} ({file} was changed after sshd read it): {note}");
             return Answer::warn(note, fix, ());
         }
         match self.only_some_clients(keyword) {

@@ -1,5 +1,5 @@
 //! What this system does with connections before sshd sees them.
-use crate::world::{World, broken, world};
+use crate::world::{PID_FILE, USER, World, broken, world};
 
 /// Puts a program in place that prints a text.
 fn prints(world: &World<'_>, path: &str, text: &str) {
@@ -80,7 +80,7 @@ fn addresses_that_fail2ban_blocks() {
 fn hosts_that_are_denied() {
     world(|world| {
         let linked = std::fs::read("/usr/sbin/sshd").unwrap().windows(10).any(|bytes| bytes == b"libwrap.so");
-        let login = || world.sshd.ssh(crate::world::USER, &world.key, "true").status == Some(0);
+        let login = || world.sshd.ssh(USER, &world.key, "true").status == Some(0);
         world.instance.write("/etc/hosts.allow", "");
         world.instance.write("/etc/hosts.deny", "sshd: ALL\n");
         let report = world.check();
@@ -110,6 +110,59 @@ fn hosts_that_are_denied() {
         world.instance.write("/etc/hosts.allow", "sshd: ALL\n");
         assert!(login());
         world.check().assert_healthy();
+    });
+}
+
+/// The program and the options of sshd are right, and its port does not answer. Nothing but a connection shows that.
+#[test]
+fn a_port_that_does_not_answer() {
+    let sh = |world: &World<'_>, script: &str| {
+        let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+        assert_eq!(run.status, Some(0), "{script}: {}", run.stderr);
+    };
+    // Replies are dropped, or connections refused.
+    for (rule, says) in [("sport 22 blackhole", "no answer"), ("dport 22 prohibit", "Permission denied")] {
+        world(|world| {
+            sh(world, "ip rule add pref 10 lookup local; ip rule del pref 0");
+            world.check().assert_healthy();
+            sh(world, &format!("ip rule add pref 5 ipproto tcp {rule}"));
+            let report = world.check_in_time();
+            report.assert_exactly(&[("network.banner", "fail")]);
+            let note = report.note("network.banner");
+            assert!(note.contains(says) && note.contains("127.0.0.1:22"), "{note}");
+            // A firewall that accepts some clients only can refuse this system's own connections.
+            let rules = ":INPUT DROP [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT";
+            prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{rules}\nCOMMIT"));
+            let report = world.check_in_time();
+            report.assert_exactly(&[("network.firewall", "warn"), ("network.banner", "warn")]);
+        });
+    }
+    // PrivateNetwork=
+    world(|world| {
+        crate::system::stop_sshd();
+        sh(
+            world,
+            &format!(
+                "unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'; while ! [ -e {PID_FILE} ]; do sleep 0.05; done"
+            ),
+        );
+        let report = world.check();
+        report.assert_exactly(&[("network.banner", "fail")]);
+        let note = report.note("network.banner");
+        assert!(note.ends_with("has a network of its own, which no client reaches"), "{note}");
+        crate::system::stop_sshd();
+    });
+    // It hangs. The sshd of a rehearsal does not.
+    world(|world| {
+        sh(world, &format!("kill -STOP $(cat {PID_FILE})"));
+        let report = world.check_with(&[USER, "--rehearse"]);
+        sh(world, &format!("kill -CONT $(cat {PID_FILE})"));
+        report.assert_exactly(&[("network.banner", "warn")]);
+        let summary = report.document["summary"].as_str().unwrap();
+        let tried = format!(
+            "A login as {USER} was tried, but not through sshd's port, which did not answer as it should"
+        );
+        assert!(summary.starts_with(&tried), "{summary}");
     });
 }
 

@@ -177,6 +177,40 @@ fn log_to_file(world: &World<'_>, test: impl FnOnce()) {
     });
 }
 
+/// The rehearsal has the configuration on disk, the running sshd another one.
+#[test]
+fn a_configuration_that_sshd_has_not_read() {
+    for (keyword, value, id) in [
+        ("DenyUsers", "alice", "sshd.access"),
+        ("MaxSessions", "0", "sshd.session"),
+        ("MaxAuthTries", "0", "sshd.tries"),
+    ] {
+        world(|world| {
+            world.instance.write("/etc/ssh/sshd_config", config().set(keyword, value).text());
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{keyword}");
+            let report = rehearse(world);
+            assert_eq!(report.status(id), "warn", "{}", report.of(id));
+            let rehearsal = report.of("login.rehearsal");
+            assert_eq!(rehearsal["status"], "warn", "{rehearsal}");
+            assert!(
+                report.note("login.rehearsal").starts_with("works now, but breaks at sshd's next restart: ")
+            );
+            assert!(
+                rehearsal["fix"].as_str().unwrap().starts_with(&format!("fix {id} before")),
+                "{rehearsal}"
+            );
+            assert_eq!(report.outcome.status, Some(0));
+            assert!(!report.document["summary"].as_str().unwrap().contains("and works"));
+        });
+    }
+    // The port has no part in a rehearsal, which fails for a reason of its own.
+    world(|world| {
+        world.instance.write("/etc/ssh/sshd_config", config().set("Port", "2222").text());
+        start_file(".ssh/rc", "sleep 1000\n");
+        assert_eq!(rehearse(world).status("login.rehearsal"), "fail");
+    });
+}
+
 #[test]
 fn what_pam_refuses() {
     for (stack, says, fix) in [
@@ -311,6 +345,16 @@ fn start_files() {
         "its session ends by itself on a terminal, with status 255",
         "/etc/security/limits.conf",
     );
+    // tmux and screen end at once on the terminal of a rehearsal, and work on any other.
+    for says in ["open terminal failed: terminal does not support clear", "Clear screen capability required."]
+    {
+        fails(
+            |_| start_file(".profile", &format!("echo {says}; exec false\n")),
+            &[("login.terminal", "warn")],
+            &format!("(TERM=dumb): {says}"),
+            "log in on a terminal",
+        );
+    }
     // A shell can have an empty prompt.
     world(|world| {
         start_file(".profile", "PS1=\n");
@@ -501,7 +545,12 @@ fn what_libwrap_refuses() {
         world.instance.write("/etc/hosts.allow", "");
         world.instance.write("/etc/hosts.deny", "sshd: ALL EXCEPT 192.0.2.\n");
         let report = rehearse(world);
-        report.assert_exactly(&[("network.wrappers", "warn"), ("login.rehearsal", "fail")]);
+        // A connection of its own would be refused, and logged as if it were a client's.
+        report.assert_exactly(&[
+            ("network.wrappers", "warn"),
+            ("network.banner", "skip"),
+            ("login.rehearsal", "fail"),
+        ]);
         let note = report.note("login.rehearsal");
         assert!(note.contains("sshd says: Connection refused by tcp wrapper"), "{note}");
         let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();

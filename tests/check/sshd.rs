@@ -649,6 +649,10 @@ fn what_breaks_at_the_next_restart() {
         ("PubkeyAuthentication", "no", "sshd.pubkey", "PubkeyAuthentication is no"),
         ("RevokedKeys", "/etc/ssh/gone", "sshd.revoked", "RevokedKeys /etc/ssh/gone cannot be read"),
         ("NoSuchKeyword", "yes", "sshd.config", "NoSuchKeyword"),
+        ("Port", "2222", "sshd.port", "sshd listens on 0.0.0.0:2222"),
+        ("ListenAddress", "127.0.0.1", "sshd.port", "sshd listens on 127.0.0.1:22 only"),
+        ("ListenAddress", "203.0.113.7", "sshd.port", "ListenAddress 203.0.113.7"),
+        ("MaxAuthTries", "0", "sshd.tries", "MaxAuthTries is 0"),
     ];
     for (keyword, value, id, says) in cases {
         world(|world| {
@@ -670,6 +674,15 @@ fn what_breaks_at_the_next_restart() {
             assert_ne!(current["fix_kind"], "command");
         });
     }
+    // The key command: the running sshd has the one before.
+    world(|world| {
+        let other = config().set("AuthorizedKeysCommand", "/bin/true").text();
+        world.instance.write("/etc/ssh/sshd_config", other);
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("running.current"), "warn");
+        assert_ne!(report.of("running.current")["fix_kind"], "command");
+    });
     // A host key: before 9.8, the process of each connection reads it again.
     world(|world| {
         std::fs::rename("/etc/ssh/eic_lab_host_key", "/etc/ssh/gone").unwrap();

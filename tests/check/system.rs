@@ -818,11 +818,15 @@ fn socket_activation() {
         let systemctl = "#!/bin/sh\ncase \"$*\" in 'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';; esac\n";
         world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
         let report = world.check();
-        report.assert_exactly(&[("confinement.apparmor", "skip")]);
+        report.assert_exactly(&[("network.banner", "skip"), ("confinement.apparmor", "skip")]);
         assert_eq!(report.note("running.daemon"), "ssh.socket starts sshd when a client connects");
         fs::remove_dir("/run/sshd").unwrap();
         let report = world.check();
-        report.assert_exactly(&[("confinement.apparmor", "skip"), ("sshd.config", "skip")]);
+        report.assert_exactly(&[
+            ("network.banner", "skip"),
+            ("confinement.apparmor", "skip"),
+            ("sshd.config", "skip"),
+        ]);
         assert_eq!(report.of("sshd.config")["fix"], "mkdir -m 0755 /run/sshd");
     });
     // The socket unit has the port, not sshd's configuration. An inactive one has not.
@@ -839,6 +843,37 @@ fn socket_activation() {
             );
             world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
             assert_eq!(world.check().status("sshd.port"), status, "{state}");
+        }
+    });
+}
+
+/// Such a socket takes connections, but cannot start sshd. With `Accept=yes`, it starts another unit.
+#[test]
+fn a_socket_of_a_unit_that_is_masked() {
+    world(|world| {
+        stop_sshd();
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        fs::create_dir_all("/etc/systemd/system").unwrap();
+        world.instance.write("/usr/lib/systemd/system/ssh.service", "[Service]\n");
+        symlink("/dev/null", "/etc/systemd/system/ssh.service").unwrap();
+        for (accept, status) in [("no", "fail"), ("yes", "ok")] {
+            let systemctl = format!(
+                "#!/bin/sh\ncase \"$*\" in
+                    'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';;
+                    'show --property=Accept --value ssh.socket') echo {accept};;
+                    'show --property=ActiveState,Listen '*) printf 'Listen=[::]:22 (Stream)\\nActiveState=active\\n';;
+                esac\n"
+            );
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            let report = world.check();
+            assert_eq!(report.status("running.daemon"), status, "{accept}");
+            assert_eq!(report.status("network.banner"), "skip", "it would start sshd");
+            if status == "fail" {
+                assert_eq!(report.of("running.daemon")["fix"], "systemctl unmask ssh");
+            } else {
+                let note = report.note("network.banner");
+                assert_eq!(note, "the first connection starts sshd; --rehearse connects");
+            }
         }
     });
 }

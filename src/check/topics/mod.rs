@@ -1,6 +1,7 @@
 //! The checks, one file for each subject.
 
 mod accepted;
+pub(crate) mod banner;
 pub(crate) mod clock;
 pub(crate) mod command_user;
 pub(crate) mod confinement;

@@ -10,10 +10,10 @@ use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::fix::Word;
-use crate::check::report::Status;
+use crate::check::report::{LATER, Status};
 use crate::check::request::Target;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::{Running, changed, reload, signal, unit, with_daemon};
+use crate::check::serving::{Running, before_restart, changed, reload, signal, unit, with_daemon};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
 use crate::error_text::WithCauses;
@@ -71,8 +71,10 @@ pub(crate) async fn overridden(
 ) {
     let tree = ConfigTree::new(target.root);
     let settings = sshd.settings.get();
-    let is_set_on_command_line =
-        sshd.command.get().is_some() && settings.is_some_and(Settings::command_is_on_command_line);
+    // A user that is missing can be on the command line, too, as with the override of AWS's package.
+    let is_set_on_command_line = sshd.command.get().is_some()
+        && runner.status(CheckId::SshdCommandUser) != Some(Status::Fail)
+        && settings.is_some_and(Settings::command_is_on_command_line);
     runner
         .check(CheckId::RunningOverride, running, async |_| {
             blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line))).await
@@ -101,6 +103,17 @@ pub(crate) async fn current(
         CheckId::SshdMatch,
     ];
     let wrong = ids.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
+    // Of the other checks of settings, a warning can be about what sshd has had for long.
+    let others = [
+        CheckId::SshdCommand,
+        CheckId::SshdCommandUser,
+        CheckId::SshdExchanges,
+        CheckId::SshdTries,
+        CheckId::SshdLimits,
+    ];
+    let wrong = wrong
+        .or_else(|| runner.breaks_later(|_| true))
+        .or_else(|| others.into_iter().find(|id| runner.status(*id) == Some(Status::Fail)));
     runner
         .check(CheckId::RunningCurrent, (&sshd.program, running), async |((_, version), running)| {
             let (tree, version, running) = (tree.clone(), version.clone(), *running);
@@ -135,6 +148,14 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running>
         return Answer::ok(format!("{service} is active"), Running { process });
     }
     if let Some(socket) = active(&SOCKETS) {
+        let unit = unit(daemon);
+        // With Accept=yes, another unit serves each connection.
+        let accept = || stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
+        if is_masked(daemon.tree, unit) && accept().is_some_and(|accept| accept.trim() == "no") {
+            let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
+            let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
+            return Answer::fail(note, unmask);
+        }
         return Answer::ok(format!("{socket} starts sshd when a client connects"), Running { process: None });
     }
     if let Some((process, _)) = daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
@@ -193,7 +214,7 @@ fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool) -> Answer<()> {
         // The unit was changed after sshd was started.
         Some(reason) if daemon.serving(main).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
             Answer::warn(
-                format!("works now, but breaks at sshd's next restart: {reason}"),
+                format!("{LATER}: {reason}"),
                 Fix::advice("remove that option before sshd is restarted (systemctl cat shows the unit)"),
                 (),
             )
@@ -213,9 +234,7 @@ fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
     let file = change.file.display();
     match (change.refusal, wrong) {
         (Some(reason), _) => Answer::warn(
-            format!(
-                "works now, but breaks at sshd's next restart ({file} was changed after sshd was started): {reason}"
-            ),
+            format!("{LATER} ({file} was changed after sshd was started): {reason}"),
             Fix::advice(format!(
                 "change {file} before sshd is restarted; sshd's unit {} uses it",
                 change.unit
@@ -229,13 +248,6 @@ fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
             Answer::warn(note, wrong.map_or(restart, before_restart), ())
         }
     }
-}
-
-/// The fix if a restart or a reload may refuse the login.
-fn before_restart(wrong: CheckId) -> Fix {
-    Fix::advice(format!(
-        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
-    ))
 }
 
 /// Compares the configuration with the time when sshd last read it. `wrong`: a check that says that the configuration

@@ -9,6 +9,7 @@ use super::accepted;
 use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
+use crate::check::report::LATER;
 use crate::check::request::{RunOptions, Target, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::serving::Running;
@@ -674,7 +675,7 @@ fn blocks(
         return Answer::ok("no Match block refuses keys for some clients only", ());
     };
     let later = settings.source.unread.contains(&block.origin.path);
-    let later = if later { LATER } else { "" };
+    let later = if later { format!("{LATER}: ") } else { String::new() };
     let more = match refused.len() {
         1 => String::new(),
         count => format!("; {} more such blocks", count.saturating_sub(1)),
@@ -692,9 +693,6 @@ fn blocks(
             .map(|(block, reason)| format!("{}, \"Match {}\": {reason}", block.origin, block.criteria)),
     )
 }
-
-/// How a note begins if the running sshd does not have the changed setting yet.
-const LATER: &str = "works now, but breaks at sshd's next restart: ";
 
 /// Whether a line in a `Match` block can refuse a pushed key that is accepted without it.
 fn can_refuse(keyword: &str, value: &str, is_root: bool) -> bool {
@@ -741,9 +739,9 @@ fn port(settings: &Settings, root: &Path, running: Option<Running>) -> Answer<()
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
         (Some((note, change)), _) => {
-            return Answer::warn(format!("{LATER}{note}"), Fix::advice(change), ());
+            return Answer::warn(format!("{LATER}: {note}"), Fix::advice(change), ());
         }
-        (None, Err(change)) => return Answer::warn(format!("{LATER}{change}"), Fix::advice(change), ()),
+        (None, Err(change)) => return Answer::warn(format!("{LATER}: {change}"), Fix::advice(change), ()),
         (None, Ok(())) => {}
     }
     Answer::ok(format!("sshd listens on {}", shown(now)), ())

@@ -1,0 +1,283 @@
+//! Connects to sshd's own port, as a client does, and reads its first line. Everything between the network and sshd has
+//! a part in that: rules of a firewall that `network.firewall` does not read, a network namespace, a socket unit.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use crate::check::check_id::CheckId;
+use crate::check::fix::Fix;
+use crate::check::report::Status;
+use crate::check::request::Target;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving::Running;
+use crate::check::sockets;
+use crate::limits;
+use crate::sshd::daemon::{SERVICES, SOCKETS};
+use crate::tool::{is_root, stdout_of};
+
+/// What answers a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Reply {
+    /// An SSH server.
+    Ssh,
+    /// sshd, which has too many connections, or penalties for this address (`PerSourcePenalties`).
+    NotNow(String),
+    /// Something whose first line is this one.
+    Other(String),
+    /// The connection was closed without a byte.
+    Closed,
+    /// The connection was accepted, but nothing was sent in time.
+    Silent,
+    /// No connection, for this reason.
+    None(String),
+}
+
+/// What sshd sends before it closes a connection that it does not take.
+const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+
+/// Checks that sshd answers. Runs after the checks of the firewall and of hosts.allow: a connection of this system may be one
+/// that they refuse, and then no answer says nothing about other clients. libwrap logs a connection that it refuses, which
+/// `recent.login` would read as a client's.
+pub(crate) async fn banner(
+    runner: &Runner,
+    target: &Target<'_>,
+    running: &Finding<Running>,
+    starts_sshd: bool,
+) {
+    let is_ok = |id| matches!(runner.status(id), Some(Status::Ok));
+    let (accepts, wrapped) = (is_ok(CheckId::NetworkFirewall), !is_ok(CheckId::NetworkWrappers));
+    runner
+        .check(CheckId::NetworkBanner, running, async |running| {
+            if wrapped {
+                return Answer::skip(format!(
+                    "libwrap may refuse a connection of this system, see {}",
+                    CheckId::NetworkWrappers
+                ));
+            }
+            let (root, process) = (target.root.to_owned(), running.process);
+            blocking(move || answers(&root, process, starts_sshd, accepts)).await
+        })
+        .await;
+}
+
+/// `starts_sshd`: whether a connection that starts sshd is wanted. `accepts`: whether the firewall
+/// is not known to refuse some clients.
+fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) -> Answer<()> {
+    if !is_root() {
+        return Answer::skip("only root can find out where sshd listens");
+    }
+    let mut open = process.map(|process| sockets::listening(root, process)).unwrap_or_default();
+    let from_systemd = open.is_empty();
+    if from_systemd {
+        open = sockets::of_systemd(root);
+        if !open.is_empty() && process.is_none() && !starts_sshd {
+            return Answer::skip("the first connection starts sshd; --rehearse connects");
+        }
+    }
+    let tried = addresses(&open);
+    let Some(first) = tried.first() else {
+        return Answer::skip("the addresses that sshd listens on are not known");
+    };
+    let mut reply = Reply::Silent;
+    for address in &tried {
+        reply = ask(*address);
+        if matches!(reply, Reply::Ssh | Reply::NotNow(_)) {
+            break;
+        }
+    }
+    let shown = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    if let Some(process) = process.filter(|_| !matches!(reply, Reply::Ssh | Reply::NotNow(_))) {
+        if is_isolated(process) {
+            let note = format!("sshd, process {process}, has a network of its own, which no client reaches");
+            let fix = "remove PrivateNetwork= from sshd's unit (systemctl cat shows it), and restart sshd";
+            return Answer::fail(note, Fix::advice(fix));
+        }
+    }
+    let certain = accepts && !has_network_rules(process);
+    let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -n 20";
+    let rules = "find what keeps connections from it: nft list ruleset (the hooks prerouting, output and ingress, and nat, too), \
+                 iptables-save, systemctl cat of sshd's unit and socket";
+    let other = format!(
+        "find the program that answers, and the rule that leads there: ss -tlnp, nft list ruleset; sshd listens on port {}",
+        first.port()
+    );
+    let (note, fix, fails) = match reply {
+        Reply::Ssh => {
+            return Answer::ok(
+                format!("sshd answers on {}", tried.first().map_or(shown, ToString::to_string)),
+                (),
+            );
+        }
+        Reply::NotNow(line) if line.starts_with(NOT_NOW[1]) => {
+            return Answer::ok(format!("sshd answers on {shown}, but this system has to wait: {line}"), ());
+        }
+        Reply::NotNow(line) => (
+            format!("sshd takes no more connections now: {line}"),
+            "end unused connections, or set MaxStartups higher".to_owned(),
+            false,
+        ),
+        Reply::Other(line) => (format!("no SSH server answers on {shown}, but: {line}"), other, false),
+        Reply::Closed => {
+            (format!("sshd closes a connection to {shown} without a word"), log.to_owned(), certain)
+        }
+        Reply::Silent => (
+            format!("a connection to {shown} gets no answer within {} s", limits::BANNER.as_secs()),
+            log.to_owned(),
+            false,
+        ),
+        Reply::None(reason) => (
+            format!("sshd listens, but does not get a connection to {shown}: {reason}"),
+            rules.to_owned(),
+            certain,
+        ),
+    };
+    if fails {
+        Answer::fail(note, Fix::advice(fix))
+    } else {
+        Answer::warn(format!("{note}; other clients may get another answer"), Fix::advice(fix), ())
+    }
+}
+
+/// The addresses to try, one after the other: one that sshd listens on, and for a wildcard the loopback address, and then
+/// the system's own, which a firewall may accept although it drops the other.
+fn addresses(open: &[SocketAddr]) -> Vec<SocketAddr> {
+    let usual = |address: &&SocketAddr| address.port() == 22;
+    let Some(port) = open.iter().find(usual).or_else(|| open.first()).map(SocketAddr::port) else {
+        return Vec::new();
+    };
+    let ips = || open.iter().filter(|address| address.port() == port).map(SocketAddr::ip);
+    let tried: Vec<IpAddr> = if ips().any(|ip| ip == Ipv4Addr::UNSPECIFIED) {
+        [Some(Ipv4Addr::LOCALHOST.into()), own()].into_iter().flatten().collect()
+    } else if ips().any(|ip| ip == Ipv6Addr::UNSPECIFIED) {
+        // A socket for IPv6 can accept IPv4.
+        vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+    } else {
+        ips().take(2).collect()
+    };
+    tried.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
+/// The address from which this system sends to the metadata service. Nothing is sent.
+fn own() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(169, 254, 169, 254), 80)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Connects, and reads until the line with the protocol version (RFC 4253, section 4.2). Nothing is sent.
+fn ask(address: SocketAddr) -> Reply {
+    let start = Instant::now();
+    let left = || limits::BANNER.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
+    let mut connection = loop {
+        match TcpStream::connect_timeout(&address, left()) {
+            Ok(connection) => break connection,
+            // An sshd that reads its configuration again does not listen for a moment.
+            Err(error)
+                if error.kind() == ErrorKind::ConnectionRefused && start.elapsed() < limits::BANNER / 2 =>
+            {
+                thread::sleep(limits::BANNER_PAUSE);
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Reply::None("no answer".to_owned()),
+            Err(error) => return Reply::None(error.to_string()),
+        }
+    };
+    let mut received = Vec::new();
+    let mut buffer = [0; 256];
+    let ended = loop {
+        if is_ssh(&received) {
+            return Reply::Ssh;
+        }
+        let over = start.elapsed() >= limits::BANNER || received.len() > limits::BANNER_LENGTH;
+        if over || connection.set_read_timeout(Some(left())).is_err() {
+            break false;
+        }
+        match connection.read(&mut buffer) {
+            Ok(0) => break true,
+            Ok(count) => received.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break true,
+        }
+    };
+    let text = String::from_utf8_lossy(&received);
+    let line = text.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
+    if NOT_NOW.iter().any(|words| line.starts_with(words)) {
+        Reply::NotNow(line)
+    } else if !line.is_empty() {
+        Reply::Other(line)
+    } else if ended {
+        Reply::Closed
+    } else {
+        Reply::Silent
+    }
+}
+
+/// Whether a line names the version of the protocol.
+fn is_ssh(received: &[u8]) -> bool {
+    received
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.starts_with(b"SSH-2.0-") || line.starts_with(b"SSH-1.99-"))
+}
+
+/// Whether a process is in another network namespace than this one, without an interface to the outside.
+fn is_isolated(process: u32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let (own, of_process) = (namespace("self"), namespace(&process.to_string()));
+    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/net/{file}"));
+    let (Ok(routes), inet6) = (read("route"), read("if_inet6").unwrap_or_default()) else { return false };
+    // The routes of the loopback interface are in another table. The first line is a heading.
+    let outside = routes.lines().skip(1).any(|line| !line.is_empty())
+        || inet6.lines().any(|line| !line.ends_with(" lo"));
+    own.is_some() && of_process.is_some() && own != of_process && !outside
+}
+
+/// Whether sshd may be meant for some interfaces or clients only: a VRF, or what its unit or socket sets.
+fn has_network_rules(process: Option<u32>) -> bool {
+    let group = process.and_then(|process| fs::read_to_string(format!("/proc/{process}/cgroup")).ok());
+    if group.is_some_and(|group| group.contains("/vrf/")) {
+        return true;
+    }
+    let properties = "--property=BindToDevice,IPAddressDeny,RestrictNetworkInterfaces,IPIngressFilterPath";
+    let shown = stdout_of(
+        "systemctl",
+        &["show", properties, SERVICES[0], SERVICES[1], SOCKETS[0], SOCKETS[1], "system.slice"],
+    );
+    shown
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split_once('=').is_some_and(|(_, value)| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{addresses, is_ssh};
+
+    #[test]
+    fn the_address_to_try() {
+        let first = |open: &[&str]| {
+            let open: Vec<_> = open.iter().filter_map(|address| address.parse().ok()).collect();
+            addresses(&open).first().map(ToString::to_string)
+        };
+        let is =
+            |open: &[&str], expected: Option<&str>| assert_eq!(first(open).as_deref(), expected, "{open:?}");
+        is(&[], None);
+        is(&["0.0.0.0:22", "[::]:22"], Some("127.0.0.1:22"));
+        is(&["[::]:22"], Some("[::1]:22"));
+        is(&["0.0.0.0:2222"], Some("127.0.0.1:2222"));
+        is(&["127.0.0.1:2222", "192.0.2.1:22"], Some("192.0.2.1:22"));
+    }
+
+    #[test]
+    fn lines_of_a_server() {
+        assert!(is_ssh(b"SSH-2.0-OpenSSH_9.2\r\n"));
+        assert!(is_ssh(b"Welcome\r\nSSH-2.0-x\r\n"));
+        assert!(is_ssh(b"SSH-1.99-x\r\n"));
+        for other in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n", b"SSH-1.5-x\r\n", b"a SSH-2.0-x"] {
+            assert!(!is_ssh(other), "{other:?}");
+        }
+    }
+}
