@@ -129,7 +129,7 @@ options! {
     no_chain: bool = flag, "no-chain" "", [Enable],
         "refuse to enable if another AuthorizedKeysCommand is set";
     if_user_missing: bool = flag, "if-user-missing" "", [Enable],
-        "enable only if the AuthorizedKeysCommandUser is missing, or that of a left out command is back";
+        "enable only if the AuthorizedKeysCommandUser is missing, or an omitted one exists again";
     check: bool = flag, "check" "", [],
         "report why USER cannot log in, and how to fix it; some checks require root";
     rehearse: bool = flag, "rehearse" "", [Check],
