@@ -121,6 +121,9 @@ const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some chec
 /// Time for sshd's first line on a connection: milliseconds, or more on a busy system.
 pub(crate) const BANNER: Duration = Duration::from_secs(2);
 
+/// Time for an sshd that is just starting to listen again.
+pub(crate) const BANNER_REFUSED: Duration = Duration::from_secs(1);
+
 /// Pause between connections that are refused, and the least time to read.
 pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);
 

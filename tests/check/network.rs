@@ -177,12 +177,15 @@ fn system_files_that_cannot_be_read_to_their_end() {
             std::fs::remove_file(path).unwrap();
             assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
         }
-        world.check_in_time().assert_healthy();
+        // sshd itself reads the files of libwrap, and then gives no client an answer.
+        let linked = std::fs::read("/usr/sbin/sshd").unwrap().windows(10).any(|bytes| bytes == b"libwrap.so");
+        let expected: &[_] = if linked { &[("network.banner", "warn")] } else { &[] };
+        world.check_in_time().assert_exactly(expected);
         for path in without_end {
             std::fs::remove_file(path).unwrap();
             std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
         }
-        world.check_in_time().assert_healthy();
+        world.check_in_time().assert_exactly(expected);
     });
 }
 

@@ -418,7 +418,9 @@ fn a_configuration_that_sshd_refuses() {
             "sshd is stopped, and would not start: fix sshd.config first"
         );
     });
-    broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), &[("sshd.config", "fail")], "/run/sshd");
+    // The process for a connection ends at once.
+    let expected = &[("sshd.config", "fail"), ("network.banner", "fail")];
+    broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), expected, "/run/sshd");
     world(|world| {
         world.configure(&config().set("HostKey", "/nonexistent").text());
         let report = world.check();

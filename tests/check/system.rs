@@ -869,7 +869,7 @@ fn a_socket_of_a_unit_that_is_masked() {
             assert_eq!(report.status("running.daemon"), status, "{accept}");
             assert_eq!(report.status("network.banner"), "skip", "it would start sshd");
             if status == "fail" {
-                assert_eq!(report.of("running.daemon")["fix"], "systemctl unmask ssh");
+                assert_eq!(report.of("running.daemon")["fix"], "systemctl unmask ssh && systemctl start ssh");
             } else {
                 let note = report.note("network.banner");
                 assert_eq!(note, "the first connection starts sshd; --rehearse connects");

@@ -177,7 +177,8 @@ fn ask(address: SocketAddr) -> Reply {
             Ok(connection) => break connection,
             // An sshd that reads its configuration again does not listen for a moment.
             Err(error)
-                if error.kind() == ErrorKind::ConnectionRefused && start.elapsed() < limits::BANNER / 2 =>
+                if error.kind() == ErrorKind::ConnectionRefused
+                    && start.elapsed() < limits::BANNER_REFUSED =>
             {
                 thread::sleep(limits::BANNER_PAUSE);
             }

@@ -152,9 +152,11 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running>
         // With Accept=yes, another unit serves each connection.
         let accept = || stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
         if is_masked(daemon.tree, unit) && accept().is_some_and(|accept| accept.trim() == "no") {
-            let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
+            // After a connection, the socket unit has failed, too, and only the service brings sshd back.
+            let fix = Fix::command("systemctl unmask", [Word::Literal(unit)])
+                .then(Fix::command("systemctl start", [Word::Literal(unit)]));
             let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
-            return Answer::fail(note, unmask);
+            return Answer::fail(note, fix);
         }
         return Answer::ok(format!("{socket} starts sshd when a client connects"), Running { process: None });
     }
