@@ -345,6 +345,16 @@ fn start_files() {
         "its session ends by itself on a terminal, with status 255",
         "/etc/security/limits.conf",
     );
+    // tmux and screen end at once on the terminal of a rehearsal, and work on any other.
+    for says in ["open terminal failed: terminal does not support clear", "Clear screen capability required."]
+    {
+        fails(
+            |_| start_file(".profile", &format!("echo {says}; exec false\n")),
+            &[("login.terminal", "warn")],
+            &format!("(TERM=dumb): {says}"),
+            "log in on a terminal",
+        );
+    }
     // A shell can have an empty prompt.
     world(|world| {
         start_file(".profile", "PS1=\n");

@@ -210,11 +210,34 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
     };
     match outcome.ending {
         Ending::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
+        Ending::Status(_) if needs_more(&outcome.output).is_some() => {
+            let line = needs_more(&outcome.output).unwrap_or_default();
+            let note = format!(
+                "the session of {user} starts a program for which the terminal of the rehearsal is too plain (TERM=dumb): {line}"
+            );
+            let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
+            Answer::warn(note, Fix::advice(fix), ())
+        }
         Ending::Status(status) => {
             failed(rehearsal, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
         }
         Ending::TimedOut => failed(rehearsal, &outcome, &pam, "does not answer on a terminal"),
     }
+}
+
+/// The line by which a program, such as tmux or screen, refuses a terminal without a cursor. With a better terminal, the
+/// rehearsal could type into a session that the user left there.
+fn needs_more(output: &str) -> Option<&str> {
+    const REFUSALS: [&str; 6] = [
+        "open terminal failed: ",
+        "terminal does not support ",
+        "Clear screen capability required",
+        "missing or unsuitable terminal",
+        "Error opening terminal: dumb",
+        "Terminal type 'dumb'",
+    ];
+    let mut lines = output.lines().map(str::trim);
+    lines.find(|line| REFUSALS.iter().any(|refusal| line.contains(refusal)))
 }
 
 /// The answer for a login that failed. `how` is how its session ended.

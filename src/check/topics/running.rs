@@ -71,8 +71,10 @@ pub(crate) async fn overridden(
 ) {
     let tree = ConfigTree::new(target.root);
     let settings = sshd.settings.get();
-    let is_set_on_command_line =
-        sshd.command.get().is_some() && settings.is_some_and(Settings::command_is_on_command_line);
+    // A user that is missing can be on the command line, too, as with the override of AWS's package.
+    let is_set_on_command_line = sshd.command.get().is_some()
+        && runner.status(CheckId::SshdCommandUser) != Some(Status::Fail)
+        && settings.is_some_and(Settings::command_is_on_command_line);
     runner
         .check(CheckId::RunningOverride, running, async |_| {
             blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line))).await

@@ -43,9 +43,7 @@ pub(crate) async fn store(
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
                     Ok((count, store)) => alone(held(store.path(), count), store),
-                    Err(error) => {
-                        Answer::fail(WithCauses(&error).to_string(), renew(&root, path.is_some(), &error))
-                    }
+                    Err(error) => Answer::fail(unusable(&error), renew(&root, path.is_some(), &error)),
                 }
             })
             .await
@@ -119,10 +117,42 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
         _ if named => {
             Fix::advice("set --trust-store to an existing one, or remove the option to use the system's")
         }
+        StoreError::Unreadable(path, _) if is_link_to_no_file(path) => {
+            // The link itself, not what it leads to.
+            Fix::command("rm", [Word::Value(&path.to_string_lossy())])
+                .then(reinstall(root, "ca-certificates"))
+        }
         StoreError::Unreadable(path, _) => readable(path, None),
+        // A container's bind mount of a missing file creates one. No package replaces it.
+        StoreError::Empty(path) if is_empty_directory(path) => {
+            Fix::command("rmdir", [Word::Path(path)]).then(reinstall(root, "ca-certificates"))
+        }
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
             reinstall(root, "ca-certificates")
         }
+    }
+}
+
+/// Whether a path is a link to something that is no file, such as /dev/null.
+fn is_link_to_no_file(path: &Path) -> bool {
+    let leads = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    leads && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink())
+}
+
+/// Whether an empty directory is in the place of a file of certificates.
+fn is_empty_directory(path: &Path) -> bool {
+    let is_file_name = path.extension().is_some();
+    let real = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    is_file_name && real && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What is wrong with the trust store.
+fn unusable(error: &StoreError) -> String {
+    match error {
+        StoreError::Empty(path) if is_empty_directory(path) => {
+            format!("the trust store {} is an empty directory, not a file", path.display())
+        }
+        _ => WithCauses(error).to_string(),
     }
 }
 

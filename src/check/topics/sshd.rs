@@ -267,11 +267,16 @@ fn command(
     let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
-        if is_wrapper(tree, &program) {
+        let is_script = is_wrapper(tree, &program);
+        if is_script || names_eic_keys(&words) && not_runnable(tree, &program).is_none() {
             // As a rule it passes its arguments on. login.command runs it.
             let request = parsed(&words).or_else(|_| parsed(&[]));
-            let note =
-                format!("{origin} has {shown}, a script that names eic-keys: what it does is not known");
+            let what = if is_script {
+                "a script that names eic-keys"
+            } else {
+                "another program, which is given eic-keys"
+            };
+            let note = format!("{origin} has {shown}, {what}: what it does is not known");
             let fix = Fix::advice(
                 "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
             );
@@ -372,6 +377,13 @@ fn enable() -> Fix {
 fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
     let text = tree.read(program).unwrap_or_default();
     text.starts_with(b"#!") && String::from_utf8_lossy(&text).contains("eic-keys")
+}
+
+/// Whether the arguments of another program name eic-keys, as those of env or of a shell: `sh -c "/usr/bin/eic-keys %u %f"`.
+fn names_eic_keys(words: &[Vec<u8>]) -> bool {
+    let names = |part: &[u8]| part == b"eic-keys" || part.ends_with(b"/eic-keys");
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b";&|()'\"".contains(byte);
+    words.iter().skip(1).any(|word| word.split(ends).any(names))
 }
 
 /// The command that our lines leave out, and the fix.
@@ -500,7 +512,7 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
         Err(error) => no_name_service(&error),
         Ok(None) if name != OWN_USER => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
-            Fix::command("eic-keys --enable", []),
+            enable(),
         ),
         Ok(None) => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
