@@ -207,6 +207,30 @@ fn no_trust_store() {
     broken(gone, &[("signer.store", "fail")], "no trust store");
     let empty = |world: &World<'_>| world.instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
     broken(empty, &[("signer.store", "fail")], "contains no certificate");
+    // What no package replaces: a directory, as a bind mount of a missing file creates it, and a link to no file.
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let found = |create: &dyn Fn(), says: &str, fix: &str| {
+        world(|world| {
+            empty(world);
+            world.instance.remove(bundle);
+            create();
+            let report = world.check();
+            report.assert_exactly(&[("signer.store", "fail")]);
+            assert!(report.note("signer.store").contains(says), "{}", report.note("signer.store"));
+            let printed = report.of("signer.store")["fix"].as_str().unwrap();
+            assert!(printed.starts_with(fix), "{printed}");
+        });
+    };
+    found(
+        &|| std::fs::create_dir(bundle).unwrap(),
+        "is an empty directory, not a file",
+        &format!("rmdir {bundle} && "),
+    );
+    found(
+        &|| std::os::unix::fs::symlink("/dev/null", bundle).unwrap(),
+        "cannot be read",
+        &format!("rm {bundle} && "),
+    );
 }
 
 #[test]

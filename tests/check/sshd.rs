@@ -103,6 +103,57 @@ fn a_line_for_another_user() {
     }
 }
 
+/// A program of the system that is given eic-keys runs it, as a rule.
+#[test]
+fn a_program_that_is_given_eic_keys() {
+    for line in [
+        "/usr/bin/env /usr/bin/eic-keys %u %f",
+        "/usr/bin/nice -n 5 /usr/bin/eic-keys %u %f",
+        "/bin/sh -c \"exec /usr/bin/eic-keys %u %f\"",
+    ] {
+        world(|world| {
+            world.restart(&config().set("AuthorizedKeysCommand", line).text());
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{line}");
+            let report = world.check();
+            report.assert_exactly(&[("sshd.command", "warn")]);
+            assert!(
+                report.note("sshd.command").contains("another program, which is given eic-keys"),
+                "{line}"
+            );
+        });
+    }
+    // Other files with its name, and a program that does not exist.
+    for line in ["/bin/echo /etc/eic-keys.conf", "/usr/bin/gone /usr/bin/eic-keys %u %f"] {
+        world(|world| {
+            world.restart(&config().set("AuthorizedKeysCommand", line).text());
+            assert_eq!(world.check().status("sshd.command"), "fail", "{line}");
+        });
+    }
+}
+
+/// The override of AWS's package is left in sshd's unit, without its user.
+#[test]
+fn an_override_with_a_user_that_is_gone() {
+    world(|world| {
+        let options =
+            "-o AuthorizedKeysCommandUser=eic-lab-gone -o 'AuthorizedKeysCommand=/usr/bin/eic-keys %u %f'";
+        with_unit(world, options);
+        let drop_in = "/etc/systemd/system/ssh.service.d/ec2-instance-connect.conf";
+        std::fs::create_dir_all("/etc/systemd/system/ssh.service.d").unwrap();
+        let line = format!("/usr/sbin/sshd -D {}", options.replace('%', "%%"));
+        world.instance.write(drop_in, format!("[Service]\nExecStart=\nExecStart={line}\n"));
+        let report = world.check();
+        assert_eq!(report.status("sshd.command_user"), "fail", "{}", report.of("sshd.command_user"));
+        let user = report.of("sshd.command_user");
+        assert_eq!(user["fix_kind"], "advice", "{user}");
+        let fix = user["fix"].as_str().unwrap();
+        assert!(fix.contains(&format!("{drop_in} line 3 has -o AuthorizedKeysCommand")), "{fix}");
+        let of_line = report.of("running.override");
+        assert_eq!(of_line["status"], "fail", "{of_line}");
+        assert!(report.note("running.override").contains(drop_in), "{of_line}");
+    });
+}
+
 /// What a script does is not known.
 #[test]
 fn a_script_that_runs_eic_keys() {

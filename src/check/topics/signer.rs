@@ -118,7 +118,9 @@ fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
             Fix::advice("set --trust-store to an existing one, or remove the option to use the system's")
         }
         StoreError::Unreadable(path, _) if is_link_to_no_file(path) => {
-            Fix::command("rm", [Word::Path(path)]).then(reinstall(root, "ca-certificates"))
+            // The link itself, not what it leads to.
+            Fix::command("rm", [Word::Value(&path.to_string_lossy())])
+                .then(reinstall(root, "ca-certificates"))
         }
         StoreError::Unreadable(path, _) => readable(path, None),
         // A container's bind mount of a missing file creates one. No package replaces it.
