@@ -49,7 +49,7 @@ pub(crate) struct Source {
     pub(crate) sshd: Sshd,
     /// The main file.
     pub(crate) main: PathBuf,
-    /// Whether the system has sshd's privilege separation directory. A unit with RuntimeDirectory= creates it when it starts sshd.
+    /// Whether the system has sshd's privilege separation directory. systemd creates it when it starts sshd.
     pub(crate) has_directory: bool,
 }
 
