@@ -67,6 +67,11 @@ pub(crate) fn restart_words(tree: &ConfigTree) -> String {
     })
 }
 
+/// The fix that creates Debian's privilege separation directory, with the mode that systemd gives it.
+pub(crate) fn create_directory() -> Fix {
+    Fix::command("mkdir -m 0755 /run/sshd", [])
+}
+
 /// The fix that makes an sshd read its files.
 pub(super) fn reload(daemon: &Daemon<'_>, process: u32) -> Fix {
     match daemon.has_systemd().then(|| daemon.reload_command(process)) {

@@ -50,6 +50,8 @@ pub(crate) struct Source {
     pub(crate) sshd: Sshd,
     /// The main file.
     pub(crate) main: PathBuf,
+    /// Whether the system has sshd's privilege separation directory. systemd creates it when it starts sshd.
+    pub(crate) has_directory: bool,
 }
 
 impl Settings {

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::limits;
 
-/// Shows a bar if reading takes longer than [`limits::PROGRESS_AFTER`] and stderr is a terminal. Removes it at the end.
+/// Shows a bar if reading takes longer than [`limits::PROGRESS_AFTER`], stderr is a terminal and `TERM` is set. Removes it at the end.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,

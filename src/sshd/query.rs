@@ -102,6 +102,10 @@ pub(super) fn admin_config(main: &Path) -> &Path {
 /// The administrator's main file, the first path that sshd tries.
 pub(crate) const ADMIN_CONFIG: &str = "/etc/ssh/sshd_config";
 
+/// The script that runs sshd with a privilege separation directory.
+const OWN_DIRECTORY: &str = "mount --rbind /run /mnt && mount -t tmpfs -o mode=0755 tmpfs /run && ln -s /mnt/* /run && \
+                             mkdir -m 0755 /run/sshd && exec \"$0\" \"$@\"";
+
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
@@ -125,6 +129,14 @@ impl Sshd {
     pub(crate) fn find(tree: &ConfigTree) -> Option<Self> {
         let path = PATHS.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
         Some(Self::new(&[path.into()]))
+    }
+
+    /// The same sshd with an empty privilege separation directory, in a mount namespace of its own: the system is not changed.
+    /// What `/run` has stays visible, because name services have their sockets there.
+    #[must_use]
+    pub(crate) fn with_own_directory(&self) -> Self {
+        let wrapper = ["unshare", "--mount", "/bin/sh", "-c", OWN_DIRECTORY].map(OsString::from);
+        Self { words: wrapper.into_iter().chain(self.words.iter().cloned()).collect(), ..self.clone() }
     }
 
     /// Sets the time limit of a query.

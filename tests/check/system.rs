@@ -3,6 +3,7 @@ use crate::world::{PID_FILE, Report, TRUST_STORE, USER, World, broken, config, w
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 /// Changes alice's line of a file of /etc.
@@ -737,8 +738,8 @@ fn a_stopped_sshd_has_no_directory() {
         stop_sshd();
         fs::remove_dir("/run/sshd").unwrap();
         let report = world.check();
-        report.assert_exactly(&[("running.daemon", "fail"), ("sshd.config", "skip")]);
-        assert_eq!(report.note("sshd.config"), "sshd is stopped, and cannot be asked for its settings");
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        assert!(!Path::new("/run/sshd").exists(), "the check changes nothing");
         world.apply(&report, "running.daemon");
         world.settled().assert_healthy();
     });
@@ -822,6 +823,31 @@ fn socket_activation() {
         assert_eq!(report.note("running.daemon"), "ssh.socket starts sshd when a client connects");
         fs::remove_dir("/run/sshd").unwrap();
         let report = world.check();
+        report.assert_exactly(&[("network.banner", "skip"), ("confinement.apparmor", "skip")]);
+        // What is wrong is found before the first connection.
+        for (keyword, value, id) in [
+            ("DenyUsers", "alice", "sshd.access"),
+            ("AuthorizedKeysCommand", "none", "sshd.command"),
+            ("NoSuchKeyword", "yes", "sshd.config"),
+        ] {
+            world.instance.write("/etc/ssh/sshd_config", config().set(keyword, value).text());
+            let report = world.check();
+            report.assert_exactly(&[
+                ("network.banner", "skip"),
+                ("confinement.apparmor", "skip"),
+                (id, "fail"),
+            ]);
+        }
+        world.instance.write("/etc/ssh/sshd_config", config().text());
+        let report = world.check_with(&[USER, "--rehearse"]);
+        assert_eq!(report.of("login.rehearsal")["fix"], "mkdir -m 0755 /run/sshd");
+        assert_eq!(report.outcome.status, Some(0));
+        assert!(!Path::new("/run/sshd").exists());
+        // A container cannot mount.
+        let (unshare, hidden) = ("/usr/bin/unshare", "/usr/bin/unshare-hidden");
+        fs::rename(unshare, hidden).unwrap();
+        let report = world.check();
+        fs::rename(hidden, unshare).unwrap();
         report.assert_exactly(&[
             ("network.banner", "skip"),
             ("confinement.apparmor", "skip"),

@@ -47,7 +47,7 @@ fn instance(log: &str) -> Instance {
 #[test]
 fn a_large_log_shows_its_progress() {
     let instance = instance(&login("Jan  1 00:00:01", "sshd", 1, "ec2-user", ANNA));
-    let on_terminal = || instance.command(["--logins"]).as_root().on_terminal().run();
+    let on_terminal = || instance.command(["--logins"]).as_root().env("TERM", "xterm").on_terminal().run();
     let small = on_terminal();
     assert_eq!((small.status, small.stderr.as_str()), (Some(0), ""));
     instance.namespace().assert_here();

@@ -24,6 +24,7 @@ use super::fix::{Fix, Word};
 use super::report::{NOT_REQUESTED, NOT_TRIED};
 use super::request::{CheckRequest, Target};
 use super::runner::{Answer, Finding, Runner, blocking};
+use super::serving::create_directory;
 use super::settings::Settings;
 use crate::account::Account;
 use crate::limits;
@@ -133,6 +134,12 @@ pub(crate) async fn rehearse(
             CheckId::LoginRehearsal,
             (sshd, settings, account),
             async |((_, version), settings, account)| {
+                if !settings.source.has_directory {
+                    return Answer::elsewhere(
+                        "sshd has not been started yet, and has no directory /run/sshd",
+                        create_directory(),
+                    );
+                }
                 let plan = Plan::new(target, version, settings, account, deadline);
                 let root = target.root.to_owned();
                 blocking(move || command(plan, &root)).await.later(later, None)

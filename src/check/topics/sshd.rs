@@ -131,18 +131,27 @@ fn settings(
     let main = main(tree);
     let running = serving::serving(tree, &main);
     let config = Config::read(tree, &main, version.clone()).ok();
-    let ask = |options: &[(char, String)]| {
+    let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
         sshd.accepts(&main)?;
         Ok((sshd.dump(&main, &connection)?, sshd))
     };
     let mut options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
-    let mut answer = ask(&options);
+    let mut answer = ask(sshd, &options);
     // The process title has no quotes. The running sshd accepted its options: if it seems otherwise, they were not
     // parsed as they are.
     if answer.is_err() && !options.is_empty() {
         options.clear();
-        answer = ask(&options);
+        answer = ask(sshd, &options);
+    }
+    // systemd creates the directory when it starts sshd.
+    let has_directory = !answer.as_ref().is_err_and(QueryError::lacks_directory);
+    if !has_directory && running.is_none() {
+        let there = sshd.with_own_directory();
+        // Mounting can be forbidden, in a container for example.
+        if there.version().is_ok() {
+            answer = ask(&there, &options);
+        }
     }
     match answer {
         Ok((dump, sshd)) => {
@@ -163,6 +172,7 @@ fn settings(
                 config,
                 sshd,
                 main,
+                has_directory,
             };
             let note = format!("sshd accepts {}", source.main.display());
             let settings = Settings::new(dump, source);
@@ -201,9 +211,10 @@ fn unusable(
     config: Option<&Config>,
 ) -> Answer<Settings> {
     if error.lacks_directory() {
-        let fix = Fix::command("mkdir -m 0755 /run/sshd", []);
+        let fix = serving::create_directory();
         return match (runs, serving::waits(tree)) {
             (true, _) => Answer::fail("the directory /run/sshd is missing: sshd closes each connection", fix),
+            // A directory in a mount namespace was not possible either.
             (false, true) => {
                 Answer::elsewhere("sshd has not been started yet: its socket waits for a connection", fix)
             }

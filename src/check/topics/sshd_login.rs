@@ -807,6 +807,7 @@ mod tests {
             restart: "systemctl restart ssh".to_owned(),
             sshd: Sshd::new(&[]),
             main: "/etc/ssh/sshd_config".into(),
+            has_directory: true,
         };
         Settings::new(dump, source)
     }
