@@ -154,7 +154,7 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
     let mut sessions = Sessions::new(selection, sshd.grace);
     let extent = Extent { since: from, users: sshd.users.as_deref(), zone };
     let mut other_user = None;
-    let missing = source.read(extent, |entry| {
+    let mut missing = source.read(extent, |entry| {
         if journal && other_user.is_none() {
             other_user = other_user_of(entry, sshd.own_user);
         }
@@ -172,8 +172,8 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
         notes.push(format!("{count} older ones are left out: list them with --until {}", json::time(oldest)));
     }
     if lost_keys {
-        notes.push(format!(
-            "More than {} keys were provided within LoginGraceTime: logins can be missing",
+        missing.push(format!(
+            "more than {} keys were provided within LoginGraceTime: logins can be missing, and some have no principal",
             limits::PROVIDED_KEYS
         ));
     }
@@ -214,7 +214,7 @@ impl SshdFacts {
             }
         };
         if let Some(level) =
-            value("loglevel").filter(|level| ["QUIET", "FATAL", "ERROR"].contains(&level.as_str()))
+            value("loglevel").filter(|level| ["QUIET", "SILENT", "FATAL", "ERROR"].contains(&level.as_str()))
         {
             notes.push(format!("sshd logs no logins, because its LogLevel is {level}"));
         }

@@ -114,8 +114,13 @@ impl Pushes {
     fn add(&mut self, key: Provided) {
         if self.keys.len() < PUSHES {
             self.keys.push(key);
-        } else {
-            self.incomplete = true;
+            return;
+        }
+        self.incomplete = true;
+        // Each principal is a candidate, whoever pushed the key often.
+        if self.keys.iter().all(|known| known.push.principal != key.push.principal) {
+            self.keys.pop();
+            self.keys.push(key);
         }
     }
 
@@ -182,7 +187,7 @@ pub struct Sessions {
     /// The number of refused records that were removed.
     removed_refused: u64,
     /// Keys were removed that a login could use.
-    lost_keys: bool,
+    lost: Option<(Option<String>, Time)>,
 }
 
 /// The result.
@@ -217,7 +222,7 @@ impl Sessions {
             clients: HashMap::new(),
             refused: VecDeque::new(),
             removed_refused: 0,
-            lost_keys: false,
+            lost: None,
         }
     }
 
@@ -282,7 +287,7 @@ impl Sessions {
         self.provided.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
         self.kept = self.runs.values().chain(self.provided.values()).map(|pushes| pushes.keys.len()).sum();
         if self.kept >= limits::PROVIDED_KEYS {
-            self.lost_keys = true;
+            self.lost = Some((boot.cloned(), time));
             self.runs.clear();
             self.provided.clear();
             self.kept = 0;
@@ -318,7 +323,12 @@ impl Sessions {
         pushes.expire(time, self.grace);
         let Some(last) = pushes.keys.last() else { return };
         let principals: BTreeSet<_> = pushes.keys.iter().map(|key| &key.push.principal).collect();
-        let one_principal = principals.len() == 1 && !pushes.incomplete;
+        // Another principal's push can be among those that were removed.
+        let lost = self
+            .lost
+            .as_ref()
+            .is_some_and(|(boot, at)| *boot == entry.boot && at.distance(time) <= self.grace);
+        let one_principal = principals.len() == 1 && !pushes.incomplete && !lost;
         let principal = last.push.principal.clone().filter(|_| one_principal);
         // One principal can have pushed the key several times. What the last run provided is what sshd had.
         let mut candidates: Vec<Rc<Push>> = Vec::new();
@@ -409,7 +419,7 @@ impl Sessions {
         let first_refused = refused.first().filter(|_| self.removed_refused > 0).map(|refused| refused.time);
         let count = self.removed.saturating_add(self.removed_refused);
         let left_out = first_login.max(first_refused).map(|oldest| (count, oldest));
-        Found { logins, refused, left_out, lost_keys: self.lost_keys }
+        Found { logins, refused, left_out, lost_keys: self.lost.is_some() }
     }
 }
 
@@ -740,6 +750,49 @@ mod tests {
         }
         let log = log.run(200, 20, "alice", KEY, &[("anna", "r")]).accepted(201, 7, "alice", KEY);
         assert_eq!(log.logins().iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r"), 0)]);
+    }
+
+    #[test]
+    fn keys_that_were_forgotten_name_no_principal() {
+        let mut sessions = Sessions::new(Selection::default(), 120);
+        let flood = |sessions: &mut Sessions| {
+            let most = u32::try_from(limits::PROVIDED_KEYS).unwrap_or_default();
+            for pid in 1000..most.saturating_mul(3) {
+                let log = Log::new().run_for(pid, 10, pid, "bob", OTHER, &[("eve", "f")]);
+                log.entries(None).iter().for_each(|entry| sessions.take(entry));
+            }
+        };
+        let take = |sessions: &mut Sessions, log: Log| {
+            log.entries(None).iter().for_each(|entry| sessions.take(entry));
+        };
+        take(&mut sessions, Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]));
+        flood(&mut sessions);
+        take(
+            &mut sessions,
+            Log::new().run(10, 21, "alice", KEY, &[("bert", "r2")]).accepted(11, 7, "alice", KEY),
+        );
+        // Beyond the grace time, nothing that was forgotten counts.
+        take(
+            &mut sessions,
+            Log::new().run(200, 22, "alice", KEY, &[("bert", "r3")]).accepted(201, 7, "alice", KEY),
+        );
+        let found = sessions.finish(|_| State::Open);
+        assert!(found.lost_keys);
+        let named: Vec<_> = found.logins.iter().map(|login| login.principal.as_deref()).collect();
+        assert_eq!(named, [None, Some("bert")]);
+    }
+
+    #[test]
+    fn many_pushes_of_one_principal_do_not_hide_another() {
+        let pushes = [("bert", "b"); 64];
+        let mut log = Log::new();
+        for pid in 1000..1003 {
+            log = log.run(10, pid, "alice", KEY, &pushes);
+        }
+        let logins = log.run(10, 20, "alice", KEY, &[("anna", "r")]).accepted(11, 7, "alice", KEY).logins();
+        let candidates: Vec<_> = logins.iter().flat_map(|login| &login.candidates).collect();
+        assert!(candidates.iter().any(|push| push.principal.as_deref() == Some("anna")), "{candidates:?}");
+        assert_eq!(logins.first().and_then(|login| login.principal.as_deref()), None);
     }
 
     #[test]

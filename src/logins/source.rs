@@ -27,8 +27,8 @@ use crate::tool::stdout_of;
 pub(super) enum Source {
     /// The journal. Its fields tell who wrote a line.
     Journal,
-    /// Log files, oldest first. [`ANYBODY`](crate::system_log::ANYBODY) can have such lines written.
-    Files(Vec<LogFile>),
+    /// Log files, oldest first, and the number of older ones that are not read. [`ANYBODY`](crate::system_log::ANYBODY) can have such lines written.
+    Files(Vec<LogFile>, usize),
 }
 
 /// What to read of a log.
@@ -66,7 +66,9 @@ impl Source {
         let found = FILES.iter().map(|file| log_files(&root.join(file))).find(|files| !files.is_empty());
         found.map(|mut files| {
             files.retain(|file| file.modified >= since);
-            Self::Files(files)
+            let excess = files.len().saturating_sub(limits::LOG_FILES);
+            files.drain(..excess);
+            Self::Files(files, excess)
         })
     }
 
@@ -74,10 +76,13 @@ impl Source {
     pub(super) fn read(self, extent: Extent<'_>, mut take: impl FnMut(&Entry)) -> Vec<String> {
         match self {
             Self::Journal => read_journal(extent, &mut take).err().into_iter().collect(),
-            Self::Files(files) => {
+            Self::Files(files, older) => {
                 let total = files.iter().map(|file| file.size).sum();
                 let mut progress = Progress::new(total);
                 let mut failed = Vec::new();
+                if older > 0 {
+                    failed.push(format!("{older} older log files were not read, only {}", limits::LOG_FILES));
+                }
                 for file in files {
                     let path = file.path.display().to_string();
                     if let Err(error) = file.read(extent.zone, &mut progress, &mut take) {
@@ -122,8 +127,6 @@ fn log_files(current: &Path) -> Vec<LogFile> {
         let key = |file: &LogFile| (file.modified, file.path.as_os_str().len());
         key(one).0.cmp(&key(other).0).then_with(|| other.path.cmp(&one.path))
     });
-    let excess = files.len().saturating_sub(limits::LOG_FILES);
-    files.drain(..excess);
     files
 }
 

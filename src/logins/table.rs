@@ -14,6 +14,10 @@ const WIDTH: usize = 100;
 const USER: usize = 12;
 const KEY: usize = 13;
 
+/// The width to which a column is padded at most. A longer value makes only its own line longer: each other line would have as many
+/// spaces.
+const WIDEST: usize = 100;
+
 /// How the text is formatted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout<'a> {
@@ -48,7 +52,9 @@ pub(super) fn write(report: &Report, layout: Layout<'_>) -> String {
     if text.is_empty() || layout.terminal || report.refused.is_some() {
         // Escaped one by one, because a long text would be cut.
         let sentences: Vec<_> = report.summary().iter().map(|sentence| harmless(sentence)).collect();
-        text.extend([sentences.join(" ").as_str(), "\n"]);
+        let summary = sentences.join(" ");
+        let lines = if layout.terminal { wrapped(&summary, WIDTH) } else { vec![summary] };
+        text.extend([lines.join("\n").as_str(), "\n"]);
     } else {
         for note in report.missing.iter().chain(&report.notes) {
             text.extend(["# ", &Escaped(note.as_bytes()).to_string(), "\n"]);
@@ -106,7 +112,7 @@ impl Layout<'_> {
         let mut widths = [0; 7];
         for row in [&heading].into_iter().chain(rows()) {
             for (width, value) in widths.iter_mut().zip(row) {
-                *width = value.chars().count().max(*width);
+                *width = value.chars().count().min(WIDEST).max(*width);
             }
         }
         let mut text = String::new();
@@ -316,6 +322,16 @@ mod tests {
         for words in ["2026-11-21T13:00:00+01:00", &long, &"k".repeat(43), &"u".repeat(40), "one of: "] {
             assert!(piped.contains(words), "{words}: {piped}");
         }
+    }
+
+    #[test]
+    fn a_long_value_makes_only_its_own_line_long() {
+        let arn = format!("arn:aws:iam::1:user/{}", "a".repeat(70_000));
+        let logins = vec![login(push(&arn), Vec::new()), login(push("arn:aws:iam::1:user/bert"), Vec::new())];
+        let report = Report { logins, ..Report::default() };
+        let text = report.to_table(&TimeZone::utc(), false);
+        let lengths: Vec<_> = text.lines().map(str::len).collect();
+        assert!(lengths.iter().filter(|length| **length > 1000).count() == 1, "{lengths:?}");
     }
 
     #[test]
