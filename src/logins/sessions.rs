@@ -324,11 +324,11 @@ impl Sessions {
         let Some(last) = pushes.keys.last() else { return };
         let principals: BTreeSet<_> = pushes.keys.iter().map(|key| &key.push.principal).collect();
         // Another principal's push can be among those that were removed.
-        let lost = self
+        let some_removed = self
             .lost
             .as_ref()
             .is_some_and(|(boot, at)| *boot == entry.boot && at.distance(time) <= self.grace);
-        let one_principal = principals.len() == 1 && !pushes.incomplete && !lost;
+        let one_principal = principals.len() == 1 && !pushes.incomplete && !some_removed;
         let principal = last.push.principal.clone().filter(|_| one_principal);
         // One principal can have pushed the key several times. What the last run provided is what sshd had.
         let mut candidates: Vec<Rc<Push>> = Vec::new();
