@@ -398,6 +398,11 @@ impl Sessions {
         if is_client(&login.client) {
             login.state = State::Ended(time);
             let login = login.clone();
+            if time.is_some() {
+                // A later process with this number has nothing of this one's.
+                let (boot, sshd) = connection.clone();
+                self.provided.remove(&(boot, sshd, login.client.user.clone(), login.fingerprint.clone()));
+            }
             self.close(connection, &login);
         }
     }
@@ -649,6 +654,17 @@ mod tests {
             "pam_unix(sshd:session): session closed for user bob",
         );
         assert_eq!(again.logins().first().map(|login| login.state), Some(State::Ended(None)));
+    }
+
+    #[test]
+    fn keys_end_with_the_session() {
+        // Another connection gets the number of the process, and the key is in authorized_keys.
+        let log = Log::new()
+            .run(10, 20, "alice", KEY, &[("anna", "r1")])
+            .accepted(11, 7, "alice", KEY)
+            .line(12, 7, "pam_unix(sshd:session): session closed for user alice")
+            .accepted(20, 7, "alice", KEY);
+        assert_eq!(log.logins().len(), 1);
     }
 
     #[test]

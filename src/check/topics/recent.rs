@@ -98,9 +98,10 @@ fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<Line>) -> Answer<Lo
     }
     if !errors.is_empty() && log.hearsay.is_none() {
         let others = others();
-        if let Some(last) = log.lines.iter().rfind(|line| accepted(line, &others)) {
-            errors.retain(|error| error.time > last.time);
-        }
+        // By their order: the times are in seconds.
+        let last = log.lines.iter().rposition(|line| accepted(line, &others));
+        let after = last.and_then(|last| log.lines.get(last..)).unwrap_or(&log.lines);
+        errors.retain(|error| after.iter().any(|line| std::ptr::eq(line, *error)));
     }
     let Some(last) = errors.last() else {
         let note = format!("sshd logged no error about its AuthorizedKeysCommand{}", log.reservation());
