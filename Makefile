@@ -34,9 +34,10 @@ PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/d
 LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld -C link-arg=-Wl,-T,packaging/order.ld \
 	$(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
 
-# Static, and the same bytes wherever it is built: no path of the building machine in it.
+# Static, and the same bytes wherever it is built: no path of the building machine in it. The v0 names of functions contain their types,
+# so that packaging/order.ld names one function, and not all that are made from the same generic one.
 BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \
-	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates -C symbol-mangling-version=v0
 
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
