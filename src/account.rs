@@ -16,7 +16,6 @@ pub(crate) struct Account {
     pub(crate) gid: u32,
     /// The names of the groups: the primary group and the supplementary ones.
     pub(crate) groups: Vec<String>,
-    /// The ids of the groups.
     pub(crate) gids: Vec<u32>,
     pub(crate) home: PathBuf,
     pub(crate) shell: PathBuf,
@@ -25,19 +24,30 @@ pub(crate) struct Account {
 impl Account {
     /// Runs `getent`: a static binary must not load a name service library.
     pub(crate) fn find(name: &str) -> io::Result<Option<Self>> {
-        let ran = ask("getent", &["passwd", "--", name])?;
+        let ran = ask("getent", &["passwd", "--", name]).map_err(|error| {
+            io::Error::new(error.kind(), format!("users cannot be looked up: getent: {error}"))
+        })?;
         let text = String::from_utf8_lossy(&ran.stdout);
         // A carriage return at the end belongs to the shell.
         let Some(account) = text.split('\n').find_map(Self::read).filter(|account| account.name == name)
         else {
             return Ok(None);
         };
-        let ids = stdout_of("id", &["-G", "--", name]).unwrap_or_default();
+        // As sshd does with initgroups(3), for a user of /etc/passwd, too: that asks each name service.
+        let hangs = |error: io::Error| {
+            let words = format!("the groups of {name} cannot be looked up: id -G {name}: {error}");
+            io::Error::new(error.kind(), words)
+        };
+        let ids = match ask("id", &["-G", "--", name]) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(hangs(error)),
+            ran => ran.ok().filter(|ran| ran.status.success()).map(|ran| ran.stdout).unwrap_or_default(),
+        };
+        let ids = String::from_utf8_lossy(&ids).into_owned();
         let ids: Vec<_> = ids.split_whitespace().collect();
         // sshd leaves out a group without a name, for which getent fails. A name can contain blanks.
         let named = match ids.as_slice() {
             [] => Vec::new(),
-            ids => ask("getent", &[&["group", "--"], ids].concat())?.stdout,
+            ids => ask("getent", &[&["group", "--"], ids].concat()).map_err(hangs)?.stdout,
         };
         let named = String::from_utf8_lossy(&named).into_owned();
         Ok(Some(Self {
@@ -67,7 +77,8 @@ impl Account {
 pub(crate) fn account_of(uid: u32) -> String {
     let number = uid.to_string();
     let line = stdout_of("getent", &["passwd", "--", &number]);
-    let account = line.and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
+    let account =
+        line.ok().and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
     account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
 }
 
@@ -89,4 +100,9 @@ impl Account {
         };
         (metadata.mode() >> shift) & bits == bits
     }
+}
+
+/// Whether this process runs as root. Some checks need root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }

@@ -19,6 +19,7 @@ use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
 use crate::logins::Since;
 use crate::principal::{PatternError, Principals};
+use crate::seconds::{Seconds, decimal, digits};
 
 /// What the command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) struct OptionRow {
     value: &'static str,
     /// What it can be used with. Empty if it selects a mode.
     modes: &'static [Mode],
+    /// Whether it adds to the values before it.
+    repeats: bool,
     /// One line of the help text.
     help: &'static str,
 }
@@ -80,6 +83,15 @@ macro_rules! set_option {
     };
 }
 
+macro_rules! repeats {
+    () => {
+        false
+    };
+    (repeated) => {
+        true
+    };
+}
+
 /// Generates from one table: the options of a command line with their values, the function that reads one of them, and the rows of the
 /// help text. A row is `field: type = function that reads the value, "name" "VALUE", [modes], "help";`. If nothing uses the value, the
 /// compiler reports that the field is never read.
@@ -96,7 +108,7 @@ macro_rules! options {
         impl Options {
             /// All options except `--help` and `--version`, in the order of the help text.
             pub(crate) const ROWS: &[OptionRow] = &[
-                $(OptionRow { name: $name, value: $value, modes: &[$(Mode::$mode),*], help: $help },)+
+                $(OptionRow { name: $name, value: $value, modes: &[$(Mode::$mode),*], repeats: repeats!($($repeated)?), help: $help },)+
             ];
 
             /// Reads the value of the option with this name. Returns `false` if there is no such option.
@@ -140,7 +152,7 @@ options! {
         "list all checks with their details";
     logins: bool = flag, "logins" "", [],
         "list logins with pushed keys, and the IAM principals that pushed them (root)";
-    login_user: Option<OsString> = text, "user" "USER", [Logins],
+    login_user: Option<OsString> = name, "user" "USER", [Logins],
         "list logins of this user only";
     since: Option<Since> = time, "since" "TIME", [Logins],
         "list logins since then: 90m, 24h, 7d, 2w, a date, or a time of RFC 3339";
@@ -150,32 +162,6 @@ options! {
         "also list refused records";
     json: bool = flag, "json" "", [Check, Logins],
         "print the report of --check or --logins as one JSON document";
-}
-
-/// The rows of the help text.
-pub(crate) fn help() -> String {
-    let (least, most) = limits::RUN_RANGE;
-    let addresses = client::ADDRESSES.map(|address| address.ip().to_string()).join(", then ");
-    let rows: String = Options::ROWS.iter().map(OptionRow::to_string).collect();
-    rows.replace("{least}", &Seconds(least).to_string())
-        .replace("{most}", &Seconds(most).to_string())
-        .replace("{shortest}", &Seconds(limits::WAIT_RANGE.0).to_string())
-        .replace("{longest}", &Seconds(limits::WAIT_RANGE.1).to_string())
-        .replace("{default}", &Seconds(limits::RUN).to_string())
-        .replace("{addresses}", &addresses)
-}
-
-/// A time in seconds, to a tenth, without floating-point numbers.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.as_secs())?;
-        match self.0.subsec_millis() / 100 {
-            0 => Ok(()),
-            tenths => write!(f, ".{tenths}"),
-        }
-    }
 }
 
 /// Why the command line is wrong.
@@ -208,6 +194,8 @@ pub enum UsageError {
     NotWith(&'static str, &'static str),
     /// This option can be used with these modes only.
     Needs(&'static str, Vec<&'static str>),
+    /// This option is given more than once.
+    Repeated(&'static str),
     /// This option without USER.
     NeedsUser(&'static str),
     /// `--check` with a command after `--`.
@@ -231,6 +219,8 @@ pub enum ValueKind {
     Address,
     /// A time in the past.
     Time,
+    /// The name of a user.
+    UserName,
 }
 
 impl fmt::Display for ValueKind {
@@ -245,7 +235,10 @@ impl fmt::Display for ValueKind {
                 write!(f, "a whole number of seconds from {} to {}", least.as_secs(), most.as_secs())
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
-            Self::Time => f.write_str("a time like 24h, 7d, 2026-11-21 or 2026-11-21T08:00:00Z"),
+            Self::Time => f.write_str(
+                "a time like 24h, 7d, a day of the calendar like 2026-11-21, or 2026-11-21T08:00:00Z with its zone",
+            ),
+            Self::UserName => f.write_str("the name of a user"),
         }
     }
 }
@@ -265,6 +258,7 @@ impl fmt::Display for UsageError {
             Self::SeveralModes => f.write_str("--enable, --disable, --check and --logins exclude each other"),
             Self::NotWith(option, mode) => write!(f, "--{option} cannot be used with {mode}"),
             Self::Needs(option, modes) => write!(f, "--{option} needs {}", modes.join(" or ")),
+            Self::Repeated(option) => write!(f, "--{option} is given more than once"),
             Self::NeedsUser(option) => write!(f, "--{option} needs a USER"),
             Self::CheckWithCommand => f.write_str("--check takes no command after --"),
             Self::LoginsWithUser => {
@@ -387,6 +381,13 @@ impl Arguments {
                 UsageError::Needs(row.name, row.modes.iter().map(|mode| mode.option()).collect())
             });
         }
+        // In sshd's line, the last one counts.
+        let once = |row: &&OptionRow| !row.value.is_empty() && !row.repeats && mode != Mode::Keys;
+        for (index, row) in self.given.iter().enumerate().filter(|(_, row)| once(row)) {
+            if self.given.iter().take(index).any(|before| before.name == row.name) {
+                return Err(UsageError::Repeated(row.name));
+            }
+        }
         let (user, command) = (self.user.is_some(), self.chained_command.is_some());
         match mode {
             Mode::Check if command => Err(UsageError::CheckWithCommand),
@@ -448,8 +449,12 @@ fn path(parser: &mut Parser, _: &'static str) -> Result<Option<PathBuf>, UsageEr
     Ok(Some(parser.value()?.into()))
 }
 
-fn text(parser: &mut Parser, _: &'static str) -> Result<Option<OsString>, UsageError> {
-    Ok(Some(parser.value()?))
+fn name(parser: &mut Parser, option: &'static str) -> Result<Option<OsString>, UsageError> {
+    let value = parser.value()?;
+    if value.is_empty() {
+        return Err(UsageError::Value { option, value: String::new(), expected: ValueKind::UserName });
+    }
+    Ok(Some(value))
 }
 
 fn time(parser: &mut Parser, option: &'static str) -> Result<Option<Since>, UsageError> {
@@ -465,19 +470,6 @@ fn seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>
         let (least, most) = limits::RUN_RANGE;
         decimal(text).filter(|time| (least..=most).contains(time))
     })
-}
-
-/// A decimal number of seconds: digits, and at most nine more after a point.
-fn decimal(text: &str) -> Option<Duration> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let nanoseconds = (fraction.len() <= 9).then(|| digits(fraction)).flatten();
-    let nanoseconds = nanoseconds.map(|_| format!("{fraction:0<9}"))?;
-    Some(Duration::new(digits(whole)?, nanoseconds.parse().ok()?))
-}
-
-/// A number of digits only: `parse` accepts a sign.
-fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn whole_seconds(parser: &mut Parser, option: &'static str) -> Result<Option<Duration>, UsageError> {

@@ -17,19 +17,19 @@ use crate::ec2::{Domain, UserName};
 use crate::escape::Escaped;
 use crate::host::Host;
 use crate::imds::{Connections, Imds};
-use crate::keys::{Fingerprint, Refusal, Selected, SignedKey, select};
+use crate::keys::{Fingerprint, Refusal, Selected, UnverifiedKey, select};
 use crate::limits::{self, Budget};
-use crate::log_lines::{NOT_EC2, describe, provided, provided_for, refuse};
+use crate::log_lines::{NOT_EC2, describe, not_pushed, provided, provided_for, refuse};
 use crate::output;
 use crate::principal::Principals;
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::sandbox::{Allowed, Layer};
 use crate::syslog::{Severity, Syslog};
-use crate::trust::{SignerName, StoreError, TrustStore, UnixTime, find_path};
+use crate::trust::{SignerError, SignerName, StoreError, TrustStore, UnixTime, find_path};
 
-/// Number of requests in the frequent cases: the token and the active keys.
-const FREQUENT: usize = 2;
+/// Number of requests of each run: the token and the active keys.
+const FIRST_REQUESTS: usize = 2;
 
 /// The query from the command line.
 #[derive(Clone, Debug)]
@@ -93,18 +93,18 @@ pub(crate) async fn authorize(
         }
     };
     // Start connections before the sandbox. No data is read from them until the sandbox is active.
-    let connections = Connections::begin(&request.imds, FREQUENT);
+    let connections = Connections::begin(&request.imds, FIRST_REQUESTS);
     let store = TrustStore::open(context.root, request.trust_store.as_deref());
     let parent = parent_id();
     enter_sandbox(request, context, child, &store);
 
     let imds = Imds::open_over(connections, &request.imds, Budget::start(request.timeout)).await?;
     let text = imds.active_keys(&user).await?.unwrap_or_default();
-    let offered = offered(&text, request.fingerprint.as_ref(), &user, syslog, &mut counts);
+    let records = select_offered(&text, request.fingerprint.as_ref(), &user, syslog, &mut counts);
     if counts.records == 0 {
         syslog.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
     }
-    if offered.is_empty() {
+    if records.is_empty() {
         return Ok(counts);
     }
     let id = match &firmware {
@@ -112,14 +112,15 @@ pub(crate) async fn authorize(
         None => imds.instance_id().await?,
     };
     let valid =
-        retain(offered, &user, syslog, |key| key.check_validity(&id, &request.principals, (context.clock)()));
+        retain(records, &user, syslog, |key| key.check_validity(&id, &request.principals, (context.clock)()));
     if valid.is_empty() {
         return Ok(counts);
     }
 
-    let (imds, id, user, reports_id) = (&imds, &id, &user, firmware.is_some());
-    let prove = || async move {
-        let reported_id = async { if reports_id { imds.instance_id().await } else { Ok(id.clone()) } };
+    // An id of the firmware is compared with that of the metadata service.
+    let (imds, id, user, asks_id) = (&imds, &id, &user, firmware.is_some());
+    let authorize_keys = || async move {
+        let reported_id = async { if asks_id { imds.instance_id().await } else { Ok(id.clone()) } };
         let (reported_id, region, domain, chain, ocsp_names) = tokio::try_join!(
             reported_id,
             imds.region(),
@@ -128,14 +129,15 @@ pub(crate) async fn authorize(
             imds.ocsp_names(),
         )?;
         let valid = retain(valid, user, syslog, |_| {
-            if reported_id == *id { Ok(()) } else { Err(Refusal::ForeignService(reported_id.clone())) }
+            if reported_id == *id { Ok(()) } else { Err(Refusal::OtherService(reported_id.clone())) }
         });
         let mut authorized = Vec::new();
         if valid.is_empty() {
             return Ok(authorized);
         }
         let name = SignerName::new(&region, Domain::parse(&domain)?);
-        let path = find_path(chain.as_deref(), &name, &store?, (context.clock)())?;
+        let path =
+            find_path(chain.as_deref(), &name, &store.map_err(SignerError::Store)?, (context.clock)())?;
         let signer = check_revocation(imds, path, ocsp_names.as_deref(), context.clock).await?.signer()?;
         for key in valid {
             let description = describe(&key);
@@ -147,7 +149,7 @@ pub(crate) async fn authorize(
         }
         Ok::<_, RunError>(authorized)
     };
-    let authorized = apart(prove).await?;
+    let authorized = boxed(authorize_keys).await?;
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
@@ -157,10 +159,9 @@ pub(crate) async fn authorize(
     Ok(counts)
 }
 
-/// Makes a future with a stack frame and memory of its own, for steps that the frequent cases do not reach: they would otherwise touch
-/// the memory of these steps, too.
+/// Boxes the future of steps that most runs do not reach, so that these runs do not touch its memory.
 #[inline(never)]
-fn apart<'a, F: Future + 'a>(steps: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = F::Output> + 'a>> {
+fn boxed<'a, F: Future + 'a>(steps: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = F::Output> + 'a>> {
     Box::pin(steps())
 }
 
@@ -183,36 +184,42 @@ fn enter_sandbox(
 }
 
 /// Returns the readable records of `text` whose key is the one that the client offers.
-fn offered<'a>(
+fn select_offered<'a>(
     text: &'a [u8],
     fingerprint: Option<&Fingerprint>,
     user: &UserName,
     syslog: &Syslog,
     counts: &mut Counts,
-) -> Vec<SignedKey<'a>> {
-    let mut offered = Vec::new();
+) -> Vec<UnverifiedKey<'a>> {
+    let (mut records, mut others) = (Vec::new(), Vec::new());
     for record in select(text, fingerprint) {
         counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
         match record {
-            Selected::Offered(key) => offered.push(key),
+            Selected::Offered(key) => records.push(key),
             Selected::Refused(reason) => refuse(syslog, user, &reason, ""),
-            // Not logged, because it is normal.
-            Selected::NotOffered(key) => syslog.explain(&format!(
-                "the key {} was pushed for {user}, but is not the one offered",
-                key.fingerprint()
-            )),
+            Selected::NotOffered(key) => {
+                syslog.explain(&format!(
+                    "the key {} was pushed for {user}, but is not the one offered",
+                    key.fingerprint()
+                ));
+                others.push(key);
+            }
         }
     }
-    offered
+    // A client offers its keys one after the other. If none of them is the pushed one, --check tells it from this line.
+    if let (true, false, Some(fingerprint)) = (records.is_empty(), others.is_empty(), fingerprint) {
+        syslog.send(Severity::Info, &not_pushed(user, fingerprint, &others));
+    }
+    records
 }
 
 /// Keeps the keys that pass `check`, and logs the reason for each other key.
 fn retain<'a>(
-    mut keys: Vec<SignedKey<'a>>,
+    mut keys: Vec<UnverifiedKey<'a>>,
     user: &UserName,
     syslog: &Syslog,
-    check: impl Fn(&SignedKey<'a>) -> Result<(), Refusal>,
-) -> Vec<SignedKey<'a>> {
+    check: impl Fn(&UnverifiedKey<'a>) -> Result<(), Refusal>,
+) -> Vec<UnverifiedKey<'a>> {
     keys.retain(|key| check(key).inspect_err(|reason| refuse(syslog, user, reason, &describe(key))).is_ok());
     keys
 }

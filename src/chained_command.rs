@@ -29,7 +29,7 @@ pub(crate) struct ChainedCommand {
 
 /// How the chained command ended, if it did not fail.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum ChainedOutput {
     /// It succeeded and printed this.
     Keys(Vec<u8>),
     /// The reader of our output closed it, so the command was stopped.
@@ -88,6 +88,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// Fails if the command cannot be started.
+    #[expect(clippy::disallowed_methods, reason = "it is judged here, and keeps sshd's environment")]
     pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
@@ -101,7 +102,6 @@ impl ChainedCommand {
         Ok(Self { child, stdout })
     }
 
-    /// Its process ID.
     #[must_use]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -113,14 +113,14 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// The command failed, so its output does not count.
-    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<Ending, Failure> {
+    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<ChainedOutput, Failure> {
         let mut keys = Vec::new();
         let mut open = true;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             if !open {
                 match self.child.try_wait().map_err(Failure::Io)? {
-                    Some(status) if status.success() => return Ok(Ending::Keys(keys)),
+                    Some(status) if status.success() => return Ok(ChainedOutput::Keys(keys)),
                     Some(status) => return Err(Failure::Status(status)),
                     None => {}
                 }
@@ -137,7 +137,7 @@ impl ChainedCommand {
             }
             let mut events = descriptors.iter().map(PollFd::revents);
             if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP)) {
-                return Ok(Ending::ReaderClosed);
+                return Ok(ChainedOutput::ReaderClosed);
             }
             if events.next().is_some_and(|events| !events.is_empty()) {
                 match self.stdout.read(&mut buffer) {

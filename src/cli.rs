@@ -1,7 +1,9 @@
-//! argv → [`Command`]; the help text.
+//! argv → [`Command`].
 //!
 //! All settings of a run that sshd starts come from the command line, which the administrator controls: no file or environment variable
 //! has any.
+
+mod help;
 
 use std::ffi::OsString;
 
@@ -11,51 +13,7 @@ use crate::authorize::KeyQuery;
 use crate::check::CheckRequest;
 use crate::logins::LoginsRequest;
 use crate::sshd::EnableOptions;
-
-/// The help text before the options.
-const HELP_HEAD: &str = "\
-eic-keys: prints the SSH keys that were pushed for a user with EC2 Instance Connect, if they can be verified
-
-Usage: eic-keys [OPTIONS] USER [FINGERPRINT] [-- COMMAND ARG...]
-       eic-keys --check [USER [FINGERPRINT]] [--rehearse] [--wait SECONDS] [--json] [--verbose] [OPTIONS]
-       eic-keys --logins [--user USER] [--since TIME] [--until TIME] [--refused] [--json]
-       eic-keys --enable [--dry-run] [--no-chain] [--if-user-missing]
-       eic-keys --disable [--dry-run]
-       eic-keys --help | --version
-
-sshd runs eic-keys with these lines, which --enable adds and --disable removes:
-       AuthorizedKeysCommand /usr/bin/eic-keys %u %f
-       AuthorizedKeysCommandUser eic-keys
-
-Arguments:
-  USER               whose keys to print (%u)
-  FINGERPRINT        print this key only (%f); SHA256:...
-  COMMAND ARG...     also run this AuthorizedKeysCommand, and print its keys after the pushed keys
-
-Options:
-";
-
-/// The help text after the options of the table.
-const HELP_TAIL: &str = "  -h, --help           this text
-  -V, --version        the version
-
-Exit status:                                --enable, --disable:               --check:
-  0  success, with keys or without          0  done, or nothing to do          0  no check failed
-  1  the command line is wrong              1  refused, nothing was changed    1  a check failed
-  2  metadata service failed or timed out   2  failed, changes rolled back     2  it could not run
-  3  the signer is not trusted
-  4  no usable trust store, or another problem of this system
-If no pushed key is printed and the chained command fails, its status counts: its own, 128 + signal, or 126.
---logins: 0 the log was read, 2 it could not be read.
-
-Decisions are logged (syslog, authpriv). On a terminal they are also printed to standard error.
-";
-
-/// What `--help` prints.
-#[must_use]
-pub fn help() -> String {
-    [HELP_HEAD, &arguments::help(), HELP_TAIL].concat()
-}
+pub use help::help;
 
 /// What to do.
 #[derive(Debug)]
@@ -160,19 +118,7 @@ pub fn asks_for_report(arguments: &[OsString]) -> Option<(Reporter, bool)> {
 mod tests {
     #![allow(clippy::panic, reason = "a test may panic")]
 
-    use super::{help, parse};
-    use crate::arguments::Options;
-
-    #[test]
-    fn help_has_a_line_of_at_most_110_columns_for_each_option() {
-        let help = help();
-        for row in Options::ROWS {
-            let line = row.to_string();
-            let option = line.split_whitespace().next().unwrap_or_default();
-            assert!(help.lines().any(|line| line.trim_start().starts_with(option)), "{option}");
-        }
-        assert!(help.lines().all(|line| line.len() <= 110 && !line.contains(['{', '}'])), "{help}");
-    }
+    use super::parse;
 
     #[test]
     fn an_option_of_another_command_is_refused() {
@@ -188,8 +134,12 @@ mod tests {
             ("--logins -- /bin/true", "--logins takes its user from --user, and no command after --"),
             (
                 "--logins --since yesterday",
-                "--since yesterday: not a time like 24h, 7d, 2026-11-21 or 2026-11-21T08:00:00Z",
+                "--since yesterday: not a time like 24h, 7d, a day of the calendar like 2026-11-21, or 2026-11-21T08:00:00Z with its zone",
             ),
+            ("--logins --since 1h --since 2h", "--since is given more than once"),
+            ("--logins --user a --user b", "--user is given more than once"),
+            ("--check alice --wait 5 --wait 6", "--wait is given more than once"),
+            ("--logins --user ", "--user : not the name of a user"),
             ("--enable --verbose", "--verbose needs --check"),
             ("--enable --timeout 2", "--timeout cannot be used with --enable"),
             ("--disable --imds 127.0.0.1", "--imds cannot be used with --disable"),

@@ -35,13 +35,13 @@ mod tests {
         for (error, text) in [
             (RunError::Output(denied()), "the keys could not be written: permission denied"),
             (
-                RunError::TrustStore(StoreError::Unreadable(PathBuf::from("/x"), denied())),
+                SignerError::from(StoreError::Unreadable(PathBuf::from("/x"), denied())).into(),
                 "the trust store /x cannot be read: permission denied",
             ),
-            (webpki().into(), "the signer's chain is not valid: BadDerTime"),
+            (SignerError::from(webpki()).into(), "the signer's chain is not valid: BadDerTime"),
             (SignerError::from(ChainError::NotPem).into(), "the signer's certificate chain cannot be read"),
             (
-                ChainError::Path(webpki::Error::UnknownIssuer).into(),
+                SignerError::from(ChainError::Path(webpki::Error::UnknownIssuer)).into(),
                 "the signer's chain does not lead to a certificate of this system's trust store",
             ),
         ] {

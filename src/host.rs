@@ -15,7 +15,6 @@ pub(crate) enum Host {
     Nitro(InstanceId),
     /// A Xen instance. Only IMDS has its ID.
     Xen,
-    /// Not an EC2 instance.
     NotEc2,
 }
 

@@ -1,33 +1,52 @@
 //! The library of `eic-keys`, an AuthorizedKeysCommand of sshd for EC2 Instance Connect.
 //!
-//! Data flow, in the order in which [`authorize`] calls the modules:
+//! A run that sshd starts, in the order in which [`run`] and [`authorize`] call the modules:
 //!
 //! ```text
-//! sshd ──argv──▶ cli ─▶ authorize ───────────────────────────────────────────────▶ output ─▶ sshd
+//! sshd ──argv──▶ cli ─▶ run ─▶ authorize ────────────────────────────────────────▶ output ─▶ sshd
+//!                         │ chained_command runs side by side, if there is one; its keys come last
 //!                         │ host            is this an instance? (two files, no network)
 //!                         │ trust/store     open the trust store
 //!                         │ sandbox         drop all other rights
 //!                         │ imds            token → active-keys/USER      404: done, silently
-//!                         │ keys/select      text → SignedKey…             drop: unreadable, other fingerprint
+//!                         │ keys/select      text → UnverifiedKey…         drop: unreadable, other fingerprint
 //!                         │ keys/validity                                 drop: other instance, principal, expired
 //!                         │                 nothing left: done
 //!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
 //!                         │ trust/path      certificate chain + anchors + time → SignerPath
 //!                         │ revocation      SignerPath + OCSP responses + time → Signer
-//!                         │ keys/validity   SignedKey + Signer + time → AuthorizedKey
+//!                         │ keys/validity   UnverifiedKey + Signer + time → AuthorizedKey
 //!                         ▼ syslog          one line per decision
 //! ```
 //!
 //! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
-//! [`chained_command`], the output to sshd to [`output`], and the configuration of sshd to [`sshd`] (`--enable`, `--disable`).
-//! [`limits`] has the limits of a run. [`sandbox`] drops the rights that the process does not need. [`check`] calls the other
-//! modules to find out why a user cannot log in (`--check`): the same functions from `keys/select` to `keys/validity`, so a rule that
-//! refuses a key at a login refuses it there, too. [`logins`] reads in the log who logged in with a pushed key (`--logins`).
+//! [`chained_command`], and the output to sshd to [`output`]. [`limits`] has the limits of a run, [`exit_status`] and [`run_error`] how it
+//! ends, and [`log_lines`] the words that it logs.
+//!
+//! The other commands are for administrators, and one module each:
+//!
+//! - [`sshd`]: `--enable` and `--disable` change the configuration of sshd. The other two read it with this module.
+//! - [`check`]: `--check` finds out why a user cannot log in. It calls the functions of a login from `keys/select` to `keys/validity`, so a
+//!   rule that refuses a key at a login refuses it there, too.
+//! - [`logins`]: `--logins` reads in the log ([`system_log`]) who logged in with a pushed key.
+//!
+//! What they share:
+//!
+//! - Programs of the system: [`process`] runs them with limits; root runs only a [`process::TrustedCommand`]. [`tool`] is the
+//!   short form for `--check` and `--logins`.
+//! - Files: [`files`] reads them with a limit and without blocking; [`safe_path`] (programs) and [`path_walk`] (other files) check who can
+//!   change a path, by the rule in [`ownership`].
+//! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`].
+//! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error.
+
+// Root starts only a program that is judged: `process::TrustedCommand`.
+#![warn(clippy::disallowed_methods)]
 
 mod account;
 mod arguments;
 pub mod authorize;
+mod calendar;
 mod chained_command;
 pub mod check;
 pub mod cli;
@@ -53,6 +72,8 @@ pub mod run;
 mod run_error;
 mod safe_path;
 pub mod sandbox;
+mod seconds;
+mod sorted;
 pub mod sshd;
 pub mod syslog;
 pub mod system_log;

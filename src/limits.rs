@@ -1,7 +1,8 @@
-//! The time budget, and all limits of a run and of `--check`, with their reasons. (`sshd/` has the limits for its own work.)
+//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`sshd/` and `process` have the
+//! limits of their own work.)
 //!
-//! Whatever the metadata service sends, and however slowly, a run ends in time and uses a few megabytes. sshd waits for the run, and
-//! it must not delay other kinds of login.
+//! A run ends in time and uses a few megabytes, whatever the metadata service sends and however slowly. sshd waits for the run, so it
+//! must not delay other kinds of login.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ pub(crate) const LOG_WAIT: Duration = Duration::from_millis(100);
 /// Time for sshd to read the keys, and to read more of the chained command's output. sshd does nothing else meanwhile.
 pub(crate) const READER_WAIT: Duration = Duration::from_millis(400);
 
-/// Default of `--timeout`, for a whole run: the 5 s of AWS's ec2-instance-connect package, minus the time that a run can wait for
-/// others after this one.
+/// Default of `--timeout`. With [`LOG_WAIT`] and [`READER_WAIT`], which a run can wait after this time, the 5 s of AWS's
+/// ec2-instance-connect package.
 pub(crate) const RUN: Duration = Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
 
 /// Range of `--timeout`. The maximum is half of sshd's default `LoginGraceTime` of 120 s.
@@ -25,7 +26,7 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(1);
 /// Time to connect before a new attempt replaces the connection. IMDS is on the same host and accepts within microseconds.
 pub(crate) const CONNECT: Duration = Duration::from_millis(250);
 
-/// Pause before a retry. IMDS limits requests per second, but a login can spare only a tenth of a second.
+/// Pause before a retry. IMDS limits requests per second, but a login must not wait longer.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Status line and headers of a reply. Real ones have 300 bytes; 8 KiB is the minimum that hyper accepts.
@@ -43,10 +44,10 @@ pub(crate) const KEY_LINE: usize = 4096;
 /// Size of an RSA key in bits. Smaller ones are not secure (NIST SP 800-131A); the maximum is sshd's.
 pub(crate) const RSA_BITS: RangeInclusive<u32> = 2048..=16384;
 
-/// The decoded signature of a record: 256 bytes today. The largest supported key has 8,192 bits.
+/// The decoded signature of a record: 256 bytes today. ring verifies those of keys up to 8,192 bits (`RSA_PSS_2048_8192_SHA256`).
 pub(crate) const SIGNATURE: usize = 8192 / 8;
 
-/// Number of records to examine. A person pushes one or two per minute.
+/// Number of records to examine. A record lives 60 s, so one user has seldom more than two.
 pub const RECORDS: usize = 64;
 
 /// The active keys of one user. Each record has a key line, and as much again for its signature and metadata lines.
@@ -59,13 +60,13 @@ const _: () = {
 };
 
 /// The longest ARN (IAM API Reference, `arnType`), hence the longest pattern of `--principal`.
-pub const ARN: usize = 2048;
+pub(crate) const ARN: usize = 2048;
 
 /// Bytes of a list of revoked keys that `--check` examines.
-pub const REVOKED_KEYS: u64 = 1024 * 1024;
+pub(crate) const REVOKED_KEYS: u64 = 1024 * 1024;
 
 /// Number of `--principal` options. More principals are better named by a pattern.
-pub const PRINCIPALS: usize = 64;
+pub(crate) const PRINCIPALS: usize = 64;
 
 /// Number of certificates in a certificate chain. The longest supported path has the signer and six intermediates.
 pub const CERTIFICATES: usize = 16;
@@ -100,14 +101,15 @@ pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 /// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`).
 pub(crate) const PROGRAM_START: u64 = 256;
 
-/// Address space of the process, in bytes. A login uses 6 MB; a buffer that grows to [`CHAINED_OUTPUT`] needs three times its size.
+/// Address space of the process, in bytes. A login uses at most 6 MB (`tests/imds/memory.rs`). A buffer that grows to [`CHAINED_OUTPUT`]
+/// needs three times its size, because it doubles: the old and the new one exist at once.
 #[expect(clippy::as_conversions, reason = "the value is small")]
 pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
 pub(crate) const OPEN_FILES: u64 = 128;
 
-/// CPU time of the process, in seconds. A login takes milliseconds; the worst reply takes a tenth of a second.
+/// CPU time of the process, in seconds. A login takes milliseconds (`docs/performance.md`).
 pub(crate) const CPU_TIME: u64 = 10;
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
@@ -118,8 +120,14 @@ pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 
 const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
 
-/// Time for sshd's first line on a connection: milliseconds, or more on a busy system.
-pub(crate) const BANNER: Duration = Duration::from_secs(2);
+/// Time for the name of a client, which a name server has at once, or not at all.
+pub(crate) const CLIENT_NAME: Duration = Duration::from_secs(1);
+
+/// Time for sshd's first line, from the start of a connection: milliseconds, or more on a busy system.
+pub(crate) const BANNER: Duration = Duration::from_millis(1500);
+
+/// Time for a connection to sshd, which the kernel accepts.
+pub(crate) const BANNER_CONNECTION: Duration = Duration::from_secs(1);
 
 /// Time for an sshd that is just starting to listen again.
 pub(crate) const BANNER_REFUSED: Duration = Duration::from_secs(1);
@@ -130,22 +138,20 @@ pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);
 /// Length of what comes before sshd's first line. OpenSSH's clients read more, but sshd sends nothing.
 pub(crate) const BANNER_LENGTH: usize = 4096;
 
-const _: () = assert!(2 * BANNER.as_millis() < CHECK.as_millis(), "two addresses are tried");
-
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
 pub(crate) const ALL_CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
 
 /// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
-pub const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
+pub(crate) const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
 
 /// Time for a rehearsal, including the end of its processes.
-pub const REHEARSAL: Duration = Duration::from_secs(15);
+pub(crate) const REHEARSAL: Duration = Duration::from_secs(15);
 
 /// Range of `--wait`. Ten minutes are enough to try what pushes a key.
-pub const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+pub(crate) const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// Pause between the requests of `--wait`. A key can be used for 60 s; IMDS limits requests per second.
-pub const WAIT_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const WAIT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Number of detail lines per check: one per examined record, and some more.
 pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
@@ -182,6 +188,9 @@ pub(crate) const UNLIMITED_GRACE: Duration = Duration::from_secs(600);
 /// For how long `--logins` waits for the next bytes of a log from journalctl or a decompressor.
 pub(crate) const LOG_SILENCE: Duration = Duration::from_secs(300);
 
+/// What journalctl complains about, in bytes: some dozen damaged files.
+pub(crate) const COMPLAINTS: u64 = 4096;
+
 /// For how long `--logins` runs before it shows its progress.
 pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
@@ -202,14 +211,32 @@ pub(crate) const LOGIN_COMMAND: Duration = RUN.saturating_add(Duration::from_mil
 
 const _: () = assert!(LOGIN_COMMAND.as_millis() < CHECK.as_millis(), "the check reports its own limit");
 
+/// Time that this run waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
+pub(crate) const PUSHED_KEY: Duration = Duration::from_secs(3);
+
+const _: () =
+    assert!(PUSHED_KEY.as_millis() + CHECK.as_millis() < ALL_CHECKS.as_millis(), "the run has its time");
+
+/// Time that a key must remain valid for this run.
+pub(crate) const LEFT_FOR_RUN: u64 = 10;
+
 /// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser.
 pub(crate) const COMMAND_USER: Duration = Duration::from_secs(6);
+
+/// Time for a service to answer on the system bus.
+pub(crate) const BUS: Duration = Duration::from_secs(1);
+
+/// Files of a directory below `/etc/security` that are read.
+pub(crate) const PAM_FILES: usize = 256;
 
 /// How deep PAM service files that include each other are read.
 pub(crate) const PAM_INCLUDES: usize = 8;
 
 /// Each output of a rehearsal. A start file can print without end; the rest is discarded.
 pub(crate) const REHEARSAL_OUTPUT: usize = 256 * 1024;
+
+/// How much of a command line a report shows, in bytes.
+pub(crate) const COMMAND_SHOWN: u64 = 100;
 
 /// Time between two examinations of the processes of a rehearsal.
 pub(crate) const REHEARSAL_PAUSE: Duration = Duration::from_millis(20);
@@ -271,27 +298,44 @@ mod tests {
 
     use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN};
 
-    /// The text of all source files below `folder`, except this one.
-    fn sources(folder: &Path) -> String {
+    /// The texts of the source files below `folder`, except this one.
+    fn sources(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let texts = entries.map(|path| match path.extension() {
             _ if path.is_dir() => sources(&path),
-            Some(end) if end == "rs" && !path.ends_with("limits.rs") => fs::read_to_string(path).unwrap(),
-            _ => String::new(),
+            Some(end) if end == "rs" && !path.ends_with("limits.rs") => {
+                vec![fs::read_to_string(path).unwrap()]
+            }
+            _ => Vec::new(),
         });
-        texts.collect()
+        texts.flatten().collect()
+    }
+
+    /// How often `text` uses `name`, a whole word, outside comments and tests.
+    fn uses(text: &str, name: &str) -> usize {
+        let code = text.split("#[cfg(test)]").next().unwrap().lines();
+        let code = code.filter(|line| !line.trim_start().starts_with("//"));
+        let words =
+            code.flat_map(|line| line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')));
+        words.filter(|word| *word == name).count()
     }
 
     #[test]
     fn each_limit_is_used() {
         let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let own = include_str!("limits.rs");
-        // The compiler reports the others.
+        // The tests use these, so the compiler does not report one that only the program no longer uses.
         for line in own.lines().filter_map(|line| line.strip_prefix("pub const ")) {
             let name = line.split(':').next().unwrap();
-            let others = own.matches(name).count() > 1;
-            assert!(sources.contains(&format!("limits::{name}")) || others, "nothing uses {name}");
+            let here = uses(own, name);
+            let elsewhere: usize = sources.iter().map(|text| uses(text, &format!("limits::{name}"))).sum();
+            assert!(here + elsewhere > 0, "nothing uses {name}");
         }
+        assert_eq!(
+            uses("// LIMIT\npub const LIMIT: usize = LIMIT_OF_ALL;", "LIMIT"),
+            0,
+            "a name in a comment is no use"
+        );
     }
 
     #[test]

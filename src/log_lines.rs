@@ -2,7 +2,7 @@
 
 use crate::ec2::UserName;
 use crate::escape::Escaped;
-use crate::keys::{Refusal, SignedKey};
+use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
 use crate::syslog::{Severity, Syslog};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
@@ -16,6 +16,9 @@ pub(crate) const TO_PROCESS: &str = " to process ";
 
 /// The beginning of the line about a refused record. The user follows.
 pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
+
+/// The beginning of the line about a client that offers another key than those that are pushed. The user follows.
+pub(crate) const NOT_PUSHED: &str = "No pushed key is offered for ";
 
 /// The beginning of the line about a run that failed. The user follows.
 pub(crate) const NO_KEY: &str = "No key for ";
@@ -34,8 +37,20 @@ pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &s
     syslog.log(Severity::Notice, &format!("{REFUSED}{user}: {reason}{key}"));
 }
 
+/// The line about a client that offers another key than those that are pushed. A client with several keys causes one for each key
+/// before the pushed one.
+pub(crate) fn not_pushed(user: &UserName, offered: &Fingerprint, pushed: &[UnverifiedKey<'_>]) -> String {
+    /// More than a person pushes in a minute.
+    const SHOWN: usize = 3;
+    let mut keys: Vec<_> = pushed.iter().map(|key| key.fingerprint().to_string()).collect();
+    // A key can be pushed again and again.
+    keys.dedup();
+    keys.truncate(SHOWN);
+    format!("{NOT_PUSHED}{user}: the client offers {offered}, and {} is pushed", keys.join(" or "))
+}
+
 /// Describes a key in the format of the success line.
-pub(crate) fn describe(key: &SignedKey<'_>) -> String {
+pub(crate) fn describe(key: &UnverifiedKey<'_>) -> String {
     let field = |name, value: Option<&[u8]>| match value {
         Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
         _ => String::new(),
@@ -46,13 +61,13 @@ pub(crate) fn describe(key: &SignedKey<'_>) -> String {
 }
 
 /// The success line.
-pub(crate) fn provided(key: &SignedKey<'_>) -> String {
+pub(crate) fn provided(key: &UnverifiedKey<'_>) -> String {
     format!("{PROVIDED}{}", describe(key).trim_start_matches(','))
 }
 
 /// The line after the success line, which names neither the user nor the connection: without it, nothing would tell a login with a
 /// pushed key from one with the same key in an `authorized_keys` file. `parent` is the process that ran eic-keys: it is the one
 /// with which sshd logs that it accepted the key.
-pub(crate) fn provided_for(key: &SignedKey<'_>, user: &UserName, parent: u32) -> String {
+pub(crate) fn provided_for(key: &UnverifiedKey<'_>, user: &UserName, parent: u32) -> String {
     format!("{PROVIDED_FOR}{} for {user}{TO_PROCESS}{parent}", key.fingerprint())
 }

@@ -41,11 +41,11 @@ fn main() -> ExitCode {
         Ok(Command::Disable(options)) => report(&sshd::disable(&options, &mut io::stdout())),
         Ok(Command::Check(request)) => {
             let environment = |name: &str| std::env::var_os(name);
-            let target = check::Target { root, clock: UnixTime::now, environment };
+            let target = check::CheckTarget { root, clock: UnixTime::now, environment };
             check::run(&request, &target, &mut io::stdout()).into()
         }
         Ok(Command::Logins(request)) => {
-            let host = logins::Host { root, clock: UnixTime::now };
+            let host = logins::LoginsTarget { root, clock: UnixTime::now };
             logins::run(&request, &host, &mut io::stdout()).into()
         }
         Err(error) => {

@@ -9,7 +9,6 @@ use std::os::unix::fs::MetadataExt;
 /// Why a file or directory is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnershipFault {
-    /// It belongs to this user.
     Owner(u32),
     /// Its group or others can write to it.
     Writable,

@@ -57,7 +57,6 @@ impl Error for UnsafePath {
 /// The target of a path that only the given owners can redirect.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// The path without symbolic links.
     pub(crate) path: PathBuf,
     /// The metadata of the last component; `None` if it does not exist. Its owner and mode are not checked.
     pub(crate) last: Option<Metadata>,

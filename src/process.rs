@@ -1,10 +1,12 @@
-//! Runs a program with limits on its time and output.
+//! Runs programs with limits on their time and output.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::{self, Read},
-    process::{Child, Command, ExitStatus, Stdio},
+    os::fd::AsFd,
+    path::Path,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{RecvTimeoutError, channel},
@@ -13,12 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The result of a program.
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::safe_path::{self, Program};
+use crate::seconds::Seconds;
+
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    /// It printed more than `stdout` has.
+    pub(crate) is_cut: bool,
 }
 
 impl Output {
@@ -38,25 +46,78 @@ const LAST_LINES: usize = 4;
 /// More than sshd or systemctl print. The rest is discarded.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// Runs `words` with `arguments` in a clean environment, and kills it after `limit`.
-///
-/// # Errors
-/// Fails if the program cannot be started or does not end in time.
-pub(crate) fn run(words: &[OsString], arguments: &[&OsStr], limit: Duration) -> io::Result<Output> {
-    finish(command(words, arguments)?.spawn()?, limit)
+/// A command that root may run: a [`Program`] and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct TrustedCommand {
+    program: Program,
+    arguments: Vec<OsString>,
 }
 
-/// Starts `words` with `arguments` in a clean environment, to read its output while it runs. Its input is `stdin` or empty. Its error
-/// output is discarded.
-///
-/// # Errors
-/// Fails if the program cannot be started.
-pub(crate) fn start(words: &[OsString], arguments: &[&OsStr], stdin: Option<File>) -> io::Result<Child> {
-    let mut command = command(words, arguments)?;
-    if let Some(file) = stdin {
-        command.stdin(file);
+impl TrustedCommand {
+    pub(crate) fn new(program: impl Into<Program>) -> Self {
+        Self { program: program.into(), arguments: Vec::new() }
     }
-    command.stderr(Stdio::null()).spawn()
+
+    /// A command of [`EnableOptions`](crate::sshd::EnableOptions). Without a word, it cannot be run.
+    pub(crate) fn of_options(words: &[OsString]) -> Self {
+        let (program, arguments) =
+            words.split_first().map(|(first, rest)| (first.clone(), rest)).unwrap_or_default();
+        Self { program: Program::of_options(program), arguments: arguments.to_vec() }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub(crate) fn with(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds another command as arguments, which this one runs.
+    #[must_use]
+    pub(crate) fn running(self, command: &Self) -> Self {
+        self.with([command.program.word()]).with(command.arguments.iter().cloned())
+    }
+
+    /// The command that runs this one as a user. Only root can run it. Needs setsid(1) and setpriv(1).
+    pub(crate) fn as_user(&self, user: &Credentials) -> Self {
+        user.change().running(self)
+    }
+
+    /// Runs it in a clean environment, and kills it after `limit`.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be started or does not end in time.
+    pub(crate) fn run(&self, limit: Duration) -> io::Result<Output> {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.program == SETSID.into() => {
+                io::Error::new(error.kind(), "there is no setsid(1) (package util-linux)")
+            }
+            _ => error,
+        })?;
+        finish(child, limit)
+    }
+
+    /// Starts it in a clean environment, to read its output while it runs. Its input is `stdin` or empty. Its error output goes to
+    /// `stderr`.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be started.
+    pub(crate) fn start(&self, stdin: Option<File>, stderr: Stdio) -> io::Result<Child> {
+        let mut command = self.command();
+        command.stdin(stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(stderr);
+        command.spawn()
+    }
+
+    /// This command in the root directory, with an environment that does not depend on the caller's.
+    #[expect(clippy::disallowed_methods, reason = "the program is a trusted one")]
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(self.program.path());
+        command.args(&self.arguments).current_dir("/");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        command
+    }
 }
 
 /// The user and groups that a program runs as.
@@ -68,13 +129,16 @@ pub(crate) struct Credentials {
     pub(crate) groups: Vec<u32>,
 }
 
+/// The program that starts a session.
+const SETSID: &str = "setsid";
+
 impl Credentials {
-    /// The words, in front of those of a program, that run it as this user. Only root can do this.
+    /// The command that changes to this user and then runs another one.
     ///
     /// The program gets a session of its own before it gets the user: without a controlling terminal, no process of that user
     /// can put characters into the input of root's terminal (`TIOCSTI`; CVE-2016-2779 was this fault of runuser(1)). env(1) starts
     /// it, because setpriv(1) still has root's capabilities then, and could start a program that the user cannot.
-    pub(crate) fn prefix(&self) -> Vec<OsString> {
+    fn change(&self) -> TrustedCommand {
         let groups: Vec<_> = self.groups.iter().map(ToString::to_string).collect();
         let groups = if groups.is_empty() {
             "--clear-groups".to_owned()
@@ -82,44 +146,26 @@ impl Credentials {
             format!("--groups={}", groups.join(","))
         };
         let (uid, gid) = (format!("--reuid={}", self.uid), format!("--regid={}", self.gid));
-        ["setsid", "setpriv", &uid, &gid, &groups, "--", "env"].map(OsString::from).into()
+        TrustedCommand::new(SETSID).with(["setpriv", &uid, &gid, &groups, "--", "env"])
     }
-}
 
-/// Like [`run`], but as another user, in the root directory. Only root can do this. Needs setsid(1) and setpriv(1).
-///
-/// # Errors
-/// Fails if the program cannot be started as that user or does not end in time.
-pub(crate) fn run_as(user: &Credentials, words: &[OsString], limit: Duration) -> io::Result<Output> {
-    let mut command = command(&[user.prefix(), words.to_vec()].concat(), &[])?;
-    command.current_dir("/");
-    let child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => io::Error::new(error.kind(), "there is no setsid(1) (package util-linux)"),
-        _ => error,
-    })?;
-    finish(child, limit)
-}
-
-fn command(words: &[OsString], arguments: &[&OsStr]) -> io::Result<Command> {
-    let (program, first) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
-    let mut command = Command::new(program);
-    clean_environment(&mut command)
-        .args(first)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Ok(command)
-}
-
-/// Sets an environment that does not depend on the caller's.
-pub(crate) fn clean_environment(command: &mut Command) -> &mut Command {
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C")
+    /// The command that runs a program of the user's choice as this user, with these variables (`NAME=VALUE`). Root's program must be
+    /// one that only root can change.
+    ///
+    /// # Errors
+    /// Fails if the user is root, and other users can change the program or it cannot be examined.
+    pub(crate) fn command(&self, variables: &[&str], program: &Path) -> io::Result<TrustedCommand> {
+        if self.uid == 0 {
+            safe_path::program(Path::new("/"), program)?;
+        }
+        Ok(self.change().with(variables).with([program]))
+    }
 }
 
 fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
     let start = Instant::now();
-    let (stdout, stderr) = (Collected::new(MAX_OUTPUT), Collected::new(MAX_OUTPUT));
+    // One byte more tells that there is more.
+    let (stdout, stderr) = (Collected::new(MAX_OUTPUT.saturating_add(1)), Collected::new(MAX_OUTPUT));
     let (open, ends) = channel::<()>();
     stdout.collect(child.stdout.take(), open.clone());
     stderr.collect(child.stderr.take(), open);
@@ -131,17 +177,67 @@ fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
         if start.elapsed() > limit {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer in {} s", limit.as_secs()),
-            ));
+            let reason = format!("no answer in {} s", Seconds(limit));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
         }
         thread::sleep(pause);
         pause = pause.saturating_mul(2).min(Duration::from_millis(20));
     };
     // A grandchild can hold the pipes open. Wait for the end of both only until the time limit: nothing is ever sent.
     let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limit.saturating_sub(start.elapsed()));
-    Ok(Output { status, stdout: stdout.bytes(), stderr: stderr.bytes() })
+    let (stdout, stderr) = (stdout.bytes(), stderr.bytes());
+    Ok(Output { status, is_cut: stdout.len() > MAX_OUTPUT, stdout, stderr })
+}
+
+/// A program whose output is read while it runs.
+#[derive(Debug)]
+pub(crate) struct PipedProgram {
+    child: Child,
+    output: ChildStdout,
+}
+
+impl PipedProgram {
+    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
+        let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { child, output })
+    }
+
+    /// Reads the output, and kills the program if that fails. `left` is the time to wait for the next bytes. Returns whether the program
+    /// succeeded.
+    ///
+    /// # Errors
+    /// Fails if reading fails, with [`io::ErrorKind::TimedOut`] if no time is left.
+    pub(crate) fn read<Left: Fn() -> Duration>(
+        self,
+        left: Left,
+        read: impl FnOnce(TimeoutReader<Left>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let Self { mut child, output } = self;
+        let result = read(TimeoutReader { pipe: output, left });
+        if result.is_err() {
+            let _ = child.kill();
+        }
+        let status = child.wait()?;
+        result.map(|()| status.success())
+    }
+}
+
+/// A pipe that fails if nothing comes in time.
+pub(crate) struct TimeoutReader<Left> {
+    pipe: ChildStdout,
+    left: Left,
+}
+
+impl<Left: Fn() -> Duration> Read for TimeoutReader<Left> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = (self.left)();
+        let limit = Timespec::try_from(left).ok();
+        let mut pipe = [PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)];
+        if left.is_zero() || poll(&mut pipe, limit.as_ref())? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.pipe.read(buffer)
+    }
 }
 
 /// The output of a program, as far as it was read.
@@ -190,5 +286,52 @@ impl Collected {
     /// The same as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_not_lost_to_a_process_that_keeps_it_open() {
+        let start = Instant::now();
+        let shell = TrustedCommand::new("sh").with(["-c", "echo said; sleep 30 & exit 3"]);
+        let output = shell.run(Duration::from_millis(500)).unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), b"said\n".as_slice()));
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed() {
+        let sleep = TrustedCommand::new("sleep").with(["30"]).run(Duration::from_millis(500));
+        let error = sleep.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (io::ErrorKind::TimedOut, "no answer in 0.5 s".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_command_is_composed_from_the_outside_in() {
+        let inner = TrustedCommand::new("sh").with(["-c", "echo $A; pwd"]);
+        let outer = TrustedCommand::new("env").with(["A=1"]).running(&inner);
+        let output = outer.run(Duration::from_secs(10)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n/\n");
+    }
+
+    #[test]
+    fn root_starts_no_program_that_others_can_change() {
+        use std::os::unix::fs::PermissionsExt;
+        // Every user can write to that directory.
+        let program = std::env::temp_dir().join(format!("eic-keys-process-{}", std::process::id()));
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let user = |uid| Credentials { uid, gid: uid, groups: Vec::new() };
+        assert!(user(0).command(&[], &program).is_err());
+        assert!(user(65534).command(&[], &program).is_ok());
+        assert!(user(0).command(&[], Path::new("/bin/sh")).is_ok());
+        std::fs::remove_file(&program).unwrap();
     }
 }

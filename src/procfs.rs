@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -76,6 +77,13 @@ pub(crate) fn listening(process: &Path) -> Vec<TcpSocket> {
     sockets
 }
 
+/// When the system was started, in whole seconds since 1970. `proc` is the directory `/proc`.
+pub(crate) fn boot_time(proc: &Path) -> Option<Duration> {
+    let stat = text(&proc.join("stat"))?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
 /// A process. Its start time tells it from a later process with the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -83,7 +91,7 @@ pub(crate) struct Process {
     pub(crate) parent: u32,
     /// The process that began its session, by setsid(2).
     pub(crate) session: u32,
-    /// In ticks since the boot.
+    /// In ticks since the boot, see [`Process::since_boot`].
     pub(crate) started: u64,
     pub(crate) name: String,
 }
@@ -92,6 +100,11 @@ impl Process {
     /// Reads a process from its directory.
     pub(crate) fn read(process: &Path) -> Option<Self> {
         Self::parse(&text(&process.join("stat"))?)
+    }
+
+    /// The time from the boot to its start. A tick is 1/100 s on all architectures that EC2 has (`USER_HZ`).
+    pub(crate) fn since_boot(&self) -> Duration {
+        Duration::from_millis(self.started.saturating_mul(10))
     }
 
     /// Parses `proc_pid_stat(5)`. The name, in parentheses, can contain any character.
@@ -107,6 +120,12 @@ impl Process {
             name: name.to_owned(),
         })
     }
+}
+
+/// The real user of a process.
+pub(crate) fn real_user(process: &Path) -> Option<u32> {
+    let status = text(&process.join("status"))?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// Sends a signal to a process if, after it cannot be mistaken for a later one with its number, `is_it` says that it is the one
@@ -136,6 +155,7 @@ fn text(path: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests")]
 mod tests {
     use std::net::TcpListener;
     use std::path::Path;

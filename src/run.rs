@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::authorize::{Counts, KeyQuery, RunContext, authorize};
-use crate::chained_command::{ChainedCommand, Ending};
+use crate::chained_command::{ChainedCommand, ChainedOutput};
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
 use crate::log_lines::{CHAINED, NO_KEY};
@@ -19,7 +19,7 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
     let chained =
         request.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
     let child = chained.as_ref().and_then(|chained| chained.as_ref().ok()).map(ChainedCommand::id);
-    let ours = block_on(authorize(request, context, child, &mut out));
+    let ours = on_new_runtime(authorize(request, context, child, &mut out));
     let user = Escaped(request.user.as_bytes());
     match &ours {
         Ok(Counts { records: 0, .. }) => {}
@@ -33,8 +33,8 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
         _ if matches!(ours, Err(RunError::Output(_))) => Chained::None,
         None => Chained::None,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
-            Ok(Ending::ReaderClosed) => Chained::ReaderClosed,
-            Ok(Ending::Keys(keys)) => match output::bytes(&keys, &mut out) {
+            Ok(ChainedOutput::ReaderClosed) => Chained::ReaderClosed,
+            Ok(ChainedOutput::Keys(keys)) => match output::bytes(&keys, &mut out) {
                 Ok(()) => Chained::Printed { any: !keys.is_empty() },
                 Err(error) => {
                     let error = RunError::Output(error);
@@ -51,7 +51,6 @@ pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut ou
     exit_status(ours.map(|counts| counts.printed).map_err(|error| error.status().code()), &chained)
 }
 
-/// How the chained command ended.
 enum Chained {
     /// There is none, or its keys are not read.
     None,
@@ -90,7 +89,8 @@ fn exit_status(ours: Result<usize, u8>, chained: &Chained) -> u8 {
     }
 }
 
-fn block_on(run: impl Future<Output = Result<Counts, RunError>>) -> Result<Counts, RunError> {
+/// Runs it to its end.
+fn on_new_runtime(run: impl Future<Output = Result<Counts, RunError>>) -> Result<Counts, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,19 +6,17 @@ use std::io;
 use crate::ec2::UnknownDomain;
 use crate::exit_status::ExitStatus;
 use crate::imds;
-use crate::trust::{ChainError, PathError, SignerError, StoreError};
+use crate::trust::SignerError;
 
 /// Why a run failed. If it prints no keys, its exit status is [`RunError::status`].
 #[derive(Debug)]
 pub(crate) enum RunError {
     /// The metadata service did not answer correctly or in time.
     Metadata(imds::Error),
-    /// The signer is not trusted.
+    /// There is no trusted signer.
     Signer(SignerError),
     /// The metadata service returned a domain that belongs to no partition.
     Domain(UnknownDomain),
-    /// There is no usable trust store.
-    TrustStore(StoreError),
     /// The keys could not be written.
     Output(io::Error),
     /// The system lacks a resource that a run needs, such as file descriptors.
@@ -31,8 +29,10 @@ impl RunError {
     pub(crate) fn status(&self) -> ExitStatus {
         match self {
             Self::Metadata(_) => ExitStatus::Metadata,
-            Self::Signer(_) | Self::Domain(_) => ExitStatus::Signer,
-            Self::TrustStore(_) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
+            Self::Signer(SignerError::Chain(_) | SignerError::OcspResponse { .. }) | Self::Domain(_) => {
+                ExitStatus::Signer
+            }
+            Self::Signer(SignerError::Store(_)) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
         }
     }
 }
@@ -43,7 +43,6 @@ impl fmt::Display for RunError {
             Self::Metadata(error) => error.fmt(f),
             Self::Signer(error) => error.fmt(f),
             Self::Domain(error) => error.fmt(f),
-            Self::TrustStore(error) => error.fmt(f),
             Self::Output(_) => f.write_str("the keys could not be written"),
             Self::Resources(_) => f.write_str("a resource of the system is missing"),
         }
@@ -56,7 +55,6 @@ impl std::error::Error for RunError {
             Self::Metadata(error) => error.source(),
             Self::Signer(error) => error.source(),
             Self::Domain(error) => error.source(),
-            Self::TrustStore(error) => error.source(),
             Self::Output(error) | Self::Resources(error) => Some(error),
         }
     }
@@ -74,29 +72,8 @@ impl From<SignerError> for RunError {
     }
 }
 
-impl From<ChainError> for RunError {
-    fn from(error: ChainError) -> Self {
-        Self::Signer(error.into())
-    }
-}
-
-impl From<PathError> for RunError {
-    fn from(error: PathError) -> Self {
-        match error {
-            PathError::Chain(error) => error.into(),
-            PathError::Store(error) => error.into(),
-        }
-    }
-}
-
 impl From<UnknownDomain> for RunError {
     fn from(error: UnknownDomain) -> Self {
         Self::Domain(error)
-    }
-}
-
-impl From<StoreError> for RunError {
-    fn from(error: StoreError) -> Self {
-        Self::TrustStore(error)
     }
 }

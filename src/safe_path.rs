@@ -1,4 +1,4 @@
-//! Checks whether sshd would run a program.
+//! Checks whether sshd would run a program. A [`Program`] is one that root may run.
 
 use std::{
     error::Error,
@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::files::below;
 use crate::ownership::{self, OwnershipFault, is_program};
 
 /// Why sshd would not run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UntrustedProgram {
-    /// Its path is not absolute.
     NotAbsolute(PathBuf),
     /// It is not an executable file.
     NotAProgram(PathBuf),
@@ -35,13 +35,42 @@ impl fmt::Display for UntrustedProgram {
 
 impl Error for UntrustedProgram {}
 
-/// A program that sshd would run: only root can change it. Root runs a path from `/proc` or from a configuration only as one of
-/// these, and only this module makes one.
+/// The result of [`check`].
+#[derive(Debug)]
+pub(crate) enum JudgedProgram {
+    /// sshd would run it.
+    Trusted(Program),
+    /// Why sshd would not run it.
+    Untrusted(UntrustedProgram),
+}
+
+/// A program that root may run, which only this module makes: a path from `/proc` or from a configuration after [`program`] has checked
+/// that only root can change it, or a program that the source names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Program(PathBuf);
 
+/// A program that the source names, by its path or by a name that is looked up in the directories of the system.
+impl From<&'static str> for Program {
+    fn from(program: &'static str) -> Self {
+        Self(program.into())
+    }
+}
+
 impl Program {
-    /// Its path.
+    /// This program.
+    ///
+    /// # Errors
+    /// Fails if its path is not known.
+    pub(crate) fn own() -> io::Result<Self> {
+        std::env::current_exe().map(Self)
+    }
+
+    /// A program of [`EnableOptions`](crate::sshd::EnableOptions): the tests have programs of their own. The command line has no such
+    /// option.
+    pub(crate) fn of_options(program: OsString) -> Self {
+        Self(program.into())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -53,14 +82,15 @@ impl Program {
 }
 
 /// Checks a program as sshd checks `AuthorizedKeysCommand` (`safe_path` in OpenSSH's `misc.c`): the program and every directory
-/// above it, up to `root`, must belong to root and be writable by root only.
+/// above it, up to `root`, must belong to root and be writable by root only. As in sshd, the directories are those of the file that
+/// symbolic links lead to. Whoever can replace a link on the way can choose another program, but only one that passes this check.
 ///
 /// # Errors
 /// `NotFound` if the program does not exist, otherwise the reason why sshd would not run it.
 pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
     match check(root, path)? {
-        None => Ok(Program(path.to_owned())),
-        Some(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
+        JudgedProgram::Trusted(program) => Ok(program),
+        JudgedProgram::Untrusted(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
     }
 }
 
@@ -68,7 +98,7 @@ pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
 ///
 /// # Errors
 /// Fails if the program cannot be examined; `NotFound` if it does not exist.
-pub(crate) fn check(root: &Path, path: &Path) -> io::Result<Option<UntrustedProgram>> {
+pub(crate) fn check(root: &Path, path: &Path) -> io::Result<JudgedProgram> {
     check_unless(root, path, &|_| false)
 }
 
@@ -80,15 +110,16 @@ pub(crate) fn check_unless(
     root: &Path,
     path: &Path,
     tolerated: &dyn Fn(&fs::Metadata) -> bool,
-) -> io::Result<Option<UntrustedProgram>> {
+) -> io::Result<JudgedProgram> {
+    let untrusted = |reason| Ok(JudgedProgram::Untrusted(reason));
     if !path.is_absolute() {
-        return Ok(Some(UntrustedProgram::NotAbsolute(path.to_owned())));
+        return untrusted(UntrustedProgram::NotAbsolute(path.to_owned()));
     }
     let root = fs::canonicalize(root)?;
-    let file = fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path)))?;
+    let file = fs::canonicalize(below(&root, path))?;
     let metadata = fs::metadata(&file)?;
     if !is_program(&metadata) {
-        return Ok(Some(UntrustedProgram::NotAProgram(path.to_owned())));
+        return untrusted(UntrustedProgram::NotAProgram(path.to_owned()));
     }
     // Start at the root directory: if others can write to a directory, the checks below it prove nothing.
     let parts: Vec<_> = file.ancestors().take_while(|part| part.starts_with(&root)).collect();
@@ -96,13 +127,13 @@ pub(crate) fn check_unless(
         let metadata = fs::metadata(part)?;
         match ownership::check(&metadata, &[0]) {
             Err(OwnershipFault::Owner(uid)) => {
-                return Ok(Some(UntrustedProgram::Owner(part.to_owned(), uid)));
+                return untrusted(UntrustedProgram::Owner(part.to_owned(), uid));
             }
             Err(OwnershipFault::Writable) if !tolerated(&metadata) => {
-                return Ok(Some(UntrustedProgram::Writable(part.to_owned())));
+                return untrusted(UntrustedProgram::Writable(part.to_owned()));
             }
             _ => {}
         }
     }
-    Ok(None)
+    Ok(JudgedProgram::Trusted(Program(path.to_owned())))
 }

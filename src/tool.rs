@@ -1,24 +1,43 @@
 //! Runs other programs of the target, with limits on time and output.
 
-use std::ffi::OsStr;
 use std::io;
 
 use crate::limits;
-use crate::process::{Output, run};
+use crate::process::{Output, TrustedCommand};
 
-/// The output of a program, with any exit status.
-pub(crate) fn ask(program: &str, arguments: &[&str]) -> io::Result<Output> {
-    let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-    run(&[program.into()], &arguments, limits::CHECK_TOOL)
+/// The complete output of a program, with any exit status.
+///
+/// # Errors
+/// Fails if the program is not installed ([`NotFound`](io::ErrorKind::NotFound)), does not end in time, is killed, or prints too much.
+pub(crate) fn ask(program: &'static str, arguments: &[&str]) -> io::Result<Output> {
+    let ran = TrustedCommand::new(program).with(arguments).run(limits::CHECK_TOOL)?;
+    if ran.is_cut {
+        return Err(io::Error::other("its output is too long"));
+    }
+    if ran.status.code().is_none() {
+        return Err(io::Error::other(ran.status.to_string()));
+    }
+    Ok(ran)
 }
 
 /// The output of a program that succeeded.
-pub(crate) fn stdout_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let ran = ask(program, arguments).ok().filter(|ran| ran.status.success())?;
-    Some(String::from_utf8_lossy(&ran.stdout).into_owned())
+///
+/// # Errors
+/// Fails as [`ask`] does, and if the program fails. The text names the program.
+pub(crate) fn stdout_of(program: &'static str, arguments: &[&str]) -> io::Result<String> {
+    let ran = ask(program, arguments).map_err(|error| named(program, &error))?;
+    if !ran.status.success() {
+        return Err(named(program, &io::Error::other(ran.error_text())));
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
-/// Whether this process runs as root. Some checks need root.
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// The value of a property in what `systemctl show` printed of one unit.
+pub(crate) fn property<'a>(shown: &'a str, name: &str) -> Option<&'a str> {
+    shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The error with the name of its program.
+pub(crate) fn named(program: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{program}: {error}"))
 }

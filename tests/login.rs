@@ -97,8 +97,8 @@ fn a_login_succeeds_after_another_key_is_refused() {
     assert_eq!((outcome.status, outcome.stdout.trim()), (Some(0), "alice"), "{}", outcome.stderr);
     assert_eq!(
         instance.journal.eic_keys().len(),
-        4,
-        "two lines for the pushed key, when asked about and when it signs"
+        6,
+        "a line for each other key, and two for the pushed one, when asked about and when it signs"
     );
 }
 

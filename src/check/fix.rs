@@ -11,18 +11,20 @@ use std::path::Path;
 use crate::account::Account;
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
+use crate::files;
+use crate::limits;
 use crate::path_walk::{UnsafePath, resolve};
 
 /// The fix for a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fix {
+pub(crate) struct Fix {
     text: String,
     command: bool,
 }
 
 /// A word of a command.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Word<'a> {
+pub(crate) enum CommandWord<'a> {
     /// A word from the source of this program.
     Literal(&'static str),
     /// A name or number from elsewhere. A value that looks like an option is rejected.
@@ -31,11 +33,11 @@ pub(crate) enum Word<'a> {
     Path(&'a Path),
 }
 
-use Word::{Literal, Value};
+use CommandWord::{Literal, Value};
 
 impl Fix {
     /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
-    pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = Word<'a>>) -> Self {
+    pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = CommandWord<'a>>) -> Self {
         let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
         Self::written(&words, &|path| resolve(path, &[0]).map(|way| way.path))
     }
@@ -53,7 +55,8 @@ impl Fix {
     /// which the first counts, or none: the tools then refuse.
     pub(crate) fn for_local_user(self, root: &Path, name: &str) -> Self {
         let lines = |file: &str| {
-            let text = std::fs::read_to_string(root.join("etc").join(file)).unwrap_or_default();
+            let path = root.join("etc").join(file);
+            let text = files::read_text(&path, limits::SYSTEM_FILE).unwrap_or_default();
             text.lines().filter(|line| line.split(':').next() == Some(name)).count()
         };
         if let Some(file) = ["passwd", "shadow"].into_iter().find(|file| lines(file) > 1) {
@@ -66,7 +69,12 @@ impl Fix {
                 "{name} is not in /etc/passwd: change the account in the name service that has it (/etc/nsswitch.conf), or with its tools"
             ));
         }
-        self
+        let left: Vec<_> = LOCKS.into_iter().filter(|lock| is_left(root, lock)).map(Value).collect();
+        // The command of another check can have removed them.
+        if left.is_empty() {
+            return self;
+        }
+        Self::command("rm -f", left).then(self)
     }
 
     /// A command on a user's file, which runs as that user: `words`, then `path`. A sentence if someone other than
@@ -74,7 +82,7 @@ impl Fix {
     pub(crate) fn as_user(account: &Account, words: &'static str, path: &Path) -> Self {
         let mut all = vec![Literal("runuser"), Literal("-u"), Value(&account.name), Literal("--")];
         all.extend(words.split(' ').map(Literal));
-        all.extend([Literal("--"), Word::Path(path)]);
+        all.extend([Literal("--"), CommandWord::Path(path)]);
         Self::written(&all, &|path| {
             let resolved = resolve(path, &[0, account.uid])?;
             match &resolved.last {
@@ -86,13 +94,13 @@ impl Fix {
 
     /// Joins the words, quoted for a shell.
     fn written(
-        words: &[Word<'_>],
+        words: &[CommandWord<'_>],
         resolve: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>,
     ) -> Self {
         let mut written = Vec::new();
         for word in words {
             let word = match *word {
-                Word::Path(path) => match resolve(path) {
+                CommandWord::Path(path) => match resolve(path) {
                     Ok(real) => real.into_os_string(),
                     Err(cause) => return Self::unsafe_path(path, &cause),
                 },
@@ -135,19 +143,19 @@ impl Fix {
 
     /// A sentence.
     #[must_use]
-    pub fn advice(text: impl Into<String>) -> Self {
+    pub(crate) fn advice(text: impl Into<String>) -> Self {
         Self { text: text.into(), command: false }
     }
 
     /// Whether this is a command for root's shell.
     #[must_use]
-    pub fn is_command(&self) -> bool {
+    pub(crate) fn is_command(&self) -> bool {
         self.command
     }
 
     /// The command or sentence.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
@@ -155,6 +163,21 @@ impl Fix {
     pub(crate) fn harmless(self) -> Self {
         Self { text: harmless(&self.text), command: self.command }
     }
+}
+
+/// The locks of the tools that change accounts (package passwd).
+const LOCKS: [&str; 4] = ["/etc/passwd.lock", "/etc/shadow.lock", "/etc/group.lock", "/etc/gshadow.lock"];
+
+/// Whether a lock has the number of a process that runs and does not change accounts. The tools remove that of a process that
+/// does not run.
+fn is_left(root: &Path, lock: &str) -> bool {
+    const TOOLS: [&str; 10] =
+        ["user", "group", "passwd", "chage", "chsh", "chfn", "vi", "pw", "gr", "newusers"];
+    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    let text = files::read_text(&below(lock), 64).unwrap_or_default();
+    let Ok(process) = text.trim_matches(['\0', '\n', ' ']).parse::<u32>() else { return false };
+    let name = files::read_text(&below(&format!("/proc/{process}/comm")), limits::PROC_FILE);
+    name.is_ok_and(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)))
 }
 
 fn harmless(text: &str) -> String {
@@ -181,7 +204,7 @@ mod tests {
 
     use std::path::{Path, PathBuf};
 
-    use super::{Fix, Word, quoted};
+    use super::{CommandWord, Fix, quoted};
 
     #[test]
     fn a_word_is_quoted_for_the_shell() {
@@ -204,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_value_is_no_option() {
-        let fix = |value| Fix::command("useradd", [Word::Value(value)]);
+        let fix = |value| Fix::command("useradd", [CommandWord::Value(value)]);
         assert_eq!(fix("alice").text(), "useradd alice");
         assert!(fix("alice").is_command());
         for value in ["", "-r", "--root=/tmp", "a\nb", "/tmp/x"] {
@@ -215,12 +238,12 @@ mod tests {
     #[test]
     fn a_command_that_would_be_cut_is_a_sentence() {
         let long = "a".repeat(2000);
-        assert!(!Fix::command("useradd", [Word::Value(&long)]).is_command());
+        assert!(!Fix::command("useradd", [CommandWord::Value(&long)]).is_command());
     }
 
     #[test]
     fn a_path_that_only_root_can_redirect() {
-        let fix = |path| Fix::command("chmod a+r", [Word::Path(Path::new(path))]);
+        let fix = |path| Fix::command("chmod a+r", [CommandWord::Path(Path::new(path))]);
         assert_eq!(fix("/etc/passwd").text(), "chmod a+r /etc/passwd");
         for path in
             ["etc/passwd", "/etc/../etc/passwd", "/tmp/x", "/etc/none/x", "/etc/passwd/x", "/dev/shm/x"]
@@ -245,7 +268,8 @@ mod tests {
         let fix = |passwd: &str, shadow: &str| {
             std::fs::write(root.join("etc/passwd"), passwd).unwrap();
             std::fs::write(root.join("etc/shadow"), shadow).unwrap();
-            Fix::command("chage --expiredate -1", [Word::Value("alice")]).for_local_user(&root, "alice")
+            Fix::command("chage --expiredate -1", [CommandWord::Value("alice")])
+                .for_local_user(&root, "alice")
         };
         assert!(fix("alice:x\nalicia:x\n", "alice:*\n").is_command());
         assert!(fix("alice:x\nalice:y\n", "").text().starts_with("/etc/passwd has several lines of alice"));
@@ -298,16 +322,19 @@ mod tests {
 
     /// The sources that build fixes, without tests and comments.
     fn sources() -> Vec<(PathBuf, String)> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let folders = ["check", "check/topics", "sshd"].iter();
-        let files = folders.flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
-        let paths = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
-        let product = |path: PathBuf| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]").next().unwrap();
-            let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            (path, lines.join("\n"))
-        };
-        paths.map(product).collect()
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        ["check", "sshd"].iter().flat_map(|folder| below(&src.join(folder))).map(product).collect()
+    }
+
+    fn below(folder: &Path) -> Vec<PathBuf> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        paths.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+    }
+
+    fn product(path: PathBuf) -> (PathBuf, String) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        (path, lines.join("\n"))
     }
 }

@@ -3,15 +3,14 @@
 use serde_json::{Value, json};
 
 use super::fix::Fix;
-use super::report::{Check, Report, Status};
+use super::report::{Check, CheckReport, Status};
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change
 /// it.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
-/// Formats the report.
 #[must_use]
-pub fn write(report: &Report) -> String {
+pub(crate) fn write(report: &CheckReport) -> String {
     let result = if report.with(Status::Fail).next().is_none() { "ok" } else { "failed" };
     let checks: Vec<_> = report.checks.iter().map(check).collect();
     document(result, report.user.as_deref(), &report.summary(), &checks)
@@ -19,7 +18,7 @@ pub fn write(report: &Report) -> String {
 
 /// The document for checks that could not run. `reason` is escaped text.
 #[must_use]
-pub fn not_run(reason: &str) -> String {
+pub(crate) fn not_run(reason: &str) -> String {
     document("not-run", None, reason, &[])
 }
 

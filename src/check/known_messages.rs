@@ -2,11 +2,11 @@
 //!
 //! `login_log` looks for them in the log, and a rehearsal in the messages of its own login.
 
-use Source::{Pam, Sshd};
+use MessageSource::{Pam, Sshd};
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum MessageSource {
     Sshd,
     Pam,
     /// The output of a session.
@@ -27,7 +27,7 @@ pub(crate) enum FixCommand {
 /// A message that says why a login was refused, or why a session ended before it began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    pub(crate) source: Source,
+    pub(crate) source: MessageSource,
     /// How the message begins, without its level (see [`without_level`]).
     begins: &'static str,
     /// What follows in the same message, at any place; can be empty.
@@ -89,16 +89,23 @@ pub(crate) const CHROOT: &str = "ChrootDirectory and every directory above it mu
 const UNEXPIRE: &str = "set no expiry date for the account: chage --expiredate -1";
 const NEW_PASSWORD: &str = "set a new password, or disable its expiry: chage --maxdays -1 --inactive -1";
 const NO_MODULE: &str = "PAM cannot load a module that /etc/pam.d names, and refuses the account";
-const MODULE: &str =
+/// What to do about a module of PAM that is missing.
+pub(crate) const MODULE: &str =
     "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes";
 const ONE_KEY: &str = "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY; if that does not help, sshd.tries says more";
+const FEW_FILES: &str = "the session cannot start: the limit of open files is too low";
+const RAISE_FILES: &str =
+    "raise nofile in /etc/security/limits.conf or limits.d, or LimitNOFILE of sshd's unit";
+const FEW_PROCESSES: &str = "the session cannot start: the user has as many processes as the limit allows";
+/// What to do about a limit of processes.
+pub(crate) const RAISE_PROCESSES: &str = "raise the limit on the user's processes: nproc in /etc/security/limits.conf and limits.d, TasksMax of \
+     user.slice";
 const MAX_STARTUPS: &str = "sshd drops connections: too many others are being authenticated (MaxStartups)";
-const STARTUPS: &str =
-    "find out which clients open these connections (ss -tn), or raise MaxStartups and reload sshd";
+const STARTUPS: &str = "find out which clients open these connections (ss -tn), or raise MaxStartups, and PerSourceMaxStartups if they have one address; then reload sshd";
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
-pub(crate) const REASONS: [Known; 34] = [
+pub(crate) const REASONS: [Known; 37] = [
     sshd(
         "User ",
         " not allowed because listed in DenyUsers",
@@ -241,8 +248,6 @@ pub(crate) const REASONS: [Known; 34] = [
         "PAM refuses the account: pam_shells, because /etc/shells does not list the login shell",
         "add the shell to /etc/shells, or set another one: usermod --shell",
     ),
-    pam("PAM unable to dlopen(", "", NO_MODULE, MODULE),
-    pam("PAM adding faulty module: ", "", NO_MODULE, MODULE),
     sshd(
         "Error checking authentication key ",
         " in revoked keys file ",
@@ -281,13 +286,27 @@ pub(crate) const REASONS: [Known; 34] = [
         CHROOT,
     ),
     sshd("safely_chroot: ", "", "the session cannot start: ChrootDirectory cannot be used", CHROOT),
+    sshd("monitor_openfds: ", "Too many open files", FEW_FILES, RAISE_FILES),
+    sshd("do_exec_no_pty: ", "Too many open files", FEW_FILES, RAISE_FILES),
+    sshd("do_exec_pty: ", "Too many open files", FEW_FILES, RAISE_FILES),
+    sshd("do_exec_no_pty: fork: ", "", FEW_PROCESSES, RAISE_PROCESSES),
+    sshd("do_exec_pty: fork: ", "", FEW_PROCESSES, RAISE_PROCESSES),
 ];
+
+/// PAM logs that a module is missing whether it needs that module or not.
+pub(crate) const MISSING_MODULES: [Known; 2] = [
+    pam("PAM unable to dlopen(", "", NO_MODULE, MODULE),
+    pam("PAM adding faulty module: ", "", NO_MODULE, MODULE),
+];
+
+/// What sshd says if PAM opens no session because a module is missing.
+pub(crate) const MODULE_UNKNOWN: &str = "PAM: pam_open_session(): Module is unknown";
 
 /// What to do about a message of a PAM module that is not known.
 pub(crate) const ANY_MODULE: &str = "change what this PAM module requires: see /etc/pam.d/sshd";
 
 /// The messages of sshd that PAM refused a login, without the reason.
-pub(crate) const REFUSALS: [Known; 2] = [
+pub(crate) const REFUSALS: [Known; 3] = [
     sshd(
         "Access denied for user ",
         " by PAM account configuration",
@@ -296,11 +315,17 @@ pub(crate) const REFUSALS: [Known; 2] = [
          message: pam_nologin, pam_time, pam_deny, pam_unix if /etc/shadow has no line of the user",
     ),
     sshd(
+        MODULE_UNKNOWN,
+        "",
+        "PAM cannot load a module that a session line of /etc/pam.d names, and opens no session",
+        MODULE,
+    ),
+    sshd(
         "PAM: pam_open_session(): ",
         "",
         "PAM did not open the session",
         "check the session lines of /etc/pam.d/sshd and what its modules log; a refusal without a message: pam_limits with \
-         maxlogins or maxsyslogins",
+         maxlogins or maxsyslogins, or with a nofile that is too low",
     ),
 ];
 

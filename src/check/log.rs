@@ -2,30 +2,35 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
 
 use crate::account::{Account, account_of};
 use crate::files;
 use crate::limits;
+use crate::process::{PipedProgram, TrustedCommand};
 use crate::sshd::plan::OWN_USER;
 use crate::system_log::file::{self, Clock};
-use crate::system_log::{ANYBODY, EIC_KEYS, Entry, FILES, is_sshd, journal, unescaped};
+use crate::system_log::{ANYBODY, EIC_KEYS, Entry, FILES, is_sshd, journal, scan, unescaped};
 use crate::time_zone::TimeZone;
 use crate::tool::stdout_of;
 
 /// Log lines of sshd and eic-keys, oldest first.
 #[derive(Debug)]
 pub(crate) struct Log {
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<LogLine>,
     /// The log file, to which [`ANYBODY`] can write lines. `None` for the journal, which is filtered by fields that the kernel or
     /// journald sets.
-    pub(crate) hearsay: Option<String>,
+    pub(crate) unverified_source: Option<String>,
     /// A user other than root and that of the package, whose processes can write lines of eic-keys to the journal.
     pub(crate) other_user: Option<u32>,
+    /// There was no time to read older lines of the journal.
+    pub(crate) incomplete: bool,
 }
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     /// Seconds since 1970. `None` if the file has a format that is not known.
     pub(crate) time: Option<u64>,
     /// `sshd`, `sshd-session`, `sshd-auth` or `eic-keys`.
@@ -36,14 +41,15 @@ pub(crate) struct Line {
     pub(crate) message: String,
 }
 
-impl From<Entry> for Line {
-    fn from(entry: Entry) -> Self {
+impl From<Entry<'_>> for LogLine {
+    fn from(entry: Entry<'_>) -> Self {
         let Entry { time, program, pid, message, .. } = entry;
-        Self { time: time.map(|time| time.wrapping_div(1_000_000)), program, pid, message }
+        let time = time.map(|time| time.wrapping_div(1_000_000));
+        Self { time, program: program.into_owned(), pid: pid.to_string(), message: message.into_owned() }
     }
 }
 
-impl Line {
+impl LogLine {
     pub(crate) fn by_sshd(&self) -> bool {
         is_sshd(&self.program)
     }
@@ -77,61 +83,90 @@ pub(crate) fn ago(seconds: u64) -> String {
 
 impl Log {
     /// The caveat to append to a note.
-    pub(crate) fn reservation(&self) -> String {
-        match (&self.hearsay, self.other_user) {
+    pub(crate) fn caveat(&self) -> String {
+        let doubt = match (&self.unverified_source, self.other_user) {
             (None, None) => String::new(),
             (Some(file), _) => format!(" (from {file}, to which {ANYBODY} can write such lines)"),
             (None, Some(uid)) => {
                 format!(" (any process of {} can write lines of eic-keys)", account_of(uid))
             }
+        };
+        if !self.incomplete {
+            return doubt;
         }
+        let seconds = limits::CHECK_TOOL.as_secs();
+        format!("{doubt} (the journal has more lines than could be read in {seconds} s)")
     }
 }
 
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
 pub(crate) fn authpriv(root: &Path, users: &[u32], now: u64) -> Option<Log> {
-    if let Some(entries) = journal_entries(users) {
-        let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
-        let other_user = entries.iter().find_map(|entry| journal::other_user(entry, own));
-        return Some(Log { lines: entries.into_iter().map(Line::from).collect(), hearsay: None, other_user });
+    if let Some(Newest { entries, incomplete }) = newest(&journal::matches(users)) {
+        // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
+        let any = || stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"]);
+        if incomplete || !entries.is_empty() || any().is_ok_and(|text| !text.is_empty()) {
+            let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
+            let other_user = entries.iter().find_map(|entry| journal::other_user(entry, own));
+            let lines = entries.into_iter().map(LogLine::from).collect();
+            return Some(Log { lines, unverified_source: None, other_user, incomplete });
+        }
     }
     FILES.iter().find_map(|file| {
         let text = tail(&root.join(file)).ok()?;
         let clock = Clock { last: now, zone: &TimeZone::system(root) };
         let mut reader = file::Reader::new(clock);
-        let lines = text.lines().filter_map(|line| reader.entry(line)).map(Line::from).collect();
-        Some(Log { lines, hearsay: Some(format!("/{file}")), other_user: None })
+        let lines = text.lines().filter_map(|line| reader.entry(line)).map(LogLine::from).collect();
+        Some(Log { lines, unverified_source: Some(format!("/{file}")), other_user: None, incomplete: false })
     })
 }
 
 /// The lines of the journal that have the name of eic-keys, whoever wrote them.
-pub(crate) fn of_any_user() -> Vec<Line> {
-    let text = journalctl(&[format!("SYSLOG_IDENTIFIER={EIC_KEYS}")]).unwrap_or_default();
-    text.lines().filter_map(|line| journal::entry(line.as_bytes())).map(Line::from).collect()
+pub(crate) fn of_any_user() -> Vec<LogLine> {
+    let entries = newest(&[vec![journal::name(EIC_KEYS)]]).map(|newest| newest.entries);
+    entries.unwrap_or_default().into_iter().map(LogLine::from).collect()
 }
 
-/// What journalctl prints of the last day's lines that `matches` selects.
-fn journalctl(matches: &[String]) -> Option<String> {
-    // The newest first: what exceeds the limit of the output is old.
-    let mut words =
-        vec!["--since", "-1day", "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
-    words.extend(matches.iter().map(String::as_str));
-    stdout_of("journalctl", &[&[journal::FIELDS], words.as_slice()].concat())
-        .or_else(|| stdout_of("journalctl", &words))
+/// The newest entries of a journal.
+struct Newest {
+    /// Oldest first.
+    entries: Vec<Entry<'static>>,
+    /// There was no time to read older ones.
+    incomplete: bool,
 }
 
-/// Reads the journal. `None` if there is none.
-fn journal_entries(users: &[u32]) -> Option<Vec<Entry>> {
-    let text = journalctl(&journal::matches(Some(users)))?;
-    // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
-    if text.is_empty() {
-        stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"])
-            .filter(|text| !text.is_empty())?;
+/// The newest entries of the last day that journalctl finds by each of `matches`. `None` if it cannot be asked.
+fn newest(matches: &[Vec<String>]) -> Option<Newest> {
+    let start = Instant::now();
+    let left = || limits::CHECK_TOOL.saturating_sub(start.elapsed());
+    let words =
+        ["--since", "-1day", "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
+    let mut newest = Newest { entries: Vec::new(), incomplete: false };
+    for matches in matches {
+        let mut result = Ok(false);
+        for fields in [&[journal::FIELDS][..], &[]] {
+            let take = |line: &[u8]| {
+                let Some(entry) = journal::entry(line) else { return };
+                let at = newest.entries.partition_point(|other| other.time >= entry.time);
+                newest.entries.insert(at, entry);
+            };
+            let journalctl = TrustedCommand::new("journalctl").with(fields).with(words).with(matches);
+            result = journalctl
+                .start(None, Stdio::null())
+                .and_then(PipedProgram::new)
+                .and_then(|child| child.read(left, |output| scan::lines(output, |_| true, |_| (), take)));
+            if !matches!(result, Ok(false)) {
+                break;
+            }
+        }
+        match result {
+            Ok(true) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => newest.incomplete = true,
+            _ => return None,
+        }
     }
-    let mut entries: Vec<_> = text.lines().filter_map(|line| journal::entry(line.as_bytes())).collect();
-    entries.reverse();
-    Some(entries)
+    newest.entries.reverse();
+    Some(newest)
 }
 
 /// The last [`limits::LOG_TAIL`] bytes of a file.

@@ -4,8 +4,11 @@
 //! name tells whose it is: a client chooses the user name, so that a name can contain any of the words below. A line
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
-use super::known_messages::{ANY_MODULE, CONNECTIONS, Known, REASONS, REFUSALS, without_level};
-use super::log::{Line, ago};
+use super::known_messages::{
+    ANY_MODULE, CONNECTIONS, Known, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, without_level,
+};
+use super::log::{LogLine, ago};
+use crate::sorted;
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
 /// there is no such user, or the user is not allowed to log in.
@@ -23,7 +26,8 @@ const NAMES: [(&str, &[&str]); 9] = [
 
 /// The errors of the process that starts a session. It has another number than the process of the connection, and
 /// names no user.
-const CHILD: [&str; 2] = ["bad ownership or modes for chroot directory ", "safely_chroot: "];
+const CHILD: [&str; 4] =
+    ["bad ownership or modes for chroot directory ", "safely_chroot: ", "do_exec_no_pty: ", "do_exec_pty: "];
 
 /// Time from a login to the errors of its session.
 const SESSION_START: u64 = 10;
@@ -41,19 +45,21 @@ struct Attempt<'a> {
     /// The time of its last line; once a key is accepted, of that line or of a later error. A session can be long.
     last: u64,
     /// The user is the one who is asked about.
-    mine: bool,
+    of_user: bool,
     accepted: bool,
     /// The client tried a password.
     password: bool,
     /// The lines that matter, and the reasons among them.
-    lines: Vec<(&'a Line, Option<&'static Known>)>,
+    lines: Vec<(&'a LogLine, Option<&'static Known>)>,
+    /// The lines about modules of PAM that are missing. As a rule, a login needs none of them.
+    missing: Vec<&'a LogLine>,
 }
 
 /// What the log says about the logins of a user.
 #[derive(Debug)]
-pub(crate) enum Logins<'a> {
+pub(crate) enum LastAttempt<'a> {
     /// The last attempt was refused.
-    Refused(Refused<'a>),
+    Refused(RefusedAttempts<'a>),
     /// The last attempt, so many seconds ago, was a login.
     LoggedIn(u64),
     /// The last attempt, so many seconds ago, ended before a key was accepted, and nothing says why.
@@ -64,74 +70,82 @@ pub(crate) enum Logins<'a> {
 
 /// Why attempts were refused.
 #[derive(Debug)]
-pub(crate) struct Refused<'a> {
+pub(crate) struct RefusedAttempts<'a> {
     /// When the last one was, and why.
     pub(crate) note: String,
     pub(crate) advice: &'static str,
     /// The lines, newest first.
-    pub(crate) lines: Vec<&'a Line>,
+    pub(crate) lines: Vec<&'a LogLine>,
 }
 
-impl<'a> Refused<'a> {
-    fn new(age: u64, known: &Known, lines: impl IntoIterator<Item = &'a Line>) -> Self {
+impl<'a> RefusedAttempts<'a> {
+    fn new(age: u64, known: &Known, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
         let note = format!("{}: {}", ago(age), known.means);
         Self { note, advice: known.advice, lines: lines.into_iter().collect() }
     }
 }
 
 /// What `lines`, oldest first, say about the logins of `user` in the last hour.
-pub(crate) fn logins<'a>(lines: &'a [Line], user: &str, now: u64) -> Logins<'a> {
+pub(crate) fn logins<'a>(lines: &'a [LogLine], user: &str, now: u64) -> LastAttempt<'a> {
     let mut attempts: Vec<Attempt<'a>> = Vec::new();
-    let mut anybody: Vec<(u64, &'a Line, &'static Known)> = Vec::new();
+    let mut unattributed: Vec<(u64, &'a LogLine, &'static Known)> = Vec::new();
     for line in lines.iter().filter(|line| line.by_sshd()) {
         let Some(age) = line.age(now, RECENT) else { continue };
         let time = now.saturating_sub(age);
         let message = without_level(&line.message);
         if let Some(known) = CONNECTIONS.iter().find(|known| known.is(message)) {
-            anybody.push((time, line, known));
+            unattributed.push((time, line, known));
         } else if let Some(attempt) = attempt_of(&mut attempts, line, message, time) {
             attempt.take(line, message, user, time);
         }
     }
-    attempts.retain(|attempt| attempt.mine);
-    attempts.sort_by_key(|attempt| attempt.last);
+    let mut in_order = Vec::new();
+    for attempt in attempts.into_iter().filter(|attempt| attempt.of_user) {
+        sorted::insert(&mut in_order, attempt, |one, other| one.last.cmp(&other.last));
+    }
+    let attempts = in_order;
     let login = attempts.iter().rposition(Attempt::is_login);
     let later = attempts.get(login.map_or(0, |at| at.saturating_add(1))..).unwrap_or_default();
     // A scanner that tries passwords is refused for reasons that have nothing to do with a pushed key.
     let mut refused = later.iter().rev().filter(|attempt| !attempt.password && attempt.reason().is_some());
     if let Some(attempt) = refused.next() {
         let lines = [attempt].into_iter().chain(refused).flat_map(|attempt| attempt.lines.iter().rev());
-        let lines: Vec<_> = lines.map(|(line, _)| *line).collect();
+        let mut lines: Vec<_> = lines.map(|(line, _)| *line).collect();
         if let Some(known) = attempt.reason() {
-            let mut refused = Refused::new(now.saturating_sub(attempt.last), known, lines);
-            if let Some(line) = attempt.unknown_module(known) {
+            let words = attempt.words_of_pam(known);
+            lines.extend(
+                words.iter().filter(|(line, _)| attempt.missing.contains(line)).map(|(line, _)| *line),
+            );
+            let mut refused = RefusedAttempts::new(now.saturating_sub(attempt.last), known, lines);
+            if let Some((line, advice)) = words {
                 let age = ago(now.saturating_sub(attempt.last));
-                refused.note = format!("{age}: PAM refuses the account: {}", line.message);
-                refused.advice = ANY_MODULE;
+                let what = if attempt.accepted { "PAM opens no session" } else { "PAM refuses the account" };
+                refused.note = format!("{age}: {what}: {}", line.message);
+                refused.advice = advice;
             }
-            return Logins::Refused(refused);
+            return LastAttempt::Refused(refused);
         }
     }
     let newest = attempts.last().map(|attempt| attempt.last);
-    let counts = |(time, ..): &&(u64, &Line, &Known)| {
+    let counts = |(time, ..): &&(u64, &LogLine, &Known)| {
         newest.is_none_or(|newest| *time >= newest) && now.saturating_sub(*time) < DROPS_COUNT
     };
-    let mut dropped = anybody.iter().rev().filter(counts);
+    let mut dropped = unattributed.iter().rev().filter(counts);
     if let Some((time, line, known)) = dropped.next() {
         let lines = [*line].into_iter().chain(dropped.map(|(_, line, _)| *line));
-        return Logins::Refused(Refused::new(now.saturating_sub(*time), known, lines));
+        return LastAttempt::Refused(RefusedAttempts::new(now.saturating_sub(*time), known, lines));
     }
     match newest.map(|newest| now.saturating_sub(newest)) {
-        None => Logins::None,
-        Some(age) if later.is_empty() => Logins::LoggedIn(age),
-        Some(age) => Logins::Ended(age),
+        None => LastAttempt::None,
+        Some(age) if later.is_empty() => LastAttempt::LoggedIn(age),
+        Some(age) => LastAttempt::Ended(age),
     }
 }
 
 /// The attempt that a line belongs to. `None` for the error of a session that no login started.
 fn attempt_of<'a, 'b>(
     attempts: &'b mut Vec<Attempt<'a>>,
-    line: &'a Line,
+    line: &'a LogLine,
     message: &str,
     time: u64,
 ) -> Option<&'b mut Attempt<'a>> {
@@ -143,23 +157,28 @@ fn attempt_of<'a, 'b>(
     } else if let Some(own) = own {
         own
     } else {
-        let (mine, accepted, password) = (false, false, false);
-        attempts.push(Attempt { pid: &line.pid, last: time, mine, accepted, password, lines: Vec::new() });
+        let (of_user, accepted, password) = (false, false, false);
+        let (lines, missing) = (Vec::new(), Vec::new());
+        attempts.push(Attempt { pid: &line.pid, last: time, of_user, accepted, password, lines, missing });
         attempts.len().checked_sub(1)?
     };
     attempts.get_mut(at)
 }
 
 impl<'a> Attempt<'a> {
-    fn take(&mut self, line: &'a Line, message: &str, user: &str, time: u64) {
+    fn take(&mut self, line: &'a LogLine, message: &str, user: &str, time: u64) {
         let known = REASONS.iter().chain(&REFUSALS).find(|known| known.is(message));
         if !self.accepted || known.is_some() {
             self.last = time;
         }
-        for (begin, goes_on) in NAMES {
+        for (begin, continuations) in NAMES {
+            // sshd's only message with such a beginning that names no user. LogLevel VERBOSE has it.
+            if message.starts_with("User child is on pid ") {
+                break;
+            }
             let Some(rest) = message.strip_prefix(begin) else { continue };
             let rest = rest.strip_prefix(user);
-            let mine = rest.is_some_and(|rest| goes_on.iter().any(|words| rest.starts_with(words)));
+            let of_user = rest.is_some_and(|rest| continuations.iter().any(|words| rest.starts_with(words)));
             if begin.starts_with("Accepted ") {
                 // What was said about other keys does not matter. An expired password does.
                 self.lines.retain(|(_, known)| known.is_some_and(Known::counts_after_a_key));
@@ -168,11 +187,14 @@ impl<'a> Attempt<'a> {
                 // Another connection, by a process with the same number.
                 (self.accepted, self.password, self.last) = (false, false, time);
                 self.lines.clear();
+                self.missing.clear();
             }
-            self.mine = mine;
+            self.of_user = of_user;
         }
         self.password |= message.starts_with("Failed password for ");
-        if known.is_some() || is_from_module(message) {
+        if MISSING_MODULES.iter().any(|known| known.is(message)) {
+            self.missing.push(line);
+        } else if known.is_some() || is_from_module(message) {
             self.lines.push((line, known));
         }
     }
@@ -182,13 +204,24 @@ impl<'a> Attempt<'a> {
         self.accepted && self.reason().is_none()
     }
 
-    /// What a module of PAM that is not known logged before PAM refused the account; `reason` is what sshd said.
-    fn unknown_module(&self, reason: &Known) -> Option<&'a Line> {
-        let refused = |(_, known): &(&Line, Option<&Known>)| known.is_some_and(|known| known.is_same(reason));
+    /// What PAM logged before it refused the account or the session, if sshd says only that it did (`reason`), and what to do
+    /// about it: the words of a module that is not known, or that one is missing.
+    fn words_of_pam(&self, reason: &Known) -> Option<(&'a LogLine, &'static str)> {
+        if !REFUSALS.iter().any(|known| known.is_same(reason)) {
+            return None;
+        }
+        let refused =
+            |(_, known): &(&LogLine, Option<&Known>)| known.is_some_and(|known| known.is_same(reason));
         let at = self.lines.iter().position(refused)?;
-        let account = |line: &&Line| line.message.contains("(sshd:account): ");
+        let is_missing = self
+            .lines
+            .get(at)
+            .is_some_and(|(line, _)| without_level(&line.message).starts_with(MODULE_UNKNOWN));
+        let kind = if self.accepted { "(sshd:session): " } else { "(sshd:account): " };
+        let of_module = |line: &&LogLine| !is_missing && line.message.contains(kind);
         let mut before = self.lines.get(..at)?.iter().rev().map(|(line, _)| *line);
-        if REFUSALS.iter().any(|known| known.is_same(reason)) { before.find(account) } else { None }
+        let words = before.find(of_module).map(|line| (line, ANY_MODULE));
+        words.or_else(|| self.missing.first().map(|line| (*line, MODULE)))
     }
 
     /// The first reason, which is the most specific.
@@ -199,8 +232,13 @@ impl<'a> Attempt<'a> {
 
 /// Whether a module of PAM says something other than in each login.
 fn is_from_module(message: &str) -> bool {
-    let ordinary =
-        ["pam_env(", "pam_unix(sshd:session): session opened", "pam_unix(sshd:session): session closed"];
+    let ordinary = [
+        "pam_env(",
+        "pam_systemd(",
+        "pam_limits(sshd:session): Could not set limit for ",
+        "pam_unix(sshd:session): session opened",
+        "pam_unix(sshd:session): session closed",
+    ];
     message.starts_with("pam_")
         && (message.contains("(sshd:account): ") || message.contains("(sshd:session): "))
         && !ordinary.iter().any(|begin| message.starts_with(begin))
@@ -208,15 +246,15 @@ fn is_from_module(message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Logins, logins};
+    use super::{LastAttempt, LogLine, logins};
 
     const NOW: u64 = 1_795_293_600;
 
     /// Lines of sshd, 60 seconds ago; `PID: message`.
-    fn lines(text: &[&str]) -> Vec<Line> {
+    fn lines(text: &[&str]) -> Vec<LogLine> {
         let line = |text: &&str| {
             let (pid, message) = text.split_once(": ").unwrap_or_default();
-            Line {
+            LogLine {
                 time: Some(NOW - 60),
                 program: "sshd".to_owned(),
                 pid: pid.to_owned(),
@@ -228,7 +266,7 @@ mod tests {
 
     fn note(text: &[&str], user: &str) -> String {
         match logins(&lines(text), user, NOW) {
-            Logins::Refused(refused) => refused.note,
+            LastAttempt::Refused(refused) => refused.note,
             other => format!("{other:?}"),
         }
     }
@@ -308,17 +346,52 @@ mod tests {
                 "7: PAM adding faulty module: pam_sss.so",
                 "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
             ],
-            "cannot load a module",
+            "PAM refuses the account: PAM unable to dlopen(pam_sss.so)",
+        ),
+        // A module that no login needs.
+        (
+            &[
+                "7: PAM unable to dlopen(pam_gone.so): /lib/security/pam_gone.so: cannot open shared object file",
+                "7: PAM adding faulty module: pam_gone.so",
+                "7: pam_access(sshd:account): access denied for user `alice' from `192.0.2.1'",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "pam_access, by",
+        ),
+        (
+            &[
+                "7: PAM unable to dlopen(pam_gone.so): /lib/security/pam_gone.so: cannot open shared object file",
+                "7: PAM adding faulty module: pam_gone.so",
+                ACCEPTED,
+                "7: error: PAM: pam_open_session(): Module is unknown",
+            ],
+            "PAM opens no session: PAM unable to dlopen(pam_gone.so)",
+        ),
+        (&[ACCEPTED, "7: error: PAM: pam_open_session(): Module is unknown"], "a session line of /etc/pam.d"),
+        (&[ACCEPTED, "7: error: PAM: pam_open_session(): Permission denied"], "PAM did not open the session"),
+        (
+            &[ACCEPTED, "7: fatal: monitor_openfds: socketpair: Too many open files"],
+            "the limit of open files is too low",
+        ),
+        (
+            &[ACCEPTED, "8: error: do_exec_no_pty: pipe out: Too many open files"],
+            "the limit of open files is too low",
+        ),
+        (
+            &[ACCEPTED, "8: error: do_exec_no_pty: fork: Resource temporarily unavailable"],
+            "as many processes as the limit allows",
         ),
         (&["7: fatal: PAM: initialisation failed"], "PAM cannot read its configuration"),
         (
             &[
                 ACCEPTED,
                 OPENED,
+                "7: pam_limits(sshd:session): Could not set limit for 'memlock' to soft=-1, hard=-1: Operation not permitted",
                 "7: pam_exec(sshd:session): /bin/false failed: exit code 1",
                 "7: error: PAM: pam_open_session(): System error",
+                "7: User child is on pid 8",
             ],
-            "did not open the session",
+            "PAM opens no session: pam_exec(sshd:session): /bin/false failed: exit code 1",
         ),
         (
             &[
@@ -396,6 +469,10 @@ mod tests {
         let denied = "6: fatal: Access denied for user alice by PAM account configuration [preauth]";
         let dropped = "1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups";
         assert_eq!(note(&[denied, ACCEPTED, OPENED], "alice"), "LoggedIn(60)");
+        let missing =
+            "7: PAM unable to dlopen(pam_gone.so): /lib/security/pam_gone.so: cannot open shared object file";
+        assert_eq!(note(&[missing, ACCEPTED, OPENED], "alice"), "LoggedIn(60)", "a module that is optional");
+        assert_eq!(note(&[missing, CLOSED], "alice"), "Ended(60)", "a client that gave up");
         let revoked = "7: error: Authentication key ED25519 SHA256:x revoked by file /x";
         assert_eq!(note(&[revoked, ACCEPTED, OPENED], "alice"), "LoggedIn(60)", "another key of the client");
         assert!(note(&[ACCEPTED, OPENED, denied], "alice").contains("PAM refuses"));
@@ -407,12 +484,12 @@ mod tests {
         for (line, time) in long.iter_mut().zip([NOW - 600, NOW - 300, NOW - 60]) {
             line.time = Some(time);
         }
-        assert!(matches!(logins(&long, "alice", NOW), Logins::Refused(_)));
+        assert!(matches!(logins(&long, "alice", NOW), LastAttempt::Refused(_)));
         let mut late = lines(&[dropped, ACCEPTED]);
         for line in late.iter_mut().take(1) {
             line.time = Some(NOW - 61);
         }
-        assert!(matches!(logins(&late, "alice", NOW), Logins::LoggedIn(60)));
+        assert!(matches!(logins(&late, "alice", NOW), LastAttempt::LoggedIn(60)));
     }
 
     #[test]
@@ -422,13 +499,13 @@ mod tests {
             for line in &mut old {
                 line.time = time;
             }
-            assert_eq!(matches!(logins(&old, "alice", NOW), Logins::Refused(_)), refused, "{time:?}");
+            assert_eq!(matches!(logins(&old, "alice", NOW), LastAttempt::Refused(_)), refused, "{time:?}");
         }
         let mut drop = lines(&["1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups"]);
         for line in &mut drop {
             line.time = Some(NOW - 600);
         }
-        assert!(matches!(logins(&drop, "alice", NOW), Logins::None), "scanners cause some on any host");
+        assert!(matches!(logins(&drop, "alice", NOW), LastAttempt::None), "scanners cause some on any host");
     }
 
     /// A client chooses its user name; other users exist, whose lines are not alice's.
@@ -463,7 +540,7 @@ mod tests {
         for line in &mut eic_keys {
             line.program = "eic-keys".to_owned();
         }
-        assert!(matches!(logins(&eic_keys, "alice", NOW), Logins::None));
+        assert!(matches!(logins(&eic_keys, "alice", NOW), LastAttempt::None));
     }
 
     #[test]

@@ -5,26 +5,38 @@
 //! change nothing on the system, but `login.command` runs the chained command as a login does, and a rehearsal is a login.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
-//! Independent checks run concurrently. The checks are in `topics`, the rest of this folder runs and reports them.
+//! Independent checks run concurrently.
+//!
+//! - `topics`: the checks. `check_id`: their names, and what each covers.
+//! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fix`: commands that are safe to copy.
+//! - `report`, `text`, `json`: the results.
+//! - `rehearsal`: logs in with a temporary key.
+//! - `settings`, `tokens`, `running_sshd`, `daemon_context`, `sshd_program`, `sockets`, `packet_filter`, `pam_config`, `package`: facts that several checks need.
+//! - `log`, `login_log`, `known_messages`: what sshd and PAM logged, and what it means.
 
 mod check_id;
+mod daemon_context;
+mod failed_unit;
 mod fix;
-pub mod json;
+mod interfaces;
+mod json;
 mod known_messages;
 mod log;
 mod login_log;
+mod loginuid;
 mod package;
 mod packet_filter;
 mod pam_config;
+mod pam_stack;
 mod rehearsal;
 mod report;
 mod request;
 mod runner;
-mod serving;
+mod running_sshd;
 mod settings;
 mod sockets;
 mod sshd_program;
-pub mod text;
+mod text;
 mod tokens;
 mod topics;
 mod wait;
@@ -32,27 +44,26 @@ mod wait;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::timeout;
 
 use crate::account::Account;
 use crate::escape::Escaped;
 use crate::limits;
 pub use check_id::CheckId;
-pub use fix::Fix;
-pub use report::{Check, Report, Status};
+use report::{CheckReport, Status};
 use request::RunOptions;
-pub use request::{CheckRequest, Target};
+pub use request::{CheckRequest, CheckTarget};
 use runner::{Finding, Runner};
 use topics::{
     banner, clock, command_user, confinement, install, instance, keys, login_command, metadata, network,
-    outside, principals, recent, running, signer, sshd, sshd_login, user,
+    outside, pam, principals, recent, running, signer, sshd, sshd_login, user,
 };
 
 /// Runs `--check` and writes the report to `out`, in colour on a terminal. Returns the exit status: 0 if nothing
 /// failed, 1 if a check failed, 2 if the checks could not run.
 // Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
 #[inline(never)]
-pub fn run(request: &CheckRequest, target: &Target<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+pub fn run(request: &CheckRequest, target: &CheckTarget<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let report = match report(request, target) {
         Ok(report) => report,
         Err(error) => return not_run(&error, request.json, out),
@@ -84,35 +95,39 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 }
 
 /// Runs all checks, within [`limits::ALL_CHECKS`].
-fn report(request: &CheckRequest, target: &Target<'_>) -> io::Result<Report> {
+fn report(request: &CheckRequest, target: &CheckTarget<'_>) -> io::Result<CheckReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
     runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
-    let _ = runtime.block_on(async {
-        let (account, sshd) =
-            timeout(limits::ALL_CHECKS, Box::pin(examine(request, target, &runner))).await?;
-        // It has a time limit of its own, because it runs only on request.
-        Box::pin(rehearsal::rehearse(&runner, request, target, &sshd.program, &sshd.settings, &account))
-            .await;
-        Ok::<(), Elapsed>(())
+    runtime.block_on(async {
+        if let Ok((account, sshd)) =
+            timeout(limits::ALL_CHECKS, Box::pin(examine(request, target, &runner))).await
+        {
+            // It has a time limit of its own, because it runs only on request.
+            let (program, settings) = (&sshd.program, &sshd.settings);
+            Box::pin(rehearsal::rehearse(&runner, request, target, program, settings, &account)).await;
+        } else {
+            rehearsal::skip(&runner, request).await;
+        }
     });
     // A check that hangs in the file system must not delay the report.
     runtime.shutdown_background();
     let user = request.user.as_ref().map(|user| Escaped(user.as_encoded_bytes()).to_string());
-    Ok(Report { user, checks: runner.answers() })
+    Ok(CheckReport { user, checks: runner.answers() })
 }
 
 /// Runs the checks in dependency order.
 async fn examine(
     request: &CheckRequest,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     runner: &Runner,
 ) -> (Finding<Account>, sshd::SshdFindings) {
     let name = user::name(runner, request).await;
     let account = user::account(runner, target, &name).await;
     let sshd = sshd::examine(runner, target, &name, &account).await;
-    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
+    let place = sshd.settings.get().and_then(|settings| settings.place(settings::COMMAND));
+    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request), place);
     let host = instance::host(runner, target).await;
     let (session, store) =
         tokio::join!(metadata::token(runner, &options, &host), signer::store(runner, &options, target));
@@ -120,8 +135,9 @@ async fn examine(
         let place = instance::place(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
         let rules = keys::Rules { request, principals: &options.principals, settings: &sshd.settings };
-        keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
+        let keys = keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
         outside::advise(runner, &place, &name).await;
+        keys
     };
     let daemon = async {
         let running = running::running(runner, target, &sshd.settings).await;
@@ -129,7 +145,7 @@ async fn examine(
             running::overridden(runner, target, &sshd, &running),
             sshd_login::login(runner, &options, target, &sshd.settings, &account, &running),
             network::network(runner, target, &sshd.settings, &running),
-            confinement::confinement(runner, target, &running),
+            confinement::confinement(runner, target, &sshd.settings, &running),
         );
         tokio::join!(
             running::current(runner, target, &sshd, &account, &running),
@@ -137,21 +153,27 @@ async fn examine(
         );
     };
     let command = async {
-        let (reachable, trusted) = tokio::join!(
+        let mut pushed = Box::pin(pushed);
+        let (keys, reachable, trusted) = tokio::join!(
+            timeout(limits::PUSHED_KEY, pushed.as_mut()),
             command_user::look(runner, &options, target, &sshd.user, &session, &store),
             install::install(runner, target, &sshd.command),
         );
-        login_command::run(runner, target, &sshd, &account, &trusted, &reachable).await;
+        let needs = login_command::Needs { account: &account, trusted: &trusted, reachable: &reachable };
+        match keys {
+            Ok(keys) => login_command::run(runner, target, &sshd, &needs, keys.get()).await,
+            Err(_) => drop(tokio::join!(pushed, login_command::run(runner, target, &sshd, &needs, None))),
+        }
     };
     tokio::join!(
-        pushed,
         daemon,
         command,
-        metadata::surroundings(runner, &options, target, &host),
+        metadata::secondary_checks(runner, &options, target, &host),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &sshd.settings),
+        pam::pam(runner, target, &sshd.settings, &account),
         principals::principals(runner, &sshd.command),
-        recent::recent(runner, target, &name, &sshd.user),
+        recent::recent(runner, target, &name, &sshd.user, &sshd.settings),
     );
     (account, sshd)
 }

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use super::fix::{Fix, Word};
+use super::fix::{CommandWord, Fix};
 use crate::tool::stdout_of;
 
 /// The fix that reinstalls a distribution package with the available package manager.
-pub(crate) fn reinstall(root: &Path, package: &str) -> Fix {
+pub(crate) fn reinstall_fix(root: &Path, package: &str) -> Fix {
     match manager(root) {
-        Some(words) => Fix::command(words, [Word::Value(package)]),
+        Some(words) => Fix::command(words, [CommandWord::Value(package)]),
         None => Fix::advice(format!("install the package {package} again")),
     }
 }
 
 /// The same for a package that may have been installed from a file: then a package manager cannot download it.
-pub(crate) fn reinstall_any(root: &Path, package: &str) -> Fix {
+pub(crate) fn reinstall_any_fix(root: &Path, package: &str) -> Fix {
     let by_file = || {
         Fix::advice(format!(
             "install the package {package} again, from the file or repository that it was installed from"
@@ -24,12 +24,12 @@ pub(crate) fn reinstall_any(root: &Path, package: &str) -> Fix {
         Some(words) if words.starts_with("apt-get") => {
             let version = stdout_of("dpkg-query", &["--show", "--showformat=${Version}", "--", package]);
             let offered = stdout_of("apt-cache", &["madison", "--", package]).unwrap_or_default();
-            let is_offered = version.is_some_and(|version| {
+            let is_offered = version.is_ok_and(|version| {
                 offered
                     .lines()
                     .any(|line| line.split('|').nth(1).is_some_and(|other| other.trim() == version))
             });
-            if is_offered { reinstall(root, package) } else { by_file() }
+            if is_offered { reinstall_fix(root, package) } else { by_file() }
         }
         _ => by_file(),
     }
@@ -37,12 +37,14 @@ pub(crate) fn reinstall_any(root: &Path, package: &str) -> Fix {
 
 /// The fix that removes the installed package with exactly this name. `None` if it is not installed. dpkg and rpm
 /// match the name only; apt-get, dnf and yum also match packages that provide the name.
-pub(crate) fn remove(package: &str) -> Option<Fix> {
+pub(crate) fn remove_fix(package: &str) -> Option<Fix> {
     let status = stdout_of("dpkg-query", &["--show", "--showformat=${db:Status-Status}", "--", package]);
-    if status.is_some_and(|status| status == "installed") {
-        return Some(Fix::command("dpkg --purge", [Word::Value(package)]));
+    if status.is_ok_and(|status| status == "installed") {
+        return Some(Fix::command("dpkg --purge", [CommandWord::Value(package)]));
     }
-    stdout_of("rpm", &["--query", package]).map(|_| Fix::command("rpm --erase", [Word::Value(package)]))
+    stdout_of("rpm", &["--query", package])
+        .ok()
+        .map(|_| Fix::command("rpm --erase", [CommandWord::Value(package)]))
 }
 
 /// The command that reinstalls a package.

@@ -1,23 +1,84 @@
-//! What the rules of nftables or iptables do with a new connection to sshd.
+//! What the rules of nftables or iptables do with a new connection to sshd, and with sshd's replies.
 //!
-//! The client's address and interface are not known. So the result is certain only if no rule that could accept the
-//! connection depends on them. Where only addresses decide, the result for a client whose address no rule names is
-//! known as well.
+//! The client's address is not known, and the interface only if it is given. So the result is certain only if no rule that
+//! could accept the connection depends on them. Where only addresses decide, the result for a client whose address no rule
+//! names is known as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
+use crate::sorted;
+
 /// A jump is followed this deep, which is the kernel's limit.
 const DEEPEST: usize = 16;
+
+/// A client's ports are above these.
+const SYSTEM_PORTS: u16 = 1023;
+
+/// The packet that the rules see.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Packet<'a> {
+    /// sshd's port.
+    pub(crate) port: u16,
+    /// Where clients' packets arrive, and replies leave.
+    pub(crate) interface: Option<&'a str>,
+    /// It is sshd's reply, and not the client's first packet.
+    pub(crate) reply: bool,
+    /// The addresses of this system to which clients connect, if they are known.
+    pub(crate) own: &'a [Ipv4Addr],
+    /// The rules of address translation are asked: one that forwards the packet takes it from sshd, as one that drops it does.
+    pub(crate) translated: bool,
+}
+
+impl Packet<'_> {
+    /// The hooks of Netfilter that it passes.
+    const fn hooks(&self) -> &'static [&'static str] {
+        match (self.translated, self.reply) {
+            (true, _) => &["prerouting"],
+            (false, true) => &["output", "postrouting"],
+            (false, false) => &["prerouting", "input"],
+        }
+    }
+
+    /// The state that conntrack has for its connection.
+    const fn state(&self) -> &'static str {
+        if self.reply { "established" } else { "new" }
+    }
+
+    /// Whether this is the interface. A name can end with `wildcard`.
+    fn is_on(&self, name: &str, wildcard: char) -> Option<bool> {
+        if name == "lo" {
+            return Some(false);
+        }
+        let interface = self.interface?;
+        Some(match name.strip_suffix(wildcard) {
+            Some(start) => interface.starts_with(start),
+            None => interface == name,
+        })
+    }
+
+    /// Whether one of its ports, of which the client's is not known, is in a range. `destination`: the port that it is sent to.
+    fn has_port(&self, destination: bool, first: u16, last: u16) -> Option<bool> {
+        if destination != self.reply {
+            Some((first..=last).contains(&self.port))
+        } else if last <= SYSTEM_PORTS {
+            Some(false)
+        } else {
+            (first <= SYSTEM_PORTS.saturating_add(1) && last == u16::MAX).then_some(true)
+        }
+    }
+}
 
 /// The chains of a packet filter.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     chains: BTreeMap<String, Vec<Rule>>,
-    /// The chains for incoming packets, and whether their policy drops.
-    input: Vec<(String, bool)>,
+    /// The chains of the packet's hooks, and whether their policy drops.
+    hooked: Vec<(String, bool)>,
+    /// The interfaces that its rules name.
+    interfaces: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -58,7 +119,7 @@ pub(crate) struct Restriction {
 
 /// What was found on the way through the chains.
 #[derive(Debug, Default)]
-struct Seen {
+struct Traversal {
     /// A rule accepts some clients, so that a later drop is not for all.
     maybe_accepted: bool,
     /// The addresses of clients that a rule accepts.
@@ -94,28 +155,31 @@ impl Filter {
 
     /// Which clients it accepts, if it drops the connection of all whose address no rule names.
     pub(crate) fn restriction(&self) -> Option<Restriction> {
-        let (rule, mut accepted) = self.dropped(Clients::Others)?;
-        accepted.sort();
-        accepted.dedup();
-        Some(Restriction { accepted, rule })
+        let (rule, accepted) = self.dropped(Clients::Others)?;
+        Some(Restriction { accepted: sorted::distinct(accepted), rule })
+    }
+
+    /// The interfaces that its rules name.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.interfaces.iter().map(String::as_str)
     }
 
     fn dropped(&self, clients: Clients) -> Option<(String, Vec<String>)> {
-        self.input.iter().find_map(|(chain, policy_drops)| {
-            let mut seen = Seen::default();
-            match self.walk(chain, DEEPEST, clients, &mut seen) {
-                Outcome::Drops(rule) => Some((rule, seen.accepted)),
-                Outcome::Continues if *policy_drops && !seen.maybe_accepted => {
-                    Some((format!("the policy of chain {chain}"), seen.accepted))
+        self.hooked.iter().find_map(|(chain, policy_drops)| {
+            let mut traversal = Traversal::default();
+            match self.walk(chain, DEEPEST, clients, &mut traversal) {
+                Outcome::Drops(rule) => Some((rule, traversal.accepted)),
+                Outcome::Continues if *policy_drops && !traversal.maybe_accepted => {
+                    Some((format!("the policy of chain {chain}"), traversal.accepted))
                 }
                 Outcome::Accepts | Outcome::Continues => None,
             }
         })
     }
 
-    fn walk(&self, chain: &str, left: usize, clients: Clients, seen: &mut Seen) -> Outcome {
+    fn walk(&self, chain: &str, left: usize, clients: Clients, traversal: &mut Traversal) -> Outcome {
         let Some(left) = left.checked_sub(1) else {
-            seen.maybe_accepted = true;
+            traversal.maybe_accepted = true;
             return Outcome::Continues;
         };
         for rule in self.chains.get(chain).into_iter().flatten() {
@@ -131,12 +195,12 @@ impl Filter {
                     None => false,
                 };
                 if accepts {
-                    seen.accepted.push(source.clone());
+                    traversal.accepted.push(source.clone());
                 }
             }
             let Some(matches) = matches else {
                 // It accepts some clients, or saves them from a later rule of its chain.
-                seen.maybe_accepted |= self.may_accept(rule, left);
+                traversal.maybe_accepted |= self.may_accept(rule, left);
                 continue;
             };
             if !matches {
@@ -144,14 +208,14 @@ impl Filter {
             }
             match &rule.verdict {
                 Verdict::Accept => return Outcome::Accepts,
-                Verdict::Drop if seen.maybe_accepted => return Outcome::Accepts,
+                Verdict::Drop if traversal.maybe_accepted => return Outcome::Accepts,
                 Verdict::Drop => return Outcome::Drops(rule.text.clone()),
                 Verdict::Return => return Outcome::Continues,
-                Verdict::Jump(target) => match self.walk(target, left, clients, seen) {
+                Verdict::Jump(target) => match self.walk(target, left, clients, traversal) {
                     Outcome::Continues => {}
                     end => return end,
                 },
-                Verdict::Goto(target) => return self.walk(target, left, clients, seen),
+                Verdict::Goto(target) => return self.walk(target, left, clients, traversal),
                 Verdict::Continue => {}
             }
         }
@@ -163,17 +227,16 @@ impl Filter {
         match &rule.verdict {
             Verdict::Accept | Verdict::Return => true,
             Verdict::Jump(target) | Verdict::Goto(target) => {
-                let mut seen = Seen::default();
-                let outcome = self.walk(target, left, Clients::All, &mut seen);
-                seen.maybe_accepted || outcome == Outcome::Accepts
+                let mut traversal = Traversal::default();
+                let outcome = self.walk(target, left, Clients::All, &mut traversal);
+                traversal.maybe_accepted || outcome == Outcome::Accepts
             }
             Verdict::Drop | Verdict::Continue => false,
         }
     }
 
-    /// Parses the output of `nft --json list ruleset`, for a connection to `port` over IPv4. `None` if it is something
-    /// else.
-    pub(crate) fn of_nftables(text: &str, port: u16) -> Option<Self> {
+    /// Parses the output of `nft --json list ruleset`, for a packet over IPv4. `None` if it is something else.
+    pub(crate) fn of_nftables(text: &str, packet: &Packet<'_>) -> Option<Self> {
         let document: Value = serde_json::from_str(text).ok()?;
         let mut filter = Self::default();
         let text = |value: &Value, name: &str| {
@@ -185,16 +248,23 @@ impl Filter {
         for item in document.get("nftables")?.as_array()? {
             if let Some(chain) = item.get("chain") {
                 let name = chain_of(chain, &text(chain, "name"));
-                let is_input =
-                    text(chain, "hook") == "input" && matches!(text(chain, "family").as_str(), "ip" | "inet");
-                if is_input {
-                    filter.input.push((name.clone(), text(chain, "policy") == "drop"));
+                // A chain for address translation drops nothing, and can change the port.
+                let is_hooked = packet.hooks().contains(&text(chain, "hook").as_str())
+                    && matches!(text(chain, "family").as_str(), "ip" | "inet")
+                    && (text(chain, "type") == "nat") == packet.translated;
+                let is_early = !packet.reply
+                    && !packet.translated
+                    && text(chain, "hook") == "ingress"
+                    && packet.interface.is_some_and(|interface| is_on_device(chain, interface));
+                if is_hooked || is_early {
+                    filter.hooked.push((name.clone(), text(chain, "policy") == "drop"));
                 }
                 filter.chains.entry(name).or_default();
             } else if let Some(rule) = item.get("rule") {
                 let name = chain_of(rule, &text(rule, "chain"));
                 let expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
-                let mut parsed = nft_rules(&expressions, port, &name);
+                let mut parsed = nft_rules(&expressions, packet, &name);
+                filter.interfaces.extend(expressions.iter().flat_map(nft_interfaces));
                 for one in &mut parsed {
                     if let Verdict::Jump(target) | Verdict::Goto(target) = &mut one.verdict {
                         *target = chain_of(rule, target);
@@ -206,23 +276,31 @@ impl Filter {
         Some(filter)
     }
 
-    /// Parses the output of `iptables-save -t filter`.
-    pub(crate) fn of_iptables(text: &str, port: u16) -> Self {
+    /// Parses the output of `iptables-save`.
+    pub(crate) fn of_iptables(text: &str, packet: &Packet<'_>) -> Self {
+        let (table, hooked) = match (packet.translated, packet.reply) {
+            (true, _) => ("nat", "PREROUTING"),
+            (false, true) => ("filter", "OUTPUT"),
+            (false, false) => ("filter", "INPUT"),
+        };
         let mut filter = Self::default();
-        let mut in_filter = false;
+        let mut in_table = false;
         for line in text.lines() {
-            if let Some(table) = line.strip_prefix('*') {
-                in_filter = table.trim() == "filter";
-            } else if let Some(rest) = line.strip_prefix(':').filter(|_| in_filter) {
+            if let Some(name) = line.strip_prefix('*') {
+                in_table = name.trim() == table;
+            } else if let Some(rest) = line.strip_prefix(':').filter(|_| in_table) {
                 let mut words = rest.split(' ');
                 let (name, policy) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
                 filter.chains.entry(name.to_owned()).or_default();
-                if name == "INPUT" {
-                    filter.input.push((name.to_owned(), policy == "DROP"));
+                if name == hooked {
+                    filter.hooked.push((name.to_owned(), policy == "DROP"));
                 }
-            } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_filter) {
+            } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_table) {
                 let (chain, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                let rule = iptables_rule(rest, port, line);
+                let rule = iptables_rule(rest, packet, line);
+                let words: Vec<_> = rest.split(' ').collect();
+                let named = words.windows(2).filter(|pair| matches!(pair.first(), Some(&"-i" | &"-o")));
+                filter.interfaces.extend(named.filter_map(|pair| pair.get(1)).map(|&name| name.to_owned()));
                 filter.chains.entry(chain.to_owned()).or_default().push(rule);
             }
         }
@@ -302,6 +380,19 @@ impl Addresses {
         elements.iter().map(|element| Self::parse(&nft_address(element)?)).collect::<Option<_>>().map(Self)
     }
 
+    /// Whether sshd's address is one of them; `None` if it may be.
+    fn has_own(&self, packet: &Packet<'_>) -> Option<bool> {
+        let has = |address: &Ipv4Addr| {
+            let bits = address.to_bits();
+            self.0.iter().any(|&(first, last)| (first..=last).contains(&bits))
+        };
+        match packet.own.iter().filter(|address| has(address)).count() {
+            _ if packet.own.is_empty() => self.has_client(),
+            0 => Some(false),
+            count => (count == packet.own.len()).then_some(true),
+        }
+    }
+
     /// Whether the address of a client, or of sshd, is one of them; `None` if it may be.
     fn has_client(&self) -> Option<bool> {
         let not_used = |&(first, last): &(u32, u32)| {
@@ -319,8 +410,14 @@ impl Addresses {
     }
 }
 
+/// Whether this is output of `nft --json`.
+pub(crate) fn is_nftables(text: &str) -> bool {
+    let document: Option<Value> = serde_json::from_str(text).ok();
+    document.is_some_and(|document| document.get("nftables").is_some_and(Value::is_array))
+}
+
 /// An address of nftables' JSON in text.
-fn nft_address(value: &Value) -> Option<String> {
+pub(crate) fn nft_address(value: &Value) -> Option<String> {
     if let Some(prefix) = value.get("prefix") {
         return Some(format!("{}/{}", prefix.get("addr")?.as_str()?, prefix.get("len")?.as_u64()?));
     }
@@ -331,11 +428,36 @@ fn nft_address(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+/// Whether a chain of the ingress hook is for this interface.
+fn is_on_device(chain: &Value, interface: &str) -> bool {
+    match chain.get("dev") {
+        Some(Value::Array(devices)) => devices.iter().any(|device| device == interface),
+        Some(device) => device == interface,
+        // nft 1.0.6 does not print it.
+        None => true,
+    }
+}
+
+/// The interfaces that an expression names.
+fn nft_interfaces(expression: &Value) -> Vec<String> {
+    let names = || {
+        let matched = expression.get("match")?;
+        let key = matched.get("left")?.get("meta")?.get("key")?.as_str()?;
+        matches!(key, "iif" | "iifname" | "oif" | "oifname").then_some(())?;
+        let right = matched.get("right")?;
+        Some(match right.get("set").unwrap_or(right) {
+            Value::Array(elements) => elements.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            one => one.as_str().map(str::to_owned).into_iter().collect(),
+        })
+    };
+    names().unwrap_or_default()
+}
+
 /// The parts of a rule: one for each element of a verdict map.
-fn nft_rules(expressions: &[Value], port: u16, chain: &str) -> Vec<Rule> {
+fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rule> {
     let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
     let mut source = None;
-    let text = format!("a rule of chain {chain}");
+    let mut text = format!("a rule of chain {chain}");
     for expression in expressions {
         let Some((name, value)) = expression.as_object().and_then(|object| object.iter().next()) else {
             continue;
@@ -346,14 +468,20 @@ fn nft_rules(expressions: &[Value], port: u16, chain: &str) -> Vec<Rule> {
         }
         match name.as_str() {
             "match" => {
-                matches = matches.and(nft_match(value, port));
+                matches = matches.and(nft_match(value, packet));
                 if is_source(value.get("left")) {
                     source = value.get("right").and_then(nft_source);
                 }
             }
             "counter" | "log" | "comment" | "notrack" => {}
+            "dnat" | "redirect" if packet.translated => {
+                verdict = Verdict::Drop;
+                if let Some(address) = value.get("addr").and_then(Value::as_str) {
+                    text = format!("{text}, to {address}");
+                }
+            }
             "vmap" => {
-                if let Some(rules) = nft_verdict_map(value, port, matches, &text) {
+                if let Some(rules) = nft_verdict_map(value, packet, matches, &text) {
                     return rules;
                 }
                 (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
@@ -380,14 +508,14 @@ fn nft_verdict(name: &str, value: &Value) -> Option<Verdict> {
 }
 
 /// A rule for each element; `None` if they are not known.
-fn nft_verdict_map(map: &Value, port: u16, matches: Matches, text: &str) -> Option<Vec<Rule>> {
+fn nft_verdict_map(map: &Value, packet: &Packet<'_>, matches: Matches, text: &str) -> Option<Vec<Rule>> {
     let key = map.get("key")?;
     let element = |element: &Value| {
         let (value, verdict) = (element.get(0)?, element.get(1)?);
         let (name, target) = verdict.as_object()?.iter().next()?;
         let one = serde_json::json!({"op": "==", "left": key, "right": value});
         let source = is_source(Some(key)).then(|| nft_source(value)).flatten();
-        let matches = matches.and(nft_match(&one, port));
+        let matches = matches.and(nft_match(&one, packet));
         Some(Rule { matches, verdict: nft_verdict(name, target)?, source, text: text.to_owned() })
     };
     map.get("data")?.get("set")?.as_array()?.iter().map(element).collect()
@@ -412,34 +540,54 @@ fn nft_source(right: &Value) -> Option<String> {
 }
 
 /// Whether a match of nftables is true for the connection.
-fn nft_match(value: &Value, port: u16) -> Matches {
+fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     let (Some(left), Some(right)) = (value.get("left"), value.get("right")) else {
         return Matches::same(None);
     };
-    let negated = value.get("op").and_then(Value::as_str) == Some("!=");
+    let op = value.get("op").and_then(Value::as_str).unwrap_or_default();
+    let (negated, is_equality) = (op == "!=", matches!(op, "==" | "!=" | "in"));
     let key = |name: &str, key: &str| left.get(name).and_then(|left| left.get(key)).and_then(Value::as_str);
-    if is_source(Some(left)) {
-        return Matches::source(Addresses::of_nftables(right).as_ref()).negated(negated);
+    if is_source(Some(left)) && !packet.reply {
+        let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
+        return Matches::source(addresses.as_ref()).negated(negated);
     }
+    let on_interface = |one: &Value| one.as_str().and_then(|name| packet.is_on(name, '*'));
     let result =
         match (key("payload", "protocol"), key("payload", "field"), key("meta", "key"), key("ct", "key")) {
-            (Some("tcp" | "th"), Some("dport"), ..) => contains(right, &|one| number_is(one, port)),
+            (Some("tcp" | "th"), Some(field @ ("dport" | "sport")), ..) => {
+                let destination = field == "dport";
+                match range_of(op, right) {
+                    Some((first, last)) => packet.has_port(destination, first, last),
+                    None if is_equality => contains(right, &|one| number_is(one, packet, destination)),
+                    None => None,
+                }
+            }
             // Another protocol, whatever the value.
             (Some("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6"), ..) => {
                 return Matches::same(Some(false));
             }
+            _ if !is_equality => None,
             (Some("ip"), Some("protocol"), ..) | (_, _, Some("l4proto"), _) => {
                 contains(right, &|one| Some(one == "tcp" || one == 6))
             }
-            (Some("ip"), Some("daddr"), ..) => {
-                Addresses::of_nftables(right).and_then(|addresses| addresses.has_client())
+            // Of a client's packet, its source address was matched above.
+            (Some("ip"), Some(field @ ("daddr" | "saddr")), ..) => {
+                let is_own = (field == "saddr") == packet.reply;
+                Addresses::of_nftables(right).and_then(|addresses| {
+                    if is_own { addresses.has_own(packet) } else { addresses.has_client() }
+                })
             }
+            (_, _, Some("pkttype"), _) if packet.reply => None,
             (_, _, Some("pkttype"), _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
             (_, _, Some("nfproto"), _) => contains(right, &|one| Some(one == "ipv4")),
-            (_, _, Some("iifname" | "iif"), _) => contains(right, &|one| (one == "lo").then_some(false)),
+            (_, _, Some("iifname" | "iif"), _) if !packet.reply => contains(right, &on_interface),
+            (_, _, Some("oifname" | "oif"), _) if packet.reply => contains(right, &on_interface),
+            (_, _, Some("iiftype"), _) if !packet.reply && packet.interface.is_some() => {
+                contains(right, &|one| Some(one == "ether" || one == 1))
+            }
             // A connection that another system forwards here, by address translation.
             (_, _, _, Some("status")) => Some(false),
-            (_, _, _, Some("state")) => contains(right, &|one| Some(one == "new")),
+            (_, _, _, Some("state")) => contains(right, &|one| Some(one == packet.state())),
             _ => None,
         };
     Matches::same(result).negated(negated)
@@ -470,20 +618,35 @@ fn any(results: &[Option<bool>]) -> Option<bool> {
     }
 }
 
-/// Whether a number or range contains the port.
-fn number_is(value: &Value, port: u16) -> Option<bool> {
-    if let Some(range) = value.get("range").and_then(Value::as_array) {
-        let bound = |at: usize| range.get(at).and_then(Value::as_u64);
-        return Some((bound(0)?..=bound(1)?).contains(&port.into()));
-    }
+/// Whether a number or range contains the packet's port.
+fn number_is(value: &Value, packet: &Packet<'_>, destination: bool) -> Option<bool> {
+    let (first, last) = match value.get("range") {
+        Some(range) => (port_of(range.get(0)?)?, port_of(range.get(1)?)?),
+        None => (port_of(value)?, port_of(value)?),
+    };
+    packet.has_port(destination, first, last)
+}
+
+fn port_of(value: &Value) -> Option<u16> {
     match value {
-        Value::Number(number) => Some(number.as_u64() == Some(port.into())),
-        Value::String(name) if name == "ssh" => Some(port == 22),
-        _ => None,
+        Value::String(name) if name == "ssh" => Some(22),
+        one => one.as_u64().and_then(|number| u16::try_from(number).ok()),
     }
 }
 
-fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
+/// The ports that an operator selects. `None` if there are none, or if it is another operator.
+fn range_of(op: &str, right: &Value) -> Option<(u16, u16)> {
+    let port = port_of(right)?;
+    Some(match op {
+        "<" => (0, port.checked_sub(1)?),
+        "<=" => (0, port),
+        ">" => (port.checked_add(1)?, u16::MAX),
+        ">=" => (port, u16::MAX),
+        _ => return None,
+    })
+}
+
+fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
     let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
     let mut source = None;
     let mut negated = false;
@@ -496,12 +659,18 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
                 continue;
             }
             "-p" | "--protocol" => Some(matches!(argument(), "tcp" | "6" | "all")),
-            "--dport" => in_range(argument(), port),
-            "--dports" => {
-                let results: Vec<_> = argument().split(',').map(|part| in_range(part, port)).collect();
+            "--dport" | "--sport" => in_range(argument(), packet, word == "--dport"),
+            "--dports" | "--sports" => {
+                let is = |part| in_range(part, packet, word == "--dports");
+                let results: Vec<_> = argument().split(',').map(is).collect();
                 any(&results)
             }
-            "-s" | "--source" | "--src-range" | "--match-set" => {
+            // They are about what sends the packet, which is this system, or about the client, which it is sent to.
+            "--match-set" | "--dst-type" | "--pkt-type" if packet.reply => {
+                argument();
+                None
+            }
+            "-s" | "--source" | "--src-range" | "--match-set" if !packet.reply => {
                 let name = argument();
                 let addresses = Addresses::parse(name).map(|range| Addresses(vec![range]));
                 if word == "--match-set" && !argument().starts_with("src") {
@@ -513,14 +682,20 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
                     continue;
                 }
             }
-            "-d" | "--destination" | "--dst-range" => {
-                Addresses::parse(argument()).and_then(|range| Addresses(vec![range]).has_client())
+            "-s" | "--source" | "--src-range" | "-d" | "--destination" | "--dst-range" => {
+                let is_own = word.trim_start_matches('-').starts_with('d') != packet.reply;
+                Addresses::parse(argument()).and_then(|range| {
+                    let addresses = Addresses(vec![range]);
+                    if is_own { addresses.has_own(packet) } else { addresses.has_client() }
+                })
             }
             "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
             "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
-            "-i" => (argument() == "lo").then_some(false),
-            "--state" | "--ctstate" => Some(argument().split(',').any(|state| state == "NEW")),
-            // The options of a module tell what it matches.
+            "-i" | "-o" => packet.is_on(argument(), '+'),
+            "--state" | "--ctstate" => {
+                Some(argument().split(',').any(|state| state.eq_ignore_ascii_case(packet.state())))
+            }
+            // These modules match nothing by themselves: their options are matched here.
             "-m" => match argument() {
                 "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype"
                 | "pkttype" => continue,
@@ -538,6 +713,7 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
                 verdict = match argument() {
                     "ACCEPT" | "NFQUEUE" => Verdict::Accept,
                     "DROP" | "REJECT" => Verdict::Drop,
+                    "DNAT" | "REDIRECT" if packet.translated => Verdict::Drop,
                     "RETURN" => Verdict::Return,
                     "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "AUDIT" => Verdict::Continue,
                     target => Verdict::Jump(target.to_owned()),
@@ -557,23 +733,26 @@ fn iptables_rule(text: &str, port: u16, line: &str) -> Rule {
     Rule { matches, verdict, source, text: line.to_owned() }
 }
 
-/// Whether a port or range `A:B` contains the port.
-fn in_range(text: &str, port: u16) -> Option<bool> {
+/// Whether a port or range `A:B` contains the packet's port.
+fn in_range(text: &str, packet: &Packet<'_>, destination: bool) -> Option<bool> {
     let (first, last) = text.split_once(':').unwrap_or((text, text));
-    Some((first.parse().ok()?..=last.parse().ok()?).contains(&port))
+    packet.has_port(destination, first.parse().ok()?, last.parse().ok()?)
 }
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::Filter;
+    use super::{Filter, Ipv4Addr, Packet};
+
+    const TO_SSH: Packet<'_> =
+        Packet { port: 22, interface: None, reply: false, own: &[], translated: false };
 
     fn iptables(rules: &str) -> Option<String> {
-        Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), 22).drops()
+        Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH).drops()
     }
 
     fn iptables_accepts(rules: &str) -> Option<Vec<String>> {
-        Some(Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), 22).restriction()?.accepted)
+        Some(Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH).restriction()?.accepted)
     }
 
     #[test]
@@ -619,7 +798,7 @@ mod tests {
         }
     }
 
-    /// They are of no use for a client: no rule for SSH accepts one.
+    /// A packet of a client never has such an address, so a rule that accepts one accepts no SSH.
     #[test]
     fn addresses_that_no_client_and_no_sshd_has() {
         for options in [
@@ -660,7 +839,7 @@ mod tests {
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
         let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let restriction = |policy: &str, rules: &str| {
-            Filter::of_nftables(&ruleset(policy, rules), 22)
+            Filter::of_nftables(&ruleset(policy, rules), &TO_SSH)
                 .unwrap()
                 .restriction()
                 .map(|found| found.accepted)
@@ -738,7 +917,7 @@ mod tests {
     }
 
     fn nftables(policy: &str, rules: &str) -> Option<String> {
-        Filter::of_nftables(&ruleset(policy, rules), 22).and_then(|filter| filter.drops())
+        Filter::of_nftables(&ruleset(policy, rules), &TO_SSH).and_then(|filter| filter.drops())
     }
 
     fn rule(chain: &str, expressions: &str) -> String {
@@ -755,6 +934,7 @@ mod tests {
             )
         };
         let ssh = dport("22");
+        let order = |op: &str, port: &str| dport(port).replace("==", op);
         let state =
             r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
         let lo = r#"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"lo"}}"#;
@@ -778,6 +958,15 @@ mod tests {
             ("drop", input(&[&dport(r#"{"set":[80,{"range":[20,30]}]}"#), accept]), false),
             ("drop", input(&[&dport(r#"{"set":[80,443]}"#), accept]), true),
             ("drop", input(&[&dport(r#""@ports""#), accept]), false),
+            ("drop", input(&[&order("<", "1024"), accept]), false),
+            ("drop", input(&[&order("<", "22"), accept]), true),
+            ("drop", input(&[&order("<=", "22"), accept]), false),
+            ("accept", input(&[&order(">", "22"), drop]), false),
+            ("accept", input(&[&order(">", "21"), drop]), true),
+            ("accept", input(&[&order(">=", "22"), drop]), true),
+            ("accept", input(&[&order("<", "1024").replace("tcp", "udp"), drop]), false),
+            ("accept", input(&[&order("<", "\"@ports\""), drop]), false),
+            ("drop", input(&[&state.replace("\"in\"", "\"<\""), accept]), false),
             ("drop", [input(&[state, accept]), input(&[lo, accept])].concat(), true),
             ("drop", input(&[from, &ssh, accept]), false),
             ("accept", input(&[&ssh, drop]), true),
@@ -827,6 +1016,161 @@ mod tests {
         ] {
             assert_eq!(nftables(policy, &rules).is_some(), drops, "{policy} {rules}");
         }
-        assert!(Filter::of_nftables("", 22).is_none());
+        assert!(Filter::of_nftables("", &TO_SSH).is_none());
+    }
+
+    /// Rules by interface, and those for replies, with the interface that clients use.
+    #[test]
+    fn rules_of_an_interface() {
+        let established = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+        let input = ":INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT ";
+        let output = ":OUTPUT DROP [0:0]\n-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT ";
+        let ports = "-p tcp -m multiport --dports 80,443,53 -j ACCEPT";
+        let ssh = "-p tcp -m tcp --dport 22 -j";
+        for (rules, reply, drops) in [
+            (format!(":INPUT ACCEPT [0:0]\n-A INPUT -i eth0 {ssh} DROP"), false, true),
+            (format!(":INPUT ACCEPT [0:0]\n-A INPUT -i eth1 {ssh} DROP"), false, false),
+            (format!(":INPUT ACCEPT [0:0]\n-A INPUT ! -i eth1 {ssh} DROP"), false, true),
+            (format!(":INPUT ACCEPT [0:0]\n-A INPUT -i eth+ {ssh} DROP"), false, true),
+            (format!("{input}{established}\n-A INPUT -i ens5 {ssh} ACCEPT"), false, true),
+            (format!("{input}{established}\n-A INPUT -i eth0 {ssh} ACCEPT"), false, false),
+            (format!("{output}{ports}"), true, true),
+            (format!("{output}{ports}\n-A OUTPUT {established}"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -p tcp -m tcp --sport 22 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -p tcp -m tcp --dport 1024:65535 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -d 10.0.0.0/8 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -m set --match-set office dst -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -o eth0 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -o eth1 -j ACCEPT"), true, true),
+            (format!("{output}{ports}"), false, false),
+            (":OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -m tcp --dport 25 -j DROP".to_owned(), true, false),
+        ] {
+            let packet = Packet { interface: Some("eth0"), reply, ..TO_SSH };
+            let filter = Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &packet);
+            assert_eq!(filter.drops().is_some(), drops, "{rules}");
+        }
+    }
+
+    #[test]
+    fn chains_of_an_interface() {
+        let matching =
+            |left: &str, right: &str| format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
+        let meta = |key: &str, name: &str| matching(&format!(r#"{{"meta":{{"key":"{key}"}}}}"#), name);
+        let tcp = |field: &str, right: &str| {
+            matching(&format!(r#"{{"payload":{{"protocol":"tcp","field":"{field}"}}}}"#), right)
+        };
+        let state =
+            r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
+        let own = meta("iifname", r#""eth0""#);
+        let (ssh, other) = (tcp("dport", "22"), meta("iifname", r#""ens5""#));
+        let out = [meta("oifname", r#""lo""#), meta("oif", r#""eth0""#)];
+        let ports = tcp("dport", r#"{"set":[53,80,443]}"#);
+        let input_hook = |hook: &str, policy: &str, rules: &str| {
+            ruleset(policy, rules).replace(r#""hook":"input""#, &format!(r#""hook":"{hook}""#))
+        };
+        let all = matching(r#"{"meta":{"key":"iifname"}}"#, r#""e*""#);
+        for (hook, policy, rules, reply, drops) in [
+            ("input", "accept", input(&[&own, &ssh, drop]), false, true),
+            ("input", "accept", input(&[&all, &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", r#""ether""#), &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", "1"), &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", r#""loopback""#), &ssh, drop]), false, false),
+            ("input", "accept", input(&[&other, &ssh, drop]), false, false),
+            ("input", "drop", input(&[&other, &ssh, accept]), false, true),
+            ("input", "drop", input(&[&own, &ssh, accept]), false, false),
+            ("prerouting", "accept", input(&[&ssh, drop]), false, true),
+            ("prerouting", "accept", input(&[&ssh, drop]), true, false),
+            ("output", "accept", input(&[&tcp("sport", "22"), drop]), true, true),
+            ("output", "drop", [input(&[&out[0], accept]), input(&[&ports, accept])].concat(), true, true),
+            ("output", "drop", [input(&[state, accept]), input(&[&ports, accept])].concat(), true, false),
+            ("output", "drop", input(&[&out[1], accept]), true, false),
+            ("output", "drop", input(&[&tcp("sport", "22"), accept]), true, false),
+            ("forward", "drop", String::new(), false, false),
+        ] {
+            let packet = Packet { interface: Some("eth0"), reply, ..TO_SSH };
+            let filter = Filter::of_nftables(&input_hook(hook, policy, &rules), &packet).unwrap();
+            assert_eq!(filter.drops().is_some(), drops, "{hook} {policy} {rules}");
+        }
+        let early = input_hook("ingress", "accept", &input(&[&ssh, drop]))
+            .replace(r#""prio":0"#, r#""prio":0,"dev":"eth0""#);
+        for (interface, drops) in [("eth0", true), ("eth1", false)] {
+            let packet = Packet { interface: Some(interface), ..TO_SSH };
+            assert_eq!(Filter::of_nftables(&early, &packet).unwrap().drops().is_some(), drops);
+        }
+        // nft 1.0.6 does not print the device.
+        let unknown = early.replace(r#","dev":"eth0""#, "");
+        let packet = Packet { interface: Some("eth0"), ..TO_SSH };
+        assert!(Filter::of_nftables(&unknown, &packet).unwrap().drops().is_some());
+        let nat = input_hook("prerouting", "drop", "").replace(r#""type":"filter""#, r#""type":"nat""#);
+        assert_eq!(Filter::of_nftables(&nat, &TO_SSH).unwrap().drops(), None);
+        let named = Filter::of_nftables(&ruleset("drop", &input(&[&other, &ssh, accept])), &TO_SSH).unwrap();
+        assert_eq!(named.interfaces().collect::<Vec<_>>(), ["ens5"]);
+    }
+
+    /// Rules for the address to which clients connect.
+    #[test]
+    fn own_addresses() {
+        let (one, other) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 78, 0, 1));
+        for (rule, own, drops) in [
+            ("-d 10.77.0.1/32", &[one][..], true),
+            ("-d 10.77.0.0/16", &[one], true),
+            ("-d 10.77.0.1/32", &[other], false),
+            ("-d 10.77.0.1/32", &[one, other], false),
+            ("-d 10.77.0.1/32", &[], false),
+            ("! -d 10.77.0.1/32", &[one], false),
+            ("! -d 10.77.0.1/32", &[other], true),
+            ("-s 10.77.0.1/32", &[one], false),
+        ] {
+            let text =
+                format!("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {rule} -p tcp -m tcp --dport 22 -j DROP\n");
+            let packet = Packet { own, ..TO_SSH };
+            assert_eq!(Filter::of_iptables(&text, &packet).drops().is_some(), drops, "{rule} {own:?}");
+        }
+        let matching = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"10.77.0.1"}},{"drop":null}"#;
+        for (own, drops) in [(one, true), (other, false)] {
+            let packet = Packet { own: &[own], ..TO_SSH };
+            let filter = Filter::of_nftables(&ruleset("accept", &rule("input", matching)), &packet).unwrap();
+            assert_eq!(filter.drops().is_some(), drops);
+        }
+    }
+
+    /// Rules of address translation.
+    #[test]
+    fn what_is_forwarded() {
+        let packet = Packet { interface: Some("eth0"), translated: true, ..TO_SSH };
+        for (rules, forwards) in [
+            ("-A PREROUTING -i eth0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22", true),
+            ("-A PREROUTING -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2222", true),
+            (
+                ":DOCKER - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A DOCKER -i docker0 -j RETURN\n\
+                 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22",
+                true,
+            ),
+            ("-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:22", false),
+            ("-A PREROUTING -i eth1 -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2222", false),
+            ("-A OUTPUT -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22", false),
+        ] {
+            let text = format!("*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules}\nCOMMIT\n");
+            assert_eq!(Filter::of_iptables(&text, &packet).drops().is_some(), forwards, "{rules}");
+            assert_eq!(Filter::of_iptables(&text, &TO_SSH).drops(), None, "{rules}");
+        }
+        let port = |port: u16| {
+            let expressions = format!(
+                r#"{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{port}}}}},{{"dnat":{{"addr":"172.17.0.2","port":22}}}}"#
+            );
+            let text = ruleset("accept", &rule("input", &expressions));
+            let text = text.replace(r#""hook":"input""#, r#""hook":"prerouting""#);
+            text.replace(r#""type":"filter""#, r#""type":"nat""#)
+        };
+        let found = |port: String, packet: &Packet<'_>| Filter::of_nftables(&port, packet).unwrap().drops();
+        assert_eq!(
+            found(port(22), &packet).as_deref(),
+            Some("a rule of chain inet filter input, to 172.17.0.2")
+        );
+        assert_eq!(found(port(80), &packet), None);
+        assert_eq!(found(port(22), &TO_SSH), None);
     }
 }

@@ -1,45 +1,367 @@
-//! The PAM modules of sshd (pam.d(5)).
+//! The PAM modules of sshd (pam.d(5)), read as libpam reads them.
+//!
+//! A line with an error is not skipped: libpam refuses in its place, or does not start.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::limits;
 
-/// The modules of one type, such as `account`, that sshd uses, with their arguments. Empty if sshd has no PAM service
-/// file.
-pub(crate) fn modules(root: &Path, kind: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    read(root, "sshd", kind, limits::PAM_INCLUDES, &mut found);
-    found
+/// The types of modules that count for a login with a key. `auth` does only if sshd requires keyboard-interactive authentication, too,
+/// and `password` never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Auth,
+    Account,
+    Session,
 }
 
-fn read(root: &Path, service: &str, kind: &str, left: usize, found: &mut Vec<String>) {
-    let Some(left) = left.checked_sub(1) else { return };
-    let places = ["etc/pam.d", "usr/lib/pam.d", "usr/share/pam.d"];
-    let text = places
-        .iter()
-        .find_map(|place| files::read_text(&root.join(place).join(service), limits::SYSTEM_FILE).ok());
-    for line in text.unwrap_or_default().lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        // A control in brackets can contain blanks.
-        let line = line
-            .split_once('[')
-            .and_then(|(head, rest)| Some((head, rest.split_once(']')?.1)))
-            .map_or_else(|| line.to_owned(), |(head, rest)| format!("{head} control {rest}"));
-        let words: Vec<_> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["@include", service] => read(root, service, kind, left, found),
-            [type_name, control, module, arguments @ ..] if type_name.trim_start_matches('-') == kind => {
-                if matches!(*control, "include" | "substack") {
-                    read(root, module, kind, left, found);
-                } else {
-                    let name = module.rsplit('/').next().unwrap_or_default();
-                    found.push([&[name], arguments].concat().join(" "));
-                }
-            }
-            _ => {}
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Account => "account",
+            Self::Session => "session",
         }
     }
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: PathBuf,
+    line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {}", self.file.display(), self.line)
+    }
+}
+
+/// An entry of a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    /// How many substacks it is in.
+    pub(crate) level: usize,
+    pub(crate) step: Step,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The line of a substack, whose entries follow.
+    Substack,
+    /// libpam refuses here, for this reason.
+    Unusable(String),
+    Module(Module),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    /// As written: a name, or an absolute path.
+    pub(crate) path: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) control: Control,
+}
+
+impl Module {
+    /// The name without a directory, such as `pam_unix.so`.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// What a result of a module does to the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Ignore,
+    Ok,
+    Done,
+    Bad,
+    Die,
+    Reset,
+    /// Skips so many entries.
+    Jump(usize),
+}
+
+/// The actions of a module, by the names of its results.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(Vec<(String, Action)>);
+
+impl Control {
+    fn parse(word: &str) -> Option<Self> {
+        use Action::{Bad, Die, Done, Ignore, Ok};
+        let of = |actions: [(&str, Action); 4]| {
+            Some(Self(actions.into_iter().map(|(name, action)| (name.to_owned(), action)).collect()))
+        };
+        let three = |good, default| {
+            [("success", good), ("new_authtok_reqd", good), ("ignore", Ignore), ("default", default)]
+        };
+        if let Some(list) = word.strip_prefix('[') {
+            return Self::of_list(list);
+        }
+        match word.to_ascii_lowercase().as_str() {
+            "required" => of(three(Ok, Bad)),
+            "requisite" => of(three(Ok, Die)),
+            "optional" => of(three(Ok, Ignore)),
+            "sufficient" => of(three(Done, Ignore)),
+            _ => None,
+        }
+    }
+
+    /// `success=1 default=ignore`, with blanks around `=` or not.
+    fn of_list(list: &str) -> Option<Self> {
+        let list = list.replace('=', " = ");
+        let words: Vec<_> = list.split_whitespace().collect();
+        let mut actions: Vec<(String, Action)> = Vec::new();
+        for pair in words.chunks(3) {
+            let [name, "=", action] = pair else { return None };
+            if !RESULTS.contains(name) {
+                return None;
+            }
+            let action = match *action {
+                "ignore" => Action::Ignore,
+                "ok" => Action::Ok,
+                "done" => Action::Done,
+                "bad" => Action::Bad,
+                "die" => Action::Die,
+                "reset" => Action::Reset,
+                number => Action::Jump(number.parse().ok()?),
+            };
+            actions.retain(|(other, _)| other != name);
+            actions.push(((*name).to_owned(), action));
+        }
+        Some(Self(actions))
+    }
+
+    /// The action for a result.
+    pub(crate) fn action(&self, result: &str) -> Action {
+        let of = |name: &str| self.0.iter().find(|(result, _)| result == name);
+        of(result).or_else(|| of("default")).map_or(Action::Bad, |(_, action)| *action)
+    }
+
+    /// The actions for all results.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = Action> {
+        self.0.iter().map(|(_, action)| *action).chain([self.action("default")])
+    }
+}
+
+/// The names of the results in a list of actions.
+const RESULTS: [&str; 33] = [
+    "success",
+    "open_err",
+    "symbol_err",
+    "service_err",
+    "system_err",
+    "buf_err",
+    "perm_denied",
+    "auth_err",
+    "cred_insufficient",
+    "authinfo_unavail",
+    "user_unknown",
+    "maxtries",
+    "new_authtok_reqd",
+    "acct_expired",
+    "session_err",
+    "cred_unavail",
+    "cred_expired",
+    "cred_err",
+    "no_module_data",
+    "conv_err",
+    "authtok_err",
+    "authtok_recover_err",
+    "authtok_lock_busy",
+    "authtok_disable_aging",
+    "try_again",
+    "ignore",
+    "abort",
+    "authtok_expired",
+    "module_unknown",
+    "bad_item",
+    "conv_again",
+    "incomplete",
+    "default",
+];
+
+/// The stack of one type, and what was seen on the way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stack {
+    pub(crate) entries: Vec<Entry>,
+    /// The line with which libpam does not start, and why.
+    pub(crate) broken: Option<(Place, String)>,
+    /// The files in which lines end with a carriage return, which libpam takes for a part of the last word.
+    pub(crate) carriage_returns: BTreeSet<PathBuf>,
+    /// Whether there is a file of the service, or of `other`.
+    pub(crate) exists: bool,
+    /// Whether a file is not known.
+    pub(crate) is_cut: bool,
+}
+
+/// The stack of a service. `other` is the service of those without a stack of this type.
+pub(crate) fn stack(root: &Path, service: &str, kind: Kind) -> Stack {
+    let mut reader = Reader { root, kind, stack: Stack::default() };
+    let exists = reader.read(service, false, 0, limits::PAM_INCLUDES);
+    let entries = std::mem::take(&mut reader.stack.entries);
+    let has_other = reader.read("other", false, 0, limits::PAM_INCLUDES);
+    let mut stack = reader.stack;
+    if !entries.is_empty() {
+        stack.entries = entries;
+    }
+    stack.exists = exists || has_other;
+    stack
+}
+
+/// The modules of one type that sshd uses, with their arguments. Empty if there is no PAM service file.
+pub(crate) fn modules(root: &Path, kind: Kind) -> Vec<String> {
+    let entries = stack(root, "sshd", kind).entries.into_iter();
+    let words = entries.filter_map(|entry| match entry.step {
+        Step::Module(module) => {
+            Some([vec![module.name().to_owned()], module.arguments.clone()].concat().join(" "))
+        }
+        Step::Substack | Step::Unusable(_) => None,
+    });
+    words.collect()
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    kind: Kind,
+    stack: Stack,
+}
+
+impl Reader<'_> {
+    /// Reads a file. `typed`: for a line of this type, not for `@include`. Returns whether the file exists.
+    fn read(&mut self, name: &str, typed: bool, level: usize, left: usize) -> bool {
+        let Some(left) = left.checked_sub(1) else {
+            self.stack.is_cut = true;
+            return true;
+        };
+        let places = ["etc/pam.d", "usr/lib/pam.d", "usr/share/pam.d"];
+        let mut paths = match name.strip_prefix('/') {
+            Some(path) => vec![PathBuf::from(path)],
+            None => places.map(|place| Path::new(place).join(name)).to_vec(),
+        };
+        paths.retain(|path| self.root.join(path).exists());
+        let path = paths.first();
+        let Some(path) = path else { return false };
+        let read = files::read_text(&self.root.join(path), limits::SYSTEM_FILE);
+        self.stack.is_cut |= read.is_err();
+        let text = read.unwrap_or_default();
+        let file = Path::new("/").join(path);
+        if text.contains("\r\n") {
+            self.stack.carriage_returns.insert(file.clone());
+        }
+        for (line, text) in assembled(&text) {
+            self.line(&words(&text), &Place { file: file.clone(), line }, typed, level, left);
+        }
+        true
+    }
+
+    fn line(&mut self, words: &[String], place: &Place, typed: bool, level: usize, left: usize) {
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let missing = |name: &str| format!("it includes {name}, which does not exist");
+        let [kind, rest @ ..] = words.as_slice() else { return };
+        if kind.eq_ignore_ascii_case("@include") {
+            let Some(name) = rest.first() else { return };
+            if self.read(name, typed, level, left) {
+                return;
+            }
+            if typed {
+                self.push(place, level, Step::Unusable(missing(name)));
+            } else {
+                self.stack.broken.get_or_insert_with(|| (place.clone(), missing(name)));
+            }
+            return;
+        }
+        // The hyphen is about the log only: a missing module fails all the same.
+        if !kind.strip_prefix('-').unwrap_or(kind).eq_ignore_ascii_case(self.kind.name()) {
+            return;
+        }
+        let [control, name, arguments @ ..] = rest else {
+            self.push(place, level, Step::Unusable("it has no module".to_owned()));
+            return;
+        };
+        let is_substack = control.eq_ignore_ascii_case("substack");
+        if is_substack || control.eq_ignore_ascii_case("include") {
+            let mut inner = level;
+            if is_substack {
+                self.push(place, level, Step::Substack);
+                inner = level.saturating_add(1);
+            }
+            if !self.read(name, true, inner, left) {
+                self.push(place, level, Step::Unusable(missing(name)));
+            }
+            return;
+        }
+        let without_bracket = |word: &str| word.strip_prefix('[').unwrap_or(word).to_owned();
+        let step = match Control::parse(control) {
+            Some(control) => Step::Module(Module {
+                path: (*name).to_owned(),
+                arguments: arguments.iter().map(|word| without_bracket(word)).collect(),
+                control,
+            }),
+            None => Step::Unusable(format!(
+                "its control is {}, which PAM does not know",
+                without_bracket(control)
+            )),
+        };
+        self.push(place, level, step);
+    }
+
+    fn push(&mut self, place: &Place, level: usize, step: Step) {
+        self.stack.entries.push(Entry { place: place.clone(), level, step });
+    }
+}
+
+/// The lines with their numbers, without comments; those that end with a backslash are joined with the next one.
+fn assembled(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let mut open = false;
+    for (line, number) in text.split('\n').zip(1_usize..) {
+        let line = line.split('#').next().unwrap_or_default().trim_end_matches([' ', '\t']);
+        let (line, goes_on) = line.strip_suffix('\\').map_or((line, false), |line| (line, true));
+        match lines.last_mut().filter(|_| open) {
+            Some((_, before)) => {
+                before.push(' ');
+                before.push_str(line);
+            }
+            None => lines.push((number, line.to_owned())),
+        }
+        open = goes_on;
+    }
+    lines
+}
+
+/// The words of a line. One in brackets can contain blanks, and keeps its first bracket.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start_matches([' ', '\t']);
+    while !rest.is_empty() {
+        let mut word = String::new();
+        let mut escaped = false;
+        let bracket = rest.starts_with('[');
+        let mut end = rest.len();
+        for (at, char) in rest.char_indices() {
+            let ends = if bracket { char == ']' && !escaped } else { matches!(char, ' ' | '\t') };
+            if ends {
+                end = at;
+                break;
+            }
+            if bracket && char == ']' {
+                word.pop();
+            }
+            escaped = char == '\\';
+            word.push(char);
+        }
+        words.push(word);
+        let after = rest.get(end..).unwrap_or_default();
+        let after = if bracket { after.strip_prefix(']').unwrap_or(after) } else { after };
+        rest = after.trim_start_matches([' ', '\t']);
+    }
+    words
 }
 
 #[cfg(test)]
@@ -47,7 +369,7 @@ fn read(root: &Path, service: &str, kind: &str, left: usize, found: &mut Vec<Str
 mod tests {
     use std::fs;
 
-    use super::modules;
+    use super::{Kind, modules, words};
 
     #[test]
     fn included_files_are_read() {
@@ -67,9 +389,19 @@ mod tests {
         for (name, text) in files {
             fs::write(root.join("etc/pam.d").join(name), text).unwrap();
         }
-        let mut found = modules(&root, "account");
+        let mut found = modules(&root, Kind::Account);
         found.dedup();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(found, ["pam_unix.so x", "pam_access.so"]);
+    }
+
+    #[test]
+    fn words_in_brackets() {
+        assert_eq!(
+            words("account  [a=1 b=ok]\tpam_x.so [y \\] z] w\r"),
+            ["account", "[a=1 b=ok", "pam_x.so", "[y ] z", "w\r"]
+        );
+        assert_eq!(words(" \t"), Vec::<String>::new());
+        assert_eq!(words("[a"), ["[a"]);
     }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::check_id::CheckId;
 use super::fix::Fix;
 
-/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// Nothing is wrong.
     Ok,
     /// A login can work, but something needs attention.
@@ -19,9 +18,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// The name in a report.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -33,52 +31,57 @@ impl Status {
 
 /// A check and its result. All texts are safe to print: [`Escaped`] was applied.
 #[derive(Clone, Debug)]
-pub struct Check {
-    /// The id.
-    pub id: CheckId,
-    /// The status.
-    pub status: Status,
+pub(crate) struct Check {
+    pub(crate) id: CheckId,
+    pub(crate) status: Status,
     /// One sentence with the facts.
-    pub note: String,
+    pub(crate) note: String,
+    pub(crate) mark: Option<Mark>,
     /// The fix. Each warning and failure has one.
-    pub fix: Option<Fix>,
+    pub(crate) fix: Option<Fix>,
     /// More details, one per line.
-    pub detail: Vec<String>,
+    pub(crate) detail: Vec<String>,
     /// The checks that it depends on.
-    pub depends_on: Vec<CheckId>,
+    pub(crate) depends_on: Vec<CheckId>,
     /// The one of them without a value, for which this check was skipped.
-    pub needs: Option<CheckId>,
-    /// The duration.
-    pub duration: Duration,
+    pub(crate) needs: Option<CheckId>,
+    pub(crate) duration: Duration,
 }
 
-/// How a note begins if the running sshd still accepts what its changed configuration refuses.
-pub(crate) const LATER: &str = "works now, but breaks at sshd's next restart";
+/// What a result says to other checks and to the summary. Texts are those of the note, escaped like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The running sshd still accepts what its changed configuration refuses.
+    BreaksAtRestart,
+    /// sshd runs with an older configuration than that on disk.
+    Unread,
+    /// No key is pushed for the user who is asked about, but for these.
+    ForOthers(String),
+    /// Nobody asked for the rehearsal.
+    NotRequested,
+    /// The rehearsal could not log in, for this reason.
+    NotTried(String),
+}
 
-/// The note of a rehearsal that nobody asked for.
-pub(crate) const NOT_REQUESTED: &str = "--rehearse was not given";
-
-/// How the note of a rehearsal begins that could not log in. The reason follows.
-pub(crate) const NOT_TRIED: &str = "the login was not tried: ";
+/// What a note says after a file that was changed while sshd runs.
+pub(crate) const UNREAD: &str = "was changed after sshd read it";
 
 /// The results of all checks, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
-pub struct Report {
+pub(crate) struct CheckReport {
     /// The user, if one was given.
-    pub user: Option<String>,
-    /// The checks.
-    pub checks: Vec<Check>,
+    pub(crate) user: Option<String>,
+    pub(crate) checks: Vec<Check>,
 }
 
-impl Report {
-    /// The checks with this status.
-    pub fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
+impl CheckReport {
+    pub(crate) fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
     /// The summary. It names what was not checked.
     #[must_use]
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let ids =
             |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
         let keys =
@@ -88,9 +91,13 @@ impl Report {
         let warned: Vec<_> = self.with(Status::Warn).collect();
         let unknown: Vec<_> = self.unknown().collect();
         let mut words = Vec::new();
-        if self.nothing_pushed() {
+        if let Some(check) = self.nothing_pushed() {
+            let others = match &check.mark {
+                Some(Mark::ForOthers(others)) => format!(", but for {others}"),
+                _ => String::new(),
+            };
             words.push(format!(
-                "No key is pushed for {user} now; keys live 60 s. Push, then check within a minute."
+                "No key is pushed for {user} now{others}; keys live 60 s. Push, then check within a minute.",
             ));
         }
         match failed.split_first() {
@@ -102,7 +109,7 @@ impl Report {
             }
             None if self.rehearsed() => {
                 words.push(format!(
-                    "A login as {user} was tried{}, and works. Nothing was found that would refuse {keys}.",
+                    "A login as {user} was tried on this system itself (127.0.0.1){}, and works. Nothing was found that would refuse {keys}.",
                     self.rehearsed_with()
                 ));
             }
@@ -134,6 +141,12 @@ impl Report {
     /// What the rehearsal did not try, as the end of a sentence.
     fn rehearsed_with(&self) -> String {
         let is = |id: CheckId, status: Status| self.with(status).any(|check| check.id == id);
+        // The running sshd can refuse what the changed configuration allows.
+        let configuration = if self.checks.iter().any(|check| check.mark == Some(Mark::Unread)) {
+            " with the configuration on disk, which sshd has not read"
+        } else {
+            ""
+        };
         // A rehearsal has a connection and an sshd of its own.
         let port = if is(CheckId::NetworkBanner, Status::Ok) {
             ""
@@ -152,7 +165,8 @@ impl Report {
         } else {
             ""
         };
-        format!("{key}{port}")
+        let comma = if configuration.is_empty() || key.is_empty() { "" } else { "," };
+        format!("{configuration}{comma}{key}{port}")
     }
 
     /// Why nothing is known of PAM and the session, or what is.
@@ -166,11 +180,9 @@ impl Report {
                 "No user was given: --check USER checks the account, sshd's rules for it and its keys."
                     .to_owned()
             }
-            (_, Some(check)) if check.status == Status::Warn => match check.note.strip_prefix(NOT_TRIED) {
-                Some(reason) => not_run(reason),
-                None => format!("The rehearsal: {}.", check.note),
-            },
-            (_, Some(check)) if check.note != NOT_REQUESTED => not_run(&check.note),
+            (_, Some(Check { mark: Some(Mark::NotTried(reason)), .. })) => not_run(reason),
+            (_, Some(check)) if check.status == Status::Warn => format!("The rehearsal: {}.", check.note),
+            (_, Some(check)) if check.mark != Some(Mark::NotRequested) => not_run(&check.note),
             _ => "PAM and the session were not tested; use --rehearse.".to_owned(),
         }
     }
@@ -189,8 +201,8 @@ impl Report {
     }
 
     /// Whether the metadata service was asked, and has no key of the user.
-    fn nothing_pushed(&self) -> bool {
-        self.with(Status::Skip).any(|check| check.id == CheckId::KeysPushed && check.needs.is_none())
+    fn nothing_pushed(&self) -> Option<&Check> {
+        self.with(Status::Skip).find(|check| check.id == CheckId::KeysPushed && check.needs.is_none())
     }
 
     /// Whether a login was tried, and worked.

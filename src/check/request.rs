@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::authorize;
+use crate::calendar::DAY;
 use crate::imds::client;
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::principal::Principals;
+use crate::seconds::Seconds;
 use crate::trust::UnixTime;
 
 /// The request, from the command line.
 #[derive(Clone, Debug)]
 pub struct CheckRequest {
     /// The user who cannot log in. Without one, only checks that are the same for all users run.
-    pub user: Option<OsString>,
+    pub(crate) user: Option<OsString>,
     /// The fingerprint of the offered key.
-    pub fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// `--trust-store`, if given. The default comes from sshd's configuration.
-    pub trust_store: Option<PathBuf>,
+    pub(crate) trust_store: Option<PathBuf>,
     /// `--principal`, with the same default.
-    pub principals: Principals,
+    pub(crate) principals: Principals,
     /// `--timeout`, with the same default.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// `--imds`, with the same default.
-    pub imds: Option<SocketAddr>,
+    pub(crate) imds: Option<SocketAddr>,
     /// Also log in as the user.
-    pub rehearse: bool,
+    pub(crate) rehearse: bool,
     /// `--wait`: wait so long for a push.
-    pub wait: Option<Duration>,
-    /// Print JSON.
-    pub json: bool,
-    /// Also show the details of passing checks.
-    pub verbose: bool,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) json: bool,
+    pub(crate) verbose: bool,
 }
 
 /// The options that eic-keys has under sshd.
@@ -44,12 +44,25 @@ pub(crate) struct RunOptions {
     pub(crate) principals: Principals,
     pub(crate) timeout: Duration,
     pub(crate) imds: Vec<SocketAddr>,
+    /// What sets another address of the metadata service.
+    pub(crate) imds_from: Option<String>,
 }
 
 impl RunOptions {
     /// Uses the options of `--check`, then those in sshd's configuration, then the defaults.
-    pub(crate) fn new(asked: &CheckRequest, line: Option<&authorize::KeyQuery>) -> Self {
+    /// `place`: that of the line in sshd's configuration.
+    pub(crate) fn new(
+        asked: &CheckRequest,
+        line: Option<&authorize::KeyQuery>,
+        place: Option<String>,
+    ) -> Self {
+        let by_line = line.is_some_and(|line| line.imds != client::ADDRESSES);
         Self {
+            imds_from: match asked.imds {
+                Some(_) => Some("this command".to_owned()),
+                None if by_line => Some(place.unwrap_or_else(|| "sshd's AuthorizedKeysCommand".to_owned())),
+                None => None,
+            },
             trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
             principals: match line {
                 Some(line) if asked.principals == Principals::default() => line.principals.clone(),
@@ -65,20 +78,14 @@ impl RunOptions {
     }
 }
 
-/// A time limit in seconds, with one decimal place if it has one.
+/// A time limit for a message or a command line.
 pub(crate) fn seconds(limit: Duration) -> String {
-    match (limit.as_secs(), limit.subsec_millis() / 100) {
-        (seconds, 0) => seconds.to_string(),
-        (seconds, tenths) => format!("{seconds}.{tenths}"),
-    }
+    Seconds(limit).to_string()
 }
-
-/// Seconds of a day.
-pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 /// The system to check.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct CheckTarget<'a> {
     /// Its root directory: `/`.
     pub root: &'a Path,
     /// Its clock.
@@ -87,7 +94,7 @@ pub struct Target<'a> {
     pub environment: fn(&str) -> Option<OsString>,
 }
 
-impl Target<'_> {
+impl CheckTarget<'_> {
     /// Days since 1970-01-01.
     pub(crate) fn today(&self) -> u64 {
         (self.clock)().as_secs() / DAY

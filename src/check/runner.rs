@@ -3,14 +3,16 @@
 //! [`Runner::check`] runs one check, with the [`Finding`]s of the checks that it depends on. So `depends_on` in the
 //! report lists the real dependencies, and a check is skipped if a dependency has no value.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
-use super::report::{Check, LATER, Status};
-use super::serving::before_restart;
+use super::report::{Check, Mark, Status, UNREAD};
+use super::running_sshd::before_restart;
 use crate::escape::Escaped;
 use crate::limits;
 
@@ -19,14 +21,22 @@ use crate::limits;
 pub(crate) struct Answer<T> {
     status: Status,
     note: String,
+    mark: Option<Mark>,
     fix: Option<Fix>,
     detail: Vec<String>,
     value: Option<T>,
+    /// The name service does not answer, so that each program that asks it hangs.
+    no_name_service: bool,
 }
 
 impl<T> Answer<T> {
+    fn new(status: Status, note: impl Into<String>, fix: Option<Fix>, value: Option<T>) -> Self {
+        let (note, detail) = (note.into(), Vec::new());
+        Self { status, note, mark: None, fix, detail, value, no_name_service: false }
+    }
+
     pub(crate) fn ok(note: impl Into<String>, value: T) -> Self {
-        Self { status: Status::Ok, note: note.into(), fix: None, detail: Vec::new(), value: Some(value) }
+        Self::new(Status::Ok, note, None, Some(value))
     }
 
     pub(crate) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
@@ -34,26 +44,26 @@ impl<T> Answer<T> {
     }
 
     /// A warning about something that the dependent checks need and cannot have.
-    pub(crate) fn warn_only(note: impl Into<String>, fix: Fix) -> Self {
+    pub(crate) fn warn_without_value(note: impl Into<String>, fix: Fix) -> Self {
         Self { status: Status::Warn, ..Self::fail(note, fix) }
     }
 
     /// Nothing is wrong for pushed keys; the fix is for other logins.
-    pub(crate) fn remark(note: impl Into<String>, fix: Fix, value: T) -> Self {
+    pub(crate) fn ok_with_fix(note: impl Into<String>, fix: Fix, value: T) -> Self {
         Self { fix: Some(fix), ..Self::ok(note, value) }
     }
 
     pub(crate) fn fail(note: impl Into<String>, fix: Fix) -> Self {
-        Self { status: Status::Fail, note: note.into(), fix: Some(fix), detail: Vec::new(), value: None }
+        Self::new(Status::Fail, note, Some(fix), None)
     }
 
     /// The check has no result, for this reason.
     pub(crate) fn skip(note: impl Into<String>) -> Self {
-        Self { status: Status::Skip, note: note.into(), fix: None, detail: Vec::new(), value: None }
+        Self::new(Status::Skip, note, None, None)
     }
 
     /// The check has no result here. The fix says how to check elsewhere.
-    pub(crate) fn elsewhere(note: impl Into<String>, fix: Fix) -> Self {
+    pub(crate) fn skip_with_fix(note: impl Into<String>, fix: Fix) -> Self {
         Self { fix: Some(fix), ..Self::skip(note) }
     }
 
@@ -62,13 +72,51 @@ impl<T> Answer<T> {
         match (wrong, self.status) {
             (Some(wrong), Status::Fail) => Self {
                 status: Status::Warn,
-                note: format!("{LATER}: {}", self.note),
                 fix: Some(before_restart(wrong)),
                 value: Some(value),
-                ..self
+                ..self.breaks_at_restart("")
             },
             _ => self,
         }
+    }
+
+    /// A warning instead of a failure, if it is by this file, of which the running sshd has not read the current version.
+    pub(crate) fn unread(self, file: Option<&Path>, value: T) -> Self {
+        match (file, self.status) {
+            (Some(_), Status::Fail) => Self { value: Some(value), ..self.unread_only(file) },
+            _ => self,
+        }
+    }
+
+    /// The same, without a value for the dependent checks.
+    pub(crate) fn unread_only(self, file: Option<&Path>) -> Self {
+        match (file, self.status) {
+            (Some(file), Status::Fail) => Self {
+                status: Status::Warn,
+                ..self.breaks_at_restart(&format!(" ({} {UNREAD})", file.display()))
+            },
+            _ => self,
+        }
+    }
+
+    /// The running sshd still accepts what is wrong. `why`: empty, or in brackets after a blank.
+    pub(crate) fn breaks_at_restart(self, why: &str) -> Self {
+        let note = format!("works now, but breaks at sshd's next restart{why}: {}", self.note);
+        Self { note, mark: Some(Mark::BreaksAtRestart), ..self }
+    }
+
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        Self { mark: Some(mark), ..self }
+    }
+
+    /// The other checks that need the name service are skipped: each would take its time limit.
+    pub(crate) fn of_name_service(self) -> Self {
+        Self { no_name_service: true, ..self }
+    }
+
+    /// The other result, if this one is ok.
+    pub(crate) fn or_else(self, other: impl FnOnce() -> Option<Self>) -> Self {
+        if self.status == Status::Ok { other().unwrap_or(self) } else { self }
     }
 
     /// The note of a failed check.
@@ -76,10 +124,28 @@ impl<T> Answer<T> {
         (self.status == Status::Fail).then_some(self.note)
     }
 
+    fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Answer<U> {
+        let Self { status, note, mark, fix, detail, value, no_name_service } = self;
+        Answer { status, note, mark, fix, detail, value: value.and_then(change), no_name_service }
+    }
+
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        self.and_then(|value| Some(change(value)))
+    }
+
     pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self
     }
+}
+
+/// A check that runs.
+struct Started {
+    id: CheckId,
+    depends_on: Vec<CheckId>,
+    time: Instant,
+    /// The check without whose value it is skipped.
+    needs: Option<CheckId>,
 }
 
 /// The value of a check, for the checks that depend on it.
@@ -156,7 +222,11 @@ inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 
 /// The results so far.
 #[derive(Debug, Default)]
-pub(crate) struct Runner(RefCell<Vec<Check>>);
+pub(crate) struct Runner {
+    checks: RefCell<Vec<Check>>,
+    /// The check that found that the name service does not answer.
+    no_name_service: Cell<Option<CheckId>>,
+}
 
 impl Runner {
     /// Runs one check, within its time limit, with the values of `needs`.
@@ -166,63 +236,104 @@ impl Runner {
         needs: N,
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
-        let start = Instant::now();
         let depends_on = needs.ids();
-        self.begin(id, &depends_on);
-        let (answer, missing) = match needs.values() {
-            Err(missing) => (Answer::skip(format!("needs {missing}")), Some(missing)),
-            // The code for a boxed future exists once per type of value, not once per check.
-            Ok(values) => (in_time(limit(id), Box::pin(ask(values))).await, None),
-        };
-        let Answer { status, note, fix, detail, value } = answer;
-        self.put(Check {
-            id,
-            status,
-            note,
-            fix,
-            detail,
-            depends_on,
-            needs: missing,
-            duration: start.elapsed(),
-        });
+        let values = needs.values();
+        let mut value = None;
+        if let Some(started) = self.begin(id, depends_on, values.as_ref().err().copied()) {
+            if let Ok(values) = values {
+                let ask = async {
+                    let answer = ask(values).await;
+                    answer.map(|found| value = Some(found))
+                };
+                let answer = in_time(limit(id), Box::pin(ask)).await;
+                self.end(started, answer);
+            }
+        }
         Finding { id, value }
     }
 
-    /// Records a check before it starts, so that a check that never ends is in the report.
-    fn begin(&self, id: CheckId, depends_on: &[CheckId]) {
-        self.put(Check { depends_on: depends_on.to_vec(), ..unanswered(id) });
+    /// Records a check before it starts, so that a check that never ends is in the report. Returns `None` if the check is skipped.
+    ///
+    /// This function and those that it calls exist once, and not once per check.
+    fn begin(&self, id: CheckId, mut depends_on: Vec<CheckId>, missing: Option<CheckId>) -> Option<Started> {
+        let hangs = self.no_name_service.get().filter(|_| asks_name_service(id));
+        depends_on.extend(hangs.filter(|hangs| !depends_on.contains(hangs)));
+        let started = Started { id, depends_on, time: Instant::now(), needs: hangs.or(missing) };
+        let reason = match (hangs, missing) {
+            (Some(_), _) => "needs the name service, which does not answer".to_owned(),
+            (None, Some(missing)) => format!("needs {missing}"),
+            (None, None) => {
+                self.put(Check { depends_on: started.depends_on.clone(), ..unanswered(id) });
+                return Some(started);
+            }
+        };
+        self.end(started, Answer::skip(reason));
+        None
+    }
+
+    fn end(&self, started: Started, answer: Answer<()>) {
+        let Started { id, depends_on, time, needs } = started;
+        let Answer { status, note, mark, fix, detail, value: _, no_name_service } = answer;
+        if no_name_service {
+            self.no_name_service.set(Some(id));
+        }
+        self.put(Check { id, status, note, mark, fix, detail, depends_on, needs, duration: time.elapsed() });
     }
 
     /// The status of a check that has run.
     pub(crate) fn status(&self, id: CheckId) -> Option<Status> {
-        self.0.borrow().iter().find(|check| check.id == id).map(|check| check.status)
+        self.checks.borrow().iter().find(|check| check.id == id).map(|check| check.status)
     }
 
     /// The first check, of those that count, that says that logins work until sshd is started again.
     pub(crate) fn breaks_later(&self, counts: impl Fn(CheckId) -> bool) -> Option<CheckId> {
-        let checks = self.0.borrow();
-        let says = |id: &CheckId| checks.iter().any(|check| check.id == *id && check.note.starts_with(LATER));
-        CheckId::ALL.into_iter().find(|id| counts(*id) && says(id))
+        CheckId::ALL.into_iter().find(|id| counts(*id) && self.has(*id, &Mark::BreaksAtRestart))
+    }
+
+    /// Whether sshd runs with an older configuration than that on disk.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.has(CheckId::RunningCurrent, &Mark::Unread)
+    }
+
+    fn has(&self, id: CheckId, mark: &Mark) -> bool {
+        self.checks.borrow().iter().any(|check| check.id == id && check.mark.as_ref() == Some(mark))
     }
 
     fn put(&self, mut check: Check) {
         check.note = harmless(check.note);
+        check.mark = check.mark.map(|mark| match mark {
+            Mark::ForOthers(text) => Mark::ForOthers(harmless(text)),
+            Mark::NotTried(text) => Mark::NotTried(harmless(text)),
+            mark => mark,
+        });
         check.fix = check.fix.map(Fix::harmless);
         check.detail = check.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect();
-        let mut checks = self.0.borrow_mut();
+        let mut checks = self.checks.borrow_mut();
         checks.retain(|other| other.id != check.id);
         checks.push(check);
     }
 
     /// The results of all checks, in report order.
     pub(crate) fn answers(self) -> Vec<Check> {
-        let mut answered = self.0.into_inner();
+        let mut answered = self.checks.into_inner();
         let mut checks = Vec::new();
         for id in CheckId::ALL {
             let found = answered.iter().position(|check| check.id == id);
             checks.push(found.map_or_else(|| unanswered(id), |found| answered.swap_remove(found)));
         }
         checks
+    }
+}
+
+/// Whether programs that the check runs can ask the name service. Those of a rehearsal say themselves why they do not run.
+fn asks_name_service(id: CheckId) -> bool {
+    match id.group() {
+        "instance" | "clock" | "keys" | "outside" => false,
+        "metadata" | "signer" => matches!(id, CheckId::MetadataCommandUser | CheckId::SignerCommandUser),
+        _ => !matches!(
+            id,
+            CheckId::UserName | CheckId::SshdVersion | CheckId::LoginRehearsal | CheckId::LoginTerminal
+        ),
     }
 }
 
@@ -234,7 +345,7 @@ fn limit(id: CheckId) -> Duration {
 }
 
 /// Runs a check within its time limit.
-async fn in_time<T>(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<T>> + '_>>) -> Answer<T> {
+async fn in_time(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<()>> + '_>>) -> Answer<()> {
     tokio::time::timeout(limit, check).await.unwrap_or_else(|_| {
         Answer::fail(
             format!("this check did not end within {} s", limit.as_secs()),
@@ -253,8 +364,9 @@ fn unanswered(id: CheckId) -> Check {
         id,
         status: Status::Fail,
         note: format!("this check had no result within {} s", limits::ALL_CHECKS.as_secs()),
-        fix: Some(Fix::advice("fix the checks that failed before it, then check again")),
+        fix: Some(Fix::advice("find out what is slow: a file system, a name service, or a busy system")),
         detail: Vec::new(),
+        mark: None,
         depends_on: Vec::new(),
         needs: None,
         duration: limits::ALL_CHECKS,
@@ -265,11 +377,19 @@ fn unanswered(id: CheckId) -> Check {
 pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
-    in_thread(Box::new(ask)).await
+    let ask = move || {
+        ask().map(|value| {
+            let value: Box<dyn Any + Send> = Box::new(value);
+            value
+        })
+    };
+    in_thread(Box::new(ask)).await.and_then(|value| value.downcast().ok().map(|value| *value))
 }
 
-/// The code of a task exists once per type of value, not once per check.
-async fn in_thread<T: Send + 'static>(ask: Box<dyn FnOnce() -> Answer<T> + Send>) -> Answer<T> {
+/// The code of a task exists once, and not once per check.
+async fn in_thread(
+    ask: Box<dyn FnOnce() -> Answer<Box<dyn Any + Send>> + Send>,
+) -> Answer<Box<dyn Any + Send>> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
         let report = Fix::advice("report this as an error of eic-keys");
         Answer::fail(format!("this check stopped with an error: {error}"), report)
@@ -278,7 +398,7 @@ async fn in_thread<T: Send + 'static>(ask: Box<dyn FnOnce() -> Answer<T> + Send>
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, CheckId, Finding, Fix, Runner, Status};
+    use super::{Answer, CheckId, Finding, Fix, Mark, Runner, Status};
 
     fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::Check> {
         let runner = Runner::default();
@@ -314,6 +434,23 @@ mod tests {
         let note = "needs instance.host".to_owned();
         assert_eq!(id, Some((Status::Skip, note, vec![CheckId::MetadataToken, CheckId::InstanceHost])));
         assert_eq!(of(CheckId::InstanceRegion).map(|check| check.status), Some(Status::Skip));
+    }
+
+    #[test]
+    fn what_a_result_says_to_others_is_not_read_from_its_words() {
+        let words = "works now, but breaks at sshd's next restart: was changed after sshd read it";
+        for (mark, later, unread) in [
+            (None, false, false),
+            (Some(Mark::BreaksAtRestart), true, false),
+            (Some(Mark::Unread), false, true),
+        ] {
+            run(async |runner| {
+                let answer = Answer { mark, ..Answer::warn(words, Fix::advice("x"), ()) };
+                runner.check(CheckId::RunningCurrent, (), async |()| answer).await;
+                assert_eq!(runner.breaks_later(|_| true).is_some(), later);
+                assert_eq!(runner.is_unread(), unread);
+            });
+        }
     }
 
     #[test]

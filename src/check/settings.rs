@@ -1,14 +1,13 @@
 //! The settings of sshd, from `sshd -T`.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
-use super::report::LATER;
+use super::report::UNREAD;
 use super::runner::Answer;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::{Connection, clients, names_client};
+use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
 use crate::sshd::effective::{ClientBlock, Config};
 use crate::sshd::query::{ADMIN_CONFIG, Dump, QueryError, Sshd, main_file};
 
@@ -23,23 +22,28 @@ pub(crate) fn option_words(options: &[(char, String)]) -> Vec<OsString> {
     options.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect()
 }
 
+/// The keyword of sshd's line, which [`Config::place`] does not have.
+pub(crate) const COMMAND: &str = "authorizedkeyscommand";
+
 /// The output of `sshd -T` for a login of the user, and where its values come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) dump: Dump,
     others: Vec<(String, String)>,
-    pub(crate) source: Source,
+    pub(crate) source: SettingsSource,
 }
 
 /// Where sshd's settings come from.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct SettingsSource {
     /// The connection that the values are for.
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionSpec,
     /// The files, if they could be parsed.
     pub(crate) config: Option<Config>,
     /// The `-o` options of the running sshd.
     pub(crate) options: Vec<String>,
+    /// The options of the running sshd for its sockets and its log.
+    pub(crate) daemon_options: Vec<(char, String)>,
     /// The files that were changed after the running sshd read them. Without a running sshd there is none.
     pub(crate) unread: Vec<PathBuf>,
     /// The command that makes sshd read its files.
@@ -55,7 +59,7 @@ pub(crate) struct Source {
 }
 
 impl Settings {
-    pub(crate) fn new(dump: Dump, source: Source) -> Self {
+    pub(crate) fn new(dump: Dump, source: SettingsSource) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let others =
             dump.settings().map(|(keyword, value)| (text(keyword).to_ascii_lowercase(), text(value)));
@@ -74,7 +78,7 @@ impl Settings {
     }
 
     /// The signature algorithms that sshd accepts. The keyword is `PubkeyAcceptedKeyTypes` before OpenSSH 8.5.
-    pub(crate) fn accepted_algorithms(&self) -> BTreeSet<&str> {
+    pub(crate) fn accepted_algorithms(&self) -> Vec<&str> {
         let lists = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"].into_iter();
         lists.flat_map(|name| self.all(name)).flat_map(|list| list.split(',')).collect()
     }
@@ -89,7 +93,11 @@ impl Settings {
         if self.on_command_line(keyword) {
             return Some("sshd's command line".to_owned());
         }
-        let (origin, block) = self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
+        let (config, connection) = (self.source.config.as_ref()?, &self.source.connection);
+        if keyword == COMMAND {
+            return Some(config.effective(Some(connection)).ok()?.command?.origin.to_string());
+        }
+        let (origin, block) = config.place(keyword, connection)?;
         Some(match block {
             None => origin.to_string(),
             Some((at, criteria)) => format!("{origin}, below \"Match {criteria}\" in line {}", at.line),
@@ -98,10 +106,15 @@ impl Settings {
 
     /// Whether the AuthorizedKeysCommand comes from sshd's command line.
     pub(crate) fn command_is_on_command_line(&self) -> bool {
-        self.on_command_line("authorizedkeyscommand")
+        self.on_command_line(COMMAND)
     }
 
     fn on_command_line(&self, keyword: &str) -> bool {
+        // sshd joins the penalties of its command line and of its files: what a file has counts.
+        let in_file = |config: &Config| config.place(keyword, &self.source.connection).is_some();
+        if keyword == "persourcepenalties" && self.source.config.as_ref().is_some_and(in_file) {
+            return false;
+        }
         self.source.options.iter().any(|option| {
             let name = option.split(['=', ' ']).next().unwrap_or_default();
             name.eq_ignore_ascii_case(keyword)
@@ -124,9 +137,8 @@ impl Settings {
     pub(crate) fn refuses(&self, keyword: &str, note: &str, change: &str) -> Answer<()> {
         let fix = self.fix(keyword, change);
         if let Some(file) = self.unread(keyword) {
-            let file = file.display();
-            let note = format!("{LATER} ({file} was changed after sshd read it): {note}");
-            return Answer::warn(note, fix, ());
+            let answer = Answer::warn(note, fix, ());
+            return answer.breaks_at_restart(&format!(" ({} {UNREAD})", file.display()));
         }
         match self.only_some_clients(keyword) {
             Some(clients) => Answer::warn(format!("{note}, for {clients}"), fix, ()),
@@ -167,31 +179,32 @@ impl Settings {
     }
 
     /// The settings for another connection, without their places: a check of them fails, whatever client they are for.
-    pub(crate) fn of_connection(&self, connection: &Connection) -> Result<Self, QueryError> {
-        self.asked(&self.source.sshd, connection)
+    pub(crate) fn of_connection(&self, connection: &ConnectionSpec) -> Result<Self, QueryError> {
+        self.asked(&self.source.sshd, connection, &self.source.main)
     }
 
-    /// The settings that sshd would have with other options.
-    pub(crate) fn with_options(&self, options: &[(char, String)]) -> Result<Self, QueryError> {
+    /// The settings that sshd would have with other options and this main file.
+    pub(crate) fn with_options(&self, options: &[(char, String)], main: &Path) -> Result<Self, QueryError> {
         let sshd = self.source.sshd.clone().with_options(option_words(options));
-        sshd.accepts(&self.source.main)?;
-        self.asked(&sshd, &self.source.connection)
+        sshd.accepts(main)?;
+        self.asked(&sshd, &self.source.connection, main)
     }
 
     /// The same settings without their places.
     pub(crate) fn without_places(&self) -> Self {
-        let source = Source { config: None, unread: Vec::new(), ..self.source.clone() };
+        let source = SettingsSource { config: None, unread: Vec::new(), ..self.source.clone() };
         Self { source, ..self.clone() }
     }
 
-    fn asked(&self, sshd: &Sshd, connection: &Connection) -> Result<Self, QueryError> {
-        let dump = sshd.dump(&self.source.main, connection)?;
-        let source = Source { config: None, unread: Vec::new(), ..self.source.clone() };
-        Ok(Self::new(dump, Source { connection: connection.clone(), sshd: sshd.clone(), ..source }))
+    fn asked(&self, sshd: &Sshd, connection: &ConnectionSpec, main: &Path) -> Result<Self, QueryError> {
+        let dump = sshd.dump(main, connection)?;
+        let source =
+            SettingsSource { config: None, unread: Vec::new(), main: main.to_owned(), ..self.source.clone() };
+        Ok(Self::new(dump, SettingsSource { connection: connection.clone(), sshd: sshd.clone(), ..source }))
     }
 
     /// The file that sets a keyword, if sshd has not read its current version.
-    fn unread(&self, keyword: &str) -> Option<&Path> {
+    pub(crate) fn unread(&self, keyword: &str) -> Option<&Path> {
         if self.on_command_line(keyword) {
             return None;
         }

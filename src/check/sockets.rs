@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::settings::Settings;
 use crate::procfs;
-use crate::sshd::daemon::SOCKETS;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::{SOCKETS, has_systemd};
 use crate::tool::stdout_of;
 
 /// The addresses that a process listens on.
@@ -16,8 +17,7 @@ pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {
 
 /// The addresses of the active socket units of sshd.
 pub(crate) fn of_systemd(root: &Path) -> Vec<SocketAddr> {
-    // sd_booted(3)
-    if !root.join("run/systemd/system").is_dir() {
+    if !has_systemd(&ConfigTree::new(root)) {
         return Vec::new();
     }
     let shown = stdout_of("systemctl", &["show", "--property=ActiveState,Listen", SOCKETS[0], SOCKETS[1]]);

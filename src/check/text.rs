@@ -2,25 +2,25 @@
 
 use std::fmt::Write;
 
-use super::report::{Check, Report, Status};
+use super::report::{Check, CheckReport, Status};
 
 /// Width of the id column, with the trailing blanks.
 const ID: usize = 22;
 
-/// Detail lines of a failure or warning without `verbose`, so that the report fits on a screen.
+/// Detail lines of a failure or warning without `verbose`, so that the failures of a broken system fit on one screen.
 const DETAILS: usize = 3;
 
 /// Formats the report: failures, warnings, checks that could not be performed, and a summary. Other checks are only
 /// counted. `verbose` lists all checks by group, with their details.
 #[must_use]
-pub fn write(report: &Report, verbose: bool, colour: bool) -> String {
+pub(crate) fn write(report: &CheckReport, verbose: bool, colour: bool) -> String {
     let mut text = String::new();
     let _ = if verbose { all(&mut text, report, colour) } else { brief(&mut text, report, colour) };
     let _ = writeln!(text, "\n{}", report.summary());
     text
 }
 
-fn all(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
+fn all(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Result {
     let mut group = "";
     for check in &report.checks {
         if check.id.group() != group {
@@ -38,7 +38,7 @@ fn all(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
     Ok(())
 }
 
-fn brief(text: &mut String, report: &Report, colour: bool) -> std::fmt::Result {
+fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Result {
     for status in [Status::Fail, Status::Warn] {
         for check in report.with(status) {
             line(text, check, colour)?;

@@ -41,12 +41,25 @@ pub(crate) fn of_account(token: char, account: &Account) -> Option<OsString> {
     }
 }
 
-/// A word of AuthorizedKeysCommand for a login of the account with a key that does not exist, without a routing domain.
-pub(crate) fn expand_command(word: &[u8], account: &Account) -> OsString {
+/// A key that a client offers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered<'a> {
+    pub(crate) fingerprint: &'a str,
+    pub(crate) key_type: &'a str,
+    pub(crate) base64: &'a str,
+}
+
+impl Offered<'static> {
+    /// A key that does not exist.
+    pub(crate) const NONE: Self = Self { fingerprint: NO_KEY, key_type: "ssh-ed25519", base64: ZERO_KEY };
+}
+
+/// A word of AuthorizedKeysCommand for a login of the account with a key, without a routing domain.
+pub(crate) fn expand_command(word: &[u8], account: &Account, offered: Offered<'_>) -> OsString {
     expand(word, |token| match token {
-        'f' => Some(NO_KEY.into()),
-        't' => Some("ssh-ed25519".into()),
-        'k' => Some(ZERO_KEY.into()),
+        'f' => Some(offered.fingerprint.into()),
+        't' => Some(offered.key_type.into()),
+        'k' => Some(offered.base64.into()),
         'D' => Some(OsString::new()),
         'C' => Some("192.0.2.1 50000 192.0.2.2 22".into()),
         _ => of_account(token, account),
@@ -55,7 +68,7 @@ pub(crate) fn expand_command(word: &[u8], account: &Account) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use super::{NO_KEY, ZERO_KEY, expand_command};
+    use super::{NO_KEY, Offered, ZERO_KEY, expand_command};
     use crate::account::Account;
 
     #[test]
@@ -78,7 +91,7 @@ mod tests {
             ("[%D]", "[]"),
             ("%x%", "%x%"),
         ] {
-            assert_eq!(expand_command(word.as_bytes(), &account), expected, "{word}");
+            assert_eq!(expand_command(word.as_bytes(), &account, Offered::NONE), expected, "{word}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hyper::body::Bytes;
 
-use super::request::{CheckRequest, RunOptions, Target};
+use super::request::{CheckRequest, CheckTarget, RunOptions};
 use super::runner::Runner;
 use super::topics::{instance, sshd, user};
 use crate::imds::Imds;
@@ -13,19 +13,19 @@ use crate::keys::{Selected, select};
 use crate::limits::{self, Budget};
 use crate::trust::UnixTime;
 
-/// Waits until a record is there for the user that has not expired, and at most the time that was asked for. What the
-/// metadata service does not answer is asked again: the checks say what fails.
-pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
+/// Waits until the user has a record that has not expired, but at most as long as requested. A request that fails is repeated: the
+/// checks report why it fails.
+pub(crate) async fn for_a_push(request: &CheckRequest, target: &CheckTarget<'_>) {
     let Some(limit) = request.wait else { return };
-    // The findings are those of the report, which comes later.
+    // This runner only waits: its findings are not reported.
     let runner = Runner::default();
     let name = user::name(&runner, request).await;
     let account = user::account(&runner, target, &name).await;
     let sshd = sshd::examine(&runner, target, &name, &account).await;
-    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request));
+    let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request), None);
     let host = instance::host(&runner, target).await;
     let (Some(name), Some(_)) = (name.get(), host.get()) else { return };
-    tell(&format!("waiting up to {} s for a key to be pushed for {name}", limit.as_secs()));
+    print_progress(&format!("waiting up to {} s for a key to be pushed for {name}", limit.as_secs()));
     let start = Instant::now();
     let mut session = None;
     while start.elapsed() < limit {
@@ -37,7 +37,7 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
         if let Some(imds) = &session {
             match imds.active_keys(name).await {
                 Ok(text) if text.as_ref().is_some_and(|text| is_pushed(text, (target.clock)())) => {
-                    tell(&format!("a key was pushed after {} s", start.elapsed().as_secs()));
+                    print_progress(&format!("a key was pushed after {} s", start.elapsed().as_secs()));
                     return;
                 }
                 Ok(_) => {}
@@ -46,7 +46,7 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &Target<'_>) {
         }
         tokio::time::sleep(limits::WAIT_PAUSE.min(limit.saturating_sub(start.elapsed()))).await;
     }
-    tell("no key was pushed");
+    print_progress("no key was pushed");
 }
 
 /// Whether a record is there that a login could use, or that is refused for another reason than its age.
@@ -58,7 +58,7 @@ fn is_pushed(text: &Bytes, now: UnixTime) -> bool {
 }
 
 /// Tells a person who waits. A program reads the report.
-fn tell(text: &str) {
+fn print_progress(text: &str) {
     let mut stderr = io::stderr();
     if stderr.is_terminal() {
         let _ = writeln!(stderr, "eic-keys: {text}");

@@ -17,7 +17,7 @@ use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
 
 /// The port of IMDS.
-pub(crate) const PORT: u16 = 80;
+pub(crate) const PORT: u16 = http::DEFAULT_PORT;
 
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
 pub(crate) const ADDRESSES: [SocketAddr; 2] = [
@@ -56,7 +56,8 @@ impl fmt::Display for Error {
         write!(f, "{}: the metadata service ", self.path)?;
         match &self.cause {
             Cause::Http(error) => error.fmt(f),
-            Cause::Status(status @ StatusCode::FORBIDDEN) => {
+            // Without a token, nothing is queried.
+            Cause::Status(status @ StatusCode::FORBIDDEN) if self.path == TOKEN_PATH => {
                 write!(f, "answered {status}: it is disabled for this instance")
             }
             Cause::Status(status @ StatusCode::TOO_MANY_REQUESTS) => {
@@ -183,6 +184,15 @@ impl Imds {
     /// Fails if the request fails.
     pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, Error> {
         self.get(&format!("managed-ssh-keys/active-keys/{user}/"), limits::ACTIVE_KEYS).await
+    }
+
+    /// The names for which keys were pushed in the last 60 seconds, as the service lists them. Empty if it does not.
+    pub(crate) async fn users_with_keys(&self) -> Vec<UserName> {
+        let text = self.get("managed-ssh-keys/active-keys/", limits::ITEM).await.ok().flatten();
+        let text = text.unwrap_or_default();
+        text.split(|byte| *byte == b'\n')
+            .filter_map(|line| UserName::parse(line.strip_suffix(b"/").unwrap_or(line).trim_ascii()))
+            .collect()
     }
 
     /// The ID of the instance that IMDS belongs to.

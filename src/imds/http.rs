@@ -26,8 +26,8 @@ use tokio::time::{Duration, timeout};
 
 use crate::limits;
 
-/// The default port of HTTP, which a Host header leaves out (RFC 9110 section 4.2.1).
-const DEFAULT_PORT: u16 = 80;
+/// The default port of HTTP, which a Host header leaves out (RFC 9110 section 4.2.1), and the port of IMDS.
+pub(super) const DEFAULT_PORT: u16 = 80;
 
 /// A request.
 pub(super) struct HttpRequest<'a> {

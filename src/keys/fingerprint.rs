@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use ssh_key::{HashAlg, PublicKey};
+use base64ct::{Base64Unpadded, Encoding};
+use ring::digest;
+use ssh_key::PublicKey;
 
 /// `SHA256:` and 43 characters of base64.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,19 +43,25 @@ impl Fingerprint {
                 Err(NotAFingerprint)
             };
         }
-        let base64 = text.strip_prefix(b"SHA256:").ok_or(NotAFingerprint)?;
-        let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-        if base64.len() != 43 || !base64.iter().all(alphabet) {
+        if !Self::is_sha256(text) {
             return Err(NotAFingerprint);
         }
         let text = String::from_utf8(text.to_vec()).map_err(|_| NotAFingerprint)?;
         Ok(Some(Self(text)))
     }
 
-    /// The fingerprint of `key`.
+    /// Whether the text is a fingerprint that selects a key.
+    pub(crate) fn is_sha256(text: &[u8]) -> bool {
+        let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        text.strip_prefix(b"SHA256:").is_some_and(|base64| base64.len() == 43 && base64.iter().all(alphabet))
+    }
+
+    /// The fingerprint of `key`. `None` if the key is too long for its format.
     #[must_use]
-    pub fn of(key: &PublicKey) -> Self {
-        Self(key.fingerprint(HashAlg::Sha256).to_string())
+    pub fn of(key: &PublicKey) -> Option<Self> {
+        // By ring, as all digests: the one of ssh-key's would query the processor's features once more.
+        let digest = digest::digest(&digest::SHA256, &key.to_bytes().ok()?);
+        Some(Self(format!("SHA256:{}", Base64Unpadded::encode_string(digest.as_ref()))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The keys: untrusted text → [`SignedKey`] (parsed) → [`VerifiedKey`] (signed by the signer) → [`AuthorizedKey`] (valid here and now).
+//! The keys: untrusted text → [`UnverifiedKey`] (parsed) → [`VerifiedKey`] (signed by the signer) → [`AuthorizedKey`] (valid here and now).
 //! Only authorized keys are printed.
 
 mod fingerprint;
@@ -9,7 +9,7 @@ mod validity;
 mod verify;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint};
-pub use record::SignedKey;
+pub use record::UnverifiedKey;
 pub use refusal::Refusal;
 pub(crate) use select::{Selected, select};
 pub(crate) use validity::AuthorizedKey;

@@ -1,4 +1,4 @@
-//! Parses the active keys from IMDS into [`SignedKey`]s.
+//! Parses the active keys from IMDS into [`UnverifiedKey`]s.
 //!
 //! There is one record per key. Blank lines separate the records:
 //!
@@ -36,7 +36,7 @@ pub const TYPES: &[&str] = &[
 
 /// A record that was parsed but not verified.
 #[derive(Clone, Debug)]
-pub struct SignedKey<'a> {
+pub struct UnverifiedKey<'a> {
     /// The metadata lines and the key line, each with its LF: the signed bytes.
     pub(super) signed: &'a [u8],
     /// The key line without its LF.
@@ -97,11 +97,11 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 /// Parses all records of `text` in their order. An invalid record does not affect the others.
-pub fn records(text: &[u8]) -> impl Iterator<Item = Result<SignedKey<'_>, RecordError>> {
-    Blocks(text).map(SignedKey::read)
+pub fn records(text: &[u8]) -> impl Iterator<Item = Result<UnverifiedKey<'_>, RecordError>> {
+    Blocks(text).map(UnverifiedKey::read)
 }
 
-impl<'a> SignedKey<'a> {
+impl<'a> UnverifiedKey<'a> {
     fn read(block: &'a [u8]) -> Result<Self, RecordError> {
         let mut rest = block;
         let mut metadata = Metadata::default();
@@ -132,7 +132,7 @@ impl<'a> SignedKey<'a> {
             instance: InstanceId::parse(instance).ok_or(RecordError::Instance)?,
             caller: metadata.caller,
             request: metadata.request,
-            fingerprint: Fingerprint::of(&key),
+            fingerprint: Fingerprint::of(&key).ok_or(RecordError::Key)?,
         })
     }
 
@@ -299,7 +299,7 @@ mod tests {
 
     use base64ct::{Base64, Encoding};
 
-    use super::{RecordError, SignedKey, records};
+    use super::{RecordError, UnverifiedKey, records};
     use crate::limits;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -309,7 +309,7 @@ mod tests {
         format!("{METADATA}{KEY}\nc2lnbmF0dXJl\n")
     }
 
-    fn read(text: &str) -> Vec<Result<SignedKey<'_>, RecordError>> {
+    fn read(text: &str) -> Vec<Result<UnverifiedKey<'_>, RecordError>> {
         records(text.as_bytes()).collect()
     }
 

@@ -21,7 +21,7 @@ pub enum Refusal {
     /// It does not name its IAM principal, and `--principal` is given.
     NoPrincipal,
     /// The metadata service that returned it belongs to another instance.
-    ForeignService(InstanceId),
+    OtherService(InstanceId),
     /// It has no valid signature of the signer with this name.
     BadSignature(String),
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Refusal {
             Self::Expired(ago) => write!(f, "it expired {ago} s ago"),
             Self::OtherPrincipal => f.write_str("its IAM principal matches no --principal pattern"),
             Self::NoPrincipal => f.write_str("it names no IAM principal, which --principal needs"),
-            Self::ForeignService(id) => write!(f, "the metadata service belongs to another instance, {id}"),
+            Self::OtherService(id) => write!(f, "the metadata service belongs to another instance, {id}"),
             Self::BadSignature(name) => write!(f, "it is not signed by {name}"),
         }
     }

@@ -1,30 +1,30 @@
 //! Selects the records of a user that are for the key that the client offers. A login and `--check` both call this.
 
-use super::{Fingerprint, Refusal, SignedKey, record};
+use super::{Fingerprint, Refusal, UnverifiedKey, record};
 use crate::limits;
 
 /// Whether a record is for the key that the client offers. Its signature and validity are checked later.
 #[derive(Debug)]
 pub(crate) enum Selected<'a> {
     /// It is for that key.
-    Offered(SignedKey<'a>),
+    Offered(UnverifiedKey<'a>),
     /// It is for another key. This is normal: a client offers its keys one after the other.
-    NotOffered(SignedKey<'a>),
+    NotOffered(UnverifiedKey<'a>),
     /// It cannot be read, or there are too many records.
     Refused(Refusal),
 }
 
-/// Reads the records of `text` in their order. `offered` is the fingerprint of the key that the client offers, if known. At most
+/// Reads the records of `text` in their order. `fingerprint` is that of the key that the client offers, if known. At most
 /// [`limits::RECORDS`] records are read; if there are more, the last item says so.
 pub(crate) fn select<'a>(
     text: &'a [u8],
-    offered: Option<&Fingerprint>,
+    fingerprint: Option<&Fingerprint>,
 ) -> impl Iterator<Item = Selected<'a>> {
     let records = record::records(text).enumerate().take(limits::RECORDS.saturating_add(1));
     records.map(move |(number, record)| match record {
         _ if number >= limits::RECORDS => Selected::Refused(Refusal::TooMany(limits::RECORDS)),
         Err(error) => Selected::Refused(Refusal::Unreadable(error)),
-        Ok(key) if offered.is_none_or(|offered| offered == key.fingerprint()) => Selected::Offered(key),
+        Ok(key) if fingerprint.is_none_or(|offered| offered == key.fingerprint()) => Selected::Offered(key),
         Ok(key) => Selected::NotOffered(key),
     })
 }

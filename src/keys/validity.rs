@@ -2,18 +2,18 @@
 
 use std::ops::Deref;
 
-use super::{Refusal, SignedKey, VerifiedKey};
+use super::{Refusal, UnverifiedKey, VerifiedKey};
 use crate::ec2::InstanceId;
 use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
 /// A key that sshd may accept: its signature is valid, it was pushed to this instance by an accepted
 /// principal, and it has not expired.
-/// [`SignedKey::authorize`] is the only way to make one.
+/// [`UnverifiedKey::authorize`] is the only way to make one.
 #[derive(Clone, Debug)]
 pub struct AuthorizedKey<'a>(VerifiedKey<'a>);
 
-impl SignedKey<'_> {
+impl UnverifiedKey<'_> {
     /// Checks that the key was pushed to this instance, by one of these principals, and has not expired. It expires in the
     /// second of its timestamp.
     ///
@@ -38,11 +38,11 @@ impl SignedKey<'_> {
     }
 }
 
-impl<'a> SignedKey<'a> {
+impl<'a> UnverifiedKey<'a> {
     /// Verifies the signature, and checks the validity a last time, immediately before the key is printed.
     ///
     /// # Errors
-    /// Fails if the signature is not valid, or as [`SignedKey::check_validity`].
+    /// Fails if the signature is not valid, or as [`UnverifiedKey::check_validity`].
     pub fn authorize(
         self,
         signer: &Signer,

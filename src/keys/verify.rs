@@ -1,15 +1,15 @@
-//! [`SignedKey`] + [`Signer`] → [`VerifiedKey`].
+//! [`UnverifiedKey`] + [`Signer`] → [`VerifiedKey`].
 
 use std::ops::Deref;
 
-use super::{Refusal, SignedKey};
+use super::{Refusal, UnverifiedKey};
 use crate::trust::Signer;
 
-/// A record with a valid signature. Only [`SignedKey::verify`] creates it.
+/// A record with a valid signature. Only [`UnverifiedKey::verify`] creates it.
 #[derive(Clone, Debug)]
-pub struct VerifiedKey<'a>(SignedKey<'a>);
+pub struct VerifiedKey<'a>(UnverifiedKey<'a>);
 
-impl<'a> SignedKey<'a> {
+impl<'a> UnverifiedKey<'a> {
     /// Verifies the signature of `signer`: RSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 8017 section 8.1), over
     /// the bytes of the record as received.
     ///
@@ -33,9 +33,9 @@ impl<'a> VerifiedKey<'a> {
 }
 
 impl<'a> Deref for VerifiedKey<'a> {
-    type Target = SignedKey<'a>;
+    type Target = UnverifiedKey<'a>;
 
-    fn deref(&self) -> &SignedKey<'a> {
+    fn deref(&self) -> &UnverifiedKey<'a> {
         &self.0
     }
 }

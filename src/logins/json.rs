@@ -3,18 +3,18 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use x509_cert::der::DateTime;
 
 use super::lines::Push;
-use super::report::Report;
-use super::sessions::{Login, Refused, State};
+use super::report::LoginsReport;
+use super::sessions::{Login, RefusedRecord, State};
+use crate::calendar;
 use crate::escape::is_plain;
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change it.
 const SCHEMA: u32 = 1;
 
 /// Formats the report. Each login is a line.
-pub(super) fn write(report: &Report) -> String {
+pub(super) fn write(report: &LoginsReport) -> String {
     let head = json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
@@ -22,8 +22,8 @@ pub(super) fn write(report: &Report) -> String {
         "summary": report.summary().join(" "),
         "source": if report.journal { "journal" } else { "files" },
         "trusted": report.trusted,
-        "since": report.since.map(|seconds| time(seconds.saturating_mul(1_000_000))),
-        "until": report.until.map(|seconds| time(seconds.saturating_mul(1_000_000))),
+        "since": report.since.map(time),
+        "until": report.until.map(time),
         "user": report.user,
         "notes": report.missing.iter().chain(&report.notes).collect::<Vec<_>>(),
     });
@@ -66,6 +66,10 @@ fn document<'a>(head: &Value, lists: impl IntoIterator<Item = (&'a str, Vec<Stri
 /// They are only within strings.
 fn escape(text: String) -> String {
     let is_plain = |char: char| char == '\n' || is_plain(char);
+    // As nearly always, and known sooner byte by byte.
+    if text.bytes().all(|byte| byte == b'\n' || byte == b' ' || byte.is_ascii_graphic()) {
+        return text;
+    }
     if text.chars().all(is_plain) {
         return text;
     }
@@ -108,7 +112,7 @@ fn candidate(push: &Push) -> Value {
     json!({ "principal": push.principal, "request": push.request })
 }
 
-fn refused(refused: &Refused) -> String {
+fn refused(refused: &RefusedRecord) -> String {
     let push = refused.push.as_ref();
     json!({
         "time": time(refused.time),
@@ -124,9 +128,14 @@ fn refused(refused: &Refused) -> String {
 /// RFC 3339 in UTC, of microseconds since 1970. With six decimal places, unless these are zero.
 pub(super) fn time(micros: u64) -> String {
     let (seconds, rest) = (micros.wrapping_div(1_000_000), micros.wrapping_rem(1_000_000));
-    let date = DateTime::from_unix_duration(std::time::Duration::from_secs(seconds));
-    let date = date.map(|date| date.to_string()).unwrap_or_default();
-    if rest == 0 { date } else { format!("{}.{rest:06}Z", date.trim_end_matches('Z')) }
+    let date = calendar::text(seconds);
+    if rest == 0 { format!("{date}Z") } else { format!("{date}.{rest:06}Z") }
+}
+
+/// The same, always with six decimal places: as an option, this is a microsecond and not the whole second.
+pub(super) fn micros(micros: u64) -> String {
+    let whole = time(micros.saturating_sub(micros.wrapping_rem(1_000_000)));
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), micros.wrapping_rem(1_000_000))
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 //! A client chooses its user name and some words of its disconnection, so that a line can contain any text. A message is read from its
 //! beginning, and from its end where the text in between is a name.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED, TO_PROCESS};
-use crate::system_log::{EIC_KEYS, Entry, is_sshd, unescaped};
+use crate::seconds::digits;
+use crate::system_log::{EIC_KEYS, Entry, is_sshd, split, split_last, unescaped};
 
 /// Whether [`event`] can read this line of a file. This is called for every line, so it decides by the first bytes of the message.
 pub(super) fn can_matter(line: &[u8]) -> bool {
@@ -42,61 +45,67 @@ pub(super) struct Push {
 }
 
 /// The client of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) user: String,
-    pub(super) address: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Client<Text> {
+    pub(super) user: Text,
+    pub(super) address: Text,
     pub(super) port: u16,
+}
+
+impl From<Client<Cow<'_, str>>> for Client<String> {
+    fn from(Client { user, address, port }: Client<Cow<'_, str>>) -> Self {
+        Self { user: user.into_owned(), address: address.into_owned(), port }
+    }
 }
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum Event<'a> {
     /// eic-keys printed a key.
     Provided(Push),
     /// The user for whom it printed it, by the same process, and the process of sshd that ran it.
-    ProvidedFor { fingerprint: String, user: String, sshd: String },
+    ProvidedFor { fingerprint: &'a str, user: &'a str, sshd: u32 },
     /// eic-keys refused a record.
-    Refused { user: String, reason: String, push: Option<Push> },
+    Refused { user: &'a str, reason: &'a str, push: Option<Push> },
     /// sshd accepted a key.
-    Accepted { client: Client, fingerprint: String },
+    Accepted { client: Client<Cow<'a, str>>, fingerprint: &'a str },
     /// sshd accepted a key, and wants another method as well.
-    Partial { client: Client, fingerprint: String },
+    Partial { client: Client<Cow<'a, str>>, fingerprint: &'a str },
     /// sshd accepted another method.
-    AcceptedOther(Client),
+    AcceptedOther(Client<Cow<'a, str>>),
     /// PAM closed the session of a user.
-    Closed { user: String },
+    Closed { user: &'a str },
     /// A connection ended. sshd names the user since version 7.5.
-    Disconnected { user: Option<String>, address: String, port: u16 },
+    Disconnected { user: Option<Cow<'a, str>>, address: &'a str, port: u16 },
 }
 
 /// Reads a line. `None` for one that says nothing about a login, or that is longer than [`limits::LOG_MESSAGE`].
-pub(super) fn event(entry: &Entry) -> Option<Event> {
+pub(super) fn event<'a>(entry: &'a Entry<'_>) -> Option<Event<'a>> {
     if entry.message.len() > limits::LOG_MESSAGE {
         return None;
     }
-    match entry.program.as_str() {
+    match &*entry.program {
         EIC_KEYS => ours(&entry.message),
         program if is_sshd(program) => sshds(&entry.message),
         _ => None,
     }
 }
 
-fn ours(message: &str) -> Option<Event> {
+fn ours(message: &str) -> Option<Event<'_>> {
     if let Some(rest) = message.strip_prefix(PROVIDED) {
         return push(rest.strip_prefix(FINGERPRINT)?).map(Event::Provided);
     }
     if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
-        let (fingerprint, rest) = rest.split_once(" for ")?;
-        let (user, sshd) = rest.rsplit_once(TO_PROCESS)?;
-        let fingerprint = is_fingerprint(fingerprint)?;
-        return Some(Event::ProvidedFor { fingerprint, user: user.to_owned(), sshd: sshd.to_owned() });
+        let (fingerprint, rest) = split(rest, " for ")?;
+        let (user, sshd) = split_last(rest, TO_PROCESS)?;
+        let (fingerprint, user) = (is_fingerprint(fingerprint)?, is_name(user)?);
+        return Some(Event::ProvidedFor { fingerprint, user, sshd: digits(sshd)? });
     }
-    let (user, reason) = message.strip_prefix(REFUSED)?.split_once(": ")?;
+    let (user, reason) = split(message.strip_prefix(REFUSED)?, ": ")?;
     let described = format!(",{FINGERPRINT}");
-    let parts = reason.split_once(&described).and_then(|(reason, rest)| Some((reason, push(rest)?)));
+    let parts = split(reason, &described).and_then(|(reason, rest)| Some((reason, push(rest)?)));
     let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
-    Some(Event::Refused { user: user.to_owned(), reason: reason.to_owned(), push })
+    Some(Event::Refused { user: is_name(user)?, reason: is_name(reason)?, push })
 }
 
 const FINGERPRINT: &str = " fingerprint: ";
@@ -105,22 +114,28 @@ const PRINCIPAL: &str = ", for IAM principal: ";
 
 /// Reads what follows `fingerprint: `.
 fn push(text: &str) -> Option<Push> {
-    let (text, principal) = match text.rsplit_once(PRINCIPAL) {
-        Some((text, principal)) => (text, Some(principal.to_owned())),
+    let (text, principal) = match split_last(text, PRINCIPAL) {
+        Some((text, principal)) => (text, is_name(principal)),
         None => (text, None),
     };
-    let (fingerprint, request) = match text.split_once(REQUEST) {
-        Some((fingerprint, request)) => (fingerprint, Some(request.to_owned())),
+    let (fingerprint, request) = match split(text, REQUEST) {
+        Some((fingerprint, request)) => (fingerprint, is_name(request)),
         None => (text, None),
     };
-    Some(Push { fingerprint: is_fingerprint(fingerprint)?, request, principal })
+    let [request, principal] = [request, principal].map(|name| name.map(str::to_owned));
+    Some(Push { fingerprint: is_fingerprint(fingerprint)?.to_owned(), request, principal })
 }
 
-fn is_fingerprint(text: &str) -> Option<String> {
-    Fingerprint::parse(text.as_bytes()).ok().flatten().map(|_| text.to_owned())
+/// Neither sshd nor eic-keys writes an empty name.
+fn is_name(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
-fn sshds(message: &str) -> Option<Event> {
+fn is_fingerprint(text: &str) -> Option<&str> {
+    Fingerprint::is_sha256(text.as_bytes()).then_some(text)
+}
+
+fn sshds(message: &str) -> Option<Event<'_>> {
     if let Some(rest) = message.strip_prefix("Accepted publickey for ") {
         return key(rest).map(|(client, fingerprint)| Event::Accepted { client, fingerprint });
     }
@@ -128,12 +143,12 @@ fn sshds(message: &str) -> Option<Event> {
         return key(rest).map(|(client, fingerprint)| Event::Partial { client, fingerprint });
     }
     if let Some(rest) = message.strip_prefix("Accepted ") {
-        let (_, rest) = rest.split_once(" for ")?;
+        let (_, rest) = split(rest, " for ")?;
         return client(rest.strip_suffix(" ssh2")?).map(Event::AcceptedOther);
     }
     // PAM escapes nothing.
     if let Some(user) = message.strip_prefix("pam_unix(sshd:session): session closed for user ") {
-        return Some(Event::Closed { user: user.to_owned() });
+        return Some(Event::Closed { user });
     }
     let ends = [
         "Disconnected from ",
@@ -142,43 +157,47 @@ fn sshds(message: &str) -> Option<Event> {
         "Timeout, client not responding from ",
     ];
     let rest = ends.iter().find_map(|begin| message.strip_prefix(begin))?;
-    let (who, port) = rest.rsplit_once(" port ")?;
-    let (user, address) = match who.rsplit_once(' ') {
+    let (who, port) = split_last(rest, " port ")?;
+    let (user, address) = match split_last(who, " ") {
         Some((user, address)) => (Some(unescaped(user.strip_prefix("user ")?)), address),
         None => (None, who),
     };
-    Some(Event::Disconnected { user, address: address.to_owned(), port: port.parse().ok()? })
+    Some(Event::Disconnected { user, address, port: digits(port)? })
 }
 
 /// Reads `USER from ADDRESS port PORT ssh2: TYPE FINGERPRINT`. A certificate has more words, some of which its owner chooses.
-fn key(text: &str) -> Option<(Client, String)> {
-    let (who, key) = text.rsplit_once(" ssh2: ")?;
-    let (_, fingerprint) = key.split_once(' ')?;
+fn key(text: &str) -> Option<(Client<Cow<'_, str>>, &str)> {
+    let (who, key) = split_last(text, " ssh2: ")?;
+    let (_, fingerprint) = split(key, " ")?;
     Some((client(who)?, is_fingerprint(fingerprint)?))
 }
 
 /// Reads `USER from ADDRESS port PORT`. A user name can contain ` from `; what follows it cannot.
-fn client(text: &str) -> Option<Client> {
-    let (user, from) = text.rsplit_once(" from ")?;
-    let (address, port) = from.split_once(" port ")?;
-    let is_address = !address.is_empty() && !address.contains(' ');
-    let port = port.parse().ok()?;
-    is_address.then(|| Client { user: unescaped(user), address: address.to_owned(), port })
+fn client(text: &str) -> Option<Client<Cow<'_, str>>> {
+    let (user, from) = split_last(text, " from ")?;
+    let (address, port) = split(from, " port ")?;
+    let address = is_name(address).filter(|address| !address.contains(' '))?;
+    Some(Client { user: unescaped(is_name(user)?), address: address.into(), port: digits(port)? })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::{Client, Event, Push, can_matter, event};
     use crate::system_log::Entry;
 
     const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
 
-    fn read(program: &str, message: &str) -> Option<Event> {
-        event(&Entry { program: program.to_owned(), message: message.to_owned(), ..Entry::default() })
+    /// Asserts what a line says.
+    #[track_caller]
+    fn check(program: &str, message: &str, expected: Option<&Event<'_>>) {
+        let entry = Entry { program: program.into(), message: message.into(), ..Entry::default() };
+        assert_eq!(event(&entry).as_ref(), expected, "{message}");
     }
 
-    fn client(user: &str, address: &str) -> Client {
-        Client { user: user.to_owned(), address: address.to_owned(), port: 50_022 }
+    fn client<'a>(user: &'a str, address: &'a str) -> Client<Cow<'a, str>> {
+        Client { user: user.into(), address: address.into(), port: 50_022 }
     }
 
     fn push(request: Option<&str>, principal: Option<&str>) -> Push {
@@ -203,8 +222,8 @@ mod tests {
             ),
         ] {
             let message = format!("Accepted publickey for {written} port 50022 ssh2: ED25519 {KEY}");
-            let (client, fingerprint) = (client(user, address), KEY.to_owned());
-            assert_eq!(read(program, &message), Some(Event::Accepted { client, fingerprint }), "{message}");
+            let accepted = Event::Accepted { client: client(user, address), fingerprint: KEY };
+            check(program, &message, Some(&accepted));
         }
     }
 
@@ -235,25 +254,26 @@ mod tests {
             ("sshd", "Accepted publickey for alice from 192.0.2.1 port 50022 ssh2".to_owned()),
             ("sshd", format!("Accepted publickey for alice from 192.0.2.1 port 99999 ssh2: RSA {KEY}")),
             ("sshd", format!("Accepted publickey for alice from  port 5 ssh2: RSA {KEY}")),
+            ("sshd", format!("Accepted publickey for  from 192.0.2.1 port 50022 ssh2: RSA {KEY}")),
             ("sshd", String::new()),
         ] {
-            assert_eq!(read(program, &message), None, "{message}");
+            check(program, &message, None);
         }
     }
 
     #[test]
     fn more_than_one_method() {
         let partial = format!("Partial publickey for alice from 192.0.2.1 port 50022 ssh2: RSA {KEY}");
-        let (client, fingerprint) = (client("alice", "192.0.2.1"), KEY.to_owned());
-        assert_eq!(read("sshd", &partial), Some(Event::Partial { client: client.clone(), fingerprint }));
+        let client = client("alice", "192.0.2.1");
+        check("sshd", &partial, Some(&Event::Partial { client: client.clone(), fingerprint: KEY }));
         let other = "Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 50022 ssh2";
-        assert_eq!(read("sshd", other), Some(Event::AcceptedOther(client)));
+        check("sshd", other, Some(&Event::AcceptedOther(client)));
     }
 
     #[test]
     fn the_end_of_a_session() {
         let closed = "pam_unix(sshd:session): session closed for user alice";
-        assert_eq!(read("sshd", closed), Some(Event::Closed { user: "alice".to_owned() }));
+        check("sshd", closed, Some(&Event::Closed { user: "alice" }));
         for (message, user) in [
             ("Disconnected from user alice 192.0.2.1 port 50022", Some("alice")),
             ("Connection closed by user alice 192.0.2.1 port 50022", Some("alice")),
@@ -261,12 +281,8 @@ mod tests {
             ("Timeout, client not responding from user alice 192.0.2.1 port 50022", Some("alice")),
             ("Disconnected from 192.0.2.1 port 50022", None),
         ] {
-            let (user, address) = (user.map(str::to_owned), "192.0.2.1".to_owned());
-            assert_eq!(
-                read("sshd", message),
-                Some(Event::Disconnected { user, address, port: 50_022 }),
-                "{message}"
-            );
+            let user = user.map(Cow::from);
+            check("sshd", message, Some(&Event::Disconnected { user, address: "192.0.2.1", port: 50_022 }));
         }
         for message in [
             "Disconnected from authenticating user alice 192.0.2.1 port 50022 [preauth]",
@@ -275,7 +291,7 @@ mod tests {
             "Received disconnect from 192.0.2.1 port 50022:11: disconnected by user alice 192.0.2.1 port 50022",
             "pam_unix(cron:session): session closed for user alice",
         ] {
-            assert_eq!(read("sshd", message), None, "{message}");
+            check("sshd", message, None);
         }
     }
 
@@ -290,26 +306,33 @@ mod tests {
                 format!("{words} {KEY}, request-id: r-1, for IAM principal: arn:a"),
                 push(Some("r-1"), Some("arn:a")),
             ),
+            (format!("{words} {KEY}, request-id: , for IAM principal: "), push(None, None)),
         ] {
-            assert_eq!(read("eic-keys", &message), Some(Event::Provided(expected)), "{message}");
-            assert_eq!(read("sshd", &message), None);
+            check("eic-keys", &message, Some(&Event::Provided(expected)));
+            check("sshd", &message, None);
         }
-        let (fingerprint, user, sshd) = (KEY.to_owned(), "alice".to_owned(), "7".to_owned());
         let message = format!("Provided {KEY} for alice to process 7");
-        let provided = Event::ProvidedFor { fingerprint, user: user.clone(), sshd };
-        assert_eq!(read("eic-keys", &message), Some(provided));
-        let refused =
-            |reason: &str, push| Some(Event::Refused { user: user.clone(), reason: reason.to_owned(), push });
+        let provided = Event::ProvidedFor { fingerprint: KEY, user: "alice", sshd: 7 };
+        check("eic-keys", &message, Some(&provided));
+        let user = "alice";
         let words = "Refused a record of active keys for alice: it expired 1 s ago";
-        assert_eq!(read("eic-keys", words), refused("it expired 1 s ago", None));
+        let reason = "it expired 1 s ago";
+        check("eic-keys", words, Some(&Event::Refused { user, reason, push: None }));
         let described = format!("{words}, fingerprint: {KEY}, request-id: r, for IAM principal: p");
-        assert_eq!(
-            read("eic-keys", &described),
-            refused("it expired 1 s ago", Some(push(Some("r"), Some("p"))))
-        );
-        assert_eq!(read("eic-keys", &format!("{}x", &format!("Provided {KEY}"))), None);
-        assert_eq!(read("eic-keys", "Provided SHA256:x for alice to process 7"), None);
-        assert_eq!(read("eic-keys", &format!("Provided {KEY} for alice")), None);
+        let push = Some(push(Some("r"), Some("p")));
+        check("eic-keys", &described, Some(&Event::Refused { user, reason, push }));
+        for message in [
+            &format!("Provided {KEY}x"),
+            "Provided SHA256:x for alice to process 7",
+            &format!("Provided {KEY} for alice"),
+            &format!("Provided {KEY} for alice to process +7"),
+            &format!("Provided {KEY} for  to process 7"),
+            "Refused a record of active keys for : it expired 1 s ago",
+            "Refused a record of active keys for alice: ",
+            &format!("Refused a record of active keys for alice: , fingerprint: {KEY}"),
+        ] {
+            check("eic-keys", message, None);
+        }
     }
 
     #[test]

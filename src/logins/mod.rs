@@ -10,40 +10,38 @@
 
 mod json;
 mod lines;
-mod process;
 mod progress;
 mod report;
-mod scan;
+mod session_state;
 mod sessions;
 mod since;
 mod source;
 mod table;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use crate::account::{Account, account_of};
+use crate::account::{Account, account_of, is_root};
 use crate::escape::Escaped;
 use crate::limits;
+use crate::sorted;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::Connection;
+use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::effective::{Config, Keyword};
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{ADMIN_CONFIG, Sshd, main_file};
 use crate::system_log::ANYBODY;
 use crate::system_log::journal::other_user as other_user_of;
 use crate::time_zone::TimeZone;
-use crate::tool::is_root;
 use crate::trust::UnixTime;
-use process::Running;
-pub use report::Report;
-pub use sessions::{Found, Login, Refused, Selection, Sessions, State};
+pub use report::LoginsReport;
+use session_state::RunningSystem;
+pub use sessions::{Found, LeftOut, Login, RefusedRecord, Selection, Sessions, State};
 pub use since::Since;
 pub use source::read_text;
-use source::{Extent, Source};
+use source::{LogQuery, LogSource};
 use table::Layout;
 
 /// The request, from the command line.
@@ -63,14 +61,14 @@ pub struct LoginsRequest {
 
 /// The system whose log is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Host<'a> {
+pub struct LoginsTarget<'a> {
     /// Its root directory: `/`.
     pub root: &'a Path,
     /// Its clock.
     pub clock: fn() -> UnixTime,
 }
 
-impl Report {
+impl LoginsReport {
     /// The document of `--json`.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -89,12 +87,14 @@ impl Report {
 enum NotRun {
     NotRoot,
     NoLog,
+    SinceIsLater,
 }
 
 impl fmt::Display for NotRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotRoot => "only root can read the log",
+            Self::SinceIsLater => "--since is later than --until",
             Self::NoLog => "there is no log to read: neither a journal nor /var/log/auth.log or secure",
         })
     }
@@ -104,7 +104,7 @@ impl fmt::Display for NotRun {
 /// not be read, or not to its end.
 // Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
 #[inline(never)]
-pub fn run(request: &LoginsRequest, host: &Host<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+pub fn run(request: &LoginsRequest, host: &LoginsTarget<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
     let zone = TimeZone::system(host.root);
     let report = match report(request, host, &zone) {
         Ok(report) => report,
@@ -129,19 +129,23 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
     2
 }
 
-fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<Report, NotRun> {
+fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> Result<LoginsReport, NotRun> {
     if !is_root() {
         return Err(NotRun::NotRoot);
     }
     let now = (host.clock)().as_secs();
-    let [since, until] = [request.since, request.until].map(|time| Some(time?.resolve(now, zone)));
+    let since = request.since.map(|time| time.first(now, zone));
+    let until = request.until.map(|time| time.last(now, zone));
+    if until.is_some_and(|until| since.is_some_and(|since| since > until)) {
+        return Err(NotRun::SinceIsLater);
+    }
     let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
     let mut notes = Vec::new();
     let sshd = SshdFacts::ask(host.root, &mut notes);
     // A login at that time can have got its key before it.
-    let from = since.unwrap_or_default().saturating_sub(sshd.grace);
-    let source = Source::find(host.root, from).ok_or(NotRun::NoLog)?;
-    let journal = matches!(source, Source::Journal);
+    let from = since.unwrap_or_default().wrapping_div(1_000_000).saturating_sub(sshd.grace);
+    let source = LogSource::find(host.root, now, from).ok_or(NotRun::NoLog)?;
+    let journal = matches!(source, LogSource::Journal);
     if !journal {
         notes.push(format!("{ANYBODY} can have such lines written to log files").replacen('a', "A", 1));
     }
@@ -152,9 +156,19 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
         refused: request.refused,
     };
     let mut sessions = Sessions::new(selection, sshd.grace);
-    let extent = Extent { since: from, users: sshd.users.as_deref(), zone };
+    let system = RunningSystem::new(host.root);
+    if let Some(begin) = source.begin().filter(|begin| begin.time > from.saturating_mul(1_000_000)) {
+        notes.push(format!(
+            "The journal begins at {}: logins before it, and shortly after it, can be missing",
+            json::time(begin.time)
+        ));
+        if !system.is_start(&begin) {
+            sessions.begin(&begin);
+        }
+    }
+    let extent = LogQuery { since: from, users: sshd.users.as_deref(), zone };
     let mut other_user = None;
-    let mut missing = source.read(extent, |entry| {
+    let mut missing = source.read(extent, &mut notes, |entry| {
         if journal && other_user.is_none() {
             other_user = other_user_of(entry, sshd.own_user);
         }
@@ -166,20 +180,39 @@ fn report(request: &LoginsRequest, host: &Host<'_>, zone: &TimeZone) -> Result<R
             account_of(uid)
         ));
     }
-    let running = Running::new(host.root);
-    let Found { logins, refused, left_out, lost_keys } = sessions.finish(|login| running.state(login));
-    if let Some((count, oldest)) = left_out {
-        notes.push(format!("{count} older ones are left out: list them with --until {}", json::time(oldest)));
-    }
-    if lost_keys {
-        missing.push(format!(
-            "more than {} keys were provided within LoginGraceTime: logins can be missing, and some have no principal",
-            limits::PROVIDED_KEYS
-        ));
-    }
+    let found = sessions.finish(|login| system.state(login));
+    found.reservations(&mut missing, &mut notes);
+    let Found { logins, refused, .. } = found;
     let refused = request.refused.then_some(refused);
     let trusted = journal && other_user.is_none();
-    Ok(Report { journal, trusted, user, since, until, logins, refused, missing, notes })
+    Ok(LoginsReport { journal, trusted, user, since, until, logins, refused, missing, notes })
+}
+
+impl Found {
+    /// Adds why something can be missing, and what else the reader has to know.
+    fn reservations(&self, missing: &mut Vec<String>, notes: &mut Vec<String>) {
+        if let Some(LeftOut { count, until, crowded }) = self.left_out {
+            notes.push(format!(
+                "{count} older ones are left out: list them with --until {}",
+                json::micros(until)
+            ));
+            missing.extend(crowded.map(|time| {
+                format!("some of those at {} cannot be listed, because they are too many", json::micros(time))
+            }));
+        }
+        let lines = "because the line of eic-keys that names it was lost or is too long";
+        match self.unnamed {
+            0 => (),
+            1 => notes.push(format!("1 login has no principal, {lines}")),
+            count => notes.push(format!("{count} logins have no principal, {lines}")),
+        }
+        if self.lost_keys {
+            missing.push(format!(
+                "more than {} keys were provided within LoginGraceTime: logins can be missing, and some have no principal",
+                limits::PROVIDED_KEYS
+            ));
+        }
+    }
 }
 
 /// What sshd's configuration says about logins.
@@ -198,7 +231,7 @@ impl SshdFacts {
         let tree = ConfigTree::new(root);
         let main = main_file(&tree, Path::new(ADMIN_CONFIG));
         let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
-        let dump = sshd.as_ref().and_then(|sshd| sshd.dump(&main, &Connection::probe()).ok());
+        let dump = sshd.as_ref().and_then(|sshd| sshd.dump(&main, &ConnectionSpec::probe()).ok());
         let value = |keyword| {
             let value = dump.as_ref()?.values(keyword).next()?;
             Some(String::from_utf8_lossy(value).into_owned())
@@ -225,11 +258,10 @@ impl SshdFacts {
         let config = version.and_then(|version| Config::read(&tree, &main, version).ok());
         let settings = config.iter().flat_map(Config::settings);
         let set = settings.filter(|setting| setting.keyword == Keyword::User).map(|setting| &setting.value);
-        let names: BTreeSet<_> = set.chain(dump.as_ref().and_then(|dump| dump.user.as_ref())).collect();
-        let users = (!names.iter().any(|name| is_expanded(name))).then(|| {
-            let users = names.iter().filter_map(|name| uid(&String::from_utf8_lossy(name)));
-            users.chain(own_user).collect()
-        });
+        let set = set.chain(dump.as_ref().and_then(|dump| dump.user.as_ref()));
+        let names = sorted::distinct(set.map(|name| String::from_utf8_lossy(name).into_owned()));
+        let users = (!names.iter().any(|name| is_expanded(name.as_bytes())))
+            .then(|| names.iter().filter_map(|name| uid(name)).chain(own_user).collect());
         Self { grace, users, own_user }
     }
 }

@@ -3,39 +3,39 @@
 use std::rc::Rc;
 
 use super::lines::Push;
-use super::sessions::{Login, Refused};
+use super::sessions::{Login, RefusedRecord};
 
 /// The result of reading a log.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct LoginsReport {
     /// `true` for the journal.
     pub journal: bool,
     /// Whether only sshd and eic-keys can have written the lines.
     pub trusted: bool,
     /// `--user`
     pub user: Option<String>,
-    /// `--since`, in seconds since 1970.
+    /// `--since`, in microseconds since 1970.
     pub since: Option<u64>,
-    /// `--until`, in seconds since 1970.
+    /// `--until`, in microseconds since 1970.
     pub until: Option<u64>,
     /// Oldest first.
     pub logins: Vec<Login>,
     /// With `--refused`; oldest first.
-    pub refused: Option<Vec<Refused>>,
+    pub refused: Option<Vec<RefusedRecord>>,
     /// What could not be read, so that logins can be missing.
     pub missing: Vec<String>,
     /// What else the reader has to know.
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl LoginsReport {
     /// The result in one or more sentences.
     pub(super) fn summary(&self) -> Vec<String> {
-        let logins = count(self.logins.len(), "login with a pushed key", "logins with a pushed key");
+        let logins = count(self.logins.len(), "No", "login with a pushed key", "logins with a pushed key");
         let refused = self
             .refused
             .as_ref()
-            .map(|refused| format!(", {}", count(refused.len(), "refused record", "refused records")));
+            .map(|refused| format!(", {}", count(refused.len(), "no", "refused record", "refused records")));
         let source = if self.journal { "the journal" } else { "log files" };
         let user = self.user.as_ref().map(|user| format!(" of {user}")).unwrap_or_default();
         let first = format!("{logins}{user}{} in {source}.", refused.unwrap_or_default());
@@ -44,9 +44,9 @@ impl Report {
     }
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
+fn count(number: usize, none: &str, one: &str, many: &str) -> String {
     match number {
-        0 => format!("No {one}"),
+        0 => format!("{none} {one}"),
         1 => format!("1 {one}"),
         _ => format!("{number} {many}"),
     }

@@ -4,19 +4,21 @@
 //! listed if eic-keys provided that key for that user to that process, within sshd's grace time before it. If several IAM principals
 //! pushed the key, the log cannot tell which one logged in: none is named, and all are candidates.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::lines::{Client, Event, Push, event};
 use crate::limits;
 use crate::system_log::Entry;
+use crate::system_log::journal::Moment;
 
 /// A login with a pushed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Microseconds since 1970.
     pub(super) time: u64,
-    pub(super) client: Client,
+    pub(super) client: Client<String>,
     pub(super) fingerprint: String,
     pub(super) principal: Option<String>,
     pub(super) request: Option<String>,
@@ -24,7 +26,7 @@ pub struct Login {
     pub(super) candidates: Vec<Rc<Push>>,
     pub(super) state: State,
     /// The process of sshd.
-    pub(super) process: Process,
+    pub(super) process: ProcessId,
 }
 
 /// Whether a session has ended.
@@ -40,8 +42,8 @@ pub enum State {
 
 /// A process that wrote a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Process {
-    pub(super) pid: String,
+pub(super) struct ProcessId {
+    pub(super) pid: u32,
     /// The boot ID. `None` in a file.
     pub(super) boot: Option<String>,
     /// Microseconds from the start of the system to the line. `None` in a file.
@@ -50,7 +52,7 @@ pub(super) struct Process {
 
 /// A record that eic-keys refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedRecord {
     /// Microseconds since 1970.
     pub(super) time: u64,
     pub(super) user: String,
@@ -63,9 +65,9 @@ pub struct Refused {
 pub struct Selection {
     /// Only logins of this user.
     pub user: Option<String>,
-    /// Only logins since this time, in seconds since 1970.
+    /// Only logins since this time, in microseconds since 1970.
     pub since: u64,
-    /// Only logins until this time, in seconds since 1970: that second is included.
+    /// Only logins until this time, in microseconds since 1970.
     pub until: u64,
     /// Refused records as well.
     pub refused: bool,
@@ -79,8 +81,7 @@ impl Default for Selection {
 
 impl Selection {
     fn includes(&self, user: &str, time: u64) -> bool {
-        (self.since..=self.until).contains(&time.wrapping_div(1_000_000))
-            && self.user.as_deref().is_none_or(|only| only == user)
+        (self.since..=self.until).contains(&time) && self.user.as_deref().is_none_or(|only| only == user)
     }
 }
 
@@ -88,29 +89,93 @@ impl Selection {
 #[derive(Debug)]
 struct Provided {
     push: Rc<Push>,
+    /// The log does not have the line with its principal.
+    unnamed: bool,
     time: Time,
     /// The process of eic-keys.
-    pid: String,
+    pid: u32,
 }
 
-/// The boot, a process and a fingerprint: of a run of eic-keys before the line that names the user.
-type Run = (Option<String>, String, String);
+/// Stands for texts and numbers by which something is found: a hash of them with a random key, so that a line needs no copy of its texts.
+/// That two have the same is as good as impossible, also for who writes the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key(u64);
 
-/// The boot, the process of sshd, the user and a fingerprint: of a login that can follow.
-type Use = (Option<String>, String, String, String);
-
-/// What eic-keys provided for one use, oldest first.
+/// Makes the [`Key`]s of one log.
 #[derive(Debug, Default)]
+struct Keys(RandomState);
+
+impl Keys {
+    /// What wrote a line: the ID of the boot or, in a file, the name of the system.
+    fn system(&self, name: &str) -> Key {
+        self.key(name)
+    }
+
+    /// A process. For sshd, this is a connection.
+    fn process(system: Key, pid: u32) -> Key {
+        // Different processes of a system have different keys, because the factor is odd. It spreads them, as KeyMap wants.
+        Key(system.0 ^ u64::from(pid).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// A run of eic-keys before the line that names the user, and a fingerprint.
+    fn run(&self, process: Key, fingerprint: &str) -> Key {
+        self.key((process, fingerprint))
+    }
+
+    /// A login that can follow: the process of sshd, the user and a fingerprint.
+    fn login(&self, connection: Key, user: &str, fingerprint: &str) -> Key {
+        self.key((connection, user, fingerprint))
+    }
+
+    /// The address and port of a client.
+    fn peer(&self, system: Key, address: &str, port: u16) -> Key {
+        self.key((system, address, port))
+    }
+
+    fn key(&self, of: impl Hash) -> Key {
+        Key(self.0.hash_one(of))
+    }
+}
+
+/// Finds values by a [`Key`], which is a hash already.
+type KeyMap<T> = HashMap<Key, T, BuildHasherDefault<KeyHasher>>;
+
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 ^= key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What eic-keys provided for one login, oldest first.
+#[derive(Debug)]
 struct Pushes {
+    system: Key,
     keys: Vec<Provided>,
     /// There were more than [`PUSHES`], so that another principal can have pushed the key.
     incomplete: bool,
 }
 
-/// The number of keys for one use: two runs. In a log file, more of them were forged.
+/// The number of keys for one login: two runs. In a log file, more of them were forged.
 const PUSHES: usize = 2 * limits::RECORDS;
 
 impl Pushes {
+    fn new(system: Key) -> Self {
+        Self { system, keys: Vec::new(), incomplete: false }
+    }
+
     fn add(&mut self, key: Provided) {
         if self.keys.len() < PUSHES {
             self.keys.push(key);
@@ -122,6 +187,28 @@ impl Pushes {
             self.keys.pop();
             self.keys.push(key);
         }
+    }
+
+    /// Whose login used one of them. `None` without any.
+    fn attribute(&self, some_removed: bool) -> Option<Attribution> {
+        let last = self.keys.last()?;
+        let same_principal = self.keys.iter().all(|key| key.push.principal == last.push.principal);
+        let one_principal = same_principal && !self.incomplete && !some_removed;
+        let principal = last.push.principal.clone().filter(|_| one_principal);
+        // One principal can have pushed the key several times. What the last run provided is what sshd had.
+        let mut candidates: Vec<Rc<Push>> = Vec::new();
+        for key in self.keys.iter().filter(|key| !one_principal || key.pid == last.pid) {
+            if !candidates.contains(&key.push) {
+                candidates.push(Rc::clone(&key.push));
+            }
+        }
+        let unnamed = self.keys.iter().any(|key| key.unnamed);
+        Some(match candidates.as_slice() {
+            [only] if one_principal => {
+                Attribution { principal, request: only.request.clone(), candidates: Vec::new(), unnamed }
+            }
+            _ => Attribution { principal, request: None, candidates, unnamed },
+        })
     }
 
     /// Removes those that were provided earlier than the grace time before `time`.
@@ -150,11 +237,56 @@ impl Time {
     }
 }
 
-/// A connection: the boot and the process of sshd.
-type Connection = (Option<String>, String);
+/// What tells a login from each other. A log can have it twice, for example in a rotated file and in the compressed one of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LoginId {
+    /// Microseconds since 1970.
+    time: u64,
+    /// Of the process of sshd.
+    pid: u32,
+    client: Client<String>,
+    fingerprint: String,
+    /// The process of sshd.
+    connection: Key,
+    system: Key,
+}
 
-/// The boot, and the address and port of the client.
-type Peer = (Option<String>, String, u16);
+/// What else is known about it.
+#[derive(Debug)]
+struct Details {
+    /// In the order of the log.
+    number: u64,
+    attribution: Attribution,
+    state: State,
+    boot: Option<String>,
+    monotonic: Option<u64>,
+}
+
+/// Who logged in.
+#[derive(Debug)]
+struct Attribution {
+    principal: Option<String>,
+    request: Option<String>,
+    /// The pushes that can be its own, if there are several.
+    candidates: Vec<Rc<Push>>,
+    /// The log does not have the line with the principal of one of them.
+    unnamed: bool,
+}
+
+/// What was removed from a list: its oldest items.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removed {
+    count: u64,
+    /// The time of the newest one.
+    newest: Option<u64>,
+}
+
+impl Removed {
+    fn add(&mut self, time: u64) {
+        self.count = self.count.saturating_add(1);
+        self.newest = self.newest.max(Some(time));
+    }
+}
 
 /// After so many more keys, those beyond the grace time are removed.
 const SWEEP: usize = 1024;
@@ -165,29 +297,36 @@ pub struct Sessions {
     selection: Selection,
     /// sshd's `LoginGraceTime` in microseconds.
     grace: u64,
-    /// Of runs whose user is not known yet.
-    runs: HashMap<Run, Pushes>,
-    provided: HashMap<Use, Pushes>,
+    key: Keys,
+    /// By run: those whose user is not known yet.
+    runs: KeyMap<Pushes>,
+    /// By login that can follow.
+    provided: KeyMap<Pushes>,
     /// The number of the keys in both.
     kept: usize,
     /// The number at which those beyond the grace time are removed.
     sweep_at: usize,
-    /// Connections whose key was accepted, and that need another method.
-    partial: HashMap<Connection, (Client, String)>,
-    logins: VecDeque<Login>,
+    /// By connection: those whose key was accepted, and that need another method.
+    partial: KeyMap<(Client<String>, String)>,
+    logins: BTreeMap<Rc<LoginId>, Details>,
+    /// The number of the last one.
+    accepted: u64,
+    removed: Removed,
     /// The number of their candidates.
     candidates: usize,
-    /// The number of logins that were removed from the front of `logins`.
-    removed: u64,
-    /// The logins without an end, by their numbers.
-    open: HashMap<Connection, u64>,
-    /// The same by client: another process of the connection logs some ends.
-    clients: HashMap<Peer, Connection>,
-    refused: VecDeque<Refused>,
-    /// The number of refused records that were removed.
-    removed_refused: u64,
+    /// By connection: the logins without an end.
+    open: KeyMap<Rc<LoginId>>,
+    /// By client, their connections: another process of the connection logs some ends.
+    clients: KeyMap<Key>,
+    /// By time, and by number in the log.
+    refused: BTreeMap<(u64, u64), RefusedRecord>,
+    removed_refused: Removed,
     /// Keys were removed that a login could use.
-    lost: Option<(Option<String>, Time)>,
+    lost: Option<(Key, Time)>,
+    /// Where the log begins, unless that is the start of the system: a login can use a key that was provided before it.
+    begin: Option<(Key, Time)>,
+    /// The name and key of the system of the last line.
+    system: (String, Key),
 }
 
 /// The result.
@@ -196,98 +335,156 @@ pub struct Found {
     /// Oldest first.
     pub logins: Vec<Login>,
     /// Oldest first.
-    pub refused: Vec<Refused>,
-    /// The number of older logins and records that exceeded a limit, and the time in microseconds until which they are.
-    pub left_out: Option<(u64, u64)>,
+    pub refused: Vec<RefusedRecord>,
+    /// Logins and records that exceeded a limit.
+    pub left_out: Option<LeftOut>,
     /// There were more keys than [`limits::PROVIDED_KEYS`], so that logins can be missing.
     pub lost_keys: bool,
+    /// The number of logins for which the log does not have the line that names the principal.
+    pub unnamed: usize,
+}
+
+/// Logins and records that are not listed, because there are newer ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Their number.
+    pub count: u64,
+    /// The time until which they are, in microseconds since 1970.
+    pub until: u64,
+    /// A time that has so many logins or records that some of them cannot be listed.
+    pub crowded: Option<u64>,
 }
 
 impl Sessions {
     /// `grace` is in seconds.
     #[must_use]
     pub fn new(selection: Selection, grace: u64) -> Self {
+        let key = Keys::default();
+        let system = (String::new(), key.system(""));
         Self {
             selection,
             grace: grace.saturating_mul(1_000_000),
-            runs: HashMap::new(),
-            provided: HashMap::new(),
+            key,
+            runs: KeyMap::default(),
+            provided: KeyMap::default(),
             kept: 0,
             sweep_at: SWEEP,
-            partial: HashMap::new(),
-            logins: VecDeque::new(),
+            partial: KeyMap::default(),
+            logins: BTreeMap::new(),
+            accepted: 0,
+            removed: Removed::default(),
             candidates: 0,
-            removed: 0,
-            open: HashMap::new(),
-            clients: HashMap::new(),
-            refused: VecDeque::new(),
-            removed_refused: 0,
+            open: KeyMap::default(),
+            clients: KeyMap::default(),
+            refused: BTreeMap::new(),
+            removed_refused: Removed::default(),
             lost: None,
+            begin: None,
+            system,
         }
+    }
+
+    /// The journal has no older entries than this one, and older ones of its boot were removed.
+    pub(super) fn begin(&mut self, first: &Moment) {
+        let time = Time { real: first.time, monotonic: Some(first.monotonic) };
+        self.begin = Some((self.key.system(&first.boot), time));
     }
 
     /// Takes the next line of the log.
-    pub fn take(&mut self, entry: &Entry) {
+    pub fn take(&mut self, entry: &Entry<'_>) {
         let (Some(event), Some(real)) = (event(entry), entry.time) else { return };
         let time = Time { real, monotonic: entry.monotonic };
-        let connection = (entry.boot.clone(), entry.pid.clone());
+        let name = entry.boot.as_deref().or(entry.host.as_deref()).unwrap_or_default();
+        if self.system.0 != name {
+            self.system = (name.to_owned(), self.key.system(name));
+        }
+        let system = self.system.1;
+        let process = Keys::process(system, entry.pid);
         match event {
-            Event::Provided(push) => self.provide(push, time, entry),
+            Event::Provided(push) => self.provide(push, time, process, entry.pid),
             Event::ProvidedFor { fingerprint, user, sshd } => {
-                let run = (entry.boot.clone(), entry.pid.clone(), fingerprint.clone());
-                let Some(run) = self.runs.remove(&run) else { return };
-                let used = self.provided.entry((entry.boot.clone(), sshd, user, fingerprint)).or_default();
-                used.expire(&time, self.grace);
-                used.incomplete |= run.incomplete;
-                run.keys.into_iter().for_each(|key| used.add(key));
+                let run = self.key.run(process, fingerprint);
+                let login = self.key.login(Keys::process(system, sshd), user, fingerprint);
+                self.provide_for((run, login), fingerprint, time, entry.pid);
             }
             Event::Refused { user, reason, push } => self.refuse(user, reason, push, time.real),
             Event::Accepted { client, fingerprint } => {
-                self.accept(connection, client, fingerprint, &time, entry);
+                self.accept(process, client.into(), fingerprint.to_owned(), time, entry);
             }
             Event::Partial { client, fingerprint } => {
-                self.abandon(&connection);
+                self.abandon(process);
                 if self.partial.len() < limits::LOGINS {
-                    self.partial.insert(connection, (client, fingerprint));
+                    self.partial.insert(process, (client.into(), fingerprint.to_owned()));
                 }
             }
-            Event::AcceptedOther(client) => match self.partial.remove(&connection) {
-                Some((same, fingerprint)) if same == client => {
-                    self.accept(connection, client, fingerprint, &time, entry);
+            Event::AcceptedOther(client) => {
+                let client = Client::from(client);
+                match self.partial.remove(&process) {
+                    Some((same, fingerprint)) if same == client => {
+                        self.accept(process, client, fingerprint, time, entry);
+                    }
+                    _ => self.abandon(process),
                 }
-                _ => self.abandon(&connection),
-            },
-            Event::Closed { user } => self.end(&connection, time.real, |client| client.user == user),
+            }
+            Event::Closed { user } => self.ended(process, Some(real), |client| client.user == user),
             Event::Disconnected { user, address, port } => {
-                if let Some(connection) = self.clients.get(&(entry.boot.clone(), address, port)).cloned() {
-                    let is_client = |client: &Client| user.is_none_or(|user| user == client.user);
-                    self.end(&connection, time.real, is_client);
+                if let Some(connection) = self.clients.get(&self.key.peer(system, address, port)) {
+                    let is_client = |client: &Client<String>| user.is_none_or(|user| user == client.user);
+                    self.ended(*connection, Some(real), is_client);
                 }
             }
         }
     }
 
-    fn provide(&mut self, push: Push, time: Time, entry: &Entry) {
+    fn provide(&mut self, push: Push, time: Time, process: Key, pid: u32) {
+        self.make_room(time);
+        let run = self.key.run(process, &push.fingerprint);
+        let key = Provided { push: Rc::new(push), unnamed: false, time, pid };
+        self.runs.entry(run).or_insert_with(|| Pushes::new(self.system.1)).add(key);
+    }
+
+    /// Takes the line with the user, which follows that of the push.
+    fn provide_for(&mut self, (run, login): (Key, Key), fingerprint: &str, time: Time, pid: u32) {
+        let system = self.system.1;
+        let run = self.runs.remove(&run).unwrap_or_else(|| {
+            // The line before it was lost, or is too long: any principal can have pushed the key.
+            self.make_room(time);
+            let push = Rc::new(Push { fingerprint: fingerprint.to_owned(), ..Push::default() });
+            let key = Provided { push, unnamed: true, time, pid };
+            Pushes { keys: vec![key], ..Pushes::new(system) }
+        });
+        let used = self.provided.entry(login).or_insert_with(|| Pushes::new(system));
+        if used.keys.is_empty() {
+            *used = run;
+            return;
+        }
+        used.expire(&time, self.grace);
+        used.incomplete |= run.incomplete;
+        run.keys.into_iter().for_each(|key| used.add(key));
+    }
+
+    /// Counts a key that will be kept.
+    fn make_room(&mut self, time: Time) {
         if self.kept >= self.sweep_at {
-            self.sweep(time, entry.boot.as_ref());
+            self.sweep(time);
         }
         self.kept = self.kept.saturating_add(1);
-        let run = (entry.boot.clone(), entry.pid.clone(), push.fingerprint.clone());
-        self.runs.entry(run).or_default().add(Provided { push: Rc::new(push), time, pid: entry.pid.clone() });
     }
 
     /// Removes what no login can use any more.
-    fn sweep(&mut self, time: Time, boot: Option<&String>) {
+    fn sweep(&mut self, time: Time) {
         let grace = self.grace;
-        let can_be_used = |its_boot: &Option<String>, pushes: &mut Pushes| {
+        // Boots follow one another, and monotonic times of different ones cannot be compared. A file can have lines of several systems.
+        let current = time.monotonic.map(|_| self.system.1);
+        let can_be_used = |_: &Key, pushes: &mut Pushes| {
             pushes.expire(&time, grace);
-            its_boot.as_ref() == boot && !pushes.keys.is_empty()
+            current.is_none_or(|current| current == pushes.system) && !pushes.keys.is_empty()
         };
-        self.runs.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
-        self.provided.retain(|(its_boot, ..), pushes| can_be_used(its_boot, pushes));
+        self.runs.retain(can_be_used);
+        self.provided.retain(can_be_used);
         self.kept = self.runs.values().chain(self.provided.values()).map(|pushes| pushes.keys.len()).sum();
         if self.kept >= limits::PROVIDED_KEYS {
-            self.lost = Some((boot.cloned(), time));
+            self.lost = Some((self.system.1, time));
             self.runs.clear();
             self.provided.clear();
             self.kept = 0;
@@ -295,147 +492,160 @@ impl Sessions {
         self.sweep_at = self.kept.saturating_mul(2).saturating_add(SWEEP);
     }
 
-    fn refuse(&mut self, user: String, reason: String, push: Option<Push>, time: u64) {
-        if !self.selection.refused || !self.selection.includes(&user, time) {
+    fn refuse(&mut self, user: &str, reason: &str, push: Option<Push>, time: u64) {
+        if !self.selection.refused || !self.selection.includes(user, time) {
             return;
         }
-        if self.refused.len() >= limits::LOGINS {
-            self.refused.pop_front();
-            self.removed_refused = self.removed_refused.saturating_add(1);
+        let listed = u64::try_from(self.refused.len()).unwrap_or(u64::MAX);
+        let number = self.removed_refused.count.saturating_add(listed);
+        let refused = RefusedRecord { time, user: user.to_owned(), push, reason: reason.to_owned() };
+        self.refused.insert((time, number), refused);
+        if self.refused.len() > limits::LOGINS {
+            if let Some(((time, _), _)) = self.refused.pop_first() {
+                self.removed_refused.add(time);
+            }
         }
-        self.refused.push_back(Refused { time, user, push, reason });
     }
 
     fn accept(
         &mut self,
-        connection: Connection,
-        client: Client,
+        connection: Key,
+        client: Client<String>,
         fingerprint: String,
-        time: &Time,
-        entry: &Entry,
+        time: Time,
+        entry: &Entry<'_>,
     ) {
-        self.abandon(&connection);
-        if !self.selection.includes(&client.user, time.real) {
+        let (pid, system) = (entry.pid, self.system.1);
+        let id = LoginId { time: time.real, pid, client, fingerprint, connection, system };
+        // Nearly always, it is newer than each other one.
+        let is_newest = self.logins.last_key_value().is_none_or(|(last, _)| last.time < id.time);
+        let known = if is_newest { None } else { self.logins.get(&id).map(|login| login.state) };
+        if known == Some(State::Unknown) {
             return;
         }
-        let used = (entry.boot.clone(), entry.pid.clone(), client.user.clone(), fingerprint.clone());
-        let Some(pushes) = self.provided.get_mut(&used) else { return };
-        pushes.expire(time, self.grace);
-        let Some(last) = pushes.keys.last() else { return };
-        let principals: BTreeSet<_> = pushes.keys.iter().map(|key| &key.push.principal).collect();
-        // Another principal's push can be among those that were removed.
-        let some_removed = self
-            .lost
-            .as_ref()
-            .is_some_and(|(boot, at)| *boot == entry.boot && at.distance(time) <= self.grace);
-        let one_principal = principals.len() == 1 && !pushes.incomplete && !some_removed;
-        let principal = last.push.principal.clone().filter(|_| one_principal);
-        // One principal can have pushed the key several times. What the last run provided is what sshd had.
-        let mut candidates: Vec<Rc<Push>> = Vec::new();
-        for key in pushes.keys.iter().filter(|key| !one_principal || key.pid == last.pid) {
-            if !candidates.contains(&key.push) {
-                candidates.push(Rc::clone(&key.push));
-            }
+        self.abandon(connection);
+        if !self.selection.includes(&id.client.user, time.real) {
+            return;
         }
-        let request = match candidates.as_slice() {
-            [only] if one_principal => {
-                let request = only.request.clone();
-                candidates.clear();
-                request
-            }
-            _ => None,
+        let used = self.key.login(connection, &id.client.user, &id.fingerprint);
+        let Some(pushes) = self.provided.get_mut(&used) else { return };
+        pushes.expire(&time, self.grace);
+        // Another principal's push can be among those that were removed, or that the log no longer has.
+        let is_soon_after = |(of, at): (Key, Time)| of == system && at.distance(&time) <= self.grace;
+        let some_removed = [self.lost, self.begin].into_iter().flatten().any(is_soon_after);
+        let Some(attribution) = pushes.attribute(some_removed) else { return };
+        self.accepted = self.accepted.saturating_add(1);
+        let details = Details {
+            number: self.accepted,
+            attribution,
+            state: State::Unknown,
+            boot: entry.boot.as_deref().map(str::to_owned),
+            monotonic: entry.monotonic,
         };
-        let process =
-            Process { pid: entry.pid.clone(), boot: entry.boot.clone(), monotonic: entry.monotonic };
-        self.candidates = self.candidates.saturating_add(candidates.len());
-        while self.logins.len() >= limits::LOGINS || self.candidates > limits::CANDIDATES {
+        if known.is_none() {
+            self.list(Rc::new(id), details);
+        }
+    }
+
+    fn list(&mut self, id: Rc<LoginId>, login: Details) {
+        let peer = self.key.peer(id.system, &id.client.address, id.client.port);
+        self.clients.insert(peer, id.connection);
+        self.open.insert(id.connection, Rc::clone(&id));
+        self.candidates = self.candidates.saturating_add(login.attribution.candidates.len());
+        self.logins.insert(id, login);
+        while self.logins.len() > limits::LOGINS || self.candidates > limits::CANDIDATES {
             self.forget_oldest();
         }
-        let number = self.removed.saturating_add(u64::try_from(self.logins.len()).unwrap_or(u64::MAX));
-        let peer = (entry.boot.clone(), client.address.clone(), client.port);
-        self.clients.insert(peer, connection.clone());
-        self.open.insert(connection, number);
-        let state = State::Unknown;
-        let login =
-            Login { time: time.real, client, fingerprint, principal, request, candidates, state, process };
-        self.logins.push_back(login);
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(login) = self.logins.pop_front() {
-            let Login { process: Process { boot, pid, .. }, .. } = &login;
-            let connection = (boot.clone(), pid.clone());
-            if self.open.get(&connection) == Some(&self.removed) {
-                self.close(&connection, &login);
+        if let Some((id, login)) = self.logins.pop_first() {
+            if self.open.get(&id.connection) == Some(&id) {
+                self.close(&id);
             }
-            self.candidates = self.candidates.saturating_sub(login.candidates.len());
-            self.removed = self.removed.saturating_add(1);
+            self.candidates = self.candidates.saturating_sub(login.attribution.candidates.len());
+            self.removed.add(id.time);
         }
     }
 
-    fn close(&mut self, connection: &Connection, login: &Login) {
-        self.open.remove(connection);
-        let peer = (login.process.boot.clone(), login.client.address.clone(), login.client.port);
-        if self.clients.get(&peer) == Some(connection) {
+    fn close(&mut self, id: &LoginId) {
+        self.open.remove(&id.connection);
+        let peer = self.key.peer(id.system, &id.client.address, id.client.port);
+        if self.clients.get(&peer) == Some(&id.connection) {
             self.clients.remove(&peer);
         }
     }
 
     /// Another connection has the number of this process, so that the login before it has ended.
-    fn abandon(&mut self, connection: &Connection) {
-        self.partial.remove(connection);
+    fn abandon(&mut self, connection: Key) {
+        self.partial.remove(&connection);
         self.ended(connection, None, |_| true);
     }
 
-    fn end(&mut self, connection: &Connection, time: u64, is_client: impl FnOnce(&Client) -> bool) {
-        self.ended(connection, Some(time), is_client);
-    }
-
-    fn ended(&mut self, connection: &Connection, time: Option<u64>, is_client: impl FnOnce(&Client) -> bool) {
-        let Some(number) = self.open.get(connection).copied() else { return };
-        let index = number.checked_sub(self.removed).and_then(|index| usize::try_from(index).ok());
-        let Some(login) = index.and_then(|index| self.logins.get_mut(index)) else { return };
-        if is_client(&login.client) {
-            login.state = State::Ended(time);
-            let login = login.clone();
-            if time.is_some() {
-                // A later process with this number has nothing of this one's.
-                let (boot, sshd) = connection.clone();
-                self.provided.remove(&(boot, sshd, login.client.user.clone(), login.fingerprint.clone()));
-            }
-            self.close(connection, &login);
+    /// A login has ended, at a time that is `None` if it is not known.
+    fn ended(&mut self, connection: Key, time: Option<u64>, is_client: impl FnOnce(&Client<String>) -> bool) {
+        let Some(id) = self.open.get(&connection).filter(|id| is_client(&id.client)).cloned() else { return };
+        if let Some(login) = self.logins.get_mut(&id).filter(|login| login.state == State::Unknown) {
+            // An end before the login is of a clock that was set back.
+            login.state = State::Ended(time.filter(|time| *time >= id.time));
         }
+        if time.is_some() {
+            // A later process with this number has nothing of this one's.
+            self.provided.remove(&self.key.login(connection, &id.client.user, &id.fingerprint));
+        }
+        self.close(&id);
     }
 
     /// The logins of the log. `running` tells about the process of a login that has no end in the log.
     pub fn finish(self, running: impl Fn(&Login) -> State) -> Found {
-        let mut logins = Vec::from(self.logins);
-        for login in &mut logins {
-            if login.state == State::Unknown {
-                login.state = running(login);
-            }
-        }
-        // The lines of a file are in their order, unless the clock was set back.
-        logins.sort_by_key(|login| login.time);
-        let mut refused = Vec::from(self.refused);
-        refused.sort_by_key(|refused| refused.time);
-        // Older than the first of each list that something was removed from.
-        let first_login = logins.first().filter(|_| self.removed > 0).map(|login| login.time);
-        let first_refused = refused.first().filter(|_| self.removed_refused > 0).map(|refused| refused.time);
-        let count = self.removed.saturating_add(self.removed_refused);
-        let left_out = first_login.max(first_refused).map(|oldest| (count, oldest));
-        Found { logins, refused, left_out, lost_keys: self.lost.is_some() }
+        drop((self.runs, self.provided, self.partial, self.open, self.clients));
+        let unnamed = self.logins.values().filter(|login| login.attribution.unnamed).count();
+        let newest_login = self.logins.last_key_value().map(|(id, _)| id.time);
+        let newest_refused = self.refused.last_key_value().map(|((time, _), _)| *time);
+        let left_out = left_out([(self.removed, newest_login), (self.removed_refused, newest_refused)]);
+        let mut logins = Vec::from_iter(self.logins);
+        logins.sort_unstable_by_key(|(id, login)| (id.time, login.number));
+        let logins = logins.into_iter().map(|(id, details)| {
+            let LoginId { time, pid, client, fingerprint, .. } = Rc::unwrap_or_clone(id);
+            let Details { attribution, state, boot, monotonic, .. } = details;
+            let Attribution { principal, request, candidates, .. } = attribution;
+            let process = ProcessId { pid, boot, monotonic };
+            let login = Login { time, client, fingerprint, principal, request, candidates, state, process };
+            let state = if state == State::Unknown { running(&login) } else { state };
+            Login { state, ..login }
+        });
+        let refused = self.refused.into_values().collect();
+        Found { logins: logins.collect(), refused, left_out, lost_keys: self.lost.is_some(), unnamed }
     }
+}
+
+/// What is left out of lists: what was removed from each, and the time of the newest item in it.
+fn left_out(lists: [(Removed, Option<u64>); 2]) -> Option<LeftOut> {
+    let mut all = LeftOut { count: 0, until: 0, crowded: None };
+    for (removed, newest) in lists {
+        let Some(until) = removed.newest else { continue };
+        // All that is listed has the time of what is not. With that time as `--until`, the same would be listed again.
+        let crowded = newest == Some(until);
+        all.until = all.until.max(if crowded { until.saturating_sub(1) } else { until });
+        all.crowded = all.crowded.max(crowded.then_some(until));
+        all.count = all.count.saturating_add(removed.count);
+    }
+    (all.count > 0).then_some(all)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Login, PUSHES, Selection, Sessions, State};
+    use super::{Found, LeftOut, Login, PUSHES, Removed, Selection, Sessions, State, left_out};
     use crate::limits;
     use crate::system_log::Entry;
 
     const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
     const OTHER: &str = "SHA256:AAAAAAABPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
+
+    fn providing(key: &str, request: &str, principal: &str) -> String {
+        let words = "Providing ssh key from EC2 Instance Connect with";
+        format!("{words} fingerprint: {key}, request-id: {request}, for IAM principal: {principal}")
+    }
 
     /// Lines of a log: second, process and message.
     struct Log(Vec<(u64, u32, String)>);
@@ -465,15 +675,7 @@ mod tests {
             pushes: &[(&str, &str)],
         ) -> Self {
             for (principal, request) in pushes {
-                self = self.line(
-                    second,
-                    pid,
-                    &format!(
-                        "Providing ssh key from EC2 Instance Connect with fingerprint: {key}, request-id: {request}, for IAM principal: {principal}"
-                    ),
-                );
-            }
-            for _ in pushes {
+                self = self.line(second, pid, &providing(key, request, principal));
                 self = self.line(second, pid, &format!("Provided {key} for {user} to process {sshd}"));
             }
             self
@@ -488,18 +690,18 @@ mod tests {
             )
         }
 
-        fn entries(&self, boot: Option<&str>) -> Vec<Entry> {
+        fn entries(&self, boot: Option<&'static str>) -> Vec<Entry<'static>> {
             let entry = |(second, pid, message): &(u64, u32, String)| {
                 let ours = message.starts_with("Provid") || message.starts_with("Refused");
                 let micros = second.saturating_mul(1_000_000);
                 Entry {
-                    uid: None,
                     time: Some(micros),
                     monotonic: boot.map(|_| micros),
-                    boot: boot.map(str::to_owned),
-                    program: if ours { "eic-keys" } else { "sshd" }.to_owned(),
-                    pid: pid.to_string(),
-                    message: message.clone(),
+                    boot: boot.map(Into::into),
+                    program: if ours { "eic-keys" } else { "sshd" }.into(),
+                    pid: *pid,
+                    message: message.clone().into(),
+                    ..Entry::default()
                 }
             };
             self.0.iter().map(entry).collect()
@@ -514,7 +716,7 @@ mod tests {
         }
     }
 
-    fn found(entries: &[Entry], selection: Selection) -> Found {
+    fn found(entries: &[Entry<'_>], selection: Selection) -> Found {
         let mut sessions = Sessions::new(selection, 120);
         for entry in entries {
             sessions.take(entry);
@@ -568,14 +770,7 @@ mod tests {
             ),
             (
                 "no user is known",
-                Log::new()
-                    .line(
-                        10,
-                        20,
-                        &format!("Providing ssh key from EC2 Instance Connect with fingerprint: {KEY}"),
-                    )
-                    .line(10, 21, &format!("Provided {KEY} for alice to process 7"))
-                    .accepted(11, 7, "alice", KEY),
+                Log::new().line(10, 20, &providing(KEY, "r1", "anna")).accepted(11, 7, "alice", KEY),
             ),
             (
                 "a repetition, which has no words of its own",
@@ -668,6 +863,79 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_was_lost() {
+        let provided = format!("Provided {KEY} for alice to process 7");
+        let read = |log: Log| {
+            let found = log.accepted(11, 7, "alice", KEY).read(Selection::default());
+            let logins: Vec<_> = found.logins.iter().map(names).map(|(arn, ..)| arn.is_some()).collect();
+            let candidates: Vec<_> = found.logins.iter().flat_map(|login| &login.candidates).collect();
+            (logins, candidates.len(), found.unnamed)
+        };
+        assert_eq!(read(Log::new().line(10, 20, &provided)), (vec![false], 0, 1));
+        // Another principal can have pushed what the second run provided.
+        let anna = || Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]);
+        assert_eq!(read(anna().line(10, 21, &provided)), (vec![false], 2, 1));
+        assert_eq!(read(anna().line(10, 20, &provided)), (vec![false], 2, 1), "in the same run");
+        // One that is longer than any of eic-keys is as good as lost.
+        let long = "u".repeat(limits::LOG_MESSAGE);
+        let cut = Log::new().line(10, 20, &providing(KEY, "r1", &long)).line(10, 20, &provided);
+        assert_eq!(read(cut), (vec![false], 0, 1));
+        assert_eq!(read(anna()), (vec![true], 0, 0));
+    }
+
+    #[test]
+    fn a_log_that_has_a_login_twice() {
+        let log = || Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
+        let end = |log: Log| log.line(12, 7, "pam_unix(sshd:session): session closed for user alice");
+        let ended = State::Ended(Some(12_000_000));
+        for (first, second) in [(end(log()), end(log())), (log(), end(log())), (end(log()), log())] {
+            let entries = [first.entries(None), second.entries(None)].concat();
+            let logins = found(&entries, Selection::default()).logins;
+            assert_eq!(logins.iter().map(|login| login.state).collect::<Vec<_>>(), [ended]);
+        }
+    }
+
+    #[test]
+    fn lines_of_several_systems() {
+        let on = |host: &'static str, log: Log| {
+            let entries = log.entries(None).into_iter();
+            entries.map(|entry| Entry { host: Some(host.into()), ..entry }).collect::<Vec<_>>()
+        };
+        let run = || Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]);
+        let login = || Log::new().accepted(11, 7, "alice", KEY);
+        let count = |first: Vec<Entry<'_>>, second: Vec<Entry<'_>>| {
+            found(&[first, second].concat(), Selection::default()).logins.len()
+        };
+        assert_eq!(count(on("a", run()), on("a", login())), 1);
+        assert_eq!(count(on("a", run()), on("b", login())), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back() {
+        let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
+        let log = log.line(5, 7, "pam_unix(sshd:session): session closed for user alice");
+        assert_eq!(log.logins().first().map(|login| login.state), Some(State::Ended(None)));
+    }
+
+    /// Each page begins where the one before it ends, and the last one has the oldest.
+    #[test]
+    fn pages() {
+        let removed = |count, newest| Removed { count, newest: Some(newest) };
+        let none = (Removed::default(), Some(9));
+        for (lists, expected) in [
+            ([none, none], None),
+            ([(removed(3, 5), Some(9)), none], Some((3, 5, None))),
+            ([(removed(3, 5), Some(9)), (removed(4, 6), Some(9))], Some((7, 6, None))),
+            ([(removed(3, 5), Some(5)), none], Some((3, 4, Some(5)))),
+            ([(removed(3, 5), Some(5)), (removed(4, 2), Some(9))], Some((7, 4, Some(5)))),
+            ([(removed(3, 0), Some(0)), none], Some((3, 0, Some(0)))),
+        ] {
+            let found = left_out(lists).map(|all| (all.count, all.until, all.crowded));
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn a_key_and_another_method() {
         let partial = format!("Partial publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {KEY}");
         let log = |second: &str| {
@@ -682,8 +950,8 @@ mod tests {
     #[test]
     fn boots_and_clocks() {
         let run = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).entries(Some("one"));
-        let login = |boot| Log::new().accepted(11, 7, "alice", KEY).entries(Some(boot));
-        let count = |entries: Vec<Entry>| found(&entries, Selection::default()).logins.len();
+        let login = |boot: &'static str| Log::new().accepted(11, 7, "alice", KEY).entries(Some(boot));
+        let count = |entries: Vec<Entry<'_>>| found(&entries, Selection::default()).logins.len();
         assert_eq!(count([run.clone(), login("one")].concat()), 1);
         assert_eq!(count([run.clone(), login("two")].concat()), 0, "the system was started between them");
         // The clock was set by an hour between the lines.
@@ -701,6 +969,7 @@ mod tests {
             .accepted(21, 8, "bob", KEY)
             .line(22, 23, "Refused a record of active keys for bob: it expired 1 s ago");
         let between = |user: Option<&str>, since, until, refused| {
+            let [since, until] = [since, until].map(|second: u64| second.saturating_mul(1_000_000));
             let found = log.read(Selection { user: user.map(str::to_owned), since, refused, until });
             (found.logins.len(), found.refused.len())
         };
@@ -732,9 +1001,10 @@ mod tests {
         let found = log
             .line(60, last, "pam_unix(sshd:session): session closed for user alice")
             .read(Selection::default());
-        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, Some((3, 11_000_000))));
+        let left_out = LeftOut { count: 3, until: 10_999_999, crowded: Some(11_000_000) };
+        assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, Some(left_out)));
         assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
-        assert_eq!(found.logins.first().map(|login| login.process.pid.as_str()), Some("103"));
+        assert_eq!(found.logins.first().map(|login| login.process.pid), Some(103));
     }
 
     #[test]
@@ -838,7 +1108,7 @@ mod tests {
         let found = sessions.finish(|_| State::Open);
         let candidates: usize = found.logins.iter().map(|login| login.candidates.len()).sum();
         assert!(candidates <= limits::CANDIDATES, "{candidates}");
-        let left_out = found.left_out.map(|(count, _)| count);
+        let left_out = found.left_out.map(|left_out| left_out.count);
         assert_eq!((found.logins.len(), left_out), (most.saturating_sub(1), Some(1)));
     }
 }

@@ -1,4 +1,4 @@
-//! `--since TIME`
+//! `--since TIME` and `--until TIME`
 
 use crate::system_log::file::{date_and_clock, rfc3339};
 use crate::time_zone::TimeZone;
@@ -10,8 +10,10 @@ pub enum Since {
     Ago(u64),
     /// The beginning of a day on the system's clock: `2026-11-21`. In seconds since 1970-01-01 00:00 of that clock.
     Date(u64),
-    /// A time of RFC 3339, in seconds since 1970.
-    Time(u64),
+    /// A time of RFC 3339 with whole seconds, in seconds since 1970.
+    Second(u64),
+    /// A time of RFC 3339 with a fraction of a second, in microseconds since 1970.
+    Micros(u64),
 }
 
 impl Since {
@@ -32,18 +34,33 @@ impl Since {
         if let Some(date) = date_and_clock(text, "00:00:00") {
             return Some(Self::Date(date));
         }
-        rfc3339(text).map(|micros| Self::Time(micros.wrapping_div(1_000_000)))
+        let micros = rfc3339(text)?;
+        Some(if text.contains('.') {
+            Self::Micros(micros)
+        } else {
+            Self::Second(micros.wrapping_div(MICROS))
+        })
     }
 
-    /// In seconds since 1970.
-    pub(super) fn resolve(self, now: u64, zone: &TimeZone) -> u64 {
-        match self {
+    /// The first microsecond of it, since 1970.
+    pub(super) fn first(self, now: u64, zone: &TimeZone) -> u64 {
+        let seconds = match self {
             Self::Ago(seconds) => now.saturating_sub(seconds),
-            Self::Date(local) => zone.instant(local),
-            Self::Time(time) => time,
-        }
+            Self::Date(local) => zone.instants(local).0,
+            Self::Second(time) => time,
+            Self::Micros(time) => return time,
+        };
+        seconds.saturating_mul(MICROS)
+    }
+
+    /// The last microsecond of it, since 1970: a time without a fraction is that second, as reports show times.
+    pub(super) fn last(self, now: u64, zone: &TimeZone) -> u64 {
+        let first = self.first(now, zone);
+        if matches!(self, Self::Micros(_)) { first } else { first.saturating_add(MICROS).saturating_sub(1) }
     }
 }
+
+const MICROS: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -58,8 +75,9 @@ mod tests {
             ("90m", Some(Since::Ago(5_400))),
             ("2w", Some(Since::Ago(14 * 86_400))),
             ("2026-11-21", Some(Since::Date(1_795_219_200))),
-            ("2026-11-21T12:00:00Z", Some(Since::Time(1_795_262_400))),
-            ("2026-11-21T12:00:00.5+01:00", Some(Since::Time(1_795_258_800))),
+            ("2026-11-21T12:00:00Z", Some(Since::Second(1_795_262_400))),
+            ("2026-11-21T12:00:00.5+01:00", Some(Since::Micros(1_795_258_800_500_000))),
+            ("2026-11-21T12:00:00.000000Z", Some(Since::Micros(1_795_262_400_000_000))),
             ("", None),
             ("h", None),
             ("-1h", None),
@@ -80,8 +98,12 @@ mod tests {
     #[test]
     fn a_day_begins_on_the_local_clock() {
         let zone = TimeZone::fixed(3600);
-        assert_eq!(Since::Date(1_795_219_200).resolve(0, &zone), 1_795_215_600);
-        assert_eq!(Since::Ago(7).resolve(5, &zone), 0);
-        assert_eq!(Since::Time(7).resolve(5, &zone), 7);
+        assert_eq!(Since::Date(1_795_219_200).first(0, &zone), 1_795_215_600_000_000);
+        assert_eq!(Since::Ago(7).first(5, &zone), 0);
+        assert_eq!(
+            (Since::Second(7).first(5, &zone), Since::Second(7).last(5, &zone)),
+            (7_000_000, 7_999_999)
+        );
+        assert_eq!((Since::Micros(7).first(5, &zone), Since::Micros(7).last(5, &zone)), (7, 7));
     }
 }

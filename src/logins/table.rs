@@ -1,9 +1,8 @@
 //! The report as text.
 
-use x509_cert::der::DateTime;
-
-use super::report::{Report, candidates};
-use super::sessions::{Login, Refused, State};
+use super::report::{LoginsReport, candidates};
+use super::sessions::{Login, RefusedRecord, State};
+use crate::calendar;
 use crate::escape::Escaped;
 use crate::time_zone::TimeZone;
 
@@ -28,7 +27,7 @@ pub(super) struct Layout<'a> {
 }
 
 /// Formats the report.
-pub(super) fn write(report: &Report, layout: Layout<'_>) -> String {
+pub(super) fn write(report: &LoginsReport, layout: Layout<'_>) -> String {
     let mut text = String::new();
     if !report.logins.is_empty() {
         let rows: Vec<_> = report.logins.iter().map(|login| layout.login(login)).collect();
@@ -137,7 +136,7 @@ impl Layout<'_> {
         text
     }
 
-    fn refused(&self, text: &mut String, refused: &Refused) {
+    fn refused(&self, text: &mut String, refused: &RefusedRecord) {
         let push = refused.push.as_ref();
         let value = |value: Option<&String>| value.map_or_else(|| "-".to_owned(), |text| harmless(text));
         let principal = value(push.and_then(|push| push.principal.as_ref()));
@@ -160,16 +159,14 @@ impl Layout<'_> {
     /// A time on the system's clock.
     fn time(&self, micros: u64) -> String {
         let seconds = micros.wrapping_div(1_000_000);
-        let local = std::time::Duration::from_secs(self.zone.local(seconds));
-        let date = DateTime::from_unix_duration(local).map(|date| date.to_string()).unwrap_or_default();
-        let date = date.trim_end_matches('Z').replace('T', " ");
+        let date = calendar::text(self.zone.local(seconds));
         if self.terminal {
-            return date;
+            return date.replace('T', " ");
         }
         let offset = self.zone.offset(seconds);
         let (sign, offset) = (if offset < 0 { '-' } else { '+' }, offset.unsigned_abs());
         let (hours, minutes) = (offset.wrapping_div(3600), offset.wrapping_div(60).wrapping_rem(60));
-        format!("{}{sign}{hours:02}:{minutes:02}", date.replace(' ', "T"))
+        format!("{date}{sign}{hours:02}:{minutes:02}")
     }
 }
 
@@ -245,8 +242,8 @@ mod tests {
     use std::rc::Rc;
 
     use crate::logins::lines::{Client, Push};
-    use crate::logins::report::Report;
-    use crate::logins::sessions::{Login, Process, Refused, State};
+    use crate::logins::report::LoginsReport;
+    use crate::logins::sessions::{Login, ProcessId, RefusedRecord, State};
     use crate::time_zone::TimeZone;
 
     const REQUEST: &str = "20dca9a5-35be-48eb-b381-0272d0e2976c";
@@ -270,7 +267,7 @@ mod tests {
             request: request.filter(|_| candidates.is_empty()),
             candidates,
             state: State::Ended(Some(1_795_262_400_000_000 + 86_400_000_000_000 - 1_000_000)),
-            process: Process::default(),
+            process: ProcessId::default(),
         }
     }
 
@@ -285,10 +282,10 @@ mod tests {
             login(push(hostile), Vec::new()),
         ];
         let reason = format!("{hostile} {}", "a long reason ".repeat(20));
-        let refused = Refused { time: 0, user: "alice".to_owned(), push: Some(push(&long)), reason };
+        let refused = RefusedRecord { time: 0, user: "alice".to_owned(), push: Some(push(&long)), reason };
         let (journal, trusted, user, since, until) = (true, true, None, None, None);
         let (missing, notes) = (Vec::new(), Vec::new());
-        let report = Report {
+        let report = LoginsReport {
             journal,
             trusted,
             user,
@@ -328,7 +325,7 @@ mod tests {
     fn a_long_value_makes_only_its_own_line_long() {
         let arn = format!("arn:aws:iam::1:user/{}", "a".repeat(70_000));
         let logins = vec![login(push(&arn), Vec::new()), login(push("arn:aws:iam::1:user/bert"), Vec::new())];
-        let report = Report { logins, ..Report::default() };
+        let report = LoginsReport { logins, ..LoginsReport::default() };
         let text = report.to_table(&TimeZone::utc(), false);
         let lengths: Vec<_> = text.lines().map(str::len).collect();
         assert!(lengths.iter().filter(|length| **length > 1000).count() == 1, "{lengths:?}");

@@ -25,10 +25,10 @@ const JUMP: u16 = 0x05;
 /// A filter that allows `calls`. All others fail with EPERM, so that a libc which tries a new call can continue without it.
 pub(super) fn program(calls: &[Call], part: usize) -> Result<BpfProgram, BackendError> {
     // If a call is listed twice, the last entry applies.
-    let rules = calls
-        .iter()
-        .map(|call| Ok((call.number, call.rules()?)))
-        .collect::<Result<BTreeMap<_, _>, BackendError>>()?;
+    let mut rules = BTreeMap::new();
+    for call in calls {
+        rules.insert(call.number, call.rules()?);
+    }
     let (mut start, rest) = divide(rules, part, std::env::consts::ARCH.try_into()?)?;
     start.extend(rest);
     Ok(start)

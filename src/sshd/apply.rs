@@ -8,16 +8,16 @@ use std::{
 };
 
 use super::{
-    candidate::{self, CandidateError},
     config_tree::ConfigTree,
-    criteria::Connection,
+    criteria::ConnectionSpec,
     daemon::Daemon,
     effective::{Config, ReadError},
     lock::{Lock, LockError},
     plan::{Action, Plan},
     query::{Dump, QueryError, Sshd, admin_config},
     reload::{NotReloadable, ReloadError},
-    replace::{self, Committed, FileError, temp_path},
+    replace::{self, Committed, FileError, NotRestored, temp_path},
+    staged_config::{self, IncludeNameError},
 };
 use crate::error_text::WithCauses;
 
@@ -33,17 +33,15 @@ pub(super) enum ApplyError {
 /// Why a change failed.
 #[derive(Debug)]
 pub(super) enum ChangeError {
-    /// A file cannot be replaced.
     File(FileError),
     /// The pending reload cannot be recorded.
     Lock(LockError),
     /// A file was changed after the plan was made.
     ChangedMeanwhile(PathBuf),
     /// The changed configuration failed its check before any file was replaced.
-    Candidate(CheckError),
+    Staged(CheckError),
     /// The changed configuration failed its check in its final place.
     Check(CheckError),
-    /// sshd could not be reloaded.
     Reload(ReloadError),
 }
 
@@ -55,7 +53,7 @@ impl fmt::Display for ChangeError {
             Self::ChangedMeanwhile(path) => {
                 write!(f, "{} was changed by someone else in the meantime", path.display())
             }
-            Self::Candidate(_) => f.write_str("a copy of the configuration with the change failed its check"),
+            Self::Staged(_) => f.write_str("a copy of the configuration with the change failed its check"),
             Self::Check(error) => error.fmt(f),
             Self::Reload(error) => error.fmt(f),
         }
@@ -68,7 +66,7 @@ impl Error for ChangeError {
             Self::File(error) => error.source(),
             Self::Lock(error) => error.source(),
             Self::ChangedMeanwhile(_) => None,
-            Self::Candidate(error) => Some(error),
+            Self::Staged(error) => Some(error),
             Self::Check(error) => error.source(),
             Self::Reload(error) => error.source(),
         }
@@ -78,10 +76,9 @@ impl Error for ChangeError {
 /// Why a changed configuration failed its check.
 #[derive(Debug)]
 pub(super) enum CheckError {
-    /// It cannot be read.
     Read(ReadError),
     /// This file cannot be included by its name.
-    Name(CandidateError),
+    Name(IncludeNameError),
     /// The temporary file for the check cannot be written.
     File(FileError),
     /// sshd rejects it, or cannot be queried.
@@ -132,8 +129,7 @@ pub(super) struct RolledBack {
 #[derive(Debug)]
 enum Rollback {
     Complete,
-    /// These files were not restored.
-    FilesNotRestored(Vec<FileError>),
+    FilesNotRestored(Vec<NotRestored>),
     /// The files were restored, but sshd was not reloaded with them.
     NotReloaded(ReloadError),
 }
@@ -144,7 +140,7 @@ impl fmt::Display for RolledBack {
         match &self.result {
             Rollback::Complete => write!(f, "{cause}; the previous state was restored"),
             Rollback::FilesNotRestored(errors) => {
-                let errors: Vec<_> = errors.iter().map(|error| WithCauses(error).to_string()).collect();
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 write!(f, "{cause}; NOT all files could be restored: {}", errors.join(", "))
             }
             Rollback::NotReloaded(error) => write!(
@@ -183,8 +179,8 @@ pub(super) fn apply(plan: &Plan, context: &ApplyContext<'_>) -> Result<String, A
     let staged = stage(plan, context, &mut temp_files)
         .map_err(|error| ApplyError::Refused(ChangeError::File(error)))?;
     if let Some(installed) = &context.sshd {
-        check_candidate(plan, context, installed, &staged, &mut temp_files)
-            .map_err(|error| ApplyError::Refused(ChangeError::Candidate(error)))?;
+        check_staged(plan, context, installed, &staged, &mut temp_files)
+            .map_err(|error| ApplyError::Refused(ChangeError::Staged(error)))?;
     }
     let was_pending = context.lock.is_reload_pending();
     context.lock.set_reload_pending().map_err(|error| ApplyError::Refused(ChangeError::Lock(error)))?;
@@ -239,7 +235,7 @@ fn stage(plan: &Plan, context: &ApplyContext<'_>, temp_files: &mut TempFiles) ->
 
 /// Checks the new files with sshd before they replace the old ones: that it would start with them, and that they
 /// change only the intended values.
-fn check_candidate(
+fn check_staged(
     plan: &Plan,
     context: &ApplyContext<'_>,
     installed: &InstalledSshd<'_>,
@@ -249,8 +245,8 @@ fn check_candidate(
     let version = installed.sshd.version().map_err(CheckError::Query)?;
     let config =
         |tree: &ConfigTree| Config::read(tree, context.main, version.clone()).map_err(CheckError::Read);
-    let text =
-        candidate::main(&config(&plan.after)?, &config(context.tree)?, staged).map_err(CheckError::Name)?;
+    let text = staged_config::main(&config(&plan.after)?, &config(context.tree)?, staged)
+        .map_err(CheckError::Name)?;
     let check = temp_path(admin_config(context.main), "check");
     let path = context.tree.locate(&check);
     temp_files.0.push(path.clone());
@@ -262,7 +258,7 @@ fn check_candidate(
 /// Checks that sshd accepts a configuration, and that only the intended values differ.
 fn verify(plan: &Plan, installed: &InstalledSshd<'_>, config: &Path) -> Result<(), CheckError> {
     installed.sshd.accepts(config).map_err(CheckError::Query)?;
-    let dump = installed.sshd.dump(config, &Connection::probe()).map_err(CheckError::Query)?;
+    let dump = installed.sshd.dump(config, &ConnectionSpec::probe()).map_err(CheckError::Query)?;
     if (&dump.command, &dump.user) != (&plan.wanted.command, &plan.wanted.user) {
         return Err(CheckError::NotEffective);
     }
@@ -296,7 +292,7 @@ fn commit_and_reload(
 
 /// Undoes the changes in reverse order. Reloads sshd if it may have read the changed files.
 fn roll_back(committed: &[Committed], context: &ApplyContext<'_>, may_have_read: bool) -> Rollback {
-    let errors: Vec<FileError> = committed.iter().rev().filter_map(|change| change.undo().err()).collect();
+    let errors: Vec<_> = committed.iter().rev().filter_map(|change| change.undo().err()).collect();
     if !errors.is_empty() {
         return Rollback::FilesNotRestored(errors);
     }

@@ -12,9 +12,8 @@ use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_star
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The path, as in sshd's configuration.
-    pub path: PathBuf,
-    /// The line number.
-    pub line: usize,
+    pub(crate) path: PathBuf,
+    pub(crate) line: usize,
 }
 
 impl fmt::Display for Origin {
@@ -163,7 +162,7 @@ fn until_comment(words: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

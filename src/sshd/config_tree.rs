@@ -1,7 +1,7 @@
 //! Reads configuration files below a root directory, with an overlay of changes that are not written yet.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BinaryHeap},
     fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -47,7 +47,7 @@ impl ConfigTree {
     /// The location of a configuration path on this machine.
     #[must_use]
     pub(crate) fn locate(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+        files::below(&self.root, path)
     }
 
     /// Whether two paths lead to the same file, through symbolic or hard links.
@@ -103,8 +103,9 @@ impl ConfigTree {
             next.retain(|path| if last { self.exists(path) } else { true });
             found = next;
         }
-        found.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
-        found
+        // A heap sorts in a tenth of the code of slice::sort.
+        let found: BinaryHeap<_> = found.into_iter().map(PathBuf::into_os_string).collect();
+        found.into_sorted_vec().into_iter().map(PathBuf::from).collect()
     }
 
     fn names(&self, directory: &Path) -> Vec<Vec<u8>> {

@@ -4,12 +4,12 @@ use std::{error::Error, fmt};
 
 use super::{
     lexer::OpensshVersion,
-    pattern::{Verdict, ends_of_network, match_addresses, match_list},
+    pattern::{ListMatch, ends_of_network, match_addresses, match_list},
 };
 
 /// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
+pub struct ConnectionSpec {
     /// `user=`
     pub user: Option<String>,
     /// The groups of `user`.
@@ -26,7 +26,7 @@ pub struct Connection {
     pub routing_domain: Option<String>,
 }
 
-impl Connection {
+impl ConnectionSpec {
     /// A connection that only a `Match` block for everyone matches: a user that does not exist, from a network that is
     /// reserved for documentation (RFC 5737).
     pub(crate) fn probe() -> Self {
@@ -95,7 +95,7 @@ impl Error for BadMatch {}
 pub(super) fn applies(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
-    connection: Option<&Connection>,
+    connection: Option<&ConnectionSpec>,
 ) -> Result<bool, BadMatch> {
     let mut words = arguments.iter().map(Vec::as_slice);
     let mut result = true;
@@ -131,7 +131,7 @@ const CLIENT: [&str; 5] = ["address", "host", "localaddress", "localport", "rdom
 pub(super) fn depends_on_client(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
-    connection: &Connection,
+    connection: &ConnectionSpec,
 ) -> bool {
     if applies(version, arguments, Some(connection)).unwrap_or(true) {
         return false;
@@ -181,9 +181,9 @@ pub(crate) fn clients(criteria: &str) -> String {
 pub(super) fn sample(
     version: &OpensshVersion,
     arguments: &[Vec<u8>],
-    connection: &Connection,
+    connection: &ConnectionSpec,
     dns: bool,
-) -> Option<Connection> {
+) -> Option<ConnectionSpec> {
     let mut samples = vec![connection.clone()];
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -262,12 +262,12 @@ fn criterion_matches(
     version: &OpensshVersion,
     name: &str,
     value: &[u8],
-    connection: Option<&Connection>,
+    connection: Option<&ConnectionSpec>,
 ) -> Result<bool, BadMatch> {
     let matches = |text: &Option<String>, lowercase| {
         text.as_ref().is_some_and(|text| {
             let text = if lowercase { text.to_ascii_lowercase() } else { text.clone() };
-            match_list(text.as_bytes(), value, lowercase) == Verdict::Yes
+            match_list(text.as_bytes(), value, lowercase) == ListMatch::Yes
         })
     };
     let address = |text: Option<&String>| {
@@ -275,10 +275,10 @@ fn criterion_matches(
             return Ok(false);
         }
         match_addresses(text.map(String::as_bytes), value)
-            .map(|verdict| verdict == Verdict::Yes)
+            .map(|verdict| verdict == ListMatch::Yes)
             .map_err(|_| BadMatch::Value(name.to_owned()))
     };
-    let none = Connection::default();
+    let none = ConnectionSpec::default();
     let connection = connection.unwrap_or(&none);
     match name {
         "user" => Ok(matches(&connection.user, false)),
@@ -296,7 +296,7 @@ fn criterion_matches(
         }
         "rdomain" => Ok(matches(&connection.routing_domain, false)),
         "version" => match version.match_version() {
-            Some(release) => Ok(match_list(release.as_bytes(), value, false) == Verdict::Yes),
+            Some(release) => Ok(match_list(release.as_bytes(), value, false) == ListMatch::Yes),
             None => Err(BadMatch::Unknown(name.to_owned())),
         },
         _ => Err(BadMatch::Unknown(name.to_owned())),
@@ -308,16 +308,16 @@ fn in_groups(groups: &[String], value: &[u8]) -> bool {
     let mut found = false;
     for group in groups {
         match match_list(group.as_bytes(), value, false) {
-            Verdict::Negated => return false,
-            Verdict::Yes => found = true,
-            Verdict::No => {}
+            ListMatch::Negated => return false,
+            ListMatch::Yes => found = true,
+            ListMatch::No => {}
         }
     }
     found
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::sshd::config::Statement;
@@ -325,13 +325,13 @@ mod tests {
     fn matches(version: &str, line: &str) -> Result<bool, BadMatch> {
         let version = OpensshVersion::from_version_text(version).unwrap();
         let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
-        let alice = Connection {
+        let alice = ConnectionSpec {
             user: Some("alice".into()),
             groups: vec!["alice".into(), "admin".into()],
             host: Some("Client.Example".into()),
             address: Some("192.0.2.7".into()),
             local_port: Some(22),
-            ..Connection::default()
+            ..ConnectionSpec::default()
         };
         applies(&version, &statement.arguments, Some(&alice))
     }
@@ -362,11 +362,11 @@ mod tests {
     #[test]
     fn blocks_for_some_clients() {
         let version = OpensshVersion::from_version_text("OpenSSH_9.2").unwrap();
-        let alice = Connection {
+        let alice = ConnectionSpec {
             user: Some("alice".into()),
             address: Some("192.0.2.1".into()),
             local_port: Some(22),
-            ..Connection::default()
+            ..ConnectionSpec::default()
         };
         for (line, expected) in [
             ("Match Address 10.0.0.0/8", true),
@@ -418,7 +418,7 @@ mod tests {
             ("Match Address !10.0.0.0/8", false, None),
         ] {
             let statement = Statement::read(&version, line.as_bytes()).unwrap().unwrap();
-            let alice = Connection { user: Some("alice".into()), ..Connection::probe() };
+            let alice = ConnectionSpec { user: Some("alice".into()), ..ConnectionSpec::probe() };
             let found = sample(&version, &statement.arguments, &alice, dns).map(|sample| sample.spec());
             assert_eq!(found, expected.map(|rest| format!("user=alice,{rest}")), "{line}");
         }

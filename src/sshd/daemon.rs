@@ -3,7 +3,6 @@
 use std::{
     cell::OnceCell,
     error::Error,
-    ffi::{OsStr, OsString},
     fmt, fs,
     io::{self, ErrorKind, Read},
     os::unix::fs::MetadataExt,
@@ -12,18 +11,23 @@ use std::{
 };
 
 use super::{
-    config_tree::ConfigTree, drop_in::drop_in_paths, effective::Config, lexer::OpensshVersion,
+    command_line::{has_option, other_config, sets_command, split_words},
+    config_tree::ConfigTree,
+    drop_in::drop_in_paths,
+    effective::Config,
+    lexer::OpensshVersion,
     query::admin_config,
+    unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},
 };
-use crate::process::{Output, run};
+use crate::account::is_root;
+use crate::process::{Output, TrustedCommand};
 use crate::safe_path::{self, Program};
-use crate::tool::is_root;
 
 /// The sshd service of a system with or without systemd.
 pub(crate) struct Daemon<'a> {
     pub(crate) tree: &'a ConfigTree,
     /// The command that runs systemctl.
-    pub(crate) systemctl: &'a [OsString],
+    pub(crate) systemctl: &'a TrustedCommand,
     /// Time limit for systemctl.
     pub(crate) timeout: Duration,
     /// The result of [`Daemon::find_listeners`].
@@ -33,10 +37,6 @@ pub(crate) struct Daemon<'a> {
 /// The unit is ssh on Debian and Ubuntu, sshd elsewhere. One can be an alias of the other.
 pub(crate) const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
 pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
-
-/// The directories of systemd units, highest priority first.
-pub(super) const UNITS: [&str; 4] =
-    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// sshd writes it at each start and reload.
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
@@ -81,7 +81,7 @@ impl Error for SystemctlError {
 
 impl<'a> Daemon<'a> {
     /// Runs no command yet.
-    pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a [OsString], timeout: Duration) -> Self {
+    pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a TrustedCommand, timeout: Duration) -> Self {
         Self { tree, systemctl, timeout, listeners: OnceCell::new() }
     }
 
@@ -90,23 +90,21 @@ impl<'a> Daemon<'a> {
     pub(crate) fn overridden(&self, main: &Path) -> Option<String> {
         let Listeners { with_main, with_other } = self.listeners(main);
         let settings = self.unit_lines();
-        let units: Vec<Line> =
-            settings.iter().filter(|(_, _, line)| line.starts_with("ExecStart")).cloned().collect();
+        let units = commands(&settings);
         let mut lines: Vec<String> = with_main.iter().map(|listener| listener.line.clone()).collect();
         if self.has_systemd() {
-            let arguments = ["show", "--property=ExecStart"].iter().chain(&SERVICES).map(OsStr::new);
-            let shown = run(self.systemctl, &arguments.collect::<Vec<_>>(), self.timeout).ok();
+            let show = self.systemctl.clone().with(["show", "--property=ExecStart"]).with(SERVICES);
+            let shown = show.run(self.timeout).ok();
             lines.extend(shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()));
         } else {
-            lines.extend(units.iter().map(|(_, _, line)| line.clone()));
+            lines.extend(units.iter().map(|line| line.text.clone()));
         }
         // systemctl shows the names of variables. Their values can be in environment files.
         let variables = self.variables(&settings, &units);
-        lines.extend(variables.iter().map(|(_, _, line)| line.clone()));
+        lines.extend(variables.iter().map(|line| line.text.clone()));
         let lines: Vec<String> = lines.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
         let place = |wrong: &dyn Fn(&str) -> bool| {
-            let (path, line, _) = units.iter().chain(&variables).find(|(_, _, line)| wrong(line))?;
-            Some(format!("{} line {line}", path.display()))
+            units.iter().chain(&variables).find(|line| wrong(&line.text)).map(UnitLine::place)
         };
         if lines.iter().any(|line| sets_command(line)) {
             let (place, fix) = match place(&sets_command) {
@@ -141,6 +139,20 @@ impl<'a> Daemon<'a> {
         ))
     }
 
+    /// The other daemons than `serving` whose file has no AuthorizedKeysCommand that names eic-keys: their processes and files.
+    pub(crate) fn without_our_command(&self, main: &Path, serving: Option<u32>) -> Vec<(u32, PathBuf)> {
+        let has = |file: &Path| {
+            let Ok(config) = Config::read(self.tree, file, OpensshVersion::newest()) else { return true };
+            config
+                .settings()
+                .iter()
+                .any(|setting| String::from_utf8_lossy(&setting.value).contains("eic-keys"))
+        };
+        let mut others = self.other_files(main);
+        others.retain(|(pid, file)| Some(*pid) != serving && !has(file));
+        others
+    }
+
     /// Notes about daemons that use another file than the main one.
     pub(super) fn notes_on_others(&self, main: &Path) -> Vec<String> {
         self.listeners(main)
@@ -168,10 +180,7 @@ impl<'a> Daemon<'a> {
         let Listeners { with_main, with_other } = self.listeners(main);
         let process = with_main.iter().chain(with_other).find(|listener| names(&listener.line));
         let shown = process.map(|listener| format!("the command line of sshd, process {}", listener.pid));
-        shown.or_else(|| {
-            let (path, line, _) = self.unit_lines().into_iter().find(|(_, _, line)| names(line))?;
-            Some(format!("{} line {line}", path.display()))
-        })
+        shown.or_else(|| self.unit_lines().iter().find(|line| names(&line.text)).map(UnitLine::place))
     }
 
     /// Whether an sshd that uses the main file is running.
@@ -181,8 +190,7 @@ impl<'a> Daemon<'a> {
     }
 
     pub(crate) fn has_systemd(&self) -> bool {
-        // sd_booted(3)
-        self.tree.locate(Path::new("/run/systemd/system")).is_dir()
+        has_systemd(self.tree)
     }
 
     /// The first of these units that is active.
@@ -206,29 +214,30 @@ impl<'a> Daemon<'a> {
     }
 
     fn run_systemctl(&self, arguments: &[&str]) -> Result<Output, SystemctlError> {
-        let words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        run(self.systemctl, &words, self.timeout).map_err(|error| SystemctlError {
+        self.systemctl.clone().with(arguments).run(self.timeout).map_err(|error| SystemctlError {
             arguments: arguments.join(" "),
             reason: SystemctlFailure::Run(error),
         })
     }
 
-    /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs. sshd writes its arguments to its process
-    /// title, so the words are separated by blanks in both cases.
+    /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs.
     pub(crate) fn pid_file_owner(&self) -> Option<(u32, String)> {
         let pid = self.tree.read(Path::new(PID_FILE)).ok()?;
         let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
-        let line = self.proc(pid, "cmdline")?.replace('\0', " ");
+        let line = self.command_line(pid)?;
         // Another process can have the pid now.
-        line.split(' ').take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
+        line.split([' ', '\0']).take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
     /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
-    /// uses the main file.
+    /// uses the main file, or the only one.
     pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
         self.sshd_of_pid_file(main).or_else(|| {
-            let ours = &self.listeners(main).with_main;
-            ours.first().map(|listener| (listener.pid, listener.line.clone()))
+            let Listeners { with_main, with_other } = self.listeners(main);
+            // The socket unit starts the unit's sshd when a client connects.
+            let waits = || self.has_systemd() && self.first_active(&SOCKETS).ok().flatten().is_some();
+            let only = || with_other.first().filter(|_| with_other.len() == 1 && !waits());
+            with_main.first().or_else(only).map(|listener| (listener.pid, listener.line.clone()))
         })
     }
 
@@ -269,13 +278,13 @@ impl<'a> Daemon<'a> {
         if !is_named_sshd(pid) || !self.is_sshd(pid) {
             return None;
         }
-        let line = self.proc(pid, "cmdline")?.replace('\0', " ");
+        let line = self.command_line(pid)?;
         // The title of a session has no [listener] mark. A process that is ending has no command line.
         if line.is_empty() || line.starts_with("sshd: ") && !line.contains("[listener]") {
             return None;
         }
         // sshd for one connection, or one that tests or prints a configuration.
-        if options_of_line(&line).iter().any(|option| "iRtTGV".contains(option.letter)) {
+        if has_option(&line, "iRtTGV") {
             return None;
         }
         // A new child has the title of the listener until it sets its own.
@@ -306,6 +315,11 @@ impl<'a> Daemon<'a> {
             Err(error) => error.kind() == ErrorKind::PermissionDenied,
         };
         from_sshd && !users.is_empty() && users.split_whitespace().all(|user| user == "0")
+    }
+
+    /// The command line or the title of a process, for the functions of `command_line`.
+    fn command_line(&self, pid: u32) -> Option<String> {
+        Some(self.proc(pid, "cmdline")?.trim_end_matches('\0').to_owned())
     }
 
     pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {
@@ -354,24 +368,20 @@ impl<'a> Daemon<'a> {
     }
 
     /// Values that the environment adds to the command line of sshd's units.
-    fn variables(&self, settings: &[Line], units: &[Line]) -> Vec<Line> {
+    fn variables(&self, settings: &[UnitLine], units: &[UnitLine]) -> Vec<UnitLine> {
         let used = |line: &str| {
             let name = line.split('=').next().unwrap_or_default().trim();
             let name = name.strip_prefix("export ").unwrap_or(name);
-            let used = [format!("${name}"), format!("${{{name}}}")];
-            !name.is_empty()
-                && units.iter().any(|(_, _, line)| {
-                    line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
-                        .any(|word| used.iter().any(|name| name == word))
-                })
+            units.iter().any(|line| has_variable(&line.text, name))
         };
-        let mut found: Vec<Line> = Vec::new();
-        for (path, at, value) in values(settings, "Environment") {
-            let used = assignments(value).into_iter().filter(|assignment| used(assignment));
-            found.extend(used.map(|assignment| (path.clone(), at, assigned_value(&assignment))));
+        let mut found: Vec<UnitLine> = Vec::new();
+        for (line, value) in values(settings, "Environment") {
+            let used = split_words(value).into_iter().filter(|assignment| used(assignment));
+            let value = |assignment: String| UnitLine { text: assigned_value(&assignment), ..line.clone() };
+            found.extend(used.map(value));
         }
         let mut files: Vec<PathBuf> = Vec::new();
-        for (_, _, value) in values(settings, "EnvironmentFile") {
+        for (_, value) in values(settings, "EnvironmentFile") {
             let file = PathBuf::from(value.strip_prefix('-').unwrap_or(value));
             if !files.contains(&file) {
                 files.push(file);
@@ -381,26 +391,29 @@ impl<'a> Daemon<'a> {
             let Ok(bytes) = self.tree.read(&file) else { continue };
             let lines = numbered_lines(&bytes);
             let lines = lines.into_iter().filter(|(_, line)| used(line));
-            found.extend(lines.map(|(at, line)| (file.clone(), at, assigned_value(&line))));
+            let value = |(number, line): (usize, String)| UnitLine {
+                file: file.clone(),
+                number,
+                text: assigned_value(&line),
+            };
+            found.extend(lines.map(value));
         }
         found
     }
 
-    /// The lines of sshd's units.
-    fn unit_lines(&self) -> Vec<Line> {
-        let mut found = Vec::new();
-        for directory in UNITS {
-            for unit in ["ssh", "sshd", "ssh@", "sshd@"] {
-                let mut files = vec![PathBuf::from(format!("{directory}/{unit}.service"))];
-                files.extend(self.tree.glob(format!("{directory}/{unit}.service.d/*.conf").as_bytes(), 100));
-                for file in files {
-                    let Ok(bytes) = self.tree.read(&file) else { continue };
-                    let lines = numbered_lines(&bytes);
-                    found.extend(lines.into_iter().map(|(at, line)| (file.clone(), at, line)));
-                }
-            }
-        }
-        found
+    /// The file and line of a unit, or of a file with its environment, that gives sshd an option.
+    pub(crate) fn place_of_option(&self, letter: char) -> Option<String> {
+        let settings = self.unit_lines();
+        let units = commands(&settings);
+        let variables = self.variables(&settings, &units);
+        let letter = letter.to_string();
+        variables.iter().chain(&units).find(|line| has_option(&line.text, &letter)).map(UnitLine::place)
+    }
+
+    /// The settings of sshd's units.
+    fn unit_lines(&self) -> Vec<UnitLine> {
+        let of_unit = |unit| service_lines(self.tree, &unit_files(self.tree, unit));
+        UNIT_NAMES.into_iter().flat_map(of_unit).collect()
     }
 }
 
@@ -425,6 +438,11 @@ pub(crate) fn program_of(pid: u32) -> io::Result<Program> {
         )));
     }
     Ok(program)
+}
+
+/// Whether systemd runs this system (`sd_booted(3)`).
+pub(crate) fn has_systemd(tree: &ConfigTree) -> bool {
+    tree.locate(Path::new("/run/systemd/system")).is_dir()
 }
 
 /// The fix for an sshd that reads a file that is not edited.
@@ -461,55 +479,17 @@ impl Listener {
     }
 }
 
-/// A line of a unit or environment file: file, line number, text.
-type Line = (PathBuf, usize, String);
-
-/// The values of a unit setting.
-fn values<'a>(lines: &'a [Line], name: &'a str) -> impl Iterator<Item = (&'a PathBuf, usize, &'a str)> {
-    lines.iter().filter_map(move |(path, at, line)| {
-        let (setting, value) = line.split_once('=')?;
-        (setting.trim_end() == name).then_some((path, *at, value.trim()))
+/// The lines of a unit setting, and their values.
+fn values<'a>(lines: &'a [UnitLine], name: &'a str) -> impl Iterator<Item = (&'a UnitLine, &'a str)> {
+    lines.iter().filter_map(move |line| {
+        let (setting, value) = line.setting()?;
+        (setting == name).then_some((line, value))
     })
 }
 
-/// The assignments in an `Environment=` line, without quotes (systemd.exec(5), systemd.syntax(7)).
-pub(super) fn assignments(value: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let (mut word, mut quote): (Option<String>, Option<char>) = (None, None);
-    let mut characters = value.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' | '\'' if quote.is_none_or(|open| open == character) => {
-                quote = if quote.is_none() { Some(character) } else { None };
-                word.get_or_insert_default();
-            }
-            blank if blank.is_whitespace() && quote.is_none() => found.extend(word.take()),
-            '\\' => word.get_or_insert_default().extend(characters.next()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    found.extend(word);
-    found
-}
-
-/// The lines of a unit or environment file, with continuation lines joined, without comments.
-pub(super) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut found: Vec<(usize, String)> = Vec::new();
-    let mut continues = false;
-    for (at, line) in text.lines().enumerate() {
-        let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
-        match found.last_mut().filter(|_| continues) {
-            Some((_, start)) => {
-                start.push(' ');
-                start.push_str(part);
-            }
-            None => found.push((at.saturating_add(1), part.trim_start().to_owned())),
-        }
-        continues = more;
-    }
-    found.retain(|(_, line)| !line.is_empty() && !line.starts_with(['#', ';']));
-    found
+/// The lines that start sshd.
+fn commands(lines: &[UnitLine]) -> Vec<UnitLine> {
+    values(lines, "ExecStart").map(|(line, _)| line.clone()).collect()
 }
 
 /// The value of an assignment, without the opening quote.
@@ -518,152 +498,10 @@ fn assigned_value(line: &str) -> String {
     value.strip_prefix(['"', '\'']).unwrap_or(value).to_owned()
 }
 
-pub(crate) fn sets_command(line: &str) -> bool {
-    // This also matches AuthorizedKeysCommandUser, which would change the user of our command.
-    line.to_ascii_lowercase().contains("authorizedkeyscommand")
-}
-
-/// The options of sshd that take a value, in any version.
-const OPTIONS_WITH_VALUE: &str = "bCcEfghkopu";
-
-/// Whether an option takes a value.
-pub(super) fn takes_value(flag: char) -> bool {
-    OPTIONS_WITH_VALUE.contains(flag)
-}
-
-/// An option on a command line.
-struct CommandLineOption {
-    letter: char,
-    /// Empty if the option takes none, or if it is missing.
-    value: String,
-    /// Whether the value is in the word of the option.
-    is_attached: bool,
-}
-
-/// The options in the words of a command line. As in getopt(3), a word can contain several letters, and a value is the rest of the word
-/// or the next word. The words of a process title are separated by blanks, so the value of `-o` continues up to the next word that is
-/// an option.
-fn getopt<'w>(words: impl Iterator<Item = &'w str>) -> Vec<CommandLineOption> {
-    let mut words = words.peekable();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let Some(letters) = word.strip_prefix('-') else { continue };
-        let mut rest = letters.chars();
-        while let Some(letter) = rest.next() {
-            if !takes_value(letter) {
-                found.push(CommandLineOption { letter, value: String::new(), is_attached: false });
-                continue;
-            }
-            let is_attached = !rest.as_str().is_empty();
-            let first = if is_attached { Some(rest.as_str()) } else { words.next() };
-            let mut value = first.unwrap_or_default().to_owned();
-            while let Some(word) = words.next_if(|word| letter == 'o' && !word.starts_with('-')) {
-                value.push(' ');
-                value.push_str(word);
-            }
-            found.push(CommandLineOption { letter, value, is_attached });
-            break;
-        }
-    }
-    found
-}
-
-/// The options of a process, from its command line or its title, with one of the letters.
-fn options_of_process(line: &str, letters: &str) -> Vec<(char, String)> {
-    let line = line.split(" [listener]").next().unwrap_or_default();
-    let mut options = getopt(line.split_whitespace());
-    options.retain(|option| letters.contains(option.letter));
-    options.into_iter().map(|option| (option.letter, option.value)).collect()
-}
-
-/// The options on a line of a unit or of a process. Quotes around a word of a unit are removed.
-fn options_of_line(line: &str) -> Vec<CommandLineOption> {
-    getopt(line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '"' | '\'' | ';'))))
-}
-
-/// The options of a daemon that change its configuration.
-pub(crate) fn config_options(line: &str) -> Vec<(char, String)> {
-    options_of_process(line, "cfhop")
-}
-
-/// The options of a daemon that also count for one connection, each as one word. Ports, log files and the like are of the
-/// daemon only.
-pub(crate) fn connection_options(line: &str) -> Vec<String> {
-    let options = options_of_process(line, "cfghou46").into_iter();
-    options.map(|(letter, value)| format!("-{letter}{value}")).collect()
-}
-
-/// The value of `-f`, if it is not the main file. A value in the word of the option must be a path, because units also run other
-/// programs.
-pub(crate) fn other_config(line: &str, main: &Path) -> Option<String> {
-    let is_file = |option: &CommandLineOption| {
-        option.letter == 'f'
-            && !option.value.is_empty()
-            && (!option.is_attached || option.value.starts_with('/'))
-    };
-    let files = options_of_line(line).into_iter().filter(is_file).map(|option| option.value);
-    files.into_iter().find(|file| Path::new(file) != main)
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_another_main_file() {
-        let main = Path::new("/etc/ssh/sshd_config");
-        assert_eq!(other_config("/usr/sbin/sshd -D -f /x", main), Some("/x".into()));
-        assert_eq!(other_config("/usr/sbin/sshd -D -f/x", main), Some("/x".into()));
-        assert_eq!(other_config("/usr/sbin/sshd -D -f /etc/ssh/sshd_config", main), None);
-        assert_eq!(other_config("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", main), None);
-    }
-
-    #[test]
-    fn reads_several_options_in_one_word() {
-        let main = Path::new("/etc/ssh/sshd_config");
-        for line in [
-            "sshd -Df /x",
-            "sshd -Df/x",
-            "sshd -D4ef /x",
-            "sshd -Dp 22 -ef \"/x\"",
-            "sshd -De -E/log -f '/x'",
-        ] {
-            assert_eq!(other_config(line, main), Some("/x".into()), "{line}");
-        }
-        for line in [
-            "sshd -De",
-            "sshd -Df /etc/ssh/sshd_config",
-            "sshd -oBanner=-f/x",
-            "sshd -E -f /x",
-            "tool -force",
-            "sshd -",
-        ] {
-            assert_eq!(other_config(line, main), None, "{line}");
-        }
-        let letters =
-            |line| options_of_line(line).into_iter().map(|option| option.letter).collect::<String>();
-        assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
-        assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
-    }
-
-    #[test]
-    fn options_for_one_connection() {
-        for (line, expected) in [
-            ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", &[][..]),
-            ("/usr/sbin/sshd -D -e -f /x -p 2222 -E /log", &["-f/x"]),
-            ("/usr/sbin/sshd -Df/x -u0", &["-f/x", "-u0"]),
-            (
-                "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u %f -o UsePAM=no -h /k [listener] 0 of 1-2",
-                &["-oAuthorizedKeysCommand /x %u %f", "-oUsePAM=no", "-h/k"],
-            ),
-            ("/usr/sbin/sshd -oUsePAM no", &["-oUsePAM no"]),
-            ("/usr/sbin/sshd -f", &["-f"]),
-            ("", &[]),
-        ] {
-            assert_eq!(connection_options(line), expected, "{line}");
-        }
-    }
 
     #[test]
     fn processes_are_searched_once() {
@@ -676,35 +514,12 @@ mod tests {
             fs::write(process.join(name), text).unwrap();
         }
         let tree = ConfigTree::new(&root);
-        let daemon = Daemon::new(&tree, &[], TIMEOUT);
+        let systemctl = TrustedCommand::new("false");
+        let daemon = Daemon::new(&tree, &systemctl, TIMEOUT);
         let main = Path::new("/etc/ssh/sshd_config");
         let found = daemon.notes_on_others(main);
         assert_eq!(found.len(), 1, "{found:?}");
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(daemon.notes_on_others(main), found);
-    }
-
-    #[test]
-    fn splits_the_assignments_of_a_line() {
-        let words = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
-        for (line, expected) in [
-            ("A=1", "A=1"),
-            ("A=1 B=2\tC=3", "A=1|B=2|C=3"),
-            (r#""A=-f /x" B=2 'C=a "b" c'"#, r#"A=-f /x|B=2|C=a "b" c"#),
-            (r#"A="1 2" B='3 4'"#, "A=1 2|B=3 4"),
-            (r"A=1\ 2 B=3", "A=1 2|B=3"),
-            (r#""A=it's" B="#, "A=it's|B="),
-            (r#"A=1 "B=2"#, "A=1|B=2"),
-        ] {
-            assert_eq!(assignments(line), words(expected), "{line}");
-        }
-        assert_eq!(assignments(" "), Vec::<String>::new());
-    }
-
-    #[test]
-    fn recognizes_the_override_of_aws() {
-        let line = r#"ExecStart=/usr/sbin/sshd -D -o "AuthorizedKeysCommand /usr/share/ec2-instance-connect/eic_run_authorized_keys %%u %%f""#;
-        assert!(sets_command(line));
-        assert!(!sets_command("ExecStart=/usr/sbin/sshd -D $SSHD_OPTS"));
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use super::{
     config::{File, Malformed, Origin},
     config_tree::ConfigTree,
-    criteria::{BadMatch, Connection, applies, depends_on_client, sample},
+    criteria::{BadMatch, ConnectionSpec, applies, depends_on_client, sample},
     lexer::OpensshVersion,
     query::unless_none,
 };
@@ -33,30 +33,27 @@ pub enum Keyword {
 /// A place that sets one of the keywords.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// The keyword.
-    pub keyword: Keyword,
+    pub(crate) keyword: Keyword,
     /// The value, as sshd stores it.
     pub value: Vec<u8>,
-    /// The line that sets it.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// The `Match` line above it, if any: its location and its criteria.
-    pub block: Option<(Origin, String)>,
+    pub(crate) block: Option<(Origin, String)>,
 }
 
 /// A line, and the `Match` line above it, if any: its location and its criteria.
-pub(crate) type Place = (Origin, Option<(Origin, String)>);
+pub(crate) type LinePlace = (Origin, Option<(Origin, String)>);
 
 /// A `Match` block for some clients.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientBlock {
     /// Its first line.
     pub(crate) origin: Origin,
-    /// Its criteria.
     pub(crate) criteria: String,
     /// The keywords in lower case and their values.
     pub(crate) lines: Vec<(String, String)>,
     /// A connection that it applies to. `None` if none was found.
-    pub(crate) sample: Option<Connection>,
+    pub(crate) sample: Option<ConnectionSpec>,
 }
 
 /// The effective settings for a connection.
@@ -160,14 +157,13 @@ impl Config {
             settings: Vec::new(),
         };
         config.load(tree, main)?;
-        let mut reading = Reading { tree: Some(tree), left: MAX_FILES, ..Reading::default() };
+        let mut reading = ReadState { tree: Some(tree), left: MAX_FILES, ..ReadState::default() };
         let mut pass = Pass { active: true, ..Pass::default() };
         config.walk(main, 0, &mut pass, &mut reading)?;
         config.settings = reading.settings;
         Ok(config)
     }
 
-    /// The main file.
     #[must_use]
     pub(super) fn main(&self) -> Option<&File> {
         self.files.get(&self.main)
@@ -201,12 +197,12 @@ impl Config {
     /// # Errors
     /// Those of `read`. After a successful `read` only one is possible: an invalid address in `Match` with OpenSSH
     /// before 8.4, which sshd also rejects only when a client connects.
-    pub fn effective(&self, connection: Option<&Connection>) -> Result<Effective, ReadError> {
+    pub fn effective(&self, connection: Option<&ConnectionSpec>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
-        let mut first = Reading { left: MAX_FILES, ..Reading::default() };
+        let mut first = ReadState { left: MAX_FILES, ..ReadState::default() };
         copy.walk(&self.main, 0, &mut Pass { active: true, ..Pass::default() }, &mut first)?;
         let Some(connection) = connection else { return Ok(first.effective) };
-        let mut second = Reading { connection: Some(connection), left: MAX_FILES, ..Reading::default() };
+        let mut second = ReadState { connection: Some(connection), left: MAX_FILES, ..ReadState::default() };
         let mut pass = Pass { match_only: true, ..Pass::default() };
         copy.walk(&self.main, 0, &mut pass, &mut second)?;
         Ok(Effective {
@@ -216,9 +212,9 @@ impl Config {
     }
 
     /// The line that sets a keyword, given in lower case, for a connection, and the `Match` line above it, if any.
-    pub(crate) fn place(&self, keyword: &str, connection: &Connection) -> Option<Place> {
+    pub(crate) fn place(&self, keyword: &str, connection: &ConnectionSpec) -> Option<LinePlace> {
         let look = |connection, mut pass: Pass| {
-            let mut reading = Reading { connection, left: MAX_FILES, keyword, ..Reading::default() };
+            let mut reading = ReadState { connection, left: MAX_FILES, keyword, ..ReadState::default() };
             self.clone().walk(&self.main, 0, &mut pass, &mut reading).ok()?;
             reading.place
         };
@@ -236,7 +232,7 @@ impl Config {
 
     /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their
     /// lines: keyword and value. Without `dns`, the name of a client is its address.
-    pub(crate) fn client_blocks(&self, connection: &Connection, dns: bool) -> Vec<ClientBlock> {
+    pub(crate) fn client_blocks(&self, connection: &ConnectionSpec, dns: bool) -> Vec<ClientBlock> {
         let mut found: Vec<ClientBlock> = Vec::new();
         for file in self.files() {
             let mut open = false;
@@ -274,7 +270,7 @@ impl Config {
         path: &Path,
         depth: usize,
         pass: &mut Pass,
-        reading: &mut Reading<'_>,
+        reading: &mut ReadState<'_>,
     ) -> Result<(), ReadError> {
         // Copied because a line can add included files to `self`. The files are small and few.
         let Some(file) = self.files.get(path).cloned() else { return Ok(()) };
@@ -325,7 +321,7 @@ impl Config {
         origin: &Origin,
         depth: usize,
         pass: &Pass,
-        reading: &mut Reading<'_>,
+        reading: &mut ReadState<'_>,
     ) -> Result<(), ReadError> {
         if !argument.starts_with(b"/") && !self.version.includes_relative() {
             return Ok(());
@@ -378,19 +374,19 @@ struct Pass {
 
 /// The state of one pass over the configuration.
 #[derive(Default)]
-struct Reading<'a> {
+struct ReadState<'a> {
     /// Where to read files from. `None` if all files were read before.
     tree: Option<&'a ConfigTree>,
-    connection: Option<&'a Connection>,
+    connection: Option<&'a ConnectionSpec>,
     left: usize,
     effective: Effective,
     settings: Vec<Setting>,
     /// Another keyword to look for, and its first line.
     keyword: &'a str,
-    place: Option<Place>,
+    place: Option<LinePlace>,
 }
 
-impl Reading<'_> {
+impl ReadState<'_> {
     fn set(&mut self, setting: Setting, active: bool) {
         self.settings.push(setting.clone());
         let slot = match setting.keyword {

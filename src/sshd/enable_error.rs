@@ -32,7 +32,7 @@ impl From<EnableRefusal> for EnableError {
 impl From<ApplyError> for EnableError {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Refused(error) => Self::Refused(EnableRefusal::Change(error)),
+            ApplyError::Refused(error) => Self::Refused(EnableRefusal::FileChange(error)),
             ApplyError::RolledBack(error) => Self::RolledBack(error),
         }
     }
@@ -41,19 +41,18 @@ impl From<ApplyError> for EnableError {
 /// Why nothing was changed.
 #[derive(Debug)]
 pub(super) enum EnableRefusal {
-    /// The user is not root.
     NotRoot,
-    /// No sshd is installed.
     NoSshd,
     /// Another run holds the lock, or it cannot be taken.
     Lock(LockError),
     /// The command line of an sshd or of a unit, at this place, has `-o AuthorizedKeysCommand` with this program.
-    OptionNamesProgram { place: String, program: String },
+    OptionNamesProgram {
+        place: String,
+        program: String,
+    },
     /// Changes of the files would have no effect, for this reason.
     Overridden(String),
-    /// There is no plan.
     Plan(PlanError),
-    /// sshd cannot be queried.
     Query(QueryError),
     /// sshd does not accept its current configuration.
     NotAccepted(QueryError),
@@ -75,10 +74,9 @@ pub(super) enum EnableRefusal {
     ChainedProgram(String, io::Error),
     /// These running sshds would keep our lines.
     NotReloadable(String),
-    /// systemctl failed.
     Systemctl(SystemctlError),
     /// A file cannot be changed, or the changed configuration failed its check.
-    Change(ChangeError),
+    FileChange(ChangeError),
     /// The reload that an earlier run left undone failed.
     Reload(ReloadError),
 }
@@ -152,7 +150,7 @@ impl fmt::Display for EnableRefusal {
                 "a running sshd would keep the lines of eic-keys, because it cannot be reloaded: {daemons}"
             ),
             Self::Systemctl(error) => error.fmt(f),
-            Self::Change(error) => error.fmt(f),
+            Self::FileChange(error) => error.fmt(f),
             Self::Reload(error) => error.fmt(f),
         }
     }
@@ -169,7 +167,7 @@ impl Error for EnableRefusal {
             Self::VendorFileNotRead(_, error) => Some(error),
             Self::Program(_, error) => Some(error),
             Self::Systemctl(error) => error.source(),
-            Self::Change(error) => error.source(),
+            Self::FileChange(error) => error.source(),
             Self::Reload(error) => error.source(),
             // These have no cause, or their text contains it.
             Self::NotAccepted(_)

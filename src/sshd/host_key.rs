@@ -7,7 +7,7 @@
 
 use std::{
     error::Error,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fmt, fs, io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use super::{
     query::{Dump, QueryError, Sshd},
     replace::FileError,
 };
-use crate::process::run;
+use crate::process::TrustedCommand;
 
 /// A directory that only root can write to, like its parent. The lock keeps other runs out.
 const DIRECTORY: &str = "/run/eic-keys.check";
@@ -60,7 +60,6 @@ pub(super) fn remove_leftover(tree: &ConfigTree) {
 /// Why no temporary host key could be generated.
 #[derive(Debug)]
 pub(super) enum HostKeyError {
-    /// ssh-keygen is not installed.
     NoKeygen,
     /// The directory for the key cannot be created.
     File(FileError),
@@ -103,13 +102,11 @@ impl Error for HostKeyError {
 /// No key can be generated, or sshd accepts no key.
 pub(super) fn add(
     sshd: &Sshd,
-    keygen: &[OsString],
+    keygen: Option<TrustedCommand>,
     config: &Path,
     tree: &ConfigTree,
 ) -> Result<(Sshd, HostKey), HostKeyError> {
-    if keygen.is_empty() {
-        return Err(HostKeyError::NoKeygen);
-    }
+    let keygen = keygen.ok_or(HostKeyError::NoKeygen)?;
     let directory = tree.locate(Path::new(DIRECTORY));
     let failed = |error: io::Error| HostKeyError::File(FileError::new(&directory, error));
     // The key of a run that was killed.
@@ -122,9 +119,8 @@ pub(super) fn add(
     let mut last_error = HostKeyError::NoKeygen;
     for kind in KEY_TYPES {
         key.path = Path::new(DIRECTORY).join(kind);
-        let words = ["-q", "-t", kind, "-N", "", "-C", "", "-f"].map(OsStr::new);
-        let output = run(keygen, &[&words[..], &[key.path.as_os_str()]].concat(), TIMEOUT)
-            .map_err(HostKeyError::Run)?;
+        let keygen = keygen.clone().with(["-q", "-t", kind, "-N", "", "-C", "", "-f"]).with([&key.path]);
+        let output = keygen.run(TIMEOUT).map_err(HostKeyError::Run)?;
         if !output.status.success() {
             last_error = HostKeyError::Keygen(output.error_text());
             continue;

@@ -112,7 +112,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While it is still held. If a reload is pending, the next run must see that.
+        // The lock is still held here. If a reload is pending, the file stays: the next run must see that.
         if !self.is_reload_pending() {
             let _ = fs::remove_file(&self.path);
         }

@@ -16,7 +16,7 @@ use super::{
 // after a release: a new one is added, and the old one is still read.
 const BEGIN: &str = "# BEGIN eic-keys";
 const END: &str = "# END eic-keys";
-const EXPLANATION: &str = "# EC2 Instance Connect. \"eic-keys --disable\" takes these lines out again.";
+const EXPLANATION: &str = "# EC2 Instance Connect. \"eic-keys --disable\" removes these lines.";
 
 /// Our comments, which the next run reads: a command that is not chained, and a user that only a name service knows.
 const LEFT_OUT: &str = "# Left out, as its user ";
@@ -24,31 +24,32 @@ const NO_USER: &str = " does not exist: ";
 const NAME_SERVICE_USER: &str = "# A user of a name service, not of /etc/passwd: ";
 
 /// The comment about a command that is not chained because its user does not exist.
-pub(super) fn left_out_remark(command: &[u8], user: &[u8]) -> Vec<u8> {
+pub(super) fn left_out_comment(command: &[u8], user: &[u8]) -> Vec<u8> {
     [LEFT_OUT.as_bytes(), user, NO_USER.as_bytes(), command].concat()
 }
 
 /// Parses that comment: the command and its user.
-pub(crate) fn parse_left_out(remark: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = remark.strip_prefix(LEFT_OUT.as_bytes())?;
+pub(crate) fn parse_left_out(comment: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = comment.strip_prefix(LEFT_OUT.as_bytes())?;
     let at = rest.windows(NO_USER.len()).position(|window| window == NO_USER.as_bytes())?;
     let (user, command) = rest.split_at_checked(at)?;
     Some((command.get(NO_USER.len()..)?, user))
 }
 
 /// The comment about a user from a name service, which can be unavailable for a while.
-pub(super) fn name_service_remark(user: &[u8]) -> Vec<u8> {
+pub(super) fn name_service_comment(user: &[u8]) -> Vec<u8> {
     [NAME_SERVICE_USER.as_bytes(), user].concat()
 }
 
 /// Formats our lines, with our comments.
 #[must_use]
-pub(super) fn render(remarks: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8> {
+pub(super) fn render(comments: &[Vec<u8>], command: &[u8], user: &[u8]) -> Vec<u8> {
     let user = quote(user);
-    let remarks: Vec<u8> = remarks.iter().flat_map(|remark| remark.iter().copied().chain([b'\n'])).collect();
+    let comments: Vec<u8> =
+        comments.iter().flat_map(|comment| comment.iter().copied().chain([b'\n'])).collect();
     [
         format!("{BEGIN}\n{EXPLANATION}\n").as_bytes(),
-        &remarks,
+        &comments,
         b"AuthorizedKeysCommand ",
         command,
         b"\nAuthorizedKeysCommandUser ",
@@ -191,10 +192,8 @@ pub(super) fn own_part<'a>(version: &OpensshVersion, command: &'a [u8]) -> &'a [
 /// A file without our lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stripped {
-    /// The remaining bytes.
     pub(super) rest: Vec<u8>,
-    /// Our comments.
-    pub(super) remarks: Vec<Vec<u8>>,
+    pub(super) comments: Vec<Vec<u8>>,
     /// Numbers of the lines between our markers that are not ours. They stay in the file.
     pub(super) foreign: Vec<usize>,
 }
@@ -231,19 +230,19 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
     if !removed.contains(&true) {
         return None;
     }
-    let remarks = lines
+    let comments = lines
         .iter()
         .zip(&kinds)
         .zip(&removed)
         .filter(|((_, kind), removed)| **removed && **kind == Kind::Remark);
-    let remarks = remarks.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
+    let comments = comments.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
     let left = lines.iter().zip(&removed).filter(|(_, removed)| !**removed);
-    Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), remarks, foreign })
+    Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), comments, foreign })
 }
 
 /// Our comments in a file.
-pub(crate) fn remarks(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
-    strip(version, bytes, ours).map(|stripped| stripped.remarks).unwrap_or_default()
+pub(crate) fn comments(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Vec<Vec<u8>> {
+    strip(version, bytes, ours).map(|stripped| stripped.comments).unwrap_or_default()
 }
 
 /// Marks our lines from `start` to `end` for removal.
@@ -256,6 +255,7 @@ fn mark(kinds: &[Kind], start: usize, end: usize, removed: &mut [bool], foreign:
             continue;
         }
         match kind {
+            Kind::Empty => {}
             Kind::Other => foreign.push(at.saturating_add(1)),
             Kind::User if !with_command => foreign.push(at.saturating_add(1)),
             _ => *removed = true,
@@ -272,6 +272,8 @@ enum Kind {
     Remark,
     Command,
     User,
+    /// It stays where it is.
+    Empty,
     Other,
 }
 
@@ -296,12 +298,13 @@ fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> Kind {
             if runs(version, &statement.value, ours) { Kind::Command } else { Kind::Other }
         }
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommanduser" => Kind::User,
+        Ok(None) if line.trim_ascii().is_empty() => Kind::Empty,
         _ => Kind::Other,
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
@@ -402,25 +405,25 @@ mod tests {
     #[test]
     fn strip_removes_our_comments_only_between_the_markers() {
         let new = openssh("OpenSSH_9.2");
-        let remarks = [left_out_remark(b"/x does not exist: %u", b"a b"), name_service_remark(b"c")];
+        let comments = [left_out_comment(b"/x does not exist: %u", b"a b"), name_service_comment(b"c")];
         assert_eq!(
-            parse_left_out(&remarks[0]),
+            parse_left_out(&comments[0]),
             Some((b"/x does not exist: %u".as_slice(), b"a b".as_slice()))
         );
-        assert_eq!(parse_left_out(&remarks[1]), None);
-        let lines = render(&remarks, b"/usr/bin/eic-keys %u %f", b"eic-keys");
+        assert_eq!(parse_left_out(&comments[1]), None);
+        let lines = render(&comments, b"/usr/bin/eic-keys %u %f", b"eic-keys");
         assert!(reads_back(&new, &lines, b"/usr/bin/eic-keys %u %f", b"eic-keys"));
         let stripped = strip(&new, &[b"Port 22\n", lines.as_slice(), b"# end\n"].concat(), OURS).unwrap();
         assert_eq!(
             stripped,
-            Stripped { rest: b"Port 22\n# end\n".to_vec(), remarks: remarks.into(), foreign: Vec::new() }
+            Stripped { rest: b"Port 22\n# end\n".to_vec(), comments: comments.into(), foreign: Vec::new() }
         );
         // Outside our lines, the comments are not ours.
-        let elsewhere = [lines.as_slice(), &left_out_remark(b"/x", b"y"), b"\n"].concat();
+        let elsewhere = [lines.as_slice(), &left_out_comment(b"/x", b"y"), b"\n"].concat();
         let stripped = strip(&new, &elsewhere, OURS).unwrap();
         assert_eq!(
-            (stripped.rest, stripped.remarks.len()),
-            ([left_out_remark(b"/x", b"y"), b"\n".to_vec()].concat(), 2)
+            (stripped.rest, stripped.comments.len()),
+            ([left_out_comment(b"/x", b"y"), b"\n".to_vec()].concat(), 2)
         );
     }
 
@@ -431,7 +434,7 @@ mod tests {
                     AuthorizedKeysCommandUser other\n# mine\n# END eic-keys\n";
         let stripped = strip(&new, text.as_bytes(), OURS).unwrap();
         assert_eq!(stripped.rest, b"Port 2222\n\n# mine\n");
-        assert_eq!(stripped.foreign, [2, 4, 6]);
+        assert_eq!(stripped.foreign, [2, 6]);
         let text = "# BEGIN eic-keys\nAuthorizedKeysCommand /other\nAuthorizedKeysCommandUser other\n# END eic-keys\n";
         assert_eq!(
             strip(&new, text.as_bytes(), OURS).unwrap().rest,

@@ -2,15 +2,16 @@
 //!
 //! - `lexer`, `pattern`, `config`, `criteria`, `config_tree`, `effective`: parse the configuration and find *where*
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
-//! - `query`, `host_key`, `daemon`, `unit`: query the installed sshd, with a host key if it has none, and inspect the
-//!   running one and the unit that starts it.
+//! - `query`, `host_key`, `daemon`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
+//!   running one, the unit that starts it, and its options.
 //! - `reload`: makes each running sshd read its files again.
 //! - `managed_lines`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
-//! - `candidate`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
-//! - `enable`, `enable_error`: `--enable` and `--disable`, and why they fail.
+//! - `staged_config`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
+//! - `enable`: `--enable` and `--disable`, from the lock to the reload. `options`: what they change, and where. `queried_sshd`,
+//!   `user_lookup`, `package_state`, `enable_error`: their steps, and why they fail.
 
 mod apply;
-mod candidate;
+pub(crate) mod command_line;
 pub mod config;
 pub mod config_tree;
 pub mod criteria;
@@ -24,12 +25,18 @@ mod host_key;
 pub mod lexer;
 mod lock;
 pub(crate) mod managed_lines;
+mod options;
+mod package_state;
 pub(crate) mod pattern;
 mod placement;
 pub(crate) mod plan;
+mod queried_sshd;
 pub mod query;
 pub(crate) mod reload;
 mod replace;
+mod staged_config;
 pub(crate) mod unit;
+mod user_lookup;
 
-pub use enable::{EnableOptions, EnableOutcome, disable, enable};
+pub use enable::{EnableOutcome, disable, enable};
+pub use options::EnableOptions;

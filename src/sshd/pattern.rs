@@ -9,7 +9,7 @@ use crate::wildcard::{matches, matches_with};
 
 /// The result of a comma-separated list for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ListMatch {
     /// An entry with `!` matched, which excludes the value.
     Negated,
     /// No entry matched.
@@ -22,8 +22,8 @@ pub(super) enum Verdict {
 const LONGEST_ENTRY: usize = 1022;
 
 /// `match_pattern_list`, with `lowercase` for host names.
-pub(super) fn match_list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdict {
-    let mut verdict = Verdict::No;
+pub(super) fn match_list(text: &[u8], patterns: &[u8], lowercase: bool) -> ListMatch {
+    let mut verdict = ListMatch::No;
     if patterns.is_empty() {
         return verdict;
     }
@@ -35,14 +35,14 @@ pub(super) fn match_list(text: &[u8], patterns: &[u8], lowercase: bool) -> Verdi
             _ => (false, entry),
         };
         if entry.len() > LONGEST_ENTRY {
-            return Verdict::No;
+            return ListMatch::No;
         }
         let lowered = if lowercase { entry.to_ascii_lowercase() } else { entry.to_vec() };
         if matches(text, &lowered) {
             if negated {
-                return Verdict::Negated;
+                return ListMatch::Negated;
             }
-            verdict = Verdict::Yes;
+            verdict = ListMatch::Yes;
         }
     }
     verdict
@@ -54,13 +54,13 @@ pub(super) struct BadAddressList;
 
 /// `addr_match_list`: networks in CIDR notation, or patterns for the text of the address. Without an address, only
 /// checks the list.
-pub(super) fn match_addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<Verdict, BadAddressList> {
+pub(super) fn match_addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result<ListMatch, BadAddressList> {
     let text = address.unwrap_or_default();
     let parsed: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     if address.is_some() && parsed.is_none() {
-        return Ok(Verdict::No);
+        return Ok(ListMatch::No);
     }
-    let mut verdict = Verdict::No;
+    let mut verdict = ListMatch::No;
     for entry in patterns.split(|byte| *byte == b',') {
         let (negated, entry) = match entry {
             [b'!', rest @ ..] => (true, rest),
@@ -74,10 +74,10 @@ pub(super) fn match_addresses(address: Option<&[u8]>, patterns: &[u8]) -> Result
             None => parsed.is_some() && matches(text, entry),
         };
         if found && negated {
-            return Ok(Verdict::Negated);
+            return Ok(ListMatch::Negated);
         }
         if found {
-            verdict = Verdict::Yes;
+            verdict = ListMatch::Yes;
         }
     }
     Ok(verdict)
@@ -183,21 +183,21 @@ mod tests {
 
     #[test]
     fn a_negated_entry_excludes_a_value() {
-        assert_eq!(match_list(b"root", b"*,!root", false), Verdict::Negated);
-        assert_eq!(match_list(b"bob", b"*,!root", false), Verdict::Yes);
-        assert_eq!(match_list(b"bob", b"!root", false), Verdict::No);
-        assert_eq!(match_list(b"bob", b"Bob", false), Verdict::No);
-        assert_eq!(match_list(b"host.example", b"*.EXAMPLE", true), Verdict::Yes);
-        assert_eq!(match_list(b"", b"a,", false), Verdict::No);
+        assert_eq!(match_list(b"root", b"*,!root", false), ListMatch::Negated);
+        assert_eq!(match_list(b"bob", b"*,!root", false), ListMatch::Yes);
+        assert_eq!(match_list(b"bob", b"!root", false), ListMatch::No);
+        assert_eq!(match_list(b"bob", b"Bob", false), ListMatch::No);
+        assert_eq!(match_list(b"host.example", b"*.EXAMPLE", true), ListMatch::Yes);
+        assert_eq!(match_list(b"", b"a,", false), ListMatch::No);
     }
 
     #[test]
     fn matches_networks() {
-        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.0.0.0/8"), Ok(Verdict::Yes));
-        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"!10.1.0.0/16,10.0.0.0/8"), Ok(Verdict::Negated));
-        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.1.*"), Ok(Verdict::Yes));
-        assert_eq!(match_addresses(Some(b"fd00::1"), b"fd00::/8"), Ok(Verdict::Yes));
-        assert_eq!(match_addresses(Some(b"fd00::1"), b"0.0.0.0/0"), Ok(Verdict::No));
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.0.0.0/8"), Ok(ListMatch::Yes));
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"!10.1.0.0/16,10.0.0.0/8"), Ok(ListMatch::Negated));
+        assert_eq!(match_addresses(Some(b"10.1.2.3"), b"10.1.*"), Ok(ListMatch::Yes));
+        assert_eq!(match_addresses(Some(b"fd00::1"), b"fd00::/8"), Ok(ListMatch::Yes));
+        assert_eq!(match_addresses(Some(b"fd00::1"), b"0.0.0.0/0"), Ok(ListMatch::No));
         assert_eq!(match_addresses(None, b"10.0.0.1/8"), Err(BadAddressList));
         assert_eq!(match_addresses(None, b"10.0.0.0/33"), Err(BadAddressList));
         assert_eq!(match_addresses(None, b"10.0.0.0/8,"), Err(BadAddressList));

@@ -11,7 +11,7 @@ use std::{
 use super::{
     config::File,
     config_tree::ConfigTree,
-    criteria::Connection,
+    criteria::ConnectionSpec,
     drop_in::{self, drop_in_paths},
     effective::{Config, ReadError, Setting, Values},
     managed_lines::render,
@@ -23,7 +23,6 @@ use super::{
 pub(super) enum PlacementError {
     /// The configuration with our lines cannot be read.
     Read(ReadError),
-    /// There is no main file.
     NoMainFile,
     /// This main file is the vendor's, which is not changed, and it overrides each drop-in.
     VendorFile(PathBuf),
@@ -75,10 +74,8 @@ pub(super) struct Placement<'a> {
     pub(super) without: &'a ConfigTree,
     /// The same configuration, parsed.
     pub(super) base: &'a Config,
-    /// The required effective values.
     pub(super) wanted: &'a Values,
-    /// Our comments.
-    pub(super) remarks: &'a [Vec<u8>],
+    pub(super) comments: &'a [Vec<u8>],
 }
 
 impl Placement<'_> {
@@ -86,8 +83,11 @@ impl Placement<'_> {
     /// file, before all lines that would override them.
     pub(super) fn place(&self) -> Result<ConfigTree, PlacementError> {
         let Values { command, user } = self.wanted;
-        let lines =
-            render(self.remarks, command.as_deref().unwrap_or_default(), user.as_deref().unwrap_or_default());
+        let lines = render(
+            self.comments,
+            command.as_deref().unwrap_or_default(),
+            user.as_deref().unwrap_or_default(),
+        );
         let main = self.base.main().ok_or(PlacementError::NoMainFile)?;
         for path in self.drop_ins(main) {
             if self.without.read(&path).is_ok() {
@@ -172,7 +172,7 @@ impl Placement<'_> {
     /// Whether our lines in `path` are effective.
     fn is_effective(&self, after: &ConfigTree, path: &Path) -> Result<bool, PlacementError> {
         let config = Config::read(after, self.main, self.base.version().clone());
-        let effective = config.and_then(|config| config.effective(Some(&Connection::probe())));
+        let effective = config.and_then(|config| config.effective(Some(&ConnectionSpec::probe())));
         let effective = effective.map_err(PlacementError::Read)?;
         let here = |setting: &Option<Setting>| {
             setting.as_ref().is_some_and(|setting| setting.origin.path == path && setting.block.is_none())

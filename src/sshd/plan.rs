@@ -12,22 +12,23 @@ use std::{
 use super::{
     config::Origin,
     config_tree::ConfigTree,
-    criteria::Connection,
+    criteria::ConnectionSpec,
     drop_in,
     effective::{Config, Effective, Keyword, ReadError, Setting, Values},
     lexer::OpensshVersion,
     managed_lines::{
-        chain, chains_itself, is_aws_command, left_out_remark, name_service_remark, own_command, own_part,
+        chain, chains_itself, is_aws_command, left_out_comment, name_service_comment, own_command, own_part,
         parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
     },
     placement::{Placement, PlacementError},
     query::{Dump, admin_config, unless_none},
 };
 use crate::error_text::WithCauses;
+use crate::sorted;
 
 /// A planned change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct FileChange {
     /// The path, as in sshd's configuration.
     pub(super) path: PathBuf,
     pub(super) action: Action,
@@ -75,32 +76,45 @@ pub(super) struct Plan {
     /// Messages for the user: the decision and its reason.
     pub(super) messages: Vec<String>,
     /// In order of execution. sshd can start after each of them. Empty if there is nothing to do.
-    pub(super) changes: Vec<Change>,
-    /// The required effective values for [`Connection::probe`].
+    pub(super) changes: Vec<FileChange>,
+    /// The required effective values for [`ConnectionSpec::probe`].
     pub(super) wanted: Values,
-    /// The configuration after the change.
     pub(super) after: ConfigTree,
 }
 
 /// Why there is no plan.
 #[derive(Debug)]
 pub(super) enum PlanError {
-    /// The configuration cannot be read.
     Read(ReadError),
     /// sshd and eic-keys read different effective values.
-    Disagreement { sshd: Values, files: Values },
+    Disagreement {
+        sshd: Values,
+        files: Values,
+    },
     /// A `Match` block for every connection has the effective values.
-    UnderMatch { origin: Origin, criteria: String },
+    UnderMatch {
+        origin: Origin,
+        criteria: String,
+    },
     /// These lines name eic-keys and are not between our markers.
     SetByHand(Vec<String>),
     /// This command must not be chained, because of `--no-chain`.
-    ChainForbidden { origin: Origin, command: String },
+    ChainForbidden {
+        origin: Origin,
+        command: String,
+    },
     /// sshd cannot split this command.
-    NotChainable { origin: Origin, command: String },
+    NotChainable {
+        origin: Origin,
+        command: String,
+    },
     /// A command is set without a user.
     NoUser(Origin),
     /// sshd would read this user differently in our lines.
-    UserNotWritable { origin: Origin, user: String },
+    UserNotWritable {
+        origin: Origin,
+        user: String,
+    },
     /// There is no place for our lines.
     Placement(PlacementError),
 }
@@ -172,10 +186,9 @@ impl From<ReadError> for PlanError {
 pub(super) struct Planner<'a> {
     /// The main file, as in sshd's configuration.
     pub(super) main: &'a Path,
-    /// The current files.
     pub(super) tree: &'a ConfigTree,
     pub(super) version: &'a OpensshVersion,
-    /// The effective values for [`Connection::probe`] from sshd. `None` if sshd cannot be queried.
+    /// The effective values for [`ConnectionSpec::probe`] from sshd. `None` if sshd cannot be queried.
     pub(super) dump: Option<&'a Dump>,
     /// The path of eic-keys in sshd's configuration.
     pub(super) program: &'a str,
@@ -214,51 +227,26 @@ pub(crate) fn is_expanded(user: &[u8]) -> bool {
 }
 
 impl Planner<'_> {
-    /// Plans `--enable`.
     pub(super) fn enable(&self) -> Result<Plan, PlanError> {
         let current = self.read_and_compare(self.tree)?;
-        let StrippedConfig { tree: without, mut messages, remarks: written } =
-            self.without_our_lines(&current.config)?;
-        let base = self.read(&without)?;
+        let stripped = self.without_our_lines(&current.config)?;
+        let base = self.read(&stripped.tree)?;
         if let Some((origin, criteria)) = base.effective.blocks().next().cloned() {
             return Err(PlanError::UnderMatch { origin, criteria });
         }
-
         let (none, previous) = match &base.effective.command {
             Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
             other => (None, other.as_ref()),
         };
-        let by_hand = previous.filter(|setting| self.is_ours(&setting.value));
-        if let (Some(by_hand), Some(user)) = (by_hand, &base.effective.user) {
-            if self.user_exists(&user.value) {
-                let shown = lossy(&by_hand.value);
-                // Our lines were before it because its user did not exist.
-                let again = !without.changed().is_empty();
-                messages.insert(
-                    0,
-                    if again {
-                        format!("{} sets {shown}, by hand: sshd uses it again.", by_hand.origin)
-                    } else {
-                        format!(
-                            "Nothing to do: {} sets AuthorizedKeysCommand to {shown} (set by hand).",
-                            by_hand.origin
-                        )
-                    },
-                );
-                if chains_itself(self.version, &by_hand.value, self.tree) {
-                    messages.push(format!(
-                        "Note: the command after \"--\" in {} is eic-keys itself, or AWS's command, which eic-keys replaces: remove it.",
-                        by_hand.origin
-                    ));
-                }
-                if again {
-                    return Ok(self.plan(messages, base.effective.values(), without));
-                }
-                return Ok(self.no_change(messages, &current.effective));
-            }
+        let previous_user = base.effective.user.as_ref();
+        let user_exists = previous_user.is_some_and(|user| self.user_exists(&user.value));
+        if let Some(by_hand) = previous.filter(|setting| user_exists && self.is_ours(&setting.value)) {
+            return Ok(self.keep_line_by_hand(by_hand, &current, stripped, &base));
         }
-        let (wanted, remarks) =
-            self.wanted(previous, base.effective.user.as_ref(), &current.config, &mut messages)?;
+        let ours = self.own_command_of(&current.config);
+        let treatment = self.treatment(previous, previous_user, &ours)?;
+        let mut messages = stripped.messages;
+        messages.extend(treatment.message());
         messages.extend(none.map(|setting| {
             format!(
                 "Note: {} sets AuthorizedKeysCommand to none; the lines of eic-keys come before it.",
@@ -266,25 +254,59 @@ impl Planner<'_> {
             )
         }));
         messages.extend(self.notes_on_match_blocks(&base));
-        let values = current.effective.values();
-        if values == wanted && remarks == written && current.effective.blocks().next().is_none() {
+        let comments = self.comments(&treatment);
+        let wanted = treatment.wanted(ours);
+        let is_there = current.effective.values() == wanted && stripped.comments == comments;
+        if is_there && current.effective.blocks().next().is_none() {
             let origin =
                 current.effective.command.map_or_else(String::new, |setting| setting.origin.to_string());
             messages.insert(
                 0,
                 format!("Nothing to do: {origin} already sets AuthorizedKeysCommand to eic-keys."),
             );
-            return Ok(self.no_change(messages, &current.config.effective(Some(&Connection::probe()))?));
+            return Ok(self.no_change(messages, &current.config.effective(Some(&ConnectionSpec::probe()))?));
         }
         let placement = Placement {
             main: self.main,
-            without: &without,
+            without: &stripped.tree,
             base: &base.config,
             wanted: &wanted,
-            remarks: &remarks,
+            comments: &comments,
         };
         let after = placement.place().map_err(PlanError::Placement)?;
         Ok(self.plan(messages, wanted, after))
+    }
+
+    /// The plan if a line that was set by hand runs eic-keys: lines of ours, which were before it because its user did not exist, are
+    /// removed.
+    fn keep_line_by_hand(
+        &self,
+        by_hand: &Setting,
+        current: &ParsedConfig,
+        stripped: StrippedConfig,
+        base: &ParsedConfig,
+    ) -> Plan {
+        let StrippedConfig { tree: without, mut messages, .. } = stripped;
+        let (origin, shown) = (&by_hand.origin, lossy(&by_hand.value));
+        let again = !without.changed().is_empty();
+        messages.insert(
+            0,
+            if again {
+                format!("{origin} sets {shown}, by hand: sshd uses it again.")
+            } else {
+                format!("Nothing to do: {origin} sets AuthorizedKeysCommand to {shown} (set by hand).")
+            },
+        );
+        if chains_itself(self.version, &by_hand.value, self.tree) {
+            messages.push(format!(
+                "Note: the command after \"--\" in {origin} is eic-keys itself, or AWS's command, which eic-keys replaces: remove it."
+            ));
+        }
+        if again {
+            self.plan(messages, base.effective.values(), without)
+        } else {
+            self.no_change(messages, &current.effective)
+        }
     }
 
     /// Plans `--disable`. `others` are the main files of other daemons. They must not name eic-keys either, because
@@ -321,78 +343,67 @@ impl Planner<'_> {
         Ok(self.plan(messages, wanted, without))
     }
 
-    /// The required values, our comments on them, and the messages for the user.
-    fn wanted(
-        &self,
-        previous: Option<&Setting>,
-        previous_user: Option<&Setting>,
-        current: &Config,
-        messages: &mut Vec<String>,
-    ) -> Result<(Values, Vec<Vec<u8>>), PlanError> {
-        // Keep the administrator's options of eic-keys, even if only the chained command changed or another setting
-        // came before our lines.
+    /// The command of our lines, without a chained one. It keeps the administrator's options of eic-keys, even if only the chained command
+    /// changed or another setting came before our lines.
+    fn own_command_of(&self, current: &Config) -> Vec<u8> {
         let own = current.settings().iter().find(|setting| {
             setting.keyword == Keyword::Command
                 && setting.block.is_none()
                 && runs(self.version, &setting.value, self.program)
         });
-        let ours = own.map_or_else(
+        own.map_or_else(
             || own_command(self.program),
             |setting| own_part(self.version, &setting.value).to_vec(),
-        );
-        let Some(previous) = previous else {
-            messages.push("No other AuthorizedKeysCommand is set.".into());
-            return Ok((Values { command: Some(ours), user: Some(OWN_USER.into()) }, Vec::new()));
-        };
-        let (origin, command) = (previous.origin.clone(), lossy(&previous.value));
-        let unchained = Values { command: Some(ours.clone()), user: Some(OWN_USER.into()) };
+        )
+    }
+
+    /// What our lines do with the command that is set without them. `ours` is [`Planner::own_command_of`].
+    fn treatment<'s>(
+        &self,
+        previous: Option<&'s Setting>,
+        user: Option<&'s Setting>,
+        ours: &[u8],
+    ) -> Result<Treatment<'s>, PlanError> {
+        let Some(previous) = previous else { return Ok(Treatment::Absent) };
         if runs_aws(self.version, &previous.value) {
-            messages.push(format!(
-                "{origin} sets AuthorizedKeysCommand to {command}, the command of AWS's package ec2-instance-connect. eic-keys \
-                 replaces it: the line stays, and is not used."
-            ));
-            return Ok((unchained, Vec::new()));
+            return Ok(Treatment::Replace(previous));
         }
-        let missing = previous_user.filter(|user| !self.user_exists(&user.value));
-        let remark = missing.map(|user| left_out_remark(&previous.value, &user.value));
-        let never_runs = missing.map(|user| {
-            format!(
-                "Note: {origin} sets AuthorizedKeysCommand to {command}, to run as the user {}, who does not exist: sshd never runs it.",
-                lossy(&user.value)
-            )
-        });
+        let missing = user.filter(|user| !self.user_exists(&user.value));
         if self.is_ours(&previous.value) {
-            messages.extend(never_runs.map(|note| {
-                format!("{note} The line stays, and the lines of eic-keys are placed before it.")
-            }));
-            return Ok((unchained, remark.into_iter().collect()));
+            return Ok(Treatment::Precede { previous, missing });
         }
+        let (origin, command) = (previous.origin.clone(), lossy(&previous.value));
         if !self.chain {
             return Err(PlanError::ChainForbidden { origin, command });
         }
-        let Ok(together) = chain(self.version, &ours, &previous.value) else {
+        let Ok(together) = chain(self.version, ours, &previous.value) else {
             return Err(PlanError::NotChainable { origin, command });
         };
-        let Some(user) = previous_user.map(|setting| setting.value.clone()) else {
-            return Err(PlanError::NoUser(origin));
+        let Some(user) = user else { return Err(PlanError::NoUser(origin)) };
+        if missing.is_some() {
+            return Ok(Treatment::LeaveOut { previous, missing: user });
+        }
+        if !reads_back(self.version, &render(&[], &together, &user.value), &together, &user.value) {
+            return Err(PlanError::UserNotWritable { origin, user: lossy(&user.value) });
+        }
+        Ok(Treatment::Chain { previous, user, together })
+    }
+
+    /// Our comments, which the next run reads.
+    fn comments(&self, treatment: &Treatment<'_>) -> Vec<Vec<u8>> {
+        let comment = match *treatment {
+            Treatment::Absent | Treatment::Replace(_) | Treatment::Precede { missing: None, .. } => None,
+            Treatment::Precede { previous, missing: Some(missing) }
+            | Treatment::LeaveOut { previous, missing } => {
+                Some(left_out_comment(&previous.value, &missing.value))
+            }
+            Treatment::Chain { user, .. } => {
+                let from_service = !is_expanded(&user.value)
+                    && (self.find_user)(&user.value) == Some(UserSource::NameService);
+                from_service.then(|| name_service_comment(&user.value))
+            }
         };
-        if let Some(note) = never_runs {
-            messages.push(format!(
-                "{note} It is not chained. To chain it, create that user and run --enable again."
-            ));
-            return Ok((unchained, remark.into_iter().collect()));
-        }
-        if !reads_back(self.version, &render(&[], &together, &user), &together, &user) {
-            return Err(PlanError::UserNotWritable { origin, user: lossy(&user) });
-        }
-        let expanded = if is_expanded(&user) { ", which sshd expands at each login" } else { "" };
-        messages.push(format!(
-            "{origin} sets AuthorizedKeysCommand to {command}: the line stays, and eic-keys chains the command, which runs as {}{expanded}.",
-            lossy(&user)
-        ));
-        let service = !is_expanded(&user) && (self.find_user)(&user) == Some(UserSource::NameService);
-        let remarks = service.then(|| name_service_remark(&user)).into_iter().collect();
-        Ok((Values { command: Some(together), user: Some(user) }, remarks))
+        comment.into_iter().collect()
     }
 
     /// Whether a command line runs eic-keys: by its path, or by a path that leads to the same file. The name of AWS's
@@ -473,14 +484,14 @@ impl Planner<'_> {
         {
             return Ok(Users::Valid);
         }
-        if without.remarks.iter().any(|remark| parse_left_out(remark).is_some()) {
+        if without.comments.iter().any(|comment| parse_left_out(comment).is_some()) {
             let base = self.read(&without.tree)?.effective;
             if base.command.zip(base.user).is_some_and(|(_, user)| self.user_exists(&user.value)) {
                 return Ok(Users::Returned);
             }
         }
         let stays =
-            self.user_exists(&user.value) || without.remarks.contains(&name_service_remark(&user.value));
+            self.user_exists(&user.value) || without.comments.contains(&name_service_comment(&user.value));
         Ok(if stays { Users::Valid } else { Users::Missing })
     }
 
@@ -512,7 +523,7 @@ impl Planner<'_> {
 
     /// Removes our lines from the files that sshd reads, and from drop-ins of ours that it no longer reads.
     fn without_our_lines(&self, current: &Config) -> Result<StrippedConfig, PlanError> {
-        let (mut without, mut messages, mut remarks) = (self.tree.clone(), Vec::new(), Vec::new());
+        let (mut without, mut messages, mut comments) = (self.tree.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = current.files().map(|file| file.path().to_owned()).collect();
         let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
         for path in
@@ -531,17 +542,17 @@ impl Planner<'_> {
                     path.display()
                 ));
             }
-            remarks.extend(stripped.remarks);
+            comments.extend(stripped.comments);
             // A file without other content was ours.
             let gone = path != self.main && stripped.rest.trim_ascii().is_empty();
             without = without.with(&path, (!gone).then_some(stripped.rest));
         }
-        Ok(StrippedConfig { tree: without, messages, remarks })
+        Ok(StrippedConfig { tree: without, messages, comments })
     }
 
     pub(super) fn read(&self, tree: &ConfigTree) -> Result<ParsedConfig, PlanError> {
         let config = Config::read(tree, self.main, self.version.clone())?;
-        let effective = config.effective(Some(&Connection::probe()))?;
+        let effective = config.effective(Some(&ConnectionSpec::probe()))?;
         Ok(ParsedConfig { config, effective })
     }
 
@@ -559,7 +570,7 @@ impl Planner<'_> {
     }
 
     fn plan(&self, mut messages: Vec<String>, wanted: Values, after: ConfigTree) -> Plan {
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<FileChange> = Vec::new();
         for (path, new) in after.changed() {
             let Some(action) = Action::between(self.tree.read(path).ok(), new.clone()) else { continue };
             if !matches!(action, Action::Create { .. }) && self.tree.has_links(path) {
@@ -568,19 +579,85 @@ impl Planner<'_> {
                     path.display()
                 ));
             }
-            changes.push(Change { path: path.clone(), action });
+            let change = FileChange { path: path.clone(), action };
+            // New files come first, so that at each moment there is at least one setting.
+            let rank = |change: &FileChange| match change.action {
+                Action::Create { .. } => 0,
+                Action::Replace { .. } => 1,
+                Action::Remove { .. } => 2,
+            };
+            sorted::insert(&mut changes, change, |one, other| rank(one).cmp(&rank(other)));
         }
-        // New files come first, so that at each moment there is at least one setting.
-        changes.sort_by_key(|change| match change.action {
-            Action::Create { .. } => 0,
-            Action::Replace { .. } => 1,
-            Action::Remove { .. } => 2,
-        });
         Plan { messages, changes, wanted, after }
     }
 
     fn no_change(&self, messages: Vec<String>, effective: &Effective) -> Plan {
         Plan { messages, changes: Vec::new(), wanted: effective.values(), after: self.tree.clone() }
+    }
+}
+
+/// What our lines do with the AuthorizedKeysCommand that is set without them, and its user.
+enum Treatment<'a> {
+    /// There is none.
+    Absent,
+    /// It is AWS's, which eic-keys replaces.
+    Replace(&'a Setting),
+    /// It runs eic-keys, but as no user, or as one that does not exist: our lines are placed before it.
+    Precede { previous: &'a Setting, missing: Option<&'a Setting> },
+    /// Its user does not exist, so it is not chained.
+    LeaveOut { previous: &'a Setting, missing: &'a Setting },
+    /// It is chained as `together`, which runs as its user.
+    Chain { previous: &'a Setting, user: &'a Setting, together: Vec<u8> },
+}
+
+impl Treatment<'_> {
+    /// The required values. `ours` is our command without a chained one.
+    fn wanted(self, ours: Vec<u8>) -> Values {
+        match self {
+            Self::Chain { user, together, .. } => {
+                Values { command: Some(together), user: Some(user.value.clone()) }
+            }
+            _ => Values { command: Some(ours), user: Some(OWN_USER.into()) },
+        }
+    }
+
+    /// The message for the user. `None` if nothing is decided about a command.
+    fn message(&self) -> Option<String> {
+        let sets = |setting: &Setting| {
+            format!("{} sets AuthorizedKeysCommand to {}", setting.origin, lossy(&setting.value))
+        };
+        let never_runs = |previous, missing: &Setting| {
+            format!(
+                "Note: {}, to run as the user {}, who does not exist: sshd never runs it.",
+                sets(previous),
+                lossy(&missing.value)
+            )
+        };
+        match self {
+            Self::Absent => Some("No other AuthorizedKeysCommand is set.".into()),
+            Self::Replace(previous) => Some(format!(
+                "{}, the command of AWS's package ec2-instance-connect. eic-keys replaces it: the line stays, and is not used.",
+                sets(previous)
+            )),
+            Self::Precede { missing: None, .. } => None,
+            Self::Precede { previous, missing: Some(missing) } => Some(format!(
+                "{} The line stays, and the lines of eic-keys are placed before it.",
+                never_runs(previous, missing)
+            )),
+            Self::LeaveOut { previous, missing } => Some(format!(
+                "{} It is not chained. To chain it, create that user and run --enable again.",
+                never_runs(previous, missing)
+            )),
+            Self::Chain { previous, user, .. } => {
+                let user = &user.value;
+                let expanded = if is_expanded(user) { ", which sshd expands at each login" } else { "" };
+                Some(format!(
+                    "{}: the line stays, and eic-keys chains the command, which runs as {}{expanded}.",
+                    sets(previous),
+                    lossy(user)
+                ))
+            }
+        }
     }
 }
 
@@ -590,10 +667,9 @@ const MAX_DROP_INS: usize = 100;
 /// The configuration without our lines.
 struct StrippedConfig {
     tree: ConfigTree,
-    /// Messages for the user.
     messages: Vec<String>,
     /// Our comments that the files contained.
-    remarks: Vec<Vec<u8>>,
+    comments: Vec<Vec<u8>>,
 }
 
 /// A configuration and its effective values.

@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use super::{config_tree::ConfigTree, criteria::Connection, lexer::OpensshVersion};
-use crate::process::{Output, run};
+use super::{config_tree::ConfigTree, criteria::ConnectionSpec, lexer::OpensshVersion};
+use crate::process::{Output, TrustedCommand};
 
 /// The installed sshd.
 #[derive(Clone, Debug)]
 pub struct Sshd {
-    words: Vec<OsString>,
+    command: TrustedCommand,
     timeout: Duration,
     /// The options that change the configuration of the running sshd.
     options: Vec<OsString>,
@@ -63,12 +63,25 @@ impl QueryError {
         matches!(self, Self::Rejected(text) if text.contains("no hostkeys available"))
     }
 
+    /// Whether users other than root can change that directory.
+    pub(crate) fn has_foreign_directory(&self) -> bool {
+        matches!(self, Self::Rejected(text) if text.contains("/run/sshd must be owned by root"))
+    }
+
+    /// Whether sshd's own user is missing, as which the process of each connection begins.
+    pub(crate) fn lacks_own_user(&self) -> bool {
+        matches!(self, Self::Rejected(text) if text.contains("Privilege separation user"))
+    }
+
     /// The fix if sshd rejects its configuration on a running system.
     pub(crate) fn fix(&self) -> &'static str {
         if self.lacks_host_keys() {
             "sshd does not start without host keys. If they are missing: cloud-init or the image's own tool generates them \
              at the first boot; or run ssh-keygen -A on this instance, not in an image. If they exist: sshd -t shows \
              why it cannot use them"
+        } else if self.lacks_own_user() {
+            "if /etc/passwd has a line of the user sshd, correct the passwd line of /etc/nsswitch.conf: passwd: files; otherwise reinstall \
+             openssh-server, which creates that user"
         } else {
             "fix that first (sshd -t shows it)"
         }
@@ -81,10 +94,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// The paths of sshd in distributions.
 pub(crate) const PATHS: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
-/// The vendor's main file on SUSE, whose sshd reads it if the one in `/etc` does not exist.
+/// The administrator's main file, the first path that sshd tries. It need not exist. Files in its directory are read and changed.
+pub(crate) const ADMIN_CONFIG: &str = "/etc/ssh/sshd_config";
+
+/// The vendor's main file on SUSE, whose sshd reads it if the administrator's does not exist. It is never changed.
 const VENDOR_CONFIG: &str = "/usr/etc/ssh/sshd_config";
 
-/// The main file that sshd reads: the administrator's or, without one, the vendor's.
+/// The main file that sshd reads.
 pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     let missing = |path: &Path| {
         fs::symlink_metadata(tree.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -93,18 +109,14 @@ pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     if missing(main) && !missing(vendor) { vendor.to_owned() } else { main.to_owned() }
 }
 
-/// The path of the administrator's main file, which need not exist. Files in its directory are read and changed; the
-/// vendor's files are never changed.
+/// The main file to change if sshd reads `main`.
 pub(super) fn admin_config(main: &Path) -> &Path {
     if main == Path::new(VENDOR_CONFIG) { Path::new(ADMIN_CONFIG) } else { main }
 }
 
-/// The administrator's main file, the first path that sshd tries.
-pub(crate) const ADMIN_CONFIG: &str = "/etc/ssh/sshd_config";
-
 /// The script that runs sshd with a privilege separation directory.
 const OWN_DIRECTORY: &str = "mount --rbind /run /mnt && mount -t tmpfs -o mode=0755 tmpfs /run && ln -s /mnt/* /run && \
-                             mkdir -m 0755 /run/sshd && exec \"$0\" \"$@\"";
+                             mkdir -p -m 0755 /run/sshd && exec \"$0\" \"$@\"";
 
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,22 +133,26 @@ impl Sshd {
     /// An sshd with this command: its path, or a wrapper and its path.
     #[must_use]
     pub fn new(words: &[OsString]) -> Self {
-        Self { words: words.to_vec(), timeout: TIMEOUT, options: Vec::new(), host_key: None }
+        Self::of(TrustedCommand::of_options(words))
+    }
+
+    fn of(command: TrustedCommand) -> Self {
+        Self { command, timeout: TIMEOUT, options: Vec::new(), host_key: None }
     }
 
     /// The sshd of a system, from the usual paths.
     #[must_use]
     pub(crate) fn find(tree: &ConfigTree) -> Option<Self> {
-        let path = PATHS.map(Path::new).into_iter().find(|path| tree.locate(path).is_file())?;
-        Some(Self::new(&[path.into()]))
+        let path = PATHS.into_iter().find(|path| tree.locate(Path::new(path)).is_file())?;
+        Some(Self::of(TrustedCommand::new(path)))
     }
 
     /// The same sshd with an empty privilege separation directory, in a mount namespace of its own: the system is not changed.
     /// What `/run` has stays visible, because name services have their sockets there.
     #[must_use]
     pub(crate) fn with_own_directory(&self) -> Self {
-        let wrapper = ["unshare", "--mount", "/bin/sh", "-c", OWN_DIRECTORY].map(OsString::from);
-        Self { words: wrapper.into_iter().chain(self.words.iter().cloned()).collect(), ..self.clone() }
+        let wrapper = TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", OWN_DIRECTORY]);
+        Self { command: wrapper.running(&self.command), ..self.clone() }
     }
 
     /// Sets the time limit of a query.
@@ -164,8 +180,14 @@ impl Sshd {
     pub(crate) fn version(&self) -> Result<OpensshVersion, QueryError> {
         let output = self.run(&["-V".as_ref()])?;
         let text = [output.stdout, output.stderr].concat();
-        OpensshVersion::from_version_text(&String::from_utf8_lossy(&text))
-            .ok_or(QueryError::Output("it contains no version"))
+        let text = String::from_utf8_lossy(&text);
+        OpensshVersion::from_version_text(&text).ok_or_else(|| {
+            let unloaded = text.lines().find(|line| line.contains("error while loading shared libraries"));
+            match unloaded {
+                Some(line) => QueryError::Rejected(line.to_owned()),
+                None => QueryError::Output("it contains no version"),
+            }
+        })
     }
 
     /// Checks that sshd would start with a configuration (`-t`).
@@ -188,7 +210,7 @@ impl Sshd {
     ///
     /// # Errors
     /// sshd rejects the configuration, or prints neither keyword.
-    pub fn dump(&self, config: &Path, connection: &Connection) -> Result<Dump, QueryError> {
+    pub fn dump(&self, config: &Path, connection: &ConnectionSpec) -> Result<Dump, QueryError> {
         let spec = OsString::from(connection.spec());
         let arguments: [&OsStr; 5] = ["-T".as_ref(), "-C".as_ref(), &spec, "-f".as_ref(), config.as_os_str()];
         Dump::read(&accept(self.query(&arguments)?)?.stdout)
@@ -205,7 +227,7 @@ impl Sshd {
     }
 
     fn run(&self, arguments: &[&OsStr]) -> Result<Output, QueryError> {
-        run(&self.words, arguments, self.timeout).map_err(QueryError::Run)
+        self.command.clone().with(arguments).run(self.timeout).map_err(QueryError::Run)
     }
 }
 

@@ -1,9 +1,8 @@
 //! Makes each running sshd that reads our lines read its configuration again.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
     thread,
@@ -13,16 +12,15 @@ use std::{
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::daemon::{
-    Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError, config_options,
-};
+use super::command_line::config_options;
+use super::daemon::{Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError};
 use crate::error_text::WithCauses;
-use crate::process::run;
+use crate::process::TrustedCommand;
 use crate::procfs::{self, Process};
 use crate::safe_path;
 
 /// An sshd to reload.
-struct Target {
+struct ReloadTarget {
     /// Its process, if found.
     listener: Option<Listener>,
     /// The service whose main process it is.
@@ -32,7 +30,7 @@ struct Target {
 /// A service and its properties from systemctl.
 struct Unit {
     name: String,
-    properties: BTreeMap<String, String>,
+    properties: Vec<(String, String)>,
 }
 
 /// How to reload an sshd.
@@ -75,21 +73,22 @@ impl fmt::Display for NotReloadable {
 /// Why one sshd cannot be reloaded. In messages, it follows the name of the sshd.
 #[derive(Debug)]
 enum NotReloadableReason {
-    /// systemctl failed.
     Systemctl(SystemctlError),
     /// Users other than root could change its program.
     UnsafeProgram(PathBuf, io::Error),
     /// Its program could not be run to test its configuration.
     NotTested(PathBuf, io::Error),
     /// Its program rejected its configuration with this message.
-    Rejected { command: String, message: String },
+    Rejected {
+        command: String,
+        message: String,
+    },
     /// It was started with a relative path, and could not execute its program again.
     RelativePath,
     /// Its unit cannot be reloaded, and its process is not known.
     NoProcess,
     /// It ended before it was signalled.
     Ended,
-    /// It could not be signalled.
     Signal(Errno),
     /// It ended when it was reloaded.
     Exited,
@@ -188,7 +187,7 @@ const PROPERTIES: [&str; 7] = [
 
 impl Unit {
     fn get(&self, name: &str) -> &str {
-        self.properties.get(name).map_or("", String::as_str)
+        self.properties.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.as_str())
     }
 
     /// Whether a process is the main process of this service.
@@ -202,12 +201,11 @@ impl Unit {
     }
 }
 
-impl Target {
+impl ReloadTarget {
     fn pid(&self) -> Option<u32> {
         self.listener.as_ref().map(|listener| listener.pid)
     }
 
-    /// The name in messages.
     fn name(&self) -> String {
         match (&self.listener, &self.unit) {
             (Some(listener), Some(unit)) => format!("sshd (process {}, {})", listener.pid, unit.name),
@@ -270,8 +268,8 @@ impl Daemon<'_> {
     /// Records for `--check` which sshds have read the current files. Some have no PID file, and no other record
     /// exists.
     fn record_reloaded(&self, pids: &[u32]) {
-        let line = |pid: &u32| self.start_ticks(*pid).map(|ticks| format!("{pid} {ticks}\n"));
-        let text: String = pids.iter().filter_map(line).collect();
+        let lines = pids.iter().filter_map(|pid| Some(record(*pid, &self.process(*pid)?) + "\n"));
+        let text: String = lines.collect();
         let path = self.tree.locate(Path::new(RELOADED));
         // If this fails, `--check` knows less. If nothing was reloaded, as in an image that is being built, no file stays.
         let _ = if text.is_empty() { fs::remove_file(path) } else { fs::write(path, text) };
@@ -292,21 +290,17 @@ impl Daemon<'_> {
     /// it was started.
     pub(crate) fn read_at(&self, pid: u32) -> Option<SystemTime> {
         let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
-        let ticks = self.start_ticks(pid)?;
+        let process = self.process(pid)?;
         let reloaded = self.tree.read(Path::new(RELOADED)).unwrap_or_default();
-        let reloaded =
-            String::from_utf8_lossy(&reloaded).lines().any(|line| line == format!("{pid} {ticks}"));
+        let reloaded = String::from_utf8_lossy(&reloaded).lines().any(|line| line == record(pid, &process));
         let reloaded = if reloaded { written(RELOADED) } else { None };
         let named = self.pid_file_owner().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
         if let Some(read) = reloaded.max(named) {
             return Some(read);
         }
-        let system = self.tree.read(Path::new("/proc/stat")).ok()?;
-        let boot = String::from_utf8_lossy(&system)
-            .lines()
-            .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
-        // The boot time is in seconds, the start time in 1/100 s on all architectures (proc(5), USER_HZ).
-        let start = Duration::from_secs(boot).checked_add(Duration::from_millis(ticks.checked_mul(10)?))?;
+        let boot = procfs::boot_time(&self.tree.locate(Path::new("/proc")))?;
+        let start = boot.checked_add(process.since_boot())?;
+        // The boot time is rounded down.
         SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1))
     }
 
@@ -317,9 +311,8 @@ impl Daemon<'_> {
         let _ = fs::read(&path).and_then(|text| fs::write(&path, text));
     }
 
-    /// The start time of a process in ticks since the boot. Together with the pid, it identifies the process.
-    fn start_ticks(&self, pid: u32) -> Option<u64> {
-        Process::read(&self.tree.locate(Path::new(&format!("/proc/{pid}")))).map(|process| process.started)
+    fn process(&self, pid: u32) -> Option<Process> {
+        Process::read(&self.tree.locate(Path::new(&format!("/proc/{pid}"))))
     }
 
     /// How a listening sshd is reloaded.
@@ -354,7 +347,7 @@ impl Daemon<'_> {
     }
 
     /// Not cached: an sshd can have started since.
-    fn targets(&self, main: &Path) -> Result<Vec<Target>, SystemctlError> {
+    fn targets(&self, main: &Path) -> Result<Vec<ReloadTarget>, SystemctlError> {
         let Listeners { with_main, with_other } = self.find_listeners(main);
         let other = with_other.into_iter().filter(|other| self.reads_our_lines(other, main) != Some(false));
         let has_systemd = self.has_systemd();
@@ -363,23 +356,23 @@ impl Daemon<'_> {
             Some(name) => Some(self.unit(name)?),
             None => None,
         };
-        let mut found: Vec<Target> = Vec::new();
+        let mut found: Vec<ReloadTarget> = Vec::new();
         for listener in with_main.into_iter().chain(other) {
             let unit = if has_systemd { self.main_unit(listener.pid)? } else { None };
-            found.push(Target { listener: Some(listener), unit });
+            found.push(ReloadTarget { listener: Some(listener), unit });
         }
         let Some(service) = service else { return Ok(found) };
         match found.iter_mut().find(|target| target.pid().is_some_and(|pid| service.is_main(pid))) {
             Some(target) => {
                 target.unit.get_or_insert(service);
             }
-            None => found.push(Target { listener: None, unit: Some(service) }),
+            None => found.push(ReloadTarget { listener: None, unit: Some(service) }),
         }
         Ok(found)
     }
 
     /// How an sshd can be reloaded, or why it cannot.
-    fn method(&self, target: &Target) -> Result<Method, NotReloadableReason> {
+    fn method(&self, target: &ReloadTarget) -> Result<Method, NotReloadableReason> {
         if let Some(unit) = &target.unit {
             // An sshd that got its socket from systemd loses it when it restarts itself: it would exit sooner or
             // later, and until then connections would fail. If it is stopped, the socket unit starts another sshd.
@@ -405,7 +398,7 @@ impl Daemon<'_> {
     /// Reloads one sshd. `before` is the image of its process. `Ok` describes what was done.
     fn reload_one(
         &self,
-        target: &Target,
+        target: &ReloadTarget,
         main: &Path,
         before: Option<&[u8]>,
     ) -> Result<String, ReloadFailure> {
@@ -456,7 +449,7 @@ impl Daemon<'_> {
     /// Waits until sshd has restarted itself and listens.
     fn wait_for_restart(
         &self,
-        target: &Target,
+        target: &ReloadTarget,
         main: &Path,
         before: Option<&[u8]>,
     ) -> Result<(), NotReloadableReason> {
@@ -527,8 +520,9 @@ impl Daemon<'_> {
         let judged = safe_path::program(Path::new("/"), program)
             .map_err(|error| NotReloadableReason::UnsafeProgram(program.to_owned(), error))?;
         let arguments = test_arguments(&listener.line);
-        let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
-        let output = run(&[judged.word()], &words, self.timeout)
+        let output = TrustedCommand::new(judged)
+            .with(&arguments)
+            .run(self.timeout)
             .map_err(|error| NotReloadableReason::NotTested(program.to_owned(), error))?;
         if output.status.success() {
             return Ok(());
@@ -553,13 +547,13 @@ impl Daemon<'_> {
     fn unit(&self, name: &str) -> Result<Unit, SystemctlError> {
         let arguments: Vec<&str> = ["show"].into_iter().chain(PROPERTIES).chain([name]).collect();
         let shown = self.systemctl(&arguments)?;
-        let properties: BTreeMap<String, String> = shown
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
-        let name = properties.get("Id").filter(|id| !id.is_empty()).map_or(name, String::as_str).to_owned();
-        Ok(Unit { name, properties })
+        let pairs = shown.lines().filter_map(|line| line.split_once('='));
+        let properties = pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+        let mut unit = Unit { name: name.to_owned(), properties };
+        if !unit.get("Id").is_empty() {
+            unit.name = unit.get("Id").to_owned();
+        }
+        Ok(unit)
     }
 
     /// The active socket unit that passes connections to a service.
@@ -576,14 +570,20 @@ impl Daemon<'_> {
     }
 }
 
-/// The command line of a listener, without the prefix and suffix of newer versions.
-fn command(line: &str) -> &str {
+/// The line of [`RELOADED`] for a process: its pid and start time identify it.
+fn record(pid: u32, process: &Process) -> String {
+    format!("{pid} {}", process.started)
+}
+
+/// The command line of a listener, the same from its title and from its arguments.
+fn command(line: &str) -> String {
     let line = line.strip_prefix("sshd: ").unwrap_or(line);
-    line.split(" [listener]").next().unwrap_or(line).trim_end()
+    line.split(" [listener]").next().unwrap_or(line).trim_end().replace('\0', " ")
 }
 
 fn program(line: &str) -> &str {
-    command(line).split(' ').next().unwrap_or_default()
+    let line = line.strip_prefix("sshd: ").unwrap_or(line);
+    line.split([' ', '\0']).next().unwrap_or_default()
 }
 
 /// The arguments with which sshd tests the configuration that it was started with.

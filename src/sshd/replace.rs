@@ -19,6 +19,7 @@ use std::{
 
 use rustix::fs::{IFlags, Mode, OFlags, XattrFlags};
 
+use crate::error_text::WithCauses;
 use crate::ownership::{self, OwnershipFault};
 
 /// Extended attributes that depend on the contents of the file, or that the kernel maintains. A hash of the old contents would
@@ -41,13 +42,11 @@ pub(super) fn temp_path(path: &Path, what: &str) -> PathBuf {
 /// Why a file cannot be read, replaced or created.
 #[derive(Debug)]
 pub(super) enum FileError {
-    /// A system call failed.
     Io(PathBuf, io::Error),
     /// This file or directory is on a file system that is mounted read-only.
     ReadOnly(PathBuf),
     /// Something is mounted on it, so it cannot be renamed or linked.
     MountPoint(PathBuf),
-    /// The file system is full.
     NoSpace(PathBuf),
     /// The disk quota is used up.
     Quota(PathBuf),
@@ -61,7 +60,6 @@ pub(super) enum FileError {
     SymbolicLink(PathBuf, Option<PathBuf>),
     /// It is not a regular file.
     NotAFile(PathBuf),
-    /// It belongs to this user.
     Owner(PathBuf, u32),
     /// It is writable by its group or by others, with this mode.
     Writable(PathBuf, u32),
@@ -180,7 +178,7 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
 /// Checks that no attribute prevents even root from changing a file or directory (chattr(1)).
 fn check_attributes(path: &Path) -> Result<(), FileError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // Not `FileError::new`, which calls this function.
+    // `FileError::new` calls this function, so the error is made by hand.
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| FileError::Io(path.to_owned(), error.into()))?;
     // Some file systems have no attributes.
@@ -270,6 +268,26 @@ pub(super) struct Committed {
     old: Option<PathBuf>,
 }
 
+/// Why a file could not be restored.
+#[derive(Debug)]
+pub(super) struct NotRestored {
+    error: FileError,
+    /// The old file.
+    old: Option<PathBuf>,
+}
+
+impl fmt::Display for NotRestored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", WithCauses(&self.error))?;
+        match &self.old {
+            Some(old) => {
+                write!(f, " (the old file is {}, which eic-keys removes when it runs again)", old.display())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Renames `stage` to `path`, or removes `path` if `stage` is `None`. Keeps the old file until
 /// [`Committed::discard_old`].
 ///
@@ -310,8 +328,9 @@ impl Committed {
     ///
     /// # Errors
     /// The file cannot be restored. The old file keeps its temporary name.
-    pub(super) fn undo(&self) -> Result<(), FileError> {
-        self.try_undo().map_err(|error| FileError::new(&self.path, error))
+    pub(super) fn undo(&self) -> Result<(), NotRestored> {
+        let error = |error| NotRestored { error: FileError::new(&self.path, error), old: self.old.clone() };
+        self.try_undo().map_err(error)
     }
 
     fn try_undo(&self) -> io::Result<()> {

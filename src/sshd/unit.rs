@@ -4,15 +4,19 @@
 //! systemd.unit(5).
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use super::{
-    config_tree::ConfigTree,
-    daemon::{UNITS, assignments, numbered_lines},
-};
+use super::{command_line::split_words, config_tree::ConfigTree};
+use crate::sorted;
+
+/// The units of sshd, without a suffix, and the templates for one connection.
+pub(super) const UNIT_NAMES: [&str; 4] = ["ssh", "sshd", "ssh@", "sshd@"];
+
+/// The directories of systemd units, highest priority first.
+pub(crate) const UNITS: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// A command line of sshd, and the files that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +31,8 @@ pub(crate) struct StartLine {
 #[derive(Default)]
 struct Service {
     commands: Vec<String>,
-    variables: BTreeMap<String, String>,
+    /// The last one of a name counts.
+    variables: Vec<(String, String)>,
     environment_files: Vec<PathBuf>,
 }
 
@@ -36,23 +41,26 @@ impl StartLine {
     /// the line has specifiers.
     pub(crate) fn of_unit(tree: &ConfigTree, name: &str) -> Option<Self> {
         let mut files = unit_files(tree, name);
+        if files.iter().any(|file| tree.read(file).is_err()) {
+            return None;
+        }
         let mut service = Service::default();
-        for file in &files {
-            service.read(&tree.read(file).ok()?);
+        for line in service_lines(tree, &files) {
+            service.read(&line);
         }
         let [command] = service.commands.as_slice() else { return None };
         for file in std::mem::take(&mut service.environment_files) {
             let lines = tree.read(&file).map(|bytes| numbered_lines(&bytes)).unwrap_or_default();
             for (_, line) in lines {
                 let Some((name, value)) = line.split_once('=') else { continue };
-                service.variables.insert(name.trim().to_owned(), unquoted(value.trim()).to_owned());
-                if command.contains(name.trim()) && !files.contains(&file) {
+                service.variables.push((name.trim().to_owned(), unquoted(value.trim()).to_owned()));
+                if has_variable(command, name.trim()) && !files.contains(&file) {
                     files.push(file.clone());
                 }
             }
         }
         let command = command.trim_start_matches(['@', '-', '+', '!']);
-        let words = assignments(command);
+        let words = split_words(command);
         let words = words.iter().map(|word| service.expand(word)).collect::<Option<Vec<_>>>()?.concat();
         let is_sshd = Path::new(words.first()?).file_name() == Some("sshd".as_ref());
         is_sshd.then(|| Self { line: words.join(" "), files })
@@ -60,40 +68,32 @@ impl StartLine {
 }
 
 impl Service {
-    /// Reads one file. An empty value clears what the files before it set.
-    fn read(&mut self, bytes: &[u8]) {
-        let mut in_service = false;
-        for (_, line) in numbered_lines(bytes) {
-            if line.starts_with('[') {
-                in_service = line.trim_end() == "[Service]";
+    fn read(&mut self, line: &UnitLine) {
+        let Some((setting, value)) = line.setting() else { return };
+        match setting {
+            "ExecStart" => self.commands.push(value.to_owned()),
+            "Environment" => {
+                let pairs = split_words(value).into_iter();
+                let pairs = pairs.filter_map(|pair| {
+                    pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+                });
+                self.variables.extend(pairs);
             }
-            let Some((setting, value)) = line.split_once('=').filter(|_| in_service) else { continue };
-            let value = value.trim();
-            match setting.trim_end() {
-                "ExecStart" if value.is_empty() => self.commands.clear(),
-                "ExecStart" => self.commands.push(value.to_owned()),
-                "Environment" if value.is_empty() => self.variables.clear(),
-                "Environment" => {
-                    let pairs = assignments(value).into_iter();
-                    let pairs = pairs.filter_map(|pair| {
-                        pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    });
-                    self.variables.extend(pairs);
-                }
-                "EnvironmentFile" if value.is_empty() => self.environment_files.clear(),
-                "EnvironmentFile" => {
-                    self.environment_files.push(value.strip_prefix('-').unwrap_or(value).into());
-                }
-                _ => {}
+            "EnvironmentFile" => {
+                self.environment_files.push(value.strip_prefix('-').unwrap_or(value).into());
             }
+            _ => {}
         }
     }
 
     /// A word of the command. `$NAME` as a whole word becomes the words of its value, `${NAME}` the value.
     fn expand(&self, word: &str) -> Option<Vec<String>> {
-        let value = |name: &str| self.variables.get(name).map(String::as_str).unwrap_or_default();
+        let value = |name: &str| {
+            let last = self.variables.iter().rfind(|(other, _)| other == name);
+            last.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
         if let Some(name) = word.strip_prefix('$').filter(|name| !name.starts_with(['{', '$'])) {
-            return Some(assignments(value(name)));
+            return Some(split_words(value(name)));
         }
         let mut parts = word.split("${");
         let mut expanded = parts.next().unwrap_or_default().to_owned();
@@ -106,8 +106,79 @@ impl Service {
     }
 }
 
+/// The lines of a unit or environment file, with continuation lines joined, without comments.
+pub(crate) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut continues = false;
+    for (at, line) in text.lines().enumerate() {
+        let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
+        match found.last_mut().filter(|_| continues) {
+            Some((_, start)) => {
+                start.push(' ');
+                start.push_str(part);
+            }
+            None => found.push((at.saturating_add(1), part.trim_start().to_owned())),
+        }
+        continues = more;
+    }
+    found.retain(|(_, line)| !line.is_empty() && !line.starts_with(['#', ';']));
+    found
+}
+
+/// A line of a unit or environment file.
+#[derive(Clone, Debug)]
+pub(super) struct UnitLine {
+    pub(super) file: PathBuf,
+    pub(super) number: usize,
+    pub(super) text: String,
+}
+
+impl UnitLine {
+    /// The name and the value of a setting.
+    pub(super) fn setting(&self) -> Option<(&str, &str)> {
+        let (name, value) = self.text.split_once('=')?;
+        Some((name.trim_end(), value.trim()))
+    }
+
+    /// `/path line 7`
+    pub(super) fn place(&self) -> String {
+        format!("{} line {}", self.file.display(), self.number)
+    }
+}
+
+/// The settings in the section `[Service]` of a unit that count. An empty value removes those of that name before it.
+pub(super) fn service_lines(tree: &ConfigTree, files: &[PathBuf]) -> Vec<UnitLine> {
+    let mut found: Vec<UnitLine> = Vec::new();
+    for file in files {
+        let mut in_service = false;
+        for (number, text) in numbered_lines(&tree.read(file).unwrap_or_default()) {
+            if text.starts_with('[') {
+                in_service = text.trim_end() == "[Service]";
+            }
+            let line = UnitLine { file: file.clone(), number, text };
+            match line.setting().filter(|_| in_service) {
+                None => {}
+                Some((name, "")) => {
+                    found.retain(|other| other.setting().is_none_or(|(other, _)| other != name));
+                }
+                Some(_) => found.push(line),
+            }
+        }
+    }
+    found
+}
+
+/// Whether a command has a variable, as a word or in braces.
+pub(super) fn has_variable(command: &str, name: &str) -> bool {
+    let mut words = command.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+    !name.is_empty()
+        && (command.contains(&format!("${{{name}}}"))
+            || words.any(|word| word.strip_prefix('$') == Some(name)))
+}
+
 /// The files of a unit: the one with its name, and then its drop-ins. A file hides those with the same name in the directories after it.
-fn unit_files(tree: &ConfigTree, name: &str) -> Vec<PathBuf> {
+pub(crate) fn unit_files(tree: &ConfigTree, name: &str) -> Vec<PathBuf> {
     let file = format!("{name}.service");
     let is_alias = |other: &str| {
         let link = |directory| fs::read_link(tree.locate(Path::new(&format!("{directory}/{other}.service"))));
@@ -115,18 +186,21 @@ fn unit_files(tree: &ConfigTree, name: &str) -> Vec<PathBuf> {
             .iter()
             .any(|directory| link(*directory).is_ok_and(|target| target.file_name() == Some(file.as_ref())))
     };
-    let names = ["ssh", "sshd"].into_iter().filter(|other| *other == name || is_alias(other));
+    let names = UNIT_NAMES.into_iter().filter(|other| *other == name || is_alias(other));
     let names: Vec<_> = names.collect();
-    let mut drop_ins = BTreeMap::new();
+    let mut drop_ins: Vec<PathBuf> = Vec::new();
     for directory in UNITS.iter().rev() {
         for name in &names {
             let found = tree.glob(format!("{directory}/{name}.service.d/*.conf").as_bytes(), 100);
-            drop_ins.extend(found.into_iter().filter_map(|path| Some((path.file_name()?.to_owned(), path))));
+            for path in found {
+                drop_ins.retain(|other| other.file_name() != path.file_name());
+                sorted::insert(&mut drop_ins, path, |one, other| one.file_name().cmp(&other.file_name()));
+            }
         }
     }
     let mut all = UNITS.iter().map(|directory| PathBuf::from(format!("{directory}/{file}")));
     let first = all.find(|path| tree.locate(path).is_file());
-    first.into_iter().chain(drop_ins.into_values()).collect()
+    first.into_iter().chain(drop_ins).collect()
 }
 
 /// A value of an environment file, without the quotes around all of it.
@@ -136,7 +210,7 @@ fn unquoted(value: &str) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

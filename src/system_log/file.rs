@@ -1,8 +1,12 @@
 //! Lines of a log file, in the two formats of syslog daemons.
 
-use x509_cert::der::DateTime;
+use std::iter::repeat;
 
-use super::{EIC_KEYS, Entry, is_sshd};
+use memchr::memchr;
+
+use super::{EIC_KEYS, Entry, is_sshd, split};
+use crate::calendar::{self, DAY};
+use crate::seconds::digits;
 use crate::time_zone::TimeZone;
 
 /// What a time without year and offset needs.
@@ -16,13 +20,14 @@ pub struct Clock<'a> {
 
 const MICROS: u64 = 1_000_000;
 
-/// Seconds of a day.
-const DAY: u64 = 24 * 60 * 60;
+/// In seconds since 1970. No text has this time or a later one.
+const YEAR_10000: u64 = 253_402_300_800;
 
 /// The parts of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
     time: &'a str,
+    host: &'a str,
     pub(crate) program: &'a str,
     pub(crate) pid: Option<&'a str>,
     pub(crate) message: &'a str,
@@ -31,16 +36,17 @@ pub(crate) struct Parts<'a> {
 /// Splits a line: `Nov 20 08:00:00 host sshd[7]: text`, or with a time of RFC 3339. The process has no number if its program gives none.
 /// The tag is the word after the host: what follows it can be the text of a client, and contain a tag as well.
 pub(crate) fn parts(line: &str) -> Option<Parts<'_>> {
-    let is_rfc3339 = line.starts_with(|char: char| char.is_ascii_digit());
-    let (time, rest) = line.split_at_checked(if is_rfc3339 { line.find(' ')? } else { TRADITIONAL })?;
-    let (_host, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
-    let (tag, message) = rest.split_once(' ')?;
+    let is_rfc3339 = line.as_bytes().first()?.is_ascii_digit();
+    let (time, rest) =
+        line.split_at_checked(if is_rfc3339 { memchr(b' ', line.as_bytes())? } else { TRADITIONAL })?;
+    let (host, rest) = split(rest.strip_prefix(' ')?, " ")?;
+    let (tag, message) = split(rest, " ")?;
     let tag = tag.strip_suffix(':')?;
     let (program, pid) = match tag.strip_suffix(']') {
-        Some(tag) => tag.split_once('[').map(|(program, pid)| (program, Some(pid)))?,
+        Some(tag) => split(tag, "[").map(|(program, pid)| (program, Some(pid)))?,
         None => (tag, None),
     };
-    Some(Parts { time, program, pid, message })
+    Some(Parts { time, host, program, pid, message })
 }
 
 /// The length of `Nov 20 08:00:00`.
@@ -50,43 +56,83 @@ const TRADITIONAL: usize = 15;
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     clock: Clock<'a>,
-    /// The time of the last line: several lines often have the same one.
-    last: (String, Option<u64>),
+    /// The time of the last line.
+    last: Option<u64>,
+    /// The minute of the last line whose time was read as a whole.
+    minute: Minute,
+}
+
+/// A minute of the log: what its times begin and end with, and when it was.
+#[derive(Debug, Default)]
+struct Minute {
+    begin: String,
+    /// The fraction of the second is before it.
+    zone: String,
+    /// In microseconds since 1970.
+    start: u64,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(clock: Clock<'a>) -> Self {
-        Self { clock, last: (String::new(), None) }
+        Self { clock, last: None, minute: Minute::default() }
     }
 
     /// Reads a line. `None` for one of another program.
-    pub(crate) fn entry(&mut self, line: &str) -> Option<Entry> {
-        let Parts { time, program, pid, message } = parts(line)?;
+    pub(crate) fn entry<'line>(&mut self, line: &'line str) -> Option<Entry<'line>> {
+        let Parts { time, host, program, pid, message } = parts(line)?;
         if program != EIC_KEYS && !is_sshd(program) {
             return None;
         }
-        if time != self.last.0 {
-            self.last = (time.to_owned(), rfc3339(time).or_else(|| traditional(time, self.clock)));
-        }
+        let pid = digits(pid?)?;
+        self.last = self.time(time);
         Some(Entry {
-            time: self.last.1,
-            program: program.to_owned(),
-            pid: pid?.to_owned(),
-            message: message.to_owned(),
+            time: self.last,
+            host: Some(host.into()),
+            program: program.into(),
+            pid,
+            message: message.into(),
             ..Entry::default()
         })
     }
+
+    /// A time in microseconds since 1970. Most lines are of the same minute as the one before.
+    fn time(&mut self, text: &str) -> Option<u64> {
+        let seconds_at = if text.len() == TRADITIONAL { 13 } else { 17 };
+        let parts = text.split_at_checked(seconds_at).and_then(|(begin, rest)| {
+            let (seconds, rest) = rest.split_at_checked(2)?;
+            let (fraction, zone) = fraction(rest)?;
+            let seconds = digits::<u64>(seconds).filter(|seconds| *seconds < 60)?;
+            Some((begin, zone, seconds.checked_mul(MICROS)?.checked_add(fraction)?))
+        });
+        if let Some((begin, zone, micros)) = parts {
+            if self.minute.begin == begin && self.minute.zone == zone {
+                return self.minute.start.checked_add(micros);
+            }
+        }
+        let (time, is_unique) = match rfc3339(text) {
+            Some(time) => (time, true),
+            None => traditional(text, self.clock, self.last)?,
+        };
+        if let Some((begin, zone, micros)) = parts.filter(|_| is_unique) {
+            self.minute =
+                Minute { begin: begin.to_owned(), zone: zone.to_owned(), start: time.checked_sub(micros)? };
+        }
+        Some(time)
+    }
 }
 
-/// `+0100` or `+01:00` in seconds.
+/// `Z`, `+0100` or `+01:00` in seconds.
 fn offset(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
+    let (sign, clock) = match text.split_at_checked(1)? {
+        ("Z", "") => return Some(0),
+        ("+", clock) => (1, clock),
+        ("-", clock) => (-1, clock),
         _ => return None,
     };
-    let (hours, minutes) = (digits.get(..2)?, digits.get(2..)?.trim_start_matches(':'));
-    let minutes = hours.parse::<i64>().ok()?.checked_mul(60)?.checked_add(minutes.parse().ok()?)?;
+    let (hours, minutes) = clock.split_at_checked(2)?;
+    let minutes = minutes.strip_prefix(':').unwrap_or(minutes);
+    let (hours, minutes) = (digits::<i64>(hours)?, digits::<i64>(minutes).filter(|_| minutes.len() == 2)?);
+    let minutes = (hours < 24 && minutes < 60).then(|| hours.checked_mul(60)?.checked_add(minutes))??;
     minutes.checked_mul(60)?.checked_mul(sign)
 }
 
@@ -94,18 +140,21 @@ fn offset(text: &str) -> Option<i64> {
 pub(crate) fn rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once('T')?;
     let (clock, rest) = rest.split_at_checked(8)?;
-    let zone = rest.trim_start_matches(|char: char| char == '.' || char.is_ascii_digit());
-    let fraction = rest.strip_suffix(zone)?;
-    let micros = match fraction.strip_prefix('.') {
-        Some(digits) if !digits.is_empty() && !digits.contains('.') => {
-            format!("{digits:0<6}").get(..6)?.parse().ok()?
-        }
-        None if fraction.is_empty() => 0,
-        _ => return None,
-    };
-    let zone = if zone == "Z" { 0 } else { offset(zone)? };
-    let time = date_and_clock(date, clock)?.checked_add_signed(zone.checked_neg()?)?;
+    let (micros, zone) = fraction(rest)?;
+    let time = date_and_clock(date, clock)?.checked_add_signed(offset(zone)?.checked_neg()?)?;
+    if time >= YEAR_10000 {
+        return None;
+    }
     time.checked_mul(MICROS)?.checked_add(micros)
+}
+
+/// Microseconds of `.123456` or nothing, and what follows.
+fn fraction(text: &str) -> Option<(u64, &str)> {
+    let Some(rest) = text.strip_prefix('.') else { return Some((0, text)) };
+    let (fraction, zone) = rest.split_at_checked(rest.bytes().position(|byte| !byte.is_ascii_digit())?)?;
+    let six = fraction.bytes().map(|byte| byte.wrapping_sub(b'0')).chain(repeat(0)).take(6);
+    let micros = six.fold(0, |micros: u64, digit| micros.wrapping_mul(10).wrapping_add(digit.into()));
+    Some((micros, zone)).filter(|_| !fraction.is_empty())
 }
 
 /// `2026-11-20` and `08:00:00`, in seconds.
@@ -115,32 +164,37 @@ pub(crate) fn date_and_clock(date: &str, clock: &str) -> Option<u64> {
     if date.next().is_some() || year.len() != 4 || month.len() != 2 || day.len() != 2 {
         return None;
     }
-    seconds(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?, clock)
+    seconds(digits(year)?, digits(month)?, digits(day)?, clock)
 }
 
-/// RFC 3164, in local time. A day after the last one is one of the year before.
-fn traditional(time: &str, clock: Clock<'_>) -> Option<u64> {
+/// RFC 3164, in local time. A day after the last one is one of the year before. In the hour that the clock shows twice, `before`, the time
+/// of the line before in microseconds, decides. Returns the time in microseconds, and whether it is not in such an hour.
+fn traditional(time: &str, clock: Clock<'_>, before: Option<u64>) -> Option<(u64, bool)> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = time.split_ascii_whitespace();
-    let (month, day, time) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let (month, day, time) = (words.next()?, digits(words.next()?)?, words.next()?);
     let month = u8::try_from(MONTHS.iter().position(|name| *name == month)?.checked_add(1)?).ok()?;
-    let year = year(clock.zone.local(clock.last))?;
-    let at = |year| seconds(year, month, day, time).map(|local| clock.zone.instant(local));
-    let time = at(year)
-        .filter(|time| *time <= clock.last.saturating_add(DAY))
+    let year = calendar::year(clock.zone.local(clock.last))?;
+    let at = |year| {
+        let (first, second) = clock.zone.instants(seconds(year, month, day, time)?);
+        let went_back =
+            before.is_some_and(|before| first.saturating_add(DISORDER) < before.wrapping_div(MICROS));
+        Some((if went_back { second } else { first }, first == second))
+    };
+    let (time, is_unique) = at(year)
+        .filter(|(time, _)| *time <= clock.last.saturating_add(DAY))
         .or_else(|| at(year.checked_sub(1)?))?;
-    time.checked_mul(MICROS)
+    Some((time.checked_mul(MICROS)?, is_unique))
 }
 
-fn year(seconds: u64) -> Option<u16> {
-    DateTime::from_unix_duration(std::time::Duration::from_secs(seconds)).ok().map(|date| date.year())
-}
+/// By how many seconds a line can be older than the one before, although the clock was not set back.
+const DISORDER: u64 = 5;
 
 fn seconds(year: u16, month: u8, day: u8, clock: &str) -> Option<u64> {
-    let mut clock = clock.split(':').map(|part| part.parse().ok());
+    let mut clock = clock.split(':').map(digits);
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    Some(DateTime::new(year, month, day, hour, minute, second).ok()?.unix_duration().as_secs())
+    calendar::seconds((year, month, day), (hour, minute, second))
 }
 
 #[cfg(test)]
@@ -165,20 +219,55 @@ mod tests {
             ("2026-11-21T11:59:59.Z h sshd[7]: x", None),
             ("2026-11-21T11:59:59.1.2Z h sshd[7]: x", None),
             ("2026-11-21T11:59:59 h sshd[7]: x", None),
+            ("2026-11-21T11:59:59+23:59 h sshd[7]: x", Some((NOON - 1 - 86_340) * 1_000_000)),
+            ("2026-11-21T11:59:59+24:00 h sshd[7]: x", None),
+            ("2026-11-21T11:59:59+00:60 h sshd[7]: x", None),
+            ("2026-11-21T11:59:59++1:00 h sshd[7]: x", None),
+            ("2026-11-21T11:59:59+01 h sshd[7]: x", None),
+            ("2026-11-21T+1:59:59Z h sshd[7]: x", None),
+            ("9999-12-31T23:59:59-00:01 h sshd[7]: x", None),
             ("Nov 31 13:00:00 h sshd[7]: x", None),
             ("Yesterday noon. h sshd[7]: x", None),
         ] {
-            let (program, pid, message) = ("sshd".to_owned(), "7".to_owned(), "x".to_owned());
+            let (host, program, message) = (Some("h".into()), "sshd".into(), "x".into());
             let read = Reader::new(clock).entry(text);
-            assert_eq!(read, Some(Entry { time, program, pid, message, ..Entry::default() }), "{text}");
+            assert_eq!(
+                read,
+                Some(Entry { time, host, program, pid: 7, message, ..Entry::default() }),
+                "{text}"
+            );
         }
-        for text in ["", "sshd[7]: x", "Nov 21 12:30:00 h kernel: x", "Nov 21 12:30:00 h sshd: x"] {
+        for text in [
+            "",
+            "sshd[7]: x",
+            "Nov 21 12:30:00 h kernel: x",
+            "Nov 21 12:30:00 h sshd: x",
+            "Nov 21 12:30:00 h sshd[+7]: x",
+        ] {
             assert_eq!(Reader::new(clock).entry(text), None, "{text}");
         }
         let mut reader = Reader::new(clock);
         let lines = ["12:30:00", "12:30:00", "12:30:01"].map(|time| format!("Nov 21 {time} h sshd[7]: x"));
         let times = lines.map(|line| reader.entry(&line).and_then(|entry| entry.time));
         assert_eq!(times, [NOON - 1800, NOON - 1800, NOON - 1799].map(|time| time.checked_mul(1_000_000)));
+    }
+
+    #[test]
+    fn the_hour_that_the_clock_shows_twice() {
+        // In 2026, from 02:59:59 CEST to 02:00:00 CET.
+        let zone = TimeZone::berlin();
+        let clock = Clock { last: NOON, zone: &zone };
+        let mut reader = Reader::new(clock);
+        let mut time = |text: &str| {
+            let line = format!("Oct 25 {text} h sshd[7]: x");
+            reader.entry(&line).and_then(|entry| entry.time).map(|time| time / 1_000_000)
+        };
+        let end = 1_792_890_000; // 01:00 UTC
+        let times = ["01:59:59", "02:00:00", "02:59:59", "02:59:58", "02:00:01", "02:59:50", "03:00:00"];
+        assert_eq!(
+            times.map(&mut time),
+            [end - 3601, end - 3600, end - 1, end - 2, end + 1, end + 3590, end + 3600].map(Some)
+        );
     }
 
     /// A client chooses a part of the message of another program.

@@ -5,29 +5,46 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{EIC_KEYS, Entry, SSHD, is_sshd};
+use crate::seconds::digits;
 
 /// The option for the fields that [`entry`] reads. systemd has it since version 236.
 pub(crate) const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_UID,_COMM,_EXE";
 
-/// The arguments that select the lines of root's sshd, and of eic-keys as root or as `users`; as any user if it is `None`. The sender of a
-/// message chooses `SYSLOG_IDENTIFIER`; the kernel sets `_UID`.
+/// The arguments of two calls, of which one finds the lines of eic-keys as root or one of `users`, and the other one those of
+/// root's sshd. For each line of one, a single call would look again for the next one of the other: where there are few of these, among
+/// many lines that have only the name or only the user, it would take minutes. Any user can write such lines.
+pub(crate) fn matches(users: &[u32]) -> [Vec<String>; 2] {
+    let users: Vec<_> = users.iter().chain(&[0]).map(|uid| format!("_UID={uid}")).collect();
+    [
+        [users, vec![name(EIC_KEYS)]].concat(),
+        SSHD.iter().copied().map(name).chain(["_UID=0".to_owned()]).collect(),
+    ]
+}
+
+/// The arguments that select the lines with the name of sshd or eic-keys, whoever wrote them; [`is_by`] selects further. For each line that
+/// it finds by two fields, for example `_UID` as well, journalctl can go through all entries that have only one of them: with many of a user,
+/// this takes hours.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    SSHD.iter().chain(&[EIC_KEYS]).copied().map(name)
+}
+
+/// The argument that selects the lines with the name of a program.
+pub(crate) fn name(program: &str) -> String {
+    format!("SYSLOG_IDENTIFIER={program}")
+}
+
+/// Whether an entry is by root, as the lines of sshd, or by eic-keys as one of `users`; `None` is any user. The sender of a message chooses
+/// `SYSLOG_IDENTIFIER`; the kernel sets `_UID`.
 ///
 /// eic-keys often ends before journald reads its `_COMM` and `_EXE`, which are then missing: any process of these users can write such
 /// lines. Only eic-keys runs as the user of its package. See [`other_user`].
-pub(crate) fn matches(users: Option<&[u32]>) -> Vec<String> {
-    let mut words = vec!["_UID=0".to_owned()];
-    words.extend(SSHD.iter().map(|name| format!("SYSLOG_IDENTIFIER={name}")));
-    words.push("+".to_owned());
-    if let Some(users) = users {
-        words.push("_UID=0".to_owned());
-        words.extend(users.iter().map(|uid| format!("_UID={uid}")));
-    }
-    words.push(format!("SYSLOG_IDENTIFIER={EIC_KEYS}"));
-    words
+pub(crate) fn is_by(entry: &Entry<'_>, users: Option<&[u32]>) -> bool {
+    let is_users = || users.is_none_or(|users| entry.uid.is_some_and(|uid| users.contains(&uid)));
+    entry.uid == Some(0) || entry.program == EIC_KEYS && is_users()
 }
 
 /// The user, if an entry is by eic-keys as another one than root and `own`, the user of its package.
-pub(crate) fn other_user(entry: &Entry, own: Option<u32>) -> Option<u32> {
+pub(crate) fn other_user(entry: &Entry<'_>, own: Option<u32>) -> Option<u32> {
     let uid = entry.uid.unwrap_or(u32::MAX);
     (entry.program == EIC_KEYS && uid != 0 && Some(uid) != own).then_some(uid)
 }
@@ -36,7 +53,7 @@ pub(crate) fn other_user(entry: &Entry, own: Option<u32>) -> Option<u32> {
 /// program by a link with sshd's name, which then is its `_COMM`. Both are missing if the process of sshd ended before
 /// journald read them, as it does after a refusal.
 #[must_use]
-pub fn entry(text: &[u8]) -> Option<Entry> {
+pub fn entry(text: &[u8]) -> Option<Entry<'static>> {
     let entry: Value = serde_json::from_slice(text).ok()?;
     let field = |name: &str| entry.get(name).and_then(Value::as_str);
     let number = |name: &str| field(name)?.parse::<u64>().ok();
@@ -66,11 +83,33 @@ pub fn entry(text: &[u8]) -> Option<Entry> {
     Some(Entry {
         time: Some(number("__REALTIME_TIMESTAMP")?),
         monotonic: number("__MONOTONIC_TIMESTAMP"),
-        boot: field("_BOOT_ID").map(str::to_owned),
+        boot: field("_BOOT_ID").map(|id| id.to_owned().into()),
+        host: None,
         uid: field("_UID").and_then(|uid| uid.parse().ok()),
-        pid: field("_PID").unwrap_or_default().to_owned(),
-        program,
-        message,
+        pid: digits(field("_PID")?)?,
+        program: program.into(),
+        message: message.into(),
+    })
+}
+
+/// An entry by whichever program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Microseconds since 1970.
+    pub(crate) time: u64,
+    /// Microseconds since the system started.
+    pub(crate) monotonic: u64,
+    pub(crate) boot: String,
+}
+
+/// When an entry was written.
+pub(crate) fn moment(text: &[u8]) -> Option<Moment> {
+    let entry: Value = serde_json::from_slice(text).ok()?;
+    let field = |name: &str| entry.get(name).and_then(Value::as_str);
+    Some(Moment {
+        time: digits(field("__REALTIME_TIMESTAMP")?)?,
+        monotonic: digits(field("__MONOTONIC_TIMESTAMP")?)?,
+        boot: field("_BOOT_ID")?.to_owned(),
     })
 }
 
@@ -84,8 +123,9 @@ mod tests {
             entry(format!(r#"{{"__REALTIME_TIMESTAMP":"1795262400999999","_PID":"7",{fields}}}"#).as_bytes())
         };
         let sshd = |message: &str| {
-            let (time, program, pid) = (Some(1_795_262_400_999_999), "sshd".to_owned(), "7".to_owned());
-            Some(Entry { time, program, pid, message: message.to_owned(), ..Entry::default() })
+            let (time, program, message) =
+                (Some(1_795_262_400_999_999), "sshd".into(), message.to_owned().into());
+            Some(Entry { time, program, pid: 7, message, ..Entry::default() })
         };
         let of = r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":"x""#;
         assert_eq!(entry(of), sshd("x"), "it has ended");
@@ -106,13 +146,15 @@ mod tests {
             [None, None, Some(65534), Some(u32::MAX)]
         );
         let timed = entry(&format!(r#"{of},"_BOOT_ID":"b","__MONOTONIC_TIMESTAMP":"5""#));
-        assert_eq!(timed.map(|entry| (entry.boot, entry.monotonic)), Some((Some("b".to_owned()), Some(5))));
+        assert_eq!(timed.map(|entry| (entry.boot, entry.monotonic)), Some((Some("b".into()), Some(5))));
         for fields in [
             r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":[120,256]"#,
             r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":null"#,
             r#""SYSLOG_IDENTIFIER":["sshd","x"],"MESSAGE":"x""#,
             r#""SYSLOG_IDENTIFIER":"su","MESSAGE":"x""#,
             r#""SYSLOG_IDENTIFIER":"sshd""#,
+            r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":"x","_PID":"-7""#,
+            r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":"x","_PID":null"#,
             r#""SYSLOG_IDENTIFIER":"sshd","MESSAGE":"x"#,
         ] {
             assert_eq!(entry(fields), None, "{fields}");

@@ -2,8 +2,13 @@
 //!
 //! The journal is asked for lines by fields that the kernel or journald sets. [`ANYBODY`] can have lines written to the files.
 
+use std::borrow::Cow;
+
+use memchr::{memchr_iter, memrchr_iter};
+
 pub mod file;
 pub mod journal;
+pub(crate) mod scan;
 
 /// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
 pub(crate) const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
@@ -19,21 +24,23 @@ pub(crate) const ANYBODY: &str = "any local user, and a client of some services,
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// Microseconds since 1970. `None` if the file has a format that is not known.
     pub time: Option<u64>,
     /// Microseconds since the system started, which the journal has.
     pub monotonic: Option<u64>,
     /// The boot ID, which the journal has.
-    pub boot: Option<String>,
+    pub boot: Option<Cow<'a, str>>,
+    /// The name of the system, which a file has.
+    pub host: Option<Cow<'a, str>>,
     /// The user who wrote it, which the journal has.
     pub uid: Option<u32>,
     /// `sshd`, `sshd-session`, `sshd-auth` or `eic-keys`.
-    pub program: String,
-    /// The process, as text.
-    pub pid: String,
+    pub program: Cow<'a, str>,
+    /// The process.
+    pub pid: u32,
     /// The message as the program wrote it.
-    pub message: String,
+    pub message: Cow<'a, str>,
 }
 
 /// Whether sshd writes lines by this name.
@@ -41,10 +48,31 @@ pub(crate) fn is_sshd(program: &str) -> bool {
     SSHD.contains(&program)
 }
 
+/// What is before and after the first `separator`, as [`str::split_once`] finds it. That one prepares a search, which takes longer than to
+/// look through a line.
+pub(crate) fn split<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+    let first = separator.as_bytes().first()?;
+    memchr_iter(*first, text.as_bytes()).find_map(|at| split_at(text, at, separator))
+}
+
+/// The same for the last `separator`.
+pub(crate) fn split_last<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+    let first = separator.as_bytes().first()?;
+    memrchr_iter(*first, text.as_bytes()).find_map(|at| split_at(text, at, separator))
+}
+
+fn split_at<'a>(text: &'a str, at: usize, separator: &str) -> Option<(&'a str, &'a str)> {
+    let (before, rest) = text.split_at_checked(at)?;
+    Some((before, rest.strip_prefix(separator)?))
+}
+
 /// Undoes the escapes of sshd, which are those of vis(3) with `VIS_CSTYLE` and `VIS_OCTAL`: a byte that is not printable ASCII is a letter
 /// or `\ooo`, and a backslash is written twice. What an unprivileged process of sshd logs is escaped once more. The report escapes it in
 /// its own way.
-pub(crate) fn unescaped(message: &str) -> String {
+pub(crate) fn unescaped(message: &str) -> Cow<'_, str> {
+    if !message.contains('\\') {
+        return message.into();
+    }
     let once = |text: &str| {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes();
@@ -58,7 +86,7 @@ pub(crate) fn unescaped(message: &str) -> String {
         }
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    if message.ends_with(" [preauth]") { once(&once(message)) } else { once(message) }
+    if message.ends_with(" [preauth]") { once(&once(message)) } else { once(message) }.into()
 }
 
 /// The byte of an escape, and the length of what follows the backslash. `code` is the first byte of `text`.

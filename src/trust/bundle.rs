@@ -16,7 +16,6 @@ use crate::limits;
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
-/// Size of the read buffer.
 const BUFFER: usize = 32 * 1024;
 
 /// The certificates of a PEM text with one of the given names as subject, in their order.
@@ -76,13 +75,9 @@ impl<R: Read> Iterator for Search<'_, R> {
     }
 }
 
-/// Base64 text in lines of equal length.
+/// Base64 text in lines of 64 characters (RFC 7468 section 2).
 #[derive(Clone, Copy, Debug)]
-struct Base64<'a> {
-    text: &'a [u8],
-    /// Characters per line, including the line end.
-    line: usize,
-}
+struct Base64<'a>(&'a [u8]);
 
 /// A DER element: its tag, and the range of its contents.
 #[derive(Clone, Copy, Debug)]
@@ -93,54 +88,63 @@ struct Element<'a> {
     end: usize,
 }
 
+/// The six bits of each character (RFC 4648 section 4), [`NOT_BASE64`] for others. A login decodes some 10,000 characters, so this is a
+/// table.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler, which reports an index that is out of range"
+)]
+static SEXTETS: [u8; 256] = {
+    let alphabet = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut sextets = [NOT_BASE64; 256];
+    let mut sextet: u8 = 0;
+    while sextet < 64 {
+        sextets[alphabet[sextet as usize] as usize] = sextet;
+        sextet += 1;
+    }
+    sextets
+};
+const NOT_BASE64: u8 = 0xff;
+
 impl<'a> Base64<'a> {
+    /// Characters per line, without the line end. It is a multiple of four, so that no group is in two lines.
+    const LINE: usize = 64;
+
     fn new(text: &'a [u8]) -> Option<Self> {
-        let line = text.iter().position(|character| *character == b'\n')?.checked_add(1)?;
-        Some(Self { text, line })
+        (text.get(Self::LINE) == Some(&b'\n')).then_some(Self(text))
     }
 
-    /// The byte at position `at`, from the two characters that contain it.
+    /// The three bytes of a group of four characters.
+    fn group(self, number: usize) -> Option<[u8; 3]> {
+        let line_ends = number / (Self::LINE / 4);
+        let characters: [u8; 4] =
+            self.0.get(number.checked_mul(4)?.checked_add(line_ends)?..)?.first_chunk().copied()?;
+        let [a, b, c, d] =
+            characters.map(|character| SEXTETS.get(usize::from(character)).copied().unwrap_or(NOT_BASE64));
+        ((a | b | c | d) < 64).then_some([a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d])
+    }
+
+    /// The byte at position `at`.
     fn byte(self, at: usize) -> Option<u8> {
-        let (group, place) = (at.checked_div(3)?, at.checked_rem(3)?);
-        let first = group.checked_mul(4)?.checked_add(place)?;
-        let (high, low) = (self.sextet(first)?, self.sextet(first.checked_add(1)?)?);
-        Some(match place {
-            0 => high << 2 | low >> 4,
-            1 => high << 4 | low >> 2,
-            _ => high << 6 | low,
-        })
-    }
-
-    /// The six bits of the character at position `at` (RFC 4648 section 4).
-    fn sextet(self, at: usize) -> Option<u8> {
-        let ends = at.checked_div(self.line.checked_sub(1)?)?;
-        match *self.text.get(at.checked_add(ends)?)? {
-            upper @ b'A'..=b'Z' => upper.checked_sub(b'A'),
-            lower @ b'a'..=b'z' => lower.checked_sub(b'a')?.checked_add(26),
-            digit @ b'0'..=b'9' => digit.checked_sub(b'0')?.checked_add(52),
-            b'+' => Some(62),
-            b'/' => Some(63),
-            _ => None,
-        }
+        self.group(at / 3)?.get(at % 3).copied()
     }
 
     /// The element at position `at` (X.690 section 8.1), if its length has at most two bytes.
     fn element(self, at: usize) -> Option<Element<'a>> {
-        let tag = self.byte(at)?;
-        let at = at.checked_add(1)?;
-        let first = self.byte(at)?;
-        let octets = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };
-        let length = match octets {
-            0 => usize::from(first),
-            1 => usize::from(self.byte(at.checked_add(1)?)?),
-            2 => {
-                let high = self.byte(at.checked_add(1)?)?;
-                usize::from(u16::from_be_bytes([high, self.byte(at.checked_add(2)?)?]))
-            }
+        let group = at / 3;
+        let groups = [self.group(group)?, self.group(group.checked_add(1)?)?];
+        let [tag, first, high, low] = groups.as_flattened().get(at % 3..)?.first_chunk().copied()?;
+        let (octets, length) = match first {
+            0..=0x7f => (0, u16::from(first)),
+            0x81 => (1, u16::from(high)),
+            0x82 => (2, u16::from_be_bytes([high, low])),
+            // Certificates have no indefinite length (0x80).
             _ => return None,
         };
-        let start = at.checked_add(1)?.checked_add(octets)?;
-        Some(Element { der: self, tag, start, end: start.checked_add(length)? })
+        let start = at.checked_add(2)?.checked_add(octets)?;
+        Some(Element { der: self, tag, start, end: start.checked_add(length.into())? })
     }
 
     /// The subject of the certificate (RFC 5280 section 4.1).
@@ -187,10 +191,12 @@ mod tests {
     use super::{Base64, Search};
     use crate::limits;
 
-    /// The trust store of this machine. Its certificates have many kinds of fields.
-    fn bundle() -> Vec<u8> {
-        fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap()
-    }
+    /// Certificates of Debian's trust store with all the kinds of fields that it has: serial numbers, signatures, times, names and keys of
+    /// different lengths.
+    const BUNDLE: &str = include_str!("../../tests/data/trust-store.pem");
+
+    /// The trust store of this machine, if it has one.
+    const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
 
     fn all(text: &[u8]) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
@@ -202,36 +208,35 @@ mod tests {
 
     #[test]
     fn each_certificate_is_found_by_its_subject_and_no_other() {
-        let text = bundle();
-        let certificates = all(&text);
-        let subject =
-            |der: &CertificateDer<'_>| webpki::anchor_from_trusted_cert(der).unwrap().subject.to_vec();
-        let subjects: Vec<_> = certificates.iter().map(subject).collect();
-        assert!(certificates.len() > 100);
-        for name in &subjects {
-            let same = subjects.iter().zip(&certificates).filter(|(other, _)| *other == name);
-            let expected: Vec<_> = same.map(|(_, certificate)| certificate.clone()).collect();
-            assert_eq!(found(&text, std::slice::from_ref(name)), expected);
+        let system = fs::read(SYSTEM).ok();
+        for text in [BUNDLE.into()].into_iter().chain(system) {
+            let certificates = all(&text);
+            let subject =
+                |der: &CertificateDer<'_>| webpki::anchor_from_trusted_cert(der).unwrap().subject.to_vec();
+            let subjects: Vec<_> = certificates.iter().map(subject).collect();
+            for name in &subjects {
+                let same = subjects.iter().zip(&certificates).filter(|(other, _)| *other == name);
+                let expected: Vec<_> = same.map(|(_, certificate)| certificate.clone()).collect();
+                assert_eq!(found(&text, std::slice::from_ref(name)), expected);
+            }
+            assert_eq!(found(&text, &subjects), certificates);
+            assert_eq!(found(&text, &[b"nobody".to_vec()]), []);
+            assert_eq!(found(&text, &[]), []);
         }
-        assert_eq!(found(&text, &subjects), certificates);
-        assert_eq!(found(&text, &[b"nobody".to_vec()]), []);
-        assert_eq!(found(&text, &[]), []);
     }
 
     #[test]
     fn text_between_certificates_does_not_count() {
-        let text = String::from_utf8(bundle()).unwrap();
-        let certificates = all(text.as_bytes());
+        let certificates = all(BUNDLE.as_bytes());
         let name = [webpki::anchor_from_trusted_cert(certificates.get(9).unwrap()).unwrap().subject.to_vec()];
-        let commented = text.replace("-----BEGIN", "# A comment - G2\n\n-----BEGIN");
+        let commented = BUNDLE.replace("-----BEGIN", "# A comment - G2\n\n-----BEGIN");
         assert_eq!(found(commented.as_bytes(), &name).first(), certificates.get(9));
     }
 
     #[test]
     fn a_certificate_with_other_lines_is_left_to_the_caller() {
-        let text = String::from_utf8(bundle()).unwrap();
-        let certificates = all(text.as_bytes());
-        let one = text.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+        let certificates = all(BUNDLE.as_bytes());
+        let one = BUNDLE.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
         let (head, tail) = one.split_at(100);
         // Found although its subject is not one of the names.
         for odd in [one.replace('\n', "\r\n"), format!("{head}\n{tail}")] {
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn damage_ends_the_search() {
-        let text = bundle();
+        let text = BUNDLE.as_bytes().to_vec();
         let nobody = [b"nobody".to_vec()];
         let begin = b"-----BEGIN CERTIFICATE-----\n".to_vec();
         let endless = vec![b'A'; usize::try_from(limits::TRUST_STORE_CERTIFICATE).unwrap() * 2];

@@ -16,8 +16,8 @@ use x509_cert::ext::pkix::{
 };
 
 use super::path::SignerPath;
-use super::store::{StoreError, TrustStore};
-use super::{Certificate, UnixTime, read_pem};
+use super::store::TrustStore;
+use super::{Certificate, SignerError, UnixTime, read_pem};
 use crate::ec2::{Domain, Region};
 use crate::escape::Escaped;
 
@@ -142,45 +142,6 @@ impl std::error::Error for ChainError {
     }
 }
 
-/// Why there is no path from the signer's certificate to an anchor.
-#[derive(Debug)]
-pub enum PathError {
-    /// The certificate chain or the name is not valid.
-    Chain(ChainError),
-    /// The trust store cannot be read.
-    Store(StoreError),
-}
-
-impl fmt::Display for PathError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Chain(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for PathError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Chain(error) => error.source(),
-            Self::Store(error) => error.source(),
-        }
-    }
-}
-
-impl From<ChainError> for PathError {
-    fn from(error: ChainError) -> Self {
-        Self::Chain(error)
-    }
-}
-
-impl From<StoreError> for PathError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// The certificate chain as received, in any order.
 #[derive(Clone, Debug)]
 pub struct SignerChain(Vec<Certificate>);
@@ -199,9 +160,19 @@ impl SignerChain {
     ///
     /// # Errors
     /// The store cannot be read, or there is no valid path at `now`.
-    pub fn path(self, name: &SignerName, store: &TrustStore, now: UnixTime) -> Result<SignerPath, PathError> {
-        let issuers: Vec<Vec<u8>> =
-            self.0.iter().filter_map(|certificate| contents(certificate.issuer()?)).collect();
+    pub fn path(
+        self,
+        name: &SignerName,
+        store: &TrustStore,
+        now: UnixTime,
+    ) -> Result<SignerPath, SignerError> {
+        // The anchor that is nearest to the signer gives the path to take: a chain can go on behind it with a cross-signed certificate,
+        // which has no OCSP response. A bundle is read until that anchor is found.
+        let nearest = store.likely_anchors(&self.nearest_issuers(name), now).next();
+        if let Some(Ok(path)) = nearest.map(|anchor| self.path_to(name, &[anchor], now)) {
+            return Ok(path);
+        }
+        let issuers = issuers(&self.0);
         // If these anchors give no path, search the whole store and return its error.
         let likely: Vec<_> = store.likely_anchors(&issuers, now).collect();
         if let Ok(path) = self.path_to(name, &likely, now) {
@@ -211,17 +182,42 @@ impl SignerChain {
         Ok(self.path_to(name, &anchors, now)?)
     }
 
+    /// The names of the possible anchors of a path with at most one intermediate certificate: the issuers of the signer's certificate, and
+    /// their issuers.
+    fn nearest_issuers(&self, name: &SignerName) -> Vec<Vec<u8>> {
+        let Some(leaf) = self.leaves(name).next() else { return Vec::new() };
+        let intermediates = self.0.iter().filter(|certificate| certificate.subject() == leaf.issuer());
+        issuers([leaf].into_iter().chain(intermediates))
+    }
+
+    /// The certificates with the signer's name.
+    fn leaves(&self, name: &SignerName) -> impl Iterator<Item = &Certificate> {
+        self.0.iter().filter(|certificate| certificate.common_names() == [name.0.as_str()])
+    }
+
     fn path_to(
         &self,
         name: &SignerName,
         anchors: &[Certificate],
         now: UnixTime,
     ) -> Result<SignerPath, ChainError> {
-        let Some(leaf) = self.0.iter().find(|certificate| certificate.common_names() == [name.0.as_str()])
-        else {
+        let mut leaves = self.leaves(name);
+        let Some(first) = leaves.next() else {
             let found = self.0.first().map(Certificate::common_names).unwrap_or_default();
             return Err(ChainError::Name { expected: name.clone(), found });
         };
+        // A chain can also have the certificate before its renewal.
+        self.path_of(first, name, anchors, now)
+            .or_else(|error| leaves.find_map(|leaf| self.path_of(leaf, name, anchors, now).ok()).ok_or(error))
+    }
+
+    fn path_of(
+        &self,
+        leaf: &Certificate,
+        name: &SignerName,
+        anchors: &[Certificate],
+        now: UnixTime,
+    ) -> Result<SignerPath, ChainError> {
         if !leaf.key_usage(KeyUsage::digital_signature) {
             return Err(ChainError::KeyUsage);
         }
@@ -286,6 +282,11 @@ impl SignerChain {
         }
         Ok(SignerPath::new(leaf.clone(), intermediates, anchor))
     }
+}
+
+/// The contents of the issuers' names of certificates.
+fn issuers<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> Vec<Vec<u8>> {
+    certificates.into_iter().filter_map(|certificate| contents(certificate.issuer()?)).collect()
 }
 
 fn is_alternative_name(certificate: &EndEntityCert<'_>, name: &SignerName) -> bool {
@@ -368,12 +369,14 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::{Certificate, ChainError, PathError, SignerChain, SignerName, SignerPath};
+    use super::{Certificate, ChainError, SignerChain, SignerError, SignerName, SignerPath};
     use crate::ec2::{Domain, Region};
     use crate::trust::{TrustStore, UnixTime};
 
     /// The certificate chain of an instance, read on 2025-01-30. The certificates are public.
     const REAL: &[u8] = include_bytes!("../../tests/data/signer-chain-us-east-1.pem");
+    /// Roots of Debian's trust store.
+    const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trust-store.pem");
     const DAY_IT_WAS_READ: Duration = Duration::from_secs(1_738_233_600);
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -382,11 +385,11 @@ mod tests {
             &Region::parse(region.as_bytes()).unwrap(),
             Domain::parse(b"amazonaws.com").unwrap(),
         );
-        let store = TrustStore::open(Path::new("/"), None).unwrap();
+        let store = TrustStore::open(Path::new("/"), Some(Path::new(STORE))).unwrap();
         SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).map_err(|error| {
             match error {
-                PathError::Chain(error) => error,
-                PathError::Store(error) => panic!("{error}"),
+                SignerError::Chain(error) => error,
+                error => panic!("{error}"),
             }
         })
     }
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_real_chain_leads_to_the_systems_own_anchor() {
+    fn the_real_chain_leads_to_the_anchor_of_the_trust_store() {
         for pem in [REAL.to_vec(), reversed()] {
             let path = path(&pem, "us-east-1", DAY_IT_WAS_READ).unwrap();
             let names: Vec<_> = path.certificates().flat_map(Certificate::common_names).collect();
@@ -407,7 +410,7 @@ mod tests {
             assert_eq!(
                 path.anchor().tbs().issuer,
                 path.anchor().tbs().subject,
-                "the system's, not the one delivered"
+                "that of the trust store, not the one delivered"
             );
         }
     }

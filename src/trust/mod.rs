@@ -17,8 +17,8 @@ use pki_types::pem::PemObject;
 use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
-pub use chain::{ChainError, PathError, SignerName};
-pub use ocsp::{Freshness, OcspError};
+pub use chain::{ChainError, SignerName};
+pub use ocsp::{OcspError, OcspValidity};
 pub use path::{CheckedPath, SignerPath};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};
@@ -36,13 +36,15 @@ pub fn find_path(
     name: &SignerName,
     store: &TrustStore,
     now: UnixTime,
-) -> Result<SignerPath, PathError> {
+) -> Result<SignerPath, SignerError> {
     SignerChain::read(chain.ok_or(ChainError::Missing)?)?.path(name, store, now)
 }
 
-/// Why the signer is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why there is no trusted signer.
+#[derive(Debug)]
 pub enum SignerError {
+    /// The trust store cannot be used.
+    Store(StoreError),
     /// The certificate chain or the name is not valid.
     Chain(ChainError),
     /// A certificate has no valid OCSP response.
@@ -57,6 +59,7 @@ pub enum SignerError {
 impl fmt::Display for SignerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Store(error) => error.fmt(f),
             Self::Chain(error) => error.fmt(f),
             Self::OcspResponse { certificate, error } => {
                 write!(f, "the OCSP response of certificate {} {error}", Escaped(certificate.as_bytes()))
@@ -68,10 +71,17 @@ impl fmt::Display for SignerError {
 impl std::error::Error for SignerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Store(error) => error.source(),
             Self::Chain(error) => error.source(),
             // Its text is part of ours.
             Self::OcspResponse { .. } => None,
         }
+    }
+}
+
+impl From<StoreError> for SignerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -117,6 +127,11 @@ impl Certificate {
     /// The issuer's name, DER, as received.
     fn issuer(&self) -> Option<&[u8]> {
         self.field(2)
+    }
+
+    /// The subject's name, DER, as received.
+    fn subject(&self) -> Option<&[u8]> {
+        self.field(4)
     }
 
     /// A field of the certificate as received, counted from the serial number (RFC 5280 section 4.1).

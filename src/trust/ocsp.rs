@@ -6,12 +6,12 @@ use base64ct::{Base64, Encoding};
 use pki_types::{CertificateDer, UnixTime};
 use ring::digest;
 use webpki::EndEntityCert;
-use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{AnyRef, Decode};
+use x509_cert::der::asn1::{BitString, ObjectIdentifier};
+use x509_cert::der::{AnyRef, Decode, Tag, TagNumber, Tagged};
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::KeyUsage;
 use x509_ocsp::{
-    BasicOcspResponse, CertId, CertStatus, OcspResponse, OcspResponseStatus, ResponderId, SingleResponse,
+    CertId, CertStatus, OcspResponse, OcspResponseStatus, ResponderId, ResponseData, SingleResponse,
 };
 
 use super::{Certificate, elements};
@@ -21,6 +21,8 @@ const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1
 /// id-sha1 and id-sha256, the supported hash algorithms of a CertID
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+/// The tag of `certs`: `[0] EXPLICIT`
+const CERTIFICATES: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
 /// id-kp-OCSPSigning (RFC 6960 section 4.2.2.2), the contents of the OBJECT IDENTIFIER
 const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 
@@ -73,7 +75,7 @@ impl std::error::Error for OcspError {}
 
 /// The validity of an OCSP response, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Freshness {
+pub struct OcspValidity {
     /// Time of the status (`thisUpdate`).
     pub this_update: u64,
     /// End of validity (`nextUpdate`).
@@ -86,48 +88,55 @@ pub(super) fn check(
     certificate: &Certificate,
     issuer: &Certificate,
     now: UnixTime,
-) -> Result<Freshness, OcspError> {
+) -> Result<OcspValidity, OcspError> {
     let response = decode(ocsp_response)?;
-    let data = &response.fields.tbs_response_data;
+    let data = &response.data;
     if has_critical(data.response_extensions.as_ref()) {
         return Err(OcspError::CriticalExtension);
     }
     check_signature(&response, issuer, now)?;
     let mut about = data.responses.iter().filter(|single| is_about(&single.cert_id, certificate, issuer));
     let first = about.next().ok_or(OcspError::OtherCertificate)?;
-    let mut freshness = check_status(first, now)?;
+    let mut validity = check_status(first, now)?;
     // All other statuses of this certificate in the response must also be good.
     for single in about {
-        freshness = check_status(single, now)?;
+        let other = check_status(single, now)?;
+        validity = if other.next_update < validity.next_update { other } else { validity };
     }
-    Ok(freshness)
+    Ok(validity)
 }
 
-/// A parsed response, with the signed parts as received.
+/// A parsed `BasicOCSPResponse` (RFC 6960 section 4.2.1), with the signed parts as received.
 struct Response {
-    fields: BasicOcspResponse,
+    data: ResponseData,
     /// DER of `tbsResponseData`.
     signed: Vec<u8>,
-    /// DER of `signatureAlgorithm`.
+    /// `signatureAlgorithm`, without tag and length.
     algorithm: Vec<u8>,
-    /// DER of each of `certs`.
-    certificates: Vec<Vec<u8>>,
+    signature: BitString,
+    /// `certs`
+    certificates: Vec<Certificate>,
 }
 
 impl Response {
+    /// The parts are decoded one by one: x509-ocsp's `BasicOcspResponse` would decode each certificate a second time, and with code
+    /// that only it needs.
     fn read(der: &[u8]) -> Option<Self> {
-        let fields = BasicOcspResponse::from_der(der).ok()?;
         let parts = elements(der)?;
-        let [signed, algorithm, _, certificates @ ..] = parts.as_slice() else { return None };
-        let certificates = match certificates.first() {
-            Some(tagged) => elements(AnyRef::from_der(tagged).ok()?.value())?,
-            None => Vec::new(),
+        let [signed, algorithm, signature, certificates @ ..] = parts.as_slice() else { return None };
+        let content = |der, tag| Some(AnyRef::from_der(der).ok().filter(|any| any.tag() == tag)?.value());
+        let certificates = match certificates {
+            [] => Vec::new(),
+            [tagged] => elements(content(tagged, CERTIFICATES)?)?,
+            _ => return None,
         };
+        let read = |der: &[u8]| Certificate::read(CertificateDer::from(der.to_vec()));
         Some(Self {
-            fields,
+            data: ResponseData::from_der(signed).ok()?,
             signed: signed.to_vec(),
-            algorithm: algorithm.to_vec(),
-            certificates: certificates.into_iter().map(<[u8]>::to_vec).collect(),
+            algorithm: content(algorithm, Tag::Sequence)?.to_vec(),
+            signature: BitString::from_der(signature).ok()?,
+            certificates: certificates.into_iter().map(read).collect::<Option<_>>()?,
         })
     }
 }
@@ -159,7 +168,7 @@ fn is_about(id: &CertId, certificate: &Certificate, issuer: &Certificate) -> boo
         && id.serial_number == certificate.tbs().serial_number
 }
 
-fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, OcspError> {
+fn check_status(single: &SingleResponse, now: UnixTime) -> Result<OcspValidity, OcspError> {
     match single.cert_status {
         CertStatus::Good(_) => {}
         CertStatus::Revoked(_) => return Err(OcspError::Revoked),
@@ -173,22 +182,21 @@ fn check_status(single: &SingleResponse, now: UnixTime) -> Result<Freshness, Ocs
         return Err(OcspError::NotYetValid);
     }
     match single.next_update.map(|next| next.0.to_unix_duration().as_secs()) {
-        Some(next_update) if now.as_secs() < next_update => Ok(Freshness { this_update, next_update }),
+        Some(next_update) if now.as_secs() < next_update => Ok(OcspValidity { this_update, next_update }),
         _ => Err(OcspError::Stale),
     }
 }
 
 /// RFC 6960 section 4.2.2.2: signed by the issuer, or by a responder that the same issuer certified for OCSP signing.
 fn check_signature(response: &Response, issuer: &Certificate, now: UnixTime) -> Result<(), OcspError> {
-    let responder = &response.fields.tbs_response_data.responder_id;
+    let responder = &response.data.responder_id;
     if is_responder(responder, issuer) && signed_by(response, issuer).is_ok() {
         return Ok(());
     }
     let mut error = if is_responder(responder, issuer) { OcspError::Signature } else { OcspError::Responder };
     for delivered in &response.certificates {
-        let Some(delivered) = Certificate::read(CertificateDer::from(delivered.clone())) else { continue };
-        if is_responder(responder, &delivered) && is_certified(&delivered, issuer, now) {
-            match signed_by(response, &delivered) {
+        if is_responder(responder, delivered) && is_certified(delivered, issuer, now) {
+            match signed_by(response, delivered) {
                 Ok(()) => return Ok(()),
                 Err(signature) => error = signature,
             }
@@ -208,6 +216,7 @@ fn is_responder(id: &ResponderId, certificate: &Certificate) -> bool {
     }
 }
 
+/// A responder's own revocation is not checked (RFC 6960 section 4.2.2.2.1; docs/threat-model.md).
 fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) -> bool {
     let Ok(anchor) = webpki::anchor_from_trusted_cert(&issuer.der) else { return false };
     let usage = webpki::KeyUsage::required(OCSP_SIGNING);
@@ -220,12 +229,11 @@ fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) ->
 }
 
 fn signed_by(response: &Response, signer: &Certificate) -> Result<(), OcspError> {
-    let algorithm = AnyRef::from_der(&response.algorithm).map_err(|_| OcspError::Malformed)?;
-    let signature = response.fields.signature.as_bytes().ok_or(OcspError::Malformed)?;
+    let signature = response.signature.as_bytes().ok_or(OcspError::Malformed)?;
     // One identifier can match several algorithms: ECDSA with SHA-256 has two curves. The key decides.
     let mut candidates = webpki::ALL_VERIFICATION_ALGS
         .iter()
-        .filter(|known| known.signature_alg_id().as_ref() == algorithm.value());
+        .filter(|known| known.signature_alg_id().as_ref() == response.algorithm);
     if candidates.any(|known| signer.verifies(*known, &response.signed, signature).is_ok()) {
         Ok(())
     } else {

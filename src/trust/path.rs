@@ -4,7 +4,7 @@
 //! [`SignerPath::map`], which replaces each name by the response → [`SignerPath::check_revocation`] → [`CheckedPath`] →
 //! [`CheckedPath::signer`].
 
-use super::ocsp::{self, Freshness, OcspError};
+use super::ocsp::{self, OcspError, OcspValidity};
 use super::{Certificate, Signer, SignerError, UnixTime};
 
 /// A valid path from the signer's certificate to an anchor. `R` is what is known about the revocation of each certificate below the
@@ -148,7 +148,7 @@ impl<T: AsRef<[u8]>> PathCertificate<Option<T>> {
         self,
         issuer: &Certificate,
         now: UnixTime,
-    ) -> PathCertificate<Result<Freshness, OcspError>> {
+    ) -> PathCertificate<Result<OcspValidity, OcspError>> {
         let Self { certificate, revocation } = self;
         let revocation = match revocation {
             Some(response) => ocsp::check(response.as_ref(), &certificate, issuer, now),
@@ -160,11 +160,11 @@ impl<T: AsRef<[u8]>> PathCertificate<Option<T>> {
 
 /// A valid path with the result of each OCSP response. [`SignerPath::check_revocation`] is the only way to make one.
 #[derive(Clone, Debug)]
-pub struct CheckedPath(SignerPath<Result<Freshness, OcspError>>);
+pub struct CheckedPath(SignerPath<Result<OcspValidity, OcspError>>);
 
 impl CheckedPath {
     /// Each certificate below the anchor and the result of its OCSP response.
-    pub(crate) fn results(&self) -> impl Iterator<Item = (&Certificate, &Result<Freshness, OcspError>)> {
+    pub(crate) fn results(&self) -> impl Iterator<Item = (&Certificate, &Result<OcspValidity, OcspError>)> {
         self.0.below_anchor().map(|one| (&one.certificate, &one.revocation))
     }
 

@@ -41,12 +41,19 @@ fn without_pushed_keys_uses_fourteen_packets() {
 }
 
 #[test]
-fn for_another_key_sends_two_requests_and_logs_nothing() {
-    let (instance, _) = instance();
-    let outcome = instance.run(["alice", UserKey::ed25519().fingerprint()]);
+fn for_another_key_sends_two_requests_and_logs_one_line() {
+    let (instance, pushed) = instance();
+    let offered = UserKey::ed25519();
+    let outcome = instance.run(["alice", offered.fingerprint()]);
     assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(0), "", ""));
     assert_eq!(asked(&instance), [TOKEN, ACTIVE_KEYS]);
-    assert!(instance.journal.lines().is_empty(), "{:?}", instance.journal.lines());
+    let says = format!(
+        "No pushed key is offered for alice: the client offers {}, and {} is pushed",
+        offered.fingerprint(),
+        pushed.fingerprint()
+    );
+    assert!(instance.journal.says(&says), "{:?}", instance.journal.lines());
+    assert_eq!(instance.journal.lines().len(), 1);
 }
 
 #[test]

@@ -111,6 +111,40 @@ fn the_fix_for_each_metadata_error() {
         let fix = report.of("keys.pushed")["fix"].as_str().unwrap();
         assert!(fix.contains("ss -tnp dst 169.254.169.254") && !fix.contains("hop-limit"), "{fix}");
     });
+    // Nor is the service off.
+    world(|world| {
+        world.instance.imds.fault(On::path("active-keys/alice"), Fault::Status(403));
+        let report = world.check();
+        report.assert_exactly(&[("keys.pushed", "fail"), ("login.command", "fail")]);
+        let (note, fix) = (report.note("keys.pushed"), report.of("keys.pushed")["fix"].as_str().unwrap());
+        assert!(note.ends_with("answered 403 Forbidden"), "{note}");
+        assert!(fix.starts_with("the metadata service is on, and refuses this item only"), "{fix}");
+    });
+}
+
+/// The line in sshd's configuration gives another address.
+#[test]
+fn a_wrong_address_of_the_metadata_service() {
+    world(|world| {
+        let text = config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys --imds 127.0.0.1:1 %u %f").text();
+        world.configure(&text);
+        let number = text.lines().position(|line| line.starts_with("AuthorizedKeysCommand ")).unwrap() + 1;
+        let place = format!("/etc/ssh/sshd_config line {number}");
+        let report = world.check();
+        report.assert_exactly(&[("metadata.token", "fail"), ("metadata.ipv6", "skip")]);
+        let note = report.note("metadata.token");
+        assert!(
+            note.starts_with(&format!("--imds gives 127.0.0.1:1 ({place}): "))
+                && note.ends_with("; 169.254.169.254 answers"),
+            "{note}"
+        );
+        assert_eq!(report.of("metadata.token")["fix"], format!("remove --imds 127.0.0.1:1 ({place})"));
+        // Nothing answers at the usual address either.
+        world.instance.endpoint(IPV4.into(), Endpoint::Absent);
+        let report = world.check();
+        let fix = report.of("metadata.token")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("check --imds 127.0.0.1:1"), "{fix}");
+    });
 }
 
 #[test]
@@ -139,6 +173,17 @@ fn a_slow_but_sufficient_metadata_service() {
         assert_eq!(report.status("metadata.token"), "fail");
         assert!(report.note("metadata.token").contains("too slow for a login within 2 s"));
     });
+    // Not slow, but too slow for the time in sshd's line.
+    broken(
+        |world| {
+            world.instance.imds.fault(On::any(), Fault::Delay(Duration::from_millis(350)));
+            let line = "/usr/bin/eic-keys --timeout 1 %u %f";
+            world.restart(&config().set("AuthorizedKeysCommand", line).text());
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        },
+        &[("metadata.token", "fail")],
+        "too slow for a login within 1 s",
+    );
 }
 
 #[test]

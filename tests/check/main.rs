@@ -16,6 +16,7 @@ mod cloud;
 mod command_line;
 mod golden;
 mod network;
+mod pam;
 mod pushed;
 mod rehearsal;
 mod schema;

@@ -51,7 +51,88 @@ fn a_firewall() {
         rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]")(world);
         assert_eq!(world.check().of("network.firewall")["fix"], "allow it: ufw allow 22/tcp");
         prints(world, "/usr/sbin/iptables-save", "");
+        world.check().assert_healthy();
         prints(world, "/usr/sbin/nft", "not JSON");
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "skip")]);
+        assert!(report.note("network.firewall").ends_with("nft: its output is not a list of rules"));
+        // What is known drops it.
+        rules(":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP")(world);
+        world.check().assert_exactly(fail);
+    });
+}
+
+/// A container has published the port.
+#[test]
+fn a_port_that_is_forwarded() {
+    world(|world| {
+        let script = "ip link add client0 type veth peer name client1; ip link set client0 up; ip link set client1 up; \
+             ip addr add 10.77.0.1/24 dev client0; ip route add default dev client0";
+        let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        let nat = |rule: &str| {
+            let text = format!(
+                "*nat\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+            );
+            prints(world, "/usr/sbin/iptables-save", &text);
+        };
+        nat("-A PREROUTING -p tcp -m tcp --dport 8022 -j DNAT --to-destination 172.17.0.2:22");
+        world.check().assert_healthy();
+        let rule = "-A PREROUTING -i client0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22";
+        nat(rule);
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "warn")]);
+        let says = format!("forwards connections to port 22 on client0 to another program or system: {rule}");
+        assert!(report.note("network.firewall").ends_with(&says), "{}", report.note("network.firewall"));
+        // A rule for the address of that interface.
+        prints(
+            world,
+            "/usr/sbin/iptables-save",
+            "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d 10.77.0.1/32 -p tcp -m tcp --dport 22 -j DROP\nCOMMIT\n",
+        );
+        world.check().assert_exactly(&[("network.firewall", "fail")]);
+    });
+}
+
+/// Rules that name the interface over which clients come, which this system's own connections do not use.
+#[test]
+fn a_firewall_of_an_interface() {
+    let rules = |world: &World<'_>, text: &str| {
+        prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{text}\nCOMMIT"));
+    };
+    world(|world| {
+        world.sh("ip link add client0 type veth peer name client1; ip addr add 10.77.0.1/24 dev client0; \
+             ip link set client0 up; ip link set client1 up; ip route add default dev client0");
+        world.check().assert_healthy();
+        let closed = "-p tcp -m tcp --dport 22 -j DROP";
+        rules(world, &format!(":INPUT ACCEPT [0:0]\n-A INPUT -i client0 {closed}"));
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "fail")]);
+        let says = format!("drops each connection to port 22 on client0: -A INPUT -i client0 {closed}");
+        assert!(report.note("network.firewall").contains(&says), "{}", report.note("network.firewall"));
+        // That of a network of containers.
+        rules(world, &format!(":INPUT ACCEPT [0:0]\n-A INPUT -i docker0 {closed}"));
+        world.check().assert_healthy();
+        let moved = ":INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+                     -A INPUT -i ens77 -p tcp -m tcp --dport 22 -j ACCEPT";
+        rules(world, moved);
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "fail")]);
+        let note = report.note("network.firewall");
+        assert!(
+            note.ends_with("a rule names the interface ens77, which this system does not have"),
+            "{note}"
+        );
+        rules(world, &moved.replace("ens77", "client0"));
+        world.check().assert_healthy();
+        // Replies.
+        let replies = ":OUTPUT DROP [0:0]\n-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT -p tcp -m multiport --dports 80,443 -j ACCEPT";
+        rules(world, replies);
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "fail")]);
+        let note = report.note("network.firewall");
+        assert!(note.contains("drops sshd's replies from port 22: the policy of chain OUTPUT"), "{note}");
+        rules(world, &format!("{replies}\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"));
         world.check().assert_healthy();
     });
 }
@@ -70,8 +151,79 @@ fn addresses_that_fail2ban_blocks() {
         prints(world, "/usr/bin/fail2ban-client", &status(2, "192.0.2.7 2001:db8::7"));
         let report = world.check();
         report.assert_exactly(&[("network.fail2ban", "warn")]);
-        assert!(report.note("network.fail2ban").contains("blocks 2 addresses"));
+        let says = "fail2ban blocks 2 addresses from sshd (192.0.2.7, 2001:db8::7): a client with one of them cannot connect";
+        assert_eq!(report.note("network.fail2ban"), says);
         assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "2001:db8::7"]);
+    });
+}
+
+/// The addresses stay in its sets, whether it runs or not.
+#[test]
+fn addresses_in_the_sets_of_fail2ban() {
+    world(|world| {
+        let set = |elements: &str| {
+            format!(
+                r#"{{"nftables":[{{"set":{{"family":"inet","name":"addr-set-sshd","table":"f2b-table"{elements}}}}}]}}"#
+            )
+        };
+        prints(world, "/usr/sbin/nft", &set(""));
+        world.check().assert_healthy();
+        prints(world, "/usr/sbin/nft", &set(r#","elem":["192.0.2.7","198.51.100.9"]"#));
+        let report = world.check();
+        report.assert_exactly(&[("network.fail2ban", "warn")]);
+        assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "198.51.100.9"]);
+        prints(world, "/usr/sbin/nft", &set(""));
+        let jail = |rules: &str| {
+            let before = "*filter\n:INPUT ACCEPT [0:0]\n:f2b-sshd - [0:0]\n-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n";
+            prints(
+                world,
+                "/usr/sbin/iptables-save",
+                &format!("{before}{rules}-A f2b-sshd -j RETURN\nCOMMIT\n"),
+            );
+        };
+        jail("");
+        world.check().assert_healthy();
+        let rule = "f2b-sshd -s 192.0.2.7/32 -j REJECT --reject-with icmp-port-unreachable";
+        jail(&format!("-A {rule}\n"));
+        let report = world.check();
+        report.assert_exactly(&[("network.fail2ban", "warn")]);
+        assert_eq!(report.detail("network.fail2ban"), [format!("192.0.2.7: iptables -D {rule}")]);
+        assert!(
+            report
+                .note("network.fail2ban")
+                .starts_with("rules of fail2ban block the address 192.0.2.7 from sshd:")
+        );
+        jail("");
+        // Its action "route". A network without hosts, as of containers, is none.
+        let script = "ip route add blackhole 198.51.100.0/26; ip route add blackhole 192.0.2.8";
+        let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        let report = world.check();
+        report.assert_exactly(&[("network.fail2ban", "warn")]);
+        assert_eq!(report.detail("network.fail2ban"), ["192.0.2.8: ip route delete blackhole 192.0.2.8"]);
+    });
+}
+
+/// The rule of a VPN takes sshd's replies.
+#[test]
+fn replies_over_another_interface() {
+    world(|world| {
+        world.sh("for n in client wg; do ip link add ${n}0 type veth peer name ${n}1; ip link set ${n}0 up; ip link set ${n}1 up; done; \
+             ip addr add 10.77.0.1/24 dev client0; ip route add default dev client0",
+        );
+        world.check().assert_healthy();
+        world.sh("ip rule add pref 11 from 10.77.0.1 lookup 51; ip route add default dev wg0 table 51");
+        // The second time, the main table has the VPN's route, too.
+        for more in ["true", "ip route replace default dev wg0"] {
+            world.sh(more);
+            let report = world.check();
+            report.assert_exactly(&[("network.banner", "warn")]);
+            let says = "replies from 10.77.0.1 (client0) to clients outside its network leave by wg0";
+            assert!(report.note("network.banner").ends_with(says), "{}", report.note("network.banner"));
+        }
+        world.sh("ip rule add pref 10 from 10.77.0.1 prohibit");
+        let note = world.check().note("network.banner").to_owned();
+        assert!(note.contains("outside its network are refused by a route or a rule"), "{note}");
     });
 }
 
@@ -86,6 +238,10 @@ fn hosts_that_are_denied() {
         let report = world.check();
         assert_eq!(login(), !linked);
         assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" });
+        // Not a comment.
+        world.instance.write("/etc/hosts.deny", "# sshd: ALL\n  # ALL: ALL: DENY\n");
+        assert_eq!(login(), !linked);
+        assert_eq!(world.check().status("network.wrappers"), if linked { "fail" } else { "ok" });
         world.instance.write("/etc/hosts.allow", "ALL: 192.0.2.\n");
         assert_eq!(login(), !linked);
         assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
@@ -116,18 +272,17 @@ fn hosts_that_are_denied() {
 /// The program and the options of sshd are right, and its port does not answer. Nothing but a connection shows that.
 #[test]
 fn a_port_that_does_not_answer() {
-    let sh = |world: &World<'_>, script: &str| {
-        let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
-        assert_eq!(run.status, Some(0), "{script}: {}", run.stderr);
-    };
     // Replies are dropped, or connections refused.
     for (rule, says) in [("sport 22 blackhole", "no answer"), ("dport 22 prohibit", "Permission denied")] {
         world(|world| {
-            sh(world, "ip rule add pref 10 lookup local; ip rule del pref 0");
+            world.sh("ip rule add pref 10 lookup local; ip rule del pref 0");
             world.check().assert_healthy();
-            sh(world, &format!("ip rule add pref 5 ipproto tcp {rule}"));
+            world.sh(&format!("ip rule add pref 5 ipproto tcp {rule}"));
             let report = world.check_in_time();
             report.assert_exactly(&[("network.banner", "fail")]);
+            // All addresses are tried at the same time.
+            let duration = report.of("network.banner")["duration_ms"].as_u64().unwrap();
+            assert!(duration < 1_900, "{duration} ms");
             let note = report.note("network.banner");
             assert!(note.contains(says) && note.contains("127.0.0.1:22"), "{note}");
             // A firewall that accepts some clients only can refuse this system's own connections.
@@ -140,10 +295,8 @@ fn a_port_that_does_not_answer() {
     // PrivateNetwork=
     world(|world| {
         crate::system::stop_sshd();
-        sh(
-            world,
-            &format!(
-                "unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'; while ! [ -e {PID_FILE} ]; do sleep 0.05; done"
+        world.sh(&format!(
+                "unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'; while ! [ -s {PID_FILE} ]; do sleep 0.05; done"
             ),
         );
         let report = world.check();
@@ -154,13 +307,13 @@ fn a_port_that_does_not_answer() {
     });
     // It hangs. The sshd of a rehearsal does not.
     world(|world| {
-        sh(world, &format!("kill -STOP $(cat {PID_FILE})"));
+        world.sh(&format!("kill -STOP $(cat {PID_FILE})"));
         let report = world.check_with(&[USER, "--rehearse"]);
-        sh(world, &format!("kill -CONT $(cat {PID_FILE})"));
+        world.sh(&format!("kill -CONT $(cat {PID_FILE})"));
         report.assert_exactly(&[("network.banner", "warn")]);
         let summary = report.document["summary"].as_str().unwrap();
         let tried = format!(
-            "A login as {USER} was tried, but not through sshd's port, which did not answer as it should"
+            "A login as {USER} was tried on this system itself (127.0.0.1), but not through sshd's port, which did not answer as it should"
         );
         assert!(summary.starts_with(&tried), "{summary}");
     });

@@ -4,7 +4,8 @@ use eic_lab::{Fault, Instance, Key, On, UserKey};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Publishes one record beside the good one, and looks for its reason in the check's lines.
+/// Publishes one record beside the good one, and looks for its reason in the check's lines, and in its note if the record
+/// was refused before its signature was looked at.
 fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: &str) {
     world(|world| {
         let instance = world.instance;
@@ -14,6 +15,11 @@ fn beside_a_good_one(publish: impl FnOnce(&Instance, &UserKey), id: &str, says: 
         let report = world.check();
         report.assert_exactly(&[(id, "warn")]);
         assert!(report.detail(id).iter().any(|line| line.contains(says)), "{:?}", report.detail(id));
+        let note = report.note(id);
+        assert!(
+            id != "keys.records" || note == format!("1 of 2 keys is refused; the last: {says}"),
+            "{note}"
+        );
         let given = report.detail("keys.signatures");
         let given: Vec<_> = given.iter().filter(|line| line.ends_with("would be printed for sshd")).collect();
         assert!(matches!(given.as_slice(), [line] if line.contains(good.fingerprint())), "{given:?}");
@@ -28,6 +34,16 @@ fn nothing_is_pushed() {
         let report = world.check();
         report.assert_exactly(&[("keys.pushed", "skip")]);
         assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now");
+        // The push was for another user.
+        world.instance.push("bob", &world.key);
+        let report = world.check();
+        report.assert_exactly(&[("keys.pushed", "skip")]);
+        assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now, but one is for bob");
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(
+            summary.starts_with("No key is pushed for alice now, but for bob; keys live 60 s."),
+            "{summary}"
+        );
     });
 }
 
@@ -110,6 +126,18 @@ fn refused_records() {
         "keys.records",
         "it has no Timestamp",
     );
+    // A key that AWS takes and that no push again would change.
+    world(|world| {
+        world.instance.publish(USER, &world.instance.record(&UserKey::rsa(1024)));
+        let report = world.check();
+        report.assert_exactly(&[("keys.records", "warn")]);
+        let note = report.note("keys.records");
+        assert_eq!(note, "1 of 2 keys is refused; the last: its RSA key size is outside 2048-16384 bits");
+        assert_eq!(
+            report.of("keys.records")["fix"],
+            "push an Ed25519 key, or an RSA key of 2048 bits or more"
+        );
+    });
     beside_a_good_one(
         |instance, key| instance.imds.publish(USER, instance.record(key).signed_by(&Key::rsa2048(4))),
         "keys.signatures",

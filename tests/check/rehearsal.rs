@@ -134,14 +134,13 @@ fn what_sshd_refuses() {
         "usermod --shell /bin/bash alice",
     );
     fails(shell("/bin/false"), both, "its session ends with status 1", "start file");
-    let rehearsal = &[("login.rehearsal", "fail")];
     let session = &[("sshd.session", "fail"), ("login.rehearsal", "fail")];
     fails(with("ChrootDirectory", HOME), session, "bad ownership or modes for chroot directory", "0755");
     fails(
-        with("ForceCommand", "/bin/false"),
-        rehearsal,
+        with("ForceCommand", "/usr/bin/env false"),
+        &[("login.rehearsal", "fail")],
         "its session ends with status 1",
-        "ForceCommand is /bin/false",
+        "ForceCommand is /usr/bin/env false",
     );
     let revoked = &[("sshd.revoked", "fail"), ("login.rehearsal", "fail")];
     fails(with("RevokedKeys", "/etc/ssh/gone"), revoked, "revoked keys file", "RevokedKeys");
@@ -203,6 +202,40 @@ fn a_configuration_that_sshd_has_not_read() {
             assert!(!report.document["summary"].as_str().unwrap().contains("and works"));
         });
     }
+    // The other way round: the running sshd can refuse what the file allows.
+    world(|world| {
+        world.restart(&config().set("DenyUsers", "alice").text());
+        world.instance.write("/etc/ssh/sshd_config", config().text());
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "ok");
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("succeeds; not shown: the configuration with which sshd runs"), "{note}");
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(
+            summary.contains(
+                "A login as alice was tried on this system itself (127.0.0.1) with the configuration on disk, which sshd has not read, and works."
+            ),
+            "{summary}"
+        );
+    });
+    // No other check reads what ForceCommand runs.
+    world(|world| {
+        world
+            .instance
+            .write("/etc/ssh/sshd_config", config().set("ForceCommand", "/usr/bin/env false").text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = rehearse(world);
+        assert_eq!(report.status("login.rehearsal"), "warn");
+        assert!(
+            report.note("login.rehearsal").starts_with(
+                "works now, but breaks at sshd's next restart (/etc/ssh/sshd_config was changed after sshd read it): "
+            ),
+            "{}",
+            report.note("login.rehearsal")
+        );
+        assert_eq!(report.outcome.status, Some(0));
+    });
     // The port has no part in a rehearsal, which fails for a reason of its own.
     world(|world| {
         world.instance.write("/etc/ssh/sshd_config", config().set("Port", "2222").text());
@@ -329,7 +362,7 @@ fn start_files() {
     fails(
         |_| start_file(".profile", "echo Out of order\nexit 3\n"),
         terminal,
-        "its session ends by itself on a terminal, with status 3",
+        "its session ends by itself on a terminal, with status 3; its last words: Out of order",
         ".profile",
     );
     fails(
@@ -372,6 +405,77 @@ fn start_files() {
     });
 }
 
+/// A module of PAM waits in sshd's process, as `pam_systemd` does for systemd-logind.
+#[test]
+fn a_module_that_waits() {
+    let waits = |world: &World<'_>| {
+        pam(&format!("{PERMIT}session optional pam_motd.so motd=/run/motd-fifo noupdate\n"))(world);
+        assert!(Command::new("mkfifo").arg("/run/motd-fifo").status().unwrap().success());
+    };
+    fails(
+        waits,
+        &[("login.rehearsal", "fail")],
+        "sshd and PAM accept the key of a login as alice, but no session starts within 11 s",
+        "pam_systemd waits 25 s for systemd-logind",
+    );
+}
+
+/// Gives alice another shell.
+fn shell(path: &str) {
+    let text = fs::read_to_string("/etc/passwd").unwrap();
+    let line = text.lines().find(|line| line.starts_with("alice:")).unwrap();
+    fs::write("/etc/passwd", text.replace(line, &line.replace("/bin/sh", path))).unwrap();
+}
+
+/// The session ends well, and does nothing that the client asks for.
+#[test]
+fn a_command_that_is_not_run() {
+    let warned = &[("sshd.session", "warn"), ("login.rehearsal", "warn")];
+    fails(
+        with("ForceCommand", "/bin/echo Use Session Manager"),
+        warned,
+        "ForceCommand /bin/echo Use Session Manager is run instead; it prints: Use Session Manager",
+        "remove ForceCommand",
+    );
+    fails(
+        with("ForceCommand", "/usr/bin/env echo not allowed: $SSH_ORIGINAL_COMMAND"),
+        &[("login.rehearsal", "warn")],
+        "it prints: not allowed: echo eic-keys-",
+        "remove ForceCommand",
+    );
+    for line in ["[ -z \"$PS1\" ] && exit\n", "[ -n \"$PS1\" ] || exec >/dev/null 2>&1\n"] {
+        fails(
+            |_| {
+                shell("/bin/bash");
+                start_file(".bashrc", line);
+            },
+            &[("login.rehearsal", "warn")],
+            "the output of a command does not come back: the session ends with status 0; it prints nothing",
+            ".bashrc",
+        );
+    }
+    world(|world| {
+        world.instance.install("/run/menu", b"#!/bin/sh\necho This account is for SFTP only.\n");
+        shell("/run/menu");
+        let report = rehearse(world);
+        report.assert_exactly(&[("login.rehearsal", "warn"), ("login.terminal", "fail")]);
+        let note = report.note("login.terminal");
+        assert!(note.ends_with("with status 0; its last words: This account is for SFTP only."), "{note}");
+        for id in ["login.rehearsal", "login.terminal"] {
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(fix.starts_with("the login shell /run/menu is a script"), "{fix}");
+        }
+    });
+    // It is run, whatever else is printed.
+    world(|world| {
+        world
+            .instance
+            .install("/run/wrapper", b"#!/bin/sh\nset -x\nprintf Welcome\nexec $SSH_ORIGINAL_COMMAND\n");
+        with("ForceCommand", "/run/wrapper")(world);
+        rehearse(world).assert_healthy();
+    });
+}
+
 #[test]
 fn a_session_that_hangs() {
     world(|world| {
@@ -384,6 +488,27 @@ fn a_session_that_hangs() {
         assert_eq!(left(world), before);
         let duration = report.of("login.rehearsal")["duration_ms"].as_u64().unwrap();
         assert!(duration < 15_500, "{duration} ms");
+    });
+}
+
+/// A program that PAM runs before the session.
+#[test]
+fn a_program_of_pam_that_hangs() {
+    world(|world| {
+        pam(&format!("{PERMIT}session required pam_exec.so /run/hang\n"))(world);
+        world.instance.install("/run/hang", b"#!/bin/sh\nsleep 1000\n:\n");
+        let before = left(world);
+        log_to_file(world, || {
+            let report = rehearse(world);
+            report.assert_exactly(&[("login.rehearsal", "fail")]);
+            assert_eq!(
+                report.note("login.rehearsal"),
+                "sshd accepts the key of a login as alice, but no session starts within 11 s; running: /bin/sh /run/hang, sleep 1000"
+            );
+            let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+            assert!(fix.contains("pam_exec"), "{fix}");
+        });
+        assert_eq!(left(world), before);
     });
 }
 
@@ -459,7 +584,12 @@ fn the_summary_of_a_rehearsal() {
             world.configure(&lines.text());
             world.instance.imds.unpublish(USER);
             let summary = rehearse(world).document["summary"].as_str().unwrap().to_owned();
-            assert!(summary.contains(&format!("A login as alice was tried {with}, and works.")), "{summary}");
+            assert!(
+                summary.contains(&format!(
+                    "A login as alice was tried on this system itself (127.0.0.1) {with}, and works."
+                )),
+                "{summary}"
+            );
         });
     }
 }
@@ -647,7 +777,8 @@ fn the_line_runs_with_the_limits_of_sshd() {
         };
         limit("--nofile=6:4096");
         let report = world.check();
-        report.assert_exactly(&[("network.banner", "fail"), ("login.command", "fail")]);
+        let limited = &[("network.banner", "fail"), ("confinement.unit", "fail"), ("login.command", "fail")];
+        report.assert_exactly(limited);
         let note = report.note("login.command");
         assert!(note.starts_with("as eic-keys, /usr/bin/eic-keys alice SHA256:"), "{note}");
         limit("--nofile=256:4096");

@@ -1,6 +1,7 @@
 //! sshd's configuration, each way that it may keep a pushed key out.
 use crate::world::{PID_FILE, USER, World, broken, config, world};
 use eic_lab::UserKey;
+use eic_lab::sshd::CONFIG;
 use std::time::{Duration, Instant};
 
 /// The content of sshd's PID file. sshd removes it, and writes it again, when it reads its configuration.
@@ -89,6 +90,25 @@ fn a_command_line_that_eic_keys_rejects() {
         &[("sshd.command", "fail")],
         "--no-such",
     );
+    // Another command without "--" before it.
+    for (line, expected) in [
+        ("%u %f /usr/bin/true %u", "%u %f -- /usr/bin/true %u"),
+        (
+            "--trust-store /etc/ssl/certs/ca-certificates.crt %u %f /usr/bin/true",
+            "--trust-store /etc/ssl/certs/ca-certificates.crt %u %f -- /usr/bin/true",
+        ),
+        ("%u %f more", "%u %f"),
+    ] {
+        world(|world| {
+            set("AuthorizedKeysCommand", &format!("/usr/bin/eic-keys {line}"))(world);
+            let report = world.check();
+            report.assert_exactly(&[("sshd.command", "fail")]);
+            assert_eq!(
+                report.of("sshd.command")["fix"],
+                format!("change it to: AuthorizedKeysCommand /usr/bin/eic-keys {expected}")
+            );
+        });
+    }
 }
 
 /// A line that asks for the keys of another user than the one who logs in.
@@ -176,16 +196,22 @@ fn a_script_that_runs_eic_keys() {
         world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\nexec /usr/bin/eic-keys $3\n");
         assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         let report = world.check_with(&[USER, "--rehearse"]);
-        assert_eq!(report.status("login.command"), "warn");
+        assert_eq!(report.status("login.command"), "fail");
         let note = report.note("login.command");
         assert!(
             note.contains("/usr/bin/eic-lab-wrap alice SHA256:") && note.contains("ends with status 1"),
             "{note}"
         );
         let summary = report.document["summary"].as_str().unwrap();
+        assert!(summary.starts_with("This system refuses alice's keys: "), "{summary}");
+        // Without a pushed key, its status can be that of a script that knows no such key.
+        world.instance.imds.unpublish(USER);
+        let report = world.check_with(&[USER, "--rehearse"]);
+        assert_eq!(report.status("login.command"), "warn");
+        let summary = report.document["summary"].as_str().unwrap();
         assert!(
             summary
-                .contains("was tried with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
+                .contains("was tried on this system itself (127.0.0.1) with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
             "{summary}"
         );
     });
@@ -247,6 +273,17 @@ fn the_command_user() {
         &[("sshd.command_user", "warn")],
         "eic-keys runs as root",
     );
+    // --enable keeps the user of a command that it chains.
+    world(|world| {
+        let chained = "/usr/bin/eic-keys %u %f -- /bin/true %u";
+        let text =
+            config().set("AuthorizedKeysCommand", chained).set("AuthorizedKeysCommandUser", "root").text();
+        world.restart(&text);
+        let report = world.check();
+        report.assert_healthy();
+        let says = "eic-keys runs as root, as does the chained command /bin/true";
+        assert_eq!(report.note("sshd.command_user"), says);
+    });
 }
 
 /// A program that runs as another user has no controlling terminal: it could put commands into the input of root's (`TIOCSTI`).
@@ -360,8 +397,8 @@ fn a_chained_command_that_fails() {
         ),
         (
             "#!/bin/sh\nexec cat /etc/shadow\n",
-            &[],
-            "exit status: 1, so that it provides no keys: /usr/bin/eic-lab-theirs alice: cat: /etc/shadow: Permission denied",
+            &[("login.command", "warn")],
+            "refused access, and provides no keys: /usr/bin/eic-lab-theirs alice: exit status: 1: cat: /etc/shadow: Permission denied",
         ),
     ] {
         world(|world| {
@@ -584,6 +621,36 @@ fn settings_that_refuse_keys() {
     });
 }
 
+/// Name servers that do not answer.
+#[test]
+fn names_of_clients() {
+    world(|world| {
+        world.instance.write(CONFIG, config().set("UseDNS", "yes").text());
+        world.check_with(&[USER]).assert_exactly(&[("running.current", "warn")]);
+        let getent = std::fs::read("/usr/bin/getent").unwrap();
+        world.instance.install("/run/getent", &getent);
+        let script = "#!/bin/sh\n[ $1 != hosts ] || exec sleep 60\nexec /run/getent \"$@\"\n";
+        world.instance.install("/usr/bin/getent", script.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("sshd.limits"), "warn");
+        let note = report.note("sshd.limits");
+        assert!(note.starts_with("UseDNS is yes, and the name service has no answer"), "{note}");
+        let fix = report.of("sshd.limits")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("set UseDNS no ("), "{fix}");
+    });
+}
+
+/// Nobody but this system itself can connect.
+#[test]
+fn listens_on_the_loopback_address() {
+    world(|world| {
+        world.restart(&config().set("ListenAddress", "127.0.0.1").text());
+        let report = world.check();
+        report.assert_exactly(&[("sshd.port", "fail")]);
+        assert!(report.note("sshd.port").starts_with("sshd listens on 127.0.0.1:22 only"));
+    });
+}
+
 #[test]
 fn allowed_and_denied_users() {
     let access = &[("sshd.access", "fail")];
@@ -595,6 +662,11 @@ fn allowed_and_denied_users() {
         "it has bob,alice; names are separated by spaces, not by commas",
     );
     broken(set("AllowUsers", "Alice"), access, "it has Alice; upper and lower case differ");
+    broken(
+        set("AllowUsers", "alice\u{a0}bob"),
+        access,
+        "it has \"alice<U+00A0>bob\"; a character that is not ASCII",
+    );
     broken(set("AllowGroups", "wheel,alice"), access, "names are separated by spaces");
     broken(set("AllowUsers", "a1 a2 a3 a4 a5 a6 a7 a8 a9"), access, "it has a1 a2 a3 a4 a5 a6 a7 a8 ...");
     world(|world| {
@@ -662,6 +734,14 @@ fn groups_of_the_user() {
     ] {
         world(|world| assert_eq!(groups(world, line, list).0, works, "{line} {list}"));
     }
+    // Words that the reader takes for one name.
+    world(|world| {
+        let (_, note) = groups(world, "domain users:x:47500:alice\n", "AllowGroups domain users");
+        assert!(note.contains("it has \"domain\" \"users\"; without quotes, sshd reads the words"), "{note}");
+        let report = world.check();
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("write the name in quotes: AllowGroups \"domain users\""), "{fix}");
+    });
     // The line of the primary group is gone.
     world(|world| {
         let group = std::fs::read_to_string("/etc/group").unwrap();
@@ -687,6 +767,34 @@ fn permit_root_login() {
             assert_eq!(world.check_with(&["root"]).status("sshd.access"), status, "{value}");
             assert_eq!(world.check_with(&[USER]).status("sshd.access"), "ok");
         }
+    });
+}
+
+#[test]
+fn a_library_of_sshd_is_missing() {
+    world(|world| {
+        let says = "/usr/sbin/sshd: error while loading shared libraries: libwrap.so.0: cannot open shared object file";
+        world
+            .instance
+            .install("/usr/sbin/sshd", format!("#!/bin/sh\necho '{says}' >&2\nexit 127\n").as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("sshd.version"), "fail");
+        assert_eq!(report.note("sshd.version"), format!("sshd reports: {says}"));
+    });
+}
+
+/// Each connection needs sshd's own user.
+#[test]
+fn no_privilege_separation_user() {
+    world(|world| {
+        let text = std::fs::read_to_string("/etc/passwd").unwrap();
+        let others = text.lines().filter(|line| !line.starts_with("sshd:")).map(|line| format!("{line}\n"));
+        std::fs::write("/etc/passwd", others.collect::<String>()).unwrap();
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        assert!(report.note("sshd.config").contains("Privilege separation user sshd does not exist"));
+        assert!(report.of("sshd.config")["fix"].as_str().unwrap().contains("nsswitch.conf"));
     });
 }
 
@@ -759,6 +867,73 @@ fn host_keys_that_the_algorithms_do_not_allow() {
     });
 }
 
+/// Clients since OpenSSH 8.8 refuse signatures with SHA-1.
+#[test]
+fn host_keys_for_old_clients_only() {
+    world(|world| {
+        let key = "/etc/ssh/old_host_key";
+        let words = ["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", key];
+        assert_eq!(
+            world.instance.command(words).program("/usr/bin/ssh-keygen").as_root().run().status,
+            Some(0)
+        );
+        let text = config().set("HostKeyAlgorithms", "ssh-rsa").text();
+        world.restart(&format!("HostKey {key}\n{text}"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.exchanges", "warn")]);
+        assert!(
+            report.note("sshd.exchanges").contains("allows only ssh-rsa"),
+            "{}",
+            report.note("sshd.exchanges")
+        );
+        let text = config().set("HostKeyAlgorithms", "ssh-rsa,rsa-sha2-256").text();
+        world.restart(&format!("HostKey {key}\n{text}"));
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn a_configuration_that_every_user_can_change() {
+    world(|world| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions("/etc/ssh/sshd_config", mode).unwrap();
+        // sshd reads it again: a changed mode is a change.
+        world.instance.write(PID_FILE, pid_file());
+        let report = world.check();
+        report.assert_exactly(&[("sshd.config", "warn")]);
+        assert_eq!(report.of("sshd.config")["fix"], "chmod o-w /etc/ssh/sshd_config");
+    });
+}
+
+/// The line that includes our drop-in is gone, and sshd has not read that.
+#[test]
+fn a_drop_in_that_is_no_longer_included() {
+    world(|world| {
+        let text = config().text();
+        let (ours, rest): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("AuthorizedKeysCommand"));
+        let (drop_in, rest) = (ours.join("\n") + "\n", rest.join("\n") + "\n");
+        world.instance.write("/etc/ssh/sshd_config.d/10-eic-keys.conf", &drop_in);
+        world.restart(&format!("Include /etc/ssh/sshd_config.d/*.conf\n{rest}"));
+        world.check().assert_healthy();
+        std::thread::sleep(Duration::from_secs(2));
+        world.instance.write("/etc/ssh/sshd_config", &rest);
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("sshd.command"), "warn", "{}", report.of("sshd.command"));
+        let note = report.note("sshd.command");
+        assert!(
+            note.starts_with(
+                "works now, but breaks at sshd's next restart (/etc/ssh/sshd_config was changed"
+            ),
+            "{note}"
+        );
+        assert_eq!(report.outcome.status, Some(0));
+        world.apply(&report, "sshd.command");
+        world.settled().assert_healthy();
+    });
+}
+
 /// sshd refuses a private key that other users can read.
 #[test]
 fn a_host_key_that_others_can_read() {
@@ -767,6 +942,15 @@ fn a_host_key_that_others_can_read() {
         std::fs::set_permissions("/etc/ssh/eic_lab_host_key", mode(0o777)).unwrap();
         let report = world.check();
         assert_eq!(report.of("sshd.config")["fix"], "chmod 0600 /etc/ssh/eic_lab_host_key");
+        // With one of several, clients would no longer find the key that they know.
+        let (text, second) =
+            (std::fs::read_to_string("/etc/ssh/sshd_config").unwrap(), "/etc/ssh/second_host_key");
+        std::fs::copy("/etc/ssh/eic_lab_host_key", second).unwrap();
+        world.configure(&format!("{text}HostKey {second}\n"));
+        std::fs::set_permissions(second, mode(0o644)).unwrap();
+        let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        assert_eq!(fix, format!("chmod 0600 /etc/ssh/eic_lab_host_key {second}"));
+        world.configure(&text);
         world.apply(&report, "sshd.config");
         world.check().assert_healthy();
     });
@@ -824,7 +1008,7 @@ fn blocks_for_some_clients() {
         ("Match Address ::/0\n  AuthorizedKeysCommand none\n", "AuthorizedKeysCommand is none"),
         (
             "Match Address 2001:db8::/32\n  ForceCommand /bin/false\n",
-            "each session runs ForceCommand /bin/false",
+            "ForceCommand /bin/false ends each session",
         ),
         (
             "UseDNS yes\nMatch User alice Host *.example\n  MaxSessions 0\n",
@@ -900,6 +1084,12 @@ fn revoked_keys() {
         world.check().assert_healthy();
     });
     broken(set("RevokedKeys", "/etc/ssh"), revoked, "cannot be read");
+    // sshd reads it as an empty list.
+    world(|world| {
+        world.restart(&config().set("RevokedKeys", "/dev/null").text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_healthy();
+    });
     broken(set("RequiredRSASize", "4096"), &[("sshd.revoked", "warn")], "RSA keys with fewer bits");
 }
 
@@ -933,8 +1123,26 @@ fn settings_that_refuse_a_session() {
         session,
         "there is no shell /run/jail/bin/sh",
     );
+    for command in ["/bin/true", "echo Use another way in: $SSH_ORIGINAL_COMMAND"] {
+        let says = format!("each session runs ForceCommand {command} instead of what the client asks for");
+        broken(set("ForceCommand", command), &[("sshd.session", "warn")], &says);
+    }
+    for command in ["/bin/false", "/usr/sbin/nologin"] {
+        let says = format!("ForceCommand {command} ends each session at once");
+        broken(set("ForceCommand", command), session, &says);
+    }
+    // What the program of a menu does is not known.
     world(|world| {
-        for command in ["/usr/bin/env true", "echo hello"] {
+        world.instance.install("/run/menu", b"#!/bin/sh\nread -r choice\n");
+        // The user's shell reads the line: its first word need not be a path.
+        for command in [
+            "/run/menu",
+            "/usr/bin/env HOME=/ /run/menu",
+            "eval \"$SSH_ORIGINAL_COMMAND\"",
+            "/bin/true; exec $SHELL -c \"$SSH_ORIGINAL_COMMAND\"",
+            "/bin/true&&/run/menu",
+            "/run/men*",
+        ] {
             set("ForceCommand", command)(world);
             world.check().assert_healthy();
         }
@@ -948,6 +1156,11 @@ fn time_and_connections() {
     let limits = &[("sshd.limits", "warn")];
     broken(set("LoginGraceTime", "4"), limits, "LoginGraceTime is 4 s");
     broken(set("MaxStartups", "1"), limits, "MaxStartups is 1");
+    broken(
+        set("PerSourceMaxStartups", "1"),
+        limits,
+        "PerSourceMaxStartups is 1: a client that does not log in",
+    );
     world(|world| {
         set("LoginGraceTime", "0")(world);
         world.check().assert_healthy();
@@ -1012,7 +1225,7 @@ fn options_of_the_running_sshd() {
     world(|world| {
         crate::system::stop_sshd();
         let start = |options: &str| {
-            let start = format!("/usr/sbin/sshd {options}; while ! [ -e {PID_FILE} ]; do sleep 0.05; done");
+            let start = format!("/usr/sbin/sshd {options}; while ! [ -s {PID_FILE} ]; do sleep 0.05; done");
             let started = world.instance.command(["-ec", &start]).program("/bin/sh").as_root().run();
             assert_eq!(started.status, Some(0), "{}", started.stderr);
         };
@@ -1058,7 +1271,7 @@ fn with_unit(world: &World<'_>, options: &str) {
     let systemctl = "#!/bin/sh\ncase \"$*\" in\n'show --property=MainPID --value ssh') cat /run/sshd.pid ;;\n'show --property=ExecStart '*) cat /run/loaded ;;\n\
          'daemon-reload' | 'restart ssh') echo \"$*\" >>/run/restarted ;;\nesac\n";
     world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
-    let start = format!("/usr/sbin/sshd {options}; while ! [ -e {PID_FILE} ]; do sleep 0.05; done");
+    let start = format!("/usr/sbin/sshd {options}; while ! [ -s {PID_FILE} ]; do sleep 0.05; done");
     let started = world.instance.command(["-c", &start]).program("/bin/sh").as_root().run();
     assert_eq!(started.status, Some(0), "{}", started.stderr);
 }
@@ -1128,6 +1341,134 @@ fn options_that_sshd_is_not_started_with_yet() {
         report.assert_exactly(&[("running.override", "warn"), ("running.current", "warn")]);
         let note = report.note("running.override");
         assert!(note.starts_with("works now, but breaks at sshd's next restart: "), "{note}");
+    });
+}
+
+/// A port or an address family of the command line is in no file of the configuration.
+#[test]
+fn sockets_of_the_command_line() {
+    for (option, says) in [("-p 2222", "sshd listens on 0.0.0.0:2222"), ("-6", "sshd listens on IPv6 only")] {
+        world(|world| {
+            let text = config().set("ListenAddress", "").text();
+            let text: String = text
+                .split_inclusive('\n')
+                .filter(|line| !line.starts_with("ListenAddress") || option != "-6")
+                .collect();
+            world.instance.write(CONFIG, text.replace("ListenAddress \n", "ListenAddress 0.0.0.0\n"));
+            with_unit(world, option);
+            let report = world.check();
+            report.assert_exactly(&[("sshd.port", "warn")]);
+            assert!(report.note("sshd.port").starts_with(says), "{}", report.note("sshd.port"));
+            let fix = report.of("sshd.port")["fix"].as_str().unwrap();
+            let begins = format!(
+                "remove {option} from sshd's command line (/etc/default/ssh line 1), then: systemctl restart ssh"
+            );
+            assert!(fix.starts_with(&begins), "{fix}");
+        });
+    }
+}
+
+/// An sshd beside the one of this system.
+#[test]
+fn another_sshd_without_the_command() {
+    world(|world| {
+        let own = |command: &str| {
+            let lines = "Port 2222\nPidFile /run/second.pid\nHostKey /etc/ssh/eic_lab_host_key\nUsePAM no\n";
+            world.instance.write("/etc/ssh/second", format!("{lines}{command}\n"));
+        };
+        own("AuthorizedKeysCommand none");
+        let shell = |script: &str| {
+            let ran = world.instance.command(["-c", script]).program("/bin/sh").as_root().run();
+            assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+        };
+        shell("/usr/sbin/sshd -f /etc/ssh/second; while ! [ -e /run/second.pid ]; do sleep 0.05; done");
+        let report = world.check();
+        report.assert_exactly(&[("running.override", "warn")]);
+        let note = report.note("running.override");
+        assert!(
+            note.starts_with("another sshd, process ")
+                && note.ends_with(" with -f /etc/ssh/second on port 2222, takes no pushed keys"),
+            "{note}"
+        );
+        own("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys");
+        world.check().assert_healthy();
+        shell("kill $(cat /run/second.pid)");
+    });
+}
+
+/// Where the log has no line of sshd, nothing is known of the last logins.
+#[test]
+fn a_log_that_has_no_lines_of_sshd() {
+    let skipped = &[("recent.login", "skip")];
+    world(|world| {
+        with_unit(world, "-E /var/log/sshd.log");
+        let report = world.check();
+        report.assert_exactly(skipped);
+        assert_eq!(
+            report.note("recent.login"),
+            "sshd logs to /var/log/sshd.log (-E), and not to the system's log"
+        );
+    });
+    for (keyword, value, says) in [
+        ("LogLevel", "QUIET", "sshd does not log a login that it refuses: LogLevel is QUIET"),
+        (
+            "SyslogFacility",
+            "LOCAL3",
+            "sshd logs with SyslogFacility LOCAL3, and /var/log/auth.log may not have its lines",
+        ),
+    ] {
+        world(|world| {
+            world.configure(&config().set(keyword, value).text());
+            let report = world.check();
+            report.assert_exactly(skipped);
+            assert_eq!(report.note("recent.login"), says);
+        });
+    }
+}
+
+/// sshd reads the file of its last -f, and what that includes.
+#[test]
+fn another_main_file() {
+    let lines = config().text();
+    let bare: String =
+        lines.split_inclusive('\n').filter(|line| !line.starts_with("AuthorizedKeysCommand")).collect();
+    for (options, other, included) in [
+        ("-f /etc/ssh/other", lines.as_str(), ""),
+        ("-f /etc/ssh/sshd_config -f /etc/ssh/other", "Include /etc/ssh/third\n", lines.as_str()),
+    ] {
+        world(|world| {
+            world.instance.write("/etc/ssh/other", other);
+            world.instance.write("/etc/ssh/third", included);
+            world.instance.write(CONFIG, &bare);
+            with_unit(world, options);
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            report.assert_healthy();
+            assert_eq!(
+                report.note("running.override"),
+                "sshd runs with -f /etc/ssh/other: its settings are those of this file"
+            );
+            world.check_with(&[USER, "--rehearse"]).assert_healthy();
+            // The next start reads the other one.
+            world.instance.write("/etc/default/ssh", "SSHD_OPTS=\n");
+            let report = world.check();
+            report.assert_exactly(&[("running.current", "warn")]);
+            let note = report.note("running.current");
+            assert!(note.contains("sshd then reads /etc/ssh/sshd_config and not /etc/ssh/other: "), "{note}");
+        });
+    }
+    // That file has none.
+    world(|world| {
+        world.instance.write("/etc/ssh/other", &bare);
+        with_unit(world, "-f /etc/ssh/other");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("sshd.command"), "fail");
+        let fix = report.of("sshd.command")["fix"].as_str().unwrap();
+        assert!(
+            fix.contains("add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand"),
+            "{fix}"
+        );
     });
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Changes alice's line of a file of /etc.
 fn account(file: &str, from: &str, to: &str) {
@@ -20,7 +21,39 @@ fn no_such_user() {
         let report = world.check_with(&["nobody-here"]);
         report.assert_exactly(&[("user.account", "fail"), ("keys.pushed", "skip")]);
         assert_eq!(report.of("user.account")["fix"], "useradd --create-home --shell /bin/bash nobody-here");
+        // As a person types or copies it.
+        for name in ["Alice", "alice."] {
+            let report = world.check_with(&[name]);
+            let note = format!("there is no user {name} on this system, but alice");
+            assert_eq!(report.note("user.account"), note);
+            assert_eq!(report.of("user.account")["fix_kind"], "advice");
+        }
     });
+}
+
+/// The user is there, but no name service reads the file.
+#[test]
+fn a_name_service_without_files() {
+    for (passwd, says, fix) in [
+        (
+            "foo [SUCCESS=return] bar",
+            "the passwd line of /etc/nsswitch.conf is \"foo [SUCCESS=return] bar\"",
+            "put files before",
+        ),
+        ("files", "the name service does not find that user", "pwck"),
+    ] {
+        world(|world| {
+            world.instance.write("/etc/nsswitch.conf", format!("passwd: {passwd}\ngroup: files\n"));
+            if passwd == "files" {
+                account("/etc/passwd", "alice:x:", "alice:x:x");
+            }
+            let report = world.check();
+            assert_eq!(report.status("user.account"), "fail");
+            assert!(report.note("user.account").contains(says), "{}", report.note("user.account"));
+            let printed = report.of("user.account")["fix"].as_str().unwrap();
+            assert!(printed.contains(fix) && !printed.contains("useradd"), "{printed}");
+        });
+    }
 }
 
 /// A line of /etc/passwd that is gone: the group and the home directory are used again.
@@ -58,14 +91,47 @@ fn a_removed_passwd_line() {
 fn an_expired_or_locked_account() {
     broken(|_| account("/etc/shadow", ":7:::", ":7::19000:"), &[("user.expiry", "fail")], "expired");
     broken(|_| account("/etc/shadow", ":*:", ":!:"), &[("user.expiry", "fail")], "locked");
+    broken(
+        |_| account("/etc/shadow", ":7:::", ":7::1:"),
+        &[("user.expiry", "fail")],
+        "alice is locked: it expired in 1970",
+    );
+    // A lock that was left, with the number of a process that does not change accounts.
+    world(|world| {
+        account("/etc/shadow", ":7:::", ":7::19000:");
+        world.instance.write("/etc/passwd.lock", "1\0");
+        world.instance.write("/etc/shadow.lock", "1\n");
+        let report = world.check();
+        let fix = report.of("user.expiry")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("rm -f /etc/passwd.lock /etc/shadow.lock && chage --expiredate -1 "),
+            "{fix}"
+        );
+        world.apply(&report, "user.expiry");
+        world.check().assert_healthy();
+    });
+}
+
+/// A byte of another user's line is not UTF-8.
+#[test]
+fn a_line_of_passwd_in_an_old_encoding() {
+    world(|world| {
+        let text = fs::read("/etc/passwd").unwrap();
+        let other = b"bob:x:47555:47555:Bob M\xfcller:/:/bin/sh\n";
+        world.instance.write("/etc/passwd", [other.as_slice(), &text].concat());
+        account("/etc/shadow", ":7:::", ":7::100:");
+        let report = world.check();
+        report.assert_exactly(&[("user.expiry", "fail")]);
+        world.apply(&report, "user.expiry");
+        world.check().assert_healthy();
+    });
 }
 
 /// The account is valid on its last day.
 #[test]
 fn the_last_day_of_an_account() {
     world(|world| {
-        let day =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86400;
+        let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86400;
         account("/etc/shadow", ":7:::", &format!(":7::{day}:"));
         world.check().assert_healthy();
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
@@ -80,6 +146,17 @@ fn the_last_day_of_an_account() {
 #[test]
 fn passwords_that_pam_refuses() {
     let refused = &[("user.password", "fail")];
+    broken(
+        |world| {
+            world.configure(&config().set("UsePAM", "yes").text());
+            let switch = fs::read_to_string("/etc/nsswitch.conf").unwrap();
+            let others =
+                switch.lines().filter(|line| !line.starts_with("shadow:")).map(|line| format!("{line}\n"));
+            fs::write("/etc/nsswitch.conf", format!("{}shadow: db\n", others.collect::<String>())).unwrap();
+        },
+        refused,
+        "/etc/shadow has a line of alice, but the name service does not find it",
+    );
     let shadow = |from: &'static str, to: &'static str| {
         move |world: &World<'_>| {
             world.configure(&config().set("UsePAM", "yes").text());
@@ -118,6 +195,18 @@ fn passwords_that_pam_refuses() {
 #[test]
 fn nologin_files() {
     broken(|world| world.instance.write("/etc/nologin", ""), &[("user.nologin", "fail")], "/etc/nologin");
+    let shutdown = |world: &World<'_>| {
+        world.instance.write("/run/nologin", "System is going down.\n");
+        world.instance.write("/run/systemd/shutdown/scheduled", "");
+        world.configure(&config().set("UsePAM", "yes").text());
+    };
+    world(|world| {
+        shutdown(world);
+        let report = world.check();
+        report.assert_exactly(&[("user.nologin", "fail")]);
+        assert!(report.note("user.nologin").ends_with("; it says: System is going down."));
+        assert_eq!(report.of("user.nologin")["fix"], "shutdown -c");
+    });
     // pam_nologin looks for this one.
     world(|world| {
         world.instance.write("/run/nologin", "");
@@ -133,6 +222,23 @@ fn nologin_files() {
         world.instance.write("/etc/nologin", "");
         assert_eq!(world.check_with(&["root"]).status("user.nologin"), "ok");
     });
+    // The module looks for this one only.
+    world(|world| {
+        world.configure(&config().set("UsePAM", "yes").text());
+        let service = fs::read_to_string("/etc/pam.d/sshd").unwrap();
+        let module = "account required pam_nologin.so file=/etc/maintenance\n";
+        let others = service.lines().filter(|line| !line.contains("pam_nologin.so"));
+        let text = others.fold(String::new(), |text, line| text + line + "\n");
+        world.instance.write("/etc/pam.d/sshd", format!("{module}{text}"));
+        world.instance.write("/run/nologin", "");
+        world.check().assert_healthy();
+        world.instance.write("/etc/maintenance", "");
+        let report = world.check();
+        report.assert_exactly(&[("user.nologin", "fail")]);
+        assert!(report.note("user.nologin").starts_with("/etc/maintenance exists"));
+        world.apply(&report, "user.nologin");
+        world.check().assert_healthy();
+    });
 }
 
 #[test]
@@ -144,6 +250,46 @@ fn a_shell_that_refuses_logins() {
     ] {
         broken(|_| account("/etc/passwd", "/bin/sh", shell), &[("user.shell", "fail")], says);
     }
+}
+
+/// Its file can be executed, and it does not start.
+#[test]
+fn a_shell_that_does_not_start() {
+    let shell = &[("user.shell", "fail")];
+    // A library that is not there, in a copy of a shell that needs one.
+    world(|world| {
+        let bytes = fs::read("/bin/bash").unwrap();
+        let (name, other) = (b"libtinfo.so.6", b"libtinfo.so.9");
+        let Some(at) = bytes.windows(name.len()).position(|part| part == name) else { return };
+        let bytes = [&bytes[..at], other, &bytes[at + name.len()..]].concat();
+        world.instance.install("/usr/bin/eic-lab-shell", &bytes);
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(shell);
+        let note = report.note("user.shell");
+        assert!(note.contains("libtinfo.so.9"), "{note}");
+        world.apply(&report, "user.shell");
+        world.check().assert_healthy();
+    });
+    // The system's own, whose mode keeps others out.
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-shell", &fs::read("/bin/sh").unwrap());
+        fs::set_permissions("/usr/bin/eic-lab-shell", Permissions::from_mode(0o700)).unwrap();
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        let report = world.check();
+        report.assert_exactly(shell);
+        assert_eq!(report.of("user.shell")["fix"], "chmod 0755 /usr/bin/eic-lab-shell");
+        world.apply(&report, "user.shell");
+        world.check().assert_healthy();
+    });
+    // It is not run.
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-shell", b"#!/bin/sh\n: >/tmp/eic-lab-shell-ran\n");
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        world.check().assert_healthy();
+        assert!(!Path::new("/tmp/eic-lab-shell-ran").exists());
+    });
 }
 
 /// It exists, some user may execute it, and alice cannot.
@@ -603,7 +749,7 @@ fn a_trust_store_that_the_command_user_cannot_read() {
     let mode = |path: &'static str, mode| {
         move |_: &World<'_>| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
     };
-    let unread = &[("signer.command_user", "fail")];
+    let unread = &[("signer.command_user", "fail"), ("login.command", "fail")];
     broken(mode("/etc/ssl", 0o700), unread, "as eic-keys: this system has no trust store");
     broken(
         mode("/etc/ssl/certs", 0o750),
@@ -655,18 +801,115 @@ fn files_that_the_unit_hides() {
         ),
     ] {
         world(|world| {
-            stop_sshd();
-            let start = format!("{mount} && exec /usr/sbin/sshd");
-            let arguments = ["--mount", "/bin/sh", "-c", &start];
-            let started = world.instance.command(arguments).program("/usr/bin/unshare").as_root().run();
-            assert_eq!(started.status, Some(0), "{}", started.stderr);
-            world.settled();
-            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            world.restart_in_namespace(mount);
             let report = world.check();
             assert_eq!(report.status(id), "fail", "{:#}", report.of(id));
             assert!(report.note(id).starts_with(says), "{}", report.note(id));
+            if id == "signer.command_user" {
+                let note = report.note("login.command");
+                assert_eq!(report.status("login.command"), "fail", "{note}");
+                assert!(note.contains("ends with status 4"), "{note}");
+            }
         });
     }
+}
+
+/// sshd's line is run for the key that is pushed, which it must print.
+#[test]
+fn a_pushed_key_that_is_not_printed() {
+    world(|world| {
+        let report = world.check();
+        report.assert_healthy();
+        let note = report.note("login.command");
+        assert!(
+            note.starts_with("as eic-keys, /usr/bin/eic-keys alice SHA256:")
+                && note.ends_with(" prints the pushed key"),
+            "{note}"
+        );
+        assert!(world.instance.journal.eic_keys().is_empty(), "a check logs nothing");
+        world.instance.install("/usr/sbin/eic-keys", &fs::read("/usr/bin/eic-keys").unwrap());
+        let other = b"#!/bin/sh\n[ \"$1\" != --version ] || echo eic-keys 0\n";
+        world.instance.install("/usr/bin/eic-keys", other);
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let outcome = world.instance.command(["--check", "--json", USER]).program("/usr/sbin/eic-keys");
+        let document = crate::schema::read(&outcome.as_root().run().stdout);
+        let check =
+            document["checks"].as_array().unwrap().iter().find(|check| check["id"] == "login.command");
+        let check = check.unwrap();
+        assert_eq!(check["status"], "fail", "{check:#}");
+        let note = check["note"].as_str().unwrap();
+        assert!(note.ends_with("does not print the key that is pushed: sshd does not get it"), "{note}");
+    });
+}
+
+/// An sshd with these limits accepts no login.
+#[test]
+fn limits_of_sshd() {
+    for (limit, says) in [
+        ("nofile=8:8", Some("sshd is limited to 8 open files: no login works with that")),
+        ("nproc=1:1", Some("sshd is limited to 1 processes: no login works with that")),
+        ("nofile=64:64", None),
+    ] {
+        world(|world| {
+            stop_sshd();
+            let arguments = [&format!("--{limit}"), "/usr/sbin/sshd"];
+            let started = world.instance.command(arguments).program("/usr/bin/prlimit").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+            assert_eq!(works, says.is_none(), "{limit}");
+            let report = world.check();
+            let expected = if says.is_some() { "fail" } else { "ok" };
+            assert_eq!(report.status("confinement.unit"), expected, "{limit}");
+            if let Some(says) = says {
+                assert_eq!(report.note("confinement.unit"), says);
+                let report = world.check_with(&[USER, "--rehearse"]);
+                assert_eq!(report.status("login.rehearsal"), "fail");
+            } else {
+                report.assert_healthy();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_small_stack() {
+    world(|world| {
+        stop_sshd();
+        let arguments = ["--stack=65536:65536", "/usr/sbin/sshd"];
+        let started = world.instance.command(arguments).program("/usr/bin/prlimit").as_root().run();
+        assert_eq!(started.status, Some(0), "{}", started.stderr);
+        assert_eq!(world.settled().status("confinement.unit"), "warn");
+        let says =
+            "sshd is limited to 65536 bytes of stack: a session on a terminal can end as soon as it begins";
+        assert_eq!(world.check().note("confinement.unit"), says);
+    });
+}
+
+/// `pam_loginuid` writes to it for each session.
+#[test]
+fn a_read_only_proc() {
+    if !Path::new("/proc/self/loginuid").exists() {
+        return;
+    }
+    world(|world| {
+        world
+            .instance
+            .write("/etc/pam.d/sshd", "account required pam_permit.so\nsession required pam_loginuid.so\n");
+        world.instance.write("/etc/ssh/sshd_config", config().set("UsePAM", "yes").text());
+        world.restart_in_namespace("mount -o remount,bind,ro /proc");
+        let report = world.check();
+        report.assert_exactly(&[("confinement.unit", "fail")]);
+        assert!(report.note("confinement.unit").starts_with("/proc is read-only for sshd"));
+        // A rehearsal is in the same mount namespace.
+        let journalctl = "#!/bin/sh\ncase \"$*\" in *_PID=*) ;; *) exit 1 ;; esac\n\
+            echo 'pam_loginuid(sshd:session): set_loginuid failed'\n";
+        world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+        let report = world.check_with(&[USER, "--rehearse"]);
+        let note = report.note("login.rehearsal");
+        assert_eq!(report.status("login.rehearsal"), "fail", "{note}");
+        assert!(note.starts_with("PAM opens no session for alice: /proc is read-only"), "{note}");
+    });
 }
 
 /// Whoever can write to it can add an anchor.
@@ -798,7 +1041,7 @@ fn a_drop_in_that_enable_moved() {
         );
         run("--enable");
         assert_ne!(names(), before);
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         let report = world.check();
         assert_eq!(report.status("running.current"), "ok", "{}", report.of("running.current"));
     });
@@ -870,6 +1113,300 @@ fn socket_activation() {
             world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
             assert_eq!(world.check().status("sshd.port"), status, "{state}");
         }
+        let local = fs::read_to_string("/usr/bin/systemctl").unwrap().replace("[::]:22", "127.0.0.1:22");
+        world.instance.install("/usr/bin/systemctl", local.replace("=inactive", "=active").as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("sshd.port"), "fail");
+        assert!(
+            report.of("sshd.port")["fix"].as_str().unwrap().starts_with("change ListenStream= of the socket")
+        );
+    });
+}
+
+/// A stopped sshd, whose unit is in a state of systemd, with settings in a drop-in and lines in the journal.
+fn failed_unit(world: &World<'_>, state: &str, settings: &str, journal: &str) {
+    stop_sshd();
+    unit_of_sshd(world, state, settings, journal);
+}
+
+/// The same for an sshd that runs.
+fn unit_of_sshd(world: &World<'_>, state: &str, settings: &str, journal: &str) {
+    fs::create_dir_all("/run/systemd/system").unwrap();
+    let unit = "/usr/lib/systemd/system/ssh.service";
+    let drop_in = "/etc/systemd/system/ssh.service.d/x.conf";
+    world.instance.write(unit, "[Service]\nExecStart=/usr/sbin/sshd -D\n");
+    fs::create_dir_all("/etc/systemd/system/ssh.service.d").unwrap();
+    world.instance.write(drop_in, format!("[Unit]\nStartLimitIntervalSec=0\n[Service]\n{settings}\n"));
+    let drop_in = if settings.is_empty() { "" } else { drop_in };
+    let systemctl = format!(
+        "#!/bin/sh\ncase \"$*\" in
+            'show --property=ActiveState --value '*) echo {};;
+            *StateChangeTimestampMonotonic\\ ssh) printf '%s\\n' {state} FragmentPath={unit} DropInPaths={drop_in} ;
+                echo ExecMainStartTimestampMonotonic=$(cat /run/started 2>/dev/null || cat /run/failed)
+                echo StateChangeTimestampMonotonic=$(cat /run/failed);;
+            *) exit 1;;
+        esac\n",
+        state.split(' ').next().unwrap().split('=').nth(1).unwrap()
+    );
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+    let journalctl = format!(
+        "#!/bin/sh\ncase \"$*\" in *--unit=ssh.service*) printf '%s\\n' {journal};; *) exit 1;; esac\n"
+    );
+    world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+    // All that sshd reads is older.
+    std::thread::sleep(Duration::from_millis(50));
+    let up = fs::read_to_string("/proc/uptime").unwrap();
+    let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+    world.instance.write("/run/failed", format!("{:.0}", up * 1e6 + 1e4));
+}
+
+/// Its last start has not failed yet.
+#[test]
+fn an_sshd_that_runs_for_a_moment() {
+    world(|world| {
+        let pid = world.instance.command([PID_FILE]).program("/bin/cat").as_root().run().stdout;
+        let pid = pid.trim();
+        let journal = "'Starting ssh.service' 'ssh.service: Control process exited, code=exited, status=1/FAILURE' 'Starting ssh.service' 'Server listening on :: port 22.'";
+        for (state, ends) in [
+            ("ActiveState=activating SubState=start-post NRestarts=2", true),
+            ("ActiveState=activating SubState=start-post NRestarts=0", false),
+            ("ActiveState=active SubState=running NRestarts=2", true),
+            ("ActiveState=active SubState=running NRestarts=0", false),
+        ] {
+            unit_of_sshd(world, &format!("{state} MainPID={pid}"), "ExecStartPost=/bin/false", journal);
+            let report = world.check();
+            let daemon = report.of("running.daemon");
+            assert_eq!(daemon["status"] == "fail", ends, "{state}: {daemon:#}");
+            let note = report.note("running.daemon");
+            assert!(
+                !ends
+                    || note.ends_with(
+                        "again and again: ssh.service: Control process exited, code=exited, status=1/FAILURE"
+                    ),
+                "{note}"
+            );
+            // Another sshd than the unit's serves the system.
+            unit_of_sshd(world, &format!("{state} MainPID=1"), "ExecStartPost=/bin/false", journal);
+            assert_eq!(world.check().status("running.daemon"), "ok", "{state}");
+        }
+        // It has been up for some time since, and was reloaded just now.
+        unit_of_sshd(
+            world,
+            &format!("ActiveState=active SubState=running NRestarts=2 MainPID={pid}"),
+            "",
+            journal,
+        );
+        world.instance.write("/run/started", "1000");
+        assert_eq!(world.check().status("running.daemon"), "ok");
+    });
+}
+
+/// Its files have an error, or another unit is missing.
+#[test]
+fn a_unit_that_systemd_does_not_start() {
+    for (show, states, says) in [
+        (
+            "LoadState=bad-setting",
+            "",
+            "systemd cannot load its unit ssh: ssh.service: Service has more than one ExecStart= setting. Refusing.",
+        ),
+        (
+            "LoadState=loaded Requires=sysinit.target\\ corp.service BindsTo= Requisite=",
+            "Id=sysinit.target LoadState=loaded ActiveState=active '' Id=corp.service LoadState=not-found ActiveState=inactive",
+            "its unit ssh needs corp.service, which does not exist",
+        ),
+        (
+            "LoadState=loaded Requires=corp.service",
+            "Id=corp.service LoadState=loaded ActiveState=failed",
+            "its unit ssh needs corp.service, which has failed",
+        ),
+        ("LoadState=loaded Requires=corp.service", "Id=corp.service LoadState=loaded ActiveState=active", ""),
+    ] {
+        for runs in [false, true] {
+            world(|world| {
+                let state = "ActiveState=inactive SubState=dead NRestarts=0";
+                let journal = "'ssh.service: Service has more than one ExecStart= setting. Refusing.'";
+                if runs {
+                    unit_of_sshd(world, state, "", journal);
+                } else {
+                    failed_unit(world, state, "", journal);
+                }
+                let more = format!(
+                    "in\n*property=LoadState,Requires*) printf '%s\\n' {show};;\n*property=Id,LoadState*) printf '%s\\n' {states};;\n\
+                     *property=Id,IPAddressDeny*) exit 1;;\n"
+                );
+                let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap().replacen("in\n", &more, 1);
+                world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+                let journalctl = format!(
+                    "#!/bin/sh\ncase \"$*\" in *--unit*ssh) printf '%s\\n' {journal};; *) exit 1;; esac\n"
+                );
+                world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+                let (report, id) = (world.check(), "running.daemon");
+                let note = report.note(id);
+                let later = "works now, but breaks at sshd's next restart: ";
+                let expected = match (runs, says) {
+                    (true, says) if says.starts_with("systemd") => format!("{later}{says}"),
+                    (true, _) => {
+                        assert_eq!(report.status(id), "ok", "{note}");
+                        return;
+                    }
+                    (false, "") => "sshd is stopped".to_owned(),
+                    (false, says) => format!("sshd is stopped: {says}"),
+                };
+                assert_eq!(note, expected);
+                assert_eq!(report.status(id), if runs { "warn" } else { "fail" });
+                assert_eq!(report.of(id)["fix_kind"] == "command", says.is_empty());
+            });
+        }
+    }
+}
+
+/// A unit that sshd cannot start with: the report has the last lines of its journal and the file that changes it, and no command that
+/// has just failed.
+#[test]
+fn a_unit_that_fails() {
+    let failed = "ActiveState=failed SubState=failed NRestarts=5";
+    let family = "'Server listening on 0.0.0.0 port 22.' 'Starting ssh.service - x...' 'socket: Address family not supported by protocol' \
+         'ssh.service: Main process exited, code=exited, status=255/EXCEPTION' \"ssh.service: Failed with result 'exit-code'.\"";
+    world(|world| {
+        failed_unit(world, failed, "RestrictAddressFamilies=AF_UNIX AF_NETLINK", family);
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        assert_eq!(
+            report.note("running.daemon"),
+            "sshd is stopped: its unit ssh failed: socket: Address family not supported by protocol"
+        );
+        assert_eq!(
+            report.of("running.daemon")["fix"],
+            "remove RestrictAddressFamilies=AF_UNIX AF_NETLINK from sshd's unit (/etc/systemd/system/ssh.service.d/x.conf line 4), \
+             then: systemctl daemon-reload; systemctl reset-failed ssh; systemctl restart ssh"
+        );
+        assert_eq!(report.detail("running.daemon").len(), 4, "{:#?}", report.detail("running.daemon"));
+        // The file was changed after that.
+        std::thread::sleep(Duration::from_millis(100));
+        world.instance.write("/etc/systemd/system/ssh.service.d/x.conf", "[Service]\n");
+        assert_eq!(world.check().of("running.daemon")["fix"], "systemctl start ssh");
+    });
+    // A socket starts it again for each client.
+    world(|world| {
+        let journal =
+            "'Starting ssh.service' 'ssh.service: Main process exited, code=killed, status=25/XFSZ'";
+        failed_unit(world, failed, "LimitFSIZE=0", journal);
+        let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap().replacen(
+            "in\n",
+            "in 'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';; *Accept*) echo no;;\n",
+            1,
+        );
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("running.daemon"), "warn", "{:#}", report.of("running.daemon"));
+        let note = report.note("running.daemon");
+        assert!(note.starts_with("ssh.socket listens, but its last start of sshd failed: "), "{note}");
+    });
+    // Without a file that changes it.
+    world(|world| {
+        failed_unit(
+            world,
+            failed,
+            "",
+            "'Starting ssh.service' 'ssh.service: Main process exited, code=killed, status=31/SYS'",
+        );
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        let note = "sshd is stopped: its unit ssh failed: ssh.service: Main process exited, code=killed, status=31/SYS";
+        assert_eq!(report.note("running.daemon"), note);
+        assert_eq!(report.of("running.daemon")["fix_kind"], "advice");
+    });
+    // systemd starts it again and again, and has removed the directory meanwhile.
+    world(|world| {
+        let restarts = "ActiveState=activating SubState=auto-restart NRestarts=2";
+        failed_unit(
+            world,
+            restarts,
+            "LimitFSIZE=0",
+            "'Starting ssh.service' 'ssh.service: Main process exited, code=killed, status=25/XFSZ'",
+        );
+        fs::remove_dir("/run/sshd").unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        let note = report.note("running.daemon");
+        assert!(
+            note.contains("starts its unit ssh again and again") && note.ends_with("status=25/XFSZ"),
+            "{note}"
+        );
+        assert!(report.of("running.daemon")["fix"].as_str().unwrap().starts_with("remove LimitFSIZE=0 from"));
+    });
+    // With another user, systemd gives it the directory.
+    world(|world| {
+        failed_unit(
+            world,
+            failed,
+            "User=alice",
+            "'Starting ssh.service' '/run/sshd must be owned by root and not group or world-writable.'",
+        );
+        chown("/run/sshd", Some(47_101), None).unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("sshd.config", "fail"), ("running.daemon", "fail")]);
+        for id in ["sshd.config", "running.daemon"] {
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(
+                fix.starts_with(
+                    "remove User=alice from sshd's unit (/etc/systemd/system/ssh.service.d/x.conf line 4)"
+                ),
+                "{fix}"
+            );
+        }
+    });
+}
+
+/// Without such a setting of the unit, the directory was changed by hand.
+#[test]
+fn a_directory_of_another_user() {
+    // From 9.8, sshd looks at it only when it is started.
+    let works = eic_lab::sshd::sshd_version() >= (9, 8);
+    broken(
+        |world| {
+            chown("/run/sshd", Some(47_101), None).unwrap();
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works);
+        },
+        if works {
+            &[("sshd.config", "warn")]
+        } else {
+            &[("sshd.config", "fail"), ("network.banner", "fail")]
+        },
+        "/run/sshd must be owned by root",
+    );
+}
+
+/// `systemctl start` succeeds, and does nothing.
+#[test]
+fn a_unit_whose_condition_is_not_met() {
+    let lines = |result: &str| {
+        format!(
+            "ConditionResult={result}\nConditionTimestampMonotonic=77\nAssertResult=yes\nAssertTimestampMonotonic=77"
+        )
+    };
+    let file = "/etc/ssh/sshd_not_to_be_run";
+    world(|world| {
+        stop_sshd();
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        // It is active after its start, if the file does not exist.
+        let systemctl = format!(
+            "#!/bin/sh\ncase \"$*\" in\n*ConditionResult*) cat <<'END'\n{}\nEND\n;;\n'start sshd'|'start ssh') [ -e {file} ] || \
+             /usr/sbin/sshd;;\n*) exit 1;;\nesac\n",
+            lines("no")
+        );
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("running.daemon"), "fail");
+        let note = report.note("running.daemon");
+        assert!(note.ends_with("because a line Condition... of it is not met"), "{note}");
+        world.instance.write(file, "");
+        let report = world.check();
+        assert!(report.note("running.daemon").ends_with(&format!("is not started while {file} exists")));
+        world.apply(&report, "running.daemon");
+        assert!(!Path::new(file).exists());
+        assert_eq!(world.settled().status("running.daemon"), "ok");
     });
 }
 
@@ -882,6 +1419,7 @@ fn a_socket_of_a_unit_that_is_masked() {
         fs::create_dir_all("/etc/systemd/system").unwrap();
         world.instance.write("/usr/lib/systemd/system/ssh.service", "[Service]\n");
         symlink("/dev/null", "/etc/systemd/system/ssh.service").unwrap();
+        world.instance.write("/usr/lib/systemd/system/ssh@.service", "[Service]\nRuntimeDirectory=sshd\n");
         for (accept, status) in [("no", "fail"), ("yes", "ok")] {
             let systemctl = format!(
                 "#!/bin/sh\ncase \"$*\" in
@@ -899,6 +1437,17 @@ fn a_socket_of_a_unit_that_is_masked() {
             } else {
                 let note = report.note("network.banner");
                 assert_eq!(note, "the first connection starts sshd; --rehearse connects");
+                world.instance.remove("/usr/lib/systemd/system/ssh@.service");
+                let report = world.check();
+                let note = report.note("running.daemon");
+                assert_eq!(
+                    note,
+                    "ssh.socket has Accept=yes, and cannot start sshd: ssh@.service does not exist"
+                );
+                assert_eq!(
+                    report.of("running.daemon")["fix"],
+                    "systemctl stop ssh.socket && systemctl start ssh"
+                );
             }
         }
     });
@@ -917,6 +1466,18 @@ fn sshd_has_not_read_its_configuration() {
         world.instance.write("/etc/ssh/sshd_config.d/gone.conf", "");
         world.instance.remove("/etc/ssh/sshd_config.d/gone.conf");
         assert_eq!(world.check().status("running.current"), "warn", "a file of it may be gone");
+    });
+    // The mode and the owner are not what sshd reads. A file that was moved is.
+    world(|world| {
+        world.sh("cp -p /etc/ssh/sshd_config /run/older; chmod 600 /etc/ssh/sshd_config; chgrp 12 /etc/ssh/sshd_config",
+        );
+        world.check().assert_healthy();
+        world.restart(&config().set("AllowUsers", "bob").text());
+        world.sh("touch -d '1 hour ago' /etc/ssh/sshd_config; chmod 600 /etc/ssh/sshd_config");
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_exactly(&[("sshd.access", "fail")]);
+        world.sh("mv /run/older /etc/ssh/new; mv /etc/ssh/new /etc/ssh/sshd_config");
+        assert_eq!(world.check().status("running.current"), "warn");
     });
 }
 
@@ -1094,6 +1655,24 @@ fn layers_of_the_sandbox() {
     });
 }
 
+/// A line of the audit log, of some time ago.
+fn denial(ago: Duration) -> String {
+    let time = SystemTime::now().checked_sub(ago).unwrap().duration_since(UNIX_EPOCH).unwrap();
+    format!(
+        "type=AVC msg=audit({}.123:3): avc:  denied  {{ name_connect }} for  pid=1 comm=\"eic-keys\" dest=80\n",
+        time.as_secs()
+    )
+}
+
+/// The policy can have been changed since.
+#[test]
+fn an_old_denial() {
+    world(|world| {
+        world.instance.write("/var/log/audit/audit.log", denial(Duration::from_secs(25 * 3600)));
+        world.check().assert_healthy();
+    });
+}
+
 #[test]
 fn selinux() {
     let enforcing = |world: &World<'_>, modules: &str| {
@@ -1113,8 +1692,7 @@ fn selinux() {
     });
     broken(
         |world| {
-            let denial = "type=AVC msg=audit(1.2:3): avc:  denied  { name_connect } for  pid=1 comm=\"eic-keys\" dest=80\n";
-            world.instance.write("/var/log/audit/audit.log", denial);
+            world.instance.write("/var/log/audit/audit.log", denial(Duration::from_secs(3600)));
         },
         &[("confinement.denials", "warn")],
         "name_connect",
@@ -1152,8 +1730,99 @@ fn an_sshd_without_a_capability() {
             assert_eq!(report.status("confinement.unit"), "fail");
             let says = format!("sshd lacks CAP_{}: it closes each connection", capability.to_uppercase());
             assert_eq!(report.note("confinement.unit"), says);
+            assert_eq!(report.of("confinement.unit")["fix_kind"], "advice");
+            // The unit was repaired, and sshd was not started again.
+            fs::create_dir_all("/run/systemd/system").unwrap();
+            let systemctl = "#!/bin/sh\ncase \"$*\" in\n*MainPID*CapabilityBoundingSet*) echo MainPID=$(cat /run/sshd.pid); cat /run/set ;;\nesac\n";
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            for (set, kind) in [("cap_chown", "advice"), ("cap_setgid cap_sys_chroot", "command")] {
+                world.instance.write("/run/set", format!("CapabilityBoundingSet={set}\n"));
+                let report = world.check();
+                assert_eq!(report.of("confinement.unit")["fix_kind"], kind);
+                let fix = report.of("confinement.unit")["fix"].as_str().unwrap();
+                assert_eq!(fix.starts_with("systemctl restart ssh"), kind == "command", "{fix}");
+            }
         });
     }
+}
+
+/// What RHEL's mode of the file needs.
+#[test]
+fn an_sshd_that_cannot_read_shadow() {
+    for (mode, works) in [(0o600, true), (0o000, false)] {
+        world(|world| {
+            world.instance.write(
+                "/etc/pam.d/sshd",
+                "auth required pam_permit.so\naccount required pam_unix.so\nsession required pam_permit.so\n",
+            );
+            world.instance.write("/etc/ssh/sshd_config", config().set("UsePAM", "yes").text());
+            fs::set_permissions("/etc/shadow", Permissions::from_mode(mode)).unwrap();
+            stop_sshd();
+            let drop = "-dac_override,-dac_read_search";
+            let arguments = ["--bounding-set", drop, "--inh-caps", drop, "/usr/sbin/sshd"];
+            let started = world.instance.command(arguments).program("/usr/bin/setpriv").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works, "{mode:o}");
+            let report = world.check();
+            let expected = if works { "ok" } else { "fail" };
+            assert_eq!(report.status("confinement.unit"), expected, "{:#}", report.of("confinement.unit"));
+            assert_eq!(report.note("confinement.unit").contains("cannot read /etc/shadow"), !works);
+        });
+    }
+}
+
+/// Files of each login that sshd's unit hides.
+#[test]
+fn an_sshd_that_does_not_see_a_file() {
+    for (script, status, says) in [
+        ("mount --bind /dev/null /etc/shadow", "fail", "sshd cannot use /etc/shadow"),
+        ("mount -t tmpfs none /etc/pam.d", "fail", "sshd cannot use /etc/pam.d/sshd"),
+        (
+            "grep -v ^alice /etc/passwd >/run/other; mount --bind /run/other /etc/passwd",
+            "warn",
+            "sshd sees another /etc/passwd",
+        ),
+    ] {
+        world(|world| {
+            world.instance.write(
+                "/etc/pam.d/sshd",
+                "auth required pam_permit.so\naccount required pam_unix.so\nsession required pam_permit.so\n",
+            );
+            world.instance.write("/etc/ssh/sshd_config", config().set("UsePAM", "yes").text());
+            world.restart_in_namespace(script);
+            let report = world.check();
+            report.assert_exactly(&[("confinement.unit", status)]);
+            assert!(report.note("confinement.unit").starts_with(says), "{}", report.note("confinement.unit"));
+        });
+    }
+}
+
+/// A command runs; a session on a terminal does not.
+#[test]
+fn an_sshd_that_cannot_give_away_a_terminal() {
+    let on_terminal = |world: &World<'_>| {
+        world.instance.write("/run/key", world.key.private());
+        let login = format!(
+            "chmod 600 /run/key; exec ssh -tt -F none -i /run/key -o BatchMode=yes -o StrictHostKeyChecking=no -o \
+             UserKnownHostsFile=/dev/null -l {USER} 127.0.0.1 true"
+        );
+        world.instance.command(["-c", &login]).program("/bin/sh").as_root().run().status
+    };
+    world(|world| {
+        assert_eq!(on_terminal(world), Some(0));
+        stop_sshd();
+        let arguments = ["--bounding-set", "-chown", "--inh-caps", "-chown", "/usr/sbin/sshd"];
+        let started = world.instance.command(arguments).program("/usr/bin/setpriv").as_root().run();
+        assert_eq!(started.status, Some(0), "{}", started.stderr);
+        world.settled();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        assert_ne!(on_terminal(world), Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("confinement.unit", "fail")]);
+        let says = "sshd lacks CAP_CHOWN: it closes each session on a terminal";
+        assert_eq!(report.note("confinement.unit"), says);
+    });
 }
 
 #[test]
@@ -1207,7 +1876,7 @@ fn a_unit_that_restricts_sshd() {
 }
 
 /// A line of a log file, written so many seconds ago.
-fn log_line(seconds: u64, text: &str) -> String {
+pub(crate) fn log_line(seconds: u64, text: &str) -> String {
     let time = Command::new("date").args(["-Is", "-d", &format!("{seconds} seconds ago")]).output().unwrap();
     format!("{} host {text}\n", String::from_utf8(time.stdout).unwrap().trim_end())
 }
@@ -1266,6 +1935,48 @@ fn what_the_log_tells() {
         }
         write(&[log_line(9, reason), given].concat())(world);
         world.check().assert_healthy();
+    });
+}
+
+/// The client has the wrong key, and eic-keys knows which one it should have.
+#[test]
+fn another_key_than_the_pushed_one() {
+    world(|world| {
+        let line = "eic-keys[8]: No pushed key is offered for alice: the client offers SHA256:a, and SHA256:b is pushed";
+        let ended =
+            "sshd-session[7]: Connection closed by authenticating user alice 192.0.2.1 port 5 [preauth]";
+        let written = |lines: &[(u64, &str)]| {
+            let text: String = lines.iter().map(|(age, line)| log_line(*age, line)).collect();
+            world.instance.write("/var/log/auth.log", text);
+            world.check()
+        };
+        let report = written(&[(31, line), (30, ended)]);
+        report.assert_exactly(&[("recent.login", "warn")]);
+        let note = report.note("recent.login");
+        assert!(
+            note.contains(
+                "no key that the client offered is pushed: the client offers SHA256:a, and SHA256:b is pushed"
+            ),
+            "{note}"
+        );
+        let accepted =
+            "sshd-session[7]: Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:b";
+        let given = "eic-keys[9]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:b";
+        // The pushed key was the second; the line is of another attempt, or of another user.
+        for lines in [
+            &[(31, line), (30, given), (29, accepted)][..],
+            &[(31, line), (30, given), (29, ended)],
+            &[(600, line), (30, ended)],
+            &[(31, &line.replace("for alice", "for alice-2")), (30, ended)],
+            // A run of --check for no key.
+            &[
+                (31, &line.replace("SHA256:a", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU")),
+                (30, ended),
+            ],
+            &[(30, ended)],
+        ] {
+            written(lines).assert_healthy();
+        }
     });
 }
 
@@ -1341,6 +2052,33 @@ fn a_null_device_that_is_closed() {
             report.of("metadata.command_user")
         );
         assert!(Command::new("umount").args(["-l", "/dev/null"]).status().unwrap().success());
+    });
+}
+
+/// Any user can write lines with the name of sshd: so many that journalctl needs longer than a check has, and far longer if one call asks
+/// for the lines of several users with different names.
+#[test]
+fn a_journal_full_of_a_users_lines() {
+    world(|world| {
+        let complaint = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2";
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        world.instance.write(
+            "/run/line",
+            format!(
+                r#"{{"__REALTIME_TIMESTAMP":"{now}000000","SYSLOG_IDENTIFIER":"sshd","_PID":"7","_UID":"0","MESSAGE":"{complaint}"}}"#
+            ) + "\n",
+        );
+        for (end, more) in [("exit 0", false), ("exec sleep 60", true)] {
+            let journalctl = format!(
+                "#!/bin/sh\ncase \"$*\" in *' + '*) exec sleep 60 ;; *=eic-keys*) ;; *--reverse*) cat /run/line; {end} ;; *) echo x ;; esac\n"
+            );
+            world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+            let report = world.check_in_time();
+            let (status, note) = (report.status("recent.sshd"), report.note("recent.sshd"));
+            assert_eq!(status, "warn", "{end}: {note}");
+            let words = " (the journal has more lines than could be read in 2 s)";
+            assert_eq!(note.contains(words), more, "{note}");
+        }
     });
 }
 
@@ -1430,6 +2168,41 @@ fn what_the_journal_tells() {
     });
 }
 
+/// Such a tool has not said that all is well, nor that anything is wrong.
+#[test]
+fn tools_that_do_not_answer() {
+    let (firewall, bans) = ("network.firewall", "network.fail2ban");
+    let (module, package, expiry) = ("confinement.selinux", "install.package", "user.expiry");
+    let late = "no answer in 2 s";
+    let long = "its output is too long";
+    for (does, reason, expected) in [
+        ("exec sleep 60", late, &[firewall, bans, module, package, expiry][..]),
+        ("yes | head --bytes=2000000", long, &[firewall, bans, module, package, expiry]),
+        ("kill -KILL $$", "signal: 9 (SIGKILL)", &[firewall, bans, module, package, expiry]),
+        // No rules of fail2ban, no package, no line in shadow(5).
+        ("echo broken >&2; exit 3", "broken", &[firewall, module]),
+    ] {
+        world(|world| {
+            world.instance.write("/sys/fs/selinux/enforce", "1");
+            let script = format!("#!/bin/sh\n{does}\n");
+            for tool in
+                ["sbin/nft", "sbin/iptables-save", "sbin/semodule", "bin/fail2ban-client", "bin/dpkg-query"]
+            {
+                world.instance.install(&format!("/usr/{tool}"), script.as_bytes());
+            }
+            world.instance.install("/usr/bin/getent.real", &fs::read("/usr/bin/getent").unwrap());
+            let getent = format!("#!/bin/sh\n[ $1 = shadow ] || exec getent.real \"$@\"\n{does}\n");
+            world.instance.install("/usr/bin/getent", getent.as_bytes());
+            let report = world.check_in_time();
+            let skipped: Vec<_> = expected.iter().map(|id| (*id, "skip")).collect();
+            report.assert_exactly(&skipped);
+            for id in expected {
+                assert!(report.note(id).ends_with(reason), "{id}: {}", report.note(id));
+            }
+        });
+    }
+}
+
 #[test]
 fn programs_that_hang() {
     world(|world| {
@@ -1439,17 +2212,43 @@ fn programs_that_hang() {
             world.instance.install(program, b"#!/bin/sh\nexec sleep 60\n");
         }
         let report = world.check_in_time();
-        for id in ["user.account", "sshd.command_user"] {
-            assert_eq!(report.note(id), "users cannot be looked up: getent: no answer in 2 s");
-            assert_eq!(report.status(id), "fail");
+        assert_eq!(report.note("user.account"), "users cannot be looked up: getent: no answer in 2 s");
+        assert_eq!(report.status("user.account"), "fail");
+        // They would hang, too.
+        let says = "needs the name service, which does not answer";
+        for id in ["sshd.config", "sshd.command_user", "network.banner", "login.command", "recent.sshd"] {
+            assert_eq!((report.status(id), report.note(id)), ("skip", says), "{id}");
         }
         assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
+        let duration = report.document["checks"].as_array().unwrap().iter();
+        let slow = duration.filter(|check| check["duration_ms"].as_u64().unwrap() > 1_900).count();
+        assert_eq!(slow, 1, "user.account alone takes its time limit");
         let sshd = fs::read("/usr/sbin/sshd").unwrap();
         world.instance.install("/usr/sbin/sshd", b"#!/bin/sh\nexec sleep 60\n");
         let report = world.check_in_time();
         assert_eq!(report.note("sshd.version"), "sshd could not be run: no answer in 2 s");
         assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
         world.instance.install("/usr/sbin/sshd", &sshd);
+    });
+}
+
+/// The user's line is in /etc/passwd, but sshd asks each name service for the groups.
+#[test]
+fn groups_that_no_name_service_tells() {
+    world(|world| {
+        world
+            .instance
+            .write("/etc/nsswitch.conf", "passwd: files ldap # x\ngroup: files ldap\nhosts: files\n");
+        world.instance.install("/usr/bin/id", b"#!/bin/sh\nexec sleep 60\n");
+        let report = world.check_in_time();
+        let words = format!("the groups of {USER} cannot be looked up: id -G {USER}: no answer in 2 s");
+        assert_eq!(report.note("user.account"), words);
+        assert_eq!(report.status("user.account"), "fail");
+        let fix = report.of("user.account")["fix"].as_str().unwrap();
+        assert!(fix.contains("(passwd: files ldap; group: files ldap) does not answer"), "{fix}");
+        let mut failed = report.document["checks"].as_array().unwrap().iter();
+        assert!(failed.all(|check| check["status"] != "fail" || check["id"] == "user.account"));
+        assert_eq!(report.note("login.rehearsal"), "--rehearse was not given");
     });
 }
 

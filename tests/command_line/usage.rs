@@ -226,6 +226,21 @@ fn the_last_of_repeated_options_counts() {
     }
 }
 
+/// sshd's line counts by its last; a report by people has none to override.
+#[test]
+fn a_report_is_asked_for_once() {
+    let (instance, _) = instance();
+    for option in ["--timeout", "--imds", "--trust-store"] {
+        let value = if option == "--imds" { "127.0.0.1" } else { "9" };
+        let outcome = instance.command(["--check", option, value, option, value]).run();
+        assert_eq!(outcome.status, Some(2), "{option}");
+        let says = format!("{option} is given more than once");
+        assert!(outcome.stderr.contains(&says), "{}", outcome.stderr);
+    }
+    let outcome = instance.command(["--check", "--principal", "a", "--principal", "b"]).run();
+    assert_ne!(outcome.status, Some(2), "{}", outcome.stderr);
+}
+
 #[test]
 fn prints_only_the_key_with_the_fingerprint() {
     let (instance, first) = instance();

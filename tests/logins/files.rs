@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use eic_lab::Instance;
 use serde_json::{Value, json as value};
 
-use crate::{ANNA, BERT, accepted, document, fingerprint, json, members, provided, run};
+use crate::{ANNA, BERT, accepted, document, fingerprint, json, members, notes, provided, run};
 
 /// Lines of a file: of sshd with this program name, of eic-keys, at this time.
 fn lines(time: &str, sshd: &str, lines: &[(u32, String)]) -> String {
@@ -258,11 +259,194 @@ fn more_logins_than_are_listed() {
     let instance = instance(&log);
     let report = json(&instance, &[]);
     assert_eq!(report["logins"].as_array().unwrap().len(), 20_000);
-    let note = format!("13 older ones are left out: list them with --until {}", time(13));
+    let until = time(13).replace('Z', ".000000Z");
+    let note = format!("13 older ones are left out: list them with --until {until}");
     assert!(report["notes"].as_array().unwrap().contains(&value!(note)), "{}", report["notes"]);
-    let requests = members(&json(&instance, &["--until", &time(13)]), ["request"]).concat();
+    let requests = members(&json(&instance, &["--until", &until]), ["request"]).concat();
     let expected: Vec<_> = (0..20).map(|number| format!("r{number}")).collect();
     assert_eq!(requests, expected);
+}
+
+/// The output does not lead to the same logins again, and says which cannot be listed.
+#[test]
+fn more_logins_in_one_second_than_are_listed() {
+    let mut log = login("2026-11-21T00:00:00Z", "sshd", 0, "alice", ANNA);
+    log.extend((1..=20_013).map(|number| login("2026-11-21T00:00:01Z", "sshd", number, "alice", ANNA)));
+    let instance = instance(&log);
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!((outcome.status, report["logins"].as_array().unwrap().len()), (Some(2), 20_000));
+    let until = "2026-11-21T00:00:00.999999Z";
+    for note in [
+        &format!("14 older ones are left out: list them with --until {until}"),
+        "some of those at 2026-11-21T00:00:01.000000Z cannot be listed, because they are too many",
+    ] {
+        assert!(report["notes"].as_array().unwrap().contains(&value!(note)), "{}", report["notes"]);
+    }
+    assert_eq!(members(&json(&instance, &["--until", until]), ["request"]), [[value!("r0")]]);
+}
+
+#[test]
+fn times_within_a_second() {
+    let log = [(1, "1.700000"), (2, "2"), (3, "2.500000")].map(|(number, second)| {
+        login(&format!("2026-11-21T00:00:0{second}Z"), "sshd", number, "alice", ANNA)
+    });
+    let instance = instance(&log.concat());
+    let times = |arguments: &[&str]| {
+        let times = members(&json(&instance, arguments), ["time"]).concat();
+        times.iter().map(|time| time.as_str().unwrap().split_at(18).1.to_owned()).collect::<Vec<_>>()
+    };
+    for (option, time, expected) in [
+        ("--since", "01Z", &["1.700000Z", "2Z", "2.500000Z"][..]),
+        ("--since", "01.7Z", &["1.700000Z", "2Z", "2.500000Z"]),
+        ("--since", "01.700001Z", &["2Z", "2.500000Z"]),
+        ("--until", "01Z", &["1.700000Z"]),
+        ("--until", "01.699Z", &[]),
+        // A time without a fraction is the whole second, as the table shows times.
+        ("--until", "02Z", &["1.700000Z", "2Z", "2.500000Z"]),
+        ("--until", "02.0Z", &["1.700000Z", "2Z"]),
+    ] {
+        assert_eq!(times(&[option, &format!("2026-11-21T00:00:{time}")]), expected, "{option} {time}");
+    }
+}
+
+/// Lines that were lost or changed do not make a login disappear.
+#[test]
+fn a_login_whose_lines_are_not_complete() {
+    let key = fingerprint(1);
+    let mut all = provided(4_000_001, 5, "alice", &key, "r1", ANNA).to_vec();
+    all.push((4_000_001, accepted("alice", "192.0.2.1", &key)));
+    let whole = lines("2026-11-21T00:00:01Z", "sshd", &all);
+    let instance = instance(&whole.replace('\n', "\r\n"));
+    assert_eq!(members(&json(&instance, &[]), ["principal", "request"]), [[ANNA, "r1"]], "ends of lines");
+    let long = whole.replace(ANNA, &"a".repeat(3_000));
+    let (_, lost) = whole.split_once('\n').unwrap();
+    for log in [long.as_str(), lost] {
+        instance.write("/var/log/auth.log", log);
+        let report = json(&instance, &[]);
+        assert_eq!(members(&report, ["principal", "request"]), [[Value::Null, Value::Null]]);
+        let note =
+            "1 login has no principal, because the line of eic-keys that names it was lost or is too long";
+        assert!(notes(&report).contains(&note), "{report}");
+    }
+}
+
+/// Only sshd and eic-keys write these lines, and never without a name.
+#[test]
+fn lines_without_names() {
+    let key = fingerprint(1);
+    let mut all = provided(4_000_001, 5, "", &key, "", "").to_vec();
+    all.extend(provided(4_000_001, 5, "alice", &key, "", ""));
+    all.push((4_000_001, accepted("", "192.0.2.1", &key)));
+    all.push((6, "Refused a record of active keys for : it expired 1 s ago".to_owned()));
+    all.push((6, format!("Refused a record of active keys for alice: , fingerprint: {key}")));
+    all.push((4_000_001, accepted("alice", "192.0.2.1", &key)));
+    let report = json(&instance(&lines("2026-11-21T00:00:01Z", "sshd", &all)), &["--refused"]);
+    assert_eq!(
+        members(&report, ["user", "principal", "request"]),
+        [[value!("alice"), Value::Null, Value::Null]]
+    );
+    assert_eq!(report["refused"], value!([]));
+}
+
+/// A file that cannot be read is named, and the exit status tells.
+#[test]
+fn files_that_are_skipped() {
+    let instance = instance(&login("2026-11-21T00:00:01Z", "sshd", 1, "alice", ANNA));
+    instance.namespace().assert_here();
+    fs::create_dir("/var/log/auth.log.1").unwrap();
+    std::os::unix::fs::symlink("/nonexistent", "/var/log/auth.log.2").unwrap();
+    std::os::unix::fs::symlink("auth.log.3", "/var/log/auth.log.3").unwrap();
+    std::os::unix::fs::symlink("/dev/zero", "/var/log/auth.log.4").unwrap();
+    assert!(Command::new("mkfifo").arg("/var/log/auth.log.5").status().unwrap().success());
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!((outcome.status, &report["result"]), (Some(2), &value!("partial")));
+    assert_eq!(members(&report, ["request"]), [["r1"]]);
+    for number in 1..=5 {
+        let name = format!("/var/log/auth.log.{number} could not be read: ");
+        assert!(notes(&report).iter().any(|note| note.starts_with(&name)), "{name}: {report}");
+    }
+    // Only such files.
+    instance.remove("/var/log/auth.log");
+    let outcome = run(&instance, &["--json"]);
+    assert_eq!((outcome.status, &document(&outcome)["result"]), (Some(2), &value!("partial")));
+}
+
+/// Whichever of the two files the syslog daemon writes; and the same lines in several files.
+#[test]
+fn a_login_in_several_files() {
+    let log = login("2026-11-21T00:00:01Z", "sshd", 1, "alice", ANNA);
+    let instance = instance("");
+    instance.write("/var/log/secure", &log);
+    let listed = |instance: &Instance| members(&json(instance, &[]), ["request", "state"]);
+    assert_eq!(listed(&instance), [["r1", "ended"]], "auth.log is empty");
+    for name in ["auth.log", "auth.log.1", "secure-20261121"] {
+        instance.write(format!("/var/log/{name}"), &log);
+    }
+    instance.namespace().assert_here();
+    assert!(Command::new("gzip").arg("--keep").arg("/var/log/auth.log.1").status().unwrap().success());
+    assert_eq!(listed(&instance), [["r1", "ended"]]);
+    instance.write("/var/log/secure", login("2026-11-21T00:00:02Z", "sshd", 2, "alice", ANNA));
+    assert_eq!(listed(&instance), [["r1", "ended"], ["r2", "ended"]]);
+}
+
+/// A file that was restored without its time.
+#[test]
+fn a_file_without_a_time() {
+    let instance = instance(&login("Jan  1 00:00:01", "sshd", 1, "alice", ANNA));
+    instance.write("/etc/localtime", "");
+    instance.namespace().assert_here();
+    fs::File::options()
+        .write(true)
+        .open("/var/log/auth.log")
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    for arguments in [&[][..], &["--since", "530w"]] {
+        let report = json(&instance, arguments);
+        assert_eq!(members(&report, ["request"]), [["r1"]], "{arguments:?}");
+        let note = "/var/log/auth.log has no modification time";
+        assert!(notes(&report).iter().any(|line| line.starts_with(note)), "{report}");
+    }
+}
+
+/// The number of a process that has ended can be that of a user's, which can have any name.
+#[test]
+fn a_session_that_is_open_is_roots() {
+    let instance = instance("");
+    instance.namespace().assert_here();
+    fs::copy("/bin/sleep", "/var/log/sshd").unwrap();
+    for (user, state) in [(0, "open"), (65534, "ended")] {
+        let mut sshd = Command::new("/var/log/sshd").arg("60").uid(user).spawn().unwrap();
+        let key = fingerprint(1);
+        let mut all = provided(sshd.id(), 5, "alice", &key, "r1", ANNA).to_vec();
+        all.push((sshd.id(), accepted("alice", "192.0.2.1", &key)));
+        let now = Command::new("date").args(["-u", "-d", "2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
+        instance.write("/var/log/auth.log", lines(String::from_utf8(now).unwrap().trim(), "sshd", &all));
+        let report = json(&instance, &[]);
+        sshd.kill().unwrap();
+        sshd.wait().unwrap();
+        assert_eq!(members(&report, ["state"]), [[state]], "{user}");
+    }
+}
+
+#[test]
+fn wrong_times_and_names() {
+    let instance = instance("");
+    for (arguments, reason) in [
+        (&["--since", "2026-11-22", "--until", "2026-11-21"][..], "--since is later than --until"),
+        (&["--until", "2h", "--since", "1h"], "--since is later than --until"),
+        (&["--since", "1h", "--since", "2h"], "--since is given more than once"),
+        (&["--user", ""], "--user : not the name of a user"),
+        (&["--since", "2026-11-21T00:00:00+99:99"], "with its zone"),
+        (&["--since", "2026-02-29"], "a day of the calendar"),
+    ] {
+        let outcome = run(&instance, &[&["--json"], arguments].concat());
+        let report = document(&outcome);
+        assert_eq!((outcome.status, &report["result"]), (Some(2), &value!("not-run")), "{arguments:?}");
+        assert!(report["summary"].as_str().unwrap().contains(reason), "{report}");
+    }
 }
 
 #[test]

@@ -34,10 +34,11 @@ fn sshd(second: u64, pid: u32, message: &str) -> String {
 fn instance(entries: &str, old: bool) -> Instance {
     let instance = Instance::start();
     instance.write("/etc/lab/entries", entries);
+    instance.write("/etc/lab/begin", "");
     let refuse = if old { "*--grep*|*--output-fields*) exit 1 ;;" } else { "" };
     let script = format!(
         "#!/bin/sh\necho \"$*\" >>/etc/lab/asked\ncase \"$*\" in\n\
-         {refuse}\n*--output=json*) exec cat /etc/lab/entries ;;\n*) echo 'Nov 21 00:00:00 host x: y' ;;\nesac\n"
+         *_UID=0) exec cat /etc/lab/begin ;;\n{refuse}\n*--output=json*) exec cat /etc/lab/entries ;;\n*) echo 'Nov 21 00:00:00 host x: y' ;;\nesac\n"
     );
     instance.install("/usr/bin/journalctl", script.as_bytes());
     instance
@@ -94,11 +95,13 @@ fn what_the_journal_is_asked_for() {
     instance.namespace().assert_here();
     let asked = std::fs::read_to_string("/etc/lab/asked").unwrap();
     let last = asked.lines().last().unwrap();
-    for words in
-        ["--since=@1795262400 ", "--grep=^Accepted |", "_UID=0 SYSLOG_IDENTIFIER=sshd ", " + _UID=0 "]
-    {
+    for words in ["--since=@1795262400 ", "--grep=^Accepted |"] {
         assert!(last.contains(words), "{words}: {asked}");
     }
+    // With matches of two fields, any user could make journalctl take hours.
+    let names =
+        ["sshd", "sshd-session", "sshd-auth", "eic-keys"].map(|name| format!("SYSLOG_IDENTIFIER={name}"));
+    assert!(last.ends_with(&format!(" {}", names.join(" "))), "{asked}");
 }
 
 /// sshd can run eic-keys as a user with other processes.
@@ -112,28 +115,38 @@ fn eic_keys_as_another_user() {
             lines.iter().map(|(pid, text)| entry(1, "eic-keys", *pid, &fields(text))).collect();
         ours + &sshd(2, 101, &accepted("alice", "192.0.2.1", &key))
     };
-    let asked = |config: &str, uid: &str| {
+    let report = |config: &str, uid: &str| {
         let instance = instance(&log(uid), false);
         instance.write("/etc/ssh/sshd_config", config);
-        let report = json(&instance, &[]);
-        assert_eq!(members(&report, ["request"]), [[value!("r1")]]);
-        instance.namespace().assert_here();
-        let asked = std::fs::read_to_string("/etc/lab/asked").unwrap();
-        (report, asked.lines().last().unwrap().to_owned())
+        json(&instance, &[])
     };
+    let count = |report: &Value| report["logins"].as_array().unwrap().len();
     let nobody = "AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser nobody\n";
     for config in [nobody.to_owned(), format!("Match User alice\n{nobody}")] {
-        let (report, asked) = asked(&config, "65534");
-        assert!(asked.contains(" + _UID=0 ") && asked.contains(" _UID=65534 "), "{asked}");
-        assert_eq!(report["trusted"], false);
+        let named = report(&config, "65534");
+        assert_eq!((count(&named), &named["trusted"]), (1, &value!(false)));
         let note = "The journal has lines of eic-keys by nobody (uid 65534): any process of nobody (uid 65534) can write such lines";
-        assert_eq!(notes(&report), [note]);
+        assert_eq!(notes(&named), [note]);
+        let other = report(&config, "1234");
+        assert_eq!((count(&other), &other["trusted"], notes(&other)), (0, &value!(true), vec![]));
     }
-    let (report, words) = asked(&nobody.replace("nobody", "%u"), "1234");
-    assert!(words.ends_with(" + SYSLOG_IDENTIFIER=eic-keys"), "{words}");
-    assert_eq!(report["trusted"], false);
-    let (report, _) = asked(nobody, "0");
-    assert_eq!((&report["trusted"], notes(&report)), (&value!(true), vec![]));
+    let any = report(&nobody.replace("nobody", "%u"), "1234");
+    assert_eq!((count(&any), &any["trusted"]), (1, &value!(false)));
+    let root = report(nobody, "0");
+    assert_eq!((count(&root), &root["trusted"], notes(&root)), (1, &value!(true), vec![]));
+}
+
+/// sshd of another user than root, of one that journald did not find out, and of none.
+#[test]
+fn sshd_is_roots() {
+    let key = fingerprint(1);
+    for (uid, count) in [(value!("0"), 1), (value!("1000"), 0), (value!(["0", "1000"]), 0), (Value::Null, 0)]
+    {
+        let login = value!({ "MESSAGE": accepted("alice", "192.0.2.1", &key), "_UID": uid });
+        let log = ours(1, &provided(101, 10, "alice", &key, "r1", ANNA)) + &entry(2, "sshd", 101, &login);
+        let report = json(&instance(&log, false), &[]);
+        assert_eq!(report["logins"].as_array().unwrap().len(), count, "{uid}");
+    }
 }
 
 #[test]
@@ -180,8 +193,7 @@ fn a_journal_that_cannot_be_read_to_its_end() {
         sshd(2, 101, &accepted("alice", "192.0.2.1", &key)),
     ];
     let instance = instance(&log.concat(), false);
-    let script =
-        "#!/bin/sh\ncase \"$*\" in *--output=json*) cat /etc/lab/entries; exit 1 ;; *) echo x ;; esac\n";
+    let script = "#!/bin/sh\ncase \"$*\" in *_UID=0) ;; *--output=json*) cat /etc/lab/entries; exit 1 ;; *) echo x ;; esac\n";
     instance.install("/usr/bin/journalctl", script.as_bytes());
     let outcome = run(&instance, &["--json"]);
     let report = document(&outcome);
@@ -190,4 +202,58 @@ fn a_journal_that_cannot_be_read_to_its_end() {
         (Some(2), &value!("partial"), vec!["journalctl failed"])
     );
     assert_eq!(members(&report, ["request"]), [[value!("r1")]]);
+}
+
+/// journalctl succeeds although it ignores a damaged file, and says so.
+#[test]
+fn a_damaged_file_of_the_journal() {
+    let key = fingerprint(1);
+    let log = [
+        ours(1, &provided(101, 10, "alice", &key, "r1", ANNA)),
+        sshd(2, 101, &accepted("alice", "192.0.2.1", &key)),
+    ];
+    let instance = instance(&log.concat(), false);
+    let script = "#!/bin/sh\ncase \"$*\" in *_UID=0) exit ;; *--output=json*) cat /etc/lab/entries ;; *) echo x ;; esac\n\
+         echo 'Journal file /x is truncated, ignoring file.' >&2\n";
+    instance.install("/usr/bin/journalctl", script.as_bytes());
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!(
+        (outcome.status, &report["result"], notes(&report)),
+        (Some(2), &value!("partial"), vec!["journalctl: Journal file /x is truncated, ignoring file"])
+    );
+    assert_eq!(members(&report, ["request"]), [[value!("r1")]]);
+}
+
+/// `journalctl --vacuum-time` removes the oldest files: of the two pushes of a key, only one can be left.
+#[test]
+fn a_journal_that_begins_later() {
+    let log: String = [(1100, 101, 10, "r1"), (1120, 102, 11, "r2")]
+        .into_iter()
+        .zip([fingerprint(1), fingerprint(2)])
+        .map(|((second, process, pid, request), key)| {
+            ours(second, &provided(process, pid, "alice", &key, request, ANNA))
+                + &sshd(second + 1, process, &accepted("alice", "192.0.2.1", &key))
+        })
+        .collect();
+    let report = |begin: u64, since: &[&str]| {
+        let instance = instance(&log, false);
+        instance.write("/etc/lab/begin", entry(begin, "systemd", 1, &value!({ "MESSAGE": "x" })) + &log);
+        json(&instance, since)
+    };
+    let read = |report: &Value| {
+        let notes: Vec<_> = notes(report).into_iter().map(str::to_owned).collect();
+        (members(report, ["principal", "candidates"]), notes)
+    };
+    let note = |time: &str| {
+        vec![format!("The journal begins at {time}: logins before it, and shortly after it, can be missing")]
+    };
+    let named = || [value!(ANNA), value!([])];
+    let unsure = [Value::Null, value!([{ "principal": ANNA, "request": "r1" }])];
+    // LoginGraceTime is 120 s.
+    assert_eq!(read(&report(1000, &[])), (vec![unsure, named()], note("2026-11-21T12:16:40Z")));
+    let since = ["--since", "2026-11-21T12:18:41Z"];
+    assert_eq!(read(&report(1000, &since)), (vec![named()], vec![]), "it has all of these");
+    // Nothing is missing since the start of the system.
+    assert_eq!(read(&report(50, &[])), (vec![named(), named()], note("2026-11-21T12:00:50Z")));
 }

@@ -9,7 +9,7 @@
     clippy::semicolon_if_nothing_returned,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test stops at the first surprise, and prints what sshd rejects"
+    reason = "a test may panic, and prints what sshd rejects"
 )]
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::path::Path;
 use crate::systems::{System, releases};
 use eic_keys::sshd::{
     config_tree::ConfigTree,
-    criteria::Connection,
+    criteria::ConnectionSpec,
     effective::{Config, Effective},
     lexer::OpensshVersion,
 };
@@ -364,10 +364,10 @@ const CASES: &[Case] = &[
 ];
 
 /// The connections for which the values are compared.
-fn connections() -> Vec<(String, Connection)> {
+fn connections() -> Vec<(String, ConnectionSpec)> {
     let connection = |user: &str, groups: &[&str], host: &str, address: &str, local: &str, port: u16| {
         let spec = format!("user={user},host={host},addr={address},laddr={local},lport={port}");
-        let connection = Connection {
+        let connection = ConnectionSpec {
             user: Some(user.into()),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             host: Some(host.into()),
@@ -386,10 +386,10 @@ fn connections() -> Vec<(String, Connection)> {
         connection("nobody-at-all", &[], "x", "10.0.0.1", "192.0.2.1", 22),
         (
             "user=alice".into(),
-            Connection {
+            ConnectionSpec {
                 user: Some("alice".into()),
                 groups: vec!["alice".into(), "admin".into()],
-                ..Connection::default()
+                ..ConnectionSpec::default()
             },
         ),
     ]

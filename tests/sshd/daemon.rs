@@ -1,6 +1,6 @@
 //! The running sshd and its unit, whose options can override the files.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use std::os::unix::fs::symlink;
 
@@ -42,6 +42,29 @@ fn refuses_if_the_command_line_of_sshd_overrides_its_files() {
     enable_is_refused(&system, &system.options(), "the command line of the running sshd");
     system.write("/proc/77/cmdline", "/usr/bin/editor\0AuthorizedKeysCommand\0");
     enable(&system.options());
+}
+
+/// As systemd reads them: an empty value removes those before it, and a file hides that of the same name in another directory.
+#[test]
+fn settings_of_a_unit_that_do_not_count() {
+    let wrong = "ExecStart=/usr/sbin/sshd -D -oAuthorizedKeysCommand=/x";
+    let right = "ExecStart=/usr/sbin/sshd -D $D";
+    let vendor = "/lib/systemd/system/ssh.service";
+    for (path, text) in [
+        (
+            "/etc/systemd/system/ssh.service.d/10-ours.conf",
+            format!("[Service]\nExecStart=\nEnvironment=\n{right}\n"),
+        ),
+        ("/etc/systemd/system/ssh.service", format!("[Service]\n{right}\n")),
+        (vendor, format!("[Unit]\n{wrong}\n[Service]\n{right}\n")),
+    ] {
+        let system = stock();
+        let environment = "Environment=D=-f/other";
+        system.write(vendor, format!("[Service]\n{environment}\n{wrong}\n"));
+        enable_is_refused(&system, &system.options(), "ssh.service line 3 has -o AuthorizedKeysCommand");
+        system.write(path, text);
+        enable(&system.options());
+    }
 }
 
 #[test]

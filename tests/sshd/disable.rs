@@ -1,6 +1,6 @@
 //! `--disable`: what it refuses and what it leaves.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use std::{fs, os::unix::fs::symlink};
 

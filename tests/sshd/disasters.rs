@@ -13,7 +13,7 @@
     clippy::case_sensitive_file_extension_comparisons,
     clippy::semicolon_if_nothing_returned,
     missing_docs,
-    reason = "a test stops at the first surprise, and prints how far it came"
+    reason = "a test may panic, and prints how far it came"
 )]
 
 #[path = "../systems/mod.rs"]

@@ -1,6 +1,6 @@
 //! `--enable`: what it refuses, prints and changes.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use std::{
     fs,

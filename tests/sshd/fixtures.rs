@@ -20,7 +20,7 @@
     clippy::arithmetic_side_effects,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test stops at the first surprise, and prints what it did"
+    reason = "a test may panic, and prints what it did"
 )]
 
 use std::{

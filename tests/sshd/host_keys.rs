@@ -1,6 +1,6 @@
 //! `--enable` where sshd has no host keys, as in an image.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

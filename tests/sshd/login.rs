@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     missing_docs,
-    reason = "a test stops at the first surprise"
+    reason = "a test may panic"
 )]
 
 use std::{

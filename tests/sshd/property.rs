@@ -10,7 +10,7 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     missing_docs,
-    reason = "a test stops at the first surprise, and its arithmetic is a random number's"
+    reason = "a test may panic, and its arithmetic is a random number's"
 )]
 
 use std::{path::Path, time::Duration};
@@ -21,7 +21,7 @@ use eic_keys::sshd::{
     self, EnableOutcome,
     config::File,
     config_tree::ConfigTree,
-    criteria::Connection,
+    criteria::ConnectionSpec,
     effective::Config,
     lexer::OpensshVersion,
     query::{Dump, Sshd},
@@ -139,13 +139,13 @@ fn system(random: &mut Random, release: &str) -> System {
 
 /// The effective settings for a user.
 fn effective(system: &System, user: &str) -> Option<Dump> {
-    let connection = Connection {
+    let connection = ConnectionSpec {
         user: Some(user.into()),
         host: Some("x".into()),
         address: Some("192.0.2.9".into()),
         local_address: Some("192.0.2.1".into()),
         local_port: Some(22),
-        ..Connection::default()
+        ..ConnectionSpec::default()
     };
     Sshd::new(&system.sshd()).with_timeout(TIMEOUT).dump("/etc/ssh/sshd_config".as_ref(), &connection).ok()
 }
@@ -290,10 +290,10 @@ fn any_bytes_are_read_and_kept() {
         for version in ["OpenSSH_7.4", "OpenSSH_8.2", "OpenSSH_9.2", "OpenSSH_9.9p1", "OpenSSH_10.0"] {
             let openssh = OpensshVersion::from_version_text(version).unwrap();
             if let Ok(config) = Config::read(&source, main, openssh) {
-                let someone = Connection {
+                let someone = ConnectionSpec {
                     user: Some("m".into()),
                     address: Some("10.1.1.1".into()),
-                    ..Connection::default()
+                    ..ConnectionSpec::default()
                 };
                 // Before 8.4, an invalid address is rejected only if there is an address to compare.
                 let may_fail = matches!(version, "OpenSSH_7.4" | "OpenSSH_8.2");

@@ -1,6 +1,6 @@
 //! The reload of sshd after a change.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use super::helpers::{
     STOCK, disable, enable, enable_is_refused, enable_is_rolled_back, refused, stock, systemctl_calls,

@@ -1,6 +1,6 @@
 //! Our lines and the user that runs the commands: a user that is missing, exists again, or is expanded by sshd.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test may panic")]
 
 use std::{fs, time::Duration};
 

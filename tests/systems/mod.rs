@@ -12,7 +12,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "shared by several tests, each of which uses a part; a test stops at the first surprise"
+    reason = "shared by several tests, each of which uses a part; a test may panic"
 )]
 
 use std::{

@@ -52,6 +52,33 @@ fn a_good_ocsp_response_is_accepted() {
     }
 }
 
+/// Of several answers, the one that ends first counts.
+#[test]
+fn the_end_of_an_ocsp_response_is_its_first() {
+    for times in [[2, 30], [30, 2]] {
+        let (instance, _) = instance();
+        let pki = instance.pki();
+        let mut response = pki.signer_ocsp();
+        response.answers = times
+            .map(|days| {
+                let mut answer = ocsp::Answer::good(&pki.signer, &pki.intermediate);
+                answer.next_update = Some(now() + days * DAY + HOUR);
+                answer
+            })
+            .to_vec();
+        instance.serve_ocsp_response(&pki.signer, &response.build());
+        let report = instance.command(["--check", "--json"]).run().stdout;
+        let document: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let mut checks = document["checks"].as_array().unwrap().iter();
+        let found = checks.find(|check| check["id"] == "signer.ocsp").unwrap();
+        assert!(
+            found.to_string().contains("good for 49 h more")
+                || found.to_string().contains("good for 48 h more"),
+            "{found}"
+        );
+    }
+}
+
 /// The signature is over the bytes as received. Decoding and encoding them again could give different bytes.
 #[test]
 fn verifies_the_signature_of_an_ocsp_response_over_the_bytes_received() {

@@ -340,8 +340,12 @@ fn accepts_a_chain_in_any_order_and_with_other_certificates() {
     let (instance, key) = instance();
     let pki = instance.pki();
     let stranger = CertSpec::authority("Stranger", Key::rsa2048(4)).self_signed();
+    let mut expired = signer(NAME);
+    expired.not_after = now() - 1;
+    let expired = expired.issued_by(&pki.intermediate);
     for (what, chain) in [
         ("alone with its issuer", vec![&pki.signer, &pki.intermediate]),
+        ("after the one before its renewal", vec![&expired, &pki.signer, &pki.intermediate]),
         ("backwards", vec![&pki.cross_root, &pki.intermediate, &pki.signer]),
         ("twice", vec![&pki.signer, &pki.intermediate, &pki.signer, &pki.intermediate]),
         ("with a stranger", vec![&stranger, &pki.signer, &stranger, &pki.intermediate]),
@@ -354,6 +358,18 @@ fn accepts_a_chain_in_any_order_and_with_other_certificates() {
     signer_refused(&instance, &key, "does not lead", "without the intermediate");
     instance.serve_chain([&pki.intermediate, &pki.cross_root]);
     signer_refused(&instance, &key, "wrong common name", "without the signer");
+}
+
+#[test]
+fn takes_the_path_to_the_nearest_anchor_in_any_order_of_the_store() {
+    let (instance, key) = instance();
+    let pki = instance.pki();
+    // The other path leads over the cross-signed root, which has no OCSP response.
+    instance.serve_chain([&pki.signer, &pki.intermediate, &pki.cross_root]);
+    instance.trust([&pki.old_root, &pki.root]);
+    accepted(&instance, &key, "the old root first");
+    instance.trust([&pki.root, &pki.old_root]);
+    accepted(&instance, &key, "the old root last");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::error_text::WithCauses;
 use crate::path_walk::resolve;
 
 /// Only root can create files in `/run`, so no other user can create this directory first. The name is fixed so that
@@ -27,7 +26,7 @@ impl Directory {
     /// # Errors
     /// Fails if the directory cannot be created, or if users other than root could change it.
     pub(super) fn create() -> io::Result<Option<Self>> {
-        resolve(Path::new(PATH), &[0]).map_err(|danger| io::Error::other(WithCauses(&danger).to_string()))?;
+        resolve(Path::new(PATH), &[0]).map_err(io::Error::other)?;
         // The previous holder of the lock can remove the directory between `mkdir` and `flock`.
         for _ in 0..10 {
             match DirBuilder::new().mode(0o711).create(PATH) {

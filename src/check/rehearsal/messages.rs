@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use crate::check::fix::CommandWord::Value;
 use crate::check::fix::Fix;
-use crate::check::fix::Word::Value;
-use crate::check::known_messages::Source::{self, Output, Pam, Sshd};
-use crate::check::known_messages::{ANY_MODULE, CHROOT, FixCommand, Known, REASONS, REFUSALS, without_level};
+use crate::check::known_messages::MessageSource::{self, Output, Pam, Sshd};
+use crate::check::known_messages::{
+    ANY_MODULE, CHROOT, FixCommand, Known, MISSING_MODULES, MODULE_UNKNOWN, RAISE_PROCESSES, REASONS,
+    REFUSALS, without_level,
+};
 
 use super::pam_log::PamMessages;
+use crate::files;
+use crate::limits;
 use crate::system_log::ANYBODY;
 
 /// The messages about a login.
@@ -28,14 +33,14 @@ pub(super) struct LoginMessages<'a> {
 
 /// A message that only a rehearsal explains.
 struct Own {
-    source: Source,
+    source: MessageSource,
     /// Parts of the message, in this order.
     parts: &'static [&'static str],
     advice: &'static str,
     command: FixCommand,
 }
 
-const fn own(source: Source, parts: &'static [&'static str], advice: &'static str) -> Own {
+const fn own(source: MessageSource, parts: &'static [&'static str], advice: &'static str) -> Own {
     Own { source, parts, advice, command: FixCommand::None }
 }
 
@@ -58,6 +63,11 @@ const TRIES: &str = "set MaxAuthTries 6 in sshd's configuration, and reload sshd
 /// More messages, after [`REASONS`] and before [`REFUSALS`]. The first row that matches a line counts; specific rows
 /// are first.
 const OWN: &[Own] = &[
+    own(
+        Sshd,
+        &["chroot(\"/run/sshd\")"],
+        "see running.daemon: the directory exists while sshd's unit is active, and systemd removed it",
+    ),
     own(Sshd, &["chroot path does not begin at root"], CHROOT),
     own(Sshd, &["chroot(\""], CHROOT),
     own(Sshd, &["Could not get shadow information"], "add the user's line to /etc/shadow: pwconv(8) does so"),
@@ -68,11 +78,7 @@ const OWN: &[Own] = &[
         &["Could not open ", "authorized keys ", "Permission denied"],
         "let every user enter / and /run (mode 0755): the user cannot read any file there",
     ),
-    own(
-        Sshd,
-        &["Resource temporarily unavailable"],
-        "raise the limit on the user's processes: nproc in /etc/security/limits.conf and limits.d, TasksMax of user.slice",
-    ),
+    own(Sshd, &["Resource temporarily unavailable"], RAISE_PROCESSES),
     Own {
         source: Pam,
         parts: &["(sshd:account)", "expired"],
@@ -92,7 +98,8 @@ const OWN: &[Own] = &[
     own(
         Sshd,
         &["Connection refused by tcp wrapper"],
-        "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow, or see network.wrappers",
+        "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow; if network.wrappers has no rule that \
+         refuses it, sshd cannot read that file: see confinement.unit for its limit of open files",
     ),
     own(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
     // ssh logs this as information, which a rehearsal does not read.
@@ -123,7 +130,7 @@ const GENERIC: &[&str] = &["(sshd:"];
 const SHOWN: usize = 8;
 
 /// The number of lines of the session to show.
-const SAID: usize = 3;
+const SHOWN_LINES: usize = 3;
 
 /// Messages of sshd about each login.
 const USUAL: [&str; 15] = [
@@ -158,9 +165,13 @@ impl LoginMessages<'_> {
                 self.reason(row.source, row.command, row.advice, |line| row.is(without_level(line)))
             })
         };
+        // PAM also logs that a module is missing that no login needs.
+        let is_missing = self.sshd.iter().any(|line| plain(line).starts_with(MODULE_UNKNOWN));
         own(ONE_KEY)
             .or_else(|| known(&REASONS))
+            .or_else(|| if is_missing { known(&MISSING_MODULES) } else { None })
             .or_else(|| own(OWN))
+            .or_else(|| known(&MISSING_MODULES))
             .or_else(|| known(&REFUSALS))
             .or_else(|| own(OTHERS))
     }
@@ -168,7 +179,7 @@ impl LoginMessages<'_> {
     /// The last message of a source that matches, and the fix.
     fn reason(
         &self,
-        source: Source,
+        source: MessageSource,
         command: FixCommand,
         advice: &str,
         matches: impl Fn(&str) -> bool,
@@ -188,14 +199,14 @@ impl LoginMessages<'_> {
         let line = plain(lines.iter().rev().find(|line| matches(line))?);
         let note = match source {
             Sshd => format!("sshd says: {line}"),
-            Pam => format!("PAM refuses the login: {line}{}", self.reservation()),
+            Pam => format!("PAM refuses the login: {line}{}", self.caveat()),
             Output => format!("the session says: {line}"),
         };
         Some((note, self.fix(command, advice)))
     }
 
     /// The caveat about PAM's messages.
-    fn reservation(&self) -> String {
+    fn caveat(&self) -> String {
         match &self.pam.file {
             None => String::new(),
             Some(file) => {
@@ -260,11 +271,23 @@ impl LoginMessages<'_> {
             self.sshd.iter().filter(unusual).map(|line| format!("sshd: {}", plain(line))).collect();
         lines.extend(self.pam.lines.iter().map(|line| format!("log: {line}")));
         let said: Vec<_> = self.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = said.get(said.len().saturating_sub(SAID)..).unwrap_or_default();
+        let said = said.get(said.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default();
         lines.extend(said.iter().map(|line| format!("session: {line}")));
         lines.drain(..lines.len().saturating_sub(SHOWN));
         lines
     }
+}
+
+/// The last line that the session prints of its own: neither the message of the day nor sshd's line about the last login.
+pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
+    /// Longer lines are cut.
+    const LENGTH: usize = 200;
+    let motd = files::read_text(&root.join("etc/motd"), limits::SYSTEM_FILE).unwrap_or_default();
+    let usual = |line: &str| {
+        line.is_empty() || line.starts_with("Last login: ") || motd.lines().any(|other| other.trim() == line)
+    };
+    let line = output.lines().map(str::trim).rfind(|line| !usual(line))?;
+    Some(line.chars().take(LENGTH).collect())
 }
 
 /// Whether a line contains all parts in this order.
@@ -313,6 +336,13 @@ mod tests {
                 "",
                 "sshd says: bad ownership or modes for chroot directory component",
                 "ChrootDirectory and every directory above it",
+            ),
+            (
+                "fatal: chroot(\"/run/sshd\"): No such file or directory [preauth]",
+                "",
+                "",
+                "sshd says: chroot(\"/run/sshd\"): No such file or directory",
+                "see running.daemon",
             ),
             (
                 "fatal: Access denied for user alice by PAM account configuration [preauth]",
@@ -382,6 +412,15 @@ mod tests {
             assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
         }
         assert_eq!(explained("debug1: x", "", "hello"), None);
+        let missing = "PAM unable to dlopen(pam_gone.so): no such file";
+        let words = format!("{missing}\npam_exec(sshd:session): /bin/false failed: exit code 1");
+        for (error, expected) in
+            [("System error", "pam_exec("), ("Module is unknown", "PAM unable to dlopen(")]
+        {
+            let sshd = format!("error: PAM: pam_open_session(): {error}");
+            let (note, _) = explained(&sshd, &words, "").unwrap_or_default();
+            assert!(note.contains(&format!("PAM refuses the login: {expected}")), "{note}");
+        }
         // A module also logs what is no reason to refuse.
         assert_eq!(explained("Starting session: x", "pam_succeed_if(sshd:session): x", ""), None);
     }

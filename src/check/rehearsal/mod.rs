@@ -9,10 +9,9 @@ mod directory;
 mod messages;
 mod pam_log;
 mod processes;
-pub(crate) mod server;
+mod server;
 mod session;
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -20,15 +19,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::check_id::CheckId;
-use super::fix::{Fix, Word};
-use super::report::{NOT_REQUESTED, NOT_TRIED};
-use super::request::{CheckRequest, Target};
+use super::fix::{CommandWord, Fix};
+use super::loginuid::{READ_ONLY_PROC, has_read_only_proc};
+use super::report::Mark;
+use super::request::{CheckRequest, CheckTarget};
 use super::runner::{Answer, Finding, Runner, blocking};
-use super::serving::create_directory;
+use super::running_sshd::{create_directory_fix, serving};
 use super::settings::Settings;
 use crate::account::Account;
+use crate::error_text::WithCauses;
+use crate::files;
 use crate::limits;
-use crate::process;
+use crate::path_walk::UnsafePath;
+use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::lexer::OpensshVersion;
@@ -38,11 +41,11 @@ use directory::Directory;
 use messages::LoginMessages;
 use pam_log::PamMessages;
 use server::Server;
-use session::{Ending, Login, Outcome, Programs};
+use session::{LoginEnd, LoginKind, LoginOutcome, Programs};
 
 /// What a rehearsal needs to know.
 #[derive(Clone, Debug)]
-struct Plan {
+struct RehearsalPlan {
     account: Account,
     tree: ConfigTree,
     version: OpensshVersion,
@@ -51,14 +54,14 @@ struct Plan {
     /// `ForceCommand`, if set.
     forced: Option<String>,
     permit_tty: bool,
-    remarks: Vec<String>,
+    differences: Vec<String>,
     today: u64,
     deadline: Instant,
 }
 
-impl Plan {
+impl RehearsalPlan {
     fn new(
-        target: &Target<'_>,
+        target: &CheckTarget<'_>,
         version: &OpensshVersion,
         settings: &Settings,
         account: &Account,
@@ -66,12 +69,12 @@ impl Plan {
     ) -> Self {
         let set = |keyword: &str| Some(settings.one(keyword).to_owned()).filter(|value| !value.is_empty());
         let accepted = settings.accepted_algorithms();
-        let ed25519 = accepted.is_empty() || accepted.contains("ssh-ed25519");
+        let ed25519 = accepted.is_empty() || accepted.contains(&"ssh-ed25519");
         let methods: Vec<_> =
             settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
-        let mut remarks = Vec::new();
+        let mut differences = Vec::new();
         if !methods.iter().all(|method| ["any", "publickey"].contains(method)) {
-            remarks.push(format!("AuthenticationMethods {}", methods.join(" ")));
+            differences.push(format!("AuthenticationMethods {}", methods.join(" ")));
         }
         Self {
             account: account.clone(),
@@ -86,7 +89,7 @@ impl Plan {
             },
             forced: set("forcecommand").filter(|command| command != "none"),
             permit_tty: !settings.is("permittty", "no"),
-            remarks,
+            differences,
             today: target.today(),
             deadline,
         }
@@ -104,45 +107,66 @@ const SFTP_ONLY: &str = "This service allows sftp connections only";
 /// A rehearsal that was begun. Its directory is removed when it is dropped.
 #[derive(Debug)]
 struct Rehearsal {
-    plan: Plan,
+    plan: RehearsalPlan,
     directory: Directory,
     programs: Programs,
+    /// What the command prints, and no start file does.
+    word: String,
     /// The command of sshd for one connection.
-    command: Vec<OsString>,
+    command: TrustedCommand,
+}
+
+/// Runs no rehearsal.
+pub(crate) async fn skip(runner: &Runner, request: &CheckRequest) {
+    let answer = || {
+        if request.rehearse {
+            Answer::skip("the other checks took too long")
+        } else {
+            Answer::skip("--rehearse was not given").marked(Mark::NotRequested)
+        }
+    };
+    let rehearsal: Finding<()> = runner.check(CheckId::LoginRehearsal, (), async |()| answer()).await;
+    runner.check(CheckId::LoginTerminal, &rehearsal, async |()| Answer::ok("", ())).await;
 }
 
 /// Runs the rehearsal, if it was requested.
 pub(crate) async fn rehearse(
     runner: &Runner,
     request: &CheckRequest,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     sshd: &Finding<(Sshd, OpensshVersion)>,
     settings: &Finding<Settings>,
     account: &Finding<Account>,
 ) {
     if !request.rehearse {
-        let rehearsal: Finding<()> =
-            runner.check(CheckId::LoginRehearsal, (), async |()| Answer::skip(NOT_REQUESTED)).await;
-        runner.check(CheckId::LoginTerminal, &rehearsal, async |()| Answer::ok("", ())).await;
-        return;
+        return skip(runner, request).await;
     }
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
     // Its sshd has the configuration on disk, and is given its connection and the options of the running sshd.
     let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
+    let is_unread = runner.is_unread();
     let rehearsal = runner
         .check(
             CheckId::LoginRehearsal,
             (sshd, settings, account),
             async |((_, version), settings, account)| {
                 if !settings.source.has_directory {
-                    return Answer::elsewhere(
+                    return Answer::skip_with_fix(
                         "sshd has not been started yet, and has no directory /run/sshd",
-                        create_directory(),
+                        create_directory_fix(),
                     );
                 }
-                let plan = Plan::new(target, version, settings, account, deadline);
+                let mut plan = RehearsalPlan::new(target, version, settings, account, deadline);
+                if is_unread {
+                    plan.differences.push(
+                        "the configuration with which sshd runs, which is older than that on disk".to_owned(),
+                    );
+                }
                 let root = target.root.to_owned();
-                blocking(move || command(plan, &root)).await.later(later, None)
+                // What a session runs into, and no other check looks at.
+                let changed =
+                    ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.unread(keyword));
+                blocking(move || command(plan, &root)).await.later(later, None).unread(changed, None)
             },
         )
         .await;
@@ -158,44 +182,101 @@ pub(crate) async fn rehearse(
         .await;
 }
 
+/// The result if a login could not be tried, for this reason.
+fn not_tried<T>(reason: &str, fix: Fix, value: T) -> Answer<T> {
+    let note = format!("the login was not tried: {reason}");
+    Answer::warn(note, fix, value).marked(Mark::NotTried(reason.to_owned()))
+}
+
 /// Logs in and runs a command. The value is `None` if the login could not be tried.
-fn command(plan: Plan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
+fn command(plan: RehearsalPlan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
     let rehearsal = match begin(plan) {
         Ok(rehearsal) => rehearsal,
-        Err((reason, fix)) => return Answer::warn(format!("{NOT_TRIED}{reason}"), fix, None),
+        Err((reason, fix)) => return not_tried(&reason, fix, None),
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
     syslog.send(Severity::Notice, &format!("Rehearsal: --check --rehearse logs in as {user} from 127.0.0.1"));
-    let (outcome, pam) = match rehearsal.log_in(Login::Command) {
+    let (outcome, pam) = match rehearsal.log_in(LoginKind::Command(&rehearsal.word)) {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return Answer::warn(format!("{NOT_TRIED}{error}"), fix, None);
+            return not_tried(&error.to_string(), fix, None);
         }
     };
     match outcome.ending {
-        Ending::Status(0) | Ending::Answers => {
-            let remarks = &rehearsal.plan.remarks;
-            let not_shown = if remarks.is_empty() {
+        LoginEnd::Status(0) if !ran(&outcome, &rehearsal.word) => not_run(rehearsal, &outcome),
+        LoginEnd::Status(0) | LoginEnd::Answers => {
+            let differences = &rehearsal.plan.differences;
+            let differences = if differences.is_empty() {
                 String::new()
             } else {
-                format!("; not shown: {}", remarks.join("; "))
+                format!("; not shown: {}", differences.join("; "))
             };
-            let note = format!("a login as {user} from 127.0.0.1 succeeds{not_shown}");
+            let note = format!("a login as {user} from 127.0.0.1 succeeds{differences}");
             Answer::ok(note, Some(Arc::new(rehearsal)))
         }
         // sftp works, as the setting says.
-        Ending::Status(_) if rehearsal.plan.sftp_only() && outcome.output.contains(SFTP_ONLY) => {
+        LoginEnd::Status(_) if rehearsal.plan.sftp_only() && outcome.output.contains(SFTP_ONLY) => {
             let fix = Fix::advice(
                 "see sshd.session: ForceCommand is internal-sftp, which runs no shell and no command",
             );
             let note = format!("a login as {user} from 127.0.0.1 succeeds, for sftp only");
             Answer::warn(note, fix, Some(Arc::new(rehearsal)))
         }
-        Ending::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
-        Ending::TimedOut => failed(&rehearsal, &outcome, &pam, "does not end"),
+        LoginEnd::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
+        LoginEnd::TimedOut => failed(&rehearsal, &outcome, &pam, "does not end"),
     }
+}
+
+/// Whether the session ran `echo WORD`: not if it only says which command the client asked for.
+fn ran(outcome: &LoginOutcome, word: &str) -> bool {
+    let is_cut = outcome.output.len() >= limits::REHEARSAL_OUTPUT;
+    is_cut || outcome.output.replace(&format!("echo {word}"), "").contains(word)
+}
+
+/// The answer for a session that ends well, but does not run the command.
+fn not_run(rehearsal: Rehearsal, outcome: &LoginOutcome) -> Answer<Option<Arc<Rehearsal>>> {
+    let RehearsalPlan { account, forced, tree, .. } = &rehearsal.plan;
+    let user = &account.name;
+    let instead = match forced {
+        Some(forced) => {
+            format!("no command that a client asks for is run: ForceCommand {forced} is run instead")
+        }
+        None => "the output of a command does not come back: the session ends with status 0".to_owned(),
+    };
+    let words = messages::last_words(&outcome.output, &tree.locate(Path::new("/")));
+    let words = words.map_or_else(|| "; it prints nothing".to_owned(), |line| format!("; it prints: {line}"));
+    let note = format!("a login as {user} from 127.0.0.1 succeeds, but {instead}{words}");
+    let fix = match forced {
+        Some(_) => FORCED.to_owned(),
+        None if is_script(&rehearsal.plan) => {
+            format!(
+                "the login shell {} is a script that does not run what follows -c: set another one: usermod --shell",
+                account.shell.display()
+            )
+        }
+        None => format!(
+            "find the start file that ends each command (a line such as: [ -z \"$PS1\" ] && exit; in .bashrc it has to return) or redirects its output (exec >FILE): {}",
+            start_files(user)
+        ),
+    };
+    Answer::warn(note, Fix::advice(fix), Some(Arc::new(rehearsal)))
+}
+
+/// What to do if `ForceCommand` does not run what a client asks for.
+const FORCED: &str = "if clients are to get a shell or run commands, remove ForceCommand, or let its program run $SSH_ORIGINAL_COMMAND";
+
+/// Whether the login shell is a script.
+fn is_script(plan: &RehearsalPlan) -> bool {
+    files::read_beginning(&plan.tree.locate(&plan.account.shell), 2).is_ok_and(|start| start == b"#!")
+}
+
+fn start_files(user: &str) -> String {
+    format!(
+        "those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), /etc/profile, /etc/profile.d, /etc/bash.bashrc, \
+         /etc/ssh/sshrc"
+    )
 }
 
 /// Logs in on a terminal.
@@ -208,16 +289,16 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
         let fix = Fix::advice("set PermitTTY yes if the user needs a shell on a terminal");
         return Answer::warn(format!("PermitTTY is no: {user} gets no terminal"), fix, ());
     }
-    let (outcome, pam) = match rehearsal.log_in(Login::Terminal) {
+    let (outcome, pam) = match rehearsal.log_in(LoginKind::Terminal) {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return Answer::warn(format!("{NOT_TRIED}{error}"), fix, ());
+            return not_tried(&error.to_string(), fix, ());
         }
     };
     match outcome.ending {
-        Ending::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
-        Ending::Status(_) if needs_more(&outcome.output).is_some() => {
+        LoginEnd::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
+        LoginEnd::Status(_) if needs_more(&outcome.output).is_some() => {
             let line = needs_more(&outcome.output).unwrap_or_default();
             let note = format!(
                 "the session of {user} starts a program for which the terminal of the rehearsal is too plain (TERM=dumb): {line}"
@@ -225,10 +306,10 @@ fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
             let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
             Answer::warn(note, Fix::advice(fix), ())
         }
-        Ending::Status(status) => {
+        LoginEnd::Status(status) => {
             failed(rehearsal, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
         }
-        Ending::TimedOut => failed(rehearsal, &outcome, &pam, "does not answer on a terminal"),
+        LoginEnd::TimedOut => failed(rehearsal, &outcome, &pam, "does not answer on a terminal"),
     }
 }
 
@@ -248,27 +329,49 @@ fn needs_more(output: &str) -> Option<&str> {
 }
 
 /// The answer for a login that failed. `how` is how its session ended.
-fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessages, how: &str) -> Answer<T> {
+fn failed<T: Default>(
+    rehearsal: &Rehearsal,
+    outcome: &LoginOutcome,
+    pam: &PamMessages,
+    how: &str,
+) -> Answer<T> {
     let user = &rehearsal.plan.account.name;
     let root = rehearsal.plan.tree.locate(Path::new("/"));
     let (sshd, output, today) = (outcome.log.as_slice(), outcome.output.as_str(), rehearsal.plan.today);
     let messages = LoginMessages { user, sshd, pam, output, today, root: &root };
     let last = messages.last();
-    // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
-    if pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
-        let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
-        let fix = Fix::command(words, [Word::Value(user), Word::Literal("--rehearse")]);
-        let note = format!("{NOT_TRIED}pam_loginuid refuses a login that starts from root's session");
-        return Answer::warn(note, fix, T::default()).detail(last);
+    if let Some(answer) = refused_by_loginuid(rehearsal, pam) {
+        return answer.detail(last);
+    }
+    let starts = || outcome.log.iter().any(|line| line.contains("Starting session: "));
+    // Its last words are those of its end, which the rehearsal caused.
+    if matches!(outcome.ending, LoginEnd::TimedOut)
+        && messages.key_accepted()
+        && !starts()
+        && !outcome.commands.is_empty()
+    {
+        let note = format!(
+            "sshd accepts the key of a login as {user}, but no session starts within {} s; running: {}",
+            limits::REHEARSAL_LOGINS.as_secs(),
+            outcome.commands.join(", ")
+        );
+        return Answer::fail(note, Fix::advice(HANGS)).detail(last);
     }
     if let Some((note, fix)) = messages.explain() {
         return Answer::fail(format!("a login as {user} fails: {note}"), fix).detail(last);
     }
-    let accepted = outcome.log.iter().any(|line| line.contains("Accepted publickey for "));
-    if !accepted {
+    // sshd itself waits: a module asks a service.
+    if matches!(outcome.ending, LoginEnd::TimedOut) && accepted(&outcome.log) && !starts() {
+        let note = format!(
+            "sshd and PAM accept the key of a login as {user}, but no session starts within {} s",
+            limits::REHEARSAL_LOGINS.as_secs()
+        );
+        return Answer::fail(note, Fix::advice(WAITS)).detail(last);
+    }
+    if !accepted(&outcome.log) {
         let said = messages.last_of_ssh().map(|line| format!("; ssh says: {line}")).unwrap_or_default();
         let note = match outcome.ending {
-            Ending::TimedOut => {
+            LoginEnd::TimedOut => {
                 format!("sshd and PAM did not accept or refuse a login as {user} in time{said}")
             }
             _ => format!("sshd refuses a login as {user}{said}"),
@@ -280,32 +383,82 @@ fn failed<T: Default>(rehearsal: &Rehearsal, outcome: &Outcome, pam: &PamMessage
         });
         return Answer::fail(note, fix).detail(last);
     }
-    if !outcome.log.iter().any(|line| line.contains("Starting session: ")) {
+    if !starts() {
         let note = format!("sshd and PAM accept the key of a login as {user}, but no session starts");
         let fix = "check the limits that pam_limits sets (/etc/security), the session lines of /etc/pam.d/sshd, and sshd's \
                    settings for sessions";
         return Answer::fail(note, Fix::advice(fix)).detail(last);
     }
+    session_failed(rehearsal, outcome, &messages, how).detail(last)
+}
+
+/// The answer if a session was opened, and failed.
+fn session_failed<T>(
+    rehearsal: &Rehearsal,
+    outcome: &LoginOutcome,
+    messages: &LoginMessages<'_>,
+    how: &str,
+) -> Answer<T> {
+    let user = &rehearsal.plan.account.name;
     let waits = match outcome.running.as_slice() {
         [] => String::new(),
         names => format!("; running: {}", names.join(", ")),
     };
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
-    let said = messages.not_run().map(|line| format!(": {line}")).unwrap_or_default();
-    let note = format!("{note}{said}");
+    let shell_fails = messages.not_run();
+    let words = messages::last_words(messages.output, messages.root);
+    let note = match (shell_fails, words) {
+        (Some(line), _) => format!("{note}: {line}"),
+        (None, Some(line)) => format!("{note}; its last words: {line}"),
+        (None, None) => note,
+    };
     let fix = match &rehearsal.plan.forced {
-        None if !said.is_empty() => {
+        None if shell_fails.is_some() => {
             "the login shell cannot be run: repair it, or set another one: usermod --shell".to_owned()
         }
         Some(forced) => format!("ForceCommand is {forced}: fix that program, or remove the line"),
-        None if matches!(outcome.ending, Ending::Status(status) if was_broken(status)) => BROKEN.to_owned(),
-        None => format!(
-            "find the start file that causes it: those of {user} (.profile, .bash_profile, .bashrc, .ssh/rc and the like), \
-             /etc/profile, /etc/profile.d, /etc/bash.bashrc, /etc/ssh/sshrc"
+        None if matches!(outcome.ending, LoginEnd::Status(status) if was_broken(status)) => BROKEN.to_owned(),
+        None if is_script(&rehearsal.plan) => format!(
+            "the login shell {} is a script, which causes it: repair it, or set another one: usermod --shell",
+            rehearsal.plan.account.shell.display()
         ),
+        None => format!("find the start file that causes it: {}", start_files(user)),
     };
-    Answer::fail(note, Fix::advice(fix)).detail(last)
+    Answer::fail(note, Fix::advice(fix))
 }
+
+/// The answer if `pam_loginuid` refused the session.
+fn refused_by_loginuid<T: Default>(rehearsal: &Rehearsal, pam: &PamMessages) -> Option<Answer<T>> {
+    let user = &rehearsal.plan.account.name;
+    let root = rehearsal.plan.tree.locate(Path::new("/"));
+    if !pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
+        return None;
+    }
+    let process = serving(&rehearsal.plan.tree).map(|serving| serving.process);
+    if process.is_some_and(|process| has_read_only_proc(&root, process)) {
+        let note = format!(
+            "PAM opens no session for {user}: /proc is read-only for sshd, and pam_loginuid writes to it"
+        );
+        return Some(Answer::fail(note, Fix::advice(READ_ONLY_PROC)));
+    }
+    // A kernel with `loginuid-immutable` (audit) lets only a process outside of any login set it, such as the daemon.
+    let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
+    let fix = Fix::command(words, [CommandWord::Value(user), CommandWord::Literal("--rehearse")]);
+    let reason = "pam_loginuid refuses a login that starts from root's session";
+    Some(not_tried(reason, fix, T::default()))
+}
+
+fn accepted(log: &[String]) -> bool {
+    log.iter().any(|line| line.contains("Accepted publickey for "))
+}
+
+/// What to do if a module of PAM waits.
+const WAITS: &str = "find out for what a session line of /etc/pam.d/sshd waits: pam_systemd waits 25 s for systemd-logind and dbus (systemctl \
+                     status systemd-logind dbus), other modules for a server or a file system";
+
+/// What to do if a program that PAM runs does not end.
+const HANGS: &str = "find out why that program does not end: an account or session line of /etc/pam.d/sshd runs it, such as those of \
+                     pam_exec, and of pam_motd, which runs /etc/update-motd.d";
 
 /// What to do if ssh ends with 255: no status of a session, as a rule.
 const BROKEN: &str = "check the limits that pam_limits sets (cpu, as, nproc and the like: /etc/security/limits.conf and limits.d), and \
@@ -331,7 +484,7 @@ fn not_connected(error: &io::Error) -> &'static str {
 const FULL: &str = "free space or inodes in /run: df /run and df -i /run show what is used";
 
 /// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
-fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
+fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, (String, Fix)> {
     let client = "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
     let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
     let timeout = installed("timeout", "install coreutils")?;
@@ -345,13 +498,13 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
             Fix::advice("find out what started that sshd: sshd and the directories above it must be root's, and no other user may write to them"),
         ),
     })?;
-    plan.remarks.extend(server.remarks.iter().cloned());
-    plan.remarks.extend(server.blocks_not_shown(&plan.tree));
+    plan.differences.extend(server.differences.iter().cloned());
+    plan.differences.extend(server.blocks_by_address(&plan.tree));
     let io = |error: io::Error| {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let text = error.to_string();
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
         // The mode of / or /run.
-        let open = text.contains(" can write to ");
+        let open = matches!(cause, Some(UnsafePath::Writable(_)));
         let fix = if full {
             FULL
         } else if open {
@@ -359,17 +512,17 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
         } else {
             "check that root can write to /run"
         };
-        (text, Fix::advice(fix))
+        (WithCauses(&error).to_string(), Fix::advice(fix))
     };
     let directory = Directory::create().map_err(io)?.ok_or_else(|| {
         ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
     })?;
     let file = directory.path("key");
-    let mut words = vec![keygen.word()];
-    words.extend(["-q", "-N", "", "-C", "eic-keys --rehearse"].map(OsString::from));
-    words.extend(plan.key.iter().map(OsString::from));
-    words.extend(["-f".into(), file.into_os_string()]);
-    let made = process::run(&words, &[], limits::CHECK).map_err(io)?;
+    let keygen = TrustedCommand::new(keygen)
+        .with(["-q", "-N", "", "-C", "eic-keys --rehearse"])
+        .with(&plan.key)
+        .with(["-f".into(), file.into_os_string()]);
+    let made = keygen.run(limits::CHECK).map_err(io)?;
     if !made.status.success() {
         let said = made.error_text();
         let full = ["No space left", "quota exceeded"].iter().any(|words| said.contains(words));
@@ -381,7 +534,12 @@ fn begin(mut plan: Plan) -> Result<Rehearsal, (String, Fix)> {
     directory.write("authorized_keys", &public, 0o644).map_err(io)?;
     let programs = Programs { ssh, timeout, setsid };
     let command = server.prepare(&directory).map_err(io)?;
-    Ok(Rehearsal { plan, directory, programs, command })
+    // Random, since the end of the key is. A comment follows it.
+    let public = String::from_utf8_lossy(&public).into_owned();
+    let key = public.split(' ').nth(1).unwrap_or_default();
+    let end: String = key.chars().rev().filter(char::is_ascii_alphanumeric).take(16).collect();
+    let word = format!("eic-keys-{end}");
+    Ok(Rehearsal { plan, directory, programs, word, command })
 }
 
 /// A program of the system, or of a build from source. `Err`: why it cannot be run, and the fix.
@@ -400,12 +558,12 @@ fn installed(name: &str, fix: &str) -> Result<Program, (String, Fix)> {
 
 impl Rehearsal {
     /// Logs in. Also returns what PAM's modules logged, if the login failed.
-    fn log_in(&self, login: Login) -> io::Result<(Outcome, PamMessages)> {
-        let log = pam_log::Log::begin(self.plan.tree.locate(Path::new("/")).as_path());
+    fn log_in(&self, login: LoginKind<'_>) -> io::Result<(LoginOutcome, PamMessages)> {
+        let log = pam_log::PamLog::begin(self.plan.tree.locate(Path::new("/")).as_path());
         let user = &self.plan.account.name;
         let outcome =
             session::log_in(&self.programs, &self.directory, &self.command, user, login, self.plan.deadline)?;
-        let well = matches!(outcome.ending, Ending::Status(0) | Ending::Answers);
+        let well = matches!(outcome.ending, LoginEnd::Status(0) | LoginEnd::Answers);
         let words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
         Ok((outcome, words))
     }

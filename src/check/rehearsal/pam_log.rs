@@ -22,12 +22,12 @@ const USUAL: [&str; 6] = [
 
 /// The system log, from the start of a login on.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct PamLog {
     /// The log files, and their lengths at the start.
     files: Vec<(PathBuf, u64)>,
 }
 
-impl Log {
+impl PamLog {
     pub(super) fn begin(root: &Path) -> Self {
         let length = |path: PathBuf| Some((path.clone(), fs::metadata(path).ok()?.len()));
         Self { files: FILES.iter().filter_map(|file| length(root.join(file))).collect() }

@@ -45,6 +45,7 @@ pub(super) fn descendants(pid: u32) -> Vec<Process> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests")]
 mod tests {
     use super::{descendants, exists, kill};
 

@@ -4,20 +4,21 @@
 //! A daemon of OpenSSH before 9.8 runs itself for each connection, a later one runs sshd-session; `sshd -i` does the
 //! same, and PAM sees the same service name.
 
-use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
+use crate::check::daemon_context::{DaemonContext, serving};
 use crate::check::settings::main;
 use crate::files;
 use crate::limits;
+use crate::process::TrustedCommand;
 use crate::safe_path;
+use crate::sshd::command_line::connection_options;
 use crate::sshd::config::Statement;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
-use crate::sshd::daemon::{self, Daemon};
+use crate::sshd::daemon;
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::PATHS;
@@ -26,12 +27,12 @@ use crate::sshd::query::PATHS;
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     /// The command, without the file of the configuration.
-    pub(super) words: Vec<OsString>,
+    command: TrustedCommand,
     /// The configuration file of the daemon.
     main: PathBuf,
     version: OpensshVersion,
-    /// What differs from the daemon.
-    pub(super) remarks: Vec<String>,
+    /// What differs from a login that the daemon serves.
+    pub(super) differences: Vec<String>,
 }
 
 impl Server {
@@ -41,40 +42,39 @@ impl Server {
     /// `NotFound` if there is no sshd; otherwise why root must not run it.
     pub(super) fn find(tree: &ConfigTree, version: OpensshVersion) -> io::Result<Self> {
         let main = main(tree);
-        let systemctl = ["systemctl".into()];
-        let running = Daemon::new(tree, &systemctl, limits::CHECK_TOOL).serving(&main);
-        let mut remarks = Vec::new();
+        let options = ["-i", "-e"];
         let installed = || {
             let path = PATHS.map(Path::new).into_iter().find(|path| path.is_file());
             safe_path::program(Path::new("/"), path.ok_or(io::ErrorKind::NotFound)?)
         };
-        let Some((process, line)) = running else {
-            remarks.push("no sshd is running: its unit's options were not used".to_owned());
-            let words = vec![installed()?.word(), "-i".into(), "-e".into()];
-            return Ok(Self { words, main, version, remarks });
+        let Some((process, line)) = serving(tree) else {
+            let differences = vec!["no sshd is running: its unit's options were not used".to_owned()];
+            let command = TrustedCommand::new(installed()?).with(options);
+            return Ok(Self { command, main, version, differences });
         };
         let program = daemon::program_of(process).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => installed(),
             _ => Err(error),
         })?;
-        let options = daemon::connection_options(&line);
-        let file = options.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
-        let mut words = enter(process, &mut remarks);
-        remarks.extend(other_domain(process));
-        words.extend([program.word(), "-i".into(), "-e".into()]);
-        // The first value of an option counts. Its words are the result of the rehearsal.
-        words.push("-oLogLevel=DEBUG1".into());
-        // Only about files in the home directory, which are not used. Pushed keys do not depend on it.
-        words.push("-oStrictModes=no".into());
-        words.extend(options.into_iter().filter(|option| !option.starts_with("-f")).map(OsString::from));
-        Ok(Self { words, main: file.unwrap_or(main), version, remarks })
+        let line = connection_options(&line);
+        let file = line.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
+        let context = DaemonContext::of(process);
+        // The first value of an option counts. Its messages are the result of the rehearsal. StrictModes is only about files in the
+        // home directory, which are not used. Pushed keys do not depend on it.
+        let command = TrustedCommand::new(program)
+            .with(options)
+            .with(["-oLogLevel=DEBUG1", "-oStrictModes=no"])
+            .with(line.into_iter().filter(|option| !option.starts_with("-f")));
+        let command = context.command(&command);
+        let differences = context.lacking.into_iter().chain(other_domain(process)).collect();
+        Ok(Self { command, main: file.unwrap_or(main), version, differences })
     }
 
     /// Writes the configuration, and returns the command that serves one connection.
     ///
     /// # Errors
     /// Fails if the daemon's configuration cannot be read.
-    pub(super) fn prepare(&self, directory: &Directory) -> io::Result<Vec<OsString>> {
+    pub(super) fn prepare(&self, directory: &Directory) -> io::Result<TrustedCommand> {
         let original = files::read(&self.main, limits::SYSTEM_FILE)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.main.display())))?;
         let keys = directory.path("authorized_keys");
@@ -87,13 +87,11 @@ impl Server {
         let block_file = directory.write("first_block", block.as_bytes(), 0o600)?;
         let text = with_first_block(&self.version, &original, &block, &block_file);
         let file = directory.write("sshd_config", &text, 0o600)?;
-        let mut words = self.words.clone();
-        words.extend(["-f".into(), file.into_os_string()]);
-        Ok(words)
+        Ok(self.command.clone().with(["-f".into(), file.into_os_string()]))
     }
 
     /// The `Match` blocks that depend on the client's address, or on the address and port that it connects to.
-    pub(super) fn blocks_not_shown(&self, tree: &ConfigTree) -> Vec<String> {
+    pub(super) fn blocks_by_address(&self, tree: &ConfigTree) -> Vec<String> {
         let Ok(config) = Config::read(tree, &self.main, self.version.clone()) else { return Vec::new() };
         let mut found = Vec::new();
         for file in config.files() {
@@ -132,37 +130,6 @@ fn with_first_block(version: &OpensshVersion, text: &[u8], block: &str, block_fi
     result
 }
 
-/// The command that enters the mount namespace of the daemon and sets its resource limits, where these differ.
-pub(crate) fn enter(process: u32, remarks: &mut Vec<String>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = Vec::new();
-    let installed = |program: &str| Path::new("/usr/bin").join(program).exists();
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    if namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there) {
-        if installed("nsenter") {
-            words.extend(["nsenter".into(), format!("--mount=/proc/{process}/ns/mnt").into(), "--".into()]);
-        } else {
-            remarks.push(
-                "sshd has a mount namespace of its own, and there is no nsenter to enter it".to_owned(),
-            );
-        }
-    }
-    let read = |process: &str| {
-        let path = format!("/proc/{process}/limits");
-        files::read_text(Path::new(&path), limits::PROC_FILE).unwrap_or_default()
-    };
-    let differing = differing_limits(&read("self"), &read(&process.to_string()));
-    if !differing.is_empty() {
-        if installed("prlimit") {
-            words.push("prlimit".into());
-            words.extend(differing.into_iter().map(OsString::from));
-            words.push("--".into());
-        } else {
-            remarks.push("sshd has other resource limits, and there is no prlimit to set them".to_owned());
-        }
-    }
-    words
-}
-
 /// Where SELinux enforces: the daemon's context, if a program that root starts gets another one.
 fn other_domain(process: u32) -> Option<String> {
     files::read(Path::new("/sys/fs/selinux/enforce"), limits::PROC_FILE)
@@ -177,46 +144,11 @@ fn other_domain(process: u32) -> Option<String> {
     (here != there).then(|| format!("SELinux: the rehearsal ran as {here}, sshd runs as {there}"))
 }
 
-/// The limits of `/proc/PID/limits`, and the options of prlimit(1).
-const LIMITS: [(&str, &str); 16] = [
-    ("Max cpu time", "cpu"),
-    ("Max file size", "fsize"),
-    ("Max data size", "data"),
-    ("Max stack size", "stack"),
-    ("Max core file size", "core"),
-    ("Max resident set", "rss"),
-    ("Max processes", "nproc"),
-    ("Max open files", "nofile"),
-    ("Max locked memory", "memlock"),
-    ("Max address space", "as"),
-    ("Max file locks", "locks"),
-    ("Max pending signals", "sigpending"),
-    ("Max msgqueue size", "msgqueue"),
-    ("Max nice priority", "nice"),
-    ("Max realtime priority", "rtprio"),
-    ("Max realtime timeout", "rttime"),
-];
-
-/// The options of prlimit(1) that turn the limits `here` into those `there`.
-fn differing_limits(here: &str, there: &str) -> Vec<String> {
-    let value = |text: &str, name: &str| {
-        let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
-        Some((words.next()?.to_owned(), words.next()?.to_owned()))
-    };
-    LIMITS
-        .iter()
-        .filter_map(|(name, option)| {
-            let there = value(there, name)?;
-            (value(here, name)? != there).then(|| format!("--{option}={}:{}", there.0, there.1))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{differing_limits, with_first_block};
+    use super::with_first_block;
     use crate::sshd::lexer::OpensshVersion;
 
     fn merged(version: &str, text: &str) -> Option<String> {
@@ -233,14 +165,5 @@ mod tests {
         is("OpenSSH_8.2p1", "Port 22\nMatch all\nX y\nmatch User a\nX z");
         is("OpenSSH_7.4p1", "Port 22\nMatch all\nX y\nmatch User a\nX z");
         assert_eq!(merged("OpenSSH_7.4p1", "Port 22").as_deref(), Some("Port 22\nMatch all\nX y\n"));
-    }
-
-    #[test]
-    fn limits_of_the_daemon() {
-        let here = "Max open files            1024                 524288               files\nMax nice priority         0                    0\n";
-        let there = "Max open files            64                   unlimited            files\nMax nice priority         0                    0\n";
-        assert_eq!(differing_limits(here, there), ["--nofile=64:unlimited"]);
-        assert_eq!(differing_limits(here, here), Vec::<String>::new());
-        assert_eq!(differing_limits("", there), Vec::<String>::new());
     }
 }

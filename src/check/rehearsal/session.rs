@@ -3,7 +3,6 @@
 //! ssh connects to a port of 127.0.0.1 on which this process listens. The connection of ssh is accepted and passed to
 //! sshd. Connections of other processes are closed before a byte is read, so only ssh ever speaks to this sshd.
 
-use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -15,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::processes::{descendants, exists, kill, terminate};
+use crate::files;
 use crate::limits;
-use crate::process::{Collected, clean_environment};
+use crate::process::{Collected, TrustedCommand};
 use crate::procfs::{self, Process};
 use crate::safe_path::Program;
 
@@ -26,21 +26,21 @@ const END: &[u8] = b"\x04";
 
 /// What ssh asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Login {
-    /// The command `true`, without a terminal.
-    Command,
+pub(super) enum LoginKind<'a> {
+    /// A command that prints this word, without a terminal.
+    Command(&'a str),
     /// The login shell, with a terminal. Its history stays empty: only empty lines are typed.
     Terminal,
 }
 
 /// How a login ended.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(super) enum LoginEnd {
     /// The session answers on its terminal. It was then closed.
     Answers,
     /// ssh ended with this status: the session's, or 255.
     Status(i32),
-    /// Nothing of the above before the time limit.
+    /// Neither of these happened within the time limit.
     TimedOut,
 }
 
@@ -54,8 +54,8 @@ pub(super) struct Programs {
 
 /// The result of a login.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) ending: Ending,
+pub(super) struct LoginOutcome {
+    pub(super) ending: LoginEnd,
     /// The output of the session and of ssh.
     pub(super) output: String,
     /// sshd's messages, one a line.
@@ -64,6 +64,8 @@ pub(super) struct Outcome {
     pub(super) sshd: u32,
     /// The programs of a session that did not end.
     pub(super) running: Vec<String>,
+    /// The same with their arguments.
+    pub(super) commands: Vec<String>,
 }
 
 /// Logs in.
@@ -73,11 +75,11 @@ pub(super) struct Outcome {
 pub(super) fn log_in(
     programs: &Programs,
     directory: &Directory,
-    sshd: &[OsString],
+    sshd: &TrustedCommand,
     user: &str,
-    login: Login,
+    login: LoginKind<'_>,
     deadline: Instant,
-) -> io::Result<Outcome> {
+) -> io::Result<LoginOutcome> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -95,19 +97,21 @@ pub(super) fn log_in(
     let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
     log.collect(server.0.stderr.take(), open);
     let ending = match login {
-        Login::Command => wait(&mut ssh.0, deadline, || false)?,
-        Login::Terminal => {
+        LoginKind::Command(_) => wait(&mut ssh.0, deadline, || false)?,
+        LoginKind::Terminal => {
             let mut terminal = Terminal::new(input, &output, &log);
             match wait(&mut ssh.0, deadline, || terminal.answers())? {
-                Ending::Status(_) if terminal.is_closed() => Ending::Answers,
+                LoginEnd::Status(_) if terminal.is_closed() => LoginEnd::Answers,
                 ending => ending,
             }
         }
     };
     let session = match ending {
-        Ending::Status(_) => Vec::new(),
-        Ending::Answers | Ending::TimedOut => session(server.0.id()),
+        LoginEnd::Status(_) => Vec::new(),
+        LoginEnd::Answers | LoginEnd::TimedOut => session(server.0.id()),
     };
+    let mut commands: Vec<_> = session.iter().map(command_line).collect();
+    commands.dedup();
     stop(&mut ssh.0);
     finish(&mut server.0, &session);
     let mut running: Vec<_> = session.into_iter().map(|process| process.name).collect();
@@ -115,14 +119,14 @@ pub(super) fn log_in(
     // What they said last may not be read yet. A process that stays can hold the pipes open: nothing is ever sent.
     let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limits::REHEARSAL_END);
     let lines = log.text().lines().map(|line| line.trim_end().to_owned()).collect();
-    Ok(Outcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running })
+    Ok(LoginOutcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running, commands })
 }
 
 fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{program} cannot be run: {error}"))
 }
 
-/// A child that does not outlive the rehearsal, whatever returns early.
+/// A child that is killed when the rehearsal ends, also after an error.
 #[derive(Debug)]
 struct KillOnDrop(Child);
 
@@ -144,13 +148,15 @@ fn client(
     directory: &Directory,
     port: u16,
     user: &str,
-    login: Login,
+    login: LoginKind<'_>,
     deadline: Instant,
 ) -> Command {
-    let mut command = Command::new(programs.timeout.path());
     // Later than this process, which ends the session first.
     let left = deadline.saturating_duration_since(Instant::now()).as_secs().saturating_add(3);
-    command.args(["--foreground", "--kill-after=1"]).arg(left.to_string()).arg(programs.ssh.path());
+    let mut command = TrustedCommand::new(programs.timeout.clone())
+        .with(["--foreground", "--kill-after=1", &left.to_string()])
+        .running(&TrustedCommand::new(programs.ssh.clone()))
+        .command();
     command
         .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])
         .arg(directory.path("key"));
@@ -168,19 +174,18 @@ fn client(
     ] {
         command.args(["-o", option]);
     }
-    command.arg(if login == Login::Command { "-T" } else { "-tt" }).arg(Ipv4Addr::LOCALHOST.to_string());
+    command.arg(if login == LoginKind::Terminal { "-tt" } else { "-T" }).arg(Ipv4Addr::LOCALHOST.to_string());
     match login {
-        Login::Command => command.arg("true").stdin(Stdio::null()),
-        Login::Terminal => command.stdin(Stdio::piped()),
+        LoginKind::Command(word) => command.arg(format!("echo {word}")).stdin(Stdio::null()),
+        LoginKind::Terminal => command.stdin(Stdio::piped()),
     };
     // On such a terminal, shells do not query the terminal's properties.
-    environment(&mut command).env("TERM", "dumb").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("HOME", NO_HOME).env("TERM", "dumb").stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn environment(command: &mut Command) -> &mut Command {
-    clean_environment(command).env("HOME", "/nonexistent").current_dir("/")
-}
+/// The home directory of both programs: no file of root's is read.
+const NO_HOME: &str = "/nonexistent";
 
 /// Waits for the connection of ssh. Closes any other.
 fn accept(
@@ -227,10 +232,10 @@ fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
 /// An sshd for this connection, in a session of its own, as the daemon's: without root's terminal, to which a program that PAM
 /// starts for the user could add characters (see `process::Credentials`). A key that is pressed there does not reach
 /// it, and it ends in order when the connection does.
-fn serve(setsid: &Program, words: &[OsString], connection: TcpStream) -> io::Result<Child> {
-    let mut command = Command::new(setsid.path());
-    environment(&mut command)
-        .args(words)
+fn serve(setsid: &Program, sshd: &TrustedCommand, connection: TcpStream) -> io::Result<Child> {
+    let mut command = TrustedCommand::new(setsid.clone()).running(sshd).command();
+    command
+        .env("HOME", NO_HOME)
         .stdin(OwnedFd::from(connection.try_clone()?))
         .stdout(OwnedFd::from(connection))
         .stderr(Stdio::piped());
@@ -238,16 +243,19 @@ fn serve(setsid: &Program, words: &[OsString], connection: TcpStream) -> io::Res
 }
 
 /// Waits until ssh ends, or the session answers, or the time is over.
-fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -> io::Result<Ending> {
+fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -> io::Result<LoginEnd> {
     loop {
         if let Some(status) = ssh.try_wait()? {
-            return Ok(status.code().filter(|code| *code != 124).map_or(Ending::TimedOut, Ending::Status));
+            return Ok(status
+                .code()
+                .filter(|code| *code != 124)
+                .map_or(LoginEnd::TimedOut, LoginEnd::Status));
         }
         if answers() {
-            return Ok(Ending::Answers);
+            return Ok(LoginEnd::Answers);
         }
         if Instant::now() >= deadline {
-            return Ok(Ending::TimedOut);
+            return Ok(LoginEnd::TimedOut);
         }
         thread::sleep(limits::REHEARSAL_PAUSE);
     }
@@ -259,6 +267,14 @@ fn session(sshd: u32) -> Vec<Process> {
     let mut processes = descendants(sshd);
     processes.retain(|process| process.session != sshd || !process.name.starts_with("sshd"));
     processes
+}
+
+/// The program of a process with its arguments.
+fn command_line(process: &Process) -> String {
+    let path = format!("/proc/{}/cmdline", process.pid);
+    let words = files::read_beginning(Path::new(&path), limits::COMMAND_SHOWN).unwrap_or_default();
+    let text = String::from_utf8_lossy(&words).replace('\0', " ");
+    if text.trim().is_empty() { process.name.clone() } else { text.trim().to_owned() }
 }
 
 /// Ends ssh, and so the connection.

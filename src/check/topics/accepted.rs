@@ -10,14 +10,14 @@ use crate::check::fix::Fix;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::files;
-use crate::keys::SignedKey;
+use crate::keys::UnverifiedKey;
 use crate::limits;
 
 /// How a list of revoked keys in OpenSSH's binary format begins (`PROTOCOL.krl`).
 const KRL: &[u8] = b"SSHKRL\n\0";
 
 /// Whether sshd accepts these keys, which eic-keys would provide.
-pub(super) fn accepted(keys: &[SignedKey<'_>], settings: &Settings, root: &Path) -> Answer<()> {
+pub(super) fn accepted(keys: &[UnverifiedKey<'_>], settings: &Settings, root: &Path) -> Answer<()> {
     let list = settings.one("revokedkeys");
     // sshd.revoked reports a list that cannot be read.
     let revoked = match list {
@@ -39,7 +39,7 @@ pub(super) fn accepted(keys: &[SignedKey<'_>], settings: &Settings, root: &Path)
 
 /// The keyword that refuses a key, the reason, and what to change.
 fn refusal(
-    key: &SignedKey<'_>,
+    key: &UnverifiedKey<'_>,
     settings: &Settings,
     revoked: Option<&[u8]>,
 ) -> Option<(&'static str, String, &'static str)> {

@@ -8,20 +8,23 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
+use crate::check::interfaces::{self, OtherWay};
 use crate::check::report::Status;
-use crate::check::request::Target;
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::Running;
+use crate::check::running_sshd::RunningSshd;
 use crate::check::sockets;
 use crate::limits;
+use crate::seconds::Seconds;
 use crate::sshd::daemon::{SERVICES, SOCKETS};
-use crate::tool::{is_root, stdout_of};
+use crate::tool::stdout_of;
 
 /// What answers a connection.
 #[derive(Debug, PartialEq, Eq)]
-enum Reply {
+enum BannerReply {
     /// An SSH server.
     Ssh,
     /// sshd, which has too many connections, or penalties for this address (`PerSourcePenalties`).
@@ -44,8 +47,8 @@ const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 /// `recent.login` would read as a client's.
 pub(crate) async fn banner(
     runner: &Runner,
-    target: &Target<'_>,
-    running: &Finding<Running>,
+    target: &CheckTarget<'_>,
+    running: &Finding<RunningSshd>,
     starts_sshd: bool,
 ) {
     let is_ok = |id| matches!(runner.status(id), Some(Status::Ok));
@@ -82,54 +85,64 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
     let Some(first) = tried.first() else {
         return Answer::skip("the addresses that sshd listens on are not known");
     };
-    let mut reply = Reply::Silent;
-    for address in &tried {
-        reply = ask(*address);
-        if matches!(reply, Reply::Ssh | Reply::NotNow(_)) {
-            break;
-        }
-    }
+    let reply = ask_all(&tried);
     let shown = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    if let Some(process) = process.filter(|_| !matches!(reply, Reply::Ssh | Reply::NotNow(_))) {
+    if let Some(process) = process.filter(|_| !matches!(reply, BannerReply::Ssh | BannerReply::NotNow(_))) {
         if is_isolated(process) {
             let note = format!("sshd, process {process}, has a network of its own, which no client reaches");
-            let fix = "remove PrivateNetwork= from sshd's unit (systemctl cat shows it), and restart sshd";
+            let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
             return Answer::fail(note, Fix::advice(fix));
         }
     }
     let certain = accepts && !has_network_rules(process);
     let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -n 20";
     let rules = "find what keeps connections from it: nft list ruleset (the hooks prerouting, output and ingress, and nat, too), \
-                 iptables-save, systemctl cat of sshd's unit and socket";
+                 iptables-save and iptables-legacy-save, systemctl cat of sshd's unit and socket";
     let other = format!(
         "find the program that answers, and the rule that leads there: ss -tlnp, nft list ruleset; sshd listens on port {}",
         first.port()
     );
     let (note, fix, fails) = match reply {
-        Reply::Ssh => {
+        BannerReply::Ssh => {
+            if let Some(OtherWay { address, interface, other }) = interfaces::other_way(root) {
+                let how = other.map_or_else(
+                    || "are refused by a route or a rule (prohibit, blackhole or unreachable)".to_owned(),
+                    |other| format!("leave by {other}"),
+                );
+                return Answer::warn(
+                    format!(
+                        "sshd answers on {first}, but replies from {address} ({interface}) to clients outside its network {how}"
+                    ),
+                    Fix::advice(format!(
+                        "if clients get no answer, let replies from {address} leave by {interface}: ip rule and ip route show table all have \
+                         the rule of a VPN, or need one for this address"
+                    )),
+                    (),
+                );
+            }
             return Answer::ok(
                 format!("sshd answers on {}", tried.first().map_or(shown, ToString::to_string)),
                 (),
             );
         }
-        Reply::NotNow(line) if line.starts_with(NOT_NOW[1]) => {
+        BannerReply::NotNow(line) if line.starts_with(NOT_NOW[1]) => {
             return Answer::ok(format!("sshd answers on {shown}, but this system has to wait: {line}"), ());
         }
-        Reply::NotNow(line) => (
+        BannerReply::NotNow(line) => (
             format!("sshd takes no more connections now: {line}"),
             "end unused connections, or set MaxStartups higher".to_owned(),
             false,
         ),
-        Reply::Other(line) => (format!("no SSH server answers on {shown}, but: {line}"), other, false),
-        Reply::Closed => {
+        BannerReply::Other(line) => (format!("no SSH server answers on {shown}, but: {line}"), other, false),
+        BannerReply::Closed => {
             (format!("sshd closes a connection to {shown} without a word"), log.to_owned(), certain)
         }
-        Reply::Silent => (
-            format!("a connection to {shown} gets no answer within {} s", limits::BANNER.as_secs()),
+        BannerReply::Silent => (
+            format!("a connection to {shown} gets no answer within {} s", Seconds(limits::BANNER)),
             log.to_owned(),
             false,
         ),
-        Reply::None(reason) => (
+        BannerReply::None(reason) => (
             format!("sshd listens, but does not get a connection to {shown}: {reason}"),
             rules.to_owned(),
             certain,
@@ -142,7 +155,7 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
     }
 }
 
-/// The addresses to try, one after the other: one that sshd listens on, and for a wildcard the loopback address, and then
+/// The addresses to try: one that sshd listens on, and for a wildcard the loopback address, and then
 /// the system's own, which a firewall may accept although it drops the other.
 fn addresses(open: &[SocketAddr]) -> Vec<SocketAddr> {
     let usual = |address: &&SocketAddr| address.port() == 22;
@@ -161,19 +174,41 @@ fn addresses(open: &[SocketAddr]) -> Vec<SocketAddr> {
     tried.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
-/// The address from which this system sends to the metadata service. Nothing is sent.
+/// The address from which this system sends to others or, without a route to them, to the metadata service. Nothing is sent.
 fn own() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(169, 254, 169, 254), 80)).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+    let to = |address: Ipv4Addr| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((address, 80)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    to(FOREIGN).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
+}
+
+/// An address of no system (RFC 5737).
+const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// Asks all addresses at the same time: sshd's reply from one of them, or another one.
+fn ask_all(addresses: &[SocketAddr]) -> BannerReply {
+    let replies: Vec<_> = thread::scope(|scope| {
+        let asked: Vec<_> = addresses.iter().map(|address| scope.spawn(|| ask(*address))).collect();
+        asked.into_iter().filter_map(|one| one.join().ok()).collect()
+    });
+    let mut other = BannerReply::Silent;
+    for reply in replies {
+        if matches!(reply, BannerReply::Ssh | BannerReply::NotNow(_)) {
+            return reply;
+        }
+        other = reply;
+    }
+    other
 }
 
 /// Connects, and reads until the line with the protocol version (RFC 4253, section 4.2). Nothing is sent.
-fn ask(address: SocketAddr) -> Reply {
+fn ask(address: SocketAddr) -> BannerReply {
     let start = Instant::now();
     let left = || limits::BANNER.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
     let mut connection = loop {
-        match TcpStream::connect_timeout(&address, left()) {
+        match TcpStream::connect_timeout(&address, limits::BANNER_CONNECTION.min(left())) {
             Ok(connection) => break connection,
             // An sshd that reads its configuration again does not listen for a moment.
             Err(error)
@@ -182,15 +217,17 @@ fn ask(address: SocketAddr) -> Reply {
             {
                 thread::sleep(limits::BANNER_PAUSE);
             }
-            Err(error) if error.kind() == ErrorKind::TimedOut => return Reply::None("no answer".to_owned()),
-            Err(error) => return Reply::None(error.to_string()),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                return BannerReply::None("no answer".to_owned());
+            }
+            Err(error) => return BannerReply::None(error.to_string()),
         }
     };
     let mut received = Vec::new();
     let mut buffer = [0; 256];
     let ended = loop {
         if is_ssh(&received) {
-            return Reply::Ssh;
+            return BannerReply::Ssh;
         }
         let over = start.elapsed() >= limits::BANNER || received.len() > limits::BANNER_LENGTH;
         if over || connection.set_read_timeout(Some(left())).is_err() {
@@ -207,13 +244,13 @@ fn ask(address: SocketAddr) -> Reply {
     let text = String::from_utf8_lossy(&received);
     let line = text.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
     if NOT_NOW.iter().any(|words| line.starts_with(words)) {
-        Reply::NotNow(line)
+        BannerReply::NotNow(line)
     } else if !line.is_empty() {
-        Reply::Other(line)
+        BannerReply::Other(line)
     } else if ended {
-        Reply::Closed
+        BannerReply::Closed
     } else {
-        Reply::Silent
+        BannerReply::Silent
     }
 }
 
@@ -250,7 +287,8 @@ fn has_network_rules(process: Option<u32>) -> bool {
     shown
         .unwrap_or_default()
         .lines()
-        .any(|line| line.split_once('=').is_some_and(|(_, value)| !value.is_empty()))
+        // An empty list of what is refused is shown as "~".
+        .any(|line| line.split_once('=').is_some_and(|(_, value)| !matches!(value, "" | "~")))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::Target;
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::imds::Imds;
 
@@ -15,7 +15,7 @@ const NOTICEABLE: u64 = 5;
 const LIFETIME: u64 = 60;
 
 /// Compares the system clock with the metadata service's time.
-pub(crate) async fn offset(runner: &Runner, target: &Target<'_>, session: &Finding<Imds>) {
+pub(crate) async fn offset(runner: &Runner, target: &CheckTarget<'_>, session: &Finding<Imds>) {
     let here = (target.clock)().as_secs();
     runner
         .check(CheckId::ClockOffset, session, async |imds| {
@@ -23,13 +23,13 @@ pub(crate) async fn offset(runner: &Runner, target: &Target<'_>, session: &Findi
                 return Answer::skip("the metadata service's responses have no date");
             };
             let root = target.root.to_owned();
-            blocking(move || judge(here, there.as_secs(), correction(&root))).await
+            blocking(move || compare(here, there.as_secs(), fix_for_clock(&root))).await
         })
         .await;
 }
 
 /// The command that sets the clock, for the installed time service.
-fn correction(root: &Path) -> Fix {
+fn fix_for_clock(root: &Path) -> Fix {
     if root.join("usr/bin/chronyc").exists() {
         Fix::command("chronyc makestep", [])
     } else {
@@ -37,7 +37,7 @@ fn correction(root: &Path) -> Fix {
     }
 }
 
-fn judge(here: u64, there: u64, fix: Fix) -> Answer<()> {
+fn compare(here: u64, there: u64, fix: Fix) -> Answer<()> {
     let off = here.abs_diff(there);
     let which = if here > there { "ahead of" } else { "behind" };
     let note = format!("the clock is {off} s {which} the metadata service's");

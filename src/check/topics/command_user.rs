@@ -1,7 +1,6 @@
 //! Checks as the user that sshd runs eic-keys as. A firewall rule that matches the uid, or a directory without access
 //! for that user, has no effect on root. One child process, `eic-keys --check`, covers all of these checks.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,19 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::signer::readable;
-use crate::account::Account;
+use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
-use crate::check::fix::{Fix, Word};
-use crate::check::rehearsal::server::enter;
-use crate::check::request::{RunOptions, Target, seconds};
+use crate::check::daemon_context::DaemonContext;
+use crate::check::fix::{CommandWord, Fix};
+use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::settings::main;
 use crate::imds::Imds;
 use crate::limits;
-use crate::process::{self, run_as};
+use crate::process::{self, TrustedCommand};
+use crate::safe_path::Program;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::Daemon;
-use crate::tool::is_root;
 use crate::trust::TrustStore;
 
 /// What that user can access.
@@ -36,14 +33,14 @@ enum View {
     /// The program could not be run, and the reason.
     Broken(String),
     /// The report of the child process.
-    Report(serde_json::Value),
+    CheckReport(serde_json::Value),
 }
 
 /// Runs the checks as that user.
 pub(crate) async fn look(
     runner: &Runner,
     options: &RunOptions,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     user: &Finding<Account>,
     session: &Finding<Imds>,
     store: &Finding<Arc<TrustStore>>,
@@ -75,40 +72,36 @@ pub(crate) async fn look(
 }
 
 fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
-    let program = match std::env::current_exe() {
+    let program = match Program::own() {
         Ok(program) => program,
         Err(error) => return View::Broken(error.to_string()),
     };
-    if fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0) {
+    if fs::metadata(program.path()).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0) {
         return View::SetUid;
     }
-    let mut words: Vec<OsString> = vec![program.into(), "--check".into(), "--json".into()];
-    words.extend(["--timeout".into(), seconds(options.timeout).into()]);
+    let mut command = TrustedCommand::new(program).with(["--check", "--json", "--timeout"]);
+    command = command.with([seconds(options.timeout)]);
     if let [address] = options.imds.as_slice() {
-        words.extend(["--imds".into(), address.to_string().into()]);
+        command = command.with(["--imds".to_owned(), address.to_string()]);
     }
     if let Some(path) = &options.trust_store {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        words.extend(["--trust-store".into(), path.into()]);
+        command = command.with(["--trust-store".into(), path.into_os_string()]);
     }
+    let command = command.as_user(&user.credentials());
     let report = |ran: io::Result<process::Output>| match ran {
         Err(error) => View::Broken(error.to_string()),
-        Ok(ran) => {
-            serde_json::from_slice(&ran.stdout).map_or_else(|_| View::Broken(ran.error_text()), View::Report)
-        }
+        Ok(ran) => serde_json::from_slice(&ran.stdout)
+            .map_or_else(|_| View::Broken(ran.error_text()), View::CheckReport),
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
-    let tree = ConfigTree::new(root);
-    let daemon = Daemon::new(&tree, &["systemctl".into()], limits::CHECK_TOOL).serving(&main(&tree));
-    let mut inside = daemon.map(|(process, _)| enter(process, &mut Vec::new())).unwrap_or_default();
-    if inside.iter().any(|word| word == "nsenter") {
-        inside.extend(user.credentials().prefix());
-        inside.extend(words.iter().cloned());
-        if let view @ View::Report(_) = report(process::run(&inside, &[], limits::COMMAND_USER)) {
+    let context = DaemonContext::find(&ConfigTree::new(root));
+    if context.changes_namespace() {
+        if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER)) {
             return view;
         }
     }
-    report(run_as(&user.credentials(), &words, limits::COMMAND_USER))
+    report(command.run(limits::COMMAND_USER))
 }
 
 /// The status and note of one check in a report.
@@ -131,12 +124,12 @@ fn broken(user: &Account, reason: &str) -> Answer<()> {
             "/dev/null is not a device that all users can open: eic-keys was not run as {}",
             user.name
         );
-        return Answer::warn_only(note, fix);
+        return Answer::warn_without_value(note, fix);
     }
     let program = std::env::current_exe().unwrap_or_default();
     let closed = fs::metadata(&program).is_ok_and(|metadata| metadata.mode() & 0o555 != 0o555);
     let fix = if closed {
-        Fix::command("chmod 0755", [Word::Path(&program)])
+        Fix::command("chmod 0755", [CommandWord::Path(&program)])
     } else {
         Fix::advice(
             "let all users run eic-keys: check the mode of each directory above it, ACLs (getfacl), and mounts with noexec",
@@ -150,14 +143,21 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
     let report = match view {
         View::Root => return Answer::ok("eic-keys runs as root: metadata.token has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
+        View::Broken(reason)
+            if ["execute setpriv", "no setsid"].iter().any(|words| reason.contains(words)) =>
+        {
+            return Answer::skip(format!(
+                "not tried as {name}: setsid and setpriv (util-linux) are not installed"
+            ));
+        }
         View::Broken(reason) => return broken(user, reason),
         View::SetUid => {
             let program = std::env::current_exe().unwrap_or_default();
             let note =
                 format!("{} has the setuid bit: it runs as its owner, not as {name}", program.display());
-            return Answer::warn(note, Fix::command("chmod 0755", [Word::Path(&program)]), ());
+            return Answer::warn(note, Fix::command("chmod 0755", [CommandWord::Path(&program)]), ());
         }
-        View::Report(report) => report,
+        View::CheckReport(report) => report,
     };
     match answer(report, CheckId::MetadataToken) {
         None => broken(user, "its report has no metadata.token"),
@@ -190,9 +190,10 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         View::Denied => return Answer::skip("only root can test as another user"),
         View::SetUid => return Answer::ok("eic-keys runs as its owner: signer.store has the result", ()),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
-        View::Report(report) => report,
+        View::CheckReport(report) => report,
     };
-    let seen = store.count().map(|count| super::signer::held(store.path(), count)).unwrap_or_default();
+    let seen =
+        store.count().map(|count| super::signer::certificate_count(store.path(), count)).unwrap_or_default();
     match answer(report, CheckId::SignerStore) {
         None => Answer::skip(format!("the report as {name} has no signer.store")),
         Some((status, note)) if matches!(status.as_str(), "ok" | "warn") && note.starts_with(&seen) => {

@@ -1,26 +1,39 @@
 //! Checks what restricts eic-keys: its own sandbox and, as a child of sshd, SELinux, AppArmor and the settings of
 //! sshd's unit.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use crate::account::is_root;
+use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
-use crate::check::fix::Fix;
+use crate::check::fix::{CommandWord, Fix};
 use crate::check::log;
-use crate::check::request::Target;
+use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
+use crate::check::pam_config::{self, Kind};
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::Running;
+use crate::check::running_sshd::{RunningSshd, unit as unit_name, with_daemon};
+use crate::check::settings::Settings;
 use crate::files;
 use crate::limits;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
-use crate::sshd::daemon::SERVICES;
-use crate::tool::{is_root, stdout_of};
+use crate::sorted;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::{SERVICES, has_systemd};
+use crate::tool::{property, stdout_of};
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
 /// Runs the checks of this group.
-pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &Finding<Running>) {
+pub(crate) async fn confinement(
+    runner: &Runner,
+    target: &CheckTarget<'_>,
+    settings: &Finding<Settings>,
+    running: &Finding<RunningSshd>,
+) {
     let root = || target.root.to_owned();
     let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
     let selinux = runner.check(CheckId::ConfinementSelinux, (), async |()| {
@@ -28,8 +41,8 @@ pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
         blocking(move || selinux(&root)).await
     });
     let denials = runner.check(CheckId::ConfinementDenials, (), async |()| {
-        let root = root();
-        blocking(move || denials(&root)).await
+        let (root, now) = (root(), (target.clock)().as_secs());
+        blocking(move || denials(&root, now)).await
     });
     let apparmor = runner.check(CheckId::ConfinementApparmor, running, async |running| {
         let (root, running) = (root(), *running);
@@ -37,7 +50,12 @@ pub(crate) async fn confinement(runner: &Runner, target: &Target<'_>, running: &
     });
     let unit = runner.check(CheckId::ConfinementUnit, running, async |running| {
         let (root, process) = (root(), running.process);
-        blocking(move || unit(&root, process)).await
+        let pam = settings.get().is_some_and(|settings| settings.is("usepam", "yes"));
+        blocking(move || match process.and_then(|process| too_little(&root, process, pam)) {
+            Some(answer) => answer,
+            None => unit(&root, process, pam),
+        })
+        .await
     });
     tokio::join!(layers, selinux, denials, apparmor, unit);
 }
@@ -66,7 +84,14 @@ fn selinux(root: &Path) -> Answer<()> {
             Answer::skip("SELinux is enforcing, and only root can list the modules of its policy")
         }
         Ok(_) => {
-            let modules = stdout_of("semodule", &["--list-modules"]).unwrap_or_default();
+            let modules = match stdout_of("semodule", &["--list-modules"]) {
+                Ok(modules) => modules,
+                Err(error) => {
+                    return Answer::skip(format!(
+                        "SELinux is enforcing, and its modules are unknown: {error}"
+                    ));
+                }
+            };
             if modules
                 .lines()
                 .any(|line| matches!(line.split_whitespace().next(), Some("eic-keys" | "eic_keys")))
@@ -82,24 +107,34 @@ fn selinux(root: &Path) -> Answer<()> {
     }
 }
 
-fn denials(root: &Path) -> Answer<()> {
+fn denials(root: &Path, now: u64) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read the audit log");
     }
     let Ok(text) = log::tail(&root.join(AUDIT_LOG)) else { return Answer::ok("there is no audit log", ()) };
-    let of_eic_keys = |line: &&str| line.contains("denied") && line.contains("comm=\"eic-keys\"");
+    // After a change of the policy, the older lines stay.
+    let is_recent = |line: &str| {
+        let time =
+            line.split_once("audit(").and_then(|(_, rest)| rest.split(['.', ':']).next()?.parse().ok());
+        time.is_none_or(|time: u64| now.saturating_sub(time) < DAY)
+    };
+    let of_eic_keys =
+        |line: &&str| line.contains("denied") && line.contains("comm=\"eic-keys\"") && is_recent(line);
     let denied: Vec<_> = text.lines().filter(of_eic_keys).map(str::to_owned).collect();
     match denied.as_slice() {
-        [] => Answer::ok("the audit log has no denial of eic-keys", ()),
+        [] => Answer::ok("the audit log has no denial of eic-keys in the last 24 h", ()),
         [.., last] => Answer::warn(
-            format!("the audit log has {} denials of eic-keys, the last: {last}", denied.len()),
+            format!(
+                "the audit log has {} denials of eic-keys in the last 24 h, the last: {last}",
+                denied.len()
+            ),
             Fix::advice("find out the reason: ausearch --comm eic-keys --message avc | audit2why"),
             (),
         ),
     }
 }
 
-fn apparmor(root: &Path, running: Running) -> Answer<()> {
+fn apparmor(root: &Path, running: RunningSshd) -> Answer<()> {
     let Some(process) = running.process else { return Answer::skip("no sshd runs until a client connects") };
     let attributes = root.join(format!("proc/{process}/attr"));
     let profile = ["apparmor/current", "current"]
@@ -116,29 +151,140 @@ fn apparmor(root: &Path, running: Running) -> Answer<()> {
     Answer::ok("AppArmor does not confine sshd", ())
 }
 
-/// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
-fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
-    if let Some(note) = process.and_then(|process| lacks_capability(root, process)) {
-        let fix = "give sshd the capabilities that its unit takes away: see CapabilityBoundingSet= in systemctl cat ssh sshd; then restart sshd";
-        return Answer::fail(note, Fix::advice(fix));
+/// What the processes of sshd lack for a login. `pam`: sshd uses PAM.
+fn too_little(root: &Path, process: u32, pam: bool) -> Option<Answer<()>> {
+    let text = files::read_text(&root.join(format!("proc/{process}/limits")), limits::PROC_FILE).ok()?;
+    let limit = |name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    };
+    for (name, setting, least) in NEEDED {
+        let soft = limit(name);
+        if let Some(soft) = soft.filter(|soft: &u64| *soft < least) {
+            let fix = format!(
+                "remove {setting}= from sshd's unit and its drop-ins, or the limit of what starts sshd (prlimit(1) shows the limits of process {process}); \
+                 then restart sshd"
+            );
+            let is_enough =
+                |value: &str| value == "infinity" || value.parse().is_ok_and(|value: u64| value >= least);
+            return Some(Answer::fail(
+                format!(
+                    "sshd is limited to {soft} {}: no login works with that",
+                    name.trim_start_matches("Max ")
+                ),
+                restart(root, process, setting, is_enough).unwrap_or_else(|| Fix::advice(fix)),
+            ));
+        }
     }
-    if !root.join("run/systemd/system").is_dir() {
+    let hides = "the setting (InaccessiblePaths=, TemporaryFileSystem=, BindPaths= and the like) from sshd's unit: systemctl cat ssh sshd; \
+                 then restart sshd";
+    if let Some((path, Seen::Another)) = hidden_from_sshd(root, process, pam) {
+        return Some(Answer::warn(
+            format!(
+                "sshd sees another {path} than the checks of this report: its unit puts that in its place"
+            ),
+            Fix::advice(format!("if that is not intended, remove {hides}")),
+            (),
+        ));
+    }
+    if let Some((path, _)) = hidden_from_sshd(root, process, pam) {
+        let what = if path == TERMINALS { "session on a terminal" } else { "login" };
+        return Some(Answer::fail(
+            format!("sshd cannot use {path}: its unit hides it from sshd, and no {what} works without it"),
+            Fix::advice(format!("remove {hides}")),
+        ));
+    }
+    if let Some(stack) = limit("Max stack size").filter(|stack| *stack < LEAST_STACK) {
+        return Some(Answer::warn(
+            format!(
+                "sshd is limited to {stack} bytes of stack: a session on a terminal can end as soon as it begins"
+            ),
+            Fix::advice(format!(
+                "remove LimitSTACK= from sshd's unit (systemctl cat ssh sshd), or the limit of what starts sshd (prlimit(1) shows the limits of process {process}); \
+                 then restart sshd"
+            )),
+            (),
+        ));
+    }
+    if pam && has_read_only_proc(root, process) {
+        return Some(Answer::fail(
+            "/proc is read-only for sshd: PAM opens no session (pam_loginuid cannot write /proc/self/loginuid)",
+            Fix::advice(READ_ONLY_PROC),
+        ));
+    }
+    None
+}
+
+/// With this file, sshd gets a terminal.
+const TERMINALS: &str = "/dev/pts/ptmx";
+
+/// What sshd has in place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// None, or an empty one, as systemd hides a file.
+    Nothing,
+    Another,
+}
+
+/// A file that a login needs, and that is not the same in sshd's mount namespace.
+fn hidden_from_sshd(root: &Path, process: u32, pam: bool) -> Option<(&'static str, Seen)> {
+    let file = |view: &Path, path: &str| fs::metadata(view.join(path.trim_start_matches('/')));
+    let there = root.join(format!("proc/{process}/root"));
+    // Without root, nothing is known.
+    fs::metadata(&there).ok()?;
+    let seen = |path: &'static str| {
+        let here = file(root, path).ok()?;
+        let seen = match file(&there, path) {
+            Err(error) => (error.kind() == ErrorKind::NotFound).then_some(Seen::Nothing),
+            Ok(there) if here.len() > 0 && there.len() == 0 => Some(Seen::Nothing),
+            Ok(there) => {
+                let is_same = (here.dev(), here.ino()) == (there.dev(), there.ino());
+                (path != TERMINALS && !is_same).then_some(Seen::Another)
+            }
+        };
+        Some((path, seen?))
+    };
+    let of_pam: &[&str] = if pam { &["/etc/shadow", "/etc/pam.d/sshd"] } else { &[] };
+    ["/etc/passwd"].iter().chain(of_pam).chain(&[TERMINALS]).copied().find_map(seen)
+}
+
+/// Limits of a process, their settings of systemd, and how many a login needs: a session with one process fewer, or with two files
+/// fewer, does not start in OpenSSH 9.2.
+const NEEDED: [(&str, &str, u64); 2] =
+    [("Max open files", "LimitNOFILE", 12), ("Max processes", "LimitNPROC", 4)];
+
+/// What the kernel allows for the arguments of a program with any limit (execve(2)).
+const LEAST_STACK: u64 = 128 * 1024;
+
+/// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
+fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
+    let lacking = process.and_then(|process| Some((process, lacks_capability(root, process, pam)?)));
+    if let Some((process, (lacking, note))) = lacking {
+        let fix = "give sshd the capabilities that its unit takes away: see CapabilityBoundingSet= in systemctl cat ssh sshd; then restart sshd";
+        let gives = |value: &str| {
+            let has = |name: &&str| value.split(' ').any(|one| one.eq_ignore_ascii_case(name));
+            lacking.iter().all(has)
+        };
+        let fix = restart(root, process, "CapabilityBoundingSet", gives).unwrap_or_else(|| Fix::advice(fix));
+        return Answer::fail(note, fix);
+    }
+    if !has_systemd(&ConfigTree::new(root)) {
         return Answer::ok("systemd does not run on this system", ());
     }
     let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,InaccessiblePaths,TemporaryFileSystem";
-    let Some(shown) = stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) else {
-        return Answer::skip("systemctl does not show the unit");
+    let shown = match stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) {
+        Ok(shown) => shown,
+        Err(error) => return Answer::skip(error.to_string()),
     };
     let confines = |line: &&str| match line.split_once('=') {
         Some(("IPAddressDeny", value)) => !value.is_empty(),
         Some(("PrivateNetwork", value)) => value == "yes",
-        Some(("RestrictAddressFamilies", value)) => shuts_out(value, "AF_INET"),
+        Some(("RestrictAddressFamilies", value)) => excludes(value, "AF_INET"),
         _ => false,
     };
     let hidden = shown.lines().find_map(|line| {
         let (setting, list) = line.split_once('=')?;
         matches!(setting, "InaccessiblePaths" | "TemporaryFileSystem").then_some(())?;
-        Some((setting, hides(list)?))
+        Some((setting, hidden_path(list)?))
     });
     if let Some((setting, (path, read))) = hidden {
         return Answer::warn(
@@ -156,8 +302,11 @@ fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
         );
     }
     let filters = || shown.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
-    let lacks = |call: &&&str| filters().any(|list| shuts_out(list, call));
-    let calls: Vec<_> = SSHD_CALLS.iter().filter(lacks).copied().collect();
+    let lacks = |call: &&&str| filters().any(|list| excludes(list, call));
+    let limited = pam
+        && pam_config::modules(root, Kind::Session).iter().any(|module| module.starts_with("pam_limits.so"));
+    let of_session: &[&str] = if limited { &LIMITS_CALLS } else { &[] };
+    let calls: Vec<_> = SSHD_CALLS.iter().chain(of_session).filter(lacks).copied().collect();
     if filtered && !calls.is_empty() {
         let calls = calls.join(" ");
         return Answer::fail(
@@ -178,7 +327,7 @@ fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
     }
     // One paragraph per unit.
     let refused = shown.split("\n\n").find_map(|unit| {
-        let property = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let property = |name: &str| property(unit, name);
         let calls = refused_calls(property("SystemCallFilter")?);
         // 0, or a number above the largest errno, means that the process is killed.
         let errno = property("SystemCallErrorNumber").and_then(|number| number.parse().ok()).unwrap_or(0);
@@ -187,13 +336,13 @@ fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
     });
     match refused {
         None => Answer::ok("sshd's unit denies nothing that eic-keys needs", ()),
-        Some((unit, calls, goes_on)) => {
-            let what = if goes_on { "are refused" } else { "kill eic-keys before it prints a key" };
+        Some((unit, calls, returns_errno)) => {
+            let what = if returns_errno { "are refused" } else { "kill eic-keys before it prints a key" };
             let note = format!("system calls of eic-keys {what}: SystemCallFilter= of {unit} lacks {calls}");
             let fix = format!(
                 "allow them: systemctl edit {unit}, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
             );
-            if filtered && !goes_on {
+            if filtered && !returns_errno {
                 return Answer::fail(note, Fix::advice(fix));
             }
             Answer::warn(note, Fix::advice(fix), ())
@@ -203,21 +352,58 @@ fn unit(root: &Path, process: Option<u32>) -> Answer<()> {
 
 /// System calls of sshd in each login: it confines and drops the privileges of a process (`privsep_preauth_child`,
 /// `permanently_set_uid`).
-const SSHD_CALLS: [&str; 4] = ["chroot", "setgroups", "setresgid", "setresuid"];
+const SSHD_CALLS: [&str; 5] = ["chroot", "prlimit64", "setgroups", "setresgid", "setresuid"];
+
+/// System calls of `pam_limits` in each session, whatever its limits are.
+const LIMITS_CALLS: [&str; 1] = ["setpriority"];
 
 /// Capabilities of sshd in each login, by their number.
 const SSHD_CAPABILITIES: [(u32, &str); 3] = [(6, "CAP_SETGID"), (7, "CAP_SETUID"), (18, "CAP_SYS_CHROOT")];
 
-/// The capabilities that no process of this sshd can have.
-fn lacks_capability(root: &Path, process: u32) -> Option<String> {
+/// Each of these is enough to read a file without permissions.
+const FILE_CAPABILITIES: [(u32, &str); 2] = [(1, "CAP_DAC_OVERRIDE"), (2, "CAP_DAC_READ_SEARCH")];
+
+/// The capability to give a terminal to the user (`pty_setowner`).
+const TERMINAL_CAPABILITY: (u32, &str) = (0, "CAP_CHOWN");
+
+/// The capabilities that no process of this sshd can have, and what that means.
+fn lacks_capability(root: &Path, process: u32, pam: bool) -> Option<(Vec<&'static str>, String)> {
     let bounding = status(root, &process.to_string(), "CapBnd")?;
     let bounding = u64::from_str_radix(&bounding, 16).ok()?;
-    let lacking: Vec<_> = SSHD_CAPABILITIES
-        .iter()
-        .filter(|(number, _)| bounding.checked_shr(*number).is_some_and(|bits| bits & 1 == 0))
-        .map(|(_, name)| *name)
-        .collect();
-    (!lacking.is_empty()).then(|| format!("sshd lacks {}: it closes each connection", lacking.join(", ")))
+    let lacks = |number: u32| bounding.checked_shr(number).is_some_and(|bits| bits & 1 == 0);
+    let lacking: Vec<_> =
+        SSHD_CAPABILITIES.iter().filter(|(number, _)| lacks(*number)).map(|(_, name)| *name).collect();
+    if !lacking.is_empty() {
+        let note = format!("sshd lacks {}: it closes each connection", lacking.join(", "));
+        return Some((lacking, note));
+    }
+    // RHEL gives the file the mode 0000.
+    let unreadable =
+        || fs::metadata(root.join("etc/shadow")).is_ok_and(|shadow| shadow.permissions().mode() & 0o400 == 0);
+    if pam && FILE_CAPABILITIES.iter().all(|(number, _)| lacks(*number)) && unreadable() {
+        let names = FILE_CAPABILITIES.map(|(_, name)| name);
+        let note = format!(
+            "sshd lacks {}, and cannot read /etc/shadow, which has a mode without permissions: PAM refuses each account",
+            names.join(" and ")
+        );
+        return Some((names.to_vec(), note));
+    }
+    let (number, name) = TERMINAL_CAPABILITY;
+    lacks(number).then(|| (vec![name], format!("sshd lacks {name}: it closes each session on a terminal")))
+}
+
+/// The command that starts sshd again, if its unit no longer has the setting with which it was started.
+fn restart(
+    root: &Path,
+    process: u32,
+    setting: &'static str,
+    is_enough: impl Fn(&str) -> bool,
+) -> Option<Fix> {
+    let tree = ConfigTree::new(root);
+    let unit = with_daemon(&tree, |daemon| daemon.has_systemd().then(|| unit_name(daemon)))?;
+    let shown = stdout_of("systemctl", &["show", "--property=MainPID", "--property", setting, unit]).ok()?;
+    (property(&shown, "MainPID")?.parse() == Ok(process) && is_enough(property(&shown, setting)?))
+        .then(|| Fix::command("systemctl restart", [CommandWord::Literal(unit)]))
 }
 
 /// A field of `/proc/PID/status`.
@@ -242,23 +428,24 @@ fn confined(root: &Path, process: u32) -> (bool, bool) {
 }
 
 /// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.
-fn refused_calls(list: &str) -> Vec<&'static str> {
-    let calls: BTreeSet<_> = calls_before().iter().copied().chain(calls_allowed()).collect();
-    calls.into_iter().filter(|call| shuts_out(list, call)).collect()
+fn refused_calls(list: &str) -> Vec<String> {
+    let calls = calls_before().iter().copied().chain(calls_allowed());
+    sorted::distinct(calls.filter(|call| excludes(list, call)).map(str::to_owned))
 }
 
 /// The first path of a systemd.exec(5) list that hides a path that eic-keys needs, and that path.
-fn hides(list: &str) -> Option<(&str, &'static str)> {
+fn hidden_path(list: &str) -> Option<(&str, &'static str)> {
     list.split_whitespace().find_map(|entry| {
         let path = entry.trim_start_matches(['-', '+']).split(':').next()?;
-        let read =
-            READ.into_iter().find(|read| path.starts_with('/') && Path::new(read).starts_with(path))?;
+        let read = NEEDED_PATHS
+            .into_iter()
+            .find(|read| path.starts_with('/') && Path::new(read).starts_with(path))?;
         Some((path, read))
     })
 }
 
 /// The paths that eic-keys reads: the signs of an EC2 instance, the trust store, and its own binary.
-const READ: [&str; 4] = [
+const NEEDED_PATHS: [&str; 4] = [
     "/sys/devices/virtual/dmi/id/board_asset_tag",
     "/sys/hypervisor/uuid",
     "/etc/ssl/certs/ca-certificates.crt",
@@ -268,7 +455,7 @@ const READ: [&str; 4] = [
 /// Whether a systemd.exec(5) list excludes `needed`. The list names what is allowed or, with `~`, what is denied.
 ///
 /// systemctl shows groups as their members. A name can have a suffix with the action, such as `:EPERM`.
-fn shuts_out(list: &str, needed: &str) -> bool {
+fn excludes(list: &str, needed: &str) -> bool {
     let (denies, list) = list.strip_prefix('~').map_or((false, list), |list| (true, list));
     let named = |word: &str| word.split(':').next() == Some(needed);
     !list.is_empty() && list.split(' ').any(named) == denies

@@ -1,22 +1,23 @@
 //! Checks the installed program, and AWS's package that it replaces.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::sshd::{ConfiguredCommand, leads_here};
 use crate::account::account_of;
 use crate::check::check_id::CheckId;
+use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
-use crate::check::fix::Word;
-use crate::check::package::{reinstall_any, remove};
-use crate::check::request::Target;
+use crate::check::package::{reinstall_any_fix, remove_fix};
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
-use crate::safe_path::{self, UntrustedProgram};
-use crate::tool::{ask, stdout_of};
+use crate::safe_path::{self, JudgedProgram, Program, UntrustedProgram};
+use crate::tool::{ask, named};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
 const AWS: [&str; 5] = [
@@ -31,12 +32,12 @@ const AWS: [&str; 5] = [
 const FIRST_PERSON: u32 = 1000;
 const NOBODY: u32 = 65534;
 
-/// Checks the program that sshd runs. The finding is that sshd trusts its path.
+/// Checks the program that sshd runs. The finding is the program, if sshd trusts its path.
 pub(crate) async fn install(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     command: &Finding<ConfiguredCommand>,
-) -> Finding<()> {
+) -> Finding<Program> {
     let configured = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
@@ -57,18 +58,20 @@ pub(crate) async fn install(
 
 /// sshd refuses a program that users other than root can write to. Debian's sshd allows a group with no other member
 /// than the owner.
-fn path(root: &Path, program: &Path, configured: bool) -> Answer<()> {
+fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
     let shown = program.display();
     let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
     match safe_path::check_unless(root, program, &private) {
-        Ok(None) if matches!(safe_path::check(root, program), Ok(Some(_))) => Answer::ok(
-            format!(
-                "only root's own group may write to {shown} or a directory above it, which this sshd allows"
-            ),
-            (),
-        ),
-        Ok(None) => Answer::ok(format!("only root may write to {shown} and the directories above it"), ()),
-        Ok(Some(untrusted)) => {
+        Ok(JudgedProgram::Trusted(judged)) => {
+            let note = match safe_path::check(root, program) {
+                Ok(JudgedProgram::Untrusted(_)) => format!(
+                    "only root's own group may write to {shown} or a directory above it, which this sshd allows"
+                ),
+                _ => format!("only root may write to {shown} and the directories above it"),
+            };
+            Answer::ok(note, judged)
+        }
+        Ok(JudgedProgram::Untrusted(untrusted)) => {
             let elsewhere = Fix::advice(
                 "install eic-keys as /usr/bin/eic-keys, and use that path in AuthorizedKeysCommand",
             );
@@ -84,13 +87,13 @@ fn path(root: &Path, program: &Path, configured: bool) -> Answer<()> {
                 {
                     elsewhere
                 }
-                UntrustedProgram::NotAProgram(_) => Fix::command("chmod 0755", [Word::Path(program)]),
+                UntrustedProgram::NotAProgram(_) => Fix::command("chmod 0755", [CommandWord::Path(program)]),
                 UntrustedProgram::Owner(part, uid) => Fix::advice(format!(
                     "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
                     part.display(),
                     account_of(*uid)
                 )),
-                UntrustedProgram::Writable(part) => Fix::command("chmod go-w", [Word::Path(part)]),
+                UntrustedProgram::Writable(part) => Fix::command("chmod go-w", [CommandWord::Path(part)]),
             };
             Answer::fail(format!("sshd does not run {shown}: {untrusted}"), fix)
         }
@@ -103,7 +106,7 @@ fn is_shared(part: &Path) -> bool {
     std::fs::metadata(part).is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
 }
 
-/// Whether this is the home directory of a user other than root, or is in one. It is rightly that user's.
+/// Whether this is the home directory of a user other than root, or is in one. The user may own what is there.
 fn is_of_a_home(root: &Path, part: &Path) -> bool {
     let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
     passwd.lines().any(|line| {
@@ -119,25 +122,38 @@ fn is_of_a_home(root: &Path, part: &Path) -> bool {
 /// Queries dpkg or rpm for the package of the file, and verifies the file.
 fn package(program: &Path) -> Answer<()> {
     let path = program.to_string_lossy().into_owned();
-    let (owner, verified) = if let Some(owner) = stdout_of("dpkg-query", &["--search", "--", &path]) {
-        let owner = owner.split(':').next().unwrap_or_default().to_owned();
-        let verified = ask("dpkg", &["--verify", "--", &owner]);
-        (owner, verified)
-    } else if let Some(owner) = stdout_of("rpm", &["--query", "--file", &path]) {
-        let owner = owner.lines().next().unwrap_or_default().to_owned();
-        let verified = ask("rpm", &["--verify", &owner]);
-        (owner, verified)
-    } else {
-        return Answer::ok(format!("{path} does not belong to a package"), ());
+    let (owner, changed) = match changed_in_package(&path) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Answer::ok(format!("{path} does not belong to a package"), ()),
+        Err(error) => return Answer::skip(error.to_string()),
     };
-    let changed = verified
-        .is_ok_and(|ran| String::from_utf8_lossy(&ran.stdout).lines().any(|line| line.ends_with(&path)));
     if changed {
-        let fix = reinstall_any(Path::new("/"), &owner);
+        let fix = reinstall_any_fix(Path::new("/"), &owner);
         Answer::warn(format!("{path} was changed after the package {owner} was installed"), fix, ())
     } else {
         Answer::ok(format!("{path} is unchanged since the package {owner} was installed"), ())
     }
+}
+
+/// The package of a file, and whether the file was changed after its installation.
+fn changed_in_package(path: &str) -> io::Result<Option<(String, bool)>> {
+    let printed = |program: &'static str, arguments: &[&str]| match ask(program, arguments) {
+        Ok(ran) => Ok(Some((ran.status.success(), String::from_utf8_lossy(&ran.stdout).into_owned()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(program, &error)),
+    };
+    // They fail for a file of no package, and if a file was changed.
+    for (query, find, separator, tool, verify) in [
+        ("dpkg-query", &["--search", "--"][..], ':', "dpkg", &["--verify", "--"][..]),
+        ("rpm", &["--query", "--file"], '\n', "rpm", &["--verify"]),
+    ] {
+        if let Some((true, text)) = printed(query, &[find, &[path]].concat())? {
+            let owner = text.split(separator).next().unwrap_or_default();
+            let (_, text) = printed(tool, &[verify, &[owner]].concat())?.unwrap_or_default();
+            return Ok(Some((owner.to_owned(), text.lines().any(|line| line.ends_with(path)))));
+        }
+    }
+    Ok(None)
 }
 
 /// Our packages provide the name of AWS's package and the path of its command. A link to this program is not AWS's
@@ -152,7 +168,7 @@ fn aws(root: &Path) -> Answer<()> {
         return Answer::ok("AWS's package ec2-instance-connect is not installed", ());
     };
     let shown = found.display();
-    match remove("ec2-instance-connect") {
+    match remove_fix("ec2-instance-connect") {
         Some(fix) => {
             Answer::warn(format!("AWS's package ec2-instance-connect is also installed: {shown}"), fix, ())
         }

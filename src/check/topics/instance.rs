@@ -2,24 +2,24 @@
 
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::Target;
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
 
-use super::metadata::unasked;
+use super::metadata::failed_request;
 
 /// The instance and its location.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct InstanceLocation {
     pub(crate) id: Finding<InstanceId>,
     pub(crate) region: Finding<Region>,
     pub(crate) domain: Finding<Domain>,
 }
 
 /// Checks the firmware.
-pub(crate) async fn host(runner: &Runner, target: &Target<'_>) -> Finding<Host> {
+pub(crate) async fn host(runner: &Runner, target: &CheckTarget<'_>) -> Finding<Host> {
     runner
         .check(CheckId::InstanceHost, (), async |()| {
             let root = target.root.to_owned();
@@ -42,7 +42,11 @@ fn identified(host: Host) -> Answer<Host> {
 }
 
 /// Queries the metadata service.
-pub(crate) async fn place(runner: &Runner, host: &Finding<Host>, session: &Finding<Imds>) -> Place {
+pub(crate) async fn place(
+    runner: &Runner,
+    host: &Finding<Host>,
+    session: &Finding<Imds>,
+) -> InstanceLocation {
     let id = runner
         .check(CheckId::InstanceId, (host, session), async |(host, imds)| same_instance(host, imds).await);
     let region = runner.check(CheckId::InstanceRegion, session, async |imds| region(imds).await);
@@ -52,13 +56,13 @@ pub(crate) async fn place(runner: &Runner, host: &Finding<Host>, session: &Findi
             domain(imds, region).await
         })
         .await;
-    Place { id, region, domain }
+    InstanceLocation { id, region, domain }
 }
 
 async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
     let answer = match imds.instance_id().await {
         Ok(answer) => answer,
-        Err(error) => return unasked(&error),
+        Err(error) => return failed_request(&error),
     };
     match host {
         Host::Nitro(id) if *id != answer => Answer::fail(
@@ -76,7 +80,7 @@ async fn same_instance(host: &Host, imds: &Imds) -> Answer<InstanceId> {
 async fn region(imds: &Imds) -> Answer<Region> {
     let (region, zone) = match tokio::try_join!(imds.region(), imds.zone()) {
         Ok(answer) => answer,
-        Err(error) => return unasked(&error),
+        Err(error) => return failed_request(&error),
     };
     let Some(zone) = zone else { return Answer::ok(format!("region {region}"), region) };
     let name = String::from_utf8_lossy(&zone).into_owned();
@@ -91,7 +95,7 @@ async fn region(imds: &Imds) -> Answer<Region> {
 async fn domain(imds: &Imds, region: &Region) -> Answer<Domain> {
     let text = match imds.domain().await {
         Ok(text) => text,
-        Err(error) => return unasked(&error),
+        Err(error) => return failed_request(&error),
     };
     match Domain::parse(&text) {
         Ok(domain) => Answer::ok(format!("partition {}, domain {domain}", domain.partition(region)), domain),

@@ -5,16 +5,19 @@ use std::fmt;
 use hyper::body::Bytes;
 
 use super::accepted::accepted;
-use super::instance::Place;
-use super::metadata::unasked;
+use super::instance::InstanceLocation;
+use super::metadata::failed_request;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::{CheckRequest, Target};
+use crate::check::report::Mark;
+use crate::check::request::{CheckRequest, CheckTarget};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
-use crate::keys::{Fingerprint, Refusal, Selected, SignedKey, record, select};
+use crate::keys::record::{self, RecordError};
+use crate::keys::{Fingerprint, Refusal, Selected, UnverifiedKey, select};
+use crate::limits;
 use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
@@ -25,23 +28,32 @@ pub(crate) struct Rules<'a> {
     pub(crate) settings: &'a Finding<Settings>,
 }
 
-/// Requests the user's records and validates each, as a login does.
+/// A pushed key that eic-keys would print for sshd.
+#[derive(Clone, Debug)]
+pub(crate) struct ValidKey {
+    pub(crate) fingerprint: String,
+    pub(crate) key_type: String,
+    pub(crate) base64: String,
+    pub(crate) expiry: u64,
+}
+
+/// Requests the user's records and validates each, as a login does. Returns the keys that sshd would get.
 pub(crate) async fn keys(
     runner: &Runner,
     rules: &Rules<'_>,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
-    place: &Place,
+    place: &InstanceLocation,
     signer: &Finding<Signer>,
-) {
+) -> Finding<Vec<ValidKey>> {
     let pushed = pushed(runner, rules.request, session, name).await;
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
             records(text, id, rules, (target.clock)())
         })
         .await;
-    runner
+    let printed = runner
         .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
             signatures(text, id, rules, (target.clock)(), signer)
         })
@@ -53,7 +65,8 @@ pub(crate) async fn keys(
             let (root, now) = (target.root.to_owned(), (target.clock)());
             blocking(move || {
                 let keys = judged(&text, &id, offered.as_ref(), &principals, now).into_iter();
-                let keys = keys.filter(|one| matches!(one.verdict, Verdict::Valid)).filter_map(|one| one.key);
+                let keys =
+                    keys.filter(|one| matches!(one.verdict, RecordVerdict::Valid)).filter_map(|one| one.key);
                 match keys.collect::<Vec<_>>().as_slice() {
                     [] => Answer::ok("there is no valid key", ()),
                     keys => accepted(keys, &settings, &root),
@@ -62,6 +75,7 @@ pub(crate) async fn keys(
             .await
         })
         .await;
+    printed
 }
 
 async fn pushed(
@@ -73,11 +87,11 @@ async fn pushed(
     runner
         .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
             match imds.active_keys(name).await {
-                Err(error) => unasked(&error),
-                Ok(None) if request.wait.is_some() => in_vain(name, request),
-                Ok(None) => nothing(name),
+                Err(error) => failed_request(&error),
+                Ok(None) if request.wait.is_some() => nothing_arrived(name, request),
+                Ok(None) => nothing(name, &imds.users_with_keys().await),
                 Ok(Some(text)) => match record::records(&text).count() {
-                    0 => nothing(name),
+                    0 => nothing(name, &[]),
                     1 => Answer::ok(format!("1 record is pushed for {name}"), text),
                     count => Answer::ok(format!("{count} records are pushed for {name}"), text),
                 },
@@ -87,7 +101,7 @@ async fn pushed(
 }
 
 /// The result if `--wait` waited and no key came: the push itself failed, or was for another user or instance.
-fn in_vain(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
+fn nothing_arrived(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
     let seconds = request.wait.unwrap_or_default().as_secs();
     Answer::warn(
         format!("nothing was pushed for {name} in the {seconds} s of --wait"),
@@ -99,24 +113,30 @@ fn in_vain(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
 }
 
 /// The summary of a report begins with this: it is the usual case.
-fn nothing(name: &UserName) -> Answer<Bytes> {
-    Answer::skip(format!("no key is pushed for {name} now"))
+fn nothing(name: &UserName, others: &[UserName]) -> Answer<Bytes> {
+    let others: Vec<_> =
+        others.iter().map(ToString::to_string).filter(|other| *other != name.to_string()).collect();
+    let note = format!("no key is pushed for {name} now");
+    match others.join(", ") {
+        others if others.is_empty() => Answer::skip(note),
+        others => Answer::skip(format!("{note}, but one is for {others}")).marked(Mark::ForOthers(others)),
+    }
 }
 
 /// A record with the verdict of a login, as far as it does not need the signer.
 struct Record<'a> {
-    key: Option<SignedKey<'a>>,
-    verdict: Verdict,
+    key: Option<UnverifiedKey<'a>>,
+    verdict: RecordVerdict,
 }
 
-enum Verdict {
+enum RecordVerdict {
     Valid,
     /// The key is not the offered key. This is not an error.
     NotOffered,
     Refused(Refusal),
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for RecordVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid => f.write_str("valid, if it is signed"),
@@ -135,18 +155,19 @@ fn judged<'a>(
 ) -> Vec<Record<'a>> {
     let judged = select(text, offered).map(|judged| match judged {
         Selected::Offered(key) => {
-            let verdict =
-                key.check_validity(id, principals, now).map_or_else(Verdict::Refused, |()| Verdict::Valid);
+            let verdict = key
+                .check_validity(id, principals, now)
+                .map_or_else(RecordVerdict::Refused, |()| RecordVerdict::Valid);
             Record { key: Some(key), verdict }
         }
-        Selected::NotOffered(key) => Record { key: Some(key), verdict: Verdict::NotOffered },
-        Selected::Refused(reason) => Record { key: None, verdict: Verdict::Refused(reason) },
+        Selected::NotOffered(key) => Record { key: Some(key), verdict: RecordVerdict::NotOffered },
+        Selected::Refused(reason) => Record { key: None, verdict: RecordVerdict::Refused(reason) },
     });
     judged.collect()
 }
 
 /// Describes a record in one line: the key and the verdict.
-fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
+fn line(key: Option<&UnverifiedKey<'_>>, verdict: &str, now: UnixTime) -> String {
     let Some(key) = key else { return verdict.to_owned() };
     let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"-")).into_owned();
     format!(
@@ -161,8 +182,8 @@ fn line(key: Option<&SignedKey<'_>>, verdict: &str, now: UnixTime) -> String {
 
 fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Answer<Bytes> {
     let judged = judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now);
-    let refused = judged.iter().filter(|one| matches!(one.verdict, Verdict::Refused(_))).count();
-    let others = judged.iter().filter(|one| matches!(one.verdict, Verdict::NotOffered)).count();
+    let refused = judged.iter().filter(|one| matches!(one.verdict, RecordVerdict::Refused(_))).count();
+    let others = judged.iter().filter(|one| matches!(one.verdict, RecordVerdict::NotOffered)).count();
     let detail: Vec<_> =
         judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
     let answer = if others > 0 && others == judged.len() {
@@ -172,18 +193,18 @@ fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> A
         let refusals: Vec<_> = judged
             .iter()
             .filter_map(|one| match &one.verdict {
-                Verdict::Refused(refusal) => Some(refusal),
+                RecordVerdict::Refused(refusal) => Some(refusal),
                 _ => None,
             })
             .collect();
         let counted = judged.len().saturating_sub(others);
         let has_expired = |refusal: &&Refusal| matches!(refusal, Refusal::Expired(_));
         match refusals.as_slice() {
-            [refusal] if counted == 1 => Answer::fail(only_key(refusal), fix_for(refusal)),
+            [refusal] if counted == 1 => Answer::fail(only_key(refusal), fix_for_refusal(refusal)),
             // The last one was pushed last.
             [.., last] if refused == counted => {
                 let note = format!("all {counted} pushed keys are refused; the last: {last}");
-                Answer::fail(note, fix_for(last))
+                Answer::fail(note, fix_for_refusal(last))
             }
             // Keys of earlier pushes.
             [_, ..] if refusals.iter().all(has_expired) => {
@@ -195,11 +216,27 @@ fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> A
                     text.clone(),
                 )
             }
-            _ => summed_up(counted, refused, text, ["are valid, if the signer signed them", "are refused"]),
+            refusals => {
+                // The last record was pushed last. Those that have expired were pushed earlier.
+                let last = match judged.last().map(|one| &one.verdict) {
+                    Some(RecordVerdict::Refused(last)) => Some(last),
+                    _ => refusals.iter().copied().rfind(|refusal| !has_expired(refusal)),
+                };
+                match last {
+                    None => summed_up(counted, refused, text, GOOD_OR_NOT),
+                    Some(last) => {
+                        let are = if refused == 1 { "is" } else { "are" };
+                        let note = format!("{refused} of {counted} keys {are} refused; the last: {last}");
+                        Answer::warn(note, fix_for_refusal(last), text.clone())
+                    }
+                }
+            }
         }
     };
     answer.detail(detail)
 }
+
+const GOOD_OR_NOT: [&str; 2] = ["are valid, if the signer signed them", "are refused"];
 
 /// Why the only pushed key is refused.
 fn only_key(refusal: &Refusal) -> String {
@@ -209,12 +246,16 @@ fn only_key(refusal: &Refusal) -> String {
     }
 }
 
-fn fix_for(refusal: &Refusal) -> Fix {
+fn fix_for_refusal(refusal: &Refusal) -> Fix {
     match refusal {
         Refusal::OtherPrincipal | Refusal::NoPrincipal => Fix::advice(
             "push the key as an IAM principal that --principal in sshd's line names, or add a pattern for the caller of the \
              key (--verbose shows it)",
         ),
+        Refusal::Unreadable(RecordError::RsaSize | RecordError::KeyType) => Fix::advice(format!(
+            "push an Ed25519 key, or an RSA key of {} bits or more",
+            limits::RSA_BITS.start()
+        )),
         _ => push_again(),
     }
 }
@@ -229,29 +270,37 @@ fn signatures(
     rules: &Rules<'_>,
     now: UnixTime,
     signer: &Signer,
-) -> Answer<Bytes> {
-    let (mut refused, mut detail) = (0_usize, Vec::new());
+) -> Answer<Vec<ValidKey>> {
+    let (mut refused, mut detail, mut valid) = (0_usize, Vec::new(), Vec::new());
     for one in judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now) {
-        let Record { key: Some(key), verdict: Verdict::Valid } = one else { continue };
+        let Record { key: Some(key), verdict: RecordVerdict::Valid } = one else { continue };
         let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
             |reason| {
                 refused = refused.saturating_add(1);
                 reason.to_string()
             },
-            |_| "would be printed for sshd".to_owned(),
+            |_| {
+                valid.push(ValidKey {
+                    fingerprint: key.fingerprint().to_string(),
+                    key_type: key.key_type().to_owned(),
+                    base64: key.base64().to_owned(),
+                    expiry: key.expiry(),
+                });
+                "would be printed for sshd".to_owned()
+            },
         );
         detail.push(line(Some(&key), &verdict, now));
     }
-    summed_up(detail.len(), refused, text, ["would be printed for sshd", "were not signed by the signer"])
+    summed_up(detail.len(), refused, &valid, ["would be printed for sshd", "were not signed by the signer"])
         .detail(detail)
 }
 
-fn summed_up(count: usize, refused: usize, text: &Bytes, [good, bad]: [&str; 2]) -> Answer<Bytes> {
+fn summed_up<T: Clone>(count: usize, refused: usize, value: &T, [good, bad]: [&str; 2]) -> Answer<T> {
     let note = format!("{refused} of {count} keys {bad}");
     match (count, refused) {
-        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", text.clone()),
-        (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), text.clone()),
+        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", value.clone()),
+        (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), value.clone()),
         _ if refused == count => Answer::fail(note, push_again()),
-        _ => Answer::warn(note, push_again(), text.clone()),
+        _ => Answer::warn(note, push_again(), value.clone()),
     }
 }

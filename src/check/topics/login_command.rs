@@ -1,9 +1,10 @@
 //! Runs the program of sshd's line as sshd runs it: its arguments, its user, sshd's environment, mount namespace and
 //! resource limits.
 //!
-//! The fingerprint is that of no key. So the run requests the user's active keys as a login does, but provides none,
-//! and logs no key as provided. What only a run with a pushed key needs is checked by `keys.signatures` and
-//! `signer.command_user`. The chained command runs beside it, because sshd waits for its end; its output is not used.
+//! The run has no system log, because the log must name only keys that sshd got: in a mount namespace of its own, another file is in
+//! the place of the log's socket. There, while a valid key is pushed for the user, it is for that key, and must print it. Otherwise the
+//! fingerprint is that of no key: the run requests the user's active keys as a login does, but provides none. The chained command runs
+//! beside it, because sshd waits for its end; its output is not used.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -11,170 +12,253 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
 
-use crate::account::Account;
+use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
+use crate::check::daemon_context::DaemonContext;
 use crate::check::fix::Fix;
-use crate::check::rehearsal::server::enter;
-use crate::check::request::Target;
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::settings::main;
 use crate::exit_status::ExitStatus;
 use crate::limits;
-use crate::process::{self, Output, run_as};
-use crate::safe_path;
+use crate::process::{Credentials, Output, TrustedCommand};
+use crate::safe_path::{self, Program};
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::Daemon;
 use crate::sshd::managed_lines;
-use crate::tool::is_root;
 
+use super::keys::ValidKey;
 use super::sshd::{SshdFindings, is_eic_keys, leads_here};
-use crate::check::tokens::expand_command;
+use crate::check::tokens::{Offered, expand_command};
+use crate::seconds::Seconds;
 
-/// Runs the program, if sshd trusts its path, and `metadata.command_user` found that the user can run it and reach the
-/// metadata service.
+/// The other checks that it depends on: sshd trusts the program's path, and `metadata.command_user` found that the user can run it and
+/// reach the metadata service.
+pub(crate) struct Needs<'a> {
+    pub(crate) account: &'a Finding<Account>,
+    pub(crate) trusted: &'a Finding<Program>,
+    pub(crate) reachable: &'a Finding<()>,
+}
+
+/// Runs the program. `keys`: those that it would print.
 pub(crate) async fn run(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     sshd: &SshdFindings,
-    account: &Finding<Account>,
-    trusted: &Finding<()>,
-    reachable: &Finding<()>,
+    needs: &Needs<'_>,
+    keys: Option<&Vec<ValidKey>>,
 ) {
-    let needs = (&sshd.command, &sshd.user, account, trusted, reachable);
+    let needs = (&sshd.command, &sshd.user, needs.account, needs.trusted, needs.reachable);
     runner
-        .check(CheckId::LoginCommand, needs, async |(_, user, account, (), ())| {
+        .check(CheckId::LoginCommand, needs, async |(_, user, account, program, ())| {
             let (Some((_, version)), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
-            let words =
-                managed_lines::words(version, line).into_iter().map(|word| expand_command(&word, account));
-            let mut words: Vec<_> = words.collect();
-            let mut chained = Vec::new();
-            if let Some(end) = words.iter().position(|word| word == "--") {
-                chained = words.split_off(end).split_off(1);
-            }
-            if words.len() == 1 {
-                // sshd adds the user's name if there are no arguments.
-                words.push(account.name.clone().into());
-            }
+            let now = (target.clock)().as_secs();
+            let lasts = |key: &&ValidKey| key.expiry > now.saturating_add(limits::LEFT_FOR_RUN);
+            let key = keys.into_iter().flatten().filter(lasts).max_by_key(|key| key.expiry).cloned();
+            let words = managed_lines::words(version, line);
+            let line = Line { program: program.clone(), words, login: account.clone(), key };
             let (user, root) = (user.clone(), target.root.to_owned());
-            blocking(move || run_line(words, chained, &user, &root)).await
+            blocking(move || run_line(&line, &user, &root)).await
         })
         .await;
 }
 
-fn run_line(line: Vec<OsString>, chained: Vec<OsString>, user: &Account, root: &Path) -> Answer<()> {
+/// sshd's line.
+struct Line {
+    program: Program,
+    /// The program and its arguments, with sshd's tokens.
+    words: Vec<Vec<u8>>,
+    /// The user who logs in.
+    login: Account,
+    /// The key that the run is for, if any is pushed.
+    key: Option<ValidKey>,
+}
+
+impl Line {
+    /// The program and its arguments for the key, and the chained command.
+    fn expanded(&self, key: Option<&ValidKey>) -> (Vec<OsString>, Vec<OsString>) {
+        let offered = key.map_or(Offered::NONE, ValidKey::offered);
+        let mut words: Vec<_> =
+            self.words.iter().map(|word| expand_command(word, &self.login, offered)).collect();
+        let mut chained = Vec::new();
+        if let Some(end) = words.iter().position(|word| word == "--") {
+            chained = words.split_off(end).split_off(1);
+        }
+        if words.len() == 1 {
+            // sshd adds the user's name if there are no arguments.
+            words.push(self.login.name.clone().into());
+        }
+        (words, chained)
+    }
+}
+
+/// How to run a program as sshd runs it: in its mount namespace, with its resource limits and environment, as the user.
+struct SshdContext {
+    daemon: DaemonContext,
+    user: Credentials,
+    environment: TrustedCommand,
+    /// Whether a program does not find the system log.
+    is_unlogged: bool,
+}
+
+/// A script that runs a program, in a mount namespace of its own, without the system log.
+const WITHOUT_LOG: &str = "{ [ ! -e /dev/log ] || mount --bind /dev/null /dev/log; } && exec \"$0\" \"$@\"";
+
+impl SshdContext {
+    /// Without the log, if that is possible.
+    fn new(user: &Account, root: &Path) -> Self {
+        let (name, home) = (&user.name, user.home.display());
+        let environment = TrustedCommand::new("env")
+            .with(["-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"])
+            .with([format!("USER={name}"), format!("LOGNAME={name}"), format!("HOME={home}")]);
+        let daemon = DaemonContext::find(&ConfigTree::new(root));
+        // Mounting can be forbidden, in a container for example.
+        let probe = daemon.command(&without_log(&TrustedCommand::new("true")));
+        let is_unlogged = probe.run(limits::CHECK_TOOL).is_ok_and(|ran| ran.status.success());
+        Self { daemon, user: user.credentials(), environment, is_unlogged }
+    }
+
+    fn run(&self, command: &TrustedCommand) -> io::Result<Output> {
+        let command = self.environment.clone().running(command).as_user(&self.user);
+        let command = if self.is_unlogged { without_log(&command) } else { command };
+        self.daemon.command(&command).run(limits::LOGIN_COMMAND)
+    }
+}
+
+/// The command that runs another one without the system log.
+fn without_log(command: &TrustedCommand) -> TrustedCommand {
+    TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", WITHOUT_LOG]).running(command)
+}
+
+fn run_line(line: &Line, user: &Account, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can run it as another user");
     }
     let show = |line: &[OsString]| {
         line.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     };
+    let context = SshdContext::new(user, root);
+    let key = line.key.as_ref().filter(|_| context.is_unlogged);
+    let program = line.program.clone();
+    let (line, chained) = line.expanded(key);
     let (shown, next) = (show(&line), show(&chained));
-    let tree = ConfigTree::new(root);
-    let systemctl = ["systemctl".into()];
-    let daemon = Daemon::new(&tree, &systemctl, limits::CHECK_TOOL).serving(&main(&tree));
-    let mut remarks = Vec::new();
-    let mut words = daemon.map(|(process, _)| enter(process, &mut remarks)).unwrap_or_default();
-    let entered = !words.is_empty();
-    if entered {
-        words.extend(user.credentials().prefix());
-    }
-    words.extend(["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"].map(OsString::from));
-    let home = user.home.display();
-    words.extend(
-        [format!("USER={}", user.name), format!("LOGNAME={}", user.name), format!("HOME={home}")]
-            .map(OsString::from),
-    );
-    let run = |line: Vec<OsString>| {
-        let words = [words.clone(), line].concat();
-        if entered {
-            process::run(&words, &[], limits::LOGIN_COMMAND)
-        } else {
-            run_as(&user.credentials(), &words, limits::LOGIN_COMMAND)
-        }
-    };
-    let wrapped = line.first().is_some_and(|program| !is_eic_keys(Path::new(program)));
-    if let Some(program) = line.first().filter(|_| !wrapped) {
-        if let Some(answer) = other_program(program, &run) {
+    let is_wrapped = !is_eic_keys(program.path());
+    if !is_wrapped {
+        if let Some(answer) = other_program(&program, &context) {
             return answer;
         }
     }
+    let line = TrustedCommand::new(program).with(line.into_iter().skip(1));
     // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
-    let chained = chained
-        .first()
-        .is_some_and(|program| safe_path::program(root, Path::new(program)).is_ok())
-        .then_some(chained);
-    let (ran, behind) = thread::scope(|scope| {
-        let behind = chained.map(|chained| scope.spawn(|| run(chained)));
-        (run(line), behind.and_then(|behind| behind.join().ok()))
+    let chained = chained.split_first().and_then(|(program, arguments)| {
+        let program = safe_path::program(root, Path::new(program)).ok()?;
+        Some(TrustedCommand::new(program).with(arguments))
     });
-    let name = &user.name;
-    let ran = match ran {
-        Ok(ran) => ran,
-        Err(error) if error.kind() == ErrorKind::TimedOut => {
-            let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
-            return Answer::warn(
-                format!("as {name}, {shown} does not end within {} s", limits::LOGIN_COMMAND.as_secs_f64()),
-                fix,
-                (),
-            );
-        }
-        Err(error) => {
-            let fix = Fix::advice(format!("find out why {name} cannot run it"));
-            return Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix);
-        }
+    let (ran, behind) = thread::scope(|scope| {
+        let behind = chained.as_ref().map(|chained| scope.spawn(|| context.run(chained)));
+        (context.run(&line), behind.and_then(|behind| behind.join().ok()))
+    });
+    let run = LineRun { name: &user.name, shown: &shown, is_wrapped, key };
+    let answer = match ran {
+        Err(error) => run.not_run(&error),
+        Ok(ran) => run
+            .failure(&ran)
+            .or_else(|| chained_answer(&user.name, &next, behind))
+            .unwrap_or_else(|| run.success()),
     };
-    let fail = |how: String, fix: &str| {
-        let note = format!("as {name}, {shown} {how}{}", said(&ran));
-        let answer = if wrapped {
+    answer.detail(context.daemon.lacking)
+}
+
+/// A run of sshd's line.
+struct LineRun<'a> {
+    /// The user it runs as.
+    name: &'a str,
+    shown: &'a str,
+    /// Whether the program is another one than eic-keys.
+    is_wrapped: bool,
+    /// The key that it must print.
+    key: Option<&'a ValidKey>,
+}
+
+impl LineRun<'_> {
+    fn not_run(&self, error: &io::Error) -> Answer<()> {
+        let Self { name, shown, .. } = self;
+        if error.kind() == ErrorKind::TimedOut {
+            let limit = Seconds(limits::LOGIN_COMMAND);
+            let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
+            return Answer::warn(format!("as {name}, {shown} does not end within {limit} s"), fix, ());
+        }
+        let fix = Fix::advice(format!("find out why {name} cannot run it"));
+        Answer::fail(format!("as {name}, {shown} cannot be run: {error}"), fix)
+    }
+
+    fn success(&self) -> Answer<()> {
+        let does = if self.key.is_some() { "prints the pushed key" } else { "succeeds" };
+        Answer::ok(format!("as {}, {} {does}", self.name, self.shown), ())
+    }
+
+    /// What is wrong with a run that ended, if anything.
+    fn failure(&self, ran: &Output) -> Option<Answer<()>> {
+        let (how, fix) = match (ran.status.code().map(u8::try_from), ran.status.signal()) {
+            (Some(Ok(0)), _) if self.key.is_some_and(|key| !prints(ran, key)) => (
+                "does not print the key that is pushed: sshd does not get it".to_owned(),
+                "run it by hand as this user, on a terminal: it explains each step; if it prints the key there, sshd's unit hides a file from it: \
+                 systemctl cat ssh sshd",
+            ),
+            (Some(Ok(0)), _) => return None,
+            (Some(Ok(126 | 127)), _) => (
+                "cannot be run".to_owned(),
+                "let this user run the program: check every directory above it, and the \
+                 settings of sshd's unit (systemctl cat)",
+            ),
+            (Some(Ok(status)), _) => {
+                let known = ExitStatus::of(status).filter(|_| !self.is_wrapped);
+                let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
+                (
+                    format!("ends with status {status}: {meaning}"),
+                    "run it by hand as this user, on a terminal: it explains each step",
+                )
+            }
+            (_, Some(signal)) => (
+                format!("is killed by signal {signal}"),
+                "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
+            ),
+            _ => ("ended without a status".to_owned(), "run it by hand as this user"),
+        };
+        let note = format!("as {}, {} {how}{}", self.name, self.shown, said(ran));
+        Some(if self.is_wrapped && self.key.is_none() {
             // It may do so because no key has that fingerprint.
             let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";
             Answer::warn(note, Fix::advice(fix), ())
         } else {
             Answer::fail(note, Fix::advice(fix))
-        };
-        answer.detail(remarks.iter().cloned())
-    };
-    match (ran.status.code().map(u8::try_from), ran.status.signal()) {
-        (Some(Ok(0)), _) => chained_answer(name, &next, behind)
-            .unwrap_or_else(|| Answer::ok(format!("as {name}, {shown} succeeds"), ()))
-            .detail(remarks),
-        (Some(Ok(126 | 127)), _) => fail(
-            "cannot be run".to_owned(),
-            "let this user run the program: check every directory above it, and the \
-                 settings of sshd's unit (systemctl cat)",
-        ),
-        (Some(Ok(status)), _) => {
-            let known = ExitStatus::of(status).filter(|_| !wrapped);
-            let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
-            fail(
-                format!("ends with status {status}: {meaning}"),
-                "run it by hand as this user, on a terminal: it explains each step",
-            )
-        }
-        (_, Some(signal)) => fail(
-            format!("is killed by signal {signal}"),
-            "find out what kills it: a system call filter of sshd's unit, a limit, the audit log",
-        ),
-        _ => fail("ended without a status".to_owned(), "run it by hand as this user"),
+        })
+    }
+}
+
+/// Whether a key is among the printed ones.
+fn prints(ran: &Output, key: &ValidKey) -> bool {
+    let text = String::from_utf8_lossy(&ran.stdout);
+    text.lines().any(|line| line.split_whitespace().any(|word| word == key.base64))
+}
+
+impl ValidKey {
+    fn offered(&self) -> Offered<'_> {
+        Offered { fingerprint: &self.fingerprint, key_type: &self.key_type, base64: &self.base64 }
     }
 }
 
 /// The result if the program is not eic-keys. Another file than this program can be anything, and an empty one even
 /// succeeds where a shell runs it.
-fn other_program(
-    program: &OsString,
-    run: &impl Fn(Vec<OsString>) -> io::Result<Output>,
-) -> Option<Answer<()>> {
-    if leads_here(Path::new(program)) {
+fn other_program(program: &Program, context: &SshdContext) -> Option<Answer<()>> {
+    if leads_here(program.path()) {
         return None;
     }
-    let ran = run(vec![program.clone(), "--version".into()]).ok()?;
+    let ran = context.run(&TrustedCommand::new(program.clone()).with(["--version"])).ok()?;
     (ran.status.success() && !ran.stdout.starts_with(b"eic-keys ")).then(|| {
         Answer::fail(
-            format!("{} is not eic-keys: --version does not print its name", program.to_string_lossy()),
+            format!("{} is not eic-keys: --version does not print its name", program.path().display()),
             Fix::advice("install eic-keys again: install.package has the command if it is of a package"),
         )
     })
@@ -186,7 +270,7 @@ fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> O
         Err(error) if error.kind() == ErrorKind::TimedOut => Some(Answer::warn(
             format!(
                 "as {name}, the chained command does not end within {} s: {shown}; sshd waits for it at each login, and closes the connection after LoginGraceTime",
-                limits::LOGIN_COMMAND.as_secs_f64()
+                Seconds(limits::LOGIN_COMMAND)
             ),
             Fix::advice("see why it takes so long: for example a directory server that does not answer"),
             (),
@@ -195,6 +279,18 @@ fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> O
             format!("as {name}, the chained command cannot run: {shown}: {}{}", ran.status, said(&ran)),
             Fix::advice(format!(
                 "let {name} run that command; if it is no longer needed, remove the lines that set it, and run eic-keys --enable"
+            )),
+            (),
+        )),
+        Ok(ran) if !ran.status.success() && is_denied(&ran) => Some(Answer::warn(
+            format!(
+                "as {name}, the chained command is refused access, and provides no keys: {shown}: {}{}",
+                ran.status,
+                said(&ran)
+            ),
+            Fix::advice(format!(
+                "let {name} read what that command reads, or set AuthorizedKeysCommandUser to the user that can; if it is no longer needed, \
+                 remove the lines that set it, and run eic-keys --enable"
             )),
             (),
         )),
@@ -209,6 +305,12 @@ fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> O
         )),
         _ => None,
     }
+}
+
+/// Whether a program says that it lacks a right, as one that has to run as root.
+fn is_denied(ran: &Output) -> bool {
+    let text = String::from_utf8_lossy(&ran.stderr);
+    ["ermission denied", "not permitted", "must be root"].iter().any(|words| text.contains(words))
 }
 
 /// What a program wrote to stderr, for the end of a sentence.

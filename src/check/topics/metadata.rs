@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::request::{RunOptions, Target, seconds};
+use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::host::Host;
@@ -13,7 +13,7 @@ use crate::imds::{self, ErrorKind, Imds};
 use crate::limits::{self, Budget};
 
 /// Lists the processes that are connected to the metadata service.
-const ASKERS: &str = "ss -tnp dst 169.254.169.254";
+const LIST_CLIENTS: &str = "ss -tnp dst 169.254.169.254";
 
 /// A slower token gives a warning.
 const SLOW: Duration = Duration::from_millis(500);
@@ -28,17 +28,22 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
             let start = Instant::now();
             // Checks run one after another what a login runs side by side.
             match Imds::open(&options.imds, Budget::start(limits::ALL_CHECKS)).await {
-                Err(error) => Answer::fail(WithCauses(&error).to_string(), remedy(&error, host)),
+                Err(error) => match &options.imds_from {
+                    Some(from) => other_address(options, from, &error).await,
+                    None => Answer::fail(WithCauses(&error).to_string(), fix_for_request(&error, host)),
+                },
                 Ok(imds) => {
                     let took = start.elapsed();
                     let note = format!("{} returned a token within {} ms", imds.address().ip(), took.as_millis());
-                    if took < SLOW {
+                    let too_slow = took.saturating_mul(SEQUENCE) > options.timeout;
+                    if took < SLOW && !too_slow {
                         return Answer::ok(note, imds);
                     }
+                    let longer = if took < SLOW { "remove --timeout from sshd's line, or " } else { "" };
                     let fix = Fix::advice(format!(
-                        "find out what else on this instance sends many requests, DNS and NTP included: {ASKERS}"
+                        "{longer}find out what else on this instance sends many requests, DNS and NTP included: {LIST_CLIENTS}"
                     ));
-                    if took.saturating_mul(SEQUENCE) > options.timeout {
+                    if too_slow {
                         let limit = seconds(options.timeout);
                         return Answer::fail(format!("{note}: too slow for a login within {limit} s"), fix);
                     }
@@ -49,11 +54,31 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .await
 }
 
+/// The result if nothing answers at an address of `--imds`.
+async fn other_address(options: &RunOptions, from: &str, error: &imds::Error) -> Answer<Imds> {
+    let address = options.imds.first().map(ToString::to_string).unwrap_or_default();
+    let usual = Imds::open(&ADDRESSES, Budget::start(limits::REQUEST)).await;
+    let (note, fix) = match usual {
+        Ok(usual) => {
+            let usual = usual.address().ip();
+            (format!("{usual} answers"), format!("remove --imds {address} ({from})"))
+        }
+        Err(_) => (
+            "the usual addresses do not answer either".to_owned(),
+            format!(
+                "check --imds {address} ({from}): without it, 169.254.169.254 and fd00:ec2::254 are asked"
+            ),
+        ),
+    };
+    let note = format!("--imds gives {address} ({from}): {}; {note}", WithCauses(error));
+    Answer::fail(note, Fix::advice(fix))
+}
+
 /// Less important checks, about IPv6 and other programs.
-pub(crate) async fn surroundings(
+pub(crate) async fn secondary_checks(
     runner: &Runner,
     options: &RunOptions,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     host: &Finding<Host>,
 ) {
     let ipv6 = runner.check(CheckId::MetadataIpv6, host, async |_| ipv6(options).await);
@@ -62,18 +87,26 @@ pub(crate) async fn surroundings(
 }
 
 /// The result for a failed metadata request after the token.
-pub(crate) fn unasked<T>(error: &imds::Error) -> Answer<T> {
+pub(crate) fn failed_request<T>(error: &imds::Error) -> Answer<T> {
     if matches!(error.kind(), ErrorKind::TimedOut) {
         // The token came through, so no firewall and no limit of hops is at fault.
         let fix = Fix::advice(format!(
-            "check again; if that does not help, find out what on this instance sends many requests: {ASKERS}"
+            "check again; if that does not help, find out what on this instance sends many requests: {LIST_CLIENTS}"
         ));
         return Answer::fail(WithCauses(error).to_string(), fix);
     }
-    Answer::fail(WithCauses(error).to_string(), remedy(error, &Host::Xen))
+    if matches!(error.kind(), ErrorKind::Disabled) {
+        // It is on: the token came.
+        let fix = Fix::advice(
+            "the metadata service is on, and refuses this item only: check again; if that does not help, find out whether a proxy or \
+             another program answers in its place (ip route get 169.254.169.254; nft list ruleset)",
+        );
+        return Answer::fail(WithCauses(error).to_string(), fix);
+    }
+    Answer::fail(WithCauses(error).to_string(), fix_for_request(error, &Host::Xen))
 }
 
-fn remedy(error: &imds::Error, host: &Host) -> Fix {
+fn fix_for_request(error: &imds::Error, host: &Host) -> Fix {
     const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
     let id = match host {
         Host::Nitro(id) => id.to_string(),
@@ -84,7 +117,7 @@ fn remedy(error: &imds::Error, host: &Host) -> Fix {
             "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
         )),
         ErrorKind::Throttled => Fix::advice(format!(
-            "wait a second; if that does not help, find out what on this instance sends many requests: {ASKERS}"
+            "wait a second; if that does not help, find out what on this instance sends many requests: {LIST_CLIENTS}"
         )),
         ErrorKind::TimedOut => Fix::advice(format!(
             "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
@@ -116,7 +149,7 @@ async fn ipv6(options: &RunOptions) -> Answer<()> {
     }
 }
 
-fn proxy(target: &Target<'_>) -> Answer<()> {
+fn proxy(target: &CheckTarget<'_>) -> Answer<()> {
     let set = |name: &&str| (target.environment)(name).is_some_and(|value| !value.is_empty());
     let proxies: Vec<_> =
         ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].into_iter().filter(set).collect();

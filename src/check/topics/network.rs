@@ -1,25 +1,30 @@
 //! Checks what this system does with connections to sshd before sshd sees them.
 
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::packet_filter::{Filter, Restriction};
-use crate::check::request::Target;
+use crate::check::interfaces;
+use crate::check::packet_filter::{self, Filter, Packet, Restriction};
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::Running;
+use crate::check::running_sshd::RunningSshd;
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
-use crate::tool::{ask, is_root, stdout_of};
+use crate::tool::{ask, named, stdout_of};
 
 /// Runs the checks of this group.
 pub(crate) async fn network(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
-    running: &Finding<Running>,
+    running: &Finding<RunningSshd>,
 ) {
     let ports: Vec<u16> = settings
         .get()
@@ -27,8 +32,10 @@ pub(crate) async fn network(
         .unwrap_or_default();
     let port =
         if ports.is_empty() || ports.contains(&22) { 22 } else { ports.first().copied().unwrap_or(22) };
-    let firewall =
-        runner.check(CheckId::NetworkFirewall, (), async |()| blocking(move || firewall(port)).await);
+    let firewall = runner.check(CheckId::NetworkFirewall, (), async |()| {
+        let root = target.root.to_owned();
+        blocking(move || firewall(&root, port)).await
+    });
     let bans = runner.check(CheckId::NetworkFail2ban, (), async |()| blocking(fail2ban).await);
     let wrappers = runner.check(CheckId::NetworkWrappers, running, async |_| {
         let root = target.root.to_owned();
@@ -37,37 +44,158 @@ pub(crate) async fn network(
     tokio::join!(firewall, bans, wrappers);
 }
 
-fn firewall(port: u16) -> Answer<()> {
+/// What the rules of the packet filter do with connections to sshd over one interface.
+#[derive(Debug)]
+enum Judged {
+    Accepts,
+    Restricts(Restriction),
+    /// This rule forwards them to another program or system.
+    Forwards(String),
+    /// It drops them all, or sshd's replies, by this rule.
+    Drops {
+        rule: String,
+        reply: bool,
+    },
+}
+
+/// The rules of this system, as nft and iptables-save print them.
+#[derive(Debug, Default)]
+struct Rules {
+    nft: Option<String>,
+    iptables: Option<String>,
+    /// Those of the older interface of the kernel, which another program of that name can have made.
+    legacy: Option<String>,
+    /// Why some of them are not known.
+    unknown: Option<String>,
+}
+
+impl Rules {
+    /// A tool that is not installed has made no rules.
+    fn find(root: &Path) -> Self {
+        let mut rules = Self::default();
+        let mut add = |printed: io::Result<String>| match printed {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                rules.unknown = Some(error.to_string());
+                None
+            }
+        };
+        let nft = add(stdout_of("nft", &["--json", "list", "ruleset"]));
+        let iptables = add(stdout_of("iptables-save", &[]));
+        let tables = fs::read(root.join("proc/net/ip_tables_names")).unwrap_or_default();
+        let legacy = if tables.is_empty() { None } else { add(stdout_of("iptables-legacy-save", &[])) };
+        if nft.as_deref().is_some_and(|text| !packet_filter::is_nftables(text)) {
+            rules.unknown = Some("nft: its output is not a list of rules".to_owned());
+        }
+        Self { nft, iptables, legacy, ..rules }
+    }
+
+    fn filters(&self, packet: &Packet<'_>) -> Vec<Filter> {
+        let nft = self.nft.as_deref().and_then(|text| Filter::of_nftables(text, packet));
+        let iptables = [&self.iptables, &self.legacy].into_iter().flatten();
+        nft.into_iter().chain(iptables.map(|text| Filter::of_iptables(text, packet))).collect()
+    }
+
+    /// `interface`: where connections arrive and replies leave, if that is known.
+    fn judge(&self, port: u16, interface: Option<&str>) -> Judged {
+        let own = interface.map(interfaces::addresses).unwrap_or_default();
+        let to_sshd = Packet { port, interface, own: &own, ..Packet::default() };
+        for reply in [false, true] {
+            let filters = self.filters(&Packet { reply, ..to_sshd });
+            if let Some(rule) = filters.iter().find_map(Filter::drops) {
+                return Judged::Drops { rule, reply };
+            }
+        }
+        let translated = self.filters(&Packet { translated: true, ..to_sshd });
+        if let Some(rule) = translated.iter().find_map(Filter::drops) {
+            return Judged::Forwards(rule);
+        }
+        let filters = self.filters(&to_sshd);
+        filters.iter().find_map(Filter::restriction).map_or(Judged::Accepts, Judged::Restricts)
+    }
+}
+
+fn firewall(root: &Path, port: u16) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read the rules of the firewall");
     }
-    let nft = stdout_of("nft", &["--json", "list", "ruleset"]);
-    let iptables = stdout_of("iptables-save", &["-t", "filter"]);
-    let filters: Vec<Filter> = [
-        nft.as_deref().and_then(|text| Filter::of_nftables(text, port)),
-        iptables.as_deref().map(|text| Filter::of_iptables(text, port)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let Some(rule) = filters.iter().find_map(Filter::drops) else {
-        return match filters.iter().find_map(Filter::restriction) {
-            Some(restriction) => restricted(port, &restriction),
-            None if filters.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
-            None => Answer::ok(format!("the firewall does not drop all connections to port {port}"), ()),
-        };
+    let rules = Rules::find(root);
+    let any = rules.filters(&Packet { port, ..Packet::default() });
+    if let Judged::Drops { rule, reply } = rules.judge(port, None) {
+        return Answer::fail(dropped(port, reply, "", &rule), accept(port, reply, &rules));
+    }
+    let interfaces = interfaces::outside(root);
+    let judged: Vec<(&str, Judged)> =
+        interfaces.iter().map(|name| (name.as_str(), rules.judge(port, Some(name)))).collect();
+    let drops = |judged: &Judged| matches!(judged, Judged::Drops { .. });
+    if let Some((name, Judged::Drops { rule, reply })) = judged.iter().find(|(_, judged)| drops(judged)) {
+        let mut note = dropped(port, *reply, &format!(" on {name}"), rule);
+        let missing: Vec<_> =
+            any.iter().flat_map(Filter::interfaces).filter(|name| is_missing(root, name)).collect();
+        if let Some(missing) = missing.first() {
+            note = format!("{note}; a rule names the interface {missing}, which this system does not have");
+        }
+        let fix = accept(port, *reply, &rules);
+        if judged.iter().all(|(_, judged)| drops(judged)) {
+            return Answer::fail(note, fix);
+        }
+        return Answer::warn(format!("{note}; another interface accepts them"), fix, ());
+    }
+    let forwards = |(name, judged): &(&str, Judged)| match judged {
+        Judged::Forwards(rule) => Some(format!(
+            "the firewall forwards connections to port {port} on {name} to another program or system: {rule}"
+        )),
+        _ => None,
     };
-    let rules = [nft.unwrap_or_default(), iptables.unwrap_or_default()].concat();
-    let fix = if rules.contains("ufw-") {
+    if let Some(note) = judged.iter().find_map(forwards) {
+        let fix = "if clients do not get this system's sshd, remove that rule, or the container that has published the port: nft list ruleset, \
+                   or iptables-save, shows the rules";
+        return Answer::warn(note, Fix::advice(fix), ());
+    }
+    let restriction = judged.into_iter().find_map(|(_, judged)| match judged {
+        Judged::Restricts(restriction) => Some(restriction),
+        _ => None,
+    });
+    match (restriction, rules.judge(port, None)) {
+        (Some(restriction), _) => restricted(port, &restriction),
+        (None, Judged::Restricts(restriction)) if interfaces.is_empty() => restricted(port, &restriction),
+        _ => match rules.unknown {
+            Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
+            None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
+            None => Answer::ok(format!("the firewall does not drop all IPv4 connections to port {port}"), ()),
+        },
+    }
+}
+
+fn dropped(port: u16, reply: bool, place: &str, rule: &str) -> String {
+    let what = if reply { "sshd's replies from" } else { "each connection to" };
+    format!("the firewall drops {what} port {port}{place}: {rule}")
+}
+
+/// What to do about a rule that drops connections, or replies.
+fn accept(port: u16, reply: bool, rules: &Rules) -> Fix {
+    let contain =
+        |name: &str| [&rules.nft, &rules.iptables].into_iter().flatten().any(|text| text.contains(name));
+    Fix::advice(if reply {
+        format!(
+            "accept the replies before that rule, in the hook output: ct state established,related accept, or tcp sport {port} accept"
+        )
+    } else if contain("ufw-") {
         format!("allow it: ufw allow {port}/tcp")
-    } else if rules.contains("firewalld") {
+    } else if contain("firewalld") {
         format!("allow it: firewall-cmd --permanent --add-port={port}/tcp, then firewall-cmd --reload")
     } else {
         format!(
             "accept TCP port {port} before that rule: nft list ruleset, or iptables-save, shows the rules"
         )
-    };
-    Answer::fail(format!("the firewall drops each connection to port {port}: {rule}"), Fix::advice(fix))
+    })
+}
+
+/// Whether this system has no interface with this name. A name in a rule can have a wildcard at its end.
+fn is_missing(root: &Path, name: &str) -> bool {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    is_name && !root.join("sys/class/net").join(name).exists()
 }
 
 /// The answer if the firewall accepts the connections of some clients.
@@ -89,32 +217,130 @@ fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
     )
 }
 
+/// The output of a program that succeeded. `None` if it fails or is not installed.
+fn printed(program: &'static str, arguments: &[&str]) -> io::Result<Option<String>> {
+    match ask(program, arguments) {
+        Ok(ran) => Ok(ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(program, &error)),
+    }
+}
+
+/// The addresses that rules or routes block although fail2ban does not answer for them, what blocks them, and how to remove one. The
+/// first tool that does not answer ends the search, because each takes its time limit.
+fn left_behind() -> io::Result<Option<(Vec<String>, &'static str, &'static str)>> {
+    type Source = (fn(&str) -> Vec<String>, &'static str, &'static [&'static str]);
+    let of_fail2ban = "rules of fail2ban block";
+    let listed = "the command that is listed with it";
+    let table = "nft delete element inet f2b-table addr-set-sshd { ADDRESS }";
+    let sources: [(Source, _, _); 3] = [
+        ((addresses_of_sets, "nft", &["--json", "list", "table", "inet", "f2b-table"]), of_fail2ban, table),
+        ((rules_of_jail, "iptables-save", &[]), of_fail2ban, listed),
+        ((routes_to_nowhere, "ip", &["-4", "route", "show"]), "routes to nowhere block", listed),
+    ];
+    for ((read, tool, arguments), what, remove) in sources {
+        let banned = printed(tool, arguments)?.as_deref().map(read).unwrap_or_default();
+        if !banned.is_empty() {
+            return Ok(Some((banned, what, remove)));
+        }
+    }
+    Ok(None)
+}
+
 /// The addresses that fail2ban's jail for sshd blocks. Only its own client knows them: its rules can be of any kind.
 fn fail2ban() -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can ask fail2ban");
     }
-    let asked = ask("fail2ban-client", &["status", "sshd"]).ok().filter(|asked| asked.status.success());
-    let Some(asked) = asked else { return Answer::ok("fail2ban does not guard sshd", ()) };
-    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let asked = match printed("fail2ban-client", &["status", "sshd"]) {
+        Ok(asked) => asked,
+        Err(error) => return Answer::skip(error.to_string()),
+    };
+    let Some(text) = asked else {
+        let (banned, what, remove) = match left_behind() {
+            Ok(Some(found)) => found,
+            Ok(None) => return Answer::ok("fail2ban does not guard sshd", ()),
+            Err(error) => return Answer::skip(error.to_string()),
+        };
+        return Answer::warn(
+            blocked(what, &banned),
+            Fix::advice(format!(
+                "if the client is one of them: fail2ban-client set sshd unbanip ADDRESS or, if fail2ban does not run, {remove}"
+            )),
+            (),
+        )
+        .detail(banned);
+    };
     let after = |name: &str| Some(text.split_once(name)?.1.lines().next()?.trim().to_owned());
-    let banned = after("Currently banned:").and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
-    if banned == 0 {
+    let banned: Vec<_> =
+        after("Banned IP list:").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    if banned.is_empty() {
         return Answer::ok("fail2ban blocks no address from sshd", ());
     }
     Answer::warn(
-        format!("fail2ban blocks {banned} addresses from sshd: a client with one of them cannot connect"),
+        blocked("fail2ban blocks", &banned),
         Fix::advice("if the client is one of them: fail2ban-client set sshd unbanip ADDRESS"),
         (),
     )
-    .detail(after("Banned IP list:").unwrap_or_default().split_whitespace().map(str::to_owned))
+    .detail(banned)
+}
+
+/// A note about blocked addresses, each of which begins an item of the list.
+fn blocked(what: &str, list: &[String]) -> String {
+    /// Addresses to name.
+    const SHOWN: usize = 3;
+    let address = |item: &String| item.split(": ").next().unwrap_or_default().to_owned();
+    let shown = list.iter().take(SHOWN).map(address).collect::<Vec<_>>().join(", ");
+    let more = if list.len() > SHOWN { ", ..." } else { "" };
+    match list.len() {
+        1 => format!("{what} the address {shown} from sshd: a client with it cannot connect"),
+        count => format!(
+            "{what} {count} addresses from sshd ({shown}{more}): a client with one of them cannot connect"
+        ),
+    }
+}
+
+/// The elements of fail2ban's sets for sshd in the output of `nft --json`.
+fn addresses_of_sets(text: &str) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let items = document.get("nftables").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let sets = items.filter_map(|item| item.get("set"));
+    let of_sshd = sets.filter(|set| {
+        let name = set.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        name.starts_with("addr") && name.contains("ssh")
+    });
+    let elements = of_sshd.filter_map(|set| set.get("elem")?.as_array()).flatten();
+    elements
+        .map(|element| packet_filter::nft_address(element).unwrap_or_else(|| element.to_string()))
+        .collect()
+}
+
+/// The rules of fail2ban's chain for sshd in the output of iptables-save: the address, and the command that removes the rule.
+fn rules_of_jail(text: &str) -> Vec<String> {
+    let rules = text.lines().filter_map(|line| {
+        let rule = line.strip_prefix("-A ").filter(|rule| rule.starts_with("f2b-ssh"))?;
+        let (address, _) = rule.split_once(" -s ")?.1.split_once(' ')?;
+        Some(format!("{}: iptables -D {rule}", address.trim_end_matches("/32")))
+    });
+    rules.collect()
+}
+
+/// The routes that drop the replies to an address, as fail2ban can set them: the address, and the command that removes the route.
+fn routes_to_nowhere(text: &str) -> Vec<String> {
+    let routes = text.lines().filter_map(|line| {
+        let (kind, rest) = line.trim().split_once(' ')?;
+        let address: Ipv4Addr = rest.split(' ').next()?.parse().ok()?;
+        matches!(kind, "blackhole" | "unreachable" | "prohibit")
+            .then(|| format!("{address}: ip route delete {kind} {address}"))
+    });
+    routes.collect()
 }
 
 /// Checks `hosts_access(5)` and `hosts_options(5)`.
 fn wrappers(root: &Path) -> Answer<()> {
     let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
-    let mut rules = Rule::read(&read("etc/hosts.allow"), "/etc/hosts.allow", false);
-    rules.extend(Rule::read(&read("etc/hosts.deny"), "/etc/hosts.deny", true));
+    let mut rules = HostsRule::read(&read("etc/hosts.allow"), "/etc/hosts.allow", false);
+    rules.extend(HostsRule::read(&read("etc/hosts.deny"), "/etc/hosts.deny", true));
     if !rules.iter().any(|rule| rule.refuses) {
         return Answer::ok("/etc/hosts.allow and /etc/hosts.deny refuse no connections to sshd", ());
     }
@@ -125,17 +351,18 @@ fn wrappers(root: &Path) -> Answer<()> {
         );
     }
     // The first rule that matches counts.
-    let last = rules.iter().position(Rule::is_for_all);
+    let last = rules.iter().position(HostsRule::is_for_all);
     let all = last.and_then(|at| rules.get(at)).filter(|rule| rule.refuses);
     let some = rules.get(..last.unwrap_or(rules.len())).unwrap_or_default();
-    let (refusing, accepting): (Vec<&Rule>, Vec<&Rule>) = some.iter().partition(|rule| rule.refuses);
+    let (refusing, accepting): (Vec<&HostsRule>, Vec<&HostsRule>) =
+        some.iter().partition(|rule| rule.refuses);
     let clients =
-        |rules: &[&Rule]| rules.iter().map(|rule| rule.clients.as_str()).collect::<Vec<_>>().join("; ");
+        |rules: &[&HostsRule]| rules.iter().map(|rule| rule.clients.as_str()).collect::<Vec<_>>().join("; ");
     let advice = |file: &str| {
         Fix::advice(if file == "/etc/hosts.allow" {
-            "remove that line from /etc/hosts.allow, or add the clients in a line before it, as in \"sshd: 192.0.2.\""
+            "remove that line from /etc/hosts.allow (a # makes it a comment only as its first character), or add the clients in a line before it, as in \"sshd: 192.0.2.\""
         } else {
-            "add the clients to /etc/hosts.allow, as in \"sshd: 192.0.2.\", or \"sshd: ALL\""
+            "remove that line from /etc/hosts.deny (a # makes it a comment only as its first character), or add the clients to /etc/hosts.allow, as in \"sshd: 192.0.2.\", or \"sshd: ALL\""
         })
     };
     match (all, refusing.first()) {
@@ -159,18 +386,19 @@ fn wrappers(root: &Path) -> Answer<()> {
 
 /// A line for sshd of `/etc/hosts.allow` or `/etc/hosts.deny`.
 #[derive(Debug, PartialEq, Eq)]
-struct Rule {
+struct HostsRule {
     file: &'static str,
     line: String,
     clients: String,
     refuses: bool,
 }
 
-impl Rule {
+impl HostsRule {
     /// `refuses`: whether a line of this file without an option refuses its clients.
     fn read(text: &str, file: &'static str, refuses: bool) -> Vec<Self> {
         let text = text.replace("\\\n", " ");
-        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        // With a blank before it, # is no comment.
+        let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
         let rules = lines.filter_map(|line| {
             let mut fields = fields(line).into_iter();
             let (daemons, clients) = (fields.next()?, fields.next()?);
@@ -231,7 +459,7 @@ fn fields(line: &str) -> Vec<&str> {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::Rule;
+    use super::HostsRule;
 
     #[test]
     fn lines_for_sshd() {
@@ -243,13 +471,14 @@ mod tests {
             ),
             ("in.ftpd, sshd: ALL\nvsftpd: ALL\n", &[("ALL", true)]),
             ("sshdx: ALL\n", &[]),
+            ("#ALL: ALL\n  # ALL: 192.0.2. : DENY\n", &[("192.0.2.", true)]),
             ("ALL EXCEPT sshd: ALL\n", &[]),
             ("ALL EXCEPT in.ftpd: ALL\n", &[("ALL", true)]),
             ("sshd: [2001:db8::]/32 : ALLOW\n", &[("[2001:db8::]/32", false)]),
             ("sshd: ALL: severity auth.info : allow", &[("ALL", false)]),
             ("sshd: 192.0.2.: spawn echo a\\:allow", &[("192.0.2.", true)]),
         ] {
-            let rules = Rule::read(text, "/etc/hosts.deny", true);
+            let rules = HostsRule::read(text, "/etc/hosts.deny", true);
             let found: Vec<_> = rules.iter().map(|rule| (rule.clients.as_str(), rule.refuses)).collect();
             assert_eq!(found, expected, "{text}");
         }
@@ -259,7 +488,7 @@ mod tests {
             ("sshd: ALL: DENY", true),
             ("sshd: ALL: twist /bin/echo no", true),
         ] {
-            assert_eq!(Rule::read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
+            assert_eq!(HostsRule::read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
         }
     }
 }

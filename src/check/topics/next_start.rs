@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::sshd_login::{other_command, refusal, unreachable_port};
 use crate::account::Account;
-use crate::check::serving::{changed, unit, with_daemon};
-use crate::check::settings::Settings;
+use crate::check::running_sshd::{changed_at, unit, with_daemon};
+use crate::check::settings::{Settings, main};
 use crate::error_text::WithCauses;
+use crate::sshd::command_line::{config_options, other_config};
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{config_options, other_config};
 use crate::sshd::unit::StartLine;
 use crate::tool::stdout_of;
 
 /// Options that sshd will have when it is started again.
-pub(crate) struct Change {
+pub(crate) struct StartOptions {
     /// The file that was changed.
     pub(crate) file: PathBuf,
     /// The unit, without `.service`.
     pub(crate) unit: &'static str,
-    /// Why sshd then refuses the user, if it accepts him now.
+    /// Why sshd then refuses the user, if it accepts the user now.
     pub(crate) refusal: Option<String>,
 }
 
@@ -31,12 +31,12 @@ pub(crate) fn change(
     account: Option<&Account>,
     root: &Path,
     process: u32,
-) -> Option<Change> {
-    let main = &settings.source.main;
+) -> Option<StartOptions> {
+    let default = main(tree);
     let (unit, running) = with_daemon(tree, |daemon| {
-        let (serving, line) = daemon.serving(main).filter(|_| daemon.has_systemd())?;
+        let (serving, line) = daemon.serving(&default).filter(|_| daemon.has_systemd())?;
         let unit = unit(daemon);
-        let started = stdout_of("systemctl", &["show", "--property=MainPID", "--value", unit])?;
+        let started = stdout_of("systemctl", &["show", "--property=MainPID", "--value", unit]).ok()?;
         (serving == process && started.trim() == process.to_string()).then_some((unit, line))
     })?;
     let next = StartLine::of_unit(tree, unit)?;
@@ -44,22 +44,26 @@ pub(crate) fn change(
     if options == config_options(&running) {
         return None;
     }
-    let refusal = if let Some(file) = other_config(&next.line, main) {
-        Some(format!("sshd then reads {file} and not {}", main.display()))
-    } else {
-        match settings.with_options(&options) {
-            Err(error) => Some(WithCauses(&error).to_string()),
-            Ok(then) if then.dump == settings.dump => return None,
-            Ok(then) => {
-                let now = settings.without_places();
-                unless_now(refusal(&then, account, root), refusal(&now, account, root).as_ref())
-                    .or_else(|| other_command(&then, settings))
-                    .or_else(|| unless_now(unreachable_port(&then), unreachable_port(&now).as_ref()))
-            }
+    let file = other_config(&next.line, &default).map_or(default, PathBuf::from);
+    let refusal = match settings.with_options(&options, &file) {
+        Err(error) => Some(WithCauses(&error).to_string()),
+        Ok(then) if then.dump == settings.dump => return None,
+        Ok(then) => {
+            let now = settings.without_places();
+            unless_now(refusal(&then, account, root), refusal(&now, account, root).as_ref())
+                .or_else(|| other_command(&then, settings))
+                .or_else(|| unless_now(unreachable_port(&then), unreachable_port(&now).as_ref()))
         }
     };
-    let file = next.files.into_iter().max_by_key(|file| changed(&tree.locate(file)))?;
-    Some(Change { file, unit, refusal })
+    let now = &settings.source.main;
+    let refusal = refusal.map(|reason| {
+        if file == *now {
+            return reason;
+        }
+        format!("sshd then reads {} and not {}: {reason}", file.display(), now.display())
+    });
+    let file = next.files.into_iter().max_by_key(|file| changed_at(&tree.locate(file)))?;
+    Some(StartOptions { file, unit, refusal })
 }
 
 /// A reason for refusing the user, unless it is the reason now.

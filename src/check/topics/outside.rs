@@ -1,14 +1,14 @@
 //! What cannot be checked on the instance: advice, and a command to run elsewhere where possible.
 
-use super::instance::Place;
+use super::instance::InstanceLocation;
 use crate::check::check_id::CheckId;
+use crate::check::fix::CommandWord::{Literal, Value};
 use crate::check::fix::Fix;
-use crate::check::fix::Word::{Literal, Value};
 use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::UserName;
 
 /// Gives the advice. Unknown values are in capitals.
-pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserName>) {
+pub(crate) async fn advise(runner: &Runner, place: &InstanceLocation, name: &Finding<UserName>) {
     let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
     let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
     let user = name.get().map_or_else(|| "USER".to_owned(), ToString::to_string);
@@ -16,8 +16,8 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
         place.domain.get().zip(place.region.get()).map(|(domain, region)| domain.partition(region));
     let partition = partition.unwrap_or("PARTITION");
 
-    let tell = async |id, note: &str, fix| {
-        runner.check(id, (), async |()| Answer::<()>::elsewhere(note, fix)).await;
+    let advise_one = async |id, note: &str, fix| {
+        runner.check(id, (), async |()| Answer::<()>::skip_with_fix(note, fix)).await;
     };
     let lists = format!(
         "Name=prefix-list-name,Values=com.amazonaws.{region}.ec2-instance-connect,\
@@ -25,7 +25,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
     );
     let resource = format!("arn:{partition}:ec2:{region}:ACCOUNT:instance/{id}");
     let context = format!("ContextKeyName=ec2:osuser,ContextKeyType=string,ContextKeyValues={user}");
-    tell(
+    advise_one(
         CheckId::OutsideNetwork,
         "security groups have to allow the client on port 22; these prefix lists have the console's addresses",
         Fix::command(
@@ -34,7 +34,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
         ),
     )
     .await;
-    tell(
+    advise_one(
         CheckId::OutsidePermission,
         "IAM has to allow the client to push a key to this instance, and for this user if it has a condition on ec2:osuser",
         Fix::command(
@@ -44,7 +44,7 @@ pub(crate) async fn advise(runner: &Runner, place: &Place, name: &Finding<UserNa
         ),
     )
     .await;
-    tell(
+    advise_one(
         CheckId::OutsideRegion,
         "EC2 Instance Connect has to exist in this region: this command pushes a key",
         Fix::command(

@@ -45,7 +45,7 @@ fn answer(patterns: &[String]) -> Answer<()> {
 
 /// Why a pattern matches no principal, and the pattern that was probably meant.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
+struct PatternFault {
     reason: &'static str,
     instead: String,
 }
@@ -54,7 +54,7 @@ struct Fault {
 const USER: &str = "arn:aws:iam::ACCOUNT:user/NAME";
 
 /// Looks for a fault in the fields before the first wildcard, which can match any number of fields.
-fn fault(pattern: &str) -> Option<Fault> {
+fn fault(pattern: &str) -> Option<PatternFault> {
     let (literal, open) = match pattern.find(['*', '?']) {
         Some(at) => (pattern.get(..at).unwrap_or_default(), true),
         None => (pattern, false),
@@ -62,7 +62,7 @@ fn fault(pattern: &str) -> Option<Fault> {
     let mut fields: Vec<_> = literal.splitn(6, ':').collect();
     // The field with the wildcard is known only in part.
     let begun = if open { fields.pop() } else { None };
-    let other = |reason| Some(Fault { reason, instead: USER.to_owned() });
+    let other = |reason| Some(PatternFault { reason, instead: USER.to_owned() });
     let wrong =
         |index: usize, right: &dyn Fn(&str) -> bool| fields.get(index).is_some_and(|field| !right(field));
     if wrong(0, &|field| field == "arn")
@@ -96,7 +96,7 @@ fn fault(pattern: &str) -> Option<Fault> {
         _ if !complete => None,
         ("iam", "user") if open || !name.is_empty() => None,
         ("iam", "root") if resource == "root" => None,
-        ("iam", "role") => Some(Fault {
+        ("iam", "role") => Some(PatternFault {
             reason: "a principal with a role makes requests as a session of the role, assumed-role/ROLE/SESSION",
             // The ARN of a session does not contain the path of the role.
             instead: session(match name.rsplit('/').next() {
@@ -104,7 +104,7 @@ fn fault(pattern: &str) -> Option<Fault> {
                 _ => "*",
             }),
         }),
-        ("sts", "assumed-role") if !open && name.split('/').count() < 2 => Some(Fault {
+        ("sts", "assumed-role") if !open && name.split('/').count() < 2 => Some(PatternFault {
             reason: "the ARN of a session ends with the name of the session",
             instead: session(if name.is_empty() { "*" } else { name }),
         }),
@@ -175,8 +175,9 @@ mod tests {
             ),
         ] {
             let fault = fault(pattern);
-            let expected =
-                |fault: &super::Fault| fault.reason.contains(reason) && fault.instead.ends_with(instead);
+            let expected = |fault: &super::PatternFault| {
+                fault.reason.contains(reason) && fault.instead.ends_with(instead)
+            };
             assert!(fault.as_ref().is_some_and(expected), "{pattern}: {fault:?}");
         }
     }

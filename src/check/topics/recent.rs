@@ -1,18 +1,21 @@
 //! Checks recent events in the log.
 
-use crate::account::Account;
+use std::path::Path;
+
+use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::log::{self, Line, Log, ago};
-use crate::check::login_log::{Logins, RECENT, logins};
-use crate::check::request::Target;
+use crate::check::log::{self, Log, LogLine, ago};
+use crate::check::login_log::{LastAttempt, RECENT, logins};
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::Settings;
+use crate::check::tokens::Offered;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines;
 use crate::sshd::plan::OWN_USER;
 use crate::system_log::unescaped;
-use crate::tool::is_root;
 
 /// Number of log lines to show.
 const SHOWN: usize = 5;
@@ -20,9 +23,10 @@ const SHOWN: usize = 5;
 /// Runs the checks on the log.
 pub(crate) async fn recent(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     name: &Finding<UserName>,
     command_user: &Finding<Account>,
+    settings: &Finding<Settings>,
 ) {
     let (root, user) = (target.root.to_owned(), command_user.get().map(|account| account.uid));
     let now = (target.clock)().as_secs();
@@ -45,7 +49,15 @@ pub(crate) async fn recent(
             .await
         })
         .await;
-    runner.check(CheckId::RecentLogin, (&log, name), async |(log, name)| login(log, name, now)).await;
+    let settings = settings.get();
+    runner
+        .check(CheckId::RecentLogin, (&log, name), async |(log, name)| {
+            match login(log, name, now, target.root) {
+                Some(answer) => answer,
+                None => without_lines(log, name, settings),
+            }
+        })
+        .await;
     runner.check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, now)).await;
 }
 
@@ -59,22 +71,22 @@ const ERRORS: [&str; 5] = [
     "error: exited_cleanly: AuthorizedKeysCommand",
 ];
 
-fn given(line: &Line) -> bool {
+fn provides_key(line: &LogLine) -> bool {
     line.by_eic_keys() && line.message.starts_with(log_lines::PROVIDED)
 }
 
-fn error(line: &Line) -> bool {
+fn error(line: &LogLine) -> bool {
     line.by_sshd() && ERRORS.iter().any(|words| line.message.starts_with(words))
 }
 
 /// The last of `lines` for a report, newest first.
-fn shown<'a>(lines: impl IntoIterator<Item = &'a Line>, now: u64) -> Vec<String> {
+fn shown<'a>(lines: impl IntoIterator<Item = &'a LogLine>, now: u64) -> Vec<String> {
     lines.into_iter().take(SHOWN).map(|line| line.shown(now)).collect()
 }
 
 /// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
-fn accepted(line: &Line, of_any_user: &[Line]) -> bool {
-    let key = |ours: &Line| {
+fn accepted(line: &LogLine, of_any_user: &[LogLine]) -> bool {
+    let key = |ours: &LogLine| {
         let (key, process) =
             ours.message.strip_prefix(log_lines::PROVIDED_FOR)?.rsplit_once(log_lines::TO_PROCESS)?;
         (process == line.pid).then(|| key.split(' ').next().unwrap_or_default().to_owned())
@@ -87,16 +99,16 @@ fn accepted(line: &Line, of_any_user: &[Line]) -> bool {
 
 /// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any
 /// user: it may have run as another one.
-fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<Line>) -> Answer<Log> {
+fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> Answer<Log> {
     let mut errors = Vec::new();
     for line in &log.lines {
-        if given(line) {
+        if provides_key(line) {
             errors.clear();
         } else if error(line) {
             errors.push(line);
         }
     }
-    if !errors.is_empty() && log.hearsay.is_none() {
+    if !errors.is_empty() && log.unverified_source.is_none() {
         let others = others();
         // By their order: the times are in seconds.
         let last = log.lines.iter().rposition(|line| accepted(line, &others));
@@ -104,10 +116,10 @@ fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<Line>) -> Answer<Lo
         errors.retain(|error| after.iter().any(|line| std::ptr::eq(line, *error)));
     }
     let Some(last) = errors.last() else {
-        let note = format!("sshd logged no error about its AuthorizedKeysCommand{}", log.reservation());
+        let note = format!("sshd logged no error about its AuthorizedKeysCommand{}", log.caveat());
         return Answer::ok(note, log);
     };
-    let (count, doubt) = (times(errors.len()), log.reservation());
+    let (count, doubt) = (times(errors.len()), log.caveat());
     let note = if let Some(status) = status(&last.message) {
         let meaning = meaning(status);
         format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
@@ -143,30 +155,99 @@ fn meaning(status: u8) -> &'static str {
     }
 }
 
-/// What sshd and PAM logged about the user in the last hour. A login clears what was before it.
-fn login(log: &Log, name: &UserName, now: u64) -> Answer<()> {
-    let (user, doubt) = (name.to_string(), log.reservation());
-    match logins(&log.lines, &user, now) {
-        Logins::None => {
-            Answer::ok(format!("sshd logged no attempt of {user} to log in in the last hour{doubt}"), ())
+/// What the note has if `pam_nologin` can be the module that refused.
+const SILENT: &str = "no module logged why";
+
+/// The result if the log has no line about the user's logins.
+fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Answer<()> {
+    let elsewhere = |what: String, fix: String| Answer::skip_with_fix(what, Fix::advice(fix));
+    let options = settings.map(|settings| settings.source.daemon_options.as_slice()).unwrap_or_default();
+    if let Some((_, file)) = options.iter().find(|(letter, _)| *letter == 'E') {
+        return elsewhere(
+            format!("sshd logs to {file} (-E), and not to the system's log"),
+            format!("see the end of {file}"),
+        );
+    }
+    let value = |keyword| settings.map(|settings| settings.one(keyword).to_owned()).unwrap_or_default();
+    // The journal has the lines of each facility.
+    let facility = value("syslogfacility");
+    if let Some(file) =
+        log.unverified_source.as_ref().filter(|_| !matches!(facility.as_str(), "" | "AUTH" | "AUTHPRIV"))
+    {
+        return elsewhere(
+            format!("sshd logs with SyslogFacility {facility}, and {file} may not have its lines"),
+            format!("see in the configuration of the syslog daemon where it writes {facility}"),
+        );
+    }
+    // sshd prints the level that QUIET sets by its internal name.
+    let level = value("loglevel").replace("SILENT", "QUIET");
+    if matches!(level.as_str(), "QUIET" | "FATAL" | "ERROR") {
+        return elsewhere(
+            format!("sshd does not log a login that it refuses: LogLevel is {level}"),
+            "set LogLevel INFO to see the reasons here".to_owned(),
+        );
+    }
+    let doubt = log.caveat();
+    Answer::ok(format!("sshd logged no attempt of {name} to log in in the last hour{doubt}"), ())
+}
+
+/// What sshd and PAM logged about the user in the last hour. A login clears what was before it. `None` if there is nothing.
+fn login(log: &Log, name: &UserName, now: u64, root: &Path) -> Option<Answer<()>> {
+    let (user, doubt) = (name.to_string(), log.caveat());
+    Some(match logins(&log.lines, &user, now) {
+        LastAttempt::None => return None,
+        LastAttempt::LoggedIn(age) => Answer::ok(format!("{user} logged in {}{doubt}", ago(age)), ()),
+        LastAttempt::Ended(age) if not_pushed(log, &user, age, now).is_some() => {
+            let line = not_pushed(log, &user, age, now);
+            let words = line.and_then(|line| line.message.split_once(": ")).map(|(_, words)| words);
+            let note = format!(
+                "{}: no key that the client offered is pushed: {}{doubt}",
+                ago(age),
+                words.unwrap_or_default()
+            );
+            let advice = format!(
+                "push the public key of the key that ssh offers, and let it offer only that one: ssh -o IdentitiesOnly=yes -i KEY; this warning ends with the next login of {user}"
+            );
+            Answer::warn(note, Fix::advice(advice), ()).detail(shown(line, now))
         }
-        Logins::LoggedIn(age) => Answer::ok(format!("{user} logged in {}{doubt}", ago(age)), ()),
-        Logins::Ended(age) => Answer::ok(
+        LastAttempt::Ended(age) => Answer::ok(
             format!("the last attempt of {user}, {}, ended without a key that sshd accepts{doubt}", ago(age)),
             (),
         ),
-        Logins::Refused(refused) => {
-            let advice = format!("{}; this warning ends with the next login of {user}", refused.advice);
-            Answer::warn(format!("{}{doubt}", refused.note), Fix::advice(advice), ())
+        LastAttempt::Refused(refused) => {
+            let mut advice = Fix::advice(refused.advice);
+            if ["chage", "usermod"].iter().any(|tool| refused.advice.contains(tool)) {
+                advice = advice.for_local_user(root, &user);
+            }
+            let advice = format!("{}; this warning ends with the next login of {user}", advice.text());
+            let nologin = ["etc/nologin", "run/nologin"].iter().any(|file| root.join(file).exists());
+            let nologin = if nologin && refused.note.contains(SILENT) { "; see user.nologin" } else { "" };
+            Answer::warn(format!("{}{nologin}{doubt}", refused.note), Fix::advice(advice), ())
                 .detail(shown(refused.lines, now))
         }
-    }
+    })
+}
+
+/// The last line of eic-keys about a client that offered another key than the pushed one, if it is of the attempt that ended so long
+/// ago and no key was provided after it.
+fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a LogLine> {
+    /// The usual `LoginGraceTime` of sshd, in seconds.
+    const ATTEMPT: u64 = 120;
+    let of_user = |line: &LogLine| {
+        let rest = line.message.strip_prefix(log_lines::NOT_PUSHED).and_then(|rest| rest.strip_prefix(user));
+        // --check runs sshd's line for no key where it cannot do so without the log.
+        rest.is_some_and(|rest| rest.starts_with(": ") && !rest.contains(Offered::NONE.fingerprint))
+    };
+    let ours = log.lines.iter().rev().filter(|line| line.by_eic_keys());
+    let last = ours.take_while(|line| !provides_key(line)).find(|line| of_user(line))?;
+    let age = last.age(now, RECENT)?;
+    (ended..=ended.saturating_add(ATTEMPT)).contains(&age).then_some(last)
 }
 
 /// What eic-keys logged about the user, or about every user.
 fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
-    let (user, doubt) = (name.to_string(), log.reservation());
-    let refusal = |line: &Line| {
+    let (user, doubt) = (name.to_string(), log.caveat());
+    let refusal = |line: &LogLine| {
         let of_user = |begin| {
             line.message
                 .strip_prefix(begin)
@@ -179,7 +260,7 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
             || of_all.iter().any(|begin| line.message.starts_with(begin))
     };
     let mut lines: Vec<_> =
-        log.lines.iter().filter(|line| line.by_eic_keys() && (refusal(line) || given(line))).collect();
+        log.lines.iter().filter(|line| line.by_eic_keys() && (refusal(line) || provides_key(line))).collect();
     lines.reverse();
     let Some(last) = lines.first() else {
         return Answer::ok(format!("eic-keys logged nothing about {user}{doubt}"), ());
@@ -199,7 +280,7 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, error, given, status};
+    use super::{LogLine, error, provides_key, status};
 
     #[test]
     fn a_status_is_read() {
@@ -225,8 +306,8 @@ mod tests {
             ("sshd", "", false, false),
         ] {
             let (program, message) = (program.to_owned(), message.to_owned());
-            let line = Line { time: None, program, pid: String::new(), message };
-            assert_eq!((error(&line), given(&line)), (is_error, is_given), "{line:?}");
+            let line = LogLine { time: None, program, pid: String::new(), message };
+            assert_eq!((error(&line), provides_key(&line)), (is_error, is_given), "{line:?}");
         }
     }
 }

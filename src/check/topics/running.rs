@@ -1,29 +1,35 @@
 //! Checks the running sshd: its command line, and whether it has read the current configuration.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::next_start::{self, Change};
+use super::next_start::{self, StartOptions};
 use super::sshd::SshdFindings;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
+use crate::check::failed_unit::{FailedUnit, unstartable};
+use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
-use crate::check::fix::Word;
-use crate::check::report::{LATER, Status};
-use crate::check::request::Target;
+use crate::check::report::{Mark, Status, UNREAD};
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::{Running, before_restart, changed, reload, signal, unit, with_daemon};
+use crate::check::running_sshd::{
+    RunningSshd, before_restart, changed_at, reload_fix, serving, signal_fix, unit, with_daemon,
+};
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
 use crate::error_text::WithCauses;
+use crate::sorted;
+use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS, other_config, sets_command};
+use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::PATHS;
 use crate::sshd::reload::ReloadCommand;
+use crate::sshd::unit::UNITS;
 use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
@@ -31,24 +37,32 @@ const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 /// Checks that an sshd runs.
 pub(crate) async fn running(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
-) -> Finding<Running> {
+) -> Finding<RunningSshd> {
     let (root, settings) = (target.root.to_owned(), settings.get().cloned());
     let rejected = runner.status(CheckId::SshdConfig) == Some(Status::Fail);
     runner
         .check(CheckId::RunningDaemon, (), async |()| {
             blocking(move || {
+                let files = settings.as_ref().map_or_else(Vec::new, files_of);
                 let startable = match &settings {
                     _ if rejected => Err(format!("fix {} first", CheckId::SshdConfig)),
                     Some(settings) => startable(settings, &root),
                     None => Ok(()),
                 };
-                with_daemon(&ConfigTree::new(&root), |asked| daemon(asked, startable))
+                with_daemon(&ConfigTree::new(&root), |asked| daemon(asked, startable, &files))
             })
             .await
         })
         .await
+}
+
+/// The files that sshd reads when it is started.
+fn files_of(settings: &Settings) -> Vec<PathBuf> {
+    let config = settings.source.config.iter().flat_map(Config::files).map(File::path);
+    let others = [DROP_INS, "/etc/default/ssh", "/etc/sysconfig/sshd"].map(Path::new);
+    config.chain(others).map(Path::to_owned).collect()
 }
 
 /// Whether sshd could listen. `Err` says what to do.
@@ -65,19 +79,21 @@ fn startable(settings: &Settings, root: &Path) -> Result<(), String> {
 /// Checks the command line of sshd.
 pub(crate) async fn overridden(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     sshd: &SshdFindings,
-    running: &Finding<Running>,
+    running: &Finding<RunningSshd>,
 ) {
     let tree = ConfigTree::new(target.root);
     let settings = sshd.settings.get();
+    let asked = runner.status(CheckId::SshdCommand) != Some(Status::Skip);
     // A user that is missing can be on the command line, too, as with the override of AWS's package.
     let is_set_on_command_line = sshd.command.get().is_some()
         && runner.status(CheckId::SshdCommandUser) != Some(Status::Fail)
         && settings.is_some_and(Settings::command_is_on_command_line);
     runner
         .check(CheckId::RunningOverride, running, async |_| {
-            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line))).await
+            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line, asked)))
+                .await
         })
         .await;
 }
@@ -86,10 +102,10 @@ pub(crate) async fn overridden(
 /// be advised if logins work now and would not work after it.
 pub(crate) async fn current(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     sshd: &SshdFindings,
     account: &Finding<Account>,
-    running: &Finding<Running>,
+    running: &Finding<RunningSshd>,
 ) {
     let tree = ConfigTree::new(target.root);
     let ids = [
@@ -120,12 +136,14 @@ pub(crate) async fn current(
             let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
             let root = target.root.to_owned();
             blocking(move || {
+                let main = settings.as_ref().map(|settings| settings.source.main.clone());
+                let main = main.unwrap_or_else(|| self::main(&tree));
                 let options = running.process.zip(settings).and_then(|(process, settings)| {
                     next_start::change(&tree, &settings, account.as_ref(), &root, process)
                 });
                 match options {
                     Some(change) => is_started_otherwise(change, wrong),
-                    None => is_current(&tree, version, running, wrong),
+                    None => is_current(&tree, &main, version, running, wrong),
                 }
             })
             .await
@@ -133,10 +151,12 @@ pub(crate) async fn current(
         .await;
 }
 
-/// `startable`: why sshd would not start, and what to do first.
-fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running> {
+/// `startable`: why sshd would not start, and what to do first. `files`: those that it reads.
+fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<RunningSshd> {
+    let unit = unit(daemon);
+    let runs = |process: u32| runs(daemon, unit, process, files);
     if let Some((process, _)) = daemon.pid_file_owner() {
-        return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(process) });
+        return runs(process);
     }
     if !daemon.has_systemd() {
         return stopped(startable, start(daemon.tree));
@@ -144,37 +164,135 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>) -> Answer<Running>
     let active = |units| daemon.first_active(units).ok().flatten();
     if let Some(service) = active(&SERVICES) {
         let process = stdout_of("systemctl", &["show", "--property=MainPID", "--value", service]);
-        let process = process.and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
-        return Answer::ok(format!("{service} is active"), Running { process });
+        let process = process.ok().and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
+        return match process {
+            Some(process) => runs(process),
+            None => Answer::ok(format!("{service} is active"), RunningSshd { process }),
+        };
     }
     if let Some(socket) = active(&SOCKETS) {
-        let unit = unit(daemon);
-        // With Accept=yes, another unit serves each connection.
-        let accept = || stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
-        if is_masked(daemon.tree, unit) && accept().is_some_and(|accept| accept.trim() == "no") {
-            // After a connection, the socket unit has failed, too, and only the service brings sshd back.
-            let fix = Fix::command("systemctl unmask", [Word::Literal(unit)])
-                .then(Fix::command("systemctl start", [Word::Literal(unit)]));
-            let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
-            return Answer::fail(note, fix);
-        }
-        return Answer::ok(format!("{socket} starts sshd when a client connects"), Running { process: None });
+        return of_socket(daemon, socket, files);
     }
     if let Some((process, _)) = daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
-        return Answer::ok(format!("sshd runs, process {process}"), Running { process: Some(*process) });
+        return runs(*process);
     }
-    let unit = unit(daemon);
-    let start = Fix::command("systemctl start", [Word::Literal(unit)]);
+    let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
     if is_masked(daemon.tree, unit) {
-        let unmask = Fix::command("systemctl unmask", [Word::Literal(unit)]);
+        let unmask = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]);
         let note = format!("sshd is stopped, and its unit {unit} is masked");
         return Answer::fail(note, unmask.then(start));
     }
-    stopped(startable, start)
+    if let Some(answer) = unmet(daemon.tree, unit) {
+        return answer;
+    }
+    if let Some((reason, fix)) = unstartable(unit, false) {
+        return Answer::fail(format!("sshd is stopped: {reason}"), fix);
+    }
+    match FailedUnit::find(daemon.tree, unit, files) {
+        // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
+        Some(failed) if startable.is_ok() || failed.has_user() => failed.answer(),
+        _ => stopped(startable, start),
+    }
 }
 
-fn stopped(startable: Result<(), String>, start: Fix) -> Answer<Running> {
+/// The result for an sshd that runs now.
+fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<RunningSshd> {
+    let running = RunningSshd { process: Some(process) };
+    if daemon.has_systemd() {
+        let failed = FailedUnit::find(daemon.tree, unit, files);
+        if let Some(failed) = failed.filter(|failed| failed.ends(process)) {
+            return failed.answer();
+        }
+        if let Some((reason, fix)) = unstartable(unit, true) {
+            return Answer::warn(reason, fix, running).breaks_at_restart("");
+        }
+    }
+    Answer::ok(format!("sshd runs, process {process}"), running)
+}
+
+/// The result if a condition of the unit keeps systemd from starting sshd: systemctl start does nothing then, and succeeds.
+fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<RunningSshd>> {
+    let properties =
+        "--property=ConditionResult,ConditionTimestampMonotonic,AssertResult,AssertTimestampMonotonic";
+    let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
+    let has = |line: String| shown.lines().any(|one| one == line);
+    // Before its first start, a unit has these values, too.
+    let is_unmet =
+        |name: &str| has(format!("{name}Result=no")) && !has(format!("{name}TimestampMonotonic=0"));
+    let name = ["Condition", "Assert"].into_iter().find(|name| is_unmet(name))?;
+    let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+    if tree.locate(Path::new(NOT_TO_BE_RUN)).exists() {
+        let note = format!("sshd is stopped: its unit {unit} is not started while {NOT_TO_BE_RUN} exists");
+        return Some(Answer::fail(
+            note,
+            Fix::command("rm", [CommandWord::Literal(NOT_TO_BE_RUN)]).then(start),
+        ));
+    }
+    Some(Answer::fail(
+        format!(
+            "sshd is stopped: its unit {unit} was not started, because a line {name}... of it is not met"
+        ),
+        Fix::advice(format!(
+            "find the line, which systemctl status {unit} shows, and meet it, then: {}",
+            start.text()
+        )),
+    ))
+}
+
+/// With this file, Debian's unit does not start sshd.
+const NOT_TO_BE_RUN: &str = "/etc/ssh/sshd_not_to_be_run";
+
+/// The result if a socket unit listens, and starts sshd for a client.
+fn of_socket(daemon: &Daemon<'_>, socket: &str, files: &[PathBuf]) -> Answer<RunningSshd> {
+    let unit = unit(daemon);
+    let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+    // With Accept=yes, another unit serves each connection.
+    let accept = stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
+    match accept.as_deref().map(str::trim).ok() {
+        Some("no") if is_masked(daemon.tree, unit) => {
+            // After a connection, the socket unit has failed, too, and only the service brings sshd back.
+            let fix = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]).then(start);
+            let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
+            return Answer::fail(note, fix);
+        }
+        Some("no") => {
+            if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
+                return failed.answer_of_socket(socket, RunningSshd { process: None });
+            }
+        }
+        Some("yes") => {
+            let template = socket.replace(".socket", "@");
+            if let Some(reason) = unusable_template(daemon.tree, &template) {
+                let note = format!("{socket} has Accept=yes, and cannot start sshd: {reason}");
+                // systemctl cat shows where it is set.
+                let stop = Fix::command("systemctl stop", [CommandWord::Value(socket)]);
+                return Answer::fail(note, stop.then(start));
+            }
+        }
+        _ => {}
+    }
+    Answer::ok(format!("{socket} starts sshd when a client connects"), RunningSshd { process: None })
+}
+
+/// Why the template of a socket unit with `Accept=yes` cannot serve a connection. `template`: its name, without `.service`.
+fn unusable_template(tree: &ConfigTree, template: &str) -> Option<String> {
+    if is_masked(tree, template) {
+        return Some(format!("{template}.service is masked"));
+    }
+    let files = UNITS.iter().map(|directory| PathBuf::from(format!("{directory}/{template}.service")));
+    let Some(text) = files.into_iter().find_map(|file| tree.read(&file).ok()) else {
+        return Some(format!("{template}.service does not exist"));
+    };
+    let creates = String::from_utf8_lossy(&text).contains("RuntimeDirectory");
+    let directory = Path::new("/run/sshd");
+    // Debian's sshd needs this directory, which the service creates.
+    let needed = tree.locate(Path::new("/etc/debian_version")).exists();
+    (needed && !creates && !tree.locate(directory).exists())
+        .then(|| format!("{template}.service does not create {}, which sshd needs", directory.display()))
+}
+
+fn stopped(startable: Result<(), String>, start: Fix) -> Answer<RunningSshd> {
     match startable {
         Ok(()) => Answer::fail("sshd is stopped", start),
         Err(first) => Answer::fail(
@@ -205,21 +323,29 @@ fn overrides_file(line: &str, main: &Path) -> bool {
     sets_command(line) || other_config(line, main).is_some()
 }
 
-/// `is_set_on_command_line`: the command on the command line runs eic-keys.
-fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool) -> Answer<()> {
-    let main = &main(daemon.tree);
+/// `is_set_on_command_line`: the command on the command line runs eic-keys. `asked`: whether sshd's settings are known.
+fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
+    let default = main(daemon.tree);
+    let read = serving(daemon.tree).map(|serving| serving.main);
+    let main = read.as_ref().unwrap_or(&default);
+    let file = main.display();
     match daemon.overridden(main) {
-        None => Answer::ok("nothing on sshd's command line overrides its files", ()),
+        None if *main == default => match another(daemon, &default) {
+            Some(answer) => answer,
+            None => Answer::ok("nothing on sshd's command line overrides its files", ()),
+        },
+        // sshd.command is about the lines of that file.
+        None if asked => {
+            Answer::ok(format!("sshd runs with -f {file}: its settings are those of this file"), ())
+        }
+        None => Answer::skip(format!("sshd runs with -f {file}, and its settings are not known")),
         Some(_) if is_set_on_command_line => {
             Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
         }
         // The unit was changed after sshd was started.
-        Some(reason) if daemon.serving(main).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
-            Answer::warn(
-                format!("{LATER}: {reason}"),
-                Fix::advice("remove that option before sshd is restarted (systemctl cat shows the unit)"),
-                (),
-            )
+        Some(reason) if daemon.serving(&default).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
+            let fix = "remove that option before sshd is restarted (systemctl cat shows the unit)";
+            Answer::warn(reason, Fix::advice(fix), ()).breaks_at_restart("")
         }
         Some(reason) => Answer::fail(
             reason,
@@ -231,22 +357,42 @@ fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool) -> Answer<()> {
     }
 }
 
+/// The result if another sshd serves other clients without pushed keys.
+fn another(daemon: &Daemon<'_>, main: &Path) -> Option<Answer<()>> {
+    let serving = daemon.serving(main).map(|(process, _)| process);
+    let others = daemon.without_our_command(main, serving);
+    let (process, file) = others.first()?;
+    let root = daemon.tree.locate(Path::new("/"));
+    let listening = sockets::listening(&root, *process);
+    let ports = sorted::distinct(listening.iter().map(|address| address.port().to_string()));
+    let ports = if ports.is_empty() { String::new() } else { format!(" on port {}", ports.join(", ")) };
+    let file = file.display();
+    Some(Answer::warn(
+        format!("another sshd, process {process} with -f {file}{ports}, takes no pushed keys"),
+        Fix::advice(format!(
+            "if clients use that one, add AuthorizedKeysCommand and AuthorizedKeysCommandUser to {file} by hand, and reload it"
+        )),
+        (),
+    ))
+}
+
 /// The result if sshd is started with other options next time.
-fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
+fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<()> {
     let file = change.file.display();
     match (change.refusal, wrong) {
         (Some(reason), _) => Answer::warn(
-            format!("{LATER} ({file} was changed after sshd was started): {reason}"),
+            reason,
             Fix::advice(format!(
                 "change {file} before sshd is restarted; sshd's unit {} uses it",
                 change.unit
             )),
             (),
-        ),
+        )
+        .breaks_at_restart(&format!(" ({file} was changed after sshd was started)")),
         (None, wrong) => {
             let note = format!("{file} was changed after sshd was started, which has other options");
             let restart = Fix::command("systemctl daemon-reload", [])
-                .then(Fix::command("systemctl restart", [Word::Literal(change.unit)]));
+                .then(Fix::command("systemctl restart", [CommandWord::Literal(change.unit)]));
             Answer::warn(note, wrong.map_or(restart, before_restart), ())
         }
     }
@@ -256,8 +402,9 @@ fn is_started_otherwise(change: Change, wrong: Option<CheckId>) -> Answer<()> {
 /// refuses logins.
 fn is_current(
     tree: &ConfigTree,
+    main: &Path,
     version: OpensshVersion,
-    running: Running,
+    running: RunningSshd,
     wrong: Option<CheckId>,
 ) -> Answer<()> {
     let Some(process) = running.process else {
@@ -266,7 +413,7 @@ fn is_current(
     let Some(read) = with_daemon(tree, |daemon| daemon.read_at(process)) else {
         return Answer::skip("the time when sshd read its configuration is not known");
     };
-    let config = match Config::read(tree, &main(tree), version) {
+    let config = match Config::read(tree, main, version) {
         Ok(config) => config,
         // sshd.config has the error, unless only root can read a file.
         Err(_) if wrong == Some(CheckId::SshdConfig) => {
@@ -278,13 +425,13 @@ fn is_current(
     };
     // Removing a file changes the directory.
     let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
-    let changes: Vec<_> = paths.filter_map(|path| Some((path, changed(&tree.locate(path))?))).collect();
+    let changes: Vec<_> = paths.filter_map(|path| Some((path, changed_at(&tree.locate(path))?))).collect();
     with_daemon(tree, |daemon| {
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = wrong.map_or_else(|| reload(daemon, process), before_restart);
-        Answer::warn(format!("{} was changed after sshd read it", path.display()), fix, ())
+        let fix = wrong.map_or_else(|| reload_fix(daemon, process), before_restart);
+        Answer::warn(format!("{} {UNREAD}", path.display()), fix, ()).marked(Mark::Unread)
     })
 }
 
@@ -298,8 +445,8 @@ fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<
         return Answer::ok("sshd has read its current configuration", ());
     };
     let fixes = old.iter().map(|process| match daemon.reload_command(*process) {
-        ReloadCommand::Unit(unit) => Fix::command("systemctl reload", [Word::Value(&unit)]),
-        ReloadCommand::OwnUnit | ReloadCommand::Signal => signal(*process),
+        ReloadCommand::Unit(unit) => Fix::command("systemctl reload", [CommandWord::Value(&unit)]),
+        ReloadCommand::OwnUnit | ReloadCommand::Signal => signal_fix(*process),
     });
     let fix = fixes.reduce(Fix::then).unwrap_or_else(|| Fix::advice("reload each sshd"));
     let more = old.len().saturating_sub(1);

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 
-use super::instance::Place;
-use super::metadata::unasked;
+use super::instance::InstanceLocation;
+use super::metadata::failed_request;
 use crate::account::{Account, account_of};
+use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
+use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
-use crate::check::fix::Word;
-use crate::check::package::reinstall;
-use crate::check::request::{DAY, RunOptions, Target};
+use crate::check::package::reinstall_fix;
+use crate::check::request::{CheckTarget, RunOptions};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
 use crate::imds::{self, Imds};
@@ -33,7 +34,7 @@ const SOON: u64 = 14;
 pub(crate) async fn store(
     runner: &Runner,
     options: &RunOptions,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
 ) -> Finding<Arc<TrustStore>> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
@@ -42,8 +43,10 @@ pub(crate) async fn store(
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 match counted {
-                    Ok((count, store)) => alone(held(store.path(), count), store),
-                    Err(error) => Answer::fail(unusable(&error), renew(&root, path.is_some(), &error)),
+                    Ok((count, store)) => only_root_can_write(certificate_count(store.path(), count), store),
+                    Err(error) => {
+                        Answer::fail(unusable(&error), fix_for_store(&root, path.is_some(), &error))
+                    }
                 }
             })
             .await
@@ -52,21 +55,21 @@ pub(crate) async fn store(
 }
 
 /// Describes the number of certificates in a trust store.
-pub(crate) fn held(path: &Path, count: usize) -> String {
+pub(crate) fn certificate_count(path: &Path, count: usize) -> String {
     format!("{} holds {count} certificates", path.display())
 }
 
 /// Whether only root can change the trust store, by sshd's rules for its command. Anyone else with write access could
 /// add a trust anchor.
-fn alone(note: String, store: TrustStore) -> Answer<Arc<TrustStore>> {
+fn only_root_can_write(note: String, store: TrustStore) -> Answer<Arc<TrustStore>> {
     let store = Arc::new(store);
     let files = store.files().iter().map(PathBuf::as_path);
-    let danger = [store.path()].into_iter().chain(files).find_map(|path| {
+    let cause = [store.path()].into_iter().chain(files).find_map(|path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         resolve_root_only(&path).err()
     });
-    let Some(danger) = danger else { return Answer::ok(note, store) };
-    let (what, fix) = match danger {
+    let Some(cause) = cause else { return Answer::ok(note, store) };
+    let (what, fix) = match cause {
         UnsafePath::Owner(part, uid) => (
             format!("{} is owned by {}", part.display(), account_of(uid)),
             Fix::advice(
@@ -75,7 +78,7 @@ fn alone(note: String, store: TrustStore) -> Answer<Arc<TrustStore>> {
         ),
         UnsafePath::Writable(part) => (
             format!("users other than root can write to {}", part.display()),
-            Fix::command("chmod go-w", [Word::Path(&part)]),
+            Fix::command("chmod go-w", [CommandWord::Path(&part)]),
         ),
         other => (
             WithCauses(&other).to_string(),
@@ -94,41 +97,41 @@ pub(crate) fn readable(path: &Path, user: Option<&Account>) -> Fix {
             path.display()
         ))
     };
-    let Ok(way) = resolve(path, &[0]) else { return by_hand() };
-    let mut parts: Vec<_> = way.path.ancestors().collect();
+    let Ok(resolved) = resolve(path, &[0]) else { return by_hand() };
+    let mut parts: Vec<_> = resolved.path.ancestors().collect();
     parts.reverse();
     for part in parts {
         let Ok(metadata) = fs::symlink_metadata(part) else { return by_hand() };
-        let (bits, words) = match (metadata.is_dir(), part == way.path) {
+        let (bits, words) = match (metadata.is_dir(), part == resolved.path) {
             (true, false) => (1, "chmod a+x"),
             (true, true) => (5, "chmod a+rx"),
             (false, _) => (4, "chmod a+r"),
         };
         let may = user.map_or(metadata.mode() & bits == bits, |user| user.may(bits, &metadata));
         if !may {
-            return Fix::command(words, [Word::Path(part)]);
+            return Fix::command(words, [CommandWord::Path(part)]);
         }
     }
     by_hand()
 }
 
-fn renew(root: &Path, named: bool, error: &StoreError) -> Fix {
+fn fix_for_store(root: &Path, named: bool, error: &StoreError) -> Fix {
     match error {
         _ if named => {
             Fix::advice("set --trust-store to an existing one, or remove the option to use the system's")
         }
         StoreError::Unreadable(path, _) if is_link_to_no_file(path) => {
             // The link itself, not what it leads to.
-            Fix::command("rm", [Word::Value(&path.to_string_lossy())])
-                .then(reinstall(root, "ca-certificates"))
+            Fix::command("rm", [CommandWord::Value(&path.to_string_lossy())])
+                .then(reinstall_fix(root, "ca-certificates"))
         }
         StoreError::Unreadable(path, _) => readable(path, None),
         // A container's bind mount of a missing file creates one. No package replaces it.
         StoreError::Empty(path) if is_empty_directory(path) => {
-            Fix::command("rmdir", [Word::Path(path)]).then(reinstall(root, "ca-certificates"))
+            Fix::command("rmdir", [CommandWord::Path(path)]).then(reinstall_fix(root, "ca-certificates"))
         }
         StoreError::NotFound | StoreError::Empty(_) | StoreError::TooLarge(_) => {
-            reinstall(root, "ca-certificates")
+            reinstall_fix(root, "ca-certificates")
         }
     }
 }
@@ -160,9 +163,9 @@ fn unusable(error: &StoreError) -> String {
 pub(crate) async fn signer(
     runner: &Runner,
     options: &RunOptions,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     session: &Finding<Imds>,
-    place: &Place,
+    place: &InstanceLocation,
     store: &Finding<Arc<TrustStore>>,
 ) -> Finding<Signer> {
     let needs = (session, &place.region, &place.domain, store);
@@ -175,7 +178,7 @@ pub(crate) async fn signer(
             // It reads certificates of the trust store.
             blocking(move || match verified_path(chain, &name, &store, clock()) {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), path),
-                Err(error) => failed(&error, |error| renew(&root, named, error)),
+                Err(error) => failed(&error, |error| fix_for_store(&root, named, error)),
             })
             .await
         })
@@ -265,11 +268,13 @@ async fn request_ocsp_responses(
     check_revocation(imds, path.clone(), list.as_deref(), clock).await
 }
 
-/// The answer for an error that a login would also have. `renew` is the fix for a trust store that cannot be used.
-fn failed<T>(error: &RunError, renew: impl FnOnce(&StoreError) -> Fix) -> Answer<T> {
+/// The answer for an error that a login would also have. `fix_for_store` is the fix for a trust store that cannot be used.
+fn failed<T>(error: &RunError, fix_for_store: impl FnOnce(&StoreError) -> Fix) -> Answer<T> {
     match error {
-        RunError::Metadata(error) => unasked(error),
-        RunError::TrustStore(store) => Answer::fail(WithCauses(error).to_string(), renew(store)),
+        RunError::Metadata(error) => failed_request(error),
+        RunError::Signer(SignerError::Store(store)) => {
+            Answer::fail(WithCauses(error).to_string(), fix_for_store(store))
+        }
         // A removed root certificate is much more likely than a wrong signer.
         RunError::Signer(SignerError::Chain(ChainError::Path(webpki::Error::UnknownIssuer))) => Answer::fail(
             WithCauses(error).to_string(),

@@ -1,38 +1,38 @@
 //! Checks whether sshd runs eic-keys: the output of `sshd -T`, and the configuration lines that set it.
 
 use std::cell::Cell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::user::no_name_service;
-use crate::account::Account;
+use crate::account::{Account, is_root};
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
 use crate::check::check_id::CheckId;
+use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
-use crate::check::fix::Word;
-use crate::check::report::LATER;
-use crate::check::request::Target;
+use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving;
-use crate::check::settings::{Settings, Source, main, option_words};
-use crate::check::tokens::{NO_KEY, expand, expand_command};
+use crate::check::running_sshd;
+use crate::check::settings::{Settings, SettingsSource, main, option_words};
+use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
-use crate::process;
-use crate::safe_path;
+use crate::process::TrustedCommand;
+use crate::safe_path::{self, JudgedProgram, Program};
+use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::Connection;
+use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Dump, QueryError, Sshd};
-use crate::tool::{is_root, stdout_of};
+use crate::tool::stdout_of;
 
 /// The findings about sshd's configuration.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) struct ConfiguredCommand {
 /// Checks the settings of sshd that apply to the user.
 pub(crate) async fn examine(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     name: &Finding<UserName>,
     account: &Finding<Account>,
 ) -> SshdFindings {
@@ -78,25 +78,50 @@ pub(crate) async fn examine(
         .check(CheckId::SshdCommand, (&program, &settings), async |((_, version), settings)| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
-            let account = account.get().cloned();
-            blocking(move || command(&tree, &version, &connection, &dump, account.as_ref())).await
+            let (account, source) = (account.get().cloned(), settings.source.clone());
+            let place = (tree, source.main.clone());
+            blocking(move || {
+                let answer = command(&place, &version, &connection, &dump, account.as_ref());
+                let main = dump.command.is_none().then(|| lost_drop_in(&place.0, &source)).flatten();
+                answer.unread_only(main.as_deref())
+            })
+            .await
         })
         .await;
     let user = runner
-        .check(CheckId::SshdCommandUser, (&settings, &command), async |(settings, _)| {
+        .check(CheckId::SshdCommandUser, (&settings, &command), async |(settings, command)| {
             let user = settings.dump.user.clone();
             let login = name.get().map(ToString::to_string);
-            blocking(move || command_user(user.as_deref(), login.as_deref())).await
+            let chained = command.request.chained_command.clone().and_then(|words| words.into_iter().next());
+            blocking(move || command_user(user.as_deref(), login.as_deref(), chained.as_deref())).await
         })
         .await;
     SshdFindings { program, settings, command, user }
 }
 
+/// The main file, if it no longer includes the drop-in with our lines, and the running sshd has not read that change.
+fn lost_drop_in(tree: &ConfigTree, source: &SettingsSource) -> Option<PathBuf> {
+    let main = source.unread.iter().find(|file| **file == source.main)?;
+    let ours = tree.glob(b"/etc/ssh/sshd_config.d/*-eic-keys.conf", 8);
+    let is_lost = |file: &&PathBuf| {
+        let included =
+            source.config.iter().flat_map(Config::files).any(|other| other.path() == file.as_path());
+        let text = tree.read(file).unwrap_or_default();
+        let has_line = String::from_utf8_lossy(&text)
+            .lines()
+            .any(|line| line.trim().starts_with("AuthorizedKeysCommand "));
+        let (drop_in, changed) =
+            (running_sshd::changed_at(&tree.locate(file)), running_sshd::changed_at(&tree.locate(main)));
+        !included && has_line && drop_in < changed
+    };
+    ours.iter().find(is_lost).map(|_| main.clone())
+}
+
 /// A connection by the user from an arbitrary address. Blocks with `Match Address` do not apply to it.
-fn connection(name: Option<&UserName>, account: Option<&Account>) -> Connection {
-    let Some(name) = name else { return Connection::probe() };
+fn connection(name: Option<&UserName>, account: Option<&Account>) -> ConnectionSpec {
+    let Some(name) = name else { return ConnectionSpec::probe() };
     let groups = account.map(|account| account.groups.clone()).unwrap_or_default();
-    Connection { user: Some(name.to_string()), groups, ..Connection::probe() }
+    ConnectionSpec { user: Some(name.to_string()), groups, ..ConnectionSpec::probe() }
 }
 
 fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
@@ -111,6 +136,10 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
     let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
         Ok(version) => Answer::ok(version.release().to_owned(), (sshd, version)),
+        Err(error @ QueryError::Rejected(_)) => Answer::fail(
+            WithCauses(&error).to_string(),
+            Fix::advice("install the package of that library again: dpkg -S or rpm -qf names it"),
+        ),
         Err(error) => Answer::fail(
             WithCauses(&error).to_string(),
             Fix::advice("install the package openssh-server again"),
@@ -123,13 +152,13 @@ fn settings(
     tree: &ConfigTree,
     sshd: &Sshd,
     version: &OpensshVersion,
-    connection: Connection,
+    connection: ConnectionSpec,
 ) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
-    let main = main(tree);
-    let running = serving::serving(tree, &main);
+    let running = running_sshd::serving(tree);
+    let main = running.as_ref().map_or_else(|| main(tree), |running| running.main.clone());
     let config = Config::read(tree, &main, version.clone()).ok();
     let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
@@ -146,7 +175,7 @@ fn settings(
     }
     // systemd creates the directory when it starts sshd.
     let has_directory = !answer.as_ref().is_err_and(QueryError::lacks_directory);
-    if !has_directory && running.is_none() {
+    if !has_directory && (running.is_none() || running_sshd::is_being_started(tree)) {
         let there = sshd.with_own_directory();
         // Mounting can be forbidden, in a container for example.
         if there.version().is_ok() {
@@ -156,7 +185,7 @@ fn settings(
     match answer {
         Ok((dump, sshd)) => {
             let process = running.as_ref().map(|running| running.process);
-            let source = Source {
+            let source = SettingsSource {
                 unread: running
                     .as_ref()
                     .map(|running| running.unread(tree, config.as_ref()))
@@ -166,8 +195,9 @@ fn settings(
                     .filter(|(flag, _)| *flag == 'o')
                     .map(|(_, value)| value)
                     .collect(),
-                reload: serving::reload_words(tree, process),
-                restart: serving::restart_words(tree),
+                daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
+                reload: running_sshd::reload_words(tree, process),
+                restart: running_sshd::restart_words(tree),
                 connection,
                 config,
                 sshd,
@@ -186,10 +216,28 @@ fn settings(
                     ),
                 );
             }
-            Answer::ok(note, settings)
+            match open_to_all(tree, &settings) {
+                None => Answer::ok(note, settings),
+                Some(path) => Answer::warn(
+                    format!("every user can write to {}, and can get root's rights by it", path.display()),
+                    Fix::command("chmod o-w", [CommandWord::Path(&path)]),
+                    settings,
+                ),
+            }
         }
         Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
     }
+}
+
+/// A file of the configuration, or its directory, to which every user can write.
+fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
+    let files = settings.source.config.iter().flat_map(Config::files).map(File::path);
+    let mut paths = files.flat_map(|file| [file.parent().unwrap_or(file), file]);
+    let is_open = |path: &&Path| {
+        let metadata = std::fs::metadata(tree.locate(path));
+        metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0)
+    };
+    paths.find(is_open).map(Path::to_owned)
 }
 
 /// A program that sshd runs for each connection and that it cannot run: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
@@ -211,46 +259,82 @@ fn unusable(
     config: Option<&Config>,
 ) -> Answer<Settings> {
     if error.lacks_directory() {
-        let fix = serving::create_directory();
-        return match (runs, serving::waits(tree)) {
+        let fix = running_sshd::create_directory_fix();
+        return match (runs, running_sshd::waits(tree)) {
+            (true, _) if running_sshd::is_being_started(tree) => {
+                Answer::skip("sshd is being started, and cannot be asked for its settings")
+            }
             (true, _) => Answer::fail("the directory /run/sshd is missing: sshd closes each connection", fix),
             // A directory in a mount namespace was not possible either.
             (false, true) => {
-                Answer::elsewhere("sshd has not been started yet: its socket waits for a connection", fix)
+                Answer::skip_with_fix("sshd has not been started yet: its socket waits for a connection", fix)
             }
             (false, false) => Answer::skip("sshd is stopped, and cannot be asked for its settings"),
         };
     }
-    let fix = if error.lacks_host_keys() { host_keys(tree, config, error) } else { Fix::advice(error.fix()) };
-    // A running sshd has its configuration in memory, since 9.8 its host keys, too.
-    if runs && (!error.lacks_host_keys() || version.keeps_host_keys()) {
-        return Answer::warn_only(format!("{LATER}: {}", WithCauses(error)), fix);
+    let fix = if error.lacks_host_keys() {
+        host_keys(tree, config, error)
+    } else if error.has_foreign_directory() {
+        foreign_directory(tree)
+    } else {
+        Fix::advice(error.fix())
+    };
+    if runs && error.has_foreign_directory() && version.keeps_host_keys() {
+        return Answer::warn_without_value(
+            format!("a reload of sshd fails until sshd is restarted: {}", WithCauses(error)),
+            fix,
+        );
+    }
+    // A running sshd has its configuration in memory. Before 9.8, the process of a connection began with all that a start does.
+    let each_connection = error.has_foreign_directory() || error.lacks_host_keys();
+    if runs && !error.lacks_own_user() && (!each_connection || version.keeps_host_keys()) {
+        return Answer::warn_without_value(WithCauses(error).to_string(), fix).breaks_at_restart("");
     }
     Answer::fail(WithCauses(error).to_string(), fix)
+}
+
+/// The fix if users other than root can change Debian's privilege separation directory.
+fn foreign_directory(tree: &ConfigTree) -> Fix {
+    // systemd gives it to the user of the unit at each start.
+    let user =
+        running_sshd::unit_settings(tree).into_iter().find(|(_, _, setting)| setting.starts_with("User="));
+    match user {
+        Some((file, line, setting)) => Fix::advice(format!(
+            "remove {setting} from sshd's unit ({} line {line}): sshd must be started as root; then: systemctl daemon-reload; {}",
+            file.display(),
+            running_sshd::restart_words(tree)
+        )),
+        None => Fix::advice(format!(
+            "make root the owner of /run/sshd, with the mode 0755; systemd does that when it starts the unit: {}",
+            running_sshd::restart_words(tree)
+        )),
+    }
 }
 
 /// The fix if sshd has no usable host key. It refuses a private key that users other than root can read.
 fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> Fix {
     let set = config.map(|config| config.paths("hostkey")).unwrap_or_default();
     let keys = if set.is_empty() { tree.glob(b"/etc/ssh/ssh_host_*_key", 16) } else { set };
-    let open = keys.iter().find(|key| {
+    let is_open = |key: &&PathBuf| {
         let metadata = std::fs::metadata(tree.locate(key));
         metadata.is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
-    });
-    match open {
-        Some(key) => Fix::command("chmod 0600", [Word::Path(key)]),
-        None => Fix::advice(error.fix()),
+    };
+    // All of them: with one, sshd starts, and has no longer the key that clients know.
+    let open: Vec<_> = keys.iter().filter(is_open).collect();
+    if open.is_empty() {
+        return Fix::advice(error.fix());
     }
+    Fix::command("chmod 0600", open.into_iter().map(|key| CommandWord::Path(key)))
 }
 
 /// The result if there is no AuthorizedKeysCommand.
 fn no_command(
-    tree: &ConfigTree,
+    files: &(ConfigTree, PathBuf),
     version: &OpensshVersion,
-    connection: &Connection,
+    connection: &ConnectionSpec,
 ) -> Answer<ConfiguredCommand> {
     let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
-    match origin(tree, version, connection, b"none")
+    match origin(files, version, connection, b"none")
         .and_then(|setting| Some((setting.origin, setting.block?)))
     {
         Some((line, (at, criteria))) => Answer::fail(
@@ -264,68 +348,37 @@ fn no_command(
     }
 }
 
+/// `files`: the tree, and the main file that sshd reads.
 fn command(
-    tree: &ConfigTree,
+    files: &(ConfigTree, PathBuf),
     version: &OpensshVersion,
-    connection: &Connection,
+    connection: &ConnectionSpec,
     dump: &Dump,
     account: Option<&Account>,
 ) -> Answer<ConfiguredCommand> {
-    let Some(line) = &dump.command else { return no_command(tree, version, connection) };
-    let setting = origin(tree, version, connection, line);
+    let Some(line) = &dump.command else { return no_command(files, version, connection) };
+    let setting = origin(files, version, connection, line);
+    let tree = &files.0;
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
     let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
-        let is_script = is_wrapper(tree, &program);
-        if is_script || names_eic_keys(&words) && not_runnable(tree, &program).is_none() {
-            // As a rule it passes its arguments on. login.command runs it.
-            let request = parsed(&words).or_else(|_| parsed(&[]));
-            let what = if is_script {
-                "a script that names eic-keys"
-            } else {
-                "another program, which is given eic-keys"
-            };
-            let note = format!("{origin} has {shown}, {what}: what it does is not known");
-            let fix = Fix::advice(
-                "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
-            );
-            return match request {
-                Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
-                Err(_) => Answer::warn_only(note, fix),
-            };
-        }
-        let fix = match setting.and_then(|setting| setting.block) {
-            Some((at, criteria)) => Fix::advice(format!(
-                "in the block \"Match {criteria}\" ({at}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd"
-            )),
-            None => enable(),
-        };
-        let reason = not_runnable(tree, &program).map(|reason| format!("; sshd does not run it: {reason}"));
-        return Answer::fail(
-            format!(
-                "{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}{}",
-                reason.unwrap_or_default()
-            ),
-            fix,
-        );
+        return other_command(tree, &origin, &shown, program, &words, setting);
     }
     let request = match parsed(&words) {
         Ok(request) => request,
         Err(reason) => {
             return Answer::fail(
                 format!("{origin} has {shown}, which eic-keys rejects: {reason}"),
-                Fix::advice(format!("change it to: AuthorizedKeysCommand {} %u %f", program.display())),
+                Fix::advice(format!(
+                    "change it to: AuthorizedKeysCommand {}",
+                    with_dashes(&words).unwrap_or_else(|| format!("{} %u %f", program.display()))
+                )),
             );
         }
     };
-    let asked = account.and_then(|account| {
-        let words: Vec<_> = words.iter().skip(1).map(|word| expand_command(word, account)).collect();
-        let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
-        (asked.user != *account.name).then_some((asked.user, &account.name))
-    });
-    if let Some((asked, name)) = asked {
+    if let Some((asked, name)) = account.and_then(|account| other_user(&words, account)) {
         return Answer::fail(
             format!(
                 "{origin} has {shown}, which asks for the keys of {} when {name} logs in",
@@ -352,29 +405,83 @@ fn command(
             ConfiguredCommand { program, request },
         );
     }
-    let Some(behind) = managed_lines::chained_program(version, line) else {
-        return Answer::ok(format!("{origin} has {shown}"), ConfiguredCommand { program, request });
-    };
-    let note = format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&behind));
-    match not_runnable(tree, Path::new(OsStr::from_bytes(&behind))) {
-        None => Answer::ok(note, ConfiguredCommand { program, request }),
-        Some(reason) => Answer::warn(
-            format!("{note}, which cannot run: {reason}; its keys are not found"),
-            Fix::advice(
-                "repair that command or install it again; if it is no longer needed, remove the lines that set it, and run \
-                 eic-keys --enable",
-            ),
-            ConfiguredCommand { program, request },
-        ),
+    let configured = ConfiguredCommand { program, request };
+    match managed_lines::chained_program(version, line) {
+        None => Answer::ok(format!("{origin} has {shown}"), configured),
+        Some(chained) => {
+            let note =
+                format!("{origin} has {shown}; the chained command is {}", String::from_utf8_lossy(&chained));
+            match not_runnable(tree, Path::new(OsStr::from_bytes(&chained))) {
+                None => Answer::ok(note, configured),
+                Some(reason) => Answer::warn(
+                    format!("{note}, which cannot run: {reason}; its keys are not found"),
+                    Fix::advice(
+                        "repair that command or install it again; if it is no longer needed, remove the lines that set it, and run \
+                         eic-keys --enable",
+                    ),
+                    configured,
+                ),
+            }
+        }
     }
+}
+
+/// The user whose keys the command asks for at a login of the account, and the account, if it is another one.
+fn other_user<'a>(words: &[Vec<u8>], account: &'a Account) -> Option<(OsString, &'a str)> {
+    let words: Vec<_> =
+        words.iter().skip(1).map(|word| expand_command(word, account, Offered::NONE)).collect();
+    let asked = if words.is_empty() { None } else { key_query(words).ok() }?;
+    (asked.user != *account.name).then_some((asked.user, account.name.as_str()))
+}
+
+/// The result for a command that is not eic-keys: a script can run it.
+fn other_command(
+    tree: &ConfigTree,
+    origin: &str,
+    shown: &str,
+    program: PathBuf,
+    words: &[Vec<u8>],
+    setting: Option<Setting>,
+) -> Answer<ConfiguredCommand> {
+    let is_script = is_wrapper(tree, &program);
+    if is_script || names_eic_keys(words) && not_runnable(tree, &program).is_none() {
+        // As a rule it passes its arguments on. login.command runs it.
+        let request = parsed(words).or_else(|_| parsed(&[]));
+        let what = if is_script {
+            "a script that names eic-keys"
+        } else {
+            "another program, which is given eic-keys"
+        };
+        let note = format!("{origin} has {shown}, {what}: what it does is not known");
+        let fix = Fix::advice(
+            "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
+        );
+        return match request {
+            Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
+            Err(_) => Answer::warn_without_value(note, fix),
+        };
+    }
+    let fix = match setting.and_then(|setting| setting.block) {
+        Some((at, criteria)) => Fix::advice(format!(
+            "in the block \"Match {criteria}\" ({at}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd"
+        )),
+        None => enable(),
+    };
+    let reason = not_runnable(tree, &program).map(|reason| format!("; sshd does not run it: {reason}"));
+    Answer::fail(
+        format!(
+            "{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}{}",
+            reason.unwrap_or_default()
+        ),
+        fix,
+    )
 }
 
 /// The fix that puts our lines into sshd's configuration, or what prevents it.
 fn enable() -> Fix {
-    let program = std::env::current_exe().ok();
-    let ran = program.filter(|_| is_root()).and_then(|program| {
-        let words = [program.into_os_string()];
-        process::run(&words, &["--enable".as_ref(), "--dry-run".as_ref()], limits::CHECK_TOOL).ok()
+    let program = Program::own().ok().filter(|_| is_root());
+    let ran = program.and_then(|program| {
+        TrustedCommand::new(program).with(["--enable", "--dry-run"]).run(limits::CHECK_TOOL).ok()
     });
     match ran {
         Some(ran) if !ran.status.success() => {
@@ -382,6 +489,23 @@ fn enable() -> Fix {
         }
         _ => Fix::command("eic-keys --enable", []),
     }
+}
+
+/// The words of a line with "--" before another command, if that is all that it lacks.
+fn with_dashes(words: &[Vec<u8>]) -> Option<String> {
+    let is_option = |word: &[u8]| word.starts_with(b"-");
+    let behind = (2..words.len()).filter(|at| {
+        let (before, word) = (words.get(at.saturating_sub(1)), words.get(*at));
+        word.is_some_and(|word| word.starts_with(b"/")) && before.is_some_and(|before| !is_option(before))
+    });
+    let lines = behind.map(|at| {
+        let (ours, command) = words.split_at(at);
+        [ours, &[b"--".to_vec()], command].concat()
+    });
+    let line = lines.into_iter().find(|line| parsed(line).is_ok())?;
+    let words: Vec<_> = line.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    // A word with a blank needs quotes.
+    (!words.iter().any(|word| word.contains([' ', '"', '\'']))).then(|| words.join(" "))
 }
 
 /// Whether a program is a script that names eic-keys.
@@ -401,8 +525,8 @@ fn names_eic_keys(words: &[Vec<u8>]) -> bool {
 fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
     let bytes = tree.read(&setting.origin.path).ok()?;
     let program = managed_lines::program(version, &setting.value)?;
-    let remarks = managed_lines::remarks(version, &bytes, std::str::from_utf8(&program).ok()?);
-    let (command, user) = remarks.iter().find_map(|remark| managed_lines::parse_left_out(remark))?;
+    let comments = managed_lines::comments(version, &bytes, std::str::from_utf8(&program).ok()?);
+    let (command, user) = comments.iter().find_map(|comment| managed_lines::parse_left_out(comment))?;
     // Our own lines, set by hand under a user that does not exist, lose no key.
     if managed_lines::program(version, command)
         .is_some_and(|program| is_eic_keys(Path::new(OsStr::from_bytes(&program))))
@@ -426,8 +550,8 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 /// Why eic-keys would not run the chained command. The rules are sshd's.
 pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::check(&tree.locate(Path::new("/")), program) {
-        Ok(None) => None,
-        Ok(Some(reason)) => Some(reason.to_string()),
+        Ok(JudgedProgram::Trusted(_)) => None,
+        Ok(JudgedProgram::Untrusted(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it does not exist".to_owned()),
         // Without access, the user cannot find out.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
@@ -437,12 +561,12 @@ pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> 
 
 /// The line that sets the effective command, if our parser finds the same value as sshd.
 fn origin(
-    tree: &ConfigTree,
+    (tree, main): &(ConfigTree, PathBuf),
     version: &OpensshVersion,
-    connection: &Connection,
+    connection: &ConnectionSpec,
     line: &[u8],
 ) -> Option<Setting> {
-    let config = Config::read(tree, &main(tree), version.clone()).ok()?;
+    let config = Config::read(tree, main, version.clone()).ok()?;
     config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 
@@ -484,16 +608,19 @@ fn expanded(user: &str, login: Option<&str>) -> Option<String> {
 
 /// The fix that creates the system user. A group with its name can be left over, or shared.
 fn create_user(name: &str) -> Fix {
-    let group = stdout_of("getent", &["group", "--", name]).is_some();
+    let group = stdout_of("getent", &["group", "--", name]).is_ok();
     let words = "useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin";
     if group {
-        Fix::command(words, [Word::Literal("--gid"), Word::Value(name), Word::Value(name)])
+        Fix::command(
+            words,
+            [CommandWord::Literal("--gid"), CommandWord::Value(name), CommandWord::Value(name)],
+        )
     } else {
-        Fix::command(words, [Word::Value(name)])
+        Fix::command(words, [CommandWord::Value(name)])
     }
 }
 
-fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
+fn command_user(user: Option<&[u8]>, login: Option<&str>, chained: Option<&OsStr>) -> Answer<Account> {
     let Some(user) = user else {
         let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
         return Answer::fail("AuthorizedKeysCommandUser is not set: sshd does not run the command", fix);
@@ -529,6 +656,18 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>) -> Answer<Account> {
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
             create_user(&name),
         ),
+        // --enable keeps the user of the command that it chains, which can need privileges.
+        Ok(Some(account)) if account.uid == 0 && chained.is_some() => {
+            let program = chained.unwrap_or_default().to_string_lossy().into_owned();
+            Answer::ok_with_fix(
+                format!("eic-keys runs as root, as does the chained command {program}"),
+                Fix::advice(format!(
+                    "if {program} provides its keys as {OWN_USER}, too, set AuthorizedKeysCommandUser {OWN_USER}; to try it: setpriv \
+                     --reuid={OWN_USER} --regid={OWN_USER} --clear-groups -- {program} and its arguments"
+                )),
+                account,
+            )
+        }
         Ok(Some(account)) if account.uid == 0 => Answer::warn(
             "eic-keys runs as root, and needs no privileges",
             Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}")),

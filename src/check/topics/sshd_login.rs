@@ -1,7 +1,9 @@
 //! Checks which key logins sshd allows for the user, from `sshd -T`.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +11,18 @@ use super::accepted;
 use crate::account::{Account, account_of};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::report::LATER;
-use crate::check::request::{RunOptions, Target, seconds};
+use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::serving::Running;
+use crate::check::running_sshd::{self, RunningSshd};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::tokens;
 use crate::files;
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
+use crate::process::TrustedCommand;
+use crate::seconds::{Seconds, decimal};
+use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
 
@@ -33,10 +37,10 @@ const EXCHANGES: [&str; 3] = ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-
 pub(crate) async fn login(
     runner: &Runner,
     options: &RunOptions,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
     account: &Finding<Account>,
-    running: &Finding<Running>,
+    running: &Finding<RunningSshd>,
 ) {
     // All of them can run sshd, to find the clients that a setting concerns.
     let (root, timeout) = (target.root, options.timeout);
@@ -67,7 +71,7 @@ pub(crate) async fn login(
     runner
         .check(CheckId::SshdLimits, settings, async |settings| {
             let settings = settings.clone();
-            blocking(move || limits_of(&settings, timeout)).await
+            blocking(move || limits_of(&settings, timeout).or_else(|| slow_names(&settings))).await
         })
         .await;
     runner
@@ -213,11 +217,15 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
                 };
             }
             (true, false, []) => {
-                let change = format!("add {what}{name} to {shown}");
+                let parted = named.is_empty().then(|| parted_group(&all, account)).flatten();
+                let change = match parted.filter(|_| groups) {
+                    Some(group) => format!("write the name in quotes: {shown} \"{group}\""),
+                    None => format!("add {what}{name} to {shown}"),
+                };
                 let note = if named.is_empty() {
                     format!(
                         "{shown} does not include {what}{name}{of}: {}",
-                        quoted(&all, name, &account.groups)
+                        quoted(&all, name, &account.groups, parted.is_some() && groups)
                     )
                 } else {
                     format!(
@@ -254,16 +262,29 @@ fn access(settings: &Settings, account: &Account) -> Answer<()> {
 }
 
 /// The patterns of a list that does not have the user, and the slip that explains it.
-fn quoted(patterns: &[&str], name: &str, groups: &[String]) -> String {
+fn quoted(patterns: &[&str], name: &str, groups: &[String], parted: bool) -> String {
     /// The number of patterns to show.
     const SHOWN: usize = 8;
     let more = if patterns.len() > SHOWN { " ..." } else { "" };
-    let shown = patterns.iter().take(SHOWN).copied().collect::<Vec<_>>().join(" ");
+    // Such a character can look like a space.
+    let named = |character: char| {
+        if character.is_ascii() { character.to_string() } else { format!("<U+{:04X}>", u32::from(character)) }
+    };
+    let others = patterns.iter().any(|pattern| !pattern.is_ascii());
+    let plain = |pattern: &&str| {
+        let pattern: String = pattern.chars().map(named).collect();
+        if parted || others || pattern.contains(' ') { format!("\"{pattern}\"") } else { pattern }
+    };
+    let shown = patterns.iter().take(SHOWN).map(plain).collect::<Vec<_>>().join(" ");
     let is_known = |word: &str| word == name || groups.iter().any(|group| group == word);
     let other_case = |word: &str| {
         word.eq_ignore_ascii_case(name) || groups.iter().any(|group| word.eq_ignore_ascii_case(group))
     };
-    let slip = if patterns.iter().any(|pattern| pattern.split(',').any(is_known)) {
+    let slip = if parted {
+        "; without quotes, sshd reads the words of a name with a space as several names"
+    } else if others {
+        "; a character that is not ASCII is part of a name, also if it looks like a space"
+    } else if patterns.iter().any(|pattern| pattern.split(',').any(is_known)) {
         "; names are separated by spaces, not by commas"
     } else if patterns.iter().copied().any(other_case) {
         "; upper and lower case differ"
@@ -271,6 +292,15 @@ fn quoted(patterns: &[&str], name: &str, groups: &[String]) -> String {
         ""
     };
     format!("it has {shown}{more}{slip}")
+}
+
+/// A group of the user whose name has spaces, and whose words are in a list one by one.
+fn parted_group<'a>(patterns: &[&str], account: &'a Account) -> Option<&'a str> {
+    let is_there = |group: &&String| {
+        let words: Vec<_> = group.split(' ').collect();
+        words.len() > 1 && patterns.windows(words.len()).any(|part| part == words)
+    };
+    account.groups.iter().find(is_there).map(String::as_str)
 }
 
 /// Whether a list of hosts can match a client. Without DNS, the name of a client is its address.
@@ -346,6 +376,18 @@ fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
     } else {
         None
     };
+    if let Some(types) = old_host_keys_only(settings, root) {
+        return Answer::warn(
+            format!(
+                "HostKeyAlgorithms allows only {types} of the host keys: OpenSSH clients since 8.8 refuse that without options"
+            ),
+            settings.fix(
+                "hostkeyalgorithms",
+                "remove HostKeyAlgorithms, or add rsa-sha2-512,rsa-sha2-256,ssh-ed25519",
+            ),
+            (),
+        );
+    }
     if let Some((keyword, shown, known)) = unusable {
         let note = format!("an OpenSSH client without options supports none of {shown}; it supports {known}");
         return Answer::warn(note, settings.fix(keyword, &format!("add one of these to {shown}")), ());
@@ -364,6 +406,34 @@ fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
     }
 }
 
+/// The algorithms of host keys, with SHA-1, that OpenSSH's client no longer supports without options.
+const OLD_HOST_KEYS: [&str; 4] =
+    ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com", "ssh-dss-cert-v01@openssh.com"];
+
+/// The algorithms that sshd can offer, if all of them are old ones. A key of an unknown type counts as usable.
+fn old_host_keys_only(settings: &Settings, root: &Path) -> Option<String> {
+    let types: Option<Vec<_>> = settings.all("hostkey").map(|key| host_key_type(root, key)).collect();
+    let has_key = |name: &str| {
+        let family = if name.starts_with("rsa-sha2-") { "ssh-rsa" } else { name };
+        types.as_ref().is_none_or(|types| types.iter().any(|kind| kind == family))
+    };
+    let offered: Vec<_> = settings
+        .all("hostkeyalgorithms")
+        .flat_map(|list| list.split(','))
+        .filter(|name| has_key(name) || name.contains("-cert-"))
+        .collect();
+    let old = |name: &&str| OLD_HOST_KEYS.contains(name);
+    let is_old = offered.iter().all(old) && matches!(settings.one("hostkeyagent"), "" | "none");
+    (!offered.is_empty() && is_old).then(|| offered.join(","))
+}
+
+/// The type of a host key, from its public key.
+fn host_key_type(root: &Path, key: &str) -> Option<String> {
+    let file = below(root, Path::new(&format!("{key}.pub")));
+    let line = files::read_text(&file, limits::SYSTEM_FILE).ok()?;
+    Some(line.split(' ').next()?.to_owned())
+}
+
 /// The types of the host keys, if `HostKeyAlgorithms` allows none of them. `None` also if the type of a key is not known.
 fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<String> {
     let algorithms: Vec<_> = settings.all("hostkeyalgorithms").flat_map(|list| list.split(',')).collect();
@@ -371,11 +441,7 @@ fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<Strin
         return None;
     }
     let keys = settings.all("hostkey").filter(|key| below(root, Path::new(key)).is_file());
-    let types = keys.map(|key| {
-        let file = below(root, Path::new(&format!("{key}.pub")));
-        let line = files::read_text(&file, limits::SYSTEM_FILE).ok()?;
-        Some(line.split(' ').next()?.to_owned())
-    });
+    let types = keys.map(|key| host_key_type(root, key));
     let types = types.collect::<Option<Vec<_>>>()?;
     let is_allowed = |kind: &String| {
         algorithms
@@ -409,12 +475,18 @@ fn tries(settings: &Settings) -> Answer<()> {
     }
 }
 
+/// The number of /dev/null: major 1, minor 3.
+const NULL_DEVICE: u64 = 0x103;
+
 /// sshd refuses each key if it cannot read the list of revoked keys.
 fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     /// The smallest RSA key that eic-keys accepts, in bits.
     const SMALLEST: u32 = 2048;
     let list = settings.one("revokedkeys");
-    if !matches!(list, "" | "none") {
+    // sshd reads it as an empty list.
+    let is_null = fs::metadata(below(root, Path::new(list)))
+        .is_ok_and(|file| file.file_type().is_char_device() && file.rdev() == NULL_DEVICE);
+    if !matches!(list, "" | "none") && !is_null {
         match accepted::read(root, Path::new(list)).map(|list| accepted::line_without_key(&list)) {
             Ok(None) => {}
             Ok(Some(line)) => {
@@ -475,16 +547,36 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
             (),
         );
     }
-    let program = command.split_whitespace().next().unwrap_or_default().trim_matches(['"', '\'']);
-    if forced && program.starts_with('/') {
+    // The user's shell runs it: only a word without special characters is surely a path.
+    let program = command.split_whitespace().next().unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
+    if forced && program.starts_with('/') && program.bytes().all(is_plain) {
         let inside = chroot.as_deref().unwrap_or(Path::new("/")).join(program.trim_start_matches('/'));
         if !is_program(&below(root, &inside)) {
             let note = format!("ForceCommand runs {}, which is not a program", inside.display());
             return settings.refuses("forcecommand", &note, "install that program, or remove ForceCommand");
         }
     }
-    if forced {
-        return Answer::ok(format!("each session runs ForceCommand: {command}"), ());
+    let ends = "remove ForceCommand if clients are to get a shell or run commands, or let its program run $SSH_ORIGINAL_COMMAND";
+    let prints = ["echo", "printf", "cat", "true", "exit"];
+    match program.rsplit('/').next().unwrap_or_default() {
+        _ if !forced => {}
+        "false" | "nologin" => {
+            return settings.refuses(
+                "forcecommand",
+                &format!("ForceCommand {command} ends each session at once"),
+                ends,
+            );
+        }
+        name if prints.contains(&name) => {
+            return Answer::warn(
+                format!("each session runs ForceCommand {command} instead of what the client asks for"),
+                settings.fix("forcecommand", ends),
+                (),
+            );
+        }
+        // A menu or a wrapper, which the administrator wants; only a login shows whether it works.
+        _ => return Answer::ok(format!("each session runs ForceCommand: {command}"), ()),
     }
     Answer::ok("sshd opens sessions", ())
 }
@@ -559,10 +651,39 @@ fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
             "set PerSourceMaxStartups none",
         );
     }
+    let each = settings.one("persourcemaxstartups");
+    if each.parse().is_ok_and(|most: u32| most < FEW) {
+        return Answer::warn(
+            format!(
+                "PerSourceMaxStartups is {each}: a client that does not log in keeps others with its address out"
+            ),
+            settings.fix("persourcemaxstartups", "set PerSourceMaxStartups none"),
+            (),
+        );
+    }
     if let Some((note, change)) = penalties(settings) {
         return Answer::warn(note, settings.fix("persourcepenalties", change), ());
     }
     Answer::ok(format!("LoginGraceTime is {} s, MaxStartups {startups}", grace.as_secs()), ())
+}
+
+/// The result if sshd looks up the names of its clients, and gets no answer.
+fn slow_names(settings: &Settings) -> Option<Answer<()>> {
+    if !settings.is("usedns", "yes") {
+        return None;
+    }
+    // No system has this address (RFC 5737), so that only the name service's own answer counts.
+    let asked = TrustedCommand::new("getent").with(["hosts", "192.0.2.1"]).run(limits::CLIENT_NAME);
+    asked.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut).then(|| {
+        Answer::warn(
+            format!(
+                "UseDNS is yes, and the name service has no answer for a client's address within {} s: sshd waits for it at each login",
+                limits::CLIENT_NAME.as_secs()
+            ),
+            settings.fix("usedns", "set UseDNS no"),
+            (),
+        )
+    })
 }
 
 /// Why these settings refuse the user a login with a pushed key. They are without places, so that each reason is a failure.
@@ -586,20 +707,21 @@ pub(super) fn other_command(settings: &Settings, others: &Settings) -> Option<St
 /// what others do. `sshd -T` prints `crash:90 authfail:5 ... max:600 min:15 ... overflow:permissive`.
 fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
     /// How long a pushed key lives, in seconds.
-    const KEY: f64 = 60.0;
+    const KEY: Duration = Duration::from_secs(60);
     /// Fewer addresses than a scanner has.
-    const SOURCES: f64 = 1024.0;
+    const SOURCES: u32 = 1024;
     /// A network that many clients are in.
     const WIDE: u32 = 8;
     let list = settings.one("persourcepenalties");
     let value = |name: &str| list.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
-    let number = |name: &str| value(name).and_then(|text| text.parse::<f64>().ok());
-    let (min, max) = (number("min")?, number("max")?);
+    let time = |name: &str| value(name).and_then(decimal);
+    let (min, max) = (time("min")?, time("max")?);
     for (name, what) in
         [("authfail", "one attempt that fails"), ("noauth", "one connection without an attempt")]
     {
-        let seconds = number(name).unwrap_or_default().min(max);
-        if seconds >= KEY.max(min) {
+        let penalty = time(name).unwrap_or_default().min(max);
+        if penalty >= KEY.max(min) {
+            let seconds = Seconds(penalty);
             return Some((
                 format!(
                     "PerSourcePenalties {name}:{seconds}: after {what}, sshd refuses the client's address for {seconds} s"
@@ -609,7 +731,7 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
         }
     }
     for (overflow, sources) in [("overflow", "max-sources4"), ("overflow6", "max-sources6")] {
-        let most = number(sources).unwrap_or(f64::MAX);
+        let most = value(sources).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
         if value(overflow) == Some("deny-all") && most < SOURCES {
             return Some((
                 format!(
@@ -639,7 +761,7 @@ fn blocks(
     settings: &Settings,
     account: Option<&Account>,
     root: &Path,
-    running: Option<Running>,
+    running: Option<RunningSshd>,
 ) -> Answer<()> {
     let is_root = account.is_some_and(|account| account.uid == 0);
     let everywhere = refusal(&settings.without_places(), account, root);
@@ -675,19 +797,20 @@ fn blocks(
         return Answer::ok("no Match block refuses keys for some clients only", ());
     };
     let later = settings.source.unread.contains(&block.origin.path);
-    let later = if later { format!("{LATER}: ") } else { String::new() };
     let more = match refused.len() {
         1 => String::new(),
         count => format!("; {} more such blocks", count.saturating_sub(1)),
     };
     let note = format!(
-        "{later}for {} ({}, \"Match {}\"): {reason}{more}",
+        "for {} ({}, \"Match {}\"): {reason}{more}",
         clients(&block.criteria),
         block.origin,
         block.criteria
     );
     let fix = format!("if such clients are to log in, change that block, then: {}", settings.source.reload);
-    Answer::warn(note, Fix::advice(fix), ()).detail(
+    let answer = Answer::warn(note, Fix::advice(fix), ());
+    let answer = if later { answer.breaks_at_restart("") } else { answer };
+    answer.detail(
         refused
             .iter()
             .map(|(block, reason)| format!("{}, \"Match {}\": {reason}", block.origin, block.criteria)),
@@ -711,7 +834,7 @@ fn can_refuse(keyword: &str, value: &str, is_root: bool) -> bool {
 
 /// Compares the sockets of the running sshd with what clients use, and then its configuration: sshd uses that when it
 /// is started again, unless it gets its sockets from systemd.
-fn port(settings: &Settings, root: &Path, running: Option<Running>) -> Answer<()> {
+fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answer<()> {
     let process = running.and_then(|running| running.process);
     let from_systemd = if running.is_some() { sockets::of_systemd(root) } else { Vec::new() };
     let mut open = process.map(|process| sockets::listening(root, process)).unwrap_or_default();
@@ -734,17 +857,45 @@ fn port(settings: &Settings, root: &Path, running: Option<Running>) -> Answer<()
     // A socket of systemd for an IPv6 address accepts IPv4, too, unless its unit says otherwise.
     let only_ipv6 = from_systemd.is_empty();
     if let Some((note, change)) = unreachable(now, only_ipv6) {
-        return Answer::warn(note, Fix::advice(format!("{change}, then: {reload}")), ());
+        let fix = match of_command_line(settings, now, root) {
+            _ if !from_systemd.is_empty() => {
+                "change ListenStream= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty ListenStream= before it \
+                 removes the others), then: systemctl daemon-reload, and restart that unit"
+                    .to_owned()
+            }
+            Some((option, place)) => format!(
+                "remove {option} from sshd's command line ({place}), then: {}; or give the client the port (aws ec2-instance-connect \
+                 ssh --ssh-port)",
+                settings.source.restart
+            ),
+            None => format!("{change}, then: {reload}"),
+        };
+        return if now.iter().all(|address| address.ip().is_loopback()) {
+            Answer::fail(note, Fix::advice(fix))
+        } else {
+            Answer::warn(note, Fix::advice(fix), ())
+        };
     }
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
         (Some((note, change)), _) => {
-            return Answer::warn(format!("{LATER}: {note}"), Fix::advice(change), ());
+            return Answer::warn(note, Fix::advice(change), ()).breaks_at_restart("");
         }
-        (None, Err(change)) => return Answer::warn(format!("{LATER}: {change}"), Fix::advice(change), ()),
+        (None, Err(change)) => {
+            return Answer::warn(&change, Fix::advice(&change), ()).breaks_at_restart("");
+        }
         (None, Ok(())) => {}
     }
     Answer::ok(format!("sshd listens on {}", shown(now)), ())
+}
+
+/// The option of sshd's command line that overrides Port, or the address family, and where it is set.
+fn of_command_line(settings: &Settings, addresses: &[SocketAddr], root: &Path) -> Option<(String, String)> {
+    let is_port = addresses.iter().all(|address| address.port() != 22);
+    let mut options = settings.source.daemon_options.iter();
+    let (letter, value) = options.find(|(letter, _)| *letter == if is_port { 'p' } else { '6' })?;
+    let option = format!("-{letter} {value}").trim_end().to_owned();
+    Some((option, running_sshd::place_of_option(&ConfigTree::new(root), *letter)))
 }
 
 fn configured(settings: &Settings) -> Vec<SocketAddr> {
@@ -770,7 +921,7 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
     } else if all(|address| address.ip().is_loopback()) {
         Some((
             format!("sshd listens on {shown} only: clients cannot connect from outside"),
-            "remove ListenAddress, or set ListenAddress 0.0.0.0",
+            "remove ListenAddress, or set ListenAddress 0.0.0.0 (or connect through Session Manager: AWS-StartSSHSession)",
         ))
     } else if all(|address| address.port() != 22) {
         Some((
@@ -790,18 +941,22 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
 #[cfg(test)]
 mod tests {
     use super::{Duration, Settings, limits_of};
-    use crate::check::settings::Source;
-    use crate::sshd::criteria::Connection;
+    use crate::check::settings::SettingsSource;
+    use crate::sshd::config_tree::ConfigTree;
+    use crate::sshd::criteria::ConnectionSpec;
+    use crate::sshd::effective::Config;
+    use crate::sshd::lexer::OpensshVersion;
     use crate::sshd::query::{Dump, Sshd};
 
     /// Settings with these lines of `sshd -T`.
     fn settings(lines: &str) -> Settings {
         let others = lines.lines().map(|line| line.as_bytes().to_vec()).collect();
         let dump = Dump { command: None, user: None, others };
-        let source = Source {
-            connection: Connection::probe(),
+        let source = SettingsSource {
+            connection: ConnectionSpec::probe(),
             config: None,
             options: Vec::new(),
+            daemon_options: Vec::new(),
             unread: Vec::new(),
             reload: "systemctl reload ssh".to_owned(),
             restart: "systemctl restart ssh".to_owned(),
@@ -810,6 +965,27 @@ mod tests {
             has_directory: true,
         };
         Settings::new(dump, source)
+    }
+
+    /// sshd joins the penalties of its command line and of a file.
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test may panic")]
+    fn penalties_of_a_file_beside_the_command_line() {
+        let root = std::env::temp_dir().join(format!("eic-keys-penalties-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc/ssh")).unwrap();
+        let place = |text: &str| {
+            std::fs::write(root.join("etc/ssh/sshd_config"), text).unwrap();
+            let (tree, main) = (ConfigTree::new(&root), "/etc/ssh/sshd_config".as_ref());
+            let version = OpensshVersion::from_version_text("OpenSSH_10.0").unwrap();
+            let mut settings = settings("persourcepenalties authfail:60 max:600 min:1");
+            settings.source.config = Config::read(&tree, main, version).ok();
+            settings.source.options = vec!["PerSourcePenalties=no".to_owned()];
+            settings.fix("persourcepenalties", "remove it").text().to_owned()
+        };
+        let (file, line) = (place("PerSourcePenalties authfail:60 min:1\n"), place("Port 22\n"));
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(file, "remove it (/etc/ssh/sshd_config line 1), then: systemctl reload ssh");
+        assert_eq!(line, "remove it (sshd's command line), then: systemctl restart ssh");
     }
 
     #[test]

@@ -7,20 +7,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::account::{Account, account_of};
+use super::shell;
+use crate::account::{Account, account_of, is_root};
 use crate::check::check_id::CheckId;
+use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
-use crate::check::fix::Word::{Literal, Path as File, Value};
-use crate::check::pam_config;
-use crate::check::request::{CheckRequest, Target};
+use crate::check::pam_config::{self, Kind};
+use crate::check::request::{CheckRequest, CheckTarget};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
-use crate::process::run_as;
-use crate::tool::{is_root, stdout_of};
+use crate::process::TrustedCommand;
+use crate::tool::{ask, named};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
 pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<UserName> {
@@ -45,15 +46,40 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
     if error.kind() == ErrorKind::NotFound {
         return Answer::skip("users cannot be looked up: getent is not installed");
     }
-    let fix =
-        Fix::advice("find out which name service of /etc/nsswitch.conf does not answer: getent passwd USER");
-    Answer::fail(format!("users cannot be looked up: getent: {error}"), fix)
+    let services = name_services();
+    let mut fix = format!(
+        "find out which name service of /etc/nsswitch.conf{services} does not answer: getent passwd USER, and id USER"
+    );
+    if Path::new("/run/nscd/socket").exists() {
+        fix = format!(
+            "restart nscd, which is asked first: systemctl restart nscd; if that does not help, {fix}"
+        );
+    }
+    let answer = Answer::fail(error.to_string(), Fix::advice(fix));
+    if error.kind() == ErrorKind::TimedOut { answer.of_name_service() } else { answer }
+}
+
+/// The name services of users and groups, for a message.
+fn name_services() -> String {
+    let path = Path::new("/etc/nsswitch.conf");
+    let text = files::read_text(path, limits::SYSTEM_FILE).unwrap_or_default();
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let of = |line: &str| {
+        let (name, services) = line.split_once(':')?;
+        let is = matches!(name.trim(), "passwd" | "group" | "initgroups");
+        is.then(|| {
+            let services = services.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("{}: {services}", name.trim())
+        })
+    };
+    let found: Vec<_> = lines.filter_map(of).collect();
+    if found.is_empty() { String::new() } else { format!(" ({})", found.join("; ")) }
 }
 
 /// Checks whether the user exists.
 pub(crate) async fn account(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     name: &Finding<UserName>,
 ) -> Finding<Account> {
     runner
@@ -68,14 +94,51 @@ pub(crate) async fn account(
                     )),
                 ),
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
-                Ok(None) => {
-                    Answer::fail(format!("there is no user {name} on this system"), create(&root, &name))
-                }
+                Ok(None) => not_found(&root, &name),
                 Err(error) => no_name_service(&error),
             })
             .await
         })
         .await
+}
+
+/// The result if the name service does not find a user.
+fn not_found(root: &Path, name: &str) -> Answer<Account> {
+    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
+    let (passwd, switch) = (read("etc/passwd"), read("etc/nsswitch.conf"));
+    if !passwd.lines().any(|line| line.split(':').next() == Some(name)) {
+        // As a person types or copies it: Alice, alice., or a space at the end.
+        let letters = |name: &str| {
+            name.chars().filter(|one| one.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+        };
+        let similar = passwd.lines().filter_map(|line| line.split(':').next());
+        let similar = similar.into_iter().find(|other| letters(other) == letters(name));
+        if let Some(other) = similar {
+            return Answer::fail(
+                format!("there is no user {name} on this system, but {other}"),
+                Fix::advice(format!("log in, and push the key, as {other}: sshd and EC2 tell them apart")),
+            );
+        }
+        return Answer::fail(format!("there is no user {name} on this system"), create(root, name));
+    }
+    let line = switch.lines().find_map(|line| line.trim().strip_prefix("passwd:")).map(str::trim);
+    let uses_files = |line: &&str| line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
+    match line.filter(|line| !uses_files(line)) {
+        Some(line) => Answer::fail(
+            format!(
+                "the passwd line of /etc/nsswitch.conf is \"{line}\": it does not use /etc/passwd, which has {name}"
+            ),
+            Fix::advice(
+                "put files before the other services in the passwd line of /etc/nsswitch.conf: passwd: files",
+            ),
+        ),
+        None => Answer::fail(
+            format!("/etc/passwd has a line of {name}, but the name service does not find that user"),
+            Fix::advice(format!(
+                "check the line of {name} in /etc/passwd (pwck -r), and the passwd line of /etc/nsswitch.conf"
+            )),
+        ),
+    }
 }
 
 /// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
@@ -110,7 +173,7 @@ fn create(root: &Path, name: &str) -> Fix {
 /// Checks expiry, shell, home directory and nologin.
 pub(crate) async fn account_state(
     runner: &Runner,
-    target: &Target<'_>,
+    target: &CheckTarget<'_>,
     account: &Finding<Account>,
     settings: &Finding<Settings>,
 ) {
@@ -144,18 +207,21 @@ pub(crate) async fn account_state(
     tokio::join!(expiry, password, shell, home, nologin);
 }
 
-/// The line of a user in shadow(5), which only root can read.
-fn shadow(name: &str) -> Option<Vec<String>> {
-    let line = stdout_of("getent", &["shadow", "--", name])?;
-    Some(line.trim_end().split(':').map(str::to_owned).collect())
+/// The line of a user in shadow(5), which only root can read. `None` if there is none.
+fn shadow(name: &str) -> io::Result<Option<Vec<String>>> {
+    let ran = ask("getent", &["shadow", "--", name]).map_err(|error| named("getent shadow", &error))?;
+    let line = String::from_utf8_lossy(&ran.stdout);
+    Ok(ran.status.success().then(|| line.trim_end().split(':').map(str::to_owned).collect()))
 }
 
 fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when accounts expire");
     }
-    let Some(fields) = shadow(name) else {
-        return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
+    let fields = match shadow(name) {
+        Ok(Some(fields)) => fields,
+        Ok(None) => return Answer::ok(format!("{name} has no local password, and so no expiry"), ()),
+        Err(error) => return Answer::skip(error.to_string()),
     };
     let field = |at: usize| fields.get(at).map(String::as_str).unwrap_or_default();
     let fix = Fix::command("chage --expiredate -1", [Value(name)]).for_local_user(root, name);
@@ -167,6 +233,10 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
             return Answer::warn(note, fix, ());
         }
         None | Some(0) => {}
+        // What usermod --expiredate 1 sets, and what systemd-userdb has for a locked record.
+        Some(_) if field(7) == "1" => {
+            return Answer::fail(format!("the account {name} is locked: it expired in 1970"), fix);
+        }
         Some(ago) => return Answer::fail(format!("the account {name} expired {ago} days ago"), fix),
     }
     // `platform_locked_account` of OpenSSH. sshd checks this itself only without PAM.
@@ -193,16 +263,30 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when passwords expire");
     }
-    if !pam_config::modules(root, "account").iter().any(|module| checks_age(module)) {
+    if !pam_config::modules(root, Kind::Account).iter().any(|module| checks_age(module)) {
         return Answer::ok(
             "PAM does not check the password's age: pam_unix is not among its account modules",
             (),
         );
     }
-    let Some(fields) = shadow(name) else {
+    let fields = match shadow(name) {
+        Ok(fields) => fields,
+        Err(error) => return Answer::skip(error.to_string()),
+    };
+    let Some(fields) = fields else {
         let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
         let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
-        return if has_shadow {
+        let shadow = files::read_text(&root.join("etc/shadow"), limits::SYSTEM_FILE).unwrap_or_default();
+        return if shadow.lines().any(|line| line.split(':').next() == Some(name)) {
+            Answer::fail(
+                format!(
+                    "/etc/shadow has a line of {name}, but the name service does not find it: PAM refuses the account"
+                ),
+                Fix::advice(
+                    "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files",
+                ),
+            )
+        } else if has_shadow {
             Answer::fail(
                 format!("{name} has no entry in /etc/shadow: PAM refuses the account"),
                 Fix::command("pwconv", []),
@@ -244,10 +328,7 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
 /// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
 fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     let shell = account.shell.display();
-    let fix = || {
-        let command = Fix::command("usermod --shell /bin/bash", [Value(&account.name)]);
-        command.for_local_user(root, &account.name)
-    };
+    let fix = || set_shell(account, root);
     let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
     if refusing.iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
         return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());
@@ -258,13 +339,36 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
     match fs::metadata(&path) {
         Ok(metadata) if ownership::is_program(&metadata) => match not_executable(account, &path, root) {
-            None => Answer::ok(format!("the login shell is {shell}"), ()),
-            Some(reason) => {
-                Answer::fail(format!("{} cannot run the login shell {shell}: {reason}", account.name), fix())
-            }
+            None => match shell::does_not_start(account, &path) {
+                None => Answer::ok(format!("the login shell is {shell}"), ()),
+                Some(reason) => Answer::fail(
+                    format!("{} cannot run the login shell {shell}: {reason}", account.name),
+                    shell::repair(&path, &reason).unwrap_or_else(fix),
+                ),
+            },
+            Some(reason) => Answer::fail(
+                format!("{} cannot run the login shell {shell}: {reason}", account.name),
+                shell::repair(&path, "").unwrap_or_else(fix),
+            ),
         },
         _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
     }
+}
+
+/// The fix that sets another login shell than the one that the user has.
+fn set_shell(account: &Account, root: &Path) -> Fix {
+    let real = |path: &Path| fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path))).ok();
+    let own = real(&account.shell);
+    let other = |path: &str| own.is_none() || real(Path::new(path)) != own;
+    let name = || [Value(account.name.as_str())];
+    let command = if account.shell != Path::new("/bin/bash") && other("/bin/bash") {
+        Fix::command("usermod --shell /bin/bash", name())
+    } else if account.shell != Path::new("/bin/sh") && other("/bin/sh") {
+        Fix::command("usermod --shell /bin/sh", name())
+    } else {
+        return Fix::advice("repair that shell: install its package again");
+    };
+    command.for_local_user(root, &account.name)
 }
 
 /// Why execve(2) by the user would fail.
@@ -272,9 +376,8 @@ fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String>
     let denied =
         "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
     let test = |path: &Path| {
-        let words = ["test".into(), "-x".into(), path.into()];
-        let ran = run_as(&account.credentials(), &words, limits::CHECK_TOOL);
-        ran.is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
+        let command = TrustedCommand::new("test").with(["-x".as_ref(), path]).as_user(&account.credentials());
+        command.run(limits::CHECK_TOOL).is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
     };
     if is_root() && test(path) {
         return Some(denied.to_owned());
@@ -305,23 +408,34 @@ fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String>
     (is_root() && test(&there)).then(|| format!("it runs {}, and {denied}", interpreter.display()))
 }
 
-/// Checks nologin(5). With PAM, `pam_nologin` looks for both files; without it, sshd looks for one.
+/// How much of the text of nologin(5) is shown, in bytes.
+const NOLOGIN_SHOWN: u64 = 200;
+
+/// Checks nologin(5). With PAM, `pam_nologin` looks for both files or for that of `file=`; without it, sshd looks for one.
 fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
-    let files: &[&str] = match pam {
-        Some(false) => &["/etc/nologin"],
-        Some(true)
-            if !pam_config::modules(root, "account")
-                .iter()
-                .any(|module| module.starts_with("pam_nologin.so")) =>
-        {
-            &[]
+    let usual = || ["/etc/nologin", "/run/nologin"].map(str::to_owned).to_vec();
+    let of_module = |module: &String| {
+        let mut words = module.strip_prefix("pam_nologin.so")?.split(' ');
+        let file = words.find_map(|word| word.strip_prefix("file="));
+        Some(file.map_or_else(usual, |file| vec![file.to_owned()]))
+    };
+    let files: Vec<String> = match pam {
+        Some(false) => vec!["/etc/nologin".to_owned()],
+        Some(true) => {
+            let modules = pam_config::modules(root, Kind::Account);
+            modules.iter().filter_map(of_module).flatten().collect()
         }
-        _ => &["/etc/nologin", "/run/nologin"],
+        None => usual(),
     };
     match files.iter().find(|path| root.join(path.trim_start_matches('/')).exists()) {
         Some(path) if account.uid != 0 => {
-            let fix = Fix::command("rm", [Value(path)]);
-            Answer::fail(format!("{path} exists: only root can log in"), fix)
+            let scheduled = path == "/run/nologin" && root.join("run/systemd/shutdown/scheduled").exists();
+            let remove = Fix::command("rm", [Value(path)]);
+            let fix = if scheduled { Fix::command("shutdown -c", []) } else { remove };
+            let text = files::read_beginning(&root.join(path.trim_start_matches('/')), NOLOGIN_SHOWN);
+            let text = String::from_utf8_lossy(&text.unwrap_or_default()).trim().replace('\n', " ");
+            let says = if text.is_empty() { String::new() } else { format!("; it says: {text}") };
+            Answer::fail(format!("{path} exists: only root can log in{says}"), fix)
         }
         _ => Answer::ok("no nologin file refuses users", ()),
     }
@@ -339,7 +453,7 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let makes_home = |module: &String| module.contains("mkhomedir");
-            if pam_config::modules(root, "session").iter().any(makes_home) {
+            if pam_config::modules(root, Kind::Session).iter().any(makes_home) {
                 return Answer::ok(
                     format!("the home directory {shown} does not exist: PAM creates it at a login"),
                     (),
@@ -371,7 +485,7 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
 }
 
 /// A file or directory that `StrictModes` rejects.
-enum Fault {
+enum ModeFault {
     /// It is owned by this user.
     Owner(PathBuf, u32),
     /// Users other than its owner, given here, can write to it.
@@ -380,21 +494,21 @@ enum Fault {
 
 /// The first file or directory that `StrictModes` rejects, from the home directory down. `safe_path` of OpenSSH's
 /// `misc.c`.
-fn fault(real: &Path, home: &Path, uid: u32) -> Option<Fault> {
+fn fault(real: &Path, home: &Path, uid: u32) -> Option<ModeFault> {
     let above: Vec<_> = real.ancestors().collect();
     let parts = above.iter().position(|part| *part == home).map_or(above.len(), |at| at.saturating_add(1));
     above.into_iter().take(parts).rev().find_map(|part| {
         let metadata = fs::symlink_metadata(part).ok()?;
         match ownership::check(&metadata, &[0, uid]) {
             Ok(()) => None,
-            Err(OwnershipFault::Owner(owner)) => Some(Fault::Owner(part.to_owned(), owner)),
-            Err(OwnershipFault::Writable) => Some(Fault::Writable(part.to_owned(), metadata.uid())),
+            Err(OwnershipFault::Owner(owner)) => Some(ModeFault::Owner(part.to_owned(), owner)),
+            Err(OwnershipFault::Writable) => Some(ModeFault::Writable(part.to_owned(), metadata.uid())),
         }
     })
 }
 
 /// `path` is the path that sshd opens, `real` the file that it leads to.
-fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> Answer<()> {
+fn strict_modes(account: &Account, path: &Path, real: &Path, fault: ModeFault) -> Answer<()> {
     let name = &account.name;
     let link = if path == real {
         String::new()
@@ -403,7 +517,7 @@ fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> An
     };
     let note = "StrictModes refuses authorized_keys, but not pushed keys";
     match fault {
-        Fault::Owner(part, owner) => Answer::remark(
+        ModeFault::Owner(part, owner) => Answer::ok_with_fix(
             format!(
                 "{link}{} is owned by {}, not by {name} or root: {note}",
                 part.display(),
@@ -414,7 +528,7 @@ fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> An
             )),
             (),
         ),
-        Fault::Writable(part, owner) => {
+        ModeFault::Writable(part, owner) => {
             let fix = if !link.is_empty() {
                 Fix::advice(format!("find out who has to write to {}; {name} chose it", part.display()))
             } else if owner == 0 {
@@ -422,7 +536,7 @@ fn strict_modes(account: &Account, path: &Path, real: &Path, fault: Fault) -> An
             } else {
                 Fix::as_user(account, "chmod go-w", &part)
             };
-            Answer::remark(
+            Answer::ok_with_fix(
                 format!("{link}users other than the owner can write to {}: {note}", part.display()),
                 fix,
                 (),

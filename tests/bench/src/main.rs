@@ -1,9 +1,10 @@
 //! What a run costs: the shipped binary, the floor, and AWS's scripts if REFERENCE names their directory, in turns,
 //! against the same metadata service, answering at once and after 1, 5 and 20 ms.
 //!
-//! Fails if a number of requests, the memory, the size or the longest run is above its bound. Other times depend on the load
+//! Fails if a number of requests, the memory or the longest run is above its bound. Other times depend on the load
 //! of the machine, so they are printed beside the floor's and never fail. QUICK=1 measures only what has goals, BESIDE=FILE adds another
-//! build, PRINCIPALS=1 runs of eic-keys with one and with 64 patterns for principals. With WRITE=DIR the figures go to
+//! build, PRINCIPALS=1 runs of eic-keys with one and with 64 patterns for principals, LAST=1 puts the anchor at the
+//! end of the trust store. With WRITE=DIR the figures go to
 //! DIR/performance.tsv and a picture of them to DIR/performance.svg.
 #![allow(
     clippy::print_stdout,
@@ -11,6 +12,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_precision_loss,
+    clippy::expect_used,
     missing_docs,
     reason = "a bench"
 )]
@@ -296,6 +298,16 @@ fn logins(instance: &Instance, scripts: bool, runs: usize) {
     }
 }
 
+/// Puts the laboratory's anchor where Debian's bundle has Amazon Root CA 1: eic-keys reads a bundle until it has found the anchor.
+fn place_anchor(instance: &Instance) {
+    const AMAZON_ROOT_CA_1: usize = 9;
+    let bundle = std::fs::read_to_string(eic_lab::instance::TRUST_STORES[0].1).expect("the trust store");
+    let mut certificates: Vec<&str> = bundle.split_inclusive("-----END CERTIFICATE-----\n").collect();
+    let anchor = certificates.pop().expect("the laboratory's anchor is the last");
+    certificates.insert(AMAZON_ROOT_CA_1, anchor);
+    instance.trust_store(eic_lab::instance::TRUST_STORES[0].1, certificates.concat());
+}
+
 /// Installs AWS's scripts where their package has them. They run curl, openssl and ssh-keygen.
 fn install_scripts(instance: &Instance, directory: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
@@ -341,13 +353,16 @@ fn main() -> ExitCode {
     let mut report = Report { table: String::new(), groups: Vec::new(), good: true };
     {
         let instance = Instance::start();
+        if std::env::var_os("LAST").is_none() {
+            place_anchor(&instance);
+        }
         if let Some(directory) = &reference {
             if let Err(error) = install_scripts(&instance, directory) {
                 println!("{}: {error}", directory.display());
                 return ExitCode::FAILURE;
             }
         }
-        println!("eic-keys, {:.2} MB static (at most 3.15)", size as f64 / 1e6);
+        println!("eic-keys, {:.2} MB static", size as f64 / 1e6);
         println!(
             "the floor: C, static; the same requests, one by one, nothing proved; {runs} runs of each in turns"
         );
@@ -357,7 +372,6 @@ fn main() -> ExitCode {
         if !quick() || reference.is_some() {
             logins(&instance, reference.is_some(), runs);
         }
-        report.good &= (1..=3_145_728).contains(&size);
         if !quick() {
             println!("\nthe worst that a metadata service can do:");
             report.good &= worst(&instance) <= Duration::from_secs(5);
@@ -378,7 +392,7 @@ fn main() -> ExitCode {
     println!(
         "\n{}",
         if report.good {
-            "every bound holds (requests, memory, size, the longest run)"
+            "every bound holds (requests, memory, the longest run)"
         } else {
             "a bound does not hold"
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eic_keys::ec2::{Domain, Region};
 use eic_keys::trust::chain::SignerChain;
-use eic_keys::trust::{PathError, SignerName, TrustStore, UnixTime};
+use eic_keys::trust::{SignerError, SignerName, TrustStore, UnixTime};
 use libfuzzer_sys::fuzz_target;
 use openssl::base64::encode_block;
 use openssl::x509::X509;
@@ -28,7 +28,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(chain) = SignerChain::read(text) else { return };
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_738_233_600));
     let path = chain.path(&NAME, &STORE, now);
-    assert!(!matches!(path, Err(PathError::Store(_))), "the store can be read");
+    assert!(!matches!(path, Err(SignerError::Store(_))), "the store can be read");
     if path.is_ok() {
         // Whatever is around it, the signer is the real one, to the byte. (OpenSSL is not
         // compared: its lines end at LF, and ours also at CR.)

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use eic_keys::logins::{Report, Selection, Sessions, State, read_text};
+use eic_keys::logins::{LoginsReport, Selection, Sessions, State, read_text};
 use eic_keys::system_log::file::Clock;
 use eic_keys::system_log::journal;
 use eic_keys::time_zone::TimeZone;
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for sessions in [file, entries] {
         let found = sessions.finish(|_| State::Unknown);
-        let report = Report { logins: found.logins, refused: Some(found.refused), ..Report::default() };
+        let report = LoginsReport { logins: found.logins, refused: Some(found.refused), ..LoginsReport::default() };
         for text in [report.to_json(), report.to_table(&zone, true), report.to_table(&zone, false)] {
             assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text:?}");
         }

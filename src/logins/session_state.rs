@@ -6,25 +6,26 @@ use std::path::Path;
 use super::sessions::{Login, State};
 use crate::files;
 use crate::limits;
-use crate::procfs::Process;
+use crate::procfs::{self, Process};
 use crate::system_log::SSHD;
-
-/// `USER_HZ` is 100 on all architectures that EC2 has.
-const MICROS_PER_TICK: u64 = 10_000;
+use crate::system_log::journal::Moment;
 
 /// By how much two clocks can differ, in microseconds: one counts whole seconds.
 const SLACK: u64 = 2_000_000;
 
+/// By when a journal that has all entries of a boot begins, in microseconds after the start of the system. Nobody can log in much earlier.
+const BOOT: u64 = 60_000_000;
+
 /// The running system.
 #[derive(Debug)]
-pub(super) struct Running<'a> {
+pub(super) struct RunningSystem<'a> {
     root: &'a Path,
     boot: Option<String>,
     /// When the system was started, in microseconds since 1970.
     started: Option<u64>,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningSystem<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
         let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).ok();
         let boot = read("proc/sys/kernel/random/boot_id").map(|id| id.trim().replace('-', ""));
@@ -35,6 +36,15 @@ impl<'a> Running<'a> {
         Self { root, boot, started }
     }
 
+    /// Whether a journal that begins with this entry has all entries of its boot. A container starts long after the kernel: with its first
+    /// process.
+    pub(super) fn is_start(&self, first: &Moment) -> bool {
+        let is_running = self.boot.as_ref() == Some(&first.boot);
+        let init = Process::read(&self.root.join("proc/1")).filter(|_| is_running);
+        let start = init.map_or(0, |init| since_boot(&init));
+        first.monotonic <= start.saturating_add(BOOT)
+    }
+
     /// The state of a login that has no end in the log.
     pub(super) fn state(&self, login: &Login) -> State {
         let Some(started) = self.started else { return State::Unknown };
@@ -42,14 +52,8 @@ impl<'a> Running<'a> {
             Some(boot) => Some(boot) != self.boot.as_ref(),
             None => login.time.saturating_add(SLACK) < started,
         };
-        if earlier
-            || !login.process.pid.bytes().all(|byte| byte.is_ascii_digit())
-            || login.process.pid.is_empty()
-        {
-            return if earlier { State::Ended(None) } else { State::Unknown };
-        }
-        let directory = self.root.join("proc").join(&login.process.pid);
-        if !directory.exists() {
+        let directory = self.root.join("proc").join(login.process.pid.to_string());
+        if earlier || !directory.exists() {
             return State::Ended(None);
         }
         let (Some(process), Ok(program)) = (Process::read(&directory), fs::read_link(directory.join("exe")))
@@ -58,10 +62,12 @@ impl<'a> Running<'a> {
         };
         let program = program.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
         let name = Path::new(&program).file_name();
-        if !SSHD.iter().any(|sshd| name == Some((*sshd).as_ref())) {
+        // sshd logs that it accepted a key with root's process.
+        if !SSHD.iter().any(|sshd| name == Some((*sshd).as_ref())) || procfs::real_user(&directory) != Some(0)
+        {
             return State::Ended(None);
         }
-        let since_boot = process.started.saturating_mul(MICROS_PER_TICK);
+        let since_boot = since_boot(&process);
         // A process that started after the login is another one with the same number. The clock can have been set, and
         // the monotonic one of the log stands still while the system is suspended: it is enough if one of them agrees.
         let real = started.saturating_add(since_boot) <= login.time.saturating_add(SLACK);
@@ -69,4 +75,9 @@ impl<'a> Running<'a> {
             login.process.monotonic.is_some_and(|login| since_boot <= login.saturating_add(SLACK));
         if real || monotonic { State::Open } else { State::Ended(None) }
     }
+}
+
+/// The time from the boot to the start of a process, in microseconds.
+fn since_boot(process: &Process) -> u64 {
+    u64::try_from(process.since_boot().as_micros()).unwrap_or(u64::MAX)
 }

@@ -15,14 +15,14 @@ use super::{
 
 /// Why there is no such copy.
 #[derive(Debug)]
-pub(super) enum CandidateError {
+pub(super) enum IncludeNameError {
     /// This path cannot be written as an `Include` argument for all versions.
     Name(PathBuf),
     /// A file to be changed is included by this one, which is not the main file.
     Nested { file: PathBuf, by: PathBuf },
 }
 
-impl fmt::Display for CandidateError {
+impl fmt::Display for IncludeNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(file) => {
@@ -38,7 +38,7 @@ impl fmt::Display for CandidateError {
     }
 }
 
-impl Error for CandidateError {}
+impl Error for IncludeNameError {}
 
 /// The main file of a configuration in which some files are `staged` under temporary names. An include of such a
 /// file, or of a pattern that matches one, is replaced with an include of each file. The keys of `staged` are the
@@ -49,7 +49,7 @@ pub(super) fn main(
     after: &Config,
     before: &Config,
     staged: &BTreeMap<PathBuf, Option<PathBuf>>,
-) -> Result<Vec<u8>, CandidateError> {
+) -> Result<Vec<u8>, IncludeNameError> {
     let mut text = Vec::new();
     let Some(main) = after.main() else { return Ok(text) };
     let affected = |argument: &Vec<u8>| {
@@ -59,7 +59,7 @@ pub(super) fn main(
     for file in after.files().filter(|file| file.path() != main.path()) {
         for (_, statement) in file.statements(after.version()) {
             if let Some(file_to_change) = include_arguments(statement).iter().find_map(affected) {
-                return Err(CandidateError::Nested { file: file_to_change, by: file.path().to_owned() });
+                return Err(IncludeNameError::Nested { file: file_to_change, by: file.path().to_owned() });
             }
         }
     }
@@ -91,10 +91,10 @@ fn include_arguments(statement: Result<Option<Statement>, Malformed>) -> Vec<Vec
 
 /// Includes one file. All versions remove the quotes. The path must not contain a glob(3) pattern, because no version
 /// can escape one here.
-fn include(path: &Path) -> Result<Vec<u8>, CandidateError> {
+fn include(path: &Path) -> Result<Vec<u8>, IncludeNameError> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.iter().any(|byte| byte.is_ascii_control() || b"\"'\\*?[]#".contains(byte)) {
-        return Err(CandidateError::Name(path.to_owned()));
+        return Err(IncludeNameError::Name(path.to_owned()));
     }
     Ok([b"Include \"", bytes, b"\"\n"].concat())
 }

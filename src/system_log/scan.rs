@@ -10,7 +10,7 @@ use crate::limits;
 ///
 /// # Errors
 /// Fails if reading fails. `take` had the lines before that.
-pub(super) fn lines(
+pub(crate) fn lines(
     mut input: impl Read,
     wanted: impl Fn(&[u8]) -> bool,
     mut progress: impl FnMut(u64),

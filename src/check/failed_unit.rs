@@ -1,0 +1,270 @@
+//! Why systemd cannot start sshd: the state of its unit, the last lines of its journal, and the files that change the unit.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::fix::Fix;
+use super::runner::Answer;
+use super::running_sshd::{changed_at, settings_of};
+use crate::files;
+use crate::limits;
+use crate::seconds::decimal;
+use crate::sshd::config_tree::ConfigTree;
+use crate::tool::{property, stdout_of};
+
+/// A service that failed, or that systemd starts again and again.
+#[derive(Debug)]
+pub(crate) struct FailedUnit {
+    /// Its name, without `.service`.
+    unit: &'static str,
+    /// Whether systemd starts it again and again, so that it runs for a moment at most.
+    restarts: bool,
+    /// Its process, while it runs.
+    process: Option<u32>,
+    /// The journal of its last start, oldest first.
+    lines: Vec<String>,
+    /// The settings that the administrator's files make: file, line number, setting.
+    settings: Vec<(PathBuf, usize, String)>,
+}
+
+/// Lines to print, and the length of each.
+const MOST_LINES: usize = 10;
+const MOST_CHARACTERS: usize = 200;
+
+/// A service that was started again and runs for longer than this is not one that ends as soon as it is started.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// Settings to print.
+const MOST_SETTINGS: usize = 4;
+
+impl FailedUnit {
+    /// The unit, if its last start failed and nothing that it reads was changed afterwards. `files`: the files of sshd's configuration.
+    pub(crate) fn find(tree: &ConfigTree, unit: &'static str, files: &[PathBuf]) -> Option<Self> {
+        let properties = "--property=MainPID,ActiveState,SubState,NRestarts,FragmentPath,DropInPaths,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic";
+        let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
+        let property = |name: &str| property(&shown, name).unwrap_or_default();
+        let changed_state = property("StateChangeTimestampMonotonic").parse().ok().and_then(since_boot);
+        let started_again = !matches!(property("NRestarts"), "" | "0");
+        let restarts = match property("ActiveState") {
+            "activating" => property("SubState") == "auto-restart" || started_again,
+            "active" => {
+                // A reload changes the state of a unit, but not its process.
+                let start = property("ExecMainStartTimestampMonotonic").parse().ok().and_then(since_boot);
+                let age = start.and_then(|time| time.elapsed().ok());
+                started_again && age.is_some_and(|age| age < MOMENT)
+            }
+            _ => false,
+        };
+        if property("ActiveState") != "failed" && !restarts {
+            return None;
+        }
+        let of_unit = property("DropInPaths").split_whitespace().chain([property("FragmentPath")]);
+        let of_unit: Vec<PathBuf> = of_unit.filter(|path| path.starts_with('/')).map(PathBuf::from).collect();
+        let is_newer =
+            |path: &PathBuf| changed_state.is_some() && changed_at(&tree.locate(path)) > changed_state;
+        if !restarts && of_unit.iter().chain(files).any(is_newer) {
+            return None;
+        }
+        let is_packaged = |path: &Path| {
+            path.file_name() == Some(format!("{unit}.service").as_ref())
+                && (path.starts_with("/usr/lib") || path.starts_with("/lib"))
+        };
+        let settings =
+            of_unit.iter().filter(|path| !is_packaged(path)).flat_map(|path| settings_of(tree, path));
+        let process = property("MainPID").parse().ok().filter(|process| *process > 0);
+        Some(Self { unit, restarts, process, lines: journal(unit), settings: settings.collect() })
+    }
+
+    /// Whether this process is one that systemd started again, and that ends like those before it.
+    pub(crate) fn ends(&self, process: u32) -> bool {
+        self.restarts && self.process == Some(process)
+    }
+
+    /// Whether one of these settings names a user.
+    pub(crate) fn has_user(&self) -> bool {
+        self.settings.iter().any(|(_, _, setting)| setting.starts_with("User="))
+    }
+
+    /// The result for sshd, which does not run.
+    pub(crate) fn answer<T>(&self) -> Answer<T> {
+        let (note, fix) = self.explained();
+        Answer::fail(note, fix).detail(self.last_lines())
+    }
+
+    /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over.
+    pub(crate) fn answer_of_socket<T>(&self, socket: &str, value: T) -> Answer<T> {
+        let (note, fix) = self.explained();
+        let note = format!("{socket} listens, but its last start of sshd failed: {note}");
+        Answer::warn(note, fix, value).detail(self.last_lines())
+    }
+
+    fn last_lines(&self) -> Vec<String> {
+        let last = self.lines.len().saturating_sub(MOST_LINES);
+        self.lines.iter().skip(last).cloned().collect()
+    }
+
+    fn explained(&self) -> (String, Fix) {
+        let unit = self.unit;
+        let how = if self.restarts {
+            format!("sshd does not keep running: systemd starts its unit {unit} again and again")
+        } else {
+            format!("sshd is stopped: its unit {unit} failed")
+        };
+        let note = cause(&self.lines).map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
+        let again =
+            format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
+        let is_command = |(_, _, setting): &(PathBuf, usize, String)| setting.starts_with("ExecStart=");
+        let again = if self.settings.iter().any(is_command) {
+            format!("with the empty ExecStart= before it, or correct it, {again}")
+        } else {
+            again
+        };
+        let fix = match self.settings.as_slice() {
+            [] => format!(
+                "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl restart {unit}"
+            ),
+            [(file, line, setting)] => {
+                format!("remove {setting} from sshd's unit ({} line {line}), {again}", file.display())
+            }
+            many => {
+                let shown = many.iter().take(MOST_SETTINGS);
+                let shown = shown
+                    .map(|(file, line, setting)| format!("{setting} ({} line {line})", file.display()))
+                    .collect::<Vec<_>>();
+                let more = many.len().saturating_sub(shown.len());
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!(
+                    "remove the setting with which sshd cannot start from its unit: {}{more}; {again}",
+                    shown.join(", ")
+                )
+            }
+        };
+        (note, Fix::advice(fix))
+    }
+}
+
+/// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error or, if it does not run,
+/// another unit that it needs does not exist or has failed.
+pub(crate) fn unstartable(unit: &'static str, runs: bool) -> Option<(String, Fix)> {
+    let shown =
+        stdout_of("systemctl", &["show", "--property=LoadState,Requires,Requisite,BindsTo", unit]).ok()?;
+    if matches!(property(&shown, "LoadState"), Some("bad-setting" | "error")) {
+        let words = ["--boot", "--lines=60", "--output=cat", "--no-pager", "--quiet", "--unit", unit];
+        let journal = stdout_of("journalctl", &words).unwrap_or_default();
+        let reason = journal.lines().rfind(|line| line.contains("Refusing"));
+        let reason = reason.map(|line| format!(": {}", bounded(line.trim()))).unwrap_or_default();
+        return Some((
+            format!("systemd cannot load its unit {unit}{reason}"),
+            Fix::advice(format!(
+                "correct the files of the unit (systemctl status {unit} lists them; a second ExecStart= needs an empty one before it), then: \
+                 systemctl daemon-reload; systemctl restart {unit}"
+            )),
+        ));
+    }
+    let needed = ["Requires", "Requisite", "BindsTo"].into_iter().filter_map(|name| property(&shown, name));
+    let needed: Vec<_> = needed.flat_map(str::split_whitespace).collect();
+    if runs || needed.is_empty() {
+        return None;
+    }
+    let states = stdout_of(
+        "systemctl",
+        &[["show", "--property=Id,LoadState,ActiveState"].as_slice(), &needed].concat(),
+    )
+    .ok()?;
+    states.split("\n\n").find_map(|one| {
+        let state = match (property(one, "LoadState")?, property(one, "ActiveState")?) {
+            ("not-found", _) => "does not exist",
+            (_, "failed") => "has failed",
+            _ => return None,
+        };
+        let id = bounded(property(one, "Id")?);
+        Some((
+            format!("its unit {unit} needs {id}, which {state}"),
+            Fix::advice(format!(
+                "repair {id} (systemctl status {id}), or remove it from the unit (systemctl status {unit} lists its files), then: \
+                 systemctl daemon-reload; systemctl restart {unit}"
+            )),
+        ))
+    })
+}
+
+/// The time of a monotonic time stamp of systemd.
+fn since_boot(microseconds: u64) -> Option<SystemTime> {
+    let uptime = files::read_text(Path::new("/proc/uptime"), limits::PROC_FILE).ok()?;
+    let uptime = decimal(uptime.split_whitespace().next()?)?;
+    let ago = uptime.checked_sub(Duration::from_micros(microseconds))?;
+    SystemTime::now().checked_sub(ago)
+}
+
+/// The lines of the unit's last start, or of the one before if the last one has not failed yet.
+fn journal(unit: &str) -> Vec<String> {
+    let service = format!("--unit={unit}.service");
+    let words = ["--boot", "--lines=60", "--output=cat", "--no-pager", "--quiet", &service];
+    let text = stdout_of("journalctl", &words).unwrap_or_default();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(bounded).collect();
+    let start = |lines: &[String]| lines.iter().rposition(|line| line.starts_with("Starting ")).unwrap_or(0);
+    let (before, last) = lines.split_at(start(&lines));
+    let before = before.get(start(before)..).unwrap_or_default();
+    let failed = if cause(last).is_none() && cause(before).is_some() { before } else { last };
+    failed.to_vec()
+}
+
+fn bounded(line: &str) -> String {
+    line.chars().take(MOST_CHARACTERS).collect()
+}
+
+/// The line that names the cause: sshd's own last one, or else how it ended.
+fn cause(lines: &[String]) -> Option<&String> {
+    // The manager's, about what it does.
+    let acts = |line: &String| {
+        ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Server listening on "]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    };
+    let of_unit = |line: &String| line.split_once(".service: ").map(|(_, text)| text.to_owned());
+    let own = lines.iter().rfind(|line| !acts(line) && of_unit(line).is_none());
+    // It could not prepare the process, or run the program.
+    let failed = |line: &&String| {
+        of_unit(line).is_some_and(|text| text.starts_with("Failed ") && !text.starts_with("Failed with"))
+    };
+    let ended = |line: &&String| {
+        of_unit(line).is_some_and(|text| text.contains("code=") || text.contains("timed out"))
+    };
+    own.or_else(|| lines.iter().find(failed)).or_else(|| lines.iter().rfind(ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cause;
+
+    #[test]
+    fn the_line_that_names_the_cause() {
+        let lines = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
+        for (journal, expected) in [
+            (
+                "Starting ssh.service - OpenBSD Secure Shell server...|socket: Address family not supported by protocol|\
+                 ssh.service: Main process exited, code=exited, status=255/EXCEPTION|ssh.service: Failed with result 'exit-code'.",
+                "socket: Address family not supported by protocol",
+            ),
+            (
+                "Starting ssh.service|Server listening on 0.0.0.0 port 22.|\
+                 ssh.service: Main process exited, code=killed, status=25/XFSZ|ssh.service: Failed with result 'signal'.|\
+                 Failed to start ssh.service.",
+                "ssh.service: Main process exited, code=killed, status=25/XFSZ",
+            ),
+            (
+                "ssh.service: Failed to set up mount namespacing: /x: No such file|ssh.service: Failed at step NAMESPACE spawning \
+                 /usr/sbin/sshd|ssh.service: Control process exited, code=exited, status=226/NAMESPACE",
+                "ssh.service: Failed to set up mount namespacing: /x: No such file",
+            ),
+            (
+                "Starting ssh.service|Server listening on 0.0.0.0 port 22.|ssh.service: start operation timed out. Terminating.|\
+                 ssh.service: Failed with result 'timeout'.",
+                "ssh.service: start operation timed out. Terminating.",
+            ),
+        ] {
+            assert_eq!(cause(&lines(journal)).map(String::as_str), Some(expected));
+        }
+        assert_eq!(cause(&lines("Starting ssh.service")), None);
+    }
+}

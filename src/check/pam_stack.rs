@@ -1,0 +1,242 @@
+//! Whether a stack of PAM can succeed (pam.conf(5), `_pam_dispatch_aux` of libpam).
+//!
+//! Of most modules only a login shows the result, so that each result is possible. A stack is refused if it fails
+//! whatever these return.
+
+use std::collections::BTreeSet;
+
+use super::pam_config::{Action, Entry, Step};
+
+/// The results of a module that fails, one of which it returns.
+pub(crate) type Results = &'static [&'static str];
+
+/// What a stack with failing modules does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It can succeed.
+    Open,
+    /// It fails, whatever the other modules return. The entry because of which it does, if it is one.
+    Refuses(Option<usize>),
+}
+
+/// The verdict on a stack. `failures` has the results of each entry whose module is known to fail.
+pub(crate) fn verdict(entries: &[Entry], failures: &[Option<Results>]) -> Verdict {
+    if succeeds(entries, failures, None) {
+        return Verdict::Open;
+    }
+    let fails = |at: &usize| {
+        failures.get(*at).is_some_and(Option::is_some)
+            || entries.get(*at).is_some_and(|entry| matches!(entry.step, Step::Unusable(_)))
+    };
+    let failing: Vec<usize> = (0..entries.len()).filter(fails).collect();
+    // Any of several can be the reason. The first one is seen first.
+    let alone = failing.iter().copied().find(|at| succeeds(entries, failures, Some(*at)));
+    Verdict::Refuses(alone.or_else(|| failing.first().copied()))
+}
+
+/// The result of the entries so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Impression {
+    Undefined,
+    Good,
+    Bad,
+}
+
+/// Whether a stack can succeed. `without`: an entry that is not taken to fail.
+fn succeeds(entries: &[Entry], failures: &[Option<Results>], without: Option<usize>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut left = vec![(0, Impression::Undefined)];
+    while let Some((at, impression)) = left.pop() {
+        if !seen.insert((at, impression)) {
+            continue;
+        }
+        let Some(entry) = entries.get(at) else {
+            if impression == Impression::Good {
+                return true;
+            }
+            continue;
+        };
+        let failure = failures.get(at).copied().flatten().filter(|_| without != Some(at));
+        let actions: Vec<Action> = match (&entry.step, failure) {
+            (Step::Substack, _) => vec![Action::Ignore],
+            (Step::Unusable(_), _) if without == Some(at) => vec![Action::Ok],
+            (Step::Unusable(_), _) => vec![Action::Bad],
+            (Step::Module(module), Some(results)) => {
+                results.iter().map(|result| module.control.action(result)).collect()
+            }
+            (Step::Module(module), None) => module.control.actions().collect(),
+        };
+        left.extend(actions.into_iter().flat_map(|action| after(entries, at, impression, action)));
+    }
+    false
+}
+
+/// The states after an action.
+fn after(entries: &[Entry], at: usize, impression: Impression, action: Action) -> Vec<(usize, Impression)> {
+    let next = at.saturating_add(1);
+    let good = if impression == Impression::Bad { impression } else { Impression::Good };
+    match action {
+        Action::Ignore => vec![(next, impression)],
+        Action::Done if good == Impression::Good => vec![(end(entries, at), good)],
+        Action::Ok | Action::Done => vec![(next, good)],
+        Action::Bad => vec![(next, Impression::Bad)],
+        Action::Die => vec![(end(entries, at), Impression::Bad)],
+        // To the impression at the beginning of the substack, which is not recorded here.
+        Action::Reset => vec![(next, Impression::Undefined), (next, Impression::Good)],
+        Action::Jump(count) => match jump(entries, at, count) {
+            Some(next) => vec![(next, impression)],
+            None => vec![(next, Impression::Bad)],
+        },
+    }
+}
+
+fn level(entries: &[Entry], at: usize) -> Option<usize> {
+    entries.get(at).map(|entry| entry.level)
+}
+
+/// The entry after the substack of this one, or the end.
+fn end(entries: &[Entry], at: usize) -> usize {
+    let own = level(entries, at).unwrap_or_default();
+    let rest = entries.iter().enumerate().skip(at);
+    if own == 0 {
+        return entries.len();
+    }
+    rest.into_iter().find(|(_, entry)| entry.level < own).map_or(entries.len(), |(at, _)| at)
+}
+
+/// The entry after `count` others of the same substack, each with the substack that it begins. `None` if there are fewer, and
+/// for a jump of none, which libpam takes for an error.
+fn jump(entries: &[Entry], at: usize, count: usize) -> Option<usize> {
+    let own = level(entries, at)?;
+    let mut at = at;
+    for _ in 0..count {
+        at = at.saturating_add(1);
+        level(entries, at).filter(|level| *level >= own)?;
+        while level(entries, at.saturating_add(1)).is_some_and(|level| level > own) {
+            at = at.saturating_add(1);
+        }
+    }
+    (count > 0).then(|| at.saturating_add(1))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::fs;
+
+    use super::{Results, Verdict, verdict};
+    use crate::check::pam_config::{Kind, Step, stack};
+
+    const PERMIT: &str = "account required pam_permit.so\n";
+
+    /// What becomes of the account stack of these files, where `pam_deny` and `pam_gone` fail.
+    fn account(files: &[(&str, &str)]) -> &'static str {
+        let root = std::env::temp_dir().join(format!("eic-keys-stack-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("etc/pam.d")).unwrap();
+        for (name, text) in files {
+            fs::write(root.join("etc/pam.d").join(name), text).unwrap();
+        }
+        let stack = stack(&root, "sshd", Kind::Account);
+        fs::remove_dir_all(&root).unwrap();
+        let failures: Vec<Option<Results>> = stack
+            .entries
+            .iter()
+            .map(|entry| match &entry.step {
+                Step::Module(module) => match module.name() {
+                    "pam_deny.so" => Some(&["auth_err"][..]),
+                    name if name.starts_with("pam_gone.so") || name.ends_with('\r') => {
+                        Some(&["module_unknown"][..])
+                    }
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect();
+        match verdict(&stack.entries, &failures) {
+            _ if stack.broken.is_some() || !stack.exists => "does not start",
+            Verdict::Open => "open",
+            Verdict::Refuses(_) => "refuses",
+        }
+    }
+
+    /// As libpam 1.5.2 does, with `pam_permit` for all other modules.
+    #[test]
+    fn stacks_that_libpam_ran() {
+        for (line, expected) in [
+            ("", "open"),
+            ("account required pam_gone.so", "refuses"),
+            // The hyphen is about the log only.
+            ("-account required pam_gone.so", "refuses"),
+            ("account optional pam_gone.so", "open"),
+            ("account sufficient pam_gone.so", "open"),
+            ("account [default=ignore] pam_gone.so", "open"),
+            ("account [success=ok] pam_gone.so", "refuses"),
+            ("account [success=ok ignore=ignore module_unknown=ignore default=bad] pam_gone.so", "open"),
+            ("auth required pam_gone.so", "open"),
+            ("@include none", "does not start"),
+            ("@include s\r", "does not start"),
+            ("account include none", "refuses"),
+            ("account substack none", "refuses"),
+            ("auth include none", "open"),
+            ("account required", "refuses"),
+            ("account", "refuses"),
+            ("acount required pam_permit.so", "open"),
+            ("sshd account required pam_permit.so", "open"),
+            ("account requird pam_permit.so", "refuses"),
+            ("auth requird pam_permit.so", "open"),
+            ("account [success=foo] pam_permit.so", "refuses"),
+            ("account [sucess=ok default=ignore] pam_permit.so", "refuses"),
+            ("account [ success = ok default = ignore ] pam_deny.so", "open"),
+            ("account required \\\n pam_deny.so", "refuses"),
+            ("account required pam_permit.so # \r", "open"),
+            ("# x\r\n\r", "open"),
+            ("account required pam_permit.so\r", "refuses"),
+            ("account required pam_permit.so debug\r", "open"),
+            ("ACCOUNT Required pam_deny.so", "refuses"),
+            ("account required pam_deny.so\naccount sufficient pam_permit.so", "refuses"),
+            ("account substack die", "refuses"),
+            ("account [default=die] pam_deny.so", "refuses"),
+        ] {
+            let text = format!("{PERMIT}{line}\n");
+            let files = [("sshd", text.as_str()), ("s", PERMIT), ("die", "account requisite pam_deny.so\n")];
+            assert_eq!(account(&files), expected, "{line}");
+        }
+        for (text, expected) in [
+            ("account optional pam_gone.so\n", "refuses"),
+            ("account [success=1 default=ignore] pam_x.so\naccount requisite pam_deny.so\n", "refuses"),
+            (
+                "account [success=1 default=ignore] pam_x.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n",
+                "open",
+            ),
+            ("account [success=5 default=bad] pam_x.so\n", "refuses"),
+            ("account [success=0 default=ignore] pam_x.so\n", "refuses"),
+            ("account sufficient pam_x.so\naccount required pam_deny.so\n", "open"),
+            ("@include enough\naccount required pam_deny.so\n", "open"),
+            ("account include enough\naccount required pam_deny.so\n", "open"),
+            ("account substack enough\naccount required pam_deny.so\n", "refuses"),
+            ("account substack enough\n", "open"),
+            (
+                "account [success=1 default=ignore] pam_x.so\naccount substack die\naccount required pam_permit.so\n",
+                "open",
+            ),
+            (
+                "account required pam_deny.so\naccount [success=reset default=ignore] pam_x.so\naccount required pam_permit.so\n",
+                "open",
+            ),
+            ("\u{feff}account required pam_permit.so\n", "refuses"),
+        ] {
+            let files = [
+                ("sshd", text),
+                ("enough", "account sufficient pam_x.so\naccount required pam_deny.so\n"),
+                ("die", "account requisite pam_deny.so\n"),
+            ];
+            assert_eq!(account(&files), expected, "{text}");
+        }
+        assert_eq!(account(&[("sshd", ""), ("other", PERMIT)]), "open");
+        assert_eq!(account(&[("other", PERMIT)]), "open");
+        assert_eq!(account(&[("sshd", PERMIT), ("other", "account required pam_gone.so\n")]), "open");
+        assert_eq!(account(&[("sshd", PERMIT), ("other", "@include none\n")]), "does not start");
+        assert_eq!(account(&[]), "does not start");
+    }
+}

@@ -1,0 +1,178 @@
+//! The running sshd: which process it is, with which options, and how it is reloaded.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::check_id::CheckId;
+use super::fix::{CommandWord, Fix};
+use crate::limits;
+use crate::process::TrustedCommand;
+use crate::sshd::command_line::{config_options, daemon_options, other_config};
+use crate::sshd::config::File;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::{Daemon, SOCKETS};
+use crate::sshd::effective::Config;
+use crate::sshd::query::{ADMIN_CONFIG, main_file};
+use crate::sshd::reload::ReloadCommand;
+use crate::sshd::unit::{numbered_lines, unit_files};
+use crate::tool::stdout_of;
+
+/// Length of a setting in a message.
+const MOST_CHARACTERS: usize = 200;
+
+/// The running sshd.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunningSshd {
+    /// Its process, if known. With socket activation, there is none before the first connection.
+    pub(crate) process: Option<u32>,
+}
+
+/// An sshd that runs, and its options.
+pub(crate) struct ServingSshd {
+    pub(crate) process: u32,
+    /// The options that change its configuration.
+    pub(crate) options: Vec<(char, String)>,
+    /// The file that it reads: that of its last `-f`, or else the system's main file.
+    pub(crate) main: PathBuf,
+    /// Its options for sockets and for the log: `-p`, `-4`, `-6` and `-E`.
+    pub(crate) daemon_options: Vec<(char, String)>,
+    /// When it last read its files.
+    read: Option<SystemTime>,
+}
+
+impl ServingSshd {
+    /// The files of a configuration that were changed after it read them.
+    pub(crate) fn unread(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
+        let files = config.into_iter().flat_map(Config::files).map(File::path);
+        let after = |path: &&Path| changed_at(&tree.locate(path)) > self.read;
+        if self.read.is_none() { Vec::new() } else { files.filter(after).map(Path::to_owned).collect() }
+    }
+}
+
+/// The sshd that serves this system.
+pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
+    let main = main_file(tree, Path::new(ADMIN_CONFIG));
+    with_daemon(tree, |daemon| {
+        let (process, line) = daemon.serving(&main)?;
+        let file = other_config(&line, &main).filter(|file| file.starts_with('/')).map(PathBuf::from);
+        let read = daemon.read_at(process);
+        let (options, daemon_options) = (config_options(&line), daemon_options(&line));
+        Some(ServingSshd { process, options, daemon_options, main: file.unwrap_or(main), read })
+    })
+}
+
+/// Where an option of sshd's command line is set, for a message.
+pub(crate) fn place_of_option(tree: &ConfigTree, letter: char) -> String {
+    let place = with_daemon(tree, |daemon| daemon.place_of_option(letter));
+    place.unwrap_or_else(|| "see the command line of the running sshd".to_owned())
+}
+
+/// The command that makes sshd read its files.
+pub(crate) fn reload_words(tree: &ConfigTree, process: Option<u32>) -> String {
+    with_daemon(tree, |daemon| match process {
+        Some(process) => reload_fix(daemon, process).text().to_owned(),
+        None if daemon.has_systemd() => restart_words(tree),
+        None => "start sshd".to_owned(),
+    })
+}
+
+/// The command that starts sshd again.
+pub(crate) fn restart_words(tree: &ConfigTree) -> String {
+    with_daemon(tree, |daemon| {
+        if daemon.has_systemd() {
+            format!("systemctl restart {}", unit(daemon))
+        } else {
+            "restart sshd".to_owned()
+        }
+    })
+}
+
+/// The fix that creates Debian's privilege separation directory, with the mode that systemd gives it.
+pub(crate) fn create_directory_fix() -> Fix {
+    Fix::command("mkdir -m 0755 /run/sshd", [])
+}
+
+/// The fix that makes an sshd read its files.
+pub(super) fn reload_fix(daemon: &Daemon<'_>, process: u32) -> Fix {
+    match daemon.has_systemd().then(|| daemon.reload_command(process)) {
+        Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [CommandWord::Value(&unit)]),
+        Some(ReloadCommand::OwnUnit) => {
+            Fix::command("systemctl reload", [CommandWord::Literal(unit(daemon))])
+        }
+        Some(ReloadCommand::Signal) | None => signal_fix(process),
+    }
+}
+
+/// The fix if a restart or a reload may refuse the login.
+pub(crate) fn before_restart(wrong: CheckId) -> Fix {
+    Fix::advice(format!(
+        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
+    ))
+}
+
+/// Whether a socket unit starts sshd at the first connection, and there was none yet.
+pub(crate) fn waits(tree: &ConfigTree) -> bool {
+    with_daemon(tree, |daemon| {
+        let socket = || daemon.first_active(&SOCKETS).ok().flatten();
+        daemon.pid_file_owner().is_none() && daemon.has_systemd() && socket().is_some()
+    })
+}
+
+/// Whether systemd starts sshd just now, or is about to start it again.
+pub(crate) fn is_being_started(tree: &ConfigTree) -> bool {
+    with_daemon(tree, |daemon| {
+        let state = || stdout_of("systemctl", &["show", "--property=ActiveState", "--value", unit(daemon)]);
+        daemon.has_systemd() && state().is_ok_and(|state| state.trim() == "activating")
+    })
+}
+
+/// The settings in the files of sshd's unit: file, line number, setting.
+pub(crate) fn unit_settings(tree: &ConfigTree) -> Vec<(PathBuf, usize, String)> {
+    let name = with_daemon(tree, unit);
+    let files = unit_files(tree, name).into_iter();
+    files.flat_map(|file| settings_of(tree, &file)).collect()
+}
+
+/// The settings of the section `[Service]` of a file: file, line number, setting.
+pub(super) fn settings_of(tree: &ConfigTree, path: &Path) -> Vec<(PathBuf, usize, String)> {
+    let mut in_service = false;
+    let mut found = Vec::new();
+    for (number, line) in numbered_lines(&tree.read(path).unwrap_or_default()) {
+        if line.starts_with('[') {
+            in_service = line.trim_end() == "[Service]";
+        } else if in_service && line.split_once('=').is_some_and(|(_, value)| !value.trim().is_empty()) {
+            found.push((path.to_owned(), number, line.trim_end().chars().take(MOST_CHARACTERS).collect()));
+        }
+    }
+    found
+}
+
+pub(super) fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
+    ask(&Daemon::new(tree, &TrustedCommand::new("systemctl"), limits::CHECK_TOOL))
+}
+
+/// The unit is ssh on Debian and Ubuntu, sshd elsewhere.
+pub(super) fn unit(daemon: &Daemon<'_>) -> &'static str {
+    let is = |path| daemon.tree.locate(Path::new(path)).exists();
+    if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
+        "ssh"
+    } else {
+        "sshd"
+    }
+}
+
+/// The fix that reloads an sshd without its unit.
+pub(super) fn signal_fix(process: u32) -> Fix {
+    Fix::command("kill -HUP", [CommandWord::Value(&process.to_string())])
+}
+
+/// The time when a file got its content: a file with an older time of modification can have been moved to its place since, which changes
+/// the directory, too. The owner and the mode alone do not count.
+pub(super) fn changed_at(path: &Path) -> Option<SystemTime> {
+    let (file, directory) = (fs::metadata(path).ok()?, fs::metadata(path.parent()?).ok()?);
+    let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
+    let status = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))?;
+    Some(file.modified().ok()?.max(status.min(directory.modified().ok()?)))
+}

@@ -1,0 +1,240 @@
+//! Checks PAM's files for modules that refuse a login with a key. Most modules are taken to succeed: a rehearsal finds what only
+//! a login shows.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::pam_limits;
+use super::pam_modules::{Failure, Libraries, broken, refuses};
+use crate::account::Account;
+use crate::check::check_id::CheckId;
+use crate::check::fix::{CommandWord, Fix};
+use crate::check::pam_config::{Entry, Kind, Module, Place, Stack, Step, stack};
+use crate::check::pam_stack::{Verdict, verdict};
+use crate::check::request::CheckTarget;
+use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::Settings;
+use crate::limits;
+use crate::process::TrustedCommand;
+
+/// Checks PAM's files for sshd, and for the user.
+pub(crate) async fn pam(
+    runner: &Runner,
+    target: &CheckTarget<'_>,
+    settings: &Finding<Settings>,
+    account: &Finding<Account>,
+) {
+    let service = |settings: &Settings| {
+        let name = settings.one("pamservicename");
+        let name = if name.is_empty() { "sshd" } else { name };
+        settings.is("usepam", "yes").then(|| name.to_owned())
+    };
+    let unused = "UsePAM is no: sshd does not use PAM";
+    let files = runner
+        .check(CheckId::SshdPam, settings, async |settings| {
+            let (root, service) = (target.root.to_owned(), service(settings));
+            let asks = asks_pam(settings);
+            blocking(move || match service {
+                Some(service) => files(&root, &service, asks),
+                None => Answer::ok(unused, Stacks::default()),
+            })
+            .await
+        })
+        .await;
+    runner
+        .check(CheckId::UserPam, (account, settings, &files), async |(account, settings, stacks)| {
+            if service(settings).is_none() {
+                return Answer::ok(unused, ());
+            }
+            let (root, account, stacks) = (target.root.to_owned(), account.clone(), stacks.clone());
+            blocking(move || user(&root, &account, &stacks)).await
+        })
+        .await;
+}
+
+/// Whether each list of methods has one by which PAM authenticates the user.
+fn asks_pam(settings: &Settings) -> bool {
+    let mut lists = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).peekable();
+    let by_pam = |list: &str| {
+        list.split(',').any(|method| method.starts_with("keyboard-interactive") || method == "password")
+    };
+    lists.peek().is_some() && lists.all(by_pam)
+}
+
+/// The stacks of a login with a key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stacks {
+    auth: Option<Stack>,
+    account: Stack,
+    session: Stack,
+}
+
+impl Stacks {
+    /// Each with what its refusal means.
+    fn all(&self) -> impl Iterator<Item = (&Stack, Kind, &'static str)> {
+        let auth = self.auth.iter();
+        let auth = auth.map(|stack| {
+            (stack, Kind::Auth, "PAM refuses the authentication that AuthenticationMethods needs")
+        });
+        auth.chain([
+            (&self.account, Kind::Account, "PAM refuses the account"),
+            (&self.session, Kind::Session, "PAM opens no session"),
+        ])
+    }
+}
+
+/// `asks`: whether PAM authenticates the user, too.
+fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
+    let stack = |kind| stack(root, service, kind);
+    let stacks = Stacks {
+        auth: asks.then(|| stack(Kind::Auth)),
+        account: stack(Kind::Account),
+        session: stack(Kind::Session),
+    };
+    // Before /etc/pam.d, there was /etc/pam.conf.
+    if !root.join("etc/pam.d").is_dir() || stacks.all().any(|(stack, ..)| stack.is_cut) {
+        return Answer::skip("PAM's files for sshd cannot be read");
+    }
+    let service_file = format!("/etc/pam.d/{service}");
+    if !stacks.account.exists {
+        return Answer::fail(
+            format!("PAM cannot start: neither {service_file} nor /etc/pam.d/other exists"),
+            Fix::advice(
+                "restore that file: reinstall openssh-server with its configuration files (dpkg: --force-confmiss)",
+            ),
+        );
+    }
+    if let Some((place, reason)) = &stacks.account.broken {
+        let fix = carriage_returns(&stacks.account, reason).unwrap_or_else(|| {
+            Fix::advice(format!("restore the file that {place} includes, or remove that line"))
+        });
+        return Answer::fail(format!("PAM cannot start: {place}: {reason}{}", cr_note(reason)), fix);
+    }
+    let libraries = Libraries::find(root);
+    for (stack, kind, what) in stacks.all() {
+        let failures = failures(stack, |module| broken(root, module, &libraries));
+        if let Some(answer) = refusal(stack, failures, what, &service_file, kind) {
+            return answer;
+        }
+    }
+    let uses_logind = modules(&stacks.session.entries).any(|module| module.name() == "pam_systemd.so");
+    if uses_logind && root.join("run/dbus/system_bus_socket").exists() {
+        if let Some((who, fix)) = hangs() {
+            return Answer::warn(
+                format!("{who} does not answer: each login waits for it, 25 s as a rule (pam_systemd)"),
+                fix,
+                stacks,
+            );
+        }
+    }
+    Answer::ok(format!("PAM can use {service_file} and its modules"), stacks)
+}
+
+/// The service that does not answer `pam_systemd`, and the fix.
+fn hangs() -> Option<(&'static str, Fix)> {
+    let asked = |name: &str, path: &str| {
+        let call = ["call", name, path, "org.freedesktop.DBus.Peer", "Ping"];
+        let ran = TrustedCommand::new("busctl").with(call).run(limits::BUS);
+        ran.is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+    };
+    if !asked("org.freedesktop.login1", "/org/freedesktop/login1") {
+        return None;
+    }
+    Some(if asked("org.freedesktop.DBus", "/org/freedesktop/DBus") {
+        let fix =
+            "find out why dbus hangs: systemctl status dbus; after a restart of dbus, restart the system";
+        ("the system bus (dbus)", Fix::advice(fix))
+    } else {
+        ("systemd-logind", Fix::command("systemctl restart systemd-logind", []))
+    })
+}
+
+fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
+    let libraries = Libraries::find(root);
+    for (stack, kind, what) in stacks.all() {
+        let known = |module: &Module| {
+            broken(root, module, &libraries).or_else(|| refuses(root, account, module, kind))
+        };
+        let what = format!("{what} of {}", account.name);
+        if let Some(answer) = refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", kind) {
+            return answer;
+        }
+    }
+    let limits = modules(&stacks.session.entries).find(|module| module.name() == "pam_limits.so");
+    if let Some((place, limit, means)) =
+        limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments))
+    {
+        return Answer::fail(
+            format!("no session of {} can start: {place} sets {limit}: {means}", account.name),
+            Fix::advice(format!("raise {limit} in {place}, or remove that line")),
+        );
+    }
+    Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
+}
+
+fn modules(entries: &[Entry]) -> impl Iterator<Item = &Module> {
+    entries.iter().filter_map(|entry| match &entry.step {
+        Step::Module(module) => Some(module),
+        Step::Substack | Step::Unusable(_) => None,
+    })
+}
+
+/// What is known to fail, for each entry.
+fn failures(stack: &Stack, known: impl Fn(&Module) -> Option<Failure>) -> Vec<Option<Failure>> {
+    let failure = |entry: &Entry| match &entry.step {
+        Step::Module(module) => known(module),
+        Step::Substack | Step::Unusable(_) => None,
+    };
+    stack.entries.iter().map(failure).collect()
+}
+
+/// The answer if a stack fails whatever the other modules return.
+fn refusal<T>(
+    stack: &Stack,
+    failures: Vec<Option<Failure>>,
+    what: &str,
+    file: &str,
+    kind: Kind,
+) -> Option<Answer<T>> {
+    let results: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.results)).collect();
+    let Verdict::Refuses(at) = verdict(&stack.entries, &results) else { return None };
+    let entry = at.and_then(|at| Some((stack.entries.get(at)?, failures.into_iter().nth(at)?)));
+    let Some((entry, failure)) = entry else {
+        return Some(Answer::fail(
+            format!("{what}: no {} line of {file} can succeed", kind.name()),
+            Fix::advice(format!(
+                "check the {} lines of {file}, and of /etc/pam.d/other if it has none",
+                kind.name()
+            )),
+        ));
+    };
+    let place = &entry.place;
+    let (reason, fix) = match (&entry.step, failure) {
+        (Step::Unusable(reason), _) => (reason.clone(), None),
+        (_, Some(failure)) => (failure.reason, failure.fix),
+        _ => return None,
+    };
+    let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(place));
+    Some(Answer::fail(format!("{what}: {place}: {reason}{}", cr_note(&reason)), fix))
+}
+
+fn by_hand(place: &Place) -> Fix {
+    Fix::advice(format!("correct {place}, or remove that line"))
+}
+
+/// Whether a reason names a word that ends with a carriage return.
+fn has_cr(reason: &str) -> bool {
+    reason.contains('\r')
+}
+
+fn cr_note(reason: &str) -> &'static str {
+    if has_cr(reason) { "; the line ends with a carriage return (CR LF)" } else { "" }
+}
+
+/// The fix for lines that end with CR and LF.
+fn carriage_returns(stack: &Stack, reason: &str) -> Option<Fix> {
+    let files: Vec<&PathBuf> = stack.carriage_returns.iter().collect();
+    // A carriage return is a control character. The report escapes a backslash.
+    let words = files.iter().map(|file| CommandWord::Path(file));
+    (has_cr(reason) && !files.is_empty()).then(|| Fix::command("sed -i s/[[:cntrl:]]$//", words))
+}

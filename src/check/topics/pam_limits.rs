@@ -1,0 +1,148 @@
+//! Limits of `pam_limits` with which no session can start (limits.conf(5)).
+
+use std::path::{Path, PathBuf};
+
+use super::pam_modules::{files_of, in_root};
+use crate::account::Account;
+use crate::files;
+use crate::limits;
+
+/// The limits, the largest value with which a session cannot start, and what it means. A session needs much more; values a
+/// little larger than these are left to a rehearsal.
+const TOO_LOW: [(&str, u64, &str); 5] = [
+    ("maxlogins", 0, "PAM allows no login"),
+    ("maxsyslogins", 0, "PAM allows no login"),
+    ("nofile", 4, "sshd cannot open a file"),
+    ("nproc", 0, "the shell cannot be started"),
+    ("as", 1024, "the shell does not fit into so little memory"),
+];
+
+/// Whom a line is for. The nearest to a user counts, of several the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Domain {
+    /// A range of numbers, or a pattern.
+    Unknown,
+    Others,
+    Everybody,
+    Group,
+    User,
+}
+
+/// A limit of this user with which no session can start: its line, the limit, and what it means.
+pub(crate) fn too_low(
+    root: &Path,
+    user: &Account,
+    arguments: &[String],
+) -> Option<(String, String, &'static str)> {
+    // Root is exempt from what is for everybody, and needs fewer.
+    if user.uid == 0 {
+        return None;
+    }
+    let paths = match arguments.iter().find_map(|word| word.strip_prefix("conf=")) {
+        Some(other) => vec![PathBuf::from(other)],
+        None => files_of(root, "/etc/security/limits.conf", "/etc/security/limits.d"),
+    };
+    let mut lines = Vec::new();
+    for path in &paths {
+        let text = files::read_text(&in_root(root, path), limits::SYSTEM_FILE).unwrap_or_default();
+        for (line, number) in text.lines().zip(1_usize..) {
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+            let [domain, rest @ ..] = words.as_slice() else { continue };
+            match (domain_of(domain, user), rest) {
+                (Domain::Others, _) => {}
+                (Domain::Unknown, _) => return None,
+                // No limit at all.
+                (_, [all]) if all == "-" => return None,
+                (domain, [kind, item, value]) => lines.push(Limit {
+                    domain,
+                    kind: kind.clone(),
+                    item: item.clone(),
+                    value: value.clone(),
+                    place: format!("{} line {number}", path.display()),
+                }),
+                _ => {}
+            }
+        }
+    }
+    TOO_LOW.into_iter().find_map(|(item, most, means)| {
+        let of = |kinds: [&str; 2]| {
+            let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
+            lines.iter().filter(fits).max_by_key(|limit| limit.domain)
+        };
+        [of(["hard", "-"]), of(["soft", "-"])].into_iter().flatten().find_map(|limit| {
+            let value: u64 = limit.value.parse().ok()?;
+            (value <= most).then(|| (limit.place.clone(), format!("{} {item} {value}", limit.kind), means))
+        })
+    })
+}
+
+/// A line of a file.
+struct Limit {
+    domain: Domain,
+    kind: String,
+    item: String,
+    value: String,
+    place: String,
+}
+
+fn domain_of(domain: &str, user: &Account) -> Domain {
+    let in_group = |name: &str| user.groups.iter().any(|group| group == name);
+    match domain.strip_prefix('@') {
+        _ if domain == "*" => Domain::Everybody,
+        _ if domain == user.name => Domain::User,
+        _ if domain.contains([':', '%', '*']) => Domain::Unknown,
+        Some(group) if in_group(group) => Domain::Group,
+        _ => Domain::Others,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::fs;
+
+    use super::{Account, too_low};
+
+    fn found(text: &str) -> Option<String> {
+        let name = format!("eic-keys-limits-{}-{:?}", std::process::id(), std::thread::current().id());
+        let root = std::env::temp_dir().join(name);
+        fs::create_dir_all(root.join("etc/security/limits.d")).unwrap();
+        fs::write(root.join("etc/security/limits.d/x.conf"), text).unwrap();
+        let alice = Account {
+            name: "alice".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            groups: vec!["staff".to_owned()],
+            gids: vec![1000],
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        };
+        let found = too_low(&root, &alice, &[]).map(|(_, limit, _)| limit);
+        fs::remove_dir_all(root).unwrap();
+        found
+    }
+
+    #[test]
+    fn limits_that_are_too_low() {
+        for (text, expected) in [
+            ("alice hard maxlogins 0\n", Some("hard maxlogins 0")),
+            ("# alice hard maxlogins 0\n", None),
+            ("* - maxlogins 10\n", None),
+            ("* hard maxlogins 0\nalice hard maxlogins 3\n", None),
+            ("alice hard maxlogins 3\n* hard maxlogins 0\n", None),
+            ("@staff - nproc 0\n", Some("- nproc 0")),
+            ("@other - nproc 0\n", None),
+            ("bob hard nofile 3\n", None),
+            ("alice soft nofile 3\nalice hard nofile 1024\n", Some("soft nofile 3")),
+            ("alice hard nofile 3\nalice hard nofile 1024\n", None),
+            ("alice hard as 1000\n", Some("hard as 1000")),
+            ("alice hard as unlimited\n", None),
+            ("alice hard core 0\n", None),
+            ("alice -\nalice hard nofile 3\n", None),
+            ("1000: hard nofile 1024\n* hard nofile 3\n", None),
+        ] {
+            assert_eq!(found(text).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Finds PAM modules that refuse a user, from the files that they read. If this is not certain, there is no result.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::account::Account;
+use crate::check::fix::Fix;
+use crate::check::pam_config::{Kind, Module};
+use crate::check::pam_stack::Results;
+use crate::files;
+use crate::limits;
+use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::query::PATHS;
+
+/// Why a module fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) results: Results,
+    pub(crate) reason: String,
+    /// If it is not the line itself that has to be changed.
+    pub(crate) fix: Option<Fix>,
+}
+
+impl Failure {
+    fn new(results: Results, reason: String, fix: String) -> Self {
+        Self { results, reason, fix: Some(Fix::advice(fix)) }
+    }
+}
+
+const DENIED: Results = &["perm_denied", "auth_err"];
+const NOT_LOADED: Results = &["module_unknown"];
+const ALL_DENIED: Results = &["auth_err", "acct_expired", "perm_denied", "session_err"];
+
+/// The directories of the modules that sshd can load.
+#[derive(Debug)]
+pub(crate) struct Libraries {
+    directories: Vec<PathBuf>,
+    /// Class, byte order and machine of sshd.
+    machine: Option<Vec<u8>>,
+}
+
+impl Libraries {
+    /// Directories with a module that every libpam brings along. On a system with libraries for several machines, only those
+    /// for sshd's.
+    pub(crate) fn find(root: &Path) -> Self {
+        let sshd = PATHS.iter().map(|path| root.join(path.trim_start_matches('/')));
+        let machine = sshd.into_iter().find(|path| path.is_file()).and_then(|path| machine(&path));
+        let mut directories = Vec::new();
+        for base in ["usr/lib", "lib", "usr/lib64", "lib64"].map(|base| root.join(base)) {
+            let inside = fs::read_dir(&base).into_iter().flatten().flatten().map(|entry| entry.path());
+            let places = inside.filter(|path| path.is_dir()).chain([base.clone()]);
+            directories.extend(places.map(|place| place.join("security")));
+        }
+        let mut found = Self { directories, machine };
+        let of_libpam = |directory: &PathBuf| {
+            ["pam_permit.so", "pam_unix.so"].iter().any(|name| found.loads(&directory.join(name)))
+        };
+        found.directories = found.directories.iter().filter(|path| of_libpam(path)).cloned().collect();
+        found
+    }
+
+    /// Whether sshd can load a file.
+    fn loads(&self, path: &Path) -> bool {
+        match (machine(path), &self.machine) {
+            (Some(_), None) => true,
+            (Some(machine), Some(sshd)) => machine == *sshd,
+            (None, _) => false,
+        }
+    }
+
+    /// Why a module cannot be loaded.
+    fn missing(&self, root: &Path, path: &str) -> Option<String> {
+        if self.directories.is_empty() || path.contains("$ISA") {
+            return None;
+        }
+        let paths: Vec<PathBuf> = match path.strip_prefix('/') {
+            Some(path) => vec![root.join(path)],
+            None => self.directories.iter().map(|directory| directory.join(path)).collect(),
+        };
+        if paths.iter().any(|path| self.loads(path)) {
+            return None;
+        }
+        let gone = |path: &PathBuf| {
+            fs::metadata(path)
+                .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+        };
+        match paths.iter().find(|path| !gone(path)) {
+            None => Some(format!("the module {path} is not installed")),
+            // Without access, nothing is known.
+            Some(there) => files::read_beginning(there, 1)
+                .is_ok()
+                .then(|| format!("the module {path} is no library that sshd can load")),
+        }
+    }
+}
+
+/// Class, byte order and machine in the header of a program or library.
+fn machine(path: &Path) -> Option<Vec<u8>> {
+    let start = files::read_beginning(path, 20).ok()?;
+    start.starts_with(b"\x7fELF").then_some(())?;
+    Some([start.get(4..6)?, start.get(18..20)?].concat())
+}
+
+/// Why a module fails for every user.
+pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Option<Failure> {
+    if let Some(reason) = libraries.missing(root, &module.path) {
+        let fix = if reason.ends_with("installed") {
+            "install the package with that module of PAM, or remove the line"
+        } else {
+            "install the package that has the module's file again (dpkg -S or rpm -qf names it), or remove the line"
+        };
+        return Some(Failure::new(NOT_LOADED, reason, fix.to_owned()));
+    }
+    match module.name() {
+        "pam_deny.so" => {
+            Some(Failure { results: ALL_DENIED, reason: "pam_deny refuses everybody".to_owned(), fix: None })
+        }
+        "pam_exec.so" => {
+            // A command for some of PAM's functions only.
+            if module.arguments.iter().any(|word| word.starts_with("type=")) {
+                return None;
+            }
+            let command = module.arguments.iter().find(|word| word.starts_with('/'))?;
+            let reason = match fs::metadata(root.join(command.trim_start_matches('/'))) {
+                Err(error) if error.kind() == ErrorKind::NotFound => "does not exist",
+                Ok(file) if file.is_file() && file.mode() & 0o111 == 0 => "is not executable",
+                _ => return None,
+            };
+            let fix = format!("install {command} again and make it executable, or remove the line");
+            Some(Failure::new(&["system_err"], format!("pam_exec runs {command}, which {reason}"), fix))
+        }
+        "pam_sss.so" if !root.join(SSSD).exists() => {
+            let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
+            if module.arguments.iter().any(|word| ignored.contains(&word.as_str())) {
+                return None;
+            }
+            Some(Failure::new(
+                &["authinfo_unavail", "system_err"],
+                "pam_sss asks sssd, which does not run".to_owned(),
+                "start sssd (systemctl status sssd says why it does not run), or remove the line".to_owned(),
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// The socket on which sssd answers `pam_sss`.
+const SSSD: &str = "var/lib/sss/pipes/pam";
+
+/// Why a module refuses this user.
+pub(crate) fn refuses(root: &Path, user: &Account, module: &Module, kind: Kind) -> Option<Failure> {
+    let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
+    match (module.name(), kind) {
+        ("pam_access.so", _) => access(root, user, &arguments),
+        ("pam_listfile.so", _) => listfile(root, user, &arguments),
+        ("pam_succeed_if.so", _) => succeed_if(user, &arguments),
+        ("pam_shells.so", Kind::Account) => shells(root, user),
+        _ => None,
+    }
+}
+
+fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    arguments.iter().rev().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn read(root: &Path, path: &str) -> Option<String> {
+    files::read_text(&in_root(root, Path::new(path)), limits::SYSTEM_FILE).ok()
+}
+
+/// An absolute path of the system.
+pub(crate) fn in_root(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// A file of `/etc/security`, and those of its directory, in the order in which a module reads them.
+pub(crate) fn files_of(root: &Path, file: &str, directory: &str) -> Vec<PathBuf> {
+    let pattern = format!("{directory}/*.conf");
+    let more = ConfigTree::new(root).glob(pattern.as_bytes(), limits::PAM_FILES);
+    [vec![PathBuf::from(file)], more].concat()
+}
+
+/// `pam_listfile`: the file has one name a line.
+fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+    let (file, item) = (value(arguments, "file")?, value(arguments, "item")?);
+    if value(arguments, "apply").is_some() || !matches!(item, "user" | "group") {
+        return None;
+    }
+    let path = root.join(file.strip_prefix('/')?);
+    let allow = match value(arguments, "sense")? {
+        "allow" => true,
+        "deny" => false,
+        _ => return None,
+    };
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let fails = value(arguments, "onerr") != Some("succeed");
+            let fix = format!("create {file} with the {item}s, or remove the line");
+            let reason = format!("pam_listfile reads {file}, which does not exist");
+            return fails.then(|| Failure::new(&["service_err"], reason, fix));
+        }
+        // The module takes it for an error.
+        Ok(metadata) if metadata.mode() & 0o002 != 0 || !metadata.is_file() => return None,
+        Err(_) => return None,
+        Ok(_) => {}
+    }
+    let text = read(root, file)?;
+    let names = |line: &str| {
+        if item == "user" { line == user.name } else { user.groups.iter().any(|group| group == line) }
+    };
+    if text.split('\n').filter(|line| !line.is_empty()).any(names) == allow {
+        return None;
+    }
+    let (name, what) = (&user.name, if item == "user" { String::new() } else { "a group of ".to_owned() });
+    let (reason, fix) = if allow {
+        (format!("{file} does not list {what}{name}"), format!("add {what}{name} to {file}"))
+    } else {
+        (format!("{file} lists {what}{name}"), format!("remove {what}{name} from {file}"))
+    };
+    Some(Failure::new(DENIED, format!("pam_listfile refuses: {reason}"), fix))
+}
+
+/// `pam_shells`: the login shell is in /etc/shells.
+fn shells(root: &Path, user: &Account) -> Option<Failure> {
+    // Newer versions can read more files.
+    if ["etc/shells.d", "usr/etc/shells", "usr/etc/shells.d"].iter().any(|path| root.join(path).exists()) {
+        return None;
+    }
+    let text = read(root, "/etc/shells")?;
+    let shell = user.shell.to_string_lossy();
+    if text.split('\n').any(|line| line.trim_end() == shell) {
+        return None;
+    }
+    Some(Failure::new(
+        DENIED,
+        format!("pam_shells refuses: /etc/shells does not list the login shell {shell}"),
+        format!("add {shell} to /etc/shells, or set another one: usermod --shell"),
+    ))
+}
+
+/// `pam_succeed_if`: each condition of its line holds.
+fn succeed_if(user: &Account, arguments: &[&str]) -> Option<Failure> {
+    const FLAGS: [&str; 5] = ["debug", "quiet", "quiet_fail", "quiet_success", "audit"];
+    // The user of the process, not of the login.
+    if arguments.contains(&"use_uid") {
+        return None;
+    }
+    let words: Vec<_> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
+    let fails = |condition: &&[&str]| holds(user, condition) == Some(false);
+    let condition = words.chunks_exact(3).find(fails)?.join(" ");
+    Some(Failure::new(
+        DENIED,
+        format!("pam_succeed_if refuses: {condition} is not true of {}", user.name),
+        format!("change the condition {condition} of pam_succeed_if, or what it says of {}", user.name),
+    ))
+}
+
+/// Whether a condition holds, if that is known.
+fn holds(user: &Account, condition: &[&str]) -> Option<bool> {
+    let [left, operator, right] = condition else { return None };
+    let in_groups = || right.split(':').any(|name| user.groups.iter().any(|group| group == name));
+    let text = match *left {
+        "user" => user.name.clone(),
+        "uid" => user.uid.to_string(),
+        "gid" => user.gid.to_string(),
+        "shell" => user.shell.to_string_lossy().into_owned(),
+        "home" | "dir" => user.home.to_string_lossy().into_owned(),
+        _ => return None,
+    };
+    let number = || Some((text.parse::<i64>().ok()?, right.parse::<i64>().ok()?));
+    match *operator {
+        "=" => Some(text == *right),
+        "!=" => Some(text != *right),
+        "in" => Some(right.split(':').any(|item| item == text)),
+        "notin" => Some(!right.split(':').any(|item| item == text)),
+        "ingroup" if *left == "user" => Some(in_groups()),
+        "notingroup" if *left == "user" => Some(!in_groups()),
+        "lt" | "<" => number().map(|(left, right)| left < right),
+        "le" | "<=" => number().map(|(left, right)| left <= right),
+        "gt" | ">" => number().map(|(left, right)| left > right),
+        "ge" | ">=" => number().map(|(left, right)| left >= right),
+        "eq" => number().map(|(left, right)| left == right),
+        "ne" => number().map(|(left, right)| left != right),
+        _ => None,
+    }
+}
+
+/// `pam_access`: the first line for the user counts. Which address a client has is not known.
+fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+    let changes_syntax = |word: &&str| ["fieldsep", "listsep"].iter().any(|name| word.starts_with(name));
+    if arguments.iter().any(changes_syntax) {
+        return None;
+    }
+    let paths = match value(arguments, "accessfile") {
+        Some(other) => vec![PathBuf::from(other)],
+        None => files_of(root, "/etc/security/access.conf", "/etc/security/access.d"),
+    };
+    let by_group = !arguments.contains(&"nodefgroup");
+    for path in paths {
+        let text = files::read_text(&in_root(root, &path), limits::SYSTEM_FILE).ok()?;
+        let path = path.display();
+        let (lines, last) = text.rsplit_once('\n').unwrap_or(("", text.as_str()));
+        if !last.is_empty() {
+            // Some versions skip a line without an end.
+            return None;
+        }
+        for (line, number) in lines.split('\n').zip(1_usize..) {
+            let fields: Vec<_> = line.splitn(3, ':').collect();
+            let [permission, users, origins] = fields.as_slice() else { continue };
+            let allows = match permission.chars().next() {
+                Some('+') => true,
+                Some('-') => false,
+                _ => continue,
+            };
+            let matches = both(listed(users, &|word| is_user(word, user, by_group)), from_anywhere(origins));
+            match (matches, allows) {
+                // Perhaps for some clients.
+                (Some(true) | None, true) => return None,
+                (Some(true), false) => {
+                    return Some(Failure::new(
+                        DENIED,
+                        format!("pam_access refuses, by {path} line {number}: {}", line.trim_end()),
+                        format!("allow {} in a line above line {number} of {path}", user.name),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// Logical and, of what can be unknown.
+fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
+/// Whether a list of `pam_access` has an item that matches; what follows EXCEPT is excluded.
+fn listed(list: &str, matches: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
+    let words: Vec<_> = list.split([',', ' ', '\t']).filter(|word| !word.is_empty()).collect();
+    let at = words.iter().position(|word| word.eq_ignore_ascii_case("EXCEPT"));
+    let (own, rest) = words.split_at(at.unwrap_or(words.len()));
+    let mut found = Some(false);
+    for word in own {
+        match matches(word) {
+            Some(true) => {
+                found = Some(true);
+                break;
+            }
+            None => found = None,
+            Some(false) => {}
+        }
+    }
+    match rest {
+        [_, rest @ ..] => both(found, listed(&rest.join(" "), matches).map(|excluded| !excluded)),
+        [] => found,
+    }
+}
+
+fn is_user(word: &str, user: &Account, by_group: bool) -> Option<bool> {
+    let in_group = |name: &str| user.groups.iter().any(|group| group == name);
+    if word.eq_ignore_ascii_case("ALL") || word == user.name {
+        return Some(true);
+    }
+    if let Some(group) = word.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+        return Some(in_group(group));
+    }
+    // Netgroups, hosts, other letters.
+    if word.contains('@') || word.eq_ignore_ascii_case(&user.name) {
+        return None;
+    }
+    Some(by_group && in_group(word))
+}
+
+/// Whether a list of origins has each client.
+fn from_anywhere(list: &str) -> Option<bool> {
+    listed(list, &|word| word.eq_ignore_ascii_case("ALL").then_some(true))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::fs;
+
+    use super::{Account, Failure, access, holds};
+
+    fn alice() -> Account {
+        Account {
+            name: "alice".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            groups: vec!["alice".to_owned(), "admins".to_owned()],
+            gids: vec![1000, 27],
+            home: "/home/alice".into(),
+            shell: "/bin/bash".into(),
+        }
+    }
+
+    /// Whether a file of `pam_access` refuses alice from everywhere.
+    fn refuses(text: &str, arguments: &[&str]) -> bool {
+        let name = format!("eic-keys-access-{}-{:?}", std::process::id(), std::thread::current().id());
+        let root = std::env::temp_dir().join(name);
+        fs::create_dir_all(root.join("etc/security")).unwrap();
+        fs::write(root.join("etc/security/access.conf"), text).unwrap();
+        let failure: Option<Failure> = access(&root, &alice(), arguments);
+        fs::remove_dir_all(root).unwrap();
+        failure.is_some()
+    }
+
+    #[test]
+    fn lines_of_pam_access() {
+        for (text, expected) in [
+            ("", false),
+            ("#-:ALL:ALL\n", false),
+            ("-:ALL:ALL\n", true),
+            ("- : alice : ALL\n", true),
+            ("-:bob:ALL\n", false),
+            ("+:alice:ALL\n-:ALL:ALL\n", false),
+            ("+:root bob:ALL\n-:ALL:ALL\n", true),
+            ("+ : (admins) : ALL\n- : ALL : ALL\n", false),
+            ("+:admins:ALL\n-:ALL:ALL\n", false),
+            ("+:(wheel):ALL\n-:ALL:ALL\n", true),
+            ("-:ALL EXCEPT root (wheel):ALL\n", true),
+            ("-:ALL EXCEPT root alice:ALL\n", false),
+            ("-:ALL EXCEPT (admins) EXCEPT alice:ALL\n", true),
+            // For some clients, or perhaps.
+            ("+:alice:10.0.0.0/8\n-:ALL:ALL\n", false),
+            ("-:alice:10.0.0.0/8\n", false),
+            ("-:ALL:ALL EXCEPT LOCAL\n", false),
+            ("+:@staff:ALL\n-:ALL:ALL\n", false),
+            ("+:Alice:ALL\n-:ALL:ALL\n", false),
+            ("-:alice:192.0.2.1\n-:ALL:ALL\n", true),
+            ("-:ALL:ALL", false),
+        ] {
+            assert_eq!(refuses(text, &[]), expected, "{text}");
+        }
+        assert!(refuses("+:admins:ALL\n-:ALL:ALL\n", &["nodefgroup"]));
+        assert!(!refuses("-:ALL:ALL\n", &["fieldsep=|"]));
+    }
+
+    #[test]
+    fn conditions_of_pam_succeed_if() {
+        for (condition, expected) in [
+            ("user ingroup admins", Some(true)),
+            ("user ingroup wheel:sudo", Some(false)),
+            ("user notingroup admins", Some(false)),
+            ("uid >= 1000", Some(true)),
+            ("uid < 10", Some(false)),
+            ("uid ne 1000", Some(false)),
+            ("user = bob", Some(false)),
+            ("user in bob:alice", Some(true)),
+            ("shell notin /bin/sh:/bin/bash", Some(false)),
+            ("service in crond", None),
+            ("user =~ b*", None),
+            ("tty = ssh", None),
+        ] {
+            let words: Vec<_> = condition.split(' ').collect();
+            assert_eq!(holds(&alice(), &words), expected, "{condition}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Short lists in order. The standard library's sort, and a `BTreeMap` made from an iterator, which sorts as well, are 4 KB of code for each
+//! type.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+/// Inserts an item into a list that is in order, after its equals.
+pub(crate) fn insert<T>(list: &mut Vec<T>, item: T, compare: impl Fn(&T, &T) -> Ordering) {
+    let at = list.partition_point(|other| compare(other, &item).is_le());
+    list.insert(at, item);
+}
+
+/// Each of the texts once, in order.
+pub(crate) fn distinct(texts: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut set = BTreeSet::new();
+    set.extend(texts);
+    set.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn equals_stay_in_the_order_in_which_they_came() {
+        let mut list = Vec::new();
+        for item in [(2, 'a'), (1, 'b'), (2, 'c'), (0, 'd'), (1, 'e')] {
+            super::insert(&mut list, item, |one, other| one.0.cmp(&other.0));
+        }
+        assert_eq!(list, [(0, 'd'), (1, 'b'), (1, 'e'), (2, 'a'), (2, 'c')]);
+    }
+
+    #[test]
+    fn each_text_once() {
+        assert_eq!(super::distinct(["b", "a", "b"].map(str::to_owned)), ["a", "b"]);
+    }
+}

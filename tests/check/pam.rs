@@ -1,0 +1,494 @@
+//! What PAM's files tell before a login is tried. Each row is also tried.
+use crate::world::{USER, World, config, world};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+const PERMIT: &str =
+    "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
+
+/// sshd with PAM, and these lines after those that permit everything.
+fn pam(world: &World<'_>, lines: &str) {
+    world.restart(&config().set("UsePAM", "yes").text());
+    world.instance.write("/etc/pam.d/sshd", format!("{PERMIT}{lines}"));
+}
+
+/// The login fails, and just this check, which says so. If it prints a command, that repairs the login.
+fn refuses(by: impl FnOnce(&World<'_>), id: &str, says: &str, fix: &str) {
+    world(|world| {
+        by(world);
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{says}");
+        let report = world.check();
+        report.assert_exactly(&[(id, "fail")]);
+        assert!(report.note(id).contains(says), "{} says {says}", report.note(id));
+        let printed = report.of(id)["fix"].as_str().unwrap();
+        assert!(printed.contains(fix), "{printed}");
+        if report.of(id)["fix_kind"] == "command" {
+            world.apply(&report, id);
+            world.check().assert_healthy();
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        }
+    });
+}
+
+/// The login works, and no check says anything else.
+fn lets_in(by: impl FnOnce(&World<'_>)) {
+    world(|world| {
+        by(world);
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_healthy();
+    });
+}
+
+#[test]
+fn modules_that_are_not_installed() {
+    for (line, says) in [
+        (
+            "account required pam_gone.so\n",
+            "PAM refuses the account: /etc/pam.d/sshd line 4: the module pam_gone.so is not installed",
+        ),
+        ("-account [default=bad success=ok user_unknown=ignore] pam_gone.so\n", "PAM refuses the account: "),
+        (
+            "session required pam_gone.so\n",
+            "PAM opens no session: /etc/pam.d/sshd line 4: the module pam_gone.so",
+        ),
+        (
+            "session requisite /lib/security/pam_gone.so\n",
+            "the module /lib/security/pam_gone.so is not installed",
+        ),
+        ("session substack inner\n", "PAM opens no session: /etc/pam.d/inner line 1: the module pam_gone.so"),
+        ("session required /run/pam_empty.so\n", "the module /run/pam_empty.so is no library"),
+    ] {
+        refuses(
+            |world| {
+                pam(world, line);
+                world.instance.write("/etc/pam.d/inner", "session required pam_gone.so\n");
+                world.instance.write("/run/pam_empty.so", "");
+            },
+            "sshd.pam",
+            says,
+            if says.ends_with("library") {
+                "package that has the module's file again"
+            } else {
+                "install the package"
+            },
+        );
+    }
+    // The auth lines count if a key is not enough.
+    world(|world| {
+        for (methods, status) in [
+            ("publickey,keyboard-interactive", "fail"),
+            ("publickey publickey,keyboard-interactive:pam", "ok"),
+        ] {
+            let asks =
+                config().set("KbdInteractiveAuthentication", "yes").set("AuthenticationMethods", methods);
+            world.restart(&asks.set("UsePAM", "yes").text());
+            world.instance.write("/etc/pam.d/sshd", format!("auth required pam_gone.so\n{PERMIT}"));
+            let report = world.check();
+            assert_eq!(report.status("sshd.pam"), status, "{:#}", report.of("sshd.pam"));
+            if status == "fail" {
+                let says = "PAM refuses the authentication that AuthenticationMethods needs: /etc/pam.d/sshd line 1: the module pam_gone.so is not installed";
+                assert_eq!(report.note("sshd.pam"), says);
+            }
+            world.instance.write(
+                "/etc/pam.d/sshd",
+                format!("auth sufficient pam_permit.so\nauth required pam_deny.so\n{PERMIT}"),
+            );
+            assert_eq!(world.check().status("sshd.pam"), "ok");
+        }
+    });
+    for line in [
+        "account optional pam_gone.so\nsession optional pam_gone.so\n",
+        "-session optional pam_gone.so\n",
+        "session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_gone.so\n",
+        "auth required pam_gone.so\npassword required pam_gone.so\n",
+        "account [success=1 default=ignore] pam_permit.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n",
+        "session sufficient pam_permit.so\nsession required pam_gone.so\n",
+    ] {
+        lets_in(|world| pam(world, line));
+    }
+}
+
+#[test]
+fn files_that_pam_cannot_use() {
+    refuses(
+        |world| pam(world, "@include common-gone\n"),
+        "sshd.pam",
+        "PAM cannot start: /etc/pam.d/sshd line 4: it includes common-gone, which does not exist",
+        "restore the file",
+    );
+    refuses(
+        |world| pam(world, "session include gone\n"),
+        "sshd.pam",
+        "PAM opens no session: /etc/pam.d/sshd line 4: it includes gone",
+        "correct /etc/pam.d/sshd line 4",
+    );
+    refuses(
+        |world| pam(world, "account requird pam_permit.so\n"),
+        "sshd.pam",
+        "its control is requird, which PAM does not know",
+        "correct",
+    );
+    refuses(
+        |world| {
+            pam(world, "");
+            world.instance.remove("/etc/pam.d/sshd");
+            world.instance.remove("/etc/pam.d/other");
+        },
+        "sshd.pam",
+        "neither /etc/pam.d/sshd nor /etc/pam.d/other exists",
+        "restore",
+    );
+    refuses(
+        |world| pam(world, "account required pam_deny.so\n"),
+        "sshd.pam",
+        "pam_deny refuses everybody",
+        "line 4",
+    );
+    refuses(
+        |world| {
+            pam(world, "");
+            world.instance.write("/etc/pam.d/sshd", PERMIT.replace("account", "# account"));
+            world.instance.write("/etc/pam.d/other", "");
+        },
+        "sshd.pam",
+        "no account line of /etc/pam.d/sshd can succeed",
+        "check the account lines",
+    );
+}
+
+/// A file that was edited on Windows.
+#[test]
+fn carriage_returns() {
+    for (sshd, says) in [
+        (
+            PERMIT.replace('\n', "\r\n"),
+            "the module pam_permit.so\\r is not installed; the line ends with a carriage return",
+        ),
+        (
+            format!("{PERMIT}@include more\r\n"),
+            "it includes more\\r, which does not exist; the line ends with",
+        ),
+    ] {
+        refuses(
+            |world| {
+                pam(world, "");
+                world.instance.write("/etc/pam.d/more", "session required pam_permit.so\n");
+                world.instance.write("/etc/pam.d/sshd", &sshd);
+            },
+            "sshd.pam",
+            says,
+            "sed -i 's/[[:cntrl:]]$//' /etc/pam.d/sshd",
+        );
+    }
+    lets_in(|world| pam(world, "# a comment\r\n\r\naccount required pam_permit.so debug\r\n"));
+}
+
+#[test]
+fn programs_of_pam_exec() {
+    refuses(
+        |world| pam(world, "session required pam_exec.so quiet /run/hook open\n"),
+        "sshd.pam",
+        "pam_exec runs /run/hook, which does not exist",
+        "install /run/hook again",
+    );
+    refuses(
+        |world| {
+            pam(world, "session required pam_exec.so /run/hook\n");
+            world.instance.write("/run/hook", "#!/bin/sh\n");
+            fs::set_permissions("/run/hook", Permissions::from_mode(0o644)).unwrap();
+        },
+        "sshd.pam",
+        "pam_exec runs /run/hook, which is not executable",
+        "make it executable",
+    );
+    lets_in(|world| pam(world, "session optional pam_exec.so /run/hook\n"));
+}
+
+#[test]
+fn files_of_modules_that_refuse_the_user() {
+    for (line, says, fix) in [
+        (
+            "account required pam_access.so accessfile=/run/access\n",
+            "PAM refuses the account of alice: /etc/pam.d/sshd line 4: pam_access refuses, by /run/access line 2: -:ALL:ALL",
+            "allow alice in a line above line 2 of /run/access",
+        ),
+        (
+            "account required pam_listfile.so onerr=succeed item=user sense=deny file=/run/denied\n",
+            "/run/denied lists alice",
+            "remove alice from /run/denied",
+        ),
+        (
+            "account required pam_listfile.so onerr=fail item=user sense=allow file=/run/allowed\n",
+            "/run/allowed does not list alice",
+            "add alice to /run/allowed",
+        ),
+        (
+            "account required pam_listfile.so onerr=fail item=user sense=allow file=/run/gone\n",
+            "pam_listfile reads /run/gone, which does not exist",
+            "create /run/gone",
+        ),
+        (
+            "account required pam_succeed_if.so quiet user ingroup wheel\n",
+            "pam_succeed_if refuses: user ingroup wheel is not true of alice",
+            "user ingroup wheel",
+        ),
+        ("account requisite pam_succeed_if.so uid < 10\n", "uid < 10 is not true", "uid < 10"),
+        (
+            "account required pam_shells.so\n",
+            "/etc/shells does not list the login shell /bin/sh",
+            "/etc/shells",
+        ),
+        (
+            "session required pam_limits.so conf=/run/limits\n",
+            "no session of alice can start: /run/limits line 1 sets hard nofile 3: sshd cannot open a file",
+            "raise hard nofile 3",
+        ),
+    ] {
+        refuses(
+            |world| {
+                pam(world, line);
+                world.instance.write("/run/access", "+:root:ALL\n-:ALL:ALL\n");
+                world.instance.write("/run/denied", "bob\nalice\n");
+                world.instance.write("/run/allowed", "bob\n");
+                world.instance.write("/etc/shells", "/bin/bash\n");
+                world.instance.write("/run/limits", "alice hard nofile 3\n");
+            },
+            "user.pam",
+            says,
+            fix,
+        );
+    }
+    for line in [
+        "account required pam_access.so accessfile=/run/access\n",
+        "account required pam_listfile.so onerr=fail item=user sense=allow file=/run/allowed\n",
+        "account required pam_listfile.so onerr=succeed item=user sense=deny file=/run/denied\n",
+        "account [success=1 default=ignore] pam_succeed_if.so user ingroup wheel\naccount required pam_permit.so\n",
+        "account required pam_succeed_if.so uid >= 1000 quiet\n",
+        "account required pam_shells.so\n",
+        "session required pam_limits.so conf=/run/limits\n",
+    ] {
+        lets_in(|world| {
+            pam(world, line);
+            world.instance.write("/run/access", "+:alice:ALL\n-:ALL:ALL\n");
+            world.instance.write("/run/denied", "bob\n");
+            world.instance.write("/run/allowed", "bob\nalice\n");
+            world.instance.write("/etc/shells", "/bin/sh\n");
+            world.instance.write("/run/limits", "* hard nofile 3\nalice hard nofile 512\n");
+        });
+    }
+}
+
+/// Limits from which a session cannot start.
+#[test]
+fn limits_of_pam_limits() {
+    for limit in ["hard maxlogins 0", "- maxsyslogins 0", "hard nofile 4", "hard nproc 0", "hard as 1024"] {
+        refuses(
+            |world| {
+                pam(world, "session required pam_limits.so conf=/run/limits\n");
+                world.instance.write("/run/limits", format!("alice {limit}\n"));
+            },
+            "user.pam",
+            limit,
+            "/run/limits line 1",
+        );
+    }
+}
+
+/// What PAM's words in the log say after an attempt, where no file tells.
+#[test]
+fn what_recent_login_says() {
+    for (line, says) in [
+        (
+            "session required pam_exec.so /bin/false\n",
+            "PAM opens no session: pam_exec(sshd:session): /bin/false failed: exit code 1",
+        ),
+        (
+            "session optional pam_gone.so\nsession required pam_exec.so /bin/false\n",
+            "PAM opens no session: pam_exec(sshd:session): /bin/false failed",
+        ),
+        ("session required pam_gone.so\n", "PAM opens no session: PAM unable to dlopen(pam_gone.so)"),
+        ("account required pam_gone.so\n", "PAM refuses the account: PAM unable to dlopen(pam_gone.so)"),
+        (
+            "session optional pam_gone.so\naccount required pam_exec.so /bin/false\n",
+            "PAM refuses the account: pam_exec(sshd:account): /bin/false failed",
+        ),
+        ("session required pam_limits.so conf=/run/limits\n", "the limit of open files is too low"),
+    ] {
+        world(|world| {
+            pam(world, line);
+            world.instance.write("/run/limits", "alice hard nofile 6\n");
+            let before = world.instance.journal.lines().len();
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{line}");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            let lines = world.instance.journal.lines();
+            let text: String =
+                lines[before..].iter().map(|line| crate::system::log_line(5, &line.text)).collect();
+            world.instance.write("/var/log/auth.log", text);
+            let report = world.check();
+            assert_eq!(report.status("recent.login"), "warn", "{line}: {lines:#?}");
+            assert!(report.note("recent.login").contains(says), "{line}: {}", report.note("recent.login"));
+        });
+    }
+}
+
+/// `pam_systemd` waits for systemd-logind.
+#[test]
+fn a_login_manager_that_hangs() {
+    world(|world| {
+        pam(world, "session optional pam_systemd.so\n");
+        world.instance.write("/run/dbus/system_bus_socket", "");
+        world.instance.install("/usr/bin/busctl", b"#!/bin/sh\nexit 0\n");
+        world.check().assert_healthy();
+        // No bus at all: it does not wait.
+        world.instance.install("/usr/bin/busctl", b"#!/bin/sh\nexit 1\n");
+        world.check().assert_healthy();
+        let hangs = b"#!/bin/sh\ncase \"$*\" in *login1*) sleep 100 ;; esac\n";
+        world.instance.install("/usr/bin/busctl", hangs);
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pam", "warn")]);
+        let note = report.note("sshd.pam");
+        assert!(note.starts_with("systemd-logind does not answer: each login waits"), "{note}");
+        assert_eq!(report.of("sshd.pam")["fix"], "systemctl restart systemd-logind");
+        world.instance.install("/usr/bin/busctl", b"#!/bin/sh\nsleep 100\n");
+        assert!(world.check().note("sshd.pam").starts_with("the system bus (dbus) does not answer"));
+    });
+}
+
+/// sssd is not installed, or does not run.
+#[test]
+fn a_module_that_asks_sssd() {
+    if Path::new("/var/lib/sss/pipes/pam").exists() {
+        return;
+    }
+    // As libpam-sss installs it: what counts here is its name.
+    let installed = |world: &World<'_>| {
+        let place = [
+            "/usr/lib/x86_64-linux-gnu/security",
+            "/usr/lib/aarch64-linux-gnu/security",
+            "/usr/lib64/security",
+        ];
+        let place = place.into_iter().find(|place| Path::new(place).join("pam_permit.so").exists()).unwrap();
+        world
+            .instance
+            .install(&format!("{place}/pam_sss.so"), &fs::read(format!("{place}/pam_deny.so")).unwrap());
+    };
+    refuses(
+        |world| {
+            installed(world);
+            pam(world, "account required pam_sss.so\n");
+        },
+        "sshd.pam",
+        "pam_sss asks sssd, which does not run",
+        "start sssd",
+    );
+    lets_in(|world| {
+        installed(world);
+        pam(
+            world,
+            "account sufficient pam_permit.so\naccount [default=bad success=ok user_unknown=ignore] pam_sss.so\n",
+        );
+    });
+}
+
+/// PAM's files as authselect writes them on RHEL: the lines of sshd, password-auth and postlogin that are for an account or a session.
+mod rhel {
+    use super::{config, lets_in, refuses};
+    use crate::world::World;
+
+    const SSHD: &str = "#%PAM-1.0\nauth substack password-auth\nauth include postlogin\n\
+        account required pam_sepermit.so\naccount required pam_nologin.so\naccount include password-auth\n\
+        password include password-auth\n\
+        session required pam_selinux.so close\nsession required pam_selinux.so open env_params\n\
+        session required pam_namespace.so\nsession optional pam_keyinit.so force revoke\nsession optional pam_motd.so\n\
+        session include password-auth\nsession include postlogin\n";
+    const PASSWORD_AUTH: &str = "auth sufficient pam_sss.so forward_pass\nauth required pam_deny.so\n\n\
+        account required pam_unix.so\naccount sufficient pam_localuser.so\naccount sufficient pam_usertype.so issystem\n\
+        account [default=bad success=ok user_unknown=ignore] pam_sss.so\naccount required pam_permit.so\n\n\
+        password required pam_deny.so\n\n\
+        session optional pam_keyinit.so revoke\nsession required pam_limits.so\n-session optional pam_systemd.so\n\
+        session [success=1 default=ignore] pam_succeed_if.so service in crond quiet use_uid\n\
+        session required pam_unix.so\nsession optional pam_sss.so\n";
+    const POSTLOGIN: &str = "session optional pam_umask.so silent\n\
+        session [success=1 default=ignore] pam_succeed_if.so service !~ gdm* service !~ su* quiet\n\
+        session [default=1] pam_lastlog.so nowtmp showfailed\nsession optional pam_lastlog.so silent noupdate showfailed\n";
+
+    fn with(world: &World<'_>, password_auth: &str) {
+        world.restart(&config().set("UsePAM", "yes").text());
+        world.instance.write("/etc/pam.d/sshd", SSHD);
+        world.instance.write("/etc/pam.d/postlogin", POSTLOGIN);
+        world.instance.write("/etc/pam.d/password-auth", password_auth);
+        let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
+        if !shadow.lines().any(|line| line.starts_with("alice:")) {
+            world.instance.write("/etc/shadow", format!("{shadow}alice:*:19000:0:99999:7:::\n"));
+        }
+    }
+
+    #[test]
+    fn files_as_they_are() {
+        lets_in(|world| with(world, PASSWORD_AUTH));
+        // authselect enable-feature with-pamaccess, with-faillock, with-mkhomedir
+        let more = format!(
+            "account required pam_access.so\naccount required pam_faillock.so\n{PASSWORD_AUTH}session optional pam_oddjob_mkhomedir.so\n"
+        );
+        lets_in(|world| with(world, &more));
+        // RHEL 7
+        let old = "account required pam_unix.so broken_shadow\naccount sufficient pam_localuser.so\n\
+            account sufficient pam_succeed_if.so uid < 1000 quiet\naccount required pam_permit.so\n\
+            session required pam_limits.so\nsession required pam_unix.so\n";
+        lets_in(|world| with(world, old));
+    }
+
+    #[test]
+    fn files_that_refuse() {
+        for (file, says) in [
+            ("password-auth", "PAM refuses the account: /etc/pam.d/sshd line 6: it includes password-auth"),
+            ("postlogin", "PAM opens no session: /etc/pam.d/sshd line 14: it includes postlogin"),
+        ] {
+            let gone = |world: &World<'_>| {
+                with(world, PASSWORD_AUTH);
+                world.instance.remove(format!("/etc/pam.d/{file}"));
+            };
+            refuses(gone, "sshd.pam", says, "correct /etc/pam.d/sshd");
+        }
+        // sssd was removed, and local users are not exempt.
+        let not_exempt = PASSWORD_AUTH.replace(
+            "account sufficient pam_localuser.so\naccount sufficient pam_usertype.so issystem\n",
+            "",
+        );
+        refuses(
+            |world| with(world, &not_exempt),
+            "sshd.pam",
+            "PAM refuses the account: /etc/pam.d/password-auth line 5: the module pam_sss.so is not installed",
+            "install the package",
+        );
+        refuses(
+            |world| {
+                with(world, &format!("account required pam_access.so\n{PASSWORD_AUTH}"));
+                world.instance.write("/etc/security/access.conf", "+:root (wheel):ALL\n-:ALL:ALL\n");
+            },
+            "user.pam",
+            "pam_access refuses, by /etc/security/access.conf line 2",
+            "allow alice",
+        );
+        refuses(
+            |world| {
+                with(world, PASSWORD_AUTH);
+                world.instance.write("/etc/security/limits.conf", "alice hard nofile 4\n");
+            },
+            "user.pam",
+            "hard nofile 4",
+            "/etc/security/limits.conf line 1",
+        );
+        // Only one group, as simple_allow_groups of sssd does.
+        refuses(
+            |world| {
+                let line = "account required pam_succeed_if.so user ingroup wheel\n";
+                with(world, &format!("{line}{PASSWORD_AUTH}"));
+            },
+            "user.pam",
+            "user ingroup wheel",
+            "pam_succeed_if",
+        );
+    }
+}
