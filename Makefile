@@ -173,7 +173,7 @@ bench: prepare-lab build
 
 ## order: packaging/order.ld, after a change of what a run calls; then make build
 order: prepare-lab
-	CARGO_PROFILE_RELEASE_STRIP=none $(MAKE) binary MOST_BYTES=99999999
+	$(MAKE) binary MOST_BYTES=99999999 BUILD_FLAGS='$(BUILD_FLAGS) -C strip=none'
 	$(CARGO) build --locked --quiet --release --package eic-bench
 	cc -static -O2 -Wall -o target/release/floor tests/bench/floor.c
 	packaging/order $(BINARY) target/release/eic-bench
