@@ -8,6 +8,7 @@ use super::runner::Answer;
 use super::running_sshd::{changed_at, settings_of};
 use crate::files;
 use crate::limits;
+use crate::procfs::Process;
 use crate::seconds::decimal;
 use crate::sshd::config_tree::ConfigTree;
 use crate::tool::{property, stdout_of};
@@ -46,7 +47,7 @@ impl FailedUnit {
         let changed_state = property("StateChangeTimestampMonotonic").parse().ok().and_then(since_boot);
         let started_again = !matches!(property("NRestarts"), "" | "0");
         let restarts = match property("ActiveState") {
-            "activating" => property("SubState") == "auto-restart" || started_again,
+            "activating" | "deactivating" => property("SubState") == "auto-restart" || started_again,
             "active" => {
                 // A reload changes the state of a unit, but not its process.
                 let start = property("ExecMainStartTimestampMonotonic").parse().ok().and_then(since_boot);
@@ -75,9 +76,10 @@ impl FailedUnit {
         Some(Self { unit, restarts, process, lines: journal(unit), settings: settings.collect() })
     }
 
-    /// Whether this process is one that systemd started again, and that ends like those before it.
+    /// Whether this process is one that systemd started again, and that ends like those before it. It can have been started after the
+    /// state of the unit was read.
     pub(crate) fn ends(&self, process: u32) -> bool {
-        self.restarts && self.process == Some(process)
+        self.restarts && (self.process == Some(process) || !runs_for(process, MOMENT))
     }
 
     /// Whether one of these settings names a user.
@@ -190,10 +192,20 @@ pub(crate) fn unstartable(unit: &'static str, runs: bool) -> Option<(String, Fix
 
 /// The time of a monotonic time stamp of systemd.
 fn since_boot(microseconds: u64) -> Option<SystemTime> {
-    let uptime = files::read_text(Path::new("/proc/uptime"), limits::PROC_FILE).ok()?;
-    let uptime = decimal(uptime.split_whitespace().next()?)?;
-    let ago = uptime.checked_sub(Duration::from_micros(microseconds))?;
+    let ago = uptime()?.checked_sub(Duration::from_micros(microseconds))?;
     SystemTime::now().checked_sub(ago)
+}
+
+/// Whether a process exists, and was started at least this long ago.
+fn runs_for(process: u32, time: Duration) -> bool {
+    let started = Process::read(Path::new(&format!("/proc/{process}"))).map(|process| process.since_boot());
+    let age = started.and_then(|started| uptime()?.checked_sub(started));
+    age.is_some_and(|age| age >= time)
+}
+
+fn uptime() -> Option<Duration> {
+    let uptime = files::read_text(Path::new("/proc/uptime"), limits::PROC_FILE).ok()?;
+    decimal(uptime.split_whitespace().next()?)
 }
 
 /// The lines of the unit's last start, or of the one before if the last one has not failed yet.
@@ -235,7 +247,9 @@ fn cause(lines: &[String]) -> Option<&String> {
 
 #[cfg(test)]
 mod tests {
-    use super::cause;
+    use std::time::Duration;
+
+    use super::{cause, runs_for};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -266,5 +280,13 @@ mod tests {
             assert_eq!(cause(&lines(journal)).map(String::as_str), Some(expected));
         }
         assert_eq!(cause(&lines("Starting ssh.service")), None);
+    }
+
+    #[test]
+    fn how_long_a_process_runs() {
+        let own = std::process::id();
+        assert!(runs_for(own, Duration::ZERO));
+        assert!(!runs_for(own, Duration::MAX));
+        assert!(!runs_for(u32::MAX, Duration::ZERO), "a process that does not exist");
     }
 }
