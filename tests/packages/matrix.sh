@@ -198,5 +198,5 @@ healthy() { # NAME
 
 matrix_end() {
     echo "$rows situations, $wrong not as they should be"
-    [ "$wrong" = 0 ] || fail "$wrong of $rows situations: $(grep -v '^ok' "$work/table" | awk '{ print $2 }' | tr '\n' ' ')"
+    [ "$wrong" = 0 ] || fail "$wrong of $rows situations: $(grep -v '^ok' "$work/table" | tr -s ' \n' ' ')"
 }
