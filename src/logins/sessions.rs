@@ -96,62 +96,62 @@ struct Provided {
     pid: u32,
 }
 
-/// Stands for texts and numbers by which something is found: a hash of them with a random key, so that a line needs no copy of its texts.
-/// That two have the same is as good as impossible, also for who writes the lines.
+/// What a map finds something by: a hash of texts and numbers with a random seed, so that a line needs no copy of its texts. That two have
+/// the same is as good as impossible, also for who writes the lines. (All other keys in this file are SSH keys.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key(u64);
+struct MapKey(u64);
 
-/// Makes the [`Key`]s of one log.
+/// Makes the [`MapKey`]s of one log, with its seed.
 #[derive(Debug, Default)]
-struct Keys(RandomState);
+struct MapKeys(RandomState);
 
-impl Keys {
+impl MapKeys {
     /// What wrote a line: the ID of the boot or, in a file, the name of the system.
-    fn system(&self, name: &str) -> Key {
-        self.key(name)
+    fn system(&self, name: &str) -> MapKey {
+        self.of(name)
     }
 
     /// A process. For sshd, this is a connection.
-    fn process(system: Key, pid: u32) -> Key {
-        // Different processes of a system have different keys, because the factor is odd. It spreads them, as KeyMap wants.
-        Key(system.0 ^ u64::from(pid).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    fn process(system: MapKey, pid: u32) -> MapKey {
+        // Different processes of a system have different map keys, because the factor is odd. It also spreads them: the hasher does not.
+        MapKey(system.0 ^ u64::from(pid).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// A run of eic-keys before the line that names the user, and a fingerprint.
-    fn run(&self, process: Key, fingerprint: &str) -> Key {
-        self.key((process, fingerprint))
+    fn run(&self, process: MapKey, fingerprint: &str) -> MapKey {
+        self.of((process, fingerprint))
     }
 
     /// A login that can follow: the process of sshd, the user and a fingerprint.
-    fn login(&self, connection: Key, user: &str, fingerprint: &str) -> Key {
-        self.key((connection, user, fingerprint))
+    fn login(&self, connection: MapKey, user: &str, fingerprint: &str) -> MapKey {
+        self.of((connection, user, fingerprint))
     }
 
     /// The address and port of a client.
-    fn peer(&self, system: Key, address: &str, port: u16) -> Key {
-        self.key((system, address, port))
+    fn peer(&self, system: MapKey, address: &str, port: u16) -> MapKey {
+        self.of((system, address, port))
     }
 
-    fn key(&self, of: impl Hash) -> Key {
-        Key(self.0.hash_one(of))
+    fn of(&self, parts: impl Hash) -> MapKey {
+        MapKey(self.0.hash_one(parts))
     }
 }
 
-/// Finds values by a [`Key`], which is a hash already.
-type KeyMap<T> = HashMap<Key, T, BuildHasherDefault<KeyHasher>>;
+/// Finds values by a [`MapKey`], which is a hash already and is not hashed again.
+type HashedMap<T> = HashMap<MapKey, T, BuildHasherDefault<MapKeyHasher>>;
 
 #[derive(Debug, Default)]
-struct KeyHasher(u64);
+struct MapKeyHasher(u64);
 
-impl Hasher for KeyHasher {
+impl Hasher for MapKeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
     }
 
-    fn write_u64(&mut self, key: u64) {
-        self.0 ^= key;
+    fn write_u64(&mut self, number: u64) {
+        self.0 ^= number;
     }
 
     fn finish(&self) -> u64 {
@@ -162,7 +162,7 @@ impl Hasher for KeyHasher {
 /// What eic-keys provided for one login, oldest first.
 #[derive(Debug)]
 struct Pushes {
-    system: Key,
+    system: MapKey,
     keys: Vec<Provided>,
     /// There were more than [`PUSHES`], so that another principal can have pushed the key.
     incomplete: bool,
@@ -172,7 +172,7 @@ struct Pushes {
 const PUSHES: usize = 2 * limits::RECORDS;
 
 impl Pushes {
-    fn new(system: Key) -> Self {
+    fn new(system: MapKey) -> Self {
         Self { system, keys: Vec::new(), incomplete: false }
     }
 
@@ -247,8 +247,8 @@ struct LoginId {
     client: Client<String>,
     fingerprint: String,
     /// The process of sshd.
-    connection: Key,
-    system: Key,
+    connection: MapKey,
+    system: MapKey,
 }
 
 /// What else is known about it.
@@ -297,17 +297,17 @@ pub struct Sessions {
     selection: Selection,
     /// sshd's `LoginGraceTime` in microseconds.
     grace: u64,
-    key: Keys,
+    map_keys: MapKeys,
     /// By run: those whose user is not known yet.
-    runs: KeyMap<Pushes>,
+    runs: HashedMap<Pushes>,
     /// By login that can follow.
-    provided: KeyMap<Pushes>,
+    provided: HashedMap<Pushes>,
     /// The number of the keys in both.
     kept: usize,
     /// The number at which those beyond the grace time are removed.
     sweep_at: usize,
     /// By connection: those whose key was accepted, and that need another method.
-    partial: KeyMap<(Client<String>, String)>,
+    partial: HashedMap<(Client<String>, String)>,
     logins: BTreeMap<Rc<LoginId>, Details>,
     /// The number of the last one.
     accepted: u64,
@@ -315,18 +315,18 @@ pub struct Sessions {
     /// The number of their candidates.
     candidates: usize,
     /// By connection: the logins without an end.
-    open: KeyMap<Rc<LoginId>>,
+    open: HashedMap<Rc<LoginId>>,
     /// By client, their connections: another process of the connection logs some ends.
-    clients: KeyMap<Key>,
+    clients: HashedMap<MapKey>,
     /// By time, and by number in the log.
     refused: BTreeMap<(u64, u64), RefusedRecord>,
     removed_refused: Removed,
-    /// Keys were removed that a login could use.
-    lost: Option<(Key, Time)>,
+    /// Provided keys were removed that a login could use.
+    lost: Option<(MapKey, Time)>,
     /// Where the log begins, unless that is the start of the system: a login can use a key that was provided before it.
-    begin: Option<(Key, Time)>,
-    /// The name and key of the system of the last line.
-    system: (String, Key),
+    begin: Option<(MapKey, Time)>,
+    /// The name of the system that wrote the last line, and its map key.
+    system: (String, MapKey),
 }
 
 /// The result.
@@ -359,23 +359,23 @@ impl Sessions {
     /// `grace` is in seconds.
     #[must_use]
     pub fn new(selection: Selection, grace: u64) -> Self {
-        let key = Keys::default();
-        let system = (String::new(), key.system(""));
+        let map_keys = MapKeys::default();
+        let system = (String::new(), map_keys.system(""));
         Self {
             selection,
             grace: grace.saturating_mul(1_000_000),
-            key,
-            runs: KeyMap::default(),
-            provided: KeyMap::default(),
+            map_keys,
+            runs: HashedMap::default(),
+            provided: HashedMap::default(),
             kept: 0,
             sweep_at: SWEEP,
-            partial: KeyMap::default(),
+            partial: HashedMap::default(),
             logins: BTreeMap::new(),
             accepted: 0,
             removed: Removed::default(),
             candidates: 0,
-            open: KeyMap::default(),
-            clients: KeyMap::default(),
+            open: HashedMap::default(),
+            clients: HashedMap::default(),
             refused: BTreeMap::new(),
             removed_refused: Removed::default(),
             lost: None,
@@ -387,7 +387,7 @@ impl Sessions {
     /// The journal has no older entries than this one, and older ones of its boot were removed.
     pub(super) fn begin(&mut self, first: &Moment) {
         let time = Time { real: first.time, monotonic: Some(first.monotonic) };
-        self.begin = Some((self.key.system(&first.boot), time));
+        self.begin = Some((self.map_keys.system(&first.boot), time));
     }
 
     /// Takes the next line of the log.
@@ -396,15 +396,15 @@ impl Sessions {
         let time = Time { real, monotonic: entry.monotonic };
         let name = entry.boot.as_deref().or(entry.host.as_deref()).unwrap_or_default();
         if self.system.0 != name {
-            self.system = (name.to_owned(), self.key.system(name));
+            self.system = (name.to_owned(), self.map_keys.system(name));
         }
         let system = self.system.1;
-        let process = Keys::process(system, entry.pid);
+        let process = MapKeys::process(system, entry.pid);
         match event {
             Event::Provided(push) => self.provide(push, time, process, entry.pid),
             Event::ProvidedFor { fingerprint, user, sshd } => {
-                let run = self.key.run(process, fingerprint);
-                let login = self.key.login(Keys::process(system, sshd), user, fingerprint);
+                let run = self.map_keys.run(process, fingerprint);
+                let login = self.map_keys.login(MapKeys::process(system, sshd), user, fingerprint);
                 self.provide_for((run, login), fingerprint, time, entry.pid);
             }
             Event::Refused { user, reason, push } => self.refuse(user, reason, push, time.real),
@@ -428,7 +428,7 @@ impl Sessions {
             }
             Event::Closed { user } => self.ended(process, Some(real), |client| client.user == user),
             Event::Disconnected { user, address, port } => {
-                if let Some(connection) = self.clients.get(&self.key.peer(system, address, port)) {
+                if let Some(connection) = self.clients.get(&self.map_keys.peer(system, address, port)) {
                     let is_client = |client: &Client<String>| user.is_none_or(|user| user == client.user);
                     self.ended(*connection, Some(real), is_client);
                 }
@@ -436,15 +436,15 @@ impl Sessions {
         }
     }
 
-    fn provide(&mut self, push: Push, time: Time, process: Key, pid: u32) {
+    fn provide(&mut self, push: Push, time: Time, process: MapKey, pid: u32) {
         self.make_room(time);
-        let run = self.key.run(process, &push.fingerprint);
+        let run = self.map_keys.run(process, &push.fingerprint);
         let key = Provided { push: Rc::new(push), unnamed: false, time, pid };
         self.runs.entry(run).or_insert_with(|| Pushes::new(self.system.1)).add(key);
     }
 
     /// Takes the line with the user, which follows that of the push.
-    fn provide_for(&mut self, (run, login): (Key, Key), fingerprint: &str, time: Time, pid: u32) {
+    fn provide_for(&mut self, (run, login): (MapKey, MapKey), fingerprint: &str, time: Time, pid: u32) {
         let system = self.system.1;
         let run = self.runs.remove(&run).unwrap_or_else(|| {
             // The line before it was lost, or is too long: any principal can have pushed the key.
@@ -476,7 +476,7 @@ impl Sessions {
         let grace = self.grace;
         // Boots follow one another, and monotonic times of different ones cannot be compared. A file can have lines of several systems.
         let current = time.monotonic.map(|_| self.system.1);
-        let can_be_used = |_: &Key, pushes: &mut Pushes| {
+        let can_be_used = |_: &MapKey, pushes: &mut Pushes| {
             pushes.expire(&time, grace);
             current.is_none_or(|current| current == pushes.system) && !pushes.keys.is_empty()
         };
@@ -509,7 +509,7 @@ impl Sessions {
 
     fn accept(
         &mut self,
-        connection: Key,
+        connection: MapKey,
         client: Client<String>,
         fingerprint: String,
         time: Time,
@@ -527,11 +527,11 @@ impl Sessions {
         if !self.selection.includes(&id.client.user, time.real) {
             return;
         }
-        let used = self.key.login(connection, &id.client.user, &id.fingerprint);
+        let used = self.map_keys.login(connection, &id.client.user, &id.fingerprint);
         let Some(pushes) = self.provided.get_mut(&used) else { return };
         pushes.expire(&time, self.grace);
         // Another principal's push can be among those that were removed, or that the log no longer has.
-        let is_soon_after = |(of, at): (Key, Time)| of == system && at.distance(&time) <= self.grace;
+        let is_soon_after = |(of, at): (MapKey, Time)| of == system && at.distance(&time) <= self.grace;
         let some_removed = [self.lost, self.begin].into_iter().flatten().any(is_soon_after);
         let Some(attribution) = pushes.attribute(some_removed) else { return };
         self.accepted = self.accepted.saturating_add(1);
@@ -548,7 +548,7 @@ impl Sessions {
     }
 
     fn list(&mut self, id: Rc<LoginId>, login: Details) {
-        let peer = self.key.peer(id.system, &id.client.address, id.client.port);
+        let peer = self.map_keys.peer(id.system, &id.client.address, id.client.port);
         self.clients.insert(peer, id.connection);
         self.open.insert(id.connection, Rc::clone(&id));
         self.candidates = self.candidates.saturating_add(login.attribution.candidates.len());
@@ -570,20 +570,25 @@ impl Sessions {
 
     fn close(&mut self, id: &LoginId) {
         self.open.remove(&id.connection);
-        let peer = self.key.peer(id.system, &id.client.address, id.client.port);
+        let peer = self.map_keys.peer(id.system, &id.client.address, id.client.port);
         if self.clients.get(&peer) == Some(&id.connection) {
             self.clients.remove(&peer);
         }
     }
 
     /// Another connection has the number of this process, so that the login before it has ended.
-    fn abandon(&mut self, connection: Key) {
+    fn abandon(&mut self, connection: MapKey) {
         self.partial.remove(&connection);
         self.ended(connection, None, |_| true);
     }
 
     /// A login has ended, at a time that is `None` if it is not known.
-    fn ended(&mut self, connection: Key, time: Option<u64>, is_client: impl FnOnce(&Client<String>) -> bool) {
+    fn ended(
+        &mut self,
+        connection: MapKey,
+        time: Option<u64>,
+        is_client: impl FnOnce(&Client<String>) -> bool,
+    ) {
         let Some(id) = self.open.get(&connection).filter(|id| is_client(&id.client)).cloned() else { return };
         if let Some(login) = self.logins.get_mut(&id).filter(|login| login.state == State::Unknown) {
             // An end before the login is of a clock that was set back.
@@ -591,7 +596,7 @@ impl Sessions {
         }
         if time.is_some() {
             // A later process with this number has nothing of this one's.
-            self.provided.remove(&self.key.login(connection, &id.client.user, &id.fingerprint));
+            self.provided.remove(&self.map_keys.login(connection, &id.client.user, &id.fingerprint));
         }
         self.close(&id);
     }
