@@ -10,9 +10,12 @@ use crate::seconds::digits;
 /// The option for the fields that [`entry`] reads. systemd has it since version 236.
 pub(crate) const FIELDS: &str = "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_UID,_COMM,_EXE";
 
-/// The arguments of two calls, of which one finds the lines of eic-keys as root or one of `users`, and the other one those of
-/// root's sshd. For each line of one, a single call would look again for the next one of the other: where there are few of these, among
-/// many lines that have only the name or only the user, it would take minutes. Any user can write such lines.
+/// The arguments of two calls of journalctl: one for the lines of eic-keys as root or as one of `users`, and one for those of root's
+/// sshd. Each call selects by one pair of fields, the name and the user, which is fast.
+///
+/// One call with both pairs (`_UID=… SYSLOG_IDENTIFIER=… + _UID=… SYSLOG_IDENTIFIER=…`) is slow: for each line of one pair, journalctl looks
+/// again for the next line of the other one. If there are few of these among many lines that have only the name or only the user, this
+/// takes minutes, and any user can write such lines.
 pub(crate) fn matches(users: &[u32]) -> [Vec<String>; 2] {
     let users: Vec<_> = users.iter().chain(&[0]).map(|uid| format!("_UID={uid}")).collect();
     [
@@ -21,9 +24,8 @@ pub(crate) fn matches(users: &[u32]) -> [Vec<String>; 2] {
     ]
 }
 
-/// The arguments that select the lines with the name of sshd or eic-keys, whoever wrote them; [`is_by`] selects further. For each line that
-/// it finds by two fields, for example `_UID` as well, journalctl can go through all entries that have only one of them: with many of a user,
-/// this takes hours.
+/// The arguments of one call for the lines with the name of sshd or eic-keys, whoever wrote them; [`is_by`] selects among them. This is for
+/// all lines in their order, which two calls do not have. One call by both pairs of fields would be slow, see [`matches`].
 pub(crate) fn names() -> impl Iterator<Item = String> {
     SSHD.iter().chain(&[EIC_KEYS]).copied().map(name)
 }
