@@ -3,6 +3,7 @@
 use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
+use crate::sorted;
 use crate::syslog::{Severity, Syslog};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
@@ -42,9 +43,8 @@ pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &s
 pub(crate) fn not_pushed(user: &UserName, offered: &Fingerprint, pushed: &[UnverifiedKey<'_>]) -> String {
     /// More than a person pushes in a minute.
     const SHOWN: usize = 3;
-    let mut keys: Vec<_> = pushed.iter().map(|key| key.fingerprint().to_string()).collect();
-    // A key can be pushed again and again.
-    keys.dedup();
+    // A key can be pushed again and again, also after another one.
+    let mut keys = sorted::once_each(pushed.iter().map(|key| key.fingerprint().to_string()));
     keys.truncate(SHOWN);
     format!("{NOT_PUSHED}{user}: the client offers {offered}, and {} is pushed", keys.join(" or "))
 }

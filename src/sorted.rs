@@ -1,8 +1,8 @@
-//! Short lists in order. The standard library's sort, and a `BTreeMap` made from an iterator, which sorts as well, are 4 KB of code for each
-//! type.
+//! Short lists in order, and without repetitions. The standard library's sort, and a `BTreeMap` made from an iterator, which sorts as well,
+//! are 4 KB of code for each type.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// Inserts an item into a list that is in order, after its equals.
 pub(crate) fn insert<T>(list: &mut Vec<T>, item: T, compare: impl Fn(&T, &T) -> Ordering) {
@@ -10,7 +10,23 @@ pub(crate) fn insert<T>(list: &mut Vec<T>, item: T, compare: impl Fn(&T, &T) -> 
     list.insert(at, item);
 }
 
-/// Each of the texts once, in order.
+/// The items in order. A heap sorts in a tenth of the code of `slice::sort`, and long lists faster than [`insert`].
+pub(crate) fn in_order<T: Ord>(items: Vec<T>) -> Vec<T> {
+    BinaryHeap::from(items).into_sorted_vec()
+}
+
+/// Each of the texts once, in the order in which they first came. (`Vec::dedup` removes only repetitions that follow one another.)
+pub(crate) fn once_each(texts: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut list = Vec::new();
+    for text in texts {
+        if !list.contains(&text) {
+            list.push(text);
+        }
+    }
+    list
+}
+
+/// Each of the texts once, in alphabetical order.
 pub(crate) fn distinct(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut set = BTreeSet::new();
     set.extend(texts);
@@ -31,5 +47,7 @@ mod tests {
     #[test]
     fn each_text_once() {
         assert_eq!(super::distinct(["b", "a", "b"].map(str::to_owned)), ["a", "b"]);
+        assert_eq!(super::once_each(["b", "a", "b"].map(str::to_owned)), ["b", "a"]);
+        assert_eq!(super::in_order(vec!["b", "c", "a", "b"]), ["a", "b", "b", "c"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads configuration files below a root directory, with an overlay of changes that are not written yet.
 
 use std::{
-    collections::{BTreeMap, BinaryHeap},
+    collections::BTreeMap,
     fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -12,6 +12,7 @@ use std::{
 
 use super::pattern::{glob_matches, is_glob};
 use crate::files;
+use crate::sorted;
 
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
@@ -103,9 +104,9 @@ impl ConfigTree {
             next.retain(|path| if last { self.exists(path) } else { true });
             found = next;
         }
-        // A heap sorts in a tenth of the code of slice::sort.
-        let found: BinaryHeap<_> = found.into_iter().map(PathBuf::into_os_string).collect();
-        found.into_sorted_vec().into_iter().map(PathBuf::from).collect()
+        // In the order of their bytes: that of paths compares their components.
+        let found = found.into_iter().map(PathBuf::into_os_string).collect();
+        sorted::in_order(found).into_iter().map(PathBuf::from).collect()
     }
 
     fn names(&self, directory: &Path) -> Vec<Vec<u8>> {
