@@ -17,7 +17,7 @@ use crate::authorize::KeyQuery;
 use crate::imds::client;
 use crate::keys::{Fingerprint, NotAFingerprint};
 use crate::limits;
-use crate::logins::Since;
+use crate::logins::TimeArgument;
 use crate::principal::{PatternError, Principals};
 use crate::seconds::{Seconds, decimal, digits};
 
@@ -154,9 +154,9 @@ options! {
         "list logins with pushed keys, and the IAM principals that pushed them (root)";
     login_user: Option<OsString> = name, "user" "USER", [Logins],
         "list logins of this user only";
-    since: Option<Since> = time, "since" "TIME", [Logins],
+    since: Option<TimeArgument> = time, "since" "TIME", [Logins],
         "list logins since then: 90m, 24h, 7d, 2w, a date, or a time of RFC 3339";
-    until: Option<Since> = time, "until" "TIME", [Logins],
+    until: Option<TimeArgument> = time, "until" "TIME", [Logins],
         "list logins until then";
     refused: bool = flag, "refused" "", [Logins],
         "also list refused records";
@@ -457,8 +457,8 @@ fn name(parser: &mut Parser, option: &'static str) -> Result<Option<OsString>, U
     Ok(Some(value))
 }
 
-fn time(parser: &mut Parser, option: &'static str) -> Result<Option<Since>, UsageError> {
-    value(parser, option, ValueKind::Time, Since::parse)
+fn time(parser: &mut Parser, option: &'static str) -> Result<Option<TimeArgument>, UsageError> {
+    value(parser, option, ValueKind::Time, TimeArgument::parse)
 }
 
 fn principal(principals: &mut Principals, parser: &mut Parser) -> Result<(), UsageError> {

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::account::{Account, account_of};
+use crate::calendar::MICROS;
 use crate::files;
 use crate::limits;
 use crate::process::{PipedProgram, TrustedCommand};
@@ -44,7 +45,7 @@ pub(crate) struct LogLine {
 impl From<Entry<'_>> for LogLine {
     fn from(entry: Entry<'_>) -> Self {
         let Entry { time, program, pid, message, .. } = entry;
-        let time = time.map(|time| time.wrapping_div(1_000_000));
+        let time = time.map(|time| time.wrapping_div(MICROS));
         Self { time, program: program.into_owned(), pid: pid.to_string(), message: message.into_owned() }
     }
 }

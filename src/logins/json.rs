@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::lines::Push;
 use super::report::LoginsReport;
-use super::sessions::{Login, RefusedRecord, State};
-use crate::calendar;
+use super::sessions::{Login, RefusedRecord, SessionState};
+use crate::calendar::{MICROS, rfc3339_text};
 use crate::escape::is_plain;
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change it.
@@ -22,8 +22,8 @@ pub(super) fn write(report: &LoginsReport) -> String {
         "summary": report.summary().join(" "),
         "source": if report.journal { "journal" } else { "files" },
         "trusted": report.trusted,
-        "since": report.since.map(time),
-        "until": report.until.map(time),
+        "since": report.since.map(rfc3339_text),
+        "until": report.until.map(rfc3339_text),
         "user": report.user,
         "notes": report.missing.iter().chain(&report.notes).collect::<Vec<_>>(),
     });
@@ -88,12 +88,12 @@ fn escape(text: String) -> String {
 
 fn login(login: &Login) -> String {
     let (state, ended) = match login.state {
-        State::Open => ("open", None),
-        State::Ended(ended) => ("ended", ended),
-        State::Unknown => ("unknown", None),
+        SessionState::Open => ("open", None),
+        SessionState::Ended(ended) => ("ended", ended),
+        SessionState::Unknown => ("unknown", None),
     };
     json!({
-        "time": time(login.time),
+        "time": rfc3339_text(login.time),
         "user": login.client.user,
         "address": login.client.address,
         "port": login.client.port,
@@ -102,8 +102,8 @@ fn login(login: &Login) -> String {
         "fingerprint": login.fingerprint,
         "candidates": login.candidates.iter().map(|push| candidate(push)).collect::<Vec<_>>(),
         "state": state,
-        "ended": ended.map(time),
-        "seconds": ended.map(|ended| ended.saturating_sub(login.time).wrapping_div(1_000_000)),
+        "ended": ended.map(rfc3339_text),
+        "seconds": ended.map(|ended| ended.saturating_sub(login.time).wrapping_div(MICROS)),
     })
     .to_string()
 }
@@ -115,7 +115,7 @@ fn candidate(push: &Push) -> Value {
 fn refused(refused: &RefusedRecord) -> String {
     let push = refused.push.as_ref();
     json!({
-        "time": time(refused.time),
+        "time": rfc3339_text(refused.time),
         "user": refused.user,
         "principal": push.and_then(|push| push.principal.as_ref()),
         "request": push.and_then(|push| push.request.as_ref()),
@@ -125,32 +125,13 @@ fn refused(refused: &RefusedRecord) -> String {
     .to_string()
 }
 
-/// RFC 3339 in UTC, of microseconds since 1970. With six decimal places, unless these are zero.
-pub(super) fn time(micros: u64) -> String {
-    let (seconds, rest) = (micros.wrapping_div(1_000_000), micros.wrapping_rem(1_000_000));
-    let date = calendar::text(seconds);
-    if rest == 0 { format!("{date}Z") } else { format!("{date}.{rest:06}Z") }
-}
-
-/// The same, always with six decimal places: as an option, this is a microsecond and not the whole second.
-pub(super) fn micros(micros: u64) -> String {
-    let whole = time(micros.saturating_sub(micros.wrapping_rem(1_000_000)));
-    format!("{}.{:06}Z", whole.trim_end_matches('Z'), micros.wrapping_rem(1_000_000))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use serde_json::{Value, json};
 
-    use super::{document, is_plain, time};
-
-    #[test]
-    fn times() {
-        assert_eq!(time(1_795_262_400_000_000), "2026-11-21T12:00:00Z");
-        assert_eq!(time(1_795_262_400_012_300), "2026-11-21T12:00:00.012300Z");
-    }
+    use super::{document, is_plain};
 
     #[test]
     fn a_terminal_gets_no_control_character() {

@@ -1,11 +1,13 @@
 //! `--logins`: who logged in with a pushed key, and which IAM principal pushed it.
 //!
 //! ```text
-//! source      the journal, or log files ─▶ the lines that can matter
-//! lines       a line ─▶ what it says
-//! sessions    what eic-keys provided, what sshd accepted, what ended ─▶ logins
-//! process     whether a login without an end in the log still runs
-//! table, json the report
+//! time_argument  --since, --until
+//! sshd_facts     sshd's grace time, and the users as which it runs eic-keys
+//! source         the journal, or log files ─▶ the lines that can matter (progress: how far it is)
+//! lines          a line ─▶ what it says
+//! sessions       what eic-keys provided, what sshd accepted, what ended ─▶ logins
+//! session_state  whether a login without an end in the log still runs
+//! report         the result; as text: table, as a document: json
 //! ```
 
 mod json;
@@ -14,35 +16,32 @@ mod progress;
 mod report;
 mod session_state;
 mod sessions;
-mod since;
 mod source;
+mod sshd_facts;
 mod table;
+mod time_argument;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use crate::account::{Account, account_of, is_root};
+use crate::account::{account_of, is_root};
+use crate::calendar::{MICROS, rfc3339_micros, rfc3339_text};
 use crate::escape::Escaped;
 use crate::limits;
-use crate::sorted;
-use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::ConnectionSpec;
-use crate::sshd::effective::{Config, Keyword};
-use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{ADMIN_CONFIG, Sshd, main_file};
 use crate::system_log::ANYBODY;
 use crate::system_log::journal::other_user as other_user_of;
 use crate::time_zone::TimeZone;
 use crate::trust::UnixTime;
 pub use report::LoginsReport;
 use session_state::RunningSystem;
-pub use sessions::{Found, LeftOut, Login, RefusedRecord, Selection, Sessions, State};
-pub use since::Since;
-pub use source::read_text;
+pub use sessions::{Found, LeftOut, Login, RefusedRecord, Selection, SessionState, Sessions};
+pub use source::read_log;
 use source::{LogQuery, LogSource};
+use sshd_facts::SshdFacts;
 use table::Layout;
+pub use time_argument::TimeArgument;
 
 /// The request, from the command line.
 #[derive(Clone, Debug)]
@@ -50,9 +49,9 @@ pub struct LoginsRequest {
     /// `--user`
     pub user: Option<OsString>,
     /// `--since`
-    pub since: Option<Since>,
+    pub since: Option<TimeArgument>,
     /// `--until`
-    pub until: Option<Since>,
+    pub until: Option<TimeArgument>,
     /// `--refused`
     pub refused: bool,
     /// `--json`
@@ -143,7 +142,7 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
     let mut notes = Vec::new();
     let sshd = SshdFacts::ask(host.root, &mut notes);
     // A login at that time can have got its key before it.
-    let from = since.unwrap_or_default().wrapping_div(1_000_000).saturating_sub(sshd.grace);
+    let from = since.unwrap_or_default().wrapping_div(MICROS).saturating_sub(sshd.grace);
     let source = LogSource::find(host.root, now, from).ok_or(NotRun::NoLog)?;
     let journal = matches!(source, LogSource::Journal);
     if !journal {
@@ -157,10 +156,10 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
     };
     let mut sessions = Sessions::new(selection, sshd.grace);
     let system = RunningSystem::new(host.root);
-    if let Some(begin) = source.begin().filter(|begin| begin.time > from.saturating_mul(1_000_000)) {
+    if let Some(begin) = source.begin().filter(|begin| begin.time > from.saturating_mul(MICROS)) {
         notes.push(format!(
             "The journal begins at {}: logins before it, and shortly after it, can be missing",
-            json::time(begin.time)
+            rfc3339_text(begin.time)
         ));
         if !system.is_start(&begin) {
             sessions.begin(&begin);
@@ -194,10 +193,13 @@ impl Found {
         if let Some(LeftOut { count, until, crowded }) = self.left_out {
             notes.push(format!(
                 "{count} older ones are left out: list them with --until {}",
-                json::micros(until)
+                rfc3339_micros(until)
             ));
             missing.extend(crowded.map(|time| {
-                format!("some of those at {} cannot be listed, because they are too many", json::micros(time))
+                format!(
+                    "some of those at {} cannot be listed, because they are too many",
+                    rfc3339_micros(time)
+                )
             }));
         }
         let lines = "because the line of eic-keys that names it was lost or is too long";
@@ -214,57 +216,3 @@ impl Found {
         }
     }
 }
-
-/// What sshd's configuration says about logins.
-#[derive(Debug)]
-struct SshdFacts {
-    /// `LoginGraceTime`, in seconds.
-    grace: u64,
-    /// The users as which it runs eic-keys. `None` if it can be any user.
-    users: Option<Vec<u32>>,
-    /// The user of the package.
-    own_user: Option<u32>,
-}
-
-impl SshdFacts {
-    fn ask(root: &Path, notes: &mut Vec<String>) -> Self {
-        let tree = ConfigTree::new(root);
-        let main = main_file(&tree, Path::new(ADMIN_CONFIG));
-        let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
-        let dump = sshd.as_ref().and_then(|sshd| sshd.dump(&main, &ConnectionSpec::probe()).ok());
-        let value = |keyword| {
-            let value = dump.as_ref()?.values(keyword).next()?;
-            Some(String::from_utf8_lossy(value).into_owned())
-        };
-        let grace = match value("logingracetime").and_then(|value| value.parse::<u64>().ok()) {
-            Some(0) => limits::UNLIMITED_GRACE.as_secs(),
-            Some(grace) => grace,
-            None => {
-                notes.push(format!(
-                    "sshd could not be asked for LoginGraceTime: {DEFAULT_GRACE} s is assumed"
-                ));
-                DEFAULT_GRACE
-            }
-        };
-        if let Some(level) =
-            value("loglevel").filter(|level| ["QUIET", "SILENT", "FATAL", "ERROR"].contains(&level.as_str()))
-        {
-            notes.push(format!("sshd logs no logins, because its LogLevel is {level}"));
-        }
-        let uid = |name: &str| Account::find(name).ok().flatten().map(|account| account.uid);
-        let own_user = uid(OWN_USER);
-        // Match blocks can set other users.
-        let version = sshd.as_ref().and_then(|sshd| sshd.version().ok());
-        let config = version.and_then(|version| Config::read(&tree, &main, version).ok());
-        let settings = config.iter().flat_map(Config::settings);
-        let set = settings.filter(|setting| setting.keyword == Keyword::User).map(|setting| &setting.value);
-        let set = set.chain(dump.as_ref().and_then(|dump| dump.user.as_ref()));
-        let names = sorted::distinct(set.map(|name| String::from_utf8_lossy(name).into_owned()));
-        let users = (!names.iter().any(|name| is_expanded(name.as_bytes())))
-            .then(|| names.iter().filter_map(|name| uid(name)).chain(own_user).collect());
-        Self { grace, users, own_user }
-    }
-}
-
-/// sshd's default `LoginGraceTime`, in seconds.
-const DEFAULT_GRACE: u64 = 120;

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use super::sessions::{Login, State};
+use super::sessions::{Login, SessionState};
+use crate::calendar::MICROS;
 use crate::files;
 use crate::limits;
 use crate::procfs::{self, Process};
@@ -11,10 +13,10 @@ use crate::system_log::SSHD;
 use crate::system_log::journal::Moment;
 
 /// By how much two clocks can differ, in microseconds: one counts whole seconds.
-const SLACK: u64 = 2_000_000;
+const SLACK: u64 = 2 * MICROS;
 
 /// By when a journal that has all entries of a boot begins, in microseconds after the start of the system. Nobody can log in much earlier.
-const BOOT: u64 = 60_000_000;
+const BOOT: u64 = 60 * MICROS;
 
 /// The running system.
 #[derive(Debug)]
@@ -29,10 +31,7 @@ impl<'a> RunningSystem<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
         let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).ok();
         let boot = read("proc/sys/kernel/random/boot_id").map(|id| id.trim().replace('-', ""));
-        let started = read("proc/stat").and_then(|text| {
-            let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse::<u64>().ok()?;
-            seconds.checked_mul(1_000_000)
-        });
+        let started = procfs::boot_time(&root.join("proc")).map(micros);
         Self { root, boot, started }
     }
 
@@ -46,26 +45,26 @@ impl<'a> RunningSystem<'a> {
     }
 
     /// The state of a login that has no end in the log.
-    pub(super) fn state(&self, login: &Login) -> State {
-        let Some(started) = self.started else { return State::Unknown };
+    pub(super) fn state(&self, login: &Login) -> SessionState {
+        let Some(started) = self.started else { return SessionState::Unknown };
         let earlier = match &login.process.boot {
             Some(boot) => Some(boot) != self.boot.as_ref(),
             None => login.time.saturating_add(SLACK) < started,
         };
         let directory = self.root.join("proc").join(login.process.pid.to_string());
         if earlier || !directory.exists() {
-            return State::Ended(None);
+            return SessionState::Ended(None);
         }
         let (Some(process), Ok(program)) = (Process::read(&directory), fs::read_link(directory.join("exe")))
         else {
-            return State::Unknown;
+            return SessionState::Unknown;
         };
         let program = program.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
         let name = Path::new(&program).file_name();
         // sshd logs that it accepted a key with root's process.
         if !SSHD.iter().any(|sshd| name == Some((*sshd).as_ref())) || procfs::real_user(&directory) != Some(0)
         {
-            return State::Ended(None);
+            return SessionState::Ended(None);
         }
         let since_boot = since_boot(&process);
         // A process that started after the login is another one with the same number. The clock can have been set, and
@@ -73,11 +72,15 @@ impl<'a> RunningSystem<'a> {
         let real = started.saturating_add(since_boot) <= login.time.saturating_add(SLACK);
         let monotonic =
             login.process.monotonic.is_some_and(|login| since_boot <= login.saturating_add(SLACK));
-        if real || monotonic { State::Open } else { State::Ended(None) }
+        if real || monotonic { SessionState::Open } else { SessionState::Ended(None) }
     }
 }
 
 /// The time from the boot to the start of a process, in microseconds.
 fn since_boot(process: &Process) -> u64 {
-    u64::try_from(process.since_boot().as_micros()).unwrap_or(u64::MAX)
+    micros(process.since_boot())
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::lines::{Client, Event, Push, event};
+use crate::calendar::MICROS;
 use crate::limits;
 use crate::system_log::Entry;
 use crate::system_log::journal::Moment;
@@ -24,14 +25,14 @@ pub struct Login {
     pub(super) request: Option<String>,
     /// The pushes that can be its own, if there are several.
     pub(super) candidates: Vec<Rc<Push>>,
-    pub(super) state: State,
+    pub(super) state: SessionState,
     /// The process of sshd.
     pub(super) process: ProcessId,
 }
 
 /// Whether a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum SessionState {
     /// It still runs.
     Open,
     /// With the time, if the log has it.
@@ -257,7 +258,7 @@ struct Details {
     /// In the order of the log.
     number: u64,
     attribution: Attribution,
-    state: State,
+    state: SessionState,
     boot: Option<String>,
     monotonic: Option<u64>,
 }
@@ -363,7 +364,7 @@ impl Sessions {
         let system = (String::new(), map_keys.system(""));
         Self {
             selection,
-            grace: grace.saturating_mul(1_000_000),
+            grace: grace.saturating_mul(MICROS),
             map_keys,
             runs: HashedMap::default(),
             provided: HashedMap::default(),
@@ -520,7 +521,7 @@ impl Sessions {
         // Nearly always, it is newer than each other one.
         let is_newest = self.logins.last_key_value().is_none_or(|(last, _)| last.time < id.time);
         let known = if is_newest { None } else { self.logins.get(&id).map(|login| login.state) };
-        if known == Some(State::Unknown) {
+        if known == Some(SessionState::Unknown) {
             return;
         }
         self.abandon(connection);
@@ -538,7 +539,7 @@ impl Sessions {
         let details = Details {
             number: self.accepted,
             attribution,
-            state: State::Unknown,
+            state: SessionState::Unknown,
             boot: entry.boot.as_deref().map(str::to_owned),
             monotonic: entry.monotonic,
         };
@@ -590,9 +591,9 @@ impl Sessions {
         is_client: impl FnOnce(&Client<String>) -> bool,
     ) {
         let Some(id) = self.open.get(&connection).filter(|id| is_client(&id.client)).cloned() else { return };
-        if let Some(login) = self.logins.get_mut(&id).filter(|login| login.state == State::Unknown) {
+        if let Some(login) = self.logins.get_mut(&id).filter(|login| login.state == SessionState::Unknown) {
             // An end before the login is of a clock that was set back.
-            login.state = State::Ended(time.filter(|time| *time >= id.time));
+            login.state = SessionState::Ended(time.filter(|time| *time >= id.time));
         }
         if time.is_some() {
             // A later process with this number has nothing of this one's.
@@ -602,7 +603,7 @@ impl Sessions {
     }
 
     /// The logins of the log. `running` tells about the process of a login that has no end in the log.
-    pub fn finish(self, running: impl Fn(&Login) -> State) -> Found {
+    pub fn finish(self, running: impl Fn(&Login) -> SessionState) -> Found {
         drop((self.runs, self.provided, self.partial, self.open, self.clients));
         let unnamed = self.logins.values().filter(|login| login.attribution.unnamed).count();
         let newest_login = self.logins.last_key_value().map(|(id, _)| id.time);
@@ -616,7 +617,7 @@ impl Sessions {
             let Attribution { principal, request, candidates, .. } = attribution;
             let process = ProcessId { pid, boot, monotonic };
             let login = Login { time, client, fingerprint, principal, request, candidates, state, process };
-            let state = if state == State::Unknown { running(&login) } else { state };
+            let state = if state == SessionState::Unknown { running(&login) } else { state };
             Login { state, ..login }
         });
         let refused = self.refused.into_values().collect();
@@ -640,7 +641,7 @@ fn left_out(lists: [(Removed, Option<u64>); 2]) -> Option<LeftOut> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, LeftOut, Login, PUSHES, Removed, Selection, Sessions, State, left_out};
+    use super::{Found, LeftOut, Login, PUSHES, Removed, Selection, SessionState, Sessions, left_out};
     use crate::limits;
     use crate::system_log::Entry;
 
@@ -726,7 +727,7 @@ mod tests {
         for entry in entries {
             sessions.take(entry);
         }
-        sessions.finish(|_| State::Open)
+        sessions.finish(|_| SessionState::Open)
     }
 
     fn names(login: &Login) -> (Option<&str>, Option<&str>, usize) {
@@ -745,7 +746,7 @@ mod tests {
         assert_eq!(logins.iter().map(names).collect::<Vec<_>>(), [(Some("anna"), Some("r1"), 0)]);
         assert_eq!(
             logins.first().map(|login| (login.time, login.state)),
-            Some((11_000_000, State::Ended(Some(71_000_000))))
+            Some((11_000_000, SessionState::Ended(Some(71_000_000))))
         );
     }
 
@@ -839,8 +840,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                ((Some("bert"), Some("r2"), 0), State::Ended(Some(20_000_000))),
-                ((Some("anna"), Some("r1"), 0), State::Open),
+                ((Some("bert"), Some("r2"), 0), SessionState::Ended(Some(20_000_000))),
+                ((Some("anna"), Some("r1"), 0), SessionState::Open),
             ]
         );
     }
@@ -853,7 +854,7 @@ mod tests {
             7,
             "pam_unix(sshd:session): session closed for user bob",
         );
-        assert_eq!(again.logins().first().map(|login| login.state), Some(State::Ended(None)));
+        assert_eq!(again.logins().first().map(|login| login.state), Some(SessionState::Ended(None)));
     }
 
     #[test]
@@ -892,7 +893,7 @@ mod tests {
     fn a_log_that_has_a_login_twice() {
         let log = || Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
         let end = |log: Log| log.line(12, 7, "pam_unix(sshd:session): session closed for user alice");
-        let ended = State::Ended(Some(12_000_000));
+        let ended = SessionState::Ended(Some(12_000_000));
         for (first, second) in [(end(log()), end(log())), (log(), end(log())), (end(log()), log())] {
             let entries = [first.entries(None), second.entries(None)].concat();
             let logins = found(&entries, Selection::default()).logins;
@@ -919,7 +920,7 @@ mod tests {
     fn a_clock_that_was_set_back() {
         let log = Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]).accepted(11, 7, "alice", KEY);
         let log = log.line(5, 7, "pam_unix(sshd:session): session closed for user alice");
-        assert_eq!(log.logins().first().map(|login| login.state), Some(State::Ended(None)));
+        assert_eq!(log.logins().first().map(|login| login.state), Some(SessionState::Ended(None)));
     }
 
     /// Each page begins where the one before it ends, and the last one has the oldest.
@@ -1008,7 +1009,7 @@ mod tests {
             .read(Selection::default());
         let left_out = LeftOut { count: 3, until: 10_999_999, crowded: Some(11_000_000) };
         assert_eq!((found.logins.len(), found.left_out), (limits::LOGINS, Some(left_out)));
-        assert_eq!(found.logins.last().map(|login| login.state), Some(State::Ended(Some(60_000_000))));
+        assert_eq!(found.logins.last().map(|login| login.state), Some(SessionState::Ended(Some(60_000_000))));
         assert_eq!(found.logins.first().map(|login| login.process.pid), Some(103));
     }
 
@@ -1067,7 +1068,7 @@ mod tests {
             &mut sessions,
             Log::new().run(200, 22, "alice", KEY, &[("bert", "r3")]).accepted(201, 7, "alice", KEY),
         );
-        let found = sessions.finish(|_| State::Open);
+        let found = sessions.finish(|_| SessionState::Open);
         assert!(found.lost_keys);
         let named: Vec<_> = found.logins.iter().map(|login| login.principal.as_deref()).collect();
         assert_eq!(named, [None, Some("bert")]);
@@ -1110,7 +1111,7 @@ mod tests {
                 .accepted(second, pid, "alice", KEY);
             log.entries(None).iter().for_each(|entry| sessions.take(entry));
         }
-        let found = sessions.finish(|_| State::Open);
+        let found = sessions.finish(|_| SessionState::Open);
         let candidates: usize = found.logins.iter().map(|login| login.candidates.len()).sum();
         assert!(candidates <= limits::CANDIDATES, "{candidates}");
         let left_out = found.left_out.map(|left_out| left_out.count);

@@ -224,11 +224,11 @@ impl LogFile {
     ) -> io::Result<()> {
         let clock = Clock { last: self.modified, zone };
         let Some(tool) = self.decompressor else {
-            return read_text(self.file, clock, |count| progress.add(count), take);
+            return read_log(self.file, clock, |count| progress.add(count), take);
         };
         let child = TrustedCommand::new(tool).with(["-dc"]).start(Some(self.file), Stdio::null())?;
         let status = PipedProgram::new(child)?
-            .read(silence, |output| read_text(output, clock, |_| progress.add(0), take))?;
+            .read(silence, |output| read_log(output, clock, |_| progress.add(0), take))?;
         progress.add(self.size);
         if status { Ok(()) } else { Err(io::Error::other(format!("{tool} -dc failed"))) }
     }
@@ -238,7 +238,7 @@ impl LogFile {
 ///
 /// # Errors
 /// Fails if the text cannot be read to its end.
-pub fn read_text(
+pub fn read_log(
     text: impl Read,
     clock: Clock<'_>,
     progress: impl FnMut(u64),

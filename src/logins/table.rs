@@ -1,8 +1,8 @@
 //! The report as text.
 
 use super::report::{LoginsReport, candidates};
-use super::sessions::{Login, RefusedRecord, State};
-use crate::calendar;
+use super::sessions::{Login, RefusedRecord, SessionState};
+use crate::calendar::{self, MICROS};
 use crate::escape::Escaped;
 use crate::time_zone::TimeZone;
 
@@ -67,10 +67,12 @@ type Row = [String; 7];
 impl Layout<'_> {
     fn login(&self, login: &Login) -> Vec<Row> {
         let session = match login.state {
-            State::Open => "open".to_owned(),
-            State::Ended(Some(ended)) => duration(ended.saturating_sub(login.time).wrapping_div(1_000_000)),
-            State::Ended(None) => "ended".to_owned(),
-            State::Unknown => "unknown".to_owned(),
+            SessionState::Open => "open".to_owned(),
+            SessionState::Ended(Some(ended)) => {
+                duration(ended.saturating_sub(login.time).wrapping_div(MICROS))
+            }
+            SessionState::Ended(None) => "ended".to_owned(),
+            SessionState::Unknown => "unknown".to_owned(),
         };
         let key = if self.terminal { short(&login.fingerprint, KEY) } else { login.fingerprint.clone() };
         let user = harmless(&login.client.user);
@@ -158,7 +160,7 @@ impl Layout<'_> {
 
     /// A time on the system's clock.
     fn time(&self, micros: u64) -> String {
-        let seconds = micros.wrapping_div(1_000_000);
+        let seconds = micros.wrapping_div(MICROS);
         let date = calendar::text(self.zone.local(seconds));
         if self.terminal {
             return date.replace('T', " ");
@@ -243,7 +245,7 @@ mod tests {
 
     use crate::logins::lines::{Client, Push};
     use crate::logins::report::LoginsReport;
-    use crate::logins::sessions::{Login, ProcessId, RefusedRecord, State};
+    use crate::logins::sessions::{Login, ProcessId, RefusedRecord, SessionState};
     use crate::time_zone::TimeZone;
 
     const REQUEST: &str = "20dca9a5-35be-48eb-b381-0272d0e2976c";
@@ -266,7 +268,7 @@ mod tests {
             principal: principal.filter(|_| candidates.is_empty()),
             request: request.filter(|_| candidates.is_empty()),
             candidates,
-            state: State::Ended(Some(1_795_262_400_000_000 + 86_400_000_000_000 - 1_000_000)),
+            state: SessionState::Ended(Some(1_795_262_400_000_000 + 86_400_000_000_000 - 1_000_000)),
             process: ProcessId::default(),
         }
     }

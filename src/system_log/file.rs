@@ -1,11 +1,9 @@
 //! Lines of a log file, in the two formats of syslog daemons.
 
-use std::iter::repeat;
-
 use memchr::memchr;
 
 use super::{EIC_KEYS, Entry, is_sshd, split};
-use crate::calendar::{self, DAY};
+use crate::calendar::{self, DAY, MICROS, fraction, rfc3339, seconds_at};
 use crate::seconds::digits;
 use crate::time_zone::TimeZone;
 
@@ -17,11 +15,6 @@ pub struct Clock<'a> {
     /// The time zone of the syslog daemon.
     pub zone: &'a TimeZone,
 }
-
-const MICROS: u64 = 1_000_000;
-
-/// In seconds since 1970. No text has this time or a later one.
-const YEAR_10000: u64 = 253_402_300_800;
 
 /// The parts of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,52 +114,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `Z`, `+0100` or `+01:00` in seconds.
-fn offset(text: &str) -> Option<i64> {
-    let (sign, clock) = match text.split_at_checked(1)? {
-        ("Z", "") => return Some(0),
-        ("+", clock) => (1, clock),
-        ("-", clock) => (-1, clock),
-        _ => return None,
-    };
-    let (hours, minutes) = clock.split_at_checked(2)?;
-    let minutes = minutes.strip_prefix(':').unwrap_or(minutes);
-    let (hours, minutes) = (digits::<i64>(hours)?, digits::<i64>(minutes).filter(|_| minutes.len() == 2)?);
-    let minutes = (hours < 24 && minutes < 60).then(|| hours.checked_mul(60)?.checked_add(minutes))??;
-    minutes.checked_mul(60)?.checked_mul(sign)
-}
-
-/// A time of RFC 3339, in microseconds since 1970.
-pub(crate) fn rfc3339(text: &str) -> Option<u64> {
-    let (date, rest) = text.split_once('T')?;
-    let (clock, rest) = rest.split_at_checked(8)?;
-    let (micros, zone) = fraction(rest)?;
-    let time = date_and_clock(date, clock)?.checked_add_signed(offset(zone)?.checked_neg()?)?;
-    if time >= YEAR_10000 {
-        return None;
-    }
-    time.checked_mul(MICROS)?.checked_add(micros)
-}
-
-/// Microseconds of `.123456` or nothing, and what follows.
-fn fraction(text: &str) -> Option<(u64, &str)> {
-    let Some(rest) = text.strip_prefix('.') else { return Some((0, text)) };
-    let (fraction, zone) = rest.split_at_checked(rest.bytes().position(|byte| !byte.is_ascii_digit())?)?;
-    let six = fraction.bytes().map(|byte| byte.wrapping_sub(b'0')).chain(repeat(0)).take(6);
-    let micros = six.fold(0, |micros: u64, digit| micros.wrapping_mul(10).wrapping_add(digit.into()));
-    Some((micros, zone)).filter(|_| !fraction.is_empty())
-}
-
-/// `2026-11-20` and `08:00:00`, in seconds.
-pub(crate) fn date_and_clock(date: &str, clock: &str) -> Option<u64> {
-    let mut date = date.split('-');
-    let (year, month, day) = (date.next()?, date.next()?, date.next()?);
-    if date.next().is_some() || year.len() != 4 || month.len() != 2 || day.len() != 2 {
-        return None;
-    }
-    seconds(digits(year)?, digits(month)?, digits(day)?, clock)
-}
-
 /// RFC 3164, in local time. A day after the last one is one of the year before. In the hour that the clock shows twice, `before`, the time
 /// of the line before in microseconds, decides. Returns the time in microseconds, and whether it is not in such an hour.
 fn traditional(time: &str, clock: Clock<'_>, before: Option<u64>) -> Option<(u64, bool)> {
@@ -177,7 +124,7 @@ fn traditional(time: &str, clock: Clock<'_>, before: Option<u64>) -> Option<(u64
     let month = u8::try_from(MONTHS.iter().position(|name| *name == month)?.checked_add(1)?).ok()?;
     let year = calendar::year(clock.zone.local(clock.last))?;
     let at = |year| {
-        let (first, second) = clock.zone.instants(seconds(year, month, day, time)?);
+        let (first, second) = clock.zone.instants(seconds_at((year, month, day), time)?);
         let went_back =
             before.is_some_and(|before| first.saturating_add(DISORDER) < before.wrapping_div(MICROS));
         Some((if went_back { second } else { first }, first == second))
@@ -190,12 +137,6 @@ fn traditional(time: &str, clock: Clock<'_>, before: Option<u64>) -> Option<(u64
 
 /// By how many seconds a line can be older than the one before, although the clock was not set back.
 const DISORDER: u64 = 5;
-
-fn seconds(year: u16, month: u8, day: u8, clock: &str) -> Option<u64> {
-    let mut clock = clock.split(':').map(digits);
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    calendar::seconds((year, month, day), (hour, minute, second))
-}
 
 #[cfg(test)]
 mod tests {

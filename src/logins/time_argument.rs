@@ -1,11 +1,11 @@
 //! `--since TIME` and `--until TIME`
 
-use crate::system_log::file::{date_and_clock, rfc3339};
+use crate::calendar::{DAY, MICROS, date_and_clock, rfc3339};
 use crate::time_zone::TimeZone;
 
 /// A time on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+pub enum TimeArgument {
     /// So many seconds ago: `24h`, `7d`.
     Ago(u64),
     /// The beginning of a day on the system's clock: `2026-11-21`. In seconds since 1970-01-01 00:00 of that clock.
@@ -16,11 +16,11 @@ pub enum Since {
     Micros(u64),
 }
 
-impl Since {
+impl TimeArgument {
     /// `None` if it has another form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let units = [('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60), ('w', 7 * 24 * 60 * 60)];
+        let units = [('m', 60), ('h', 60 * 60), ('d', DAY), ('w', 7 * DAY)];
         for (unit, seconds) in units {
             if let Some(number) = text.strip_suffix(unit) {
                 let digits =
@@ -60,24 +60,22 @@ impl Since {
     }
 }
 
-const MICROS: u64 = 1_000_000;
-
 #[cfg(test)]
 mod tests {
-    use super::Since;
+    use super::TimeArgument;
     use crate::time_zone::TimeZone;
 
     #[test]
     fn the_forms_of_a_time() {
         for (text, expected) in [
-            ("24h", Some(Since::Ago(86_400))),
-            ("7d", Some(Since::Ago(7 * 86_400))),
-            ("90m", Some(Since::Ago(5_400))),
-            ("2w", Some(Since::Ago(14 * 86_400))),
-            ("2026-11-21", Some(Since::Date(1_795_219_200))),
-            ("2026-11-21T12:00:00Z", Some(Since::Second(1_795_262_400))),
-            ("2026-11-21T12:00:00.5+01:00", Some(Since::Micros(1_795_258_800_500_000))),
-            ("2026-11-21T12:00:00.000000Z", Some(Since::Micros(1_795_262_400_000_000))),
+            ("24h", Some(TimeArgument::Ago(86_400))),
+            ("7d", Some(TimeArgument::Ago(7 * 86_400))),
+            ("90m", Some(TimeArgument::Ago(5_400))),
+            ("2w", Some(TimeArgument::Ago(14 * 86_400))),
+            ("2026-11-21", Some(TimeArgument::Date(1_795_219_200))),
+            ("2026-11-21T12:00:00Z", Some(TimeArgument::Second(1_795_262_400))),
+            ("2026-11-21T12:00:00.5+01:00", Some(TimeArgument::Micros(1_795_258_800_500_000))),
+            ("2026-11-21T12:00:00.000000Z", Some(TimeArgument::Micros(1_795_262_400_000_000))),
             ("", None),
             ("h", None),
             ("-1h", None),
@@ -91,19 +89,19 @@ mod tests {
             ("2026-11-21T12:00:00", None),
             ("2026-11-21 12:00", None),
         ] {
-            assert_eq!(Since::parse(text), expected, "{text}");
+            assert_eq!(TimeArgument::parse(text), expected, "{text}");
         }
     }
 
     #[test]
     fn a_day_begins_on_the_local_clock() {
         let zone = TimeZone::fixed(3600);
-        assert_eq!(Since::Date(1_795_219_200).first(0, &zone), 1_795_215_600_000_000);
-        assert_eq!(Since::Ago(7).first(5, &zone), 0);
+        assert_eq!(TimeArgument::Date(1_795_219_200).first(0, &zone), 1_795_215_600_000_000);
+        assert_eq!(TimeArgument::Ago(7).first(5, &zone), 0);
         assert_eq!(
-            (Since::Second(7).first(5, &zone), Since::Second(7).last(5, &zone)),
+            (TimeArgument::Second(7).first(5, &zone), TimeArgument::Second(7).last(5, &zone)),
             (7_000_000, 7_999_999)
         );
-        assert_eq!((Since::Micros(7).first(5, &zone), Since::Micros(7).last(5, &zone)), (7, 7));
+        assert_eq!((TimeArgument::Micros(7).first(5, &zone), TimeArgument::Micros(7).last(5, &zone)), (7, 7));
     }
 }
