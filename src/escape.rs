@@ -32,6 +32,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A text as [`Escaped`] shows it.
+pub(crate) fn harmless(text: &str) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
 /// Whether a terminal shows a character as it is, and not a control character, a zero-width one or one that changes the direction.
 pub(crate) fn is_plain(char: char) -> bool {
     let marks = matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

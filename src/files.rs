@@ -1,9 +1,11 @@
 //! Reads files of the system without blocking, and up to a limit.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::limits;
 
 /// The location of an absolute path on a system with this root directory.
 pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
@@ -44,6 +46,16 @@ pub(crate) fn read_beginning(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// Like [`read`], as text. Other bytes than UTF-8 are replaced.
 pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path, max)?).into_owned())
+}
+
+/// A text file of the system with this root directory, such as `/etc/passwd`. Empty if it cannot be read.
+pub(crate) fn system_text(root: &Path, path: &str) -> String {
+    read_text(&below(root, Path::new(path)), limits::SYSTEM_FILE).unwrap_or_default()
+}
+
+/// What tells a file from all others: its device and its inode.
+pub(crate) fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Source: "Detect whether a host is an EC2 instance", Amazon EC2 User Guide.
 
-use std::io::Read;
 use std::path::Path;
 
 use crate::ec2::InstanceId;
@@ -40,9 +39,7 @@ impl Host {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    files::open(path).ok()?.take(limits::FIRMWARE).read_to_end(&mut text).ok()?;
-    Some(text)
+    files::read_beginning(path, limits::FIRMWARE).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Reads processes and TCP sockets from `/proc` (proc(5)).
 
 use std::fs;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -149,8 +148,7 @@ pub(crate) fn send_signal(pid: u32, signal: Signal, is_it: impl FnOnce() -> bool
 
 /// The first bytes of a file. Sockets that listen are first in their table.
 fn text(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    files::open(path).ok()?.take(limits::PROC_FILE).read_to_end(&mut bytes).ok()?;
+    let bytes = files::read_beginning(path, limits::PROC_FILE).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::account::Account;
 use crate::error_text::WithCauses;
-use crate::escape::Escaped;
+use crate::escape::harmless;
 use crate::files;
 use crate::limits;
 use crate::path_walk::{UnsafePath, resolve};
@@ -55,8 +55,7 @@ impl Fix {
     /// which the first counts, or none: the tools then refuse.
     pub(crate) fn for_local_user(self, root: &Path, name: &str) -> Self {
         let lines = |file: &str| {
-            let path = root.join("etc").join(file);
-            let text = files::read_text(&path, limits::SYSTEM_FILE).unwrap_or_default();
+            let text = files::system_text(root, &format!("/etc/{file}"));
             text.lines().filter(|line| line.split(':').next() == Some(name)).count()
         };
         if let Some(file) = ["passwd", "shadow"].into_iter().find(|file| lines(file) > 1) {
@@ -173,15 +172,11 @@ const LOCKS: [&str; 4] = ["/etc/passwd.lock", "/etc/shadow.lock", "/etc/group.lo
 fn is_left(root: &Path, lock: &str) -> bool {
     const TOOLS: [&str; 10] =
         ["user", "group", "passwd", "chage", "chsh", "chfn", "vi", "pw", "gr", "newusers"];
-    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    let below = |path: &str| files::below(root, Path::new(path));
     let text = files::read_text(&below(lock), 64).unwrap_or_default();
     let Ok(process) = text.trim_matches(['\0', '\n', ' ']).parse::<u32>() else { return false };
     let name = files::read_text(&below(&format!("/proc/{process}/comm")), limits::PROC_FILE);
     name.is_ok_and(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)))
-}
-
-fn harmless(text: &str) -> String {
-    Escaped(text.as_bytes()).to_string()
 }
 
 /// A word quoted for a shell. `None` if a terminal cannot show it unchanged.

@@ -47,7 +47,7 @@ use std::io::{self, IsTerminal, Write};
 use tokio::time::timeout;
 
 use crate::account::Account;
-use crate::escape::Escaped;
+use crate::escape::{Escaped, harmless};
 use crate::limits;
 pub use check_id::CheckId;
 use report::{CheckReport, Status};
@@ -85,7 +85,7 @@ pub fn run(request: &CheckRequest, target: &CheckTarget<'_>, out: &mut (impl Wri
 /// Reports why the checks could not run: as a JSON document on `out` if `json`, else on stderr. Returns the exit
 /// status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
-    let reason = Escaped(reason.to_string().as_bytes()).to_string();
+    let reason = harmless(&reason.to_string());
     let _ = if json {
         out.write_all(json::not_run(&reason).as_bytes())
     } else {

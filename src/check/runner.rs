@@ -13,7 +13,7 @@ use super::check_id::CheckId;
 use super::fix::Fix;
 use super::report::{Check, Mark, Status, UNREAD};
 use super::running_sshd::before_restart;
-use crate::escape::Escaped;
+use crate::escape::harmless;
 use crate::limits;
 
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
@@ -300,14 +300,14 @@ impl Runner {
     }
 
     fn put(&self, mut check: Check) {
-        check.note = harmless(check.note);
+        check.note = harmless(&check.note);
         check.mark = check.mark.map(|mark| match mark {
-            Mark::ForOthers(text) => Mark::ForOthers(harmless(text)),
-            Mark::NotTried(text) => Mark::NotTried(harmless(text)),
+            Mark::ForOthers(text) => Mark::ForOthers(harmless(&text)),
+            Mark::NotTried(text) => Mark::NotTried(harmless(&text)),
             mark => mark,
         });
         check.fix = check.fix.map(Fix::harmless);
-        check.detail = check.detail.into_iter().take(limits::CHECK_DETAILS).map(harmless).collect();
+        check.detail = check.detail.iter().take(limits::CHECK_DETAILS).map(|line| harmless(line)).collect();
         let mut checks = self.checks.borrow_mut();
         checks.retain(|other| other.id != check.id);
         checks.push(check);
@@ -352,11 +352,6 @@ async fn in_time(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<()>>
             Fix::advice("find out what is slow: a file system, a name service, or a busy system"),
         )
     })
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it is used with map")]
-fn harmless(text: String) -> String {
-    Escaped(text.as_bytes()).to_string()
 }
 
 fn unanswered(id: CheckId) -> Check {

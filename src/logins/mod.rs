@@ -28,7 +28,7 @@ use std::path::Path;
 
 use crate::account::{account_of, is_root};
 use crate::calendar::{MICROS, rfc3339_micros, rfc3339_text};
-use crate::escape::Escaped;
+use crate::escape::harmless;
 use crate::limits;
 use crate::system_log::ANYBODY;
 use crate::system_log::journal::other_user as other_user_of;
@@ -119,7 +119,7 @@ pub fn run(request: &LoginsRequest, host: &LoginsTarget<'_>, out: &mut (impl Wri
 
 /// Reports why the log could not be read: as a JSON document on `out` if `json`, else on stderr. Returns the exit status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
-    let reason = Escaped(reason.to_string().as_bytes()).to_string();
+    let reason = harmless(&reason.to_string());
     let _ = if json {
         out.write_all(json::not_run(&reason).as_bytes())
     } else {

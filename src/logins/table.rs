@@ -3,7 +3,7 @@
 use super::report::{LoginsReport, candidates};
 use super::sessions::{Login, RefusedRecord, SessionState};
 use crate::calendar::{self, MICROS};
-use crate::escape::Escaped;
+use crate::escape::harmless;
 use crate::time_zone::TimeZone;
 
 /// The width of a table on a terminal.
@@ -56,7 +56,7 @@ pub(super) fn write(report: &LoginsReport, layout: Layout<'_>) -> String {
         text.extend([lines.join("\n").as_str(), "\n"]);
     } else {
         for note in report.missing.iter().chain(&report.notes) {
-            text.extend(["# ", &Escaped(note.as_bytes()).to_string(), "\n"]);
+            text.extend(["# ", &harmless(note), "\n"]);
         }
     }
     text
@@ -178,10 +178,6 @@ fn head_of(time: &str, user: &str, from: &str, session: &str, key: &str) -> [Str
 
 fn join<'a>(values: impl Iterator<Item = &'a String>) -> String {
     values.map(String::as_str).collect::<Vec<_>>().join(" or ")
-}
-
-fn harmless(text: &str) -> String {
-    Escaped(text.as_bytes()).to_string()
 }
 
 /// The beginning of a text.

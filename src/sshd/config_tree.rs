@@ -53,8 +53,8 @@ impl ConfigTree {
 
     /// Whether two paths lead to the same file, through symbolic or hard links.
     pub(crate) fn same_file(&self, one: &Path, other: &Path) -> bool {
-        let inode = |path| fs::metadata(self.locate(path)).map(|file| (file.dev(), file.ino())).ok();
-        inode(one).is_some_and(|one| inode(other) == Some(one))
+        let identity = |path| fs::metadata(self.locate(path)).map(|file| files::identity(&file)).ok();
+        identity(one).is_some_and(|one| identity(other) == Some(one))
     }
 
     /// Whether a file has other names (hard links).

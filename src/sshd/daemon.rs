@@ -5,7 +5,6 @@ use std::{
     error::Error,
     fmt, fs,
     io::{self, ErrorKind, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +19,7 @@ use super::{
     unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},
 };
 use crate::account::is_root;
+use crate::files;
 use crate::process::{Output, TrustedCommand};
 use crate::safe_path::{self, Program};
 
@@ -344,7 +344,7 @@ impl<'a> Daemon<'a> {
     fn has_other_files(&self, pid: u32, main: &Path) -> bool {
         let locate = |path: &str| self.tree.locate(Path::new(path));
         let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
-        let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        let identity = |path: &Path| fs::metadata(path).map(|file| files::identity(&file));
         if namespace("self").zip(namespace(&pid.to_string())).is_some_and(|(here, there)| here != there) {
             return true;
         }
@@ -353,7 +353,7 @@ impl<'a> Daemon<'a> {
             // Permission is denied, or the process has ended: it is ignored.
             Err(error) => error.kind() == ErrorKind::PermissionDenied || self.listener(pid).is_none(),
             Ok(there) => {
-                let file = root.join(main.strip_prefix("/").unwrap_or(main));
+                let file = files::below(&root, main);
                 // The roots differ if only one of them has the file.
                 let seen = |path: &Path| match identity(path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => None,
@@ -428,9 +428,8 @@ pub(crate) fn program_of(pid: u32) -> io::Result<Program> {
     let path = Path::new(path.strip_suffix(" (deleted)").unwrap_or(path));
     let program = safe_path::program(Path::new("/"), path)?;
     // The path is the one in sshd's mount namespace, and can lead to another file here.
-    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
-    let there =
-        Path::new("/proc").join(pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path));
+    let identity = |path: &Path| fs::metadata(path).map(|file| files::identity(&file));
+    let there = files::below(&Path::new("/proc").join(pid.to_string()).join("root"), path);
     if identity(path)? != identity(&there)? {
         return Err(io::Error::other(format!(
             "{} is another file in sshd's mount namespace",

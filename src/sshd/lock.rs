@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fmt,
     fs::{self, File},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::{config_tree::ConfigTree, replace::FileError};
+use crate::files;
 
 /// In a directory where only root can create it, so that no other user can hold the lock. A run that completes removes
 /// it, because `/run` of an image that is being built is part of the image. A boot removes it, too; sshd then reads its
@@ -121,8 +122,8 @@ impl Drop for Lock {
 
 /// Whether the path still names this open file.
 fn is_at(file: &File, path: &Path) -> bool {
-    let opened = file.metadata().map(|file| (file.dev(), file.ino()));
-    let named = fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
+    let opened = file.metadata().map(|file| files::identity(&file));
+    let named = fs::symlink_metadata(path).map(|file| files::identity(&file));
     matches!((opened, named), (Ok(opened), Ok(named)) if opened == named)
 }
 

@@ -81,7 +81,7 @@ impl TrustStore {
             Some(path) => path.to_owned(),
             None => LOCATIONS
                 .iter()
-                .map(|location| root.join(location.trim_start_matches('/')))
+                .map(|location| files::below(root, Path::new(location)))
                 .find(|path| path.exists())
                 .ok_or(StoreError::NotFound)?,
         };

@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::files;
 use crate::path_walk::resolve;
 
 /// Only root can create files in `/run`, so no other user can create this directory first. The name is fixed so that
@@ -42,9 +43,8 @@ impl Directory {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 result => result?,
             }
-            let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-            let locked = identity(file.metadata()?);
-            if fs::symlink_metadata(PATH).is_ok_and(|metadata| identity(metadata) == locked) {
+            let locked = files::identity(&file.metadata()?);
+            if fs::symlink_metadata(PATH).is_ok_and(|metadata| files::identity(&metadata) == locked) {
                 let directory = Self { path: PATH.into(), _lock: file };
                 remove_contents();
                 // USER can reach the public key by its name, and cannot list the directory, whatever the umask is.

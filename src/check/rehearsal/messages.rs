@@ -12,7 +12,6 @@ use crate::check::known_messages::{
 
 use super::pam_log::PamMessages;
 use crate::files;
-use crate::limits;
 use crate::system_log::ANYBODY;
 
 /// The messages about a login.
@@ -282,7 +281,7 @@ impl LoginMessages<'_> {
 pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
     /// Longer lines are cut.
     const LENGTH: usize = 200;
-    let motd = files::read_text(&root.join("etc/motd"), limits::SYSTEM_FILE).unwrap_or_default();
+    let motd = files::system_text(root, "/etc/motd");
     let usual = |line: &str| {
         line.is_empty() || line.starts_with("Last login: ") || motd.lines().any(|other| other.trim() == line)
     };

@@ -74,7 +74,7 @@ fn refusal(
 
 /// The beginning of a list of revoked keys.
 pub(super) fn read(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
-    files::read_beginning(&root.join(path.strip_prefix("/").unwrap_or(path)), limits::REVOKED_KEYS)
+    files::read_beginning(&files::below(root, path), limits::REVOKED_KEYS)
 }
 
 /// The number of the first line of a list of revoked keys that cannot be a key: sshd then fails to read the list. A

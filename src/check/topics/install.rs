@@ -108,7 +108,7 @@ fn is_shared(part: &Path) -> bool {
 
 /// Whether this is the home directory of a user other than root, or is in one. The user may own what is there.
 fn is_of_a_home(root: &Path, part: &Path) -> bool {
-    let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
+    let passwd = files::system_text(root, "/etc/passwd");
     passwd.lines().any(|line| {
         let mut fields = line.split(':').skip(2);
         let (uid, home) = (fields.next().unwrap_or_default(), fields.nth(2).unwrap_or_default());
@@ -198,13 +198,12 @@ fn is_private_group(root: &Path, metadata: &Metadata) -> bool {
     if metadata.mode() & 0o002 != 0 {
         return false;
     }
-    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
-    let passwd = read("etc/passwd");
+    let passwd = files::system_text(root, "/etc/passwd");
     let users: Vec<Vec<&str>> = passwd.lines().map(|line| line.split(':').collect()).collect();
     let (uid, gid) = (metadata.uid().to_string(), metadata.gid().to_string());
     let of_group: Vec<_> = users.iter().filter(|user| user.get(3) == Some(&gid.as_str())).collect();
     let owner = of_group.iter().find(|user| user.get(2) == Some(&uid.as_str())).and_then(|user| user.first());
-    let group = read("etc/group");
+    let group = files::system_text(root, "/etc/group");
     let mut members = group
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())

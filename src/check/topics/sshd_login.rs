@@ -17,7 +17,7 @@ use crate::check::running_sshd::{self, RunningSshd};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::tokens;
-use crate::files;
+use crate::files::{self, below};
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
 use crate::process::TrustedCommand;
@@ -533,7 +533,7 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
             let change = "have root own each directory of that path, and no other user write to it";
             return settings.refuses("chrootdirectory", &note, change);
         }
-        let shell = directory.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
+        let shell = below(directory, &account.shell);
         if !sftp && !is_program(&below(root, &shell)) {
             let note = format!("there is no shell {} in ChrootDirectory", shell.display());
             let change = "install a shell there, set ForceCommand internal-sftp, or remove ChrootDirectory";
@@ -551,7 +551,7 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
     let program = command.split_whitespace().next().unwrap_or_default();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
     if forced && program.starts_with('/') && program.bytes().all(is_plain) {
-        let inside = chroot.as_deref().unwrap_or(Path::new("/")).join(program.trim_start_matches('/'));
+        let inside = below(chroot.as_deref().unwrap_or(Path::new("/")), Path::new(program));
         if !is_program(&below(root, &inside)) {
             let note = format!("ForceCommand runs {}, which is not a program", inside.display());
             return settings.refuses("forcecommand", &note, "install that program, or remove ForceCommand");
@@ -606,10 +606,6 @@ fn bad_chroot(root: &Path, directory: &Path) -> Option<String> {
             },
         }
     })
-}
-
-fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,7 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
 
 /// The name services of users and groups, for a message.
 fn name_services() -> String {
-    let path = Path::new("/etc/nsswitch.conf");
-    let text = files::read_text(path, limits::SYSTEM_FILE).unwrap_or_default();
+    let text = files::system_text(Path::new("/"), "/etc/nsswitch.conf");
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     let of = |line: &str| {
         let (name, services) = line.split_once(':')?;
@@ -104,8 +103,8 @@ pub(crate) async fn account(
 
 /// The result if the name service does not find a user.
 fn not_found(root: &Path, name: &str) -> Answer<Account> {
-    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
-    let (passwd, switch) = (read("etc/passwd"), read("etc/nsswitch.conf"));
+    let passwd = files::system_text(root, "/etc/passwd");
+    let switch = files::system_text(root, "/etc/nsswitch.conf");
     if !passwd.lines().any(|line| line.split(':').next() == Some(name)) {
         // As a person types or copies it: Alice, alice., or a space at the end.
         let letters = |name: &str| {
@@ -144,11 +143,10 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
 /// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
 /// its uid.
 fn create(root: &Path, name: &str) -> Fix {
-    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
-    let (passwd, groups) = (read("etc/passwd"), read("etc/group"));
+    let (passwd, groups) = (files::system_text(root, "/etc/passwd"), files::system_text(root, "/etc/group"));
     let has_group = groups.lines().any(|line| line.split(':').next() == Some(name));
     let home = format!("/home/{name}");
-    let owner = fs::symlink_metadata(root.join(home.trim_start_matches('/'))).ok().map(|home| home.uid());
+    let owner = fs::symlink_metadata(files::below(root, Path::new(&home))).ok().map(|home| home.uid());
     let is_free = |uid: u32| {
         let uid = uid.to_string();
         uid != "0" && !passwd.lines().any(|line| line.split(':').nth(2) == Some(uid.as_str()))
@@ -274,9 +272,9 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
         Err(error) => return Answer::skip(error.to_string()),
     };
     let Some(fields) = fields else {
-        let passwd = files::read_text(&root.join("etc/passwd"), limits::SYSTEM_FILE).unwrap_or_default();
+        let passwd = files::system_text(root, "/etc/passwd");
         let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
-        let shadow = files::read_text(&root.join("etc/shadow"), limits::SYSTEM_FILE).unwrap_or_default();
+        let shadow = files::system_text(root, "/etc/shadow");
         return if shadow.lines().any(|line| line.split(':').next() == Some(name)) {
             Answer::fail(
                 format!(
@@ -336,7 +334,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     if chrooted {
         return Answer::ok(format!("the login shell is {shell}, in ChrootDirectory"), ());
     }
-    let path = root.join(account.shell.strip_prefix("/").unwrap_or(&account.shell));
+    let path = files::below(root, &account.shell);
     match fs::metadata(&path) {
         Ok(metadata) if ownership::is_program(&metadata) => match not_executable(account, &path, root) {
             None => match shell::does_not_start(account, &path) {
@@ -357,7 +355,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
 
 /// The fix that sets another login shell than the one that the user has.
 fn set_shell(account: &Account, root: &Path) -> Fix {
-    let real = |path: &Path| fs::canonicalize(root.join(path.strip_prefix("/").unwrap_or(path))).ok();
+    let real = |path: &Path| fs::canonicalize(files::below(root, path)).ok();
     let own = real(&account.shell);
     let other = |path: &str| own.is_none() || real(Path::new(path)) != own;
     let name = || [Value(account.name.as_str())];
@@ -382,12 +380,7 @@ fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String>
     if is_root() && test(path) {
         return Some(denied.to_owned());
     }
-    let start = |path: &Path| {
-        let mut start = Vec::new();
-        fs::File::open(path).ok()?.take(limits::PROGRAM_START).read_to_end(&mut start).ok()?;
-        Some(start)
-    };
-    let start_of_shell = start(path)?;
+    let start_of_shell = files::read_beginning(path, limits::PROGRAM_START).ok()?;
     let Some(line) = start_of_shell.strip_prefix(b"#!") else {
         // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
         let other_formats =
@@ -401,7 +394,7 @@ fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String>
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let word = line.trim_ascii_start().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
     let interpreter = Path::new(OsStr::from_bytes(word));
-    let there = root.join(interpreter.strip_prefix("/").unwrap_or(interpreter));
+    let there = files::below(root, interpreter);
     if !there.is_file() {
         return Some(format!("the program of its first line, {}, does not exist", interpreter.display()));
     }
@@ -419,7 +412,7 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
         let file = words.find_map(|word| word.strip_prefix("file="));
         Some(file.map_or_else(usual, |file| vec![file.to_owned()]))
     };
-    let files: Vec<String> = match pam {
+    let nologin_files: Vec<String> = match pam {
         Some(false) => vec!["/etc/nologin".to_owned()],
         Some(true) => {
             let modules = pam_config::modules(root, Kind::Account);
@@ -427,12 +420,13 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
         }
         None => usual(),
     };
-    match files.iter().find(|path| root.join(path.trim_start_matches('/')).exists()) {
+    let here = |path: &str| files::below(root, Path::new(path));
+    match nologin_files.iter().find(|path| here(path).exists()) {
         Some(path) if account.uid != 0 => {
             let scheduled = path == "/run/nologin" && root.join("run/systemd/shutdown/scheduled").exists();
             let remove = Fix::command("rm", [Value(path)]);
             let fix = if scheduled { Fix::command("shutdown -c", []) } else { remove };
-            let text = files::read_beginning(&root.join(path.trim_start_matches('/')), NOLOGIN_SHOWN);
+            let text = files::read_beginning(&here(path), NOLOGIN_SHOWN);
             let text = String::from_utf8_lossy(&text.unwrap_or_default()).trim().replace('\n', " ");
             let says = if text.is_empty() { String::new() } else { format!("; it says: {text}") };
             Answer::fail(format!("{path} exists: only root can log in{says}"), fix)
@@ -448,7 +442,7 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
 /// sees, but gives no command that makes root follow them.
 fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let shown = account.home.display();
-    let home = root.join(account.home.strip_prefix("/").unwrap_or(&account.home));
+    let home = files::below(root, &account.home);
     let home = match fs::canonicalize(home) {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
