@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::ec2::{Domain, UserName};
+use crate::ec2::{Domain, InstanceId, UserName};
 use crate::escape::Escaped;
 use crate::host::Host;
 use crate::imds::{Connections, Imds};
-use crate::keys::{Fingerprint, Refusal, Selected, UnverifiedKey, select};
+use crate::keys::{AuthorizedKey, Fingerprint, Refusal, Selected, UnverifiedKey, select};
 use crate::limits::{self, Budget};
 use crate::log_lines::{NOT_EC2, describe, not_pushed, provided, provided_for, refuse};
 use crate::output;
@@ -70,17 +70,17 @@ pub(crate) struct Counts {
     pub(crate) printed: usize,
 }
 
-/// Finds, verifies and prints the keys.
+/// Finds, verifies and prints the keys. `child` is the chained command.
 pub(crate) async fn authorize(
-    request: &KeyQuery,
+    query: &KeyQuery,
     context: &RunContext<'_>,
     child: Option<u32>,
     out: &mut (impl Write + AsFd),
 ) -> Result<Counts, RunError> {
     let syslog = context.syslog;
     let mut counts = Counts::default();
-    let Some(user) = UserName::parse(request.user.as_bytes()) else {
-        let user = Escaped(request.user.as_bytes());
+    let Some(user) = UserName::parse(query.user.as_bytes()) else {
+        let user = Escaped(query.user.as_bytes());
         syslog.explain(&format!("EC2 Instance Connect does not accept the user name {user}"));
         return Ok(counts);
     };
@@ -93,14 +93,14 @@ pub(crate) async fn authorize(
         }
     };
     // Start connections before the sandbox. No data is read from them until the sandbox is active.
-    let connections = Connections::begin(&request.imds, FIRST_REQUESTS);
-    let store = TrustStore::open(context.root, request.trust_store.as_deref());
+    let connections = Connections::begin(&query.imds, FIRST_REQUESTS);
+    let store = TrustStore::open(context.root, query.trust_store.as_deref());
     let parent = parent_id();
-    enter_sandbox(request, context, child, &store);
+    enter_sandbox(query, context, child, &store);
 
-    let imds = Imds::open_over(connections, &request.imds, Budget::start(request.timeout)).await?;
+    let imds = Imds::open_over(connections, &query.imds, Budget::start(query.timeout)).await?;
     let text = imds.active_keys(&user).await?.unwrap_or_default();
-    let records = select_offered(&text, request.fingerprint.as_ref(), &user, syslog, &mut counts);
+    let records = select_offered(&text, query.fingerprint.as_ref(), &user, syslog, &mut counts);
     if counts.records == 0 {
         syslog.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
     }
@@ -112,15 +112,43 @@ pub(crate) async fn authorize(
         None => imds.instance_id().await?,
     };
     let valid =
-        retain(records, &user, syslog, |key| key.check_validity(&id, &request.principals, (context.clock)()));
+        retain(records, &user, syslog, |key| key.check_validity(&id, &query.principals, (context.clock)()));
     if valid.is_empty() {
         return Ok(counts);
     }
 
-    // An id of the firmware is compared with that of the metadata service.
-    let (imds, id, user, asks_id) = (&imds, &id, &user, firmware.is_some());
-    let authorize_keys = || async move {
-        let reported_id = async { if asks_id { imds.instance_id().await } else { Ok(id.clone()) } };
+    let in_firmware = firmware.is_some();
+    let proof = Proof { query, context, imds: &imds, user: &user, instance: &id, in_firmware, store };
+    let authorized = boxed(|| proof.authorize(valid)).await?;
+    output::keys(&authorized, out).map_err(RunError::Output)?;
+    for key in &authorized {
+        syslog.log(Severity::Info, &provided(key));
+        syslog.log(Severity::Info, &provided_for(key, &user, parent));
+    }
+    counts.printed = authorized.len();
+    Ok(counts)
+}
+
+/// What the proof of keys needs besides them.
+struct Proof<'a> {
+    query: &'a KeyQuery,
+    context: &'a RunContext<'a>,
+    imds: &'a Imds,
+    user: &'a UserName,
+    /// The instance that the keys are for.
+    instance: &'a InstanceId,
+    /// Whether that is the one in the firmware. On Xen, it is from the metadata service.
+    in_firmware: bool,
+    store: Result<TrustStore, StoreError>,
+}
+
+impl Proof<'_> {
+    /// Requests the signer, and verifies the keys with it.
+    async fn authorize<'k>(self, valid: Vec<UnverifiedKey<'k>>) -> Result<Vec<AuthorizedKey<'k>>, RunError> {
+        let Self { query, context: RunContext { clock, syslog, .. }, imds, user, instance, .. } = self;
+        // The id in the firmware is compared with that of the metadata service.
+        let reported_id =
+            async { if self.in_firmware { imds.instance_id().await } else { Ok(instance.clone()) } };
         let (reported_id, region, domain, chain, ocsp_names) = tokio::try_join!(
             reported_id,
             imds.region(),
@@ -129,34 +157,25 @@ pub(crate) async fn authorize(
             imds.ocsp_names(),
         )?;
         let valid = retain(valid, user, syslog, |_| {
-            if reported_id == *id { Ok(()) } else { Err(Refusal::OtherService(reported_id.clone())) }
+            if reported_id == *instance { Ok(()) } else { Err(Refusal::OtherService(reported_id.clone())) }
         });
         let mut authorized = Vec::new();
         if valid.is_empty() {
             return Ok(authorized);
         }
         let name = SignerName::new(&region, Domain::parse(&domain)?);
-        let path =
-            find_path(chain.as_deref(), &name, &store.map_err(SignerError::Store)?, (context.clock)())?;
-        let signer = check_revocation(imds, path, ocsp_names.as_deref(), context.clock).await?.signer()?;
+        let path = find_path(chain.as_deref(), &name, &self.store.map_err(SignerError::Store)?, clock())?;
+        let signer = check_revocation(imds, path, ocsp_names.as_deref(), *clock).await?.signer()?;
         for key in valid {
             let description = describe(&key);
             // Check the time again: a key can expire during the requests.
-            match key.authorize(&signer, id, &request.principals, (context.clock)()) {
+            match key.authorize(&signer, instance, &query.principals, clock()) {
                 Ok(key) => authorized.push(key),
                 Err(reason) => refuse(syslog, user, &reason, &description),
             }
         }
-        Ok::<_, RunError>(authorized)
-    };
-    let authorized = boxed(authorize_keys).await?;
-    output::keys(&authorized, out).map_err(RunError::Output)?;
-    for key in &authorized {
-        syslog.log(Severity::Info, &provided(key));
-        syslog.log(Severity::Info, &provided_for(key, user, parent));
+        Ok(authorized)
     }
-    counts.printed = authorized.len();
-    Ok(counts)
 }
 
 /// Boxes the future of steps that most runs do not reach, so that these runs do not touch its memory.
@@ -167,12 +186,12 @@ fn boxed<'a, F: Future + 'a>(steps: impl FnOnce() -> F) -> Pin<Box<dyn Future<Ou
 
 /// Limits the process to what the rest of its job needs.
 fn enter_sandbox(
-    request: &KeyQuery,
+    query: &KeyQuery,
     context: &RunContext<'_>,
     child: Option<u32>,
     store: &Result<TrustStore, StoreError>,
 ) {
-    let ports: Vec<u16> = request.imds.iter().map(SocketAddr::port).collect();
+    let ports: Vec<u16> = query.imds.iter().map(SocketAddr::port).collect();
     let opens_files = store.as_ref().is_ok_and(TrustStore::opens_files);
     // A directory of links can point anywhere.
     let files = opens_files.then_some(context.root);

@@ -28,14 +28,14 @@ fn main() -> ExitCode {
     match cli::parse(arguments.clone()) {
         Ok(Command::Help) => printed(&cli::help()),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Authorize(request)) => {
+        Ok(Command::Authorize(query)) => {
             let context = RunContext {
                 root,
                 clock: UnixTime::now,
                 sandbox: sandbox::enter,
                 syslog: &Syslog::open(root),
             };
-            run::run(&request, &context, io::stdout().lock()).into()
+            run::run(&query, &context, io::stdout().lock()).into()
         }
         Ok(Command::Enable(options)) => report(&sshd::enable(&options, &mut io::stdout())),
         Ok(Command::Disable(options)) => report(&sshd::disable(&options, &mut io::stdout())),

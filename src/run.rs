@@ -14,13 +14,13 @@ use crate::run_error::RunError;
 use crate::syslog::Severity;
 
 /// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
-pub fn run<W: Write + AsFd>(request: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
+pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
     let syslog = context.syslog;
     let chained =
-        request.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
+        query.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
     let child = chained.as_ref().and_then(|chained| chained.as_ref().ok()).map(ChainedCommand::id);
-    let ours = on_new_runtime(authorize(request, context, child, &mut out));
-    let user = Escaped(request.user.as_bytes());
+    let ours = on_new_runtime(authorize(query, context, child, &mut out));
+    let user = Escaped(query.user.as_bytes());
     match &ours {
         Ok(Counts { records: 0, .. }) => {}
         Ok(Counts { records, printed }) => {
