@@ -144,7 +144,7 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     /// Requests the signer, and verifies the keys with it.
-    async fn authorize<'k>(self, valid: Vec<UnverifiedKey<'k>>) -> Result<Vec<AuthorizedKey<'k>>, RunError> {
+    async fn authorize(self, valid: Vec<UnverifiedKey<'_>>) -> Result<Vec<AuthorizedKey<'_>>, RunError> {
         let Self { query, context: RunContext { clock, syslog, .. }, imds, user, instance, .. } = self;
         // The id in the firmware is compared with that of the metadata service.
         let reported_id =
