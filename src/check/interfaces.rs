@@ -67,7 +67,7 @@ pub(crate) fn other_way(root: &Path) -> Option<OtherWay> {
     }
     own.into_iter().find_map(|(interface, address)| {
         let address = address.to_string();
-        let asked = ask("ip", &["-4", "route", "get", FOREIGN, "from", &address]).ok()?;
+        let asked = ask("ip", &["-4", "route", "get", &FOREIGN.to_string(), "from", &address]).ok()?;
         let said = String::from_utf8_lossy(&asked.stderr);
         // EACCES, EINVAL, EHOSTUNREACH: a route or rule of the type prohibit, blackhole or unreachable. Without a route, another error.
         let refusals = ["Permission denied", "Invalid argument", "No route to host"];
@@ -80,7 +80,7 @@ pub(crate) fn other_way(root: &Path) -> Option<OtherWay> {
 }
 
 /// An address of no system (RFC 5737).
-const FOREIGN: &str = "192.0.2.1";
+pub(crate) const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The word after this one.
 fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {

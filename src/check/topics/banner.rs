@@ -74,8 +74,7 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
         return Answer::skip("only root can find out where sshd listens");
     }
     let mut open = process.map(|process| sockets::listening(root, process)).unwrap_or_default();
-    let from_systemd = open.is_empty();
-    if from_systemd {
+    if open.is_empty() {
         open = sockets::of_systemd(root);
         if !open.is_empty() && process.is_none() && !starts_sshd {
             return Answer::skip("the first connection starts sshd; --rehearse connects");
@@ -86,45 +85,51 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
         return Answer::skip("the addresses that sshd listens on are not known");
     };
     let reply = ask_all(&tried);
+    if matches!(reply, BannerReply::Ssh) {
+        return answered(root, *first);
+    }
     let shown = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    if let Some(process) = process.filter(|_| !matches!(reply, BannerReply::Ssh | BannerReply::NotNow(_))) {
-        if is_isolated(process) {
-            let note = format!("sshd, process {process}, has a network of its own, which no client reaches");
-            let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
-            return Answer::fail(note, Fix::advice(fix));
-        }
+    let is_isolated = |process: &u32| !matches!(reply, BannerReply::NotNow(_)) && is_isolated(*process);
+    if let Some(process) = process.filter(is_isolated) {
+        let note = format!("sshd, process {process}, has a network of its own, which no client reaches");
+        let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
+        return Answer::fail(note, Fix::advice(fix));
     }
     let certain = accepts && !has_network_rules(process);
+    not_answered(reply, &shown, first.port(), certain)
+}
+
+/// The result if sshd answers at this address: the replies to clients can still get lost.
+fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
+    let Some(OtherWay { address: own, interface, other }) = interfaces::other_way(root) else {
+        return Answer::ok(format!("sshd answers on {address}"), ());
+    };
+    let how = other.map_or_else(
+        || "are refused by a route or a rule (prohibit, blackhole or unreachable)".to_owned(),
+        |other| format!("leave by {other}"),
+    );
+    Answer::warn(
+        format!(
+            "sshd answers on {address}, but replies from {own} ({interface}) to clients outside its network {how}"
+        ),
+        Fix::advice(format!(
+            "if clients get no answer, let replies from {own} leave by {interface}: ip rule and ip route show table all have \
+             the rule of a VPN, or need one for this address"
+        )),
+        (),
+    )
+}
+
+/// The result for another reply than that of an SSH server. `certain`: other clients get the same one.
+fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> Answer<()> {
     let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -n 20";
     let rules = "find what keeps connections from it: nft list ruleset (the hooks prerouting, output and ingress, and nat, too), \
                  iptables-save and iptables-legacy-save, systemctl cat of sshd's unit and socket";
     let other = format!(
-        "find the program that answers, and the rule that leads there: ss -tlnp, nft list ruleset; sshd listens on port {}",
-        first.port()
+        "find the program that answers, and the rule that leads there: ss -tlnp, nft list ruleset; sshd listens on port {port}"
     );
     let (note, fix, fails) = match reply {
-        BannerReply::Ssh => {
-            if let Some(OtherWay { address, interface, other }) = interfaces::other_way(root) {
-                let how = other.map_or_else(
-                    || "are refused by a route or a rule (prohibit, blackhole or unreachable)".to_owned(),
-                    |other| format!("leave by {other}"),
-                );
-                return Answer::warn(
-                    format!(
-                        "sshd answers on {first}, but replies from {address} ({interface}) to clients outside its network {how}"
-                    ),
-                    Fix::advice(format!(
-                        "if clients get no answer, let replies from {address} leave by {interface}: ip rule and ip route show table all have \
-                         the rule of a VPN, or need one for this address"
-                    )),
-                    (),
-                );
-            }
-            return Answer::ok(
-                format!("sshd answers on {}", tried.first().map_or(shown, ToString::to_string)),
-                (),
-            );
-        }
+        BannerReply::Ssh => return Answer::ok(format!("sshd answers on {shown}"), ()),
         BannerReply::NotNow(line) if line.starts_with(NOT_NOW[1]) => {
             return Answer::ok(format!("sshd answers on {shown}, but this system has to wait: {line}"), ());
         }
@@ -181,11 +186,8 @@ fn own() -> Option<IpAddr> {
         socket.connect((address, 80)).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    to(FOREIGN).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
+    to(interfaces::FOREIGN).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
 }
-
-/// An address of no system (RFC 5737).
-const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Asks all addresses at the same time: sshd's reply from one of them, or another one.
 fn ask_all(addresses: &[SocketAddr]) -> BannerReply {

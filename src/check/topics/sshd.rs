@@ -204,28 +204,29 @@ fn settings(
                 main,
                 has_directory,
             };
-            let note = format!("sshd accepts {}", source.main.display());
-            let settings = Settings::new(dump, source);
-            if let Some(program) = missing_program(tree, &settings) {
-                return Answer::fail(
-                    format!(
-                        "sshd closes each connection: its program {program} is missing, or not executable"
-                    ),
-                    Fix::advice(
-                        "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
-                    ),
-                );
-            }
-            match open_to_all(tree, &settings) {
-                None => Answer::ok(note, settings),
-                Some(path) => Answer::warn(
-                    format!("every user can write to {}, and can get root's rights by it", path.display()),
-                    Fix::command("chmod o-w", [CommandWord::Path(&path)]),
-                    settings,
-                ),
-            }
+            usable(tree, Settings::new(dump, source))
         }
         Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
+    }
+}
+
+/// The result if sshd accepts its configuration.
+fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
+    if let Some(program) = missing_program(tree, &settings) {
+        return Answer::fail(
+            format!("sshd closes each connection: its program {program} is missing, or not executable"),
+            Fix::advice(
+                "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
+            ),
+        );
+    }
+    match open_to_all(tree, &settings) {
+        None => Answer::ok(format!("sshd accepts {}", settings.source.main.display()), settings),
+        Some(path) => Answer::warn(
+            format!("every user can write to {}, and can get root's rights by it", path.display()),
+            Fix::command("chmod o-w", [CommandWord::Path(&path)]),
+            settings,
+        ),
     }
 }
 

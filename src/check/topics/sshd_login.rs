@@ -161,86 +161,129 @@ const ACCESS: [AccessList; 4] = [
     AccessList { keyword: "allowgroups", shown: "AllowGroups", groups: true, allows: true },
 ];
 
-/// `allowed_user` of OpenSSH's `auth.c`, in the same order. The client is not known here, so USER@HOST gives only a
-/// warning. The patterns have no negation, except in HOST.
-fn access(settings: &Settings, account: &Account) -> Answer<()> {
-    let name = &account.name;
-    let mut some_clients = Vec::new();
-    for list in &ACCESS {
-        let AccessList { keyword, shown, groups, allows } = *list;
+/// What a list means for a user.
+enum Access {
+    /// sshd goes on with the next list.
+    Allowed,
+    /// From some clients only, or not from some, in these words.
+    SomeClients(String),
+    /// sshd refuses the user.
+    Refused { note: String, change: String },
+    /// That is not known, for this reason.
+    Unknown(String),
+}
+
+impl AccessList {
+    /// The client is not known here. The patterns have no negation, except in the HOST of USER@HOST.
+    fn judge(&self, settings: &Settings, account: &Account) -> Access {
+        let (name, shown) = (&account.name, self.shown);
         // One line per pattern: the name of a group can contain blanks.
-        let patterns: Vec<_> = settings.all(keyword).collect();
+        let patterns: Vec<_> = settings.all(self.keyword).collect();
         if patterns.is_empty() {
-            continue;
+            return Access::Allowed;
         }
-        if groups && account.groups.is_empty() {
+        if self.groups && account.groups.is_empty() {
             if account.gids.is_empty() {
-                return Answer::skip(format!("the groups of {name} are not known, and {shown} is set"));
+                return Access::Unknown(format!("the groups of {name} are not known, and {shown} is set"));
             }
-            let note = format!("{shown} is set, and no group of {name} has a name: sshd refuses such users");
-            return settings.refuses(keyword, &note, &format!("create the primary group of {name}"));
+            return Access::Refused {
+                note: format!("{shown} is set, and no group of {name} has a name: sshd refuses such users"),
+                change: format!("create the primary group of {name}"),
+            };
         }
-        let of_name = |pattern: &&str| {
-            if groups {
-                account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()))
-            } else {
-                let user = pattern.rsplit_once('@').map_or(*pattern, |(user, _)| user);
-                matches(name.as_bytes(), user.as_bytes())
-            }
-        };
-        let all = patterns.clone();
-        let named: Vec<_> = patterns.into_iter().filter(of_name).collect();
-        let hosts = named.iter().filter(|_| !groups).filter_map(|pattern| pattern.rsplit_once('@'));
+        let named: Vec<_> =
+            patterns.iter().copied().filter(|pattern| self.is_for(pattern, account)).collect();
+        let hosts = named.iter().filter(|_| !self.groups).filter_map(|pattern| pattern.rsplit_once('@'));
         let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
         let everywhere = hosts.len() < named.len() || hosts.contains(&"*");
         let possible: Vec<_> =
             hosts.iter().copied().filter(|host| names_a_client(host, settings.is("usedns", "yes"))).collect();
-        let what = if groups { "a group of " } else { "" };
-        let of = if groups { format!(" ({})", account.groups.join(", ")) } else { String::new() };
-        match (allows, everywhere, possible.as_slice()) {
-            (true, true, _) | (false, false, []) => {}
-            (false, true, _) => {
-                let by = |pattern: &&&str| {
-                    **pattern != *name && !account.groups.iter().any(|group| group == **pattern)
-                };
-                return match named.iter().find(by) {
-                    Some(pattern) => settings.refuses(
-                        keyword,
-                        &format!("{shown} includes {what}{name}{of}, by the pattern {pattern}"),
-                        &format!("remove the pattern {pattern} from {shown}"),
-                    ),
-                    None => settings.refuses(
-                        keyword,
-                        &format!("{shown} includes {what}{name}{of}"),
-                        &format!("remove {what}{name} from {shown}"),
-                    ),
-                };
-            }
-            (true, false, []) => {
-                let parted = named.is_empty().then(|| parted_group(&all, account)).flatten();
-                let change = match parted.filter(|_| groups) {
-                    Some(group) => format!("write the name in quotes: {shown} \"{group}\""),
-                    None => format!("add {what}{name} to {shown}"),
-                };
-                let note = if named.is_empty() {
-                    format!(
-                        "{shown} does not include {what}{name}{of}: {}",
-                        quoted(&all, name, &account.groups, parted.is_some() && groups)
-                    )
-                } else {
-                    format!(
-                        "{shown} has {}, which matches no client: UseDNS is no, and sshd compares addresses",
-                        named.join(" ")
-                    )
-                };
-                return settings.refuses(keyword, &note, &change);
-            }
+        match (self.allows, everywhere, possible.as_slice()) {
+            (true, true, _) | (false, false, []) => Access::Allowed,
+            (false, true, _) => self.denied(&named, account),
+            (true, false, []) => self.not_allowed(&patterns, &named, account),
             (true, false, hosts) => {
-                some_clients.push(format!("{shown} allows {name} from {} only", hosts.join(", ")));
+                Access::SomeClients(format!("{shown} allows {name} from {} only", hosts.join(", ")))
             }
             (false, false, hosts) => {
-                some_clients.push(format!("{shown} refuses {name} from {}", hosts.join(", ")));
+                Access::SomeClients(format!("{shown} refuses {name} from {}", hosts.join(", ")))
             }
+        }
+    }
+
+    /// Whether a pattern is for the user, or for a group of the user.
+    fn is_for(&self, pattern: &str, account: &Account) -> bool {
+        if self.groups {
+            account.groups.iter().any(|group| matches(group.as_bytes(), pattern.as_bytes()))
+        } else {
+            let user = pattern.rsplit_once('@').map_or(pattern, |(user, _)| user);
+            matches(account.name.as_bytes(), user.as_bytes())
+        }
+    }
+
+    /// What the list has or lacks, and for groups which ones the user has.
+    fn whom(&self, account: &Account) -> (String, String) {
+        if self.groups {
+            (format!("a group of {}", account.name), format!(" ({})", account.groups.join(", ")))
+        } else {
+            (account.name.clone(), String::new())
+        }
+    }
+
+    /// A list that denies has the user, by these patterns.
+    fn denied(&self, named: &[&str], account: &Account) -> Access {
+        let (shown, (whom, groups)) = (self.shown, self.whom(account));
+        let is_wildcard = |pattern: &&&str| {
+            **pattern != account.name && !account.groups.iter().any(|group| group == **pattern)
+        };
+        match named.iter().find(is_wildcard) {
+            Some(pattern) => Access::Refused {
+                note: format!("{shown} includes {whom}{groups}, by the pattern {pattern}"),
+                change: format!("remove the pattern {pattern} from {shown}"),
+            },
+            None => Access::Refused {
+                note: format!("{shown} includes {whom}{groups}"),
+                change: format!("remove {whom} from {shown}"),
+            },
+        }
+    }
+
+    /// A list that allows does not have the user, or only with names of clients that sshd does not look up.
+    fn not_allowed(&self, patterns: &[&str], named: &[&str], account: &Account) -> Access {
+        let (shown, (whom, groups)) = (self.shown, self.whom(account));
+        if !named.is_empty() {
+            return Access::Refused {
+                note: format!(
+                    "{shown} has {}, which matches no client: UseDNS is no, and sshd compares addresses",
+                    named.join(" ")
+                ),
+                change: format!("add {whom} to {shown}"),
+            };
+        }
+        let parted = parted_group(patterns, account).filter(|_| self.groups);
+        Access::Refused {
+            note: format!(
+                "{shown} does not include {whom}{groups}: {}",
+                quoted(patterns, &account.name, &account.groups, parted.is_some())
+            ),
+            change: match parted {
+                Some(group) => format!("write the name in quotes: {shown} \"{group}\""),
+                None => format!("add {whom} to {shown}"),
+            },
+        }
+    }
+}
+
+/// `allowed_user` of OpenSSH's `auth.c`, in the same order. USER@HOST gives only a warning, because the client is not known.
+fn access(settings: &Settings, account: &Account) -> Answer<()> {
+    let name = &account.name;
+    let mut some_clients = Vec::new();
+    for list in &ACCESS {
+        match list.judge(settings, account) {
+            Access::Allowed => {}
+            Access::SomeClients(words) => some_clients.push(words),
+            Access::Refused { note, change } => return settings.refuses(list.keyword, &note, &change),
+            Access::Unknown(reason) => return Answer::skip(reason),
         }
     }
     let root = settings.one("permitrootlogin");
