@@ -145,7 +145,7 @@ async fn examine(
             running::overridden(runner, target, &sshd, &running),
             sshd_login::login(runner, &options, target, &sshd.settings, &account, &running),
             network::network(runner, target, &sshd.settings, &running),
-            confinement::confinement(runner, target, &sshd.settings, &running),
+            confinement::confinement(runner, target, &sshd.settings, &account, &running),
         );
         tokio::join!(
             running::current(runner, target, &sshd, &account, &running),
@@ -173,7 +173,7 @@ async fn examine(
         user::account_state(runner, target, &account, &sshd.settings),
         pam::pam(runner, target, &sshd.settings, &account),
         principals::principals(runner, &sshd.command),
-        recent::recent(runner, target, &name, &sshd.user, &sshd.settings),
+        recent::recent(runner, target, &name, &sshd.command, &sshd.user, &sshd.settings),
     );
     (account, sshd)
 }

@@ -812,6 +812,14 @@ fn files_that_the_unit_hides() {
             }
         });
     }
+    // The user's shell.
+    world(|world| {
+        world.restart_in_namespace("mount --bind /dev/null /bin/sh");
+        let report = world.check();
+        report.assert_exactly(&[("confinement.unit", "fail")]);
+        let says = "sshd cannot use /bin/sh: its unit hides it from sshd, and no login works without it";
+        assert_eq!(report.note("confinement.unit"), says);
+    });
 }
 
 /// sshd's line is run for the key that is pushed, which it must print.
@@ -1925,7 +1933,8 @@ fn what_the_log_tells() {
             (3700, reason, "ok"),
             (1, "eic-keys[8]: No key for bob: latest/api/token: late", "ok"),
             (1, "eic-keys[8]: Refused a record of active keys for alice: it expired 3 s ago", "warn"),
-            (1, "eic-keys[8]: Wrong command line: --x", "warn"),
+            // Somebody typed it: sshd's line is right.
+            (1, "eic-keys[8]: Wrong command line: --x", "ok"),
             (1, "vsftpd: pam_unix(vsftpd:auth): ruser=x eic-keys[8]: Wrong command line: --x", "ok"),
             (1, "sshd[8]: No key for alice: x", "ok"),
         ] {
@@ -1935,6 +1944,12 @@ fn what_the_log_tells() {
         }
         write(&[log_line(9, reason), given].concat())(world);
         world.check().assert_healthy();
+    });
+    // Sshd's line is wrong.
+    world(|world| {
+        world.configure(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys --x %u %f").text());
+        write(&log_line(1, "eic-keys[8]: Wrong command line: --x"))(world);
+        assert_eq!(world.check().status("recent.syslog"), "warn");
     });
 }
 

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use crate::account::is_root;
+use crate::account::{Account, is_root};
 use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
@@ -32,6 +32,7 @@ pub(crate) async fn confinement(
     runner: &Runner,
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
+    account: &Finding<Account>,
     running: &Finding<RunningSshd>,
 ) {
     let root = || target.root.to_owned();
@@ -51,9 +52,12 @@ pub(crate) async fn confinement(
     let unit = runner.check(CheckId::ConfinementUnit, running, async |running| {
         let (root, process) = (root(), running.process);
         let pam = settings.get().is_some_and(|settings| settings.is("usepam", "yes"));
-        blocking(move || match process.and_then(|process| too_little(&root, process, pam)) {
-            Some(answer) => answer,
-            None => unit(&root, process, pam),
+        let shell = account.get().and_then(|account| Some(account.shell.to_str()?.to_owned()));
+        blocking(move || {
+            match process.and_then(|process| too_little(&root, process, shell.as_deref(), pam)) {
+                Some(answer) => answer,
+                None => unit(&root, process, pam),
+            }
         })
         .await
     });
@@ -151,8 +155,8 @@ fn apparmor(root: &Path, running: RunningSshd) -> Answer<()> {
     Answer::ok("AppArmor does not confine sshd", ())
 }
 
-/// What the processes of sshd lack for a login. `pam`: sshd uses PAM.
-fn too_little(root: &Path, process: u32, pam: bool) -> Option<Answer<()>> {
+/// What the processes of sshd lack for a login. `shell`: the user's. `pam`: sshd uses PAM.
+fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Option<Answer<()>> {
     let text = files::read_text(&root.join(format!("proc/{process}/limits")), limits::PROC_FILE).ok()?;
     let limit = |name: &str| -> Option<u64> {
         text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
@@ -177,7 +181,7 @@ fn too_little(root: &Path, process: u32, pam: bool) -> Option<Answer<()>> {
     }
     let hides = "the setting (InaccessiblePaths=, TemporaryFileSystem=, BindPaths= and the like) from sshd's unit: systemctl cat ssh sshd; \
                  then restart sshd";
-    if let Some((path, Seen::Another)) = hidden_from_sshd(root, process, pam) {
+    if let Some((path, Seen::Another)) = hidden_from_sshd(root, process, shell, pam) {
         return Some(Answer::warn(
             format!(
                 "sshd sees another {path} than the checks of this report: its unit puts that in its place"
@@ -186,7 +190,7 @@ fn too_little(root: &Path, process: u32, pam: bool) -> Option<Answer<()>> {
             (),
         ));
     }
-    if let Some((path, _)) = hidden_from_sshd(root, process, pam) {
+    if let Some((path, _)) = hidden_from_sshd(root, process, shell, pam) {
         let what = if path == TERMINALS { "session on a terminal" } else { "login" };
         return Some(Answer::fail(
             format!("sshd cannot use {path}: its unit hides it from sshd, and no {what} works without it"),
@@ -226,12 +230,17 @@ enum Seen {
 }
 
 /// A file that a login needs, and that is not the same in sshd's mount namespace.
-fn hidden_from_sshd(root: &Path, process: u32, pam: bool) -> Option<(&'static str, Seen)> {
+fn hidden_from_sshd<'a>(
+    root: &Path,
+    process: u32,
+    shell: Option<&'a str>,
+    pam: bool,
+) -> Option<(&'a str, Seen)> {
     let file = |view: &Path, path: &str| fs::metadata(view.join(path.trim_start_matches('/')));
     let there = root.join(format!("proc/{process}/root"));
     // Without root, nothing is known.
     fs::metadata(&there).ok()?;
-    let seen = |path: &'static str| {
+    let seen = |path: &'a str| {
         let here = file(root, path).ok()?;
         let seen = match file(&there, path) {
             Err(error) => (error.kind() == ErrorKind::NotFound).then_some(Seen::Nothing),
@@ -244,7 +253,8 @@ fn hidden_from_sshd(root: &Path, process: u32, pam: bool) -> Option<(&'static st
         Some((path, seen?))
     };
     let of_pam: &[&str] = if pam { &["/etc/shadow", "/etc/pam.d/sshd"] } else { &[] };
-    ["/etc/passwd"].iter().chain(of_pam).chain(&[TERMINALS]).copied().find_map(seen)
+    let files = ["/etc/passwd"].iter().chain(of_pam).chain(&[TERMINALS]).copied();
+    files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
 }
 
 /// Limits of a process, their settings of systemd, and how many a login needs: a session with one process fewer, or with two files
@@ -319,6 +329,15 @@ fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
         );
     }
     if let Some(line) = shown.lines().find(confines) {
+        if filtered && line.starts_with("RestrictAddressFamilies") && !has_ipv6(root) {
+            return Answer::fail(
+                format!("sshd's unit keeps eic-keys from the metadata service: {line} lacks AF_INET"),
+                Fix::advice(
+                    "add AF_INET to RestrictAddressFamilies= (systemctl cat ssh sshd shows the file), or remove the line, then: \
+                     systemctl daemon-reload, and restart sshd",
+                ),
+            );
+        }
         return Answer::warn(
             format!("sshd's unit restricts its processes: {line}"),
             Fix::advice("allow 169.254.169.254 port 80 with systemctl edit, then restart sshd"),
@@ -425,6 +444,12 @@ fn confined(root: &Path, process: u32) -> (bool, bool) {
     let network = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/net"))).ok();
     let isolated = network("self").zip(network(&process)).is_some_and(|(here, there)| here != there);
     (filters(&process) > filters("1"), isolated)
+}
+
+/// Whether the system has an IPv6 address over which the metadata service can be asked: one with global scope.
+fn has_ipv6(root: &Path) -> bool {
+    let table = files::read_text(&root.join("proc/net/if_inet6"), limits::PROC_FILE).unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().nth(3) == Some("00"))
 }
 
 /// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.

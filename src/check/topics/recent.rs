@@ -11,6 +11,7 @@ use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::tokens::Offered;
+use crate::check::topics::sshd::ConfiguredCommand;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines;
@@ -25,6 +26,7 @@ pub(crate) async fn recent(
     runner: &Runner,
     target: &CheckTarget<'_>,
     name: &Finding<UserName>,
+    command: &Finding<ConfiguredCommand>,
     command_user: &Finding<Account>,
     settings: &Finding<Settings>,
 ) {
@@ -58,7 +60,10 @@ pub(crate) async fn recent(
             }
         })
         .await;
-    runner.check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, now)).await;
+    let is_right = command.get().is_some();
+    runner
+        .check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, is_right, now))
+        .await;
 }
 
 /// How sshd's messages about its AuthorizedKeysCommand begin. A user name from a login attempt can contain these
@@ -244,8 +249,9 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
     (ended..=ended.saturating_add(ATTEMPT)).contains(&age).then_some(last)
 }
 
-/// What eic-keys logged about the user, or about every user.
-fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
+/// What eic-keys logged about the user, or about every user. `is_right`: sshd's line is a right command line, so that a wrong one was
+/// typed by somebody, or is corrected.
+fn ours(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
     let (user, doubt) = (name.to_string(), log.caveat());
     let refusal = |line: &LogLine| {
         let of_user = |begin| {
@@ -254,9 +260,10 @@ fn ours(log: &Log, name: &UserName, now: u64) -> Answer<()> {
                 .and_then(|rest| rest.strip_prefix(user.as_str()))
                 .is_some_and(|rest| rest.starts_with(": "))
         };
-        let of_all = [log_lines::NOT_EC2, log_lines::WRONG_COMMAND_LINE, log_lines::CHAINED];
+        let of_all = [log_lines::NOT_EC2, log_lines::CHAINED];
         of_user(log_lines::NO_KEY)
             || of_user(log_lines::REFUSED)
+            || !is_right && line.message.starts_with(log_lines::WRONG_COMMAND_LINE)
             || of_all.iter().any(|begin| line.message.starts_with(begin))
     };
     let mut lines: Vec<_> =

@@ -907,6 +907,11 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
                  ssh --ssh-port)",
                 settings.source.restart
             ),
+            // The configuration asks for more than the sockets that are open.
+            None if unreachable(&configured, only_ipv6).is_none() && is_ipv6_only(now) => format!(
+                "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= (systemctl cat ssh sshd), remove it, then: {}",
+                settings.source.restart
+            ),
             None => format!("{change}, then: {reload}"),
         };
         return if now.iter().all(|address| address.ip().is_loopback()) {
@@ -947,6 +952,10 @@ pub(super) fn unreachable_port(settings: &Settings) -> Option<String> {
     note.or_else(|| sockets::bindable(settings).err())
 }
 
+fn is_ipv6_only(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().all(SocketAddr::is_ipv6)
+}
+
 fn shown(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -967,7 +976,7 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
             format!("sshd listens on {shown}, not on port 22, which the console and endpoints use"),
             "give the client the port (aws ec2-instance-connect ssh --ssh-port), or set Port 22 too",
         ))
-    } else if only_ipv6 && all(SocketAddr::is_ipv6) {
+    } else if only_ipv6 && is_ipv6_only(addresses) {
         Some((
             format!("sshd listens on IPv6 only: {shown}"),
             "remove AddressFamily, and set ListenAddress 0.0.0.0 too",
