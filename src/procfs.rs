@@ -88,6 +88,8 @@ pub(crate) fn boot_time(proc: &Path) -> Option<Duration> {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
+    /// A signal stopped it, such as SIGSTOP.
+    pub(crate) is_stopped: bool,
     /// The process that began its session, by setsid(2).
     pub(crate) session: u32,
     /// In ticks since the boot, see [`Process::since_boot`].
@@ -114,6 +116,7 @@ impl Process {
         Some(Self {
             pid: pid.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
+            is_stopped: *fields.first()? == "T",
             session: fields.get(3)?.parse().ok()?,
             started: fields.get(19)?.trim_end().parse().ok()?,
             name: name.to_owned(),
@@ -202,7 +205,14 @@ mod tests {
     fn a_name_with_parentheses() {
         let fields = "S 77 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
         let process = Process::parse(&format!("12 (a) (b) {fields}"));
-        let expected = Process { pid: 12, parent: 77, session: 1, started: 4242, name: "a) (b".to_owned() };
+        let expected = Process {
+            pid: 12,
+            parent: 77,
+            is_stopped: false,
+            session: 1,
+            started: 4242,
+            name: "a) (b".to_owned(),
+        };
         assert_eq!(process, Some(expected));
         assert_eq!(Process::parse("12 (a"), None);
     }

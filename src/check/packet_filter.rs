@@ -547,6 +547,19 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     let op = value.get("op").and_then(Value::as_str).unwrap_or_default();
     let (negated, is_equality) = (op == "!=", matches!(op, "==" | "!=" | "in"));
     let key = |name: &str, key: &str| left.get(name).and_then(|left| left.get(key)).and_then(Value::as_str);
+    if let (Some(fields), true) = (left.get("concat").and_then(Value::as_array), is_equality) {
+        return nft_concatenations(fields, right, packet).negated(negated);
+    }
+    if is_flags(left) && is_equality && !packet.reply {
+        return Matches::same(contains(right, &|one| Some(one == "syn"))).negated(negated);
+    }
+    if key("payload", "protocol") == Some("ether")
+        && key("payload", "field") == Some("saddr")
+        && !packet.reply
+    {
+        // Of a neighbour, which the rule names as another one names addresses.
+        return Matches::source(None).negated(negated);
+    }
     if is_source(Some(left)) && !packet.reply {
         let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
         return Matches::source(addresses.as_ref()).negated(negated);
@@ -591,6 +604,34 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
             _ => None,
         };
     Matches::same(result).negated(negated)
+}
+
+/// Whether a match of several fields, such as `ip saddr . tcp dport`, is true for one of its elements.
+fn nft_concatenations(fields: &[Value], right: &Value, packet: &Packet<'_>) -> Matches {
+    let one = |element: &Value| {
+        let values = element.get("concat")?.as_array()?;
+        let both = fields.iter().zip(values);
+        let both = both.map(|(left, right)| {
+            nft_match(&serde_json::json!({"op": "==", "left": left, "right": right}), packet)
+        });
+        Some(both.fold(Matches::same(Some(true)), Matches::and))
+    };
+    let elements = right.get("set").and_then(Value::as_array);
+    let elements: Option<Vec<_>> = elements.and_then(|elements| elements.iter().map(one).collect());
+    let Some(elements) = elements else { return Matches::same(None) };
+    let any = |is: fn(&Matches) -> Option<bool>| any(&elements.iter().map(is).collect::<Vec<_>>());
+    Matches { all: any(|one| one.all), others: any(|one| one.others) }
+}
+
+/// Whether this is about the flags of TCP that a connection is opened with: a client's first packet has SYN alone of them.
+fn is_flags(left: &Value) -> bool {
+    let is = |value: &Value| {
+        value.get("payload").and_then(|payload| payload.get("field")).is_some_and(|field| field == "flags")
+    };
+    let masked = |parts: &Value| {
+        parts.get(0).is_some_and(is) && parts.get(1).is_some_and(|mask| mask.to_string().contains("\"syn\""))
+    };
+    is(left) || left.get("&").is_some_and(masked)
 }
 
 /// Whether one of the elements of a value is true: the value alone, `{"set": […]}` or a list.
@@ -689,6 +730,17 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                     if is_own { addresses.has_own(packet) } else { addresses.has_client() }
                 })
             }
+            "--mac-source" if !packet.reply => {
+                source = Some(argument().to_owned());
+                matches = matches.and(Matches::source(None).negated(negated));
+                negated = false;
+                continue;
+            }
+            // A client's first packet has SYN alone.
+            "--tcp-flags" if !packet.reply => {
+                let has_syn = argument().split(',').any(|flag| flag == "SYN");
+                Some(argument() == if has_syn { "SYN" } else { "NONE" })
+            }
             "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
             "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
             "-i" | "-o" => packet.is_on(argument(), '+'),
@@ -698,7 +750,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
             // These modules match nothing by themselves: their options are matched here.
             "-m" => match argument() {
                 "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype"
-                | "pkttype" => continue,
+                | "mac" | "pkttype" => continue,
                 _ => None,
             },
             "--comment" => {
@@ -760,6 +812,8 @@ mod tests {
         let accept = ":INPUT ACCEPT [0:0]\n-A INPUT ";
         let drop = ":INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT ";
         let ssh = "-p tcp -m tcp --dport 22 -j";
+        // The packets of connections that are open.
+        let not_syn = "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN";
         for (rules, accepted) in [
             (format!("{accept}! -s 10.0.0.0/8 {ssh} DROP"), Some(&["10.0.0.0/8"][..])),
             (format!("{drop}-s 10.0.0.0/8 {ssh} ACCEPT"), Some(&["10.0.0.0/8"])),
@@ -769,6 +823,14 @@ mod tests {
             ),
             (format!("{accept}-s 10.0.0.0/8 {ssh} ACCEPT\n-A INPUT {ssh} DROP"), Some(&["10.0.0.0/8"])),
             (format!("{drop}-m set --match-set office src {ssh} ACCEPT"), Some(&["office"])),
+            (
+                format!("{drop}-m mac --mac-source 02:00:00:00:00:01 {ssh} ACCEPT"),
+                Some(&["02:00:00:00:00:01"]),
+            ),
+            (
+                format!("{drop}-s 10.0.0.0/8 {ssh} ACCEPT\n-A INPUT {not_syn} -j ACCEPT"),
+                Some(&["10.0.0.0/8"]),
+            ),
             (format!("{accept}-m set ! --match-set office src {ssh} DROP"), Some(&["office"])),
             (
                 format!("{drop}-m iprange --src-range 10.0.0.1-10.0.0.9 {ssh} ACCEPT"),
@@ -854,6 +916,7 @@ mod tests {
                 Some("192.0.2.1, 10.0.0.1-10.0.0.9"),
             ),
             ("accept", input(&[&saddr("==", office), ssh, drop]), None),
+            ("accept", input(&[&saddr("==", office).replace(r#""ip""#, r#""ether""#), ssh, drop]), None),
             ("accept", input(&[&saddr("==", r#""@banned""#), drop]), None),
             ("drop", [input(&[&saddr("==", office), accept]), input(&[ssh, accept])].concat(), None),
         ] {
@@ -869,6 +932,10 @@ mod tests {
             (":INPUT DROP [0:0]", true),
             (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", false),
             (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT", true),
+            (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT", true),
+            (":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --tcp-flags FIN,RST FIN -j DROP", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --tcp-flags SYN,RST SYN,RST -j DROP", false),
             (
                 ":INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                 true,
@@ -1017,6 +1084,50 @@ mod tests {
             assert_eq!(nftables(policy, &rules).is_some(), drops, "{policy} {rules}");
         }
         assert!(Filter::of_nftables("", &TO_SSH).is_none());
+    }
+
+    #[test]
+    fn flags_and_several_fields() {
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
+        let mask = r#"{"&":[{"payload":{"protocol":"tcp","field":"flags"}},["fin","syn","rst","ack"]]}"#;
+        let flags =
+            |op: &str, right: &str| format!(r#"{{"match":{{"op":"{op}","left":{mask},"right":{right}}}}}"#);
+        let plain_flags =
+            flags("in", "\"syn\"").replace(mask, r#"{"payload":{"protocol":"tcp","field":"flags"}}"#);
+        let concat = |set: &str| {
+            let fields = r#"[{"payload":{"protocol":"ip","field":"saddr"}},{"payload":{"protocol":"tcp","field":"dport"}}]"#;
+            format!(r#"{{"match":{{"op":"==","left":{{"concat":{fields}}},"right":{{"set":{set}}}}}}}"#)
+        };
+        for (policy, rules, drops) in [
+            // The flags of a client's first packet.
+            ("drop", [input(&[&flags("==", "\"syn\""), ssh, accept])].concat(), false),
+            ("drop", [input(&[&flags("!=", "\"syn\""), accept])].concat(), true),
+            ("drop", [input(&[&flags("==", "\"ack\""), accept])].concat(), true),
+            ("drop", [input(&[&plain_flags, accept])].concat(), false),
+            ("accept", [input(&[&flags("==", "\"syn\""), ssh, drop])].concat(), true),
+            // Several fields.
+            (
+                "drop",
+                input(&[
+                    &concat("[{\"concat\":[\"192.0.2.1\",443]},{\"concat\":[\"192.0.2.2\",80]}]"),
+                    accept,
+                ]),
+                true,
+            ),
+            (
+                "drop",
+                input(&[
+                    &concat("[{\"concat\":[\"192.0.2.1\",443]},{\"concat\":[\"192.0.2.2\",22]}]"),
+                    accept,
+                ]),
+                false,
+            ),
+            ("drop", input(&[&concat("\"@clients\""), accept]), false),
+        ] {
+            assert_eq!(nftables(policy, &rules).is_some(), drops, "{policy} {rules}");
+        }
     }
 
     /// Rules by interface, and those for replies, with the interface that clients use.

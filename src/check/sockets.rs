@@ -35,6 +35,14 @@ pub(crate) fn taken(root: &Path) -> Vec<u16> {
     sockets.filter(|socket| socket.listens).map(|socket| socket.local.port()).collect()
 }
 
+/// An IPv4 socket that listens on a port of these addresses.
+pub(crate) fn of_ipv4(root: &Path, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let is_port = |local: &SocketAddr| addresses.iter().any(|address| address.port() == local.port());
+    let sockets = procfs::tcp_sockets(&root.join("proc")).into_iter().filter(|socket| socket.listens);
+    let mut addresses_of = sockets.map(|socket| socket.local);
+    addresses_of.find(|local| local.is_ipv4() && is_port(local))
+}
+
 /// Whether sshd can listen on one of its addresses. `Err` says what to do.
 pub(crate) fn bindable(settings: &Settings) -> Result<(), String> {
     let addresses: Vec<SocketAddr> =

@@ -114,9 +114,9 @@ pub(super) fn admin_config(main: &Path) -> &Path {
     if main == Path::new(VENDOR_CONFIG) { Path::new(ADMIN_CONFIG) } else { main }
 }
 
-/// The script that runs sshd with a privilege separation directory.
+/// The script that runs sshd with a privilege separation directory. systemd can have created one meanwhile: it is a link then.
 const OWN_DIRECTORY: &str = "mount --rbind /run /mnt && mount -t tmpfs -o mode=0755 tmpfs /run && ln -s /mnt/* /run && \
-                             mkdir -p -m 0755 /run/sshd && exec \"$0\" \"$@\"";
+                             rm -f /run/sshd && mkdir -m 0755 /run/sshd && exec \"$0\" \"$@\"";
 
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sorted;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SERVICES, has_systemd};
+use crate::sshd::query::ADMIN_CONFIG;
 use crate::tool::{property, stdout_of};
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
@@ -243,6 +244,8 @@ fn hidden_from_sshd<'a>(
     let seen = |path: &'a str| {
         let here = file(root, path).ok()?;
         let seen = match file(&there, path) {
+            // The running sshd has read it.
+            Err(_) if path == ADMIN_CONFIG => None,
             Err(error) => (error.kind() == ErrorKind::NotFound).then_some(Seen::Nothing),
             Ok(there) if here.len() > 0 && there.len() == 0 => Some(Seen::Nothing),
             Ok(there) => {
@@ -253,14 +256,20 @@ fn hidden_from_sshd<'a>(
         Some((path, seen?))
     };
     let of_pam: &[&str] = if pam { &["/etc/shadow", "/etc/pam.d/sshd"] } else { &[] };
-    let files = ["/etc/passwd"].iter().chain(of_pam).chain(&[TERMINALS]).copied();
+    let limits = pam && has_pam_limits(root);
+    let limits = limits.then_some("/etc/security/limits.conf");
+    let files = ["/etc/passwd", ADMIN_CONFIG].iter().chain(of_pam).chain(&[TERMINALS]).copied().chain(limits);
     files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
 }
 
-/// Limits of a process, their settings of systemd, and how many a login needs: a session with one process fewer, or with two files
-/// fewer, does not start in OpenSSH 9.2.
+fn has_pam_limits(root: &Path) -> bool {
+    pam_config::modules(root, Kind::Session).iter().any(|module| module.starts_with("pam_limits.so"))
+}
+
+/// Limits of a process, their settings of systemd, and how many a login with a pushed key needs: with one process fewer (OpenSSH 9.2),
+/// or one file fewer (8.4; 10.0 needs 17), it fails.
 const NEEDED: [(&str, &str, u64); 2] =
-    [("Max open files", "LimitNOFILE", 12), ("Max processes", "LimitNPROC", 4)];
+    [("Max open files", "LimitNOFILE", 16), ("Max processes", "LimitNPROC", 4)];
 
 /// What the kernel allows for the arguments of a program with any limit (execve(2)).
 const LEAST_STACK: u64 = 128 * 1024;
@@ -313,9 +322,7 @@ fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
     }
     let filters = || shown.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
     let lacks = |call: &&&str| filters().any(|list| excludes(list, call));
-    let limited = pam
-        && pam_config::modules(root, Kind::Session).iter().any(|module| module.starts_with("pam_limits.so"));
-    let of_session: &[&str] = if limited { &LIMITS_CALLS } else { &[] };
+    let of_session: &[&str] = if pam && has_pam_limits(root) { &LIMITS_CALLS } else { &[] };
     let calls: Vec<_> = SSHD_CALLS.iter().chain(of_session).filter(lacks).copied().collect();
     if filtered && !calls.is_empty() {
         let calls = calls.join(" ");

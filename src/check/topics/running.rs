@@ -20,6 +20,7 @@ use crate::check::running_sshd::{
 use crate::check::settings::{Settings, main};
 use crate::check::sockets;
 use crate::error_text::WithCauses;
+use crate::procfs::Process;
 use crate::sorted;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::File;
@@ -199,6 +200,14 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
 /// The result for an sshd that runs now.
 fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<RunningSshd> {
     let running = RunningSshd { process: Some(process) };
+    let seen = Process::read(&daemon.tree.locate(Path::new(&format!("/proc/{process}"))));
+    if seen.is_some_and(|seen| seen.is_stopped) {
+        let process = process.to_string();
+        return Answer::fail(
+            format!("sshd, process {process}, is stopped by a signal: no client gets an answer"),
+            Fix::command("kill -CONT", [CommandWord::Value(&process)]),
+        );
+    }
     if daemon.has_systemd() {
         let failed = FailedUnit::find(daemon.tree, unit, files);
         if let Some(failed) = failed.filter(|failed| failed.ends(process)) {

@@ -895,6 +895,20 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
     }
     // A socket of systemd for an IPv6 address accepts IPv4, too, unless its unit says otherwise.
     let only_ipv6 = from_systemd.is_empty();
+    // The configuration asks for more than the sockets that are open.
+    let is_less =
+        from_systemd.is_empty() && unreachable(&configured, only_ipv6).is_none() && is_ipv6_only(now);
+    if let Some(other) = sockets::of_ipv4(root, now).filter(|_| is_less) {
+        return Answer::fail(
+            format!(
+                "another program listens on {other}: clients reach it over IPv4, and not sshd, which listens on IPv6 only"
+            ),
+            Fix::advice(format!(
+                "stop the other program (ss -tlnp shows it), then: {}",
+                settings.source.restart
+            )),
+        );
+    }
     if let Some((note, change)) = unreachable(now, only_ipv6) {
         let fix = match of_command_line(settings, now, root) {
             _ if !from_systemd.is_empty() => {
@@ -907,8 +921,7 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
                  ssh --ssh-port)",
                 settings.source.restart
             ),
-            // The configuration asks for more than the sockets that are open.
-            None if unreachable(&configured, only_ipv6).is_none() && is_ipv6_only(now) => format!(
+            None if is_less => format!(
                 "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= (systemctl cat ssh sshd), remove it, then: {}",
                 settings.source.restart
             ),
