@@ -74,7 +74,7 @@ impl Account {
 }
 
 /// Describes a user by number and, if known, by name.
-pub(crate) fn account_of(uid: u32) -> String {
+pub(crate) fn describe_user(uid: u32) -> String {
     let number = uid.to_string();
     let line = stdout_of("getent", &["passwd", "--", &number]);
     let account =

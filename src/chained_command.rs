@@ -38,7 +38,7 @@ pub(crate) enum ChainedOutput {
 
 /// Why the keys of the chained command do not count. Each text ends a sentence that begins with "the chained command".
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ChainedError {
     /// It could not be started or read.
     Io(io::Error),
     /// It ended with a status other than 0 or by a signal.
@@ -47,7 +47,7 @@ pub(crate) enum Failure {
     TooMuch,
 }
 
-impl Failure {
+impl ChainedError {
     /// The exit status for this failure, with the numbers that shells use.
     #[must_use]
     pub(crate) fn status(&self) -> u8 {
@@ -61,7 +61,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ChainedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(_) => f.write_str("could not be run"),
@@ -74,7 +74,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {
+impl std::error::Error for ChainedError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
@@ -89,16 +89,16 @@ impl ChainedCommand {
     /// # Errors
     /// Fails if the command cannot be started.
     #[expect(clippy::disallowed_methods, reason = "it is judged here, and keeps sshd's environment")]
-    pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, Failure> {
+    pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, ChainedError> {
         let (program, arguments) =
-            command.split_first().ok_or_else(|| Failure::Io(io::ErrorKind::NotFound.into()))?;
-        let program = safe_path::program(root, Path::new(program)).map_err(Failure::Io)?;
+            command.split_first().ok_or_else(|| ChainedError::Io(io::ErrorKind::NotFound.into()))?;
+        let program = safe_path::program(root, Path::new(program)).map_err(ChainedError::Io)?;
         let mut child = Command::new(program.path())
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(Failure::Io)?;
-        let stdout = child.stdout.take().ok_or_else(|| Failure::Io(io::ErrorKind::BrokenPipe.into()))?;
+            .map_err(ChainedError::Io)?;
+        let stdout = child.stdout.take().ok_or_else(|| ChainedError::Io(io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self { child, stdout })
     }
 
@@ -113,15 +113,15 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// The command failed, so its output does not count.
-    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<ChainedOutput, Failure> {
+    pub(crate) fn finish(&mut self, output: &impl AsFd) -> Result<ChainedOutput, ChainedError> {
         let mut keys = Vec::new();
         let mut open = true;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             if !open {
-                match self.child.try_wait().map_err(Failure::Io)? {
+                match self.child.try_wait().map_err(ChainedError::Io)? {
                     Some(status) if status.success() => return Ok(ChainedOutput::Keys(keys)),
-                    Some(status) => return Err(Failure::Status(status)),
+                    Some(status) => return Err(ChainedError::Status(status)),
                     None => {}
                 }
             }
@@ -133,7 +133,7 @@ impl ChainedCommand {
             let wait = (!open).then_some(EXIT_POLL);
             match poll(&mut descriptors, wait.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Failure::Io(errno.into())),
+                Err(errno) => return Err(ChainedError::Io(errno.into())),
             }
             let mut events = descriptors.iter().map(PollFd::revents);
             if events.next().is_some_and(|events| events.intersects(PollFlags::ERR | PollFlags::HUP)) {
@@ -144,11 +144,11 @@ impl ChainedCommand {
                     Ok(0) => open = false,
                     Ok(length) => keys.extend_from_slice(buffer.get(..length).unwrap_or_default()),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(Failure::Io(error)),
+                    Err(error) => return Err(ChainedError::Io(error)),
                 }
             }
             if keys.len() > limits::CHAINED_OUTPUT {
-                return Err(Failure::TooMuch);
+                return Err(ChainedError::TooMuch);
             }
         }
     }

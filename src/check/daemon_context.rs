@@ -11,7 +11,7 @@ use crate::process::TrustedCommand;
 use crate::sshd::config_tree::ConfigTree;
 
 /// The process and the command line of the sshd that serves this system.
-pub(super) fn serving(tree: &ConfigTree) -> Option<(u32, String)> {
+pub(super) fn serving_process(tree: &ConfigTree) -> Option<(u32, String)> {
     with_daemon(tree, |daemon| daemon.serving(&main(tree)))
 }
 
@@ -29,7 +29,7 @@ pub(super) struct DaemonContext {
 impl DaemonContext {
     /// The context of the sshd that serves this system.
     pub(super) fn find(tree: &ConfigTree) -> Self {
-        serving(tree).map_or_else(Self::default, |(process, _)| Self::of(process))
+        serving_process(tree).map_or_else(Self::default, |(process, _)| Self::of(process))
     }
 
     /// The context of this sshd.

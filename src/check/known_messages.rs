@@ -26,7 +26,7 @@ pub(crate) enum FixCommand {
 
 /// A message that says why a login was refused, or why a session ended before it began.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownMessage {
     pub(crate) source: MessageSource,
     /// How the message begins, without its level (see [`without_level`]).
     begins: &'static str,
@@ -38,7 +38,7 @@ pub(crate) struct Known {
     pub(crate) command: FixCommand,
 }
 
-impl Known {
+impl KnownMessage {
     const fn command(mut self, command: FixCommand) -> Self {
         self.command = command;
         self
@@ -71,8 +71,8 @@ const fn sshd(
     contains: &'static str,
     means: &'static str,
     advice: &'static str,
-) -> Known {
-    Known { source: Sshd, begins, contains, means, advice, command: FixCommand::None }
+) -> KnownMessage {
+    KnownMessage { source: Sshd, begins, contains, means, advice, command: FixCommand::None }
 }
 
 const fn pam(
@@ -80,8 +80,8 @@ const fn pam(
     contains: &'static str,
     means: &'static str,
     advice: &'static str,
-) -> Known {
-    Known { source: Pam, ..sshd(begins, contains, means, advice) }
+) -> KnownMessage {
+    KnownMessage { source: Pam, ..sshd(begins, contains, means, advice) }
 }
 
 pub(crate) const CHROOT: &str = "ChrootDirectory and every directory above it must exist, belong to root, and be writable by root only \
@@ -105,7 +105,7 @@ const STARTUPS: &str = "find out which clients open these connections (ss -tn), 
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
-pub(crate) const REASONS: [Known; 37] = [
+pub(crate) const REASONS: [KnownMessage; 37] = [
     sshd(
         "User ",
         " not allowed because listed in DenyUsers",
@@ -294,7 +294,7 @@ pub(crate) const REASONS: [Known; 37] = [
 ];
 
 /// PAM logs that a module is missing whether it needs that module or not.
-pub(crate) const MISSING_MODULES: [Known; 2] = [
+pub(crate) const MISSING_MODULES: [KnownMessage; 2] = [
     pam("PAM unable to dlopen(", "", NO_MODULE, MODULE),
     pam("PAM adding faulty module: ", "", NO_MODULE, MODULE),
 ];
@@ -306,7 +306,7 @@ pub(crate) const MODULE_UNKNOWN: &str = "PAM: pam_open_session(): Module is unkn
 pub(crate) const ANY_MODULE: &str = "change what this PAM module requires: see /etc/pam.d/sshd";
 
 /// The messages of sshd that PAM refused a login, without the reason.
-pub(crate) const REFUSALS: [Known; 3] = [
+pub(crate) const REFUSALS: [KnownMessage; 3] = [
     sshd(
         "Access denied for user ",
         " by PAM account configuration",
@@ -330,7 +330,7 @@ pub(crate) const REFUSALS: [Known; 3] = [
 ];
 
 /// Messages about connections before a user is known.
-pub(crate) const CONNECTIONS: [Known; 5] = [
+pub(crate) const CONNECTIONS: [KnownMessage; 5] = [
     sshd(
         "PAM: initialisation failed",
         "",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
-use crate::account::{Account, account_of};
+use crate::account::{Account, describe_user};
 use crate::calendar::MICROS;
 use crate::files;
 use crate::limits;
@@ -89,7 +89,7 @@ impl Log {
             (None, None) => String::new(),
             (Some(file), _) => format!(" (from {file}, to which {ANYBODY} can write such lines)"),
             (None, Some(uid)) => {
-                format!(" (any process of {} can write lines of eic-keys)", account_of(uid))
+                format!(" (any process of {} can write lines of eic-keys)", describe_user(uid))
             }
         };
         if !self.incomplete {
@@ -102,7 +102,7 @@ impl Log {
 
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
-pub(crate) fn authpriv(root: &Path, users: &[u32], now: u64) -> Option<Log> {
+pub(crate) fn read(root: &Path, users: &[u32], now: u64) -> Option<Log> {
     if let Some(Newest { entries, incomplete }) = newest(&journal::matches(users)) {
         // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
         let any = || stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"]);

@@ -5,7 +5,8 @@
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
 use super::known_messages::{
-    ANY_MODULE, CONNECTIONS, Known, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, without_level,
+    ANY_MODULE, CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS,
+    without_level,
 };
 use super::log::{LogLine, ago};
 use crate::sorted;
@@ -50,7 +51,7 @@ struct Attempt<'a> {
     /// The client tried a password.
     password: bool,
     /// The lines that matter, and the reasons among them.
-    lines: Vec<(&'a LogLine, Option<&'static Known>)>,
+    lines: Vec<(&'a LogLine, Option<&'static KnownMessage>)>,
     /// The lines about modules of PAM that are missing. As a rule, a login needs none of them.
     missing: Vec<&'a LogLine>,
 }
@@ -79,16 +80,16 @@ pub(crate) struct RefusedAttempts<'a> {
 }
 
 impl<'a> RefusedAttempts<'a> {
-    fn new(age: u64, known: &Known, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
+    fn new(age: u64, known: &KnownMessage, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
         let note = format!("{}: {}", ago(age), known.means);
         Self { note, advice: known.advice, lines: lines.into_iter().collect() }
     }
 }
 
 /// What `lines`, oldest first, say about the logins of `user` in the last hour.
-pub(crate) fn logins<'a>(lines: &'a [LogLine], user: &str, now: u64) -> LastAttempt<'a> {
+pub(crate) fn last_attempt<'a>(lines: &'a [LogLine], user: &str, now: u64) -> LastAttempt<'a> {
     let mut attempts: Vec<Attempt<'a>> = Vec::new();
-    let mut unattributed: Vec<(u64, &'a LogLine, &'static Known)> = Vec::new();
+    let mut unattributed: Vec<(u64, &'a LogLine, &'static KnownMessage)> = Vec::new();
     for line in lines.iter().filter(|line| line.by_sshd()) {
         let Some(age) = line.age(now, RECENT) else { continue };
         let time = now.saturating_sub(age);
@@ -127,7 +128,7 @@ pub(crate) fn logins<'a>(lines: &'a [LogLine], user: &str, now: u64) -> LastAtte
         }
     }
     let newest = attempts.last().map(|attempt| attempt.last);
-    let counts = |(time, ..): &&(u64, &LogLine, &Known)| {
+    let counts = |(time, ..): &&(u64, &LogLine, &KnownMessage)| {
         newest.is_none_or(|newest| *time >= newest) && now.saturating_sub(*time) < DROPS_COUNT
     };
     let mut dropped = unattributed.iter().rev().filter(counts);
@@ -181,7 +182,7 @@ impl<'a> Attempt<'a> {
             let of_user = rest.is_some_and(|rest| continuations.iter().any(|words| rest.starts_with(words)));
             if begin.starts_with("Accepted ") {
                 // What was said about other keys does not matter. An expired password does.
-                self.lines.retain(|(_, known)| known.is_some_and(Known::counts_after_a_key));
+                self.lines.retain(|(_, known)| known.is_some_and(KnownMessage::counts_after_a_key));
                 self.accepted = true;
             } else if self.accepted {
                 // Another connection, by a process with the same number.
@@ -206,12 +207,12 @@ impl<'a> Attempt<'a> {
 
     /// What PAM logged before it refused the account or the session, if sshd says only that it did (`reason`), and what to do
     /// about it: the words of a module that is not known, or that one is missing.
-    fn words_of_pam(&self, reason: &Known) -> Option<(&'a LogLine, &'static str)> {
+    fn words_of_pam(&self, reason: &KnownMessage) -> Option<(&'a LogLine, &'static str)> {
         if !REFUSALS.iter().any(|known| known.is_same(reason)) {
             return None;
         }
         let refused =
-            |(_, known): &(&LogLine, Option<&Known>)| known.is_some_and(|known| known.is_same(reason));
+            |(_, known): &(&LogLine, Option<&KnownMessage>)| known.is_some_and(|known| known.is_same(reason));
         let at = self.lines.iter().position(refused)?;
         let is_missing = self
             .lines
@@ -225,7 +226,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The first reason, which is the most specific.
-    fn reason(&self) -> Option<&'static Known> {
+    fn reason(&self) -> Option<&'static KnownMessage> {
         self.lines.iter().find_map(|(_, known)| *known)
     }
 }
@@ -246,7 +247,7 @@ fn is_from_module(message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{LastAttempt, LogLine, logins};
+    use super::{LastAttempt, LogLine, last_attempt};
 
     const NOW: u64 = 1_795_293_600;
 
@@ -265,7 +266,7 @@ mod tests {
     }
 
     fn note(text: &[&str], user: &str) -> String {
-        match logins(&lines(text), user, NOW) {
+        match last_attempt(&lines(text), user, NOW) {
             LastAttempt::Refused(refused) => refused.note,
             other => format!("{other:?}"),
         }
@@ -484,12 +485,12 @@ mod tests {
         for (line, time) in long.iter_mut().zip([NOW - 600, NOW - 300, NOW - 60]) {
             line.time = Some(time);
         }
-        assert!(matches!(logins(&long, "alice", NOW), LastAttempt::Refused(_)));
+        assert!(matches!(last_attempt(&long, "alice", NOW), LastAttempt::Refused(_)));
         let mut late = lines(&[dropped, ACCEPTED]);
         for line in late.iter_mut().take(1) {
             line.time = Some(NOW - 61);
         }
-        assert!(matches!(logins(&late, "alice", NOW), LastAttempt::LoggedIn(60)));
+        assert!(matches!(last_attempt(&late, "alice", NOW), LastAttempt::LoggedIn(60)));
     }
 
     #[test]
@@ -499,13 +500,20 @@ mod tests {
             for line in &mut old {
                 line.time = time;
             }
-            assert_eq!(matches!(logins(&old, "alice", NOW), LastAttempt::Refused(_)), refused, "{time:?}");
+            assert_eq!(
+                matches!(last_attempt(&old, "alice", NOW), LastAttempt::Refused(_)),
+                refused,
+                "{time:?}"
+            );
         }
         let mut drop = lines(&["1: drop connection #1 from [192.0.2.1]:5 on [192.0.2.9]:22 Maxstartups"]);
         for line in &mut drop {
             line.time = Some(NOW - 600);
         }
-        assert!(matches!(logins(&drop, "alice", NOW), LastAttempt::None), "scanners cause some on any host");
+        assert!(
+            matches!(last_attempt(&drop, "alice", NOW), LastAttempt::None),
+            "scanners cause some on any host"
+        );
     }
 
     /// A client chooses its user name; other users exist, whose lines are not alice's.
@@ -540,7 +548,7 @@ mod tests {
         for line in &mut eic_keys {
             line.program = "eic-keys".to_owned();
         }
-        assert!(matches!(logins(&eic_keys, "alice", NOW), LastAttempt::None));
+        assert!(matches!(last_attempt(&eic_keys, "alice", NOW), LastAttempt::None));
     }
 
     #[test]

@@ -132,11 +132,11 @@ async fn examine(
     let (session, store) =
         tokio::join!(metadata::token(runner, &options, &host), signer::store(runner, &options, target));
     let pushed = async {
-        let place = instance::place(runner, &host, &session).await;
-        let signer = signer::signer(runner, &options, target, &session, &place, &store).await;
+        let location = instance::location(runner, &host, &session).await;
+        let signer = signer::signer(runner, &options, target, &session, &location, &store).await;
         let rules = keys::Rules { request, principals: &options.principals, settings: &sshd.settings };
-        let keys = keys::keys(runner, &rules, target, &name, &session, &place, &signer).await;
-        outside::advise(runner, &place, &name).await;
+        let keys = keys::keys(runner, &rules, target, &name, &session, &location, &signer).await;
+        outside::advise(runner, &location, &name).await;
         keys
     };
     let daemon = async {
@@ -156,7 +156,7 @@ async fn examine(
         let mut pushed = Box::pin(pushed);
         let (keys, reachable, trusted) = tokio::join!(
             timeout(limits::PUSHED_KEY, pushed.as_mut()),
-            command_user::look(runner, &options, target, &sshd.user, &session, &store),
+            command_user::run(runner, &options, target, &sshd.user, &session, &store),
             install::install(runner, target, &sshd.command),
         );
         let needs = login_command::Needs { account: &account, trusted: &trusted, reachable: &reachable };

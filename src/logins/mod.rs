@@ -26,7 +26,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use crate::account::{account_of, is_root};
+use crate::account::{describe_user, is_root};
 use crate::calendar::{MICROS, rfc3339_micros, rfc3339_text};
 use crate::escape::harmless;
 use crate::limits;
@@ -176,7 +176,7 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
     if let Some(uid) = other_user {
         notes.push(format!(
             "The journal has lines of eic-keys by {0}: any process of {0} can write such lines",
-            account_of(uid)
+            describe_user(uid)
         ));
     }
     let found = sessions.finish(|login| system.state(login));

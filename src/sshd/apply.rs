@@ -13,7 +13,7 @@ use super::{
     daemon::Daemon,
     effective::{Config, ReadError},
     lock::{Lock, LockError},
-    plan::{Action, Plan},
+    plan::{FileAction, Plan},
     query::{Dump, QueryError, Sshd, admin_config},
     reload::{NotReloadable, ReloadError},
     replace::{self, Committed, FileError, NotRestored, temp_path},
@@ -222,11 +222,11 @@ fn stage(plan: &Plan, context: &ApplyContext<'_>, temp_files: &mut TempFiles) ->
         let path = locate(&change.path);
         temp_files.0.push(temp_path(&path, "new"));
         let stage = match &change.action {
-            Action::Create { new } | Action::Replace { new, .. } => {
+            FileAction::Create { new } | FileAction::Replace { new, .. } => {
                 replace::stage(&path, new, &locate(context.main))?;
                 Some(temp_path(&change.path, "new"))
             }
-            Action::Remove { .. } => None,
+            FileAction::Remove { .. } => None,
         };
         staged.insert(change.path.clone(), stage);
     }

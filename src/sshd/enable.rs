@@ -21,7 +21,7 @@ use super::{
     managed_lines,
     options::EnableOptions,
     package_state,
-    plan::{Action, OWN_USER, Plan, Planner, UserSource, Users, lossy},
+    plan::{FileAction, OWN_USER, Plan, Planner, UserSource, Users, lossy},
     queried_sshd::QueriedSshd,
     query::{Dump, Sshd, admin_config, main_file},
     reload::ReloadError,
@@ -337,9 +337,9 @@ fn describe(options: &EnableOptions, plan: &Plan) -> Vec<String> {
     let mut messages = plan.messages.clone();
     for change in &plan.changes {
         let (would, did) = match &change.action {
-            Action::Create { .. } => ("add", "Added"),
-            Action::Replace { .. } => ("change", "Changed"),
-            Action::Remove { .. } => ("remove", "Removed"),
+            FileAction::Create { .. } => ("add", "Added"),
+            FileAction::Replace { .. } => ("change", "Changed"),
+            FileAction::Remove { .. } => ("remove", "Removed"),
         };
         let path = change.path.display();
         messages.push(if options.dry_run {

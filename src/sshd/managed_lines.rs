@@ -202,23 +202,23 @@ pub(super) struct Stripped {
 /// certainly ours.
 pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Option<Stripped> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    let kinds: Vec<Kind> = lines.iter().map(|line| kind(version, line, ours)).collect();
+    let kinds: Vec<LineKind> = lines.iter().map(|line| kind(version, line, ours)).collect();
     let mut removed = vec![false; lines.len()];
     let mut foreign = Vec::new();
     for (at, kind) in kinds.iter().enumerate() {
         match kind {
-            Kind::Begin => {
+            LineKind::Begin => {
                 let after = kinds.iter().enumerate().skip(at.saturating_add(1));
-                let end = after.clone().find(|(_, kind)| matches!(kind, Kind::Begin | Kind::End));
+                let end = after.clone().find(|(_, kind)| matches!(kind, LineKind::Begin | LineKind::End));
                 let end = match end {
-                    Some((end, Kind::End)) => end,
+                    Some((end, LineKind::End)) => end,
                     // No end marker: up to the last line that is ours.
                     _ => after.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(last, _)| last),
                 };
                 mark(&kinds, at, end, &mut removed, &mut foreign);
             }
             // No begin marker, or the line would be marked already: back to the first line that is ours.
-            Kind::End if !removed.get(at).copied().unwrap_or(false) => {
+            LineKind::End if !removed.get(at).copied().unwrap_or(false) => {
                 let before = kinds.iter().enumerate().take(at).rev();
                 let start =
                     before.take_while(|(_, kind)| kind.is_ours()).last().map_or(at, |(first, _)| first);
@@ -234,7 +234,7 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
         .iter()
         .zip(&kinds)
         .zip(&removed)
-        .filter(|((_, kind), removed)| **removed && **kind == Kind::Remark);
+        .filter(|((_, kind), removed)| **removed && **kind == LineKind::Remark);
     let comments = comments.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
     let left = lines.iter().zip(&removed).filter(|(_, removed)| !**removed);
     Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), comments, foreign })
@@ -246,18 +246,18 @@ pub(crate) fn comments(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Ve
 }
 
 /// Marks our lines from `start` to `end` for removal.
-fn mark(kinds: &[Kind], start: usize, end: usize, removed: &mut [bool], foreign: &mut Vec<usize>) {
+fn mark(kinds: &[LineKind], start: usize, end: usize, removed: &mut [bool], foreign: &mut Vec<usize>) {
     let within = |at: usize| (start..=end).contains(&at);
     // A user line without our command belongs to a command that someone else set.
-    let with_command = kinds.iter().enumerate().any(|(at, kind)| within(at) && *kind == Kind::Command);
+    let with_command = kinds.iter().enumerate().any(|(at, kind)| within(at) && *kind == LineKind::Command);
     for (at, (kind, removed)) in kinds.iter().zip(removed).enumerate() {
         if !within(at) {
             continue;
         }
         match kind {
-            Kind::Empty => {}
-            Kind::Other => foreign.push(at.saturating_add(1)),
-            Kind::User if !with_command => foreign.push(at.saturating_add(1)),
+            LineKind::Empty => {}
+            LineKind::Other => foreign.push(at.saturating_add(1)),
+            LineKind::User if !with_command => foreign.push(at.saturating_add(1)),
             _ => *removed = true,
         }
     }
@@ -265,7 +265,7 @@ fn mark(kinds: &[Kind], start: usize, end: usize, removed: &mut [bool], foreign:
 
 /// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum LineKind {
     Begin,
     End,
     Explanation,
@@ -277,29 +277,31 @@ enum Kind {
     Other,
 }
 
-impl Kind {
+impl LineKind {
     fn is_ours(self) -> bool {
         matches!(self, Self::Explanation | Self::Remark | Self::Command | Self::User)
     }
 }
 
-fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> Kind {
+fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> LineKind {
     let text = line.trim_ascii();
-    for (kind, words) in [(Kind::Begin, BEGIN), (Kind::End, END), (Kind::Explanation, EXPLANATION)] {
+    for (kind, words) in
+        [(LineKind::Begin, BEGIN), (LineKind::End, END), (LineKind::Explanation, EXPLANATION)]
+    {
         if text == words.as_bytes() {
             return kind;
         }
     }
     if parse_left_out(text).is_some() || text.starts_with(NAME_SERVICE_USER.as_bytes()) {
-        return Kind::Remark;
+        return LineKind::Remark;
     }
     match Statement::read(version, line) {
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommand" => {
-            if runs(version, &statement.value, ours) { Kind::Command } else { Kind::Other }
+            if runs(version, &statement.value, ours) { LineKind::Command } else { LineKind::Other }
         }
-        Ok(Some(statement)) if statement.keyword == "authorizedkeyscommanduser" => Kind::User,
-        Ok(None) if line.trim_ascii().is_empty() => Kind::Empty,
-        _ => Kind::Other,
+        Ok(Some(statement)) if statement.keyword == "authorizedkeyscommanduser" => LineKind::User,
+        Ok(None) if line.trim_ascii().is_empty() => LineKind::Empty,
+        _ => LineKind::Other,
     }
 }
 

@@ -31,18 +31,18 @@ use crate::sorted;
 pub(super) struct FileChange {
     /// The path, as in sshd's configuration.
     pub(super) path: PathBuf,
-    pub(super) action: Action,
+    pub(super) action: FileAction,
 }
 
 /// What is done to a file, with its old and new bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum FileAction {
     Create { new: Vec<u8> },
     Replace { old: Vec<u8>, new: Vec<u8> },
     Remove { old: Vec<u8> },
 }
 
-impl Action {
+impl FileAction {
     /// The change from `old` to `new`, where `None` is a missing file. `None` if there is no change.
     fn between(old: Option<Vec<u8>>, new: Option<Vec<u8>>) -> Option<Self> {
         match (old, new) {
@@ -572,8 +572,8 @@ impl Planner<'_> {
     fn plan(&self, mut messages: Vec<String>, wanted: Values, after: ConfigTree) -> Plan {
         let mut changes: Vec<FileChange> = Vec::new();
         for (path, new) in after.changed() {
-            let Some(action) = Action::between(self.tree.read(path).ok(), new.clone()) else { continue };
-            if !matches!(action, Action::Create { .. }) && self.tree.has_links(path) {
+            let Some(action) = FileAction::between(self.tree.read(path).ok(), new.clone()) else { continue };
+            if !matches!(action, FileAction::Create { .. }) && self.tree.has_links(path) {
                 messages.push(format!(
                     "Note: {0} has another name, by a hard link. {0} is replaced, and the file with the other name is not changed.",
                     path.display()
@@ -582,9 +582,9 @@ impl Planner<'_> {
             let change = FileChange { path: path.clone(), action };
             // New files come first, so that at each moment there is at least one setting.
             let rank = |change: &FileChange| match change.action {
-                Action::Create { .. } => 0,
-                Action::Replace { .. } => 1,
-                Action::Remove { .. } => 2,
+                FileAction::Create { .. } => 0,
+                FileAction::Replace { .. } => 1,
+                FileAction::Remove { .. } => 2,
             };
             sorted::insert(&mut changes, change, |one, other| rank(one).cmp(&rank(other)));
         }

@@ -6,7 +6,7 @@ use crate::check::fix::CommandWord::Value;
 use crate::check::fix::Fix;
 use crate::check::known_messages::MessageSource::{self, Output, Pam, Sshd};
 use crate::check::known_messages::{
-    ANY_MODULE, CHROOT, FixCommand, Known, MISSING_MODULES, MODULE_UNKNOWN, RAISE_PROCESSES, REASONS,
+    ANY_MODULE, CHROOT, FixCommand, KnownMessage, MISSING_MODULES, MODULE_UNKNOWN, RAISE_PROCESSES, REASONS,
     REFUSALS, without_level,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct LoginMessages<'a> {
 }
 
 /// A message that only a rehearsal explains.
-struct Own {
+struct RehearsalMessage {
     source: MessageSource,
     /// Parts of the message, in this order.
     parts: &'static [&'static str],
@@ -39,8 +39,12 @@ struct Own {
     command: FixCommand,
 }
 
-const fn own(source: MessageSource, parts: &'static [&'static str], advice: &'static str) -> Own {
-    Own { source, parts, advice, command: FixCommand::None }
+const fn message(
+    source: MessageSource,
+    parts: &'static [&'static str],
+    advice: &'static str,
+) -> RehearsalMessage {
+    RehearsalMessage { source, parts, advice, command: FixCommand::None }
 }
 
 /// No command, because the user's own start files can print these words.
@@ -53,73 +57,77 @@ const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
 
 /// Messages before [`REASONS`]: a rehearsal offers one key only.
-const ONE_KEY: &[Own] = &[
-    own(Sshd, &["maximum authentication attempts exceeded for "], TRIES),
-    own(Sshd, &[": Too many authentication failures"], TRIES),
+const ONE_KEY: &[RehearsalMessage] = &[
+    message(Sshd, &["maximum authentication attempts exceeded for "], TRIES),
+    message(Sshd, &[": Too many authentication failures"], TRIES),
 ];
 const TRIES: &str = "set MaxAuthTries 6 in sshd's configuration, and reload sshd: it refuses the first key";
 
 /// More messages, after [`REASONS`] and before [`REFUSALS`]. The first row that matches a line counts; specific rows
 /// are first.
-const OWN: &[Own] = &[
-    own(
+const OWN: &[RehearsalMessage] = &[
+    message(
         Sshd,
         &["chroot(\"/run/sshd\")"],
         "see running.daemon: the directory exists while sshd's unit is active, and systemd removed it",
     ),
-    own(Sshd, &["chroot path does not begin at root"], CHROOT),
-    own(Sshd, &["chroot(\""], CHROOT),
-    own(Sshd, &["Could not get shadow information"], "add the user's line to /etc/shadow: pwconv(8) does so"),
-    own(Sshd, &["openpty:"], "mount devpts on /dev/pts: see mount(8) and pts(4)"),
-    own(Sshd, &["no more sessions"], "set MaxSessions to 1 or more"),
-    own(
+    message(Sshd, &["chroot path does not begin at root"], CHROOT),
+    message(Sshd, &["chroot(\""], CHROOT),
+    message(
+        Sshd,
+        &["Could not get shadow information"],
+        "add the user's line to /etc/shadow: pwconv(8) does so",
+    ),
+    message(Sshd, &["openpty:"], "mount devpts on /dev/pts: see mount(8) and pts(4)"),
+    message(Sshd, &["no more sessions"], "set MaxSessions to 1 or more"),
+    message(
         Sshd,
         &["Could not open ", "authorized keys ", "Permission denied"],
         "let every user enter / and /run (mode 0755): the user cannot read any file there",
     ),
-    own(Sshd, &["Resource temporarily unavailable"], RAISE_PROCESSES),
-    Own {
+    message(Sshd, &["Resource temporarily unavailable"], RAISE_PROCESSES),
+    RehearsalMessage {
         source: Pam,
         parts: &["(sshd:account)", "expired"],
         advice: AGE,
         command: FixCommand::ResetPasswordAge,
     },
-    own(Pam, &["pam_limits(", "oo many logins"], LOGINS),
-    own(Pam, &["pam_limits(", "o logins allowed"], LOGINS),
-    own(Output, &["assword", "expired"], AGE),
-    own(Output, &["Password change required"], AGE),
-    own(Output, &["oo many logins"], LOGINS),
-    own(
+    message(Pam, &["pam_limits(", "oo many logins"], LOGINS),
+    message(Pam, &["pam_limits(", "o logins allowed"], LOGINS),
+    message(Output, &["assword", "expired"], AGE),
+    message(Output, &["Password change required"], AGE),
+    message(Output, &["oo many logins"], LOGINS),
+    message(
         Output,
         &["PTY allocation request failed"],
         "mount devpts on /dev/pts, and check PermitTTY in sshd's configuration",
     ),
-    own(
+    message(
         Sshd,
         &["Connection refused by tcp wrapper"],
         "the client of a rehearsal is 127.0.0.1: allow it in the first lines of /etc/hosts.allow; if network.wrappers has no rule that \
          refuses it, sshd cannot read that file: see confinement.unit for its limit of open files",
     ),
-    own(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
+    message(Sshd, &["No supported key exchange algorithms"], NO_HOST_KEY),
     // ssh logs this as information, which a rehearsal does not read.
-    own(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
-    own(Output, &["Unable to negotiate with "], NO_ALGORITHM),
-    own(
+    message(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
+    message(Output, &["Unable to negotiate with "], NO_ALGORITHM),
+    message(
         Output,
         &["This account is currently not available"],
         "set a login shell that allows logins: usermod --shell",
     ),
-    own(Pam, GENERIC, ANY_MODULE),
+    message(Pam, GENERIC, ANY_MODULE),
 ];
 
 /// Messages after [`REFUSALS`].
-const OTHERS: &[Own] = &[
-    own(
+const OTHERS: &[RehearsalMessage] = &[
+    message(
         Sshd,
         &["PAM: pam_setcred"],
         "check the auth lines of /etc/pam.d/sshd, and what its modules log (authpriv)",
     ),
-    own(Sshd, &["fatal: PAM: "], "check /etc/pam.d/sshd, and what its modules log (authpriv)"),
+    message(Sshd, &["fatal: PAM: "], "check /etc/pam.d/sshd, and what its modules log (authpriv)"),
 ];
 
 /// Any message of a PAM module for sshd.
@@ -154,12 +162,12 @@ const USUAL: [&str; 15] = [
 impl LoginMessages<'_> {
     /// The message that explains the failure, and the fix. `None` if no message is known.
     pub(super) fn explain(&self) -> Option<(String, Fix)> {
-        let own = |rows: &'static [Own]| {
+        let own = |rows: &'static [RehearsalMessage]| {
             rows.iter().find_map(|row| {
                 self.reason(row.source, row.command, row.advice, |line| contains(line, row.parts))
             })
         };
-        let known = |rows: &'static [Known]| {
+        let known = |rows: &'static [KnownMessage]| {
             rows.iter().find_map(|row| {
                 self.reason(row.source, row.command, row.advice, |line| row.is(without_level(line)))
             })

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
-use crate::check::daemon_context::{DaemonContext, serving};
+use crate::check::daemon_context::{DaemonContext, serving_process};
 use crate::check::settings::main;
 use crate::files;
 use crate::limits;
@@ -47,7 +47,7 @@ impl Server {
             let path = PATHS.map(Path::new).into_iter().find(|path| path.is_file());
             safe_path::program(Path::new("/"), path.ok_or(io::ErrorKind::NotFound)?)
         };
-        let Some((process, line)) = serving(tree) else {
+        let Some((process, line)) = serving_process(tree) else {
             let differences = vec!["no sshd is running: its unit's options were not used".to_owned()];
             let command = TrustedCommand::new(installed()?).with(options);
             return Ok(Self { command, main, version, differences });

@@ -37,7 +37,7 @@ enum View {
 }
 
 /// Runs the checks as that user.
-pub(crate) async fn look(
+pub(crate) async fn run(
     runner: &Runner,
     options: &RunOptions,
     target: &CheckTarget<'_>,

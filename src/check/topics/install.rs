@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::sshd::{ConfiguredCommand, leads_here};
-use crate::account::account_of;
+use crate::account::describe_user;
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
@@ -91,7 +91,7 @@ fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
                 UntrustedProgram::Owner(part, uid) => Fix::advice(format!(
                     "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
                     part.display(),
-                    account_of(*uid)
+                    describe_user(*uid)
                 )),
                 UntrustedProgram::Writable(part) => Fix::command("chmod go-w", [CommandWord::Path(part)]),
             };

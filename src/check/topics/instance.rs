@@ -42,7 +42,7 @@ fn identified(host: Host) -> Answer<Host> {
 }
 
 /// Queries the metadata service.
-pub(crate) async fn place(
+pub(crate) async fn location(
     runner: &Runner,
     host: &Finding<Host>,
     session: &Finding<Imds>,

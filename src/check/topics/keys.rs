@@ -44,22 +44,22 @@ pub(crate) async fn keys(
     target: &CheckTarget<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
-    place: &InstanceLocation,
+    location: &InstanceLocation,
     signer: &Finding<Signer>,
 ) -> Finding<Vec<ValidKey>> {
     let pushed = pushed(runner, rules.request, session, name).await;
     let text = runner
-        .check(CheckId::KeysRecords, (&pushed, &place.id), async |(text, id)| {
+        .check(CheckId::KeysRecords, (&pushed, &location.id), async |(text, id)| {
             records(text, id, rules, (target.clock)())
         })
         .await;
     let printed = runner
-        .check(CheckId::KeysSignatures, (&text, &place.id, signer), async |(text, id, signer)| {
+        .check(CheckId::KeysSignatures, (&text, &location.id, signer), async |(text, id, signer)| {
             signatures(text, id, rules, (target.clock)(), signer)
         })
         .await;
     runner
-        .check(CheckId::KeysAccepted, (&text, &place.id, rules.settings), async |(text, id, settings)| {
+        .check(CheckId::KeysAccepted, (&text, &location.id, rules.settings), async |(text, id, settings)| {
             let (text, id, settings) = (text.clone(), id.clone(), settings.clone());
             let (offered, principals) = (rules.request.fingerprint.clone(), rules.principals.clone());
             let (root, now) = (target.root.to_owned(), (target.clock)());

@@ -8,12 +8,12 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::UserName;
 
 /// Gives the advice. Unknown values are in capitals.
-pub(crate) async fn advise(runner: &Runner, place: &InstanceLocation, name: &Finding<UserName>) {
-    let id = place.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
-    let region = place.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
+pub(crate) async fn advise(runner: &Runner, location: &InstanceLocation, name: &Finding<UserName>) {
+    let id = location.id.get().map_or_else(|| "INSTANCE_ID".to_owned(), ToString::to_string);
+    let region = location.region.get().map_or_else(|| "REGION".to_owned(), ToString::to_string);
     let user = name.get().map_or_else(|| "USER".to_owned(), ToString::to_string);
     let partition =
-        place.domain.get().zip(place.region.get()).map(|(domain, region)| domain.partition(region));
+        location.domain.get().zip(location.region.get()).map(|(domain, region)| domain.partition(region));
     let partition = partition.unwrap_or("PARTITION");
 
     let advise_one = async |id, note: &str, fix| {

@@ -6,7 +6,7 @@ use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::log::{self, Log, LogLine, ago};
-use crate::check::login_log::{LastAttempt, RECENT, logins};
+use crate::check::login_log::{LastAttempt, RECENT, last_attempt};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -41,7 +41,7 @@ pub(crate) async fn recent(
                 // AuthorizedKeysCommandUser can have been changed since. No other program runs as our own user.
                 let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
                 let users: Vec<_> = user.into_iter().chain(own).collect();
-                match log::authpriv(&root, &users, now) {
+                match log::read(&root, &users, now) {
                     Some(log) => failures(log, now, log::of_any_user),
                     None => Answer::skip(
                         "there is no log to read: neither a journal nor /var/log/auth.log or secure",
@@ -199,7 +199,7 @@ fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Ans
 /// What sshd and PAM logged about the user in the last hour. A login clears what was before it. `None` if there is nothing.
 fn login(log: &Log, name: &UserName, now: u64, root: &Path) -> Option<Answer<()>> {
     let (user, doubt) = (name.to_string(), log.caveat());
-    Some(match logins(&log.lines, &user, now) {
+    Some(match last_attempt(&log.lines, &user, now) {
         LastAttempt::None => return None,
         LastAttempt::LoggedIn(age) => Answer::ok(format!("{user} logged in {}{doubt}", ago(age)), ()),
         LastAttempt::Ended(age) if not_pushed(log, &user, age, now).is_some() => {

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 
 use super::instance::InstanceLocation;
 use super::metadata::failed_request;
-use crate::account::{Account, account_of};
+use crate::account::{Account, describe_user};
 use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord;
@@ -71,7 +71,7 @@ fn only_root_can_write(note: String, store: TrustStore) -> Answer<Arc<TrustStore
     let Some(cause) = cause else { return Answer::ok(note, store) };
     let (what, fix) = match cause {
         UnsafePath::Owner(part, uid) => (
-            format!("{} is owned by {}", part.display(), account_of(uid)),
+            format!("{} is owned by {}", part.display(), describe_user(uid)),
             Fix::advice(
                 "find out who changed it and what it contains; then have root create it again: only root may decide what is trusted",
             ),
@@ -165,10 +165,10 @@ pub(crate) async fn signer(
     options: &RunOptions,
     target: &CheckTarget<'_>,
     session: &Finding<Imds>,
-    place: &InstanceLocation,
+    location: &InstanceLocation,
     store: &Finding<Arc<TrustStore>>,
 ) -> Finding<Signer> {
-    let needs = (session, &place.region, &place.domain, store);
+    let needs = (session, &location.region, &location.domain, store);
     let path = runner
         .check(CheckId::SignerPath, needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accepted;
-use crate::account::{Account, account_of};
+use crate::account::{Account, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{CheckTarget, RunOptions, seconds};
@@ -644,7 +644,9 @@ fn bad_chroot(root: &Path, directory: &Path) -> Option<String> {
             Ok(metadata) if !metadata.is_dir() => Some(format!("{shown} is not a directory")),
             Ok(metadata) => match ownership::check(&metadata, &[0]) {
                 Ok(()) => None,
-                Err(OwnershipFault::Owner(uid)) => Some(format!("{shown} is owned by {}", account_of(uid))),
+                Err(OwnershipFault::Owner(uid)) => {
+                    Some(format!("{shown} is owned by {}", describe_user(uid)))
+                }
                 Err(OwnershipFault::Writable) => Some(format!("users other than root can write to {shown}")),
             },
         }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::shell;
-use crate::account::{Account, account_of, is_root};
+use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
@@ -515,7 +515,7 @@ fn strict_modes(account: &Account, path: &Path, real: &Path, fault: ModeFault) -
             format!(
                 "{link}{} is owned by {}, not by {name} or root: {note}",
                 part.display(),
-                account_of(owner)
+                describe_user(owner)
             ),
             Fix::advice(format!(
                 "find out why, and who wrote the contents: {name} may have chosen them, so do not only change the owner"
