@@ -5,6 +5,12 @@
 
 use std::path::Path;
 
+/// The command line in the title of a listener. A line that is no title is returned as it is.
+pub(super) fn without_title(line: &str) -> &str {
+    let line = line.strip_prefix("sshd: ").unwrap_or(line);
+    line.split(" [listener]").next().unwrap_or(line)
+}
+
 /// Whether a line sets AuthorizedKeysCommand.
 pub(crate) fn sets_command(line: &str) -> bool {
     // This also matches AuthorizedKeysCommandUser, which would change the user of our command.
@@ -31,7 +37,7 @@ struct CommandLineOption {
 /// The options on a command line, as getopt(3) finds them: a word can contain several letters, and a value is the rest of the word or
 /// the next word.
 fn options_of(line: &str) -> Vec<CommandLineOption> {
-    let line = line.split(" [listener]").next().unwrap_or_default();
+    let line = without_title(line);
     let is_exact = line.contains('\0');
     let words = if is_exact { line.split('\0').map(str::to_owned).collect() } else { split_words(line) };
     let mut words = words.as_slice();

@@ -93,6 +93,11 @@ impl fmt::Display for Malformed {
 impl Error for Malformed {}
 
 impl Statement {
+    /// The criteria of a Match line: its words before a comment.
+    pub(super) fn criteria(&self) -> &[Vec<u8>] {
+        self.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default()
+    }
+
     /// Parses one line, with or without its terminator, as this version of sshd does. `None` for a comment or an
     /// empty line.
     ///

@@ -239,8 +239,7 @@ impl Config {
             for (origin, statement) in file.statements(&self.version) {
                 let Ok(Some(statement)) = statement else { continue };
                 if statement.keyword == "match" {
-                    let words =
-                        statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
+                    let words = statement.criteria();
                     open = depends_on_client(&self.version, words, connection);
                     if open {
                         let criteria = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
@@ -291,9 +290,8 @@ impl Config {
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
                     pass.active = applies && !pass.never;
                     pass.match_only = false;
-                    let criteria =
-                        statement.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default();
-                    pass.block = Some((origin, String::from_utf8_lossy(&criteria.join(&b' ')).into_owned()));
+                    let criteria = statement.criteria().join(&b' ');
+                    pass.block = Some((origin, String::from_utf8_lossy(&criteria).into_owned()));
                     continue;
                 }
                 "authorizedkeyscommand" => Keyword::Command,

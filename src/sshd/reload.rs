@@ -12,7 +12,7 @@ use std::{
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::command_line::config_options;
+use super::command_line::{config_options, without_title};
 use super::daemon::{Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError};
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
@@ -577,13 +577,11 @@ fn record(pid: u32, process: &Process) -> String {
 
 /// The command line of a listener, the same from its title and from its arguments.
 fn command(line: &str) -> String {
-    let line = line.strip_prefix("sshd: ").unwrap_or(line);
-    line.split(" [listener]").next().unwrap_or(line).trim_end().replace('\0', " ")
+    without_title(line).trim_end().replace('\0', " ")
 }
 
 fn program(line: &str) -> &str {
-    let line = line.strip_prefix("sshd: ").unwrap_or(line);
-    line.split([' ', '\0']).next().unwrap_or_default()
+    without_title(line).split([' ', '\0']).next().unwrap_or_default()
 }
 
 /// The arguments with which sshd tests the configuration that it was started with.
