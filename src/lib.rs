@@ -37,8 +37,10 @@
 //!   short form for `--check` and `--logins`.
 //! - Files: [`files`] reads them with a limit and without blocking; [`safe_path`] (programs) and [`path_walk`] (other files) check who can
 //!   change a path, by the rule in [`ownership`].
-//! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`].
-//! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error.
+//! - The log: [`system_log`] reads what [`syslog`] and sshd wrote.
+//! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`]. Durations as text: [`seconds`].
+//! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error, [`wildcard`] matches sshd's patterns.
+//! - [`sorted`]: short lists in order, with little code.
 
 // Root starts only a program that is judged: `process::TrustedCommand`.
 #![warn(clippy::disallowed_methods)]

@@ -1,5 +1,5 @@
-//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`sshd/` and `process` have the
-//! limits of their own work.)
+//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`sshd/`, `process` and
+//! `path_walk` have the limits of their own work. How much a message shows, and how exact a rule is, is beside its use.)
 //!
 //! A run ends in time and uses a few megabytes, whatever the metadata service sends and however slowly. sshd waits for the run, so it
 //! must not delay other kinds of login.
@@ -175,6 +175,9 @@ pub(crate) const LOGINS: usize = 20_000;
 
 /// Number of pushes of which the log cannot tell which ones the listed logins used. Five for each login; usually there are none.
 pub(crate) const CANDIDATES: usize = 5 * LOGINS;
+
+/// The number of keys for one login: two runs. In a log file, more of them were forged.
+pub(crate) const LOGIN_KEYS: usize = 2 * RECORDS;
 
 /// The message of a line of sshd or eic-keys. sshd cuts its messages at 1 KiB. One of eic-keys has two texts of [`LOGGED`].
 pub(crate) const LOG_MESSAGE: usize = 3 * LOGGED;

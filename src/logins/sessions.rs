@@ -165,12 +165,9 @@ impl Hasher for MapKeyHasher {
 struct Pushes {
     system: MapKey,
     keys: Vec<Provided>,
-    /// There were more than [`PUSHES`], so that another principal can have pushed the key.
+    /// There were more than [`limits::LOGIN_KEYS`], so that another principal can have pushed the key.
     incomplete: bool,
 }
-
-/// The number of keys for one login: two runs. In a log file, more of them were forged.
-const PUSHES: usize = 2 * limits::RECORDS;
 
 impl Pushes {
     fn new(system: MapKey) -> Self {
@@ -178,7 +175,7 @@ impl Pushes {
     }
 
     fn add(&mut self, key: Provided) {
-        if self.keys.len() < PUSHES {
+        if self.keys.len() < limits::LOGIN_KEYS {
             self.keys.push(key);
             return;
         }
@@ -641,7 +638,7 @@ fn left_out(lists: [(Removed, Option<u64>); 2]) -> Option<LeftOut> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, LeftOut, Login, PUSHES, Removed, Selection, SessionState, Sessions, left_out};
+    use super::{Found, LeftOut, Login, Removed, Selection, SessionState, Sessions, left_out};
     use crate::limits;
     use crate::system_log::Entry;
 
@@ -1031,9 +1028,9 @@ mod tests {
                 .map(|(arn, request, count)| (arn.is_some(), request.is_some(), count))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(forged(PUSHES.saturating_sub(1)), [(true, true, 0)]);
-        assert_eq!(forged(PUSHES), [(false, false, PUSHES)]);
-        assert_eq!(forged(10_000), [(false, false, PUSHES)]);
+        assert_eq!(forged(limits::LOGIN_KEYS.saturating_sub(1)), [(true, true, 0)]);
+        assert_eq!(forged(limits::LOGIN_KEYS), [(false, false, limits::LOGIN_KEYS)]);
+        assert_eq!(forged(10_000), [(false, false, limits::LOGIN_KEYS)]);
         // What was forged earlier than the grace time before a login does not count.
         let mut log = Log::new();
         for pid in 1000..1003 {
