@@ -192,7 +192,7 @@ fn not_tried<T>(reason: &str, fix: Fix, value: T) -> Answer<T> {
 fn command(plan: RehearsalPlan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
     let rehearsal = match begin(plan) {
         Ok(rehearsal) => rehearsal,
-        Err((reason, fix)) => return not_tried(&reason, fix, None),
+        Err(Obstacle { reason, fix }) => return not_tried(&reason, fix, None),
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
@@ -483,24 +483,21 @@ fn not_connected(error: &io::Error) -> &'static str {
 /// What to do if the file system of the rehearsal's directory is full.
 const FULL: &str = "free space or inodes in /run: df /run and df -i /run show what is used";
 
-/// Prepares the key and the sshd. `Err`: why that is not possible, and the fix.
-fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, (String, Fix)> {
-    let client = "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
-    let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
-    let timeout = installed("timeout", "install coreutils")?;
-    let setsid = installed("setsid", "install util-linux")?;
-    let server = Server::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            ("there is no sshd".to_owned(), Fix::advice("install OpenSSH's server"))
-        }
-        _ => (
-            format!("root must not run the program of sshd: {error}"),
-            Fix::advice("find out what started that sshd: sshd and the directories above it must be root's, and no other user may write to them"),
-        ),
-    })?;
-    plan.differences.extend(server.differences.iter().cloned());
-    plan.differences.extend(server.blocks_by_address(&plan.tree));
-    let io = |error: io::Error| {
+/// Why a rehearsal is not possible.
+struct Obstacle {
+    reason: String,
+    fix: Fix,
+}
+
+impl Obstacle {
+    fn new(reason: impl Into<String>, fix: &str) -> Self {
+        Self { reason: reason.into(), fix: Fix::advice(fix) }
+    }
+}
+
+/// An error of a file or a program.
+impl From<io::Error> for Obstacle {
+    fn from(error: io::Error) -> Self {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
         // The mode of / or /run.
@@ -512,28 +509,45 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, (String, Fix)> {
         } else {
             "check that root can write to /run"
         };
-        (WithCauses(&error).to_string(), Fix::advice(fix))
-    };
-    let directory = Directory::create().map_err(io)?.ok_or_else(|| {
-        ("another rehearsal is running".to_owned(), Fix::advice("wait for it to end, then check again"))
+        Self::new(WithCauses(&error).to_string(), fix)
+    }
+}
+
+/// Prepares the key and the sshd.
+fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
+    let client = "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
+    let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
+    let timeout = installed("timeout", "install coreutils")?;
+    let setsid = installed("setsid", "install util-linux")?;
+    let server = Server::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Obstacle::new("there is no sshd", "install OpenSSH's server"),
+        _ => Obstacle::new(
+            format!("root must not run the program of sshd: {error}"),
+            "find out what started that sshd: sshd and the directories above it must be root's, and no other user may write to them",
+        ),
+    })?;
+    plan.differences.extend(server.differences.iter().cloned());
+    plan.differences.extend(server.blocks_by_address(&plan.tree));
+    let directory = Directory::create()?.ok_or_else(|| {
+        Obstacle::new("another rehearsal is running", "wait for it to end, then check again")
     })?;
     let file = directory.path("key");
     let keygen = TrustedCommand::new(keygen)
         .with(["-q", "-N", "", "-C", "eic-keys --rehearse"])
         .with(&plan.key)
         .with(["-f".into(), file.into_os_string()]);
-    let made = keygen.run(limits::CHECK).map_err(io)?;
+    let made = keygen.run(limits::CHECK)?;
     if !made.status.success() {
         let said = made.error_text();
         let full = ["No space left", "quota exceeded"].iter().any(|words| said.contains(words));
         let fix = if full { FULL } else { "run ssh-keygen by hand: it cannot create a key" };
-        return Err((format!("ssh-keygen: {said}"), Fix::advice(fix)));
+        return Err(Obstacle::new(format!("ssh-keygen: {said}"), fix));
     }
-    let public = fs::read(directory.path("key.pub")).map_err(io)?;
+    let public = fs::read(directory.path("key.pub"))?;
     // sshd reads it as USER.
-    directory.write("authorized_keys", &public, 0o644).map_err(io)?;
+    directory.write("authorized_keys", &public, 0o644)?;
     let programs = Programs { ssh, timeout, setsid };
-    let command = server.prepare(&directory).map_err(io)?;
+    let command = server.prepare(&directory)?;
     // Random, since the end of the key is. A comment follows it.
     let public = String::from_utf8_lossy(&public).into_owned();
     let key = public.split(' ').nth(1).unwrap_or_default();
@@ -542,17 +556,17 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, (String, Fix)> {
     Ok(Rehearsal { plan, directory, programs, word, command })
 }
 
-/// A program of the system, or of a build from source. `Err`: why it cannot be run, and the fix.
-fn installed(name: &str, fix: &str) -> Result<Program, (String, Fix)> {
+/// A program of the system, or of a build from source.
+fn installed(name: &str, fix: &str) -> Result<Program, Obstacle> {
     let paths = ["/usr/bin", "/bin", "/usr/local/bin"].map(|place| Path::new(place).join(name));
     let path = paths.iter().find(|path| path.is_file());
-    let path = path.ok_or_else(|| (format!("there is no {name}"), Fix::advice(fix)))?;
+    let path = path.ok_or_else(|| Obstacle::new(format!("there is no {name}"), fix))?;
     safe_path::program(Path::new("/"), path).map_err(|error| {
         let fix = format!(
             "have root own {} and the directories above it, and no other user write to them",
             path.display()
         );
-        (format!("root must not run {}: {error}", path.display()), Fix::advice(fix))
+        Obstacle::new(format!("root must not run {}: {error}", path.display()), &fix)
     })
 }
 
