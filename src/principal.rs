@@ -57,7 +57,9 @@ impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the pattern is empty"),
-            Self::TooLong => write!(f, "the pattern is longer than {} characters, as no ARN is", limits::ARN),
+            Self::TooLong => {
+                write!(f, "the pattern has more than {} characters, and no ARN is so long", limits::ARN)
+            }
             Self::TooMany => write!(f, "there are more than {} patterns", limits::PRINCIPALS),
         }
     }

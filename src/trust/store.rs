@@ -56,7 +56,13 @@ impl fmt::Display for StoreError {
         match self {
             Self::NotFound => f.write_str("this system has no trust store: install its ca-certificates package, or name one with --trust-store"),
             Self::Unreadable(path, _) => write!(f, "the trust store {} cannot be read", path.display()),
-            Self::TooLarge(path) => write!(f, "the trust store {} is larger than any that is known", path.display()),
+            Self::TooLarge(path) => write!(
+                f,
+                "the trust store {} has more than {} MiB or {} files, which is more than certificates need",
+                path.display(),
+                limits::TRUST_STORE / (1024 * 1024),
+                limits::TRUST_STORE_FILES
+            ),
             Self::Empty(path) => write!(f, "the trust store {} contains no certificate", path.display()),
         }
     }

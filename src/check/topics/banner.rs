@@ -138,9 +138,11 @@ fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> An
             "end unused connections, or set MaxStartups higher".to_owned(),
             false,
         ),
-        BannerReply::Other(line) => (format!("no SSH server answers on {shown}, but: {line}"), other, false),
+        BannerReply::Other(line) => {
+            (format!("what answers on {shown} is not an SSH server; it sent: {line}"), other, false)
+        }
         BannerReply::Closed => {
-            (format!("sshd closes a connection to {shown} without a word"), log.to_owned(), certain)
+            (format!("sshd closes a connection to {shown} and sends nothing"), log.to_owned(), certain)
         }
         BannerReply::Silent => (
             format!("a connection to {shown} gets no answer within {} s", Seconds(limits::BANNER)),
