@@ -87,6 +87,29 @@ fn a_removed_passwd_line() {
     });
 }
 
+/// A command that creates the user would begin a new file, with that user alone.
+#[test]
+fn a_file_of_users_that_is_lost() {
+    world(|world| {
+        let text = fs::read("/etc/passwd").unwrap();
+        world.instance.write("/etc/passwd-", &text);
+        for (break_it, what) in [("rm /etc/passwd", "does not exist"), (": >/etc/passwd", "is empty")] {
+            world.sh(break_it);
+            let report = world.check();
+            let note = format!("there is no user alice on this system: /etc/passwd {what}");
+            assert_eq!(report.note("user.account"), note);
+            let fix = report.of("user.account");
+            assert_eq!(fix["fix_kind"], "advice");
+            let begins = "restore /etc/passwd from a backup, such as /etc/passwd-, before";
+            assert!(fix["fix"].as_str().unwrap().starts_with(begins), "{fix}");
+            let others = report.document["checks"].as_array().unwrap();
+            assert!(!others.iter().any(|one| one["fix"].as_str().unwrap_or_default().contains("useradd")));
+            fs::write("/etc/passwd", &text).unwrap();
+        }
+        world.check().assert_healthy();
+    });
+}
+
 #[test]
 fn an_expired_or_locked_account() {
     broken(|_| account("/etc/shadow", ":7:::", ":7::19000:"), &[("user.expiry", "fail")], "expired");
@@ -157,6 +180,21 @@ fn passwords_that_pam_refuses() {
         refused,
         "/etc/shadow has a line of alice, but the name service does not find it",
     );
+    // A short line, one without an end, and no file.
+    for (script, says) in [
+        ("sed -i s,^alice:.*,alice:!, /etc/shadow", "is for alice, but the name service does not accept it"),
+        ("sed -i 's,^alice:.*,alice:*:19000:x:99999:7:::,' /etc/shadow", "of /etc/shadow is for alice"),
+        ("rm /etc/shadow", "/etc/shadow does not exist: PAM refuses the account of alice"),
+    ] {
+        broken(
+            |world| {
+                world.configure(&config().set("UsePAM", "yes").text());
+                world.sh(script);
+            },
+            refused,
+            says,
+        );
+    }
     let shadow = |from: &'static str, to: &'static str| {
         move |world: &World<'_>| {
             world.configure(&config().set("UsePAM", "yes").text());

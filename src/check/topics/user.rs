@@ -103,8 +103,10 @@ pub(crate) async fn account(
 
 /// The result if the name service does not find a user.
 fn not_found(root: &Path, name: &str) -> Answer<Account> {
+    if let Some((what, fix)) = lost(root, "/etc/passwd") {
+        return Answer::fail(format!("there is no user {name} on this system: {what}"), fix);
+    }
     let passwd = files::system_text(root, "/etc/passwd");
-    let switch = files::system_text(root, "/etc/nsswitch.conf");
     if !passwd.lines().any(|line| line.split(':').next() == Some(name)) {
         // As a person types or copies it: Alice, alice., or a space at the end.
         let letters = |name: &str| {
@@ -120,9 +122,7 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
         }
         return Answer::fail(format!("there is no user {name} on this system"), create(root, name));
     }
-    let line = switch.lines().find_map(|line| line.trim().strip_prefix("passwd:")).map(str::trim);
-    let uses_files = |line: &&str| line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
-    match line.filter(|line| !uses_files(line)) {
+    match without_files(root, "passwd:") {
         Some(line) => Answer::fail(
             format!(
                 "the passwd line of /etc/nsswitch.conf is \"{line}\": it does not use /etc/passwd, which has {name}"
@@ -138,6 +138,30 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
             )),
         ),
     }
+}
+
+/// The services of a database in nsswitch.conf(5), if they do not use the files of /etc.
+fn without_files(root: &Path, database: &str) -> Option<String> {
+    let switch = files::system_text(root, "/etc/nsswitch.conf");
+    let line = switch.lines().find_map(|line| line.trim().strip_prefix(database)).map(str::trim)?;
+    let uses_files = line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
+    (!uses_files).then(|| line.to_owned())
+}
+
+/// Why a file of all users has no users, and the fix. A command that adds one user would begin a new file.
+fn lost(root: &Path, path: &str) -> Option<(String, Fix)> {
+    let at = |path: &str| files::below(root, Path::new(path));
+    let what = match files::read_text(&at(path), limits::SYSTEM_FILE) {
+        Ok(text) if !text.trim().is_empty() => return None,
+        Ok(_) => "is empty".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    // Of shadow-utils.
+    let backup = format!("{path}-");
+    let such_as = if at(&backup).exists() { format!(", such as {backup}") } else { String::new() };
+    let fix = format!("restore {path} from a backup{such_as}, before you create or change a user");
+    Some((format!("{path} {what}"), Fix::advice(fix)))
 }
 
 /// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
@@ -275,7 +299,18 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
         let passwd = files::system_text(root, "/etc/passwd");
         let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
         let shadow = files::system_text(root, "/etc/shadow");
-        return if shadow.lines().any(|line| line.split(':').next() == Some(name)) {
+        let line = shadow.lines().position(|line| line.split(':').next() == Some(name));
+        return if let Some(line) = line.filter(|_| without_files(root, "shadow:").is_none()) {
+            Answer::fail(
+                format!(
+                    "line {} of /etc/shadow is for {name}, but the name service does not accept it: PAM refuses the account",
+                    line.saturating_add(1)
+                ),
+                Fix::advice(
+                    "correct that line: shadow(5) describes its nine fields; pwck -r names lines that are not valid",
+                ),
+            )
+        } else if line.is_some() {
             Answer::fail(
                 format!(
                     "/etc/shadow has a line of {name}, but the name service does not find it: PAM refuses the account"
@@ -284,6 +319,8 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
                     "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files",
                 ),
             )
+        } else if let Some((what, fix)) = lost(root, "/etc/shadow").filter(|_| has_shadow) {
+            Answer::fail(format!("{what}: PAM refuses the account of {name}"), fix)
         } else if has_shadow {
             Answer::fail(
                 format!("{name} has no entry in /etc/shadow: PAM refuses the account"),
