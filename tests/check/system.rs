@@ -1825,6 +1825,11 @@ fn an_sshd_that_does_not_see_a_file() {
         ("mount --bind /dev/null /etc/shadow", "fail", "sshd cannot use /etc/shadow"),
         ("mount -t tmpfs none /etc/pam.d", "fail", "sshd cannot use /etc/pam.d/sshd"),
         (
+            "mount -t tmpfs none \"$(find /usr/lib /usr/lib64 -name pam_unix.so -printf '%h\n' | head -n 1)\"",
+            "fail",
+            "sshd cannot use /usr/lib",
+        ),
+        (
             "grep -v ^alice /etc/passwd >/run/other; mount --bind /run/other /etc/passwd",
             "warn",
             "sshd sees another /etc/passwd",

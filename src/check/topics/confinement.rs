@@ -222,6 +222,16 @@ fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Opti
 /// With this file, sshd gets a terminal.
 const TERMINALS: &str = "/dev/pts/ptmx";
 
+/// What each account and session needs with PAM: its modules are in one of these directories.
+const OF_PAM: [&str; 6] = [
+    "/etc/shadow",
+    "/etc/pam.d/sshd",
+    "/usr/lib/x86_64-linux-gnu/security/pam_unix.so",
+    "/usr/lib/aarch64-linux-gnu/security/pam_unix.so",
+    "/usr/lib64/security/pam_unix.so",
+    "/usr/lib/security/pam_unix.so",
+];
+
 /// What sshd has in place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
@@ -255,9 +265,8 @@ fn hidden_from_sshd<'a>(
         };
         Some((path, seen?))
     };
-    let of_pam: &[&str] = if pam { &["/etc/shadow", "/etc/pam.d/sshd"] } else { &[] };
-    let limits = pam && has_pam_limits(root);
-    let limits = limits.then_some("/etc/security/limits.conf");
+    let of_pam: &[&str] = if pam { &OF_PAM } else { &[] };
+    let limits = (pam && has_pam_limits(root)).then_some("/etc/security/limits.conf");
     let files = ["/etc/passwd", ADMIN_CONFIG].iter().chain(of_pam).chain(&[TERMINALS]).copied().chain(limits);
     files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
 }
