@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::files;
@@ -196,16 +198,18 @@ pub(crate) struct Stack {
     pub(crate) carriage_returns: BTreeSet<PathBuf>,
     /// Whether there is a file of the service, or of `other`.
     pub(crate) exists: bool,
-    /// Whether a file is not known.
-    pub(crate) is_cut: bool,
+    /// A file that is not known, and why.
+    pub(crate) unread: Option<String>,
+    /// A file at which libpam waits for ever.
+    pub(crate) pipe: Option<PathBuf>,
 }
 
 /// The stack of a service. `other` is the service of those without a stack of this type.
 pub(crate) fn stack(root: &Path, service: &str, kind: Kind) -> Stack {
-    let mut reader = Reader { root, kind, stack: Stack::default() };
-    let exists = reader.read(service, false, 0, limits::PAM_INCLUDES);
+    let mut reader = Reader { root, kind, open: Vec::new(), stack: Stack::default() };
+    let exists = reader.read(service, false, 0).is_ok();
     let entries = std::mem::take(&mut reader.stack.entries);
-    let has_other = reader.read("other", false, 0, limits::PAM_INCLUDES);
+    let has_other = reader.read("other", false, 0).is_ok();
     let mut stack = reader.stack;
     if !entries.is_empty() {
         stack.entries = entries;
@@ -229,50 +233,64 @@ pub(crate) fn modules(root: &Path, kind: Kind) -> Vec<String> {
 struct Reader<'a> {
     root: &'a Path,
     kind: Kind,
+    /// The files that are being read.
+    open: Vec<PathBuf>,
     stack: Stack,
 }
 
 impl Reader<'_> {
-    /// Reads a file. `typed`: for a line of this type, not for `@include`. Returns whether the file exists.
-    fn read(&mut self, name: &str, typed: bool, level: usize, left: usize) -> bool {
-        let Some(left) = left.checked_sub(1) else {
-            self.stack.is_cut = true;
-            return true;
-        };
+    /// Reads a file. `typed`: for a line of this type, not for `@include`. An error is what makes libpam refuse.
+    fn read(&mut self, name: &str, typed: bool, level: usize) -> Result<(), &'static str> {
         let places = ["etc/pam.d", "usr/lib/pam.d", "usr/share/pam.d"];
         let mut paths = match name.strip_prefix('/') {
             Some(path) => vec![PathBuf::from(path)],
             None => places.map(|place| Path::new(place).join(name)).to_vec(),
         };
         paths.retain(|path| self.root.join(path).exists());
-        let path = paths.first();
-        let Some(path) = path else { return false };
-        let read = files::read_text(&self.root.join(path), limits::SYSTEM_FILE);
-        self.stack.is_cut |= read.is_err();
-        let text = read.unwrap_or_default();
+        let path = paths.first().ok_or("which does not exist")?;
         let file = Path::new("/").join(path);
+        if self.open.contains(&file) {
+            return Err("and so itself, without end");
+        }
+        let path = self.root.join(path);
+        if self.open.len() == limits::PAM_INCLUDES {
+            self.stack.unread =
+                Some(format!("too many files include each other, down to {}", file.display()));
+            return Ok(());
+        }
+        let text = match files::read_text(&path, limits::SYSTEM_FILE) {
+            Ok(text) => text,
+            Err(_) if fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo()) => {
+                self.stack.pipe = Some(file);
+                return Ok(());
+            }
+            Err(error) => {
+                self.stack.unread = Some(format!("{}: {error}", file.display()));
+                return Ok(());
+            }
+        };
         if text.contains("\r\n") {
             self.stack.carriage_returns.insert(file.clone());
         }
+        self.open.push(file.clone());
         for (line, text) in assembled(&text) {
-            self.line(&words(&text), &Place { file: file.clone(), line }, typed, level, left);
+            self.line(&words(&text), &Place { file: file.clone(), line }, typed, level);
         }
-        true
+        self.open.pop();
+        Ok(())
     }
 
-    fn line(&mut self, words: &[String], place: &Place, typed: bool, level: usize, left: usize) {
+    fn line(&mut self, words: &[String], place: &Place, typed: bool, level: usize) {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let missing = |name: &str| format!("it includes {name}, which does not exist");
+        let wrong = |name: &str, why: &str| format!("it includes {name}, {why}");
         let [kind, rest @ ..] = words.as_slice() else { return };
         if kind.eq_ignore_ascii_case("@include") {
             let Some(name) = rest.first() else { return };
-            if self.read(name, typed, level, left) {
-                return;
-            }
+            let Err(why) = self.read(name, typed, level) else { return };
             if typed {
-                self.push(place, level, Step::Unusable(missing(name)));
+                self.push(place, level, Step::Unusable(wrong(name, why)));
             } else {
-                self.stack.broken.get_or_insert_with(|| (place.clone(), missing(name)));
+                self.stack.broken.get_or_insert_with(|| (place.clone(), wrong(name, why)));
             }
             return;
         }
@@ -291,8 +309,8 @@ impl Reader<'_> {
                 self.push(place, level, Step::Substack);
                 inner = level.saturating_add(1);
             }
-            if !self.read(name, true, inner, left) {
-                self.push(place, level, Step::Unusable(missing(name)));
+            if let Err(why) = self.read(name, true, inner) {
+                self.push(place, level, Step::Unusable(wrong(name, why)));
             }
             return;
         }

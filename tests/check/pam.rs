@@ -157,6 +157,53 @@ fn files_that_pam_cannot_use() {
     );
 }
 
+/// Files that include themselves, and a pipe, which libpam reads until somebody writes.
+#[test]
+fn files_without_an_end() {
+    for (line, more, says) in [
+        (
+            "@include sshd\n",
+            "",
+            "PAM cannot start: /etc/pam.d/sshd line 4: it includes sshd, and so itself, without end",
+        ),
+        (
+            "@include more\n",
+            "@include sshd\n",
+            "PAM cannot start: /etc/pam.d/more line 1: it includes sshd, and so itself, without end",
+        ),
+        (
+            "session include more\n",
+            "session include more\n",
+            "PAM opens no session: /etc/pam.d/more line 1: it includes more, and so itself",
+        ),
+    ] {
+        refuses(
+            |world| {
+                pam(world, line);
+                world.instance.write("/etc/pam.d/more", more);
+            },
+            "sshd.pam",
+            says,
+            "that line",
+        );
+    }
+    // Twice, one after the other.
+    lets_in(|world| {
+        pam(world, "@include more\n@include more\nsession include more\n");
+        world.instance.write("/etc/pam.d/more", "session required pam_permit.so\n");
+    });
+    world(|world| {
+        pam(world, "@include more\n");
+        world.instance.write("/etc/pam.d/more", "");
+        world.instance.remove("/etc/pam.d/more");
+        world.sh("mkfifo /etc/pam.d/more");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.pam", "fail")]);
+        let says = "PAM waits for ever at /etc/pam.d/more: it is a pipe, not a file";
+        assert_eq!(report.note("sshd.pam"), says);
+    });
+}
+
 /// A file that was edited on Windows.
 #[test]
 fn carriage_returns() {

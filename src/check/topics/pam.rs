@@ -92,8 +92,18 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
         session: stack(Kind::Session),
     };
     // Before /etc/pam.d, there was /etc/pam.conf.
-    if !root.join("etc/pam.d").is_dir() || stacks.all().any(|(stack, ..)| stack.is_cut) {
+    if !root.join("etc/pam.d").is_dir() {
         return Answer::skip("PAM's files for sshd cannot be read");
+    }
+    if let Some(pipe) = stacks.all().find_map(|(stack, ..)| stack.pipe.as_ref()) {
+        let pipe = pipe.display();
+        return Answer::fail(
+            format!("PAM waits for ever at {pipe}: it is a pipe, not a file"),
+            Fix::advice(format!("restore the file {pipe}: its package has it")),
+        );
+    }
+    if let Some(unread) = stacks.all().find_map(|(stack, ..)| stack.unread.as_ref()) {
+        return Answer::skip(format!("PAM's files for sshd cannot be read: {unread}"));
     }
     let service_file = format!("/etc/pam.d/{service}");
     if !stacks.account.exists {
