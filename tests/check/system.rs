@@ -100,7 +100,7 @@ fn a_file_of_users_that_is_lost() {
             assert_eq!(report.note("user.account"), note);
             let fix = report.of("user.account");
             assert_eq!(fix["fix_kind"], "advice");
-            let begins = "restore /etc/passwd from a backup, such as /etc/passwd-, before";
+            let begins = "restore /etc/passwd from a backup (/etc/passwd- is one), before";
             assert!(fix["fix"].as_str().unwrap().starts_with(begins), "{fix}");
             let others = report.document["checks"].as_array().unwrap();
             assert!(!others.iter().any(|one| one["fix"].as_str().unwrap_or_default().contains("useradd")));
@@ -182,8 +182,8 @@ fn passwords_that_pam_refuses() {
     );
     // A short line, one without an end, and no file.
     for (script, says) in [
-        ("sed -i s,^alice:.*,alice:!, /etc/shadow", "is for alice, but the name service does not accept it"),
-        ("sed -i 's,^alice:.*,alice:*:19000:x:99999:7:::,' /etc/shadow", "of /etc/shadow is for alice"),
+        ("sed -i s,^alice:.*,alice:!, /etc/shadow", "but the name service does not find it"),
+        ("sed -i 's,^alice:.*,alice:*:19000:x:99999:7:::,' /etc/shadow", "/etc/shadow has a line of alice"),
         ("rm /etc/shadow", "/etc/shadow does not exist: PAM refuses the account of alice"),
     ] {
         broken(

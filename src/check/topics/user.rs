@@ -150,17 +150,14 @@ fn without_files(root: &Path, database: &str) -> Option<String> {
 
 /// Why a file of all users has no users, and the fix. A command that adds one user would begin a new file.
 fn lost(root: &Path, path: &str) -> Option<(String, Fix)> {
-    let at = |path: &str| files::below(root, Path::new(path));
-    let what = match files::read_text(&at(path), limits::SYSTEM_FILE) {
+    let what = match files::read_text(&files::below(root, Path::new(path)), limits::SYSTEM_FILE) {
         Ok(text) if !text.trim().is_empty() => return None,
         Ok(_) => "is empty".to_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => "does not exist".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
-    // Of shadow-utils.
-    let backup = format!("{path}-");
-    let such_as = if at(&backup).exists() { format!(", such as {backup}") } else { String::new() };
-    let fix = format!("restore {path} from a backup{such_as}, before you create or change a user");
+    // The backup is of shadow-utils.
+    let fix = format!("restore {path} from a backup ({path}- is one), before you create or change a user");
     Some((format!("{path} {what}"), Fix::advice(fix)))
 }
 
@@ -299,25 +296,17 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
         let passwd = files::system_text(root, "/etc/passwd");
         let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
         let shadow = files::system_text(root, "/etc/shadow");
-        let line = shadow.lines().position(|line| line.split(':').next() == Some(name));
-        return if let Some(line) = line.filter(|_| without_files(root, "shadow:").is_none()) {
-            Answer::fail(
-                format!(
-                    "line {} of /etc/shadow is for {name}, but the name service does not accept it: PAM refuses the account",
-                    line.saturating_add(1)
-                ),
-                Fix::advice(
-                    "correct that line: shadow(5) describes its nine fields; pwck -r names lines that are not valid",
-                ),
-            )
-        } else if line.is_some() {
+        return if shadow.lines().any(|line| line.split(':').next() == Some(name)) {
+            let fix = if without_files(root, "shadow:").is_some() {
+                "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
+            } else {
+                "correct that line (shadow(5)): pwck -r names lines that are not valid"
+            };
             Answer::fail(
                 format!(
                     "/etc/shadow has a line of {name}, but the name service does not find it: PAM refuses the account"
                 ),
-                Fix::advice(
-                    "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files",
-                ),
+                Fix::advice(fix),
             )
         } else if let Some((what, fix)) = lost(root, "/etc/shadow").filter(|_| has_shadow) {
             Answer::fail(format!("{what}: PAM refuses the account of {name}"), fix)
