@@ -9,18 +9,24 @@ use crate::limits;
 
 /// The limits, the largest value with which a session cannot start, and what it means. A session needs much more; values a
 /// little larger than these are left to a rehearsal.
-const TOO_LOW: [(&str, u64, &str); 5] = [
+const TOO_LOW: [(&str, u64, &str); 8] = [
     ("maxlogins", 0, "PAM allows no login"),
     ("maxsyslogins", 0, "PAM allows no login"),
     ("nofile", 4, "sshd cannot open a file"),
-    ("nproc", 0, "the shell cannot be started"),
-    ("as", 1024, "the shell does not fit into so little memory"),
+    // sshd's own process counts, too.
+    ("nproc", 1, "the shell cannot be started"),
+    ("as", 1024, NO_MEMORY),
+    ("data", 16, NO_MEMORY),
+    ("stack", 4, NO_MEMORY),
+    ("cpu", 0, "the kernel ends it at once"),
 ];
+
+const NO_MEMORY: &str = "the shell does not fit into so little memory";
 
 /// Whom a line is for. The nearest to a user counts, of several the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Domain {
-    /// A range of numbers, or a pattern.
+    /// A pattern.
     Unknown,
     Others,
     Everybody,
@@ -91,10 +97,30 @@ fn domain_of(domain: &str, user: &Account) -> Domain {
     match domain.strip_prefix('@') {
         _ if domain == "*" => Domain::Everybody,
         _ if domain == user.name => Domain::User,
-        _ if domain.contains([':', '%', '*']) => Domain::Unknown,
+        _ if domain.contains(['%', '*']) => Domain::Unknown,
+        None if domain.contains(':') => match in_range(domain, user.uid, &[]) {
+            Some(true) => Domain::User,
+            Some(false) => Domain::Others,
+            None => Domain::Unknown,
+        },
+        Some(groups) if groups.contains(':') => match in_range(groups, user.gid, &user.gids) {
+            Some(true) => Domain::Group,
+            Some(false) => Domain::Others,
+            None => Domain::Unknown,
+        },
         Some(group) if in_group(group) => Domain::Group,
         _ => Domain::Others,
     }
+}
+
+/// Whether a range has this number: `MIN:`, `MIN:MAX`, or `:NUMBER`, where one of `more` is enough.
+fn in_range(range: &str, number: u32, more: &[u32]) -> Option<bool> {
+    let (min, max) = range.split_once(':')?;
+    let max = if max.is_empty() { u32::MAX } else { max.parse().ok()? };
+    if min.is_empty() {
+        return Some(number == max || more.contains(&max));
+    }
+    Some((min.parse().ok()?..=max).contains(&number))
 }
 
 #[cfg(test)]
@@ -141,6 +167,25 @@ mod tests {
             ("alice hard core 0\n", None),
             ("alice -\nalice hard nofile 3\n", None),
             ("1000: hard nofile 1024\n* hard nofile 3\n", None),
+            ("1000: hard maxlogins 0\n", Some("hard maxlogins 0")),
+            ("500:1000 hard maxlogins 0\n", Some("hard maxlogins 0")),
+            (":1000 hard maxlogins 0\n", Some("hard maxlogins 0")),
+            ("1001: hard maxlogins 0\n", None),
+            ("500:999 hard maxlogins 0\n", None),
+            (":1001 hard maxlogins 0\n", None),
+            ("@1000: hard maxlogins 0\n", Some("hard maxlogins 0")),
+            ("@:1000 hard maxlogins 0\nalice hard maxlogins 2\n", None),
+            ("@1001: hard maxlogins 0\n", None),
+            ("x: hard maxlogins 3\n* hard maxlogins 0\n", None),
+            ("%:1000 - maxlogins 3\n* hard maxlogins 0\n", None),
+            ("* - nproc 1\n", Some("- nproc 1")),
+            ("* - nproc 2\n", None),
+            ("alice hard data 1\n", Some("hard data 1")),
+            ("alice soft data 65536\n", None),
+            ("alice - stack 1\n", Some("- stack 1")),
+            ("alice - stack 8192\n", None),
+            ("alice - cpu 0\n", Some("- cpu 0")),
+            ("alice - cpu 1\n", None),
         ] {
             assert_eq!(found(text).as_deref(), expected, "{text}");
         }
