@@ -200,8 +200,6 @@ pub(crate) struct Stack {
     pub(crate) exists: bool,
     /// A file that is not known, and why.
     pub(crate) unread: Option<String>,
-    /// A file at which libpam waits for ever.
-    pub(crate) pipe: Option<PathBuf>,
 }
 
 /// The stack of a service. `other` is the service of those without a stack of this type.
@@ -254,15 +252,16 @@ impl Reader<'_> {
         }
         let path = self.root.join(path);
         if self.open.len() == limits::PAM_INCLUDES {
-            self.stack.unread =
-                Some(format!("too many files include each other, down to {}", file.display()));
+            self.stack.unread = Some("too many include each other".to_owned());
             return Ok(());
         }
         let text = match files::read_text(&path, limits::SYSTEM_FILE) {
             Ok(text) => text,
-            Err(_) if fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo()) => {
-                self.stack.pipe = Some(file);
-                return Ok(());
+            Err(_)
+                if !self.open.is_empty()
+                    && fs::metadata(&path).is_ok_and(|file| file.file_type().is_fifo()) =>
+            {
+                return Err("a pipe, at which PAM waits for ever");
             }
             Err(error) => {
                 self.stack.unread = Some(format!("{}: {error}", file.display()));

@@ -199,7 +199,8 @@ fn files_without_an_end() {
         world.sh("mkfifo /etc/pam.d/more");
         let report = world.check();
         report.assert_exactly(&[("sshd.pam", "fail")]);
-        let says = "PAM waits for ever at /etc/pam.d/more: it is a pipe, not a file";
+        let says =
+            "PAM cannot start: /etc/pam.d/sshd line 4: it includes more, a pipe, at which PAM waits for ever";
         assert_eq!(report.note("sshd.pam"), says);
     });
 }
@@ -326,19 +327,142 @@ fn files_of_modules_that_refuse_the_user() {
     }
 }
 
+/// Lines of `pam_access` that refuse each client, and those that refuse some: those may be right.
+#[test]
+fn clients_of_pam_access() {
+    let access = |text: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, "account required pam_access.so accessfile=/run/access\n");
+            world.instance.write("/run/access", text);
+        }
+    };
+    for text in ["-:ALL:ALL EXCEPT LOCAL\n", "+:alice:LOCAL :0 tty1\n-:ALL:ALL\n"] {
+        refuses(access(text), "user.pam", "pam_access refuses, by /run/access line ", "allow alice");
+    }
+    for text in ["-:ALL EXCEPT alice:ALL EXCEPT LOCAL\n", "-:alice:192.0.2.1 192.0.2.2\n", "-:ALL:tty1\n"] {
+        lets_in(access(text));
+    }
+    for (text, works) in [
+        ("+:alice:192.0.2.0/24\n-:ALL:ALL\n", false),
+        ("-:ALL EXCEPT root:ALL EXCEPT 192.0.2.0/24\n", false),
+        ("+:alice:127.0.0.0/8 192.0.2.0/24\n-:ALL:ALL\n", true),
+    ] {
+        world(|world| {
+            access(text)(world);
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works, "{text}");
+            let report = world.check();
+            report.assert_exactly(&[("user.pam", "warn")]);
+            let says = "pam_access lets alice in from some clients only, by /run/access line 1: ";
+            assert!(report.note("user.pam").contains(says), "{}", report.note("user.pam"));
+        });
+    }
+}
+
+/// Modules that refuse because of an option: a file that does not exist, or what is for su(1).
+#[test]
+fn options_with_which_modules_refuse() {
+    for (line, id, says, fix) in [
+        (
+            "account required pam_access.so accessfile=/run/none\n",
+            "sshd.pam",
+            "the module reads /run/none, which does not exist",
+            "correct /etc/pam.d/sshd line 4",
+        ),
+        (
+            "account required pam_faillock.so conf=/run/none\n",
+            "sshd.pam",
+            "the module reads /run/none",
+            "correct",
+        ),
+        (
+            "account required pam_localuser.so file=/run/none\n",
+            "sshd.pam",
+            "the module reads /run/none",
+            "correct",
+        ),
+        (
+            "session required pam_limits.so conf=/run/none\n",
+            "sshd.pam",
+            "the module reads /run/none",
+            "correct",
+        ),
+        (
+            "account required pam_localuser.so file=/run/users\n",
+            "user.pam",
+            "pam_localuser refuses: /run/users has no line of alice",
+            "correct",
+        ),
+        (
+            "account required pam_wheel.so group=admins\n",
+            "user.pam",
+            "pam_wheel refuses: alice is not in the group admins",
+            "correct",
+        ),
+    ] {
+        refuses(
+            |world| {
+                pam(world, line);
+                world.instance.write("/run/users", "bob:x:1:1::/:/bin/sh\n");
+            },
+            id,
+            says,
+            fix,
+        );
+    }
+    for line in [
+        "account required pam_access.so accessfile=/run/empty\n",
+        "account required pam_faillock.so conf=/run/empty\n",
+        "session required pam_limits.so conf=/run/empty\n",
+        "account required pam_localuser.so\n",
+        "account sufficient pam_localuser.so file=/run/empty\naccount required pam_permit.so\n",
+        "account sufficient pam_localuser.so file=/run/none\naccount required pam_permit.so\n",
+        "account required pam_wheel.so deny group=admins\n",
+        "account required pam_wheel.so root_only group=admins\n",
+    ] {
+        lets_in(|world| {
+            pam(world, line);
+            world.instance.write("/run/empty", "");
+        });
+    }
+}
+
 /// Limits from which a session cannot start.
 #[test]
 fn limits_of_pam_limits() {
-    for limit in ["hard maxlogins 0", "- maxsyslogins 0", "hard nofile 4", "hard nproc 0", "hard as 1024"] {
+    for limit in [
+        "alice hard maxlogins 0",
+        "alice - maxsyslogins 0",
+        "alice hard nofile 4",
+        "alice hard nproc 0",
+        "alice hard as 1024",
+        "1: hard maxlogins 0",
+        "@1: hard maxlogins 0",
+        "* - nproc 1",
+        "alice hard data 16",
+        "alice - stack 4",
+    ] {
         refuses(
             |world| {
                 pam(world, "session required pam_limits.so conf=/run/limits\n");
-                world.instance.write("/run/limits", format!("alice {limit}\n"));
+                world.instance.write("/run/limits", format!("{limit}\n"));
             },
             "user.pam",
-            limit,
+            limit.split_once(' ').unwrap().1,
             "/run/limits line 1",
         );
+    }
+    for limit in [
+        "alice - nproc 64",
+        "alice hard data 65536",
+        "alice hard stack 8192",
+        "1: hard maxlogins 2\n* hard maxlogins 0",
+        ":1 hard maxlogins 0",
+        "1:2 hard maxlogins 0",
+    ] {
+        lets_in(|world| {
+            pam(world, "session required pam_limits.so conf=/run/limits\n");
+            world.instance.write("/run/limits", format!("{limit}\n"));
+        });
     }
 }
 

@@ -95,13 +95,6 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     if !root.join("etc/pam.d").is_dir() {
         return Answer::skip("PAM's files for sshd cannot be read");
     }
-    if let Some(pipe) = stacks.all().find_map(|(stack, ..)| stack.pipe.as_ref()) {
-        let pipe = pipe.display();
-        return Answer::fail(
-            format!("PAM waits for ever at {pipe}: it is a pipe, not a file"),
-            Fix::advice(format!("restore the file {pipe}: its package has it")),
-        );
-    }
     if let Some(unread) = stacks.all().find_map(|(stack, ..)| stack.unread.as_ref()) {
         return Answer::skip(format!("PAM's files for sshd cannot be read: {unread}"));
     }
@@ -123,8 +116,8 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     let libraries = Libraries::find(root);
     for (stack, kind, what) in stacks.all() {
         let failures = failures(stack, |module| broken(root, module, &libraries));
-        if let Some(answer) = refusal(stack, failures, what, &service_file, kind) {
-            return answer;
+        if let Some((note, fix)) = refusal(stack, failures, what, &service_file, kind) {
+            return Answer::fail(note, fix);
         }
     }
     let uses_logind = modules(&stacks.session.entries).any(|module| module.name() == "pam_systemd.so");
@@ -161,14 +154,19 @@ fn hangs() -> Option<(&'static str, Fix)> {
 
 fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
     let libraries = Libraries::find(root);
-    for (stack, kind, what) in stacks.all() {
-        let known = |module: &Module| {
-            broken(root, module, &libraries).or_else(|| refuses(root, account, module, kind))
-        };
-        let what = format!("{what} of {}", account.name);
-        if let Some(answer) = refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", kind) {
-            return answer;
-        }
+    let refused = |by_some: bool| {
+        stacks.all().find_map(|(stack, kind, what)| {
+            let known = |module: &Module| {
+                broken(root, module, &libraries)
+                    .or_else(|| refuses(root, account, module, kind))
+                    .filter(|failure| by_some || !failure.is_partial)
+            };
+            let what = format!("{what} of {}", account.name);
+            refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", kind)
+        })
+    };
+    if let Some((note, fix)) = refused(false) {
+        return Answer::fail(note, fix);
     }
     let limits = modules(&stacks.session.entries).find(|module| module.name() == "pam_limits.so");
     if let Some((place, limit, means)) =
@@ -178,6 +176,9 @@ fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
             format!("no session of {} can start: {place} sets {limit}: {means}", account.name),
             Fix::advice(format!("raise {limit} in {place}, or remove that line")),
         );
+    }
+    if let Some((note, fix)) = refused(true) {
+        return Answer::warn(note, fix, ());
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }
@@ -198,19 +199,19 @@ fn failures(stack: &Stack, known: impl Fn(&Module) -> Option<Failure>) -> Vec<Op
     stack.entries.iter().map(failure).collect()
 }
 
-/// The answer if a stack fails whatever the other modules return.
-fn refusal<T>(
+/// Why a stack fails whatever the other modules return, and the fix.
+fn refusal(
     stack: &Stack,
     failures: Vec<Option<Failure>>,
     what: &str,
     file: &str,
     kind: Kind,
-) -> Option<Answer<T>> {
+) -> Option<(String, Fix)> {
     let results: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.results)).collect();
     let Verdict::Refuses(at) = verdict(&stack.entries, &results) else { return None };
     let entry = at.and_then(|at| Some((stack.entries.get(at)?, failures.into_iter().nth(at)?)));
     let Some((entry, failure)) = entry else {
-        return Some(Answer::fail(
+        return Some((
             format!("{what}: no {} line of {file} can succeed", kind.name()),
             Fix::advice(format!(
                 "check the {} lines of {file}, and of /etc/pam.d/other if it has none",
@@ -225,7 +226,7 @@ fn refusal<T>(
         _ => return None,
     };
     let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(place));
-    Some(Answer::fail(format!("{what}: {place}: {reason}{}", cr_note(&reason)), fix))
+    Some((format!("{what}: {place}: {reason}{}", cr_note(&reason)), fix))
 }
 
 fn by_hand(place: &Place) -> Fix {

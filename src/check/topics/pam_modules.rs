@@ -21,11 +21,13 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// If it is not the line itself that has to be changed.
     pub(crate) fix: Option<Fix>,
+    /// Whether it lets some clients in.
+    pub(crate) is_partial: bool,
 }
 
 impl Failure {
     fn new(results: Results, reason: String, fix: String) -> Self {
-        Self { results, reason, fix: Some(Fix::advice(fix)) }
+        Self { results, reason, fix: Some(Fix::advice(fix)), is_partial: false }
     }
 }
 
@@ -103,6 +105,14 @@ fn machine(path: &Path) -> Option<Vec<u8>> {
     Some([start.get(4..6)?, start.get(18..20)?].concat())
 }
 
+/// Modules, and the option with which they read another file than the usual one, without which they fail.
+const FILES: [(&str, &str); 4] = [
+    ("pam_access.so", "accessfile"),
+    ("pam_faillock.so", "conf"),
+    ("pam_limits.so", "conf"),
+    ("pam_localuser.so", "file"),
+];
+
 /// Why a module fails for every user.
 pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Option<Failure> {
     if let Some(reason) = libraries.missing(root, &module.path) {
@@ -113,9 +123,26 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
         };
         return Some(Failure::new(NOT_LOADED, reason, fix.to_owned()));
     }
+    let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
+    let option = FILES.into_iter().find(|(name, _)| *name == module.name());
+    let file = option.and_then(|(_, option)| value(&arguments, option)).filter(|file| file.starts_with('/'));
+    if let Some(file) = file {
+        if fs::metadata(in_root(root, Path::new(file)))
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            let reason = format!("the module reads {file}, which does not exist");
+            return Some(Failure {
+                results: &["abort", "service_err"],
+                reason,
+                fix: None,
+                is_partial: false,
+            });
+        }
+    }
     match module.name() {
         "pam_deny.so" => {
-            Some(Failure { results: ALL_DENIED, reason: "pam_deny refuses everybody".to_owned(), fix: None })
+            let reason = "pam_deny refuses everybody".to_owned();
+            Some(Failure { results: ALL_DENIED, reason, fix: None, is_partial: false })
         }
         "pam_exec.so" => {
             // A command for some of PAM's functions only.
@@ -157,6 +184,8 @@ pub(crate) fn refuses(root: &Path, user: &Account, module: &Module, kind: Kind) 
         ("pam_listfile.so", _) => listfile(root, user, &arguments),
         ("pam_succeed_if.so", _) => succeed_if(user, &arguments),
         ("pam_shells.so", Kind::Account) => shells(root, user),
+        ("pam_localuser.so", _) => localuser(root, user, &arguments),
+        ("pam_wheel.so", _) => wheel(user, &arguments),
         _ => None,
     }
 }
@@ -239,6 +268,28 @@ fn shells(root: &Path, user: &Account) -> Option<Failure> {
     ))
 }
 
+/// `pam_localuser`: the user is in /etc/passwd.
+fn localuser(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+    let file = value(arguments, "file").unwrap_or("/etc/passwd");
+    let text = read(root, file)?;
+    let is_there = text.lines().any(|line| line.split(':').next() == Some(&user.name));
+    (!is_there).then(|| {
+        let reason = format!("pam_localuser refuses: {file} has no line of {}", user.name);
+        Failure { results: DENIED, reason, fix: None, is_partial: false }
+    })
+}
+
+/// `pam_wheel`: the user is in a group. It is for su(1), and asks for a user who is logged in already.
+fn wheel(user: &Account, arguments: &[&str]) -> Option<Failure> {
+    let group = value(arguments, "group")?;
+    let changes = ["use_uid", "deny", "root_only", "trust"];
+    let is_other = user.uid == 0 || arguments.iter().any(|word| changes.contains(word));
+    (!is_other && !user.groups.iter().any(|own| own == group)).then(|| {
+        let reason = format!("pam_wheel refuses: {} is not in the group {group}", user.name);
+        Failure { results: DENIED, reason, fix: None, is_partial: false }
+    })
+}
+
 /// `pam_succeed_if`: each condition of its line holds.
 fn succeed_if(user: &Account, arguments: &[&str]) -> Option<Failure> {
     const FLAGS: [&str; 5] = ["debug", "quiet", "quiet_fail", "quiet_success", "audit"];
@@ -297,6 +348,8 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
         None => files_of(root, "/etc/security/access.conf", "/etc/security/access.d"),
     };
     let by_group = !arguments.contains(&"nodefgroup");
+    // Lines that let some clients in, and that refuse most.
+    let (mut allowed, mut refused) = (None, None);
     for path in paths {
         let text = files::read_text(&in_root(root, &path), limits::SYSTEM_FILE).ok()?;
         let path = path.display();
@@ -313,22 +366,35 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
                 Some('-') => false,
                 _ => continue,
             };
-            let matches = both(listed(users, &|word| is_user(word, user, by_group)), from_anywhere(origins));
-            match (matches, allows) {
-                // Perhaps for some clients.
-                (Some(true) | None, true) => return None,
+            let is_for_user = listed(users, &|word| is_user(word, user, by_group));
+            let place = || format!("{path} line {number}: {}", line.trim_end());
+            match (both(is_for_user, from_remote(origins)), allows) {
+                (Some(true), true) => return partial(refused, user),
+                (Some(true), false) if allowed.is_some() => return partial(allowed, user),
                 (Some(true), false) => {
                     return Some(Failure::new(
                         DENIED,
-                        format!("pam_access refuses, by {path} line {number}: {}", line.trim_end()),
+                        format!("pam_access refuses, by {}", place()),
                         format!("allow {} in a line above line {number} of {path}", user.name),
                     ));
                 }
+                (None, _) if is_for_user.is_none() => return None,
+                (None, true) => allowed = Some(place()),
+                // Not that for a few clients.
+                (None, false) if origins.trim_start().starts_with("ALL") => refused = Some(place()),
                 _ => {}
             }
         }
     }
-    None
+    partial(refused, user)
+}
+
+/// The result of lines that let some clients in, and refuse the others.
+fn partial(line: Option<String>, user: &Account) -> Option<Failure> {
+    let line = line?;
+    let reason = format!("pam_access lets {} in from some clients only, by {line}", user.name);
+    let fix = "compare the client's address with that list; outside.network has the console's addresses";
+    Some(Failure { results: DENIED, reason, fix: Some(Fix::advice(fix)), is_partial: true })
 }
 
 /// Logical and, of what can be unknown.
@@ -377,9 +443,13 @@ fn is_user(word: &str, user: &Account, by_group: bool) -> Option<bool> {
     Some(by_group && in_group(word))
 }
 
-/// Whether a list of origins has each client.
-fn from_anywhere(list: &str) -> Option<bool> {
-    listed(list, &|word| word.eq_ignore_ascii_case("ALL").then_some(true))
+/// Whether a list of origins has each client, or none. Those of sshd are remote, and no terminals.
+fn from_remote(list: &str) -> Option<bool> {
+    listed(list, &|word| match word.to_ascii_lowercase().as_str() {
+        "all" => Some(true),
+        "local" => Some(false),
+        word => (word.starts_with("tty") || word.starts_with(':')).then_some(false),
+    })
 }
 
 #[cfg(test)]
@@ -401,46 +471,60 @@ mod tests {
         }
     }
 
-    /// Whether a file of `pam_access` refuses alice from everywhere.
-    fn refuses(text: &str, arguments: &[&str]) -> bool {
+    /// Whether a file of `pam_access` refuses alice from everywhere, or from some clients.
+    fn result(text: &str, arguments: &[&str]) -> &'static str {
         let name = format!("eic-keys-access-{}-{:?}", std::process::id(), std::thread::current().id());
         let root = std::env::temp_dir().join(name);
         fs::create_dir_all(root.join("etc/security")).unwrap();
         fs::write(root.join("etc/security/access.conf"), text).unwrap();
         let failure: Option<Failure> = access(&root, &alice(), arguments);
         fs::remove_dir_all(root).unwrap();
-        failure.is_some()
+        failure.map_or("open", |failure| if failure.is_partial { "some" } else { "refuses" })
     }
 
     #[test]
     fn lines_of_pam_access() {
         for (text, expected) in [
-            ("", false),
-            ("#-:ALL:ALL\n", false),
-            ("-:ALL:ALL\n", true),
-            ("- : alice : ALL\n", true),
-            ("-:bob:ALL\n", false),
-            ("+:alice:ALL\n-:ALL:ALL\n", false),
-            ("+:root bob:ALL\n-:ALL:ALL\n", true),
-            ("+ : (admins) : ALL\n- : ALL : ALL\n", false),
-            ("+:admins:ALL\n-:ALL:ALL\n", false),
-            ("+:(wheel):ALL\n-:ALL:ALL\n", true),
-            ("-:ALL EXCEPT root (wheel):ALL\n", true),
-            ("-:ALL EXCEPT root alice:ALL\n", false),
-            ("-:ALL EXCEPT (admins) EXCEPT alice:ALL\n", true),
+            ("", "open"),
+            ("#-:ALL:ALL\n", "open"),
+            ("-:ALL:ALL\n", "refuses"),
+            ("- : alice : ALL\n", "refuses"),
+            ("-:bob:ALL\n", "open"),
+            ("+:alice:ALL\n-:ALL:ALL\n", "open"),
+            ("+:root bob:ALL\n-:ALL:ALL\n", "refuses"),
+            ("+ : (admins) : ALL\n- : ALL : ALL\n", "open"),
+            ("+:admins:ALL\n-:ALL:ALL\n", "open"),
+            ("+:(wheel):ALL\n-:ALL:ALL\n", "refuses"),
+            ("-:ALL EXCEPT root (wheel):ALL\n", "refuses"),
+            ("-:ALL EXCEPT root alice:ALL\n", "open"),
+            ("-:ALL EXCEPT (admins) EXCEPT alice:ALL\n", "refuses"),
             // For some clients, or perhaps.
-            ("+:alice:10.0.0.0/8\n-:ALL:ALL\n", false),
-            ("-:alice:10.0.0.0/8\n", false),
-            ("-:ALL:ALL EXCEPT LOCAL\n", false),
-            ("+:@staff:ALL\n-:ALL:ALL\n", false),
-            ("+:Alice:ALL\n-:ALL:ALL\n", false),
-            ("-:alice:192.0.2.1\n-:ALL:ALL\n", true),
-            ("-:ALL:ALL", false),
+            ("+:alice:10.0.0.0/8\n-:ALL:ALL\n", "some"),
+            ("+:alice:10.0.0.0/8\n+:(admins):ALL\n-:ALL:ALL\n", "open"),
+            ("+:bob:10.0.0.0/8\n-:ALL:ALL\n", "refuses"),
+            ("+:@staff:10.0.0.0/8\n-:ALL:ALL\n", "open"),
+            ("-:alice:ALL EXCEPT 10.0.0.0/8\n", "some"),
+            ("-:ALL EXCEPT root:ALL EXCEPT 10.0.0.0/8 LOCAL\n+:ALL:ALL\n", "some"),
+            ("-:alice:ALL EXCEPT 10.0.0.0/8\n-:ALL:ALL\n", "refuses"),
+            ("-:alice:ALL EXCEPT 10.0.0.0/8\n+:alice:10.0.0.0/9\n-:ALL:ALL\n", "some"),
+            ("-:alice:ALL EXCEPT 10.0.0.0/8\n+:alice:10.0.0.0/9\n", "some"),
+            ("+:alice:LOCAL\n-:ALL:ALL\n", "refuses"),
+            ("+:alice:cron crond :0 tty1 tty2\n-:alice:ALL\n", "some"),
+            ("+:alice::0 tty1 tty2\n-:alice:ALL\n", "refuses"),
+            ("-:ALL EXCEPT root:LOCAL\n", "open"),
+            ("-:ALL EXCEPT root:tty1\n", "open"),
+            ("-:alice:10.0.0.0/8\n", "open"),
+            ("-:ALL:ALL EXCEPT LOCAL\n", "refuses"),
+            ("-:ALL EXCEPT alice:ALL EXCEPT LOCAL\n", "open"),
+            ("+:@staff:ALL\n-:ALL:ALL\n", "open"),
+            ("+:Alice:ALL\n-:ALL:ALL\n", "open"),
+            ("-:alice:192.0.2.1\n-:ALL:ALL\n", "refuses"),
+            ("-:ALL:ALL", "open"),
         ] {
-            assert_eq!(refuses(text, &[]), expected, "{text}");
+            assert_eq!(result(text, &[]), expected, "{text}");
         }
-        assert!(refuses("+:admins:ALL\n-:ALL:ALL\n", &["nodefgroup"]));
-        assert!(!refuses("-:ALL:ALL\n", &["fieldsep=|"]));
+        assert_eq!(result("+:admins:ALL\n-:ALL:ALL\n", &["nodefgroup"]), "refuses");
+        assert_eq!(result("-:ALL:ALL\n", &["fieldsep=|"]), "open");
     }
 
     #[test]
