@@ -8,7 +8,7 @@ use super::report::UNREAD;
 use super::runner::Answer;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
-use crate::sshd::effective::{ClientBlock, Config};
+use crate::sshd::effective::{ClientBlock, Config, LinePlace};
 use crate::sshd::query::{ADMIN_CONFIG, Dump, QueryError, Sshd, main_file};
 
 /// The main file that sshd reads, which can be the vendor's.
@@ -22,8 +22,9 @@ pub(crate) fn option_words(options: &[(char, String)]) -> Vec<OsString> {
     options.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect()
 }
 
-/// The keyword of sshd's line, which [`Config::place`] does not have.
+/// The keywords of sshd's line, which [`Config::place`] does not have.
 pub(crate) const COMMAND: &str = "authorizedkeyscommand";
+pub(crate) const COMMAND_USER: &str = "authorizedkeyscommanduser";
 
 /// The output of `sshd -T` for a login of the user, and where its values come from.
 #[derive(Clone, Debug)]
@@ -97,11 +98,26 @@ impl Settings {
         if keyword == COMMAND {
             return Some(config.effective(Some(connection)).ok()?.command?.origin.to_string());
         }
-        let (origin, block) = config.place(keyword, connection)?;
+        let (origin, block) = match keyword {
+            COMMAND_USER => self.line_of_user()?,
+            _ => config.place(keyword, connection)?,
+        };
         Some(match block {
             None => origin.to_string(),
             Some((at, criteria)) => format!("{origin}, below \"Match {criteria}\" in line {}", at.line),
         })
+    }
+
+    /// The line that sets AuthorizedKeysCommandUser.
+    fn line_of_user(&self) -> Option<LinePlace> {
+        let config = self.source.config.as_ref()?;
+        let user = config.effective(Some(&self.source.connection)).ok()?.user?;
+        Some((user.origin, user.block))
+    }
+
+    /// Whether AuthorizedKeysCommandUser comes from a `Match` block.
+    pub(crate) fn command_user_is_in_block(&self) -> bool {
+        !self.on_command_line(COMMAND_USER) && self.line_of_user().is_some_and(|(_, block)| block.is_some())
     }
 
     /// Whether the AuthorizedKeysCommand comes from sshd's command line.

@@ -273,6 +273,33 @@ fn the_command_user() {
         &[("sshd.command_user", "warn")],
         "eic-keys runs as root",
     );
+    // --enable does not change blocks, and says nothing of them.
+    world(|world| {
+        let block = |user: &str| {
+            format!(
+                "Match User alice\n  AuthorizedKeysCommand /usr/bin/eic-keys %u %f\n  AuthorizedKeysCommandUser {user}\n"
+            )
+        };
+        let lines = config().text().lines().count();
+        for user in ["nobody-here", "none"] {
+            world.configure(&(config().text() + &block(user)));
+            let report = world.check();
+            report.assert_exactly(&[("sshd.command_user", "fail")]);
+            let found = report.of("sshd.command_user");
+            assert_eq!(found["fix_kind"], "advice", "{found}");
+            let fix = found["fix"].as_str().unwrap();
+            let says = format!(
+                "set AuthorizedKeysCommandUser eic-keys (/etc/ssh/sshd_config line {}, below \"Match User alice\" in line {}), then: ",
+                lines + 3,
+                lines + 1
+            );
+            assert!(fix.starts_with(&says), "{fix}");
+            assert_eq!(world.check_with(&["bob"]).status("sshd.command_user"), "ok");
+        }
+        world.restart(&(config().text() + &block("eic-keys")));
+        world.check().assert_healthy();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+    });
     // --enable keeps the user of a command that it chains.
     world(|world| {
         let chained = "/usr/bin/eic-keys %u %f -- /bin/true %u";

@@ -17,7 +17,7 @@ use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
-use crate::check::settings::{Settings, SettingsSource, main, option_words};
+use crate::check::settings::{COMMAND_USER, Settings, SettingsSource, main, option_words};
 use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
@@ -90,10 +90,10 @@ pub(crate) async fn examine(
         .await;
     let user = runner
         .check(CheckId::SshdCommandUser, (&settings, &command), async |(settings, command)| {
-            let user = settings.dump.user.clone();
+            let settings = settings.clone();
             let login = name.get().map(ToString::to_string);
             let chained = command.request.chained_command.clone().and_then(|words| words.into_iter().next());
-            blocking(move || command_user(user.as_deref(), login.as_deref(), chained.as_deref())).await
+            blocking(move || command_user(&settings, login.as_deref(), chained.as_deref())).await
         })
         .await;
     SshdFindings { program, settings, command, user }
@@ -621,9 +621,10 @@ fn create_user(name: &str) -> Fix {
     }
 }
 
-fn command_user(user: Option<&[u8]>, login: Option<&str>, chained: Option<&OsStr>) -> Answer<Account> {
-    let Some(user) = user else {
-        let fix = Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}"));
+fn command_user(settings: &Settings, login: Option<&str>, chained: Option<&OsStr>) -> Answer<Account> {
+    let set_own = || settings.fix(COMMAND_USER, &format!("set AuthorizedKeysCommandUser {OWN_USER}"));
+    let Some(user) = settings.dump.user.as_deref() else {
+        let fix = set_own();
         return Answer::fail("AuthorizedKeysCommandUser is not set: sshd does not run the command", fix);
     };
     let written = String::from_utf8_lossy(user).into_owned();
@@ -651,7 +652,8 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>, chained: Option<&OsStr
         Err(error) => no_name_service(&error),
         Ok(None) if name != OWN_USER => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
-            enable(),
+            // --enable does not change blocks.
+            if settings.command_user_is_in_block() { set_own() } else { enable() },
         ),
         Ok(None) => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
@@ -669,11 +671,9 @@ fn command_user(user: Option<&[u8]>, login: Option<&str>, chained: Option<&OsStr
                 account,
             )
         }
-        Ok(Some(account)) if account.uid == 0 => Answer::warn(
-            "eic-keys runs as root, and needs no privileges",
-            Fix::advice(format!("set AuthorizedKeysCommandUser {OWN_USER}")),
-            account,
-        ),
+        Ok(Some(account)) if account.uid == 0 => {
+            Answer::warn("eic-keys runs as root, and needs no privileges", set_own(), account)
+        }
         Ok(Some(account)) => Answer::ok(format!("eic-keys runs as {name}, uid {}", account.uid), account),
     }
 }
