@@ -1110,6 +1110,36 @@ fn revoked_keys() {
         world.instance.write("/etc/ssh/revoked", list.replace("garbage\n", ""));
         world.check().assert_healthy();
     });
+    // A list that lost its end, in both formats; and one whose last line has no end.
+    world(|world| {
+        world.instance.write("/etc/ssh/other.pub", UserKey::ed25519().line());
+        let fails = |script: &str, says: &str| {
+            world.sh(&format!("cd /etc/ssh; {script}"));
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{script}");
+            let report = world.check();
+            report.assert_exactly(revoked);
+            let note = report.note("sshd.revoked");
+            assert!(note.contains(says), "{note}");
+        };
+        world.restart(&config().set("RevokedKeys", "/etc/ssh/revoked").text());
+        fails("ssh-keygen -q -k -f revoked other.pub; truncate -s 20 revoked", "/etc/ssh/revoked is cut off");
+        fails("ssh-keygen -q -k -f revoked other.pub; truncate -s -1 revoked", "/etc/ssh/revoked is cut off");
+        fails("cp other.pub revoked; truncate -s -30 revoked", "line 1 is not a public key");
+        fails(
+            "echo >>other.pub; cp other.pub revoked; printf garbage >>revoked",
+            "line 2 is not a public key",
+        );
+        for script in [
+            "ssh-keygen -q -k -f revoked other.pub",
+            "ssh-keygen -q -k -f revoked",
+            "{ ssh-keygen -q -t rsa -b 2048 -N '' -f rsa; ssh-keygen -q -t ecdsa -N '' -f ecdsa; cat rsa.pub ecdsa.pub other.pub; } >revoked",
+            "ssh-keygen -q -s rsa -I id ecdsa.pub; { sed 's/$/\\r/' ecdsa-cert.pub; printf %s \"$(cat other.pub)\"; } >revoked",
+        ] {
+            world.sh(&format!("cd /etc/ssh; {script}"));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{script}");
+            world.check().assert_healthy();
+        }
+    });
     broken(set("RevokedKeys", "/etc/ssh"), revoked, "cannot be read");
     // sshd reads it as an empty list.
     world(|world| {

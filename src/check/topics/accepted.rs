@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use base64ct::{Base64, Encoding};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-use ssh_key::PublicKey;
 
 use crate::check::fix::Fix;
 use crate::check::runner::Answer;
@@ -77,25 +77,48 @@ pub(super) fn read(root: &Path, path: &Path) -> io::Result<Vec<u8>> {
     files::read_beginning(&files::below(root, path), limits::REVOKED_KEYS)
 }
 
-/// The number of the first line of a list of revoked keys that cannot be a key: sshd then fails to read the list. A
-/// binary list has no lines, and is not examined.
-pub(super) fn line_without_key(list: &[u8]) -> Option<usize> {
+/// What sshd cannot read in a list of revoked keys, and what to do with the list.
+pub(super) fn fault(list: &[u8]) -> Option<(String, &'static str)> {
+    // A longer list was not read to its end.
+    let is_whole = u64::try_from(list.len()).is_ok_and(|length| length < limits::REVOKED_KEYS);
     if list.starts_with(KRL) {
-        return None;
+        // All of it is read to look for a key.
+        let is_cut = is_whole && in_krl(list, &[]).is_none();
+        return is_cut.then(|| ("is cut off".to_owned(), "generate it again with ssh-keygen -k:"));
     }
-    let is_wrong = |line: &[u8]| {
-        let mut words = words(line);
-        match (words.next(), words.next()) {
-            (None, _) => false,
-            (Some(first), _) if first.starts_with(b"#") => false,
-            // The names of all types of keys have a hyphen.
-            (Some(first), second) => !first.contains(&b'-') || second.is_none(),
+    let lines = if is_whole { Some(list.len()) } else { list.iter().rposition(|byte| *byte == b'\n') };
+    let lines = list.get(..lines.unwrap_or_default()).unwrap_or_default();
+    let line = lines.split(|byte| *byte == b'\n').position(|line| !is_key(line))?;
+    Some((format!("line {} is not a public key", line.saturating_add(1)), "remove that line from"))
+}
+
+/// Whether a line of a list can be a key, or has none.
+fn is_key(line: &[u8]) -> bool {
+    let mut words = words(line);
+    match (words.next(), words.next()) {
+        (None, _) => true,
+        (Some(first), _) if first.starts_with(b"#") => true,
+        // The names of all types of keys have a hyphen.
+        (Some(first), second) => {
+            first.first().is_some_and(u8::is_ascii_alphabetic)
+                && first.contains(&b'-')
+                && second.is_some_and(|blob| is_whole_key(blob).is_some())
         }
-    };
-    // The last line can be cut.
-    let whole =
-        list.iter().rposition(|byte| *byte == b'\n').and_then(|end| list.get(..end)).unwrap_or_default();
-    whole.split(|byte| *byte == b'\n').position(is_wrong).map(|line| line.saturating_add(1))
+    }
+}
+
+/// Whether the blob of a key is whole: but for a certificate's, it consists of strings, and the first one is its type.
+fn is_whole_key(base64: &[u8]) -> Option<()> {
+    let blob = Base64::decode_vec(std::str::from_utf8(base64).ok()?).ok()?;
+    let mut blob = blob.as_slice();
+    let kind = String::from_utf8_lossy(string(&mut blob)?);
+    if !kind.contains("-cert-") && !kind.contains("xmss") {
+        string(&mut blob)?;
+        while !blob.is_empty() {
+            string(&mut blob)?;
+        }
+    }
+    Some(())
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -140,9 +163,10 @@ fn in_krl(mut list: &[u8], blob: &[u8]) -> Option<bool> {
 }
 
 /// The number of bits of an RSA key.
-fn rsa_bits(blob: &[u8]) -> Option<u32> {
-    let key = PublicKey::from_bytes(blob).ok()?;
-    let modulus = key.key_data().rsa()?.n.as_positive_bytes()?;
+fn rsa_bits(mut blob: &[u8]) -> Option<u32> {
+    let (kind, _exponent) = (string(&mut blob)?, string(&mut blob)?);
+    let modulus = string(&mut blob).filter(|_| kind == b"ssh-rsa")?;
+    let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
     let bits = u32::try_from(modulus.len()).ok()?.checked_mul(8)?;
     bits.checked_sub(modulus.first()?.leading_zeros())
 }

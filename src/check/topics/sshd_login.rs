@@ -530,13 +530,11 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     let is_null = fs::metadata(below(root, Path::new(list)))
         .is_ok_and(|file| file.file_type().is_char_device() && file.rdev() == NULL_DEVICE);
     if !matches!(list, "" | "none") && !is_null {
-        match accepted::read(root, Path::new(list)).map(|list| accepted::line_without_key(&list)) {
+        match accepted::read(root, Path::new(list)).map(|list| accepted::fault(&list)) {
             Ok(None) => {}
-            Ok(Some(line)) => {
-                let note = format!(
-                    "RevokedKeys {list} line {line} is not a public key, so that sshd refuses each key"
-                );
-                let change = format!("remove that line from {list}, or remove RevokedKeys");
+            Ok(Some((what, change))) => {
+                let note = format!("RevokedKeys {list} {what}, so that sshd refuses each key");
+                let change = format!("{change} {list}, or remove RevokedKeys");
                 return settings.refuses("revokedkeys", &note, &change);
             }
             Err(error) => {
