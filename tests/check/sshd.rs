@@ -1208,6 +1208,36 @@ fn settings_that_refuse_a_session() {
     });
 }
 
+/// sshd waits for the chained command, and closes the connection after `LoginGraceTime`.
+#[test]
+fn a_login_that_takes_too_long() {
+    let with = |grace: &str| {
+        let line = "/usr/bin/eic-keys %u %f -- /bin/sleep 2";
+        config().set("AuthorizedKeysCommand", line).set("LoginGraceTime", grace).text()
+    };
+    world(|world| {
+        let limits = ("sshd.limits", "warn");
+        for (grace, expected, works) in [("1", "fail", false), ("3", "warn", false), ("60", "ok", true)] {
+            world.restart(&with(grace));
+            let login = world.sshd.ssh(USER, &world.key, "true");
+            assert_eq!(login.status == Some(0), works, "{grace}: {}", login.stderr);
+            let report = world.check();
+            match expected {
+                "ok" => report.assert_healthy(),
+                _ => report.assert_exactly(&[limits, ("login.command", expected)]),
+            }
+            if expected != "ok" {
+                let note = report.note("login.command");
+                let says = format!("closes the connection after LoginGraceTime {grace} s");
+                assert!(
+                    note.contains("with the chained command /bin/sleep 2 takes 2") && note.contains(&says),
+                    "{note}"
+                );
+            }
+        }
+    });
+}
+
 #[test]
 fn time_and_connections() {
     let limits = &[("sshd.limits", "warn")];

@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
@@ -18,6 +19,7 @@ use crate::check::daemon_context::DaemonContext;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::Settings;
 use crate::exit_status::ExitStatus;
 use crate::limits;
 use crate::process::{Credentials, Output, TrustedCommand};
@@ -58,8 +60,8 @@ pub(crate) async fn run(
             let key = keys.into_iter().flatten().filter(lasts).max_by_key(|key| key.expiry).cloned();
             let words = managed_lines::words(version, line);
             let line = Line { program: program.clone(), words, login: account.clone(), key };
-            let (user, root) = (user.clone(), target.root.to_owned());
-            blocking(move || run_line(&line, &user, &root)).await
+            let (user, root, settings) = (user.clone(), target.root.to_owned(), settings.clone());
+            blocking(move || run_line(&line, &user, &root, &settings)).await
         })
         .await;
 }
@@ -131,7 +133,7 @@ fn without_log(command: &TrustedCommand) -> TrustedCommand {
     TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", WITHOUT_LOG]).running(command)
 }
 
-fn run_line(line: &Line, user: &Account, root: &Path) -> Answer<()> {
+fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can run it as another user");
     }
@@ -155,19 +157,45 @@ fn run_line(line: &Line, user: &Account, root: &Path) -> Answer<()> {
         let program = safe_path::program(root, Path::new(program)).ok()?;
         Some(TrustedCommand::new(program).with(arguments))
     });
+    let start = Instant::now();
     let (ran, behind) = thread::scope(|scope| {
         let behind = chained.as_ref().map(|chained| scope.spawn(|| context.run(chained)));
         (context.run(&line), behind.and_then(|behind| behind.join().ok()))
     });
+    let late = too_late(settings, start.elapsed(), &shown, &next);
     let run = LineRun { name: &user.name, shown: &shown, is_wrapped, key };
     let answer = match ran {
-        Err(error) => run.not_run(&error),
+        Err(error) => late.unwrap_or_else(|| run.not_run(&error)),
         Ok(ran) => run
             .failure(&ran)
+            .or(late)
             .or_else(|| chained_answer(&user.name, &next, behind))
             .unwrap_or_else(|| run.success()),
     };
     answer.detail(context.daemon.lacking)
+}
+
+/// The answer if the run, with the chained command, took longer than a login may.
+fn too_late(settings: &Settings, took: Duration, shown: &str, chained: &str) -> Option<Answer<()>> {
+    let grace = settings.one("logingracetime").parse().map(Duration::from_secs).ok()?;
+    // A client first asks whether sshd accepts the key, as a rule: sshd runs the command twice.
+    if grace.is_zero() || took.saturating_mul(2) < grace {
+        return None;
+    }
+    let also =
+        if chained.is_empty() { String::new() } else { format!(", with the chained command {chained}") };
+    let often = if took < grace { " at each of two runs" } else { "" };
+    let note = format!(
+        "{shown}{also} takes {} s{often}: sshd closes the connection after LoginGraceTime {} s",
+        Seconds(took),
+        grace.as_secs()
+    );
+    let change = "find out why it takes so long, or set LoginGraceTime 120";
+    Some(if took < grace {
+        Answer::warn(note, settings.fix("logingracetime", change), ())
+    } else {
+        settings.refuses("logingracetime", &note, change)
+    })
 }
 
 /// A run of sshd's line.
