@@ -142,6 +142,21 @@ fn what_sshd_refuses() {
         "its session ends with status 1",
         "ForceCommand is /usr/bin/env false",
     );
+    fails(
+        with("ForceCommand", "/usr/sbin/nologin"),
+        session,
+        "its last words: This account is currently not available",
+        "ForceCommand is /usr/sbin/nologin: ",
+    );
+    fails(
+        |world| {
+            world.sh("mkdir -p /run/jail/bin; cp /bin/sh /run/jail/bin");
+            with("ChrootDirectory", "/run/jail")(world);
+        },
+        session,
+        "/bin/sh: No such file or directory",
+        "in ChrootDirectory /run/jail",
+    );
     let revoked = &[("sshd.revoked", "fail"), ("login.rehearsal", "fail")];
     fails(with("RevokedKeys", "/etc/ssh/gone"), revoked, "revoked keys file", "RevokedKeys");
 }

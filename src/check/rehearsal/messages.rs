@@ -24,6 +24,8 @@ pub(super) struct LoginMessages<'a> {
     pub(super) pam: &'a PamMessages,
     /// The output of the session and of ssh.
     pub(super) output: &'a str,
+    /// `ForceCommand`, if set.
+    pub(super) forced: Option<&'a str>,
     /// Days since 1970-01-01.
     pub(super) today: u64,
     /// The root directory, for the user's lines in its files.
@@ -55,6 +57,9 @@ const NO_ALGORITHM: &str = "change Ciphers, MACs, KexAlgorithms or HostKeyAlgori
      supports none of them";
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
+
+/// What nologin(8) says, which `ForceCommand` can run, too.
+const NOLOGIN: &str = "set a login shell that allows logins: usermod --shell";
 
 /// Messages before [`REASONS`]: a rehearsal offers one key only.
 const ONE_KEY: &[RehearsalMessage] = &[
@@ -112,11 +117,7 @@ const OWN: &[RehearsalMessage] = &[
     // ssh logs this as information, which a rehearsal does not read.
     message(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
     message(Output, &["Unable to negotiate with "], NO_ALGORITHM),
-    message(
-        Output,
-        &["This account is currently not available"],
-        "set a login shell that allows logins: usermod --shell",
-    ),
+    message(Output, &["This account is currently not available"], NOLOGIN),
     message(Pam, GENERIC, ANY_MODULE),
 ];
 
@@ -163,7 +164,8 @@ impl LoginMessages<'_> {
     /// The message that explains the failure, and the fix. `None` if no message is known.
     pub(super) fn explain(&self) -> Option<(String, Fix)> {
         let own = |rows: &'static [RehearsalMessage]| {
-            rows.iter().find_map(|row| {
+            let is_forced = self.forced.is_some_and(|command| command.contains("nologin"));
+            rows.iter().filter(|row| !is_forced || row.advice != NOLOGIN).find_map(|row| {
                 self.reason(row.source, row.command, row.advice, |line| contains(line, row.parts))
             })
         };
@@ -322,8 +324,15 @@ mod tests {
         std::fs::create_dir_all(root.join("etc")).ok();
         std::fs::write(root.join("etc/passwd"), "alice:x:1:1::/:/bin/sh\n").ok();
         let (sshd, pam) = (lines(sshd), PamMessages { lines: lines(pam), file: None });
-        let messages =
-            LoginMessages { user: "alice", sshd: &sshd, pam: &pam, output, today: 20000, root: &root };
+        let messages = LoginMessages {
+            user: "alice",
+            sshd: &sshd,
+            pam: &pam,
+            output,
+            forced: None,
+            today: 20000,
+            root: &root,
+        };
         messages.explain().map(|(note, fix)| (note, fix.text().to_owned()))
     }
 

@@ -53,6 +53,8 @@ struct RehearsalPlan {
     key: Vec<String>,
     /// `ForceCommand`, if set.
     forced: Option<String>,
+    /// `ChrootDirectory`, if set.
+    chroot: Option<String>,
     permit_tty: bool,
     differences: Vec<String>,
     today: u64,
@@ -88,6 +90,7 @@ impl RehearsalPlan {
                 ["-t", "rsa", "-b", &bits.to_string()].map(str::to_owned).to_vec()
             },
             forced: set("forcecommand").filter(|command| command != "none"),
+            chroot: set("chrootdirectory").filter(|directory| !["none", "/"].contains(&directory.as_str())),
             permit_tty: !settings.is("permittty", "no"),
             differences,
             today: target.today(),
@@ -338,7 +341,8 @@ fn failed<T: Default>(
     let user = &rehearsal.plan.account.name;
     let root = rehearsal.plan.tree.locate(Path::new("/"));
     let (sshd, output, today) = (outcome.log.as_slice(), outcome.output.as_str(), rehearsal.plan.today);
-    let messages = LoginMessages { user, sshd, pam, output, today, root: &root };
+    let forced = rehearsal.plan.forced.as_deref();
+    let messages = LoginMessages { user, sshd, pam, output, forced, today, root: &root };
     let last = messages.last();
     if let Some(answer) = refused_by_loginuid(rehearsal, pam) {
         return answer.detail(last);
@@ -413,6 +417,12 @@ fn session_failed<T>(
         (None, None) => note,
     };
     let fix = match &rehearsal.plan.forced {
+        _ if shell_fails.is_some() && rehearsal.plan.chroot.is_some() => {
+            let directory = rehearsal.plan.chroot.as_deref().unwrap_or_default();
+            format!(
+                "install that program and its libraries (ldd) in ChrootDirectory {directory}, or remove ChrootDirectory"
+            )
+        }
         None if shell_fails.is_some() => {
             "the login shell cannot be run: repair it, or set another one: usermod --shell".to_owned()
         }
