@@ -1208,6 +1208,96 @@ fn settings_that_refuse_a_session() {
     });
 }
 
+/// The user's shell starts the program of `ForceCommand`, and only a login shows that it cannot.
+#[test]
+fn a_forced_program_that_the_user_cannot_run() {
+    const RUNS: &str = "exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    world(|world| {
+        let wrap = |first: &str, mode: &str| {
+            world.instance.install("/run/force/wrap", format!("{first}\n{RUNS}\n").as_bytes());
+            world.sh(&format!("chmod 0755 /run/force; chmod {mode} /run/force/wrap"));
+        };
+        world.sh("mkdir -p /run/home/alice; chown alice /run/home/alice; touch /run/home/alice/file");
+        world.restart(&config().set("ForceCommand", "/run/force/wrap").text());
+        let works = || {
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            world.check().assert_healthy();
+        };
+        let fails = |says: &str| {
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{says}");
+            let report = world.check();
+            report.assert_exactly(&[("sshd.session", "fail")]);
+            let note = report.note("sshd.session");
+            assert!(note.contains(says), "{note} says {says}");
+        };
+        for first in ["#!/bin/sh", "#!/usr/bin/env sh", "# sh runs it, too"] {
+            wrap(first, "0755");
+            works();
+        }
+        let missing =
+            "alice cannot run /run/force/wrap, as ForceCommand says: the program of its first line, ";
+        for (first, says) in [
+            ("#!/opt/none/python3", "/opt/none/python3, does not exist"),
+            ("#!/bin/sh\r", "/bin/sh, does not exist; its lines end with CR LF"),
+            ("#!/usr/bin/env sh\r", "/usr/bin/env sh, does not exist; its lines end with CR LF"),
+            ("#!/bin/sh -e\r", "/bin/sh -e, does not exist; its lines end with CR LF"),
+        ] {
+            wrap(first, "0755");
+            fails(&format!("{missing}{says}"));
+        }
+        wrap("#!/bin/sh", "0700");
+        fails("the mode or an ACL of the file");
+        wrap("#!/bin/sh", "0711");
+        fails("it is a script, which the user cannot read");
+        wrap("#!/bin/sh", "0755");
+        world.sh("chmod 0700 /run/force");
+        fails("the mode or an ACL of the file or of a directory above it");
+        wrap("#!/bin/sh", "0755");
+        for command in ["~/wrap", "$HOME/wrap", "exec /run/force/none"] {
+            world.restart(&config().set("ForceCommand", command).text());
+            fails("which is not a program");
+        }
+        world.sh("cp /run/force/wrap /run/home/alice/wrap");
+        for command in ["~/wrap", "exec /run/force/wrap", &format!("/run/force/none || {RUNS}")] {
+            world.restart(&config().set("ForceCommand", command).text());
+            works();
+        }
+    });
+}
+
+/// A directory with a shell, and without the shell's libraries.
+#[test]
+fn a_chroot_without_libraries() {
+    world(|world| {
+        world.sh("mkdir -p /run/jail/bin /run/jail/home; cp /bin/sh /run/jail/bin/lab-sh; ln -s /bin/lab-sh /run/jail/bin/sh");
+        world.restart(&config().set("ChrootDirectory", "/run/jail").text());
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.session", "fail")]);
+        let note = report.note("sshd.session");
+        assert!(note.contains("the shell /run/jail/bin/sh in ChrootDirectory does not start: "), "{note}");
+        let fix = report.of("sshd.session")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("install the shell and its libraries (ldd) there"), "{fix}");
+        // The linker is there, and a library is not.
+        let copy = "for file in $(ldd /bin/sh | grep -o '/[^ ]*'); do install -D $file /run/jail$file; done";
+        world.sh(&format!("{copy}; rm /run/jail/lib/*/libc.so.6"));
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.session", "fail")]);
+        let note = report.note("sshd.session");
+        assert!(note.contains("libc.so.6"), "{note}");
+        world.sh(copy);
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_healthy();
+        // sftp needs no shell.
+        world.sh("rm -r /run/jail/bin");
+        world.restart(
+            &config().set("ChrootDirectory", "/run/jail").set("ForceCommand", "internal-sftp").text(),
+        );
+        world.check().assert_exactly(&[("sshd.session", "warn")]);
+    });
+}
+
 /// sshd waits for the chained command, and closes the connection after `LoginGraceTime`.
 #[test]
 fn a_login_that_takes_too_long() {

@@ -1,6 +1,9 @@
-//! Whether the user can start a login shell: its libraries, and the permissions on the way to them.
+//! Whether the user can run the login shell, or another program of a session: its first line, its libraries, and the permissions on
+//! the way to them.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,30 +11,126 @@ use crate::account::{Account, is_root};
 use crate::check::fix::{CommandWord, Fix};
 use crate::files;
 use crate::limits;
+use crate::process::TrustedCommand;
 
-/// Why the user cannot start a shell that can be executed. It is not run: the dynamic linker only lists its libraries.
-pub(super) fn does_not_start(account: &Account, shell: &Path) -> Option<String> {
-    let program = interpreter(shell).unwrap_or_else(|| shell.to_owned());
-    if !is_root() || !is_dynamic(&program) {
+/// What runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    Sshd,
+    /// It also runs a script without a first line that begins with #!.
+    LoginShell,
+}
+
+/// Why the user cannot run a file that somebody can execute.
+pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
+    not_executable(account, path, root, caller).or_else(|| does_not_start(account, path))
+}
+
+/// Why execve(2) by the user would fail.
+fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
+    let denied =
+        "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
+    let test = |right: &str, path: &Path| {
+        let words = [right.as_ref(), path.as_os_str()];
+        let command = TrustedCommand::new("test").with(words).as_user(&account.credentials());
+        is_root()
+            && command
+                .run(limits::CHECK_TOOL)
+                .is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
+    };
+    if test("-x", path) {
+        return Some(denied.to_owned());
+    }
+    let start_of_shell = files::read_beginning(path, limits::PROGRAM_START).ok()?;
+    let Some(line) = start_of_shell.strip_prefix(b"#!") else {
+        // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
+        let other_formats =
+            fs::read_dir(root.join("proc/sys/fs/binfmt_misc")).is_ok_and(|files| files.count() > 2);
+        return match start_of_shell.get(..4) {
+            Some(b"\x7fELF") => None,
+            _ if other_formats || caller == Caller::LoginShell => None,
+            _ => Some("it is neither a program nor a script that begins with #!".to_owned()),
+        };
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let words: Vec<_> =
+        line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()).collect();
+    let interpreter = Path::new(OsStr::from_bytes(words.first().copied().unwrap_or_default()));
+    let there = files::below(root, interpreter);
+    if !there.is_file() || has_wrong_end(interpreter, &words) {
+        let end = if line.ends_with(b"\r") { "; its lines end with CR LF" } else { "" };
+        let missing = String::from_utf8_lossy(line.trim_ascii());
+        return Some(format!("the program of its first line, {missing}, does not exist{end}"));
+    }
+    if test("-r", path) {
+        return Some("it is a script, which the user cannot read".to_owned());
+    }
+    test("-x", &there).then(|| format!("it runs {}, and {denied}", interpreter.display()))
+}
+
+/// Whether a carriage return ends the name of the program that env(1) looks for, or the options of a shell.
+fn has_wrong_end(interpreter: &Path, words: &[&[u8]]) -> bool {
+    let is_env = interpreter.ends_with("env");
+    let is_shell = ["sh", "dash", "bash"].iter().any(|name| interpreter.ends_with(name));
+    let [_, word] = words else { return false };
+    word.ends_with(b"\r") && if word.starts_with(b"-") { is_shell } else { is_env }
+}
+
+/// Why the user cannot start a program. It is not run: the dynamic linker only lists its libraries.
+fn does_not_start(account: &Account, path: &Path) -> Option<String> {
+    let program = interpreter(path).unwrap_or_else(|| path.to_owned());
+    // The linker of a program with the setuid bit can ignore the variable.
+    let is_plain = fs::metadata(&program).is_ok_and(|file| file.mode() & 0o6000 == 0);
+    if !is_root() || !is_plain || linker(&program).is_none() {
         return None;
     }
-    // Where the linker ignores the variable, this is all that the shell does.
+    // Where the linker ignores the variable, this is all that a shell does.
     let command = account.credentials().command(&["LD_TRACE_LOADED_OBJECTS=1"], &program).ok()?;
-    let ran = command.with(["-c", "true"]).run(limits::CHECK_TOOL).ok()?;
+    lacking(&command.with(["-c", "true"]), account)
+}
+
+/// Why the user cannot start a program in a session that has another root directory: the dynamic linker there lists its libraries.
+pub(super) fn does_not_start_below(account: &Account, directory: &Path, path: &Path) -> Option<String> {
+    let program = interpreter(&inside(directory, path)).unwrap_or_else(|| path.to_owned());
+    // Root runs no program that others may have written.
+    if !is_root() || account.uid == 0 {
+        return None;
+    }
+    let linker = linker(&inside(directory, &program))?;
+    let groups: Vec<_> = account.gids.iter().map(ToString::to_string).collect();
+    let (user, groups) =
+        (format!("--userspec=+{}:+{}", account.uid, account.gid), format!("--groups={}", groups.join(",")));
+    let command = TrustedCommand::new("setsid").with(["chroot", &user, &groups]).with([directory]);
+    lacking(&command.with([linker]).with(["--list"]).with([program]), account)
+}
+
+/// What the list of libraries, or the programs that start the linker, say is missing.
+fn lacking(command: &TrustedCommand, account: &Account) -> Option<String> {
+    let ran = command.run(limits::CHECK_TOOL).ok()?;
     let text = [ran.stdout, ran.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim);
+    let begins = ["env: ", "setpriv: failed to execute env: ", "chroot: failed to run command "];
     let line = lines.find(|line| {
         line.ends_with("=> not found")
             || line.contains("error while loading shared libraries")
             || line.contains(": version `") && line.contains("not found")
-            || ["env: ", "setpriv: failed to execute env: "].iter().any(|program| line.starts_with(program))
+            || begins.iter().any(|program| line.starts_with(program))
     })?;
     let library = line.strip_suffix(" => not found");
     Some(library.map_or_else(
         || line.to_owned(),
         |library| format!("its library {library} does not exist, or {} cannot read it", account.name),
     ))
+}
+
+/// The file that a path leads to where this directory is the root directory.
+pub(super) fn inside(directory: &Path, path: &Path) -> PathBuf {
+    let there = files::below(directory, path);
+    match fs::read_link(&there) {
+        Ok(target) if target.is_absolute() => files::below(directory, &target),
+        _ => there,
+    }
 }
 
 /// The program of the first line of a script.
@@ -41,11 +140,15 @@ fn interpreter(shell: &Path) -> Option<PathBuf> {
     text.lines().next()?.split_whitespace().next().map(PathBuf::from)
 }
 
-/// Whether a program has a dynamic linker: its path is near the beginning.
-fn is_dynamic(program: &Path) -> bool {
-    let start = files::read_beginning(program, BEGINNING).unwrap_or_default();
-    let names = |name: &[u8]| start.windows(name.len()).any(|part| part == name);
-    start.starts_with(b"\x7fELF") && (names(b"/ld-linux") || names(b"/ld64.so") || names(b"/ld.so"))
+/// The dynamic linker of a program: its path is near the beginning.
+fn linker(program: &Path) -> Option<PathBuf> {
+    let start =
+        files::read_beginning(program, BEGINNING).ok().filter(|start| start.starts_with(b"\x7fELF"))?;
+    let names = |text: &&[u8]| {
+        let names = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
+        text.starts_with(b"/") && (names(b"/ld-linux") || names(b"/ld64.so") || names(b"/ld.so"))
+    };
+    start.split(|byte| *byte == 0).find(names).map(|path| OsStr::from_bytes(path).into())
 }
 
 /// The program headers and the path of the linker are in the first page.

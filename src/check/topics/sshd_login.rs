@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accepted;
+use super::shell::{self, Caller};
 use crate::account::{Account, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -574,10 +575,8 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
             let change = "have root own each directory of that path, and no other user write to it";
             return settings.refuses("chrootdirectory", &note, change);
         }
-        let shell = below(directory, &account.shell);
-        if !sftp && !is_program(&below(root, &shell)) {
-            let note = format!("there is no shell {} in ChrootDirectory", shell.display());
-            let change = "install a shell there, set ForceCommand internal-sftp, or remove ChrootDirectory";
+        if let Some(note) = no_shell(account, &below(root, directory)).filter(|_| !sftp) {
+            let change = "install the shell and its libraries (ldd) there, set ForceCommand internal-sftp, or remove ChrootDirectory";
             return settings.refuses("chrootdirectory", &note, change);
         }
     }
@@ -588,16 +587,14 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
             (),
         );
     }
-    // The user's shell runs it: only a word without special characters is surely a path.
-    let program = command.split_whitespace().next().unwrap_or_default();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
-    if forced && program.starts_with('/') && program.bytes().all(is_plain) {
-        let inside = below(chroot.as_deref().unwrap_or(Path::new("/")), Path::new(program));
-        if !is_program(&below(root, &inside)) {
-            let note = format!("ForceCommand runs {}, which is not a program", inside.display());
-            return settings.refuses("forcecommand", &note, "install that program, or remove ForceCommand");
-        }
+    if let Some(note) = wrong_program(command, account, root, chroot.as_deref()) {
+        return settings.refuses(
+            "forcecommand",
+            &note,
+            "repair or install that program, or remove ForceCommand",
+        );
     }
+    let program = command.split_whitespace().next().unwrap_or_default();
     let ends = "remove ForceCommand if clients are to get a shell or run commands, or let its program run $SSH_ORIGINAL_COMMAND";
     let prints = ["echo", "printf", "cat", "true", "exit"];
     match program.rsplit('/').next().unwrap_or_default() {
@@ -620,6 +617,45 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
         _ => return Answer::ok(format!("each session runs ForceCommand: {command}"), ()),
     }
     Answer::ok("sshd opens sessions", ())
+}
+
+/// Why the user has no shell in `ChrootDirectory`.
+fn no_shell(account: &Account, directory: &Path) -> Option<String> {
+    let shell = below(directory, &account.shell);
+    if !is_program(&shell::inside(directory, &account.shell)) {
+        return Some(format!("there is no shell {} in ChrootDirectory", shell.display()));
+    }
+    let reason = shell::does_not_start_below(account, directory, &account.shell)?;
+    Some(format!("the shell {} in ChrootDirectory does not start: {reason}", shell.display()))
+}
+
+/// Why the program of `ForceCommand` does not run. The user's shell runs it: only words without special characters are surely a path
+/// and its arguments, and only those of the home directory are known.
+fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&Path>) -> Option<String> {
+    let home = account.home.to_str()?;
+    let command = command.strip_prefix("exec ").unwrap_or(command);
+    let program = command.split_whitespace().next()?;
+    let in_home = ["~/", "$HOME/"].iter().find_map(|start| program.strip_prefix(start));
+    let path = in_home.map_or_else(|| program.to_owned(), |path| format!("{home}/{path}"));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
+    // Another command can follow.
+    if !path.starts_with('/') || !path.bytes().all(is_plain) || command.contains(['|', '&', ';']) {
+        return None;
+    }
+    let directory = below(root, chroot.unwrap_or(Path::new("/")));
+    let file = shell::inside(&directory, Path::new(&path));
+    if !is_program(&file) {
+        // A server can provide the home directory, and hide it from root, or PAM at a login.
+        let is_known = in_home.is_none()
+            || fs::read_dir(below(&directory, &account.home)).is_ok_and(|files| files.count() > 0)
+                && fs::metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        return is_known.then(|| format!("ForceCommand runs {}, which is not a program", file.display()));
+    }
+    let reason = match chroot {
+        None => shell::cannot_run(account, &file, root, Caller::LoginShell),
+        Some(_) => shell::does_not_start_below(account, &directory, Path::new(&path)),
+    }?;
+    Some(format!("{} cannot run {}, as ForceCommand says: {reason}", account.name, file.display()))
 }
 
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).

@@ -1,13 +1,11 @@
 //! Checks whether the user's account allows logins.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::shell;
+use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
@@ -20,7 +18,6 @@ use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
-use crate::process::TrustedCommand;
 use crate::tool::{ask, named};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
@@ -362,19 +359,15 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     }
     let path = files::below(root, &account.shell);
     match fs::metadata(&path) {
-        Ok(metadata) if ownership::is_program(&metadata) => match not_executable(account, &path, root) {
-            None => match shell::does_not_start(account, &path) {
+        Ok(metadata) if ownership::is_program(&metadata) => {
+            match shell::cannot_run(account, &path, root, Caller::Sshd) {
                 None => Answer::ok(format!("the login shell is {shell}"), ()),
                 Some(reason) => Answer::fail(
                     format!("{} cannot run the login shell {shell}: {reason}", account.name),
                     shell::repair(&path, &reason).unwrap_or_else(fix),
                 ),
-            },
-            Some(reason) => Answer::fail(
-                format!("{} cannot run the login shell {shell}: {reason}", account.name),
-                shell::repair(&path, "").unwrap_or_else(fix),
-            ),
-        },
+            }
+        }
         _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
     }
 }
@@ -393,38 +386,6 @@ fn set_shell(account: &Account, root: &Path) -> Fix {
         return Fix::advice("repair that shell: install its package again");
     };
     command.for_local_user(root, &account.name)
-}
-
-/// Why execve(2) by the user would fail.
-fn not_executable(account: &Account, path: &Path, root: &Path) -> Option<String> {
-    let denied =
-        "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
-    let test = |path: &Path| {
-        let command = TrustedCommand::new("test").with(["-x".as_ref(), path]).as_user(&account.credentials());
-        command.run(limits::CHECK_TOOL).is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
-    };
-    if is_root() && test(path) {
-        return Some(denied.to_owned());
-    }
-    let start_of_shell = files::read_beginning(path, limits::PROGRAM_START).ok()?;
-    let Some(line) = start_of_shell.strip_prefix(b"#!") else {
-        // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
-        let other_formats =
-            fs::read_dir(root.join("proc/sys/fs/binfmt_misc")).is_ok_and(|files| files.count() > 2);
-        return match start_of_shell.get(..4) {
-            Some(b"\x7fELF") => None,
-            _ if other_formats => None,
-            _ => Some("it is neither a program nor a script that begins with #!".to_owned()),
-        };
-    };
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let word = line.trim_ascii_start().split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or_default();
-    let interpreter = Path::new(OsStr::from_bytes(word));
-    let there = files::below(root, interpreter);
-    if !there.is_file() {
-        return Some(format!("the program of its first line, {}, does not exist", interpreter.display()));
-    }
-    (is_root() && test(&there)).then(|| format!("it runs {}, and {denied}", interpreter.display()))
 }
 
 /// How much of the text of nologin(5) is shown, in bytes.
