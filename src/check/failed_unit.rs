@@ -79,7 +79,13 @@ impl FailedUnit {
     /// Whether this process is one that systemd started again, and that ends like those before it. It can have been started after the
     /// state of the unit was read.
     pub(crate) fn ends(&self, process: u32) -> bool {
-        self.restarts && (self.process == Some(process) || !runs_for(process, MOMENT))
+        self.restarts
+            && match self.process {
+                Some(main) if main == process => true,
+                // Another sshd than the unit's.
+                Some(main) if runs_for(main, Duration::ZERO) => false,
+                _ => !runs_for(process, MOMENT),
+            }
     }
 
     /// Whether one of these settings names a user.
