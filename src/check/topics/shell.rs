@@ -146,9 +146,12 @@ fn linker(program: &Path) -> Option<PathBuf> {
         files::read_beginning(program, BEGINNING).ok().filter(|start| start.starts_with(b"\x7fELF"))?;
     let names = |text: &&[u8]| {
         let names = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
-        text.starts_with(b"/") && (names(b"/ld-linux") || names(b"/ld64.so") || names(b"/ld.so"))
+        names(b"/ld-linux") || names(b"/ld64.so") || names(b"/ld.so")
     };
-    start.split(|byte| *byte == 0).find(names).map(|path| OsStr::from_bytes(path).into())
+    // A note can be right before it.
+    let path = start.split(|byte| *byte == 0).find(names)?;
+    let begin = path.windows(4).position(|part| part == b"/lib" || part == b"/usr").unwrap_or_default();
+    Some(OsStr::from_bytes(path.get(begin..)?).into())
 }
 
 /// The program headers and the path of the linker are in the first page.
