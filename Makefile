@@ -31,13 +31,16 @@ export EIC_KEYS_BIN := $(abspath $(BINARY))
 # Smaller: no tables for unwinding and no index of them, because a panic aborts; and packed relocations, where the C library that is
 # linked can apply them at the start of a static program (glibc 2.36; musl may not).
 PACKED := $(if $(findstring gnu,$(TARGET)),$(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 2 || v[2] >= 36) print 1}'))
+# Functions with the same machine code are one, where the linker is LLVM's.
+FOLDS = $(shell work=$$(mktemp -d); echo 'fn main() {}' | rustc --target $(TARGET) -C link-arg=-Wl,--icf=all -o "$$work/try" - 2>/dev/null && echo 1; \
+	rm -rf "$$work")
 # What a run calls is in one place.
-LINK_FLAGS := -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld -C link-arg=-Wl,-T,packaging/order.ld \
-	$(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
+LINK_FLAGS = -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,packaging/no-unwind-tables.ld -C link-arg=-Wl,-T,packaging/rodata.ld \
+	-C link-arg=-Wl,-T,packaging/order.ld $(if $(PACKED),-C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs) $(if $(FOLDS),-C link-arg=-Wl$(comma)--icf=all)
 
 # Static, and the same bytes wherever it is built: no path of the building machine in it. The v0 names of functions contain their types,
 # so that packaging/order.ld names one function, and not all that are made from the same generic one.
-BUILD_FLAGS := -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \
+BUILD_FLAGS = -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(CURDIR)=eic-keys \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates -C symbol-mangling-version=v0
 
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
