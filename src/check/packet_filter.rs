@@ -278,30 +278,38 @@ impl Filter {
 
     /// Parses the output of `iptables-save`.
     pub(crate) fn of_iptables(text: &str, packet: &Packet<'_>) -> Self {
-        let (table, hooked) = match (packet.translated, packet.reply) {
-            (true, _) => ("nat", "PREROUTING"),
-            (false, true) => ("filter", "OUTPUT"),
-            (false, false) => ("filter", "INPUT"),
-        };
+        let tables: &[&str] =
+            if packet.translated { &["nat"] } else { &["raw", "mangle", "filter", "security"] };
+        let hooks = packet.hooks();
         let mut filter = Self::default();
-        let mut in_table = false;
+        let mut table = "";
+        let in_table = |table| tables.contains(&table);
+        // A message about the usual table has the name alone.
+        let chain_of = |table: &str, name: &str| match table {
+            "filter" | "nat" => name.to_owned(),
+            _ => format!("{name} of table {table}"),
+        };
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
-                in_table = name.trim() == table;
-            } else if let Some(rest) = line.strip_prefix(':').filter(|_| in_table) {
+                table = name.trim();
+            } else if let Some(rest) = line.strip_prefix(':').filter(|_| in_table(table)) {
                 let mut words = rest.split(' ');
                 let (name, policy) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-                filter.chains.entry(name.to_owned()).or_default();
-                if name == hooked {
-                    filter.hooked.push((name.to_owned(), policy == "DROP"));
+                let chain = chain_of(table, name);
+                if hooks.iter().any(|hook| hook.eq_ignore_ascii_case(name)) {
+                    filter.hooked.push((chain.clone(), policy == "DROP"));
                 }
-            } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_table) {
+                filter.chains.entry(chain).or_default();
+            } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_table(table)) {
                 let (chain, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                let rule = iptables_rule(rest, packet, line);
+                let mut rule = iptables_rule(rest, packet, line);
+                if let Verdict::Jump(target) | Verdict::Goto(target) = &mut rule.verdict {
+                    *target = chain_of(table, target);
+                }
                 let words: Vec<_> = rest.split(' ').collect();
                 let named = words.windows(2).filter(|pair| matches!(pair.first(), Some(&"-i" | &"-o")));
                 filter.interfaces.extend(named.filter_map(|pair| pair.get(1)).map(|&name| name.to_owned()));
-                filter.chains.entry(chain.to_owned()).or_default().push(rule);
+                filter.chains.entry(chain_of(table, chain)).or_default().push(rule);
             }
         }
         filter
@@ -1246,6 +1254,41 @@ mod tests {
             let filter = Filter::of_nftables(&ruleset("accept", &rule("input", matching)), &packet).unwrap();
             assert_eq!(filter.drops().is_some(), drops);
         }
+    }
+
+    #[test]
+    fn tables_of_iptables() {
+        let ssh = "-p tcp -m tcp --dport 22 -j";
+        let usual = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+        let reply = Packet { reply: true, ..TO_SSH };
+        for (table, rules, packet, drops) in [
+            ("raw", format!(":PREROUTING ACCEPT [0:0]\n-A PREROUTING {ssh} DROP"), TO_SSH, true),
+            ("raw", format!(":PREROUTING ACCEPT [0:0]\n-A PREROUTING {ssh} CT --notrack"), TO_SSH, false),
+            ("raw", format!(":OUTPUT ACCEPT [0:0]\n-A OUTPUT {ssh} DROP"), TO_SSH, false),
+            ("mangle", format!(":INPUT ACCEPT [0:0]\n-A INPUT {ssh} DROP"), TO_SSH, true),
+            ("mangle", format!(":FORWARD ACCEPT [0:0]\n-A FORWARD {ssh} DROP"), TO_SSH, false),
+            (
+                "mangle",
+                format!(":INPUT ACCEPT [0:0]\n:own - [0:0]\n-A INPUT -j own\n-A own {ssh} DROP"),
+                TO_SSH,
+                true,
+            ),
+            ("mangle", ":POSTROUTING DROP [0:0]".to_owned(), reply, true),
+            ("mangle", ":POSTROUTING DROP [0:0]".to_owned(), TO_SSH, false),
+            ("security", ":INPUT DROP [0:0]".to_owned(), TO_SSH, true),
+            ("nat", format!(":PREROUTING ACCEPT [0:0]\n-A PREROUTING {ssh} DROP"), TO_SSH, false),
+        ] {
+            let text = format!("*{table}\n{rules}\nCOMMIT\n{usual}");
+            let found = Filter::of_iptables(&text, &packet).drops();
+            assert_eq!(found.is_some(), drops, "{text}: {found:?}");
+        }
+        // A chain of another table with the same name is another chain.
+        let own = ":INPUT ACCEPT [0:0]\n:own - [0:0]\n-A INPUT -j own";
+        let text = format!("*mangle\n{own}\nCOMMIT\n*nat\n:own - [0:0]\n-A own {ssh} DROP\nCOMMIT\n");
+        assert_eq!(Filter::of_iptables(&text, &TO_SSH).drops(), None);
+        let text = "*mangle\n:INPUT DROP [0:0]\nCOMMIT\n";
+        let policy = Filter::of_iptables(text, &TO_SSH).drops();
+        assert_eq!(policy.as_deref(), Some("the policy of chain INPUT of table mangle"));
     }
 
     /// Rules of address translation.

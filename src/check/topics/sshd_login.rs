@@ -958,7 +958,7 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
                 settings.source.restart
             ),
             None if is_less => format!(
-                "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= (systemctl cat ssh sshd), remove it, then: {}",
+                "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= of its unit, remove it, then: {}",
                 settings.source.restart
             ),
             None => format!("{change}, then: {reload}"),
