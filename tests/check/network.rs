@@ -1,5 +1,5 @@
 //! What this system does with connections before sshd sees them.
-use crate::world::{PID_FILE, USER, World, broken, world};
+use crate::world::{PID_FILE, USER, World, broken, config, world};
 
 /// Puts a program in place that prints a text.
 fn prints(world: &World<'_>, path: &str, text: &str) {
@@ -305,12 +305,23 @@ fn a_port_that_does_not_answer() {
         assert!(note.ends_with("has a network of its own, which no client reaches"), "{note}");
         crate::system::stop_sshd();
     });
-    // It hangs. The sshd of a rehearsal does not.
+    // A signal stopped it. The sshd of a rehearsal runs.
     world(|world| {
         world.sh(&format!("kill -STOP $(cat {PID_FILE})"));
         let report = world.check_with(&[USER, "--rehearse"]);
-        world.sh(&format!("kill -CONT $(cat {PID_FILE})"));
-        report.assert_exactly(&[("network.banner", "warn")]);
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        let note = report.note("running.daemon");
+        assert!(note.ends_with("is stopped by a signal: no client gets an answer"), "{note}");
+        world.apply(&report, "running.daemon");
+        world.check().assert_healthy();
+    });
+    // It refuses all clients while one is connected.
+    world(|world| {
+        world.restart(&config().set("MaxStartups", "1:100:1").text());
+        let open = std::net::TcpStream::connect("127.0.0.1:22").unwrap();
+        let report = world.check_with(&[USER, "--rehearse"]);
+        drop(open);
+        report.assert_exactly(&[("sshd.limits", "warn"), ("network.banner", "warn")]);
         let summary = report.document["summary"].as_str().unwrap();
         let tried = format!(
             "A login as {USER} was tried on this system itself (127.0.0.1), but not through sshd's port, which did not answer as it should"

@@ -341,7 +341,7 @@ fn a_shell_that_cannot_be_run() {
     for (text, mode, says) in [
         ("#!/bin/sh\nexec /bin/sh \"$@\"\n", 0o700, "the mode or an ACL"),
         ("#!/bin/none\n", 0o755, "the program of its first line, /bin/none, does not exist"),
-        ("#!/bin/sh\r\n", 0o755, "the program of its first line, /bin/sh\\r, does not exist"),
+        ("#!/bin/sh\r\n", 0o755, "/bin/sh, does not exist; its lines end with CR LF"),
         ("#!/etc/passwd\n", 0o755, "it runs /etc/passwd, and the mode"),
     ] {
         world(|world| {
