@@ -1250,6 +1250,19 @@ fn an_sshd_that_runs_for_a_moment() {
         world.instance.write("/run/started", "1000");
         assert_eq!(world.check().status("running.daemon"), "ok");
     });
+    // It ended between two questions to systemd.
+    world(|world| {
+        let ended = "ActiveState=activating SubState=auto-restart NRestarts=2 MainPID=0";
+        let journal =
+            "'Starting ssh.service' 'ssh.service: Main process exited, code=killed, status=25/XFSZ'";
+        failed_unit(world, ended, "LimitFSIZE=1", journal);
+        let active = "in\n'is-active ssh.service sshd.service') printf 'active\\ninactive\\n';; 'show --property=MainPID --value ssh.service') echo 0;;\n";
+        let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap().replacen("in\n", active, 1);
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("running.daemon"), "fail", "{:#}", report.of("running.daemon"));
+        assert!(report.note("running.daemon").ends_with("status=25/XFSZ"));
+    });
 }
 
 /// Its files have an error, or another unit is missing.

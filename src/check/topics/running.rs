@@ -168,7 +168,11 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
         let process = process.ok().and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
         return match process {
             Some(process) => runs(process),
-            None => Answer::ok(format!("{service} is active"), RunningSshd { process }),
+            // It may have ended since, as one that systemd starts again and again does.
+            None => FailedUnit::find(daemon.tree, unit, files).map_or_else(
+                || Answer::ok(format!("{service} is active"), RunningSshd { process }),
+                |failed| failed.answer(),
+            ),
         };
     }
     if let Some(socket) = active(&SOCKETS) {
