@@ -82,8 +82,8 @@ impl FailedUnit {
         self.restarts
             && match self.process {
                 Some(main) if main == process => true,
-                // Another sshd than the unit's.
-                Some(main) if runs_for(main, Duration::ZERO) => false,
+                // It has ended, or is another sshd than the unit's.
+                Some(main) if runs_for(main, Duration::ZERO) => !runs_for(process, Duration::ZERO),
                 _ => !runs_for(process, MOMENT),
             }
     }
@@ -198,14 +198,15 @@ pub(crate) fn unstartable(unit: &'static str, runs: bool) -> Option<(String, Fix
 
 /// The time of a monotonic time stamp of systemd.
 fn since_boot(microseconds: u64) -> Option<SystemTime> {
-    let ago = uptime()?.checked_sub(Duration::from_micros(microseconds))?;
+    // The uptime is in hundredths of a second.
+    let ago = uptime()?.saturating_sub(Duration::from_micros(microseconds));
     SystemTime::now().checked_sub(ago)
 }
 
 /// Whether a process exists, and was started at least this long ago.
 fn runs_for(process: u32, time: Duration) -> bool {
     let started = Process::read(Path::new(&format!("/proc/{process}"))).map(|process| process.since_boot());
-    let age = started.and_then(|started| uptime()?.checked_sub(started));
+    let age = started.and_then(|started| Some(uptime()?.saturating_sub(started)));
     age.is_some_and(|age| age >= time)
 }
 
@@ -255,7 +256,7 @@ fn cause(lines: &[String]) -> Option<&String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{cause, runs_for};
+    use super::{FailedUnit, cause, runs_for};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -294,5 +295,23 @@ mod tests {
         assert!(runs_for(own, Duration::ZERO));
         assert!(!runs_for(own, Duration::MAX));
         assert!(!runs_for(u32::MAX, Duration::ZERO), "a process that does not exist");
+    }
+
+    /// systemd can start the next one between the search for a process and the question for the state of its unit.
+    #[test]
+    fn a_process_that_was_seen_before() {
+        let own = std::process::id();
+        let unit = |process, restarts| FailedUnit {
+            unit: "ssh",
+            restarts,
+            process,
+            lines: Vec::new(),
+            settings: Vec::new(),
+        };
+        assert!(unit(Some(own), true).ends(own));
+        assert!(unit(Some(own), true).ends(u32::MAX), "it has ended, and the next one runs");
+        assert!(!unit(Some(own), true).ends(1), "another sshd");
+        assert!(unit(None, true).ends(u32::MAX));
+        assert!(!unit(Some(own), false).ends(own), "it is not started again and again");
     }
 }
