@@ -182,7 +182,8 @@ fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Opti
     }
     let hides = "the setting (InaccessiblePaths=, TemporaryFileSystem=, BindPaths= and the like) from sshd's unit: systemctl cat ssh sshd; \
                  then restart sshd";
-    if let Some((path, Seen::Another)) = hidden_from_sshd(root, process, shell, pam) {
+    let hidden = hidden_from_sshd(root, process, shell, pam);
+    if let Some((path, Seen::Another)) = hidden {
         return Some(Answer::warn(
             format!(
                 "sshd sees another {path} than the checks of this report: its unit puts that in its place"
@@ -191,7 +192,7 @@ fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Opti
             (),
         ));
     }
-    if let Some((path, _)) = hidden_from_sshd(root, process, shell, pam) {
+    if let Some((path, Seen::Nothing)) = hidden {
         let what = if path == TERMINALS { "session on a terminal" } else { "login" };
         return Some(Answer::fail(
             format!("sshd cannot use {path}: its unit hides it from sshd, and no {what} works without it"),

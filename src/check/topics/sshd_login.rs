@@ -934,7 +934,7 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
     // The configuration asks for more than the sockets that are open.
     let is_less =
         from_systemd.is_empty() && unreachable(&configured, only_ipv6).is_none() && is_ipv6_only(now);
-    if let Some(other) = sockets::of_ipv4(root, now).filter(|_| is_less) {
+    if let Some(other) = is_less.then(|| sockets::of_ipv4(root, now)).flatten() {
         return Answer::fail(
             format!(
                 "another program listens on {other}: clients reach it over IPv4, and not sshd, which listens on IPv6 only"
