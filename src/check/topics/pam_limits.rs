@@ -97,18 +97,21 @@ fn domain_of(domain: &str, user: &Account) -> Domain {
         _ if domain == "*" => Domain::Everybody,
         _ if domain == user.name => Domain::User,
         _ if domain.contains(['%', '*']) => Domain::Unknown,
-        None if domain.contains(':') => match in_range(domain, user.uid, &[]) {
-            Some(true) => Domain::User,
-            Some(false) => Domain::Others,
-            None => Domain::Unknown,
-        },
-        Some(groups) if groups.contains(':') => match in_range(groups, user.gid, &user.gids) {
-            Some(true) => Domain::Group,
-            Some(false) => Domain::Others,
-            None => Domain::Unknown,
-        },
+        None if domain.contains(':') => of_range(in_range(domain, user.uid, &[]), Domain::User),
+        Some(groups) if groups.contains(':') => {
+            of_range(in_range(groups, user.gid, &user.gids), Domain::Group)
+        }
         Some(group) if in_group(group) => Domain::Group,
         _ => Domain::Others,
+    }
+}
+
+/// The domain of a line for a range, if the user is in it: `own`.
+const fn of_range(has_user: Option<bool>, own: Domain) -> Domain {
+    match has_user {
+        Some(true) => own,
+        Some(false) => Domain::Others,
+        None => Domain::Unknown,
     }
 }
 
