@@ -295,10 +295,7 @@ fn a_port_that_does_not_answer() {
     // PrivateNetwork=
     world(|world| {
         crate::system::stop_sshd();
-        world.sh(&format!(
-                "unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'; while ! [ -s {PID_FILE} ]; do sleep 0.05; done"
-            ),
-        );
+        world.start_sshd("unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'");
         let report = world.check();
         report.assert_exactly(&[("network.banner", "fail")]);
         let note = report.note("network.banner");

@@ -1401,11 +1401,7 @@ fn options_of_another_users_process() {
 fn options_of_the_running_sshd() {
     world(|world| {
         crate::system::stop_sshd();
-        let start = |options: &str| {
-            let start = format!("/usr/sbin/sshd {options}; while ! [ -s {PID_FILE} ]; do sleep 0.05; done");
-            let started = world.instance.command(["-ec", &start]).program("/bin/sh").as_root().run();
-            assert_eq!(started.status, Some(0), "{}", started.stderr);
-        };
+        let start = |options: &str| world.start_sshd(&format!("/usr/sbin/sshd {options}"));
         start("-o PubkeyAuthentication=no -o 'MaxAuthTries 2'");
         let report = world.check();
         report.assert_exactly(&[("sshd.pubkey", "fail"), ("sshd.tries", "warn")]);
@@ -1448,9 +1444,7 @@ fn with_unit(world: &World<'_>, options: &str) {
     let systemctl = "#!/bin/sh\ncase \"$*\" in\n'show --property=MainPID --value ssh') cat /run/sshd.pid ;;\n'show --property=ExecStart '*) cat /run/loaded ;;\n\
          'daemon-reload' | 'restart ssh') echo \"$*\" >>/run/restarted ;;\nesac\n";
     world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
-    let start = format!("/usr/sbin/sshd {options}; while ! [ -s {PID_FILE} ]; do sleep 0.05; done");
-    let started = world.instance.command(["-c", &start]).program("/bin/sh").as_root().run();
-    assert_eq!(started.status, Some(0), "{}", started.stderr);
+    world.start_sshd(&format!("/usr/sbin/sshd {options}"));
 }
 
 /// sshd keeps the options that it was started with. Others in the files of its unit count at its next start.

@@ -61,7 +61,10 @@ pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
     let sshd = Sshd::start_with(&instance, &config());
     let key = UserKey::ed25519();
     instance.push_for_an_hour(USER, &key);
-    test(&World { instance: &instance, sshd, key });
+    let world = World { instance: &instance, sshd, key };
+    // It listens before it writes that file.
+    world.sshd_has_started();
+    test(&world);
 }
 
 impl World<'_> {
@@ -136,9 +139,19 @@ impl World<'_> {
     pub(crate) fn restart(&self, text: &str) {
         crate::system::stop_sshd();
         self.instance.write(CONFIG, text);
-        // What a test writes next has a later time: the kernel's times of files are up to 10 ms apart.
-        let start = format!("/usr/sbin/sshd; while ! [ -s {PID_FILE} ]; do sleep 0.05; done; sleep 0.02");
-        self.sh(&start);
+        self.start_sshd("/usr/sbin/sshd");
+    }
+
+    /// Runs a script that starts sshd.
+    pub(crate) fn start_sshd(&self, script: &str) {
+        self.sh(script);
+        self.sshd_has_started();
+    }
+
+    /// Waits until sshd has written its PID file, whose time says when it read its configuration, and until what a test writes
+    /// next has a later time: the kernel's times of files are up to 10 ms apart.
+    fn sshd_has_started(&self) {
+        self.sh(&format!("until [ -s {PID_FILE} ]; do sleep 0.01; done; sleep 0.02"));
     }
 
     /// Runs a script of sh as root.
