@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::pam_config::{self, Kind};
+use super::pam_config::{self, ModuleType};
 use crate::files;
 use crate::limits;
 
@@ -24,5 +24,7 @@ pub(crate) fn has_read_only_proc(root: &Path, process: u32) -> bool {
     root.join("proc/self/loginuid").exists()
         && is_read_only(&process.to_string())
         && !is_read_only("self")
-        && pam_config::modules(root, Kind::Session).iter().any(|module| module.starts_with("pam_loginuid.so"))
+        && pam_config::modules(root, ModuleType::Session)
+            .iter()
+            .any(|module| module.starts_with("pam_loginuid.so"))
 }

@@ -1,26 +1,26 @@
 //! The PAM modules of sshd (pam.d(5)), read as libpam reads them.
 //!
-//! A line with an error is not skipped: libpam refuses in its place, or does not start.
+//! A line with an error is not skipped: libpam refuses in its origin, or does not start.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::limits;
+use crate::sshd::config::Origin;
 
 /// The types of modules that count for a login with a key. `auth` does only if sshd requires keyboard-interactive authentication, too,
 /// and `password` never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ModuleType {
     Auth,
     Account,
     Session,
 }
 
-impl Kind {
+impl ModuleType {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Auth => "auth",
@@ -30,31 +30,18 @@ impl Kind {
     }
 }
 
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) file: PathBuf,
-    line: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {}", self.file.display(), self.line)
-    }
-}
-
-/// An entry of a stack.
+/// A rule of a stack, which is a line of a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) place: Place,
+pub(crate) struct Rule {
+    pub(crate) origin: Origin,
     /// How many substacks it is in.
     pub(crate) level: usize,
-    pub(crate) step: Step,
+    pub(crate) kind: RuleKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
-    /// The line of a substack, whose entries follow.
+pub(crate) enum RuleKind {
+    /// The line of a substack, whose rules follow.
     Substack,
     /// libpam refuses here, for this reason.
     Unusable(String),
@@ -76,7 +63,7 @@ impl Module {
     }
 }
 
-/// What a result of a module does to the stack.
+/// What a return value of a module does to the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Ignore,
@@ -85,11 +72,11 @@ pub(crate) enum Action {
     Bad,
     Die,
     Reset,
-    /// Skips so many entries.
+    /// Skips so many rules.
     Jump(usize),
 }
 
-/// The actions of a module, by the names of its results.
+/// The actions of a rule, by the names of return values.
 #[derive(Clone, Debug)]
 pub(crate) struct Control(Vec<(String, Action)>);
 
@@ -121,7 +108,7 @@ impl Control {
         let mut actions: Vec<(String, Action)> = Vec::new();
         for pair in words.chunks(3) {
             let [name, "=", action] = pair else { return None };
-            if !RESULTS.contains(name) {
+            if !RETURN_VALUES.contains(name) {
                 return None;
             }
             let action = match *action {
@@ -152,7 +139,7 @@ impl Control {
 }
 
 /// The names of the results in a list of actions.
-const RESULTS: [&str; 33] = [
+const RETURN_VALUES: [&str; 33] = [
     "success",
     "open_err",
     "symbol_err",
@@ -191,9 +178,9 @@ const RESULTS: [&str; 33] = [
 /// The stack of one type, and what was seen on the way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stack {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) rules: Vec<Rule>,
     /// The line with which libpam does not start, and why.
-    pub(crate) broken: Option<(Place, String)>,
+    pub(crate) broken: Option<(Origin, String)>,
     /// The files in which lines end with a carriage return, which libpam takes for a part of the last word.
     pub(crate) carriage_returns: BTreeSet<PathBuf>,
     /// Whether there is a file of the service, or of `other`.
@@ -203,34 +190,34 @@ pub(crate) struct Stack {
 }
 
 /// The stack of a service. `other` is the service of those without a stack of this type.
-pub(crate) fn stack(root: &Path, service: &str, kind: Kind) -> Stack {
-    let mut reader = Reader { root, kind, open: Vec::new(), stack: Stack::default() };
+pub(crate) fn stack(root: &Path, service: &str, module_type: ModuleType) -> Stack {
+    let mut reader = Reader { root, module_type, open: Vec::new(), stack: Stack::default() };
     let exists = reader.read(service, false, 0).is_ok();
-    let entries = std::mem::take(&mut reader.stack.entries);
+    let rules = std::mem::take(&mut reader.stack.rules);
     let has_other = reader.read("other", false, 0).is_ok();
     let mut stack = reader.stack;
-    if !entries.is_empty() {
-        stack.entries = entries;
+    if !rules.is_empty() {
+        stack.rules = rules;
     }
     stack.exists = exists || has_other;
     stack
 }
 
 /// The modules of one type that sshd uses, with their arguments. Empty if there is no PAM service file.
-pub(crate) fn modules(root: &Path, kind: Kind) -> Vec<String> {
-    let entries = stack(root, "sshd", kind).entries.into_iter();
-    let words = entries.filter_map(|entry| match entry.step {
-        Step::Module(module) => {
+pub(crate) fn modules(root: &Path, module_type: ModuleType) -> Vec<String> {
+    let rules = stack(root, "sshd", module_type).rules.into_iter();
+    let words = rules.filter_map(|rule| match rule.kind {
+        RuleKind::Module(module) => {
             Some([vec![module.name().to_owned()], module.arguments.clone()].concat().join(" "))
         }
-        Step::Substack | Step::Unusable(_) => None,
+        RuleKind::Substack | RuleKind::Unusable(_) => None,
     });
     words.collect()
 }
 
 struct Reader<'a> {
     root: &'a Path,
-    kind: Kind,
+    module_type: ModuleType,
     /// The files that are being read.
     open: Vec<PathBuf>,
     stack: Stack,
@@ -273,63 +260,64 @@ impl Reader<'_> {
         }
         self.open.push(file.clone());
         for (line, text) in assembled(&text) {
-            self.line(&words(&text), &Place { file: file.clone(), line }, typed, level);
+            self.line(&words(&text), &Origin { path: file.clone(), line }, typed, level);
         }
         self.open.pop();
         Ok(())
     }
 
-    fn line(&mut self, words: &[String], place: &Place, typed: bool, level: usize) {
+    fn line(&mut self, words: &[String], origin: &Origin, typed: bool, level: usize) {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let wrong = |name: &str, why: &str| format!("it includes {name}, {why}");
-        let [kind, rest @ ..] = words.as_slice() else { return };
-        if kind.eq_ignore_ascii_case("@include") {
+        let [module_type, rest @ ..] = words.as_slice() else { return };
+        if module_type.eq_ignore_ascii_case("@include") {
             let Some(name) = rest.first() else { return };
             let Err(why) = self.read(name, typed, level) else { return };
             if typed {
-                self.push(place, level, Step::Unusable(wrong(name, why)));
+                self.push(origin, level, RuleKind::Unusable(wrong(name, why)));
             } else {
-                self.stack.broken.get_or_insert_with(|| (place.clone(), wrong(name, why)));
+                self.stack.broken.get_or_insert_with(|| (origin.clone(), wrong(name, why)));
             }
             return;
         }
         // The hyphen is about the log only: a missing module fails all the same.
-        if !kind.strip_prefix('-').unwrap_or(kind).eq_ignore_ascii_case(self.kind.name()) {
+        if !module_type.strip_prefix('-').unwrap_or(module_type).eq_ignore_ascii_case(self.module_type.name())
+        {
             return;
         }
         let [control, name, arguments @ ..] = rest else {
-            self.push(place, level, Step::Unusable("it has no module".to_owned()));
+            self.push(origin, level, RuleKind::Unusable("it has no module".to_owned()));
             return;
         };
         let is_substack = control.eq_ignore_ascii_case("substack");
         if is_substack || control.eq_ignore_ascii_case("include") {
             let mut inner = level;
             if is_substack {
-                self.push(place, level, Step::Substack);
+                self.push(origin, level, RuleKind::Substack);
                 inner = level.saturating_add(1);
             }
             if let Err(why) = self.read(name, true, inner) {
-                self.push(place, level, Step::Unusable(wrong(name, why)));
+                self.push(origin, level, RuleKind::Unusable(wrong(name, why)));
             }
             return;
         }
         let without_bracket = |word: &str| word.strip_prefix('[').unwrap_or(word).to_owned();
-        let step = match Control::parse(control) {
-            Some(control) => Step::Module(Module {
+        let kind = match Control::parse(control) {
+            Some(control) => RuleKind::Module(Module {
                 path: (*name).to_owned(),
                 arguments: arguments.iter().map(|word| without_bracket(word)).collect(),
                 control,
             }),
-            None => Step::Unusable(format!(
+            None => RuleKind::Unusable(format!(
                 "its control is {}, which PAM does not know",
                 without_bracket(control)
             )),
         };
-        self.push(place, level, step);
+        self.push(origin, level, kind);
     }
 
-    fn push(&mut self, place: &Place, level: usize, step: Step) {
-        self.stack.entries.push(Entry { place: place.clone(), level, step });
+    fn push(&mut self, origin: &Origin, level: usize, kind: RuleKind) {
+        self.stack.rules.push(Rule { origin: origin.clone(), level, kind });
     }
 }
 
@@ -386,7 +374,7 @@ fn words(line: &str) -> Vec<String> {
 mod tests {
     use std::fs;
 
-    use super::{Kind, modules, words};
+    use super::{ModuleType, modules, words};
 
     #[test]
     fn included_files_are_read() {
@@ -406,7 +394,7 @@ mod tests {
         for (name, text) in files {
             fs::write(root.join("etc/pam.d").join(name), text).unwrap();
         }
-        let mut found = modules(&root, Kind::Account);
+        let mut found = modules(&root, ModuleType::Account);
         found.dedup();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(found, ["pam_unix.so x", "pam_access.so"]);

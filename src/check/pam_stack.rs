@@ -5,36 +5,36 @@
 
 use std::collections::BTreeSet;
 
-use super::pam_config::{Action, Entry, Step};
+use super::pam_config::{Action, Rule, RuleKind};
 
 /// The results of a module that fails, one of which it returns.
-pub(crate) type Results = &'static [&'static str];
+pub(crate) type ReturnValues = &'static [&'static str];
 
 /// What a stack with failing modules does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum StackOutcome {
     /// It can succeed.
-    Open,
-    /// It fails, whatever the other modules return. The entry because of which it does, if it is one.
+    CanSucceed,
+    /// It fails, whatever the other modules return. The rule because of which it does, if it is one.
     Refuses(Option<usize>),
 }
 
-/// The verdict on a stack. `failures` has the results of each entry whose module is known to fail.
-pub(crate) fn verdict(entries: &[Entry], failures: &[Option<Results>]) -> Verdict {
-    if succeeds(entries, failures, None) {
-        return Verdict::Open;
+/// The outcome of a stack. `failures` has the results of each rule whose module is known to fail.
+pub(crate) fn outcome(rules: &[Rule], failures: &[Option<ReturnValues>]) -> StackOutcome {
+    if succeeds(rules, failures, None) {
+        return StackOutcome::CanSucceed;
     }
     let fails = |at: &usize| {
         failures.get(*at).is_some_and(Option::is_some)
-            || entries.get(*at).is_some_and(|entry| matches!(entry.step, Step::Unusable(_)))
+            || rules.get(*at).is_some_and(|rule| matches!(rule.kind, RuleKind::Unusable(_)))
     };
-    let failing: Vec<usize> = (0..entries.len()).filter(fails).collect();
+    let failing: Vec<usize> = (0..rules.len()).filter(fails).collect();
     // Any of several can be the reason. The first one is seen first.
-    let alone = failing.iter().copied().find(|at| succeeds(entries, failures, Some(*at)));
-    Verdict::Refuses(alone.or_else(|| failing.first().copied()))
+    let alone = failing.iter().copied().find(|at| succeeds(rules, failures, Some(*at)));
+    StackOutcome::Refuses(alone.or_else(|| failing.first().copied()))
 }
 
-/// The result of the entries so far.
+/// The result of the rules so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Impression {
     Undefined,
@@ -42,77 +42,77 @@ enum Impression {
     Bad,
 }
 
-/// Whether a stack can succeed. `without`: an entry that is not taken to fail.
-fn succeeds(entries: &[Entry], failures: &[Option<Results>], without: Option<usize>) -> bool {
+/// Whether a stack can succeed. `without`: a rule that is not taken to fail.
+fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<usize>) -> bool {
     let mut seen = BTreeSet::new();
     let mut left = vec![(0, Impression::Undefined)];
     while let Some((at, impression)) = left.pop() {
         if !seen.insert((at, impression)) {
             continue;
         }
-        let Some(entry) = entries.get(at) else {
+        let Some(rule) = rules.get(at) else {
             if impression == Impression::Good {
                 return true;
             }
             continue;
         };
         let failure = failures.get(at).copied().flatten().filter(|_| without != Some(at));
-        let actions: Vec<Action> = match (&entry.step, failure) {
-            (Step::Substack, _) => vec![Action::Ignore],
-            (Step::Unusable(_), _) if without == Some(at) => vec![Action::Ok],
-            (Step::Unusable(_), _) => vec![Action::Bad],
-            (Step::Module(module), Some(results)) => {
+        let actions: Vec<Action> = match (&rule.kind, failure) {
+            (RuleKind::Substack, _) => vec![Action::Ignore],
+            (RuleKind::Unusable(_), _) if without == Some(at) => vec![Action::Ok],
+            (RuleKind::Unusable(_), _) => vec![Action::Bad],
+            (RuleKind::Module(module), Some(results)) => {
                 results.iter().map(|result| module.control.action(result)).collect()
             }
-            (Step::Module(module), None) => module.control.actions().collect(),
+            (RuleKind::Module(module), None) => module.control.actions().collect(),
         };
-        left.extend(actions.into_iter().flat_map(|action| after(entries, at, impression, action)));
+        left.extend(actions.into_iter().flat_map(|action| after(rules, at, impression, action)));
     }
     false
 }
 
 /// The states after an action.
-fn after(entries: &[Entry], at: usize, impression: Impression, action: Action) -> Vec<(usize, Impression)> {
+fn after(rules: &[Rule], at: usize, impression: Impression, action: Action) -> Vec<(usize, Impression)> {
     let next = at.saturating_add(1);
     let good = if impression == Impression::Bad { impression } else { Impression::Good };
     match action {
         Action::Ignore => vec![(next, impression)],
-        Action::Done if good == Impression::Good => vec![(end(entries, at), good)],
+        Action::Done if good == Impression::Good => vec![(end(rules, at), good)],
         Action::Ok | Action::Done => vec![(next, good)],
         Action::Bad => vec![(next, Impression::Bad)],
-        Action::Die => vec![(end(entries, at), Impression::Bad)],
+        Action::Die => vec![(end(rules, at), Impression::Bad)],
         // To the impression at the beginning of the substack, which is not recorded here.
         Action::Reset => vec![(next, Impression::Undefined), (next, Impression::Good)],
-        Action::Jump(count) => match jump(entries, at, count) {
+        Action::Jump(count) => match jump(rules, at, count) {
             Some(next) => vec![(next, impression)],
             None => vec![(next, Impression::Bad)],
         },
     }
 }
 
-fn level(entries: &[Entry], at: usize) -> Option<usize> {
-    entries.get(at).map(|entry| entry.level)
+fn level(rules: &[Rule], at: usize) -> Option<usize> {
+    rules.get(at).map(|rule| rule.level)
 }
 
-/// The entry after the substack of this one, or the end.
-fn end(entries: &[Entry], at: usize) -> usize {
-    let own = level(entries, at).unwrap_or_default();
-    let rest = entries.iter().enumerate().skip(at);
+/// The rule after the substack of this one, or the end.
+fn end(rules: &[Rule], at: usize) -> usize {
+    let own = level(rules, at).unwrap_or_default();
+    let rest = rules.iter().enumerate().skip(at);
     if own == 0 {
-        return entries.len();
+        return rules.len();
     }
-    rest.into_iter().find(|(_, entry)| entry.level < own).map_or(entries.len(), |(at, _)| at)
+    rest.into_iter().find(|(_, rule)| rule.level < own).map_or(rules.len(), |(at, _)| at)
 }
 
-/// The entry after `count` others of the same substack, each with the substack that it begins. `None` if there are fewer, and
+/// The rule after `count` others of the same substack, each with the substack that it begins. `None` if there are fewer, and
 /// for a jump of none, which libpam takes for an error.
-fn jump(entries: &[Entry], at: usize, count: usize) -> Option<usize> {
-    let own = level(entries, at)?;
+fn jump(rules: &[Rule], at: usize, count: usize) -> Option<usize> {
+    let own = level(rules, at)?;
     let mut at = at;
     for _ in 0..count {
         at = at.saturating_add(1);
-        level(entries, at).filter(|level| *level >= own)?;
-        while level(entries, at.saturating_add(1)).is_some_and(|level| level > own) {
+        level(rules, at).filter(|level| *level >= own)?;
+        while level(rules, at.saturating_add(1)).is_some_and(|level| level > own) {
             at = at.saturating_add(1);
         }
     }
@@ -124,8 +124,8 @@ fn jump(entries: &[Entry], at: usize, count: usize) -> Option<usize> {
 mod tests {
     use std::fs;
 
-    use super::{Results, Verdict, verdict};
-    use crate::check::pam_config::{Kind, Step, stack};
+    use super::{ReturnValues, StackOutcome, outcome};
+    use crate::check::pam_config::{ModuleType, RuleKind, stack};
 
     const PERMIT: &str = "account required pam_permit.so\n";
 
@@ -137,13 +137,13 @@ mod tests {
         for (name, text) in files {
             fs::write(root.join("etc/pam.d").join(name), text).unwrap();
         }
-        let stack = stack(&root, "sshd", Kind::Account);
+        let stack = stack(&root, "sshd", ModuleType::Account);
         fs::remove_dir_all(&root).unwrap();
-        let failures: Vec<Option<Results>> = stack
-            .entries
+        let failures: Vec<Option<ReturnValues>> = stack
+            .rules
             .iter()
-            .map(|entry| match &entry.step {
-                Step::Module(module) => match module.name() {
+            .map(|rule| match &rule.kind {
+                RuleKind::Module(module) => match module.name() {
                     "pam_deny.so" => Some(&["auth_err"][..]),
                     name if name.starts_with("pam_gone.so") || name.ends_with('\r') => {
                         Some(&["module_unknown"][..])
@@ -153,10 +153,10 @@ mod tests {
                 _ => None,
             })
             .collect();
-        match verdict(&stack.entries, &failures) {
+        match outcome(&stack.rules, &failures) {
             _ if stack.broken.is_some() || !stack.exists => "does not start",
-            Verdict::Open => "open",
-            Verdict::Refuses(_) => "refuses",
+            StackOutcome::CanSucceed => "open",
+            StackOutcome::Refuses(_) => "refuses",
         }
     }
 

@@ -12,7 +12,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::log;
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
-use crate::check::pam_config::{self, Kind};
+use crate::check::pam_config::{self, ModuleType};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{RunningSshd, unit as unit_name, with_daemon};
@@ -273,7 +273,7 @@ fn hidden_from_sshd<'a>(
 }
 
 fn has_pam_limits(root: &Path) -> bool {
-    pam_config::modules(root, Kind::Session).iter().any(|module| module.starts_with("pam_limits.so"))
+    pam_config::modules(root, ModuleType::Session).iter().any(|module| module.starts_with("pam_limits.so"))
 }
 
 /// Limits of a process, their settings of systemd, and how many a login with a pushed key needs: with one process fewer (OpenSSH 9.2),

@@ -9,13 +9,14 @@ use super::pam_modules::{Failure, Libraries, broken, refuses};
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
-use crate::check::pam_config::{Entry, Kind, Module, Place, Stack, Step, stack};
-use crate::check::pam_stack::{Verdict, verdict};
+use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, stack};
+use crate::check::pam_stack::{StackOutcome, outcome};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::limits;
 use crate::process::TrustedCommand;
+use crate::sshd::config::Origin;
 
 /// Checks PAM's files for sshd, and for the user.
 pub(crate) async fn pam(
@@ -71,25 +72,25 @@ pub(crate) struct Stacks {
 
 impl Stacks {
     /// Each with what its refusal means.
-    fn all(&self) -> impl Iterator<Item = (&Stack, Kind, &'static str)> {
+    fn all(&self) -> impl Iterator<Item = (&Stack, ModuleType, &'static str)> {
         let auth = self.auth.iter();
         let auth = auth.map(|stack| {
-            (stack, Kind::Auth, "PAM refuses the authentication that AuthenticationMethods needs")
+            (stack, ModuleType::Auth, "PAM refuses the authentication that AuthenticationMethods needs")
         });
         auth.chain([
-            (&self.account, Kind::Account, "PAM refuses the account"),
-            (&self.session, Kind::Session, "PAM opens no session"),
+            (&self.account, ModuleType::Account, "PAM refuses the account"),
+            (&self.session, ModuleType::Session, "PAM opens no session"),
         ])
     }
 }
 
 /// `asks`: whether PAM authenticates the user, too.
 fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
-    let stack = |kind| stack(root, service, kind);
+    let stack = |module_type| stack(root, service, module_type);
     let stacks = Stacks {
-        auth: asks.then(|| stack(Kind::Auth)),
-        account: stack(Kind::Account),
-        session: stack(Kind::Session),
+        auth: asks.then(|| stack(ModuleType::Auth)),
+        account: stack(ModuleType::Account),
+        session: stack(ModuleType::Session),
     };
     // Before /etc/pam.d, there was /etc/pam.conf.
     if !root.join("etc/pam.d").is_dir() {
@@ -107,20 +108,20 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
             ),
         );
     }
-    if let Some((place, reason)) = &stacks.account.broken {
+    if let Some((origin, reason)) = &stacks.account.broken {
         let fix = carriage_returns(&stacks.account, reason).unwrap_or_else(|| {
-            Fix::advice(format!("restore the file that {place} includes, or remove that line"))
+            Fix::advice(format!("restore the file that {origin} includes, or remove that line"))
         });
-        return Answer::fail(format!("PAM cannot start: {place}: {reason}{}", cr_note(reason)), fix);
+        return Answer::fail(format!("PAM cannot start: {origin}: {reason}{}", cr_note(reason)), fix);
     }
     let libraries = Libraries::find(root);
-    for (stack, kind, what) in stacks.all() {
+    for (stack, module_type, what) in stacks.all() {
         let failures = failures(stack, |module| broken(root, module, &libraries));
-        if let Some((note, fix)) = refusal(stack, failures, what, &service_file, kind) {
+        if let Some((note, fix)) = refusal(stack, failures, what, &service_file, module_type) {
             return Answer::fail(note, fix);
         }
     }
-    let uses_logind = modules(&stacks.session.entries).any(|module| module.name() == "pam_systemd.so");
+    let uses_logind = modules(&stacks.session.rules).any(|module| module.name() == "pam_systemd.so");
     if uses_logind && root.join("run/dbus/system_bus_socket").exists() {
         if let Some((who, fix)) = hangs() {
             return Answer::warn(
@@ -155,26 +156,26 @@ fn hangs() -> Option<(&'static str, Fix)> {
 fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
     let libraries = Libraries::find(root);
     let refused = |by_some: bool| {
-        stacks.all().find_map(|(stack, kind, what)| {
+        stacks.all().find_map(|(stack, module_type, what)| {
             let known = |module: &Module| {
                 broken(root, module, &libraries)
-                    .or_else(|| refuses(root, account, module, kind))
+                    .or_else(|| refuses(root, account, module, module_type))
                     .filter(|failure| by_some || !failure.is_partial)
             };
             let what = format!("{what} of {}", account.name);
-            refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", kind)
+            refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", module_type)
         })
     };
     if let Some((note, fix)) = refused(false) {
         return Answer::fail(note, fix);
     }
-    let limits = modules(&stacks.session.entries).find(|module| module.name() == "pam_limits.so");
-    if let Some((place, limit, means)) =
+    let limits = modules(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
+    if let Some((origin, limit, means)) =
         limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments))
     {
         return Answer::fail(
-            format!("no session of {} can start: {place} sets {limit}: {means}", account.name),
-            Fix::advice(format!("raise {limit} in {place}, or remove that line")),
+            format!("no session of {} can start: {origin} sets {limit}: {means}", account.name),
+            Fix::advice(format!("raise {limit} in {origin}, or remove that line")),
         );
     }
     if let Some((note, fix)) = refused(true) {
@@ -183,20 +184,20 @@ fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }
 
-fn modules(entries: &[Entry]) -> impl Iterator<Item = &Module> {
-    entries.iter().filter_map(|entry| match &entry.step {
-        Step::Module(module) => Some(module),
-        Step::Substack | Step::Unusable(_) => None,
+fn modules(rules: &[Rule]) -> impl Iterator<Item = &Module> {
+    rules.iter().filter_map(|rule| match &rule.kind {
+        RuleKind::Module(module) => Some(module),
+        RuleKind::Substack | RuleKind::Unusable(_) => None,
     })
 }
 
-/// What is known to fail, for each entry.
+/// What is known to fail, for each rule.
 fn failures(stack: &Stack, known: impl Fn(&Module) -> Option<Failure>) -> Vec<Option<Failure>> {
-    let failure = |entry: &Entry| match &entry.step {
-        Step::Module(module) => known(module),
-        Step::Substack | Step::Unusable(_) => None,
+    let failure = |rule: &Rule| match &rule.kind {
+        RuleKind::Module(module) => known(module),
+        RuleKind::Substack | RuleKind::Unusable(_) => None,
     };
-    stack.entries.iter().map(failure).collect()
+    stack.rules.iter().map(failure).collect()
 }
 
 /// Why a stack fails whatever the other modules return, and the fix.
@@ -205,32 +206,32 @@ fn refusal(
     failures: Vec<Option<Failure>>,
     what: &str,
     file: &str,
-    kind: Kind,
+    module_type: ModuleType,
 ) -> Option<(String, Fix)> {
-    let results: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.results)).collect();
-    let Verdict::Refuses(at) = verdict(&stack.entries, &results) else { return None };
-    let entry = at.and_then(|at| Some((stack.entries.get(at)?, failures.into_iter().nth(at)?)));
-    let Some((entry, failure)) = entry else {
+    let returns: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.returns)).collect();
+    let StackOutcome::Refuses(at) = outcome(&stack.rules, &returns) else { return None };
+    let rule = at.and_then(|at| Some((stack.rules.get(at)?, failures.into_iter().nth(at)?)));
+    let Some((rule, failure)) = rule else {
         return Some((
-            format!("{what}: no {} line of {file} can succeed", kind.name()),
+            format!("{what}: no {} line of {file} can succeed", module_type.name()),
             Fix::advice(format!(
                 "check the {} lines of {file}, and of /etc/pam.d/other if it has none",
-                kind.name()
+                module_type.name()
             )),
         ));
     };
-    let place = &entry.place;
-    let (reason, fix) = match (&entry.step, failure) {
-        (Step::Unusable(reason), _) => (reason.clone(), None),
+    let origin = &rule.origin;
+    let (reason, fix) = match (&rule.kind, failure) {
+        (RuleKind::Unusable(reason), _) => (reason.clone(), None),
         (_, Some(failure)) => (failure.reason, failure.fix),
         _ => return None,
     };
-    let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(place));
-    Some((format!("{what}: {place}: {reason}{}", cr_note(&reason)), fix))
+    let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(origin));
+    Some((format!("{what}: {origin}: {reason}{}", cr_note(&reason)), fix))
 }
 
-fn by_hand(place: &Place) -> Fix {
-    Fix::advice(format!("correct {place}, or remove that line"))
+fn by_hand(origin: &Origin) -> Fix {
+    Fix::advice(format!("correct {origin}, or remove that line"))
 }
 
 /// Whether a reason names a word that ends with a carriage return.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::account::Account;
 use crate::check::fix::Fix;
-use crate::check::pam_config::{Kind, Module};
-use crate::check::pam_stack::Results;
+use crate::check::pam_config::{Module, ModuleType};
+use crate::check::pam_stack::ReturnValues;
 use crate::files;
 use crate::limits;
 use crate::sshd::config_tree::ConfigTree;
@@ -17,7 +17,8 @@ use crate::sshd::query::PATHS;
 /// Why a module fails.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) results: Results,
+    /// One of these is its return value.
+    pub(crate) returns: ReturnValues,
     pub(crate) reason: String,
     /// If it is not the line itself that has to be changed.
     pub(crate) fix: Option<Fix>,
@@ -26,14 +27,18 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(results: Results, reason: String, fix: String) -> Self {
-        Self { results, reason, fix: Some(Fix::advice(fix)), is_partial: false }
+    fn new(returns: ReturnValues, reason: String) -> Self {
+        Self { returns, reason, fix: None, is_partial: false }
+    }
+
+    fn with_fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(Fix::advice(fix)), ..self }
     }
 }
 
-const DENIED: Results = &["perm_denied", "auth_err"];
-const NOT_LOADED: Results = &["module_unknown"];
-const ALL_DENIED: Results = &["auth_err", "acct_expired", "perm_denied", "session_err"];
+const DENIED: ReturnValues = &["perm_denied", "auth_err"];
+const NOT_LOADED: ReturnValues = &["module_unknown"];
+const ALL_DENIED: ReturnValues = &["auth_err", "acct_expired", "perm_denied", "session_err"];
 
 /// The directories of the modules that sshd can load.
 #[derive(Debug)]
@@ -121,7 +126,7 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
         } else {
             "install the package that has the module's file again (dpkg -S or rpm -qf names it), or remove the line"
         };
-        return Some(Failure::new(NOT_LOADED, reason, fix.to_owned()));
+        return Some(Failure::new(NOT_LOADED, reason).with_fix(fix));
     }
     let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
     let option = FILES.into_iter().find(|(name, _)| *name == module.name());
@@ -131,18 +136,13 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             .is_err_and(|error| error.kind() == ErrorKind::NotFound)
         {
             let reason = format!("the module reads {file}, which does not exist");
-            return Some(Failure {
-                results: &["abort", "service_err"],
-                reason,
-                fix: None,
-                is_partial: false,
-            });
+            return Some(Failure::new(&["abort", "service_err"], reason));
         }
     }
     match module.name() {
         "pam_deny.so" => {
             let reason = "pam_deny refuses everybody".to_owned();
-            Some(Failure { results: ALL_DENIED, reason, fix: None, is_partial: false })
+            Some(Failure::new(ALL_DENIED, reason))
         }
         "pam_exec.so" => {
             // A command for some of PAM's functions only.
@@ -156,18 +156,17 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
                 _ => return None,
             };
             let fix = format!("install {command} again and make it executable, or remove the line");
-            Some(Failure::new(&["system_err"], format!("pam_exec runs {command}, which {reason}"), fix))
+            let reason = format!("pam_exec runs {command}, which {reason}");
+            Some(Failure::new(&["system_err"], reason).with_fix(fix))
         }
         "pam_sss.so" if !root.join(SSSD).exists() => {
             let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
             if module.arguments.iter().any(|word| ignored.contains(&word.as_str())) {
                 return None;
             }
-            Some(Failure::new(
-                &["authinfo_unavail", "system_err"],
-                "pam_sss asks sssd, which does not run".to_owned(),
-                "start sssd (systemctl status sssd says why it does not run), or remove the line".to_owned(),
-            ))
+            let reason = "pam_sss asks sssd, which does not run".to_owned();
+            let fix = "start sssd (systemctl status sssd says why it does not run), or remove the line";
+            Some(Failure::new(&["authinfo_unavail", "system_err"], reason).with_fix(fix))
         }
         _ => None,
     }
@@ -177,13 +176,18 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
 const SSSD: &str = "var/lib/sss/pipes/pam";
 
 /// Why a module refuses this user.
-pub(crate) fn refuses(root: &Path, user: &Account, module: &Module, kind: Kind) -> Option<Failure> {
+pub(crate) fn refuses(
+    root: &Path,
+    user: &Account,
+    module: &Module,
+    module_type: ModuleType,
+) -> Option<Failure> {
     let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
-    match (module.name(), kind) {
+    match (module.name(), module_type) {
         ("pam_access.so", _) => access(root, user, &arguments),
         ("pam_listfile.so", _) => listfile(root, user, &arguments),
         ("pam_succeed_if.so", _) => succeed_if(user, &arguments),
-        ("pam_shells.so", Kind::Account) => shells(root, user),
+        ("pam_shells.so", ModuleType::Account) => shells(root, user),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
         ("pam_wheel.so", _) => wheel(user, &arguments),
         _ => None,
@@ -227,7 +231,7 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
             let fails = value(arguments, "onerr") != Some("succeed");
             let fix = format!("create {file} with the {item}s, or remove the line");
             let reason = format!("pam_listfile reads {file}, which does not exist");
-            return fails.then(|| Failure::new(&["service_err"], reason, fix));
+            return fails.then(|| Failure::new(&["service_err"], reason).with_fix(fix));
         }
         // The module takes it for an error.
         Ok(metadata) if metadata.mode() & 0o002 != 0 || !metadata.is_file() => return None,
@@ -247,7 +251,7 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
     } else {
         (format!("{file} lists {what}{name}"), format!("remove {what}{name} from {file}"))
     };
-    Some(Failure::new(DENIED, format!("pam_listfile refuses: {reason}"), fix))
+    Some(Failure::new(DENIED, format!("pam_listfile refuses: {reason}")).with_fix(fix))
 }
 
 /// `pam_shells`: the login shell is in /etc/shells.
@@ -261,11 +265,9 @@ fn shells(root: &Path, user: &Account) -> Option<Failure> {
     if text.split('\n').any(|line| line.trim_end() == shell) {
         return None;
     }
-    Some(Failure::new(
-        DENIED,
-        format!("pam_shells refuses: /etc/shells does not list the login shell {shell}"),
-        format!("add {shell} to /etc/shells, or set another one: usermod --shell"),
-    ))
+    let reason = format!("pam_shells refuses: /etc/shells does not list the login shell {shell}");
+    let fix = format!("add {shell} to /etc/shells, or set another one: usermod --shell");
+    Some(Failure::new(DENIED, reason).with_fix(fix))
 }
 
 /// `pam_localuser`: the user is in /etc/passwd.
@@ -275,7 +277,7 @@ fn localuser(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure>
     let is_there = text.lines().any(|line| line.split(':').next() == Some(&user.name));
     (!is_there).then(|| {
         let reason = format!("pam_localuser refuses: {file} has no line of {}", user.name);
-        Failure { results: DENIED, reason, fix: None, is_partial: false }
+        Failure::new(DENIED, reason)
     })
 }
 
@@ -286,7 +288,7 @@ fn wheel(user: &Account, arguments: &[&str]) -> Option<Failure> {
     let is_other = user.uid == 0 || arguments.iter().any(|word| changes.contains(word));
     (!is_other && !user.groups.iter().any(|own| own == group)).then(|| {
         let reason = format!("pam_wheel refuses: {} is not in the group {group}", user.name);
-        Failure { results: DENIED, reason, fix: None, is_partial: false }
+        Failure::new(DENIED, reason)
     })
 }
 
@@ -300,11 +302,9 @@ fn succeed_if(user: &Account, arguments: &[&str]) -> Option<Failure> {
     let words: Vec<_> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
     let fails = |condition: &&[&str]| holds(user, condition) == Some(false);
     let condition = words.chunks_exact(3).find(fails)?.join(" ");
-    Some(Failure::new(
-        DENIED,
-        format!("pam_succeed_if refuses: {condition} is not true of {}", user.name),
-        format!("change the condition {condition} of pam_succeed_if, or what it says of {}", user.name),
-    ))
+    let reason = format!("pam_succeed_if refuses: {condition} is not true of {}", user.name);
+    let fix = format!("change the condition {condition} of pam_succeed_if, or what it says of {}", user.name);
+    Some(Failure::new(DENIED, reason).with_fix(fix))
 }
 
 /// Whether a condition holds, if that is known.
@@ -372,11 +372,9 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
                 (Some(true), true) => return partial(refused, user),
                 (Some(true), false) if allowed.is_some() => return partial(allowed, user),
                 (Some(true), false) => {
-                    return Some(Failure::new(
-                        DENIED,
-                        format!("pam_access refuses, by {}", place()),
-                        format!("allow {} in a line above line {number} of {path}", user.name),
-                    ));
+                    let reason = format!("pam_access refuses, by {}", place());
+                    let fix = format!("allow {} in a line above line {number} of {path}", user.name);
+                    return Some(Failure::new(DENIED, reason).with_fix(fix));
                 }
                 (None, _) if is_for_user.is_none() => return None,
                 (None, true) => allowed = Some(place()),
@@ -394,7 +392,7 @@ fn partial(line: Option<String>, user: &Account) -> Option<Failure> {
     let line = line?;
     let reason = format!("pam_access lets {} in from some clients only, by {line}", user.name);
     let fix = "compare the client's address with that list; outside.network has the console's addresses";
-    Some(Failure { results: DENIED, reason, fix: Some(Fix::advice(fix)), is_partial: true })
+    Some(Failure { is_partial: true, ..Failure::new(DENIED, reason).with_fix(fix) })
 }
 
 /// Logical and, of what can be unknown.

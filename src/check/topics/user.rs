@@ -10,7 +10,7 @@ use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
-use crate::check::pam_config::{self, Kind};
+use crate::check::pam_config::{self, ModuleType};
 use crate::check::request::{CheckRequest, CheckTarget};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -280,7 +280,7 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when passwords expire");
     }
-    if !pam_config::modules(root, Kind::Account).iter().any(|module| checks_age(module)) {
+    if !pam_config::modules(root, ModuleType::Account).iter().any(|module| checks_age(module)) {
         return Answer::ok(
             "PAM does not check the password's age: pam_unix is not among its account modules",
             (),
@@ -403,7 +403,7 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
     let nologin_files: Vec<String> = match pam {
         Some(false) => vec!["/etc/nologin".to_owned()],
         Some(true) => {
-            let modules = pam_config::modules(root, Kind::Account);
+            let modules = pam_config::modules(root, ModuleType::Account);
             modules.iter().filter_map(of_module).flatten().collect()
         }
         None => usual(),
@@ -435,7 +435,7 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
         Ok(home) => home,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let makes_home = |module: &String| module.contains("mkhomedir");
-            if pam_config::modules(root, Kind::Session).iter().any(makes_home) {
+            if pam_config::modules(root, ModuleType::Session).iter().any(makes_home) {
                 return Answer::ok(
                     format!("the home directory {shown} does not exist: PAM creates it at a login"),
                     (),
