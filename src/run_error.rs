@@ -5,14 +5,14 @@ use std::io;
 
 use crate::ec2::UnknownDomain;
 use crate::exit_status::ExitStatus;
-use crate::imds;
+use crate::imds::ImdsError;
 use crate::trust::SignerError;
 
 /// Why a run failed. If it prints no keys, its exit status is [`RunError::status`].
 #[derive(Debug)]
 pub(crate) enum RunError {
     /// The metadata service did not answer correctly or in time.
-    Metadata(imds::Error),
+    Metadata(ImdsError),
     /// There is no trusted signer.
     Signer(SignerError),
     /// The metadata service returned a domain that belongs to no partition.
@@ -60,8 +60,8 @@ impl std::error::Error for RunError {
     }
 }
 
-impl From<imds::Error> for RunError {
-    fn from(error: imds::Error) -> Self {
+impl From<ImdsError> for RunError {
+    fn from(error: ImdsError) -> Self {
         Self::Metadata(error)
     }
 }

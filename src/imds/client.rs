@@ -12,7 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use pki_types::UnixTime;
 
-use super::http::{self, Connections, HttpRequest, Reply};
+use super::http::{self, Connections, HttpError, HttpRequest, Reply};
 use crate::ec2::{InstanceId, Region, UserName};
 use crate::limits::{self, Budget};
 
@@ -37,21 +37,21 @@ const TOKEN_TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-
 
 /// Why IMDS did not return an item.
 #[derive(Debug)]
-pub struct Error {
+pub struct ImdsError {
     path: String,
     cause: Cause,
 }
 
 #[derive(Debug)]
 enum Cause {
-    Http(http::Error),
+    Http(HttpError),
     Status(StatusCode),
     Absent,
     Malformed,
     OutOfTime,
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ImdsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: the metadata service ", self.path)?;
         match &self.cause {
@@ -71,7 +71,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
+impl std::error::Error for ImdsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
             Cause::Http(error) => error.source(),
@@ -82,7 +82,7 @@ impl std::error::Error for Error {
 
 /// Kinds of errors that have different fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum ImdsErrorKind {
     /// 403: IMDS is disabled for this instance.
     Disabled,
     /// 429: too many requests from this instance.
@@ -95,16 +95,16 @@ pub enum ErrorKind {
     Other,
 }
 
-impl Error {
+impl ImdsError {
     /// The kind of this error.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ImdsErrorKind {
         match self.cause {
-            Cause::Status(StatusCode::FORBIDDEN) => ErrorKind::Disabled,
-            Cause::Status(StatusCode::TOO_MANY_REQUESTS) => ErrorKind::Throttled,
-            Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut) => ErrorKind::Unreachable,
-            Cause::Http(http::Error::TimedOut) | Cause::OutOfTime => ErrorKind::TimedOut,
-            Cause::Http(_) | Cause::Status(_) | Cause::Absent | Cause::Malformed => ErrorKind::Other,
+            Cause::Status(StatusCode::FORBIDDEN) => ImdsErrorKind::Disabled,
+            Cause::Status(StatusCode::TOO_MANY_REQUESTS) => ImdsErrorKind::Throttled,
+            Cause::Http(HttpError::Connect(_) | HttpError::ConnectTimedOut) => ImdsErrorKind::Unreachable,
+            Cause::Http(HttpError::TimedOut) | Cause::OutOfTime => ImdsErrorKind::TimedOut,
+            Cause::Http(_) | Cause::Status(_) | Cause::Absent | Cause::Malformed => ImdsErrorKind::Other,
         }
     }
 }
@@ -124,7 +124,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if no address can be reached, or if the first that can be reached returns no token.
-    pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, Error> {
+    pub async fn open(addresses: &[SocketAddr], budget: Budget) -> Result<Self, ImdsError> {
         Self::open_over(Connections::default(), addresses, budget).await
     }
 
@@ -136,9 +136,9 @@ impl Imds {
         connections: Connections,
         addresses: &[SocketAddr],
         budget: Budget,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ImdsError> {
         let connections = Arc::new(connections);
-        let failed = |cause| Error { path: TOKEN_PATH.to_owned(), cause };
+        let failed = |cause| ImdsError { path: TOKEN_PATH.to_owned(), cause };
         let ttl = HeaderValue::from(budget.left().as_secs().saturating_add(1));
         let request = || HttpRequest {
             method: Method::PUT,
@@ -154,7 +154,7 @@ impl Imds {
                     None => Cause::Malformed,
                 },
                 Ok(Reply { status, .. }) => Cause::Status(status),
-                Err(cause @ Cause::Http(http::Error::Connect(_) | http::Error::ConnectTimedOut)) => {
+                Err(cause @ Cause::Http(HttpError::Connect(_) | HttpError::ConnectTimedOut)) => {
                     unreachable.get_or_insert(cause);
                     continue;
                 }
@@ -182,7 +182,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, Error> {
+    pub async fn active_keys(&self, user: &UserName) -> Result<Option<Bytes>, ImdsError> {
         self.get(&format!("managed-ssh-keys/active-keys/{user}/"), limits::ACTIVE_KEYS).await
     }
 
@@ -199,7 +199,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails or the reply is not an instance ID.
-    pub(crate) async fn instance_id(&self) -> Result<InstanceId, Error> {
+    pub(crate) async fn instance_id(&self) -> Result<InstanceId, ImdsError> {
         self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
@@ -207,7 +207,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails or the reply is not a region.
-    pub async fn region(&self) -> Result<Region, Error> {
+    pub async fn region(&self) -> Result<Region, ImdsError> {
         match self.fact(REGION, Region::parse).await? {
             Some(region) => Ok(region),
             None => self.fact(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
@@ -218,7 +218,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn zone(&self) -> Result<Option<Bytes>, Error> {
+    pub async fn zone(&self) -> Result<Option<Bytes>, ImdsError> {
         self.get(ZONE, limits::ITEM).await
     }
 
@@ -226,7 +226,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn domain(&self) -> Result<Bytes, Error> {
+    pub async fn domain(&self) -> Result<Bytes, ImdsError> {
         self.get(DOMAIN, limits::ITEM).await?.ok_or_else(|| absent(DOMAIN))
     }
 
@@ -234,7 +234,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub(crate) async fn signer_chain(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn signer_chain(&self) -> Result<Option<Bytes>, ImdsError> {
         self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
     }
 
@@ -242,7 +242,7 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub(crate) async fn ocsp_names(&self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn ocsp_names(&self) -> Result<Option<Bytes>, ImdsError> {
         self.get("managed-ssh-keys/signer-ocsp/", limits::OCSP_NAMES).await
     }
 
@@ -250,21 +250,25 @@ impl Imds {
     ///
     /// # Errors
     /// Fails if the request fails.
-    pub async fn ocsp_response(&self, name: &str) -> Result<Option<Bytes>, Error> {
+    pub async fn ocsp_response(&self, name: &str) -> Result<Option<Bytes>, ImdsError> {
         self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::OCSP_RESPONSE).await
     }
 
-    async fn fact<T>(&self, path: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, Error> {
+    async fn fact<T>(
+        &self,
+        path: &str,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, ImdsError> {
         match self.get(path, limits::ITEM).await? {
             None => Ok(None),
             Some(text) => match parse(text.trim_ascii_end()) {
                 Some(fact) => Ok(Some(fact)),
-                None => Err(Error { path: path.to_owned(), cause: Cause::Malformed }),
+                None => Err(ImdsError { path: path.to_owned(), cause: Cause::Malformed }),
             },
         }
     }
 
-    async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, Error> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, ImdsError> {
         let full = format!("{METADATA}{path}");
         let request =
             || HttpRequest { method: Method::GET, path: &full, header: (TOKEN, self.token.clone()), limit };
@@ -274,7 +278,7 @@ impl Imds {
             Ok(Reply { status, .. }) => Cause::Status(status),
             Err(cause) => cause,
         };
-        Err(Error { path: path.to_owned(), cause })
+        Err(ImdsError { path: path.to_owned(), cause })
     }
 }
 
@@ -289,8 +293,8 @@ fn token(body: &[u8]) -> Option<HeaderValue> {
     Some(token)
 }
 
-fn absent(path: &str) -> Error {
-    Error { path: path.to_owned(), cause: Cause::Absent }
+fn absent(path: &str) -> ImdsError {
+    ImdsError { path: path.to_owned(), cause: Cause::Absent }
 }
 
 /// Sends a request, and retries once if IMDS throttles it, has a server error or breaks the connection. Does not retry after a timeout,
@@ -312,7 +316,7 @@ async fn ask<'a>(
     let first = once().await;
     let again = match &first {
         Ok(Reply { status, .. }) => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
-        Err(cause) => matches!(cause, Cause::Http(http::Error::Broken(_))),
+        Err(cause) => matches!(cause, Cause::Http(HttpError::Broken(_))),
     };
     if !again || budget.left() <= limits::RETRY_PAUSE {
         return first;

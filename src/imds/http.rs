@@ -48,7 +48,7 @@ pub(super) struct Reply {
 
 /// Why there is no reply. Each text ends a sentence that begins with "the metadata service".
 #[derive(Debug)]
-pub(super) enum Error {
+pub(super) enum HttpError {
     /// The address cannot be reached.
     Connect(io::Error),
     /// The connection was not established in time.
@@ -61,7 +61,7 @@ pub(super) enum Error {
     TooLarge(usize),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(_) => f.write_str("cannot be reached"),
@@ -73,7 +73,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
+impl std::error::Error for HttpError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect(error) => Some(error),
@@ -127,17 +127,17 @@ pub(super) async fn send(
     connections: &Connections,
     request: HttpRequest<'_>,
     time: Duration,
-) -> Result<Reply, Error> {
-    let end = tokio::time::Instant::now().checked_add(time).ok_or(Error::TimedOut)?;
+) -> Result<Reply, HttpError> {
+    let end = tokio::time::Instant::now().checked_add(time).ok_or(HttpError::TimedOut)?;
     let stream = timeout(time, connect(address, connections.take(address)))
         .await
-        .map_err(|_| Error::ConnectTimedOut)??;
-    tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| Error::TimedOut)?
+        .map_err(|_| HttpError::ConnectTimedOut)??;
+    tokio::time::timeout_at(end, exchange(stream, address, request)).await.map_err(|_| HttpError::TimedOut)?
 }
 
 /// Connects, and retries until the caller's time limit. IMDS drops packets over its 1,024 per second, and the kernel resends a lost SYN
 /// only after a second (RFC 6298 section 2), which is the whole time of a request.
-async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<TcpStream, Error> {
+async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<TcpStream, HttpError> {
     loop {
         let stream = async {
             match begun.take() {
@@ -146,7 +146,7 @@ async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<Tc
             }
         };
         if let Ok(stream) = timeout(limits::CONNECT, stream).await {
-            return stream.map_err(Error::Connect);
+            return stream.map_err(HttpError::Connect);
         }
     }
 }
@@ -191,7 +191,11 @@ impl Write for Connection {
     }
 }
 
-async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'_>) -> Result<Reply, Error> {
+async fn exchange(
+    stream: TcpStream,
+    address: SocketAddr,
+    request: HttpRequest<'_>,
+) -> Result<Reply, HttpError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(limits::REPLY_HEAD)
         .handshake(Connection(TokioIo::new(stream)))
@@ -212,7 +216,7 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'
         while let Some(frame) = incoming.frame().await {
             if let Ok(data) = frame.map_err(broken)?.into_data() {
                 if data.len() > limit.saturating_sub(body.len()) {
-                    return Err(Error::TooLarge(limit));
+                    return Err(HttpError::TooLarge(limit));
                 }
                 body.extend_from_slice(&data);
             }
@@ -228,8 +232,8 @@ async fn exchange(stream: TcpStream, address: SocketAddr, request: HttpRequest<'
     }
 }
 
-fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Broken(error.into())
+fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
+    HttpError::Broken(error.into())
 }
 
 fn into_hyper(

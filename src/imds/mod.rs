@@ -3,5 +3,5 @@
 pub(crate) mod client;
 mod http;
 
-pub use client::{Error, ErrorKind, Imds};
+pub use client::{Imds, ImdsError, ImdsErrorKind};
 pub use http::Connections;

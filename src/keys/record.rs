@@ -268,9 +268,7 @@ fn public_key(line: &str) -> Result<PublicKey, RecordError> {
     }
     if let KeyData::Rsa(rsa) = key.key_data() {
         let modulus = rsa.n.as_positive_bytes().unwrap_or_default();
-        let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
-        let bits = u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused);
-        if !limits::RSA_BITS.contains(&bits) {
+        if !limits::RSA_BITS.contains(&bits(modulus)) {
             return Err(RecordError::RsaSize);
         }
     }
@@ -280,6 +278,12 @@ fn public_key(line: &str) -> Result<PublicKey, RecordError> {
         Some(comment) if comment.is_empty() || comment.starts_with(' ') => Ok(key),
         _ => Err(RecordError::Key),
     }
+}
+
+/// The number of bits of a modulus, whose first byte is not 0.
+pub(crate) fn bits(modulus: &[u8]) -> u32 {
+    let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused)
 }
 
 fn signature(lines: &[u8]) -> Result<Vec<u8>, RecordError> {

@@ -10,7 +10,7 @@ use crate::check::fix::Fix;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::files;
-use crate::keys::UnverifiedKey;
+use crate::keys::{UnverifiedKey, record};
 use crate::limits;
 
 /// How a list of revoked keys in OpenSSH's binary format begins (`PROTOCOL.krl`).
@@ -166,9 +166,7 @@ fn in_krl(mut list: &[u8], blob: &[u8]) -> Option<bool> {
 fn rsa_bits(mut blob: &[u8]) -> Option<u32> {
     let (kind, _exponent) = (string(&mut blob)?, string(&mut blob)?);
     let modulus = string(&mut blob).filter(|_| kind == b"ssh-rsa")?;
-    let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
-    let bits = u32::try_from(modulus.len()).ok()?.checked_mul(8)?;
-    bits.checked_sub(modulus.first()?.leading_zeros())
+    Some(record::bits(modulus.strip_prefix(&[0]).unwrap_or(modulus)))
 }
 
 /// Takes a string (RFC 4251, section 5).

@@ -9,7 +9,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::error_text::WithCauses;
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
-use crate::imds::{self, ErrorKind, Imds};
+use crate::imds::{Imds, ImdsError, ImdsErrorKind};
 use crate::limits::{self, Budget};
 
 /// Lists the processes that are connected to the metadata service.
@@ -55,7 +55,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
 }
 
 /// The result if nothing answers at an address of `--imds`.
-async fn other_address(options: &RunOptions, from: &str, error: &imds::Error) -> Answer<Imds> {
+async fn other_address(options: &RunOptions, from: &str, error: &ImdsError) -> Answer<Imds> {
     let address = options.imds.first().map(ToString::to_string).unwrap_or_default();
     let usual = Imds::open(&ADDRESSES, Budget::start(limits::REQUEST)).await;
     let (note, fix) = match usual {
@@ -87,15 +87,15 @@ pub(crate) async fn secondary_checks(
 }
 
 /// The result for a failed metadata request after the token.
-pub(crate) fn failed_request<T>(error: &imds::Error) -> Answer<T> {
-    if matches!(error.kind(), ErrorKind::TimedOut) {
+pub(crate) fn failed_request<T>(error: &ImdsError) -> Answer<T> {
+    if matches!(error.kind(), ImdsErrorKind::TimedOut) {
         // The token came through, so no firewall and no limit of hops is at fault.
         let fix = Fix::advice(format!(
             "check again; if that does not help, find out what on this instance sends many requests: {LIST_CLIENTS}"
         ));
         return Answer::fail(WithCauses(error).to_string(), fix);
     }
-    if matches!(error.kind(), ErrorKind::Disabled) {
+    if matches!(error.kind(), ImdsErrorKind::Disabled) {
         // It is on: the token came.
         let fix = Fix::advice(
             "the metadata service is on, and refuses this item only: check again; if that does not help, find out whether a proxy or \
@@ -106,28 +106,28 @@ pub(crate) fn failed_request<T>(error: &imds::Error) -> Answer<T> {
     Answer::fail(WithCauses(error).to_string(), fix_for_request(error, &Host::Xen))
 }
 
-fn fix_for_request(error: &imds::Error, host: &Host) -> Fix {
+fn fix_for_request(error: &ImdsError, host: &Host) -> Fix {
     const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
     let id = match host {
         Host::Nitro(id) => id.to_string(),
         Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
     };
     match error.kind() {
-        ErrorKind::Disabled => Fix::advice(format!(
+        ImdsErrorKind::Disabled => Fix::advice(format!(
             "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
         )),
-        ErrorKind::Throttled => Fix::advice(format!(
+        ImdsErrorKind::Throttled => Fix::advice(format!(
             "wait a second; if that does not help, find out what on this instance sends many requests: {LIST_CLIENTS}"
         )),
-        ErrorKind::TimedOut => Fix::advice(format!(
+        ImdsErrorKind::TimedOut => Fix::advice(format!(
             "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
              the response (nft list ruleset), or whether something slow answers in its place: curl -m 10 -X PUT -H \
              'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
         )),
-        ErrorKind::Unreachable => Fix::advice(
+        ImdsErrorKind::Unreachable => Fix::advice(
             "find out whether a firewall or a route blocks it: nft list ruleset; ip route get 169.254.169.254",
         ),
-        ErrorKind::Other => Fix::advice(
+        ImdsErrorKind::Other => Fix::advice(
             "check again; if that does not help, something else may answer in place of the metadata service",
         ),
     }

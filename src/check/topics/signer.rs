@@ -18,7 +18,7 @@ use crate::check::package::reinstall_fix;
 use crate::check::request::{CheckTarget, RunOptions};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
-use crate::imds::{self, Imds};
+use crate::imds::{Imds, ImdsError};
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::revocation::check_revocation;
 use crate::run_error::RunError;
@@ -192,7 +192,7 @@ pub(crate) async fn signer(
 }
 
 fn verified_path(
-    chain: Result<Option<Bytes>, imds::Error>,
+    chain: Result<Option<Bytes>, ImdsError>,
     name: &SignerName,
     store: &TrustStore,
     now: UnixTime,
