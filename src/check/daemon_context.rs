@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use super::running_sshd::with_daemon;
-use super::settings::main;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::query::default_main_file;
 
 /// The process and the command line of the sshd that serves this system.
 pub(super) fn serving_process(tree: &ConfigTree) -> Option<(u32, String)> {
-    with_daemon(tree, |daemon| daemon.serving(&main(tree)))
+    with_daemon(tree, |daemon| daemon.serving(&default_main_file(tree)))
 }
 
 /// How to run a program as the running sshd would. By default, it is run as it is.

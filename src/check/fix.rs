@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::check_id::CheckId;
 use crate::account::Account;
 use crate::error_text::WithCauses;
 use crate::escape::harmless;
@@ -144,6 +145,13 @@ impl Fix {
     #[must_use]
     pub(crate) fn advice(text: impl Into<String>) -> Self {
         Self { text: text.into(), command: false }
+    }
+
+    /// For a configuration that sshd has not read, and that may refuse the login. `wrong`: the check that says so.
+    pub(crate) fn before_restart(wrong: CheckId) -> Self {
+        Self::advice(format!(
+            "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
+        ))
     }
 
     /// Whether this is a command for root's shell.

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::check_id::CheckId;
 use super::fix::Fix;
 use super::report::{Check, Mark, Status, UNREAD};
-use super::running_sshd::before_restart;
 use crate::escape::harmless;
 use crate::limits;
 
@@ -72,7 +71,7 @@ impl<T> Answer<T> {
         match (wrong, self.status) {
             (Some(wrong), Status::Fail) => Self {
                 status: Status::Warn,
-                fix: Some(before_restart(wrong)),
+                fix: Some(Fix::before_restart(wrong)),
                 value: Some(value),
                 ..self.breaks_at_restart("")
             },

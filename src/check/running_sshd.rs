@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::check_id::CheckId;
 use super::fix::{CommandWord, Fix};
 use crate::limits;
 use crate::process::TrustedCommand;
@@ -14,7 +13,7 @@ use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SOCKETS};
 use crate::sshd::effective::Config;
-use crate::sshd::query::{ADMIN_CONFIG, main_file};
+use crate::sshd::query::default_main_file;
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::unit::{numbered_lines, unit_files};
 use crate::tool::stdout_of;
@@ -53,7 +52,7 @@ impl ServingSshd {
 
 /// The sshd that serves this system.
 pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
-    let main = main_file(tree, Path::new(ADMIN_CONFIG));
+    let main = default_main_file(tree);
     with_daemon(tree, |daemon| {
         let (process, line) = daemon.serving(&main)?;
         let file = other_config(&line, &main).filter(|file| file.starts_with('/')).map(PathBuf::from);
@@ -103,13 +102,6 @@ pub(super) fn reload_fix(daemon: &Daemon<'_>, process: u32) -> Fix {
         }
         Some(ReloadCommand::Signal) | None => signal_fix(process),
     }
-}
-
-/// The fix if a restart or a reload may refuse the login.
-pub(crate) fn before_restart(wrong: CheckId) -> Fix {
-    Fix::advice(format!(
-        "fix {wrong} before sshd is reloaded or restarted: the changed configuration may refuse the login"
-    ))
 }
 
 /// Whether a socket unit starts sshd at the first connection, and there was none yet.

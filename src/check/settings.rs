@@ -6,15 +6,9 @@ use std::path::{Path, PathBuf};
 use super::fix::Fix;
 use super::report::UNREAD;
 use super::runner::Answer;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
 use crate::sshd::effective::{ClientBlock, Config, LinePlace};
-use crate::sshd::query::{ADMIN_CONFIG, Dump, QueryError, Sshd, main_file};
-
-/// The main file that sshd reads, which can be the vendor's.
-pub(crate) fn main(tree: &ConfigTree) -> PathBuf {
-    main_file(tree, Path::new(ADMIN_CONFIG))
-}
+use crate::sshd::query::{Dump, QueryError, Sshd};
 
 /// The options of a daemon as arguments of `sshd -T`, which is given the file of the configuration elsewhere.
 pub(crate) fn option_words(options: &[(char, String)]) -> Vec<OsString> {

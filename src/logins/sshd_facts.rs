@@ -9,7 +9,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::effective::{Config, Keyword};
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{ADMIN_CONFIG, Sshd, main_file};
+use crate::sshd::query::{Sshd, default_main_file};
 
 /// What sshd's configuration says about logins.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl SshdFacts {
     /// Asks sshd, and reads its files. Adds to `notes` what the reader has to know.
     pub(super) fn ask(root: &Path, notes: &mut Vec<String>) -> Self {
         let tree = ConfigTree::new(root);
-        let main = main_file(&tree, Path::new(ADMIN_CONFIG));
+        let main = default_main_file(&tree);
         let sshd = Sshd::find(&tree).map(|sshd| sshd.with_timeout(limits::CHECK_TOOL));
         let dump = sshd.as_ref().and_then(|sshd| sshd.dump(&main, &ConnectionSpec::probe()).ok());
         let value = |keyword| {

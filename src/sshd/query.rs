@@ -100,13 +100,18 @@ pub(crate) const ADMIN_CONFIG: &str = "/etc/ssh/sshd_config";
 /// The vendor's main file on SUSE, whose sshd reads it if the administrator's does not exist. It is never changed.
 const VENDOR_CONFIG: &str = "/usr/etc/ssh/sshd_config";
 
-/// The main file that sshd reads.
-pub(crate) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
+/// The main file that sshd reads if it is given `main`.
+pub(super) fn main_file(tree: &ConfigTree, main: &Path) -> PathBuf {
     let missing = |path: &Path| {
         fs::symlink_metadata(tree.locate(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     let vendor = Path::new(VENDOR_CONFIG);
     if missing(main) && !missing(vendor) { vendor.to_owned() } else { main.to_owned() }
+}
+
+/// The main file that sshd reads without `-f`.
+pub(crate) fn default_main_file(tree: &ConfigTree) -> PathBuf {
+    main_file(tree, Path::new(ADMIN_CONFIG))
 }
 
 /// The main file to change if sshd reads `main`.

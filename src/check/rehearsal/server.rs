@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
 use crate::check::daemon_context::{DaemonContext, serving_process};
-use crate::check::settings::main;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
@@ -21,7 +20,7 @@ use crate::sshd::criteria::names_client;
 use crate::sshd::daemon;
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::PATHS;
+use crate::sshd::query::{PATHS, default_main_file};
 
 /// How to run the sshd.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ impl Server {
     /// # Errors
     /// `NotFound` if there is no sshd; otherwise why root must not run it.
     pub(super) fn find(tree: &ConfigTree, version: OpensshVersion) -> io::Result<Self> {
-        let main = main(tree);
+        let main = default_main_file(tree);
         let options = ["-i", "-e"];
         let installed = || {
             let path = PATHS.map(Path::new).into_iter().find(|path| path.is_file());

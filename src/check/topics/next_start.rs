@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use super::sshd_login::{other_command, refusal, unreachable_port};
 use crate::account::Account;
 use crate::check::running_sshd::{changed_at, unit, with_daemon};
-use crate::check::settings::{Settings, main};
+use crate::check::settings::Settings;
 use crate::error_text::WithCauses;
 use crate::sshd::command_line::{config_options, other_config};
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::query::default_main_file;
 use crate::sshd::unit::StartLine;
 use crate::tool::stdout_of;
 
@@ -32,7 +33,7 @@ pub(crate) fn change(
     root: &Path,
     process: u32,
 ) -> Option<StartOptions> {
-    let default = main(tree);
+    let default = default_main_file(tree);
     let (unit, running) = with_daemon(tree, |daemon| {
         let (serving, line) = daemon.serving(&default).filter(|_| daemon.has_systemd())?;
         let unit = unit(daemon);

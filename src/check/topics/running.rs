@@ -15,9 +15,9 @@ use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    RunningSshd, before_restart, changed_at, reload_fix, serving, signal_fix, unit, with_daemon,
+    RunningSshd, changed_at, reload_fix, serving, signal_fix, unit, with_daemon,
 };
-use crate::check::settings::{Settings, main};
+use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::error_text::WithCauses;
 use crate::procfs::Process;
@@ -28,7 +28,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::PATHS;
+use crate::sshd::query::{PATHS, default_main_file};
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::unit::UNITS;
 use crate::tool::stdout_of;
@@ -138,7 +138,7 @@ pub(crate) async fn current(
             let root = target.root.to_owned();
             blocking(move || {
                 let main = settings.as_ref().map(|settings| settings.source.main.clone());
-                let main = main.unwrap_or_else(|| self::main(&tree));
+                let main = main.unwrap_or_else(|| default_main_file(&tree));
                 let options = running.process.zip(settings).and_then(|(process, settings)| {
                     next_start::change(&tree, &settings, account.as_ref(), &root, process)
                 });
@@ -178,7 +178,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     if let Some(socket) = active(&SOCKETS) {
         return of_socket(daemon, socket, files);
     }
-    if let Some((process, _)) = daemon.daemons_with_our_lines(&main(daemon.tree)).first() {
+    if let Some((process, _)) = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
         return runs(*process);
     }
@@ -338,7 +338,7 @@ fn overrides_file(line: &str, main: &Path) -> bool {
 
 /// `is_set_on_command_line`: the command on the command line runs eic-keys. `asked`: whether sshd's settings are known.
 fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
-    let default = main(daemon.tree);
+    let default = default_main_file(daemon.tree);
     let read = serving(daemon.tree).map(|serving| serving.main);
     let main = read.as_ref().unwrap_or(&default);
     let file = main.display();
@@ -406,7 +406,7 @@ fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<
             let note = format!("{file} was changed after sshd was started, which has other options");
             let restart = Fix::command("systemctl daemon-reload", [])
                 .then(Fix::command("systemctl restart", [CommandWord::Literal(change.unit)]));
-            Answer::warn(note, wrong.map_or(restart, before_restart), ())
+            Answer::warn(note, wrong.map_or(restart, Fix::before_restart), ())
         }
     }
 }
@@ -443,14 +443,14 @@ fn is_current(
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {
             return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
         };
-        let fix = wrong.map_or_else(|| reload_fix(daemon, process), before_restart);
+        let fix = wrong.map_or_else(|| reload_fix(daemon, process), Fix::before_restart);
         Answer::warn(format!("{} {UNREAD}", path.display()), fix, ()).marked(Mark::Unread)
     })
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
-    let read = daemon.daemons_with_our_lines(&main(daemon.tree)).into_iter();
+    let read = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).into_iter();
     let is_old =
         |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
     let old: Vec<u32> = read.filter(is_old).map(|(process, _)| process).collect();

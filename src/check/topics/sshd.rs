@@ -17,7 +17,7 @@ use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
-use crate::check::settings::{COMMAND_USER, Settings, SettingsSource, main, option_words};
+use crate::check::settings::{COMMAND_USER, Settings, SettingsSource, option_words};
 use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
@@ -31,7 +31,7 @@ use crate::sshd::effective::{Config, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Dump, QueryError, Sshd};
+use crate::sshd::query::{Dump, QueryError, Sshd, default_main_file};
 use crate::tool::stdout_of;
 
 /// The findings about sshd's configuration.
@@ -158,7 +158,7 @@ fn settings(
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let running = running_sshd::serving(tree);
-    let main = running.as_ref().map_or_else(|| main(tree), |running| running.main.clone());
+    let main = running.as_ref().map_or_else(|| default_main_file(tree), |running| running.main.clone());
     let config = Config::read(tree, &main, version.clone()).ok();
     let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
