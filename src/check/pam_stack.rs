@@ -30,8 +30,15 @@ pub(crate) fn outcome(rules: &[Rule], failures: &[Option<ReturnValues>]) -> Stac
     };
     let failing: Vec<usize> = (0..rules.len()).filter(fails).collect();
     // Any of several can be the reason. The first one is seen first.
-    let alone = failing.iter().copied().find(|at| succeeds(rules, failures, Some(*at)));
+    let refusing = (0..rules.len()).filter(|at| rules.get(*at).is_some_and(refuses));
+    let alone = failing.iter().copied().chain(refusing).find(|at| succeeds(rules, failures, Some(*at)));
     StackOutcome::Refuses(alone.or_else(|| failing.first().copied()))
+}
+
+/// Whether a rule refuses whatever its module returns, as `[default=die]` does.
+fn refuses(rule: &Rule) -> bool {
+    let is_refusal = |action| matches!(action, Action::Bad | Action::Die);
+    matches!(&rule.kind, RuleKind::Module(module) if module.control.actions().all(is_refusal))
 }
 
 /// The result of the rules so far.
@@ -60,6 +67,7 @@ fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<u
         let actions: Vec<Action> = match (&rule.kind, failure) {
             (RuleKind::Substack, _) => vec![Action::Ignore],
             (RuleKind::Unusable(_), _) if without == Some(at) => vec![Action::Ok],
+            (RuleKind::Module(_), None) if without == Some(at) && refuses(rule) => vec![Action::Ok],
             (RuleKind::Unusable(_), _) => vec![Action::Bad],
             (RuleKind::Module(module), Some(results)) => {
                 results.iter().map(|result| module.control.action(result)).collect()

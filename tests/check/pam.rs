@@ -145,6 +145,16 @@ fn files_that_pam_cannot_use() {
         "pam_deny refuses everybody",
         "line 4",
     );
+    // Like the files of Debian, whose pam_deny is skipped. Not that line is the reason.
+    let jump = "account [success=1 default=ignore] pam_permit.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
+    let with = |line: &str| format!("{line}\n{jump}");
+    refuses(
+        |world| pam(world, &with("account [default=die] pam_permit.so")),
+        "sshd.pam",
+        "line 4: its control refuses whatever the module returns",
+        "correct /etc/pam.d/sshd line 4, or remove that line",
+    );
+    lets_in(|world| pam(world, &with("account [success=ok default=die] pam_permit.so")));
     refuses(
         |world| {
             pam(world, "");

@@ -224,7 +224,7 @@ fn refusal(
     let (reason, fix) = match (&rule.kind, failure) {
         (RuleKind::Unusable(reason), _) => (reason.clone(), None),
         (_, Some(failure)) => (failure.reason, failure.fix),
-        _ => return None,
+        _ => ("its control refuses whatever the module returns".to_owned(), None),
     };
     let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(origin));
     Some((format!("{what}: {origin}: {reason}{}", cr_note(&reason)), fix))
