@@ -5,6 +5,7 @@
 //! word unchanged. If a command cannot meet both rules, the fix is a sentence.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -127,10 +128,20 @@ impl Fix {
     }
 
     fn unsafe_path(path: &Path, cause: &UnsafePath) -> Self {
+        let is_sticky = |path: &Path| fs::metadata(path).is_ok_and(|file| file.mode() & 0o1000 != 0);
+        let first = match cause {
+            UnsafePath::Writable(directory) if directory != path && !is_sticky(directory) => {
+                format!(
+                    "first take the permission to write to {} from its group and others, then check again",
+                    directory.display()
+                )
+            }
+            _ => "fix this by hand, with care".to_owned(),
+        };
+        let path = path.display();
+        let cause = WithCauses(cause);
         Self::advice(format!(
-            "fix this by hand, with care: a command by root on {} could change another file, because {}",
-            path.display(),
-            WithCauses(cause)
+            "{first}: a command by root on {path} could change another file, because {cause}"
         ))
     }
 

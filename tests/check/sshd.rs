@@ -969,6 +969,17 @@ fn a_host_key_that_others_can_read() {
         std::fs::set_permissions("/etc/ssh/eic_lab_host_key", mode(0o777)).unwrap();
         let report = world.check();
         assert_eq!(report.of("sshd.config")["fix"], "chmod 0600 /etc/ssh/eic_lab_host_key");
+        // As after "chmod -R 777 /etc/ssh".
+        std::fs::set_permissions("/etc/ssh", mode(0o777)).unwrap();
+        let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        let first = "first take the permission to write to /etc/ssh from its group and others, then check again: a command by root on \
+             /etc/ssh/eic_lab_host_key could change another file";
+        assert!(fix.starts_with(first), "{fix}");
+        // All users can create files in a directory like /tmp.
+        std::fs::set_permissions("/etc/ssh", mode(0o1777)).unwrap();
+        let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        assert!(fix.starts_with("fix this by hand, with care"), "{fix}");
+        std::fs::set_permissions("/etc/ssh", mode(0o755)).unwrap();
         // With one of several, clients would no longer find the key that they know.
         let (text, second) =
             (std::fs::read_to_string("/etc/ssh/sshd_config").unwrap(), "/etc/ssh/second_host_key");
