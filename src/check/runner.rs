@@ -236,19 +236,35 @@ impl Runner {
         ask: impl AsyncFnOnce(N::Values) -> Answer<T>,
     ) -> Finding<T> {
         let depends_on = needs.ids();
-        let values = needs.values();
         let mut value = None;
-        if let Some(started) = self.begin(id, depends_on, values.as_ref().err().copied()) {
-            if let Ok(values) = values {
-                let ask = async {
-                    let answer = ask(values).await;
-                    answer.map(|found| value = Some(found))
-                };
-                let answer = in_time(limit(id), Box::pin(ask)).await;
-                self.end(started, answer);
-            }
-        }
+        let ask: Result<Pin<Box<dyn Future<Output = Answer<()>> + '_>>, CheckId> = match needs.values() {
+            Err(missing) => Err(missing),
+            Ok(values) => Ok(Box::pin(async {
+                let answer = ask(values).await;
+                answer.map(|found| value = Some(found))
+            })),
+        };
+        self.run(id, depends_on, ask).await;
         Finding { id, value }
+    }
+
+    /// Records a check without its value. `ask`: the check, or the one without whose value it is skipped.
+    ///
+    /// The code of this future exists once, and not once per check.
+    fn run<'a>(
+        &'a self,
+        id: CheckId,
+        depends_on: Vec<CheckId>,
+        ask: Result<Pin<Box<dyn Future<Output = Answer<()>> + 'a>>, CheckId>,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+        Box::pin(async move {
+            if let Some(started) = self.begin(id, depends_on, ask.as_ref().err().copied()) {
+                if let Ok(ask) = ask {
+                    let answer = in_time(limit(id), ask).await;
+                    self.end(started, answer);
+                }
+            }
+        })
     }
 
     /// Records a check before it starts, so that a check that never ends is in the report. Returns `None` if the check is skipped.
