@@ -1,13 +1,15 @@
 //! The addresses and ports that sshd listens on, or would.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use super::settings::Settings;
+use crate::files;
+use crate::limits;
 use crate::procfs;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SOCKETS, has_systemd};
-use crate::tool::stdout_of;
+use crate::tool::{property, stdout_of};
 
 /// The addresses that a process listens on.
 pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {
@@ -15,18 +17,30 @@ pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {
     sockets.into_iter().map(|socket| socket.local).collect()
 }
 
-/// The addresses of the active socket units of sshd.
+/// The addresses of the active socket units of sshd. A socket for all addresses of IPv6 can be one for those of IPv4, too.
 pub(crate) fn of_systemd(root: &Path) -> Vec<SocketAddr> {
     if !has_systemd(&ConfigTree::new(root)) {
         return Vec::new();
     }
-    let shown = stdout_of("systemctl", &["show", "--property=ActiveState,Listen", SOCKETS[0], SOCKETS[1]]);
-    let shown = shown.unwrap_or_default();
+    let properties = "--property=ActiveState,Listen,BindIPv6Only";
+    let shown = stdout_of("systemctl", &["show", properties, SOCKETS[0], SOCKETS[1]]).unwrap_or_default();
+    let default = files::read_text(&root.join("proc/sys/net/ipv6/bindv6only"), limits::PROC_FILE);
+    let default = if default.is_ok_and(|value| value.trim() == "1") { "ipv6-only" } else { "both" };
     // One paragraph per unit. An inactive unit is shown, too.
     let active = shown.split("\n\n").filter(|unit| unit.lines().any(|line| line == "ActiveState=active"));
-    let streams = active.flat_map(str::lines);
-    let streams = streams.filter_map(|line| line.strip_prefix("Listen=")?.strip_suffix(" (Stream)"));
-    streams.filter_map(|address| address.parse().ok()).collect()
+    let mut found = Vec::new();
+    for unit in active {
+        let only = property(unit, "BindIPv6Only").filter(|only| *only != "default").unwrap_or(default);
+        for line in unit.lines() {
+            let stream = line.strip_prefix("Listen=").and_then(|line| line.strip_suffix(" (Stream)"));
+            let Some(address) = stream.and_then(|stream| stream.parse::<SocketAddr>().ok()) else { continue };
+            if address.is_ipv6() && address.ip().is_unspecified() && only != "ipv6-only" {
+                found.push(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
+            }
+            found.push(address);
+        }
+    }
+    found
 }
 
 /// The ports on which any process of this network namespace listens.

@@ -1158,7 +1158,7 @@ fn socket_activation() {
             let systemctl = format!(
                 "#!/bin/sh\ncase \"$*\" in
                     'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';;
-                    'show --property=ActiveState,Listen '*) printf 'Listen=[::]:22 (Stream)\\nActiveState={state}\\n';;
+                    'show --property=ActiveState,Listen,'*) printf 'Listen=[::]:22 (Stream)\\nActiveState={state}\\n';;
                 esac\n"
             );
             world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
@@ -1169,8 +1169,35 @@ fn socket_activation() {
         let report = world.check();
         assert_eq!(report.status("sshd.port"), "fail");
         assert!(
-            report.of("sshd.port")["fix"].as_str().unwrap().starts_with("change ListenStream= of the socket")
+            report.of("sshd.port")["fix"]
+                .as_str()
+                .unwrap()
+                .starts_with("change ListenStream= or BindIPv6Only=")
         );
+    });
+    // Which addresses a socket for IPv6 has, and which are not those that clients use.
+    world(|world| {
+        stop_sshd();
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        for (listen, bind, status) in [
+            ("'Listen=[::]:22 (Stream)'", "both", "ok"),
+            ("'Listen=[::]:22 (Stream)'", "default", "ok"),
+            ("'Listen=[::]:22 (Stream)'", "ipv6-only", "warn"),
+            ("'Listen=[::]:22 (Stream)' 'Listen=0.0.0.0:22 (Stream)'", "ipv6-only", "ok"),
+            ("'Listen=[::]:22 (Stream)' 'Listen=0.0.0.0:2222 (Stream)'", "ipv6-only", "warn"),
+            ("'Listen=127.0.0.1:22 (Stream)' 'Listen=0.0.0.0:2222 (Stream)'", "default", "warn"),
+            ("'Listen=127.0.0.1:2222 (Stream)' 'Listen=0.0.0.0:22 (Stream)'", "default", "ok"),
+        ] {
+            let systemctl = format!(
+                "#!/bin/sh\ncase \"$*\" in
+                    'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';;
+                    'show --property=ActiveState,Listen,'*) printf '%s\\n' {listen} ActiveState=active BindIPv6Only={bind};;
+                esac\n"
+            );
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            let report = world.check();
+            assert_eq!(report.status("sshd.port"), status, "{listen} {bind}: {}", report.note("sshd.port"));
+        }
     });
 }
 
@@ -1489,7 +1516,7 @@ fn a_socket_of_a_unit_that_is_masked() {
                 "#!/bin/sh\ncase \"$*\" in
                     'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';;
                     'show --property=Accept --value ssh.socket') echo {accept};;
-                    'show --property=ActiveState,Listen '*) printf 'Listen=[::]:22 (Stream)\\nActiveState=active\\n';;
+                    'show --property=ActiveState,Listen,'*) printf 'Listen=[::]:22 (Stream)\\nActiveState=active\\n';;
                 esac\n"
             );
             world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());

@@ -913,6 +913,8 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
     let process = running.and_then(|running| running.process);
     let from_systemd = if running.is_some() { sockets::of_systemd(root) } else { Vec::new() };
     let mut open = process.map(|process| sockets::listening(root, process)).unwrap_or_default();
+    // A process does not show that its socket of systemd for IPv6 accepts IPv4, too.
+    let only_ipv6 = open.is_empty() || is_ipv6_only(&from_systemd);
     if open.is_empty() {
         open.clone_from(&from_systemd);
     }
@@ -929,8 +931,6 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
     if now.is_empty() {
         return Answer::skip("the addresses that sshd listens on are not known");
     }
-    // A socket of systemd for an IPv6 address accepts IPv4, too, unless its unit says otherwise.
-    let only_ipv6 = from_systemd.is_empty();
     // The configuration asks for more than the sockets that are open.
     let is_less =
         from_systemd.is_empty() && unreachable(&configured, only_ipv6).is_none() && is_ipv6_only(now);
@@ -948,7 +948,7 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
     if let Some((note, change)) = unreachable(now, only_ipv6) {
         let fix = match of_command_line(settings, now, root) {
             _ if !from_systemd.is_empty() => {
-                "change ListenStream= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty ListenStream= before it \
+                "change ListenStream= or BindIPv6Only= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty ListenStream= before it \
                  removes the others), then: systemctl daemon-reload, and restart that unit"
                     .to_owned()
             }
@@ -1011,23 +1011,26 @@ fn shown(addresses: &[SocketAddr]) -> String {
 
 /// Why clients may not reach these addresses, and what to change. `only_ipv6`: a socket for IPv6 accepts no IPv4.
 fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'static str)> {
-    let (all, none) = (|is: fn(&SocketAddr) -> bool| addresses.iter().all(is), addresses.is_empty());
-    let shown = shown(addresses);
-    if none {
+    let mut from_outside = addresses.to_vec();
+    from_outside.retain(|address| !address.ip().is_loopback());
+    let mut usual = from_outside.clone();
+    usual.retain(|address| address.port() == 22);
+    if addresses.is_empty() {
         None
-    } else if all(|address| address.ip().is_loopback()) {
+    } else if from_outside.is_empty() {
         Some((
-            format!("sshd listens on {shown} only: clients cannot connect from outside"),
+            format!("sshd listens on {} only: clients cannot connect from outside", shown(addresses)),
             "remove ListenAddress, or set ListenAddress 0.0.0.0 (or connect through Session Manager: AWS-StartSSHSession)",
         ))
-    } else if all(|address| address.port() != 22) {
+    } else if usual.is_empty() {
+        let shown = shown(&from_outside);
         Some((
             format!("sshd listens on {shown}, not on port 22, which the console and endpoints use"),
             "give the client the port (aws ec2-instance-connect ssh --ssh-port), or set Port 22 too",
         ))
-    } else if only_ipv6 && is_ipv6_only(addresses) {
+    } else if only_ipv6 && is_ipv6_only(&usual) {
         Some((
-            format!("sshd listens on IPv6 only: {shown}"),
+            format!("sshd listens on IPv6 only: {}", shown(&usual)),
             "remove AddressFamily, and set ListenAddress 0.0.0.0 too",
         ))
     } else {
