@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::fix::Fix;
 use super::runner::Answer;
-use super::running_sshd::{changed_at, settings_of};
+use super::running_sshd::{changed_at, remove_setting, settings_of, shown_name};
 use crate::files;
 use crate::limits;
 use crate::procfs::Process;
@@ -99,8 +99,12 @@ impl FailedUnit {
         Answer::fail(note, fix).detail(self.last_lines())
     }
 
-    /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over.
+    /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over, unless it fails again
+    /// and again.
     pub(crate) fn answer_of_socket<T>(&self, socket: &str, value: T) -> Answer<T> {
+        if self.restarts {
+            return self.answer();
+        }
         let (note, fix) = self.explained();
         let note = format!("{socket} listens, but its last start of sshd failed: {note}");
         Answer::warn(note, fix, value).detail(self.last_lines())
@@ -151,27 +155,53 @@ impl FailedUnit {
     }
 }
 
-/// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error or, if it does not run,
-/// another unit that it needs does not exist or has failed.
-pub(crate) fn unstartable(unit: &'static str, runs: bool) -> Option<(String, Fix)> {
-    let shown =
-        stdout_of("systemctl", &["show", "--property=LoadState,Requires,Requisite,BindsTo", unit]).ok()?;
+/// What the unit of sshd does, for [`unstartable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnitUse {
+    Runs,
+    Stopped,
+    /// Its socket unit waits for a client.
+    Waits,
+}
+
+/// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error, a file that they name is
+/// missing or, if it does not run, another unit that it needs does not exist or has failed.
+pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -> Option<(String, Fix)> {
+    let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles";
+    let name = shown_name(unit);
+    let shown = stdout_of("systemctl", &["show", properties, &name]).ok()?;
+    let again = match now {
+        UnitUse::Waits => "systemctl daemon-reload".to_owned(),
+        _ => format!("systemctl daemon-reload; systemctl restart {unit}"),
+    };
     if matches!(property(&shown, "LoadState"), Some("bad-setting" | "error")) {
-        let words = ["--boot", "--lines=60", "--output=cat", "--no-pager", "--quiet", "--unit", unit];
+        let words = ["--boot", "--lines=60", "--output=cat", "--no-pager", "--quiet", "--unit", &name];
         let journal = stdout_of("journalctl", &words).unwrap_or_default();
         let reason = journal.lines().rfind(|line| line.contains("Refusing"));
         let reason = reason.map(|line| format!(": {}", bounded(line.trim()))).unwrap_or_default();
         return Some((
             format!("systemd cannot load its unit {unit}{reason}"),
             Fix::advice(format!(
-                "correct the files of the unit (systemctl status {unit} lists them; a second ExecStart= needs an empty one before it), then: \
-                 systemctl daemon-reload; systemctl restart {unit}"
+                "correct the files of the unit (systemctl status {name} lists them; a second ExecStart= needs an empty one before it), then: \
+                 {again}"
             )),
+        ));
+    }
+    // Another unit can create what is below /run.
+    let missing = shown.lines().find_map(|line| {
+        let file = line.strip_prefix("EnvironmentFiles=")?.strip_suffix(" (ignore_errors=no)")?;
+        let is_plain = file.starts_with('/') && !file.starts_with("/run/") && !file.contains(['*', '?', '[']);
+        (is_plain && tree.locate(Path::new(file)).try_exists().is_ok_and(|exists| !exists)).then_some(file)
+    });
+    if let Some(file) = missing {
+        return Some((
+            format!("its unit {unit} needs {file} (EnvironmentFile=), which does not exist"),
+            Fix::advice(format!("create it, or {}", remove_setting(tree, unit, "EnvironmentFile", file))),
         ));
     }
     let needed = ["Requires", "Requisite", "BindsTo"].into_iter().filter_map(|name| property(&shown, name));
     let needed: Vec<_> = needed.flat_map(str::split_whitespace).collect();
-    if runs || needed.is_empty() {
+    if now == UnitUse::Runs || needed.is_empty() {
         return None;
     }
     let states = stdout_of(
@@ -182,15 +212,16 @@ pub(crate) fn unstartable(unit: &'static str, runs: bool) -> Option<(String, Fix
     states.split("\n\n").find_map(|one| {
         let state = match (property(one, "LoadState")?, property(one, "ActiveState")?) {
             ("not-found", _) => "does not exist",
-            (_, "failed") => "has failed",
+            // It may not fail again when a client connects.
+            (_, "failed") if now == UnitUse::Stopped => "has failed",
             _ => return None,
         };
         let id = bounded(property(one, "Id")?);
         Some((
             format!("its unit {unit} needs {id}, which {state}"),
             Fix::advice(format!(
-                "repair {id} (systemctl status {id}), or remove it from the unit (systemctl status {unit} lists its files), then: \
-                 systemctl daemon-reload; systemctl restart {unit}"
+                "repair {id} (systemctl status {id}), or remove it from the unit (systemctl status {name} lists its files), then: \
+                 {again}"
             )),
         ))
     })

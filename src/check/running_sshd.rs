@@ -15,7 +15,7 @@ use crate::sshd::daemon::{Daemon, SOCKETS};
 use crate::sshd::effective::Config;
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::ReloadCommand;
-use crate::sshd::unit::{numbered_lines, unit_files};
+use crate::sshd::unit::{StartLine, UnitLine, numbered_lines, service_lines, unit_files};
 use crate::tool::stdout_of;
 
 /// Length of a setting in a message.
@@ -26,6 +26,8 @@ const MOST_CHARACTERS: usize = 200;
 pub(crate) struct RunningSshd {
     /// Its process, if known. With socket activation, there is none before the first connection.
     pub(crate) process: Option<u32>,
+    /// Without a process: the unit that its socket unit starts, without `.service`.
+    pub(crate) waiting: Option<&'static str>,
 }
 
 /// An sshd that runs, and its options.
@@ -112,6 +114,29 @@ pub(crate) fn waits(tree: &ConfigTree) -> bool {
     })
 }
 
+/// The active socket unit, and the unit that it starts for a client, without `.service`. With `Accept=yes`, that is a template.
+pub(super) fn socket_and_unit(daemon: &Daemon<'_>) -> Option<(&'static str, &'static str)> {
+    let socket = daemon.first_active(&SOCKETS).ok().flatten()?;
+    let accept = stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
+    let has_template = accept.is_ok_and(|accept| accept.trim() == "yes");
+    let template = if socket == SOCKETS[0] { "ssh@" } else { "sshd@" };
+    Some((socket, if has_template { template } else { unit(daemon) }))
+}
+
+/// The options and the main file of the sshd that a waiting socket unit starts.
+pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<(char, String)>, PathBuf)> {
+    let (_, unit) = with_daemon(tree, |daemon| daemon.has_systemd().then(|| socket_and_unit(daemon)))??;
+    let line = StartLine::of_unit(tree, unit)?.line;
+    let main = default_main_file(tree);
+    let file = other_config(&line, &main).filter(|file| file.starts_with('/')).map(PathBuf::from);
+    Some((config_options(&line), file.unwrap_or(main)))
+}
+
+/// What systemctl show knows a unit by. A template has no properties, but each instance has.
+pub(super) fn shown_name(unit: &str) -> String {
+    format!("{unit}{}.service", if unit.ends_with('@') { "eic-keys" } else { "" })
+}
+
 /// Whether systemd starts sshd just now, or is about to start it again.
 pub(crate) fn is_being_started(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
@@ -120,11 +145,21 @@ pub(crate) fn is_being_started(tree: &ConfigTree) -> bool {
     })
 }
 
-/// The settings in the files of sshd's unit: file, line number, setting.
-pub(crate) fn unit_settings(tree: &ConfigTree) -> Vec<(PathBuf, usize, String)> {
-    let name = with_daemon(tree, unit);
-    let files = unit_files(tree, name).into_iter();
-    files.flat_map(|file| settings_of(tree, &file)).collect()
+/// The setting with this name and this text in its value, in the files of a unit of sshd. The last one, which can override the others.
+pub(crate) fn setting_of_unit(tree: &ConfigTree, unit: &str, name: &str, text: &str) -> Option<UnitLine> {
+    let mut lines = service_lines(tree, &unit_files(tree, unit));
+    lines.retain(|line| {
+        line.setting().is_some_and(|(setting, value)| setting == name && value.contains(text))
+    });
+    lines.pop()
+}
+
+/// What to do about a setting of sshd's unit, which is not started again before a client connects.
+pub(super) fn remove_setting(tree: &ConfigTree, unit: &str, name: &str, text: &str) -> String {
+    // The manager has defaults, too (systemd-system.conf(5)).
+    let place = setting_of_unit(tree, unit, name, text)
+        .map_or_else(|| format!("systemctl cat {unit}.service"), |line| line.place());
+    format!("correct or remove {name}= ({place}), then: systemctl daemon-reload")
 }
 
 /// The settings of the section `[Service]` of a file: file, line number, setting.

@@ -128,27 +128,27 @@ pub(crate) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
 
 /// A line of a unit or environment file.
 #[derive(Clone, Debug)]
-pub(super) struct UnitLine {
+pub(crate) struct UnitLine {
     pub(super) file: PathBuf,
     pub(super) number: usize,
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl UnitLine {
     /// The name and the value of a setting.
-    pub(super) fn setting(&self) -> Option<(&str, &str)> {
+    pub(crate) fn setting(&self) -> Option<(&str, &str)> {
         let (name, value) = self.text.split_once('=')?;
         Some((name.trim_end(), value.trim()))
     }
 
     /// `/path line 7`
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("{} line {}", self.file.display(), self.number)
     }
 }
 
 /// The settings in the section `[Service]` of a unit that count. An empty value removes those of that name before it.
-pub(super) fn service_lines(tree: &ConfigTree, files: &[PathBuf]) -> Vec<UnitLine> {
+pub(crate) fn service_lines(tree: &ConfigTree, files: &[PathBuf]) -> Vec<UnitLine> {
     let mut found: Vec<UnitLine> = Vec::new();
     for file in files {
         let mut in_service = false;

@@ -1201,6 +1201,110 @@ fn socket_activation() {
     });
 }
 
+/// An sshd that a socket unit starts for a client: with `Accept=yes` one for each. `setting`: a line of the unit that it starts, and
+/// `shown`, what systemctl shows of it.
+fn waiting_socket(world: &World<'_>, accept: bool, setting: &str, shown: &str) {
+    stop_sshd();
+    fs::create_dir_all("/run/systemd/system").unwrap();
+    let directory = "/usr/lib/systemd/system";
+    world.instance.write(&format!("{directory}/ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n");
+    let template = "[Service]\nRuntimeDirectory=sshd\nExecStart=-/usr/sbin/sshd -i\n";
+    world.instance.write(&format!("{directory}/ssh@.service"), template);
+    let (accepts, name, instance) = if accept { ("yes", "ssh@", "eic-keys") } else { ("no", "ssh", "") };
+    fs::create_dir_all(format!("/etc/systemd/system/{name}.service.d")).unwrap();
+    let drop_in = format!("/etc/systemd/system/{name}.service.d/x.conf");
+    world.instance.write(&drop_in, format!("[Service]\n{setting}\n"));
+    let systemctl = format!(
+        "#!/bin/sh\ncase \"$*\" in
+            'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';;
+            'show --property=Accept --value ssh.socket') echo {accepts};;
+            'show --property=Id,IPAddressDeny,'*' {name}{instance}.service'|'show --property=LoadState,'*' {name}{instance}.service')
+                printf '%s\\n' LoadState=loaded RootDirectory= {shown};;
+            'show --property=ActiveState,Listen,'*)
+                printf '%s\\n' 'Listen=0.0.0.0:22 (Stream)' 'Listen=[::]:22 (Stream)' ActiveState=active BindIPv6Only=ipv6-only;;
+            *) exit 1;;
+        esac\n"
+    );
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+}
+
+/// What such an sshd lacks is found before the first connection.
+#[test]
+fn a_unit_that_a_socket_starts() {
+    const CAPABILITIES: &str = "cap_chown cap_dac_override cap_setgid cap_sys_chroot";
+    let waits = [("network.banner", "skip"), ("confinement.apparmor", "skip")];
+    for (setting, shown, says) in [
+        ("LimitNPROC=1", "LimitNPROCSoft=1", "sshd is limited to 1 processes"),
+        (
+            "CapabilityBoundingSet=~CAP_SETUID",
+            &format!("'CapabilityBoundingSet={CAPABILITIES}'"),
+            "sshd lacks CAP_SETUID: it closes each connection",
+        ),
+        ("InaccessiblePaths=/bin/sh", "InaccessiblePaths=/bin/sh", "sshd cannot use /bin/sh"),
+        ("InaccessiblePaths=/etc/ssl", "InaccessiblePaths=/etc/ssl", "sshd's unit hides /etc/ssl"),
+        ("PrivateNetwork=yes", "PrivateNetwork=yes", "sshd's unit has PrivateNetwork=yes: the metadata"),
+        ("SystemCallFilter=~chroot", "SystemCallFilter=~chroot", "sshd's unit refuses system calls"),
+    ] {
+        for accept in [false, true] {
+            world(|world| {
+                waiting_socket(world, accept, setting, shown);
+                let report = world.check();
+                report.assert_exactly(&[&waits[..], &[("confinement.unit", "fail")]].concat());
+                let note = report.note("confinement.unit");
+                assert!(note.starts_with(says), "{note}");
+                let name = if accept { "ssh@" } else { "ssh" };
+                let fix = format!(
+                    "correct or remove {}= (/etc/systemd/system/{name}.service.d/x.conf line 2), then: systemctl daemon-reload",
+                    setting.split('=').next().unwrap()
+                );
+                assert_eq!(report.of("confinement.unit")["fix"], fix);
+            });
+        }
+    }
+    // The unit cannot be started, or with an option that refuses the user.
+    for (setting, shown, id, says) in [
+        (
+            "EnvironmentFile=/none",
+            "'EnvironmentFiles=/none (ignore_errors=no)'",
+            "running.daemon",
+            "ssh.socket listens, but cannot start sshd: its unit ssh",
+        ),
+        (
+            "ExecStart=\nExecStart=/usr/sbin/sshd -D -o DenyUsers=alice",
+            "",
+            "sshd.access",
+            "DenyUsers includes alice",
+        ),
+    ] {
+        for accept in [false, true] {
+            for has_directory in [false, true] {
+                world(|world| {
+                    waiting_socket(world, accept, setting, shown);
+                    if !has_directory {
+                        fs::remove_dir("/run/sshd").unwrap();
+                    }
+                    let report = world.check();
+                    assert_eq!(report.status(id), "fail", "{:#}", report.of(id));
+                    assert!(report.note(id).starts_with(says), "{}", report.note(id));
+                });
+            }
+        }
+    }
+    // Nothing that a login needs.
+    let all = format!(
+        "LimitNPROCSoft=64 LimitNOFILESoft=1024 LimitSTACKSoft=8388608 'CapabilityBoundingSet={CAPABILITIES} cap_setuid' \
+         'InaccessiblePaths=/boot -/srv/none' TemporaryFileSystem=/srv:ro 'BindPaths=/etc:/etc:rbind /usr/bin/sh:/opt/sh' \
+         'SystemCallFilter=~bpf' 'RestrictAddressFamilies=AF_UNIX AF_INET' 'EnvironmentFiles=/none (ignore_errors=yes)' \
+         'EnvironmentFiles=/etc/passwd (ignore_errors=no)' 'EnvironmentFiles=/run/none (ignore_errors=no)'"
+    );
+    for accept in [false, true] {
+        world(|world| {
+            waiting_socket(world, accept, "ExecStart=\nExecStart=/usr/sbin/sshd -D -o DenyUsers=bob", &all);
+            world.check().assert_exactly(&waits);
+        });
+    }
+}
+
 /// A stopped sshd, whose unit is in a state of systemd, with settings in a drop-in and lines in the journal.
 fn failed_unit(world: &World<'_>, state: &str, settings: &str, journal: &str) {
     stop_sshd();
@@ -1329,7 +1433,7 @@ fn a_unit_that_systemd_does_not_start() {
                 let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap().replacen("in\n", &more, 1);
                 world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
                 let journalctl = format!(
-                    "#!/bin/sh\ncase \"$*\" in *--unit*ssh) printf '%s\\n' {journal};; *) exit 1;; esac\n"
+                    "#!/bin/sh\ncase \"$*\" in *--unit*ssh.service) printf '%s\\n' {journal};; *) exit 1;; esac\n"
                 );
                 world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
                 let (report, id) = (world.check(), "running.daemon");

@@ -2,9 +2,9 @@
 //! sshd's unit.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::account::{Account, is_root};
 use crate::calendar::DAY;
@@ -15,7 +15,7 @@ use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd::{RunningSshd, unit as unit_name, with_daemon};
+use crate::check::running_sshd::{RunningSshd, remove_setting, shown_name, unit as unit_name, with_daemon};
 use crate::check::settings::Settings;
 use crate::files;
 use crate::limits;
@@ -25,6 +25,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SERVICES, has_systemd};
 use crate::sshd::query::ADMIN_CONFIG;
 use crate::tool::{property, stdout_of};
+use crate::trust::store::LOCATIONS;
 
 const AUDIT_LOG: &str = "var/log/audit/audit.log";
 
@@ -51,13 +52,27 @@ pub(crate) async fn confinement(
         blocking(move || apparmor(&root, running)).await
     });
     let unit = runner.check(CheckId::ConfinementUnit, running, async |running| {
-        let (root, process) = (root(), running.process);
+        let (root, running) = (root(), *running);
         let pam = settings.get().is_some_and(|settings| settings.is("usepam", "yes"));
         let shell = account.get().and_then(|account| Some(account.shell.to_str()?.to_owned()));
+        let line = settings.get().and_then(|settings| settings.dump.command.clone()).unwrap_or_default();
+        let has_default_store = !String::from_utf8_lossy(&line).contains("--trust-store");
         blocking(move || {
-            match process.and_then(|process| too_little(&root, process, shell.as_deref(), pam)) {
+            let shown = shown(&root, running);
+            let properties = shown.as_ref().map_or("", |shown| shown.as_deref().unwrap_or_default());
+            let sshd = ConfinedSshd { root: &root, running, properties, pam, has_default_store };
+            let is_known = running.process.is_some() || running.waiting.is_some();
+            let too_little = || {
+                is_known.then_some(())?;
+                too_little(&sshd, shell.as_deref()).or_else(|| too_few_capabilities(&sshd))
+            };
+            match too_little() {
                 Some(answer) => answer,
-                None => unit(&root, process, pam),
+                None => match &shown {
+                    None => Answer::ok("systemd does not run on this system", ()),
+                    Some(Err(error)) => Answer::skip(error.to_string()),
+                    Some(Ok(_)) => unit(&sshd),
+                },
             }
         })
         .await
@@ -156,19 +171,110 @@ fn apparmor(root: &Path, running: RunningSshd) -> Answer<()> {
     Answer::ok("AppArmor does not confine sshd", ())
 }
 
-/// What the processes of sshd lack for a login. `shell`: the user's. `pam`: sshd uses PAM.
-fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Option<Answer<()>> {
-    let text = files::read_text(&root.join(format!("proc/{process}/limits")), limits::PROC_FILE).ok()?;
-    let limit = |name: &str| -> Option<u64> {
-        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+/// The running sshd or, before a client of its socket unit has connected, the one that the unit of a client will start.
+struct ConfinedSshd<'a> {
+    root: &'a Path,
+    running: RunningSshd,
+    /// Of its unit, as systemctl prints them. Empty if they are not known.
+    properties: &'a str,
+    /// It uses PAM.
+    pam: bool,
+    /// eic-keys looks for the trust store where systems have it.
+    has_default_store: bool,
+}
+
+impl ConfinedSshd<'_> {
+    /// Whether no process of it can have a capability.
+    fn lacks(&self, (number, name): (u32, &str)) -> bool {
+        let Some(process) = self.running.process else {
+            let list = property(self.properties, "CapabilityBoundingSet");
+            return list.is_some_and(|list| !list.split(' ').any(|one| one.eq_ignore_ascii_case(name)));
+        };
+        let bounding = status(self.root, &process.to_string(), "CapBnd");
+        let bounding =
+            bounding.and_then(|bounding| u64::from_str_radix(&bounding, 16).ok()?.checked_shr(number));
+        bounding.is_some_and(|bits| bits & 1 == 0)
+    }
+
+    /// The file that it has at a path.
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        match self.running.process {
+            Some(process) => {
+                let there = self.root.join(format!("proc/{process}/root"));
+                Some(there.join(path.trim_start_matches('/')))
+            }
+            None => {
+                // systemd follows links, too.
+                let real = |path: &str| fs::canonicalize(files::below(self.root, Path::new(path)));
+                let path = real(path).ok()?;
+                let hidden = property(self.properties, HIDING).unwrap_or_default().split_whitespace();
+                let mut places = hidden.map(|entry| real(entry.trim_start_matches(['-', '+'])));
+                let covers = |place: io::Result<PathBuf>| place.is_ok_and(|place| path.starts_with(place));
+                (!places.any(covers)).then_some(path)
+            }
+        }
+    }
+
+    /// The advice for a running sshd or, for one that is not started again before a client connects, the one for this setting of its
+    /// unit.
+    fn fix(&self, setting: &str, running: &str) -> Fix {
+        Fix::advice(match self.running.waiting {
+            None => running.to_owned(),
+            Some(unit) => remove_setting(&ConfigTree::new(self.root), unit, setting, ""),
+        })
+    }
+
+    /// Whether one that waits will have no trust store. login.command finds that of a running one.
+    fn lacks_store(&self) -> bool {
+        self.running.waiting.is_some()
+            && self.has_default_store
+            && LOCATIONS.iter().all(|path| self.locate(path).is_none())
+    }
+
+    /// Whether it has a filter of system calls that PID 1 does not have, and whether it has another network than this process. What it
+    /// will have is what its unit sets.
+    fn confined(&self) -> (bool, bool) {
+        match self.running.process {
+            Some(process) => confined(self.root, process),
+            None => (self.running.waiting.is_some(), self.running.waiting.is_some()),
+        }
+    }
+}
+
+/// The properties of the units. `None` without systemd.
+fn shown(root: &Path, running: RunningSshd) -> Option<io::Result<String>> {
+    has_systemd(&ConfigTree::new(root)).then(|| {
+        let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,\
+                          InaccessiblePaths,TemporaryFileSystem,CapabilityBoundingSet,LimitNOFILESoft,\
+                          LimitNPROCSoft,LimitSTACKSoft";
+        match running.waiting {
+            Some(unit) => stdout_of("systemctl", &["show", properties, &shown_name(unit)]),
+            None => stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]),
+        }
+    })
+}
+
+/// What the processes of sshd lack for a login. `shell`: the user's.
+fn too_little(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()>> {
+    let ConfinedSshd { root, pam, .. } = *sshd;
+    let starts = sshd.running.process.map_or_else(String::new, |process| {
+        format!(", or the limit of what starts sshd (prlimit(1) shows the limits of process {process})")
+    });
+    // Soft limits, of a process or of a unit.
+    let text = match sshd.running.process {
+        Some(process) => {
+            files::read_text(&root.join(format!("proc/{process}/limits")), limits::PROC_FILE).ok()?
+        }
+        None => sshd.properties.replace("Soft=", " "),
+    };
+    let limit = |name: &str, setting: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name).or(line.strip_prefix(setting)));
+        line?.split_whitespace().next()?.parse().ok()
     };
     for (name, setting, least) in NEEDED {
-        let soft = limit(name);
-        if let Some(soft) = soft.filter(|soft: &u64| *soft < least) {
-            let fix = format!(
-                "remove {setting}= from sshd's unit and its drop-ins, or the limit of what starts sshd (prlimit(1) shows the limits of process {process}); \
-                 then restart sshd"
-            );
+        if let Some(soft) = limit(name, setting).filter(|soft| *soft < least) {
+            let fix =
+                format!("remove {setting}= from sshd's unit and its drop-ins{starts}; then restart sshd");
             let is_enough =
                 |value: &str| value == "infinity" || value.parse().is_ok_and(|value: u64| value >= least);
             return Some(Answer::fail(
@@ -176,19 +282,19 @@ fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Opti
                     "sshd is limited to {soft} {}: no login works with that",
                     name.trim_start_matches("Max ")
                 ),
-                restart(root, process, setting, is_enough).unwrap_or_else(|| Fix::advice(fix)),
+                restart(sshd, setting, is_enough).unwrap_or_else(|| sshd.fix(setting, &fix)),
             ));
         }
     }
     let hides = "the setting (InaccessiblePaths=, TemporaryFileSystem=, BindPaths= and the like) from sshd's unit: systemctl cat ssh sshd; \
                  then restart sshd";
-    let hidden = hidden_from_sshd(root, process, shell, pam);
+    let hidden = hidden_from_sshd(sshd, shell);
     if let Some((path, Seen::Another)) = hidden {
         return Some(Answer::warn(
             format!(
                 "sshd sees another {path} than the checks of this report: its unit puts that in its place"
             ),
-            Fix::advice(format!("if that is not intended, remove {hides}")),
+            sshd.fix(HIDING, &format!("if that is not intended, remove {hides}")),
             (),
         ));
     }
@@ -196,22 +302,24 @@ fn too_little(root: &Path, process: u32, shell: Option<&str>, pam: bool) -> Opti
         let what = if path == TERMINALS { "session on a terminal" } else { "login" };
         return Some(Answer::fail(
             format!("sshd cannot use {path}: its unit hides it from sshd, and no {what} works without it"),
-            Fix::advice(format!("remove {hides}")),
+            sshd.fix(HIDING, &format!("remove {hides}")),
         ));
     }
-    if let Some(stack) = limit("Max stack size").filter(|stack| *stack < LEAST_STACK) {
+    if let Some(stack) = limit("Max stack size", "LimitSTACK").filter(|stack| *stack < LEAST_STACK) {
         return Some(Answer::warn(
             format!(
                 "sshd is limited to {stack} bytes of stack: a session on a terminal can end as soon as it begins"
             ),
-            Fix::advice(format!(
-                "remove LimitSTACK= from sshd's unit (systemctl cat ssh sshd), or the limit of what starts sshd (prlimit(1) shows the limits of process {process}); \
-                 then restart sshd"
-            )),
+            sshd.fix(
+                "LimitSTACK",
+                &format!(
+                    "remove LimitSTACK= from sshd's unit (systemctl cat ssh sshd){starts}; then restart sshd"
+                ),
+            ),
             (),
         ));
     }
-    if pam && has_read_only_proc(root, process) {
+    if pam && sshd.running.process.is_some_and(|process| has_read_only_proc(root, process)) {
         return Some(Answer::fail(
             "/proc is read-only for sshd: PAM opens no session (pam_loginuid cannot write /proc/self/loginuid)",
             Fix::advice(READ_ONLY_PROC),
@@ -242,21 +350,16 @@ enum Seen {
 }
 
 /// A file that a login needs, and that is not the same in sshd's mount namespace.
-fn hidden_from_sshd<'a>(
-    root: &Path,
-    process: u32,
-    shell: Option<&'a str>,
-    pam: bool,
-) -> Option<(&'a str, Seen)> {
-    let file = |view: &Path, path: &str| fs::metadata(view.join(path.trim_start_matches('/')));
-    let there = root.join(format!("proc/{process}/root"));
+fn hidden_from_sshd<'a>(sshd: &ConfinedSshd<'_>, shell: Option<&'a str>) -> Option<(&'a str, Seen)> {
+    let (root, runs) = (sshd.root, sshd.running.process.is_some());
     // Without root, nothing is known.
-    fs::metadata(&there).ok()?;
+    fs::metadata(sshd.locate("/")?).ok()?;
     let seen = |path: &'a str| {
-        let here = file(root, path).ok()?;
-        let seen = match file(&there, path) {
+        let here = fs::metadata(root.join(path.trim_start_matches('/'))).ok()?;
+        let there = sshd.locate(path).map_or_else(|| Err(ErrorKind::NotFound.into()), fs::metadata);
+        let seen = match there {
             // The running sshd has read it.
-            Err(_) if path == ADMIN_CONFIG => None,
+            Err(_) if path == ADMIN_CONFIG && runs => None,
             Err(error) => (error.kind() == ErrorKind::NotFound).then_some(Seen::Nothing),
             Ok(there) if here.len() > 0 && there.len() == 0 => Some(Seen::Nothing),
             Ok(there) => {
@@ -266,9 +369,11 @@ fn hidden_from_sshd<'a>(
         };
         Some((path, seen?))
     };
-    let of_pam: &[&str] = if pam { &OF_PAM } else { &[] };
-    let limits = (pam && has_pam_limits(root)).then_some("/etc/security/limits.conf");
+    let of_pam: &[&str] = if sshd.pam { &OF_PAM } else { &[] };
+    let limits = (sshd.pam && has_pam_limits(root)).then_some("/etc/security/limits.conf");
     let files = ["/etc/passwd", ADMIN_CONFIG].iter().chain(of_pam).chain(&[TERMINALS]).copied().chain(limits);
+    // login.command runs it where a running sshd does.
+    let files = files.chain((!runs).then_some("/usr/bin/eic-keys"));
     files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
 }
 
@@ -285,25 +390,8 @@ const NEEDED: [(&str, &str, u64); 2] =
 const LEAST_STACK: u64 = 128 * 1024;
 
 /// Settings of sshd's unit that block the metadata service, or a system call or file that eic-keys needs.
-fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
-    let lacking = process.and_then(|process| Some((process, lacks_capability(root, process, pam)?)));
-    if let Some((process, (lacking, note))) = lacking {
-        let fix = "give sshd the capabilities that its unit takes away: see CapabilityBoundingSet= in systemctl cat ssh sshd; then restart sshd";
-        let gives = |value: &str| {
-            let has = |name: &&str| value.split(' ').any(|one| one.eq_ignore_ascii_case(name));
-            lacking.iter().all(has)
-        };
-        let fix = restart(root, process, "CapabilityBoundingSet", gives).unwrap_or_else(|| Fix::advice(fix));
-        return Answer::fail(note, fix);
-    }
-    if !has_systemd(&ConfigTree::new(root)) {
-        return Answer::ok("systemd does not run on this system", ());
-    }
-    let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,InaccessiblePaths,TemporaryFileSystem";
-    let shown = match stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]) {
-        Ok(shown) => shown,
-        Err(error) => return Answer::skip(error.to_string()),
-    };
+fn unit(sshd: &ConfinedSshd<'_>) -> Answer<()> {
+    let ConfinedSshd { root, properties: shown, pam, .. } = *sshd;
     let confines = |line: &&str| match line.split_once('=') {
         Some(("IPAddressDeny", value)) => !value.is_empty(),
         Some(("PrivateNetwork", value)) => value == "yes",
@@ -316,18 +404,20 @@ fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
         Some((setting, hidden_path(list)?))
     });
     if let Some((setting, (path, read))) = hidden {
-        return Answer::warn(
-            format!("sshd's unit hides {path} from its processes ({setting}=), and eic-keys needs {read}"),
-            Fix::advice(format!("remove {path} from {setting}= with systemctl edit, then restart sshd")),
-            (),
-        );
+        let note =
+            format!("sshd's unit hides {path} from its processes ({setting}=), and eic-keys needs {read}");
+        let fix = format!("remove {path} from {setting}= with systemctl edit, then restart sshd");
+        let fix = sshd.fix(setting, &fix);
+        return if sshd.lacks_store() { Answer::fail(note, fix) } else { Answer::warn(note, fix, ()) };
     }
     // What the running sshd has, because the unit may have been changed since it was started.
-    let (filtered, isolated) = process.map_or((false, false), |process| confined(root, process));
+    let (filtered, isolated) = sshd.confined();
     if isolated && shown.lines().any(|line| line == "PrivateNetwork=yes") {
+        // systemd gives a waiting one its clients.
+        let clients = if sshd.running.process.is_some() { "clients and " } else { "" };
         return Answer::fail(
-            "sshd's unit has PrivateNetwork=yes: neither clients nor the metadata service can be reached",
-            Fix::advice("remove PrivateNetwork= with systemctl edit, then restart sshd"),
+            format!("sshd's unit has PrivateNetwork=yes: {clients}the metadata service cannot be reached"),
+            sshd.fix("PrivateNetwork", "remove PrivateNetwork= with systemctl edit, then restart sshd"),
         );
     }
     let filters = || shown.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
@@ -340,16 +430,18 @@ fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
             format!(
                 "sshd's unit refuses system calls that each login needs: SystemCallFilter= lacks {calls}"
             ),
-            Fix::advice(format!(
-                "allow them with systemctl edit, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
-            )),
+            sshd.fix("SystemCallFilter",
+                &format!(
+                    "allow them with systemctl edit, with the lines [Service] and SystemCallFilter={calls}; then restart sshd"
+                ),
+            ),
         );
     }
     if let Some(line) = shown.lines().find(confines) {
         if filtered && line.starts_with("RestrictAddressFamilies") && !has_ipv6(root) {
             return Answer::fail(
                 format!("sshd's unit keeps eic-keys from the metadata service: {line} lacks AF_INET"),
-                Fix::advice(
+                sshd.fix("RestrictAddressFamilies",
                     "add AF_INET to RestrictAddressFamilies= (systemctl cat ssh sshd shows the file), or remove the line, then: \
                      systemctl daemon-reload, and restart sshd",
                 ),
@@ -386,6 +478,12 @@ fn unit(root: &Path, process: Option<u32>, pam: bool) -> Answer<()> {
     }
 }
 
+/// The setting of a unit that hides files.
+const HIDING: &str = "InaccessiblePaths";
+
+/// The setting of a unit for its capabilities.
+const CAPABILITIES: &str = "CapabilityBoundingSet";
+
 /// System calls of sshd in each login: it confines and drops the privileges of a process (`privsep_preauth_child`,
 /// `permanently_set_uid`).
 const SSHD_CALLS: [&str; 5] = ["chroot", "prlimit64", "setgroups", "setresgid", "setresuid"];
@@ -402,21 +500,32 @@ const FILE_CAPABILITIES: [(u32, &str); 2] = [(1, "CAP_DAC_OVERRIDE"), (2, "CAP_D
 /// The capability to give a terminal to the user (`pty_setowner`).
 const TERMINAL_CAPABILITY: (u32, &str) = (0, "CAP_CHOWN");
 
+/// The result if sshd's processes lack a capability.
+fn too_few_capabilities(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {
+    let (lacking, note) = lacks_capability(sshd)?;
+    let fix = "give sshd the capabilities that its unit takes away: see CapabilityBoundingSet= in systemctl cat ssh sshd; then restart sshd";
+    let gives = |value: &str| {
+        let has = |name: &&str| value.split(' ').any(|one| one.eq_ignore_ascii_case(name));
+        lacking.iter().all(has)
+    };
+    let fix = restart(sshd, CAPABILITIES, gives).unwrap_or_else(|| sshd.fix(CAPABILITIES, fix));
+    Some(Answer::fail(note, fix))
+}
+
 /// The capabilities that no process of this sshd can have, and what that means.
-fn lacks_capability(root: &Path, process: u32, pam: bool) -> Option<(Vec<&'static str>, String)> {
-    let bounding = status(root, &process.to_string(), "CapBnd")?;
-    let bounding = u64::from_str_radix(&bounding, 16).ok()?;
-    let lacks = |number: u32| bounding.checked_shr(number).is_some_and(|bits| bits & 1 == 0);
+fn lacks_capability(sshd: &ConfinedSshd<'_>) -> Option<(Vec<&'static str>, String)> {
     let lacking: Vec<_> =
-        SSHD_CAPABILITIES.iter().filter(|(number, _)| lacks(*number)).map(|(_, name)| *name).collect();
+        SSHD_CAPABILITIES.into_iter().filter(|one| sshd.lacks(*one)).map(|(_, name)| name).collect();
     if !lacking.is_empty() {
         let note = format!("sshd lacks {}: it closes each connection", lacking.join(", "));
         return Some((lacking, note));
     }
     // RHEL gives the file the mode 0000.
-    let unreadable =
-        || fs::metadata(root.join("etc/shadow")).is_ok_and(|shadow| shadow.permissions().mode() & 0o400 == 0);
-    if pam && FILE_CAPABILITIES.iter().all(|(number, _)| lacks(*number)) && unreadable() {
+    let unreadable = || {
+        let shadow = fs::metadata(sshd.root.join("etc/shadow"));
+        shadow.is_ok_and(|shadow| shadow.permissions().mode() & 0o400 == 0)
+    };
+    if sshd.pam && FILE_CAPABILITIES.into_iter().all(|one| sshd.lacks(one)) && unreadable() {
         let names = FILE_CAPABILITIES.map(|(_, name)| name);
         let note = format!(
             "sshd lacks {}, and cannot read /etc/shadow, which has a mode without permissions: PAM refuses each account",
@@ -424,18 +533,15 @@ fn lacks_capability(root: &Path, process: u32, pam: bool) -> Option<(Vec<&'stati
         );
         return Some((names.to_vec(), note));
     }
-    let (number, name) = TERMINAL_CAPABILITY;
-    lacks(number).then(|| (vec![name], format!("sshd lacks {name}: it closes each session on a terminal")))
+    let (_, name) = TERMINAL_CAPABILITY;
+    let note = || (vec![name], format!("sshd lacks {name}: it closes each session on a terminal"));
+    sshd.lacks(TERMINAL_CAPABILITY).then(note)
 }
 
-/// The command that starts sshd again, if its unit no longer has the setting with which it was started.
-fn restart(
-    root: &Path,
-    process: u32,
-    setting: &'static str,
-    is_enough: impl Fn(&str) -> bool,
-) -> Option<Fix> {
-    let tree = ConfigTree::new(root);
+/// The command that starts a running sshd again, if its unit no longer has the setting with which it was started.
+fn restart(sshd: &ConfinedSshd<'_>, setting: &'static str, is_enough: impl Fn(&str) -> bool) -> Option<Fix> {
+    let process = sshd.running.process?;
+    let tree = ConfigTree::new(sshd.root);
     let unit = with_daemon(&tree, |daemon| daemon.has_systemd().then(|| unit_name(daemon)))?;
     let shown = stdout_of("systemctl", &["show", "--property=MainPID", "--property", setting, unit]).ok()?;
     (property(&shown, "MainPID")?.parse() == Ok(process) && is_enough(property(&shown, setting)?))

@@ -8,14 +8,14 @@ use super::next_start::{self, StartOptions};
 use super::sshd::SshdFindings;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
-use crate::check::failed_unit::{FailedUnit, unstartable};
+use crate::check::failed_unit::{FailedUnit, UnitUse, unstartable};
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    RunningSshd, changed_at, reload_fix, serving, signal_fix, unit, with_daemon,
+    RunningSshd, changed_at, reload_fix, serving, signal_fix, socket_and_unit, unit, with_daemon,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -25,7 +25,7 @@ use crate::sorted;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, SERVICES, SOCKETS};
+use crate::sshd::daemon::{Daemon, SERVICES};
 use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
@@ -170,13 +170,13 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
             Some(process) => runs(process),
             // It may have ended since, as one that systemd starts again and again does.
             None => FailedUnit::find(daemon.tree, unit, files).map_or_else(
-                || Answer::ok(format!("{service} is active"), RunningSshd { process }),
+                || Answer::ok(format!("{service} is active"), RunningSshd { process, waiting: None }),
                 |failed| failed.answer(),
             ),
         };
     }
-    if let Some(socket) = active(&SOCKETS) {
-        return of_socket(daemon, socket, files);
+    if let Some((socket, started)) = socket_and_unit(daemon) {
+        return of_socket(daemon, socket, started, files);
     }
     if let Some((process, _)) = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).first() {
         // sshd was started by another unit or by hand, without a PID file.
@@ -191,7 +191,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     if let Some(answer) = unmet(daemon.tree, unit) {
         return answer;
     }
-    if let Some((reason, fix)) = unstartable(unit, false) {
+    if let Some((reason, fix)) = unstartable(daemon.tree, unit, UnitUse::Stopped) {
         return Answer::fail(format!("sshd is stopped: {reason}"), fix);
     }
     match FailedUnit::find(daemon.tree, unit, files) {
@@ -203,7 +203,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
 
 /// The result for an sshd that runs now.
 fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<RunningSshd> {
-    let running = RunningSshd { process: Some(process) };
+    let running = RunningSshd { process: Some(process), waiting: None };
     let seen = Process::read(&daemon.tree.locate(Path::new(&format!("/proc/{process}"))));
     if seen.is_some_and(|seen| seen.is_stopped) {
         let process = process.to_string();
@@ -217,7 +217,7 @@ fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]
         if let Some(failed) = failed.filter(|failed| failed.ends(process)) {
             return failed.answer();
         }
-        if let Some((reason, fix)) = unstartable(unit, true) {
+        if let Some((reason, fix)) = unstartable(daemon.tree, unit, UnitUse::Runs) {
             return Answer::warn(reason, fix, running).breaks_at_restart("");
         }
     }
@@ -256,36 +256,39 @@ fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<RunningSshd>> {
 /// With this file, Debian's unit does not start sshd.
 const NOT_TO_BE_RUN: &str = "/etc/ssh/sshd_not_to_be_run";
 
-/// The result if a socket unit listens, and starts sshd for a client.
-fn of_socket(daemon: &Daemon<'_>, socket: &str, files: &[PathBuf]) -> Answer<RunningSshd> {
+/// The result if a socket unit listens, and starts a unit for a client.
+fn of_socket(
+    daemon: &Daemon<'_>,
+    socket: &'static str,
+    started: &'static str,
+    files: &[PathBuf],
+) -> Answer<RunningSshd> {
     let unit = unit(daemon);
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+    let running = RunningSshd { process: None, waiting: Some(started) };
     // With Accept=yes, another unit serves each connection.
-    let accept = stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
-    match accept.as_deref().map(str::trim).ok() {
-        Some("no") if is_masked(daemon.tree, unit) => {
-            // After a connection, the socket unit has failed, too, and only the service brings sshd back.
-            let fix = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]).then(start);
-            let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
-            return Answer::fail(note, fix);
+    if started.ends_with('@') {
+        if let Some(reason) = unusable_template(daemon.tree, started) {
+            let note = format!("{socket} has Accept=yes, and cannot start sshd: {reason}");
+            // systemctl cat shows where it is set.
+            let stop = Fix::command("systemctl stop", [CommandWord::Literal(socket)]);
+            return Answer::fail(note, stop.then(start));
         }
-        Some("no") => {
-            if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
-                return failed.answer_of_socket(socket, RunningSshd { process: None });
-            }
-        }
-        Some("yes") => {
-            let template = socket.replace(".socket", "@");
-            if let Some(reason) = unusable_template(daemon.tree, &template) {
-                let note = format!("{socket} has Accept=yes, and cannot start sshd: {reason}");
-                // systemctl cat shows where it is set.
-                let stop = Fix::command("systemctl stop", [CommandWord::Value(socket)]);
-                return Answer::fail(note, stop.then(start));
-            }
-        }
-        _ => {}
+    } else if is_masked(daemon.tree, unit) {
+        // After a connection, the socket unit has failed, too, and only the service brings sshd back.
+        let fix = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]).then(start);
+        let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
+        return Answer::fail(note, fix);
     }
-    Answer::ok(format!("{socket} starts sshd when a client connects"), RunningSshd { process: None })
+    if let Some((reason, fix)) = unstartable(daemon.tree, started, UnitUse::Waits) {
+        return Answer::fail(format!("{socket} listens, but cannot start sshd: {reason}"), fix);
+    }
+    if !started.ends_with('@') {
+        if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
+            return failed.answer_of_socket(socket, running);
+        }
+    }
+    Answer::ok(format!("{socket} starts sshd when a client connects"), running)
 }
 
 /// Why the template of a socket unit with `Accept=yes` cannot serve a connection. `template`: its name, without `.service`.

@@ -158,28 +158,38 @@ fn settings(
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let running = running_sshd::serving(tree);
-    let main = running.as_ref().map_or_else(|| default_main_file(tree), |running| running.main.clone());
+    let waiting = running.is_none().then(|| running_sshd::waiting(tree)).flatten();
+    let (mut options, main) = match (&running, &waiting) {
+        (Some(running), _) => (running.options.clone(), running.main.clone()),
+        (None, Some(waiting)) => waiting.clone(),
+        (None, None) => (Vec::new(), default_main_file(tree)),
+    };
     let config = Config::read(tree, &main, version.clone()).ok();
     let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
         sshd.accepts(&main)?;
         Ok((sshd.dump(&main, &connection)?, sshd))
     };
-    let mut options = running.as_ref().map(|running| running.options.clone()).unwrap_or_default();
-    let mut answer = ask(sshd, &options);
     // The process title has no quotes. The running sshd accepted its options: if it seems otherwise, they were not
     // parsed as they are.
-    if answer.is_err() && !options.is_empty() {
-        options.clear();
-        answer = ask(sshd, &options);
-    }
+    let mut ask_either = |sshd: &Sshd| {
+        let answer: Result<_, QueryError> = ask(sshd, &options);
+        match &answer {
+            Err(error) if !options.is_empty() && !error.lacks_directory() => {
+                options.clear();
+                ask(sshd, &options)
+            }
+            _ => answer,
+        }
+    };
+    let mut answer = ask_either(sshd);
     // systemd creates the directory when it starts sshd.
     let has_directory = !answer.as_ref().is_err_and(QueryError::lacks_directory);
     if !has_directory && (running.is_none() || running_sshd::is_being_started(tree)) {
         let there = sshd.with_own_directory();
         // Mounting can be forbidden, in a container for example.
         if there.version().is_ok() {
-            answer = ask(&there, &options);
+            answer = ask_either(&there);
         }
     }
     match answer {
@@ -197,7 +207,10 @@ fn settings(
                     .collect(),
                 daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
                 reload: running_sshd::reload_words(tree, process),
-                restart: running_sshd::restart_words(tree),
+                restart: match waiting {
+                    Some(_) => "systemctl daemon-reload".to_owned(),
+                    None => running_sshd::restart_words(tree),
+                },
                 connection,
                 config,
                 sshd,
@@ -297,12 +310,12 @@ fn unusable(
 /// The fix if users other than root can change Debian's privilege separation directory.
 fn foreign_directory(tree: &ConfigTree) -> Fix {
     // systemd gives it to the user of the unit at each start.
-    let user =
-        running_sshd::unit_settings(tree).into_iter().find(|(_, _, setting)| setting.starts_with("User="));
-    match user {
-        Some((file, line, setting)) => Fix::advice(format!(
-            "remove {setting} from sshd's unit ({} line {line}): sshd must be started as root; then: systemctl daemon-reload; {}",
-            file.display(),
+    let unit = running_sshd::with_daemon(tree, running_sshd::unit);
+    match running_sshd::setting_of_unit(tree, unit, "User", "") {
+        Some(line) => Fix::advice(format!(
+            "remove {} from sshd's unit ({}): sshd must be started as root; then: systemctl daemon-reload; {}",
+            line.text,
+            line.place(),
             running_sshd::restart_words(tree)
         )),
         None => Fix::advice(format!(
