@@ -98,6 +98,12 @@ pub(crate) fn last_attempt<'a>(lines: &'a [LogLine], user: &str, now: u64) -> La
             unattributed.push((time, line, known));
         } else if let Some(attempt) = attempt_of(&mut attempts, line, message, time) {
             attempt.take(line, message, user, time);
+            if let Some((_, from)) =
+                message.strip_prefix("Accepted ").and_then(|rest| rest.split_once(" from "))
+            {
+                let address = from.split(' ').next().unwrap_or_default();
+                unattributed.retain(|(_, line, _)| goes_on(&line.message, address));
+            }
         }
     }
     let mut in_order = Vec::new();
@@ -141,6 +147,14 @@ pub(crate) fn last_attempt<'a>(lines: &'a [LogLine], user: &str, now: u64) -> La
         Some(age) if later.is_empty() => LastAttempt::LoggedIn(age),
         Some(age) => LastAttempt::Ended(age),
     }
+}
+
+/// Whether sshd can still drop connections for the reason in `message` after a login of any user from `address`: libwrap and penalties
+/// are for some addresses.
+fn goes_on(message: &str, address: &str) -> bool {
+    let is_of = |(open, close)| message.contains(&format!("{open}{address}{close}"));
+    let for_some = message.contains("refused connect from ") || message.contains(" penalty: ");
+    for_some && ![('(', ')'), ('[', ']')].into_iter().any(is_of)
 }
 
 /// The attempt that a line belongs to. `None` for the error of a session that no login started.
@@ -480,6 +494,24 @@ mod tests {
         // Another one's login does not.
         let bob = "7: Accepted publickey for bob from 192.0.2.1 port 5 ssh2: ED25519 SHA256:x";
         assert!(note(&[denied, bob], "alice").contains("PAM refuses"));
+        // What has nothing to do with the user, though.
+        for (before, is_over) in [
+            (dropped, true),
+            ("1: fatal: PAM: initialisation failed", true),
+            ("1: refused connect from 192.0.2.1 (192.0.2.1)", true),
+            ("1: refused connect from 192.0.2.11 (192.0.2.11)", false),
+            (
+                "1: drop connection #0 from [192.0.2.1]:5 on [192.0.2.9]:22 penalty: failed authentication",
+                true,
+            ),
+            (
+                "1: drop connection #0 from [192.0.2.2]:5 on [192.0.2.9]:22 penalty: failed authentication",
+                false,
+            ),
+        ] {
+            assert_eq!(note(&[before, bob], "alice") == "None", is_over, "{before}");
+            assert_ne!(note(&[bob, before], "alice"), "None", "{before}");
+        }
         // A session that ends later is no login that comes later.
         let mut long = lines(&[ACCEPTED, denied, "7: pam_unix(sshd:session): session closed for user alice"]);
         for (line, time) in long.iter_mut().zip([NOW - 600, NOW - 300, NOW - 60]) {
