@@ -1207,9 +1207,9 @@ fn waiting_socket(world: &World<'_>, accept: bool, setting: &str, shown: &str) {
     stop_sshd();
     fs::create_dir_all("/run/systemd/system").unwrap();
     let directory = "/usr/lib/systemd/system";
-    world.instance.write(&format!("{directory}/ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n");
+    world.instance.write(format!("{directory}/ssh.service"), "[Service]\nExecStart=/usr/sbin/sshd -D\n");
     let template = "[Service]\nRuntimeDirectory=sshd\nExecStart=-/usr/sbin/sshd -i\n";
-    world.instance.write(&format!("{directory}/ssh@.service"), template);
+    world.instance.write(format!("{directory}/ssh@.service"), template);
     let (accepts, name, instance) = if accept { ("yes", "ssh@", "eic-keys") } else { ("no", "ssh", "") };
     fs::create_dir_all(format!("/etc/systemd/system/{name}.service.d")).unwrap();
     let drop_in = format!("/etc/systemd/system/{name}.service.d/x.conf");

@@ -198,21 +198,17 @@ impl ConfinedSshd<'_> {
 
     /// The file that it has at a path.
     fn locate(&self, path: &str) -> Option<PathBuf> {
-        match self.running.process {
-            Some(process) => {
-                let there = self.root.join(format!("proc/{process}/root"));
-                Some(there.join(path.trim_start_matches('/')))
-            }
-            None => {
-                // systemd follows links, too.
-                let real = |path: &str| fs::canonicalize(files::below(self.root, Path::new(path)));
-                let path = real(path).ok()?;
-                let hidden = property(self.properties, HIDING).unwrap_or_default().split_whitespace();
-                let mut places = hidden.map(|entry| real(entry.trim_start_matches(['-', '+'])));
-                let covers = |place: io::Result<PathBuf>| place.is_ok_and(|place| path.starts_with(place));
-                (!places.any(covers)).then_some(path)
-            }
+        if let Some(process) = self.running.process {
+            let there = self.root.join(format!("proc/{process}/root"));
+            return Some(there.join(path.trim_start_matches('/')));
         }
+        // systemd follows links, too.
+        let real = |path: &str| fs::canonicalize(files::below(self.root, Path::new(path)));
+        let path = real(path).ok()?;
+        let hidden = property(self.properties, HIDING).unwrap_or_default().split_whitespace();
+        let mut places = hidden.map(|entry| real(entry.trim_start_matches(['-', '+'])));
+        let covers = |place: io::Result<PathBuf>| place.is_ok_and(|place| path.starts_with(place));
+        (!places.any(covers)).then_some(path)
     }
 
     /// The advice for a running sshd or, for one that is not started again before a client connects, the one for this setting of its
