@@ -6,6 +6,7 @@
 mod help;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::arguments::{self, Arguments, CommandLine, Mode};
 pub use crate::arguments::{UsageError, ValueKind};
@@ -103,8 +104,13 @@ pub enum Reporter {
 /// For arguments that [`parse`] rejects: the command that they ask for, and whether they contain `--json`.
 #[must_use]
 pub fn asks_for_report(arguments: &[OsString]) -> Option<(Reporter, bool)> {
+    // A value makes it wrong, and another command: it is not sshd's line.
+    let is = |argument: &OsString, option: &str| {
+        let rest = argument.as_bytes().strip_prefix(option.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+    };
     let has = |option: &str| {
-        arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == option)
+        arguments.iter().take_while(|argument| *argument != "--").any(|argument| is(argument, option))
     };
     let reporter = match (has("--check"), has("--logins")) {
         (true, _) => Reporter::Check,

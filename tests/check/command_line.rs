@@ -97,6 +97,8 @@ fn usage_errors() {
             (&["--check", "alice", "SHA256:short"][..], "FINGERPRINT"),
             (&["--check", "a", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "b"], "\"b\""),
             (&["--check", "--nonsense"], "--nonsense"),
+            (&["--check=alice"], "--check"),
+            (&["alice", "--check="], "--check"),
             (&["--check", "--if-user-missing"], "--enable"),
             (&["--check", "alice", "--", "true"], "--"),
             (&["--check", "--wait", "5"], "USER"),
