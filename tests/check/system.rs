@@ -265,6 +265,15 @@ fn nologin_files() {
         world.instance.write("/etc/nologin", "");
         assert_eq!(world.check_with(&["root"]).status("user.nologin"), "ok");
     });
+    // Whatever it is, sshd looks only whether it exists.
+    for make in [
+        "mkdir /etc/nologin",
+        "mkfifo /etc/nologin",
+        "ln -s /etc /etc/nologin",
+        "ln -s /dev/null /etc/nologin",
+    ] {
+        broken(|world| world.sh(make), &[("user.nologin", "fail")], "/etc/nologin exists");
+    }
     // The module looks for this one only.
     world(|world| {
         world.configure(&config().set("UsePAM", "yes").text());
