@@ -99,6 +99,14 @@ impl TrustStore {
         Ok(Self { path, source })
     }
 
+    /// The first of [`LOCATIONS`] that is a link which leads nowhere, before one that exists.
+    pub(crate) fn lost(root: &Path) -> Option<StoreError> {
+        let mut paths = LOCATIONS.iter().map(|location| files::below(root, Path::new(location)));
+        let path = paths.find(|path| path.exists() || path.is_symlink())?;
+        let error = fs::metadata(&path).err()?;
+        Some(StoreError::Unreadable(path, error))
+    }
+
     /// Whether reading the store opens more files.
     #[must_use]
     pub(crate) fn opens_files(&self) -> bool {

@@ -972,6 +972,26 @@ fn a_read_only_proc() {
     });
 }
 
+/// Another one is used then, which may lack Amazon's certificate.
+#[test]
+fn a_trust_store_that_is_a_link_to_nowhere() {
+    for link in ["ca-certificates.crt", "/nowhere"] {
+        world(|world| {
+            world.sh(&format!("cp {TRUST_STORE} /etc/ssl/certs/all.pem; ln -sf {link} {TRUST_STORE}"));
+            let report = world.check();
+            assert_eq!(report.status("signer.store"), "warn");
+            let note = report.note("signer.store");
+            assert!(
+                note.starts_with(&format!("the trust store {TRUST_STORE} cannot be read: "))
+                    && note.ends_with(", and /etc/ssl/certs is used instead"),
+                "{note}"
+            );
+            world.apply(&report, "signer.store");
+            world.check().assert_healthy();
+        });
+    }
+}
+
 /// Whoever can write to it can add an anchor.
 #[test]
 fn a_trust_store_that_other_users_can_change() {

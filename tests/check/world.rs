@@ -21,7 +21,7 @@ pub(crate) const TRUST_STORE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// As much of apt-get as the fixes ask for, without a network.
 const APT: &str = r#"#!/bin/sh -e
 case "$*" in
-    'install --reinstall ca-certificates') mkdir -p /etc/ssl/certs; cp /run/packages/ca-certificates.crt /etc/ssl/certs ;;
+    'install --reinstall ca-certificates') mkdir -p /etc/ssl/certs; cp --remove-destination /run/packages/ca-certificates.crt /etc/ssl/certs ;;
     'install --reinstall eic-keys') cat /run/packages/eic-keys >/usr/bin/eic-keys ;;
     'purge ec2-instance-connect') rm -r /usr/share/ec2-instance-connect ;;
     *) echo "unexpected: $*" >&2; exit 100 ;;

@@ -42,7 +42,20 @@ pub(crate) async fn store(
             blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
+                let lost = TrustStore::lost(&root)
+                    .filter(|_| path.is_none())
+                    .map(|lost| WithCauses(&lost).to_string());
                 match counted {
+                    // The package puts a file in the place of such a link.
+                    Ok((_, store)) if lost.is_some() => Answer::warn(
+                        format!(
+                            "{}, and {} is used instead",
+                            lost.unwrap_or_default(),
+                            store.path().display()
+                        ),
+                        reinstall_fix(&root, "ca-certificates"),
+                        Arc::new(store),
+                    ),
                     Ok((count, store)) => only_root_can_write(certificate_count(store.path(), count), store),
                     Err(error) => {
                         Answer::fail(unusable(&error), fix_for_store(&root, path.is_some(), &error))
