@@ -777,6 +777,25 @@ fn a_program_below_a_writable_directory() {
     });
 }
 
+/// --enable refuses a program that others may write to: the command that repairs it comes first.
+#[test]
+fn a_writable_program_that_is_not_enabled() {
+    world(|world| {
+        let text = config().text();
+        let lines = text.lines().filter(|line| !line.starts_with("AuthorizedKeysCommand"));
+        world.configure(&lines.fold(String::new(), |text, line| text + line + "\n"));
+        fs::set_permissions("/usr/bin/eic-keys", Permissions::from_mode(0o777)).unwrap();
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "fail"), ("install.path", "fail")]);
+        assert_eq!(report.of("sshd.command")["fix_kind"], "advice");
+        world.apply(&report, "install.path");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "fail")]);
+        world.apply(&report, "sshd.command");
+        world.settled().assert_healthy();
+    });
+}
+
 /// The home directory is rightly the user's: the program does not belong there.
 #[test]
 fn a_program_in_a_home_directory() {

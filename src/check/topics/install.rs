@@ -28,6 +28,9 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
+/// Where the package has the program.
+const OWN_PATH: &str = "/usr/bin/eic-keys";
+
 /// The first user id of a person, and that of nobody, in `/etc/passwd` of Debian, Red Hat and SUSE.
 const FIRST_PERSON: u32 = 1000;
 const NOBODY: u32 = 65534;
@@ -76,8 +79,8 @@ fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
                 "install eic-keys as /usr/bin/eic-keys, and use that path in AuthorizedKeysCommand",
             );
             let fix = match &untrusted {
-                // The path is outside the target, and its mode can be intended: /tmp, for example.
-                _ if !configured => elsewhere,
+                // The path is outside the target, and its mode can be intended: /tmp, for example. --enable needs that of the package.
+                _ if !configured && program != Path::new(OWN_PATH) => elsewhere,
                 UntrustedProgram::NotAbsolute(_) => elsewhere,
                 UntrustedProgram::Writable(part) | UntrustedProgram::Owner(part, _) if is_shared(part) => {
                     elsewhere
