@@ -2182,8 +2182,19 @@ fn what_the_log_tells() {
             let report = world.check();
             assert_eq!(report.status("recent.syslog"), status, "{text}: {}", report.note("recent.syslog"));
         }
-        write(&[log_line(9, reason), given].concat())(world);
+        write(&[log_line(9, reason), given.clone()].concat())(world);
         world.check().assert_healthy();
+    });
+    // A run that gave a key, and whose chained command then failed: the login works.
+    world(|world| {
+        for status in ["exit status: 1", "exit status: 127", "signal: 9 (SIGKILL)"] {
+            let chained =
+                |run: u8| log_line(1, &format!("eic-keys[{run}]: The chained command failed: {status}"));
+            write(&[given.clone(), chained(8)].concat())(world);
+            world.check().assert_healthy();
+            write(&[given.clone(), chained(9)].concat())(world);
+            world.check().assert_exactly(&[("recent.syslog", "warn")]);
+        }
     });
     // Sshd's line is wrong.
     world(|world| {

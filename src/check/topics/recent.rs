@@ -260,11 +260,13 @@ fn ours(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
                 .and_then(|rest| rest.strip_prefix(user.as_str()))
                 .is_some_and(|rest| rest.starts_with(": "))
         };
-        let of_all = [log_lines::NOT_EC2, log_lines::CHAINED];
+        // A key of the same run counts without those of the chained command.
+        let has_key = || log.lines.iter().any(|other| provides_key(other) && other.pid == line.pid);
         of_user(log_lines::NO_KEY)
             || of_user(log_lines::REFUSED)
             || !is_right && line.message.starts_with(log_lines::WRONG_COMMAND_LINE)
-            || of_all.iter().any(|begin| line.message.starts_with(begin))
+            || line.message.starts_with(log_lines::NOT_EC2)
+            || line.message.starts_with(log_lines::CHAINED) && !has_key()
     };
     let mut lines: Vec<_> =
         log.lines.iter().filter(|line| line.by_eic_keys() && (refusal(line) || provides_key(line))).collect();
