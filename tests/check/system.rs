@@ -927,6 +927,9 @@ fn limits_of_sshd() {
     for (limit, says) in [
         ("nofile=8:8", Some("sshd is limited to 8 open files: no login works with that")),
         ("nproc=1:1", Some("sshd is limited to 1 processes: no login works with that")),
+        ("nofile=12:12", Some("sshd is limited to 12 open files: no login works with that")),
+        // The fewest with which logins work from OpenSSH 8.4 to 10.0, and eic-keys.
+        ("nofile=17:17", None),
         ("nofile=64:64", None),
     ] {
         world(|world| {
@@ -2030,6 +2033,11 @@ fn an_sshd_that_does_not_see_a_file() {
             "grep -v ^alice /etc/passwd >/run/other; mount --bind /run/other /etc/passwd",
             "warn",
             "sshd sees another /etc/passwd",
+        ),
+        (
+            "sed '1i DenyUsers alice' /etc/ssh/sshd_config >/run/other; mount --bind /run/other /etc/ssh/sshd_config",
+            "warn",
+            "sshd sees another /etc/ssh/sshd_config",
         ),
     ] {
         world(|world| {

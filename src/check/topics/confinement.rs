@@ -377,10 +377,10 @@ fn has_pam_limits(root: &Path) -> bool {
     pam_config::modules(root, ModuleType::Session).iter().any(|module| module.starts_with("pam_limits.so"))
 }
 
-/// Limits of a process, their settings of systemd, and how many a login with a pushed key needs: with one process fewer (OpenSSH 9.2),
-/// or one file fewer (8.4; 10.0 needs 17), it fails.
+/// Limits of a process, their settings of systemd, and how many a login with a pushed key needs with any sshd: with one process fewer
+/// (OpenSSH 9.2), or one file fewer, which eic-keys needs, it fails. sshd needs up to 16 files (8.4 with PAM) or 17 (10.0).
 const NEEDED: [(&str, &str, u64); 2] =
-    [("Max open files", "LimitNOFILE", 16), ("Max processes", "LimitNPROC", 4)];
+    [("Max open files", "LimitNOFILE", 13), ("Max processes", "LimitNPROC", 4)];
 
 /// What the kernel allows for the arguments of a program with any limit (execve(2)).
 const LEAST_STACK: u64 = 128 * 1024;
