@@ -258,6 +258,40 @@ fn hosts_that_are_denied() {
                         .contains(&format!("hosts.allow refuses all clients for sshd: sshd: ALL: {option}"))
             );
         }
+        // An option that libwrap does not know, or one behind the last.
+        for option in ["nosuch", "allow: severity auth.info"] {
+            world.instance.write("/etc/hosts.allow", format!("sshd: ALL: {option}\n"));
+            assert_eq!(login(), !linked, "{option}");
+            let report = world.check();
+            assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" }, "{option}");
+        }
+        // A command decides.
+        world.instance.write("/etc/hosts.deny", "ALL: ALL\n");
+        for (command, works) in [("/bin/false", !linked), ("/bin/true", true)] {
+            world.instance.write("/etc/hosts.allow", format!("sshd: ALL: aclexec {command}\n"));
+            assert_eq!(login(), works, "{command}");
+            assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        }
+        // Only this system itself.
+        world.instance.write("/etc/hosts.allow", "ALL: 127.0.0.1 [::1] localhost\n");
+        assert!(login());
+        let report = world.check();
+        assert_eq!(report.status("network.wrappers"), if linked { "fail" } else { "ok" });
+        let says = "/etc/hosts.deny refuses all clients for sshd, except: 127.0.0.1 [::1] localhost";
+        assert!(!linked || report.note("network.wrappers") == says, "{}", report.note("network.wrappers"));
+        world.instance.write("/etc/hosts.allow", "ALL: 127.0.0.1 192.0.2.\n");
+        assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        // Only connections to one address of this system.
+        world.instance.write("/etc/hosts.allow", "");
+        world.instance.write("/etc/hosts.deny", "sshd@127.0.0.1: ALL\n");
+        assert_eq!(login(), !linked);
+        assert_eq!(world.check().status("network.wrappers"), if linked { "warn" } else { "ok" });
+        // Each client whose name belongs to its address, as in Debian's file.
+        for denied in ["ALL: PARANOID\n", "vsftpd@127.0.0.1: ALL\n"] {
+            world.instance.write("/etc/hosts.deny", denied);
+            assert!(login(), "{denied}");
+            world.check().assert_healthy();
+        }
         world.instance.write("/etc/hosts.deny", "sshd: ALL: allow\n");
         world.instance.write("/etc/hosts.allow", "");
         assert!(login());

@@ -19,6 +19,8 @@ use crate::files;
 use crate::limits;
 use crate::tool::{ask, named, stdout_of};
 
+use super::sshd_login::is_loopback_address;
+
 /// Runs the checks of this group.
 pub(crate) async fn network(
     runner: &Runner,
@@ -370,11 +372,15 @@ fn wrappers(root: &Path) -> Answer<()> {
             format!("{} refuses all clients for sshd: {}", rule.file, rule.line),
             advice(rule.file),
         ),
-        (Some(rule), _) => Answer::warn(
-            format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting)),
-            advice(rule.file),
-            (),
-        ),
+        (Some(rule), _) => {
+            let note = format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting));
+            // Nobody but this system itself.
+            if accepting.iter().all(|rule| rule.is_for_loopback()) {
+                Answer::fail(note, advice(rule.file))
+            } else {
+                Answer::warn(note, advice(rule.file), ())
+            }
+        }
         (None, Some(rule)) => Answer::warn(
             format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
             advice(rule.file),
@@ -393,6 +399,9 @@ struct HostsRule {
     refuses: bool,
 }
 
+/// The options of `hosts_options(5)` that neither accept nor refuse. They cannot follow one that does.
+const OPTIONS: &str = "banners group keepalive linger nice rfc931 setenv severity spawn umask user";
+
 impl HostsRule {
     /// `refuses`: whether a line of this file without an option refuses its clients.
     fn read(text: &str, file: &'static str, refuses: bool) -> Vec<Self> {
@@ -405,18 +414,44 @@ impl HostsRule {
             if !is_for_sshd(daemons) {
                 return None;
             }
-            let refuses = fields.fold(refuses, |refuses, option| {
-                let name = option.trim().split([' ', '\t', '=']).next().unwrap_or_default();
-                match name.to_ascii_lowercase().as_str() {
+            // With EXCEPT, a line is not for all clients.
+            let mut clients = clients.trim().to_owned();
+            if daemons.contains('@') {
+                clients = format!("{clients} except by other addresses than of {}", daemons.trim());
+            }
+            let (mut refuses, mut is_last) = (refuses, false);
+            for option in fields.map(str::trim) {
+                let name = option.split([' ', '\t', '=']).next().unwrap_or_default().to_ascii_lowercase();
+                match name.as_str() {
+                    // The line ends with a colon, as a rule.
+                    "" => continue,
                     // twist runs another program instead of sshd.
-                    "deny" | "twist" => true,
-                    "allow" => false,
-                    _ => refuses,
+                    "deny" | "twist" => refuses = true,
+                    "allow" => refuses = is_last,
+                    "aclexec" => clients = format!("{clients} except those that a command refuses: {option}"),
+                    known if OPTIONS.split(' ').any(|other| other == known) => refuses |= is_last,
+                    // libwrap refuses the clients of a line that it does not understand.
+                    _ => (refuses, is_last) = (true, true),
                 }
-            });
-            Some(Self { file, line: line.to_owned(), clients: clients.trim().to_owned(), refuses })
+                is_last |= matches!(name.as_str(), "deny" | "twist" | "allow");
+            }
+            let rule = Self { file, line: line.to_owned(), clients, refuses };
+            // A client whose name leads to other addresses.
+            let is_paranoid = refuses && rule.named().all(|word| word.eq_ignore_ascii_case("paranoid"));
+            (!is_paranoid).then_some(rule)
         });
         rules.collect()
+    }
+
+    /// The clients, without those after EXCEPT.
+    fn named(&self) -> impl Iterator<Item = &str> {
+        words(&self.clients).take_while(|word| !word.eq_ignore_ascii_case("except"))
+    }
+
+    /// Whether no client on another system is one of them.
+    fn is_for_loopback(&self) -> bool {
+        let host = |word: &str| word.rsplit('@').next().unwrap_or_default().replace(['[', ']'], "");
+        self.named().all(|word| is_loopback_address(&host(word)))
     }
 
     /// Whether it is for each client.
@@ -432,7 +467,8 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_for_sshd(daemons: &str) -> bool {
-    let is_sshd = |word: &str| matches!(word, "sshd" | "sshd-session" | "ALL");
+    // Behind @ is an address of this system.
+    let is_sshd = |word: &str| matches!(word.split('@').next(), Some("sshd" | "sshd-session" | "ALL"));
     let mut words = words(daemons);
     let named = words.by_ref().take_while(|word| !word.eq_ignore_ascii_case("except")).any(is_sshd);
     // `any` ends before `EXCEPT`.
@@ -477,6 +513,10 @@ mod tests {
             ("sshd: [2001:db8::]/32 : ALLOW\n", &[("[2001:db8::]/32", false)]),
             ("sshd: ALL: severity auth.info : allow", &[("ALL", false)]),
             ("sshd: 192.0.2.: spawn echo a\\:allow", &[("192.0.2.", true)]),
+            ("ALL: PARANOID\nsshd: paranoid EXCEPT 10.\n", &[]),
+            ("ALL: PARANOID, 10.\n", &[("PARANOID, 10.", true)]),
+            ("ALL EXCEPT sshd@10.0.0.1: ALL\n", &[]),
+            ("sshd@10.0.0.1: ALL\n", &[("ALL except by other addresses than of sshd@10.0.0.1", true)]),
         ] {
             let rules = HostsRule::read(text, "/etc/hosts.deny", true);
             let found: Vec<_> = rules.iter().map(|rule| (rule.clients.as_str(), rule.refuses)).collect();
@@ -487,8 +527,21 @@ mod tests {
             ("sshd: ALL: deny", true),
             ("sshd: ALL: DENY", true),
             ("sshd: ALL: twist /bin/echo no", true),
+            ("sshd: ALL:", false),
+            ("sshd: ALL: Severity = auth.info: spawn /bin/true", false),
+            ("sshd: ALL: severity auth.info: allow", false),
+            ("sshd: ALL: nosuch", true),
+            ("sshd: ALL: nosuch: allow", true),
+            ("sshd: ALL: allow: nosuch", true),
+            ("sshd: ALL: allow: severity auth.info", true),
         ] {
             assert_eq!(HostsRule::read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
+        }
+        let is_for_loopback =
+            |text: &str| HostsRule::read(text, "/etc/hosts.allow", false)[0].is_for_loopback();
+        assert!(is_for_loopback("ALL: 127.0.0.1 [::1] localhost 127.0.0.0/255.0.0.0, 127."));
+        for text in ["ALL: 127.0.0.1 10.", "ALL: LOCAL", "ALL: 127.example.com"] {
+            assert!(!is_for_loopback(text), "{text}");
         }
     }
 }
