@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::MetadataExt,
+        fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
 };
@@ -17,6 +17,9 @@ use crate::sorted;
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
 const MAX_SIZE: u64 = 1024 * 1024;
+
+/// The number of `/dev/null`: major 1, minor 3.
+const NULL_DEVICE: u64 = 0x103;
 
 /// The files below a root directory, with an overlay of replaced, added and removed files.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ impl ConfigTree {
         fs::symlink_metadata(self.locate(path)).is_ok_and(|file| file.is_file() && file.nlink() > 1)
     }
 
-    /// Reads a file. A directory is empty, as for sshd.
+    /// Reads a file. A directory and `/dev/null` are empty, as for sshd.
     ///
     /// # Errors
     /// The error of the system call, or an error if the path is neither a file nor a directory, or the file is too
@@ -74,7 +77,8 @@ impl ConfigTree {
             None => {}
         }
         let path = self.locate(path);
-        if fs::metadata(&path).is_ok_and(|file| file.is_dir()) {
+        let is_null = |file: &fs::Metadata| file.file_type().is_char_device() && file.rdev() == NULL_DEVICE;
+        if fs::metadata(&path).is_ok_and(|file| file.is_dir() || is_null(&file)) {
             return Ok(Vec::new());
         }
         files::read(&path, MAX_SIZE)

@@ -82,6 +82,8 @@ impl QueryError {
         } else if self.lacks_own_user() {
             "if /etc/passwd has a line of the user sshd, correct the passwd line of /etc/nsswitch.conf: passwd: files; otherwise reinstall \
              openssh-server, which creates that user"
+        } else if matches!(self, Self::Run(_)) {
+            "find out why. What sshd waits for, such as a FIFO that an Include line leads to, must be removed"
         } else {
             "fix that first (sshd -t shows it)"
         }

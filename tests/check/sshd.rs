@@ -529,6 +529,30 @@ fn a_configuration_that_sshd_refuses() {
             "sshd is stopped, and would not start: fix sshd.config first"
         );
     });
+    // What sshd reports names no file, or nothing that can be seen there.
+    for (file, text, says) in [
+        (
+            "/etc/ssh/loop",
+            "Include /etc/ssh/loop\n",
+            "remove the Include that leads back to its own file: /etc/ssh/loop line 1: ",
+        ),
+        (
+            "/etc/ssh/marked",
+            "\u{feff}# A comment\n",
+            "remove the byte order mark from the beginning of /etc/ssh/marked",
+        ),
+    ] {
+        world(|world| {
+            world.instance.write(file, text);
+            let main = format!("{}Include {file}\n", config().text());
+            world.instance.write("/etc/ssh/sshd_config", main);
+            let report = world.check();
+            assert_eq!(report.status("sshd.config"), "warn");
+            assert!(report.note("sshd.config").starts_with("works now, but breaks at sshd's next restart"));
+            let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+            assert!(fix.starts_with(says), "{fix}");
+        });
+    }
     // The process for a connection ends at once.
     let expected = &[("sshd.config", "fail"), ("network.banner", "fail")];
     broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), expected, "/run/sshd");
@@ -879,6 +903,64 @@ fn what_breaks_at_the_next_restart() {
         let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
         assert_eq!(world.check().status("sshd.config"), if works { "warn" } else { "fail" });
     });
+}
+
+/// sshd is not asked: it would wait, too.
+#[test]
+fn a_configuration_that_sshd_waits_for() {
+    world(|world| {
+        let drop_in = "/etc/ssh/extra/50-pipe.conf";
+        let text = format!("{}Include /etc/ssh/extra/*.conf\n", config().text());
+        world.sh("mkdir -p /etc/ssh/extra");
+        world.configure(&text);
+        // What sshd takes for an empty file.
+        for make in ["mkdir", "ln -s /dev/null"] {
+            world.sh(&format!("{make} {drop_in}"));
+            world.check().assert_healthy();
+            world.sh(&format!("rm -rf {drop_in}"));
+        }
+        for make in ["mkfifo", "ln -s /dev/tty"] {
+            world.sh(&format!("{make} {drop_in}"));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            let config = report.of("sshd.config");
+            assert_eq!(config["status"], "warn", "{config}");
+            let says = format!(
+                "works now, but breaks at sshd's next restart: sshd could not be run: it waits for {drop_in}, which is not a file"
+            );
+            assert_eq!(report.note("sshd.config"), says);
+            assert!(config["duration_ms"].as_u64().unwrap() < 1_900, "{config}");
+            world.sh(&format!("rm {drop_in}"));
+            world.check().assert_healthy();
+        }
+        crate::system::stop_sshd();
+        world.sh(&format!("mkfifo {drop_in}"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.config", "fail"), ("running.daemon", "fail")]);
+    });
+}
+
+/// The running sshd serves clients without the file that it was started from.
+#[test]
+fn a_program_of_sshd_that_is_gone() {
+    for (lose, back) in [
+        ("mv /usr/sbin/sshd /run/sshd.away", "mv /run/sshd.away /usr/sbin/sshd"),
+        ("cp -p /usr/sbin/sshd /run/copy; rm /usr/sbin/sshd", "mv /run/copy /usr/sbin/sshd"),
+        ("chmod a-x /usr/sbin/sshd", "chmod a+x /usr/sbin/sshd"),
+    ] {
+        world(|world| {
+            world.sh(lose);
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{lose}");
+            let report = world.check();
+            assert_eq!(report.status("sshd.version"), "warn", "{lose}");
+            let says = "works now, but breaks at sshd's next restart: the program of the running sshd is missing, or not executable";
+            assert_eq!(report.note("sshd.version"), says);
+            assert_eq!(report.document["result"], "ok", "{lose}");
+            crate::system::stop_sshd();
+            assert_eq!(world.check().status("sshd.version"), "fail");
+            world.sh(back);
+        });
+    }
 }
 
 /// sshd starts, and closes each connection.

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::user::no_name_service;
@@ -16,7 +16,7 @@ use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd;
+use crate::check::running_sshd::{self, with_daemon};
 use crate::check::settings::{COMMAND_USER, Settings, SettingsSource, option_words};
 use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
@@ -27,11 +27,11 @@ use crate::safe_path::{self, JudgedProgram, Program};
 use crate::sshd::config::File;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
-use crate::sshd::effective::{Config, Setting};
+use crate::sshd::effective::{Config, ReadError, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Dump, QueryError, Sshd, default_main_file};
+use crate::sshd::query::{Dump, PATHS, QueryError, Sshd, default_main_file};
 use crate::tool::stdout_of;
 
 /// The findings about sshd's configuration.
@@ -125,13 +125,17 @@ fn connection(name: Option<&UserName>, account: Option<&Account>) -> ConnectionS
 }
 
 fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
+    let install = || {
+        Fix::advice("install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server")
+    };
+    // The running sshd serves clients without its program. One that was given another name has that name in /proc.
+    let is_lost = !PATHS.iter().any(|path| is_program(tree, path));
+    if is_lost && with_daemon(tree, |daemon| daemon.pid_file_owner().is_some()) {
+        let note = "the program of the running sshd is missing, or not executable";
+        return Answer::warn_without_value(note, install()).breaks_at_restart("");
+    }
     let Some(sshd) = Sshd::find(tree) else {
-        return Answer::fail(
-            "there is no sshd on this system",
-            Fix::advice(
-                "install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server",
-            ),
-        );
+        return Answer::fail("there is no sshd on this system", install());
     };
     let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
@@ -164,7 +168,7 @@ fn settings(
         (None, Some(waiting)) => waiting.clone(),
         (None, None) => (Vec::new(), default_main_file(tree)),
     };
-    let config = Config::read(tree, &main, version.clone()).ok();
+    let config = Config::read(tree, &main, version.clone());
     let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
         sshd.accepts(&main)?;
@@ -175,14 +179,22 @@ fn settings(
     let mut ask_either = |sshd: &Sshd| {
         let answer: Result<_, QueryError> = ask(sshd, &options);
         match &answer {
-            Err(error) if !options.is_empty() && !error.lacks_directory() => {
+            Err(error @ (QueryError::Rejected(_) | QueryError::Output(_)))
+                if !options.is_empty() && !error.lacks_directory() =>
+            {
                 options.clear();
                 ask(sshd, &options)
             }
             _ => answer,
         }
     };
-    let mut answer = ask_either(sshd);
+    let mut answer = match config.as_ref().err().and_then(|error| waiting_file(tree, error)) {
+        Some(path) => {
+            let reason = format!("it waits for {}, which is not a file", path.display());
+            Err(QueryError::Run(io::Error::other(reason)))
+        }
+        None => ask_either(sshd),
+    };
     // systemd creates the directory when it starts sshd.
     let has_directory = !answer.as_ref().is_err_and(QueryError::lacks_directory);
     if !has_directory && (running.is_none() || running_sshd::is_being_started(tree)) {
@@ -194,6 +206,7 @@ fn settings(
     }
     match answer {
         Ok((dump, sshd)) => {
+            let config = config.ok();
             let process = running.as_ref().map(|running| running.process);
             let source = SettingsSource {
                 unread: running
@@ -249,7 +262,8 @@ fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
     let mut paths = files.flat_map(|file| [file.parent().unwrap_or(file), file]);
     let is_open = |path: &&Path| {
         let metadata = std::fs::metadata(tree.locate(path));
-        metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0)
+        // A link to /dev/null turns a file off.
+        metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0 && !metadata.file_type().is_char_device())
     };
     paths.find(is_open).map(Path::to_owned)
 }
@@ -257,11 +271,14 @@ fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
 /// A program that sshd runs for each connection and that it cannot run: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
 fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
     let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
-    let runs = |program: &&str| {
-        let metadata = std::fs::metadata(tree.locate(Path::new(program)));
-        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
-    };
-    programs.filter(|program| program.starts_with('/')).find(|program| !runs(program)).map(str::to_owned)
+    let mut programs = programs.filter(|program| program.starts_with('/'));
+    programs.find(|program| !is_program(tree, program)).map(str::to_owned)
+}
+
+/// Whether it is a file that can be run.
+fn is_program(tree: &ConfigTree, path: &str) -> bool {
+    let metadata = std::fs::metadata(tree.locate(Path::new(path)));
+    metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
 }
 
 /// The result if sshd would not start.
@@ -270,7 +287,7 @@ fn unusable(
     error: &QueryError,
     runs: bool,
     version: &OpensshVersion,
-    config: Option<&Config>,
+    config: Result<&Config, &ReadError>,
 ) -> Answer<Settings> {
     if error.lacks_directory() {
         let fix = running_sshd::create_directory_fix();
@@ -287,11 +304,11 @@ fn unusable(
         };
     }
     let fix = if error.lacks_host_keys() {
-        host_keys(tree, config, error)
+        host_keys(tree, config.ok(), error)
     } else if error.has_foreign_directory() {
         foreign_directory(tree)
     } else {
-        Fix::advice(error.fix())
+        Fix::advice(wrong_file(config).unwrap_or_else(|| error.fix().to_owned()))
     };
     if runs && error.has_foreign_directory() && version.keeps_host_keys() {
         return Answer::warn_without_value(
@@ -307,10 +324,32 @@ fn unusable(
     Answer::fail(WithCauses(error).to_string(), fix)
 }
 
+/// The file of the configuration for which sshd would wait: a FIFO or a device.
+fn waiting_file<'a>(tree: &ConfigTree, error: &'a ReadError) -> Option<&'a Path> {
+    let ReadError::Unreadable(path, _) = error else { return None };
+    let kind = std::fs::metadata(tree.locate(path)).ok()?.file_type();
+    (!kind.is_file() && !kind.is_socket()).then_some(path)
+}
+
+/// What to change in a file that sshd rejects, where its message does not say that.
+fn wrong_file(config: Result<&Config, &ReadError>) -> Option<String> {
+    let config = match config {
+        Ok(config) => config,
+        Err(error @ ReadError::TooDeep(_)) => {
+            return Some(format!("remove the Include that leads back to its own file: {error}"));
+        }
+        Err(_) => return None,
+    };
+    // No keyword begins so.
+    let has_mark = |file: &&File| file.lines().next().is_some_and(|line| line.first() > Some(&0x7f));
+    let path = config.files().find(has_mark)?.path().display();
+    Some(format!("remove the byte order mark from the beginning of {path} (save it as UTF-8 without BOM)"))
+}
+
 /// The fix if users other than root can change Debian's privilege separation directory.
 fn foreign_directory(tree: &ConfigTree) -> Fix {
     // systemd gives it to the user of the unit at each start.
-    let unit = running_sshd::with_daemon(tree, running_sshd::unit);
+    let unit = with_daemon(tree, running_sshd::unit);
     match running_sshd::setting_of_unit(tree, unit, "User", "") {
         Some(line) => Fix::advice(format!(
             "remove {} from sshd's unit ({}): sshd must be started as root; then: systemctl daemon-reload; {}",
