@@ -414,7 +414,10 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
             let scheduled = path == "/run/nologin" && root.join("run/systemd/shutdown/scheduled").exists();
             // A link is removed as a file is.
             let is_directory = fs::symlink_metadata(here(path)).is_ok_and(|file| file.is_dir());
-            let remove = Fix::command(if is_directory { "rmdir" } else { "rm" }, [Value(path)]);
+            let mut remove = Fix::command("rm", [Value(path)]);
+            if is_directory {
+                remove = Fix::command("rmdir", [Value(path)]);
+            }
             let fix = if scheduled { Fix::command("shutdown -c", []) } else { remove };
             let text = files::read_beginning(&here(path), NOLOGIN_SHOWN);
             let text = String::from_utf8_lossy(&text.unwrap_or_default()).trim().replace('\n', " ");
