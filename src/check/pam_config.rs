@@ -185,6 +185,8 @@ pub(crate) struct Stack {
     pub(crate) carriage_returns: BTreeSet<PathBuf>,
     /// Whether there is a file of the service, or of `other`.
     pub(crate) exists: bool,
+    /// Whether there is a file of the service.
+    pub(crate) has_own_file: bool,
     /// A file that is not known, and why.
     pub(crate) unread: Option<String>,
 }
@@ -200,6 +202,7 @@ pub(crate) fn stack(root: &Path, service: &str, module_type: ModuleType) -> Stac
         stack.rules = rules;
     }
     stack.exists = exists || has_other;
+    stack.has_own_file = exists;
     stack
 }
 

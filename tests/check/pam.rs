@@ -145,6 +145,46 @@ fn files_that_pam_cannot_use() {
         "pam_deny refuses everybody",
         "line 4",
     );
+    // After a full disk, an included file can be empty.
+    let nologin =
+        PERMIT.replace("account required pam_permit.so", "account required pam_nologin.so\n@include empty");
+    refuses(
+        |world| {
+            pam(world, "");
+            world.instance.write("/etc/pam.d/sshd", &nologin);
+            world.instance.write("/etc/pam.d/empty", "");
+            world.instance.write("/etc/pam.d/other", "");
+        },
+        "sshd.pam",
+        "pam_nologin accepts nobody, and no other line does",
+        "restore the other lines",
+    );
+    lets_in(|world| pam(world, "account required pam_nologin.so\n"));
+    // Other services use that file, too.
+    refuses(
+        |world| {
+            pam(world, "");
+            world.instance.remove("/etc/pam.d/sshd");
+            world.instance.write("/etc/pam.d/other", PERMIT.replace("pam_permit", "pam_deny"));
+        },
+        "sshd.pam",
+        "/etc/pam.d/sshd does not exist, and PAM uses /etc/pam.d/other: ",
+        "restore that file: reinstall openssh-server",
+    );
+    lets_in(|world| {
+        pam(world, "");
+        world.instance.remove("/etc/pam.d/sshd");
+        world.instance.write("/etc/pam.d/other", PERMIT);
+    });
+    refuses(
+        |world| {
+            pam(world, "");
+            world.sh("mv /etc/pam.d /etc/pam.d.bak; rm -f /etc/pam.conf");
+        },
+        "sshd.pam",
+        "PAM cannot start",
+        "restore that file",
+    );
     // Like the files of Debian, whose pam_deny is skipped. Not that line is the reason.
     let jump = "account [success=1 default=ignore] pam_permit.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
     let with = |line: &str| format!("{line}\n{jump}");

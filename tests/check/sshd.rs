@@ -791,6 +791,20 @@ fn groups_of_the_user() {
     ] {
         world(|world| assert_eq!(groups(world, line, list).0, works, "{line} {list}"));
     }
+    // The list for users has a group, and the other way round.
+    world(|world| {
+        let (works, note) = groups(world, "staff:x:47500:alice\n", "AllowUsers staff");
+        assert!(!works);
+        assert!(
+            note.ends_with("it has staff; a name there is a group, and AllowUsers takes users"),
+            "{note}"
+        );
+        let group = std::fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", group.replace("alice:x:", "people:x:"));
+        let (works, note) = groups(world, "", "AllowGroups alice");
+        assert!(!works);
+        assert!(note.ends_with("it has alice; that is a user, and AllowGroups takes groups"), "{note}");
+    });
     // Words that the reader takes for one name.
     world(|world| {
         let (_, note) = groups(world, "domain users:x:47500:alice\n", "AllowGroups domain users");

@@ -84,6 +84,10 @@ impl Stacks {
     }
 }
 
+/// What to do without the file of the service.
+const RESTORE: &str =
+    "restore that file: reinstall openssh-server with its configuration files (dpkg: --force-confmiss)";
+
 /// `asks`: whether PAM authenticates the user, too.
 fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     let stack = |module_type| stack(root, service, module_type);
@@ -93,7 +97,7 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
         session: stack(ModuleType::Session),
     };
     // Before /etc/pam.d, there was /etc/pam.conf.
-    if !root.join("etc/pam.d").is_dir() {
+    if !root.join("etc/pam.d").is_dir() && root.join("etc/pam.conf").exists() {
         return Answer::skip("PAM's files for sshd cannot be read");
     }
     if let Some(unread) = stacks.all().find_map(|(stack, ..)| stack.unread.as_ref()) {
@@ -103,9 +107,7 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     if !stacks.account.exists {
         return Answer::fail(
             format!("PAM cannot start: neither {service_file} nor /etc/pam.d/other exists"),
-            Fix::advice(
-                "restore that file: reinstall openssh-server with its configuration files (dpkg: --force-confmiss)",
-            ),
+            Fix::advice(RESTORE),
         );
     }
     if let Some((origin, reason)) = &stacks.account.broken {
@@ -118,6 +120,11 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     for (stack, module_type, what) in stacks.all() {
         let failures = failures(stack, |module| broken(root, module, &libraries));
         if let Some((note, fix)) = refusal(stack, failures, what, &service_file, module_type) {
+            // Other services that lack a file need what `other` refuses.
+            if !stack.has_own_file {
+                let note = format!("{service_file} does not exist, and PAM uses /etc/pam.d/other: {note}");
+                return Answer::fail(note, Fix::advice(RESTORE));
+            }
             return Answer::fail(note, fix);
         }
     }

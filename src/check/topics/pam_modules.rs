@@ -144,6 +144,12 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             let reason = "pam_deny refuses everybody".to_owned();
             Some(Failure::new(ALL_DENIED, reason))
         }
+        // It refuses while there is a file nologin, and leaves the rest to the other modules.
+        "pam_nologin.so" if !arguments.contains(&"successok") => {
+            let reason = "pam_nologin accepts nobody, and no other line does".to_owned();
+            let fix = "restore the other lines, and the files that they include: reinstall the packages that have them (pam-auth-update writes Debian's common files)";
+            Some(Failure::new(&["ignore"], reason).with_fix(fix))
+        }
         "pam_exec.so" => {
             // A command for some of PAM's functions only.
             if module.arguments.iter().any(|word| word.starts_with("type=")) {

@@ -334,6 +334,10 @@ fn quoted(patterns: &[&str], name: &str, groups: &[String], parted: bool) -> Str
         "; without quotes, sshd reads the words of a name with a space as several names"
     } else if others {
         "; a character that is not ASCII is part of a name, also if it looks like a space"
+    } else if patterns.contains(&name) {
+        "; that is a user, and AllowGroups takes groups"
+    } else if patterns.iter().copied().any(is_known) {
+        "; a name there is a group, and AllowUsers takes users"
     } else if patterns.iter().any(|pattern| pattern.split(',').any(is_known)) {
         "; names are separated by spaces, not by commas"
     } else if patterns.iter().copied().any(other_case) {
