@@ -930,6 +930,7 @@ fn a_configuration_that_sshd_waits_for() {
         // What sshd takes for an empty file.
         for make in ["mkdir", "ln -s /dev/null"] {
             world.sh(&format!("{make} {drop_in}"));
+            world.configure(&text);
             world.check().assert_healthy();
             world.sh(&format!("rm -rf {drop_in}"));
         }
@@ -1541,8 +1542,11 @@ fn options_of_the_running_sshd() {
 
 #[test]
 fn no_sshd() {
-    let gone = |_: &World<'_>| std::fs::remove_file("/usr/sbin/sshd").unwrap();
-    broken(gone, &[("sshd.version", "fail")], "no sshd on this system");
+    let gone = |_: &World<'_>| {
+        crate::system::stop_sshd();
+        std::fs::remove_file("/usr/sbin/sshd").unwrap();
+    };
+    broken(gone, &[("sshd.version", "fail"), ("running.daemon", "fail")], "no sshd on this system");
 }
 
 /// A system with systemd, whose unit started sshd with these options.
