@@ -1,5 +1,8 @@
 //! What this system does with connections before sshd sees them.
+use crate::system::stop_sshd;
 use crate::world::{PID_FILE, USER, World, broken, config, world};
+use eic_lab::sshd::CONFIG;
+use std::net::{Ipv4Addr, TcpListener};
 
 /// Puts a program in place that prints a text.
 fn prints(world: &World<'_>, path: &str, text: &str) {
@@ -303,6 +306,26 @@ fn hosts_that_are_denied() {
     });
 }
 
+/// sshd starts without the addresses that another program has.
+#[test]
+fn another_program_on_the_port() {
+    for (port, status) in [(22, "fail"), (2222, "ok")] {
+        world(|world| {
+            stop_sshd();
+            let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            world.instance.write(CONFIG, format!("{}ListenAddress ::\n", config().text()));
+            world.start_sshd("/usr/sbin/sshd");
+            // The other program lets a client wait for ever.
+            assert!(port == 22 || world.sshd.ssh(USER, &world.key, "true").status == Some(0));
+            let report = world.check();
+            assert_eq!(report.status("sshd.port"), status, "{:#}", report.of("sshd.port"));
+            let says = "another program listens on 0.0.0.0:22: clients reach it over IPv4";
+            assert_eq!(report.note("sshd.port").starts_with(says), status == "fail");
+            drop(other);
+        });
+    }
+}
+
 /// The program and the options of sshd are right, and its port does not answer. Nothing but a connection shows that.
 #[test]
 fn a_port_that_does_not_answer() {
@@ -328,13 +351,13 @@ fn a_port_that_does_not_answer() {
     }
     // PrivateNetwork=
     world(|world| {
-        crate::system::stop_sshd();
+        stop_sshd();
         world.start_sshd("unshare --net sh -c 'ip link set lo up; /usr/sbin/sshd'");
         let report = world.check();
         report.assert_exactly(&[("network.banner", "fail")]);
         let note = report.note("network.banner");
         assert!(note.ends_with("has a network of its own, which no client reaches"), "{note}");
-        crate::system::stop_sshd();
+        stop_sshd();
     });
     // A signal stopped it. The sshd of a rehearsal runs.
     world(|world| {

@@ -2054,6 +2054,34 @@ fn an_sshd_that_does_not_see_a_file() {
     }
 }
 
+/// Another file of limits than the one that `user.pam` reads. Without `pam_limits`, nothing reads it.
+#[test]
+fn an_sshd_that_sees_other_limits() {
+    for (session, other, expected) in [
+        ("pam_limits.so", "/run/other", Some(("warn", "sshd sees another /etc/security/limits.conf"))),
+        ("pam_limits.so", "/dev/null", Some(("fail", "sshd cannot use /etc/security/limits.conf"))),
+        ("pam_permit.so", "/run/other", None),
+    ] {
+        world(|world| {
+            let pam = "auth required pam_permit.so\naccount required pam_permit.so\nsession required";
+            world.instance.write("/etc/pam.d/sshd", format!("{pam} {session}\n"));
+            world.instance.write("/etc/security/limits.conf", "* soft core 0\n");
+            world.instance.write("/run/other", "* - nofile 3\n");
+            world.instance.write("/etc/ssh/sshd_config", config().set("UsePAM", "yes").text());
+            stop_sshd();
+            let start = format!("mount --bind {other} /etc/security/limits.conf && exec /usr/sbin/sshd");
+            let arguments = ["--mount", "/bin/sh", "-c", &start];
+            let started = world.instance.command(arguments).program("/usr/bin/unshare").as_root().run();
+            assert_eq!(started.status, Some(0), "{}", started.stderr);
+            world.settled();
+            let (report, id) = (world.check(), "confinement.unit");
+            let (status, says) = expected.unwrap_or(("ok", ""));
+            assert_eq!(report.status(id), status, "{:#}", report.of(id));
+            assert!(report.note(id).starts_with(says), "{}", report.note(id));
+        });
+    }
+}
+
 /// A command runs; a session on a terminal does not.
 #[test]
 fn an_sshd_that_cannot_give_away_a_terminal() {
