@@ -364,7 +364,7 @@ const CALLER_NEEDS: [(Resource, u64, &str); 4] = [
     (Resource::Fsize, 1 << 20, "a low limit of the size of files (ulimit -f)"),
 ];
 
-/// CAP_DAC_OVERRIDE, CAP_SETGID and CAP_SETUID.
+/// `CAP_DAC_OVERRIDE`, `CAP_SETGID` and `CAP_SETUID`.
 const CAPABILITIES: u64 = 1 << 1 | 1 << 6 | 1 << 7;
 
 /// What this process lacks to tell a fault of the system from its own.
