@@ -813,6 +813,39 @@ fn groups_of_the_user() {
         let fix = report.of("sshd.access")["fix"].as_str().unwrap();
         assert!(fix.starts_with("write the name in quotes: AllowGroups \"domain users\""), "{fix}");
     });
+    // The group exists: the user can be added to it.
+    world(|world| {
+        assert!(!groups(world, "staff:x:47500:bob\n", "AllowGroups gone staff").0);
+        let report = world.check();
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("if alice is to be a member of staff: usermod -aG staff alice; otherwise add a group of alice to AllowGroups ("),
+            "{fix}"
+        );
+        assert!(!groups(world, "", "AllowGroups gone").0);
+        let report = world.check();
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("add a group of alice to AllowGroups ("), "{fix}");
+    });
+    // The name service does not use the file.
+    for database in ["group", "initgroups"] {
+        world(|world| {
+            assert!(groups(world, "staff:x:47500:alice\n", "AllowGroups staff").0);
+            let line = if database == "group" { "group: foo\n" } else { "group: files\ninitgroups: foo\n" };
+            world.instance.write("/etc/nsswitch.conf", format!("passwd: files\n{line}"));
+            let (works, note) = groups(world, "", "AllowGroups staff");
+            assert!(!works);
+            assert_eq!(
+                note,
+                format!(
+                    "AllowGroups has staff, a group of alice in /etc/group, but the {database} line of /etc/nsswitch.conf is \"foo\", without files"
+                )
+            );
+            let report = world.check();
+            let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+            assert!(fix.starts_with("put files before the other services"), "{fix}");
+        });
+    }
     // The line of the primary group is gone.
     world(|world| {
         let group = std::fs::read_to_string("/etc/group").unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::accepted;
 use super::shell::{self, Caller};
+use super::user::without_files;
 use crate::account::{Account, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -63,7 +64,7 @@ pub(crate) async fn login(
     };
     of_settings(CheckId::SshdPubkey, |settings, _| pubkey(settings)).await;
     of_settings(CheckId::SshdMethods, |settings, _| methods(settings)).await;
-    of_account(CheckId::SshdAccess, |settings, account, _| access(settings, account)).await;
+    of_account(CheckId::SshdAccess, access).await;
     of_settings(CheckId::SshdAlgorithms, |settings, _| algorithms(settings)).await;
     of_settings(CheckId::SshdExchanges, exchanges).await;
     of_settings(CheckId::SshdTries, |settings, _| tries(settings)).await;
@@ -176,7 +177,7 @@ enum Access {
 
 impl AccessList {
     /// The client is not known here. The patterns have no negation, except in the HOST of USER@HOST.
-    fn judge(&self, settings: &Settings, account: &Account) -> Access {
+    fn judge(&self, settings: &Settings, account: &Account, root: &Path) -> Access {
         let (name, shown) = (&account.name, self.shown);
         // One line per pattern: the name of a group can contain blanks.
         let patterns: Vec<_> = settings.all(self.keyword).collect();
@@ -202,7 +203,7 @@ impl AccessList {
         match (self.allows, everywhere, possible.as_slice()) {
             (true, true, _) | (false, false, []) => Access::Allowed,
             (false, true, _) => self.denied(&named, account),
-            (true, false, []) => self.not_allowed(&patterns, &named, account),
+            (true, false, []) => self.not_allowed(&patterns, &named, account, root),
             (true, false, hosts) => {
                 let words = format!("{shown} allows {name} from {} only", hosts.join(", "));
                 // Nobody but this system itself.
@@ -256,7 +257,7 @@ impl AccessList {
     }
 
     /// A list that allows does not have the user, or only with names of clients that sshd does not look up.
-    fn not_allowed(&self, patterns: &[&str], named: &[&str], account: &Account) -> Access {
+    fn not_allowed(&self, patterns: &[&str], named: &[&str], account: &Account, root: &Path) -> Access {
         let (shown, (whom, groups)) = (self.shown, self.whom(account));
         if !named.is_empty() {
             return Access::Refused {
@@ -275,21 +276,73 @@ impl AccessList {
             ),
             change: match parted {
                 Some(group) => format!("write the name in quotes: {shown} \"{group}\""),
-                None => format!("add {whom} to {shown}"),
+                None => {
+                    let joins = joinable(patterns, &account.name, root).filter(|_| self.groups);
+                    let joins = joins.map(|group| {
+                        format!(
+                            "if {0} is to be a member of {group}: usermod -aG {group} {0}; otherwise ",
+                            account.name
+                        )
+                    });
+                    format!("{}add {whom} to {shown}", joins.unwrap_or_default())
+                }
             },
         }
     }
 }
 
+/// A group of a list, if usermod(8) can add the user to it: both are in the files of `/etc`.
+fn joinable<'a>(patterns: &[&'a str], name: &str, root: &Path) -> Option<&'a str> {
+    let has = |file: &str, name: &str| {
+        let text = files::system_text(root, file);
+        text.lines().any(|line| line.split(':').next() == Some(name))
+    };
+    let is_plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let can = |group: &&str| is_plain(group) && !group.starts_with('-') && has("/etc/group", group);
+    let found = patterns.iter().copied().find(can)?;
+    (is_plain(name) && has("/etc/passwd", name)).then_some(found)
+}
+
+/// The group of `/etc/group` by which a list would allow the user, if the name service does not use that file.
+fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root: &Path) -> Option<String> {
+    let text = files::system_text(root, "/etc/group");
+    let group = text.lines().find_map(|line| {
+        let [group, _, gid, members] = line.split(':').collect::<Vec<_>>()[..] else { return None };
+        let is_in = gid.parse() == Ok(account.gid) || members.split(',').any(|one| one == account.name);
+        let is_listed = settings.all(list.keyword).any(|one| matches(group.as_bytes(), one.as_bytes()));
+        (is_in && is_listed).then_some(group)
+    })?;
+    let without = ["group", "initgroups"].into_iter().find_map(|database| {
+        let line = without_files(root, &format!("{database}:"))?;
+        Some((database, line))
+    });
+    let (database, line) = without.filter(|_| list.groups && list.allows)?;
+    Some(format!(
+        "{} has {group}, a group of {} in /etc/group, but the {database} line of /etc/nsswitch.conf is \"{line}\", without files",
+        list.shown, account.name
+    ))
+}
+
 /// `allowed_user` of OpenSSH's `auth.c`, in the same order. USER@HOST gives only a warning, because the client is not known.
-fn access(settings: &Settings, account: &Account) -> Answer<()> {
+fn access(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
     let name = &account.name;
     let mut some_clients = Vec::new();
     for list in &ACCESS {
-        match list.judge(settings, account) {
+        match list.judge(settings, account, root) {
             Access::Allowed => {}
             Access::SomeClients(words) => some_clients.push(words),
-            Access::Refused { note, change } => return settings.refuses(list.keyword, &note, &change),
+            Access::Refused { note, change } => {
+                return match unread_group(list, settings, account, root) {
+                    None => settings.refuses(list.keyword, &note, &change),
+                    Some(note) => Answer::fail(
+                        note,
+                        Fix::advice(
+                            "put files before the other services in the group and initgroups lines of /etc/nsswitch.conf: group: files",
+                        ),
+                    ),
+                };
+            }
             Access::Unknown(reason) => return Answer::skip(reason),
         }
     }
@@ -781,7 +834,7 @@ fn slow_names(settings: &Settings) -> Option<Answer<()>> {
 /// Why these settings refuse the user a login with a pushed key. They are without places, so that each reason is a failure.
 pub(super) fn refusal(settings: &Settings, account: Option<&Account>, root: &Path) -> Option<String> {
     let of_account = |account: &Account| {
-        access(settings, account).failure().or_else(|| session(settings, account, root).failure())
+        access(settings, account, root).failure().or_else(|| session(settings, account, root).failure())
     };
     let answers = [pubkey(settings), methods(settings), algorithms(settings), revoked(settings, root)];
     let mut answers = answers.into_iter().chain([limits_of(settings, Duration::ZERO)]);

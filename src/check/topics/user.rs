@@ -138,7 +138,7 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
 }
 
 /// The services of a database in nsswitch.conf(5), if they do not use the files of /etc.
-fn without_files(root: &Path, database: &str) -> Option<String> {
+pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
     let switch = files::system_text(root, "/etc/nsswitch.conf");
     let line = switch.lines().find_map(|line| line.trim().strip_prefix(database)).map(str::trim)?;
     let uses_files = line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
