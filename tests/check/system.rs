@@ -293,6 +293,30 @@ fn nologin_files() {
     });
 }
 
+/// What the module returns can be ignored.
+#[test]
+fn a_nologin_file_that_pam_ignores() {
+    for (control, works) in
+        [("[default=ignore]", true), ("optional", true), ("[success=ok ignore=ignore default=bad]", false)]
+    {
+        world(|world| {
+            world.configure(&config().set("UsePAM", "yes").text());
+            let service = fs::read_to_string("/etc/pam.d/sshd").unwrap();
+            let others = service.lines().filter(|line| !line.contains("pam_nologin.so"));
+            let text = others.fold(String::new(), |text, line| text + line + "\n");
+            let module = format!("account {control} pam_nologin.so\n");
+            world.instance.write("/etc/pam.d/sshd", format!("{module}{text}"));
+            world.instance.write("/etc/nologin", "");
+            let report = world.check();
+            if works {
+                report.assert_healthy();
+            } else {
+                report.assert_exactly(&[("user.nologin", "fail")]);
+            }
+        });
+    }
+}
+
 #[test]
 fn a_shell_that_refuses_logins() {
     for (shell, says) in [

@@ -10,7 +10,8 @@ use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
-use crate::check::pam_config::{self, ModuleType};
+use crate::check::pam_config::{self, ModuleType, Rule, RuleKind};
+use crate::check::pam_stack::{self, ReturnValues, StackOutcome};
 use crate::check::request::{CheckRequest, CheckTarget};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -392,24 +393,35 @@ fn set_shell(account: &Account, root: &Path) -> Fix {
 /// How much of the text of nologin(5) is shown, in bytes.
 const NOLOGIN_SHOWN: u64 = 200;
 
+/// What `pam_nologin` returns if the file exists.
+const NOLOGIN_RESULT: ReturnValues = &["auth_err"];
+
 /// Checks nologin(5). With PAM, `pam_nologin` looks for both files or for that of `file=`; without it, sshd looks for one.
 fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
-    let usual = || ["/etc/nologin", "/run/nologin"].map(str::to_owned).to_vec();
-    let of_module = |module: &String| {
-        let mut words = module.strip_prefix("pam_nologin.so")?.split(' ');
-        let file = words.find_map(|word| word.strip_prefix("file="));
-        Some(file.map_or_else(usual, |file| vec![file.to_owned()]))
+    let here = |path: &str| files::below(root, Path::new(path));
+    let exists = |path: &str| here(path).exists().then(|| path.to_owned());
+    let usual = || ["/etc/nologin", "/run/nologin"].into_iter().find_map(exists);
+    let of_rule = |rule: &Rule| {
+        let RuleKind::Module(module) = &rule.kind else { return None };
+        let file = module.arguments.iter().find_map(|word| word.strip_prefix("file="));
+        let file = file.map_or_else(usual, exists);
+        file.filter(|_| module.name() == "pam_nologin.so")
     };
-    let nologin_files: Vec<String> = match pam {
-        Some(false) => vec!["/etc/nologin".to_owned()],
+    let nologin_file = match pam {
+        Some(false) => exists("/etc/nologin"),
         Some(true) => {
-            let modules = pam_config::modules(root, ModuleType::Account);
-            modules.iter().filter_map(of_module).flatten().collect()
+            let rules = pam_config::stack(root, "sshd", ModuleType::Account).rules;
+            let files: Vec<_> = rules.iter().map(of_rule).collect();
+            let failures: Vec<_> = files.iter().map(|file| file.as_ref().map(|_| NOLOGIN_RESULT)).collect();
+            // A rule can ignore what the module returns.
+            match pam_stack::outcome(&rules, &failures) {
+                StackOutcome::Refuses(Some(at)) => files.into_iter().nth(at).flatten(),
+                _ => None,
+            }
         }
         None => usual(),
     };
-    let here = |path: &str| files::below(root, Path::new(path));
-    match nologin_files.iter().find(|path| here(path).exists()) {
+    match &nologin_file {
         Some(path) if account.uid != 0 => {
             let scheduled = path == "/run/nologin" && root.join("run/systemd/shutdown/scheduled").exists();
             // A link is removed as a file is.
