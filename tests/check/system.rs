@@ -322,10 +322,21 @@ fn a_shell_that_refuses_logins() {
     for (shell, says) in [
         ("/usr/sbin/nologin", "does not allow logins"),
         ("/bin/false", "does not allow logins"),
-        ("/bin/none", "is not a program"),
+        ("/bin/none", "the login shell /bin/none does not exist: sshd"),
+        ("/etc/passwd", "the login shell /etc/passwd is not a program: sshd"),
     ] {
         broken(|_| account("/etc/passwd", "/bin/sh", shell), &[("user.shell", "fail")], says);
     }
+    // As after the removal of a package that has several.
+    broken(
+        |_| {
+            symlink("/etc/alternatives/zsh", "/usr/bin/zsh").unwrap();
+            symlink("/bin/zsh5", "/etc/alternatives/zsh").unwrap();
+            account("/etc/passwd", "/bin/sh", "/usr/bin/zsh");
+        },
+        &[("user.shell", "fail")],
+        "the login shell /usr/bin/zsh is a symbolic link to /usr/bin/zsh5, which does not exist: sshd",
+    );
 }
 
 /// Its file can be executed, and it does not start.
@@ -495,7 +506,7 @@ fn a_carriage_return_after_the_shell() {
         let report = world.check();
         report.assert_exactly(&[("user.shell", "fail")]);
         assert!(
-            report.note("user.shell").contains("/bin/sh\\r is not a program"),
+            report.note("user.shell").contains("/bin/sh\\r does not exist"),
             "{}",
             report.note("user.shell")
         );

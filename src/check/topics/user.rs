@@ -19,6 +19,7 @@ use crate::ec2::UserName;
 use crate::files;
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
+use crate::path_walk::resolve;
 use crate::tool::{ask, named};
 
 /// Checks whether EC2 Instance Connect accepts the user name.
@@ -370,7 +371,17 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
                 ),
             }
         }
-        _ => Answer::fail(format!("the login shell {shell} is not a program: sshd refuses the login"), fix()),
+        found => {
+            let is_lost = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+            let is_link = fs::symlink_metadata(&path).is_ok();
+            let target = resolve(&path, &[0]).ok().filter(|_| is_link);
+            let what = match target {
+                _ if !is_lost => "is not a program".to_owned(),
+                Some(way) => format!("is a symbolic link to {}, which does not exist", way.path.display()),
+                None => "does not exist".to_owned(),
+            };
+            Answer::fail(format!("the login shell {shell} {what}: sshd refuses the login"), fix())
+        }
     }
 }
 
