@@ -379,6 +379,63 @@ fn a_shell_that_does_not_start() {
     });
 }
 
+/// What keeps alice from every shell is named, and another shell is no fix.
+#[test]
+fn what_every_shell_needs() {
+    for (script, fix) in [
+        ("chmod 0700 $(readlink -f /lib64/ld-linux-x86-64.so.2)", "chmod 0755 /usr/lib/"),
+        ("chmod 0750 /usr/lib", "chmod 0755 /usr/lib"),
+    ] {
+        world(|world| {
+            // It has a library besides that of C.
+            account("/etc/passwd", "/bin/sh", "/bin/bash");
+            world.sh(script);
+            let report = world.check();
+            assert_eq!(report.status("user.shell"), "fail", "{script}");
+            let printed = report.of("user.shell")["fix"].as_str().unwrap();
+            assert!(printed.starts_with(fix), "{script}: {printed}");
+            world.apply(&report, "user.shell");
+            world.check().assert_healthy();
+        });
+    }
+    // A directory of another user.
+    world(|world| {
+        account("/etc/passwd", "/bin/sh", "/bin/bash");
+        world.sh("chmod 0750 /usr/lib");
+        chown("/usr/lib", Some(47_199), Some(47_199)).unwrap();
+        let report = world.check();
+        assert_eq!(report.status("user.shell"), "fail");
+        let fix = report.of("user.shell")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("make root the owner of /usr/lib, with mode 0755, and find out"), "{fix}");
+        chown("/usr/lib", Some(0), Some(0)).unwrap();
+        world.sh("chmod 0755 /usr/lib");
+        world.check().assert_healthy();
+    });
+    // There is no other shell.
+    world(|world| {
+        account("/etc/passwd", "/bin/sh", "/usr/bin/eic-lab-shell");
+        world.instance.install("/usr/bin/eic-lab-shell", b"#!/bin/none\n");
+        world.instance.install("/usr/bin/bash", b"#!/bin/none\n");
+        let fix = |world: &World<'_>| world.check().of("user.shell")["fix"].as_str().unwrap().to_owned();
+        assert_eq!(fix(world), "usermod --shell /bin/sh alice");
+        fs::remove_file("/usr/bin/bash").unwrap();
+        assert_eq!(fix(world), "usermod --shell /bin/sh alice");
+    });
+}
+
+/// The tool that runs the command here, which a login does not need.
+#[test]
+fn env_that_the_user_cannot_run() {
+    world(|world| {
+        fs::set_permissions("/usr/bin/env", Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("login.command"), "skip", "{:#}", report.of("login.command"));
+        assert!(report.note("login.command").ends_with(" cannot run env"));
+        assert_eq!(report.outcome.status, Some(0));
+    });
+}
+
 /// It exists, some user may execute it, and alice cannot.
 #[test]
 fn a_shell_that_cannot_be_run() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::shell;
 use super::signer::readable;
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
@@ -131,9 +132,9 @@ fn broken(user: &Account, reason: &str) -> Answer<()> {
     let fix = if closed {
         Fix::command("chmod 0755", [CommandWord::Path(&program)])
     } else {
-        Fix::advice(
+        shell::repair(&program, reason).unwrap_or_else(|| Fix::advice(
             "let all users run eic-keys: check the mode of each directory above it, ACLs (getfacl), and mounts with noexec",
-        )
+        ))
     };
     Answer::fail(format!("eic-keys could not be run as {}: {reason}", user.name), fix)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::shell;
 use super::sshd::{ConfiguredCommand, leads_here};
 use crate::account::describe_user;
 use crate::check::check_id::CheckId;
@@ -91,6 +92,7 @@ fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
                     elsewhere
                 }
                 UntrustedProgram::NotAProgram(_) => Fix::command("chmod 0755", [CommandWord::Path(program)]),
+                UntrustedProgram::Owner(part, uid) if part.is_dir() => Fix::advice(shell::own(part, *uid)),
                 UntrustedProgram::Owner(part, uid) => Fix::advice(format!(
                     "find out why {} is owned by {}, and what else is: sshd requires root; then install eic-keys again",
                     part.display(),

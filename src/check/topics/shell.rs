@@ -7,11 +7,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::account::{Account, is_root};
+use crate::account::{Account, describe_user, is_root};
 use crate::check::fix::{CommandWord, Fix};
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
+
+/// What a reason says of a script of another system.
+const CR_LF: &str = "; its lines end with CR LF";
+
+/// Removes a carriage return, which is a control character. The report escapes a backslash.
+pub(super) const WITHOUT_CR: &str = "sed -i s/[[:cntrl:]]$//";
 
 /// What runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -
     let interpreter = Path::new(OsStr::from_bytes(words.first().copied().unwrap_or_default()));
     let there = files::below(root, interpreter);
     if !there.is_file() || has_wrong_end(interpreter, &words) {
-        let end = if line.ends_with(b"\r") { "; its lines end with CR LF" } else { "" };
+        let end = if line.ends_with(b"\r") { CR_LF } else { "" };
         let missing = String::from_utf8_lossy(line.trim_ascii());
         return Some(format!("the program of its first line, {missing}, does not exist{end}"));
     }
@@ -160,10 +166,16 @@ const BEGINNING: u64 = 4096;
 /// The places of the system's libraries. Their directories for one machine are below the first two.
 const LIBRARIES: [&str; 4] = ["/usr/lib", "/lib", "/usr/lib64", "/lib64"];
 
-/// The fix for a shell, a library or a directory of the system whose mode keeps others out. `reason` can name a library.
+/// The fix for a shell, its dynamic linker, a library or a directory of the system whose mode keeps others out. `reason` can name a
+/// library.
 pub(super) fn repair(shell: &Path, reason: &str) -> Option<Fix> {
-    let shell = fs::canonicalize(shell).ok()?;
-    let mut paths = vec![shell.clone()];
+    if reason.ends_with(CR_LF) {
+        return Some(Fix::command(WITHOUT_CR, [CommandWord::Path(shell)]));
+    }
+    let mut programs = vec![shell.to_owned()];
+    programs.extend(interpreter(shell));
+    programs.extend(programs.last().and_then(|program| linker(program)));
+    let mut paths = Vec::new();
     let places = LIBRARIES.iter().flat_map(|base| {
         let inside = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
         let machine = |path: &PathBuf| path.to_string_lossy().contains("-linux-") && path.is_dir();
@@ -174,7 +186,18 @@ pub(super) fn repair(shell: &Path, reason: &str) -> Option<Fix> {
         paths.extend(library.map(|name| place.join(name)));
         paths.push(place);
     }
-    paths.iter().filter_map(|path| fs::canonicalize(path).ok()).find_map(|path| closed(&path, path == shell))
+    let closed = |path: &PathBuf, is_program| closed(&fs::canonicalize(path).ok()?, is_program);
+    let program = programs.iter().find_map(|path| closed(path, true));
+    program.or_else(|| paths.iter().find_map(|path| closed(path, false)))
+}
+
+/// What to do with a directory of the system that belongs to another user.
+pub(super) fn own(directory: &Path, uid: u32) -> String {
+    format!(
+        "make root the owner of {}, with mode 0755, and find out what else {} owns",
+        directory.display(),
+        describe_user(uid)
+    )
 }
 
 /// The fix for the first part of a path that other users cannot use, if it is root's and below a directory of the system.
@@ -187,8 +210,11 @@ fn closed(path: &Path, is_program: bool) -> Option<Fix> {
     })?;
     let file = fs::metadata(part).ok()?;
     let is_systems = ["/usr", "/lib", "/lib64", "/bin", "/sbin"].iter().any(|base| part.starts_with(base));
-    if file.uid() != 0 || !is_systems || part.starts_with("/usr/local") {
+    if !is_systems && part != Path::new("/") || part.starts_with("/usr/local") {
         return None;
+    }
+    if file.uid() != 0 {
+        return file.is_dir().then(|| Fix::advice(own(part, file.uid())));
     }
     Some(if file.is_dir() || file.mode() & 0o100 != 0 {
         Fix::command("chmod 0755", [CommandWord::Path(part)])

@@ -389,16 +389,24 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
 fn set_shell(account: &Account, root: &Path) -> Fix {
     let real = |path: &Path| fs::canonicalize(files::below(root, path)).ok();
     let own = real(&account.shell);
-    let other = |path: &str| own.is_none() || real(Path::new(path)) != own;
-    let name = || [Value(account.name.as_str())];
-    let command = if account.shell != Path::new("/bin/bash") && other("/bin/bash") {
-        Fix::command("usermod --shell /bin/bash", name())
-    } else if account.shell != Path::new("/bin/sh") && other("/bin/sh") {
-        Fix::command("usermod --shell /bin/sh", name())
-    } else {
-        return Fix::advice("repair that shell: install its package again");
+    let is_other = |path: &Path| account.shell != path && (own.is_none() || real(path) != own);
+    // What keeps the user from one shell, such as the mode of a directory, can keep the user from all of them.
+    let runs = |path: &Path| {
+        let file = files::below(root, path);
+        fs::metadata(&file).is_ok_and(|metadata| ownership::is_program(&metadata))
+            && shell::cannot_run(account, &file, root, Caller::Sshd).is_none()
     };
-    command.for_local_user(root, &account.name)
+    let commands = [("/bin/bash", "usermod --shell /bin/bash"), ("/bin/sh", "usermod --shell /bin/sh")];
+    let found = commands.into_iter().find(|(path, _)| is_other(Path::new(path)) && runs(Path::new(path)));
+    match found {
+        Some((_, words)) => {
+            Fix::command(words, [Value(account.name.as_str())]).for_local_user(root, &account.name)
+        }
+        None => Fix::advice(
+            "repair that shell: check the modes and owners of the directories above it and of its libraries, and their ACLs (getfacl), \
+             or install its package again",
+        ),
+    }
 }
 
 /// How much of the text of nologin(5) is shown, in bytes.
