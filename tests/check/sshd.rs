@@ -199,9 +199,11 @@ fn a_script_that_runs_eic_keys() {
         assert_eq!(report.status("login.command"), "fail");
         let note = report.note("login.command");
         assert!(
-            note.contains("/usr/bin/eic-lab-wrap alice SHA256:") && note.contains("ends with status 1"),
+            note.contains("/usr/bin/eic-lab-wrap alice SHA256:")
+                && note.contains("ends with status 1: that is of the script, or of a program that it runs"),
             "{note}"
         );
+        assert!(report.of("login.command")["fix"].as_str().unwrap().starts_with("run that script by hand"));
         let summary = report.document["summary"].as_str().unwrap();
         assert!(summary.starts_with("This system refuses alice's keys: "), "{summary}");
         // Without a pushed key, its status can be that of a script that knows no such key.
@@ -214,6 +216,29 @@ fn a_script_that_runs_eic_keys() {
                 .contains("was tried on this system itself (127.0.0.1) with a key of its own, without sshd's AuthorizedKeysCommand, and works"),
             "{summary}"
         );
+    });
+}
+
+/// As git writes it on another system.
+#[test]
+fn a_script_with_carriage_returns() {
+    world(|world| {
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/sh\r\nexec /usr/bin/eic-keys \"$@\"\r\n");
+        world.restart(&config().set("AuthorizedKeysCommand", "/usr/bin/eic-lab-wrap %u %f").text());
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn"), ("login.command", "fail")]);
+        let note = report.note("login.command");
+        assert!(note.ends_with("/bin/sh, does not exist; its lines end with CR LF"), "{note}");
+        world.apply(&report, "login.command");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_exactly(&[("sshd.command", "warn")]);
+        // Another fault of that line.
+        world.instance.install("/usr/bin/eic-lab-wrap", b"#!/bin/none\nexec /usr/bin/eic-keys \"$@\"\n");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "warn"), ("login.command", "fail")]);
+        assert!(report.note("login.command").contains("its first line, /bin/none, does not exist"));
+        assert!(report.of("login.command")["fix"].as_str().unwrap().starts_with("correct the first line"));
     });
 }
 

@@ -2505,7 +2505,12 @@ fn a_journal_full_of_a_users_lines() {
             assert_eq!(status, "warn", "{end}: {note}");
             let words = " (the journal has more lines than could be read in 2 s)";
             assert_eq!(note.contains(words), more, "{note}");
+            assert!(note.contains("last with status 2: the metadata service failed"), "{note}");
         }
+        let script = fs::read_to_string("/run/line").unwrap().replace("/usr/bin/eic-keys", "/usr/bin/keys");
+        world.instance.write("/run/line", script);
+        let note = world.check().note("recent.sshd").to_owned();
+        assert!(note.contains("last with status 2: that is of the script, or of a program"), "{note}");
     });
 }
 

@@ -28,6 +28,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::managed_lines;
 
 use super::keys::ValidKey;
+use super::shell::{self, Caller};
 use super::sshd::{SshdFindings, is_eic_keys, leads_here};
 use crate::check::tokens::{Offered, expand_command};
 use crate::seconds::Seconds;
@@ -143,6 +144,7 @@ fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> An
     let context = SshdContext::new(user, root);
     let key = line.key.as_ref().filter(|_| context.is_unlogged);
     let program = line.program.clone();
+    let path = program.path().to_owned();
     let (line, chained) = line.expanded(key);
     let (shown, next) = (show(&line), show(&chained));
     let is_wrapped = !is_eic_keys(program.path());
@@ -163,7 +165,7 @@ fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> An
         (context.run(&line), behind.and_then(|behind| behind.join().ok()))
     });
     let late = too_late(settings, start.elapsed(), &shown, &next);
-    let run = LineRun { name: &user.name, shown: &shown, is_wrapped, key };
+    let run = LineRun { user, program: &path, root, shown: &shown, is_wrapped, key };
     let answer = match ran {
         Err(error) => late.unwrap_or_else(|| run.not_run(&error)),
         Ok(ran) => run
@@ -198,10 +200,15 @@ fn too_late(settings: &Settings, took: Duration, shown: &str, chained: &str) -> 
     })
 }
 
+/// What the status of a script says.
+pub(super) const OF_SCRIPT: &str = "that is of the script, or of a program that it runs";
+
 /// A run of sshd's line.
 struct LineRun<'a> {
     /// The user it runs as.
-    name: &'a str,
+    user: &'a Account,
+    program: &'a Path,
+    root: &'a Path,
     shown: &'a str,
     /// Whether the program is another one than eic-keys.
     is_wrapped: bool,
@@ -211,7 +218,7 @@ struct LineRun<'a> {
 
 impl LineRun<'_> {
     fn not_run(&self, error: &io::Error) -> Answer<()> {
-        let Self { name, shown, .. } = self;
+        let (name, shown) = (&self.user.name, self.shown);
         if error.kind() == ErrorKind::TimedOut {
             let limit = Seconds(limits::LOGIN_COMMAND);
             let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
@@ -223,30 +230,48 @@ impl LineRun<'_> {
 
     fn success(&self) -> Answer<()> {
         let does = if self.key.is_some() { "prints the pushed key" } else { "succeeds" };
-        Answer::ok(format!("as {}, {} {does}", self.name, self.shown), ())
+        Answer::ok(format!("as {}, {} {does}", self.user.name, self.shown), ())
     }
 
     /// What is wrong with a run that ended, if anything.
     fn failure(&self, ran: &Output) -> Option<Answer<()>> {
+        // The tool that runs it here, which sshd does not need.
+        if ran.error_text().starts_with("env: 'env': ") {
+            return Some(Answer::skip(format!("not tried: {} cannot run env", self.user.name)));
+        }
         let (how, fix) = match (ran.status.code().map(u8::try_from), ran.status.signal()) {
             (Some(Ok(0)), _) if self.key.is_some_and(|key| !prints(ran, key)) => (
                 "does not print the key that is pushed: sshd does not get it".to_owned(),
-                "run it by hand as this user, on a terminal: it explains each step; if it prints the key there, sshd's unit hides a file from it: \
+                "run it by hand as this user, on a terminal: eic-keys explains each step; if it prints the key there, sshd's unit hides a file from it: \
                  systemctl cat ssh sshd",
             ),
             (Some(Ok(0)), _) => return None,
-            (Some(Ok(126 | 127)), _) => (
-                "cannot be run".to_owned(),
-                "let this user run the program: check every directory above it, and the \
-                 settings of sshd's unit (systemctl cat)",
-            ),
-            (Some(Ok(status)), _) => {
-                let known = ExitStatus::of(status).filter(|_| !self.is_wrapped);
-                let meaning = known.map_or("not a status of eic-keys", ExitStatus::meaning);
+            (Some(Ok(126 | 127)), _) => {
+                // env(1) says that the script does not exist.
+                let reason = shell::cannot_run(self.user, self.program, self.root, Caller::Sshd);
+                let of_script =
+                    |reason: &String| ["first line", "#!"].iter().any(|word| reason.contains(word));
+                if let Some(reason) = reason.filter(of_script) {
+                    let fix = shell::repair(self.program, &reason).unwrap_or_else(|| {
+                        Fix::advice("correct the first line of that script: #!/bin/sh, for example")
+                    });
+                    let note = format!("as {}, {} cannot be run: {reason}", self.user.name, self.shown);
+                    return Some(Answer::fail(note, fix));
+                }
                 (
-                    format!("ends with status {status}: {meaning}"),
-                    "run it by hand as this user, on a terminal: it explains each step",
+                    "cannot be run".to_owned(),
+                    "let this user run the program: check every directory above it, and the \
+                     settings of sshd's unit (systemctl cat)",
                 )
+            }
+            (Some(Ok(status)), _) => {
+                let own = || ExitStatus::of(status).map_or("not a status of eic-keys", ExitStatus::meaning);
+                let (meaning, fix) = if self.is_wrapped {
+                    (OF_SCRIPT, "run that script by hand as this user, and see which of its commands fails")
+                } else {
+                    (own(), "run it by hand as this user, on a terminal: it explains each step")
+                };
+                (format!("ends with status {status}: {meaning}"), fix)
             }
             (_, Some(signal)) => (
                 format!("is killed by signal {signal}"),
@@ -254,7 +279,7 @@ impl LineRun<'_> {
             ),
             _ => ("ended without a status".to_owned(), "run it by hand as this user"),
         };
-        let note = format!("as {}, {} {how}{}", self.name, self.shown, said(ran));
+        let note = format!("as {}, {} {how}{}", self.user.name, self.shown, said(ran));
         Some(if self.is_wrapped && self.key.is_none() {
             // It may do so because no key has that fingerprint.
             let fix = "run that script by hand as this user, for a key that is pushed: sshd ignores the keys of a command that fails";

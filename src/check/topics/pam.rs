@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::pam_limits;
 use super::pam_modules::{Failure, Libraries, broken, refuses};
+use super::shell::WITHOUT_CR;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
@@ -253,7 +254,6 @@ fn cr_note(reason: &str) -> &'static str {
 /// The fix for lines that end with CR and LF.
 fn carriage_returns(stack: &Stack, reason: &str) -> Option<Fix> {
     let files: Vec<&PathBuf> = stack.carriage_returns.iter().collect();
-    // A carriage return is a control character. The report escapes a backslash.
     let words = files.iter().map(|file| CommandWord::Path(file));
-    (has_cr(reason) && !files.is_empty()).then(|| Fix::command("sed -i s/[[:cntrl:]]$//", words))
+    (has_cr(reason) && !files.is_empty()).then(|| Fix::command(WITHOUT_CR, words))
 }

@@ -11,7 +11,8 @@ use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::check::tokens::Offered;
-use crate::check::topics::sshd::ConfiguredCommand;
+use crate::check::topics::login_command::OF_SCRIPT;
+use crate::check::topics::sshd::{ConfiguredCommand, is_eic_keys};
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines;
@@ -126,7 +127,7 @@ fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> Answer
     };
     let (count, doubt) = (times(errors.len()), log.caveat());
     let note = if let Some(status) = status(&last.message) {
-        let meaning = meaning(status);
+        let meaning = meaning(status, &last.message);
         format!("AuthorizedKeysCommand failed {count}, last with status {status}: {meaning}{doubt}")
     } else {
         format!("sshd logged an error {count}{doubt}, the last: {}", unescaped(&last.message))
@@ -150,13 +151,16 @@ fn status(line: &str) -> Option<u8> {
     status.trim_end().parse().ok()
 }
 
-fn meaning(status: u8) -> &'static str {
+/// `message`: what sshd says, with the command.
+fn meaning(status: u8, message: &str) -> &'static str {
+    let command = message.split("AuthorizedKeysCommand ").nth(1).unwrap_or_default();
+    let program = command.split(' ').next().unwrap_or_default();
+    let is_own = is_eic_keys(Path::new(program));
     match (ExitStatus::of(status), status) {
-        (Some(status), _) => status.meaning(),
-        (None, 126 | 127) => "the command, or the chained command after --, could not be run",
-        (None, _) => {
-            "not a status of eic-keys: it is from the chained command after --, or from another command"
-        }
+        (Some(status), _) if is_own => status.meaning(),
+        (_, 126 | 127) => "the command, or the chained command after --, could not be run",
+        _ if !is_own => OF_SCRIPT,
+        _ => "not a status of eic-keys: it is from the chained command after --, or from another command",
     }
 }
 
