@@ -159,7 +159,7 @@ async fn examine(
         let (keys, reachable, trusted) = tokio::join!(
             timeout(limits::PUSHED_KEY, pushed.as_mut()),
             command_user::run(runner, &options, target, &sshd.user, &session, &store),
-            install::install(runner, target, &sshd.command),
+            install::install(runner, target, &sshd.command, &sshd.settings),
         );
         let needs = login_command::Needs { account: &account, trusted: &trusted, reachable: &reachable };
         match keys {

@@ -1876,13 +1876,28 @@ fn a_program_that_sshd_does_not_trust() {
     broken(mode("/usr/bin/eic-keys", 0o777), path, "users other than root can write to /usr/bin/eic-keys");
     broken(mode("/usr/bin", 0o777), path, "users other than root can write to /usr/bin");
     broken(|_| chown("/usr/bin/eic-keys", Some(47_101), None).unwrap(), path, "is owned by uid 47101");
-    broken(
-        |world| {
-            world.configure(&config().set("AuthorizedKeysCommand", "/usr/local/bin/eic-keys %u %f").text());
-        },
-        path,
-        "/usr/local/bin/eic-keys: No such file",
-    );
+    world(|world| {
+        let report = world.breaks(
+            |_| chown("/usr/bin", Some(47_101), None).unwrap(),
+            path,
+            "/usr/bin is owned by uid 47101",
+        );
+        let fix = report.of("install.path")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("make root the owner of /usr/bin, with mode 0755") && !fix.contains("install"),
+            "{fix}"
+        );
+    });
+    world(|world| {
+        let other = config().set("AuthorizedKeysCommand", "/usr/local/bin/eic-keys %u %f").text();
+        let report =
+            world.breaks(|world| world.configure(&other), path, "/usr/local/bin/eic-keys: No such file");
+        let fix = report.of("install.path")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("write /usr/bin/eic-keys, where eic-keys is, in the place of that path (/etc/ssh/sshd_config line "),
+            "{fix}"
+        );
+    });
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::check::fix::Fix;
 use crate::check::package::{reinstall_any_fix, remove_fix};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::settings::{COMMAND, Settings};
 use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
@@ -41,13 +42,14 @@ pub(crate) async fn install(
     runner: &Runner,
     target: &CheckTarget<'_>,
     command: &Finding<ConfiguredCommand>,
+    settings: &Finding<Settings>,
 ) -> Finding<Program> {
     let configured = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
     let path = runner.check(CheckId::InstallPath, (), async |()| {
-        let (root, program) = (target.root.to_owned(), program.clone());
-        blocking(move || path(&root, &program, configured)).await
+        let (root, program, settings) = (target.root.to_owned(), program.clone(), settings.get().cloned());
+        blocking(move || path(&root, &program, configured, settings.as_ref())).await
     });
     let package = runner.check(CheckId::InstallPackage, (), async |()| {
         let program = program.clone();
@@ -62,7 +64,7 @@ pub(crate) async fn install(
 
 /// sshd refuses a program that users other than root can write to. Debian's sshd allows a group with no other member
 /// than the owner.
-fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
+fn path(root: &Path, program: &Path, configured: bool, settings: Option<&Settings>) -> Answer<Program> {
     let shown = program.display();
     let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
     match safe_path::check_unless(root, program, &private) {
@@ -102,7 +104,22 @@ fn path(root: &Path, program: &Path, configured: bool) -> Answer<Program> {
             };
             Answer::fail(format!("sshd does not run {shown}: {untrusted}"), fix)
         }
-        Err(error) => Answer::fail(format!("{shown}: {error}"), Fix::advice("install eic-keys there")),
+        Err(error) => lost(root, program, &error, settings),
+    }
+}
+
+/// The result if the program cannot be examined: the path in sshd's line is wrong if this program is one of the system.
+fn lost(root: &Path, program: &Path, error: &io::Error, settings: Option<&Settings>) -> Answer<Program> {
+    let note = format!("{}: {error}", program.display());
+    let own = std::env::current_exe().ok().filter(|own| {
+        own.starts_with("/usr") && own.ends_with("eic-keys") && safe_path::program(root, own).is_ok()
+    });
+    match (own, settings) {
+        (Some(own), Some(settings)) if error.kind() == io::ErrorKind::NotFound => {
+            let change = format!("write {}, where eic-keys is, in the place of that path", own.display());
+            Answer::fail(note, settings.fix(COMMAND, &change))
+        }
+        _ => Answer::fail(note, Fix::advice("install eic-keys there")),
     }
 }
 
