@@ -269,6 +269,11 @@ impl AccessList {
             };
         }
         let parted = parted_group(patterns, account).filter(|_| self.groups);
+        let joins = joinable(patterns, &account.name, root).filter(|_| self.groups).map(|group| {
+            let name = &account.name;
+            format!("if {name} is to be a member of {group}: usermod -aG {group} {name}; otherwise ")
+        });
+        let joins = joins.unwrap_or_default();
         Access::Refused {
             note: format!(
                 "{shown} does not include {whom}{groups}: {}",
@@ -276,16 +281,7 @@ impl AccessList {
             ),
             change: match parted {
                 Some(group) => format!("write the name in quotes: {shown} \"{group}\""),
-                None => {
-                    let joins = joinable(patterns, &account.name, root).filter(|_| self.groups);
-                    let joins = joins.map(|group| {
-                        format!(
-                            "if {0} is to be a member of {group}: usermod -aG {group} {0}; otherwise ",
-                            account.name
-                        )
-                    });
-                    format!("{}add {whom} to {shown}", joins.unwrap_or_default())
-                }
+                None => format!("{joins}add {whom} to {shown}"),
             },
         }
     }
