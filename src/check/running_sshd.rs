@@ -158,7 +158,7 @@ pub(crate) fn setting_of_unit(tree: &ConfigTree, unit: &str, name: &str, text: &
 pub(super) fn remove_setting(tree: &ConfigTree, unit: &str, name: &str, text: &str) -> String {
     // The manager has defaults, too (systemd-system.conf(5)).
     let place = setting_of_unit(tree, unit, name, text)
-        .map_or_else(|| format!("systemctl cat {unit}.service"), |line| line.place());
+        .map_or_else(|| format!("in the files of {unit}.service"), |line| line.place());
     format!("correct or remove {name}= ({place}), then: systemctl daemon-reload")
 }
 

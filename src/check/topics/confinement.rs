@@ -308,9 +308,7 @@ fn too_little(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()>
             ),
             sshd.fix(
                 "LimitSTACK",
-                &format!(
-                    "remove LimitSTACK= from sshd's unit (systemctl cat ssh sshd){starts}; then restart sshd"
-                ),
+                &format!("remove LimitSTACK= from sshd's unit and its drop-ins{starts}; then restart sshd"),
             ),
             (),
         ));
