@@ -19,8 +19,6 @@ use crate::files;
 use crate::limits;
 use crate::tool::{ask, named, stdout_of};
 
-use super::sshd_login::is_loopback_address;
-
 /// Runs the checks of this group.
 pub(crate) async fn network(
     runner: &Runner,
@@ -374,12 +372,7 @@ fn wrappers(root: &Path) -> Answer<()> {
         ),
         (Some(rule), _) => {
             let note = format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting));
-            // Nobody but this system itself.
-            if accepting.iter().all(|rule| rule.is_for_loopback()) {
-                Answer::fail(note, advice(rule.file))
-            } else {
-                Answer::warn(note, advice(rule.file), ())
-            }
+            Answer::warn(note, advice(rule.file), ())
         }
         (None, Some(rule)) => Answer::warn(
             format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
@@ -446,12 +439,6 @@ impl HostsRule {
     /// The clients, without those after EXCEPT.
     fn named(&self) -> impl Iterator<Item = &str> {
         words(&self.clients).take_while(|word| !word.eq_ignore_ascii_case("except"))
-    }
-
-    /// Whether no client on another system is one of them.
-    fn is_for_loopback(&self) -> bool {
-        let host = |word: &str| word.rsplit('@').next().unwrap_or_default().replace(['[', ']'], "");
-        self.named().all(|word| is_loopback_address(&host(word)))
     }
 
     /// Whether it is for each client.
@@ -536,12 +523,6 @@ mod tests {
             ("sshd: ALL: allow: severity auth.info", true),
         ] {
             assert_eq!(HostsRule::read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
-        }
-        let is_for_loopback =
-            |text: &str| HostsRule::read(text, "/etc/hosts.allow", false)[0].is_for_loopback();
-        assert!(is_for_loopback("ALL: 127.0.0.1 [::1] localhost 127.0.0.0/255.0.0.0, 127."));
-        for text in ["ALL: 127.0.0.1 10.", "ALL: LOCAL", "ALL: 127.example.com"] {
-            assert!(!is_for_loopback(text), "{text}");
         }
     }
 }

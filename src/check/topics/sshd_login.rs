@@ -205,13 +205,8 @@ impl AccessList {
             (false, true, _) => self.denied(&named, account),
             (true, false, []) => self.not_allowed(&patterns, &named, account, root),
             (true, false, hosts) => {
-                let words = format!("{shown} allows {name} from {} only", hosts.join(", "));
-                // Nobody but this system itself.
-                if hosts.iter().all(|host| host.split(',').all(is_loopback_address)) {
-                    Access::Refused { note: words, change: format!("add {name} to {shown}") }
-                } else {
-                    Access::SomeClients(words)
-                }
+                // Session Manager connects from 127.0.0.1.
+                Access::SomeClients(format!("{shown} allows {name} from {} only", hosts.join(", ")))
             }
             (false, false, hosts) => {
                 Access::SomeClients(format!("{shown} refuses {name} from {}", hosts.join(", ")))
@@ -410,13 +405,6 @@ fn parted_group<'a>(patterns: &[&str], account: &'a Account) -> Option<&'a str> 
 fn names_a_client(hosts: &str, dns: bool) -> bool {
     let is_name = |entry: &str| entry.bytes().any(|byte| matches!(byte.to_ascii_lowercase(), b'g'..=b'z'));
     hosts.split(',').any(|entry| !entry.starts_with('!') && (dns || !is_name(entry)))
-}
-
-/// Whether an entry of a list of clients is of the loopback interface.
-pub(super) fn is_loopback_address(entry: &str) -> bool {
-    let rest = entry.strip_prefix("127.");
-    rest.is_some_and(|rest| !rest.bytes().any(|byte| byte.is_ascii_alphabetic()))
-        || matches!(entry, "::1" | "localhost")
 }
 
 fn algorithms(settings: &Settings) -> Answer<()> {
