@@ -124,12 +124,6 @@ impl Process {
     }
 }
 
-/// The capabilities that this process has, by their numbers.
-pub(crate) fn effective_capabilities() -> Option<u64> {
-    let status = text(Path::new("/proc/self/status"))?;
-    u64::from_str_radix(status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim(), 16).ok()
-}
-
 /// The real user of a process.
 pub(crate) fn real_user(process: &Path) -> Option<u32> {
     let status = text(&process.join("status"))?;

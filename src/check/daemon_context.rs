@@ -7,7 +7,6 @@ use super::running_sshd::with_daemon;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
-use crate::procfs::effective_capabilities;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::default_main_file;
 
@@ -52,8 +51,7 @@ impl DaemonContext {
             let path = format!("/proc/{process}/limits");
             files::read_text(Path::new(&path), limits::PROC_FILE).unwrap_or_default()
         };
-        let may_raise = effective_capabilities().is_none_or(|has| has & CAP_SYS_RESOURCE != 0);
-        let differing = differing_limits(&read("self"), &read(&process.to_string()), may_raise);
+        let differing = differing_limits(&read("self"), &read(&process.to_string()));
         if !differing.is_empty() {
             if installed("prlimit") {
                 context.limits = Some(TrustedCommand::new("prlimit").with(differing).with(["--"]));
@@ -100,12 +98,8 @@ const LIMITS: [(&str, &str); 16] = [
     ("Max realtime timeout", "rttime"),
 ];
 
-/// The capability to raise a hard limit.
-const CAP_SYS_RESOURCE: u64 = 1 << 24;
-
-/// The options of prlimit(1) that turn the limits `here` into those `there`, without hard limits that must be raised, unless this
-/// process may do that.
-fn differing_limits(here: &str, there: &str, may_raise: bool) -> Vec<String> {
+/// The options of prlimit(1) that turn the limits `here` into those `there`.
+fn differing_limits(here: &str, there: &str) -> Vec<String> {
     let value = |text: &str, name: &str| {
         let mut words = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
         Some((words.next()?.to_owned(), words.next()?.to_owned()))
@@ -113,10 +107,8 @@ fn differing_limits(here: &str, there: &str, may_raise: bool) -> Vec<String> {
     LIMITS
         .iter()
         .filter_map(|(name, option)| {
-            let (here, there) = (value(here, name)?, value(there, name)?);
-            let number = |limit: &str| limit.parse().unwrap_or(u64::MAX);
-            let is_possible = may_raise || number(&there.1) <= number(&here.1);
-            (here != there && is_possible).then(|| format!("--{option}={}:{}", there.0, there.1))
+            let there = value(there, name)?;
+            (value(here, name)? != there).then(|| format!("--{option}={}:{}", there.0, there.1))
         })
         .collect()
 }
@@ -129,10 +121,8 @@ mod tests {
     fn limits_of_the_daemon() {
         let here = "Max open files            1024                 524288               files\nMax nice priority         0                    0\n";
         let there = "Max open files            64                   unlimited            files\nMax nice priority         0                    0\n";
-        assert_eq!(differing_limits(here, there, true), ["--nofile=64:unlimited"]);
-        assert_eq!(differing_limits(here, there, false), [""; 0]);
-        assert_eq!(differing_limits(there, here, false), ["--nofile=1024:524288"]);
-        assert_eq!(differing_limits(here, here, true), [""; 0]);
-        assert_eq!(differing_limits("", there, true), [""; 0]);
+        assert_eq!(differing_limits(here, there), ["--nofile=64:unlimited"]);
+        assert_eq!(differing_limits(here, here), Vec::<String>::new());
+        assert_eq!(differing_limits("", there), Vec::<String>::new());
     }
 }

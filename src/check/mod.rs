@@ -99,7 +99,7 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
 /// Runs all checks, within [`limits::ALL_CHECKS`].
 fn report(request: &CheckRequest, target: &CheckTarget<'_>) -> io::Result<CheckReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let runner = Runner::of_caller();
+    let runner = Runner::default();
     runtime.block_on(Box::pin(wait::for_a_push(request, target)));
     // A check without a result at the timeout is a failure.
     runtime.block_on(async {

@@ -9,15 +9,11 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit};
-
 use super::check_id::CheckId;
 use super::fix::Fix;
 use super::report::{Check, Mark, Status, UNREAD};
-use crate::account::is_root;
 use crate::escape::harmless;
 use crate::limits;
-use crate::procfs::effective_capabilities;
 
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]
@@ -229,16 +225,9 @@ pub(crate) struct Runner {
     checks: RefCell<Vec<Check>>,
     /// The check that found that the name service does not answer.
     no_name_service: Cell<Option<CheckId>>,
-    /// What this process lacks, so that a check that fails may fail by that alone.
-    caller_lacks: Option<&'static str>,
 }
 
 impl Runner {
-    /// With what was given to this process by the one that started it.
-    pub(crate) fn of_caller() -> Self {
-        Self { caller_lacks: lacking(), ..Self::default() }
-    }
-
     /// Runs one check, within its time limit, with the values of `needs`.
     pub(crate) async fn check<N: Inputs, T>(
         &self,
@@ -299,12 +288,7 @@ impl Runner {
 
     fn end(&self, started: Started, answer: Answer<()>) {
         let Started { id, depends_on, time, needs } = started;
-        let Answer { mut status, mut note, mark, mut fix, detail, value: _, no_name_service } = answer;
-        if let Some(lacks) = self.caller_lacks.filter(|_| status == Status::Fail) {
-            (status, note) =
-                (Status::Skip, format!("not known, because this command runs with {lacks}: {note}"));
-            fix = Some(Fix::advice("run it without that restriction, as in a login of root"));
-        }
+        let Answer { status, note, mark, fix, detail, value: _, no_name_service } = answer;
         if no_name_service {
             self.no_name_service.set(Some(id));
         }
@@ -354,29 +338,6 @@ impl Runner {
         }
         checks
     }
-}
-
-/// Limits of a process with which programs of the system, or this one, can fail; and what has fewer.
-const CALLER_NEEDS: [(Resource, u64, &str); 4] = [
-    (Resource::Nofile, 256, "a low limit of open files (ulimit -n)"),
-    (Resource::Cpu, 60, "a low limit of CPU time (ulimit -t)"),
-    (Resource::As, 1 << 30, "a low limit of memory (ulimit -v)"),
-    (Resource::Fsize, 1 << 20, "a low limit of the size of files (ulimit -f)"),
-];
-
-/// `CAP_DAC_OVERRIDE`, `CAP_SETGID` and `CAP_SETUID`.
-const CAPABILITIES: u64 = 1 << 1 | 1 << 6 | 1 << 7;
-
-/// What this process lacks to tell a fault of the system from its own.
-fn lacking() -> Option<&'static str> {
-    let is_low = |(resource, least, _): &&(Resource, u64, &str)| {
-        getrlimit(*resource).current.is_some_and(|current| current < *least)
-    };
-    let low = CALLER_NEEDS.iter().find(is_low).map(|(_, _, what)| *what);
-    low.or_else(|| {
-        let lacks = effective_capabilities().is_some_and(|has| has & CAPABILITIES != CAPABILITIES);
-        (is_root() && lacks).then_some("fewer capabilities than root has (capsh --print)")
-    })
 }
 
 /// Whether programs that the check runs can ask the name service. Those of a rehearsal say themselves why they do not run.

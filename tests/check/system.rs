@@ -985,39 +985,6 @@ fn files_that_the_unit_hides() {
     });
 }
 
-/// What the caller of --check lacks is no fault of the system.
-#[test]
-fn a_caller_with_restrictions() {
-    world(|world| {
-        let check = |program: &str, arguments: &[&str]| {
-            let arguments = [arguments, &["/usr/bin/eic-keys", "--check", "--json", USER]].concat();
-            let outcome = world.instance.command(arguments).program(program).as_root().run();
-            let document = crate::schema::read(&outcome.stdout);
-            let checks = document["checks"].as_array().unwrap().clone();
-            let of = move |status: &str| {
-                let found = checks.iter().filter(|check| check["status"] == status);
-                found.map(|check| format!("{}: {}", check["id"], check["note"])).collect::<Vec<_>>()
-            };
-            (of("fail"), of("skip").join("\n"))
-        };
-        for (program, arguments, says) in [
-            (
-                "/usr/bin/prlimit",
-                ["--nofile=12:12", "--"],
-                "because this command runs with a low limit of open files",
-            ),
-            ("/usr/bin/setpriv", ["--bounding-set=-all", "--"], "runs with fewer capabilities than root has"),
-        ] {
-            let (failed, skipped) = check(program, &arguments);
-            assert_eq!(failed, [""; 0]);
-            assert!(skipped.contains(says), "{skipped}");
-        }
-        world.restart(&config().set("DenyUsers", USER).text());
-        let (failed, _) = check("/usr/bin/prlimit", &["--nofile=1024:4096", "--"]);
-        assert_eq!(failed.len(), 1, "{failed:?}");
-    });
-}
-
 /// sshd's line is run for the key that is pushed, which it must print.
 #[test]
 fn a_pushed_key_that_is_not_printed() {
