@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::limits;
-use crate::sshd::config::Origin;
+use crate::sshd::config_file::Origin;
 
 /// The types of modules that count for a login with a key. `auth` does only if sshd requires keyboard-interactive authentication, too,
 /// and `password` never.

@@ -9,10 +9,10 @@ use super::fix::{CommandWord, Fix};
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::sshd::command_line::{config_options, daemon_options, other_config};
-use crate::sshd::config::File;
+use crate::sshd::config::Config;
+use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SOCKETS};
-use crate::sshd::effective::Config;
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::unit::{StartLine, UnitLine, numbered_lines, service_lines, unit_files};
@@ -46,7 +46,7 @@ pub(crate) struct ServingSshd {
 impl ServingSshd {
     /// The files of a configuration that were changed after it read them.
     pub(crate) fn unread(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
-        let files = config.into_iter().flat_map(Config::files).map(File::path);
+        let files = config.into_iter().flat_map(Config::files).map(ConfigFile::path);
         let after = |path: &&Path| changed_at(&tree.locate(path)) > self.read;
         if self.read.is_none() { Vec::new() } else { files.filter(after).map(Path::to_owned).collect() }
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::fix::Fix;
 use super::report::UNREAD;
 use super::runner::Answer;
+use crate::sshd::config::{ClientBlock, Config, LinePlace};
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
-use crate::sshd::effective::{ClientBlock, Config, LinePlace};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
 /// The options of a daemon as arguments of `sshd -T`, which is given the file of the configuration elsewhere.

@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::account::Account;
 use crate::limits;
 use crate::sorted;
+use crate::sshd::config::{Config, Keyword};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
-use crate::sshd::effective::{Config, Keyword};
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Sshd, default_main_file};
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
+    config::{Config, ReadError},
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
     daemon::Daemon,
-    effective::{Config, ReadError},
     lock::{Lock, LockError},
     plan::{FileAction, Plan},
     query::{Dump, QueryError, Sshd, admin_config},

@@ -1,231 +1,398 @@
-//! One file of sshd's configuration: its lines, which keep every byte, and their parsed statements.
+//! The configuration: the main file and its includes, read in sshd's order, and the effective settings.
+//!
+//! Source: `parse_server_config_depth`, `sInclude` and `sMatch` of OpenSSH's `servconf.c`. sshd makes two passes. In
+//! the first, without a connection, the first value of a keyword wins. In the second, for a connection, only the
+//! values in matching `Match` blocks are read; the first of them wins, and overrides the value of the first pass.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
-    fmt,
+    ffi::OsStr,
+    fmt, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_start};
+use super::{
+    config_file::{ConfigFile, Malformed, Origin},
+    config_tree::ConfigTree,
+    criteria::{BadMatch, ConnectionSpec, applies, depends_on_client, sample},
+    lexer::OpensshVersion,
+    query::unless_none,
+};
 
-/// A line of a file. Numbers start at 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// The path, as in sshd's configuration.
-    pub(crate) path: PathBuf,
-    pub(crate) line: usize,
+/// The keywords that eic-keys uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keyword {
+    /// `AuthorizedKeysCommand`
+    Command,
+    /// `AuthorizedKeysCommandUser`
+    User,
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {}", self.path.display(), self.line)
-    }
-}
-
-/// A file as lines.
+/// A place that sets one of the keywords.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-impl File {
-    /// Accepts any bytes.
-    #[must_use]
-    pub fn new(path: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: path.to_owned(), bytes }
-    }
-
-    /// The path, as in sshd's configuration.
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The lines with their terminators. Concatenated, they are the file.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes.split_inclusive(|byte| *byte == b'\n')
-    }
-
-    /// Each line with its number and its parsed statement.
-    pub(super) fn statements<'a>(
-        &'a self,
-        version: &'a OpensshVersion,
-    ) -> impl Iterator<Item = (Origin, Result<Option<Statement>, Malformed>)> + 'a {
-        self.lines()
-            .zip(1..)
-            .map(|(text, line)| (Origin { path: self.path.clone(), line }, Statement::read(version, text)))
-    }
-}
-
-/// A parsed line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
-    /// The keyword in lower case. sshd ignores its case.
-    pub keyword: String,
-    /// The text after the keyword, as sshd stores it for commands.
+pub struct Setting {
+    pub(crate) keyword: Keyword,
+    /// The value, as sshd stores it.
     pub value: Vec<u8>,
-    /// The same text, split into words.
-    pub arguments: Vec<Vec<u8>>,
+    pub(crate) origin: Origin,
+    /// The `Match` line above it, if any: its location and its criteria.
+    pub(crate) block: Option<(Origin, String)>,
 }
 
-/// A line that sshd rejects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// A keyword without an argument.
-    NoArgument,
-    /// An unterminated quote.
-    Quotes,
-    /// A zero byte: sshd stops reading the line there and joins it with the next line.
-    ZeroByte,
+/// A line, and the `Match` line above it, if any: its location and its criteria.
+pub(crate) type LinePlace = (Origin, Option<(Origin, String)>);
+
+/// A `Match` block for some clients.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientBlock {
+    /// Its first line.
+    pub(crate) origin: Origin,
+    pub(crate) criteria: String,
+    /// The keywords in lower case and their values.
+    pub(crate) lines: Vec<(String, String)>,
+    /// A connection that it applies to. `None` if none was found.
+    pub(crate) sample: Option<ConnectionSpec>,
 }
 
-impl fmt::Display for Malformed {
+/// The effective settings for a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// `AuthorizedKeysCommand`, if set
+    pub command: Option<Setting>,
+    /// `AuthorizedKeysCommandUser`, if set
+    pub user: Option<Setting>,
+}
+
+/// The values of both keywords. sshd's `none` is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    pub(super) command: Option<Vec<u8>>,
+    pub(super) user: Option<Vec<u8>>,
+}
+
+impl Effective {
+    /// The values, without their origins.
+    pub(super) fn values(&self) -> Values {
+        let value = |setting: &Option<Setting>| {
+            setting.as_ref().and_then(|setting| unless_none(setting.value.clone()))
+        };
+        Values { command: value(&self.command), user: value(&self.user) }
+    }
+
+    /// The `Match` lines whose blocks contain the values.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &(Origin, String)> {
+        [&self.command, &self.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
+    }
+}
+
+/// Why a configuration could not be read. sshd would not start with it either, except where a size limit of eic-keys
+/// is exceeded.
+#[derive(Debug)]
+pub enum ReadError {
+    /// A file that could not be opened or read, or is too large.
+    Unreadable(PathBuf, io::Error),
+    /// A line that sshd rejects.
+    Line(Origin, Malformed),
+    /// A `Match` line that sshd rejects.
+    Match(Origin, BadMatch),
+    /// Includes are nested more than 16 deep, which is sshd's limit. A file that includes itself exceeds it.
+    TooDeep(Origin),
+    /// Too many included files.
+    TooMany(Origin),
+}
+
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoArgument => "a keyword without a value",
-            Self::Quotes => "a quote that does not end",
-            Self::ZeroByte => "a zero byte",
-        })
+        match self {
+            Self::Unreadable(path, _) => path.display().fmt(f),
+            Self::Line(origin, _) | Self::Match(origin, _) => origin.fmt(f),
+            Self::TooDeep(origin) => write!(f, "{origin}: more than {MAX_DEPTH} levels of included files"),
+            Self::TooMany(origin) => write!(f, "{origin}: more than {MAX_FILES} files are included"),
+        }
     }
 }
 
-impl Error for Malformed {}
-
-impl Statement {
-    /// The criteria of a Match line: its words before a comment.
-    pub(super) fn criteria(&self) -> &[Vec<u8>] {
-        self.arguments.split(|word| word.starts_with(b"#")).next().unwrap_or_default()
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable(_, error) => Some(error),
+            Self::Line(_, error) => Some(error),
+            Self::Match(_, error) => Some(error),
+            Self::TooDeep(_) | Self::TooMany(_) => None,
+        }
     }
+}
 
-    /// Parses one line, with or without its terminator, as this version of sshd does. `None` for a comment or an
-    /// empty line.
+/// `SERVCONF_MAX_DEPTH`
+const MAX_DEPTH: usize = 16;
+
+/// Maximum number of file reads. Real configurations need tens; files that include each other twice would need
+/// thousands.
+const MAX_FILES: usize = 1000;
+
+/// A parsed configuration with all included files.
+#[derive(Clone, Debug)]
+pub struct Config {
+    version: OpensshVersion,
+    main: PathBuf,
+    files: BTreeMap<PathBuf, ConfigFile>,
+    /// The files that each `Include` argument expanded to at the first read. sshd also expands it only once.
+    included: BTreeMap<Vec<u8>, Vec<PathBuf>>,
+    settings: Vec<Setting>,
+}
+
+impl Config {
+    /// Reads `main` and its includes from `tree`.
     ///
     /// # Errors
-    /// A line with a syntax that sshd rejects. The meaning of the keyword is not checked.
-    pub fn read(version: &OpensshVersion, line: &[u8]) -> Result<Option<Self>, Malformed> {
-        if line.contains(&0) {
-            return Err(Malformed::ZeroByte);
-        }
-        let line = trim_line(version, line);
-        let mut rest = Some(line);
-        let mut keyword = strdelim(&mut rest);
-        if keyword.as_deref() == Some(b"".as_slice()) {
-            keyword = strdelim(&mut rest);
-        }
-        let Some(keyword) = keyword.filter(|word| !word.is_empty() && !word.starts_with(b"#")) else {
-            return Ok(None);
+    /// The configuration is one that sshd rejects, or exceeds a limit.
+    pub fn read(tree: &ConfigTree, main: &Path, version: OpensshVersion) -> Result<Self, ReadError> {
+        let mut config = Self {
+            version,
+            main: main.to_owned(),
+            files: BTreeMap::new(),
+            included: BTreeMap::new(),
+            settings: Vec::new(),
         };
-        let keyword = String::from_utf8_lossy(&keyword).to_ascii_lowercase();
-        let rest = rest.unwrap_or_default();
-        let value = trim_start(rest).to_vec();
-        let arguments = if version.splits_like_argv() {
-            if rest.is_empty() {
-                return Err(Malformed::NoArgument);
-            }
-            let words = argv_split(version, rest, true).map_err(|_| Malformed::Quotes)?;
-            if keyword == "match" && !version.match_splits_like_argv() {
-                until_comment(strdelim_all(rest))
-            } else {
-                words.into_iter().map(|word| word.text).collect()
-            }
-        } else {
-            strdelim_all(rest)
+        config.load(tree, main)?;
+        let mut reading = ReadState { tree: Some(tree), left: MAX_FILES, ..ReadState::default() };
+        let mut pass = Pass { active: true, ..Pass::default() };
+        config.walk(main, 0, &mut pass, &mut reading)?;
+        config.settings = reading.settings;
+        Ok(config)
+    }
+
+    #[must_use]
+    pub(super) fn main(&self) -> Option<&ConfigFile> {
+        self.files.get(&self.main)
+    }
+
+    /// All files that were read, including the main file.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &ConfigFile> {
+        self.files.values()
+    }
+
+    /// The files that an `Include` argument expands to, in sshd's order.
+    #[must_use]
+    pub(super) fn included(&self, argument: &[u8]) -> &[PathBuf] {
+        self.included.get(&under_etc(argument)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The OpenSSH version that determined the parsing rules.
+    #[must_use]
+    pub(super) fn version(&self) -> &OpensshVersion {
+        &self.version
+    }
+
+    /// Each place that sets one of the keywords, in sshd's order, whether effective or not.
+    #[must_use]
+    pub(crate) fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// The effective settings for a connection, or without one.
+    ///
+    /// # Errors
+    /// Those of `read`. After a successful `read` only one is possible: an invalid address in `Match` with OpenSSH
+    /// before 8.4, which sshd also rejects only when a client connects.
+    pub fn effective(&self, connection: Option<&ConnectionSpec>) -> Result<Effective, ReadError> {
+        let mut copy = self.clone();
+        let mut first = ReadState { left: MAX_FILES, ..ReadState::default() };
+        copy.walk(&self.main, 0, &mut Pass { active: true, ..Pass::default() }, &mut first)?;
+        let Some(connection) = connection else { return Ok(first.effective) };
+        let mut second = ReadState { connection: Some(connection), left: MAX_FILES, ..ReadState::default() };
+        let mut pass = Pass { match_only: true, ..Pass::default() };
+        copy.walk(&self.main, 0, &mut pass, &mut second)?;
+        Ok(Effective {
+            command: second.effective.command.or(first.effective.command),
+            user: second.effective.user.or(first.effective.user),
+        })
+    }
+
+    /// The line that sets a keyword, given in lower case, for a connection, and the `Match` line above it, if any.
+    pub(crate) fn place(&self, keyword: &str, connection: &ConnectionSpec) -> Option<LinePlace> {
+        let look = |connection, mut pass: Pass| {
+            let mut reading = ReadState { connection, left: MAX_FILES, keyword, ..ReadState::default() };
+            self.clone().walk(&self.main, 0, &mut pass, &mut reading).ok()?;
+            reading.place
         };
-        Ok(Some(Self { keyword, value, arguments }))
+        look(Some(connection), Pass { match_only: true, ..Pass::default() })
+            .or_else(|| look(None, Pass { active: true, ..Pass::default() }))
     }
 
-    /// The first argument, for keywords with only one.
-    pub(super) fn first_argument(&self) -> &[u8] {
-        self.arguments.first().map(Vec::as_slice).unwrap_or_default()
-    }
-}
-
-/// A line after `load_server_config` and the trimming of `process_server_config_line`.
-fn trim_line<'a>(version: &OpensshVersion, line: &'a [u8]) -> &'a [u8] {
-    let mut line = line.strip_suffix(b"\n").unwrap_or(line);
-    if version.hash_starts_comment_anywhere() {
-        line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
-    }
-    let leading = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
-    line = line.get(leading..).unwrap_or_default();
-    if !version.trims_trailing_blanks() {
-        return line;
-    }
-    // sshd keeps the first byte, whatever it is.
-    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n' | 0x0c] = line {
-        if rest.is_empty() {
-            break;
-        }
-        line = rest;
-    }
-    line
-}
-
-fn until_comment(words: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    words.into_iter().take_while(|word| !word.starts_with(b"#")).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use super::*;
-
-    fn read(version: &str, line: &str) -> Result<Option<(String, String, Vec<String>)>, Malformed> {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let version = OpensshVersion::from_version_text(version).unwrap();
-        let statement = Statement::read(&version, line.as_bytes())?;
-        Ok(statement.map(|s| (s.keyword, text(s.value), s.arguments.into_iter().map(text).collect())))
+    /// The paths that any line sets for a keyword, given in lower case.
+    pub(crate) fn paths(&self, keyword: &str) -> Vec<PathBuf> {
+        let statements = self.files().flat_map(|file| file.statements(&self.version));
+        let statements = statements.filter_map(|(_, statement)| statement.ok().flatten());
+        let values = statements.filter(|statement| statement.keyword == keyword);
+        values.map(|statement| OsStr::from_bytes(statement.first_argument()).into()).collect()
     }
 
-    const OLD: &str = "OpenSSH_8.4";
-    const NEW: &str = "OpenSSH_10.0";
-
-    #[test]
-    fn lines_keep_every_byte() {
-        for text in ["", "\n", "a", "a\n", "a\r\n\n b", "\u{0}\n\u{0}x"] {
-            let file = File::new(Path::new("/x"), text.into());
-            assert_eq!(file.lines().collect::<Vec<_>>().concat(), text.as_bytes());
-        }
-    }
-
-    #[test]
-    fn reads_a_keyword_in_each_form() {
-        for line in [
-            "Port 22",
-            "pORT=22",
-            "  Port = 22",
-            "\tPort\t22 \t\r\n",
-            "\"Port\" 22",
-            "Port \"22\"",
-            "=Port 22",
-        ] {
-            for version in [OLD, NEW] {
-                let (keyword, _, arguments) = read(version, line).unwrap().unwrap();
-                assert_eq!(
-                    (keyword.as_str(), arguments),
-                    ("port", vec!["22".to_owned()]),
-                    "{version} {line:?}"
-                );
+    /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their
+    /// lines: keyword and value. Without `dns`, the name of a client is its address.
+    pub(crate) fn client_blocks(&self, connection: &ConnectionSpec, dns: bool) -> Vec<ClientBlock> {
+        let mut found: Vec<ClientBlock> = Vec::new();
+        for file in self.files() {
+            let mut open = false;
+            for (origin, statement) in file.statements(&self.version) {
+                let Ok(Some(statement)) = statement else { continue };
+                if statement.keyword == "match" {
+                    let words = statement.criteria();
+                    open = depends_on_client(&self.version, words, connection);
+                    if open {
+                        let criteria = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+                        let sample = sample(&self.version, words, connection, dns);
+                        found.push(ClientBlock { origin, criteria, lines: Vec::new(), sample });
+                    }
+                } else if let Some(block) = found.last_mut().filter(|_| open) {
+                    let value = String::from_utf8_lossy(&statement.arguments.join(&b' ')).into_owned();
+                    block.lines.push((statement.keyword, value));
+                }
             }
         }
+        found
     }
 
-    #[test]
-    fn reads_comments_by_version() {
-        for line in ["", "\n", "# Port 22", "  #Port", "\"Port 22"] {
-            assert_eq!(read(OLD, line), Ok(None), "{line:?}");
-            assert_eq!(read(NEW, line), Ok(None), "{line:?}");
+    fn load(&mut self, tree: &ConfigTree, path: &Path) -> Result<(), ReadError> {
+        if !self.files.contains_key(path) {
+            let bytes = tree.read(path).map_err(|error| ReadError::Unreadable(path.to_owned(), error))?;
+            self.files.insert(path.to_owned(), ConfigFile::new(path, bytes));
         }
-        let line = "AuthorizedKeysCommand /x %u # y";
-        assert_eq!(read(OLD, line).unwrap().unwrap().1, "/x %u");
-        assert_eq!(read(NEW, line).unwrap().unwrap().1, "/x %u # y", "since 8.7, sshd passes this on");
+        Ok(())
     }
 
-    #[test]
-    fn rejects_what_sshd_rejects() {
-        assert_eq!(read(NEW, "Port"), Err(Malformed::NoArgument));
-        assert_eq!(read(NEW, "Banner 'a"), Err(Malformed::Quotes));
-        assert_eq!(read(OLD, "Port \0 22"), Err(Malformed::ZeroByte));
+    /// Reads one file as `parse_server_config_depth` does.
+    fn walk(
+        &mut self,
+        path: &Path,
+        depth: usize,
+        pass: &mut Pass,
+        reading: &mut ReadState<'_>,
+    ) -> Result<(), ReadError> {
+        // Copied because a line can add included files to `self`. The files are small and few.
+        let Some(file) = self.files.get(path).cloned() else { return Ok(()) };
+        let version = self.version.clone();
+        for (origin, statement) in file.statements(&version) {
+            let statement = statement.map_err(|what| ReadError::Line(origin.clone(), what))?;
+            let Some(statement) = statement else { continue };
+            let keyword = match statement.keyword.as_str() {
+                "include" => {
+                    for argument in statement.arguments.iter().filter(|argument| !argument.is_empty()) {
+                        self.include(argument, &origin, depth, pass, reading)?;
+                    }
+                    continue;
+                }
+                "match" => {
+                    let connection = if pass.never { None } else { reading.connection };
+                    let applies = applies(&version, &statement.arguments, connection)
+                        .map_err(|what| ReadError::Match(origin.clone(), what))?;
+                    pass.active = applies && !pass.never;
+                    pass.match_only = false;
+                    let criteria = statement.criteria().join(&b' ');
+                    pass.block = Some((origin, String::from_utf8_lossy(&criteria).into_owned()));
+                    continue;
+                }
+                "authorizedkeyscommand" => Keyword::Command,
+                "authorizedkeyscommanduser" => Keyword::User,
+                _ => {
+                    if pass.active && statement.keyword == reading.keyword {
+                        reading.place.get_or_insert_with(|| (origin, pass.block.clone()));
+                    }
+                    continue;
+                }
+            };
+            let value = match keyword {
+                Keyword::Command => statement.value,
+                Keyword::User => statement.first_argument().to_vec(),
+            };
+            let setting = Setting { keyword, value, origin, block: pass.block.clone() };
+            reading.set(setting, pass.active);
+        }
+        Ok(())
+    }
+
+    fn include(
+        &mut self,
+        argument: &[u8],
+        origin: &Origin,
+        depth: usize,
+        pass: &Pass,
+        reading: &mut ReadState<'_>,
+    ) -> Result<(), ReadError> {
+        if !argument.starts_with(b"/") && !self.version.includes_relative() {
+            return Ok(());
+        }
+        let argument = under_etc(argument);
+        if let (false, Some(tree)) = (self.included.contains_key(&argument), reading.tree) {
+            let found = tree.glob(&argument, MAX_FILES);
+            self.included.insert(argument.clone(), found);
+        }
+        let found = self.included.get(&argument).cloned().unwrap_or_default();
+        for path in found {
+            let depth = depth.saturating_add(1);
+            if depth > MAX_DEPTH {
+                return Err(ReadError::TooDeep(origin.clone()));
+            }
+            reading.left = reading.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
+            if let Some(tree) = reading.tree {
+                self.load(tree, &path)?;
+            }
+            // A `Match` ends at the end of its file.
+            let match_only = pass.match_only && self.version.match_applies_in_included();
+            let mut inner = Pass {
+                active: pass.active,
+                match_only,
+                never: !match_only && !pass.active,
+                block: pass.block.clone(),
+            };
+            self.walk(&path, depth, &mut inner, reading)?;
+        }
+        Ok(())
+    }
+}
+
+/// An `Include` argument that does not begin with `/` or `~` is relative to `/etc/ssh` (`SSHDIR`), in any file.
+fn under_etc(argument: &[u8]) -> Vec<u8> {
+    if argument.starts_with(b"/") || argument.starts_with(b"~") {
+        return argument.to_vec();
+    }
+    [b"/etc/ssh/", argument].concat()
+}
+
+/// The state within a file: whether values are active, and sshd's `SSHCFG_MATCH_ONLY` and `SSHCFG_NEVERMATCH`.
+#[derive(Clone, Debug, Default)]
+struct Pass {
+    active: bool,
+    match_only: bool,
+    never: bool,
+    block: Option<(Origin, String)>,
+}
+
+/// The state of one pass over the configuration.
+#[derive(Default)]
+struct ReadState<'a> {
+    /// Where to read files from. `None` if all files were read before.
+    tree: Option<&'a ConfigTree>,
+    connection: Option<&'a ConnectionSpec>,
+    left: usize,
+    effective: Effective,
+    settings: Vec<Setting>,
+    /// Another keyword to look for, and its first line.
+    keyword: &'a str,
+    place: Option<LinePlace>,
+}
+
+impl ReadState<'_> {
+    fn set(&mut self, setting: Setting, active: bool) {
+        self.settings.push(setting.clone());
+        let slot = match setting.keyword {
+            Keyword::Command => &mut self.effective.command,
+            Keyword::User => &mut self.effective.user,
+        };
+        if active && slot.is_none() {
+            *slot = Some(setting);
+        }
     }
 }

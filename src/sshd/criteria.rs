@@ -320,7 +320,7 @@ fn in_groups(groups: &[String], value: &[u8]) -> bool {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use crate::sshd::config::Statement;
+    use crate::sshd::config_file::Statement;
 
     fn matches(version: &str, line: &str) -> Result<bool, BadMatch> {
         let version = OpensshVersion::from_version_text(version).unwrap();

@@ -11,9 +11,9 @@ use std::{
 
 use super::{
     command_line::{has_option, other_config, sets_command, split_words},
+    config::Config,
     config_tree::ConfigTree,
     drop_in::drop_in_paths,
-    effective::Config,
     lexer::OpensshVersion,
     query::admin_config,
     unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},

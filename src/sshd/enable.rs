@@ -10,10 +10,10 @@ use std::{
 
 use super::{
     apply::{ApplyContext, InstalledSshd, apply},
+    config::Values,
     config_tree::ConfigTree,
     daemon::{Daemon, TIMEOUT},
     diff, drop_in,
-    effective::Values,
     enable_error::{EnableError, EnableRefusal},
     host_key,
     lexer::OpensshVersion,

@@ -7,7 +7,7 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
-    config::{File, Statement},
+    config_file::{ConfigFile, Statement},
     config_tree::ConfigTree,
     lexer::{OpensshVersion, argv_split},
 };
@@ -66,7 +66,7 @@ fn quote(user: &[u8]) -> Vec<u8> {
 
 /// Whether sshd parses these lines as this command and user.
 pub(super) fn reads_back(version: &OpensshVersion, lines: &[u8], command: &[u8], user: &[u8]) -> bool {
-    let file = File::new(Path::new(""), lines.to_vec());
+    let file = ConfigFile::new(Path::new(""), lines.to_vec());
     let read: Option<Vec<Statement>> = file
         .statements(version)
         .filter_map(|(_, statement)| statement.transpose())

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    config::File,
+    config::{Config, ReadError, Setting, Values},
+    config_file::ConfigFile,
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
     drop_in::{self, drop_in_paths},
-    effective::{Config, ReadError, Setting, Values},
     managed_lines::render,
     query::admin_config,
 };
@@ -110,7 +110,7 @@ impl Placement<'_> {
 
     /// The drop-ins that the main file includes in its global part, in order of preference. Drop-ins of packages
     /// begin with 10 to 60.
-    fn drop_ins(&self, main: &File) -> Vec<PathBuf> {
+    fn drop_ins(&self, main: &ConfigFile) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = Vec::new();
         for (_, statement) in main.statements(self.base.version()) {
             let Ok(Some(statement)) = statement else { continue };
@@ -135,7 +135,7 @@ impl Placement<'_> {
 
     /// The main file with our lines in its global part: before the first line that sets either keyword, directly or
     /// through an include; else before the first `Match` and the comment above it; else at the end.
-    fn insert(&self, main: &File, lines: &[u8]) -> Vec<u8> {
+    fn insert(&self, main: &ConfigFile, lines: &[u8]) -> Vec<u8> {
         let base = self.base;
         let all: Vec<&[u8]> = main.lines().collect();
         let mut at = all.len();
@@ -183,7 +183,7 @@ impl Placement<'_> {
 
 /// Whether one of these files has an `Include`, in a configuration that sets either keyword.
 fn includes_more(base: &Config, paths: &[PathBuf]) -> bool {
-    let includes = |file: &&File| {
+    let includes = |file: &&ConfigFile| {
         paths.iter().any(|path| path == file.path())
             && file
                 .statements(base.version())

@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
-    config::Origin,
+    config::{Config, Effective, Keyword, ReadError, Setting, Values},
+    config_file::Origin,
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
     drop_in,
-    effective::{Config, Effective, Keyword, ReadError, Setting, Values},
     lexer::OpensshVersion,
     managed_lines::{
         chain, chains_itself, is_aws_command, left_out_comment, name_service_comment, own_command, own_part,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    config::{Malformed, Statement},
-    effective::Config,
+    config::Config,
+    config_file::{Malformed, Statement},
 };
 
 /// Why there is no such copy.

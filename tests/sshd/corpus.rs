@@ -16,9 +16,9 @@ use std::path::Path;
 
 use crate::systems::{System, releases};
 use eic_keys::sshd::{
+    config::{Config, Effective},
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
-    effective::{Config, Effective},
     lexer::OpensshVersion,
 };
 

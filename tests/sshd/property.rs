@@ -19,10 +19,10 @@ use super::helpers::{Operation, run};
 use crate::systems::{System, releases};
 use eic_keys::sshd::{
     self, EnableOutcome,
-    config::File,
+    config::Config,
+    config_file::ConfigFile,
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
-    effective::Config,
     lexer::OpensshVersion,
     query::{Dump, Sshd},
 };
@@ -281,7 +281,7 @@ fn any_bytes_are_read_and_kept() {
     let mut read = 0;
     for _ in 0..20_000 {
         let bytes: Vec<u8> = (0..random.below(24)).flat_map(|_| random.pick(pieces).to_vec()).collect();
-        let file = File::new(main, bytes.clone());
+        let file = ConfigFile::new(main, bytes.clone());
         assert_eq!(file.lines().collect::<Vec<_>>().concat(), bytes);
         // No other file exists, except /x, which includes a file.
         let source = ConfigTree::new(Path::new("/nonexistent"))

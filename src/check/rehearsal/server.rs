@@ -14,11 +14,11 @@ use crate::limits;
 use crate::process::TrustedCommand;
 use crate::safe_path;
 use crate::sshd::command_line::connection_options;
-use crate::sshd::config::Statement;
+use crate::sshd::config::Config;
+use crate::sshd::config_file::Statement;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
 use crate::sshd::daemon;
-use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
 

@@ -17,7 +17,7 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
 use crate::limits;
 use crate::process::TrustedCommand;
-use crate::sshd::config::Origin;
+use crate::sshd::config_file::Origin;
 
 /// Checks PAM's files for sshd, and for the user.
 pub(crate) async fn pam(

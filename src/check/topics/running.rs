@@ -23,10 +23,10 @@ use crate::error_text::WithCauses;
 use crate::procfs::Process;
 use crate::sorted;
 use crate::sshd::command_line::{other_config, sets_command};
-use crate::sshd::config::File;
+use crate::sshd::config::Config;
+use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SERVICES};
-use crate::sshd::effective::Config;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
 use crate::sshd::reload::ReloadCommand;
@@ -61,7 +61,7 @@ pub(crate) async fn running(
 
 /// The files that sshd reads when it is started.
 fn files_of(settings: &Settings) -> Vec<PathBuf> {
-    let config = settings.source.config.iter().flat_map(Config::files).map(File::path);
+    let config = settings.source.config.iter().flat_map(Config::files).map(ConfigFile::path);
     let others = [DROP_INS, "/etc/default/ssh", "/etc/sysconfig/sshd"].map(Path::new);
     config.chain(others).map(Path::to_owned).collect()
 }
@@ -440,7 +440,7 @@ fn is_current(
         }
     };
     // Removing a file changes the directory.
-    let paths = config.files().map(File::path).chain([Path::new(DROP_INS)]);
+    let paths = config.files().map(ConfigFile::path).chain([Path::new(DROP_INS)]);
     let changes: Vec<_> = paths.filter_map(|path| Some((path, changed_at(&tree.locate(path))?))).collect();
     with_daemon(tree, |daemon| {
         let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {

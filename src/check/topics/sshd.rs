@@ -24,10 +24,10 @@ use crate::error_text::WithCauses;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, JudgedProgram, Program};
-use crate::sshd::config::File;
+use crate::sshd::config::{Config, ReadError, Setting};
+use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
-use crate::sshd::effective::{Config, ReadError, Setting};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
@@ -258,7 +258,7 @@ fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
 
 /// A file of the configuration, or its directory, to which every user can write.
 fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
-    let files = settings.source.config.iter().flat_map(Config::files).map(File::path);
+    let files = settings.source.config.iter().flat_map(Config::files).map(ConfigFile::path);
     let mut paths = files.flat_map(|file| [file.parent().unwrap_or(file), file]);
     let is_open = |path: &&Path| {
         let metadata = std::fs::metadata(tree.locate(path));
@@ -341,7 +341,7 @@ fn wrong_file(config: Result<&Config, &ReadError>) -> Option<String> {
         Err(_) => return None,
     };
     // No keyword begins so.
-    let has_mark = |file: &&File| file.lines().next().is_some_and(|line| line.first() > Some(&0x7f));
+    let has_mark = |file: &&ConfigFile| file.lines().next().is_some_and(|line| line.first() > Some(&0x7f));
     let path = config.files().find(has_mark)?.path().display();
     Some(format!("remove the byte order mark from the beginning of {path} (save it as UTF-8 without BOM)"))
 }

@@ -1096,9 +1096,9 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
 mod tests {
     use super::{Duration, Settings, limits_of};
     use crate::check::settings::SettingsSource;
+    use crate::sshd::config::Config;
     use crate::sshd::config_tree::ConfigTree;
     use crate::sshd::criteria::ConnectionSpec;
-    use crate::sshd::effective::Config;
     use crate::sshd::lexer::OpensshVersion;
     use crate::sshd::query::{Dump, Sshd};
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use eic_keys::sshd::config::{File, Statement};
+use eic_keys::sshd::config_file::{ConfigFile, Statement};
 use eic_keys::sshd::lexer::OpensshVersion;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((version, text)) = bytes.split_first() else { return };
     let openssh =
         OpensshVersion::from_version_text(VERSIONS[usize::from(*version) % VERSIONS.len()]).unwrap();
-    let file = File::new(Path::new("/etc/ssh/sshd_config"), text.to_vec());
+    let file = ConfigFile::new(Path::new("/etc/ssh/sshd_config"), text.to_vec());
     assert_eq!(file.lines().collect::<Vec<_>>().concat(), text);
     for line in file.lines() {
         if let Ok(Some(statement)) = Statement::read(&openssh, line) {
