@@ -99,7 +99,6 @@ fn refuses_wrong_command_lines() {
         &["--help=me"],
         &["alice", "--help="],
         &["--version=2"],
-        &["--check=alice"],
         &["--enable=yes"],
         &["--if-user-missing"],
         &["--if-user-missing", "alice"],
