@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use super::fix::Fix;
 use super::runner::Answer;
-use super::running_sshd::{changed_at, remove_setting, settings_of, shown_name};
+use super::running_sshd::{changed_at, remove_setting, shown_name};
 use crate::files;
 use crate::limits;
 use crate::procfs::Process;
 use crate::seconds::decimal;
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::unit::{UnitLine, settings_of};
 use crate::tool::{property, stdout_of};
 
 /// A service that failed, or that systemd starts again and again.
@@ -24,8 +25,8 @@ pub(crate) struct FailedUnit {
     process: Option<u32>,
     /// The journal of its last start, oldest first.
     lines: Vec<String>,
-    /// The settings that the administrator's files make: file, line number, setting.
-    settings: Vec<(PathBuf, usize, String)>,
+    /// The settings that the administrator's files make.
+    settings: Vec<UnitLine>,
 }
 
 /// Lines to print, and the length of each.
@@ -72,6 +73,7 @@ impl FailedUnit {
         };
         let settings =
             of_unit.iter().filter(|path| !is_packaged(path)).flat_map(|path| settings_of(tree, path));
+        let settings = settings.filter(|line| line.setting().is_some_and(|(_, value)| !value.is_empty()));
         let process = property("MainPID").parse().ok().filter(|process| *process > 0);
         Some(Self { unit, restarts, process, lines: journal(unit), settings: settings.collect() })
     }
@@ -90,7 +92,7 @@ impl FailedUnit {
 
     /// Whether one of these settings names a user.
     pub(crate) fn has_user(&self) -> bool {
-        self.settings.iter().any(|(_, _, setting)| setting.starts_with("User="))
+        self.settings.iter().any(|line| line.text.starts_with("User="))
     }
 
     /// The result for sshd, which does not run.
@@ -125,7 +127,8 @@ impl FailedUnit {
         let note = cause(&self.lines).map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
         let again =
             format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
-        let is_command = |(_, _, setting): &(PathBuf, usize, String)| setting.starts_with("ExecStart=");
+        let is_command = |line: &UnitLine| line.text.starts_with("ExecStart=");
+        let setting = |line: &UnitLine| bounded(line.text.trim_end());
         let again = if self.settings.iter().any(is_command) {
             format!("with the empty ExecStart= before it, or correct it, {again}")
         } else {
@@ -135,14 +138,11 @@ impl FailedUnit {
             [] => format!(
                 "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl restart {unit}"
             ),
-            [(file, line, setting)] => {
-                format!("remove {setting} from sshd's unit ({} line {line}), {again}", file.display())
-            }
+            [line] => format!("remove {} from sshd's unit ({}), {again}", setting(line), line.place()),
             many => {
                 let shown = many.iter().take(MOST_SETTINGS);
-                let shown = shown
-                    .map(|(file, line, setting)| format!("{setting} ({} line {line})", file.display()))
-                    .collect::<Vec<_>>();
+                let shown =
+                    shown.map(|line| format!("{} ({})", setting(line), line.place())).collect::<Vec<_>>();
                 let more = many.len().saturating_sub(shown.len());
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 format!(

@@ -15,11 +15,8 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SOCKETS};
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::ReloadCommand;
-use crate::sshd::unit::{StartLine, UnitLine, numbered_lines, service_lines, unit_files};
+use crate::sshd::unit::{StartLine, UnitLine, service_lines, unit_files};
 use crate::tool::stdout_of;
-
-/// Length of a setting in a message.
-const MOST_CHARACTERS: usize = 200;
 
 /// The running sshd.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +54,17 @@ pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
     let main = default_main_file(tree);
     with_daemon(tree, |daemon| {
         let (process, line) = daemon.serving(&main)?;
-        let file = other_config(&line, &main).filter(|file| file.starts_with('/')).map(PathBuf::from);
+        let main = main_of(&line, main);
         let read = daemon.read_at(process);
         let (options, daemon_options) = (config_options(&line), daemon_options(&line));
-        Some(ServingSshd { process, options, daemon_options, main: file.unwrap_or(main), read })
+        Some(ServingSshd { process, options, main, daemon_options, read })
     })
+}
+
+/// The file that an sshd with this command line reads. `default`: without `-f`.
+fn main_of(line: &str, default: PathBuf) -> PathBuf {
+    let file = other_config(line, &default).filter(|file| file.starts_with('/'));
+    file.map_or(default, PathBuf::from)
 }
 
 /// Where an option of sshd's command line is set, for a message.
@@ -127,9 +130,7 @@ pub(super) fn socket_and_unit(daemon: &Daemon<'_>) -> Option<(&'static str, &'st
 pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<(char, String)>, PathBuf)> {
     let (_, unit) = with_daemon(tree, |daemon| daemon.has_systemd().then(|| socket_and_unit(daemon)))??;
     let line = StartLine::of_unit(tree, unit)?.line;
-    let main = default_main_file(tree);
-    let file = other_config(&line, &main).filter(|file| file.starts_with('/')).map(PathBuf::from);
-    Some((config_options(&line), file.unwrap_or(main)))
+    Some((config_options(&line), main_of(&line, default_main_file(tree))))
 }
 
 /// What systemctl show knows a unit by. A template has no properties, but each instance has.
@@ -160,20 +161,6 @@ pub(super) fn remove_setting(tree: &ConfigTree, unit: &str, name: &str, text: &s
     let place = setting_of_unit(tree, unit, name, text)
         .map_or_else(|| format!("in the files of {unit}.service"), |line| line.place());
     format!("correct or remove {name}= ({place}), then: systemctl daemon-reload")
-}
-
-/// The settings of the section `[Service]` of a file: file, line number, setting.
-pub(super) fn settings_of(tree: &ConfigTree, path: &Path) -> Vec<(PathBuf, usize, String)> {
-    let mut in_service = false;
-    let mut found = Vec::new();
-    for (number, line) in numbered_lines(&tree.read(path).unwrap_or_default()) {
-        if line.starts_with('[') {
-            in_service = line.trim_end() == "[Service]";
-        } else if in_service && line.split_once('=').is_some_and(|(_, value)| !value.trim().is_empty()) {
-            found.push((path.to_owned(), number, line.trim_end().chars().take(MOST_CHARACTERS).collect()));
-        }
-    }
-    found
 }
 
 pub(super) fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {

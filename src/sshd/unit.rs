@@ -107,7 +107,7 @@ impl Service {
 }
 
 /// The lines of a unit or environment file, with continuation lines joined, without comments.
-pub(crate) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
+pub(super) fn numbered_lines(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut continues = false;
@@ -147,23 +147,30 @@ impl UnitLine {
     }
 }
 
+/// The settings in the section `[Service]` of a file, also those without a value.
+pub(crate) fn settings_of(tree: &ConfigTree, file: &Path) -> Vec<UnitLine> {
+    let mut in_service = false;
+    let lines = numbered_lines(&tree.read(file).unwrap_or_default()).into_iter();
+    let lines = lines.map(|(number, text)| UnitLine { file: file.to_owned(), number, text });
+    let of_service = lines.filter(|line| {
+        if line.text.starts_with('[') {
+            in_service = line.text.trim_end() == "[Service]";
+        }
+        in_service && line.setting().is_some()
+    });
+    of_service.collect()
+}
+
 /// The settings in the section `[Service]` of a unit that count. An empty value removes those of that name before it.
 pub(crate) fn service_lines(tree: &ConfigTree, files: &[PathBuf]) -> Vec<UnitLine> {
     let mut found: Vec<UnitLine> = Vec::new();
-    for file in files {
-        let mut in_service = false;
-        for (number, text) in numbered_lines(&tree.read(file).unwrap_or_default()) {
-            if text.starts_with('[') {
-                in_service = text.trim_end() == "[Service]";
+    for line in files.iter().flat_map(|file| settings_of(tree, file)) {
+        match line.setting() {
+            None => {}
+            Some((name, "")) => {
+                found.retain(|other| other.setting().is_none_or(|(other, _)| other != name));
             }
-            let line = UnitLine { file: file.clone(), number, text };
-            match line.setting().filter(|_| in_service) {
-                None => {}
-                Some((name, "")) => {
-                    found.retain(|other| other.setting().is_none_or(|(other, _)| other != name));
-                }
-                Some(_) => found.push(line),
-            }
+            Some(_) => found.push(line),
         }
     }
     found
