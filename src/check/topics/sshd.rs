@@ -22,6 +22,7 @@ use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
+use crate::ownership::is_program_at;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, JudgedProgram, Program};
 use crate::sshd::config::{Config, ReadError, Setting};
@@ -129,7 +130,7 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
         Fix::advice("install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server")
     };
     // The running sshd serves clients without its program. One that was given another name has that name in /proc.
-    let is_lost = !PATHS.iter().any(|path| is_program(tree, path));
+    let is_lost = !PATHS.iter().any(|path| is_program_at(&tree.locate(Path::new(path))));
     if is_lost && with_daemon(tree, |daemon| daemon.pid_file_owner().is_some()) {
         let note = "the program of the running sshd is missing, or not executable";
         return Answer::warn_without_value(note, install()).breaks_at_restart("");
@@ -272,13 +273,7 @@ fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
 fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
     let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
     let mut programs = programs.filter(|program| program.starts_with('/'));
-    programs.find(|program| !is_program(tree, program)).map(str::to_owned)
-}
-
-/// Whether it is a file that can be run.
-fn is_program(tree: &ConfigTree, path: &str) -> bool {
-    let metadata = std::fs::metadata(tree.locate(Path::new(path)));
-    metadata.is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    programs.find(|program| !is_program_at(&tree.locate(Path::new(program)))).map(str::to_owned)
 }
 
 /// The result if sshd would not start.

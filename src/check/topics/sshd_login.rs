@@ -21,7 +21,7 @@ use crate::check::sockets;
 use crate::check::tokens;
 use crate::files::{self, below};
 use crate::limits;
-use crate::ownership::{self, OwnershipFault};
+use crate::ownership::{self, OwnershipFault, is_program_at};
 use crate::process::TrustedCommand;
 use crate::seconds::{Seconds, decimal};
 use crate::sshd::config_tree::ConfigTree;
@@ -205,7 +205,7 @@ impl AccessList {
             (false, true, _) => self.denied(&named, account),
             (true, false, []) => self.not_allowed(&patterns, &named, account, root),
             (true, false, hosts) => {
-                // Session Manager connects from 127.0.0.1.
+                // Also if that is 127.0.0.1 only, from which Session Manager connects.
                 Access::SomeClients(format!("{shown} allows {name} from {} only", hosts.join(", ")))
             }
             (false, false, hosts) => {
@@ -676,7 +676,7 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
 /// Why the user has no shell in `ChrootDirectory`.
 fn no_shell(account: &Account, directory: &Path) -> Option<String> {
     let shell = below(directory, &account.shell);
-    if !is_program(&shell::inside(directory, &account.shell)) {
+    if !is_program_at(&shell::inside(directory, &account.shell)) {
         return Some(format!("there is no shell {} in ChrootDirectory", shell.display()));
     }
     let reason = shell::does_not_start_below(account, directory, &account.shell)?;
@@ -698,7 +698,7 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
     }
     let directory = below(root, chroot.unwrap_or(Path::new("/")));
     let file = shell::inside(&directory, Path::new(&path));
-    if !is_program(&file) {
+    if !is_program_at(&file) {
         // A server can provide the home directory, and hide it from root, or PAM at a login.
         let is_known = in_home.is_none()
             || fs::read_dir(below(&directory, &account.home)).is_ok_and(|files| files.count() > 0)
@@ -739,10 +739,6 @@ fn bad_chroot(root: &Path, directory: &Path) -> Option<String> {
             },
         }
     })
-}
-
-fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| ownership::is_program(&metadata))
 }
 
 fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {

@@ -393,8 +393,7 @@ fn set_shell(account: &Account, root: &Path) -> Fix {
     // What keeps the user from one shell, such as the mode of a directory, can keep the user from all of them.
     let runs = |path: &Path| {
         let file = files::below(root, path);
-        fs::metadata(&file).is_ok_and(|metadata| ownership::is_program(&metadata))
-            && shell::cannot_run(account, &file, root, Caller::Sshd).is_none()
+        ownership::is_program_at(&file) && shell::cannot_run(account, &file, root, Caller::Sshd).is_none()
     };
     let commands = [("/bin/bash", "usermod --shell /bin/bash"), ("/bin/sh", "usermod --shell /bin/sh")];
     let found = commands.into_iter().find(|(path, _)| is_other(Path::new(path)) && runs(Path::new(path)));
