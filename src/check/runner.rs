@@ -219,6 +219,9 @@ inputs_of_tuple!(a: A, b: B, c: C);
 inputs_of_tuple!(a: A, b: B, c: C, d: D);
 inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 
+/// A check while it runs.
+type Asking<'a> = Pin<Box<dyn Future<Output = Answer<()>> + 'a>>;
+
 /// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Runner {
@@ -237,7 +240,7 @@ impl Runner {
     ) -> Finding<T> {
         let depends_on = needs.ids();
         let mut value = None;
-        let ask: Result<Pin<Box<dyn Future<Output = Answer<()>> + '_>>, CheckId> = match needs.values() {
+        let ask: Result<Asking<'_>, CheckId> = match needs.values() {
             Err(missing) => Err(missing),
             Ok(values) => Ok(Box::pin(async {
                 let answer = ask(values).await;
@@ -255,7 +258,7 @@ impl Runner {
         &'a self,
         id: CheckId,
         depends_on: Vec<CheckId>,
-        ask: Result<Pin<Box<dyn Future<Output = Answer<()>> + 'a>>, CheckId>,
+        ask: Result<Asking<'a>, CheckId>,
     ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
         Box::pin(async move {
             if let Some(started) = self.begin(id, depends_on, ask.as_ref().err().copied()) {
@@ -360,7 +363,7 @@ fn limit(id: CheckId) -> Duration {
 }
 
 /// Runs a check within its time limit.
-async fn in_time(limit: Duration, check: Pin<Box<dyn Future<Output = Answer<()>> + '_>>) -> Answer<()> {
+async fn in_time(limit: Duration, check: Asking<'_>) -> Answer<()> {
     tokio::time::timeout(limit, check).await.unwrap_or_else(|_| {
         Answer::fail(
             format!("this check did not end within {} s", limit.as_secs()),

@@ -370,10 +370,11 @@ fn wrappers(root: &Path) -> Answer<()> {
             format!("{} refuses all clients for sshd: {}", rule.file, rule.line),
             advice(rule.file),
         ),
-        (Some(rule), _) => {
-            let note = format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting));
-            Answer::warn(note, advice(rule.file), ())
-        }
+        (Some(rule), _) => Answer::warn(
+            format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting)),
+            advice(rule.file),
+            (),
+        ),
         (None, Some(rule)) => Answer::warn(
             format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
             advice(rule.file),
