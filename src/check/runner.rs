@@ -18,20 +18,41 @@ use crate::limits;
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
+    /// In a box, because answers are moved at hundreds of places.
+    verdict: Box<Verdict>,
+    value: Option<T>,
+}
+
+/// The result of a check, as the report shows it.
+#[derive(Debug)]
+struct Verdict {
     status: Status,
     note: String,
     mark: Option<Mark>,
     fix: Option<Fix>,
     detail: Vec<String>,
-    value: Option<T>,
     /// The name service does not answer, so that each program that asks it hangs.
     no_name_service: bool,
 }
 
+impl Verdict {
+    fn break_at_restart(&mut self, why: &str) {
+        self.note = format!("works now, but breaks at sshd's next restart{why}: {}", self.note);
+        self.mark = Some(Mark::BreaksAtRestart);
+    }
+}
+
+impl Answer<()> {
+    fn without_value(status: Status, note: String, fix: Option<Fix>) -> Self {
+        let verdict = Verdict { status, note, mark: None, fix, detail: Vec::new(), no_name_service: false };
+        Self { verdict: Box::new(verdict), value: None }
+    }
+}
+
 impl<T> Answer<T> {
     fn new(status: Status, note: impl Into<String>, fix: Option<Fix>, value: Option<T>) -> Self {
-        let (note, detail) = (note.into(), Vec::new());
-        Self { status, note, mark: None, fix, detail, value, no_name_service: false }
+        let Answer { verdict, value: _ } = Answer::without_value(status, note.into(), fix);
+        Self { verdict, value }
     }
 
     pub(crate) fn ok(note: impl Into<String>, value: T) -> Self {
@@ -39,17 +60,17 @@ impl<T> Answer<T> {
     }
 
     pub(crate) fn warn(note: impl Into<String>, fix: Fix, value: T) -> Self {
-        Self { status: Status::Warn, fix: Some(fix), ..Self::ok(note, value) }
+        Self::new(Status::Warn, note, Some(fix), Some(value))
     }
 
     /// A warning about something that the dependent checks need and cannot have.
     pub(crate) fn warn_without_value(note: impl Into<String>, fix: Fix) -> Self {
-        Self { status: Status::Warn, ..Self::fail(note, fix) }
+        Self::new(Status::Warn, note, Some(fix), None)
     }
 
     /// Nothing is wrong for pushed keys; the fix is for other logins.
     pub(crate) fn ok_with_fix(note: impl Into<String>, fix: Fix, value: T) -> Self {
-        Self { fix: Some(fix), ..Self::ok(note, value) }
+        Self::new(Status::Ok, note, Some(fix), Some(value))
     }
 
     pub(crate) fn fail(note: impl Into<String>, fix: Fix) -> Self {
@@ -63,69 +84,66 @@ impl<T> Answer<T> {
 
     /// The check has no result here. The fix says how to check elsewhere.
     pub(crate) fn skip_with_fix(note: impl Into<String>, fix: Fix) -> Self {
-        Self { fix: Some(fix), ..Self::skip(note) }
+        Self::new(Status::Skip, note, Some(fix), None)
     }
 
     /// A warning instead of a failure, if it is by a configuration that the running sshd has not read.
-    pub(crate) fn later(self, wrong: Option<CheckId>, value: T) -> Self {
-        match (wrong, self.status) {
-            (Some(wrong), Status::Fail) => Self {
-                status: Status::Warn,
-                fix: Some(Fix::before_restart(wrong)),
-                value: Some(value),
-                ..self.breaks_at_restart("")
-            },
-            _ => self,
+    pub(crate) fn later(mut self, wrong: Option<CheckId>, value: T) -> Self {
+        if let (Some(wrong), Status::Fail) = (wrong, self.verdict.status) {
+            self.verdict.status = Status::Warn;
+            self.verdict.fix = Some(Fix::before_restart(wrong));
+            self.verdict.break_at_restart("");
+            self.value = Some(value);
         }
+        self
     }
 
     /// A warning instead of a failure, if it is by this file, of which the running sshd has not read the current version.
     pub(crate) fn unread(self, file: Option<&Path>, value: T) -> Self {
-        match (file, self.status) {
+        match (file, self.verdict.status) {
             (Some(_), Status::Fail) => Self { value: Some(value), ..self.unread_only(file) },
             _ => self,
         }
     }
 
     /// The same, without a value for the dependent checks.
-    pub(crate) fn unread_only(self, file: Option<&Path>) -> Self {
-        match (file, self.status) {
-            (Some(file), Status::Fail) => Self {
-                status: Status::Warn,
-                ..self.breaks_at_restart(&format!(" ({} {UNREAD})", file.display()))
-            },
-            _ => self,
+    pub(crate) fn unread_only(mut self, file: Option<&Path>) -> Self {
+        if let (Some(file), Status::Fail) = (file, self.verdict.status) {
+            self.verdict.status = Status::Warn;
+            self.verdict.break_at_restart(&format!(" ({} {UNREAD})", file.display()));
         }
+        self
     }
 
     /// The running sshd still accepts what is wrong. `why`: empty, or in brackets after a blank.
-    pub(crate) fn breaks_at_restart(self, why: &str) -> Self {
-        let note = format!("works now, but breaks at sshd's next restart{why}: {}", self.note);
-        Self { note, mark: Some(Mark::BreaksAtRestart), ..self }
+    pub(crate) fn breaks_at_restart(mut self, why: &str) -> Self {
+        self.verdict.break_at_restart(why);
+        self
     }
 
-    pub(crate) fn marked(self, mark: Mark) -> Self {
-        Self { mark: Some(mark), ..self }
+    pub(crate) fn marked(mut self, mark: Mark) -> Self {
+        self.verdict.mark = Some(mark);
+        self
     }
 
     /// The other checks that need the name service are skipped: each would take its time limit.
-    pub(crate) fn of_name_service(self) -> Self {
-        Self { no_name_service: true, ..self }
+    pub(crate) fn of_name_service(mut self) -> Self {
+        self.verdict.no_name_service = true;
+        self
     }
 
     /// The other result, if this one is ok.
     pub(crate) fn or_else(self, other: impl FnOnce() -> Option<Self>) -> Self {
-        if self.status == Status::Ok { other().unwrap_or(self) } else { self }
+        if self.verdict.status == Status::Ok { other().unwrap_or(self) } else { self }
     }
 
     /// The note of a failed check.
     pub(crate) fn failure(self) -> Option<String> {
-        (self.status == Status::Fail).then_some(self.note)
+        (self.verdict.status == Status::Fail).then_some(self.verdict.note)
     }
 
     fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Answer<U> {
-        let Self { status, note, mark, fix, detail, value, no_name_service } = self;
-        Answer { status, note, mark, fix, detail, value: value.and_then(change), no_name_service }
+        Answer { verdict: self.verdict, value: self.value.and_then(change) }
     }
 
     fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
@@ -133,7 +151,7 @@ impl<T> Answer<T> {
     }
 
     pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
-        self.detail.extend(lines);
+        self.verdict.detail.extend(lines);
         self
     }
 }
@@ -291,7 +309,7 @@ impl Runner {
 
     fn end(&self, started: Started, answer: Answer<()>) {
         let Started { id, depends_on, time, needs } = started;
-        let Answer { status, note, mark, fix, detail, value: _, no_name_service } = answer;
+        let Verdict { status, note, mark, fix, detail, no_name_service } = *answer.verdict;
         if no_name_service {
             self.no_name_service.set(Some(id));
         }
@@ -458,7 +476,8 @@ mod tests {
             (Some(Mark::Unread), false, true),
         ] {
             run(async |runner| {
-                let answer = Answer { mark, ..Answer::warn(words, Fix::advice("x"), ()) };
+                let mut answer = Answer::warn(words, Fix::advice("x"), ());
+                answer.verdict.mark = mark;
                 runner.check(CheckId::RunningCurrent, (), async |()| answer).await;
                 assert_eq!(runner.breaks_later(|_| true).is_some(), later);
                 assert_eq!(runner.is_unread(), unread);
