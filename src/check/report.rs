@@ -51,6 +51,8 @@ pub(crate) struct Check {
 /// What a result says to other checks and to the summary. Texts are those of the note, escaped like it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
+    /// The check did not end in time. It fails, but nothing is known.
+    TimedOut,
     /// The running sshd still accepts what its changed configuration refuses.
     BreaksAtRestart,
     /// sshd runs with an older configuration than that on disk.
@@ -87,7 +89,15 @@ impl CheckReport {
         let keys =
             self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
         let user = self.user.as_deref().unwrap_or("USER");
-        let failed: Vec<_> = self.with(Status::Fail).collect();
+        // What is known is first.
+        let (late, mut failed): (Vec<_>, Vec<_>) =
+            self.with(Status::Fail).partition(|check| check.mark == Some(Mark::TimedOut));
+        let refuses = if failed.is_empty() {
+            "It is not known whether this system refuses"
+        } else {
+            "This system refuses"
+        };
+        failed.extend(late);
         let warned: Vec<_> = self.with(Status::Warn).collect();
         let unknown: Vec<_> = self.unknown().collect();
         let mut words = Vec::new();
@@ -102,7 +112,7 @@ impl CheckReport {
         }
         match failed.split_first() {
             Some((first, others)) => {
-                words.push(format!("This system refuses {keys}: {} ({}).", first.note, first.id));
+                words.push(format!("{refuses} {keys}: {} ({}).", first.note, first.id));
                 if !others.is_empty() {
                     words.push(format!("Also failed: {}.", ids(others)));
                 }

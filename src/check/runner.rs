@@ -380,13 +380,13 @@ fn limit(id: CheckId) -> Duration {
     }
 }
 
+const SLOW: &str = "find out what is slow: a file system, a name service, or a busy system";
+
 /// Runs a check within its time limit.
 async fn in_time(limit: Duration, check: Asking<'_>) -> Answer<()> {
     tokio::time::timeout(limit, check).await.unwrap_or_else(|_| {
-        Answer::fail(
-            format!("this check did not end within {} s", limit.as_secs()),
-            Fix::advice("find out what is slow: a file system, a name service, or a busy system"),
-        )
+        Answer::fail(format!("this check did not end within {} s", limit.as_secs()), Fix::advice(SLOW))
+            .marked(Mark::TimedOut)
     })
 }
 
@@ -395,9 +395,9 @@ fn unanswered(id: CheckId) -> Check {
         id,
         status: Status::Fail,
         note: format!("this check had no result within {} s", limits::ALL_CHECKS.as_secs()),
-        fix: Some(Fix::advice("find out what is slow: a file system, a name service, or a busy system")),
+        fix: Some(Fix::advice(SLOW)),
         detail: Vec::new(),
-        mark: None,
+        mark: Some(Mark::TimedOut),
         depends_on: Vec::new(),
         needs: None,
         duration: limits::ALL_CHECKS,

@@ -64,6 +64,26 @@ fn a_file_server_that_does_not_answer_delays_the_checks_of_sshd_only() {
         });
         assert!(sshd.contains(&"sshd.session"), "{sshd:?}");
         assert_eq!(others, Vec::<&str>::new());
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(
+            summary.contains("It is not known whether this system refuses alice's keys: this check"),
+            "{summary}"
+        );
+    });
+}
+
+#[test]
+fn what_is_known_to_fail_is_before_a_check_that_does_not_end() {
+    world(|world| {
+        world.instance.write("/run/server/jail/bin/sh", "");
+        let config = config().set("ChrootDirectory", "/run/server/jail").set("PubkeyAuthentication", "no");
+        world.configure(&config.text());
+        let wait = ["-e", "trace=statx", "--seccomp-bpf", "--inject=statx:delay_enter=20s"];
+        let report = traced(world, &[&["-f", "-o", "/dev/null", "-P", "/run/server"], &wait[..]].concat());
+        let summary = report.document["summary"].as_str().unwrap();
+        assert!(late(&report).contains(&"sshd.session"), "{summary}");
+        assert!(summary.contains("This system refuses alice's keys: "), "{summary}");
+        assert!(!summary.contains("not known"), "{summary}");
     });
 }
 
