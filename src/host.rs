@@ -36,6 +36,14 @@ impl Host {
             _ => Self::NotEc2,
         }
     }
+
+    /// The instance ID, if the firmware contains it.
+    pub(crate) fn id(&self) -> Option<&InstanceId> {
+        match self {
+            Self::Nitro(id) => Some(id),
+            Self::Xen | Self::NotEc2 => None,
+        }
+    }
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use crate::ownership::{self, OwnershipFault};
 
 /// The number of symbolic links that Linux follows in one path.
@@ -84,8 +86,11 @@ pub(crate) fn resolve(path: &Path, owners: &[u32]) -> Result<Resolved, UnsafePat
             None => return Err(UnsafePath::Unknown(next, io::ErrorKind::NotFound.into())),
             Some(found) if found.is_symlink() => {
                 links = links.saturating_add(1);
-                if metadata.uid() != 0 || found.uid() != 0 || links > MAX_LINKS {
+                if metadata.uid() != 0 || found.uid() != 0 {
                     return Err(UnsafePath::Link(next));
+                }
+                if links > MAX_LINKS {
+                    return Err(UnsafePath::Unknown(next, Errno::LOOP.into()));
                 }
                 let target =
                     fs::read_link(&next).map_err(|error| UnsafePath::Unknown(next.clone(), error))?;

@@ -18,7 +18,7 @@ pub(crate) async fn check_revocation(
     let requested = path.with_ocsp_names(list.unwrap_or_default())?.map(|name| {
         let imds = imds.clone();
         let request = tokio::spawn(async move { imds.ocsp_response(&name).await });
-        async { Ok::<_, RunError>(request.await.map_err(|error| RunError::Resources(error.into()))??) }
+        async { Ok::<_, RunError>(request.await.map_err(|error| RunError::Runtime(error.into()))??) }
     });
     Ok(requested.await_each().await?.check_revocation(clock()))
 }

@@ -94,7 +94,7 @@ fn on_new_runtime(run: impl Future<Output = Result<Counts, RunError>>) -> Result
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(RunError::Resources)?
+        .map_err(RunError::Runtime)?
         .block_on(run)
 }
 

@@ -19,8 +19,8 @@ pub(crate) enum RunError {
     Domain(UnknownDomain),
     /// The keys could not be written.
     Output(io::Error),
-    /// The system lacks a resource that a run needs, such as file descriptors.
-    Resources(io::Error),
+    /// The runtime for the requests could not be started, or ended one of them.
+    Runtime(io::Error),
 }
 
 impl RunError {
@@ -32,7 +32,7 @@ impl RunError {
             Self::Signer(SignerError::Chain(_) | SignerError::OcspResponse { .. }) | Self::Domain(_) => {
                 ExitStatus::Signer
             }
-            Self::Signer(SignerError::Store(_)) | Self::Output(_) | Self::Resources(_) => ExitStatus::System,
+            Self::Signer(SignerError::Store(_)) | Self::Output(_) | Self::Runtime(_) => ExitStatus::System,
         }
     }
 }
@@ -44,7 +44,7 @@ impl fmt::Display for RunError {
             Self::Signer(error) => error.fmt(f),
             Self::Domain(error) => error.fmt(f),
             Self::Output(_) => f.write_str("the keys could not be written"),
-            Self::Resources(_) => f.write_str("a resource of the system is missing"),
+            Self::Runtime(_) => f.write_str("the runtime for the requests failed"),
         }
     }
 }
@@ -55,7 +55,7 @@ impl std::error::Error for RunError {
             Self::Metadata(error) => error.source(),
             Self::Signer(error) => error.source(),
             Self::Domain(error) => error.source(),
-            Self::Output(error) | Self::Resources(error) => Some(error),
+            Self::Output(error) | Self::Runtime(error) => Some(error),
         }
     }
 }

@@ -36,8 +36,7 @@ impl DaemonContext {
     pub(super) fn of(process: u32) -> Self {
         let mut context = Self::default();
         let installed = |program: &str| Path::new("/usr/bin").join(program).exists();
-        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-        if namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there) {
+        if is_in_other_namespace(Path::new("/"), process, "mnt") {
             if installed("nsenter") {
                 let option = format!("--mount=/proc/{process}/ns/mnt");
                 context.namespace = Some(TrustedCommand::new("nsenter").with([option.as_str(), "--"]));
@@ -97,6 +96,12 @@ const LIMITS: [(&str, &str); 16] = [
     ("Max realtime priority", "rtprio"),
     ("Max realtime timeout", "rttime"),
 ];
+
+/// Whether a process is in another namespace of this kind (`mnt`, `net`: the names in `/proc/PID/ns`) than this process.
+pub(super) fn is_in_other_namespace(root: &Path, process: u32, kind: &str) -> bool {
+    let namespace = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/{kind}"))).ok();
+    namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there)
+}
 
 /// The options of prlimit(1) that turn the limits `here` into those `there`.
 fn differing_limits(here: &str, there: &str) -> Vec<String> {

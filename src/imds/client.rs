@@ -83,8 +83,8 @@ impl std::error::Error for ImdsError {
 /// Kinds of errors that have different fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImdsErrorKind {
-    /// 403: IMDS is disabled for this instance.
-    Disabled,
+    /// 403: IMDS is disabled for this instance, or refuses this item.
+    Forbidden,
     /// 429: too many requests from this instance.
     Throttled,
     /// No connection: nothing listens there, or a firewall blocks it.
@@ -100,7 +100,7 @@ impl ImdsError {
     #[must_use]
     pub fn kind(&self) -> ImdsErrorKind {
         match self.cause {
-            Cause::Status(StatusCode::FORBIDDEN) => ImdsErrorKind::Disabled,
+            Cause::Status(StatusCode::FORBIDDEN) => ImdsErrorKind::Forbidden,
             Cause::Status(StatusCode::TOO_MANY_REQUESTS) => ImdsErrorKind::Throttled,
             Cause::Http(HttpError::Connect(_) | HttpError::ConnectTimedOut) => ImdsErrorKind::Unreachable,
             Cause::Http(HttpError::TimedOut) | Cause::OutOfTime => ImdsErrorKind::TimedOut,

@@ -325,7 +325,7 @@ impl Certificate {
 
     /// Whether a certificate of the trust store can be an anchor: a CA that can sign certificates of servers and has no unknown
     /// critical extension. A version 1 certificate has no extensions; it counts as a CA if its subject and issuer are equal.
-    pub(super) fn is_ca(&self) -> bool {
+    pub(super) fn can_be_anchor(&self) -> bool {
         const UNDERSTOOD: [ObjectIdentifier; 5] = [
             BasicConstraints::OID,
             KeyUsage::OID,

@@ -47,7 +47,7 @@ fn the_summary_is_the_last_line() {
         assert_eq!(
             broken.stdout.lines().last(),
             Some(
-                "This system refuses alice's keys: the firmware says that this is not an EC2 instance: eic-keys asks \
+                "This system refuses alice's keys: not an EC2 instance according to its firmware: eic-keys asks \
                  for no keys (instance.host)."
             )
         );

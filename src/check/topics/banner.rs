@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
+use crate::check::daemon_context::is_in_other_namespace;
 use crate::check::fix::Fix;
 use crate::check::interfaces::{self, OtherWay};
 use crate::check::report::Status;
@@ -267,14 +268,12 @@ fn is_ssh(received: &[u8]) -> bool {
 
 /// Whether a process is in another network namespace than this one, without an interface to the outside.
 fn is_isolated(process: u32) -> bool {
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    let (own, of_process) = (namespace("self"), namespace(&process.to_string()));
     let read = |file: &str| fs::read_to_string(format!("/proc/{process}/net/{file}"));
     let (Ok(routes), inet6) = (read("route"), read("if_inet6").unwrap_or_default()) else { return false };
     // The routes of the loopback interface are in another table. The first line is a heading.
     let outside = routes.lines().skip(1).any(|line| !line.is_empty())
         || inet6.lines().any(|line| !line.ends_with(" lo"));
-    own.is_some() && of_process.is_some() && own != of_process && !outside
+    !outside && is_in_other_namespace(Path::new("/"), process, "net")
 }
 
 /// Whether sshd may be meant for some interfaces or clients only: a VRF, or what its unit or socket sets.

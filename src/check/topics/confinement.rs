@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::account::{Account, is_root};
 use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
+use crate::check::daemon_context::is_in_other_namespace;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::log;
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
@@ -552,15 +553,13 @@ fn status(root: &Path, process: &str, field: &str) -> Option<String> {
 /// Whether a process has a filter of system calls that PID 1 does not have, and whether it has another network than this
 /// process.
 fn confined(root: &Path, process: u32) -> (bool, bool) {
-    let process = process.to_string();
     // Linux has the number of filters since 5.9. In a container, PID 1 has some, too.
     let filters = |process: &str| {
         let number = status(root, process, "Seccomp_filters").and_then(|number| number.parse::<u32>().ok());
         number.unwrap_or_else(|| u32::from(status(root, process, "Seccomp").is_some_and(|mode| mode == "2")))
     };
-    let network = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/net"))).ok();
-    let isolated = network("self").zip(network(&process)).is_some_and(|(here, there)| here != there);
-    (filters(&process) > filters("1"), isolated)
+    let isolated = is_in_other_namespace(root, process, "net");
+    (filters(&process.to_string()) > filters("1"), isolated)
 }
 
 /// Whether the system has an IPv6 address over which the metadata service can be asked: one with global scope.

@@ -6,6 +6,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::ec2::InstanceId;
 use crate::error_text::WithCauses;
 use crate::host::Host;
 use crate::imds::client::ADDRESSES;
@@ -30,7 +31,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
             match Imds::open(&options.imds, Budget::start(limits::ALL_CHECKS)).await {
                 Err(error) => match &options.imds_from {
                     Some(from) => other_address(options, from, &error).await,
-                    None => Answer::fail(WithCauses(&error).to_string(), fix_for_request(&error, host)),
+                    None => Answer::fail(WithCauses(&error).to_string(), fix_for_request(&error, host.id())),
                 },
                 Ok(imds) => {
                     let took = start.elapsed();
@@ -95,7 +96,7 @@ pub(crate) fn failed_request<T>(error: &ImdsError) -> Answer<T> {
         ));
         return Answer::fail(WithCauses(error).to_string(), fix);
     }
-    if matches!(error.kind(), ImdsErrorKind::Disabled) {
+    if matches!(error.kind(), ImdsErrorKind::Forbidden) {
         // It is on: the token came.
         let fix = Fix::advice(
             "the metadata service is on, and refuses this item only: check again; if that does not help, find out whether a proxy or \
@@ -103,17 +104,14 @@ pub(crate) fn failed_request<T>(error: &ImdsError) -> Answer<T> {
         );
         return Answer::fail(WithCauses(error).to_string(), fix);
     }
-    Answer::fail(WithCauses(error).to_string(), fix_for_request(error, &Host::Xen))
+    Answer::fail(WithCauses(error).to_string(), fix_for_request(error, None))
 }
 
-fn fix_for_request(error: &ImdsError, host: &Host) -> Fix {
+fn fix_for_request(error: &ImdsError, id: Option<&InstanceId>) -> Fix {
     const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
-    let id = match host {
-        Host::Nitro(id) => id.to_string(),
-        Host::Xen | Host::NotEc2 => "INSTANCE_ID".to_owned(),
-    };
+    let id = id.map_or_else(|| "INSTANCE_ID".to_owned(), InstanceId::to_string);
     match error.kind() {
-        ImdsErrorKind::Disabled => Fix::advice(format!(
+        ImdsErrorKind::Forbidden => Fix::advice(format!(
             "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
         )),
         ImdsErrorKind::Throttled => Fix::advice(format!(
