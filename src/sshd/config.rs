@@ -157,10 +157,10 @@ impl Config {
             settings: Vec::new(),
         };
         config.load(tree, main)?;
-        let mut reading = ReadState { tree: Some(tree), left: MAX_FILES, ..ReadState::default() };
-        let mut pass = Pass { active: true, ..Pass::default() };
-        config.walk(main, 0, &mut pass, &mut reading)?;
-        config.settings = reading.settings;
+        let mut pass = Pass { tree: Some(tree), left: MAX_FILES, ..Pass::default() };
+        let mut state = FileState { active: true, ..FileState::default() };
+        config.walk(main, 0, &mut state, &mut pass)?;
+        config.settings = pass.settings;
         Ok(config)
     }
 
@@ -199,12 +199,12 @@ impl Config {
     /// before 8.4, which sshd also rejects only when a client connects.
     pub fn effective(&self, connection: Option<&ConnectionSpec>) -> Result<Effective, ReadError> {
         let mut copy = self.clone();
-        let mut first = ReadState { left: MAX_FILES, ..ReadState::default() };
-        copy.walk(&self.main, 0, &mut Pass { active: true, ..Pass::default() }, &mut first)?;
+        let mut first = Pass { left: MAX_FILES, ..Pass::default() };
+        copy.walk(&self.main, 0, &mut FileState { active: true, ..FileState::default() }, &mut first)?;
         let Some(connection) = connection else { return Ok(first.effective) };
-        let mut second = ReadState { connection: Some(connection), left: MAX_FILES, ..ReadState::default() };
-        let mut pass = Pass { match_only: true, ..Pass::default() };
-        copy.walk(&self.main, 0, &mut pass, &mut second)?;
+        let mut second = Pass { connection: Some(connection), left: MAX_FILES, ..Pass::default() };
+        let mut state = FileState { match_only: true, ..FileState::default() };
+        copy.walk(&self.main, 0, &mut state, &mut second)?;
         Ok(Effective {
             command: second.effective.command.or(first.effective.command),
             user: second.effective.user.or(first.effective.user),
@@ -213,13 +213,13 @@ impl Config {
 
     /// The line that sets a keyword, given in lower case, for a connection, and the `Match` line above it, if any.
     pub(crate) fn place(&self, keyword: &str, connection: &ConnectionSpec) -> Option<LinePlace> {
-        let look = |connection, mut pass: Pass| {
-            let mut reading = ReadState { connection, left: MAX_FILES, keyword, ..ReadState::default() };
-            self.clone().walk(&self.main, 0, &mut pass, &mut reading).ok()?;
-            reading.place
+        let look = |connection, mut state: FileState| {
+            let mut pass = Pass { connection, left: MAX_FILES, keyword, ..Pass::default() };
+            self.clone().walk(&self.main, 0, &mut state, &mut pass).ok()?;
+            pass.place
         };
-        look(Some(connection), Pass { match_only: true, ..Pass::default() })
-            .or_else(|| look(None, Pass { active: true, ..Pass::default() }))
+        look(Some(connection), FileState { match_only: true, ..FileState::default() })
+            .or_else(|| look(None, FileState { active: true, ..FileState::default() }))
     }
 
     /// The paths that any line sets for a keyword, given in lower case.
@@ -268,8 +268,8 @@ impl Config {
         &mut self,
         path: &Path,
         depth: usize,
-        pass: &mut Pass,
-        reading: &mut ReadState<'_>,
+        state: &mut FileState,
+        pass: &mut Pass<'_>,
     ) -> Result<(), ReadError> {
         // Copied because a line can add included files to `self`. The files are small and few.
         let Some(file) = self.files.get(path).cloned() else { return Ok(()) };
@@ -280,25 +280,25 @@ impl Config {
             let keyword = match statement.keyword.as_str() {
                 "include" => {
                     for argument in statement.arguments.iter().filter(|argument| !argument.is_empty()) {
-                        self.include(argument, &origin, depth, pass, reading)?;
+                        self.include(argument, &origin, depth, state, pass)?;
                     }
                     continue;
                 }
                 "match" => {
-                    let connection = if pass.never { None } else { reading.connection };
+                    let connection = if state.never { None } else { pass.connection };
                     let applies = applies(&version, &statement.arguments, connection)
                         .map_err(|what| ReadError::Match(origin.clone(), what))?;
-                    pass.active = applies && !pass.never;
-                    pass.match_only = false;
+                    state.active = applies && !state.never;
+                    state.match_only = false;
                     let criteria = statement.criteria().join(&b' ');
-                    pass.block = Some((origin, String::from_utf8_lossy(&criteria).into_owned()));
+                    state.block = Some((origin, String::from_utf8_lossy(&criteria).into_owned()));
                     continue;
                 }
                 "authorizedkeyscommand" => Keyword::Command,
                 "authorizedkeyscommanduser" => Keyword::User,
                 _ => {
-                    if pass.active && statement.keyword == reading.keyword {
-                        reading.place.get_or_insert_with(|| (origin, pass.block.clone()));
+                    if state.active && statement.keyword == pass.keyword {
+                        pass.place.get_or_insert_with(|| (origin, state.block.clone()));
                     }
                     continue;
                 }
@@ -307,8 +307,8 @@ impl Config {
                 Keyword::Command => statement.value,
                 Keyword::User => statement.first_argument().to_vec(),
             };
-            let setting = Setting { keyword, value, origin, block: pass.block.clone() };
-            reading.set(setting, pass.active);
+            let setting = Setting { keyword, value, origin, block: state.block.clone() };
+            pass.set(setting, state.active);
         }
         Ok(())
     }
@@ -318,14 +318,14 @@ impl Config {
         argument: &[u8],
         origin: &Origin,
         depth: usize,
-        pass: &Pass,
-        reading: &mut ReadState<'_>,
+        state: &FileState,
+        pass: &mut Pass<'_>,
     ) -> Result<(), ReadError> {
         if !argument.starts_with(b"/") && !self.version.includes_relative() {
             return Ok(());
         }
         let argument = under_etc(argument);
-        if let (false, Some(tree)) = (self.included.contains_key(&argument), reading.tree) {
+        if let (false, Some(tree)) = (self.included.contains_key(&argument), pass.tree) {
             let found = tree.glob(&argument, MAX_FILES);
             self.included.insert(argument.clone(), found);
         }
@@ -335,19 +335,19 @@ impl Config {
             if depth > MAX_DEPTH {
                 return Err(ReadError::TooDeep(origin.clone()));
             }
-            reading.left = reading.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
-            if let Some(tree) = reading.tree {
+            pass.left = pass.left.checked_sub(1).ok_or_else(|| ReadError::TooMany(origin.clone()))?;
+            if let Some(tree) = pass.tree {
                 self.load(tree, &path)?;
             }
             // A `Match` ends at the end of its file.
-            let match_only = pass.match_only && self.version.match_applies_in_included();
-            let mut inner = Pass {
-                active: pass.active,
+            let match_only = state.match_only && self.version.match_applies_in_included();
+            let mut inner = FileState {
+                active: state.active,
                 match_only,
-                never: !match_only && !pass.active,
-                block: pass.block.clone(),
+                never: !match_only && !state.active,
+                block: state.block.clone(),
             };
-            self.walk(&path, depth, &mut inner, reading)?;
+            self.walk(&path, depth, &mut inner, pass)?;
         }
         Ok(())
     }
@@ -363,7 +363,7 @@ fn under_etc(argument: &[u8]) -> Vec<u8> {
 
 /// The state within a file: whether values are active, and sshd's `SSHCFG_MATCH_ONLY` and `SSHCFG_NEVERMATCH`.
 #[derive(Clone, Debug, Default)]
-struct Pass {
+struct FileState {
     active: bool,
     match_only: bool,
     never: bool,
@@ -372,7 +372,7 @@ struct Pass {
 
 /// The state of one pass over the configuration.
 #[derive(Default)]
-struct ReadState<'a> {
+struct Pass<'a> {
     /// Where to read files from. `None` if all files were read before.
     tree: Option<&'a ConfigTree>,
     connection: Option<&'a ConnectionSpec>,
@@ -384,7 +384,7 @@ struct ReadState<'a> {
     place: Option<LinePlace>,
 }
 
-impl ReadState<'_> {
+impl Pass<'_> {
     fn set(&mut self, setting: Setting, active: bool) {
         self.settings.push(setting.clone());
         let slot = match setting.keyword {

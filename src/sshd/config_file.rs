@@ -75,7 +75,7 @@ pub enum Malformed {
     /// A keyword without an argument.
     NoArgument,
     /// An unterminated quote.
-    Quotes,
+    UnterminatedQuote,
     /// A zero byte: sshd stops reading the line there and joins it with the next line.
     ZeroByte,
 }
@@ -84,7 +84,7 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoArgument => "a keyword without a value",
-            Self::Quotes => "a quote that does not end",
+            Self::UnterminatedQuote => "a quote that does not end",
             Self::ZeroByte => "a zero byte",
         })
     }
@@ -123,7 +123,7 @@ impl Statement {
             if rest.is_empty() {
                 return Err(Malformed::NoArgument);
             }
-            let words = argv_split(version, rest, true).map_err(|_| Malformed::Quotes)?;
+            let words = argv_split(version, rest, true).map_err(|_| Malformed::UnterminatedQuote)?;
             if keyword == "match" && !version.match_splits_like_argv() {
                 until_comment(strdelim_all(rest))
             } else {
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn rejects_what_sshd_rejects() {
         assert_eq!(read(NEW, "Port"), Err(Malformed::NoArgument));
-        assert_eq!(read(NEW, "Banner 'a"), Err(Malformed::Quotes));
+        assert_eq!(read(NEW, "Banner 'a"), Err(Malformed::UnterminatedQuote));
         assert_eq!(read(OLD, "Port \0 22"), Err(Malformed::ZeroByte));
     }
 }

@@ -158,7 +158,7 @@ pub(super) struct Word {
 
 /// An unterminated quote.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unquoted;
+pub(super) struct UnterminatedQuote;
 
 /// OpenSSH's `argv_split`, which also splits the value of `AuthorizedKeysCommand` when sshd runs it. With
 /// `to_comment`, stops at a `#` that begins a word. Up to 8.6, a quote was special only at the start of a word and
@@ -167,7 +167,7 @@ pub(super) fn argv_split(
     version: &OpensshVersion,
     text: &[u8],
     to_comment: bool,
-) -> Result<Vec<Word>, Unquoted> {
+) -> Result<Vec<Word>, UnterminatedQuote> {
     let anywhere = version.splits_like_argv();
     let byte = |at: usize| text.get(at).copied();
     let mut words = Vec::new();
@@ -214,7 +214,7 @@ pub(super) fn argv_split(
             at = at.saturating_add(1);
         }
         if quote.is_some() {
-            return Err(Unquoted);
+            return Err(UnterminatedQuote);
         }
         words.push(Word { text: word, end: at });
     }
@@ -230,7 +230,7 @@ mod tests {
         OpensshVersion::from_version_text(text).unwrap()
     }
 
-    fn words(version: &str, text: &str) -> Result<Vec<String>, Unquoted> {
+    fn words(version: &str, text: &str) -> Result<Vec<String>, UnterminatedQuote> {
         let words = argv_split(&openssh(version), text.as_bytes(), true)?;
         Ok(words.into_iter().map(|word| String::from_utf8(word.text).unwrap()).collect())
     }
@@ -273,8 +273,8 @@ mod tests {
         assert_eq!(words("OpenSSH_9.2", r#"a"b c"d"#).unwrap(), ["ab cd"]);
         assert_eq!(words("OpenSSH_8.4", r#"/x "a b"c e\ f"#).unwrap(), ["/x", "a b", "c", "e\\", "f"]);
         assert_eq!(words("OpenSSH_8.4", r#"a"b c"#).unwrap(), ["a\"b", "c"]);
-        assert_eq!(words("OpenSSH_9.2", "'a"), Err(Unquoted));
-        assert_eq!(words("OpenSSH_8.4", "\"a"), Err(Unquoted));
+        assert_eq!(words("OpenSSH_9.2", "'a"), Err(UnterminatedQuote));
+        assert_eq!(words("OpenSSH_8.4", "\"a"), Err(UnterminatedQuote));
         assert_eq!(words("OpenSSH_9.2", "a#b #c").unwrap(), ["a#b"]);
     }
 }

@@ -234,7 +234,7 @@ pub(super) fn strip(version: &OpensshVersion, bytes: &[u8], ours: &str) -> Optio
         .iter()
         .zip(&kinds)
         .zip(&removed)
-        .filter(|((_, kind), removed)| **removed && **kind == LineKind::Remark);
+        .filter(|((_, kind), removed)| **removed && **kind == LineKind::Comment);
     let comments = comments.map(|((line, _), _)| line.trim_ascii().to_vec()).collect();
     let left = lines.iter().zip(&removed).filter(|(_, removed)| !**removed);
     Some(Stripped { rest: left.flat_map(|(line, _)| line.iter().copied()).collect(), comments, foreign })
@@ -269,7 +269,7 @@ enum LineKind {
     Begin,
     End,
     Explanation,
-    Remark,
+    Comment,
     Command,
     User,
     /// It stays where it is.
@@ -279,7 +279,7 @@ enum LineKind {
 
 impl LineKind {
     fn is_ours(self) -> bool {
-        matches!(self, Self::Explanation | Self::Remark | Self::Command | Self::User)
+        matches!(self, Self::Explanation | Self::Comment | Self::Command | Self::User)
     }
 }
 
@@ -293,7 +293,7 @@ fn kind(version: &OpensshVersion, line: &[u8], ours: &str) -> LineKind {
         }
     }
     if parse_left_out(text).is_some() || text.starts_with(NAME_SERVICE_USER.as_bytes()) {
-        return LineKind::Remark;
+        return LineKind::Comment;
     }
     match Statement::read(version, line) {
         Ok(Some(statement)) if statement.keyword == "authorizedkeyscommand" => {
