@@ -44,13 +44,13 @@ impl Fix {
         Self::written(&words, &|path| resolve(path, &[0]).map(|way| way.path))
     }
 
-    /// Joins two commands with `&&`.
+    /// A command and then another one, joined with `&&`; a sentence if one of them is a sentence.
     pub(crate) fn then(self, next: Self) -> Self {
-        match (self.command, next.command) {
-            (true, true) => Self::whole(format!("{} && {}", self.text, next.text)),
-            (false, _) => self,
-            (true, false) => next,
+        let Self { text, command } = next;
+        if self.command && command {
+            return Self::whole(format!("{} && {text}", self.text));
         }
+        Self::advice(format!("{}; then {text}", self.text))
     }
 
     /// This command, which changes the user's line in passwd(5) or shadow(5). A sentence if the user has several lines, of
@@ -271,8 +271,8 @@ mod tests {
     fn what_builds_on_a_sentence_is_one() {
         let (good, bad) = (Fix::command("true", []), Fix::advice("no"));
         assert_eq!(good.clone().then(good.clone()).text(), "true && true");
-        assert_eq!(good.clone().then(bad.clone()), bad);
-        assert_eq!(bad.clone().then(good), bad);
+        assert_eq!(good.clone().then(bad.clone()), Fix::advice(format!("true; then {}", bad.text())));
+        assert_eq!(bad.clone().then(good.clone()), Fix::advice(format!("{}; then true", bad.text())));
     }
 
     #[test]

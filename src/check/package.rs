@@ -49,8 +49,13 @@ pub(crate) fn remove_fix(package: &str) -> Option<Fix> {
 
 /// The command that reinstalls a package.
 fn manager(root: &Path) -> Option<&'static str> {
-    [("apt-get", "apt-get install --reinstall"), ("dnf", "dnf -y reinstall"), ("yum", "yum -y reinstall")]
-        .into_iter()
-        .find(|(tool, _)| root.join("usr/bin").join(tool).exists())
-        .map(|(_, words)| words)
+    [
+        ("apt-get", "apt-get install --reinstall"),
+        ("dnf", "dnf -y reinstall"),
+        ("yum", "yum -y reinstall"),
+        ("zypper", "zypper --non-interactive install --force"),
+    ]
+    .into_iter()
+    .find(|(tool, _)| root.join("usr/bin").join(tool).exists())
+    .map(|(_, words)| words)
 }
