@@ -17,19 +17,22 @@ pub(crate) enum Host {
     NotEc2,
 }
 
-const BOARD_ASSET_TAG: &str = "sys/devices/virtual/dmi/id/board_asset_tag";
-const HYPERVISOR_UUID: &str = "sys/hypervisor/uuid";
+/// The files that identify an instance.
+pub(crate) const FILES: [&str; 2] = [BOARD_ASSET_TAG, HYPERVISOR_UUID];
+
+const BOARD_ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
+const HYPERVISOR_UUID: &str = "/sys/hypervisor/uuid";
 
 impl Host {
     /// Reads the two files below `root` (`/`). A file that cannot be read is ignored.
     #[must_use]
     pub(crate) fn identify(root: &Path) -> Self {
-        if let Some(id) =
-            read(&root.join(BOARD_ASSET_TAG)).and_then(|tag| InstanceId::parse(tag.trim_ascii()))
+        if let Some(id) = read(&files::below(root, Path::new(BOARD_ASSET_TAG)))
+            .and_then(|tag| InstanceId::parse(tag.trim_ascii()))
         {
             return Self::Nitro(id);
         }
-        match read(&root.join(HYPERVISOR_UUID)) {
+        match read(&files::below(root, Path::new(HYPERVISOR_UUID))) {
             Some(uuid) if uuid.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"ec2")) => {
                 Self::Xen
             }
@@ -56,12 +59,13 @@ mod tests {
 
     use super::{BOARD_ASSET_TAG, HYPERVISOR_UUID, Host};
     use crate::ec2::InstanceId;
-    use std::path::PathBuf;
+    use crate::files;
+    use std::path::{Path, PathBuf};
 
     fn machine(name: &str, files: &[(&str, &str)]) -> PathBuf {
         let root = std::env::temp_dir().join(format!("eic-keys-host-{name}-{}", std::process::id()));
         for (path, text) in files {
-            let path = root.join(path);
+            let path = files::below(&root, Path::new(path));
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }

@@ -25,7 +25,7 @@ mod host_key;
 pub mod lexer;
 mod lock;
 pub(crate) mod managed_lines;
-mod options;
+pub(crate) mod options;
 mod package_state;
 pub(crate) mod pattern;
 mod placement;

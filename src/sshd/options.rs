@@ -44,10 +44,13 @@ impl EnableOptions {
             keygen: Vec::new(),
             systemctl: vec!["systemctl".into()],
             config: ADMIN_CONFIG.into(),
-            program: "/usr/bin/eic-keys".into(),
+            program: INSTALLED_PROGRAM.into(),
         }
     }
 }
+
+/// Where the packages install eic-keys.
+pub(crate) const INSTALLED_PROGRAM: &str = "/usr/bin/eic-keys";
 
 /// Long enough for tools that delete and create a user again.
 const RECHECK_DELAY: Duration = Duration::from_secs(5);

@@ -19,11 +19,13 @@ use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{RunningSshd, remove_setting, shown_name, unit as unit_name, with_daemon};
 use crate::check::settings::Settings;
 use crate::files;
+use crate::host;
 use crate::limits;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
 use crate::sorted;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SERVICES, has_systemd};
+use crate::sshd::options::INSTALLED_PROGRAM;
 use crate::sshd::query::ADMIN_CONFIG;
 use crate::tool::{property, stdout_of};
 use crate::trust::store::LOCATIONS;
@@ -368,7 +370,7 @@ fn hidden_from_sshd<'a>(sshd: &ConfinedSshd<'_>, shell: Option<&'a str>) -> Opti
     let limits = (sshd.pam && has_pam_limits(root)).then_some("/etc/security/limits.conf");
     let files = ["/etc/passwd", ADMIN_CONFIG].iter().chain(of_pam).chain(&[TERMINALS]).copied().chain(limits);
     // login.command runs it where a running sshd does.
-    let files = files.chain((!runs).then_some("/usr/bin/eic-keys"));
+    let files = files.chain((!runs).then_some(INSTALLED_PROGRAM));
     files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
 }
 
@@ -396,7 +398,7 @@ fn unit(sshd: &ConfinedSshd<'_>) -> Answer<()> {
     let hidden = shown.lines().find_map(|line| {
         let (setting, list) = line.split_once('=')?;
         matches!(setting, "InaccessiblePaths" | "TemporaryFileSystem").then_some(())?;
-        Some((setting, hidden_path(list)?))
+        Some((setting, hidden_path(root, list)?))
     });
     if let Some((setting, (path, read))) = hidden {
         let note =
@@ -575,23 +577,17 @@ fn refused_calls(list: &str) -> Vec<String> {
 }
 
 /// The first path of a systemd.exec(5) list that hides a path that eic-keys needs, and that path.
-fn hidden_path(list: &str) -> Option<(&str, &'static str)> {
+///
+/// It needs the files that identify an instance, the trust store, and its own binary.
+fn hidden_path<'a>(root: &Path, list: &'a str) -> Option<(&'a str, &'static str)> {
+    let store = LOCATIONS.iter().find(|path| files::below(root, Path::new(path)).exists());
+    let needed: Vec<_> = host::FILES.into_iter().chain(store.copied()).chain([INSTALLED_PROGRAM]).collect();
     list.split_whitespace().find_map(|entry| {
         let path = entry.trim_start_matches(['-', '+']).split(':').next()?;
-        let read = NEEDED_PATHS
-            .into_iter()
-            .find(|read| path.starts_with('/') && Path::new(read).starts_with(path))?;
-        Some((path, read))
+        let read = needed.iter().find(|read| path.starts_with('/') && Path::new(read).starts_with(path))?;
+        Some((path, *read))
     })
 }
-
-/// The paths that eic-keys reads: the signs of an EC2 instance, the trust store, and its own binary.
-const NEEDED_PATHS: [&str; 4] = [
-    "/sys/devices/virtual/dmi/id/board_asset_tag",
-    "/sys/hypervisor/uuid",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/usr/bin/eic-keys",
-];
 
 /// Whether a systemd.exec(5) list excludes `needed`. The list names what is allowed or, with `~`, what is denied.
 ///

@@ -19,6 +19,7 @@ use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
 use crate::safe_path::{self, JudgedProgram, Program, UntrustedProgram};
+use crate::sshd::options::INSTALLED_PROGRAM;
 use crate::tool::{ask, named};
 
 /// Files of AWS's package: on Debian and Ubuntu, on Amazon Linux, and the drop-in for sshd's unit.
@@ -29,9 +30,6 @@ const AWS: [&str; 5] = [
     "usr/lib/systemd/system/sshd.service.d/ec2-instance-connect.conf",
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
-
-/// Where the package has the program.
-const OWN_PATH: &str = "/usr/bin/eic-keys";
 
 /// The first user id of a person, and that of nobody, in `/etc/passwd` of Debian, Red Hat and SUSE.
 const FIRST_PERSON: u32 = 1000;
@@ -45,7 +43,7 @@ pub(crate) async fn install(
     settings: &Finding<Settings>,
 ) -> Finding<Program> {
     let configured = command.get().is_some();
-    let own = || std::env::current_exe().unwrap_or_else(|_| "/usr/bin/eic-keys".into());
+    let own = || std::env::current_exe().unwrap_or_else(|_| INSTALLED_PROGRAM.into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
     let path = runner.check(CheckId::InstallPath, (), async |()| {
         let (root, program, settings) = (target.root.to_owned(), program.clone(), settings.get().cloned());
@@ -83,7 +81,7 @@ fn path(root: &Path, program: &Path, configured: bool, settings: Option<&Setting
             );
             let fix = match &untrusted {
                 // The path is outside the target, and its mode can be intended: /tmp, for example. --enable needs that of the package.
-                _ if !configured && program != Path::new(OWN_PATH) => elsewhere,
+                _ if !configured && program != Path::new(INSTALLED_PROGRAM) => elsewhere,
                 UntrustedProgram::NotAbsolute(_) => elsewhere,
                 UntrustedProgram::Writable(part) | UntrustedProgram::Owner(part, _) if is_shared(part) => {
                     elsewhere
