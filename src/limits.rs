@@ -223,7 +223,7 @@ const _: () =
 /// Time that a key must remain valid for this run.
 pub(crate) const LEFT_FOR_RUN: u64 = 10;
 
-/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser.
+/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one in this view of the file system if sshd's fails.
 pub(crate) const COMMAND_USER: Duration = Duration::from_secs(6);
 
 /// Time for a service to answer on the system bus.

@@ -50,7 +50,7 @@ impl EnableOutcome {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Done => None,
-            Self::Refused(reason) => Some(format!("refused, nothing was changed: {reason}")),
+            Self::Refused(reason) => Some(format!("refused, sshd's configuration was not changed: {reason}")),
             Self::RolledBack(reason) => Some(format!("failed: {reason}")),
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::shell;
 use super::signer::readable;
@@ -97,12 +98,13 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
     let context = DaemonContext::find(&ConfigTree::new(root));
+    let started = Instant::now();
     if context.changes_namespace() {
         if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER)) {
             return view;
         }
     }
-    report(command.run(limits::COMMAND_USER))
+    report(command.run(limits::COMMAND_USER.saturating_sub(started.elapsed())))
 }
 
 /// The status and note of one check in a report.
