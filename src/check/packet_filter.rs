@@ -17,6 +17,9 @@ const DEEPEST: usize = 16;
 /// A client's ports are above these.
 const SYSTEM_PORTS: u16 = 1023;
 
+/// The interface of connections of this system to itself. Clients' packets do not arrive there.
+pub(crate) const LOOPBACK: &str = "lo";
+
 /// The packet that the rules see.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Packet<'a> {
@@ -49,8 +52,8 @@ impl Packet<'_> {
 
     /// Whether this is the interface. A name can end with `wildcard`.
     fn is_on(&self, name: &str, wildcard: char) -> Option<bool> {
-        if name == "lo" {
-            return Some(false);
+        if name == LOOPBACK {
+            return Some(self.interface == Some(LOOPBACK));
         }
         let interface = self.interface?;
         Some(match name.strip_suffix(wildcard) {

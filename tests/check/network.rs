@@ -345,6 +345,18 @@ fn a_port_that_does_not_answer() {
             prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{rules}\nCOMMIT"));
             let report = world.check_in_time();
             report.assert_exactly(&[("network.firewall", "warn"), ("network.banner", "warn")]);
+            // The same if it accepts those of an interface only, which is not this system's own.
+            world.sh(
+                "ip link add client0 type veth peer name client1; ip addr add 10.77.0.1/24 dev client0; \
+                 ip link set client0 up; ip link set client1 up; ip route add default dev client0",
+            );
+            let rules = ":INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+                         -A INPUT -i client0 -p tcp -m tcp --dport 22 -j ACCEPT";
+            prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{rules}\nCOMMIT"));
+            world.check_in_time().assert_exactly(&[("network.banner", "warn")]);
+            let rules = format!("{rules}\n-A INPUT -i lo -j ACCEPT");
+            prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{rules}\nCOMMIT"));
+            world.check_in_time().assert_exactly(&[("network.banner", "fail")]);
         });
     }
     // PrivateNetwork=

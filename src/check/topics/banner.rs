@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use super::network;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::daemon_context::is_in_other_namespace;
@@ -96,7 +97,7 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
         let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
         return Answer::fail(note, Fix::advice(fix));
     }
-    let certain = accepts && !has_network_rules(process);
+    let certain = accepts && !has_network_rules(process) && !network::drops_own(root, first.port());
     not_answered(reply, &shown, first.port(), certain)
 }
 

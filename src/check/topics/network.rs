@@ -9,7 +9,7 @@ use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
-use crate::check::packet_filter::{self, Filter, Packet, Restriction};
+use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, Restriction};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::RunningSshd;
@@ -114,6 +114,11 @@ impl Rules {
         let filters = self.filters(&to_sshd);
         filters.iter().find_map(Filter::restriction).map_or(Judged::Accepts, Judged::Restricts)
     }
+}
+
+/// Whether the packet filter drops the connections of this system itself, whatever it does with those of clients.
+pub(super) fn drops_own(root: &Path, port: u16) -> bool {
+    matches!(Rules::find(root).judge(port, Some(LOOPBACK)), Judged::Drops { .. })
 }
 
 fn firewall(root: &Path, port: u16) -> Answer<()> {
