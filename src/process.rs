@@ -132,6 +132,15 @@ pub(crate) struct Credentials {
 /// The program that starts a session.
 const SETSID: &str = "setsid";
 
+/// Whether an error text is that of a program that changes the user, and not that of the program which is run: it is not
+/// installed, or a library of it is missing.
+pub(crate) fn cannot_change_user(text: &str) -> bool {
+    let begins = ["setpriv: error while loading", "setsid: error while loading"];
+    text.contains("execute setpriv")
+        || text.contains("no setsid")
+        || begins.iter().any(|begin| text.starts_with(begin))
+}
+
 impl Credentials {
     /// The command that changes to this user and then runs another one.
     ///

@@ -364,6 +364,30 @@ fn the_command_user_has_no_terminal_of_root() {
     });
 }
 
+/// sshd changes the user itself. What keeps the program from doing so that the checks use is no failure of a login.
+#[test]
+fn a_program_that_changes_the_user_and_cannot() {
+    let missing = "echo 'setpriv: error while loading shared libraries: libcap-ng.so.0: cannot open shared object file' >&2; exit 127";
+    for (script, says) in [
+        (missing, "not tried as eic-keys: setsid or setpriv (util-linux) cannot be run"),
+        (
+            "case $* in *--check*) sleep 20 ;; *) exec /run/setpriv \"$@\" ;; esac",
+            "not tried as eic-keys: the other checks take too long",
+        ),
+    ] {
+        world(|world| {
+            let real = std::fs::read("/usr/bin/setpriv").unwrap();
+            world.instance.install("/run/setpriv", &real);
+            world.instance.install("/usr/bin/setpriv", format!("#!/bin/sh\n{script}\n").as_bytes());
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.note("metadata.command_user"), says);
+            assert_eq!(report.note("signer.command_user"), says);
+            assert_eq!(report.outcome.status, Some(0), "nothing fails: {}", report.outcome.stdout);
+        });
+    }
+}
+
 /// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.
 #[test]
 fn the_command_user_is_the_login_user() {

@@ -18,7 +18,7 @@ use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::imds::Imds;
 use crate::limits;
-use crate::process::{self, TrustedCommand};
+use crate::process::{self, TrustedCommand, cannot_change_user};
 use crate::safe_path::Program;
 use crate::sshd::config_tree::ConfigTree;
 use crate::trust::TrustStore;
@@ -34,6 +34,8 @@ enum View {
     SetUid,
     /// The program could not be run, and the reason.
     Broken(String),
+    /// It did not run, for a reason that sshd does not have.
+    NotTried(&'static str),
     /// The report of the child process.
     CheckReport(serde_json::Value),
 }
@@ -92,9 +94,19 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     }
     let command = command.as_user(&user.credentials());
     let report = |ran: io::Result<process::Output>| match ran {
+        // Another check of it hangs, such as one that asks a system bus that does not answer.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            View::NotTried("the other checks take too long")
+        }
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => serde_json::from_slice(&ran.stdout)
             .map_or_else(|_| View::Broken(ran.error_text()), View::CheckReport),
+    };
+    let report = |ran| match report(ran) {
+        View::Broken(reason) if cannot_change_user(&reason) => {
+            View::NotTried("setsid or setpriv (util-linux) cannot be run")
+        }
+        view => view,
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
     let context = DaemonContext::find(&ConfigTree::new(root));
@@ -146,13 +158,7 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
     let report = match view {
         View::Root => return Answer::ok("eic-keys runs as root: metadata.token has the result", ()),
         View::Denied => return Answer::skip("only root can test as another user"),
-        View::Broken(reason)
-            if ["execute setpriv", "no setsid"].iter().any(|words| reason.contains(words)) =>
-        {
-            return Answer::skip(format!(
-                "not tried as {name}: setsid and setpriv (util-linux) are not installed"
-            ));
-        }
+        View::NotTried(reason) => return Answer::skip(format!("not tried as {name}: {reason}")),
         View::Broken(reason) => return broken(user, reason),
         View::SetUid => {
             let program = std::env::current_exe().unwrap_or_default();
@@ -193,6 +199,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         View::Denied => return Answer::skip("only root can test as another user"),
         View::SetUid => return Answer::ok("eic-keys runs as its owner: signer.store has the result", ()),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
+        View::NotTried(reason) => return Answer::skip(format!("not tried as {name}: {reason}")),
         View::CheckReport(report) => report,
     };
     let seen =

@@ -11,7 +11,7 @@ use crate::account::{Account, describe_user, is_root};
 use crate::check::fix::{CommandWord, Fix};
 use crate::files;
 use crate::limits;
-use crate::process::TrustedCommand;
+use crate::process::{TrustedCommand, cannot_change_user};
 
 /// What a reason says of a script of another system.
 const CR_LF: &str = "; its lines end with CR LF";
@@ -115,7 +115,7 @@ fn lacking(command: &TrustedCommand, account: &Account) -> Option<String> {
     let ran = command.run(limits::CHECK_TOOL).ok()?;
     let text = [ran.stdout, ran.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let mut lines = text.lines().map(str::trim);
+    let mut lines = text.lines().map(str::trim).filter(|line| !cannot_change_user(line));
     let begins = ["env: ", "setpriv: failed to execute env: ", "chroot: failed to run command "];
     let line = lines.find(|line| {
         line.ends_with("=> not found")
