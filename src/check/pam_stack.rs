@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pam_config::{Action, Rule, RuleKind};
+use super::pam_config::{Action, Module, Rule, RuleKind};
 
 /// The results of a module that fails, one of which it returns.
 pub(crate) type ReturnValues = &'static [&'static str];
@@ -33,6 +33,22 @@ pub(crate) fn outcome(rules: &[Rule], failures: &[Option<ReturnValues>]) -> Stac
     let refusing = (0..rules.len()).filter(|at| rules.get(*at).is_some_and(refuses));
     let alone = failing.iter().copied().chain(refusing).find(|at| succeeds(rules, failures, Some(*at)));
     StackOutcome::Refuses(alone.or_else(|| failing.first().copied()))
+}
+
+/// The module because of which a stack fails. `known`: the results of a module that fails.
+pub(crate) fn refusing<'a>(
+    rules: &'a [Rule],
+    known: &dyn Fn(&Module) -> Option<ReturnValues>,
+) -> Option<&'a Module> {
+    let module = |rule: &'a Rule| match &rule.kind {
+        RuleKind::Module(module) => Some(module),
+        RuleKind::Substack | RuleKind::Unusable(_) => None,
+    };
+    let failures: Vec<_> = rules.iter().map(|rule| known(module(rule)?)).collect();
+    match outcome(rules, &failures) {
+        StackOutcome::Refuses(Some(at)) => module(rules.get(at)?),
+        _ => None,
+    }
 }
 
 /// Whether a rule refuses whatever its module returns, as `[default=die]` does.
@@ -70,7 +86,12 @@ fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<u
             (RuleKind::Module(_), None) if without == Some(at) && refuses(rule) => vec![Action::Ok],
             (RuleKind::Unusable(_), _) => vec![Action::Bad],
             (RuleKind::Module(module), Some(results)) => {
-                results.iter().map(|result| module.control.action(result)).collect()
+                let action = |result: &&str| match module.control.action(result) {
+                    // The stack returns that result, unless it is the one that says nothing.
+                    Action::Ok | Action::Done if *result != "ignore" => Action::Bad,
+                    action => action,
+                };
+                results.iter().map(action).collect()
             }
             (RuleKind::Module(module), None) => module.control.actions().collect(),
         };
@@ -205,6 +226,8 @@ mod tests {
             ("account required pam_deny.so\naccount sufficient pam_permit.so", "refuses"),
             ("account substack die", "refuses"),
             ("account [default=die] pam_deny.so", "refuses"),
+            ("account [default=ok] pam_deny.so", "refuses"),
+            ("account [auth_err=done default=ignore] pam_deny.so", "refuses"),
         ] {
             let text = format!("{PERMIT}{line}\n");
             let files = [("sshd", text.as_str()), ("s", PERMIT), ("die", "account requisite pam_deny.so\n")];

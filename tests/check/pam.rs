@@ -576,27 +576,23 @@ fn a_login_manager_that_hangs() {
     });
 }
 
+/// Installs a module: what counts here is its name.
+fn install(world: &World<'_>, name: &str) {
+    let place =
+        ["/usr/lib/x86_64-linux-gnu/security", "/usr/lib/aarch64-linux-gnu/security", "/usr/lib64/security"];
+    let place = place.into_iter().find(|place| Path::new(place).join("pam_permit.so").exists()).unwrap();
+    world.instance.install(&format!("{place}/{name}"), &fs::read(format!("{place}/pam_deny.so")).unwrap());
+}
+
 /// sssd is not installed, or does not run.
 #[test]
 fn a_module_that_asks_sssd() {
     if Path::new("/var/lib/sss/pipes/pam").exists() {
         return;
     }
-    // As libpam-sss installs it: what counts here is its name.
-    let installed = |world: &World<'_>| {
-        let place = [
-            "/usr/lib/x86_64-linux-gnu/security",
-            "/usr/lib/aarch64-linux-gnu/security",
-            "/usr/lib64/security",
-        ];
-        let place = place.into_iter().find(|place| Path::new(place).join("pam_permit.so").exists()).unwrap();
-        world
-            .instance
-            .install(&format!("{place}/pam_sss.so"), &fs::read(format!("{place}/pam_deny.so")).unwrap());
-    };
     refuses(
         |world| {
-            installed(world);
+            install(world, "pam_sss.so");
             pam(world, "account required pam_sss.so\n");
         },
         "sshd.pam",
@@ -604,12 +600,67 @@ fn a_module_that_asks_sssd() {
         "start sssd",
     );
     lets_in(|world| {
-        installed(world);
+        install(world, "pam_sss.so");
         pam(
             world,
             "account sufficient pam_permit.so\naccount [default=bad success=ok user_unknown=ignore] pam_sss.so\n",
         );
     });
+}
+
+/// What `pam_unix` says of an expired account or password counts if the account lines ask it, and do not ignore it.
+#[test]
+fn what_pam_unix_refuses_counts() {
+    const AGED: &str = ":19000:0:90:7:30::";
+    const EXPIRED: &str = ":19000:0:99999:7::19000:";
+    const RESET: &str = ":0:0:99999:7:::";
+    // Those of Debian, without and with pam_sss or pam_ldap, and those of RHEL.
+    let debian = "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\n\
+        account required pam_permit.so\n";
+    let or_ldap = "account [success=2 new_authtok_reqd=done default=ignore] pam_unix.so\n\
+        account [success=1 default=ignore] pam_ldap.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n";
+    let rhel =
+        "account required pam_unix.so\naccount sufficient pam_localuser.so\naccount required pam_permit.so\n";
+    let ages = "account [success=1 new_authtok_reqd=1 default=ignore] pam_unix.so\naccount requisite pam_deny.so\n\
+        account required pam_permit.so\n";
+    let with = |lines: &'static str, shadow: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, "");
+            world.instance.write("/etc/pam.d/sshd", format!("{lines}{}", PERMIT.replace("account", "#")));
+            world.sh(&format!("sed -i 's,^alice:.*,alice:*{shadow},' /etc/shadow"));
+        }
+    };
+    for (lines, shadow, id) in [
+        (debian, AGED, "user.password"),
+        (debian, EXPIRED, "user.expiry"),
+        (rhel, RESET, "user.password"),
+        ("account required pam_unix.so no_pass_expiry\n", EXPIRED, "user.expiry"),
+        ("account [default=ok] pam_unix.so\n", AGED, "user.password"),
+    ] {
+        refuses(with(lines, shadow), id, "alice", "chage");
+    }
+    for (lines, shadow) in [
+        ("account sufficient pam_localuser.so\naccount required pam_unix.so\n", AGED),
+        ("account required pam_permit.so\n", EXPIRED),
+        ("account required pam_unix.so no_pass_expiry\n", RESET),
+        (ages, RESET),
+    ] {
+        lets_in(with(lines, shadow));
+    }
+    // Only the service knows.
+    world(|world| {
+        with(or_ldap, EXPIRED)(world);
+        install(world, "pam_ldap.so");
+        world.check().assert_exactly(&[("user.expiry", "warn")]);
+    });
+    let without_line = |lines: &'static str| {
+        move |world: &World<'_>| {
+            with(lines, RESET)(world);
+            world.sh("sed -i /^alice:/d /etc/shadow; sed -i s,^alice:[^:]*,alice:x, /etc/passwd");
+        }
+    };
+    refuses(without_line(rhel), "user.password", "alice has no entry in /etc/shadow", "pwconv");
+    lets_in(without_line("account required pam_unix.so broken_shadow\n"));
 }
 
 /// PAM's files as authselect writes them on RHEL: the lines of sshd, password-auth and postlogin that are for an account or a session.

@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, stack};
-use crate::check::pam_stack::{StackOutcome, outcome};
+use crate::check::pam_stack::{ReturnValues, StackOutcome, outcome, refusing};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -190,6 +190,26 @@ fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
         return Answer::warn(note, fix, ());
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
+}
+
+/// The modules of other services that may know an account.
+const OTHERS: [&str; 4] = ["pam_sss.so", "pam_ldap.so", "pam_winbind.so", "pam_krb5.so"];
+
+/// Whether PAM refuses an account because `pam_unix` without an option returns this. `None`: unless another service knows it.
+pub(super) fn pam_unix_counts(root: &Path, results: ReturnValues, without: Option<&str>) -> Option<bool> {
+    let rules = stack(root, "sshd", ModuleType::Account).rules;
+    let libraries = Libraries::find(root);
+    let counts = |alone: bool| {
+        let known = |module: &Module| match module.name() {
+            "pam_unix.so" => {
+                (!module.arguments.iter().any(|word| Some(word.as_str()) == without)).then_some(results)
+            }
+            name if alone && OTHERS.contains(&name) => Some(&["user_unknown"][..]),
+            _ => broken(root, module, &libraries).map(|failure| failure.returns),
+        };
+        refusing(&rules, &known).is_some_and(|module| module.name() == "pam_unix.so")
+    };
+    if counts(false) { Some(true) } else { (!counts(true)).then_some(false) }
 }
 
 fn modules(rules: &[Rule]) -> impl Iterator<Item = &Module> {

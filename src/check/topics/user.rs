@@ -5,13 +5,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::pam::pam_unix_counts;
 use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
-use crate::check::pam_config::{self, ModuleType, Rule, RuleKind};
-use crate::check::pam_stack::{self, ReturnValues, StackOutcome};
+use crate::check::pam_config::{self, Module, ModuleType};
+use crate::check::pam_stack::{self, ReturnValues};
 use crate::check::request::{CheckRequest, CheckTarget};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -247,16 +248,23 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     // On that day sshd allows the account (auth_shadow_acctexpired). Older versions of pam_unix do, too, newer ones refuse it
     // (check_shadow_expiry).
     match field(7).parse().ok().and_then(|day: u64| today.checked_sub(day)) {
-        Some(0) if pam => {
+        None => {}
+        Some(0) if !pam => {}
+        Some(0) if pam_unix_counts(root, EXPIRED, None) == Some(false) => {}
+        Some(0) => {
             let note = format!("the account {name} expires today: newer versions of PAM refuse it already");
             return Answer::warn(note, fix, ());
         }
-        None | Some(0) => {}
-        // What usermod --expiredate 1 sets, and what systemd-userdb has for a locked record.
-        Some(_) if field(7) == "1" => {
-            return Answer::fail(format!("the account {name} is locked: it expired in 1970"), fix);
+        Some(ago) => {
+            // What usermod --expiredate 1 sets, and what systemd-userdb has for a locked record.
+            let note = if field(7) == "1" {
+                format!("the account {name} is locked: it expired in 1970")
+            } else {
+                format!("the account {name} expired {ago} days ago")
+            };
+            let counts = if pam { pam_unix_counts(root, EXPIRED, None) } else { Some(true) };
+            return refused(counts, note, "", fix);
         }
-        Some(ago) => return Answer::fail(format!("the account {name} expired {ago} days ago"), fix),
     }
     // `platform_locked_account` of OpenSSH. sshd checks this itself only without PAM.
     if field(1).starts_with('!') && !pam {
@@ -268,9 +276,16 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     Answer::ok(format!("the account {name} is neither locked nor expired"), ())
 }
 
-/// Whether a PAM module checks the age of a password for a login with a key.
-fn checks_age(module: &str) -> bool {
-    module.starts_with("pam_unix.so") && !module.contains("no_pass_expiry")
+/// What `pam_unix` returns for an account that expired.
+const EXPIRED: ReturnValues = &["acct_expired"];
+
+/// The answer about what `pam_unix` refuses, and whether that counts.
+fn refused(counts: Option<bool>, note: String, then: &str, fix: Fix) -> Answer<()> {
+    match counts {
+        Some(true) => Answer::fail(note + then, fix),
+        None => Answer::warn(format!("{note}{then}, unless another account line of PAM lets it in"), fix, ()),
+        Some(false) => Answer::ok(format!("{note}, but PAM's account lines do not depend on that"), ()),
+    }
 }
 
 /// What `pam_unix` checks of the password before it allows the account, also for a login with a key. Without PAM, sshd
@@ -282,71 +297,66 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read when passwords expire");
     }
-    if !pam_config::modules(root, ModuleType::Account).iter().any(|module| checks_age(module)) {
-        return Answer::ok(
-            "PAM does not check the password's age: pam_unix is not among its account modules",
-            (),
-        );
-    }
     let fields = match shadow(name) {
-        Ok(fields) => fields,
+        Ok(Some(fields)) => fields,
+        Ok(None) => return no_shadow(name, root),
         Err(error) => return Answer::skip(error.to_string()),
-    };
-    let Some(fields) = fields else {
-        let passwd = files::system_text(root, "/etc/passwd");
-        let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
-        let shadow = files::system_text(root, "/etc/shadow");
-        return if shadow.lines().any(|line| line.split(':').next() == Some(name)) {
-            let fix = if without_files(root, "shadow:").is_some() {
-                "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
-            } else {
-                "correct that line (shadow(5)): pwck -r names lines that are not valid"
-            };
-            Answer::fail(
-                format!(
-                    "/etc/shadow has a line of {name}, but the name service does not find it: PAM refuses the account"
-                ),
-                Fix::advice(fix),
-            )
-        } else if let Some((what, fix)) = lost(root, "/etc/shadow").filter(|_| has_shadow) {
-            Answer::fail(format!("{what}: PAM refuses the account of {name}"), fix)
-        } else if has_shadow {
-            Answer::fail(
-                format!("{name} has no entry in /etc/shadow: PAM refuses the account"),
-                Fix::command("pwconv", []),
-            )
-        } else {
-            Answer::ok(format!("{name} has no local password, and so no expiry"), ())
-        };
     };
     let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
     let (Some(changed), max, inactive) = (number(2), number(4), number(6)) else {
         return Answer::ok(format!("the password of {name} does not expire"), ());
     };
-    let never = || Fix::command("chage --maxdays -1 --inactive -1", [Value(name)]).for_local_user(root, name);
-    if changed == 0 {
-        return Answer::fail(
-            format!(
-                "{name} has to change the password: PAM asks for the old one, also after a login with a key"
-            ),
-            Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)])
-                .for_local_user(root, name),
-        );
-    }
     let age = today.saturating_sub(changed);
-    match (max, inactive) {
-        (Some(max), Some(inactive)) if age > max.saturating_add(inactive) && age > inactive => Answer::fail(
-            format!(
-                "the password of {name} expired, and was not changed in {inactive} days: PAM refuses the account"
-            ),
-            never(),
+    let must_change: ReturnValues = &["new_authtok_reqd"];
+    let (result, note, then) = match (max, inactive) {
+        _ if changed == 0 => (
+            must_change,
+            format!("{name} has to change the password"),
+            ": PAM asks for the old one, also after a login with a key",
         ),
-        (Some(max), _) if age > max => Answer::fail(
-            format!("the password of {name} expired: PAM asks for a new one, also after a login with a key"),
-            never(),
+        (Some(max), Some(inactive)) if age > max.saturating_add(inactive) && age > inactive => (
+            &["authtok_expired"][..],
+            format!("the password of {name} expired, and was not changed in {inactive} days"),
+            ": PAM refuses the account",
         ),
-        _ => Answer::ok(format!("the password of {name} has not expired"), ()),
-    }
+        (Some(max), _) if age > max => (
+            must_change,
+            format!("the password of {name} expired"),
+            ": PAM asks for a new one, also after a login with a key",
+        ),
+        _ => return Answer::ok(format!("the password of {name} has not expired"), ()),
+    };
+    let fix = if changed == 0 {
+        Fix::command("chage --lastday", [Value(&today.to_string()), Value(name)])
+    } else {
+        Fix::command("chage --maxdays -1 --inactive -1", [Value(name)])
+    };
+    let fix = fix.for_local_user(root, name);
+    refused(pam_unix_counts(root, result, Some("no_pass_expiry")), note, then, fix)
+}
+
+/// The answer about a user without a line in shadow(5).
+fn no_shadow(name: &str, root: &Path) -> Answer<()> {
+    let passwd = files::system_text(root, "/etc/passwd");
+    let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
+    let shadow = files::system_text(root, "/etc/shadow");
+    let is_there = shadow.lines().any(|line| line.split(':').next() == Some(name));
+    let (note, fix) = if is_there {
+        let fix = if without_files(root, "shadow:").is_some() {
+            "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
+        } else {
+            "correct that line (shadow(5)): pwck -r names lines that are not valid"
+        };
+        let note = format!("/etc/shadow has a line of {name}, but the name service does not find it");
+        (note, Fix::advice(fix))
+    } else if !has_shadow {
+        return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
+    } else {
+        let none = || (format!("{name} has no entry in /etc/shadow"), Fix::command("pwconv", []));
+        lost(root, "/etc/shadow").unwrap_or_else(none)
+    };
+    let counts = pam_unix_counts(root, &["authinfo_unavail"], Some("broken_shadow"));
+    refused(counts, note, &format!(": PAM refuses the account of {name}"), fix)
 }
 
 /// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
@@ -419,8 +429,7 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
     let here = |path: &str| files::below(root, Path::new(path));
     let exists = |path: &str| here(path).exists().then(|| path.to_owned());
     let usual = || ["/etc/nologin", "/run/nologin"].into_iter().find_map(exists);
-    let of_rule = |rule: &Rule| {
-        let RuleKind::Module(module) = &rule.kind else { return None };
+    let of_module = |module: &Module| {
         let file = module.arguments.iter().find_map(|word| word.strip_prefix("file="));
         let file = file.map_or_else(usual, exists);
         file.filter(|_| module.name() == "pam_nologin.so")
@@ -429,13 +438,9 @@ fn nologin(account: &Account, root: &Path, pam: Option<bool>) -> Answer<()> {
         Some(false) => exists("/etc/nologin"),
         Some(true) => {
             let rules = pam_config::stack(root, "sshd", ModuleType::Account).rules;
-            let files: Vec<_> = rules.iter().map(of_rule).collect();
-            let failures: Vec<_> = files.iter().map(|file| file.as_ref().map(|_| NOLOGIN_RESULT)).collect();
             // A rule can ignore what the module returns.
-            match pam_stack::outcome(&rules, &failures) {
-                StackOutcome::Refuses(Some(at)) => files.into_iter().nth(at).flatten(),
-                _ => None,
-            }
+            let known = |module: &Module| of_module(module).map(|_| NOLOGIN_RESULT);
+            pam_stack::refusing(&rules, &known).and_then(of_module)
         }
         None => usual(),
     };
