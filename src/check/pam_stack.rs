@@ -3,8 +3,6 @@
 //! Of most modules only a login shows the result, so that each result is possible. A stack is refused if it fails
 //! whatever these return.
 
-use std::collections::BTreeSet;
-
 use super::pam_config::{Action, Module, Rule, RuleKind};
 
 /// The results of a module that fails, one of which it returns.
@@ -58,7 +56,7 @@ fn refuses(rule: &Rule) -> bool {
 }
 
 /// The result of the rules so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Impression {
     Undefined,
     Good,
@@ -67,18 +65,19 @@ enum Impression {
 
 /// Whether a stack can succeed. `without`: a rule that is not taken to fail.
 fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<usize>) -> bool {
-    let mut seen = BTreeSet::new();
+    let mut seen: Vec<Vec<Impression>> = vec![Vec::new(); rules.len()];
     let mut left = vec![(0, Impression::Undefined)];
     while let Some((at, impression)) = left.pop() {
-        if !seen.insert((at, impression)) {
-            continue;
-        }
-        let Some(rule) = rules.get(at) else {
+        let (Some(rule), Some(seen)) = (rules.get(at), seen.get_mut(at)) else {
             if impression == Impression::Good {
                 return true;
             }
             continue;
         };
+        if seen.contains(&impression) {
+            continue;
+        }
+        seen.push(impression);
         let failure = failures.get(at).copied().flatten().filter(|_| without != Some(at));
         let actions: Vec<Action> = match (&rule.kind, failure) {
             (RuleKind::Substack, _) => vec![Action::Ignore],
@@ -95,27 +94,31 @@ fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<u
             }
             (RuleKind::Module(module), None) => module.control.actions().collect(),
         };
-        left.extend(actions.into_iter().flat_map(|action| after(rules, at, impression, action)));
+        for action in actions {
+            left.push(after(rules, at, impression, action));
+            if action == Action::Reset {
+                left.push((at.saturating_add(1), Impression::Undefined));
+            }
+        }
     }
     false
 }
 
-/// The states after an action.
-fn after(rules: &[Rule], at: usize, impression: Impression, action: Action) -> Vec<(usize, Impression)> {
+/// The state after an action.
+fn after(rules: &[Rule], at: usize, impression: Impression, action: Action) -> (usize, Impression) {
     let next = at.saturating_add(1);
     let good = if impression == Impression::Bad { impression } else { Impression::Good };
     match action {
-        Action::Ignore => vec![(next, impression)],
-        Action::Done if good == Impression::Good => vec![(end(rules, at), good)],
-        Action::Ok | Action::Done => vec![(next, good)],
-        Action::Bad => vec![(next, Impression::Bad)],
-        Action::Die => vec![(end(rules, at), Impression::Bad)],
-        // To the impression at the beginning of the substack, which is not recorded here.
-        Action::Reset => vec![(next, Impression::Undefined), (next, Impression::Good)],
-        Action::Jump(count) => match jump(rules, at, count) {
-            Some(next) => vec![(next, impression)],
-            None => vec![(next, Impression::Bad)],
-        },
+        Action::Ignore => (next, impression),
+        Action::Done if good == Impression::Good => (end(rules, at), good),
+        Action::Ok | Action::Done => (next, good),
+        Action::Bad => (next, Impression::Bad),
+        Action::Die => (end(rules, at), Impression::Bad),
+        // To the impression at the beginning of the substack, which is not recorded here: this, or undefined.
+        Action::Reset => (next, Impression::Good),
+        Action::Jump(count) => {
+            jump(rules, at, count).map_or((next, Impression::Bad), |next| (next, impression))
+        }
     }
 }
 

@@ -119,6 +119,10 @@ struct Rehearsal {
     command: TrustedCommand,
 }
 
+/// The answer for a login. Its value is a rehearsal with which another login can be tried: one type for all, so that their code exists
+/// once.
+type LoginAnswer = Answer<Option<Arc<Rehearsal>>>;
+
 /// Runs no rehearsal.
 pub(crate) async fn skip(runner: &Runner, request: &CheckRequest) {
     let answer = || {
@@ -186,16 +190,16 @@ pub(crate) async fn rehearse(
 }
 
 /// The result if a login could not be tried, for this reason.
-fn not_tried<T>(reason: &str, fix: Fix, value: T) -> Answer<T> {
+fn not_tried(reason: &str, fix: Fix) -> LoginAnswer {
     let note = format!("the login was not tried: {reason}");
-    Answer::warn(note, fix, value).marked(Mark::NotTried(reason.to_owned()))
+    Answer::warn(note, fix, None).marked(Mark::NotTried(reason.to_owned()))
 }
 
 /// Logs in and runs a command. The value is `None` if the login could not be tried.
-fn command(plan: RehearsalPlan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
+fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
     let rehearsal = match begin(plan) {
         Ok(rehearsal) => rehearsal,
-        Err(Obstacle { reason, fix }) => return not_tried(&reason, fix, None),
+        Err(Obstacle { reason, fix }) => return not_tried(&reason, fix),
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
@@ -204,7 +208,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> Answer<Option<Arc<Rehearsal>>> {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return not_tried(&error.to_string(), fix, None);
+            return not_tried(&error.to_string(), fix);
         }
     };
     match outcome.ending {
@@ -239,7 +243,7 @@ fn ran(outcome: &LoginOutcome, word: &str) -> bool {
 }
 
 /// The answer for a session that ends well, but does not run the command.
-fn not_run(rehearsal: Rehearsal, outcome: &LoginOutcome) -> Answer<Option<Arc<Rehearsal>>> {
+fn not_run(rehearsal: Rehearsal, outcome: &LoginOutcome) -> LoginAnswer {
     let RehearsalPlan { account, forced, tree, .. } = &rehearsal.plan;
     let user = &account.name;
     let instead = match forced {
@@ -283,31 +287,31 @@ fn start_files(user: &str) -> String {
 }
 
 /// Logs in on a terminal.
-fn terminal(rehearsal: &Rehearsal) -> Answer<()> {
+fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
     let user = &rehearsal.plan.account.name;
     if let Some(forced) = &rehearsal.plan.forced {
-        return Answer::ok(format!("ForceCommand runs {forced} instead of the shell of {user}"), ());
+        return Answer::ok(format!("ForceCommand runs {forced} instead of the shell of {user}"), None);
     }
     if !rehearsal.plan.permit_tty {
         let fix = Fix::advice("set PermitTTY yes if the user needs a shell on a terminal");
-        return Answer::warn(format!("PermitTTY is no: {user} gets no terminal"), fix, ());
+        return Answer::warn(format!("PermitTTY is no: {user} gets no terminal"), fix, None);
     }
     let (outcome, pam) = match rehearsal.log_in(LoginKind::Terminal) {
         Ok(results) => results,
         Err(error) => {
             let fix = Fix::advice(not_connected(&error));
-            return not_tried(&error.to_string(), fix, ());
+            return not_tried(&error.to_string(), fix);
         }
     };
     match outcome.ending {
-        LoginEnd::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), ()),
+        LoginEnd::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), None),
         LoginEnd::Status(_) if needs_more(&outcome.output).is_some() => {
             let line = needs_more(&outcome.output).unwrap_or_default();
             let note = format!(
                 "the session of {user} starts a program for which the terminal of the rehearsal is too plain (TERM=dumb): {line}"
             );
             let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
-            Answer::warn(note, Fix::advice(fix), ())
+            Answer::warn(note, Fix::advice(fix), None)
         }
         LoginEnd::Status(status) => {
             failed(rehearsal, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
@@ -332,12 +336,7 @@ fn needs_more(output: &str) -> Option<&str> {
 }
 
 /// The answer for a login that failed. `how` is how its session ended.
-fn failed<T: Default>(
-    rehearsal: &Rehearsal,
-    outcome: &LoginOutcome,
-    pam: &PamMessages,
-    how: &str,
-) -> Answer<T> {
+fn failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how: &str) -> LoginAnswer {
     let user = &rehearsal.plan.account.name;
     let root = rehearsal.plan.tree.locate(Path::new("/"));
     let (sshd, output, today) = (outcome.log.as_slice(), outcome.output.as_str(), rehearsal.plan.today);
@@ -397,12 +396,12 @@ fn failed<T: Default>(
 }
 
 /// The answer if a session was opened, and failed.
-fn session_failed<T>(
+fn session_failed(
     rehearsal: &Rehearsal,
     outcome: &LoginOutcome,
     messages: &LoginMessages<'_>,
     how: &str,
-) -> Answer<T> {
+) -> LoginAnswer {
     let user = &rehearsal.plan.account.name;
     let waits = match outcome.running.as_slice() {
         [] => String::new(),
@@ -438,7 +437,7 @@ fn session_failed<T>(
 }
 
 /// The answer if `pam_loginuid` refused the session.
-fn refused_by_loginuid<T: Default>(rehearsal: &Rehearsal, pam: &PamMessages) -> Option<Answer<T>> {
+fn refused_by_loginuid(rehearsal: &Rehearsal, pam: &PamMessages) -> Option<LoginAnswer> {
     let user = &rehearsal.plan.account.name;
     let root = rehearsal.plan.tree.locate(Path::new("/"));
     if !pam.lines.iter().any(|line| line.starts_with("pam_loginuid(")) {
@@ -455,7 +454,7 @@ fn refused_by_loginuid<T: Default>(rehearsal: &Rehearsal, pam: &PamMessages) -> 
     let words = "systemd-run --quiet --wait --pipe /usr/bin/eic-keys --check";
     let fix = Fix::command(words, [CommandWord::Value(user), CommandWord::Literal("--rehearse")]);
     let reason = "pam_loginuid refuses a login that starts from root's session";
-    Some(not_tried(reason, fix, T::default()))
+    Some(not_tried(reason, fix))
 }
 
 fn accepted(log: &[String]) -> bool {

@@ -24,8 +24,10 @@ pub(super) fn accepted(keys: &[UnverifiedKey<'_>], settings: &Settings, root: &P
         "" | "none" => None,
         path => read(root, Path::new(path)).ok(),
     };
-    let refused: Vec<_> =
-        keys.iter().filter_map(|key| Some((key, refusal(key, settings, revoked.as_deref())?))).collect();
+    let mut refused = Vec::new();
+    for key in keys {
+        refused.extend(refusal(key, settings, revoked.as_deref()).map(|refusal| (key, refusal)));
+    }
     let Some((key, (keyword, reason, change))) = refused.first() else {
         return Answer::ok("sshd accepts the type and size of the pushed keys, and none is revoked", ());
     };

@@ -93,8 +93,11 @@ impl Rules {
 
     fn filters(&self, packet: &Packet<'_>) -> Vec<Filter> {
         let nft = self.nft.as_deref().and_then(|text| Filter::of_nftables(text, packet));
-        let iptables = [&self.iptables, &self.legacy].into_iter().flatten();
-        nft.into_iter().chain(iptables.map(|text| Filter::of_iptables(text, packet))).collect()
+        let mut filters: Vec<Filter> = nft.into_iter().collect();
+        for text in [&self.iptables, &self.legacy].into_iter().flatten() {
+            filters.push(Filter::of_iptables(text, packet));
+        }
+        filters
     }
 
     /// `interface`: where connections arrive and replies leave, if that is known.
@@ -407,7 +410,7 @@ impl HostsRule {
         let text = text.replace("\\\n", " ");
         // With a blank before it, # is no comment.
         let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
-        let rules = lines.filter_map(|line| {
+        let rule = |line: &str| {
             let mut fields = fields(line).into_iter();
             let (daemons, clients) = (fields.next()?, fields.next()?);
             if !is_for_sshd(daemons) {
@@ -438,8 +441,12 @@ impl HostsRule {
             // A client whose name leads to other addresses.
             let is_paranoid = refuses && rule.named().all(|word| word.eq_ignore_ascii_case("paranoid"));
             (!is_paranoid).then_some(rule)
-        });
-        rules.collect()
+        };
+        let mut rules = Vec::new();
+        for line in lines {
+            rules.extend(rule(line));
+        }
+        rules
     }
 
     /// The clients, without those after EXCEPT.
