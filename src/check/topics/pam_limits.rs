@@ -29,6 +29,10 @@ enum Domain {
     Unknown,
     Others,
     Everybody,
+    /// `%`: all of them together.
+    All,
+    /// `%GROUP`: all users of that group together.
+    AllOfGroup,
     Group,
     User,
 }
@@ -95,8 +99,14 @@ fn domain_of(domain: &str, user: &Account) -> Domain {
     let in_group = |name: &str| user.groups.iter().any(|group| group == name);
     match domain.strip_prefix('@') {
         _ if domain == "*" => Domain::Everybody,
+        _ if domain == "%" => Domain::All,
         _ if domain == user.name => Domain::User,
-        _ if domain.contains(['%', '*']) => Domain::Unknown,
+        _ if domain.contains('*') => Domain::Unknown,
+        _ if domain.starts_with('%') => match domain.trim_start_matches('%') {
+            group if group.contains(':') => Domain::Unknown,
+            group if in_group(group) => Domain::AllOfGroup,
+            _ => Domain::Others,
+        },
         None if domain.contains(':') => of_range(in_range(domain, user.uid, &[]), Domain::User),
         Some(groups) if groups.contains(':') => {
             of_range(in_range(groups, user.gid, &user.gids), Domain::Group)
@@ -179,6 +189,11 @@ mod tests {
             ("@:1000 hard maxlogins 0\nalice hard maxlogins 2\n", None),
             ("@1001: hard maxlogins 0\n", None),
             ("x: hard maxlogins 3\n* hard maxlogins 0\n", None),
+            ("%staff hard maxlogins 0\n", Some("hard maxlogins 0")),
+            ("%other hard maxlogins 0\n", None),
+            ("% - maxlogins 0\n", Some("- maxlogins 0")),
+            ("% - maxlogins 0\n%staff - maxlogins 8\n", None),
+            ("% - maxlogins 8\n* - maxlogins 0\n", None),
             ("%:1000 - maxlogins 3\n* hard maxlogins 0\n", None),
             ("* - nproc 1\n", Some("- nproc 1")),
             ("* - nproc 2\n", None),
