@@ -3,6 +3,7 @@ use crate::world::{USER, World, config, world};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const PERMIT: &str =
     "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
@@ -377,6 +378,92 @@ fn files_of_modules_that_refuse_the_user() {
     }
 }
 
+/// Times, days, and lists that are not the usual ones.
+#[test]
+fn lines_that_refuse_in_other_words() {
+    let with = |line: &'static str, text: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, line);
+            world.instance.write("/run/file", text);
+            world.instance.write("/etc/login.defs", "UID_MAX 60000\nUID_MIN\t\t 1\n");
+        }
+    };
+    let time = "account required pam_time.so conffile=/run/file\n";
+    let access = "account required pam_access.so accessfile=/run/file\n";
+    for (line, text, says) in [
+        (
+            time,
+            "# all\nlogin|sshd;*;bob|alice;!Al0000-2400\n",
+            "by /run/file: login|sshd;*;bob|alice;!Al0000-2400",
+        ),
+        (access, "+:root:LOCAL\n+:@admins:ALL\n-:ALL:ALL\n", "by /run/file line 3"),
+        (
+            "account required pam_access.so accessfile=/run/file fieldsep=| listsep=,\n",
+            "-|bob,alice|ALL\n",
+            "by /run/file line 1",
+        ),
+        (
+            "account required pam_listfile.so item=shell sense=deny onerr=fail file=/run/file\n",
+            "/bin/sh\n",
+            "/run/file lists the login shell of alice",
+        ),
+        (
+            "account required pam_succeed_if.so quiet service notin sshd:login\n",
+            "",
+            "service notin sshd:login",
+        ),
+        ("account required pam_succeed_if.so quiet user innetgr admins\n", "", "user innetgr admins"),
+        ("account required pam_usertype.so issystem\n", "", "pam_usertype refuses: alice is not"),
+    ] {
+        refuses(with(line, text), "user.pam", says, "");
+    }
+    for (line, text) in [
+        (time, "*;*;!alice;!Al0000-2400\nsshd;tty*;alice;!Al0000-2400\nsu;*;alice;!Al0000-2400\n"),
+        (access, "+:@admins bob@* alice:ALL\n-:ALL:ALL\n"),
+        ("account required pam_listfile.so item=shell sense=deny onerr=fail file=/run/file\n", "/bin/bash\n"),
+        ("account required pam_usertype.so isregular\n", ""),
+    ] {
+        lets_in(with(line, text));
+    }
+    world(|world| {
+        with("account required pam_succeed_if.so quiet rhost = 192.0.2.1\n", "")(world);
+        assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        report.assert_exactly(&[("user.pam", "warn")]);
+        let says = "pam_succeed_if lets alice in from some clients only, by rhost = 192.0.2.1";
+        assert!(report.note("user.pam").contains(says), "{}", report.note("user.pam"));
+    });
+}
+
+/// `pam_lastlog` may not be installed: what counts here is its name.
+#[test]
+fn a_user_who_was_away_for_too_long() {
+    world(|world| {
+        pam(world, "account required pam_lastlog.so inactive=35\n");
+        install(world, "pam_lastlog.so");
+        let size = if cfg!(target_arch = "x86_64") { 292 } else { 296 };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        for (days, refuses) in [(400, true), (34, false)] {
+            let passwd = fs::read_to_string("/etc/passwd").unwrap();
+            let uid = passwd.lines().find_map(|line| line.strip_prefix("alice:x:")).unwrap();
+            let uid: usize = uid.split(':').next().unwrap().parse().unwrap();
+            let mut file = vec![0; (uid + 1) * size];
+            let last = u32::try_from(now - days * 86400).unwrap();
+            file[uid * size..uid * size + 4].copy_from_slice(&last.to_le_bytes());
+            world.instance.write("/var/log/lastlog", file);
+            let report = world.check();
+            if refuses {
+                report.assert_exactly(&[("user.pam", "fail")]);
+                let says = "pam_lastlog refuses: the last login of alice was 400 days ago";
+                assert!(report.note("user.pam").contains(says), "{}", report.note("user.pam"));
+                assert_eq!(report.of("user.pam")["fix"], "lastlog --set --user alice");
+            } else {
+                report.assert_healthy();
+            }
+        }
+    });
+}
+
 /// Lines of `pam_access` that refuse each client, and those that refuse some: those may be right.
 #[test]
 fn clients_of_pam_access() {
@@ -481,6 +568,7 @@ fn options_with_which_modules_refuse() {
 fn limits_of_pam_limits() {
     for limit in [
         "alice hard maxlogins 0",
+        "%alice - maxlogins 0",
         "alice - maxsyslogins 0",
         "alice hard nofile 4",
         "alice hard nproc 0",
@@ -581,7 +669,11 @@ fn install(world: &World<'_>, name: &str) {
     let place =
         ["/usr/lib/x86_64-linux-gnu/security", "/usr/lib/aarch64-linux-gnu/security", "/usr/lib64/security"];
     let place = place.into_iter().find(|place| Path::new(place).join("pam_permit.so").exists()).unwrap();
-    world.instance.install(&format!("{place}/{name}"), &fs::read(format!("{place}/pam_deny.so")).unwrap());
+    let path = format!("{place}/{name}");
+    if Path::new(&path).exists() {
+        return;
+    }
+    world.instance.install(&path, &fs::read(format!("{place}/pam_deny.so")).unwrap());
 }
 
 /// sssd is not installed, or does not run.

@@ -16,6 +16,7 @@ pub(crate) mod outside;
 pub(crate) mod pam;
 mod pam_limits;
 mod pam_modules;
+mod pam_time;
 pub(crate) mod principals;
 pub(crate) mod recent;
 pub(crate) mod running;

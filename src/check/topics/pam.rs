@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::pam_limits;
-use super::pam_modules::{Failure, Libraries, broken, refuses};
+use super::pam_modules::{Failure, Libraries, Login, broken, refuses};
 use super::shell::WITHOUT_CR;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
@@ -45,11 +45,11 @@ pub(crate) async fn pam(
         .await;
     runner
         .check(CheckId::UserPam, (account, settings, &files), async |(account, settings, stacks)| {
-            if service(settings).is_none() {
-                return Answer::ok(unused, ());
-            }
+            let Some(service) = service(settings) else { return Answer::ok(unused, ()) };
             let (root, account, stacks) = (target.root.to_owned(), account.clone(), stacks.clone());
-            blocking(move || user(&root, &account, &stacks)).await
+            let now = (target.clock)().as_secs();
+            blocking(move || user(&Login { root: &root, user: &account, service: &service, now }, &stacks))
+                .await
         })
         .await;
 }
@@ -161,13 +161,14 @@ fn hangs() -> Option<(&'static str, Fix)> {
     })
 }
 
-fn user(root: &Path, account: &Account, stacks: &Stacks) -> Answer<()> {
+fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
+    let (root, account) = (login.root, login.user);
     let libraries = Libraries::find(root);
     let refused = |by_some: bool| {
         stacks.all().find_map(|(stack, module_type, what)| {
             let known = |module: &Module| {
                 broken(root, module, &libraries)
-                    .or_else(|| refuses(root, account, module, module_type))
+                    .or_else(|| refuses(login, module, module_type))
                     .filter(|failure| by_some || !failure.is_partial)
             };
             let what = format!("{what} of {}", account.name);

@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::pam_time;
 use crate::account::Account;
-use crate::check::fix::Fix;
+use crate::calendar::DAY;
+use crate::check::fix::{CommandWord, Fix};
 use crate::check::pam_config::{Module, ModuleType};
 use crate::check::pam_stack::ReturnValues;
 use crate::files;
 use crate::limits;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::PATHS;
+use crate::tool::ask;
+use crate::wildcard;
 
 /// Why a module fails.
 #[derive(Clone, Debug)]
@@ -181,21 +185,88 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
 /// The socket on which sssd answers `pam_sss`.
 const SSSD: &str = "var/lib/sss/pipes/pam";
 
+/// Whose login it is, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Login<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) user: &'a Account,
+    pub(crate) service: &'a str,
+    pub(crate) now: u64,
+}
+
 /// Why a module refuses this user.
-pub(crate) fn refuses(
-    root: &Path,
-    user: &Account,
-    module: &Module,
-    module_type: ModuleType,
-) -> Option<Failure> {
+pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleType) -> Option<Failure> {
+    let Login { root, user, .. } = *login;
     let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
     match (module.name(), module_type) {
         ("pam_access.so", _) => access(root, user, &arguments),
         ("pam_listfile.so", _) => listfile(root, user, &arguments),
-        ("pam_succeed_if.so", _) => succeed_if(user, &arguments),
+        ("pam_succeed_if.so", _) => succeed_if(login, &arguments),
         ("pam_shells.so", ModuleType::Account) => shells(root, user),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
         ("pam_wheel.so", _) => wheel(user, &arguments),
+        ("pam_usertype.so", _) => usertype(root, user, &arguments),
+        ("pam_time.so", ModuleType::Account) => {
+            let path = value(&arguments, "conffile").unwrap_or("/etc/security/time.conf");
+            let line = pam_time::refusing_line(login, path)?;
+            let reason = format!("pam_time refuses at this time, by {path}: {line}");
+            Some(Failure::new(DENIED, reason).with_fix(format!("allow {} at this time in {path}", user.name)))
+        }
+        ("pam_lastlog.so", ModuleType::Auth | ModuleType::Account) => lastlog(login, &arguments),
+        _ => None,
+    }
+}
+
+/// `pam_usertype`: the user has one of the numbers for people.
+fn usertype(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+    const NOBODY: u32 = 65534;
+    let text = read(root, "/etc/login.defs")?;
+    let least = text.lines().find_map(|line| line.strip_prefix("UID_MIN"))?;
+    let refuses = arguments == ["issystem"] && user.uid >= least.trim().parse().ok()? && user.uid != NOBODY;
+    refuses.then(|| {
+        Failure::new(DENIED, format!("pam_usertype refuses: {} is not a user of the system", user.name))
+    })
+}
+
+/// `pam_lastlog`: the last login was not too many days ago.
+fn lastlog(login: &Login<'_>, arguments: &[&str]) -> Option<Failure> {
+    // A 32-bit time on some machines, and 288 bytes.
+    const RECORD: u64 = if cfg!(target_arch = "x86_64") { 292 } else { 296 };
+    let name = &login.user.name;
+    let most: u64 = value(arguments, "inactive")?.parse().ok()?;
+    let file = fs::File::open(login.root.join("var/log/lastlog")).ok().filter(|_| login.user.uid != 0)?;
+    let mut time = [0; 4];
+    file.read_exact_at(&mut time, u64::from(login.user.uid).wrapping_mul(RECORD)).ok()?;
+    let last = u64::from(u32::from_le_bytes(time));
+    let days = login.now.checked_sub(last)? / DAY;
+    (last != 0 && days > most).then(|| {
+        let reason = format!("pam_lastlog refuses: the last login of {name} was {days} days ago");
+        let fix = Fix::command("lastlog --set --user", [CommandWord::Value(name)]);
+        Failure { fix: Some(fix), ..Failure::new(&["auth_err"], reason) }
+    })
+}
+
+/// Whether a user is in a netgroup. `None` if it has the user for some hosts or domains only.
+pub(super) fn in_netgroup(group: &str, user: &str) -> Option<bool> {
+    let Some(triples) = of_getent("netgroup", group)? else { return Some(false) };
+    let mut found = Some(false);
+    for triple in triples.split('(').skip(1) {
+        let fields: Vec<_> = triple.split(',').map(str::trim).collect();
+        match fields.as_slice() {
+            ["", name, ")"] if name.is_empty() || *name == user => return Some(true),
+            [_, name, _] if name.is_empty() || *name == user => found = None,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What getent(1) says of a name, if it knows it. `None` if it does not answer.
+fn of_getent(database: &str, name: &str) -> Option<Option<String>> {
+    let ran = ask("getent", &[database, "--", name]).ok()?;
+    match ran.status.code()? {
+        0 => Some(Some(String::from_utf8_lossy(&ran.stdout).into_owned())),
+        2 => Some(None),
         _ => None,
     }
 }
@@ -204,7 +275,7 @@ fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     arguments.iter().rev().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn read(root: &Path, path: &str) -> Option<String> {
+pub(super) fn read(root: &Path, path: &str) -> Option<String> {
     files::read_text(&in_root(root, Path::new(path)), limits::SYSTEM_FILE).ok()
 }
 
@@ -223,7 +294,7 @@ pub(crate) fn files_of(root: &Path, file: &str, directory: &str) -> Vec<PathBuf>
 /// `pam_listfile`: the file has one name a line.
 fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
     let (file, item) = (value(arguments, "file")?, value(arguments, "item")?);
-    if value(arguments, "apply").is_some() || !matches!(item, "user" | "group") {
+    if value(arguments, "apply").is_some() || !matches!(item, "user" | "group" | "shell") {
         return None;
     }
     let path = root.join(file.strip_prefix('/')?);
@@ -245,13 +316,20 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
         Ok(_) => {}
     }
     let text = read(root, file)?;
-    let names = |line: &str| {
-        if item == "user" { line == user.name } else { user.groups.iter().any(|group| group == line) }
+    let names = |line: &str| match item {
+        "user" => line == user.name,
+        "group" => user.groups.iter().any(|group| group == line),
+        _ => user.shell.as_os_str() == line,
     };
     if text.split('\n').filter(|line| !line.is_empty()).any(names) == allow {
         return None;
     }
-    let (name, what) = (&user.name, if item == "user" { String::new() } else { "a group of ".to_owned() });
+    let what = match item {
+        "user" => "",
+        "group" => "a group of ",
+        _ => "the login shell of ",
+    };
+    let name = &user.name;
     let (reason, fix) = if allow {
         (format!("{file} does not list {what}{name}"), format!("add {what}{name} to {file}"))
     } else {
@@ -299,40 +377,55 @@ fn wheel(user: &Account, arguments: &[&str]) -> Option<Failure> {
 }
 
 /// `pam_succeed_if`: each condition of its line holds.
-fn succeed_if(user: &Account, arguments: &[&str]) -> Option<Failure> {
+fn succeed_if(login: &Login<'_>, arguments: &[&str]) -> Option<Failure> {
     const FLAGS: [&str; 5] = ["debug", "quiet", "quiet_fail", "quiet_success", "audit"];
     // The user of the process, not of the login.
     if arguments.contains(&"use_uid") {
         return None;
     }
     let words: Vec<_> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
-    let fails = |condition: &&[&str]| holds(user, condition) == Some(false);
-    let condition = words.chunks_exact(3).find(fails)?.join(" ");
+    let user = login.user;
+    let fails = |condition: &&[&str]| holds(login, condition) == Some(false);
+    let Some(condition) = words.chunks_exact(3).find(fails) else {
+        let of_client = |condition: &&[&str]| matches!(condition, ["rhost", "=" | "in" | "=~" | "glob", _]);
+        let condition = words.chunks_exact(3).find(of_client)?.join(" ");
+        return partial("pam_succeed_if", Some(condition), user);
+    };
+    let condition = condition.join(" ");
     let reason = format!("pam_succeed_if refuses: {condition} is not true of {}", user.name);
     let fix = format!("change the condition {condition} of pam_succeed_if, or what it says of {}", user.name);
     Some(Failure::new(DENIED, reason).with_fix(fix))
 }
 
 /// Whether a condition holds, if that is known.
-fn holds(user: &Account, condition: &[&str]) -> Option<bool> {
-    let [left, operator, right] = condition else { return None };
+fn holds(login: &Login<'_>, condition: &[&str]) -> Option<bool> {
+    let ([left, operator, right], user) = (condition, login.user) else { return None };
     let in_groups = || right.split(':').any(|name| user.groups.iter().any(|group| group == name));
-    let text = match *left {
-        "user" => user.name.clone(),
+    let text = match left.to_ascii_lowercase().as_str() {
+        "user" | "login" | "name" => user.name.clone(),
         "uid" => user.uid.to_string(),
         "gid" => user.gid.to_string(),
         "shell" => user.shell.to_string_lossy().into_owned(),
-        "home" | "dir" => user.home.to_string_lossy().into_owned(),
+        "home" | "dir" | "homedir" => user.home.to_string_lossy().into_owned(),
+        "service" => login.service.to_owned(),
+        // sshd does not set it.
+        "ruser" => String::new(),
         _ => return None,
     };
     let number = || Some((text.parse::<i64>().ok()?, right.parse::<i64>().ok()?));
-    match *operator {
+    let glob =
+        || (!right.contains(['[', '\\'])).then(|| wildcard::matches(text.as_bytes(), right.as_bytes()));
+    match operator.to_ascii_lowercase().as_str() {
         "=" => Some(text == *right),
         "!=" => Some(text != *right),
         "in" => Some(right.split(':').any(|item| item == text)),
         "notin" => Some(!right.split(':').any(|item| item == text)),
-        "ingroup" if *left == "user" => Some(in_groups()),
-        "notingroup" if *left == "user" => Some(!in_groups()),
+        "=~" | "glob" => glob(),
+        "!~" | "noglob" => glob().map(|matches| !matches),
+        "ingroup" => Some(in_groups()),
+        "notingroup" => Some(!in_groups()),
+        "innetgr" => in_netgroup(right, &user.name),
+        "notinnetgr" => in_netgroup(right, &user.name).map(|is_in| !is_in),
         "lt" | "<" => number().map(|(left, right)| left < right),
         "le" | "<=" => number().map(|(left, right)| left <= right),
         "gt" | ">" => number().map(|(left, right)| left > right),
@@ -345,10 +438,8 @@ fn holds(user: &Account, condition: &[&str]) -> Option<bool> {
 
 /// `pam_access`: the first line for the user counts. Which address a client has is not known.
 fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
-    let changes_syntax = |word: &&str| ["fieldsep", "listsep"].iter().any(|name| word.starts_with(name));
-    if arguments.iter().any(changes_syntax) {
-        return None;
-    }
+    let separators = |name, usual| -> Vec<char> { value(arguments, name).unwrap_or(usual).chars().collect() };
+    let (of_fields, of_lists) = (separators("fieldsep", ":"), separators("listsep", ", \t"));
     let paths = match value(arguments, "accessfile") {
         Some(other) => vec![PathBuf::from(other)],
         None => files_of(root, "/etc/security/access.conf", "/etc/security/access.d"),
@@ -365,18 +456,19 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
             return None;
         }
         for (line, number) in lines.split('\n').zip(1_usize..) {
-            let fields: Vec<_> = line.splitn(3, ':').collect();
+            let fields: Vec<_> = line.trim_end().splitn(3, of_fields.as_slice()).collect();
             let [permission, users, origins] = fields.as_slice() else { continue };
             let allows = match permission.chars().next() {
                 Some('+') => true,
                 Some('-') => false,
                 _ => continue,
             };
-            let is_for_user = listed(users, &|word| is_user(word, user, by_group));
+            let words = |list| words(list, &of_lists);
+            let is_for_user = listed(&words(users), &|word| is_user(word, user, by_group));
             let place = || format!("{path} line {number}: {}", line.trim_end());
-            match (both(is_for_user, from_remote(origins)), allows) {
-                (Some(true), true) => return partial(refused, user),
-                (Some(true), false) if allowed.is_some() => return partial(allowed, user),
+            match (both(is_for_user, from_remote(&words(origins))), allows) {
+                (Some(true), true) => return partial("pam_access", refused, user),
+                (Some(true), false) if allowed.is_some() => return partial("pam_access", allowed, user),
                 (Some(true), false) => {
                     let reason = format!("pam_access refuses, by {}", place());
                     let fix = format!("allow {} in a line above line {number} of {path}", user.name);
@@ -390,13 +482,13 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
             }
         }
     }
-    partial(refused, user)
+    partial("pam_access", refused, user)
 }
 
 /// The result of lines that let some clients in, and refuse the others.
-fn partial(line: Option<String>, user: &Account) -> Option<Failure> {
+fn partial(module: &str, line: Option<String>, user: &Account) -> Option<Failure> {
     let line = line?;
-    let reason = format!("pam_access lets {} in from some clients only, by {line}", user.name);
+    let reason = format!("{module} lets {} in from some clients only, by {line}", user.name);
     let fix = "compare the client's address with that list; outside.network has the console's addresses";
     Some(Failure { is_partial: true, ..Failure::new(DENIED, reason).with_fix(fix) })
 }
@@ -410,9 +502,12 @@ fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     }
 }
 
+fn words<'a>(list: &'a str, separators: &[char]) -> Vec<&'a str> {
+    list.split(separators).filter(|word| !word.is_empty()).collect()
+}
+
 /// Whether a list of `pam_access` has an item that matches; what follows EXCEPT is excluded.
-fn listed(list: &str, matches: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
-    let words: Vec<_> = list.split([',', ' ', '\t']).filter(|word| !word.is_empty()).collect();
+fn listed(words: &[&str], matches: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
     let at = words.iter().position(|word| word.eq_ignore_ascii_case("EXCEPT"));
     let (own, rest) = words.split_at(at.unwrap_or(words.len()));
     let mut found = Some(false);
@@ -427,7 +522,7 @@ fn listed(list: &str, matches: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
         }
     }
     match rest {
-        [_, rest @ ..] => both(found, listed(&rest.join(" "), matches).map(|excluded| !excluded)),
+        [_, rest @ ..] => both(found, listed(rest, matches).map(|excluded| !excluded)),
         [] => found,
     }
 }
@@ -440,15 +535,26 @@ fn is_user(word: &str, user: &Account, by_group: bool) -> Option<bool> {
     if let Some(group) = word.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
         return Some(in_group(group));
     }
-    // Netgroups, hosts, other letters.
-    if word.contains('@') || word.eq_ignore_ascii_case(&user.name) {
+    match word.split_once('@') {
+        Some(("", group)) => return in_netgroup(group, &user.name),
+        Some((name, host)) => return both(is_user(name, user, by_group), is_host(host)),
+        None => {}
+    }
+    // Other letters, or the number.
+    if word.eq_ignore_ascii_case(&user.name) || word == user.uid.to_string() {
         return None;
     }
     Some(by_group && in_group(word))
 }
 
+/// Whether a short name is that of this system. `None` if it can be another one for it.
+fn is_host(name: &str) -> Option<bool> {
+    let is_short = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    (is_short && of_getent("ahosts", name)?.is_none()).then_some(false)
+}
+
 /// Whether a list of origins has each client, or none. Those of sshd are remote, and no terminals.
-fn from_remote(list: &str) -> Option<bool> {
+fn from_remote(list: &[&str]) -> Option<bool> {
     listed(list, &|word| match word.to_ascii_lowercase().as_str() {
         "all" => Some(true),
         "local" => Some(false),
@@ -460,8 +566,9 @@ fn from_remote(list: &str) -> Option<bool> {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
-    use super::{Account, Failure, access, holds};
+    use super::{Account, Failure, Login, access, holds};
 
     fn alice() -> Account {
         Account {
@@ -506,7 +613,6 @@ mod tests {
             ("+:alice:10.0.0.0/8\n-:ALL:ALL\n", "some"),
             ("+:alice:10.0.0.0/8\n+:(admins):ALL\n-:ALL:ALL\n", "open"),
             ("+:bob:10.0.0.0/8\n-:ALL:ALL\n", "refuses"),
-            ("+:@staff:10.0.0.0/8\n-:ALL:ALL\n", "open"),
             ("-:alice:ALL EXCEPT 10.0.0.0/8\n", "some"),
             ("-:ALL EXCEPT root:ALL EXCEPT 10.0.0.0/8 LOCAL\n+:ALL:ALL\n", "some"),
             ("-:alice:ALL EXCEPT 10.0.0.0/8\n-:ALL:ALL\n", "refuses"),
@@ -520,7 +626,9 @@ mod tests {
             ("-:alice:10.0.0.0/8\n", "open"),
             ("-:ALL:ALL EXCEPT LOCAL\n", "refuses"),
             ("-:ALL EXCEPT alice:ALL EXCEPT LOCAL\n", "open"),
-            ("+:@staff:ALL\n-:ALL:ALL\n", "open"),
+            ("+:bob@bastion:ALL\n-:ALL:ALL\n", "refuses"),
+            ("+:alice@a.example:ALL\n-:ALL:ALL\n", "open"),
+            ("+:1000:ALL\n-:ALL:ALL\n", "open"),
             ("+:Alice:ALL\n-:ALL:ALL\n", "open"),
             ("-:alice:192.0.2.1\n-:ALL:ALL\n", "refuses"),
             ("-:ALL:ALL", "open"),
@@ -528,7 +636,16 @@ mod tests {
             assert_eq!(result(text, &[]), expected, "{text}");
         }
         assert_eq!(result("+:admins:ALL\n-:ALL:ALL\n", &["nodefgroup"]), "refuses");
-        assert_eq!(result("-:ALL:ALL\n", &["fieldsep=|"]), "open");
+        for (text, option, expected) in [
+            ("-:ALL:ALL\n", "fieldsep=|", "open"),
+            ("-|ALL|ALL\n", "fieldsep=|", "refuses"),
+            ("+|alice|ALL\n-|ALL|ALL\n", "fieldsep=|", "open"),
+            ("-:bob,alice:ALL\n", "listsep=,", "refuses"),
+            ("-:bob, alice:ALL\n", "listsep=,", "open"),
+            ("- : ALL : ALL\n", "listsep=,", "open"),
+        ] {
+            assert_eq!(result(text, &[option]), expected, "{text}");
+        }
     }
 
     #[test]
@@ -543,12 +660,20 @@ mod tests {
             ("user = bob", Some(false)),
             ("user in bob:alice", Some(true)),
             ("shell notin /bin/sh:/bin/bash", Some(false)),
-            ("service in crond", None),
-            ("user =~ b*", None),
+            ("service in crond", Some(false)),
+            ("service notin sshd:login", Some(false)),
+            ("service !~ gdm*", Some(true)),
+            ("login =~ b*", Some(false)),
+            ("user glob al*", Some(true)),
+            ("user =~ [b]*", None),
+            ("ruser = alice", Some(false)),
+            ("rhost = 10.0.0.1", None),
             ("tty = ssh", None),
         ] {
             let words: Vec<_> = condition.split(' ').collect();
-            assert_eq!(holds(&alice(), &words), expected, "{condition}");
+            let user = &alice();
+            let login = Login { root: Path::new("/"), user, service: "sshd", now: 0 };
+            assert_eq!(holds(&login, &words), expected, "{condition}");
         }
     }
 }
