@@ -1352,6 +1352,25 @@ fn settings_that_refuse_a_session() {
         session,
         "ForceCommand runs /usr/bin/gone, which is not a program",
     );
+    broken(
+        |world| {
+            let _ = std::fs::remove_file("/usr/bin/tmux");
+            set("ForceCommand", "tmux new -A")(world);
+        },
+        &[("sshd.session", "warn")],
+        "ForceCommand runs tmux, which is in none of the usual directories of programs",
+    );
+    // Quotes make it one word.
+    broken(
+        set("ForceCommand", "\"/bin/sh -l\""),
+        session,
+        "ForceCommand runs /bin/sh -l, which is not a program: the quotes make it one word",
+    );
+    broken(
+        set("ForceCommand", "'/usr/bin/gone'"),
+        session,
+        "ForceCommand runs /usr/bin/gone, which is not a program",
+    );
     broken(set("ForceCommand", "internal-sftp"), &[("sshd.session", "warn")], "only sftp works");
     broken(set("ChrootDirectory", "/run/home/%u"), session, "/run/home/alice is owned by alice");
     broken(set("ChrootDirectory", "/run/gone"), session, "/run/gone: No such file");
@@ -1384,6 +1403,8 @@ fn settings_that_refuse_a_session() {
     // What the program of a menu does is not known.
     world(|world| {
         world.instance.install("/run/menu", b"#!/bin/sh\nread -r choice\n");
+        world.instance.install("/usr/local/bin/tmux", b"#!/bin/sh\nexec /bin/sh\n");
+        world.instance.install("/run/a menu", b"#!/bin/sh\nread -r choice\n");
         // The user's shell reads the line: its first word need not be a path.
         for command in [
             "/run/menu",
@@ -1392,6 +1413,13 @@ fn settings_that_refuse_a_session() {
             "/bin/true; exec $SHELL -c \"$SSH_ORIGINAL_COMMAND\"",
             "/bin/true&&/run/menu",
             "/run/men*",
+            "\"/run/menu\"",
+            "'/run/menu' -l",
+            "\"/run/a menu\"",
+            "\"/run/menu\" \"-l\"",
+            "exec '/run/menu'",
+            "menu -l",
+            "tmux new -A",
         ] {
             set("ForceCommand", command)(world);
             world.check().assert_healthy();

@@ -649,6 +649,13 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
         );
     }
     let program = command.split_whitespace().next().unwrap_or_default();
+    if chroot.is_none() && is_absent(program, account, root) {
+        return Answer::warn(
+            format!("ForceCommand runs {program}, which is in none of the usual directories of programs"),
+            settings.fix("forcecommand", "install that program, or give its whole path"),
+            (),
+        );
+    }
     let ends = "remove ForceCommand if clients are to get a shell or run commands, or let its program run $SSH_ORIGINAL_COMMAND";
     let prints = ["echo", "printf", "cat", "true", "exit"];
     match program.rsplit('/').next().unwrap_or_default() {
@@ -688,10 +695,15 @@ fn no_shell(account: &Account, directory: &Path) -> Option<String> {
 fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&Path>) -> Option<String> {
     let home = account.home.to_str()?;
     let command = command.strip_prefix("exec ").unwrap_or(command);
-    let program = command.split_whitespace().next()?;
+    // Quotes around all of it make it one word.
+    let whole = ['"', '\''].into_iter().find_map(|quote| command.strip_prefix(quote)?.strip_suffix(quote));
+    let whole = whole.filter(|command| command.starts_with('/'));
+    let program = whole.or_else(|| command.split_whitespace().next())?;
     let in_home = ["~/", "$HOME/"].iter().find_map(|start| program.strip_prefix(start));
     let path = in_home.map_or_else(|| program.to_owned(), |path| format!("{home}/{path}"));
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
+    let is_plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte) || byte == b' ' && whole.is_some()
+    };
     // Another command can follow.
     if !path.starts_with('/') || !path.bytes().all(is_plain) || command.contains(['|', '&', ';']) {
         return None;
@@ -703,13 +715,39 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
         let is_known = in_home.is_none()
             || fs::read_dir(below(&directory, &account.home)).is_ok_and(|files| files.count() > 0)
                 && fs::metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        return is_known.then(|| format!("ForceCommand runs {}, which is not a program", file.display()));
+        let quotes = if path.contains(' ') { ": the quotes make it one word" } else { "" };
+        return is_known
+            .then(|| format!("ForceCommand runs {}, which is not a program{quotes}", file.display()));
     }
     let reason = match chroot {
         None => shell::cannot_run(account, &file, root, Caller::LoginShell),
         Some(_) => shell::does_not_start_below(account, &directory, Path::new(&path)),
     }?;
     Some(format!("{} cannot run {}, as ForceCommand says: {reason}", account.name, file.display()))
+}
+
+/// Whether the name of a program is that of a well-known one, which no shell has itself, and this system does not have it.
+fn is_absent(name: &str, account: &Account, root: &Path) -> bool {
+    const KNOWN: [&str; 10] =
+        ["bash", "doas", "docker", "fish", "podman", "screen", "script", "sudo", "tmux", "zsh"];
+    const DIRECTORIES: [&str; 12] = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+        "/snap/bin",
+        "/opt/bin",
+        "/run/current-system/sw/bin",
+        "/home/linuxbrew/.linuxbrew/bin",
+        // In the home directory.
+        "bin",
+        ".local/bin",
+    ];
+    let in_directory =
+        |directory: &&str| is_program_at(&shell::inside(root, &account.home.join(directory).join(name)));
+    KNOWN.contains(&name) && !DIRECTORIES.iter().any(|directory| in_directory(&directory))
 }
 
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).
