@@ -222,12 +222,15 @@ impl Config {
             .or_else(|| look(None, FileState { active: true, ..FileState::default() }))
     }
 
-    /// The paths that any line sets for a keyword, given in lower case.
-    pub(crate) fn paths(&self, keyword: &str) -> Vec<PathBuf> {
+    /// The paths that any line sets for a keyword, given in lower case, and the lines.
+    pub(crate) fn paths(&self, keyword: &str) -> Vec<(Origin, PathBuf)> {
         let statements = self.files().flat_map(|file| file.statements(&self.version));
-        let statements = statements.filter_map(|(_, statement)| statement.ok().flatten());
-        let values = statements.filter(|statement| statement.keyword == keyword);
-        values.map(|statement| OsStr::from_bytes(statement.first_argument()).into()).collect()
+        let statements =
+            statements.filter_map(|(origin, statement)| Some((origin, statement.ok().flatten()?)));
+        let values = statements.filter(|(_, statement)| statement.keyword == keyword);
+        values
+            .map(|(origin, statement)| (origin, OsStr::from_bytes(statement.first_argument()).into()))
+            .collect()
     }
 
     /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their

@@ -614,6 +614,21 @@ fn a_configuration_that_sshd_refuses() {
         let fix = report.of("sshd.config")["fix"].as_str().unwrap();
         assert!(fix.contains("ssh-keygen -A on this instance, not in an image"), "{fix}");
         assert_eq!(report.of("sshd.config")["fix_kind"], "advice");
+        // A public key, which sshd uses with an agent only.
+        let key = "/etc/ssh/eic_lab_host_key";
+        let public = std::fs::read(format!("{key}.pub")).unwrap_or_else(|_| b"ssh-ed25519 AAAA\n".to_vec());
+        world.instance.write("/run/host.pub", public);
+        let text = config().set("HostKey", "/run/host.pub").text();
+        let line = text.lines().position(|line| line.starts_with("HostKey ")).unwrap() + 1;
+        let fix = format!(
+            "let HostKey (/etc/ssh/sshd_config line {line}) name the private key, without .pub, then: restart sshd"
+        );
+        world.configure(&text);
+        assert_eq!(world.check().of("sshd.config")["fix"], fix);
+        world.configure(&format!("{text}HostKeyAgent /run/none\n"));
+        let last = text.lines().count() + 1;
+        let start = format!("start the agent that /etc/ssh/sshd_config line {last} names, or {fix}");
+        assert_eq!(world.check().of("sshd.config")["fix"], start);
     });
 }
 

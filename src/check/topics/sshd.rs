@@ -362,17 +362,27 @@ fn foreign_directory(tree: &ConfigTree) -> Fix {
 /// The fix if sshd has no usable host key. It refuses a private key that users other than root can read.
 fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> Fix {
     let set = config.map(|config| config.paths("hostkey")).unwrap_or_default();
-    let keys = if set.is_empty() { tree.glob(b"/etc/ssh/ssh_host_*_key", 16) } else { set };
+    let is_public = |key: &Path| key.extension().is_some_and(|end| end == "pub");
+    let public = set.iter().find(|(_, key)| is_public(key)).map(|(line, _)| line.to_string());
+    let keys: Vec<_> = set.into_iter().map(|(_, key)| key).collect();
+    let keys = if keys.is_empty() { tree.glob(b"/etc/ssh/ssh_host_*_key", 16) } else { keys };
     let is_open = |key: &&PathBuf| {
         let metadata = std::fs::metadata(tree.locate(key));
-        metadata.is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
+        !is_public(key) && metadata.is_ok_and(|metadata| metadata.mode() & 0o077 != 0)
     };
     // All of them: with one, sshd starts, and has no longer the key that clients know.
     let open: Vec<_> = keys.iter().filter(is_open).collect();
-    if open.is_empty() {
-        return Fix::advice(error.fix());
+    if !open.is_empty() {
+        return Fix::command("chmod 0600", open.into_iter().map(|key| CommandWord::Path(key)));
     }
-    Fix::command("chmod 0600", open.into_iter().map(|key| CommandWord::Path(key)))
+    let Some(line) = public else { return Fix::advice(error.fix()) };
+    // Without an agent, sshd needs the private key.
+    let agent = config.and_then(|config| config.paths("hostkeyagent").pop());
+    let agent = agent.map(|(line, _)| format!("start the agent that {line} names, or ")).unwrap_or_default();
+    Fix::advice(format!(
+        "{agent}let HostKey ({line}) name the private key, without .pub, then: {}",
+        running_sshd::restart_words(tree)
+    ))
 }
 
 /// The result if there is no AuthorizedKeysCommand.
