@@ -78,6 +78,11 @@ impl FailedUnit {
         Some(Self { unit, restarts, process, lines: journal(unit), settings: settings.collect() })
     }
 
+    /// Whether systemd starts it again and again.
+    pub(crate) fn restarts(&self) -> bool {
+        self.restarts
+    }
+
     /// Whether this process is one that systemd started again, and that ends like those before it. It can have been started after the
     /// state of the unit was read.
     pub(crate) fn ends(&self, process: u32) -> bool {
@@ -228,7 +233,7 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
 }
 
 /// The time of a monotonic time stamp of systemd.
-fn since_boot(microseconds: u64) -> Option<SystemTime> {
+pub(super) fn since_boot(microseconds: u64) -> Option<SystemTime> {
     // The uptime is in hundredths of a second.
     let ago = uptime()?.saturating_sub(Duration::from_micros(microseconds));
     SystemTime::now().checked_sub(ago)
@@ -259,7 +264,7 @@ fn journal(unit: &str) -> Vec<String> {
     failed.to_vec()
 }
 
-fn bounded(line: &str) -> String {
+pub(super) fn bounded(line: &str) -> String {
     line.chars().take(MOST_CHARACTERS).collect()
 }
 

@@ -11,8 +11,8 @@
 //! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fix`: commands that are safe to copy.
 //! - `report`, `text`, `json`: the results.
 //! - `rehearsal`: logs in with a temporary key.
-//! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `daemon_context`, `sshd_program`: facts about sshd that several checks need.
-//!   `sockets`, `interfaces`, `packet_filter`: about the network. `pam_config`, `pam_stack`, `loginuid`: about PAM. `package`: about packages.
+//! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `starting_unit`, `daemon_context`, `sshd_program`: facts about sshd that several
+//!   checks need. `sockets`, `interfaces`, `packet_filter`: about the network. `pam_config`, `pam_stack`, `loginuid`: about PAM. `package`: about packages.
 //! - `log` reads the end of the system log, for `login_log`: how the user's last login ended. `known_messages`: what the lines of sshd and
 //!   PAM mean, there and in a rehearsal.
 
@@ -38,6 +38,7 @@ mod running_sshd;
 mod settings;
 mod sockets;
 mod sshd_program;
+mod starting_unit;
 mod text;
 mod tokens;
 mod topics;

@@ -1697,6 +1697,103 @@ fn a_unit_that_fails() {
     });
 }
 
+/// Adds lines to the `case` of the systemctl of a situation.
+fn systemctl_says(world: &World<'_>, lines: &str) {
+    let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap();
+    world
+        .instance
+        .install("/usr/bin/systemctl", systemctl.replacen("in\n", &format!("in\n{lines}\n"), 1).as_bytes());
+}
+
+/// systemd starts it, and waits for a command of its unit or for another unit: `systemctl start` would wait, too.
+#[test]
+fn a_unit_that_is_being_started() {
+    let id = "running.daemon";
+    let command = |setting: &str, command: &str, ended: &str| {
+        format!(
+            "'{setting}={{ path=/bin/sh ; argv[]={command} ; ignore_errors=no ; start_time=[Sun] ; stop_time=[{ended}] ; pid=7 ; \
+             code=(null) ; status=0/0 }}'"
+        )
+    };
+    let waits = "/bin/sh -c until test -e /run/ready; do sleep 1; done";
+    let unit =
+        "'ExecStartPre=/bin/sh -c \"until test -e /run/ready; do sleep 1; done\"' ExecStartPre=/bin/sh";
+    let unit = unit.replace("' ", "\n").replace('\'', "");
+    for (state, commands, says, fix) in [
+        (
+            "ActiveState=activating SubState=start-pre NRestarts=0",
+            [command("ExecStartPre", "/usr/sbin/sshd -t", "Sun"), command("ExecStartPre", waits, "n/a")]
+                .join(" "),
+            format!("its unit ssh (start-pre) waits for the end of ExecStartPre={waits}"),
+            "if it does not end by itself, correct or remove ExecStartPre= (/etc/systemd/system/ssh.service.d/x.conf line 4), then: \
+             systemctl daemon-reload; systemctl restart ssh",
+        ),
+        (
+            "ActiveState=activating SubState=start NRestarts=0",
+            command("ExecStart", "/srv/sshd", "n/a"),
+            "systemd is still starting or stopping its unit ssh (start)".to_owned(),
+            "find out what it waits for: systemctl status ssh; journalctl --unit ssh",
+        ),
+        (
+            "ActiveState=deactivating SubState=stop-sigterm NRestarts=0",
+            String::new(),
+            "systemd is still starting or stopping its unit ssh (stop-sigterm)".to_owned(),
+            "find out what it waits for: systemctl status ssh; journalctl --unit ssh",
+        ),
+    ] {
+        world(|world| {
+            failed_unit(world, state, &unit, "'Starting ssh.service'");
+            let shown = format!("printf '%s\\n' {state} StateChangeTimestampMonotonic=1 {commands};;");
+            systemctl_says(world, &format!("*ExecCondition*) {shown}"));
+            let report = world.check();
+            report.assert_exactly(&[(id, "fail")]);
+            assert_eq!(report.note(id), format!("sshd is stopped: {says}"));
+            assert_eq!(report.of(id)["fix"], fix);
+            // The same unit, while its socket listens.
+            systemctl_says(
+                world,
+                "'is-active ssh.socket sshd.socket') printf 'active\\ninactive\\n';; *Accept*) echo no;;",
+            );
+            let report = world.check();
+            assert_eq!(report.note(id), format!("ssh.socket listens, but sshd does not start: {says}"));
+            let now = fs::read_to_string("/run/failed").unwrap();
+            let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap();
+            let systemctl = systemctl.replace("Monotonic=1 ", &format!("Monotonic={} ", now.trim()));
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            assert_eq!(world.check().status(id), "ok", "a client has just connected");
+        });
+    }
+    for (jobs, says, fix) in [
+        (
+            "'9 agent-online.service start running' '12 ssh.service start waiting' '13 a.target start waiting'",
+            "sshd is stopped: the start of ssh.service waits; systemd is still starting agent-online.service (systemctl list-jobs)",
+            "find out why agent-online.service does not become active (systemctl status); to start sshd before that: systemctl start \
+             --job-mode=ignore-dependencies ssh.service",
+        ),
+        (
+            "'9 agent-online.service start running' '12 ssh.service stop waiting'",
+            "sshd is stopped",
+            "systemctl start ssh",
+        ),
+        (
+            "'9 agent-online.service start running' '12 sshguard.service start waiting'",
+            "sshd is stopped",
+            "systemctl start ssh",
+        ),
+    ] {
+        world(|world| {
+            failed_unit(world, "ActiveState=inactive SubState=dead NRestarts=0", "", "'Stopped ssh.service'");
+            systemctl_says(
+                world,
+                &format!("*ExecCondition*) echo ActiveState=inactive;; list-jobs*) printf '%s\\n' {jobs};;"),
+            );
+            let report = world.check();
+            report.assert_exactly(&[(id, "fail")]);
+            assert_eq!((report.note(id), report.of(id)["fix"].as_str()), (says, Some(fix)));
+        });
+    }
+}
+
 /// Without such a setting of the unit, the directory was changed by hand.
 #[test]
 fn a_directory_of_another_user() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::next_start::{self, StartOptions};
 use super::sshd::SshdFindings;
@@ -19,6 +19,7 @@ use crate::check::running_sshd::{
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
+use crate::check::starting_unit::{LONG, waits_for};
 use crate::error_text::WithCauses;
 use crate::procfs::Process;
 use crate::sorted;
@@ -188,13 +189,18 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
         let note = format!("sshd is stopped, and its unit {unit} is masked");
         return Answer::fail(note, unmask.then(start));
     }
+    let failed = FailedUnit::find(daemon.tree, unit, files);
+    let waits = || waits_for(daemon.tree, unit, Duration::ZERO);
+    if let Some((reason, fix)) = (!failed.as_ref().is_some_and(FailedUnit::restarts)).then(waits).flatten() {
+        return Answer::fail(format!("sshd is stopped: {reason}"), fix);
+    }
     if let Some(answer) = unmet(daemon.tree, unit) {
         return answer;
     }
     if let Some((reason, fix)) = unstartable(daemon.tree, unit, UnitUse::Stopped) {
         return Answer::fail(format!("sshd is stopped: {reason}"), fix);
     }
-    match FailedUnit::find(daemon.tree, unit, files) {
+    match failed {
         // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
         Some(failed) if startable.is_ok() || failed.has_user() => failed.answer(),
         _ => stopped(startable, start),
@@ -284,6 +290,9 @@ fn of_socket(
         return Answer::fail(format!("{socket} listens, but cannot start sshd: {reason}"), fix);
     }
     if !started.ends_with('@') {
+        if let Some((reason, fix)) = waits_for(daemon.tree, unit, LONG) {
+            return Answer::fail(format!("{socket} listens, but sshd does not start: {reason}"), fix);
+        }
         if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
             return failed.answer_of_socket(socket, running);
         }
