@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::fix::Fix;
+use super::fix::{CommandWord, Fix};
 use super::runner::Answer;
 use super::running_sshd::{changed_at, remove_setting, shown_name};
 use crate::files;
@@ -21,6 +21,8 @@ pub(crate) struct FailedUnit {
     unit: &'static str,
     /// Whether systemd starts it again and again, so that it runs for a moment at most.
     restarts: bool,
+    /// Whether it was started too often, so that systemd does not start it, and did not fail otherwise.
+    hit_limit: bool,
     /// Its process, while it runs.
     process: Option<u32>,
     /// The journal of its last start, oldest first.
@@ -42,7 +44,7 @@ const MOST_SETTINGS: usize = 4;
 impl FailedUnit {
     /// The unit, if its last start failed and nothing that it reads was changed afterwards. `files`: the files of sshd's configuration.
     pub(crate) fn find(tree: &ConfigTree, unit: &'static str, files: &[PathBuf]) -> Option<Self> {
-        let properties = "--property=MainPID,ActiveState,SubState,NRestarts,FragmentPath,DropInPaths,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic";
+        let properties = "--property=MainPID,ActiveState,SubState,Result,NRestarts,FragmentPath,DropInPaths,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic";
         let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
         let property = |name: &str| property(&shown, name).unwrap_or_default();
         let changed_state = property("StateChangeTimestampMonotonic").parse().ok().and_then(since_boot);
@@ -64,7 +66,8 @@ impl FailedUnit {
         let of_unit: Vec<PathBuf> = of_unit.filter(|path| path.starts_with('/')).map(PathBuf::from).collect();
         let is_newer =
             |path: &PathBuf| changed_state.is_some() && changed_at(&tree.locate(path)) > changed_state;
-        if !restarts && of_unit.iter().chain(files).any(is_newer) {
+        let hit_limit = property("Result") == "start-limit-hit";
+        if !restarts && !hit_limit && of_unit.iter().chain(files).any(is_newer) {
             return None;
         }
         let is_packaged = |path: &Path| {
@@ -75,7 +78,8 @@ impl FailedUnit {
             of_unit.iter().filter(|path| !is_packaged(path)).flat_map(|path| settings_of(tree, path));
         let settings = settings.filter(|line| line.setting().is_some_and(|(_, value)| !value.is_empty()));
         let process = property("MainPID").parse().ok().filter(|process| *process > 0);
-        Some(Self { unit, restarts, process, lines: journal(unit), settings: settings.collect() })
+        let (lines, settings) = (journal(unit), settings.collect());
+        Some(Self { unit, restarts, hit_limit, process, lines, settings })
     }
 
     /// Whether systemd starts it again and again.
@@ -124,6 +128,15 @@ impl FailedUnit {
 
     fn explained(&self) -> (String, Fix) {
         let unit = self.unit;
+        if self.hit_limit {
+            let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+            return (
+                format!(
+                    "sshd is stopped: systemd does not start its unit {unit}, because it was started too often (StartLimitBurst=)"
+                ),
+                Fix::command("systemctl reset-failed", [CommandWord::Literal(unit)]).then(start),
+            );
+        }
         let how = if self.restarts {
             format!("sshd does not keep running: systemd starts its unit {unit} again and again")
         } else {
@@ -141,7 +154,8 @@ impl FailedUnit {
         };
         let fix = match self.settings.as_slice() {
             [] => format!(
-                "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl restart {unit}"
+                "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl reset-failed {unit}; systemctl restart \
+                 {unit}"
             ),
             [line] => format!("remove {} from sshd's unit ({}), {again}", setting(line), line.place()),
             many => {
@@ -340,6 +354,7 @@ mod tests {
         let unit = |process, restarts| FailedUnit {
             unit: "ssh",
             restarts,
+            hit_limit: false,
             process,
             lines: Vec::new(),
             settings: Vec::new(),

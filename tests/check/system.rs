@@ -1794,6 +1794,22 @@ fn a_unit_that_is_being_started() {
     }
 }
 
+/// systemd has started it too often in a short time. Nothing else is wrong.
+#[test]
+fn a_unit_that_was_started_too_often() {
+    world(|world| {
+        let failed = "ActiveState=failed SubState=failed Result=start-limit-hit NRestarts=0";
+        let journal = "'Received signal 15; terminating.' 'ssh.service: Start request repeated too quickly.'";
+        failed_unit(world, failed, "", journal);
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        assert!(
+            report.note("running.daemon").ends_with("because it was started too often (StartLimitBurst=)")
+        );
+        assert_eq!(report.of("running.daemon")["fix"], "systemctl reset-failed ssh && systemctl start ssh");
+    });
+}
+
 /// Without such a setting of the unit, the directory was changed by hand.
 #[test]
 fn a_directory_of_another_user() {
