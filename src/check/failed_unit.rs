@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use super::fix::{CommandWord, Fix};
 use super::runner::Answer;
-use super::running_sshd::{changed_at, remove_setting, shown_name};
+use super::running_sshd::{changed_at, place_of_option, remove_setting, shown_name};
 use crate::files;
 use crate::limits;
 use crate::procfs::Process;
 use crate::seconds::decimal;
+use crate::sshd::command_line::has_option;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::unit::{UnitLine, settings_of};
+use crate::sshd::unit::{StartLine, UnitLine, settings_of};
 use crate::tool::{property, stdout_of};
 
 /// A service that failed, or that systemd starts again and again.
@@ -23,6 +24,8 @@ pub(crate) struct FailedUnit {
     restarts: bool,
     /// Whether it was started too often, so that systemd does not start it, and did not fail otherwise.
     hit_limit: bool,
+    /// Where the option is set that ended it, if one did.
+    options: Option<String>,
     /// Its process, while it runs.
     process: Option<u32>,
     /// The journal of its last start, oldest first.
@@ -79,7 +82,9 @@ impl FailedUnit {
         let settings = settings.filter(|line| line.setting().is_some_and(|(_, value)| !value.is_empty()));
         let process = property("MainPID").parse().ok().filter(|process| *process > 0);
         let (lines, settings) = (journal(unit), settings.collect());
-        Some(Self { unit, restarts, hit_limit, process, lines, settings })
+        let options = cause(&lines).and_then(|line| wrong_option(line));
+        let options = options.map(|letter| place_of_option(tree, letter));
+        Some(Self { unit, restarts, hit_limit, options, process, lines, settings })
     }
 
     /// Whether systemd starts it again and again.
@@ -145,6 +150,9 @@ impl FailedUnit {
         let note = cause(&self.lines).map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
         let again =
             format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
+        if let Some(place) = &self.options {
+            return (note, Fix::advice(format!("correct the options of sshd ({place}), {again}")));
+        }
         let is_command = |line: &UnitLine| line.text.starts_with("ExecStart=");
         let setting = |line: &UnitLine| bounded(line.text.trim_end());
         let again = if self.settings.iter().any(is_command) {
@@ -204,6 +212,16 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
                 "correct the files of the unit (systemctl status {name} lists them; a second ExecStart= needs an empty one before it), then: \
                  {again}"
             )),
+        ));
+    }
+    // sshd ends at once with them, or serves one connection.
+    let line = (!unit.ends_with('@')).then(|| StartLine::of_unit(tree, unit)).flatten();
+    let ending =
+        |letter: &char| line.as_ref().is_some_and(|line| has_option(&line.line, &letter.to_string()));
+    if let Some(letter) = "tTGViR".chars().find(ending) {
+        return Some((
+            format!("its unit {unit} starts sshd with -{letter}, with which it does not wait for clients"),
+            Fix::advice(format!("remove -{letter} ({}), then: {again}", place_of_option(tree, letter))),
         ));
     }
     // Another unit can create what is below /run.
@@ -282,6 +300,16 @@ pub(super) fn bounded(line: &str) -> String {
     line.chars().take(MOST_CHARACTERS).collect()
 }
 
+/// The option that a line of sshd complains about, as getopt(3) does, or of its log file.
+fn wrong_option(line: &str) -> Option<char> {
+    let (_, option) = match line.split_once("option requires an argument -- ") {
+        None if line.contains("Couldn't open logfile") => return Some('E'),
+        None => line.split_once(" option -- ")?,
+        Some(found) => found,
+    };
+    option.trim_start_matches('\'').chars().next()
+}
+
 /// The line that names the cause: sshd's own last one, or else how it ended.
 fn cause(lines: &[String]) -> Option<&String> {
     // The manager's, about what it does.
@@ -291,7 +319,7 @@ fn cause(lines: &[String]) -> Option<&String> {
             .any(|begin| line.starts_with(begin))
     };
     let of_unit = |line: &String| line.split_once(".service: ").map(|(_, text)| text.to_owned());
-    let own = lines.iter().rfind(|line| !acts(line) && of_unit(line).is_none());
+    let own = || lines.iter().rfind(|line| !acts(line) && of_unit(line).is_none());
     // It could not prepare the process, or run the program.
     let failed = |line: &&String| {
         of_unit(line).is_some_and(|text| text.starts_with("Failed ") && !text.starts_with("Failed with"))
@@ -299,14 +327,16 @@ fn cause(lines: &[String]) -> Option<&String> {
     let ended = |line: &&String| {
         of_unit(line).is_some_and(|text| text.contains("code=") || text.contains("timed out"))
     };
-    own.or_else(|| lines.iter().find(failed)).or_else(|| lines.iter().rfind(ended))
+    // How to use sshd follows.
+    let option = lines.iter().find(|line| wrong_option(line).is_some());
+    option.or_else(own).or_else(|| lines.iter().find(failed)).or_else(|| lines.iter().rfind(ended))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{FailedUnit, cause, runs_for};
+    use super::{FailedUnit, cause, runs_for, wrong_option};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -340,6 +370,24 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_sshd_does_not_take() {
+        for (line, expected) in [
+            ("/usr/sbin/sshd: option requires an argument -- 'o'", Some('o')),
+            ("sshd: option requires an argument -- o", Some('o')),
+            ("sshd: invalid option -- 'Z'", Some('Z')),
+            ("unknown option -- x", Some('x')),
+            ("Couldn't open logfile /var/log/ssh/sshd.log: No such file or directory", Some('E')),
+            ("/etc/ssh/sshd_config: line 3: Bad configuration option: No", None),
+        ] {
+            assert_eq!(wrong_option(line), expected, "{line}");
+            let usage = format!("Starting ssh.service|{line}|OpenSSH_9.2|usage: sshd [-46DdeiqTt]");
+            let lines = usage.split('|').map(str::to_owned).collect::<Vec<_>>();
+            let named = expected.map_or("usage: sshd [-46DdeiqTt]", |_| line);
+            assert_eq!(cause(&lines).map(String::as_str), Some(named));
+        }
+    }
+
+    #[test]
     fn how_long_a_process_runs() {
         let own = std::process::id();
         assert!(runs_for(own, Duration::ZERO));
@@ -355,6 +403,7 @@ mod tests {
             unit: "ssh",
             restarts,
             hit_limit: false,
+            options: None,
             process,
             lines: Vec::new(),
             settings: Vec::new(),

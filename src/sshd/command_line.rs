@@ -108,7 +108,7 @@ fn is_surely_option(word: &str, next: &str) -> bool {
 }
 
 /// Whether a command line has an option with one of the letters.
-pub(super) fn has_option(line: &str, letters: &str) -> bool {
+pub(crate) fn has_option(line: &str, letters: &str) -> bool {
     options_of(line).iter().any(|option| letters.contains(option.letter))
 }
 

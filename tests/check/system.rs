@@ -1794,6 +1794,60 @@ fn a_unit_that_is_being_started() {
     }
 }
 
+/// The options of its command line are in another file, and the journal may name nothing.
+#[test]
+fn options_with_which_sshd_ends() {
+    let with = |options: &str, state: &str, journal: &str, test: &dyn Fn(&World<'_>)| {
+        world(|world| {
+            world.instance.write("/etc/default/ssh", format!("# no -t\nSSHD_OPTS=\"{options}\"\n"));
+            let settings =
+                "EnvironmentFile=-/etc/default/ssh\nExecStart=\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS";
+            failed_unit(world, state, settings, journal);
+            systemctl_says(world, "*property=LoadState,Requires*) echo LoadState=loaded;;");
+            test(world);
+        });
+    };
+    let id = "running.daemon";
+    let state = "ActiveState=inactive SubState=dead NRestarts=0";
+    for option in ["-t", "-i", "-4G", "-q -R"] {
+        with(option, state, "'Stopped ssh.service'", &|world| {
+            let report = world.check();
+            report.assert_exactly(&[(id, "fail")]);
+            let letter = option.chars().next_back().unwrap();
+            let says = "with which it does not wait for clients";
+            assert_eq!(
+                report.note(id),
+                format!("sshd is stopped: its unit ssh starts sshd with -{letter}, {says}")
+            );
+            let place = "/etc/default/ssh line 2";
+            assert_eq!(
+                report.of(id)["fix"],
+                format!("remove -{letter} ({place}), then: systemctl daemon-reload; systemctl restart ssh")
+            );
+        });
+    }
+    for option in ["-o LogLevel=INFO -e -4", "-o 'ForceCommand=/srv/menu -i'"] {
+        with(option, state, "'Stopped ssh.service'", &|world| {
+            assert_eq!(world.check().of(id)["fix"], "systemctl start ssh", "{option}");
+        });
+    }
+    for (option, message, usage) in [
+        ("-4 -o", "/usr/sbin/sshd: option requires an argument -- 'o'", "'usage: sshd [-46DdeGiqTtV]'"),
+        ("-E /var/log/none/sshd", "Couldn't open logfile /var/log/none/sshd: No such file or directory", ""),
+    ] {
+        let state = "ActiveState=failed SubState=failed NRestarts=5";
+        with(option, state, &format!("'Starting ssh.service' \"{message}\" {usage}"), &|world| {
+            let report = world.check();
+            assert_eq!(report.note(id), format!("sshd is stopped: its unit ssh failed: {message}"));
+            assert_eq!(
+                report.of(id)["fix"],
+                "correct the options of sshd (/etc/default/ssh line 2), then: systemctl daemon-reload; systemctl reset-failed ssh; \
+                 systemctl restart ssh"
+            );
+        });
+    }
+}
+
 /// systemd has started it too often in a short time. Nothing else is wrong.
 #[test]
 fn a_unit_that_was_started_too_often() {
