@@ -728,26 +728,12 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
 
 /// Whether the name of a program is that of a well-known one, which no shell has itself, and this system does not have it.
 fn is_absent(name: &str, account: &Account, root: &Path) -> bool {
-    const KNOWN: [&str; 10] =
-        ["bash", "doas", "docker", "fish", "podman", "screen", "script", "sudo", "tmux", "zsh"];
-    const DIRECTORIES: [&str; 12] = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-        "/snap/bin",
-        "/opt/bin",
-        "/run/current-system/sw/bin",
-        "/home/linuxbrew/.linuxbrew/bin",
-        // In the home directory.
-        "bin",
-        ".local/bin",
-    ];
-    let in_directory =
-        |directory: &&str| is_program_at(&shell::inside(root, &account.home.join(directory).join(name)));
-    KNOWN.contains(&name) && !DIRECTORIES.iter().any(|directory| in_directory(&directory))
+    const KNOWN: &str = "bash doas docker fish podman screen script sudo tmux zsh";
+    // The last two are in the home directory.
+    const DIRECTORIES: &str = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin /snap/bin /opt/bin /run/current-system/sw/bin \
+                               /home/linuxbrew/.linuxbrew/bin bin .local/bin";
+    let has = |directory: &str| is_program_at(&shell::inside(root, &account.home.join(directory).join(name)));
+    KNOWN.split(' ').any(|known| known == name) && !DIRECTORIES.split(' ').any(has)
 }
 
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).
