@@ -57,6 +57,8 @@ pub(crate) enum Mark {
     BreaksAtRestart,
     /// sshd runs with an older configuration than that on disk.
     Unread,
+    /// Some clients are refused, by their address or port.
+    SomeClients,
     /// No key is pushed for the user who is asked about, but for these.
     ForOthers(String),
     /// Nobody asked for the rehearsal.

@@ -121,6 +121,19 @@ impl<T> Answer<T> {
         self
     }
 
+    /// A warning instead of a failure, if this check says that some clients are refused: this one may be among them.
+    pub(crate) fn of_one_client(mut self, refuses: Option<CheckId>) -> Self {
+        if let (Some(id), Status::Fail) = (refuses, self.verdict.status) {
+            self.verdict.status = Status::Warn;
+            self.verdict.note = format!(
+                "{}; {id} says that some clients are refused, and this one is 127.0.0.1",
+                self.verdict.note
+            );
+            self.verdict.fix = Some(Fix::advice(format!("see {id}; log in from a client that is allowed")));
+        }
+        self
+    }
+
     pub(crate) fn marked(mut self, mark: Mark) -> Self {
         self.verdict.mark = Some(mark);
         self
@@ -324,6 +337,11 @@ impl Runner {
     /// The first check, of those that count, that says that logins work until sshd is started again.
     pub(crate) fn breaks_later(&self, counts: impl Fn(CheckId) -> bool) -> Option<CheckId> {
         CheckId::ALL.into_iter().find(|id| counts(*id) && self.has(*id, &Mark::BreaksAtRestart))
+    }
+
+    /// The first check that says that some clients are refused.
+    pub(crate) fn refuses_some_clients(&self) -> Option<CheckId> {
+        CheckId::ALL.into_iter().find(|id| self.has(*id, &Mark::SomeClients))
     }
 
     /// Whether sshd runs with an older configuration than that on disk.

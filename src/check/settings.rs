@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
-use super::report::UNREAD;
+use super::report::{Mark, UNREAD};
 use super::runner::Answer;
 use crate::sshd::config::{ClientBlock, Config, LinePlace};
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
@@ -151,7 +151,9 @@ impl Settings {
             return answer.breaks_at_restart(&format!(" ({} {UNREAD})", file.display()));
         }
         match self.only_some_clients(keyword) {
-            Some(clients) => Answer::warn(format!("{note}, for {clients}"), fix, ()),
+            Some(clients) => {
+                Answer::warn(format!("{note}, for {clients}"), fix, ()).marked(Mark::SomeClients)
+            }
             None => Answer::fail(note, fix),
         }
     }

@@ -694,12 +694,61 @@ fn what_libwrap_refuses() {
         report.assert_exactly(&[
             ("network.wrappers", "warn"),
             ("network.banner", "skip"),
-            ("login.rehearsal", "fail"),
+            ("login.rehearsal", "warn"),
+            ("login.terminal", "skip"),
         ]);
         let note = report.note("login.rehearsal");
         assert!(note.contains("sshd says: Connection refused by tcp wrapper"), "{note}");
-        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
-        assert!(fix.contains("127.0.0.1"), "{fix}");
+        assert!(
+            note.ends_with(
+                "; network.wrappers says that some clients are refused, and this one is 127.0.0.1"
+            ),
+            "{note}"
+        );
+    });
+}
+
+/// A rule that refuses the client of a rehearsal, 127.0.0.1, says nothing about others.
+#[test]
+fn what_refuses_its_client_only() {
+    let configured = |more: &str| {
+        let text = format!("{}{more}\n", config().text());
+        move |world: &World<'_>| world.configure(&text)
+    };
+    for more in [
+        "AllowUsers root alice@10.9.9.*",
+        "DenyUsers *@127.0.0.1",
+        "Match Address *,!10.0.0.0/8\nDenyUsers *",
+    ] {
+        world(|world| {
+            configured(more)(world);
+            let report = rehearse(world);
+            report.assert_exactly(&[
+                ("sshd.access", "warn"),
+                ("login.rehearsal", "warn"),
+                ("login.terminal", "skip"),
+            ]);
+            let says = "; sshd.access says that some clients are refused, and this one is 127.0.0.1";
+            let note = report.note("login.rehearsal");
+            assert!(note.ends_with(says), "{note}");
+            let summary = report.document["summary"].as_str().unwrap();
+            assert!(!summary.contains("refuses"), "{summary}");
+            // What keeps every session from starting is a failure all the same.
+            configured(
+                &more
+                    .replace("127.0.0.1", "192.0.2.1")
+                    .replace("10.9.9.*", "127.0.0.1")
+                    .replace(",!10.0.0.0/8", ",!127.0.0.0/8"),
+            )(world);
+            world.sh("sed -i '/^alice:/s,/bin/sh$,/bin/false,' /etc/passwd");
+            assert_eq!(rehearse(world).status("login.rehearsal"), "fail");
+        });
+    }
+    world(|world| {
+        pam("account required pam_access.so nodefgroup\nsession required pam_permit.so\n")(world);
+        world.instance.write("/etc/security/access.conf", "+:alice:10.9.9.0/24\n-:ALL:ALL\n");
+        let expected = &[("user.pam", "warn"), ("login.rehearsal", "warn"), ("login.terminal", "skip")];
+        rehearse(world).assert_exactly(expected);
     });
 }
 

@@ -56,6 +56,8 @@ struct RehearsalPlan {
     /// `ChrootDirectory`, if set.
     chroot: Option<String>,
     permit_tty: bool,
+    /// The check that says that some clients are refused.
+    refuses_some: Option<CheckId>,
     differences: Vec<String>,
     today: u64,
     deadline: Instant,
@@ -92,6 +94,7 @@ impl RehearsalPlan {
             forced: set("forcecommand").filter(|command| command != "none"),
             chroot: set("chrootdirectory").filter(|directory| !["none", "/"].contains(&directory.as_str())),
             permit_tty: !settings.is("permittty", "no"),
+            refuses_some: None,
             differences,
             today: target.today(),
             deadline,
@@ -151,7 +154,7 @@ pub(crate) async fn rehearse(
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
     // Its sshd has the configuration on disk, and is given its connection and the options of the running sshd.
     let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
-    let is_unread = runner.is_unread();
+    let (is_unread, refuses_some) = (runner.is_unread(), runner.refuses_some_clients());
     let rehearsal = runner
         .check(
             CheckId::LoginRehearsal,
@@ -164,6 +167,7 @@ pub(crate) async fn rehearse(
                     );
                 }
                 let mut plan = RehearsalPlan::new(target, version, settings, account, deadline);
+                plan.refuses_some = refuses_some;
                 if is_unread {
                     plan.differences.push(
                         "the configuration with which sshd runs, which is older than that on disk".to_owned(),
@@ -337,6 +341,12 @@ fn needs_more(output: &str) -> Option<&str> {
 
 /// The answer for a login that failed. `how` is how its session ended.
 fn failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how: &str) -> LoginAnswer {
+    // A session does not depend on the client.
+    let refuses_some = rehearsal.plan.refuses_some.filter(|_| !accepted(&outcome.log));
+    why_failed(rehearsal, outcome, pam, how).of_one_client(refuses_some)
+}
+
+fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how: &str) -> LoginAnswer {
     let user = &rehearsal.plan.account.name;
     let root = rehearsal.plan.tree.locate(Path::new("/"));
     let (sshd, output, today) = (outcome.log.as_slice(), outcome.output.as_str(), rehearsal.plan.today);

@@ -10,6 +10,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
 use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, Restriction};
+use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::RunningSshd;
@@ -382,12 +383,14 @@ fn wrappers(root: &Path) -> Answer<()> {
             format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting)),
             advice(rule.file),
             (),
-        ),
+        )
+        .marked(Mark::SomeClients),
         (None, Some(rule)) => Answer::warn(
             format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
             advice(rule.file),
             (),
-        ),
+        )
+        .marked(Mark::SomeClients),
         (None, None) => Answer::ok("/etc/hosts.allow allows all clients for sshd", ()),
     }
 }

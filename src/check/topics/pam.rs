@@ -12,6 +12,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, stack};
 use crate::check::pam_stack::{ReturnValues, StackOutcome, outcome, refusing};
+use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -188,7 +189,7 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
         );
     }
     if let Some((note, fix)) = refused(true) {
-        return Answer::warn(note, fix, ());
+        return Answer::warn(note, fix, ()).marked(Mark::SomeClients);
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }

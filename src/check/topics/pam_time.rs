@@ -83,7 +83,7 @@ fn has_time(range: &str, now: u64) -> bool {
     let is_marked = |before| days & (1 << day(before)) != 0;
     let minute = now % DAY / 60;
     // As a clock shows it.
-    let clock = (minute / 60 * 40).wrapping_add(minute);
+    let clock = (minute / 60).wrapping_mul(40).wrapping_add(minute);
     if start < end {
         is_marked(0) && (start..end).contains(&clock)
     } else {

@@ -13,6 +13,7 @@ use super::user::without_files;
 use crate::account::{Account, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
+use crate::check::report::Mark;
 use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{self, RunningSshd};
@@ -350,7 +351,8 @@ fn access(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
                 "compare the client's address with that list; outside.network has the console's addresses",
             ),
             (),
-        ),
+        )
+        .marked(Mark::SomeClients),
         _ => Answer::ok(format!("sshd allows {name}"), ()),
     }
 }
@@ -957,7 +959,7 @@ fn blocks(
         block.criteria
     );
     let fix = format!("if such clients are to log in, change that block, then: {}", settings.source.reload);
-    let answer = Answer::warn(note, Fix::advice(fix), ());
+    let answer = Answer::warn(note, Fix::advice(fix), ()).marked(Mark::SomeClients);
     let answer = if later { answer.breaks_at_restart("") } else { answer };
     answer.detail(
         refused
