@@ -1165,6 +1165,24 @@ fn a_unit_that_is_masked() {
         fs::create_dir_all("/etc/systemd/system").unwrap();
         symlink("/dev/null", "/etc/systemd/system/ssh.service").unwrap();
         assert_eq!(fix(world), "systemctl unmask ssh && systemctl start ssh");
+        let file = "/etc/systemd/system/ssh.service";
+        fs::remove_file(file).unwrap();
+        world.instance.write(file, "");
+        let advice = |file| {
+            format!("remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start ssh")
+        };
+        assert_eq!(fix(world), advice(file));
+        // The one of the administrator counts, and not the next ones.
+        symlink("/dev/null", "/run/systemd/system/ssh.service").unwrap();
+        world.instance.write(file, "[Service]\n");
+        assert_eq!(fix(world), "systemctl start ssh");
+        fs::remove_file(file).unwrap();
+        assert_eq!(fix(world), "systemctl unmask --runtime ssh && systemctl start ssh");
+        fs::remove_file("/run/systemd/system/ssh.service").unwrap();
+        fs::create_dir_all("/usr/local/lib/systemd/system").unwrap();
+        let local = "/usr/local/lib/systemd/system/ssh.service";
+        symlink("/dev/null", local).unwrap();
+        assert_eq!(fix(world), advice(local));
     });
 }
 

@@ -184,8 +184,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
         return runs(*process);
     }
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
-    if is_masked(daemon.tree, unit) {
-        let unmask = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]);
+    if let Some(unmask) = masked(daemon.tree, unit) {
         let note = format!("sshd is stopped, and its unit {unit} is masked");
         return Answer::fail(note, unmask.then(start));
     }
@@ -280,11 +279,10 @@ fn of_socket(
             let stop = Fix::command("systemctl stop", [CommandWord::Literal(socket)]);
             return Answer::fail(note, stop.then(start));
         }
-    } else if is_masked(daemon.tree, unit) {
+    } else if let Some(unmask) = masked(daemon.tree, unit) {
         // After a connection, the socket unit has failed, too, and only the service brings sshd back.
-        let fix = Fix::command("systemctl unmask", [CommandWord::Literal(unit)]).then(start);
         let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
-        return Answer::fail(note, fix);
+        return Answer::fail(note, unmask.then(start));
     }
     if let Some((reason, fix)) = unstartable(daemon.tree, started, UnitUse::Waits) {
         return Answer::fail(format!("{socket} listens, but cannot start sshd: {reason}"), fix);
@@ -302,7 +300,7 @@ fn of_socket(
 
 /// Why the template of a socket unit with `Accept=yes` cannot serve a connection. `template`: its name, without `.service`.
 fn unusable_template(tree: &ConfigTree, template: &str) -> Option<String> {
-    if is_masked(tree, template) {
+    if masked(tree, template).is_some() {
         return Some(format!("{template}.service is masked"));
     }
     let files = UNITS.iter().map(|directory| PathBuf::from(format!("{directory}/{template}.service")));
@@ -327,11 +325,26 @@ fn stopped(startable: Result<(), String>, start: Fix) -> Answer<RunningSshd> {
     }
 }
 
-/// Whether a unit is linked to /dev/null, so that it cannot be started.
-fn is_masked(tree: &ConfigTree, unit: &str) -> bool {
-    ["/etc/systemd/system", "/run/systemd/system"].iter().any(|directory| {
-        let link = fs::read_link(tree.locate(Path::new(&format!("{directory}/{unit}.service"))));
-        link.is_ok_and(|target| target == Path::new("/dev/null"))
+/// How to unmask a unit, if it is masked: its first file is linked to /dev/null, or empty, so that it cannot be started.
+fn masked(tree: &ConfigTree, unit: &str) -> Option<Fix> {
+    let places = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];
+    let (file, found) = places.into_iter().find_map(|directory| {
+        let file = format!("{directory}/{unit}.service");
+        let found = fs::symlink_metadata(tree.locate(Path::new(&file))).ok()?;
+        Some((file, found))
+    })?;
+    let is_link = found.is_symlink();
+    let target = fs::read_link(tree.locate(Path::new(&file)));
+    if !(found.is_file() && found.len() == 0 || target.is_ok_and(|target| target == Path::new("/dev/null"))) {
+        return None;
+    }
+    let word = [CommandWord::Value(unit)];
+    Some(match file.split('/').nth(1) {
+        Some("etc") if is_link => Fix::command("systemctl unmask", word),
+        Some("run") if is_link => Fix::command("systemctl unmask --runtime", word),
+        _ => Fix::advice(format!(
+            "remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start {unit}"
+        )),
     })
 }
 
