@@ -194,7 +194,7 @@ pub(crate) enum UnitUse {
 /// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error, a file that they name is
 /// missing or, if it does not run, another unit that it needs does not exist or has failed.
 pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -> Option<(String, Fix)> {
-    let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles";
+    let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles,RefuseManualStart";
     let name = shown_name(unit);
     let shown = stdout_of("systemctl", &["show", properties, &name]).ok()?;
     let again = match now {
@@ -212,6 +212,12 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
                 "correct the files of the unit (systemctl status {name} lists them; a second ExecStart= needs an empty one before it), then: \
                  {again}"
             )),
+        ));
+    }
+    if now == UnitUse::Stopped && property(&shown, "RefuseManualStart") == Some("yes") {
+        return Some((
+            format!("its unit {unit} has RefuseManualStart=yes"),
+            Fix::advice(format!("remove that line (systemctl status {unit} lists its files), then: {again}")),
         ));
     }
     // sshd ends at once with them, or serves one connection.
@@ -241,6 +247,9 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
     if now == UnitUse::Runs || needed.is_empty() {
         return None;
     }
+    let requisite = |id: &str| {
+        property(&shown, "Requisite").unwrap_or_default().split_whitespace().any(|name| name == id)
+    };
     let states = stdout_of(
         "systemctl",
         &[["show", "--property=Id,LoadState,ActiveState"].as_slice(), &needed].concat(),
@@ -251,6 +260,10 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
             ("not-found", _) => "does not exist",
             // It may not fail again when a client connects.
             (_, "failed") if now == UnitUse::Stopped => "has failed",
+            // Another one is started with it.
+            (_, "inactive") if now == UnitUse::Stopped && requisite(property(one, "Id")?) => {
+                "is not active (Requisite=)"
+            }
             _ => return None,
         };
         let id = bounded(property(one, "Id")?);

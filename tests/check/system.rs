@@ -1577,6 +1577,18 @@ fn a_unit_that_systemd_does_not_start() {
             "its unit ssh needs corp.service, which has failed",
         ),
         ("LoadState=loaded Requires=corp.service", "Id=corp.service LoadState=loaded ActiveState=active", ""),
+        (
+            "LoadState=loaded Requires=corp.service",
+            "Id=corp.service LoadState=loaded ActiveState=inactive",
+            "",
+        ),
+        (
+            "LoadState=loaded Requires=sysinit.target Requisite=corp.service",
+            "Id=sysinit.target LoadState=loaded ActiveState=inactive '' Id=corp.service LoadState=loaded ActiveState=inactive",
+            "its unit ssh needs corp.service, which is not active (Requisite=)",
+        ),
+        ("LoadState=loaded RefuseManualStart=yes", "", "its unit ssh has RefuseManualStart=yes"),
+        ("LoadState=loaded RefuseManualStart=no", "", ""),
     ] {
         for runs in [false, true] {
             world(|world| {
