@@ -188,5 +188,7 @@ pub(super) fn changed_at(path: &Path) -> Option<SystemTime> {
     let (file, directory) = (fs::metadata(path).ok()?, fs::metadata(path.parent()?).ok()?);
     let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
     let status = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))?;
-    Some(file.modified().ok()?.max(status.min(directory.modified().ok()?)))
+    // A time in the future was set by hand, or while the clock was fast.
+    let modified = file.modified().ok().filter(|time| *time <= SystemTime::now()).unwrap_or(status);
+    Some(modified.max(status.min(directory.modified().ok()?)))
 }

@@ -2002,6 +2002,20 @@ fn sshd_has_not_read_its_configuration() {
         world.instance.remove("/etc/ssh/sshd_config.d/gone.conf");
         assert_eq!(world.check().status("running.current"), "warn", "a file of it may be gone");
     });
+    // A time in the future does not tell when the file was changed.
+    world(|world| {
+        let touch = "touch -d '+2 days' /etc/ssh/sshd_config; sleep 0.02";
+        stop_sshd();
+        world.start_sshd(&format!("{touch}; /usr/sbin/sshd"));
+        world.check().assert_healthy();
+        stop_sshd();
+        world.instance.write("/etc/ssh/sshd_config", config().set("AllowUsers", "bob").text());
+        world.start_sshd(&format!("{touch}; /usr/sbin/sshd"));
+        world.check().assert_exactly(&[("sshd.access", "fail")]);
+        world.instance.write("/etc/ssh/sshd_config", config().text());
+        world.sh(touch);
+        assert_eq!(world.check().status("running.current"), "warn");
+    });
     // The mode and the owner are not what sshd reads. A file that was moved is.
     world(|world| {
         world.sh("cp -p /etc/ssh/sshd_config /run/older; chmod 600 /etc/ssh/sshd_config; chgrp 12 /etc/ssh/sshd_config",
