@@ -257,7 +257,7 @@ fn shown(root: &Path, running: RunningSshd) -> Option<io::Result<String>> {
 fn too_little(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()>> {
     let ConfinedSshd { root, pam, .. } = *sshd;
     let starts = sshd.running.process.map_or_else(String::new, |process| {
-        format!(", or the limit of what starts sshd (prlimit(1) shows the limits of process {process})")
+        format!(", or the limit of what starts sshd (DefaultLimit...= in /etc/systemd/system.conf and its drop-ins; prlimit(1) shows the limits of process {process})")
     });
     // Soft limits, of a process or of a unit.
     let text = match sshd.running.process {
