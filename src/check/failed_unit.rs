@@ -32,6 +32,8 @@ pub(crate) struct FailedUnit {
     lines: Vec<String>,
     /// The settings that the administrator's files make.
     settings: Vec<UnitLine>,
+    /// Whether its file replaces the package's.
+    replaces: bool,
 }
 
 /// Lines to print, and the length of each.
@@ -50,14 +52,14 @@ impl FailedUnit {
         let properties = "--property=MainPID,ActiveState,SubState,Result,NRestarts,FragmentPath,DropInPaths,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic";
         let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
         let property = |name: &str| property(&shown, name).unwrap_or_default();
-        let changed_state = property("StateChangeTimestampMonotonic").parse().ok().and_then(since_boot);
+        let time = |name| property(name).parse().ok().map(Duration::from_micros).and_then(since_boot);
+        let changed_state = time("StateChangeTimestampMonotonic");
         let started_again = !matches!(property("NRestarts"), "" | "0");
         let restarts = match property("ActiveState") {
             "activating" | "deactivating" => property("SubState") == "auto-restart" || started_again,
             "active" => {
                 // A reload changes the state of a unit, but not its process.
-                let start = property("ExecMainStartTimestampMonotonic").parse().ok().and_then(since_boot);
-                let age = start.and_then(|time| time.elapsed().ok());
+                let age = time("ExecMainStartTimestampMonotonic").and_then(|time| time.elapsed().ok());
                 started_again && age.is_some_and(|age| age < MOMENT)
             }
             _ => false,
@@ -73,18 +75,22 @@ impl FailedUnit {
         if !restarts && !hit_limit && of_unit.iter().chain(files).any(is_newer) {
             return None;
         }
-        let is_packaged = |path: &Path| {
-            path.file_name() == Some(format!("{unit}.service").as_ref())
-                && (path.starts_with("/usr/lib") || path.starts_with("/lib"))
-        };
-        let settings =
-            of_unit.iter().filter(|path| !is_packaged(path)).flat_map(|path| settings_of(tree, path));
-        let settings = settings.filter(|line| line.setting().is_some_and(|(_, value)| !value.is_empty()));
+        let packaged =
+            ["/usr/lib", "/lib"].map(|place| PathBuf::from(format!("{place}/systemd/system/{unit}.service")));
+        let replaces = !packaged.contains(&PathBuf::from(property("FragmentPath")));
+        let packaged: Vec<_> = packaged.iter().flat_map(|path| settings_of(tree, path)).collect();
+        let mut settings: Vec<_> = of_unit.iter().flat_map(|path| settings_of(tree, path)).collect();
+        // A unit in /etc is a copy of the package's, as a rule.
+        settings.retain(|line| {
+            line.setting().is_some_and(|(_, value)| !value.is_empty())
+                && !packaged.iter().any(|other| other.text == line.text)
+        });
+        let replaces = replaces && !packaged.is_empty();
         let process = property("MainPID").parse().ok().filter(|process| *process > 0);
-        let (lines, settings) = (journal(unit), settings.collect());
+        let lines = journal(unit);
         let options = cause(&lines).and_then(|line| wrong_option(line));
         let options = options.map(|letter| place_of_option(tree, letter));
-        Some(Self { unit, restarts, hit_limit, options, process, lines, settings })
+        Some(Self { unit, restarts, hit_limit, options, process, lines, settings, replaces })
     }
 
     /// Whether systemd starts it again and again.
@@ -161,6 +167,9 @@ impl FailedUnit {
             again
         };
         let fix = match self.settings.as_slice() {
+            _ if note.contains("Missing privilege separation directory: /run/sshd") => format!(
+                "add RuntimeDirectory=sshd to the section [Service] of sshd's unit (systemctl edit {unit}), then: systemctl restart {unit}"
+            ),
             [] => format!(
                 "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl reset-failed {unit}; systemctl restart \
                  {unit}"
@@ -178,7 +187,8 @@ impl FailedUnit {
                 )
             }
         };
-        (note, Fix::advice(fix))
+        let replaced = "; the unit is a copy of the package's (systemd-delta shows the differences): without it, the package's counts";
+        (note, Fix::advice(if self.replaces { fix + replaced } else { fix }))
     }
 }
 
@@ -277,10 +287,10 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
     })
 }
 
-/// The time of a monotonic time stamp of systemd.
-pub(super) fn since_boot(microseconds: u64) -> Option<SystemTime> {
+/// The time so long after the start of the system.
+pub(crate) fn since_boot(time: Duration) -> Option<SystemTime> {
     // The uptime is in hundredths of a second.
-    let ago = uptime()?.saturating_sub(Duration::from_micros(microseconds));
+    let ago = uptime()?.saturating_sub(time);
     SystemTime::now().checked_sub(ago)
 }
 
@@ -325,11 +335,20 @@ fn wrong_option(line: &str) -> Option<char> {
 
 /// The line that names the cause: sshd's own last one, or else how it ended.
 fn cause(lines: &[String]) -> Option<&String> {
-    // The manager's, about what it does.
+    // The manager's, about what it does, and what sshd does then.
     let acts = |line: &String| {
-        ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Server listening on "]
-            .iter()
-            .any(|begin| line.starts_with(begin))
+        [
+            "Starting ",
+            "Started ",
+            "Stopping ",
+            "Stopped ",
+            "Failed to start ",
+            "Server listening on ",
+            // systemd stops it, if it does not say that it is ready or if it ran before.
+            "Received signal 15",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin))
     };
     let of_unit = |line: &String| line.split_once(".service: ").map(|(_, text)| text.to_owned());
     let own = || lines.iter().rfind(|line| !acts(line) && of_unit(line).is_none());
@@ -420,6 +439,7 @@ mod tests {
             process,
             lines: Vec::new(),
             settings: Vec::new(),
+            replaces: false,
         };
         assert!(unit(Some(own), true).ends(own));
         assert!(unit(Some(own), true).ends(u32::MAX), "it has ended, and the next one runs");
