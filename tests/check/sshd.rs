@@ -1669,6 +1669,21 @@ fn no_sshd() {
         std::fs::remove_file("/usr/sbin/sshd").unwrap();
     };
     broken(gone, &[("sshd.version", "fail"), ("running.daemon", "fail")], "no sshd on this system");
+    // No command can start it.
+    world(|world| {
+        gone(world);
+        world.instance.install("/usr/bin/systemctl", b"#!/bin/sh\nexit 1\n");
+        world.sh("mkdir -p /run/systemd/system /etc/systemd/system; ln -sf /dev/null /etc/systemd/system/sshd.service; rm -f /usr/lib/systemd/system/ssh.service");
+        let report = world.check();
+        assert_eq!(
+            report.note("running.daemon"),
+            "sshd is stopped, and its unit sshd is masked, and would not start: fix sshd.version first"
+        );
+        assert_eq!(
+            report.of("running.daemon")["fix"],
+            "fix sshd.version first, then: systemctl unmask sshd && systemctl start sshd"
+        );
+    });
 }
 
 /// A system with systemd, whose unit started sshd with these options.
@@ -1724,6 +1739,24 @@ fn options_that_sshd_is_not_started_with_yet() {
             world.instance.write("/etc/default/ssh", format!("SSHD_OPTS={options}\n"));
             world.check().assert_healthy();
         }
+    });
+    // A restored file has an old time; the newer file sets something else.
+    world(|world| {
+        with_unit(world, "-o MaxAuthTries=7");
+        let drop_in = "/etc/systemd/system/ssh.service.d/limit.conf";
+        world.sh("mkdir -p /etc/systemd/system/ssh.service.d");
+        world.instance.write(drop_in, "[Service]\nLimitNOFILE=9999\n");
+        world.instance.write("/etc/default/ssh", "SSHD_OPTS=\"-o MaxAuthTries=5\"\n");
+        let report = world.check();
+        assert!(
+            report.note("running.current").starts_with("/etc/default/ssh was changed after sshd was started")
+        );
+        world.sh("touch -d '1 year ago' /etc/default/ssh /etc/default");
+        let report = world.check();
+        assert_eq!(
+            report.note("running.current"),
+            "sshd's unit ssh was changed after sshd was started, which has other options"
+        );
     });
     // A drop-in of the unit.
     world(|world| {

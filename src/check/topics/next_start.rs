@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::sshd_login::{other_command, refusal, unreachable_port};
 use crate::account::Account;
+use crate::check::failed_unit::since_boot;
 use crate::check::running_sshd::{changed_at, unit, with_daemon};
 use crate::check::settings::Settings;
 use crate::error_text::WithCauses;
+use crate::procfs::Process;
 use crate::sshd::command_line::{config_options, other_config};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::default_main_file;
@@ -17,8 +19,8 @@ use crate::tool::stdout_of;
 
 /// Options that sshd will have when it is started again.
 pub(crate) struct StartOptions {
-    /// The file that was changed.
-    pub(crate) file: PathBuf,
+    /// The file that was changed, if its time tells.
+    pub(crate) file: Option<PathBuf>,
     /// The unit, without `.service`.
     pub(crate) unit: &'static str,
     /// Why sshd then refuses the user, if it accepts the user now.
@@ -63,7 +65,16 @@ pub(crate) fn change(
         }
         format!("sshd then reads {} and not {}: {reason}", file.display(), now.display())
     });
-    let file = next.files.into_iter().max_by_key(|file| changed_at(&tree.locate(file)))?;
+    let start = Process::read(&tree.locate(Path::new(&format!("/proc/{process}"))))
+        .and_then(|process| since_boot(process.since_boot()));
+    // A restored file has its old time, and a setting of the unit that has no part in the line can be newer.
+    let is_newer = |file: &PathBuf| {
+        let bytes = tree.read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let has_part = !text.contains('[') || text.contains("ExecStart") || text.contains("Environment");
+        has_part && changed_at(&tree.locate(file)) > start
+    };
+    let file = next.files.into_iter().rfind(is_newer);
     Some(StartOptions { file, unit, refusal })
 }
 

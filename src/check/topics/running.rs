@@ -29,7 +29,7 @@ use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SERVICES};
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::{PATHS, default_main_file};
+use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::unit::UNITS;
 use crate::tool::stdout_of;
@@ -161,7 +161,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
         return runs(process);
     }
     if !daemon.has_systemd() {
-        return stopped(startable, start(daemon.tree));
+        return stopped(daemon.tree, STOPPED, startable, start(daemon.tree));
     }
     let active = |units| daemon.first_active(units).ok().flatten();
     if let Some(service) = active(&SERVICES) {
@@ -186,7 +186,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
     if let Some(unmask) = masked(daemon.tree, unit) {
         let note = format!("sshd is stopped, and its unit {unit} is masked");
-        return Answer::fail(note, unmask.then(start));
+        return stopped(daemon.tree, &note, startable, unmask.then(start));
     }
     let failed = FailedUnit::find(daemon.tree, unit, files);
     let waits = || waits_for(daemon.tree, unit, Duration::ZERO);
@@ -202,7 +202,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     match failed {
         // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
         Some(failed) if startable.is_ok() || failed.has_user() => failed.answer(),
-        _ => stopped(startable, start),
+        _ => stopped(daemon.tree, STOPPED, startable, start),
     }
 }
 
@@ -315,11 +315,14 @@ fn unusable_template(tree: &ConfigTree, template: &str) -> Option<String> {
         .then(|| format!("{template}.service does not create {}, which sshd needs", directory.display()))
 }
 
-fn stopped(startable: Result<(), String>, start: Fix) -> Answer<RunningSshd> {
-    match startable {
-        Ok(()) => Answer::fail("sshd is stopped", start),
-        Err(first) => Answer::fail(
-            format!("sshd is stopped, and would not start: {first}"),
+const STOPPED: &str = "sshd is stopped";
+
+fn stopped(tree: &ConfigTree, note: &str, startable: Result<(), String>, start: Fix) -> Answer<RunningSshd> {
+    let lacks_program = || Sshd::find(tree).is_none().then(|| format!("fix {} first", CheckId::SshdVersion));
+    match startable.err().or_else(lacks_program) {
+        None => Answer::fail(note, start),
+        Some(first) => Answer::fail(
+            format!("{note}, and would not start: {first}"),
             Fix::advice(format!("{first}, then: {}", start.text())),
         ),
     }
@@ -416,13 +419,13 @@ fn another(daemon: &Daemon<'_>, main: &Path) -> Option<Answer<()>> {
 
 /// The result if sshd is started with other options next time.
 fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<()> {
-    let file = change.file.display();
-    match (change.refusal, wrong) {
+    let StartOptions { file, unit, refusal } = change;
+    let file = file.map_or_else(|| format!("sshd's unit {unit}"), |file| file.display().to_string());
+    match (refusal, wrong) {
         (Some(reason), _) => Answer::warn(
             reason,
             Fix::advice(format!(
-                "change {file} before sshd is restarted; sshd's unit {} uses it",
-                change.unit
+                "change {file} before sshd is restarted; systemctl cat {unit} shows what its unit uses"
             )),
             (),
         )
@@ -430,7 +433,7 @@ fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<
         (None, wrong) => {
             let note = format!("{file} was changed after sshd was started, which has other options");
             let restart = Fix::command("systemctl daemon-reload", [])
-                .then(Fix::command("systemctl restart", [CommandWord::Literal(change.unit)]));
+                .then(Fix::command("systemctl restart", [CommandWord::Literal(unit)]));
             Answer::warn(note, wrong.map_or(restart, Fix::before_restart), ())
         }
     }
