@@ -1629,6 +1629,43 @@ fn a_unit_that_systemd_does_not_start() {
     }
 }
 
+/// A copy of the package's unit, which the administrator changed.
+#[test]
+fn a_copy_of_a_unit_that_fails() {
+    for (line, journal, says) in [
+        (
+            "",
+            "'Starting ssh.service' 'Missing privilege separation directory: /run/sshd' 'ssh.service: Failed.'",
+            "add RuntimeDirectory=sshd to the section [Service] of sshd's unit (systemctl edit ssh), then: ",
+        ),
+        (
+            "Type=forking\n",
+            "'Starting ssh.service' 'ssh.service: start operation timed out. Terminating.' 'Received signal 15; terminating.'",
+            "remove Type=forking from sshd's unit (/etc/systemd/system/ssh.service line 3), then: ",
+        ),
+    ] {
+        world(|world| {
+            failed_unit(world, "ActiveState=failed SubState=failed NRestarts=5", "", journal);
+            let copy = "/etc/systemd/system/ssh.service";
+            let text = format!("[Service]\nExecStart=/usr/sbin/sshd -D\n{line}");
+            world.instance.write(copy, text);
+            let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap();
+            let systemctl = systemctl
+                .replace("FragmentPath=/usr/lib/systemd/system/ssh.service", &format!("FragmentPath={copy}"));
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            std::thread::sleep(Duration::from_millis(50));
+            let up = fs::read_to_string("/proc/uptime").unwrap();
+            let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+            world.instance.write("/run/failed", format!("{:.0}", up * 1e6 + 1e4));
+            let report = world.check();
+            let fix = report.of("running.daemon")["fix"].as_str().unwrap();
+            assert!(fix.starts_with(says) && fix.contains("; the unit is a copy of the package's"), "{fix}");
+            let note = report.note("running.daemon");
+            assert!(!note.contains("signal 15"), "{note}");
+        });
+    }
+}
+
 /// A unit that sshd cannot start with: the report has the last lines of its journal and the file that changes it, and no command that
 /// has just failed.
 #[test]
@@ -1685,39 +1722,6 @@ fn a_unit_that_fails() {
         assert_eq!(report.note("running.daemon"), note);
         assert_eq!(report.of("running.daemon")["fix_kind"], "advice");
     });
-    // A copy of the package's unit, which the administrator changed.
-    for (line, journal, says) in [
-        (
-            "",
-            "'Starting ssh.service' 'Missing privilege separation directory: /run/sshd' 'ssh.service: Failed.'",
-            "add RuntimeDirectory=sshd to the section [Service] of sshd's unit (systemctl edit ssh), then: ",
-        ),
-        (
-            "Type=forking\n",
-            "'Starting ssh.service' 'ssh.service: start operation timed out. Terminating.' 'Received signal 15; terminating.'",
-            "remove Type=forking from sshd's unit (/etc/systemd/system/ssh.service line 3), then: ",
-        ),
-    ] {
-        world(|world| {
-            failed_unit(world, failed, "", journal);
-            let copy = "/etc/systemd/system/ssh.service";
-            let text = format!("[Service]\nExecStart=/usr/sbin/sshd -D\n{line}");
-            world.instance.write(copy, text);
-            let systemctl = fs::read_to_string("/usr/bin/systemctl").unwrap();
-            let systemctl = systemctl
-                .replace("FragmentPath=/usr/lib/systemd/system/ssh.service", &format!("FragmentPath={copy}"));
-            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
-            std::thread::sleep(Duration::from_millis(50));
-            let up = fs::read_to_string("/proc/uptime").unwrap();
-            let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
-            world.instance.write("/run/failed", format!("{:.0}", up * 1e6 + 1e4));
-            let report = world.check();
-            let fix = report.of("running.daemon")["fix"].as_str().unwrap();
-            assert!(fix.starts_with(says) && fix.contains("; the unit is a copy of the package's"), "{fix}");
-            let note = report.note("running.daemon");
-            assert!(!note.contains("signal 15"), "{note}");
-        });
-    }
     // systemd starts it again and again, and has removed the directory meanwhile.
     world(|world| {
         let restarts = "ActiveState=activating SubState=auto-restart NRestarts=2";
