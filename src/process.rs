@@ -68,7 +68,10 @@ impl TrustedCommand {
     /// Adds arguments.
     #[must_use]
     pub(crate) fn with(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(Into::into));
+        // `Vec::extend` would be more code for each type.
+        for argument in arguments {
+            self.arguments.push(argument.into());
+        }
         self
     }
 
