@@ -53,7 +53,7 @@ pub(crate) struct Check {
 pub(crate) enum Mark {
     /// The check did not end in time. It fails, but nothing is known.
     TimedOut,
-    /// The running sshd still accepts what its changed configuration refuses.
+    /// The running sshd still accepts, or may still accept, what its changed configuration refuses.
     BreaksAtRestart,
     /// sshd runs with an older configuration than that on disk.
     Unread,
@@ -112,34 +112,34 @@ impl CheckReport {
                 "No key is pushed for {user} now{others}; keys live 60 s. Push, then check within a minute.",
             ));
         }
-        match failed.split_first() {
-            Some((first, others)) => {
-                words.push(format!("{refuses} {keys}: {} ({}).", first.note, first.id));
-                if !others.is_empty() {
-                    words.push(format!("Also failed: {}.", ids(others)));
-                }
+        if let Some((first, others)) = failed.split_first() {
+            words.push(format!("{refuses} {keys}: {} ({}).", first.note, first.id));
+            if !others.is_empty() {
+                words.push(format!("Also failed: {}.", ids(others)));
             }
-            None if self.rehearsed() => {
+        } else {
+            if self.rehearsed() {
+                let with = self.rehearsed_with();
                 words.push(format!(
-                    "A login as {user} was tried on this system itself (127.0.0.1){}, and works. Nothing was found that would refuse {keys}.",
-                    self.rehearsed_with()
+                    "A login as {user} was tried on this system itself (127.0.0.1){with}, and works.",
                 ));
             }
-            None => words.push(format!("Nothing was found that would refuse {keys}.")),
+            // It is a warning about what the checks that depend on it need, or about what the running sshd has.
+            let is_doubt = |check: &&Check| {
+                check.mark == Some(Mark::Unread)
+                    || self.with(Status::Skip).any(|skipped| skipped.needs == Some(check.id))
+            };
+            let doubts: Vec<_> = warned.iter().copied().filter(is_doubt).collect();
+            words.push(if doubts.is_empty() {
+                format!("Nothing was found that would refuse {keys}.")
+            } else {
+                format!("It is not known whether this system refuses {keys}: see {}.", ids(&doubts))
+            });
         }
         if !warned.is_empty() {
             words.push(format!("Warnings: {}.", ids(&warned)));
         }
         if failed.is_empty() {
-            // A warning without a value for the checks that depend on it.
-            let without: Vec<_> = warned
-                .iter()
-                .copied()
-                .filter(|check| self.with(Status::Skip).any(|skipped| skipped.needs == Some(check.id)))
-                .collect();
-            if !without.is_empty() {
-                words.push(format!("Not checked: what depends on {}.", ids(&without)));
-            }
             if !unknown.is_empty() {
                 words.push(format!("Not checked: {}, and what depends on them.", ids(&unknown)));
             }

@@ -35,9 +35,12 @@ struct Verdict {
     no_name_service: bool,
 }
 
+/// When something breaks, if it is not known what the running sshd accepts.
+const AT_LATEST: &str = "breaks at sshd's next restart at the latest";
+
 impl Verdict {
-    fn break_at_restart(&mut self, why: &str) {
-        self.note = format!("works now, but breaks at sshd's next restart{why}: {}", self.note);
+    fn breaks(&mut self, when: &str, why: &str) {
+        self.note = format!("{when}{why}: {}", self.note);
         self.mark = Some(Mark::BreaksAtRestart);
     }
 }
@@ -92,7 +95,7 @@ impl<T> Answer<T> {
         if let (Some(wrong), Status::Fail) = (wrong, self.verdict.status) {
             self.verdict.status = Status::Warn;
             self.verdict.fix = Some(Fix::before_restart(wrong));
-            self.verdict.break_at_restart("");
+            self.verdict.breaks(AT_LATEST, "");
             self.value = Some(value);
         }
         self
@@ -110,14 +113,20 @@ impl<T> Answer<T> {
     pub(crate) fn unread_only(mut self, file: Option<&Path>) -> Self {
         if let (Some(file), Status::Fail) = (file, self.verdict.status) {
             self.verdict.status = Status::Warn;
-            self.verdict.break_at_restart(&format!(" ({} {UNREAD})", file.display()));
+            self.verdict.breaks(AT_LATEST, &format!(" ({} {UNREAD})", file.display()));
         }
         self
     }
 
     /// The running sshd still accepts what is wrong. `why`: empty, or in brackets after a blank.
     pub(crate) fn breaks_at_restart(mut self, why: &str) -> Self {
-        self.verdict.break_at_restart(why);
+        self.verdict.breaks("works now, but breaks at sshd's next restart", why);
+        self
+    }
+
+    /// The same if it is not known what the running sshd accepts.
+    pub(crate) fn breaks_at_latest(mut self, why: &str) -> Self {
+        self.verdict.breaks(AT_LATEST, why);
         self
     }
 

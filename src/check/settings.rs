@@ -51,6 +51,10 @@ pub(crate) struct SettingsSource {
     pub(crate) main: PathBuf,
     /// Whether the system has sshd's privilege separation directory. systemd creates it when it starts sshd.
     pub(crate) has_directory: bool,
+    /// Whether sshd finds a host key.
+    pub(crate) has_host_keys: bool,
+    /// Whether sshd accepts the files. The values are without the lines that it rejects.
+    pub(crate) is_accepted: bool,
 }
 
 impl Settings {
@@ -148,7 +152,7 @@ impl Settings {
         let fix = self.fix(keyword, change);
         if let Some(file) = self.unread(keyword) {
             let answer = Answer::warn(note, fix, ());
-            return answer.breaks_at_restart(&format!(" ({} {UNREAD})", file.display()));
+            return answer.breaks_at_latest(&format!(" ({} {UNREAD})", file.display()));
         }
         match self.only_some_clients(keyword) {
             Some(clients) => {

@@ -21,7 +21,11 @@ pub(crate) fn waits_for(tree: &ConfigTree, unit: &'static str, long: Duration) -
         _ if long.is_zero() => return waiting_job(unit),
         _ => return None,
     }
-    let since = property(&shown, "StateChangeTimestampMonotonic")?.parse().ok().map(Duration::from_micros).and_then(since_boot)?;
+    let since = property(&shown, "StateChangeTimestampMonotonic")?
+        .parse()
+        .ok()
+        .map(Duration::from_micros)
+        .and_then(since_boot)?;
     if since.elapsed().unwrap_or_default() < long {
         return None;
     }

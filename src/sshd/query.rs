@@ -53,24 +53,39 @@ impl Error for QueryError {
 }
 
 impl QueryError {
+    /// Whether sshd rejected the configuration with these words.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Rejected(text) if text.contains(words))
+    }
+
     /// Whether only Debian's privilege separation directory is missing, which is created when sshd first starts.
     pub(crate) fn lacks_directory(&self) -> bool {
-        matches!(self, Self::Rejected(text) if text.contains("Missing privilege separation directory: /run/sshd"))
+        self.says("Missing privilege separation directory: /run/sshd")
     }
 
     /// Whether sshd found no usable host key. It checks nothing without one.
     pub(crate) fn lacks_host_keys(&self) -> bool {
-        matches!(self, Self::Rejected(text) if text.contains("no hostkeys available"))
+        self.says("no hostkeys available")
     }
 
     /// Whether users other than root can change that directory.
     pub(crate) fn has_foreign_directory(&self) -> bool {
-        matches!(self, Self::Rejected(text) if text.contains("/run/sshd must be owned by root"))
+        self.says("/run/sshd must be owned by root")
     }
 
     /// Whether sshd's own user is missing, as which the process of each connection begins.
     pub(crate) fn lacks_own_user(&self) -> bool {
-        matches!(self, Self::Rejected(text) if text.contains("Privilege separation user"))
+        self.says("Privilege separation user")
+    }
+
+    /// The file and the number of a line that sshd's message names: `/etc/ssh/sshd_config: line 3: ...`, or without that colon.
+    pub(crate) fn line(&self) -> Option<(&Path, usize)> {
+        let Self::Rejected(text) = self else { return None };
+        text.split("; ").find_map(|message| {
+            let (file, rest) = message.split_once(" line ")?;
+            let number = rest.split(':').next()?.parse().ok()?;
+            file.starts_with('/').then(|| (Path::new(file.trim_end_matches(':')), number))
+        })
     }
 
     /// The fix if sshd rejects its configuration on a running system.
@@ -125,6 +140,13 @@ pub(super) fn admin_config(main: &Path) -> &Path {
 const OWN_DIRECTORY: &str = "mount --rbind /run /mnt && mount -t tmpfs -o mode=0755 tmpfs /run && ln -s /mnt/* /run && \
                              rm -f /run/sshd && mkdir -m 0755 /run/sshd && exec \"$0\" \"$@\"";
 
+/// The script that runs sshd with a host key. FIPS mode does not accept ed25519.
+const OWN_HOST_KEY: &str =
+    "mount -t tmpfs tmpfs /mnt && ssh-keygen -q -t ecdsa -N '' -f /mnt/key && exec \"$0\" \"$@\" -h /mnt/key";
+
+/// The script that runs sshd without a line of a file: its arguments are the number, the file, and the command.
+const WITHOUT_LINE: &str = "mount -t tmpfs tmpfs /mnt && sed \"$0s/^/#/\" \"$1\" >/mnt/file && mount --bind /mnt/file \"$1\" && shift && exec \"$@\"";
+
 /// The output of `sshd -T`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
@@ -154,12 +176,29 @@ impl Sshd {
         Some(Self::of(TrustedCommand::new(path)))
     }
 
-    /// The same sshd with an empty privilege separation directory, in a mount namespace of its own: the system is not changed.
-    /// What `/run` has stays visible, because name services have their sockets there.
-    #[must_use]
-    pub(crate) fn with_own_directory(&self) -> Self {
-        let wrapper = TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", OWN_DIRECTORY]);
-        Self { command: wrapper.running(&self.command), ..self.clone() }
+    /// The same sshd with an empty privilege separation directory. What `/run` has stays visible, because name services have their
+    /// sockets there.
+    pub(crate) fn with_own_directory(&self) -> Option<Self> {
+        self.in_namespace(OWN_DIRECTORY, &[])
+    }
+
+    /// The same sshd with a host key.
+    pub(crate) fn with_own_host_key(&self) -> Option<Self> {
+        self.in_namespace(OWN_HOST_KEY, &[])
+    }
+
+    /// The same sshd, for which a line of its configuration is a comment.
+    pub(crate) fn without_line(&self, file: &Path, line: usize) -> Option<Self> {
+        self.in_namespace(WITHOUT_LINE, &[&line.to_string(), file.to_str()?])
+    }
+
+    /// The same sshd, run by a script in a mount namespace of its own: the system is not changed. `None` if that is not possible:
+    /// mounting can be forbidden, in a container for example.
+    fn in_namespace(&self, script: &str, arguments: &[&str]) -> Option<Self> {
+        let wrapper =
+            TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", script]).with(arguments);
+        let there = Self { command: wrapper.running(&self.command), ..self.clone() };
+        there.version().is_ok().then_some(there)
     }
 
     /// Sets the time limit of a query.

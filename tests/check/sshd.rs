@@ -565,6 +565,10 @@ fn a_command_that_chains_itself() {
     }
 }
 
+/// How sshd.config begins if sshd rejects the files of an sshd that runs.
+const UNKNOWN: &str =
+    "breaks at sshd's next restart at the latest (what the running sshd has read cannot be seen): ";
+
 #[test]
 fn a_configuration_that_sshd_refuses() {
     world(|world| {
@@ -597,9 +601,33 @@ fn a_configuration_that_sshd_refuses() {
             world.instance.write("/etc/ssh/sshd_config", main);
             let report = world.check();
             assert_eq!(report.status("sshd.config"), "warn");
-            assert!(report.note("sshd.config").starts_with("works now, but breaks at sshd's next restart"));
+            assert!(report.note("sshd.config").starts_with(UNKNOWN));
             let fix = report.of("sshd.config")["fix"].as_str().unwrap();
             assert!(fix.starts_with(says), "{fix}");
+        });
+    }
+    // Neither the Match line nor the line without its other half is in the message.
+    let text = config().text();
+    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("AuthorizedKeysCommandUser"));
+    let without_user: String = lines.collect();
+    let command =
+        without_user.lines().position(|line| line.starts_with("AuthorizedKeysCommand ")).unwrap() + 1;
+    for (text, says) in [
+        (
+            format!("Match User bob\n  X11Forwarding no\nMatch User carol\nUsePAM yes\n{text}"),
+            "a Match line holds for all lines below it: ".to_owned(),
+        ),
+        (
+            without_user,
+            format!(
+                "add AuthorizedKeysCommandUser (eic-keys for eic-keys) below /etc/ssh/sshd_config line {command}"
+            ),
+        ),
+    ] {
+        world(|world| {
+            world.instance.write("/etc/ssh/sshd_config", &text);
+            let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+            assert!(fix.starts_with(&says) && fix.ends_with(", then reload sshd"), "{fix}");
         });
     }
     // The process for a connection ends at once.
@@ -983,11 +1011,15 @@ fn what_breaks_at_the_next_restart() {
             let report = world.check();
             assert_eq!(report.status(id), "warn", "{}", report.of(id));
             let note = report.note(id);
-            assert!(
-                note.starts_with("works now, but breaks at sshd's next restart") && note.contains(says),
-                "{note}"
-            );
+            // Its port is known.
+            let begin = match id {
+                "sshd.port" => "works now, but breaks at sshd's next restart",
+                "sshd.config" => UNKNOWN,
+                _ => "breaks at sshd's next restart at the latest (/etc/ssh/sshd_config was changed",
+            };
+            assert!(note.starts_with(begin) && note.contains(says), "{note}");
             assert_eq!(report.outcome.status, Some(0));
+            report.assert_unknown();
             let current = report.of("running.current");
             assert!(
                 id == "sshd.config"
@@ -1013,6 +1045,94 @@ fn what_breaks_at_the_next_restart() {
     });
 }
 
+/// A reload of sshd fails by an error in its files, and the running sshd keeps what it has.
+#[test]
+fn an_error_in_files_that_sshd_has_not_read() {
+    let text = format!("Include /etc/ssh/extra/*.conf\n{}", config().text());
+    let with = |read: &'static [(&str, &str)], now: &'static [(&str, &str)], test: &dyn Fn(&World<'_>)| {
+        world(|world| {
+            world.sh("mkdir -p /etc/ssh/extra");
+            let write = |files: &[(&str, &str)]| {
+                for (name, text) in files {
+                    world.instance.write(format!("/etc/ssh/extra/{name}"), text);
+                }
+            };
+            write(read);
+            world.restart(&text);
+            write(now);
+            test(world);
+        });
+    };
+    // What refused is corrected, but the file has an error. So may have what accepted.
+    for (before, after) in [
+        ("AllowUsers bob\n", "AllowUsers bob alice\nPasswordAuthentcation no\n"),
+        ("AllowUsers alice\n", "AllowUsers bob alice \"x\n"),
+        ("AllowUsers alice\n", "PasswordAuthentcation no\n"),
+        ("AllowUsers alice\n", "AllowUsers bob\nPasswordAuthentcation no\n"),
+    ] {
+        let (before, after) = (vec![("50-a.conf", before)], vec![("50-a.conf", after)]);
+        with(before.leak(), after.leak(), &|world| {
+            let report = world.check();
+            assert_eq!(report.status("sshd.config"), "warn", "{}", report.of("sshd.config"));
+            assert!(report.note("sshd.config").starts_with(UNKNOWN), "{}", report.note("sshd.config"));
+            assert_eq!(report.outcome.status, Some(0));
+            report.assert_unknown();
+        });
+    }
+    // A line that it has read refuses.
+    for refusal in ["AllowUsers bob\n", "PubkeyAuthentication no\n"] {
+        let read = vec![("50-a.conf", refusal)];
+        let errors =
+            "PasswordAuthentcation no\nX11Forwarding maybe\nNosuch 1\nNosuch 2\nNosuch 3\nNosuch 4\n";
+        let now = vec![("60-b.conf", errors)];
+        with(read.leak(), now.leak(), &|world| {
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check_with(&["--rehearse", USER]);
+            assert_eq!(report.status("sshd.config"), "warn", "{}", report.of("sshd.config"));
+            let note = report.note("sshd.config");
+            let begin = "sshd runs, but cannot be started again: sshd reports: /etc/ssh/extra/60-b.conf";
+            assert!(note.starts_with(begin), "{note}");
+            let id = if refusal.starts_with("Allow") { "sshd.access" } else { "sshd.pubkey" };
+            assert_eq!(report.status(id), "fail", "{}", report.of(id));
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(fix.contains("(/etc/ssh/extra/50-a.conf line 1), then: "), "{fix}");
+            assert_eq!(report.note("login.rehearsal"), "sshd rejects its files");
+            assert_eq!(report.outcome.status, Some(1));
+        });
+    }
+}
+
+/// Since 9.8, the running sshd keeps its host keys; its settings can be read without them.
+#[test]
+fn the_settings_of_an_sshd_without_host_keys() {
+    for (lines, expected) in [
+        ("", &[("sshd.config", "warn")][..]),
+        ("AllowUsers bob\n", &[("sshd.config", "warn"), ("sshd.access", "fail")]),
+    ] {
+        world(|world| {
+            world.restart(&format!("{lines}{}", config().text()));
+            world.sh("cp -p /usr/sbin/sshd /usr/sbin/sshd.real");
+            let program = "#!/bin/sh\nif [ \"$1\" = -V ]; then echo OpenSSH_9.8p1 >&2; exit 0; fi\nexec /usr/sbin/sshd.real \"$@\"\n";
+            world.instance.install("/usr/sbin/sshd", program.as_bytes());
+            std::fs::rename("/etc/ssh/eic_lab_host_key", "/etc/ssh/gone").unwrap();
+            let report = world.check();
+            for (id, status) in expected {
+                assert_eq!(report.status(id), *status, "{}", report.of(id));
+            }
+            let note = report.note("sshd.config");
+            assert!(
+                note.starts_with("sshd runs, but cannot be started again: ") && note.contains("no hostkeys"),
+                "{note}"
+            );
+            assert_eq!(report.status("sshd.session"), "ok");
+            assert!(!std::path::Path::new("/mnt/key").exists());
+            let rehearsal = world.check_with(&["--rehearse", USER]);
+            let status = if lines.is_empty() { "ok" } else { "fail" };
+            assert_eq!(rehearsal.status("login.rehearsal"), status, "{}", rehearsal.of("login.rehearsal"));
+        });
+    }
+}
+
 /// sshd is not asked: it would wait, too.
 #[test]
 fn a_configuration_that_sshd_waits_for() {
@@ -1034,9 +1154,7 @@ fn a_configuration_that_sshd_waits_for() {
             let report = world.check();
             let config = report.of("sshd.config");
             assert_eq!(config["status"], "warn", "{config}");
-            let says = format!(
-                "works now, but breaks at sshd's next restart: sshd could not be run: it waits for {drop_in}, which is not a file"
-            );
+            let says = format!("{UNKNOWN}sshd could not be run: it waits for {drop_in}, which is not a file");
             assert_eq!(report.note("sshd.config"), says);
             assert!(config["duration_ms"].as_u64().unwrap() < 1_900, "{config}");
             world.sh(&format!("rm {drop_in}"));
@@ -1062,9 +1180,10 @@ fn a_program_of_sshd_that_is_gone() {
             assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{lose}");
             let report = world.check();
             assert_eq!(report.status("sshd.version"), "warn", "{lose}");
-            let says = "works now, but breaks at sshd's next restart: the program of the running sshd is missing, or not executable";
+            let says = "breaks at sshd's next restart at the latest: the program of the running sshd is missing, or not executable";
             assert_eq!(report.note("sshd.version"), says);
             assert_eq!(report.document["result"], "ok", "{lose}");
+            report.assert_unknown();
             crate::system::stop_sshd();
             assert_eq!(world.check().status("sshd.version"), "fail");
             world.sh(back);
@@ -1147,9 +1266,7 @@ fn a_drop_in_that_is_no_longer_included() {
         assert_eq!(report.status("sshd.command"), "warn", "{}", report.of("sshd.command"));
         let note = report.note("sshd.command");
         assert!(
-            note.starts_with(
-                "works now, but breaks at sshd's next restart (/etc/ssh/sshd_config was changed"
-            ),
+            note.starts_with("breaks at sshd's next restart at the latest (/etc/ssh/sshd_config was changed"),
             "{note}"
         );
         assert_eq!(report.outcome.status, Some(0));

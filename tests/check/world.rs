@@ -269,6 +269,13 @@ impl Report {
         }
     }
 
+    /// Checks that the summary claims nothing about the running sshd.
+    pub(crate) fn assert_unknown(&self) {
+        let summary = self.document["summary"].as_str().unwrap();
+        let is_unknown = summary.contains("It is not known whether this system refuses alice's keys: see ");
+        assert!(is_unknown && !summary.contains("Nothing was found"), "{summary}");
+    }
+
     /// Those that did not come out, and all that builds on them.
     fn without_ground<'a>(&'a self, expected: &[(&'a str, &str)]) -> BTreeSet<&'a str> {
         let failed = expected.iter().filter(|(_, status)| ["fail", "skip"].contains(status));

@@ -14,6 +14,9 @@ use crate::path_walk::resolve;
 /// the next rehearsal finds and removes what a killed one left.
 const PATH: &str = "/run/eic-keys-rehearsal";
 
+/// The key in it.
+pub(super) const KEY: &str = "/run/eic-keys-rehearsal/key";
+
 /// The directory, locked. It is removed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Directory {

@@ -58,6 +58,8 @@ struct RehearsalPlan {
     permit_tty: bool,
     /// The check that says that some clients are refused.
     refuses_some: Option<CheckId>,
+    /// Whether sshd has a host key.
+    has_host_keys: bool,
     differences: Vec<String>,
     today: u64,
     deadline: Instant,
@@ -95,6 +97,7 @@ impl RehearsalPlan {
             chroot: set("chrootdirectory").filter(|directory| !["none", "/"].contains(&directory.as_str())),
             permit_tty: !settings.is("permittty", "no"),
             refuses_some: None,
+            has_host_keys: settings.source.has_host_keys,
             differences,
             today: target.today(),
             deadline,
@@ -165,6 +168,9 @@ pub(crate) async fn rehearse(
                         "sshd has not been started yet, and has no directory /run/sshd",
                         create_directory_fix(),
                     );
+                }
+                if !settings.source.is_accepted {
+                    return Answer::skip("sshd rejects its files");
                 }
                 let mut plan = RehearsalPlan::new(target, version, settings, account, deadline);
                 plan.refuses_some = refuses_some;
@@ -567,6 +573,8 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
     directory.write("authorized_keys", &public, 0o644)?;
     let programs = Programs { ssh, timeout, setsid };
     let command = server.prepare(&directory)?;
+    let host_key = if plan.has_host_keys { &[][..] } else { &["-h", directory::KEY][..] };
+    let command = command.with(host_key);
     // Random, since the end of the key is. A comment follows it.
     let public = String::from_utf8_lossy(&public).into_owned();
     let key = public.split(' ').nth(1).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::sshd_login::refusal;
 use super::user::no_name_service;
 use crate::account::{Account, is_root};
 use crate::arguments::{UsageError, key_query};
@@ -25,7 +26,7 @@ use crate::limits;
 use crate::ownership::is_program_at;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, JudgedProgram, Program};
-use crate::sshd::config::{Config, ReadError, Setting};
+use crate::sshd::config::{Config, Keyword, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
@@ -71,8 +72,8 @@ pub(crate) async fn examine(
     let settings = runner
         .check(CheckId::SshdConfig, &program, async |(sshd, version)| {
             let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
-            let version = version.clone();
-            blocking(move || settings(&tree, &sshd, &version, connection)).await
+            let (version, account) = (version.clone(), account.get().cloned());
+            blocking(move || settings(&tree, &sshd, &version, connection, account.as_ref())).await
         })
         .await;
     let command = runner
@@ -127,13 +128,15 @@ fn connection(name: Option<&UserName>, account: Option<&Account>) -> ConnectionS
 
 fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
     let install = || {
-        Fix::advice("install OpenSSH's server: apt-get install openssh-server, or dnf install openssh-server")
+        Fix::advice(
+            "install OpenSSH's server: apt-get install --reinstall openssh-server, or dnf reinstall (or install) openssh-server",
+        )
     };
     // The running sshd serves clients without its program. One that was given another name has that name in /proc.
     let is_lost = !PATHS.iter().any(|path| is_program_at(&tree.locate(Path::new(path))));
     if is_lost && with_daemon(tree, |daemon| daemon.pid_file_owner().is_some()) {
         let note = "the program of the running sshd is missing, or not executable";
-        return Answer::warn_without_value(note, install()).breaks_at_restart("");
+        return Answer::warn_without_value(note, install()).breaks_at_latest("");
     }
     let Some(sshd) = Sshd::find(tree) else {
         return Answer::fail("there is no sshd on this system", install());
@@ -152,24 +155,25 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
     }
 }
 
-/// Asks sshd for its settings, with the options of the running sshd.
+/// Asks sshd for its settings, with the options of the running sshd. `account`: of the user who logs in.
 fn settings(
     tree: &ConfigTree,
     sshd: &Sshd,
     version: &OpensshVersion,
     connection: ConnectionSpec,
+    account: Option<&Account>,
 ) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
     }
     let running = running_sshd::serving(tree);
+    let process = running.as_ref().map(|running| running.process);
     let waiting = running.is_none().then(|| running_sshd::waiting(tree)).flatten();
     let (mut options, main) = match (&running, &waiting) {
         (Some(running), _) => (running.options.clone(), running.main.clone()),
         (None, Some(waiting)) => waiting.clone(),
         (None, None) => (Vec::new(), default_main_file(tree)),
     };
-    let config = Config::read(tree, &main, version.clone());
     let ask = |sshd: &Sshd, options: &[(char, String)]| {
         let sshd = sshd.clone().with_options(option_words(options));
         sshd.accepts(&main)?;
@@ -179,62 +183,106 @@ fn settings(
     // parsed as they are.
     let mut ask_either = |sshd: &Sshd| {
         let answer: Result<_, QueryError> = ask(sshd, &options);
-        match &answer {
-            Err(error @ (QueryError::Rejected(_) | QueryError::Output(_)))
-                if !options.is_empty() && !error.lacks_directory() =>
-            {
-                options.clear();
-                ask(sshd, &options)
-            }
-            _ => answer,
+        let is_rejected = matches!(&answer, Err(QueryError::Rejected(_) | QueryError::Output(_)));
+        let without = (is_rejected && !options.is_empty()).then(|| ask(sshd, &[])).filter(Result::is_ok);
+        if without.is_some() {
+            options.clear();
         }
+        without.unwrap_or(answer)
     };
+    let config = Config::read(tree, &main, version.clone());
+    let (mut lacks_directory, mut error, mut there) = (false, None, sshd.clone());
     let mut answer = match config.as_ref().err().and_then(|error| waiting_file(tree, error)) {
         Some(path) => {
             let reason = format!("it waits for {}, which is not a file", path.display());
             Err(QueryError::Run(io::Error::other(reason)))
         }
-        None => ask_either(sshd),
+        None => ask_either(&there),
     };
-    // systemd creates the directory when it starts sshd.
-    let has_directory = !answer.as_ref().is_err_and(QueryError::lacks_directory);
-    if !has_directory && (running.is_none() || running_sshd::is_being_started(tree)) {
-        let there = sshd.with_own_directory();
-        // Mounting can be forbidden, in a container for example.
-        if there.version().is_ok() {
-            answer = ask_either(&there);
+    for _ in 0..MOST_ERRORS {
+        let Err(last) = &answer else { break };
+        let Some(other) = without_cause(tree, &there, last, process, version, config.as_ref().ok()) else {
+            break;
+        };
+        there = other;
+        let Err(last) = std::mem::replace(&mut answer, ask_either(&there)) else { break };
+        // systemd creates it.
+        if last.lacks_directory() {
+            lacks_directory = true;
+        } else {
+            error.get_or_insert(last);
         }
     }
-    match answer {
-        Ok((dump, sshd)) => {
-            let config = config.ok();
-            let process = running.as_ref().map(|running| running.process);
-            let source = SettingsSource {
-                unread: running
-                    .as_ref()
-                    .map(|running| running.unread(tree, config.as_ref()))
-                    .unwrap_or_default(),
-                options: options
-                    .into_iter()
-                    .filter(|(flag, _)| *flag == 'o')
-                    .map(|(_, value)| value)
-                    .collect(),
-                daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
-                reload: running_sshd::reload_words(tree, process),
-                restart: match waiting {
-                    Some(_) => "systemctl daemon-reload".to_owned(),
-                    None => running_sshd::restart_words(tree),
-                },
-                connection,
-                config,
-                sshd,
-                main,
-                has_directory,
-            };
-            usable(tree, Settings::new(dump, source))
+    let has_host_keys = error.is_none();
+    let is_accepted = error.as_ref().is_none_or(QueryError::lacks_host_keys);
+    let settings = answer.map(|(dump, sshd)| {
+        let config = config.as_ref().ok().cloned();
+        let source = SettingsSource {
+            unread: running.as_ref().map(|running| running.unread(tree, config.as_ref())).unwrap_or_default(),
+            options: options.into_iter().filter(|(flag, _)| *flag == 'o').map(|(_, value)| value).collect(),
+            daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
+            reload: running_sshd::reload_words(tree, process),
+            restart: match waiting {
+                Some(_) => "systemctl daemon-reload".to_owned(),
+                None => running_sshd::restart_words(tree),
+            },
+            connection,
+            config,
+            sshd,
+            main,
+            has_directory: !lacks_directory,
+            has_host_keys,
+            is_accepted,
+        };
+        Settings::new(dump, source)
+    });
+    let (settings, error) = match (settings, error) {
+        (Ok(settings), None) => return usable(tree, settings),
+        (Ok(settings), Some(error)) => (Some(settings), error),
+        (Err(last), error) => (None, error.unwrap_or(last)),
+    };
+    let fix = repair(tree, &error, config.as_ref());
+    // Without the lines that sshd rejects, the files show only what it refuses by what it has read.
+    let root = tree.locate(Path::new("/"));
+    let is_known =
+        |settings: &Settings| error.lacks_host_keys() || refusal(settings, account, &root).is_some();
+    match settings.filter(is_known) {
+        Some(settings) => {
+            Answer::warn(format!("sshd runs, but cannot be started again: {error}"), fix, settings)
         }
-        Err(error) => unusable(tree, &error, running.is_some(), version, config.as_ref()),
+        None => unusable(tree, &error, process, version, fix),
     }
+}
+
+/// The number of errors after which sshd is not asked again.
+const MOST_ERRORS: usize = 8;
+
+/// An sshd that can be asked for its settings in spite of an error: with what it lacks, or without a line that it rejects.
+fn without_cause(
+    tree: &ConfigTree,
+    sshd: &Sshd,
+    error: &QueryError,
+    process: Option<u32>,
+    version: &OpensshVersion,
+    config: Option<&Config>,
+) -> Option<Sshd> {
+    if error.lacks_directory() {
+        // systemd creates the directory when it starts sshd.
+        return (process.is_none() || running_sshd::is_being_started(tree))
+            .then(|| sshd.with_own_directory())?;
+    }
+    // Only a running sshd can have settings that its files do not show.
+    process?;
+    if error.lacks_host_keys() {
+        return version.keeps_host_keys().then(|| sshd.with_own_host_key())?;
+    }
+    let (path, number) = error.line()?;
+    let file = config?.files().find(|file| file.path() == path)?;
+    let line = file.lines().nth(number.checked_sub(1)?)?.trim_ascii_start().to_ascii_lowercase();
+    // The running sshd can have such a line as it was meant.
+    let decides = ["match", "include", "allow", "deny", "auth", "pubkey", "permit", "force", "chroot"];
+    (!decides.iter().any(|begin| line.starts_with(begin.as_bytes())))
+        .then(|| sshd.without_line(path, number))?
 }
 
 /// The result if sshd accepts its configuration.
@@ -276,17 +324,17 @@ fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
     programs.find(|program| !is_program_at(&tree.locate(Path::new(program)))).map(str::to_owned)
 }
 
-/// The result if sshd would not start.
+/// The result if sshd would not start. `process`: the one that serves clients.
 fn unusable(
     tree: &ConfigTree,
     error: &QueryError,
-    runs: bool,
+    process: Option<u32>,
     version: &OpensshVersion,
-    config: Result<&Config, &ReadError>,
+    fix: Fix,
 ) -> Answer<Settings> {
     if error.lacks_directory() {
         let fix = running_sshd::create_directory_fix();
-        return match (runs, running_sshd::waits(tree)) {
+        return match (process.is_some(), running_sshd::waits(tree)) {
             (true, _) if running_sshd::is_being_started(tree) => {
                 Answer::skip("sshd is being started, and cannot be asked for its settings")
             }
@@ -298,25 +346,31 @@ fn unusable(
             (false, false) => Answer::skip("sshd is stopped, and cannot be asked for its settings"),
         };
     }
-    let fix = if error.lacks_host_keys() {
+    let note = WithCauses(error).to_string();
+    // Before 9.8, the process of a connection began with all that a start does.
+    let each_connection = error.has_foreign_directory() || error.lacks_host_keys();
+    if process.is_none() || error.lacks_own_user() || each_connection && !version.keeps_host_keys() {
+        return Answer::fail(note, fix);
+    }
+    if error.has_foreign_directory() {
+        return Answer::warn_without_value(
+            format!("a reload of sshd fails until sshd is restarted: {note}"),
+            fix,
+        );
+    }
+    let fix = Fix::advice([fix.text(), ", then reload sshd"].concat());
+    Answer::warn_without_value(note, fix).breaks_at_latest(" (what the running sshd has read cannot be seen)")
+}
+
+/// What to do about an error of sshd.
+fn repair(tree: &ConfigTree, error: &QueryError, config: Result<&Config, &ReadError>) -> Fix {
+    if error.lacks_host_keys() {
         host_keys(tree, config.ok(), error)
     } else if error.has_foreign_directory() {
         foreign_directory(tree)
     } else {
-        Fix::advice(wrong_file(config).unwrap_or_else(|| error.fix().to_owned()))
-    };
-    if runs && error.has_foreign_directory() && version.keeps_host_keys() {
-        return Answer::warn_without_value(
-            format!("a reload of sshd fails until sshd is restarted: {}", WithCauses(error)),
-            fix,
-        );
+        Fix::advice(wrong_file(config, error).unwrap_or_else(|| error.fix().to_owned()))
     }
-    // A running sshd has its configuration in memory. Before 9.8, the process of a connection began with all that a start does.
-    let each_connection = error.has_foreign_directory() || error.lacks_host_keys();
-    if runs && !error.lacks_own_user() && (!each_connection || version.keeps_host_keys()) {
-        return Answer::warn_without_value(WithCauses(error).to_string(), fix).breaks_at_restart("");
-    }
-    Answer::fail(WithCauses(error).to_string(), fix)
 }
 
 /// The file of the configuration for which sshd would wait: a FIFO or a device.
@@ -327,7 +381,7 @@ fn waiting_file<'a>(tree: &ConfigTree, error: &'a ReadError) -> Option<&'a Path>
 }
 
 /// What to change in a file that sshd rejects, where its message does not say that.
-fn wrong_file(config: Result<&Config, &ReadError>) -> Option<String> {
+fn wrong_file(config: Result<&Config, &ReadError>, error: &QueryError) -> Option<String> {
     let config = match config {
         Ok(config) => config,
         Err(error @ ReadError::TooDeep(_)) => {
@@ -335,11 +389,22 @@ fn wrong_file(config: Result<&Config, &ReadError>) -> Option<String> {
         }
         Err(_) => return None,
     };
+    if error.says("AuthorizedKeysCommand set without") {
+        let set = config.settings().iter().find(|setting| setting.keyword == Keyword::Command)?;
+        return Some(format!("add AuthorizedKeysCommandUser ({OWN_USER} for eic-keys) below {}", set.origin));
+    }
+    if error.says("within a Match block") {
+        return Some(MATCH_BLOCK.to_owned());
+    }
     // No keyword begins so.
     let has_mark = |file: &&ConfigFile| file.lines().next().is_some_and(|line| line.first() > Some(&0x7f));
     let path = config.files().find(has_mark)?.path().display();
     Some(format!("remove the byte order mark from the beginning of {path} (save it as UTF-8 without BOM)"))
 }
+
+/// What to do if a line is in a block by mistake.
+const MATCH_BLOCK: &str = "a Match line holds for all lines below it: move the one above that line, with its block, to the end of the file, or \
+                           end the block with a line \"Match all\"";
 
 /// The fix if users other than root can change Debian's privilege separation directory.
 fn foreign_directory(tree: &ConfigTree) -> Fix {

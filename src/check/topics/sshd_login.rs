@@ -1139,6 +1139,8 @@ mod tests {
             sshd: Sshd::new(&[]),
             main: "/etc/ssh/sshd_config".into(),
             has_directory: true,
+            has_host_keys: true,
+            is_accepted: true,
         };
         Settings::new(dump, source)
     }
