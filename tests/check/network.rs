@@ -51,8 +51,12 @@ fn a_firewall() {
         );
         rules(":INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j DROP")(world);
         world.check().assert_healthy();
-        rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]")(world);
+        rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]\n-A INPUT -j ufw-user-input")(world);
         assert_eq!(world.check().of("network.firewall")["fix"], "allow it: ufw allow 22/tcp");
+        // After iptables -F.
+        rules(":INPUT DROP [0:0]\n:ufw-user-input - [0:0]")(world);
+        let fix = "the rules of ufw were removed, but not its policy: /usr/lib/ufw/ufw-init flush-all, then ufw reload";
+        assert_eq!(world.check().of("network.firewall")["fix"], fix);
         prints(world, "/usr/sbin/iptables-save", "");
         world.check().assert_healthy();
         prints(world, "/usr/sbin/nft", "not JSON");
@@ -121,6 +125,7 @@ fn a_firewall_of_an_interface() {
         rules(world, moved);
         let report = world.check();
         report.assert_exactly(&[("network.firewall", "fail")]);
+        // Not lo, which comes first.
         let note = report.note("network.firewall");
         assert!(
             note.ends_with("a rule names the interface ens77, which this system does not have"),

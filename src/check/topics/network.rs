@@ -140,9 +140,8 @@ fn firewall(root: &Path, port: u16) -> Answer<()> {
     let drops = |judged: &Judged| matches!(judged, Judged::Drops { .. });
     if let Some((name, Judged::Drops { rule, reply })) = judged.iter().find(|(_, judged)| drops(judged)) {
         let mut note = dropped(port, *reply, &format!(" on {name}"), rule);
-        let missing: Vec<_> =
-            any.iter().flat_map(Filter::interfaces).filter(|name| is_missing(root, name)).collect();
-        if let Some(missing) = missing.first() {
+        let missing = any.iter().flat_map(Filter::interfaces).find(|name| is_missing(root, name));
+        if let Some(missing) = missing {
             note = format!("{note}; a rule names the interface {missing}, which this system does not have");
         }
         let fix = accept(port, *reply, &rules);
@@ -186,7 +185,11 @@ fn dropped(port: u16, reply: bool, place: &str, rule: &str) -> String {
 fn accept(port: u16, reply: bool, rules: &Rules) -> Fix {
     let contain =
         |name: &str| [&rules.nft, &rules.iptables].into_iter().flatten().any(|text| text.contains(name));
-    Fix::advice(if reply {
+    let ufw_is_gone = |text: &String| text.contains("ufw-") && !text.contains("-j ufw-");
+    Fix::advice(if !reply && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
+        "the rules of ufw were removed, but not its policy: /usr/lib/ufw/ufw-init flush-all, then ufw reload"
+            .to_owned()
+    } else if reply {
         format!(
             "accept the replies before that rule, in the hook output: ct state established,related accept, or tcp sport {port} accept"
         )
@@ -204,7 +207,8 @@ fn accept(port: u16, reply: bool, rules: &Rules) -> Fix {
 /// Whether this system has no interface with this name. A name in a rule can have a wildcard at its end.
 fn is_missing(root: &Path, name: &str) -> bool {
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    is_name && !root.join("sys/class/net").join(name).exists()
+    // Clients never come over the loopback, which each system has.
+    is_name && name != "lo" && !root.join("sys/class/net").join(name).exists()
 }
 
 /// The answer if the firewall accepts the connections of some clients.
@@ -387,7 +391,7 @@ fn wrappers(root: &Path) -> Answer<()> {
         .marked(Mark::SomeClients),
         (None, Some(rule)) => Answer::warn(
             format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
-            advice(rule.file),
+            Fix::advice(format!("if the client is one of them: {}", advice(rule.file).text())),
             (),
         )
         .marked(Mark::SomeClients),
