@@ -2,7 +2,7 @@
 //! are 4 KB of code for each type.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 
 /// Inserts an item into a list that is in order, after its equals.
 pub(crate) fn insert<T>(list: &mut Vec<T>, item: T, compare: impl Fn(&T, &T) -> Ordering) {
@@ -28,9 +28,9 @@ pub(crate) fn once_each(texts: impl IntoIterator<Item = String>) -> Vec<String> 
 
 /// Each of the texts once, in alphabetical order.
 pub(crate) fn distinct(texts: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut set = BTreeSet::new();
-    set.extend(texts);
-    set.into_iter().collect()
+    let mut list = in_order(texts.into_iter().collect());
+    list.dedup();
+    list
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! could accept the connection depends on them. Where only addresses decide, the result for a client whose address no rule
 //! names is known as well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
@@ -81,7 +81,7 @@ pub(crate) struct Filter {
     /// The chains of the packet's hooks, and whether their policy drops.
     hooked: Vec<(String, bool)>,
     /// The interfaces that its rules name.
-    interfaces: BTreeSet<String>,
+    interfaces: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -165,6 +165,12 @@ impl Filter {
     /// The interfaces that its rules name.
     pub(crate) fn interfaces(&self) -> impl Iterator<Item = &str> {
         self.interfaces.iter().map(String::as_str)
+    }
+
+    fn add_interface(&mut self, name: String) {
+        if !self.interfaces.contains(&name) {
+            self.interfaces.push(name);
+        }
     }
 
     fn dropped(&self, clients: Clients) -> Option<(String, Vec<String>)> {
@@ -267,7 +273,7 @@ impl Filter {
                 let name = chain_of(rule, &text(rule, "chain"));
                 let expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
                 let mut parsed = nft_rules(&expressions, packet, &name);
-                filter.interfaces.extend(expressions.iter().flat_map(nft_interfaces));
+                expressions.iter().flat_map(nft_interfaces).for_each(|name| filter.add_interface(name));
                 for one in &mut parsed {
                     if let Verdict::Jump(target) | Verdict::Goto(target) = &mut one.verdict {
                         *target = chain_of(rule, target);
@@ -311,7 +317,9 @@ impl Filter {
                 }
                 let words: Vec<_> = rest.split(' ').collect();
                 let named = words.windows(2).filter(|pair| matches!(pair.first(), Some(&"-i" | &"-o")));
-                filter.interfaces.extend(named.filter_map(|pair| pair.get(1)).map(|&name| name.to_owned()));
+                named
+                    .filter_map(|pair| pair.get(1))
+                    .for_each(|name| filter.add_interface((*name).to_owned()));
                 filter.chains.entry(chain_of(table, chain)).or_default().push(rule);
             }
         }

@@ -2,7 +2,6 @@
 //!
 //! A line with an error is not skipped: libpam refuses in its origin, or does not start.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -182,7 +181,7 @@ pub(crate) struct Stack {
     /// The line with which libpam does not start, and why.
     pub(crate) broken: Option<(Origin, String)>,
     /// The files in which lines end with a carriage return, which libpam takes for a part of the last word.
-    pub(crate) carriage_returns: BTreeSet<PathBuf>,
+    pub(crate) carriage_returns: Vec<PathBuf>,
     /// Whether there is a file of the service, or of `other`.
     pub(crate) exists: bool,
     /// Whether there is a file of the service.
@@ -258,8 +257,8 @@ impl Reader<'_> {
                 return Ok(());
             }
         };
-        if text.contains("\r\n") {
-            self.stack.carriage_returns.insert(file.clone());
+        if text.contains("\r\n") && !self.stack.carriage_returns.contains(&file) {
+            self.stack.carriage_returns.push(file.clone());
         }
         self.open.push(file.clone());
         for (line, text) in assembled(&text) {
