@@ -404,6 +404,18 @@ fn start_files() {
             "log in on a terminal",
         );
     }
+    // The rehearsal does not know the answer.
+    fails(
+        |_| {
+            start_file(
+                ".profile",
+                "printf 'Type YES to accept the terms: '; read -r x; [ \"$x\" = YES ] || exit 1\n",
+            );
+        },
+        &[("login.terminal", "warn")],
+        "answers a question with an empty line: Type YES to accept the terms:",
+        "log in on a terminal, and answer it",
+    );
     // A shell can have an empty prompt.
     world(|world| {
         start_file(".profile", "PS1=\n");

@@ -323,11 +323,24 @@ fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
             let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
             Answer::warn(note, Fix::advice(fix), None)
         }
+        LoginEnd::Status(_) if question(&outcome.output).is_some() => {
+            let line = question(&outcome.output).unwrap_or_default();
+            let note = format!(
+                "the session of {user} ends because the rehearsal answers a question with an empty line: {line}"
+            );
+            Answer::warn(note, Fix::advice("log in on a terminal, and answer it"), None)
+        }
         LoginEnd::Status(status) => {
             failed(rehearsal, &outcome, &pam, &format!("ends by itself on a terminal, with status {status}"))
         }
         LoginEnd::TimedOut => failed(rehearsal, &outcome, &pam, "does not answer on a terminal"),
     }
+}
+
+/// What the session asks at its end: the cursor stays in that line, and the answer is empty.
+fn question(output: &str) -> Option<&str> {
+    let line = output.trim_end_matches(['\r', '\n']).lines().last()?;
+    line.ends_with([' ', ':', '?']).then_some(line.trim())
 }
 
 /// The line by which a program, such as tmux or screen, refuses a terminal without a cursor. With a better terminal, the
