@@ -310,9 +310,9 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
     sshd(
         "Access denied for user ",
         " by PAM account configuration",
-        "PAM refuses the account, and no module logged why: pam_nologin, pam_time and pam_deny log nothing",
-        "check /etc/nologin, and the account lines of /etc/pam.d/sshd and of the files that it includes; refusals without a \
-         message: pam_nologin, pam_time, pam_deny, pam_unix if /etc/shadow has no line of the user",
+        "PAM refuses the account, and no module logged why",
+        "see user.pam, user.nologin and the account lines of /etc/pam.d/sshd and the files that it includes; no message has a refusal \
+         of pam_nologin, pam_time, pam_deny, pam_usertype, pam_succeed_if with quiet, or pam_unix without a line in /etc/shadow",
     ),
     sshd(
         MODULE_UNKNOWN,
@@ -325,7 +325,7 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
         "",
         "PAM did not open the session",
         "check the session lines of /etc/pam.d/sshd and what its modules log; a refusal without a message: pam_limits with \
-         maxlogins or maxsyslogins, or with a nofile that is too low",
+         maxlogins or maxsyslogins, or with a nofile that is too low, and pam_env with an error in its file",
     ),
 ];
 

@@ -414,6 +414,11 @@ fn lines_that_refuse_in_other_words() {
         ),
         ("account required pam_succeed_if.so quiet user innetgr admins\n", "", "user innetgr admins"),
         ("account required pam_usertype.so issystem\n", "", "pam_usertype refuses: alice is not"),
+        (
+            "session required pam_env.so conffile=/run/file\n",
+            "# X DEFAULT=${A\nX DEFAULT=${A} OVERRIDE=@{B\n",
+            "in /run/file: X DEFAULT=${A} OVERRIDE=@{B",
+        ),
     ] {
         refuses(with(line, text), "user.pam", says, "");
     }
@@ -421,7 +426,10 @@ fn lines_that_refuse_in_other_words() {
         (time, "*;*;!alice;!Al0000-2400\nsshd;tty*;alice;!Al0000-2400\nsu;*;alice;!Al0000-2400\n"),
         (access, "+:@admins bob@* alice:ALL\n-:ALL:ALL\n"),
         ("account required pam_listfile.so item=shell sense=deny onerr=fail file=/run/file\n", "/bin/bash\n"),
-        ("account required pam_usertype.so isregular\n", ""),
+        (
+            "account required pam_usertype.so isregular\nsession required pam_env.so conffile=/run/file\n",
+            "X DEFAULT=${A} OVERRIDE=@{PAM_RHOST}\n",
+        ),
     ] {
         lets_in(with(line, text));
     }
@@ -489,8 +497,8 @@ fn clients_of_pam_access() {
             assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works, "{text}");
             let report = world.check();
             report.assert_exactly(&[("user.pam", "warn")]);
-            let says = "pam_access lets alice in from some clients only, by /run/access line 1: ";
-            assert!(report.note("user.pam").contains(says), "{}", report.note("user.pam"));
+            let says = "/etc/pam.d/sshd line 4: pam_access lets alice in from some clients only, by /run/access line 1: ";
+            assert!(report.note("user.pam").starts_with(says), "{}", report.note("user.pam"));
         });
     }
 }

@@ -2,7 +2,7 @@
 //! a login shows.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::pam_limits;
 use super::pam_modules::{Failure, Libraries, Login, broken, refuses};
@@ -252,6 +252,9 @@ fn refusal(
     };
     let origin = &rule.origin;
     let (reason, fix) = match (&rule.kind, failure) {
+        (_, Some(failure)) if failure.is_partial => {
+            return Some((format!("{origin}: {}", failure.reason), failure.fix?));
+        }
         (RuleKind::Unusable(reason), _) => (reason.clone(), None),
         (_, Some(failure)) => (failure.reason, failure.fix),
         _ => ("its control refuses whatever the module returns".to_owned(), None),
@@ -275,7 +278,7 @@ fn cr_note(reason: &str) -> &'static str {
 
 /// The fix for lines that end with CR and LF.
 fn carriage_returns(stack: &Stack, reason: &str) -> Option<Fix> {
-    let files: Vec<&PathBuf> = stack.carriage_returns.iter().collect();
+    let files = &stack.carriage_returns;
     let words = files.iter().map(|file| CommandWord::Path(file));
     (has_cr(reason) && !files.is_empty()).then(|| Fix::command(WITHOUT_CR, words))
 }

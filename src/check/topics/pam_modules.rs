@@ -15,6 +15,7 @@ use crate::files;
 use crate::limits;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::PATHS;
+use crate::time_zone::TimeZone;
 use crate::tool::ask;
 use crate::wildcard;
 
@@ -208,13 +209,30 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
         ("pam_usertype.so", _) => usertype(root, user, &arguments),
         ("pam_time.so", ModuleType::Account) => {
             let path = value(&arguments, "conffile").unwrap_or("/etc/security/time.conf");
-            let line = pam_time::refusing_line(login, path)?;
+            let now = TimeZone::system(root).local(login.now);
+            let text = read(root, path)?;
+            let line = pam_time::refusing_line(&text, login.service, &user.name, now, &in_netgroup)?;
             let reason = format!("pam_time refuses at this time, by {path}: {line}");
             Some(Failure::new(DENIED, reason).with_fix(format!("allow {} at this time in {path}", user.name)))
         }
+        ("pam_env.so", ModuleType::Session) => env(root, &arguments),
         ("pam_lastlog.so", ModuleType::Auth | ModuleType::Account) => lastlog(login, &arguments),
         _ => None,
     }
+}
+
+/// `pam_env`: it gives up at a variable in a value whose name has no end.
+fn env(root: &Path, arguments: &[&str]) -> Option<Failure> {
+    let path = value(arguments, "conffile").unwrap_or("/etc/security/pam_env.conf");
+    let text = read(root, path)?;
+    let has_no_end = |line: &&str| {
+        let last = line.rsplit_once('{').filter(|(value, _)| value.ends_with(['$', '@']));
+        let ends = last.is_none_or(|(value, rest)| !value.contains("DEFAULT=") || rest.contains('}'));
+        !ends && !line.contains(['#', '\\'])
+    };
+    let line = text.lines().find(has_no_end)?;
+    let reason = format!("pam_env stops at a variable without its closing brace in {path}: {line}");
+    Some(Failure::new(&["abort"], reason).with_fix(format!("add the closing brace to that line of {path}")))
 }
 
 /// `pam_usertype`: the user has one of the numbers for people.
@@ -247,8 +265,8 @@ fn lastlog(login: &Login<'_>, arguments: &[&str]) -> Option<Failure> {
 }
 
 /// Whether a user is in a netgroup. `None` if it has the user for some hosts or domains only.
-pub(super) fn in_netgroup(group: &str, user: &str) -> Option<bool> {
-    let Some(triples) = of_getent("netgroup", group)? else { return Some(false) };
+fn in_netgroup(group: &str, user: &str) -> Option<bool> {
+    let triples = of_getent("netgroup", group)?;
     let mut found = Some(false);
     for triple in triples.split('(').skip(1) {
         let fields: Vec<_> = triple.split(',').map(str::trim).collect();
@@ -261,21 +279,18 @@ pub(super) fn in_netgroup(group: &str, user: &str) -> Option<bool> {
     found
 }
 
-/// What getent(1) says of a name, if it knows it. `None` if it does not answer.
-fn of_getent(database: &str, name: &str) -> Option<Option<String>> {
+/// What getent(1) says of a name: nothing if it does not know it.
+fn of_getent(database: &str, name: &str) -> Option<String> {
     let ran = ask("getent", &[database, "--", name]).ok()?;
-    match ran.status.code()? {
-        0 => Some(Some(String::from_utf8_lossy(&ran.stdout).into_owned())),
-        2 => Some(None),
-        _ => None,
-    }
+    let answers = matches!(ran.status.code(), Some(0 | 2));
+    answers.then(|| String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
 fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     arguments.iter().rev().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-pub(super) fn read(root: &Path, path: &str) -> Option<String> {
+fn read(root: &Path, path: &str) -> Option<String> {
     files::read_text(&in_root(root, Path::new(path)), limits::SYSTEM_FILE).ok()
 }
 
@@ -550,7 +565,7 @@ fn is_user(word: &str, user: &Account, by_group: bool) -> Option<bool> {
 /// Whether a short name is that of this system. `None` if it can be another one for it.
 fn is_host(name: &str) -> Option<bool> {
     let is_short = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    (is_short && of_getent("ahosts", name)?.is_none()).then_some(false)
+    (is_short && of_getent("ahosts", name)?.is_empty()).then_some(false)
 }
 
 /// Whether a list of origins has each client, or none. Those of sshd are remote, and no terminals.

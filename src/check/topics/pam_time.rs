@@ -1,26 +1,29 @@
 //! Times at which `pam_time` refuses a user (time.conf(5)).
 
-use super::pam_modules::{Login, in_netgroup, read};
 use crate::calendar::DAY;
-use crate::time_zone::TimeZone;
 
 /// The days of a week, and those of work, the others, and all.
 const DAYS: &str = "sumotuwethfrsawkwdal";
 
-/// The line of a file that does not let the user in now.
-pub(super) fn refusing_line(login: &Login<'_>, path: &str) -> Option<String> {
-    let now = TimeZone::system(login.root).local(login.now);
-    let text = read(login.root, path)?.replace("\\\n", "");
+/// The line of a file that does not let the user in at a local time.
+pub(super) fn refusing_line(
+    text: &str,
+    service: &str,
+    user: &str,
+    now: u64,
+    in_netgroup: &dyn Fn(&str, &str) -> Option<bool>,
+) -> Option<String> {
+    let text = text.replace("\\\n", "");
     text.lines().map(|line| line.split('#').next().unwrap_or_default()).find_map(|line| {
         let fields: Vec<_> = line.split(';').map(str::trim).collect();
-        let [service, terminal, user, times] = fields.as_slice() else { return None };
+        let [services, terminals, users, times] = fields.as_slice() else { return None };
         // sshd has no terminal at this point, and says this instead.
         let is = |field: &str, name: &str| holds(field, &|token| is_same(name, token));
-        let is_user = match user.strip_prefix('@') {
-            Some(group) => in_netgroup(group, &login.user.name)?,
-            None => is(user, &login.user.name),
+        let is_user = match users.strip_prefix('@') {
+            Some(group) => in_netgroup(group, user)?,
+            None => is(users, user),
         };
-        let is_here = is(service, login.service) && is(terminal, "ssh") && is_user;
+        let is_here = is(services, service) && is(terminals, "ssh") && is_user;
         (is_here && !holds(times, &|token| has_time(token, now))).then(|| line.to_owned())
     })
 }
