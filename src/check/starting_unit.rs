@@ -65,14 +65,15 @@ fn waiting_job(unit: &str) -> Option<(String, Fix)> {
     let jobs = stdout_of("systemctl", &["list-jobs", "--no-legend", "--no-pager", "--full"]).ok()?;
     let (mut own, mut other) = (None, "another unit");
     for job in jobs.lines() {
-        match *job.split_whitespace().collect::<Vec<_>>() {
-            [_, name, "start" | "restart", "running"] => other = name,
-            [_, name, "start" | "restart", "waiting"]
-                if matches!(name.strip_prefix(unit), Some(".service" | ".socket")) =>
-            {
-                own = Some(name);
-            }
-            _ => {}
+        let mut words = job.split_whitespace().skip(1);
+        let (Some(name), Some("start" | "restart"), Some(state)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if state == "running" {
+            other = name;
+        } else if matches!(name.strip_prefix(unit), Some(".service" | ".socket")) {
+            own = Some(name);
         }
     }
     let own = own?;

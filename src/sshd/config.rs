@@ -224,13 +224,14 @@ impl Config {
 
     /// The paths that any line sets for a keyword, given in lower case, and the lines.
     pub(crate) fn paths(&self, keyword: &str) -> Vec<(Origin, PathBuf)> {
-        let statements = self.files().flat_map(|file| file.statements(&self.version));
-        let statements =
-            statements.filter_map(|(origin, statement)| Some((origin, statement.ok().flatten()?)));
-        let values = statements.filter(|(_, statement)| statement.keyword == keyword);
-        values
-            .map(|(origin, statement)| (origin, OsStr::from_bytes(statement.first_argument()).into()))
-            .collect()
+        let mut found = Vec::new();
+        for (origin, statement) in self.files().flat_map(|file| file.statements(&self.version)) {
+            let Ok(Some(statement)) = statement else { continue };
+            if statement.keyword == keyword {
+                found.push((origin, OsStr::from_bytes(statement.first_argument()).into()));
+            }
+        }
+        found
     }
 
     /// The `Match` blocks that apply to `connection` from some clients only, and not to `connection` itself, with their

@@ -336,19 +336,19 @@ fn masked(tree: &ConfigTree, unit: &str) -> Option<Fix> {
         let found = fs::symlink_metadata(tree.locate(Path::new(&file))).ok()?;
         Some((file, found))
     })?;
-    let is_link = found.is_symlink();
-    let target = fs::read_link(tree.locate(Path::new(&file)));
-    if !(found.is_file() && found.len() == 0 || target.is_ok_and(|target| target == Path::new("/dev/null"))) {
-        return None;
-    }
-    let word = [CommandWord::Value(unit)];
-    Some(match file.split('/').nth(1) {
-        Some("etc") if is_link => Fix::command("systemctl unmask", word),
-        Some("run") if is_link => Fix::command("systemctl unmask --runtime", word),
-        _ => Fix::advice(format!(
-            "remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start {unit}"
-        )),
-    })
+    let target = fs::read_link(tree.locate(Path::new(&file))).ok();
+    let (is_link, is_empty) = (target == Some("/dev/null".into()), found.is_file() && found.len() == 0);
+    let unmask = match file.get(..5) {
+        Some("/etc/") if is_link => "systemctl unmask",
+        Some("/run/") if is_link => "systemctl unmask --runtime",
+        _ if is_link || is_empty => {
+            return Some(Fix::advice(format!(
+                "remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start {unit}"
+            )));
+        }
+        _ => return None,
+    };
+    Some(Fix::command(unmask, [CommandWord::Value(unit)]))
 }
 
 /// The fix that starts sshd without systemd. sshd requires an absolute path.
