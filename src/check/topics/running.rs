@@ -425,7 +425,7 @@ fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<
         (Some(reason), _) => Answer::warn(
             reason,
             Fix::advice(format!(
-                "change {file} before sshd is restarted; systemctl cat {unit} shows what its unit uses"
+                "change {file} before sshd is restarted (systemctl status {unit} lists the files of its unit)"
             )),
             (),
         )
