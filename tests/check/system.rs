@@ -1169,7 +1169,9 @@ fn a_unit_that_is_masked() {
         fs::remove_file(file).unwrap();
         world.instance.write(file, "");
         let advice = |file| {
-            format!("remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start ssh")
+            format!(
+                "remove {file}, which masks the unit, then: systemctl daemon-reload; then systemctl start ssh"
+            )
         };
         assert_eq!(fix(world), advice(file));
         // The one of the administrator counts, and not the next ones.

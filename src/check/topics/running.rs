@@ -343,7 +343,7 @@ fn masked(tree: &ConfigTree, unit: &str) -> Option<Fix> {
         Some("/run/") if is_link => "systemctl unmask --runtime",
         _ if is_link || is_empty => {
             return Some(Fix::advice(format!(
-                "remove {file}, which masks the unit, then: systemctl daemon-reload; systemctl start {unit}"
+                "remove {file}, which masks the unit, then: systemctl daemon-reload"
             )));
         }
         _ => return None,
