@@ -59,7 +59,7 @@ checks! {
     UserExpiry "user.expiry": "the account has not expired and, without PAM, is not locked",
     UserPassword "user.password": "PAM does not refuse the user because of an expired or missing password entry",
     UserNologin "user.nologin": "no nologin file refuses users",
-    UserPam "user.pam": "no file of PAM's modules refuses the user: access.conf, limits.conf, /etc/shells and the like",
+    UserPam "user.pam": "no file of PAM's modules refuses the user: access.conf, time.conf, limits.conf, /etc/shells and the like",
     UserShell "user.shell": "the login shell exists and allows logins",
     UserHome "user.home": "the home directory exists, and what StrictModes refuses",
     SshdVersion "sshd.version": "which sshd is installed",

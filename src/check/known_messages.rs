@@ -305,6 +305,26 @@ pub(crate) const MODULE_UNKNOWN: &str = "PAM: pam_open_session(): Module is unkn
 /// What to do about a message of a PAM module that is not known.
 pub(crate) const ANY_MODULE: &str = "change what this PAM module requires: see /etc/pam.d/sshd";
 
+/// What to do about a script of `pam_exec` whose last program was not found.
+pub(crate) const NO_PROGRAM: &str =
+    "that script runs a program that is not installed, or not in its PATH: run it by hand as root";
+/// How the message of such a script ends.
+pub(crate) const NOT_FOUND: &str = "failed: exit code 127";
+/// What to do if `pam_ldap` gets no answer.
+pub(crate) const LDAP: &str =
+    "start nslcd (systemctl status nslcd says why it does not run), and check whether its server answers";
+
+/// What to do about a message of a PAM module that is not among the reasons.
+pub(crate) fn of_module(message: &str) -> &'static str {
+    if message.ends_with(NOT_FOUND) {
+        NO_PROGRAM
+    } else if message.contains("nslcd") {
+        LDAP
+    } else {
+        ANY_MODULE
+    }
+}
+
 /// The messages of sshd that PAM refused a login, without the reason.
 pub(crate) const REFUSALS: [KnownMessage; 3] = [
     sshd(

@@ -5,7 +5,7 @@
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
 use super::known_messages::{
-    ANY_MODULE, CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS,
+    CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
     without_level,
 };
 use super::log::{LogLine, ago};
@@ -233,9 +233,9 @@ impl<'a> Attempt<'a> {
             .get(at)
             .is_some_and(|(line, _)| without_level(&line.message).starts_with(MODULE_UNKNOWN));
         let kind = if self.accepted { "(sshd:session): " } else { "(sshd:account): " };
-        let of_module = |line: &&LogLine| !is_missing && line.message.contains(kind);
+        let is_of_module = |line: &&LogLine| !is_missing && line.message.contains(kind);
         let mut before = self.lines.get(..at)?.iter().rev().map(|(line, _)| *line);
-        let words = before.find(of_module).map(|line| (line, ANY_MODULE));
+        let words = before.find(is_of_module).map(|line| (line, of_module(&line.message)));
         words.or_else(|| self.missing.first().map(|line| (*line, MODULE)))
     }
 

@@ -630,11 +630,16 @@ fn what_recent_login_says() {
             "session optional pam_gone.so\naccount required pam_exec.so /bin/false\n",
             "PAM refuses the account: pam_exec(sshd:account): /bin/false failed",
         ),
+        (
+            "session required pam_exec.so /run/hook\n",
+            "pam_exec(sshd:session): /run/hook failed: exit code 127",
+        ),
         ("session required pam_limits.so conf=/run/limits\n", "the limit of open files is too low"),
     ] {
         world(|world| {
             pam(world, line);
             world.instance.write("/run/limits", "alice hard nofile 6\n");
+            world.instance.install("/run/hook", b"#!/bin/sh\nno-such-program\n");
             let before = world.instance.journal.lines().len();
             assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{line}");
             std::thread::sleep(std::time::Duration::from_millis(500));
@@ -645,6 +650,9 @@ fn what_recent_login_says() {
             let report = world.check();
             assert_eq!(report.status("recent.login"), "warn", "{line}: {lines:#?}");
             assert!(report.note("recent.login").contains(says), "{line}: {}", report.note("recent.login"));
+            let fix = report.of("recent.login")["fix"].as_str().unwrap();
+            let names_it = fix.contains("that script runs a program that is not installed");
+            assert_eq!(names_it, says.ends_with("127"), "{fix}");
         });
     }
 }

@@ -6,8 +6,8 @@ use crate::check::fix::CommandWord::Value;
 use crate::check::fix::Fix;
 use crate::check::known_messages::MessageSource::{self, Output, Pam, Sshd};
 use crate::check::known_messages::{
-    ANY_MODULE, CHROOT, FixCommand, KnownMessage, MISSING_MODULES, MODULE_UNKNOWN, RAISE_PROCESSES, REASONS,
-    REFUSALS, without_level,
+    ANY_MODULE, CHROOT, FixCommand, KnownMessage, LDAP, MISSING_MODULES, MODULE_UNKNOWN, NO_PROGRAM,
+    NOT_FOUND, RAISE_PROCESSES, REASONS, REFUSALS, without_level,
 };
 
 use super::pam_log::PamMessages;
@@ -118,6 +118,8 @@ const OWN: &[RehearsalMessage] = &[
     message(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
     message(Output, &["Unable to negotiate with "], NO_ALGORITHM),
     message(Output, &["This account is currently not available"], NOLOGIN),
+    message(Pam, &[NOT_FOUND], NO_PROGRAM),
+    message(Pam, &["pam_ldap(sshd:", "nslcd"], LDAP),
     message(Pam, GENERIC, ANY_MODULE),
 ];
 
