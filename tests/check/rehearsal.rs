@@ -676,7 +676,7 @@ fn what_ssh_says() {
         ),
         (config().set("MaxAuthTries", "0").text(), "authentication attempts exceeded", "set MaxAuthTries 6"),
         (
-            config().text() + "Match LocalAddress 127.0.0.1\n  PubkeyAuthentication no\n",
+            config().set("PubkeyAuthentication", "no").text(),
             "sshd refuses a login as alice; ssh says: ",
             "it did not accept the key",
         ),
@@ -721,6 +721,39 @@ fn what_libwrap_refuses() {
     });
 }
 
+/// sshd starts with the settings for no user, and takes keys from this one.
+#[test]
+fn keys_for_some_users_only() {
+    for (user, expected) in
+        [("alice", &[][..]), ("bob", &[("sshd.pubkey", "fail"), ("login.rehearsal", "fail")])]
+    {
+        world(|world| {
+            let text = config().set("PubkeyAuthentication", "no").text();
+            world.configure(&format!("{text}Match User {user}\nPubkeyAuthentication yes\n"));
+            rehearse(world).assert_exactly(expected);
+        });
+    }
+}
+
+/// A client waits for a program that has the session's output, and has the output of its command.
+#[test]
+fn a_program_in_the_background_of_a_session() {
+    world(|world| {
+        start_file(".ssh/rc", "sleep 25 &\n");
+        let report = rehearse(world);
+        report.assert_exactly(&[("login.rehearsal", "warn"), ("login.terminal", "skip")]);
+        let note = report.note("login.rehearsal");
+        assert!(note.contains("runs a command, but its session does not end within"), "{note}");
+        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+        assert!(fix.contains("leaves a program in the background"), "{fix}");
+    });
+    // Its command does not run.
+    world(|world| {
+        start_file(".ssh/rc", "sleep 25\n");
+        assert_eq!(rehearse(world).status("login.rehearsal"), "fail");
+    });
+}
+
 /// A rule that refuses the client of a rehearsal, 127.0.0.1, says nothing about others.
 #[test]
 fn what_refuses_its_client_only() {
@@ -745,7 +778,7 @@ fn what_refuses_its_client_only() {
             let note = report.note("login.rehearsal");
             assert!(note.ends_with(says), "{note}");
             let summary = report.document["summary"].as_str().unwrap();
-            assert!(!summary.contains("refuses"), "{summary}");
+            assert!(!summary.contains("This system refuses"), "{summary}");
             // What keeps every session from starting is a failure all the same.
             configured(
                 &more

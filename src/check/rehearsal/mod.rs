@@ -60,6 +60,8 @@ struct RehearsalPlan {
     refuses_some: Option<CheckId>,
     /// Whether sshd has a host key.
     has_host_keys: bool,
+    /// Whether AuthenticationMethods needs more than a key.
+    needs_more: bool,
     differences: Vec<String>,
     today: u64,
     deadline: Instant,
@@ -79,7 +81,8 @@ impl RehearsalPlan {
         let methods: Vec<_> =
             settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
         let mut differences = Vec::new();
-        if !methods.iter().all(|method| ["any", "publickey"].contains(method)) {
+        let needs_more = !methods.iter().all(|method| ["any", "publickey"].contains(method));
+        if needs_more {
             differences.push(format!("AuthenticationMethods {}", methods.join(" ")));
         }
         Self {
@@ -98,6 +101,7 @@ impl RehearsalPlan {
             permit_tty: !settings.is("permittty", "no"),
             refuses_some: None,
             has_host_keys: settings.source.has_host_keys,
+            needs_more,
             differences,
             today: target.today(),
             deadline,
@@ -242,6 +246,22 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
             Answer::warn(note, fix, Some(Arc::new(rehearsal)))
         }
         LoginEnd::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
+        LoginEnd::TimedOut if came_back(&outcome, &rehearsal.word) => {
+            let running = match outcome.running.as_slice() {
+                [] => String::new(),
+                names => format!("; running: {}", names.join(", ")),
+            };
+            let note = format!(
+                "a login as {user} from 127.0.0.1 runs a command, but its session does not end within {} s: a program keeps \
+                 its output open{running}",
+                limits::REHEARSAL_LOGINS.as_secs()
+            );
+            let fix = format!(
+                "find the line that leaves a program in the background, and redirect its output: >/dev/null 2>&1 &; start files: {}",
+                start_files(user)
+            );
+            Answer::warn(note, Fix::advice(fix), None)
+        }
         LoginEnd::TimedOut => failed(&rehearsal, &outcome, &pam, "does not end"),
     }
 }
@@ -249,7 +269,11 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
 /// Whether the session ran `echo WORD`: not if it only says which command the client asked for.
 fn ran(outcome: &LoginOutcome, word: &str) -> bool {
     let is_cut = outcome.output.len() >= limits::REHEARSAL_OUTPUT;
-    is_cut || outcome.output.replace(&format!("echo {word}"), "").contains(word)
+    is_cut || came_back(outcome, word)
+}
+
+fn came_back(outcome: &LoginOutcome, word: &str) -> bool {
+    outcome.output.replace(&format!("echo {word}"), "").contains(word)
 }
 
 /// The answer for a session that ends well, but does not run the command.
@@ -585,7 +609,7 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
     // sshd reads it as USER.
     directory.write("authorized_keys", &public, 0o644)?;
     let programs = Programs { ssh, timeout, setsid };
-    let command = server.prepare(&directory)?;
+    let command = server.prepare(&directory, plan.needs_more)?;
     let host_key = if plan.has_host_keys { &[][..] } else { &["-h", directory::KEY][..] };
     let command = command.with(host_key);
     // Random, since the end of the key is. A comment follows it.

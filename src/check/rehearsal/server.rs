@@ -69,18 +69,22 @@ impl Server {
         Ok(Self { command, main: file.unwrap_or(main), version, differences })
     }
 
-    /// Writes the configuration, and returns the command that serves one connection.
+    /// Writes the configuration, and returns the command that serves one connection. `needs_more`: whether
+    /// AuthenticationMethods needs more than a key.
     ///
     /// # Errors
     /// Fails if the daemon's configuration cannot be read.
-    pub(super) fn prepare(&self, directory: &Directory) -> io::Result<TrustedCommand> {
+    pub(super) fn prepare(&self, directory: &Directory, needs_more: bool) -> io::Result<TrustedCommand> {
         let original = files::read(&self.main, limits::SYSTEM_FILE)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.main.display())))?;
         let keys = directory.path("authorized_keys");
-        // The key that counts. A second factor cannot be rehearsed.
+        // A second factor cannot be rehearsed. Otherwise this is not set: sshd compares it with the settings for no user when it starts,
+        // and PubkeyAuthentication can be yes for this user only.
+        let methods = if needs_more { "AuthenticationMethods publickey\n" } else { "" };
+        // The key that counts.
         let block = format!(
-            "Match all\nAuthorizedKeysFile {}\nAuthorizedKeysCommand none\nAuthenticationMethods publickey\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nHostbasedAuthentication no\n",
+            "Match all\nAuthorizedKeysFile {}\nAuthorizedKeysCommand none\n\
+             {methods}PasswordAuthentication no\nKbdInteractiveAuthentication no\nHostbasedAuthentication no\n",
             keys.display()
         );
         let block_file = directory.write("first_block", block.as_bytes(), 0o600)?;
