@@ -960,7 +960,7 @@ fn files_that_the_unit_hides() {
         (
             "mount -t tmpfs -o mode=755 none /sys/devices/virtual",
             "metadata.command_user",
-            "as eic-keys: the firmware",
+            "as eic-keys: not an EC2 instance according to its firmware",
         ),
     ] {
         world(|world| {

@@ -60,7 +60,7 @@ struct RehearsalPlan {
     refuses_some: Option<CheckId>,
     /// Whether sshd has a host key.
     has_host_keys: bool,
-    /// Whether AuthenticationMethods needs more than a key.
+    /// Whether `AuthenticationMethods` needs more than a key.
     needs_more: bool,
     differences: Vec<String>,
     today: u64,

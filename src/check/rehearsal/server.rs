@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// Writes the configuration, and returns the command that serves one connection. `needs_more`: whether
-    /// AuthenticationMethods needs more than a key.
+    /// `AuthenticationMethods` needs more than a key.
     ///
     /// # Errors
     /// Fails if the daemon's configuration cannot be read.
