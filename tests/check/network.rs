@@ -309,6 +309,94 @@ fn hosts_that_are_denied() {
     });
 }
 
+/// As libwrap reads these files: names without regard to case, and no line after one that does not end. This compares the report with it.
+#[test]
+fn hosts_as_libwrap_reads_them() {
+    world(|world| {
+        let sshd = std::fs::read("/usr/sbin/sshd").unwrap();
+        let has = |text: &[u8]| sshd.windows(text.len()).any(|bytes| bytes == text);
+        let is_debian = has(b"libwrap.so") && has(b"debianbanner");
+        let long = format!("# {}\n", "x".repeat(2100));
+        let ends = "has no newline at its end, and libwrap then refuses each connection";
+        for (allow, deny, refused) in [
+            ("", "all: all\n", Some("/etc/hosts.deny refuses all clients for sshd: all: all")),
+            ("", "Ssh?: *\n", Some("/etc/hosts.deny refuses all clients for sshd: Ssh?: *")),
+            ("", "sshd: ALL\r\n", Some("/etc/hosts.deny refuses all clients for sshd: sshd: ALL")),
+            ("SSHD: ALL\n", "ALL: ALL\n", None),
+            ("", "sshd-session: ALL\n", None),
+            (
+                "sshd-session: ALL\n",
+                "ALL: ALL\n",
+                Some("/etc/hosts.deny refuses all clients for sshd: ALL: ALL"),
+            ),
+            (
+                "sshd: 0.0.0.0/0\n",
+                "ALL: ALL\n",
+                Some("/etc/hosts.deny refuses all clients for sshd: ALL: ALL"),
+            ),
+            ("", "# nobody", Some(&format!("/etc/hosts.deny refuses all clients for sshd: line 1 {ends}"))),
+            (
+                "",
+                "\nvsftpd: 203.0.113.9",
+                Some(&format!("/etc/hosts.deny refuses all clients for sshd: line 2 {ends}")),
+            ),
+            (
+                "",
+                "# a\0b\n",
+                Some(
+                    "/etc/hosts.deny refuses all clients for sshd: line 1 has a NUL byte, and libwrap then refuses each connection",
+                ),
+            ),
+            (
+                "",
+                &long,
+                Some(
+                    "/etc/hosts.deny refuses all clients for sshd: line 1 is too long, and libwrap then refuses each connection",
+                ),
+            ),
+            (
+                "sshd: ALL",
+                "ALL: ALL\n",
+                Some(
+                    "/etc/hosts.deny refuses all clients for sshd: ALL: ALL; line 1 of /etc/hosts.allow has no newline at its end: libwrap reads that file only up to it",
+                ),
+            ),
+            ("# sshd: 10.", "", None),
+            ("sshd: ALL\n# x", "ALL: ALL", None),
+            (&long, "vsftpd: ALL\n", None),
+        ] {
+            if !is_debian {
+                continue;
+            }
+            world.instance.write("/etc/hosts.allow", allow);
+            world.instance.write("/etc/hosts.deny", deny);
+            let case = format!("{allow:.20} / {deny:.20}");
+            let login = || world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+            assert_eq!(login(), refused.is_none(), "{case}");
+            let report = world.check();
+            let Some(says) = refused else {
+                report.assert_healthy();
+                continue;
+            };
+            assert_eq!(
+                (report.status("network.wrappers"), report.note("network.wrappers")),
+                ("fail", says),
+                "{case}"
+            );
+            if says.contains("no newline") {
+                let file =
+                    if says.contains("of /etc/hosts.allow") { "/etc/hosts.allow" } else { "/etc/hosts.deny" };
+                let fix = report.of("network.wrappers")["fix"].as_str().unwrap();
+                let command = format!("echo >>{file}");
+                assert_eq!(fix, format!("end that line with a newline: {command}"), "{case}");
+                world.sh(&command);
+                assert!(login(), "{case}");
+                assert_ne!(world.check().status("network.wrappers"), "fail", "{case}");
+            }
+        }
+    });
+}
+
 /// sshd starts without the addresses that another program has.
 #[test]
 fn another_program_on_the_port() {

@@ -19,6 +19,7 @@ use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
 use crate::tool::{ask, named, stdout_of};
+use crate::wildcard;
 
 /// Runs the checks of this group.
 pub(crate) async fn network(
@@ -351,9 +352,21 @@ fn routes_to_nowhere(text: &str) -> Vec<String> {
 
 /// Checks `hosts_access(5)` and `hosts_options(5)`.
 fn wrappers(root: &Path) -> Answer<()> {
-    let read = |file: &str| files::read_text(&root.join(file), limits::SYSTEM_FILE).unwrap_or_default();
-    let mut rules = HostsRule::read(&read("etc/hosts.allow"), "/etc/hosts.allow", false);
-    rules.extend(HostsRule::read(&read("etc/hosts.deny"), "/etc/hosts.deny", true));
+    const ALLOW: &str = "/etc/hosts.allow";
+    const DENY: &str = "/etc/hosts.deny";
+    let read = |file: &'static str, refuses| {
+        let text = files::read(&files::below(root, Path::new(file)), limits::SYSTEM_FILE).unwrap_or_default();
+        // Only that of Debian is known to end there.
+        let (lines, end) = whole_lines(&text, || sshd_program::is_debian(root));
+        (HostsRule::read(&lines, file, refuses), end)
+    };
+    let (mut rules, allow_end) = read(ALLOW, false);
+    let (refusing, deny_end) = read(DENY, true);
+    rules.extend(refusing);
+    if let Some(end) = &deny_end {
+        let line = format!("line {} {}, and libwrap then refuses each connection", end.number, end.why);
+        rules.push(HostsRule { file: DENY, line, clients: "ALL".to_owned(), refuses: true });
+    }
     if !rules.iter().any(|rule| rule.refuses) {
         return Answer::ok("/etc/hosts.allow and /etc/hosts.deny refuse no connections to sshd", ());
     }
@@ -364,39 +377,104 @@ fn wrappers(root: &Path) -> Answer<()> {
         );
     }
     // The first rule that matches counts.
-    let last = rules.iter().position(HostsRule::is_for_all);
-    let all = last.and_then(|at| rules.get(at)).filter(|rule| rule.refuses);
-    let some = rules.get(..last.unwrap_or(rules.len())).unwrap_or_default();
+    let last = rules.iter().position(HostsRule::is_for_all).unwrap_or(rules.len());
+    let all = rules.get(last).filter(|rule| rule.refuses);
+    let some = rules.get(..last).unwrap_or_default();
     let (refusing, accepting): (Vec<&HostsRule>, Vec<&HostsRule>) =
         some.iter().partition(|rule| rule.refuses);
     let clients =
         |rules: &[&HostsRule]| rules.iter().map(|rule| rule.clients.as_str()).collect::<Vec<_>>().join("; ");
-    let advice = |file: &str| {
-        Fix::advice(if file == "/etc/hosts.allow" {
-            "remove that line from /etc/hosts.allow (a # makes it a comment only as its first character), or add the clients in a line before it, as in \"sshd: 192.0.2.\""
-        } else {
-            "remove that line from /etc/hosts.deny (a # makes it a comment only as its first character), or add the clients to /etc/hosts.allow, as in \"sshd: 192.0.2.\", or \"sshd: ALL\""
-        })
+    let is_end = deny_end.is_some() && last.saturating_add(1) == rules.len();
+    let unread = allow_end.as_ref().map_or_else(String::new, |end| {
+        let LastLine { number, why } = end;
+        format!("; line {number} of {ALLOW} {why}: libwrap reads that file only up to it")
+    });
+    let fix = |file: &'static str, before: &str| match (&deny_end, &allow_end) {
+        (Some(end), _) if is_end => end.fix(DENY),
+        (_, Some(end)) => end.fix(ALLOW),
+        _ => Fix::advice(format!(
+            "{before}{}",
+            if file == ALLOW {
+                "remove that line from /etc/hosts.allow (a # makes it a comment only as its first character), or add the clients in a line before it, as in \"sshd: 192.0.2.\""
+            } else {
+                "remove that line from /etc/hosts.deny (a # makes it a comment only as its first character), or add the clients to /etc/hosts.allow, as in \"sshd: 192.0.2.\", or \"sshd: ALL\""
+            }
+        )),
     };
     match (all, refusing.first()) {
         (Some(rule), _) if accepting.is_empty() => Answer::fail(
-            format!("{} refuses all clients for sshd: {}", rule.file, rule.line),
-            advice(rule.file),
+            format!("{} refuses all clients for sshd: {}{unread}", rule.file, rule.line),
+            fix(rule.file, ""),
         ),
-        (Some(rule), _) => Answer::warn(
-            format!("{} refuses all clients for sshd, except: {}", rule.file, clients(&accepting)),
-            advice(rule.file),
-            (),
-        )
-        .marked(Mark::SomeClients),
+        (Some(rule), _) => {
+            let why = if is_end { format!(": {}", rule.line) } else { String::new() };
+            let except = clients(&accepting);
+            Answer::warn(
+                format!("{} refuses all clients for sshd, except: {except}{why}{unread}", rule.file),
+                fix(rule.file, ""),
+                (),
+            )
+            .marked(Mark::SomeClients)
+        }
         (None, Some(rule)) => Answer::warn(
-            format!("{} refuses clients for sshd: {}", rule.file, clients(&refusing)),
-            Fix::advice(format!("if the client is one of them: {}", advice(rule.file).text())),
+            format!("{} refuses clients for sshd: {}{unread}", rule.file, clients(&refusing)),
+            fix(rule.file, "if the client is one of them: "),
             (),
         )
         .marked(Mark::SomeClients),
         (None, None) => Answer::ok("/etc/hosts.allow allows all clients for sshd", ()),
     }
+}
+
+/// The line at which libwrap stops to read a file. With a later one, hosts.deny refuses each connection that no line before it matches.
+struct LastLine {
+    number: usize,
+    why: &'static str,
+}
+
+impl LastLine {
+    const NO_NEWLINE: &str = "has no newline at its end";
+
+    fn fix(&self, file: &'static str) -> Fix {
+        Fix::advice(if self.why == Self::NO_NEWLINE {
+            format!("end that line with a newline: echo >>{file}")
+        } else {
+            format!("divide or remove line {} of {file}", self.number)
+        })
+    }
+}
+
+/// The lines as libwrap reads them. `ends`: whether it ends at one that it cannot read.
+fn whole_lines(text: &[u8], ends: impl Fn() -> bool) -> (Vec<String>, Option<LastLine>) {
+    /// What libwrap's buffer takes of a line and its newline.
+    const LONGEST: usize = 2047;
+    let (mut lines, mut line, mut number) = (Vec::new(), Vec::new(), 1);
+    let mut parts = (2..).zip(text.split_inclusive(|byte| *byte == b'\n')).peekable();
+    while let Some((next, part)) = parts.next() {
+        line.extend_from_slice(part);
+        let is_continued = line.ends_with(b"\\\n");
+        if is_continued {
+            line.truncate(line.len().saturating_sub(2));
+            if parts.peek().is_some() {
+                continue;
+            }
+        }
+        let why = match line.last() {
+            None => break,
+            _ if line.len() > LONGEST => "is too long",
+            _ if line.contains(&0) => "has a NUL byte",
+            Some(b'\n') => "",
+            _ if is_continued => "ends with a backslash",
+            _ => LastLine::NO_NEWLINE,
+        };
+        if !why.is_empty() && ends() {
+            return (lines, Some(LastLine { number, why }));
+        }
+        lines.push(String::from_utf8_lossy(&line).into_owned());
+        line.clear();
+        number = next;
+    }
+    (lines, None)
 }
 
 /// A line for sshd of `/etc/hosts.allow` or `/etc/hosts.deny`.
@@ -413,10 +491,9 @@ const OPTIONS: &str = "banners group keepalive linger nice rfc931 setenv severit
 
 impl HostsRule {
     /// `refuses`: whether a line of this file without an option refuses its clients.
-    fn read(text: &str, file: &'static str, refuses: bool) -> Vec<Self> {
-        let text = text.replace("\\\n", " ");
+    fn read(lines: &[String], file: &'static str, refuses: bool) -> Vec<Self> {
         // With a blank before it, # is no comment.
-        let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+        let lines = lines.iter().filter(|line| !line.starts_with('#')).map(|line| line.trim());
         let rule = |line: &str| {
             let mut fields = fields(line).into_iter();
             let (daemons, clients) = (fields.next()?, fields.next()?);
@@ -445,9 +522,11 @@ impl HostsRule {
                 is_last |= matches!(name.as_str(), "deny" | "twist" | "allow");
             }
             let rule = Self { file, line: line.to_owned(), clients, refuses };
-            // A client whose name leads to other addresses.
-            let is_paranoid = refuses && rule.named().all(|word| word.eq_ignore_ascii_case("paranoid"));
-            (!is_paranoid).then_some(rule)
+            // A client whose name leads to other addresses. A network of IPv4 of this length is one that libwrap does not know.
+            let is_nobody =
+                |word: &str| word == "0.0.0.0/0" || refuses && word.eq_ignore_ascii_case("paranoid");
+            let is_for_none = rule.named().all(is_nobody);
+            (!is_for_none).then_some(rule)
         };
         let mut rules = Vec::new();
         for line in lines {
@@ -464,18 +543,21 @@ impl HostsRule {
     /// Whether it is for each client.
     fn is_for_all(&self) -> bool {
         let words = || words(&self.clients);
-        words().any(|word| word.eq_ignore_ascii_case("all"))
+        words().any(|word| word == "*" || word.eq_ignore_ascii_case("all"))
             && !words().any(|word| word.eq_ignore_ascii_case("except"))
     }
 }
 
 fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split([',', ' ', '\t']).filter(|word| !word.is_empty())
+    list.split([',', ' ', '\t', '\r']).filter(|word| !word.is_empty())
 }
 
 fn is_for_sshd(daemons: &str) -> bool {
-    // Behind @ is an address of this system.
-    let is_sshd = |word: &str| matches!(word.split('@').next(), Some("sshd" | "sshd-session" | "ALL"));
+    // Behind @ is an address of this system. sshd-session has this name, too.
+    let is_sshd = |word: &str| {
+        let name = word.split('@').next().unwrap_or_default().to_ascii_lowercase();
+        name == "all" || wildcard::matches(b"sshd", name.as_bytes())
+    };
     let mut words = words(daemons);
     let named = words.by_ref().take_while(|word| !word.eq_ignore_ascii_case("except")).any(is_sshd);
     // `any` ends before `EXCEPT`.
@@ -502,7 +584,32 @@ fn fields(line: &str) -> Vec<&str> {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::HostsRule;
+    use super::{HostsRule, whole_lines};
+
+    fn read(text: &str, file: &'static str, refuses: bool) -> Vec<HostsRule> {
+        HostsRule::read(&whole_lines(text.as_bytes(), || false).0, file, refuses)
+    }
+
+    #[test]
+    fn lines_that_libwrap_reads() {
+        let long = |length| format!("#{}\n", "x".repeat(length));
+        for (text, read, end) in [
+            ("", 0, None),
+            ("# x\n\nsshd: ALL\n", 3, None),
+            ("# x", 0, Some((1, "has no newline at its end"))),
+            ("sshd: 10.\n\n192.0.2.1", 2, Some((3, "has no newline at its end"))),
+            ("a\\\nb\n# x\\\n", 1, Some((3, "ends with a backslash"))),
+            ("\\\n", 0, None),
+            (&long(2045), 1, None),
+            (&long(2046), 0, Some((1, "is too long"))),
+            (&format!("a\\\n{}", long(2044)), 1, None),
+            (&format!("\na\\\n{}", long(2045)), 1, Some((2, "is too long"))),
+            ("\u{feff}# x\na\0b\n", 1, Some((2, "has a NUL byte"))),
+        ] {
+            let (lines, found) = whole_lines(text.as_bytes(), || true);
+            assert_eq!((lines.len(), found.map(|end| (end.number, end.why))), (read, end), "{text}");
+        }
+    }
 
     #[test]
     fn lines_for_sshd() {
@@ -510,10 +617,16 @@ mod tests {
             ("sshd: ALL\n", &[("ALL", true)][..]),
             (
                 "# sshd: ALL\nALL : 192.0.2. \\\n  198.51.100.7 : spawn x\n",
-                &[("192.0.2.    198.51.100.7", true)],
+                &[("192.0.2.   198.51.100.7", true)],
             ),
             ("in.ftpd, sshd: ALL\nvsftpd: ALL\n", &[("ALL", true)]),
-            ("sshdx: ALL\n", &[]),
+            ("sshdx: ALL\nsshd-session: ALL\nftpd EXCEPT x: ALL\n", &[]),
+            (
+                "SSHD: all\nAll except Sshd: ALL\nssh*@10.0.0.1: *\r\n",
+                &[("all", true), ("* except by other addresses than of ssh*@10.0.0.1", true)],
+            ),
+            ("sshd: AL\\\nL\n", &[("ALL", true)]),
+            ("sshd: 0.0.0.0/0\nsshd:\n", &[]),
             ("#ALL: ALL\n  # ALL: 192.0.2. : DENY\n", &[("192.0.2.", true)]),
             ("ALL EXCEPT sshd: ALL\n", &[]),
             ("ALL EXCEPT in.ftpd: ALL\n", &[("ALL", true)]),
@@ -525,7 +638,7 @@ mod tests {
             ("ALL EXCEPT sshd@10.0.0.1: ALL\n", &[]),
             ("sshd@10.0.0.1: ALL\n", &[("ALL except by other addresses than of sshd@10.0.0.1", true)]),
         ] {
-            let rules = HostsRule::read(text, "/etc/hosts.deny", true);
+            let rules = read(text, "/etc/hosts.deny", true);
             let found: Vec<_> = rules.iter().map(|rule| (rule.clients.as_str(), rule.refuses)).collect();
             assert_eq!(found, expected, "{text}");
         }
@@ -542,7 +655,7 @@ mod tests {
             ("sshd: ALL: allow: nosuch", true),
             ("sshd: ALL: allow: severity auth.info", true),
         ] {
-            assert_eq!(HostsRule::read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
+            assert_eq!(read(text, "/etc/hosts.allow", false)[0].refuses, refuses, "{text}");
         }
     }
 }
