@@ -348,7 +348,7 @@ fn files_of_modules_that_refuse_the_user() {
             |world| {
                 pam(world, line);
                 world.instance.write("/run/access", "+:root:ALL\n-:ALL:ALL\n");
-                world.instance.write("/run/denied", "bob\nalice\n");
+                world.instance.write("/run/denied", "bob\r\nalice\r\n");
                 world.instance.write("/run/allowed", "bob\n");
                 world.instance.write("/etc/shells", "/bin/bash\n");
                 world.instance.write("/run/limits", "alice hard nofile 3\n");
@@ -371,7 +371,7 @@ fn files_of_modules_that_refuse_the_user() {
             pam(world, line);
             world.instance.write("/run/access", "+:alice:ALL\n-:ALL:ALL\n");
             world.instance.write("/run/denied", "bob\n");
-            world.instance.write("/run/allowed", "bob\nalice\n");
+            world.instance.write("/run/allowed", "bob\r\nalice\r\n");
             world.instance.write("/etc/shells", "/bin/sh\n");
             world.instance.write("/run/limits", "* hard nofile 3\nalice hard nofile 512\n");
         });

@@ -336,7 +336,9 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
         "group" => user.groups.iter().any(|group| group == line),
         _ => user.shell.as_os_str() == line,
     };
-    if text.split('\n').filter(|line| !line.is_empty()).any(names) == allow {
+    // As the module, without the end of a line of Windows.
+    let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
+    if lines.filter(|line| !line.is_empty()).any(names) == allow {
         return None;
     }
     let what = match item {
