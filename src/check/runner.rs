@@ -154,8 +154,8 @@ impl<T> Answer<T> {
         self
     }
 
-    /// The other result, if this one is ok.
-    pub(crate) fn or_else(self, other: impl FnOnce() -> Option<Self>) -> Self {
+    /// The other result, if this one is ok and there is another one.
+    pub(crate) fn if_ok(self, other: impl FnOnce() -> Option<Self>) -> Self {
         if self.verdict.status == Status::Ok { other().unwrap_or(self) } else { self }
     }
 

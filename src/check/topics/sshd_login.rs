@@ -74,7 +74,7 @@ pub(crate) async fn login(
     runner
         .check(CheckId::SshdLimits, settings, async |settings| {
             let settings = settings.clone();
-            blocking(move || limits_of(&settings, timeout).or_else(|| slow_names(&settings))).await
+            blocking(move || limits_of(&settings, timeout).if_ok(|| slow_names(&settings))).await
         })
         .await;
     runner
