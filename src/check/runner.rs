@@ -143,6 +143,17 @@ impl<T> Answer<T> {
         self
     }
 
+    /// A warning instead of a failure, if it concerns only these clients. Without exceptions they can be all.
+    pub(crate) fn for_clients(mut self, clients: Option<String>) -> Self {
+        let some = clients.filter(|clients| clients.contains('!'));
+        if let (Some(clients), Status::Fail) = (some, self.verdict.status) {
+            self.verdict.status = Status::Warn;
+            self.verdict.note = format!("{}, for {clients}", self.verdict.note);
+            return self.marked(Mark::SomeClients);
+        }
+        self
+    }
+
     pub(crate) fn marked(mut self, mark: Mark) -> Self {
         self.verdict.mark = Some(mark);
         self

@@ -164,7 +164,6 @@ impl Settings {
 
     /// Which clients a setting concerns, if a `Match` block makes it depend on the client.
     fn only_some_clients(&self, keyword: &str) -> Option<String> {
-        let config = self.source.config.as_ref()?;
         // The keyword can have the same value there.
         let differs = |block: &ClientBlock| {
             let there = block.sample.as_ref().and_then(|sample| self.of_connection(sample).ok());
@@ -172,11 +171,22 @@ impl Settings {
         };
         let sets = |block: &ClientBlock| block.lines.iter().any(|(name, _)| name == keyword);
         let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
-        let set = || Some(config.place(keyword, &self.source.connection)?.1?.1);
-        other.map(|block| format!("all but {}", clients(&block.criteria))).or_else(|| {
-            let criteria = set().filter(|criteria| names_client(criteria))?;
-            (!self.is_every_port(&criteria)).then(|| clients(&criteria))
-        })
+        other
+            .map(|block| format!("all but {}", clients(&block.criteria)))
+            .or_else(|| self.clients_of_block(keyword))
+    }
+
+    /// The clients of the `Match` block that sets a keyword, if it names clients.
+    pub(crate) fn clients_of_block(&self, keyword: &str) -> Option<String> {
+        let config = self.source.config.as_ref().filter(|_| !self.on_command_line(keyword))?;
+        let connection = &self.source.connection;
+        let block = match keyword {
+            COMMAND => config.effective(Some(connection)).ok()?.command?.block,
+            COMMAND_USER => self.line_of_user()?.1,
+            _ => config.place(keyword, connection)?.1,
+        };
+        let (_, criteria) = block?;
+        (names_client(&criteria) && !self.is_every_port(&criteria)).then(|| clients(&criteria))
     }
 
     /// Whether criteria name no more of the client than the only port that sshd listens on.

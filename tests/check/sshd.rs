@@ -1414,6 +1414,38 @@ fn blocks_for_some_clients() {
     });
 }
 
+/// A block for all clients but some that leaves out the command, or its user.
+#[test]
+fn no_command_for_most_clients() {
+    world(|world| {
+        for (id, line) in [
+            ("sshd.command", "AuthorizedKeysCommand none"),
+            ("sshd.command", "AuthorizedKeysCommand /bin/true"),
+            ("sshd.command_user", "AuthorizedKeysCommandUser nosuch"),
+        ] {
+            let under = |criteria: &str| format!("{}Match {criteria}\n  {line}\n", config().text());
+            for (criteria, works, status) in
+                [("Address *,!127.0.0.0/8", true, "warn"), ("Address *", false, "fail")]
+            {
+                world.restart(&under(criteria));
+                let case = format!("{criteria} {line}");
+                assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works, "{case}");
+                let report = world.check();
+                assert_eq!(report.status(id), status, "{case}");
+                let note = report.note(id);
+                assert_eq!(
+                    note.ends_with(&format!(
+                        ", for clients with the {}",
+                        criteria.replace("Address", "address")
+                    )),
+                    works,
+                    "{note}"
+                );
+            }
+        }
+    });
+}
+
 #[test]
 fn revoked_keys() {
     let revoked = &[("sshd.revoked", "fail")];

@@ -18,7 +18,7 @@ use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{self, with_daemon};
-use crate::check::settings::{COMMAND_USER, Settings, SettingsSource, option_words};
+use crate::check::settings::{COMMAND, COMMAND_USER, Settings, SettingsSource, option_words};
 use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
@@ -81,11 +81,12 @@ pub(crate) async fn examine(
             let (tree, connection) = (tree.clone(), connection.clone());
             let (version, dump) = (version.clone(), settings.dump.clone());
             let (account, source) = (account.get().cloned(), settings.source.clone());
+            let clients = settings.clients_of_block(COMMAND);
             let place = (tree, source.main.clone());
             blocking(move || {
                 let answer = command(&place, &version, &connection, &dump, account.as_ref());
                 let main = dump.command.is_none().then(|| lost_drop_in(&place.0, &source)).flatten();
-                answer.unread_only(main.as_deref())
+                answer.unread_only(main.as_deref()).for_clients(clients)
             })
             .await
         })
@@ -95,7 +96,11 @@ pub(crate) async fn examine(
             let settings = settings.clone();
             let login = name.get().map(ToString::to_string);
             let chained = command.request.chained_command.clone().and_then(|words| words.into_iter().next());
-            blocking(move || command_user(&settings, login.as_deref(), chained.as_deref())).await
+            blocking(move || {
+                let clients = settings.clients_of_block(COMMAND_USER);
+                command_user(&settings, login.as_deref(), chained.as_deref()).for_clients(clients)
+            })
+            .await
         })
         .await;
     SshdFindings { program, settings, command, user }
