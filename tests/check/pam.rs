@@ -469,6 +469,9 @@ fn a_user_who_was_away_for_too_long() {
                 report.assert_healthy();
             }
         }
+        // A pipe that nobody writes to has no time in it, and blocks nobody.
+        world.sh("rm /var/log/lastlog; mkfifo /var/log/lastlog");
+        world.check_in_time().assert_healthy();
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::pam_modules::{files_of, in_root};
+use super::pam_modules::files_of;
 use crate::account::Account;
 use crate::files;
 use crate::limits;
@@ -53,7 +53,7 @@ pub(crate) fn too_low(
     };
     let mut lines = Vec::new();
     for path in &paths {
-        let text = files::read_text(&in_root(root, path), limits::SYSTEM_FILE).unwrap_or_default();
+        let text = files::read_text(&files::below(root, path), limits::SYSTEM_FILE).unwrap_or_default();
         for (line, number) in text.lines().zip(1_usize..) {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();

@@ -137,7 +137,7 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
     let option = FILES.into_iter().find(|(name, _)| *name == module.name());
     let file = option.and_then(|(_, option)| value(&arguments, option)).filter(|file| file.starts_with('/'));
     if let Some(file) = file {
-        if fs::metadata(in_root(root, Path::new(file)))
+        if fs::metadata(files::below(root, Path::new(file)))
             .is_err_and(|error| error.kind() == ErrorKind::NotFound)
         {
             let reason = format!("the module reads {file}, which does not exist");
@@ -252,7 +252,7 @@ fn lastlog(login: &Login<'_>, arguments: &[&str]) -> Option<Failure> {
     const RECORD: u64 = if cfg!(target_arch = "x86_64") { 292 } else { 296 };
     let name = &login.user.name;
     let most: u64 = value(arguments, "inactive")?.parse().ok()?;
-    let file = fs::File::open(login.root.join("var/log/lastlog")).ok().filter(|_| login.user.uid != 0)?;
+    let file = files::open(&login.root.join("var/log/lastlog")).ok().filter(|_| login.user.uid != 0)?;
     let mut time = [0; 4];
     file.read_exact_at(&mut time, u64::from(login.user.uid).wrapping_mul(RECORD)).ok()?;
     let last = u64::from(u32::from_le_bytes(time));
@@ -291,12 +291,7 @@ fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
 }
 
 fn read(root: &Path, path: &str) -> Option<String> {
-    files::read_text(&in_root(root, Path::new(path)), limits::SYSTEM_FILE).ok()
-}
-
-/// An absolute path of the system.
-pub(crate) fn in_root(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
+    files::read_text(&files::below(root, Path::new(path)), limits::SYSTEM_FILE).ok()
 }
 
 /// A file of `/etc/security`, and those of its directory, in the order in which a module reads them.
@@ -465,7 +460,7 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
     // Lines that let some clients in, and that refuse most.
     let (mut allowed, mut refused) = (None, None);
     for path in paths {
-        let text = files::read_text(&in_root(root, &path), limits::SYSTEM_FILE).ok()?;
+        let text = files::read_text(&files::below(root, &path), limits::SYSTEM_FILE).ok()?;
         let path = path.display();
         let (lines, last) = text.rsplit_once('\n').unwrap_or(("", text.as_str()));
         if !last.is_empty() {
