@@ -155,6 +155,12 @@ fn text(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Whether a process is in another namespace of this kind (`mnt`, `net`, `pid`: the names in `/proc/PID/ns`) than this process.
+pub(crate) fn is_in_other_namespace(root: &Path, process: u32, kind: &str) -> bool {
+    let namespace = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/{kind}"))).ok();
+    namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there)
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests")]
 mod tests {

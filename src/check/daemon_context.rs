@@ -1,12 +1,12 @@
 //! What a process gets from the running sshd: its mount namespace and its resource limits.
 
-use std::fs;
 use std::path::Path;
 
 use super::running_sshd::with_daemon;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
+use crate::procfs::is_in_other_namespace;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::default_main_file;
 
@@ -96,12 +96,6 @@ const LIMITS: [(&str, &str); 16] = [
     ("Max realtime priority", "rtprio"),
     ("Max realtime timeout", "rttime"),
 ];
-
-/// Whether a process is in another namespace of this kind (`mnt`, `net`: the names in `/proc/PID/ns`) than this process.
-pub(super) fn is_in_other_namespace(root: &Path, process: u32, kind: &str) -> bool {
-    let namespace = |process: &str| fs::read_link(root.join(format!("proc/{process}/ns/{kind}"))).ok();
-    namespace("self").zip(namespace(&process.to_string())).is_some_and(|(here, there)| here != there)
-}
 
 /// The options of prlimit(1) that turn the limits `here` into those `there`.
 fn differing_limits(here: &str, there: &str) -> Vec<String> {

@@ -21,6 +21,7 @@ use super::{
 use crate::account::is_root;
 use crate::files;
 use crate::process::{Output, TrustedCommand};
+use crate::procfs::is_in_other_namespace;
 use crate::safe_path::{self, Program};
 
 /// The sshd service of a system with or without systemd.
@@ -343,9 +344,8 @@ impl<'a> Daemon<'a> {
     /// determined, it is not, unless access is denied.
     fn has_other_files(&self, pid: u32, main: &Path) -> bool {
         let locate = |path: &str| self.tree.locate(Path::new(path));
-        let namespace = |pid: &str| fs::read_link(locate(&format!("/proc/{pid}/ns/pid"))).ok();
         let identity = |path: &Path| fs::metadata(path).map(|file| files::identity(&file));
-        if namespace("self").zip(namespace(&pid.to_string())).is_some_and(|(here, there)| here != there) {
+        if is_in_other_namespace(&locate("/"), pid, "pid") {
             return true;
         }
         let root = locate(&format!("/proc/{pid}/root"));

@@ -93,20 +93,22 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
         command = command.with(["--trust-store".into(), path.into_os_string()]);
     }
     let command = command.as_user(&user.credentials());
-    let report = |ran: io::Result<process::Output>| match ran {
-        // Another check of it hangs, such as one that asks a system bus that does not answer.
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            View::NotTried("the other checks take too long")
+    let report = |ran: io::Result<process::Output>| {
+        let reason = match ran {
+            // Another check of it hangs, such as one that asks a system bus that does not answer.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return View::NotTried("the other checks take too long");
+            }
+            Err(error) => error.to_string(),
+            Ok(ran) => match serde_json::from_slice(&ran.stdout) {
+                Ok(report) => return View::CheckReport(report),
+                Err(_) => ran.error_text(),
+            },
+        };
+        if cannot_change_user(&reason) {
+            return View::NotTried("setsid or setpriv (util-linux) cannot be run");
         }
-        Err(error) => View::Broken(error.to_string()),
-        Ok(ran) => serde_json::from_slice(&ran.stdout)
-            .map_or_else(|_| View::Broken(ran.error_text()), View::CheckReport),
-    };
-    let report = |ran| match report(ran) {
-        View::Broken(reason) if cannot_change_user(&reason) => {
-            View::NotTried("setsid or setpriv (util-linux) cannot be run")
-        }
-        view => view,
+        View::Broken(reason)
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
     let context = DaemonContext::find(&ConfigTree::new(root));

@@ -209,7 +209,7 @@ fn accept(port: u16, reply: bool, rules: &Rules) -> Fix {
 fn is_missing(root: &Path, name: &str) -> bool {
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     // Clients never come over the loopback, which each system has.
-    is_name && name != "lo" && !root.join("sys/class/net").join(name).exists()
+    is_name && name != LOOPBACK && !root.join("sys/class/net").join(name).exists()
 }
 
 /// The answer if the firewall accepts the connections of some clients.
