@@ -13,8 +13,8 @@
 //!                         │ keys/validity                                 drop: other instance, principal, expired
 //!                         │                 nothing left: done
 //!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
-//!                         │ trust/path      certificate chain + anchors + time → SignerPath
-//!                         │ revocation      SignerPath + OCSP responses + time → Signer
+//!                         │ trust/chain     certificate chain + anchors + time → SignerPath
+//!                         │ ocsp_requests   SignerPath + OCSP responses + time → Signer
 //!                         │ keys/validity   UnverifiedKey + Signer + time → AuthorizedKey
 //!                         ▼ syslog          one line per decision
 //! ```
@@ -40,7 +40,7 @@
 //! - The log: [`system_log`] reads what [`syslog`] and sshd wrote.
 //! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`]. Durations as text: [`seconds`].
 //! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error, [`wildcard`] matches sshd's patterns.
-//! - [`sorted`]: short lists in order, with little code.
+//! - [`lists`]: short lists in order, with little code.
 
 // Root starts only a program that is judged: `process::TrustedCommand`.
 #![warn(clippy::disallowed_methods)]
@@ -61,21 +61,21 @@ mod host;
 pub mod imds;
 pub mod keys;
 pub mod limits;
+mod lists;
 pub mod log_lines;
 pub mod logins;
+mod ocsp_requests;
 mod output;
 mod ownership;
 mod path_walk;
 pub mod principal;
 mod process;
 mod procfs;
-mod revocation;
 pub mod run;
 mod run_error;
 mod safe_path;
 pub mod sandbox;
 mod seconds;
-mod sorted;
 pub mod sshd;
 pub mod syslog;
 pub mod system_log;

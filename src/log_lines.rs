@@ -3,7 +3,7 @@
 use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
-use crate::sorted;
+use crate::lists;
 use crate::syslog::{Severity, Syslog};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
@@ -44,7 +44,7 @@ pub(crate) fn not_pushed(user: &UserName, offered: &Fingerprint, pushed: &[Unver
     /// More than a person pushes in a minute.
     const SHOWN: usize = 3;
     // A key can be pushed again and again, also after another one.
-    let mut keys = sorted::once_each(pushed.iter().map(|key| key.fingerprint().to_string()));
+    let mut keys = lists::unique(pushed.iter().map(|key| key.fingerprint().to_string()));
     keys.truncate(SHOWN);
     format!("{NOT_PUSHED}{user}: the client offers {offered}, and {} is pushed", keys.join(" or "))
 }

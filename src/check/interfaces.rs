@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::files;
 use crate::limits;
-use crate::sorted;
+use crate::lists;
 use crate::tool::{ask, stdout_of};
 
 /// The interfaces with an IPv4 route: those of devices or, if there are none, those with a default route, or all. So the
@@ -90,7 +90,7 @@ fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 /// The interfaces of `/proc/net/route`, other than the loopback interface. `default`: only those with a default route.
 fn routed(table: &str, default: bool) -> Vec<String> {
     // The first line is a heading.
-    sorted::distinct(table.lines().skip(1).filter_map(|line| {
+    lists::sorted_unique(table.lines().skip(1).filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let (name, destination, mask) = (*fields.first()?, *fields.get(1)?, *fields.get(7)?);
         let is_default = destination == "00000000" && mask == "00000000";

@@ -9,7 +9,7 @@ use super::known_messages::{
     without_level,
 };
 use super::log::{LogLine, ago};
-use crate::sorted;
+use crate::lists;
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
 /// there is no such user, or the user is not allowed to log in.
@@ -108,7 +108,7 @@ pub(crate) fn last_attempt<'a>(lines: &'a [LogLine], user: &str, now: u64) -> La
     }
     let mut in_order = Vec::new();
     for attempt in attempts.into_iter().filter(|attempt| attempt.of_user) {
-        sorted::insert(&mut in_order, attempt, |one, other| one.last.cmp(&other.last));
+        lists::insert(&mut in_order, attempt, |one, other| one.last.cmp(&other.last));
     }
     let attempts = in_order;
     let login = attempts.iter().rposition(Attempt::is_login);

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use crate::sorted;
+use crate::lists;
 
 /// A jump is followed this deep, which is the kernel's limit.
 const DEEPEST: usize = 16;
@@ -159,7 +159,7 @@ impl Filter {
     /// Which clients it accepts, if it drops the connection of all whose address no rule names.
     pub(crate) fn restriction(&self) -> Option<Restriction> {
         let (rule, accepted) = self.dropped(Clients::Others)?;
-        Some(Restriction { accepted: sorted::distinct(accepted), rule })
+        Some(Restriction { accepted: lists::sorted_unique(accepted), rule })
     }
 
     /// The interfaces that its rules name.

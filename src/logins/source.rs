@@ -17,9 +17,9 @@ use super::lines::{PATTERN, can_matter};
 use super::progress::Progress;
 use crate::files;
 use crate::limits;
+use crate::lists;
 use crate::process::{PipedProgram, TrustedCommand};
 use crate::seconds::digits;
-use crate::sorted;
 use crate::system_log::file::{self, Clock};
 use crate::system_log::{Entry, FILES, journal, scan};
 use crate::time_zone::TimeZone;
@@ -193,7 +193,7 @@ impl Files {
             }
             let (modified, size) = (modified.unwrap_or(now), metadata.len());
             let file = LogFile { path, file, modified, rotation, size, decompressor };
-            sorted::insert(&mut self.readable, file, |one, other| {
+            lists::insert(&mut self.readable, file, |one, other| {
                 (one.modified, &one.rotation).cmp(&(other.modified, &other.rotation))
             });
         }

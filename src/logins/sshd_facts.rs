@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::account::Account;
 use crate::limits;
-use crate::sorted;
+use crate::lists;
 use crate::sshd::config::{Config, Keyword};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
@@ -56,7 +56,7 @@ impl SshdFacts {
         let settings = config.iter().flat_map(Config::settings);
         let set = settings.filter(|setting| setting.keyword == Keyword::User).map(|setting| &setting.value);
         let set = set.chain(dump.as_ref().and_then(|dump| dump.user.as_ref()));
-        let names = sorted::distinct(set.map(|name| String::from_utf8_lossy(name).into_owned()));
+        let names = lists::sorted_unique(set.map(|name| String::from_utf8_lossy(name).into_owned()));
         let users = (!names.iter().any(|name| is_expanded(name.as_bytes())))
             .then(|| names.iter().filter_map(|name| uid(name)).chain(own_user).collect());
         Self { grace, users, own_user }

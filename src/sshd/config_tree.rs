@@ -12,7 +12,7 @@ use std::{
 
 use super::pattern::{glob_matches, is_glob};
 use crate::files;
-use crate::sorted;
+use crate::lists;
 
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
@@ -110,7 +110,7 @@ impl ConfigTree {
         }
         // In the order of their bytes: that of paths compares their components.
         let found = found.into_iter().map(PathBuf::into_os_string).collect();
-        sorted::in_order(found).into_iter().map(PathBuf::from).collect()
+        lists::in_order(found).into_iter().map(PathBuf::from).collect()
     }
 
     fn names(&self, directory: &Path) -> Vec<Vec<u8>> {

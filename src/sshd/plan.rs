@@ -24,7 +24,7 @@ use super::{
     query::{Dump, admin_config, unless_none},
 };
 use crate::error_text::WithCauses;
-use crate::sorted;
+use crate::lists;
 
 /// A planned change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -586,7 +586,7 @@ impl Planner<'_> {
                 FileAction::Replace { .. } => 1,
                 FileAction::Remove { .. } => 2,
             };
-            sorted::insert(&mut changes, change, |one, other| rank(one).cmp(&rank(other)));
+            lists::insert(&mut changes, change, |one, other| rank(one).cmp(&rank(other)));
         }
         Plan { messages, changes, wanted, after }
     }

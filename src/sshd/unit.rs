@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{command_line::split_words, config_tree::ConfigTree};
-use crate::sorted;
+use crate::lists;
 
 /// The units of sshd, without a suffix, and the templates for one connection.
 pub(super) const UNIT_NAMES: [&str; 4] = ["ssh", "sshd", "ssh@", "sshd@"];
@@ -201,7 +201,7 @@ pub(crate) fn unit_files(tree: &ConfigTree, name: &str) -> Vec<PathBuf> {
             let found = tree.glob(format!("{directory}/{name}.service.d/*.conf").as_bytes(), 100);
             for path in found {
                 drop_ins.retain(|other| other.file_name() != path.file_name());
-                sorted::insert(&mut drop_ins, path, |one, other| one.file_name().cmp(&other.file_name()));
+                lists::insert(&mut drop_ins, path, |one, other| one.file_name().cmp(&other.file_name()));
             }
         }
     }

@@ -15,7 +15,7 @@ use x509_cert::ext::pkix::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
 };
 
-use super::path::SignerPath;
+use super::certification_path::SignerPath;
 use super::store::TrustStore;
 use super::{Certificate, SignerError, UnixTime, read_pem};
 use crate::ec2::{Domain, Region};
@@ -160,7 +160,7 @@ impl SignerChain {
     ///
     /// # Errors
     /// The store cannot be read, or there is no valid path at `now`.
-    pub fn path(
+    pub fn find_path(
         self,
         name: &SignerName,
         store: &TrustStore,
@@ -169,17 +169,17 @@ impl SignerChain {
         // The anchor that is nearest to the signer gives the path to take: a chain can go on behind it with a cross-signed certificate,
         // which has no OCSP response. A bundle is read until that anchor is found.
         let nearest = store.likely_anchors(&self.nearest_issuers(name), now).next();
-        if let Some(Ok(path)) = nearest.map(|anchor| self.path_to(name, &[anchor], now)) {
+        if let Some(Ok(path)) = nearest.map(|anchor| self.path_to_any(name, &[anchor], now)) {
             return Ok(path);
         }
         let issuers = issuers(&self.0);
         // If these anchors give no path, search the whole store and return its error.
         let likely: Vec<_> = store.likely_anchors(&issuers, now).collect();
-        if let Ok(path) = self.path_to(name, &likely, now) {
+        if let Ok(path) = self.path_to_any(name, &likely, now) {
             return Ok(path);
         }
         let anchors = store.anchors(&issuers, now)?;
-        Ok(self.path_to(name, &anchors, now)?)
+        Ok(self.path_to_any(name, &anchors, now)?)
     }
 
     /// The names of the possible anchors of a path with at most one intermediate certificate: the issuers of the signer's certificate, and
@@ -195,7 +195,7 @@ impl SignerChain {
         self.0.iter().filter(|certificate| certificate.common_names() == [name.0.as_str()])
     }
 
-    fn path_to(
+    fn path_to_any(
         &self,
         name: &SignerName,
         anchors: &[Certificate],
@@ -207,18 +207,19 @@ impl SignerChain {
             return Err(ChainError::Name { expected: name.clone(), found });
         };
         // A chain can also have the certificate before its renewal.
-        self.path_of(first, name, anchors, now)
-            .or_else(|error| leaves.find_map(|leaf| self.path_of(leaf, name, anchors, now).ok()).ok_or(error))
+        self.path_from(first, name, anchors, now).or_else(|error| {
+            leaves.find_map(|leaf| self.path_from(leaf, name, anchors, now).ok()).ok_or(error)
+        })
     }
 
-    fn path_of(
+    fn path_from(
         &self,
         leaf: &Certificate,
         name: &SignerName,
         anchors: &[Certificate],
         now: UnixTime,
     ) -> Result<SignerPath, ChainError> {
-        if !leaf.key_usage(KeyUsage::digital_signature) {
+        if !leaf.allows_usage(KeyUsage::digital_signature) {
             return Err(ChainError::KeyUsage);
         }
         let intermediates: Vec<CertificateDer<'_>> =
@@ -227,7 +228,8 @@ impl SignerChain {
             anchors.iter().filter_map(|anchor| webpki::anchor_from_trusted_cert(&anchor.der).ok()).collect();
         let end_entity = EndEntityCert::try_from(&leaf.der).map_err(ChainError::Path)?;
         let refused = Cell::new(None);
-        let check = |path: &VerifiedPath<'_>| match self.signer_path(leaf, name, path, anchors) {
+        // After this error, webpki continues with another path.
+        let check = |path: &VerifiedPath<'_>| match self.checked_path(leaf, name, path, anchors) {
             Ok(_) => Ok(()),
             Err(error) => {
                 refused.set(Some(error));
@@ -246,11 +248,11 @@ impl SignerChain {
                 Some(&check),
             )
             .map_err(|error| refused.take().unwrap_or(ChainError::Path(error)))?;
-        self.signer_path(leaf, name, &path, anchors)
+        self.checked_path(leaf, name, &path, anchors)
     }
 
     /// Checks what webpki does not check in a path.
-    fn signer_path(
+    fn checked_path(
         &self,
         leaf: &Certificate,
         name: &SignerName,
@@ -262,7 +264,7 @@ impl SignerChain {
             let der = intermediate.der();
             let intermediate = self.0.iter().find(|certificate| certificate.der == der);
             let intermediate =
-                intermediate.filter(|certificate| certificate.key_usage(KeyUsage::key_cert_sign));
+                intermediate.filter(|certificate| certificate.allows_usage(KeyUsage::key_cert_sign));
             intermediates.push(intermediate.ok_or(ChainError::KeyUsage)?.clone());
         }
         let issuers = intermediates.len();
@@ -315,7 +317,7 @@ impl Certificate {
     }
 
     /// Whether the key usage allows this: the extension is absent or has the bit (RFC 5280 section 4.2.1.3).
-    pub(super) fn key_usage(&self, bit: fn(&KeyUsage) -> bool) -> bool {
+    pub(super) fn allows_usage(&self, bit: fn(&KeyUsage) -> bool) -> bool {
         match self.tbs().get::<KeyUsage>() {
             Ok(None) => true,
             Ok(Some((_, usage))) => bit(&usage),
@@ -323,9 +325,9 @@ impl Certificate {
         }
     }
 
-    /// Whether a certificate of the trust store can be an anchor: a CA that can sign certificates of servers and has no unknown
-    /// critical extension. A version 1 certificate has no extensions; it counts as a CA if its subject and issuer are equal.
-    pub(super) fn can_be_anchor(&self) -> bool {
+    /// Whether a certificate of the trust store can be an anchor at `now`: a CA that can sign certificates of servers and has no
+    /// unknown critical extension. A version 1 certificate has no extensions; it counts as a CA if its subject and issuer are equal.
+    pub(super) fn can_be_anchor(&self, now: UnixTime) -> bool {
         const UNDERSTOOD: [ObjectIdentifier; 5] = [
             BasicConstraints::OID,
             KeyUsage::OID,
@@ -344,7 +346,7 @@ impl Certificate {
         };
         let mut extensions = self.tbs().extensions.iter().flatten();
         let understood = extensions.all(|other| !other.critical || UNDERSTOOD.contains(&other.extn_id));
-        ca && servers && understood && self.key_usage(KeyUsage::key_cert_sign)
+        self.valid_at(now) && ca && servers && understood && self.allows_usage(KeyUsage::key_cert_sign)
     }
 
     fn has(&self, extension: ObjectIdentifier) -> bool {
@@ -386,7 +388,7 @@ mod tests {
             Domain::parse(b"amazonaws.com").unwrap(),
         );
         let store = TrustStore::open(Path::new("/"), Some(Path::new(STORE))).unwrap();
-        SignerChain::read(pem)?.path(&name, &store, UnixTime::since_unix_epoch(at)).map_err(|error| {
+        SignerChain::read(pem)?.find_path(&name, &store, UnixTime::since_unix_epoch(at)).map_err(|error| {
             match error {
                 SignerError::Chain(error) => error,
                 error => panic!("{error}"),

@@ -1,13 +1,13 @@
 //! Finds the signer: certificate chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
 //! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`chain`] checks the certification path and
-//! the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`path`] has the order of these steps, which a
+//! the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`certification_path`] has the order of these steps, which a
 //! login and `--check` share.
 
 mod bundle;
+mod certification_path;
 pub mod chain;
 mod ocsp;
-mod path;
 pub mod store;
 
 use std::fmt;
@@ -17,9 +17,9 @@ use pki_types::pem::PemObject;
 use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
+pub use certification_path::{CheckedPath, SignerPath};
 pub use chain::{ChainError, SignerName};
 pub use ocsp::{OcspError, OcspValidity};
-pub use path::{CheckedPath, SignerPath};
 pub use pki_types::UnixTime;
 pub use store::{StoreError, TrustStore};
 
@@ -37,7 +37,7 @@ pub fn find_path(
     store: &TrustStore,
     now: UnixTime,
 ) -> Result<SignerPath, SignerError> {
-    SignerChain::read(chain.ok_or(ChainError::Missing)?)?.path(name, store, now)
+    SignerChain::read(chain.ok_or(ChainError::Missing)?)?.find_path(name, store, now)
 }
 
 /// Why there is no trusted signer.
@@ -173,7 +173,7 @@ impl Certificate {
     }
 
     /// The possible names of the OCSP response for this certificate: its fingerprints with SHA-1 (in use today) and SHA-256.
-    pub(crate) fn fingerprints(&self) -> [String; 2] {
+    pub(crate) fn ocsp_names(&self) -> [String; 2] {
         let hex = |algorithm| base16ct::upper::encode_string(digest::digest(algorithm, &self.der).as_ref());
         [hex(&digest::SHA1_FOR_LEGACY_USE_ONLY), hex(&digest::SHA256)]
     }

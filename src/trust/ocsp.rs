@@ -220,7 +220,7 @@ fn is_responder(id: &ResponderId, certificate: &Certificate) -> bool {
 fn is_certified(responder: &Certificate, issuer: &Certificate, now: UnixTime) -> bool {
     let Ok(anchor) = webpki::anchor_from_trusted_cert(&issuer.der) else { return false };
     let usage = webpki::KeyUsage::required(OCSP_SIGNING);
-    responder.key_usage(KeyUsage::digital_signature)
+    responder.allows_usage(KeyUsage::digital_signature)
         && EndEntityCert::try_from(&responder.der).is_ok_and(|certificate| {
             certificate
                 .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[anchor], &[], now, usage, None, None)

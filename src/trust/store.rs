@@ -147,7 +147,7 @@ impl TrustStore {
             let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else { return };
             if names.iter().any(|name| **name == *anchor.subject) {
                 let anchor = Certificate::read(certificate);
-                anchors.extend(anchor.filter(|anchor| anchor.valid_at(now) && anchor.can_be_anchor()));
+                anchors.extend(anchor.filter(|anchor| anchor.can_be_anchor(now)));
             }
         })?;
         Ok(anchors)
@@ -167,7 +167,7 @@ impl TrustStore {
             .into_iter()
             .flat_map(|text| Search::new(text, names))
             .filter_map(Certificate::read)
-            .filter(move |anchor| anchor.valid_at(now) && anchor.can_be_anchor())
+            .filter(move |anchor| anchor.can_be_anchor(now))
     }
 
     /// Passes each certificate to `look_at`, and returns their number.

@@ -16,10 +16,10 @@ use super::directory::Directory;
 use super::processes::{descendants, exists, kill, terminate};
 use crate::files;
 use crate::limits;
+use crate::lists;
 use crate::process::{Collected, TrustedCommand};
 use crate::procfs::{self, Process};
 use crate::safe_path::Program;
-use crate::sorted;
 
 /// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
 /// such as a start file that hangs, does not.
@@ -111,10 +111,10 @@ pub(super) fn log_in(
         LoginEnd::Status(_) => Vec::new(),
         LoginEnd::Answers | LoginEnd::TimedOut => session(server.0.id()),
     };
-    let commands = sorted::once_each(session.iter().map(command_line));
+    let commands = lists::unique(session.iter().map(command_line));
     stop(&mut ssh.0);
     finish(&mut server.0, &session);
-    let running = sorted::once_each(session.into_iter().map(|process| process.name));
+    let running = lists::unique(session.into_iter().map(|process| process.name));
     // What they said last may not be read yet. A process that stays can hold the pipes open: nothing is ever sent.
     let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limits::REHEARSAL_END);
     let lines = log.text().lines().map(|line| line.trim_end().to_owned()).collect();

@@ -20,9 +20,9 @@ use crate::check::settings::Settings;
 use crate::files;
 use crate::host;
 use crate::limits;
+use crate::lists;
 use crate::procfs::is_in_other_namespace;
 use crate::sandbox::{Allowed, calls_allowed, calls_before, enter_thread};
-use crate::sorted;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SERVICES, has_systemd};
 use crate::sshd::options::INSTALLED_PROGRAM;
@@ -573,7 +573,7 @@ fn has_ipv6(root: &Path) -> bool {
 /// The system calls that eic-keys needs and a `SystemCallFilter=` list does not allow.
 fn refused_calls(list: &str) -> Vec<String> {
     let calls = calls_before().iter().copied().chain(calls_allowed());
-    sorted::distinct(calls.filter(|call| excludes(list, call)).map(str::to_owned))
+    lists::sorted_unique(calls.filter(|call| excludes(list, call)).map(str::to_owned))
 }
 
 /// The first path of a systemd.exec(5) list that hides a path that eic-keys needs, and that path.

@@ -21,8 +21,8 @@ use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::starting_unit::{LONG, waits_for};
 use crate::error_text::WithCauses;
+use crate::lists;
 use crate::procfs::Process;
-use crate::sorted;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
@@ -405,7 +405,7 @@ fn another(daemon: &Daemon<'_>, main: &Path) -> Option<Answer<()>> {
     let (process, file) = others.first()?;
     let root = daemon.tree.locate(Path::new("/"));
     let listening = sockets::listening(&root, *process);
-    let ports = sorted::distinct(listening.iter().map(|address| address.port().to_string()));
+    let ports = lists::sorted_unique(listening.iter().map(|address| address.port().to_string()));
     let ports = if ports.is_empty() { String::new() } else { format!(" on port {}", ports.join(", ")) };
     let file = file.display();
     Some(Answer::warn(

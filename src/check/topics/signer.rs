@@ -19,8 +19,8 @@ use crate::check::request::{CheckTarget, RunOptions};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
 use crate::imds::{Imds, ImdsError};
+use crate::ocsp_requests::check_revocation;
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
-use crate::revocation::check_revocation;
 use crate::run_error::RunError;
 use crate::trust::{
     ChainError, CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore,

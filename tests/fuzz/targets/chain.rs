@@ -27,7 +27,7 @@ static STORE: LazyLock<TrustStore> = LazyLock::new(|| {
 fuzz_target!(|text: &[u8]| {
     let Ok(chain) = SignerChain::read(text) else { return };
     let now = UnixTime::since_unix_epoch(Duration::from_secs(1_738_233_600));
-    let path = chain.path(&NAME, &STORE, now);
+    let path = chain.find_path(&NAME, &STORE, now);
     assert!(!matches!(path, Err(SignerError::Store(_))), "the store can be read");
     if path.is_ok() {
         // Whatever is around it, the signer is the real one, to the byte. (OpenSSL is not

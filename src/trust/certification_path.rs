@@ -45,7 +45,7 @@ impl SignerPath {
         self.try_map(|certificate, ()| {
             let listed =
                 |fingerprint: &String| names.iter().find(|name| name.eq_ignore_ascii_case(fingerprint));
-            match certificate.fingerprints().iter().find_map(listed) {
+            match certificate.ocsp_names().iter().find_map(listed) {
                 Some(name) => Ok((*name).to_owned()),
                 None => Err(revocation_unknown(certificate, OcspError::Missing)),
             }

@@ -16,7 +16,7 @@ pub(crate) fn in_order<T: Ord>(items: Vec<T>) -> Vec<T> {
 }
 
 /// Each of the texts once, in the order in which they first came. (`Vec::dedup` removes only repetitions that follow one another.)
-pub(crate) fn once_each(texts: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn unique(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut list = Vec::new();
     for text in texts {
         if !list.contains(&text) {
@@ -27,7 +27,7 @@ pub(crate) fn once_each(texts: impl IntoIterator<Item = String>) -> Vec<String> 
 }
 
 /// Each of the texts once, in alphabetical order.
-pub(crate) fn distinct(texts: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn sorted_unique(texts: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut list = in_order(texts.into_iter().collect());
     list.dedup();
     list
@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn each_text_once() {
-        assert_eq!(super::distinct(["b", "a", "b"].map(str::to_owned)), ["a", "b"]);
-        assert_eq!(super::once_each(["b", "a", "b"].map(str::to_owned)), ["b", "a"]);
+        assert_eq!(super::sorted_unique(["b", "a", "b"].map(str::to_owned)), ["a", "b"]);
+        assert_eq!(super::unique(["b", "a", "b"].map(str::to_owned)), ["b", "a"]);
         assert_eq!(super::in_order(vec!["b", "c", "a", "b"]), ["a", "b", "b", "c"]);
     }
 }
