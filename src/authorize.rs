@@ -171,7 +171,7 @@ impl Proof<'_> {
             // Check the time again: a key can expire during the requests.
             match key.authorize(&signer, instance, &query.principals, clock()) {
                 Ok(key) => authorized.push(key),
-                Err(reason) => refuse(syslog, user, &reason, &description),
+                Err(reason) => refuse(syslog, user, &reason, Some(&description)),
             }
         }
         Ok(authorized)
@@ -215,7 +215,7 @@ fn select_offered<'a>(
         counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
         match record {
             Selected::Offered(key) => records.push(key),
-            Selected::Refused(reason) => refuse(syslog, user, &reason, ""),
+            Selected::Refused(reason) => refuse(syslog, user, &reason, None),
             Selected::NotOffered(key) => {
                 syslog.explain(&format!(
                     "the key {} was pushed for {user}, but is not the one offered",
@@ -239,6 +239,8 @@ fn retain<'a>(
     syslog: &Syslog,
     check: impl Fn(&UnverifiedKey<'a>) -> Result<(), Refusal>,
 ) -> Vec<UnverifiedKey<'a>> {
-    keys.retain(|key| check(key).inspect_err(|reason| refuse(syslog, user, reason, &describe(key))).is_ok());
+    keys.retain(|key| {
+        check(key).inspect_err(|reason| refuse(syslog, user, reason, Some(&describe(key)))).is_ok()
+    });
     keys
 }

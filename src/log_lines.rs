@@ -1,10 +1,12 @@
-//! The lines that a run logs.
+//! The lines that eic-keys logs, and how `--logins` and `--check` read them.
 
 use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
 use crate::lists;
+use crate::seconds::digits;
 use crate::syslog::{Severity, Syslog};
+use crate::system_log::{split, split_last};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
 pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect with";
@@ -12,8 +14,9 @@ pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect w
 /// The beginning of the line after the success line, which names the user.
 pub(crate) const PROVIDED_FOR: &str = "Provided ";
 
-/// What that line has between the user and the process of sshd.
-pub(crate) const TO_PROCESS: &str = " to process ";
+/// What that line has between the key and the user, and between the user and the process of sshd.
+const FOR: &str = " for ";
+const TO_PROCESS: &str = " to process ";
 
 /// The beginning of the line about a refused record. The user follows.
 pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
@@ -33,8 +36,19 @@ pub(crate) const NOT_EC2: &str = "This is not an EC2 instance: no keys were requ
 /// The beginning of the line about wrong arguments.
 pub const WRONG_COMMAND_LINE: &str = "Wrong command line: ";
 
-/// Logs that a record is refused. `key` is its description by [`describe`], or empty if it cannot be read.
-pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: &str) {
+/// The line about a rehearsal.
+pub(crate) fn rehearsal(user: &str) -> String {
+    format!("Rehearsal: --check --rehearse logs in as {user} from 127.0.0.1")
+}
+
+/// What is before each field in a description of a key.
+const FINGERPRINT: &str = " fingerprint: ";
+const REQUEST: &str = ", request-id: ";
+const PRINCIPAL: &str = ", for IAM principal: ";
+
+/// Logs that a record is refused. `key` is its description by [`describe`], if it can be read.
+pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: Option<&str>) {
+    let key = key.map(|key| format!(",{key}")).unwrap_or_default();
     syslog.log(Severity::Notice, &format!("{REFUSED}{user}: {reason}{key}"));
 }
 
@@ -49,25 +63,88 @@ pub(crate) fn not_pushed(user: &UserName, offered: &Fingerprint, pushed: &[Unver
     format!("{NOT_PUSHED}{user}: the client offers {offered}, and {} is pushed", keys.join(" or "))
 }
 
-/// Describes a key in the format of the success line.
+/// Describes a key in the format of the success line. [`Push::read`] reads it.
 pub(crate) fn describe(key: &UnverifiedKey<'_>) -> String {
     let field = |name, value: Option<&[u8]>| match value {
-        Some(value) if !value.is_empty() => format!(", {name}: {}", Escaped(value)),
+        Some(value) if !value.is_empty() => format!("{name}{}", Escaped(value)),
         _ => String::new(),
     };
-    let request = field("request-id", key.request());
-    let caller = field("for IAM principal", key.caller());
-    format!(", fingerprint: {}{request}{caller}", key.fingerprint())
+    let (request, caller) = (field(REQUEST, key.request()), field(PRINCIPAL, key.caller()));
+    format!("{FINGERPRINT}{}{request}{caller}", key.fingerprint())
 }
 
 /// The success line.
 pub(crate) fn provided(key: &UnverifiedKey<'_>) -> String {
-    format!("{PROVIDED}{}", describe(key).trim_start_matches(','))
+    format!("{PROVIDED}{}", describe(key))
 }
 
 /// The line after the success line, which names neither the user nor the connection: without it, nothing would tell a login with a
 /// pushed key from one with the same key in an `authorized_keys` file. `parent` is the process that ran eic-keys: it is the one
 /// with which sshd logs that it accepted the key.
 pub(crate) fn provided_for(key: &UnverifiedKey<'_>, user: &UserName, parent: u32) -> String {
-    format!("{PROVIDED_FOR}{} for {user}{TO_PROCESS}{parent}", key.fingerprint())
+    format!("{PROVIDED_FOR}{}{FOR}{user}{TO_PROCESS}{parent}", key.fingerprint())
+}
+
+/// What a line says of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Push {
+    pub(crate) fingerprint: String,
+    pub(crate) request: Option<String>,
+    pub(crate) principal: Option<String>,
+}
+
+/// What a line of eic-keys says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnLine<'a> {
+    /// It printed a key.
+    Provided(Push),
+    /// The user for whom it printed the key, and the process of sshd that ran it.
+    ProvidedFor { fingerprint: &'a str, user: &'a str, sshd: u32 },
+    /// It refused a record.
+    Refused { user: &'a str, reason: &'a str, push: Option<Push> },
+}
+
+impl<'a> OwnLine<'a> {
+    /// Reads a line that [`provided`], [`provided_for`] or [`refuse`] wrote.
+    pub(crate) fn read(message: &'a str) -> Option<Self> {
+        if let Some(key) = message.strip_prefix(PROVIDED) {
+            return Push::read(key.strip_prefix(FINGERPRINT)?).map(Self::Provided);
+        }
+        if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
+            let (fingerprint, rest) = split(rest, FOR)?;
+            let (user, sshd) = split_last(rest, TO_PROCESS)?;
+            let (fingerprint, user) = (is_fingerprint(fingerprint)?, is_name(user)?);
+            return Some(Self::ProvidedFor { fingerprint, user, sshd: digits(sshd)? });
+        }
+        let (user, reason) = split(message.strip_prefix(REFUSED)?, ": ")?;
+        let described = format!(",{FINGERPRINT}");
+        let parts = split(reason, &described).and_then(|(reason, key)| Some((reason, Push::read(key)?)));
+        let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
+        Some(Self::Refused { user: is_name(user)?, reason: is_name(reason)?, push })
+    }
+}
+
+impl Push {
+    /// Reads what [`describe`] wrote after [`FINGERPRINT`].
+    fn read(text: &str) -> Option<Self> {
+        let (text, principal) = match split_last(text, PRINCIPAL) {
+            Some((text, principal)) => (text, is_name(principal)),
+            None => (text, None),
+        };
+        let (fingerprint, request) = match split(text, REQUEST) {
+            Some((fingerprint, request)) => (fingerprint, is_name(request)),
+            None => (text, None),
+        };
+        let [request, principal] = [request, principal].map(|name| name.map(str::to_owned));
+        Some(Self { fingerprint: is_fingerprint(fingerprint)?.to_owned(), request, principal })
+    }
+}
+
+/// Neither sshd nor eic-keys writes an empty name.
+pub(crate) fn is_name(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+pub(crate) fn is_fingerprint(text: &str) -> Option<&str> {
+    Fingerprint::is_sha256(text.as_bytes()).then_some(text)
 }

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::lines::Push;
+use super::finder::{Login, RefusedRecord, SessionState};
 use super::report::LoginsReport;
-use super::sessions::{Login, RefusedRecord, SessionState};
 use crate::calendar::{MICROS, rfc3339_text};
 use crate::escape::is_plain;
+use crate::log_lines::Push;
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change it.
 const SCHEMA: u32 = 1;

@@ -4,18 +4,18 @@
 //! time_argument  --since, --until
 //! sshd_facts     sshd's grace time, and the users as which it runs eic-keys
 //! source         the journal, or log files ─▶ the lines that can matter (progress: how far it is)
-//! lines          a line ─▶ what it says
-//! sessions       what eic-keys provided, what sshd accepted, what ended ─▶ logins
+//! events         a line ─▶ what it says
+//! finder         what eic-keys provided, what sshd accepted, what ended ─▶ logins
 //! session_state  whether a login without an end in the log still runs
 //! report         the result; as text: table, as a document: json
 //! ```
 
+mod events;
+mod finder;
 mod json;
-mod lines;
 mod progress;
 mod report;
 mod session_state;
-mod sessions;
 mod source;
 mod sshd_facts;
 mod table;
@@ -34,9 +34,9 @@ use crate::system_log::ANYBODY;
 use crate::system_log::journal::other_user as other_user_of;
 use crate::time_zone::TimeZone;
 use crate::trust::UnixTime;
+pub use finder::{Found, LeftOut, Login, LoginFinder, RefusedRecord, Selection, SessionState};
 pub use report::LoginsReport;
 use session_state::RunningSystem;
-pub use sessions::{Found, LeftOut, Login, RefusedRecord, Selection, SessionState, Sessions};
 pub use source::read_log;
 use source::{LogQuery, LogSource};
 use sshd_facts::SshdFacts;
@@ -103,9 +103,9 @@ impl fmt::Display for NotRun {
 /// not be read, or not to its end.
 // Its frame is large, and a run for sshd would touch each page of it if `main` contained it.
 #[inline(never)]
-pub fn run(request: &LoginsRequest, host: &LoginsTarget<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
-    let zone = TimeZone::system(host.root);
-    let report = match report(request, host, &zone) {
+pub fn run(request: &LoginsRequest, target: &LoginsTarget<'_>, out: &mut (impl Write + IsTerminal)) -> u8 {
+    let zone = TimeZone::system(target.root);
+    let report = match report(request, target, &zone) {
         Ok(report) => report,
         Err(error) => return not_run(&error, request.json, out),
     };
@@ -128,11 +128,15 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
     2
 }
 
-fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> Result<LoginsReport, NotRun> {
+fn report(
+    request: &LoginsRequest,
+    target: &LoginsTarget<'_>,
+    zone: &TimeZone,
+) -> Result<LoginsReport, NotRun> {
     if !is_root() {
         return Err(NotRun::NotRoot);
     }
-    let now = (host.clock)().as_secs();
+    let now = (target.clock)().as_secs();
     let since = request.since.map(|time| time.first(now, zone));
     let until = request.until.map(|time| time.last(now, zone));
     if until.is_some_and(|until| since.is_some_and(|since| since > until)) {
@@ -140,10 +144,10 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
     }
     let user = request.user.as_ref().map(|user| user.to_string_lossy().into_owned());
     let mut notes = Vec::new();
-    let sshd = SshdFacts::ask(host.root, &mut notes);
+    let sshd = SshdFacts::ask(target.root, &mut notes);
     // A login at that time can have got its key before it.
     let from = since.unwrap_or_default().wrapping_div(MICROS).saturating_sub(sshd.grace);
-    let source = LogSource::find(host.root, now, from).ok_or(NotRun::NoLog)?;
+    let source = LogSource::find(target.root, now, from).ok_or(NotRun::NoLog)?;
     let journal = matches!(source, LogSource::Journal);
     if !journal {
         notes.push(format!("{ANYBODY} can have such lines written to log files").replacen('a', "A", 1));
@@ -154,24 +158,24 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
         until: until.unwrap_or(u64::MAX),
         refused: request.refused,
     };
-    let mut sessions = Sessions::new(selection, sshd.grace);
-    let system = RunningSystem::new(host.root);
+    let mut finder = LoginFinder::new(selection, sshd.grace);
+    let system = RunningSystem::new(target.root);
     if let Some(begin) = source.begin().filter(|begin| begin.time > from.saturating_mul(MICROS)) {
         notes.push(format!(
             "The journal begins at {}: logins before it, and shortly after it, can be missing",
             rfc3339_text(begin.time)
         ));
         if !system.is_start(&begin) {
-            sessions.begin(&begin);
+            finder.begin(&begin);
         }
     }
-    let extent = LogQuery { since: from, users: sshd.users.as_deref(), zone };
+    let query = LogQuery { since: from, users: sshd.users.as_deref(), zone };
     let mut other_user = None;
-    let mut missing = source.read(extent, &mut notes, |entry| {
+    let mut missing = source.read(query, &mut notes, |entry| {
         if journal && other_user.is_none() {
             other_user = other_user_of(entry, sshd.own_user);
         }
-        sessions.take(entry);
+        finder.take(entry);
     });
     if let Some(uid) = other_user {
         notes.push(format!(
@@ -179,7 +183,7 @@ fn report(request: &LoginsRequest, host: &LoginsTarget<'_>, zone: &TimeZone) -> 
             describe_user(uid)
         ));
     }
-    let found = sessions.finish(|login| system.state(login));
+    let found = finder.finish(|login| system.state(login));
     found.reservations(&mut missing, &mut notes);
     let Found { logins, refused, .. } = found;
     let refused = request.refused.then_some(refused);

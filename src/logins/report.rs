@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::lines::Push;
-use super::sessions::{Login, RefusedRecord};
+use super::finder::{Login, RefusedRecord};
+use crate::log_lines::Push;
 
 /// The result of reading a log.
 #[derive(Debug, Default)]

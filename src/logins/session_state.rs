@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::sessions::{Login, SessionState};
+use super::finder::{Login, SessionState};
 use crate::calendar::MICROS;
 use crate::files;
 use crate::limits;

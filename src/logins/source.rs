@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::lines::{PATTERN, can_matter};
+use super::events::{PATTERN, can_matter};
 use super::progress::Progress;
 use crate::files;
 use crate::limits;
@@ -130,12 +130,12 @@ impl LogSource {
     /// to `notes` what else the reader has to know.
     pub(super) fn read(
         self,
-        extent: LogQuery<'_>,
+        query: LogQuery<'_>,
         notes: &mut Vec<String>,
         mut take: impl FnMut(&Entry<'_>),
     ) -> Vec<String> {
         match self {
-            Self::Journal => read_journal(extent, &mut take),
+            Self::Journal => read_journal(query, &mut take),
             Self::Files(Files { readable: files, mut missing, undated }) => {
                 notes.extend(undated.iter().map(|path| {
                     format!(
@@ -147,7 +147,7 @@ impl LogSource {
                 let mut progress = Progress::new(total);
                 for file in files {
                     let path = name(&file.path);
-                    if let Err(error) = file.read(extent.zone, &mut progress, &mut take) {
+                    if let Err(error) = file.read(query.zone, &mut progress, &mut take) {
                         missing.push(format!("{path} could not be read to its end: {error}"));
                     }
                 }
@@ -259,11 +259,11 @@ pub fn read_log(
 }
 
 /// Reads the journal with the options that this journalctl has. Returns what could not be read.
-fn read_journal(extent: LogQuery<'_>, take: &mut impl FnMut(&Entry<'_>)) -> Vec<String> {
+fn read_journal(query: LogQuery<'_>, take: &mut impl FnMut(&Entry<'_>)) -> Vec<String> {
     // systemd has --grep since version 237, if it was built with PCRE2.
     let grep = format!("--grep={PATTERN}");
     let options: [&[&str]; 3] = [&[&grep, journal::FIELDS], &[journal::FIELDS], &[]];
-    let since = format!("--since=@{}", extent.since);
+    let since = format!("--since=@{}", query.since);
     let names: Vec<_> = journal::names().collect();
     let mut last = String::new();
     for options in options {
@@ -275,7 +275,7 @@ fn read_journal(extent: LogQuery<'_>, take: &mut impl FnMut(&Entry<'_>)) -> Vec<
         let mut progress = Progress::new(0);
         let line = |line: &[u8]| {
             any.set(true);
-            if let Some(entry) = journal::entry(line).filter(|entry| journal::is_by(entry, extent.users)) {
+            if let Some(entry) = journal::entry(line).filter(|entry| journal::is_by(entry, query.users)) {
                 take(&entry);
             }
         };

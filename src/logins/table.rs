@@ -1,7 +1,7 @@
 //! The report as text.
 
+use super::finder::{Login, RefusedRecord, SessionState};
 use super::report::{LoginsReport, candidates};
-use super::sessions::{Login, RefusedRecord, SessionState};
 use crate::calendar::{self, MICROS};
 use crate::escape::harmless;
 use crate::time_zone::TimeZone;
@@ -239,9 +239,10 @@ mod tests {
     use super::{Layout, WIDTH, duration, shorter_arn, write};
     use std::rc::Rc;
 
-    use crate::logins::lines::{Client, Push};
+    use crate::log_lines::Push;
+    use crate::logins::events::Client;
+    use crate::logins::finder::{Login, ProcessId, RefusedRecord, SessionState};
     use crate::logins::report::LoginsReport;
-    use crate::logins::sessions::{Login, ProcessId, RefusedRecord, SessionState};
     use crate::time_zone::TimeZone;
 
     const REQUEST: &str = "20dca9a5-35be-48eb-b381-0272d0e2976c";

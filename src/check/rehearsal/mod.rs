@@ -30,6 +30,7 @@ use crate::account::Account;
 use crate::error_text::WithCauses;
 use crate::files;
 use crate::limits;
+use crate::log_lines;
 use crate::path_walk::UnsafePath;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program};
@@ -217,7 +218,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
-    syslog.send(Severity::Notice, &format!("Rehearsal: --check --rehearse logs in as {user} from 127.0.0.1"));
+    syslog.send(Severity::Notice, &log_lines::rehearsal(user));
     let (outcome, pam) = match rehearsal.log_in(LoginKind::Command(&rehearsal.word)) {
         Ok(results) => results,
         Err(error) => {

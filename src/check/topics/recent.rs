@@ -15,7 +15,7 @@ use crate::check::topics::login_command::OF_SCRIPT;
 use crate::check::topics::sshd::{ConfiguredCommand, is_eic_keys};
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
-use crate::log_lines;
+use crate::log_lines::{self, OwnLine};
 use crate::sshd::plan::OWN_USER;
 use crate::system_log::unescaped;
 
@@ -92,15 +92,15 @@ fn shown<'a>(lines: impl IntoIterator<Item = &'a LogLine>, now: u64) -> Vec<Stri
 
 /// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
 fn accepted(line: &LogLine, of_any_user: &[LogLine]) -> bool {
-    let key = |ours: &LogLine| {
-        let (key, process) =
-            ours.message.strip_prefix(log_lines::PROVIDED_FOR)?.rsplit_once(log_lines::TO_PROCESS)?;
-        (process == line.pid).then(|| key.split(' ').next().unwrap_or_default().to_owned())
+    let is_for_it = |ours: &LogLine| match OwnLine::read(&ours.message) {
+        Some(OwnLine::ProvidedFor { fingerprint, sshd, .. }) => {
+            sshd.to_string() == line.pid && line.message.ends_with(&format!(" {fingerprint}"))
+        }
+        _ => false,
     };
-    let has = |key: String| key.starts_with("SHA256:") && line.message.ends_with(&format!(" {key}"));
     line.by_sshd()
         && line.message.starts_with("Accepted publickey for ")
-        && of_any_user.iter().filter(|ours| ours.by_eic_keys()).filter_map(key).any(has)
+        && of_any_user.iter().any(|ours| ours.by_eic_keys() && is_for_it(ours))
 }
 
 /// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use eic_keys::logins::{LoginsReport, Selection, Sessions, SessionState, read_log};
+use eic_keys::logins::{LoginsReport, Selection, LoginFinder, SessionState, read_log};
 use eic_keys::system_log::file::Clock;
 use eic_keys::system_log::journal;
 use eic_keys::time_zone::TimeZone;
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let zone = TimeZone::system(Path::new("/nonexistent"));
-    let sessions = || Sessions::new(Selection { refused: true, ..Selection::default() }, 120);
+    let sessions = || LoginFinder::new(Selection { refused: true, ..Selection::default() }, 120);
     let mut file = sessions();
     let mut count = 0;
     let clock = Clock { last: 1_800_000_000, zone: &zone };

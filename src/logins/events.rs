@@ -7,9 +7,8 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use crate::keys::Fingerprint;
 use crate::limits;
-use crate::log_lines::{PROVIDED, PROVIDED_FOR, REFUSED, TO_PROCESS};
+use crate::log_lines::{OwnLine, is_fingerprint, is_name};
 use crate::seconds::digits;
 use crate::system_log::{EIC_KEYS, Entry, is_sshd, split, split_last, unescaped};
 
@@ -36,14 +35,6 @@ pub(super) const PATTERN: &str = "^Accepted |^Partial publickey |^pam_unix.sshd:
     ^(Disconnected|Connection (closed|reset)|Timeout, client not responding) (from|by) |\
     ^Providing ssh key |^Provided SHA256:|^Refused a record ";
 
-/// What eic-keys logs of a record: its fingerprint, request ID and IAM principal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Push {
-    pub(super) fingerprint: String,
-    pub(super) request: Option<String>,
-    pub(super) principal: Option<String>,
-}
-
 /// The client of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Client<Text> {
@@ -61,12 +52,8 @@ impl From<Client<Cow<'_, str>>> for Client<String> {
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// eic-keys printed a key.
-    Provided(Push),
-    /// The user for whom it printed it, by the same process, and the process of sshd that ran it.
-    ProvidedFor { fingerprint: &'a str, user: &'a str, sshd: u32 },
-    /// eic-keys refused a record.
-    Refused { user: &'a str, reason: &'a str, push: Option<Push> },
+    /// What eic-keys wrote.
+    Own(OwnLine<'a>),
     /// sshd accepted a key.
     Accepted { client: Client<Cow<'a, str>>, fingerprint: &'a str },
     /// sshd accepted a key, and wants another method as well.
@@ -85,54 +72,10 @@ pub(super) fn event<'a>(entry: &'a Entry<'_>) -> Option<Event<'a>> {
         return None;
     }
     match &*entry.program {
-        EIC_KEYS => ours(&entry.message),
+        EIC_KEYS => OwnLine::read(&entry.message).map(Event::Own),
         program if is_sshd(program) => sshds(&entry.message),
         _ => None,
     }
-}
-
-fn ours(message: &str) -> Option<Event<'_>> {
-    if let Some(rest) = message.strip_prefix(PROVIDED) {
-        return push(rest.strip_prefix(FINGERPRINT)?).map(Event::Provided);
-    }
-    if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
-        let (fingerprint, rest) = split(rest, " for ")?;
-        let (user, sshd) = split_last(rest, TO_PROCESS)?;
-        let (fingerprint, user) = (is_fingerprint(fingerprint)?, is_name(user)?);
-        return Some(Event::ProvidedFor { fingerprint, user, sshd: digits(sshd)? });
-    }
-    let (user, reason) = split(message.strip_prefix(REFUSED)?, ": ")?;
-    let described = format!(",{FINGERPRINT}");
-    let parts = split(reason, &described).and_then(|(reason, rest)| Some((reason, push(rest)?)));
-    let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
-    Some(Event::Refused { user: is_name(user)?, reason: is_name(reason)?, push })
-}
-
-const FINGERPRINT: &str = " fingerprint: ";
-const REQUEST: &str = ", request-id: ";
-const PRINCIPAL: &str = ", for IAM principal: ";
-
-/// Reads what follows `fingerprint: `.
-fn push(text: &str) -> Option<Push> {
-    let (text, principal) = match split_last(text, PRINCIPAL) {
-        Some((text, principal)) => (text, is_name(principal)),
-        None => (text, None),
-    };
-    let (fingerprint, request) = match split(text, REQUEST) {
-        Some((fingerprint, request)) => (fingerprint, is_name(request)),
-        None => (text, None),
-    };
-    let [request, principal] = [request, principal].map(|name| name.map(str::to_owned));
-    Some(Push { fingerprint: is_fingerprint(fingerprint)?.to_owned(), request, principal })
-}
-
-/// Neither sshd nor eic-keys writes an empty name.
-fn is_name(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-fn is_fingerprint(text: &str) -> Option<&str> {
-    Fingerprint::is_sha256(text.as_bytes()).then_some(text)
 }
 
 fn sshds(message: &str) -> Option<Event<'_>> {
@@ -184,7 +127,8 @@ fn client(text: &str) -> Option<Client<Cow<'_, str>>> {
 mod tests {
     use std::borrow::Cow;
 
-    use super::{Client, Event, Push, can_matter, event};
+    use super::{Client, Event, PATTERN, can_matter, event};
+    use crate::log_lines::{OwnLine, PROVIDED, PROVIDED_FOR, Push, REFUSED};
     use crate::system_log::Entry;
 
     const KEY: &str = "SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc";
@@ -308,19 +252,19 @@ mod tests {
             ),
             (format!("{words} {KEY}, request-id: , for IAM principal: "), push(None, None)),
         ] {
-            check("eic-keys", &message, Some(&Event::Provided(expected)));
+            check("eic-keys", &message, Some(&Event::Own(OwnLine::Provided(expected))));
             check("sshd", &message, None);
         }
         let message = format!("Provided {KEY} for alice to process 7");
-        let provided = Event::ProvidedFor { fingerprint: KEY, user: "alice", sshd: 7 };
+        let provided = Event::Own(OwnLine::ProvidedFor { fingerprint: KEY, user: "alice", sshd: 7 });
         check("eic-keys", &message, Some(&provided));
         let user = "alice";
         let words = "Refused a record of active keys for alice: it expired 1 s ago";
         let reason = "it expired 1 s ago";
-        check("eic-keys", words, Some(&Event::Refused { user, reason, push: None }));
+        check("eic-keys", words, Some(&Event::Own(OwnLine::Refused { user, reason, push: None })));
         let described = format!("{words}, fingerprint: {KEY}, request-id: r, for IAM principal: p");
         let push = Some(push(Some("r"), Some("p")));
-        check("eic-keys", &described, Some(&Event::Refused { user, reason, push }));
+        check("eic-keys", &described, Some(&Event::Own(OwnLine::Refused { user, reason, push })));
         for message in [
             &format!("Provided {KEY}x"),
             "Provided SHA256:x for alice to process 7",
@@ -336,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_eic_keys_can_matter() {
+        for begin in [PROVIDED, PROVIDED_FOR, REFUSED] {
+            let line = format!("Nov 21 12:00:00 host eic-keys[7]: {begin}SHA256:x");
+            assert!(can_matter(line.as_bytes()), "{begin}");
+            let is_its = |pattern: &str| {
+                pattern
+                    .strip_prefix('^')
+                    .is_some_and(|text| begin.starts_with(text) || text.starts_with(begin))
+            };
+            assert!(PATTERN.split('|').any(is_its), "{begin}");
+        }
+    }
+
+    #[test]
     fn the_lines_that_can_matter() {
         for message in [
             "sshd[7]: Accepted publickey for a",
@@ -347,9 +305,6 @@ mod tests {
             "sshd[7]: Connection closed by user a",
             "sshd[7]: Connection reset by user a",
             "sshd[7]: Timeout, client not responding from user a",
-            "eic-keys[7]: Providing ssh key from",
-            "eic-keys[7]: Provided SHA256:x for a",
-            "eic-keys[7]: Refused a record of",
         ] {
             assert!(can_matter(format!("Nov 21 12:00:00 host {message}").as_bytes()), "{message}");
         }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
-use super::lines::{Client, Event, Push, event};
+use super::events::{Client, Event, event};
 use crate::calendar::MICROS;
 use crate::limits;
+use crate::log_lines::{OwnLine, Push};
 use crate::system_log::Entry;
 use crate::system_log::journal::Moment;
 
@@ -291,7 +292,7 @@ const SWEEP: usize = 1024;
 
 /// Finds the logins in the lines of a log, which are read in its order.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct LoginFinder {
     selection: Selection,
     /// sshd's `LoginGraceTime` in microseconds.
     grace: u64,
@@ -353,7 +354,7 @@ pub struct LeftOut {
     pub crowded: Option<u64>,
 }
 
-impl Sessions {
+impl LoginFinder {
     /// `grace` is in seconds.
     #[must_use]
     pub fn new(selection: Selection, grace: u64) -> Self {
@@ -399,13 +400,13 @@ impl Sessions {
         let system = self.system.1;
         let process = MapKeys::process(system, entry.pid);
         match event {
-            Event::Provided(push) => self.provide(push, time, process, entry.pid),
-            Event::ProvidedFor { fingerprint, user, sshd } => {
+            Event::Own(OwnLine::Provided(push)) => self.provide(push, time, process, entry.pid),
+            Event::Own(OwnLine::ProvidedFor { fingerprint, user, sshd }) => {
                 let run = self.map_keys.run(process, fingerprint);
                 let login = self.map_keys.login(MapKeys::process(system, sshd), user, fingerprint);
                 self.provide_for((run, login), fingerprint, time, entry.pid);
             }
-            Event::Refused { user, reason, push } => self.refuse(user, reason, push, time.real),
+            Event::Own(OwnLine::Refused { user, reason, push }) => self.refuse(user, reason, push, time.real),
             Event::Accepted { client, fingerprint } => {
                 self.accept(process, client.into(), fingerprint.to_owned(), time, entry);
             }
@@ -638,7 +639,7 @@ fn left_out(lists: [(Removed, Option<u64>); 2]) -> Option<LeftOut> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, LeftOut, Login, Removed, Selection, SessionState, Sessions, left_out};
+    use super::{Found, LeftOut, Login, LoginFinder, Removed, Selection, SessionState, left_out};
     use crate::limits;
     use crate::system_log::Entry;
 
@@ -720,7 +721,7 @@ mod tests {
     }
 
     fn found(entries: &[Entry<'_>], selection: Selection) -> Found {
-        let mut sessions = Sessions::new(selection, 120);
+        let mut sessions = LoginFinder::new(selection, 120);
         for entry in entries {
             sessions.take(entry);
         }
@@ -1043,15 +1044,15 @@ mod tests {
 
     #[test]
     fn keys_that_were_forgotten_name_no_principal() {
-        let mut sessions = Sessions::new(Selection::default(), 120);
-        let flood = |sessions: &mut Sessions| {
+        let mut sessions = LoginFinder::new(Selection::default(), 120);
+        let flood = |sessions: &mut LoginFinder| {
             let most = u32::try_from(limits::PROVIDED_KEYS).unwrap_or_default();
             for pid in 1000..most.saturating_mul(3) {
                 let log = Log::new().run_for(pid, 10, pid, "bob", OTHER, &[("eve", "f")]);
                 log.entries(None).iter().for_each(|entry| sessions.take(entry));
             }
         };
-        let take = |sessions: &mut Sessions, log: Log| {
+        let take = |sessions: &mut LoginFinder, log: Log| {
             log.entries(None).iter().for_each(|entry| sessions.take(entry));
         };
         take(&mut sessions, Log::new().run(10, 20, "alice", KEY, &[("anna", "r1")]));
@@ -1099,7 +1100,7 @@ mod tests {
     fn the_candidates_of_many_logins() {
         let requests: Vec<_> = (0..limits::RECORDS).map(|number| format!("r{number}")).collect();
         let pushes: Vec<_> = requests.iter().map(|request| ("anna", request.as_str())).collect();
-        let mut sessions = Sessions::new(Selection::default(), 120);
+        let mut sessions = LoginFinder::new(Selection::default(), 120);
         let most = limits::CANDIDATES.div_ceil(limits::RECORDS);
         for pid in (100..).take(most) {
             let second = u64::from(pid).saturating_mul(1000);
