@@ -205,7 +205,7 @@ impl CheckReport {
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &Check> {
         self.with(Status::Skip).filter(|check| {
             check.needs.is_none()
-                && check.id.group() != "outside"
+                && check.id.is_local()
                 && check.id != CheckId::KeysPushed
                 && check.id != CheckId::LoginRehearsal
                 && !(self.user.is_none() && check.id == CheckId::UserName)

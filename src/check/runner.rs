@@ -314,7 +314,7 @@ impl Runner {
         Box::pin(async move {
             if let Some(started) = self.begin(id, depends_on, ask.as_ref().err().copied()) {
                 if let Ok(ask) = ask {
-                    let answer = in_time(limit(id), ask).await;
+                    let answer = in_time(id.limit(), ask).await;
                     self.end(started, answer);
                 }
             }
@@ -325,7 +325,7 @@ impl Runner {
     ///
     /// This function and those that it calls exist once, and not once per check.
     fn begin(&self, id: CheckId, mut depends_on: Vec<CheckId>, missing: Option<CheckId>) -> Option<Started> {
-        let hangs = self.no_name_service.get().filter(|_| asks_name_service(id));
+        let hangs = self.no_name_service.get().filter(|_| id.asks_name_service());
         depends_on.extend(hangs.filter(|hangs| !depends_on.contains(hangs)));
         let started = Started { id, depends_on, time: Instant::now(), needs: hangs.or(missing) };
         let reason = match (hangs, missing) {
@@ -396,25 +396,6 @@ impl Runner {
             checks.push(found.map_or_else(|| unanswered(id), |found| answered.swap_remove(found)));
         }
         checks
-    }
-}
-
-/// Whether programs that the check runs can ask the name service. Those of a rehearsal say themselves why they do not run.
-fn asks_name_service(id: CheckId) -> bool {
-    match id.group() {
-        "instance" | "clock" | "keys" | "outside" => false,
-        "metadata" | "signer" => matches!(id, CheckId::MetadataCommandUser | CheckId::SignerCommandUser),
-        _ => !matches!(
-            id,
-            CheckId::UserName | CheckId::SshdVersion | CheckId::LoginRehearsal | CheckId::LoginTerminal
-        ),
-    }
-}
-
-fn limit(id: CheckId) -> Duration {
-    match id {
-        CheckId::LoginRehearsal | CheckId::LoginTerminal => limits::REHEARSAL,
-        _ => limits::CHECK,
     }
 }
 

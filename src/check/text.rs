@@ -53,7 +53,7 @@ fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Res
     let outside: Vec<_> = report
         .checks
         .iter()
-        .filter(|check| check.id.group() == "outside")
+        .filter(|check| !check.id.is_local())
         .map(|check| check.id.name())
         .collect();
     let passed = report.with(Status::Ok).count();
