@@ -412,7 +412,7 @@ impl Arguments {
             fingerprint,
             trust_store,
             principals,
-            timeout: timeout.unwrap_or(limits::RUN),
+            timeout: timeout.unwrap_or(limits::RUN_TIME),
             imds: imds.map_or_else(|| client::ADDRESSES.to_vec(), |address| vec![address]),
             chained_command: self.chained_command,
         })

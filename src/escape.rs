@@ -5,7 +5,7 @@ use std::fmt;
 use crate::limits;
 
 /// Remote text, escaped so that it cannot move the cursor, forge a log line or change the text direction, and cut to
-/// [`limits::LOGGED`] bytes.
+/// [`limits::LOGGED_TEXT`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -22,7 +22,7 @@ impl fmt::Display for Escaped<'_> {
             });
             let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
             for piece in valid.chain(invalid) {
-                if text.len().saturating_add(piece.len()) > limits::LOGGED {
+                if text.len().saturating_add(piece.len()) > limits::LOGGED_TEXT {
                     break 'all;
                 }
                 text.push_str(&piece);
@@ -67,8 +67,8 @@ mod tests {
     fn remote_text_is_cut_between_characters() {
         let text = "é".repeat(2000);
         let escaped = Escaped(text.as_bytes()).to_string();
-        assert_eq!(escaped, "é".repeat(limits::LOGGED / 2));
+        assert_eq!(escaped, "é".repeat(limits::LOGGED_TEXT / 2));
         let escaped = Escaped(&[0x1b; 2000]).to_string();
-        assert!(escaped.len() <= limits::LOGGED && escaped.ends_with("\\u{1b}"), "{escaped}");
+        assert!(escaped.len() <= limits::LOGGED_TEXT && escaped.ends_with("\\u{1b}"), "{escaped}");
     }
 }

@@ -50,7 +50,7 @@ impl Host {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    files::read_beginning(path, limits::FIRMWARE).ok()
+    files::read_beginning(path, limits::FIRMWARE_FILE).ok()
 }
 
 #[cfg(test)]

@@ -7,27 +7,35 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+// A run: time.
+
+/// Default of `--timeout`. With [`LOG_WAIT`] and [`READER_WAIT`], which a run can wait after this time, the 5 s of AWS's
+/// ec2-instance-connect package.
+pub(crate) const RUN_TIME: Duration =
+    Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
+
+/// Range of `--timeout`. The maximum is half of sshd's default `LoginGraceTime` of 120 s.
+pub(crate) const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
 /// Time to wait for the system log, for all lines together. After that the run continues without it.
 pub(crate) const LOG_WAIT: Duration = Duration::from_millis(100);
 
 /// Time for sshd to read the keys, and to read more of the chained command's output. sshd does nothing else meanwhile.
 pub(crate) const READER_WAIT: Duration = Duration::from_millis(400);
 
-/// Default of `--timeout`. With [`LOG_WAIT`] and [`READER_WAIT`], which a run can wait after this time, the 5 s of AWS's
-/// ec2-instance-connect package.
-pub(crate) const RUN: Duration = Duration::from_secs(5).saturating_sub(LOG_WAIT).saturating_sub(READER_WAIT);
-
-/// Range of `--timeout`. The maximum is half of sshd's default `LoginGraceTime` of 120 s.
-pub(crate) const RUN_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-
 /// One request, from connecting to the last byte of its body. A healthy IMDS answers within milliseconds.
-pub(crate) const REQUEST: Duration = Duration::from_secs(1);
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(1);
 
 /// Time to connect before a new attempt replaces the connection. IMDS is on the same host and accepts within microseconds.
-pub(crate) const CONNECT: Duration = Duration::from_millis(250);
+pub(crate) const CONNECT_ATTEMPT: Duration = Duration::from_millis(250);
 
 /// Pause before a retry. IMDS limits requests per second, but a login must not wait longer.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// CPU time of the process, in seconds. A login takes milliseconds (`docs/performance.md`).
+pub(crate) const CPU_TIME: u64 = 10;
+
+// A run: what it reads and needs.
 
 /// Status line and headers of a reply. Real ones have 300 bytes; 8 KiB is the minimum that hyper accepts.
 pub const REPLY_HEAD: usize = 8 * 1024;
@@ -36,7 +44,7 @@ pub const REPLY_HEAD: usize = 8 * 1024;
 pub const TOKEN: usize = 1024;
 
 /// One item: an instance ID, a region, a zone, a domain. The longest known zone has 22 characters.
-pub const ITEM: usize = 256;
+pub const METADATA_ITEM: usize = 256;
 
 /// A key line: the maximum length of `SSHPublicKey` in the API.
 pub(crate) const KEY_LINE: usize = 4096;
@@ -62,9 +70,6 @@ const _: () = {
 /// The longest ARN (IAM API Reference, `arnType`), hence the longest pattern of `--principal`.
 pub(crate) const ARN: usize = 2048;
 
-/// Bytes of a list of revoked keys that `--check` examines.
-pub(crate) const REVOKED_KEYS: u64 = 1024 * 1024;
-
 /// Number of `--principal` options. More principals are better named by a pattern.
 pub(crate) const PRINCIPALS: usize = 64;
 
@@ -72,7 +77,7 @@ pub(crate) const PRINCIPALS: usize = 64;
 pub const CERTIFICATES: usize = 16;
 
 /// The certificate chain of the signer, PEM: four certificates and 7 KB today.
-pub const CHAIN: usize = CERTIFICATES * 4096;
+pub const CERTIFICATE_CHAIN: usize = CERTIFICATES * 4096;
 
 /// The list of OCSP response names: today one name of 40 characters for each certificate; at most a second one of 64.
 pub const OCSP_NAMES: usize = CERTIFICATES * 256;
@@ -81,7 +86,7 @@ pub const OCSP_NAMES: usize = CERTIFICATES * 256;
 pub const OCSP_RESPONSE: usize = 32 * 1024;
 
 /// A file that identifies an EC2 instance by an instance ID or a UUID. A longer tag is not an instance ID.
-pub(crate) const FIRMWARE: u64 = 128;
+pub(crate) const FIRMWARE_FILE: u64 = 128;
 
 /// One file of the trust store. Debian's bundle has 220 KB; RHEL's, with comments, 500 KB.
 pub const TRUST_STORE: u64 = 8 * 1024 * 1024;
@@ -93,13 +98,10 @@ pub(crate) const TRUST_STORE_CERTIFICATE: u64 = 64 * 1024;
 pub const TRUST_STORE_FILES: usize = 1024;
 
 /// Remote text in a log line. IAM principals have up to about 600 characters.
-pub const LOGGED: usize = 1024;
+pub const LOGGED_TEXT: usize = 1024;
 
 /// Output of the chained command. Enough for tens of thousands of keys.
 pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
-
-/// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`).
-pub(crate) const PROGRAM_START: u64 = 256;
 
 /// Address space of the process, in bytes. A login uses at most 6 MB (`tests/imds/memory.rs`). A buffer that grows to [`CHAINED_OUTPUT`]
 /// needs three times its size, because it doubles: the old and the new one exist at once.
@@ -109,22 +111,49 @@ pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
 /// Open file descriptors. A login uses fifteen at once.
 pub(crate) const OPEN_FILES: u64 = 128;
 
-/// CPU time of the process, in seconds. A login takes milliseconds (`docs/performance.md`).
-pub(crate) const CPU_TIME: u64 = 10;
+// `--check`: time.
 
 /// Time for one check of `--check`: the time of a login for metadata, and a margin for a busy system.
-pub(crate) const CHECK: Duration = RUN.saturating_add(Duration::from_millis(500));
+pub(crate) const CHECK_TIME: Duration = RUN_TIME.saturating_add(Duration::from_millis(500));
 
 /// Time for a program that a check runs: milliseconds, or more if a name service queries a directory.
 pub(crate) const CHECK_TOOL: Duration = Duration::from_secs(2);
 
-const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK.as_millis(), "some checks run two programs");
+const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK_TIME.as_millis(), "some checks run two programs");
+
+/// Time for the whole of `--check`: the slowest check, after one that runs two programs.
+pub(crate) const ALL_CHECKS_TIME: Duration = CHECK_TIME.saturating_add(CHECK_TOOL.saturating_mul(2));
+
+/// Time for the run of sshd's line in `--check`: the default limit of a login, and a margin, within [`CHECK_TIME`].
+pub(crate) const LOGIN_COMMAND_TIME: Duration = RUN_TIME.saturating_add(Duration::from_millis(300));
+
+const _: () =
+    assert!(LOGIN_COMMAND_TIME.as_millis() < CHECK_TIME.as_millis(), "the check reports its own limit");
+
+/// Time that this run waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
+pub(crate) const PUSHED_KEY_WAIT: Duration = Duration::from_secs(3);
+
+const _: () = assert!(
+    PUSHED_KEY_WAIT.as_millis() + CHECK_TIME.as_millis() < ALL_CHECKS_TIME.as_millis(),
+    "the run has its time"
+);
+
+/// Time that a key must remain valid for this run.
+pub(crate) const LEFT_FOR_RUN: u64 = 10;
+
+/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one in this view of the file system if
+/// sshd's fails. After it, the check that runs the AuthorizedKeysCommand has its time.
+pub(crate) const COMMAND_USER_TIME: Duration =
+    ALL_CHECKS_TIME.saturating_sub(CHECK_TIME).saturating_sub(Duration::from_millis(100));
+
+/// Time for a service to answer on the system bus.
+pub(crate) const BUS_ANSWER: Duration = Duration::from_secs(1);
 
 /// Time for the name of a client, which a name server has at once, or not at all.
 pub(crate) const CLIENT_NAME: Duration = Duration::from_secs(1);
 
 /// Time for sshd's first line, from the start of a connection: milliseconds, or more on a busy system.
-pub(crate) const BANNER: Duration = Duration::from_millis(1500);
+pub(crate) const BANNER_TIME: Duration = Duration::from_millis(1500);
 
 /// Time for a connection to sshd, which the kernel accepts.
 pub(crate) const BANNER_CONNECTION: Duration = Duration::from_secs(1);
@@ -135,23 +164,19 @@ pub(crate) const BANNER_REFUSED: Duration = Duration::from_secs(1);
 /// Pause between connections that are refused, and the least time to read.
 pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);
 
-/// Length of what comes before sshd's first line. OpenSSH's clients read more, but sshd sends nothing.
-pub(crate) const BANNER_LENGTH: usize = 4096;
-
-/// Time for the whole of `--check`: the slowest check, after one that runs two programs.
-pub(crate) const ALL_CHECKS: Duration = CHECK.saturating_add(CHECK_TOOL.saturating_mul(2));
-
-/// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
-pub(crate) const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
-
-/// Time for a rehearsal, including the end of its processes.
-pub(crate) const REHEARSAL: Duration = Duration::from_secs(15);
-
 /// Range of `--wait`. Ten minutes are enough to try what pushes a key.
 pub(crate) const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// Pause between the requests of `--wait`. A key can be used for 60 s; IMDS limits requests per second.
 pub(crate) const WAIT_PAUSE: Duration = Duration::from_secs(1);
+
+// `--check`: what it reads and shows.
+
+/// A list of revoked keys, in bytes.
+pub(crate) const REVOKED_KEYS: u64 = 1024 * 1024;
+
+/// Length of what comes before sshd's first line. OpenSSH's clients read more, but sshd sends nothing.
+pub(crate) const BANNER_LENGTH: usize = 4096;
 
 /// Number of detail lines per check: one per examined record, and some more.
 pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
@@ -159,87 +184,25 @@ pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
-/// What `--logins` reads of a log at once. Small enough for the cache of a processor.
-pub(crate) const LOG_BLOCK: usize = 256 * 1024;
-
-/// A line of a log. rsyslog cuts messages at 8 KiB; an entry of the journal as JSON has other fields, too.
-pub(crate) const LOG_LINE: usize = 64 * 1024;
-
-const _: () = assert!(LOG_LINE < LOG_BLOCK, "a line fits into a block");
-
-/// Number of log files: the current one and the rotated ones.
-pub(crate) const LOG_FILES: usize = 400;
-
-/// Number of logins that `--logins` lists, and of refused records: the newest ones. They need 50 MB.
-pub(crate) const LOGINS: usize = 20_000;
-
-/// Number of pushes of which the log cannot tell which ones the listed logins used. Five for each login; usually there are none.
-pub(crate) const CANDIDATES: usize = 5 * LOGINS;
-
-/// The number of keys for one login: two runs. In a log file, more of them were forged.
-pub(crate) const LOGIN_KEYS: usize = 2 * RECORDS;
-
-/// The message of a line of sshd or eic-keys. sshd cuts its messages at 1 KiB. One of eic-keys has two texts of [`LOGGED`].
-pub(crate) const LOG_MESSAGE: usize = 3 * LOGGED;
-
-/// Number of keys provided within the grace time of sshd. `--logins` keeps them until a login uses them.
-pub(crate) const PROVIDED_KEYS: usize = 50_000;
-
-/// sshd's grace time for `--logins`, if it has no limit.
-pub(crate) const UNLIMITED_GRACE: Duration = Duration::from_secs(600);
-
-/// For how long `--logins` waits for the next bytes of a log from journalctl or a decompressor.
-pub(crate) const LOG_SILENCE: Duration = Duration::from_secs(300);
-
-/// What journalctl complains about, in bytes: some dozen damaged files.
-pub(crate) const COMPLAINTS: u64 = 4096;
-
-/// For how long `--logins` runs before it shows its progress.
-pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
-
-/// A file of the time zone database. The largest ones have 3 KB.
-pub(crate) const TIME_ZONE: u64 = 64 * 1024;
-
-/// A text file of the system, such as `/etc/passwd` with some hundred thousand users.
-pub(crate) const SYSTEM_FILE: u64 = 16 * 1024 * 1024;
-
-/// The program file of sshd. Today's have up to 2 MiB.
-pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
-
-/// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
-pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
-
-/// Time for the run of sshd's line in `--check`: the default limit of a login, and a margin, within [`CHECK`].
-pub(crate) const LOGIN_COMMAND: Duration = RUN.saturating_add(Duration::from_millis(300));
-
-const _: () = assert!(LOGIN_COMMAND.as_millis() < CHECK.as_millis(), "the check reports its own limit");
-
-/// Time that this run waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
-pub(crate) const PUSHED_KEY: Duration = Duration::from_secs(3);
-
-const _: () =
-    assert!(PUSHED_KEY.as_millis() + CHECK.as_millis() < ALL_CHECKS.as_millis(), "the run has its time");
-
-/// Time that a key must remain valid for this run.
-pub(crate) const LEFT_FOR_RUN: u64 = 10;
-
-/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one in this view of the file system if sshd's fails.
-pub(crate) const COMMAND_USER: Duration = Duration::from_secs(6);
-
-/// Time for a service to answer on the system bus.
-pub(crate) const BUS: Duration = Duration::from_secs(1);
-
 /// Files of a directory below `/etc/security` that are read.
 pub(crate) const PAM_FILES: usize = 256;
 
 /// How deep PAM service files that include each other are read.
 pub(crate) const PAM_INCLUDES: usize = 8;
 
-/// Each output of a rehearsal. A start file can print without end; the rest is discarded.
-pub(crate) const REHEARSAL_OUTPUT: usize = 256 * 1024;
-
 /// How much of a command line a report shows, in bytes.
 pub(crate) const COMMAND_SHOWN: u64 = 100;
+
+// `--check --rehearse`.
+
+/// Time for a rehearsal, including the end of its processes.
+pub(crate) const REHEARSAL_TIME: Duration = Duration::from_secs(15);
+
+/// Time for the logins of a rehearsal. A healthy login takes less than a second, and several on a slow system.
+pub(crate) const REHEARSAL_LOGINS: Duration = Duration::from_secs(11);
+
+/// Each output of a rehearsal. A start file can print without end; the rest is discarded.
+pub(crate) const REHEARSAL_OUTPUT: usize = 256 * 1024;
 
 /// Time between two examinations of the processes of a rehearsal.
 pub(crate) const REHEARSAL_PAUSE: Duration = Duration::from_millis(20);
@@ -265,6 +228,63 @@ pub(crate) const TERMINAL_ANSWERS: u32 = 2;
 /// How many lines without an answer are typed before the end of the input. A shell can have an empty prompt.
 pub(crate) const TERMINAL_TRIES: u32 = 3;
 
+// `--logins`.
+
+/// Number of log files: the current one and the rotated ones.
+pub(crate) const LOG_FILES: usize = 400;
+
+/// What `--logins` reads of a log at once. Small enough for the cache of a processor.
+pub(crate) const LOG_BLOCK: usize = 256 * 1024;
+
+/// A line of a log. rsyslog cuts messages at 8 KiB; an entry of the journal as JSON has other fields, too.
+pub(crate) const LOG_LINE: usize = 64 * 1024;
+
+const _: () = assert!(LOG_LINE < LOG_BLOCK, "a line fits into a block");
+
+/// The message of a line of sshd or eic-keys. sshd cuts its messages at 1 KiB. One of eic-keys has two texts of [`LOGGED_TEXT`].
+pub(crate) const LOG_MESSAGE: usize = 3 * LOGGED_TEXT;
+
+/// Number of logins that `--logins` lists, and of refused records: the newest ones. They need 50 MB.
+pub(crate) const LOGINS: usize = 20_000;
+
+/// Number of pushes of which the log cannot tell which ones the listed logins used. Five for each login; usually there are none.
+pub(crate) const CANDIDATES: usize = 5 * LOGINS;
+
+/// The number of keys for one login: two runs. In a log file, more of them were forged.
+pub(crate) const LOGIN_KEYS: usize = 2 * RECORDS;
+
+/// Number of keys provided within the grace time of sshd. `--logins` keeps them until a login uses them.
+pub(crate) const PROVIDED_KEYS: usize = 50_000;
+
+/// sshd's grace time for `--logins`, if it has no limit.
+pub(crate) const UNLIMITED_GRACE: Duration = Duration::from_secs(600);
+
+/// For how long `--logins` waits for the next bytes of a log from journalctl or a decompressor.
+pub(crate) const LOG_SILENCE: Duration = Duration::from_secs(300);
+
+/// What journalctl complains about, in bytes: some dozen damaged files.
+pub(crate) const JOURNALCTL_ERRORS: u64 = 4096;
+
+/// For how long `--logins` runs before it shows its progress.
+pub(crate) const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+// Files of the system.
+
+/// A text file of the system, such as `/etc/passwd` with some hundred thousand users.
+pub(crate) const SYSTEM_FILE: u64 = 16 * 1024 * 1024;
+
+/// The program file of sshd. Today's have up to 2 MiB.
+pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
+
+/// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`).
+pub(crate) const PROGRAM_START: u64 = 256;
+
+/// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
+pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
+
+/// A file of the time zone database. The largest ones have 3 KB.
+pub(crate) const TIME_ZONE: u64 = 64 * 1024;
+
 /// The remaining time of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -285,10 +305,10 @@ impl Budget {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// The time limit of a request that starts now: [`REQUEST`], or the remaining time of the run if that is less.
+    /// The time limit of a request that starts now: [`REQUEST_TIME`], or the remaining time of the run if that is less.
     #[must_use]
     pub fn request(&self) -> Duration {
-        self.left().min(REQUEST)
+        self.left().min(REQUEST_TIME)
     }
 }
 
@@ -299,7 +319,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN};
+    use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN_TIME};
 
     /// The texts of the source files below `folder`, except this one.
     fn sources(folder: &Path) -> Vec<String> {
@@ -345,7 +365,7 @@ mod tests {
     fn the_documents_have_these_numbers() {
         let whole = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let threats = whole(include_str!("../docs/threat-model.md"));
-        let seconds = RUN.as_secs_f64();
+        let seconds = RUN_TIME.as_secs_f64();
         let kib = ACTIVE_KEYS / 1024;
         for words in [
             format!("within its time limit ({seconds} s, `--timeout`), plus at most half a second"),

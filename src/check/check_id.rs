@@ -142,7 +142,7 @@ impl CheckId {
 
     /// The time limit of the check.
     pub(crate) fn limit(self) -> Duration {
-        if self.has(CheckProperty::Rehearsal) { limits::REHEARSAL } else { limits::CHECK }
+        if self.has(CheckProperty::Rehearsal) { limits::REHEARSAL_TIME } else { limits::CHECK_TIME }
     }
 
     /// The part of the name before the dot.

@@ -97,7 +97,7 @@ pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u
     2
 }
 
-/// Runs all checks, within [`limits::ALL_CHECKS`].
+/// Runs all checks, within [`limits::ALL_CHECKS_TIME`].
 fn report(request: &CheckRequest, target: &CheckTarget<'_>) -> io::Result<CheckReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let runner = Runner::default();
@@ -105,7 +105,7 @@ fn report(request: &CheckRequest, target: &CheckTarget<'_>) -> io::Result<CheckR
     // A check without a result at the timeout is a failure.
     runtime.block_on(async {
         if let Ok((account, sshd)) =
-            timeout(limits::ALL_CHECKS, Box::pin(examine(request, target, &runner))).await
+            timeout(limits::ALL_CHECKS_TIME, Box::pin(examine(request, target, &runner))).await
         {
             // It has a time limit of its own, because it runs only on request.
             let (program, settings) = (&sshd.program, &sshd.settings);
@@ -158,7 +158,7 @@ async fn examine(
     let command = async {
         let mut pushed = Box::pin(pushed);
         let (keys, reachable, trusted) = tokio::join!(
-            timeout(limits::PUSHED_KEY, pushed.as_mut()),
+            timeout(limits::PUSHED_KEY_WAIT, pushed.as_mut()),
             command_user::run(runner, &options, target, &sshd.user, &session, &store),
             install::install(runner, target, &sshd.command, &sshd.settings),
         );

@@ -68,7 +68,7 @@ impl RunOptions {
                 Some(line) if asked.principals == Principals::default() => line.principals.clone(),
                 _ => asked.principals.clone(),
             },
-            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN),
+            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN_TIME),
             imds: match (asked.imds, line) {
                 (Some(address), _) => vec![address],
                 (None, Some(line)) => line.imds.clone(),

@@ -413,13 +413,13 @@ fn unanswered(id: CheckId) -> Check {
     Check {
         id,
         status: Status::Fail,
-        note: format!("this check had no result within {} s", limits::ALL_CHECKS.as_secs()),
+        note: format!("this check had no result within {} s", limits::ALL_CHECKS_TIME.as_secs()),
         fix: Some(Fix::advice(SLOW)),
         detail: Vec::new(),
         mark: Some(Mark::TimedOut),
         depends_on: Vec::new(),
         needs: None,
-        duration: limits::ALL_CHECKS,
+        duration: limits::ALL_CHECKS_TIME,
     }
 }
 

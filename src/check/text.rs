@@ -50,12 +50,8 @@ fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Res
         line(text, check, colour)?;
         fix(text, check)?;
     }
-    let outside: Vec<_> = report
-        .checks
-        .iter()
-        .filter(|check| !check.id.is_local())
-        .map(|check| check.id.name())
-        .collect();
+    let outside: Vec<_> =
+        report.checks.iter().filter(|check| !check.id.is_local()).map(|check| check.id.name()).collect();
     let passed = report.with(Status::Ok).count();
     let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
     let skipped = if skipped > 0 {

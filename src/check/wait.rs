@@ -31,7 +31,8 @@ pub(crate) async fn for_a_push(request: &CheckRequest, target: &CheckTarget<'_>)
     while start.elapsed() < limit {
         if session.is_none() {
             // One request more than there is time for, so that the last one has its time.
-            let budget = Budget::start(limit.saturating_sub(start.elapsed()).saturating_add(limits::REQUEST));
+            let budget =
+                Budget::start(limit.saturating_sub(start.elapsed()).saturating_add(limits::REQUEST_TIME));
             session = Imds::open(&options.imds, budget).await.ok();
         }
         if let Some(imds) = &session {

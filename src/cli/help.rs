@@ -59,7 +59,7 @@ fn options() -> String {
         .replace("{most}", &Seconds(most).to_string())
         .replace("{shortest}", &Seconds(limits::WAIT_RANGE.0).to_string())
         .replace("{longest}", &Seconds(limits::WAIT_RANGE.1).to_string())
-        .replace("{default}", &Seconds(limits::RUN).to_string())
+        .replace("{default}", &Seconds(limits::RUN_TIME).to_string())
         .replace("{addresses}", &addresses)
 }
 

@@ -188,7 +188,7 @@ impl Imds {
 
     /// The names for which keys were pushed in the last 60 seconds, as the service lists them. Empty if it does not.
     pub(crate) async fn users_with_keys(&self) -> Vec<UserName> {
-        let text = self.get("managed-ssh-keys/active-keys/", limits::ITEM).await.ok().flatten();
+        let text = self.get("managed-ssh-keys/active-keys/", limits::METADATA_ITEM).await.ok().flatten();
         let text = text.unwrap_or_default();
         text.split(|byte| *byte == b'\n')
             .filter_map(|line| UserName::parse(line.strip_suffix(b"/").unwrap_or(line).trim_ascii()))
@@ -219,7 +219,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails.
     pub async fn zone(&self) -> Result<Option<Bytes>, ImdsError> {
-        self.get(ZONE, limits::ITEM).await
+        self.get(ZONE, limits::METADATA_ITEM).await
     }
 
     /// The domain of the partition, unchecked. Remote text.
@@ -227,7 +227,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails.
     pub async fn domain(&self) -> Result<Bytes, ImdsError> {
-        self.get(DOMAIN, limits::ITEM).await?.ok_or_else(|| absent(DOMAIN))
+        self.get(DOMAIN, limits::METADATA_ITEM).await?.ok_or_else(|| absent(DOMAIN))
     }
 
     /// The certificate chain of the signer, PEM.
@@ -235,7 +235,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails.
     pub(crate) async fn signer_chain(&self) -> Result<Option<Bytes>, ImdsError> {
-        self.get("managed-ssh-keys/signer-cert/", limits::CHAIN).await
+        self.get("managed-ssh-keys/signer-cert/", limits::CERTIFICATE_CHAIN).await
     }
 
     /// The names of the OCSP responses, one per line.
@@ -259,7 +259,7 @@ impl Imds {
         path: &str,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Option<T>, ImdsError> {
-        match self.get(path, limits::ITEM).await? {
+        match self.get(path, limits::METADATA_ITEM).await? {
             None => Ok(None),
             Some(text) => match parse(text.trim_ascii_end()) {
                 Some(fact) => Ok(Some(fact)),

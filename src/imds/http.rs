@@ -145,7 +145,7 @@ async fn connect(address: SocketAddr, mut begun: Option<TcpStream>) -> Result<Tc
                 None => TcpStream::connect(address).await,
             }
         };
-        if let Ok(stream) = timeout(limits::CONNECT, stream).await {
+        if let Ok(stream) = timeout(limits::CONNECT_ATTEMPT, stream).await {
             return stream.map_err(HttpError::Connect);
         }
     }

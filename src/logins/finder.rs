@@ -1092,7 +1092,7 @@ mod tests {
             let log = Log::new().run(10, 20, user, KEY, &[("anna", "r")]).accepted(11, 7, user, KEY);
             log.logins().len()
         };
-        assert_eq!(logins(&name(limits::LOGGED)), 1);
+        assert_eq!(logins(&name(limits::LOGGED_TEXT)), 1);
         assert_eq!(logins(&name(limits::LOG_MESSAGE)), 0);
     }
 

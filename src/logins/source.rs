@@ -307,7 +307,7 @@ fn silence() -> Duration {
 /// What a program wrote to a file of its own.
 fn complaints(mut file: File) -> Vec<String> {
     let mut bytes = Vec::new();
-    let read = file.rewind().and_then(|()| file.take(limits::COMPLAINTS).read_to_end(&mut bytes));
+    let read = file.rewind().and_then(|()| file.take(limits::JOURNALCTL_ERRORS).read_to_end(&mut bytes));
     if read.is_err() {
         return Vec::new();
     }

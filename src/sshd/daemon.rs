@@ -43,7 +43,7 @@ pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 pub(crate) const PID_FILE: &str = "/run/sshd.pid";
 
 /// Time limit for a reload. The unit runs `sshd -t` first.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// systemctl failed.
 #[derive(Debug)]
@@ -514,7 +514,7 @@ mod tests {
         }
         let tree = ConfigTree::new(&root);
         let systemctl = TrustedCommand::new("false");
-        let daemon = Daemon::new(&tree, &systemctl, TIMEOUT);
+        let daemon = Daemon::new(&tree, &systemctl, SYSTEMCTL_TIMEOUT);
         let main = Path::new("/etc/ssh/sshd_config");
         let found = daemon.notes_on_others(main);
         assert_eq!(found.len(), 1, "{found:?}");

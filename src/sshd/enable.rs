@@ -12,7 +12,7 @@ use super::{
     apply::{ApplyContext, InstalledSshd, apply},
     config::Values,
     config_tree::ConfigTree,
-    daemon::{Daemon, TIMEOUT},
+    daemon::{Daemon, SYSTEMCTL_TIMEOUT},
     diff, drop_in,
     enable_error::{EnableError, EnableRefusal},
     host_key,
@@ -137,7 +137,7 @@ fn plan_and_apply(options: &EnableOptions, operation: Operation) -> Result<Vec<S
     }
     let lock = lock(options, tree)?;
     let systemctl = TrustedCommand::of_options(&options.systemctl);
-    let run = Run { options, tree, daemon: Daemon::new(tree, &systemctl, TIMEOUT), lock };
+    let run = Run { options, tree, daemon: Daemon::new(tree, &systemctl, SYSTEMCTL_TIMEOUT), lock };
     match operation {
         Operation::Enable => run.enable(sshd),
         Operation::Disable => run.disable(sshd),

@@ -34,7 +34,7 @@ const DEFAULT_KEYS: &[u8] = b"/etc/ssh/ssh_host_*_key";
 const MAX_DEFAULT_KEYS: usize = 100;
 
 /// On a slow machine, generating a 3072-bit key takes some seconds.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const KEYGEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A private key in a directory that only root can enter. Dropping it removes both.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub(super) fn add(
     for kind in KEY_TYPES {
         key.path = Path::new(DIRECTORY).join(kind);
         let keygen = keygen.clone().with(["-q", "-t", kind, "-N", "", "-C", "", "-f"]).with([&key.path]);
-        let output = keygen.run(TIMEOUT).map_err(HostKeyError::Run)?;
+        let output = keygen.run(KEYGEN_TIMEOUT).map_err(HostKeyError::Run)?;
         if !output.status.success() {
             last_error = HostKeyError::Keygen(output.error_text());
             continue;

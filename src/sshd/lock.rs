@@ -22,7 +22,7 @@ use crate::files;
 const PATH: &str = "/run/eic-keys.lock";
 
 /// How long to wait for another run.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The content of the lock file from the first change of sshd's files until sshd is reloaded.
 const RELOAD_PENDING: &[u8] = b"sshd has not been reloaded since its configuration was changed\n";
@@ -63,7 +63,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock. Waits up to [`TIMEOUT`] for another run to end.
+    /// Takes the lock. Waits up to [`LOCK_TIMEOUT`] for another run to end.
     ///
     /// # Errors
     /// Another run holds the lock, or the file cannot be opened or locked.
@@ -82,7 +82,7 @@ impl Lock {
                     }
                     // The run that held this file has removed it, and a third one can hold a new file.
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < TIMEOUT => {
+                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < LOCK_TIMEOUT => {
                     thread::sleep(Duration::from_millis(50));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held(path.clone())),

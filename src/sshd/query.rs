@@ -106,7 +106,7 @@ impl QueryError {
 }
 
 /// A query takes about 20 ms. A machine that swaps can need seconds.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The paths of sshd in distributions.
 pub(crate) const PATHS: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
@@ -166,7 +166,7 @@ impl Sshd {
     }
 
     fn of(command: TrustedCommand) -> Self {
-        Self { command, timeout: TIMEOUT, options: Vec::new(), host_key: None }
+        Self { command, timeout: QUERY_TIMEOUT, options: Vec::new(), host_key: None }
     }
 
     /// The sshd of a system, from the usual paths.

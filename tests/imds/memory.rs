@@ -113,7 +113,7 @@ fn the_largest_chain_and_ocsp_responses_need_little_memory() {
             let rest = "A".repeat(63).into_bytes();
             let rest = [b"-----BEGIN CERTIFICATE-----\n", &[rest, b"\n".to_vec()].concat().repeat(1024)[..]]
                 .concat();
-            let room = limits::CHAIN - chain.len() - 30;
+            let room = limits::CERTIFICATE_CHAIN - chain.len() - 30;
             let text = [chain.as_bytes(), &rest[..room / 64 * 64], b"\n-----END CERTIFICATE-----\n"].concat();
             world.instance.imds.set(CHAIN, text);
         }),
@@ -129,7 +129,7 @@ fn the_largest_chain_and_ocsp_responses_need_little_memory() {
             world.instance.serve_ocsp_response(&world.instance.pki().signer, &nested);
         }),
         ("the largest domain", |world| {
-            world.instance.imds.fault(On::path(DOMAIN), Fault::Body(vec![0x1b; limits::ITEM]));
+            world.instance.imds.fault(On::path(DOMAIN), Fault::Body(vec![0x1b; limits::METADATA_ITEM]));
         }),
         ("a signer of 4096 bits", |world| {
             world.instance.adopt(eic_lab::Pki::with(|spec| spec.signer.key = Key::rsa(4096)));

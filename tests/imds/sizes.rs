@@ -43,10 +43,10 @@ fn good(world: &World, path: &str) -> Vec<u8> {
 fn accepts_replies_up_to_the_limit_only() {
     let limits = [
         (KEYS, limits::ACTIVE_KEYS),
-        (ID, limits::ITEM),
-        (REGION, limits::ITEM),
-        (DOMAIN, limits::ITEM),
-        (CHAIN, limits::CHAIN),
+        (ID, limits::METADATA_ITEM),
+        (REGION, limits::METADATA_ITEM),
+        (DOMAIN, limits::METADATA_ITEM),
+        (CHAIN, limits::CERTIFICATE_CHAIN),
         (NAMES, limits::OCSP_NAMES),
         ("OCSP response", limits::OCSP_RESPONSE),
     ];
@@ -76,9 +76,9 @@ fn accepts_a_zone_up_to_the_limit_only() {
         |form| format!("{form:?}"),
         |world, form| {
             world.instance.imds.remove(REGION);
-            pad(world, ZONE, limits::ITEM, *form);
+            pad(world, ZONE, limits::METADATA_ITEM, *form);
             world.expect_key(&world.login())?;
-            pad(world, ZONE, limits::ITEM + 1, *form);
+            pad(world, ZONE, limits::METADATA_ITEM + 1, *form);
             world.expect_failed(&world.login(), 2)?;
             expect("times asked", &world.asked(ZONE), &1)
         },

@@ -16,7 +16,7 @@ fn assert_harmless(instance: &Instance, what: &str) {
         char.is_control() || turns
     };
     assert!(!text.chars().any(harmful), "{what}: {text:?}");
-    assert!(text.len() < 2 * limits::LOGGED + 512, "{what}: {} bytes", text.len());
+    assert!(text.len() < 2 * limits::LOGGED_TEXT + 512, "{what}: {} bytes", text.len());
 }
 
 const HOSTILE: [(&str, &[u8]); 9] = [
@@ -93,12 +93,12 @@ fn cuts_long_text() {
         message.split_once("for IAM principal: ").unwrap().1.to_owned()
     };
     for (text, logged) in [
-        ("a".repeat(limits::LOGGED), "a".repeat(limits::LOGGED)),
-        ("a".repeat(limits::LOGGED + 1), "a".repeat(limits::LOGGED)),
-        ("é".repeat(1000), "é".repeat(limits::LOGGED / 2)),
-        (format!("a{}", "é".repeat(1000)), format!("a{}", "é".repeat(limits::LOGGED / 2 - 1))),
-        ("日本".repeat(1000), "日本".repeat(1000).chars().take(limits::LOGGED / 3).collect()),
-        ("\u{1f511}".repeat(1000), "\u{1f511}".repeat(limits::LOGGED / 4)),
+        ("a".repeat(limits::LOGGED_TEXT), "a".repeat(limits::LOGGED_TEXT)),
+        ("a".repeat(limits::LOGGED_TEXT + 1), "a".repeat(limits::LOGGED_TEXT)),
+        ("é".repeat(1000), "é".repeat(limits::LOGGED_TEXT / 2)),
+        (format!("a{}", "é".repeat(1000)), format!("a{}", "é".repeat(limits::LOGGED_TEXT / 2 - 1))),
+        ("日本".repeat(1000), "日本".repeat(1000).chars().take(limits::LOGGED_TEXT / 3).collect()),
+        ("\u{1f511}".repeat(1000), "\u{1f511}".repeat(limits::LOGGED_TEXT / 4)),
     ] {
         publish(&instance, &[instance.record(&key).set("Caller", &text)]);
         assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
@@ -109,7 +109,7 @@ fn cuts_long_text() {
     assert_eq!(instance.run(["alice"]).keys(), [key.line()]);
     let logged = head(&instance);
     assert!(
-        logged.len() <= limits::LOGGED && logged.ends_with('}'),
+        logged.len() <= limits::LOGGED_TEXT && logged.ends_with('}'),
         "an escape is whole or not there: {logged}"
     );
     assert_harmless(&instance, "two long texts");

@@ -599,7 +599,7 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
         .with(["-q", "-N", "", "-C", "eic-keys --rehearse"])
         .with(&plan.key)
         .with(["-f".into(), file.into_os_string()]);
-    let made = keygen.run(limits::CHECK)?;
+    let made = keygen.run(limits::CHECK_TIME)?;
     if !made.status.success() {
         let said = made.error_text();
         let full = ["No space left", "quota exceeded"].iter().any(|words| said.contains(words));

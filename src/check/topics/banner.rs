@@ -147,7 +147,7 @@ fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> An
             (format!("sshd closes a connection to {shown} and sends nothing"), log.to_owned(), certain)
         }
         BannerReply::Silent => (
-            format!("a connection to {shown} gets no answer within {} s", Seconds(limits::BANNER)),
+            format!("a connection to {shown} gets no answer within {} s", Seconds(limits::BANNER_TIME)),
             log.to_owned(),
             false,
         ),
@@ -212,7 +212,7 @@ fn ask_all(addresses: &[SocketAddr]) -> BannerReply {
 /// Connects, and reads until the line with the protocol version (RFC 4253, section 4.2). Nothing is sent.
 fn ask(address: SocketAddr) -> BannerReply {
     let start = Instant::now();
-    let left = || limits::BANNER.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
+    let left = || limits::BANNER_TIME.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
     let mut connection = loop {
         match TcpStream::connect_timeout(&address, limits::BANNER_CONNECTION.min(left())) {
             Ok(connection) => break connection,
@@ -235,7 +235,7 @@ fn ask(address: SocketAddr) -> BannerReply {
         if is_ssh(&received) {
             return BannerReply::Ssh;
         }
-        let over = start.elapsed() >= limits::BANNER || received.len() > limits::BANNER_LENGTH;
+        let over = start.elapsed() >= limits::BANNER_TIME || received.len() > limits::BANNER_LENGTH;
         if over || connection.set_read_timeout(Some(left())).is_err() {
             break false;
         }

@@ -114,11 +114,12 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     let context = DaemonContext::find(&ConfigTree::new(root));
     let started = Instant::now();
     if context.changes_namespace() {
-        if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER)) {
+        if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER_TIME))
+        {
             return view;
         }
     }
-    report(command.run(limits::COMMAND_USER.saturating_sub(started.elapsed())))
+    report(command.run(limits::COMMAND_USER_TIME.saturating_sub(started.elapsed())))
 }
 
 /// The status and note of one check in a report.

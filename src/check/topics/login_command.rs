@@ -125,7 +125,7 @@ impl SshdContext {
     fn run(&self, command: &TrustedCommand) -> io::Result<Output> {
         let command = self.environment.clone().running(command).as_user(&self.user);
         let command = if self.is_unlogged { without_log(&command) } else { command };
-        self.daemon.command(&command).run(limits::LOGIN_COMMAND)
+        self.daemon.command(&command).run(limits::LOGIN_COMMAND_TIME)
     }
 }
 
@@ -220,7 +220,7 @@ impl LineRun<'_> {
     fn not_run(&self, error: &io::Error) -> Answer<()> {
         let (name, shown) = (&self.user.name, self.shown);
         if error.kind() == ErrorKind::TimedOut {
-            let limit = Seconds(limits::LOGIN_COMMAND);
+            let limit = Seconds(limits::LOGIN_COMMAND_TIME);
             let fix = Fix::advice("find out why it takes so long; sshd waits for it at each login");
             return Answer::warn(format!("as {name}, {shown} does not end within {limit} s"), fix, ());
         }
@@ -323,7 +323,7 @@ fn chained_answer(name: &str, shown: &str, ran: Option<io::Result<Output>>) -> O
         Err(error) if error.kind() == ErrorKind::TimedOut => Some(Answer::warn(
             format!(
                 "as {name}, the chained command does not end within {} s: {shown}; sshd waits for it at each login, and closes the connection after LoginGraceTime",
-                Seconds(limits::LOGIN_COMMAND)
+                Seconds(limits::LOGIN_COMMAND_TIME)
             ),
             Fix::advice("see why it takes so long: for example a directory server that does not answer"),
             (),

@@ -28,7 +28,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
         .check(CheckId::MetadataToken, host, async |host| {
             let start = Instant::now();
             // Checks run one after another what a login runs side by side.
-            match Imds::open(&options.imds, Budget::start(limits::ALL_CHECKS)).await {
+            match Imds::open(&options.imds, Budget::start(limits::ALL_CHECKS_TIME)).await {
                 Err(error) => match &options.imds_from {
                     Some(from) => other_address(options, from, &error).await,
                     None => Answer::fail(WithCauses(&error).to_string(), fix_for_request(&error, host.id())),
@@ -58,7 +58,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
 /// The result if nothing answers at an address of `--imds`.
 async fn other_address(options: &RunOptions, from: &str, error: &ImdsError) -> Answer<Imds> {
     let address = options.imds.first().map(ToString::to_string).unwrap_or_default();
-    let usual = Imds::open(&ADDRESSES, Budget::start(limits::REQUEST)).await;
+    let usual = Imds::open(&ADDRESSES, Budget::start(limits::REQUEST_TIME)).await;
     let (note, fix) = match usual {
         Ok(usual) => {
             let usual = usual.address().ip();
@@ -138,7 +138,7 @@ async fn ipv6(options: &RunOptions) -> Answer<()> {
         return Answer::skip("--imds gives another address");
     };
     let start = Instant::now();
-    match Imds::open(&[address], Budget::start(limits::REQUEST)).await {
+    match Imds::open(&[address], Budget::start(limits::REQUEST_TIME)).await {
         Ok(_) => Answer::ok(
             format!("{} returned a token within {} ms", address.ip(), start.elapsed().as_millis()),
             (),

@@ -147,7 +147,7 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
 fn hangs() -> Option<(&'static str, Fix)> {
     let asked = |name: &str, path: &str| {
         let call = ["call", name, path, "org.freedesktop.DBus.Peer", "Ping"];
-        let ran = TrustedCommand::new("busctl").with(call).run(limits::BUS);
+        let ran = TrustedCommand::new("busctl").with(call).run(limits::BUS_ANSWER);
         ran.is_err_and(|error| error.kind() == ErrorKind::TimedOut)
     };
     if !asked("org.freedesktop.login1", "/org/freedesktop/login1") {
