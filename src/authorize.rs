@@ -118,8 +118,9 @@ pub(crate) async fn authorize(
     }
 
     let in_firmware = firmware.is_some();
-    let proof = Proof { query, context, imds: &imds, user: &user, instance: &id, in_firmware, store };
-    let authorized = boxed(|| proof.authorize(valid)).await?;
+    let verification =
+        KeyVerification { query, context, imds: &imds, user: &user, instance: &id, in_firmware, store };
+    let authorized = boxed(|| verification.run(valid)).await?;
     output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
@@ -129,8 +130,8 @@ pub(crate) async fn authorize(
     Ok(counts)
 }
 
-/// What the proof of keys needs besides them.
-struct Proof<'a> {
+/// What the verification of keys needs besides them.
+struct KeyVerification<'a> {
     query: &'a KeyQuery,
     context: &'a RunContext<'a>,
     imds: &'a Imds,
@@ -142,9 +143,9 @@ struct Proof<'a> {
     store: Result<TrustStore, StoreError>,
 }
 
-impl Proof<'_> {
+impl KeyVerification<'_> {
     /// Requests the signer, and verifies the keys with it.
-    async fn authorize(self, valid: Vec<UnverifiedKey<'_>>) -> Result<Vec<AuthorizedKey<'_>>, RunError> {
+    async fn run(self, valid: Vec<UnverifiedKey<'_>>) -> Result<Vec<AuthorizedKey<'_>>, RunError> {
         let Self { query, context: RunContext { clock, syslog, .. }, imds, user, instance, .. } = self;
         // The id in the firmware is compared with that of the metadata service.
         let reported_id =

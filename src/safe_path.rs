@@ -37,7 +37,7 @@ impl Error for UntrustedProgram {}
 
 /// The result of [`check`].
 #[derive(Debug)]
-pub(crate) enum JudgedProgram {
+pub(crate) enum ProgramCheck {
     /// sshd would run it.
     Trusted(Program),
     /// Why sshd would not run it.
@@ -89,8 +89,8 @@ impl Program {
 /// `NotFound` if the program does not exist, otherwise the reason why sshd would not run it.
 pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
     match check(root, path)? {
-        JudgedProgram::Trusted(program) => Ok(program),
-        JudgedProgram::Untrusted(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
+        ProgramCheck::Trusted(program) => Ok(program),
+        ProgramCheck::Untrusted(reason) => Err(io::Error::new(io::ErrorKind::PermissionDenied, reason)),
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn program(root: &Path, path: &Path) -> io::Result<Program> {
 ///
 /// # Errors
 /// Fails if the program cannot be examined; `NotFound` if it does not exist.
-pub(crate) fn check(root: &Path, path: &Path) -> io::Result<JudgedProgram> {
+pub(crate) fn check(root: &Path, path: &Path) -> io::Result<ProgramCheck> {
     check_unless(root, path, &|_| false)
 }
 
@@ -110,8 +110,8 @@ pub(crate) fn check_unless(
     root: &Path,
     path: &Path,
     tolerated: &dyn Fn(&fs::Metadata) -> bool,
-) -> io::Result<JudgedProgram> {
-    let untrusted = |reason| Ok(JudgedProgram::Untrusted(reason));
+) -> io::Result<ProgramCheck> {
+    let untrusted = |reason| Ok(ProgramCheck::Untrusted(reason));
     if !path.is_absolute() {
         return untrusted(UntrustedProgram::NotAbsolute(path.to_owned()));
     }
@@ -135,5 +135,5 @@ pub(crate) fn check_unless(
             _ => {}
         }
     }
-    Ok(JudgedProgram::Trusted(Program(path.to_owned())))
+    Ok(ProgramCheck::Trusted(Program(path.to_owned())))
 }

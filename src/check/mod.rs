@@ -137,7 +137,7 @@ async fn examine(
     let pushed = async {
         let location = instance::location(runner, &host, &session).await;
         let signer = signer::signer(runner, &options, target, &session, &location, &store).await;
-        let rules = keys::Rules { request, principals: &options.principals, settings: &sshd.settings };
+        let rules = keys::KeyRules { request, principals: &options.principals, settings: &sshd.settings };
         let keys = keys::keys(runner, &rules, target, &name, &session, &location, &signer).await;
         outside::advise(runner, &location, &name).await;
         keys

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::account::Account;
 
 /// The fingerprint of no bytes, and so of no key.
-pub(crate) const NO_KEY: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+pub(crate) const ZERO_KEY_FINGERPRINT: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
 
 /// The key of 32 zero bytes, in base64.
 const ZERO_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -51,7 +51,8 @@ pub(crate) struct Offered<'a> {
 
 impl Offered<'static> {
     /// A key that does not exist.
-    pub(crate) const NONE: Self = Self { fingerprint: NO_KEY, key_type: "ssh-ed25519", base64: ZERO_KEY };
+    pub(crate) const NONE: Self =
+        Self { fingerprint: ZERO_KEY_FINGERPRINT, key_type: "ssh-ed25519", base64: ZERO_KEY };
 }
 
 /// A word of AuthorizedKeysCommand for a login of the account with a key, without a routing domain.
@@ -68,7 +69,7 @@ pub(crate) fn expand_command(word: &[u8], account: &Account, offered: Offered<'_
 
 #[cfg(test)]
 mod tests {
-    use super::{NO_KEY, Offered, ZERO_KEY, expand_command};
+    use super::{Offered, ZERO_KEY, ZERO_KEY_FINGERPRINT, expand_command};
     use crate::account::Account;
 
     #[test]
@@ -86,7 +87,7 @@ mod tests {
             ("%u", "alice"),
             ("--x=%h/%U", "--x=/home/alice/7"),
             ("100%%u", "100%u"),
-            ("%f", NO_KEY),
+            ("%f", ZERO_KEY_FINGERPRINT),
             ("%t-%k", &format!("ssh-ed25519-{ZERO_KEY}")),
             ("[%D]", "[]"),
             ("%x%", "%x%"),

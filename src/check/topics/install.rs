@@ -18,7 +18,7 @@ use crate::check::settings::{COMMAND, Settings};
 use crate::check::sshd_program;
 use crate::files;
 use crate::limits;
-use crate::safe_path::{self, JudgedProgram, Program, UntrustedProgram};
+use crate::safe_path::{self, Program, ProgramCheck, UntrustedProgram};
 use crate::sshd::options::INSTALLED_PROGRAM;
 use crate::tool::{ask, named};
 
@@ -66,16 +66,16 @@ fn path(root: &Path, program: &Path, configured: bool, settings: Option<&Setting
     let shown = program.display();
     let private = |metadata: &Metadata| is_private_group(root, metadata) && sshd_program::is_debian(root);
     match safe_path::check_unless(root, program, &private) {
-        Ok(JudgedProgram::Trusted(judged)) => {
+        Ok(ProgramCheck::Trusted(trusted)) => {
             let note = match safe_path::check(root, program) {
-                Ok(JudgedProgram::Untrusted(_)) => format!(
+                Ok(ProgramCheck::Untrusted(_)) => format!(
                     "only root's own group may write to {shown} or a directory above it, which this sshd allows"
                 ),
                 _ => format!("only root may write to {shown} and the directories above it"),
             };
-            Answer::ok(note, judged)
+            Answer::ok(note, trusted)
         }
-        Ok(JudgedProgram::Untrusted(untrusted)) => {
+        Ok(ProgramCheck::Untrusted(untrusted)) => {
             let elsewhere = Fix::advice(
                 "install eic-keys as /usr/bin/eic-keys, and use that path in AuthorizedKeysCommand",
             );

@@ -22,7 +22,7 @@ use crate::principal::Principals;
 use crate::trust::{Signer, UnixTime};
 
 /// What the answer depends on besides the records.
-pub(crate) struct Rules<'a> {
+pub(crate) struct KeyRules<'a> {
     pub(crate) request: &'a CheckRequest,
     pub(crate) principals: &'a Principals,
     pub(crate) settings: &'a Finding<Settings>,
@@ -40,7 +40,7 @@ pub(crate) struct ValidKey {
 /// Requests the user's records and validates each, as a login does. Returns the keys that sshd would get.
 pub(crate) async fn keys(
     runner: &Runner,
-    rules: &Rules<'_>,
+    rules: &KeyRules<'_>,
     target: &CheckTarget<'_>,
     name: &Finding<UserName>,
     session: &Finding<Imds>,
@@ -64,7 +64,7 @@ pub(crate) async fn keys(
             let (offered, principals) = (rules.request.fingerprint.clone(), rules.principals.clone());
             let (root, now) = (target.root.to_owned(), (target.clock)());
             blocking(move || {
-                let keys = judged(&text, &id, offered.as_ref(), &principals, now).into_iter();
+                let keys = checked_records(&text, &id, offered.as_ref(), &principals, now).into_iter();
                 let keys =
                     keys.filter(|one| matches!(one.verdict, RecordVerdict::Valid)).filter_map(|one| one.key);
                 match keys.collect::<Vec<_>>().as_slice() {
@@ -146,14 +146,14 @@ impl fmt::Display for RecordVerdict {
     }
 }
 
-fn judged<'a>(
+fn checked_records<'a>(
     text: &'a [u8],
     id: &InstanceId,
     offered: Option<&Fingerprint>,
     principals: &Principals,
     now: UnixTime,
 ) -> Vec<Record<'a>> {
-    let judged = select(text, offered).map(|judged| match judged {
+    let records = select(text, offered).map(|selected| match selected {
         Selected::Offered(key) => {
             let verdict = key
                 .check_validity(id, principals, now)
@@ -163,7 +163,7 @@ fn judged<'a>(
         Selected::NotOffered(key) => Record { key: Some(key), verdict: RecordVerdict::NotOffered },
         Selected::Refused(reason) => Record { key: None, verdict: RecordVerdict::Refused(reason) },
     });
-    judged.collect()
+    records.collect()
 }
 
 /// Describes a record in one line: the key and the verdict.
@@ -180,24 +180,24 @@ fn line(key: Option<&UnverifiedKey<'_>>, verdict: &str, now: UnixTime) -> String
     )
 }
 
-fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> Answer<Bytes> {
-    let judged = judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now);
-    let refused = judged.iter().filter(|one| matches!(one.verdict, RecordVerdict::Refused(_))).count();
-    let others = judged.iter().filter(|one| matches!(one.verdict, RecordVerdict::NotOffered)).count();
+fn records(text: &Bytes, id: &InstanceId, rules: &KeyRules<'_>, now: UnixTime) -> Answer<Bytes> {
+    let records = checked_records(text, id, rules.request.fingerprint.as_ref(), rules.principals, now);
+    let refused = records.iter().filter(|one| matches!(one.verdict, RecordVerdict::Refused(_))).count();
+    let others = records.iter().filter(|one| matches!(one.verdict, RecordVerdict::NotOffered)).count();
     let detail: Vec<_> =
-        judged.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
-    let answer = if others > 0 && others == judged.len() {
+        records.iter().map(|one| line(one.key.as_ref(), &one.verdict.to_string(), now)).collect();
+    let answer = if others > 0 && others == records.len() {
         let fix = Fix::advice("offer only the pushed key: ssh -o IdentitiesOnly=yes -i KEY");
         Answer::fail(format!("the offered key is none of the {others} pushed keys"), fix)
     } else {
-        let refusals: Vec<_> = judged
+        let refusals: Vec<_> = records
             .iter()
             .filter_map(|one| match &one.verdict {
                 RecordVerdict::Refused(refusal) => Some(refusal),
                 _ => None,
             })
             .collect();
-        let counted = judged.len().saturating_sub(others);
+        let counted = records.len().saturating_sub(others);
         let has_expired = |refusal: &&Refusal| matches!(refusal, Refusal::Expired(_));
         match refusals.as_slice() {
             [refusal] if counted == 1 => Answer::fail(only_key(refusal), fix_for_refusal(refusal)),
@@ -218,7 +218,7 @@ fn records(text: &Bytes, id: &InstanceId, rules: &Rules<'_>, now: UnixTime) -> A
             }
             refusals => {
                 // The last record was pushed last. Those that have expired were pushed earlier.
-                let last = match judged.last().map(|one| &one.verdict) {
+                let last = match records.last().map(|one| &one.verdict) {
                     Some(RecordVerdict::Refused(last)) => Some(last),
                     _ => refusals.iter().copied().rfind(|refusal| !has_expired(refusal)),
                 };
@@ -267,12 +267,12 @@ fn push_again() -> Fix {
 fn signatures(
     text: &Bytes,
     id: &InstanceId,
-    rules: &Rules<'_>,
+    rules: &KeyRules<'_>,
     now: UnixTime,
     signer: &Signer,
 ) -> Answer<Vec<ValidKey>> {
     let (mut refused, mut detail, mut valid) = (0_usize, Vec::new(), Vec::new());
-    for one in judged(text, id, rules.request.fingerprint.as_ref(), rules.principals, now) {
+    for one in checked_records(text, id, rules.request.fingerprint.as_ref(), rules.principals, now) {
         let Record { key: Some(key), verdict: RecordVerdict::Valid } = one else { continue };
         let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
             |reason| {

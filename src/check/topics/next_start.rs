@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sshd_login::{other_command, refusal, unreachable_port};
+use super::sshd_login::{changed_command, refusal, unreachable_port};
 use crate::account::Account;
 use crate::check::failed_unit::since_boot;
 use crate::check::running_sshd::{changed_at, unit, with_daemon};
@@ -54,7 +54,7 @@ pub(crate) fn change(
         Ok(then) => {
             let now = settings.without_places();
             unless_now(refusal(&then, account, root), refusal(&now, account, root).as_ref())
-                .or_else(|| other_command(&then, settings))
+                .or_else(|| changed_command(&then, settings))
                 .or_else(|| unless_now(unreachable_port(&then), unreachable_port(&now).as_ref()))
         }
     };

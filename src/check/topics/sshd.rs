@@ -19,13 +19,13 @@ use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{self, with_daemon};
 use crate::check::settings::{COMMAND, COMMAND_USER, Settings, SettingsSource, option_words};
-use crate::check::tokens::{NO_KEY, Offered, expand, expand_command};
+use crate::check::tokens::{Offered, ZERO_KEY_FINGERPRINT, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
 use crate::limits;
 use crate::ownership::is_program_at;
 use crate::process::TrustedCommand;
-use crate::safe_path::{self, JudgedProgram, Program};
+use crate::safe_path::{self, Program, ProgramCheck};
 use crate::sshd::config::{Config, Keyword, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
@@ -492,7 +492,7 @@ fn command(
     let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
-        return other_command(tree, &origin, &shown, program, &words, setting);
+        return not_eic_keys(tree, &origin, &shown, program, &words, setting);
     }
     let request = match parsed(&words) {
         Ok(request) => request,
@@ -563,7 +563,7 @@ fn other_user<'a>(words: &[Vec<u8>], account: &'a Account) -> Option<(OsString, 
 }
 
 /// The result for a command that is not eic-keys: a script can run it.
-fn other_command(
+fn not_eic_keys(
     tree: &ConfigTree,
     origin: &str,
     shown: &str,
@@ -678,8 +678,8 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
 /// Why eic-keys would not run the chained command. The rules are sshd's.
 pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> {
     match safe_path::check(&tree.locate(Path::new("/")), program) {
-        Ok(JudgedProgram::Trusted(_)) => None,
-        Ok(JudgedProgram::Untrusted(reason)) => Some(reason.to_string()),
+        Ok(ProgramCheck::Trusted(_)) => None,
+        Ok(ProgramCheck::Untrusted(reason)) => Some(reason.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => Some("it does not exist".to_owned()),
         // Without access, the user cannot find out.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
@@ -712,7 +712,7 @@ pub(crate) fn leads_here(program: &Path) -> bool {
 fn parsed(words: &[Vec<u8>]) -> Result<KeyQuery, UsageError> {
     let expanded = words.iter().skip(1).map(|word| match word.as_slice() {
         b"%u" => "user".into(),
-        b"%f" => NO_KEY.into(),
+        b"%f" => ZERO_KEY_FINGERPRINT.into(),
         other => OsStr::from_bytes(other).to_owned(),
     });
     // sshd adds the user's name if there are no arguments.

@@ -848,7 +848,7 @@ pub(super) fn refusal(settings: &Settings, account: Option<&Account>, root: &Pat
 }
 
 /// The command of these settings, if it is not that of the others and does not run eic-keys.
-pub(super) fn other_command(settings: &Settings, others: &Settings) -> Option<String> {
+pub(super) fn changed_command(settings: &Settings, others: &Settings) -> Option<String> {
     let command = settings.dump.command.as_deref().map_or("none".into(), String::from_utf8_lossy);
     let differs = settings.dump.command != others.dump.command;
     (differs && !command.contains("eic-keys")).then(|| format!("AuthorizedKeysCommand is {command}"))
@@ -930,7 +930,7 @@ fn blocks(
                     let there = settings.of_connection(sample).ok()?;
                     refusal(&there, account, root)
                         .filter(|reason| everywhere.as_ref() != Some(reason))
-                        .or_else(|| other_command(&there, settings))
+                        .or_else(|| changed_command(&there, settings))
                         .or_else(|| forced_command(&there, settings))
                 }
                 // Without DNS, no client has a name.
