@@ -1,6 +1,6 @@
 //! The messages of sshd and PAM that say why a login was refused: what they mean, and the fix.
 //!
-//! `login_log` looks for them in the log, and a rehearsal in the messages of its own login.
+//! `last_attempt` looks for them in the log, and a rehearsal in the messages of its own login.
 
 use MessageSource::{Pam, Sshd};
 

@@ -13,7 +13,7 @@
 //! - `rehearsal`: logs in with a temporary key.
 //! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `starting_unit`, `daemon_context`, `sshd_program`: facts about sshd that several
 //!   checks need. `sockets`, `interfaces`, `packet_filter`: about the network. `pam_config`, `pam_stack`, `loginuid`: about PAM. `package`: about packages.
-//! - `log` reads the end of the system log, for `login_log`: how the user's last login ended. `known_messages`: what the lines of sshd and
+//! - `log_tail` reads the end of the system log, for `last_attempt`: how the user's last login ended. `known_messages`: what the lines of sshd and
 //!   PAM mean, there and in a rehearsal.
 
 mod check_id;
@@ -23,8 +23,8 @@ mod fix;
 mod interfaces;
 mod json;
 mod known_messages;
-mod log;
-mod login_log;
+mod last_attempt;
+mod log_tail;
 mod loginuid;
 mod package;
 mod packet_filter;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::log::read_from;
+use crate::check::log_tail::read_from;
 use crate::limits;
 use crate::system_log::{FILES, file, is_sshd};
 use crate::tool::stdout_of;

@@ -10,7 +10,7 @@ use crate::account::{Account, is_root};
 use crate::calendar::DAY;
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
-use crate::check::log;
+use crate::check::log_tail;
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::request::CheckTarget;
@@ -134,7 +134,9 @@ fn denials(root: &Path, now: u64) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read the audit log");
     }
-    let Ok(text) = log::tail(&root.join(AUDIT_LOG)) else { return Answer::ok("there is no audit log", ()) };
+    let Ok(text) = log_tail::tail(&root.join(AUDIT_LOG)) else {
+        return Answer::ok("there is no audit log", ());
+    };
     // After a change of the policy, the older lines stay.
     let is_recent = |line: &str| {
         let time =

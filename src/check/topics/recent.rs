@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::log::{self, Log, LogLine, ago};
-use crate::check::login_log::{LastAttempt, RECENT, last_attempt};
+use crate::check::last_attempt::{LastAttempt, RECENT, last_attempt};
+use crate::check::log_tail::{self, Log, LogLine, ago};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -42,8 +42,8 @@ pub(crate) async fn recent(
                 // AuthorizedKeysCommandUser can have been changed since. No other program runs as our own user.
                 let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
                 let users: Vec<_> = user.into_iter().chain(own).collect();
-                match log::read(&root, &users, now) {
-                    Some(log) => failures(log, now, log::of_any_user),
+                match log_tail::read(&root, &users, now) {
+                    Some(log) => failures(log, now, log_tail::of_any_user),
                     None => Answer::skip(
                         "there is no log to read: neither a journal nor /var/log/auth.log or secure",
                     ),

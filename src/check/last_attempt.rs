@@ -8,7 +8,7 @@ use super::known_messages::{
     CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
     without_level,
 };
-use super::log::{LogLine, ago};
+use super::log_tail::{LogLine, ago};
 use crate::lists;
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
