@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::fix::{CommandWord, Fix};
 use crate::limits;
 use crate::process::TrustedCommand;
-use crate::sshd::command_line::{config_options, daemon_options, other_config};
+use crate::sshd::command_line::{SshdOption, config_options, daemon_options, other_config};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
@@ -31,11 +31,11 @@ pub(crate) struct RunningSshd {
 pub(crate) struct ServingSshd {
     pub(crate) process: u32,
     /// The options that change its configuration.
-    pub(crate) options: Vec<(char, String)>,
+    pub(crate) options: Vec<SshdOption>,
     /// The file that it reads: that of its last `-f`, or else the system's main file.
     pub(crate) main: PathBuf,
     /// Its options for sockets and for the log: `-p`, `-4`, `-6` and `-E`.
-    pub(crate) daemon_options: Vec<(char, String)>,
+    pub(crate) daemon_options: Vec<SshdOption>,
     /// When it last read its files.
     read: Option<SystemTime>,
 }
@@ -127,7 +127,7 @@ pub(super) fn socket_and_unit(daemon: &Daemon<'_>) -> Option<(&'static str, &'st
 }
 
 /// The options and the main file of the sshd that a waiting socket unit starts.
-pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<(char, String)>, PathBuf)> {
+pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<SshdOption>, PathBuf)> {
     let (_, unit) = with_daemon(tree, |daemon| daemon.has_systemd().then(|| socket_and_unit(daemon)))??;
     let line = StartLine::of_unit(tree, unit)?.line;
     Some((config_options(&line), main_of(&line, default_main_file(tree))))

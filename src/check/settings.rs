@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::fix::Fix;
 use super::report::{Mark, UNREAD};
 use super::runner::Answer;
-use crate::sshd::config::{ClientBlock, Config, LinePlace};
+use crate::sshd::command_line::SshdOption;
+use crate::sshd::config::{ClientBlock, Config, LinePlace, MatchLine};
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
 /// The options of a daemon as arguments of `sshd -T`, which is given the file of the configuration elsewhere.
-pub(crate) fn option_words(options: &[(char, String)]) -> Vec<OsString> {
-    let options = options.iter().filter(|(flag, _)| *flag != 'f');
-    options.flat_map(|(flag, value)| [format!("-{flag}").into(), value.into()]).collect()
+pub(crate) fn option_words(options: &[SshdOption]) -> Vec<OsString> {
+    options.iter().filter(|option| option.letter != 'f').flat_map(SshdOption::words).collect()
 }
 
 /// The keywords of sshd's line, which [`Config::place`] does not have.
@@ -38,7 +38,7 @@ pub(crate) struct SettingsSource {
     /// The `-o` options of the running sshd.
     pub(crate) options: Vec<String>,
     /// The options of the running sshd for its sockets and its log.
-    pub(crate) daemon_options: Vec<(char, String)>,
+    pub(crate) daemon_options: Vec<SshdOption>,
     /// The files that were changed after the running sshd read them. Without a running sshd there is none.
     pub(crate) unread: Vec<PathBuf>,
     /// The command that makes sshd read its files.
@@ -96,13 +96,13 @@ impl Settings {
         if keyword == COMMAND {
             return Some(config.effective(Some(connection)).ok()?.command?.origin.to_string());
         }
-        let (origin, block) = match keyword {
+        let LinePlace { origin, block } = match keyword {
             COMMAND_USER => self.line_of_user()?,
             _ => config.place(keyword, connection)?,
         };
         Some(match block {
             None => origin.to_string(),
-            Some((at, criteria)) => format!("{origin}, below \"Match {criteria}\" in line {}", at.line),
+            Some(block) => format!("{origin}, below {block} in line {}", block.origin.line),
         })
     }
 
@@ -110,12 +110,12 @@ impl Settings {
     fn line_of_user(&self) -> Option<LinePlace> {
         let config = self.source.config.as_ref()?;
         let user = config.effective(Some(&self.source.connection)).ok()?.user?;
-        Some((user.origin, user.block))
+        Some(LinePlace { origin: user.origin, block: user.block })
     }
 
     /// Whether AuthorizedKeysCommandUser comes from a `Match` block.
     pub(crate) fn command_user_is_in_block(&self) -> bool {
-        !self.on_command_line(COMMAND_USER) && self.line_of_user().is_some_and(|(_, block)| block.is_some())
+        !self.on_command_line(COMMAND_USER) && self.line_of_user().is_some_and(|line| line.block.is_some())
     }
 
     /// Whether the AuthorizedKeysCommand comes from sshd's command line.
@@ -182,10 +182,10 @@ impl Settings {
         let connection = &self.source.connection;
         let block = match keyword {
             COMMAND => config.effective(Some(connection)).ok()?.command?.block,
-            COMMAND_USER => self.line_of_user()?.1,
-            _ => config.place(keyword, connection)?.1,
+            COMMAND_USER => self.line_of_user()?.block,
+            _ => config.place(keyword, connection)?.block,
         };
-        let (_, criteria) = block?;
+        let MatchLine { criteria, .. } = block?;
         (names_client(&criteria) && !self.is_every_port(&criteria)).then(|| clients(&criteria))
     }
 
@@ -210,7 +210,7 @@ impl Settings {
     }
 
     /// The settings that sshd would have with other options and this main file.
-    pub(crate) fn with_options(&self, options: &[(char, String)], main: &Path) -> Result<Self, QueryError> {
+    pub(crate) fn with_options(&self, options: &[SshdOption], main: &Path) -> Result<Self, QueryError> {
         let sshd = self.source.sshd.clone().with_options(option_words(options));
         sshd.accepts(main)?;
         self.asked(&sshd, &self.source.connection, main)
@@ -234,7 +234,8 @@ impl Settings {
         if self.on_command_line(keyword) {
             return None;
         }
-        let (origin, _) = self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
+        let LinePlace { origin, .. } =
+            self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
         self.source.unread.iter().map(PathBuf::as_path).find(|file| *file == origin.path)
     }
 }

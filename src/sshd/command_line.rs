@@ -3,6 +3,7 @@
 //! sshd writes its arguments to its process title, separated by blanks. Without a title, NUL separates them. A unit has quotes around a
 //! word with blanks.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 /// The command line in the title of a listener. A line that is no title is returned as it is.
@@ -25,18 +26,31 @@ fn takes_value(flag: char) -> bool {
     OPTIONS_WITH_VALUE.contains(flag)
 }
 
-/// An option on a command line.
-struct CommandLineOption {
-    letter: char,
+/// An option of sshd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SshdOption {
+    pub(crate) letter: char,
     /// Empty if the option takes none, or if it is missing.
-    value: String,
+    pub(crate) value: String,
+}
+
+impl SshdOption {
+    /// The option and its value, as two arguments.
+    pub(crate) fn words(&self) -> [OsString; 2] {
+        [format!("-{}", self.letter).into(), self.value.clone().into()]
+    }
+}
+
+/// An option as it is written on a command line.
+struct WrittenOption {
+    option: SshdOption,
     /// Whether the value is in the word of the option.
     is_attached: bool,
 }
 
 /// The options on a command line, as getopt(3) finds them: a word can contain several letters, and a value is the rest of the word or
 /// the next word.
-fn options_of(line: &str) -> Vec<CommandLineOption> {
+fn options_of(line: &str) -> Vec<WrittenOption> {
     let line = without_title(line);
     let is_exact = line.contains('\0');
     let words = if is_exact { line.split('\0').map(str::to_owned).collect() } else { split_words(line) };
@@ -48,7 +62,8 @@ fn options_of(line: &str) -> Vec<CommandLineOption> {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
             if !takes_value(letter) {
-                found.push(CommandLineOption { letter, value: String::new(), is_attached: false });
+                let option = SshdOption { letter, value: String::new() };
+                found.push(WrittenOption { option, is_attached: false });
                 continue;
             }
             let is_attached = !rest.as_str().is_empty();
@@ -65,7 +80,7 @@ fn options_of(line: &str) -> Vec<CommandLineOption> {
             }
             // A unit can start sshd by a shell: sh -c "exec sshd -D".
             let inner = if letter == 'c' { options_of(&value) } else { Vec::new() };
-            found.push(CommandLineOption { letter, value, is_attached });
+            found.push(WrittenOption { option: SshdOption { letter, value }, is_attached });
             found.extend(inner);
             break;
         }
@@ -109,22 +124,22 @@ fn is_surely_option(word: &str, next: &str) -> bool {
 
 /// Whether a command line has an option with one of the letters.
 pub(crate) fn has_option(line: &str, letters: &str) -> bool {
-    options_of(line).iter().any(|option| letters.contains(option.letter))
+    options_of(line).iter().any(|written| letters.contains(written.option.letter))
 }
 
 /// The options with one of the letters.
-fn options_with(line: &str, letters: &str) -> Vec<(char, String)> {
-    let options = options_of(line).into_iter().filter(|option| letters.contains(option.letter));
-    options.map(|option| (option.letter, option.value)).collect()
+fn options_with(line: &str, letters: &str) -> Vec<SshdOption> {
+    let options = options_of(line).into_iter().map(|written| written.option);
+    options.filter(|option| letters.contains(option.letter)).collect()
 }
 
 /// The options of a daemon that change its configuration.
-pub(crate) fn config_options(line: &str) -> Vec<(char, String)> {
+pub(crate) fn config_options(line: &str) -> Vec<SshdOption> {
     options_with(line, "cfhop")
 }
 
 /// The options of a daemon for its sockets and its log.
-pub(crate) fn daemon_options(line: &str) -> Vec<(char, String)> {
+pub(crate) fn daemon_options(line: &str) -> Vec<SshdOption> {
     options_with(line, "pE46")
 }
 
@@ -132,18 +147,16 @@ pub(crate) fn daemon_options(line: &str) -> Vec<(char, String)> {
 /// daemon only.
 pub(crate) fn connection_options(line: &str) -> Vec<String> {
     let options = options_with(line, "cfghou46").into_iter();
-    options.map(|(letter, value)| format!("-{letter}{value}")).collect()
+    options.map(|SshdOption { letter, value }| format!("-{letter}{value}")).collect()
 }
 
 /// The value of the last `-f`, which is the one that counts, if it is not the main file. A value in the word of the option must be a
 /// path, because units also run other programs.
 pub(crate) fn other_config(line: &str, main: &Path) -> Option<String> {
-    let is_file = |option: &CommandLineOption| {
-        option.letter == 'f'
-            && !option.value.is_empty()
-            && (!option.is_attached || option.value.starts_with('/'))
+    let is_file = |WrittenOption { option, is_attached }: &WrittenOption| {
+        option.letter == 'f' && !option.value.is_empty() && (!is_attached || option.value.starts_with('/'))
     };
-    let mut files = options_of(line).into_iter().filter(is_file).map(|option| option.value);
+    let mut files = options_of(line).into_iter().filter(is_file).map(|written| written.option.value);
     files.next_back().filter(|file| Path::new(file) != main)
 }
 
@@ -205,7 +218,8 @@ mod tests {
         ] {
             assert_eq!(other_config(line, main), None, "{line}");
         }
-        let letters = |line| options_of(line).into_iter().map(|option| option.letter).collect::<String>();
+        let letters =
+            |line| options_of(line).into_iter().map(|written| written.option.letter).collect::<String>();
         assert_eq!(letters("/usr/sbin/sshd -Ddp 22 -o t=i -4"), "Ddpo4");
         assert_eq!(letters("/usr/sbin/sshd -Dt -f /i"), "Dtf");
     }
@@ -269,7 +283,7 @@ mod tests {
             for line in [&title, &unit, &process] {
                 assert_eq!(other_config(line, main), None, "{line}");
                 assert!(!has_option(line, "iRtTGV"), "{line}");
-                assert_eq!(options_with(line, "o").first().map(|(_, found)| found.as_str()), Some(value));
+                assert_eq!(options_with(line, "o").first().map(|option| option.value.as_str()), Some(value));
                 assert_eq!(has_option(line, "p"), more.starts_with(" -p"), "{line}");
             }
         }

@@ -37,12 +37,31 @@ pub struct Setting {
     /// The value, as sshd stores it.
     pub value: Vec<u8>,
     pub(crate) origin: Origin,
-    /// The `Match` line above it, if any: its location and its criteria.
-    pub(crate) block: Option<(Origin, String)>,
+    /// The `Match` line above it, if any.
+    pub(crate) block: Option<MatchLine>,
 }
 
-/// A line, and the `Match` line above it, if any: its location and its criteria.
-pub(crate) type LinePlace = (Origin, Option<(Origin, String)>);
+/// A `Match` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MatchLine {
+    pub(crate) origin: Origin,
+    pub(crate) criteria: String,
+}
+
+/// `"Match CRITERIA"`
+impl fmt::Display for MatchLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"Match {}\"", self.criteria)
+    }
+}
+
+/// Where a line is.
+#[derive(Clone, Debug)]
+pub(crate) struct LinePlace {
+    pub(crate) origin: Origin,
+    /// The `Match` line above it, if any.
+    pub(crate) block: Option<MatchLine>,
+}
 
 /// A `Match` block for some clients.
 #[derive(Clone, Debug)]
@@ -82,7 +101,7 @@ impl Effective {
     }
 
     /// The `Match` lines whose blocks contain the values.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = &(Origin, String)> {
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &MatchLine> {
         [&self.command, &self.user].into_iter().flatten().filter_map(|setting| setting.block.as_ref())
     }
 }
@@ -295,14 +314,15 @@ impl Config {
                     state.active = applies && !state.never;
                     state.match_only = false;
                     let criteria = statement.criteria().join(&b' ');
-                    state.block = Some((origin, String::from_utf8_lossy(&criteria).into_owned()));
+                    state.block =
+                        Some(MatchLine { origin, criteria: String::from_utf8_lossy(&criteria).into_owned() });
                     continue;
                 }
                 "authorizedkeyscommand" => Keyword::Command,
                 "authorizedkeyscommanduser" => Keyword::User,
                 _ => {
                     if state.active && statement.keyword == pass.keyword {
-                        pass.place.get_or_insert_with(|| (origin, state.block.clone()));
+                        pass.place.get_or_insert_with(|| LinePlace { origin, block: state.block.clone() });
                     }
                     continue;
                 }
@@ -371,7 +391,7 @@ struct FileState {
     active: bool,
     match_only: bool,
     never: bool,
-    block: Option<(Origin, String)>,
+    block: Option<MatchLine>,
 }
 
 /// The state of one pass over the configuration.

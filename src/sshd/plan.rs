@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    config::{Config, Effective, Keyword, ReadError, Setting, Values},
+    config::{Config, Effective, Keyword, MatchLine, ReadError, Setting, Values},
     config_file::Origin,
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
@@ -92,10 +92,7 @@ pub(super) enum PlanError {
         files: Values,
     },
     /// A `Match` block for every connection has the effective values.
-    UnderMatch {
-        origin: Origin,
-        criteria: String,
-    },
+    UnderMatch(MatchLine),
     /// These lines name eic-keys and are not between our markers.
     SetByHand(Vec<String>),
     /// This command must not be chained, because of `--no-chain`.
@@ -133,11 +130,12 @@ impl fmt::Display for PlanError {
                 text(&files.command),
                 text(&files.user)
             ),
-            Self::UnderMatch { origin, criteria } => write!(
+            Self::UnderMatch(block) => write!(
                 f,
-                "AuthorizedKeysCommand or its user is set under \"Match {criteria}\" ({origin}), which applies to every connection \
+                "AuthorizedKeysCommand or its user is set under {block} ({}), which applies to every connection \
                  and overrides the lines outside of it: move AuthorizedKeysCommand and AuthorizedKeysCommandUser out of that block, \
-                 then run --enable again"
+                 then run --enable again",
+                block.origin
             ),
             Self::SetByHand(lines) => write!(
                 f,
@@ -231,8 +229,8 @@ impl Planner<'_> {
         let current = self.read_and_compare(self.tree)?;
         let stripped = self.without_our_lines(&current.config)?;
         let base = self.read(&stripped.tree)?;
-        if let Some((origin, criteria)) = base.effective.blocks().next().cloned() {
-            return Err(PlanError::UnderMatch { origin, criteria });
+        if let Some(block) = base.effective.blocks().next().cloned() {
+            return Err(PlanError::UnderMatch(block));
         }
         let (none, previous) = match &base.effective.command {
             Some(setting) if unless_none(setting.value.clone()).is_none() => (Some(setting), None),
@@ -423,10 +421,8 @@ impl Planner<'_> {
             .filter(|setting| setting.keyword == Keyword::Command && self.mentions_program(&setting.value));
         lines
             .map(|setting| {
-                let block = setting
-                    .block
-                    .as_ref()
-                    .map_or_else(String::new, |(_, criteria)| format!(" under \"Match {criteria}\""));
+                let block =
+                    setting.block.as_ref().map_or_else(String::new, |block| format!(" under {block}"));
                 format!("{} sets {}{block}", setting.origin, lossy(&setting.value))
             })
             .collect()
@@ -500,7 +496,7 @@ impl Planner<'_> {
         let ours = || lossy(&own_command(self.program));
         let mut messages = Vec::new();
         for setting in base.config.settings() {
-            let Some((_, criteria)) = &setting.block else { continue };
+            let Some(block) = &setting.block else { continue };
             if setting.keyword != Keyword::Command || self.is_ours(&setting.value) {
                 continue;
             }
@@ -512,7 +508,7 @@ impl Planner<'_> {
                 None => format!("{}, and its user to {OWN_USER}", ours()),
             };
             messages.push(format!(
-                "Note: {} sets AuthorizedKeysCommand to {} under \"Match {criteria}\": EC2 Instance Connect does not work there. \
+                "Note: {} sets AuthorizedKeysCommand to {} under {block}: EC2 Instance Connect does not work there. \
                  To have it there too, change that line to: AuthorizedKeysCommand {replacement}",
                 setting.origin,
                 lossy(&setting.value)

@@ -586,8 +586,8 @@ fn program(line: &str) -> &str {
 
 /// The arguments with which sshd tests the configuration that it was started with.
 fn test_arguments(line: &str) -> Vec<OsString> {
-    let options = config_options(line).into_iter().flat_map(|(flag, value)| [format!("-{flag}"), value]);
-    ["-t".to_owned()].into_iter().chain(options).map(OsString::from).collect()
+    let options = config_options(line).into_iter().flat_map(|option| option.words());
+    [OsString::from("-t")].into_iter().chain(options).collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::check::topics::sshd::{ConfiguredCommand, is_eic_keys};
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines::{self, OwnLine};
+use crate::sshd::command_line::SshdOption;
 use crate::sshd::plan::OWN_USER;
 use crate::system_log::unescaped;
 
@@ -171,7 +172,7 @@ const SILENT: &str = "no module logged why";
 fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Answer<()> {
     let elsewhere = |what: String, fix: String| Answer::skip_with_fix(what, Fix::advice(fix));
     let options = settings.map(|settings| settings.source.daemon_options.as_slice()).unwrap_or_default();
-    if let Some((_, file)) = options.iter().find(|(letter, _)| *letter == 'E') {
+    if let Some(SshdOption { value: file, .. }) = options.iter().find(|option| option.letter == 'E') {
         return elsewhere(
             format!("sshd logs to {file} (-E), and not to the system's log"),
             format!("see the end of {file}"),

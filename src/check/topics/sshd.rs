@@ -26,6 +26,7 @@ use crate::limits;
 use crate::ownership::is_program_at;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program, ProgramCheck};
+use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::{Config, Keyword, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
@@ -179,7 +180,7 @@ fn settings(
         (None, Some(waiting)) => waiting.clone(),
         (None, None) => (Vec::new(), default_main_file(tree)),
     };
-    let ask = |sshd: &Sshd, options: &[(char, String)]| {
+    let ask = |sshd: &Sshd, options: &[SshdOption]| {
         let sshd = sshd.clone().with_options(option_words(options));
         sshd.accepts(&main)?;
         Ok((sshd.dump(&main, &connection)?, sshd))
@@ -224,7 +225,7 @@ fn settings(
         let config = config.as_ref().ok().cloned();
         let source = SettingsSource {
             unread: running.as_ref().map(|running| running.unread(tree, config.as_ref())).unwrap_or_default(),
-            options: options.into_iter().filter(|(flag, _)| *flag == 'o').map(|(_, value)| value).collect(),
+            options: options.into_iter().filter(|set| set.letter == 'o').map(|set| set.value).collect(),
             daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
             reload: running_sshd::reload_words(tree, process),
             restart: match waiting {
@@ -465,11 +466,11 @@ fn no_command(
     match origin(files, version, connection, b"none")
         .and_then(|setting| Some((setting.origin, setting.block?)))
     {
-        Some((line, (at, criteria))) => Answer::fail(
+        Some((line, block)) => Answer::fail(
             format!("{none}: {line} turns it off"),
             Fix::advice(format!(
-                "remove the line {line} from the block \"Match {criteria}\" in line {}, then reload sshd; --enable does not change blocks",
-                at.line
+                "remove the line {line} from the block {block} in line {}, then reload sshd; --enable does not change blocks",
+                block.origin.line
             )),
         ),
         None => Answer::fail(none, enable()),
@@ -590,8 +591,9 @@ fn not_eic_keys(
         };
     }
     let fix = match setting.and_then(|setting| setting.block) {
-        Some((at, criteria)) => Fix::advice(format!(
-            "in the block \"Match {criteria}\" ({at}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd"
+        Some(block) => Fix::advice(format!(
+            "in the block {block} ({}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd",
+            block.origin
         )),
         None => enable(),
     };

@@ -25,6 +25,7 @@ use crate::limits;
 use crate::ownership::{self, OwnershipFault, is_program_at};
 use crate::process::TrustedCommand;
 use crate::seconds::{Seconds, decimal};
+use crate::sshd::command_line::SshdOption;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
@@ -1062,7 +1063,8 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
 fn of_command_line(settings: &Settings, addresses: &[SocketAddr], root: &Path) -> Option<(String, String)> {
     let is_port = addresses.iter().all(|address| address.port() != 22);
     let mut options = settings.source.daemon_options.iter();
-    let (letter, value) = options.find(|(letter, _)| *letter == if is_port { 'p' } else { '6' })?;
+    let wrong = if is_port { 'p' } else { '6' };
+    let SshdOption { letter, value } = options.find(|option| option.letter == wrong)?;
     let option = format!("-{letter} {value}").trim_end().to_owned();
     Some((option, running_sshd::place_of_option(&ConfigTree::new(root), *letter)))
 }
