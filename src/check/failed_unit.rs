@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::fault::Fault;
 use super::fix::{CommandWord, Fix};
 use super::runner::Answer;
 use super::running_sshd::{changed_at, place_of_option, remove_setting, shown_name};
@@ -117,8 +118,7 @@ impl FailedUnit {
 
     /// The result for sshd, which does not run.
     pub(crate) fn answer<T>(&self) -> Answer<T> {
-        let (note, fix) = self.explained();
-        Answer::fail(note, fix).detail(self.last_lines())
+        self.explained().fail().detail(self.last_lines())
     }
 
     /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over, unless it fails again
@@ -127,9 +127,8 @@ impl FailedUnit {
         if self.restarts {
             return self.answer();
         }
-        let (note, fix) = self.explained();
-        let note = format!("{socket} listens, but its last start of sshd failed: {note}");
-        Answer::warn(note, fix, value).detail(self.last_lines())
+        let before = format!("{socket} listens, but its last start of sshd failed");
+        self.explained().after(&before).warn(value).detail(self.last_lines())
     }
 
     fn last_lines(&self) -> Vec<String> {
@@ -137,11 +136,11 @@ impl FailedUnit {
         self.lines.iter().skip(last).cloned().collect()
     }
 
-    fn explained(&self) -> (String, Fix) {
+    fn explained(&self) -> Fault {
         let unit = self.unit;
         if self.hit_limit {
             let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
-            return (
+            return Fault::new(
                 format!(
                     "sshd is stopped: systemd does not start its unit {unit}, because it was started too often (StartLimitBurst=)"
                 ),
@@ -157,7 +156,7 @@ impl FailedUnit {
         let again =
             format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
         if let Some(place) = &self.options {
-            return (note, Fix::advice(format!("correct the options of sshd ({place}), {again}")));
+            return Fault::with_advice(note, format!("correct the options of sshd ({place}), {again}"));
         }
         let is_command = |line: &UnitLine| line.text.starts_with("ExecStart=");
         let setting = |line: &UnitLine| bounded(line.text.trim_end());
@@ -188,7 +187,7 @@ impl FailedUnit {
             }
         };
         let replaced = "; the unit is a copy of the package's (systemd-delta shows the differences): without it, the package's counts";
-        (note, Fix::advice(if self.replaces { fix + replaced } else { fix }))
+        Fault::with_advice(note, if self.replaces { fix + replaced } else { fix })
     }
 }
 
@@ -203,7 +202,7 @@ pub(crate) enum UnitUse {
 
 /// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error, a file that they name is
 /// missing or, if it does not run, another unit that it needs does not exist or has failed.
-pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -> Option<(String, Fix)> {
+pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -> Option<Fault> {
     let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles,RefuseManualStart";
     let name = shown_name(unit);
     let shown = stdout_of("systemctl", &["show", properties, &name]).ok()?;
@@ -216,18 +215,18 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
         let journal = stdout_of("journalctl", &words).unwrap_or_default();
         let reason = journal.lines().rfind(|line| line.contains("Refusing"));
         let reason = reason.map(|line| format!(": {}", bounded(line.trim()))).unwrap_or_default();
-        return Some((
+        return Some(Fault::with_advice(
             format!("systemd cannot load its unit {unit}{reason}"),
-            Fix::advice(format!(
+            format!(
                 "correct the files of the unit (systemctl status {name} lists them; a second ExecStart= needs an empty one before it), then: \
                  {again}"
-            )),
+            ),
         ));
     }
     if now == UnitUse::Stopped && property(&shown, "RefuseManualStart") == Some("yes") {
-        return Some((
+        return Some(Fault::with_advice(
             format!("its unit {unit} has RefuseManualStart=yes"),
-            Fix::advice(format!("remove that line (systemctl status {unit} lists its files), then: {again}")),
+            format!("remove that line (systemctl status {unit} lists its files), then: {again}"),
         ));
     }
     // sshd ends at once with them, or serves one connection.
@@ -235,9 +234,9 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
     let ending =
         |letter: &char| line.as_ref().is_some_and(|line| has_option(&line.line, &letter.to_string()));
     if let Some(letter) = "tTGViR".chars().find(ending) {
-        return Some((
+        return Some(Fault::with_advice(
             format!("its unit {unit} starts sshd with -{letter}, with which it does not wait for clients"),
-            Fix::advice(format!("remove -{letter} ({}), then: {again}", place_of_option(tree, letter))),
+            format!("remove -{letter} ({}), then: {again}", place_of_option(tree, letter)),
         ));
     }
     // Another unit can create what is below /run.
@@ -247,9 +246,9 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
         (is_plain && tree.locate(Path::new(file)).try_exists().is_ok_and(|exists| !exists)).then_some(file)
     });
     if let Some(file) = missing {
-        return Some((
+        return Some(Fault::with_advice(
             format!("its unit {unit} needs {file} (EnvironmentFile=), which does not exist"),
-            Fix::advice(format!("create it, or {}", remove_setting(tree, unit, "EnvironmentFile", file))),
+            format!("create it, or {}", remove_setting(tree, unit, "EnvironmentFile", file)),
         ));
     }
     let needed = ["Requires", "Requisite", "BindsTo"].into_iter().filter_map(|name| property(&shown, name));
@@ -277,12 +276,12 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
             _ => return None,
         };
         let id = bounded(property(one, "Id")?);
-        Some((
+        Some(Fault::with_advice(
             format!("its unit {unit} needs {id}, which {state}"),
-            Fix::advice(format!(
+            format!(
                 "repair {id} (systemctl status {id}), or remove it from the unit (systemctl status {name} lists its files), then: \
                  {again}"
-            )),
+            ),
         ))
     })
 }

@@ -19,6 +19,7 @@
 mod check_id;
 mod daemon_context;
 mod failed_unit;
+mod fault;
 mod fix;
 mod interfaces;
 mod json;

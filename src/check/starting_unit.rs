@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::failed_unit::{bounded, since_boot};
-use super::fix::Fix;
+use super::fault::Fault;
 use super::running_sshd::remove_setting;
 use crate::sshd::config_tree::ConfigTree;
 use crate::tool::{property, stdout_of};
@@ -13,7 +13,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 /// What the start of a unit waits for, and what to do: `systemctl start` would wait for the same. `None` if systemd has not been starting
 /// or stopping it for this long.
-pub(crate) fn waits_for(tree: &ConfigTree, unit: &'static str, long: Duration) -> Option<(String, Fix)> {
+pub(crate) fn waits_for(tree: &ConfigTree, unit: &'static str, long: Duration) -> Option<Fault> {
     let properties = "--property=ActiveState,SubState,StateChangeTimestampMonotonic,ExecCondition,ExecStartPre,ExecStart,ExecStartPost,ExecStop,ExecStopPost";
     let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
     match property(&shown, "ActiveState")? {
@@ -37,16 +37,14 @@ pub(crate) fn waits_for(tree: &ConfigTree, unit: &'static str, long: Duration) -
             // It need not be quoted in the file as it is here.
             let word = command.split_whitespace().max_by_key(|word| word.len()).unwrap_or_default();
             let change = remove_setting(tree, unit, setting, word);
-            (
+            Fault::with_advice(
                 format!("its unit {unit} ({state}) waits for the end of {setting}={}", bounded(command)),
-                Fix::advice(format!("if it does not end by itself, {change}; systemctl restart {unit}")),
+                format!("if it does not end by itself, {change}; systemctl restart {unit}"),
             )
         }
-        None => (
+        None => Fault::with_advice(
             format!("systemd is still starting or stopping its unit {unit} ({state})"),
-            Fix::advice(format!(
-                "find out what it waits for: systemctl status {unit}; journalctl --unit {unit}"
-            )),
+            format!("find out what it waits for: systemctl status {unit}; journalctl --unit {unit}"),
         ),
     })
 }
@@ -61,7 +59,7 @@ fn running_command(line: &str) -> Option<(&str, &str)> {
 }
 
 /// The same for a unit whose start waits for other units.
-fn waiting_job(unit: &str) -> Option<(String, Fix)> {
+fn waiting_job(unit: &str) -> Option<Fault> {
     let jobs = stdout_of("systemctl", &["list-jobs", "--no-legend", "--no-pager", "--full"]).ok()?;
     let (mut own, mut other) = (None, "another unit");
     for job in jobs.lines() {
@@ -77,11 +75,11 @@ fn waiting_job(unit: &str) -> Option<(String, Fix)> {
         }
     }
     let own = own?;
-    Some((
+    Some(Fault::with_advice(
         format!("the start of {own} waits; systemd is still starting {other} (systemctl list-jobs)"),
-        Fix::advice(format!(
+        format!(
             "find out why {other} does not become active (systemctl status); to start sshd before that: systemctl start \
              --job-mode=ignore-dependencies {own}"
-        )),
+        ),
     ))
 }

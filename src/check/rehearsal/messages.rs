@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::check::fault::Fault;
 use crate::check::fix::CommandWord::Value;
 use crate::check::fix::Fix;
 use crate::check::known_messages::MessageSource::{self, Output, Pam, Sshd};
@@ -164,7 +165,7 @@ const USUAL: [&str; 15] = [
 
 impl LoginMessages<'_> {
     /// The message that explains the failure, and the fix. `None` if no message is known.
-    pub(super) fn explain(&self) -> Option<(String, Fix)> {
+    pub(super) fn explain(&self) -> Option<Fault> {
         let own = |rows: &'static [RehearsalMessage]| {
             let is_forced = self.forced.is_some_and(|command| command.contains("nologin"));
             rows.iter().filter(|row| !is_forced || row.advice != NOLOGIN).find_map(|row| {
@@ -194,7 +195,7 @@ impl LoginMessages<'_> {
         command: FixCommand,
         advice: &str,
         matches: impl Fn(&str) -> bool,
-    ) -> Option<(String, Fix)> {
+    ) -> Option<Fault> {
         if source == Pam && command != FixCommand::ResetPasswordAge && !self.pam_refused() {
             return None;
         }
@@ -213,7 +214,7 @@ impl LoginMessages<'_> {
             Pam => format!("PAM refuses the login: {line}{}", self.caveat()),
             Output => format!("the session says: {line}"),
         };
-        Some((note, self.fix(command, advice)))
+        Some(Fault::new(note, self.fix(command, advice)))
     }
 
     /// The caveat about PAM's messages.
@@ -335,7 +336,9 @@ mod tests {
             today: 20000,
             root: &root,
         };
-        messages.explain().map(|(note, fix)| (note, fix.text().to_owned()))
+        let fault = messages.explain();
+        std::fs::remove_dir_all(&root).ok();
+        fault.map(|fault| (fault.note, fault.fix.text().to_owned()))
     }
 
     #[test]

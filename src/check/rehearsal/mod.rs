@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::check_id::CheckId;
+use super::fault::Fault;
 use super::fix::{CommandWord, Fix};
 use super::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use super::report::Mark;
@@ -214,7 +215,7 @@ fn not_tried(reason: &str, fix: Fix) -> LoginAnswer {
 fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
     let rehearsal = match begin(plan) {
         Ok(rehearsal) => rehearsal,
-        Err(Obstacle { reason, fix }) => return not_tried(&reason, fix),
+        Err(fault) => return not_tried(&fault.note, fault.fix),
     };
     let user = &rehearsal.plan.account.name;
     let syslog = Syslog::open(root);
@@ -414,8 +415,8 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
         );
         return Answer::fail(note, Fix::advice(HANGS)).detail(last);
     }
-    if let Some((note, fix)) = messages.explain() {
-        return Answer::fail(format!("a login as {user} fails: {note}"), fix).detail(last);
+    if let Some(fault) = messages.explain() {
+        return fault.after(&format!("a login as {user} fails")).fail().detail(last);
     }
     // sshd itself waits: a module asks a service.
     if matches!(outcome.ending, LoginEnd::TimedOut) && accepted(&outcome.log) && !starts() {
@@ -546,71 +547,58 @@ fn not_connected(error: &io::Error) -> &'static str {
 /// What to do if the file system of the rehearsal's directory is full.
 const FULL: &str = "free space or inodes in /run: df /run and df -i /run show what is used";
 
-/// Why a rehearsal is not possible.
-struct Obstacle {
-    reason: String,
-    fix: Fix,
-}
-
-impl Obstacle {
-    fn new(reason: impl Into<String>, fix: &str) -> Self {
-        Self { reason: reason.into(), fix: Fix::advice(fix) }
-    }
-}
-
-/// An error of a file or a program.
-impl From<io::Error> for Obstacle {
-    fn from(error: io::Error) -> Self {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-        // The mode of / or /run.
-        let open = matches!(cause, Some(UnsafePath::Writable(_)));
-        let fix = if full {
-            FULL
-        } else if open {
-            "let only root write to / and /run (mode 0755)"
-        } else {
-            "check that root can write to /run"
-        };
-        Self::new(WithCauses(&error).to_string(), fix)
-    }
+/// An error of a file or a program that a rehearsal needs.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn not_prepared(error: io::Error) -> Fault {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    // The mode of / or /run.
+    let open = matches!(cause, Some(UnsafePath::Writable(_)));
+    let fix = if full {
+        FULL
+    } else if open {
+        "let only root write to / and /run (mode 0755)"
+    } else {
+        "check that root can write to /run"
+    };
+    Fault::with_advice(WithCauses(&error).to_string(), fix)
 }
 
 /// Prepares the key and the sshd.
-fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
+fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Fault> {
     let client = "install OpenSSH's client: apt-get install openssh-client, or dnf install openssh-clients";
     let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
     let timeout = installed("timeout", "install coreutils")?;
     let setsid = installed("setsid", "install util-linux")?;
     let server = Server::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Obstacle::new("there is no sshd", "install OpenSSH's server"),
-        _ => Obstacle::new(
+        io::ErrorKind::NotFound => Fault::with_advice("there is no sshd", "install OpenSSH's server"),
+        _ => Fault::with_advice(
             format!("root must not run the program of sshd: {error}"),
             "find out what started that sshd: sshd and the directories above it must be root's, and no other user may write to them",
         ),
     })?;
     plan.differences.extend(server.differences.iter().cloned());
     plan.differences.extend(server.blocks_by_address(&plan.tree));
-    let directory = Directory::create()?.ok_or_else(|| {
-        Obstacle::new("another rehearsal is running", "wait for it to end, then check again")
+    let directory = Directory::create().map_err(not_prepared)?.ok_or_else(|| {
+        Fault::with_advice("another rehearsal is running", "wait for it to end, then check again")
     })?;
     let file = directory.path("key");
     let keygen = TrustedCommand::new(keygen)
         .with(["-q", "-N", "", "-C", "eic-keys --rehearse"])
         .with(&plan.key)
         .with(["-f".into(), file.into_os_string()]);
-    let made = keygen.run(limits::CHECK_TIME)?;
+    let made = keygen.run(limits::CHECK_TIME).map_err(not_prepared)?;
     if !made.status.success() {
         let said = made.error_text();
         let full = ["No space left", "quota exceeded"].iter().any(|words| said.contains(words));
         let fix = if full { FULL } else { "run ssh-keygen by hand: it cannot create a key" };
-        return Err(Obstacle::new(format!("ssh-keygen: {said}"), fix));
+        return Err(Fault::with_advice(format!("ssh-keygen: {said}"), fix));
     }
-    let public = fs::read(directory.path("key.pub"))?;
+    let public = fs::read(directory.path("key.pub")).map_err(not_prepared)?;
     // sshd reads it as USER.
-    directory.write("authorized_keys", &public, 0o644)?;
+    directory.write("authorized_keys", &public, 0o644).map_err(not_prepared)?;
     let programs = Programs { ssh, timeout, setsid };
-    let command = server.prepare(&directory, plan.needs_more)?;
+    let command = server.prepare(&directory, plan.needs_more).map_err(not_prepared)?;
     let host_key = if plan.has_host_keys { &[][..] } else { &["-h", directory::KEY][..] };
     let command = command.with(host_key);
     // Random, since the end of the key is. A comment follows it.
@@ -622,16 +610,16 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Obstacle> {
 }
 
 /// A program of the system, or of a build from source.
-fn installed(name: &str, fix: &str) -> Result<Program, Obstacle> {
+fn installed(name: &str, fix: &str) -> Result<Program, Fault> {
     let paths = ["/usr/bin", "/bin", "/usr/local/bin"].map(|place| Path::new(place).join(name));
     let path = paths.iter().find(|path| path.is_file());
-    let path = path.ok_or_else(|| Obstacle::new(format!("there is no {name}"), fix))?;
+    let path = path.ok_or_else(|| Fault::with_advice(format!("there is no {name}"), fix))?;
     safe_path::program(Path::new("/"), path).map_err(|error| {
         let fix = format!(
             "have root own {} and the directories above it, and no other user write to them",
             path.display()
         );
-        Obstacle::new(format!("root must not run {}: {error}", path.display()), &fix)
+        Fault::with_advice(format!("root must not run {}: {error}", path.display()), &fix)
     })
 }
 

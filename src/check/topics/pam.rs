@@ -9,6 +9,7 @@ use super::pam_modules::{Failure, Libraries, Login, broken, refuses};
 use super::shell::WITHOUT_CR;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
+use crate::check::fault::Fault;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, stack};
 use crate::check::pam_stack::{ReturnValues, StackOutcome, outcome, refusing};
@@ -121,13 +122,13 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     let libraries = Libraries::find(root);
     for (stack, module_type, what) in stacks.all() {
         let failures = failures(stack, |module| broken(root, module, &libraries));
-        if let Some((note, fix)) = refusal(stack, failures, what, &service_file, module_type) {
+        if let Some(fault) = refusal(stack, failures, what, &service_file, module_type) {
             // Other services that lack a file need what `other` refuses.
             if !stack.has_own_file {
-                let note = format!("{service_file} does not exist, and PAM uses /etc/pam.d/other: {note}");
-                return Answer::fail(note, Fix::advice(RESTORE));
+                let before = format!("{service_file} does not exist, and PAM uses /etc/pam.d/other");
+                return Fault { fix: Fix::advice(RESTORE), ..fault.after(&before) }.fail();
             }
-            return Answer::fail(note, fix);
+            return fault.fail();
         }
     }
     let uses_logind = modules(&stacks.session.rules).any(|module| module.name() == "pam_systemd.so");
@@ -176,8 +177,8 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
             refusal(stack, failures(stack, known), &what, "/etc/pam.d/sshd", module_type)
         })
     };
-    if let Some((note, fix)) = refused(false) {
-        return Answer::fail(note, fix);
+    if let Some(fault) = refused(false) {
+        return fault.fail();
     }
     let limits = modules(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
     if let Some((origin, limit, means)) =
@@ -188,8 +189,8 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
             Fix::advice(format!("raise {limit} in {origin}, or remove that line")),
         );
     }
-    if let Some((note, fix)) = refused(true) {
-        return Answer::warn(note, fix, ()).marked(Mark::SomeClients);
+    if let Some(fault) = refused(true) {
+        return fault.warn(()).marked(Mark::SomeClients);
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }
@@ -237,30 +238,30 @@ fn refusal(
     what: &str,
     file: &str,
     module_type: ModuleType,
-) -> Option<(String, Fix)> {
+) -> Option<Fault> {
     let returns: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.returns)).collect();
     let StackOutcome::Refuses(at) = outcome(&stack.rules, &returns) else { return None };
     let rule = at.and_then(|at| Some((stack.rules.get(at)?, failures.into_iter().nth(at)?)));
     let Some((rule, failure)) = rule else {
-        return Some((
+        return Some(Fault::with_advice(
             format!("{what}: no {} line of {file} can succeed", module_type.name()),
-            Fix::advice(format!(
+            format!(
                 "check the {} lines of {file}, and of /etc/pam.d/other if it has none",
                 module_type.name()
-            )),
+            ),
         ));
     };
     let origin = &rule.origin;
     let (reason, fix) = match (&rule.kind, failure) {
         (_, Some(failure)) if failure.is_partial => {
-            return Some((format!("{origin}: {}", failure.reason), failure.fix?));
+            return Some(Fault::new(format!("{origin}: {}", failure.reason), failure.fix?));
         }
         (RuleKind::Unusable(reason), _) => (reason.clone(), None),
         (_, Some(failure)) => (failure.reason, failure.fix),
         _ => ("its control refuses whatever the module returns".to_owned(), None),
     };
     let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(origin));
-    Some((format!("{what}: {origin}: {reason}{}", cr_note(&reason)), fix))
+    Some(Fault::new(format!("{what}: {origin}: {reason}{}", cr_note(&reason)), fix))
 }
 
 fn by_hand(origin: &Origin) -> Fix {

@@ -190,14 +190,14 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     }
     let failed = FailedUnit::find(daemon.tree, unit, files);
     let waits = || waits_for(daemon.tree, unit, Duration::ZERO);
-    if let Some((reason, fix)) = (!failed.as_ref().is_some_and(FailedUnit::restarts)).then(waits).flatten() {
-        return Answer::fail(format!("sshd is stopped: {reason}"), fix);
+    if let Some(fault) = (!failed.as_ref().is_some_and(FailedUnit::restarts)).then(waits).flatten() {
+        return fault.after(STOPPED).fail();
     }
     if let Some(answer) = unmet(daemon.tree, unit) {
         return answer;
     }
-    if let Some((reason, fix)) = unstartable(daemon.tree, unit, UnitUse::Stopped) {
-        return Answer::fail(format!("sshd is stopped: {reason}"), fix);
+    if let Some(fault) = unstartable(daemon.tree, unit, UnitUse::Stopped) {
+        return fault.after(STOPPED).fail();
     }
     match failed {
         // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
@@ -222,8 +222,8 @@ fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]
         if let Some(failed) = failed.filter(|failed| failed.ends(process)) {
             return failed.answer();
         }
-        if let Some((reason, fix)) = unstartable(daemon.tree, unit, UnitUse::Runs) {
-            return Answer::warn(reason, fix, running).breaks_at_restart("");
+        if let Some(fault) = unstartable(daemon.tree, unit, UnitUse::Runs) {
+            return fault.warn(running).breaks_at_restart("");
         }
     }
     Answer::ok(format!("sshd runs, process {process}"), running)
@@ -284,12 +284,12 @@ fn of_socket(
         let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
         return Answer::fail(note, unmask.then(start));
     }
-    if let Some((reason, fix)) = unstartable(daemon.tree, started, UnitUse::Waits) {
-        return Answer::fail(format!("{socket} listens, but cannot start sshd: {reason}"), fix);
+    if let Some(fault) = unstartable(daemon.tree, started, UnitUse::Waits) {
+        return fault.after(&format!("{socket} listens, but cannot start sshd")).fail();
     }
     if !started.ends_with('@') {
-        if let Some((reason, fix)) = waits_for(daemon.tree, unit, LONG) {
-            return Answer::fail(format!("{socket} listens, but sshd does not start: {reason}"), fix);
+        if let Some(fault) = waits_for(daemon.tree, unit, LONG) {
+            return fault.after(&format!("{socket} listens, but sshd does not start")).fail();
         }
         if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
             return failed.answer_of_socket(socket, running);

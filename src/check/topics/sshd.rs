@@ -13,6 +13,7 @@ use crate::account::{Account, is_root};
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
 use crate::check::check_id::CheckId;
+use crate::check::fault::Fault;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
@@ -527,12 +528,9 @@ fn command(
             ConfiguredCommand { program, request },
         );
     }
-    if let Some((note, fix)) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
-        return Answer::warn(
-            format!("{origin} has {shown}; {note}"),
-            fix,
-            ConfiguredCommand { program, request },
-        );
+    if let Some(Fault { note, fix }) = setting.as_ref().and_then(|setting| left_out(tree, version, setting)) {
+        let note = format!("{origin} has {shown}; {note}");
+        return Answer::warn(note, fix, ConfiguredCommand { program, request });
     }
     let configured = ConfiguredCommand { program, request };
     match managed_lines::chained_program(version, line) {
@@ -652,7 +650,7 @@ fn names_eic_keys(words: &[Vec<u8>]) -> bool {
 }
 
 /// The command that our lines leave out, and the fix.
-fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<(String, Fix)> {
+fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> Option<Fault> {
     let bytes = tree.read(&setting.origin.path).ok()?;
     let program = managed_lines::program(version, &setting.value)?;
     let comments = managed_lines::comments(version, &bytes, std::str::from_utf8(&program).ok()?);
@@ -665,14 +663,14 @@ fn left_out(tree: &ConfigTree, version: &OpensshVersion, setting: &Setting) -> O
     }
     let (command, user) = (String::from_utf8_lossy(command), String::from_utf8_lossy(user));
     Some(if matches!(Account::find(&user), Ok(Some(_))) {
-        (format!("{command} is left out, although its user {user} exists again"), enable())
+        Fault::new(format!("{command} is left out, although its user {user} exists again"), enable())
     } else {
         let fix = format!(
             "create the user {user}, or remove the lines that set that command; then run eic-keys --enable"
         );
-        (
+        Fault::with_advice(
             format!("{command} is left out, because its user {user} does not exist: its keys are not found"),
-            Fix::advice(fix),
+            fix,
         )
     })
 }

@@ -9,6 +9,7 @@ use super::pam::pam_unix_counts;
 use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, is_root};
 use crate::check::check_id::CheckId;
+use crate::check::fault::Fault;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
 use crate::check::fix::Fix;
 use crate::check::pam_config::{self, Module, ModuleType};
@@ -103,8 +104,8 @@ pub(crate) async fn account(
 
 /// The result if the name service does not find a user.
 fn not_found(root: &Path, name: &str) -> Answer<Account> {
-    if let Some((what, fix)) = lost(root, "/etc/passwd") {
-        return Answer::fail(format!("there is no user {name} on this system: {what}"), fix);
+    if let Some(fault) = lost(root, "/etc/passwd") {
+        return fault.after(&format!("there is no user {name} on this system")).fail();
     }
     let passwd = files::system_text(root, "/etc/passwd");
     if !passwd.lines().any(|line| line.split(':').next() == Some(name)) {
@@ -149,7 +150,7 @@ pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
 }
 
 /// Why a file of all users is not whole, and the fix. A command that adds one user would begin a new file.
-fn lost(root: &Path, path: &str) -> Option<(String, Fix)> {
+fn lost(root: &Path, path: &str) -> Option<Fault> {
     let what = match files::read_text(&files::below(root, Path::new(path)), limits::SYSTEM_FILE) {
         Ok(text) if path == "/etc/shadow" && !text.is_empty() => return None,
         Ok(text) if text.lines().any(|line| line.starts_with("root:")) => return None,
@@ -159,7 +160,7 @@ fn lost(root: &Path, path: &str) -> Option<(String, Fix)> {
     };
     // The backup is of shadow-utils.
     let fix = format!("restore {path} from a backup ({path}- is one), before you create or change a user");
-    Some((format!("{path} {what}"), Fix::advice(fix)))
+    Some(Fault::with_advice(format!("{path} {what}"), fix))
 }
 
 /// The fix that creates a user. What is left of a removed user is used again: the group, and the home directory with
@@ -341,18 +342,18 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
     let shadow = files::system_text(root, "/etc/shadow");
     let is_there = shadow.lines().any(|line| line.split(':').next() == Some(name));
-    let (note, fix) = if is_there {
+    let Fault { note, fix } = if is_there {
         let fix = if without_files(root, "shadow:").is_some() {
             "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
         } else {
             "correct that line (shadow(5)): pwck -r names lines that are not valid"
         };
         let note = format!("/etc/shadow has a line of {name}, but the name service does not find it");
-        (note, Fix::advice(fix))
+        Fault::with_advice(note, fix)
     } else if !has_shadow {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     } else {
-        let none = || (format!("{name} has no entry in /etc/shadow"), Fix::command("pwconv", []));
+        let none = || Fault::new(format!("{name} has no entry in /etc/shadow"), Fix::command("pwconv", []));
         lost(root, "/etc/shadow").unwrap_or_else(none)
     };
     let counts = pam_unix_counts(root, &["authinfo_unavail"], Some("broken_shadow"));
