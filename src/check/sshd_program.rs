@@ -1,9 +1,18 @@
-//! What the program files of sshd contain: how a distribution built it.
+//! The program of sshd: its version, and what its files contain, which tells how a distribution built it.
 
 use std::path::Path;
 
 use crate::files;
 use crate::limits;
+use crate::sshd::lexer::OpensshVersion;
+use crate::sshd::query::Sshd;
+
+/// The installed sshd.
+#[derive(Clone, Debug)]
+pub(crate) struct SshdProgram {
+    pub(crate) sshd: Sshd,
+    pub(crate) version: OpensshVersion,
+}
 
 /// The program of a connection before OpenSSH 9.8, and since.
 const FILES: [&str; 3] =

@@ -27,6 +27,7 @@ use super::request::{CheckRequest, CheckTarget};
 use super::runner::{Answer, Finding, Runner, blocking};
 use super::running_sshd::{create_directory_fix, serving};
 use super::settings::Settings;
+use super::sshd_program::SshdProgram;
 use crate::account::Account;
 use crate::error_text::WithCauses;
 use crate::files;
@@ -37,7 +38,6 @@ use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::query::Sshd;
 use crate::syslog::{Severity, Syslog};
 use directory::Directory;
 use messages::LoginMessages;
@@ -153,7 +153,7 @@ pub(crate) async fn rehearse(
     runner: &Runner,
     request: &CheckRequest,
     target: &CheckTarget<'_>,
-    sshd: &Finding<(Sshd, OpensshVersion)>,
+    program: &Finding<SshdProgram>,
     settings: &Finding<Settings>,
     account: &Finding<Account>,
 ) {
@@ -165,33 +165,29 @@ pub(crate) async fn rehearse(
     let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
     let (is_unread, refuses_some) = (runner.is_unread(), runner.refuses_some_clients());
     let rehearsal = runner
-        .check(
-            CheckId::LoginRehearsal,
-            (sshd, settings, account),
-            async |((_, version), settings, account)| {
-                if !settings.source.has_directory {
-                    return Answer::skip_with_fix(
-                        "sshd has not been started yet, and has no directory /run/sshd",
-                        create_directory_fix(),
-                    );
-                }
-                if !settings.source.is_accepted {
-                    return Answer::skip("sshd rejects its files");
-                }
-                let mut plan = RehearsalPlan::new(target, version, settings, account, deadline);
-                plan.refuses_some = refuses_some;
-                if is_unread {
-                    plan.differences.push(
-                        "the configuration with which sshd runs, which is older than that on disk".to_owned(),
-                    );
-                }
-                let root = target.root.to_owned();
-                // What a session runs into, and no other check looks at.
-                let changed =
-                    ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.unread(keyword));
-                blocking(move || command(plan, &root)).await.later(later, None).unread(changed, None)
-            },
-        )
+        .check(CheckId::LoginRehearsal, (program, settings, account), async |(program, settings, account)| {
+            if !settings.source.has_directory {
+                return Answer::skip_with_fix(
+                    "sshd has not been started yet, and has no directory /run/sshd",
+                    create_directory_fix(),
+                );
+            }
+            if !settings.source.is_accepted {
+                return Answer::skip("sshd rejects its files");
+            }
+            let mut plan = RehearsalPlan::new(target, &program.version, settings, account, deadline);
+            plan.refuses_some = refuses_some;
+            if is_unread {
+                plan.differences.push(
+                    "the configuration with which sshd runs, which is older than that on disk".to_owned(),
+                );
+            }
+            let root = target.root.to_owned();
+            // What a session runs into, and no other check looks at.
+            let changed =
+                ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.unread(keyword));
+            blocking(move || command(plan, &root)).await.later(later, None).unread(changed, None)
+        })
         .await;
     runner
         .check(CheckId::LoginTerminal, &rehearsal, async |rehearsal| {

@@ -52,14 +52,14 @@ pub(crate) async fn run(
     let needs = (&sshd.command, &sshd.user, needs.account, needs.trusted, needs.reachable);
     runner
         .check(CheckId::LoginCommand, needs, async |(_, user, account, program, ())| {
-            let (Some((_, version)), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
+            let (Some(sshd), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
                 return Answer::skip("sshd's settings are not known");
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
             let now = (target.clock)().as_secs();
             let lasts = |key: &&ValidKey| key.expiry > now.saturating_add(limits::LEFT_FOR_RUN);
             let key = keys.into_iter().flatten().filter(lasts).max_by_key(|key| key.expiry).cloned();
-            let words = managed_lines::words(version, line);
+            let words = managed_lines::words(&sshd.version, line);
             let line = Line { program: program.clone(), words, login: account.clone(), key };
             let (user, root, settings) = (user.clone(), target.root.to_owned(), settings.clone());
             blocking(move || run_line(&line, &user, &root, &settings)).await

@@ -133,8 +133,8 @@ pub(crate) async fn current(
         .or_else(|| runner.breaks_later(|_| true))
         .or_else(|| others.into_iter().find(|id| runner.status(*id) == Some(Status::Fail)));
     runner
-        .check(CheckId::RunningCurrent, (&sshd.program, running), async |((_, version), running)| {
-            let (tree, version, running) = (tree.clone(), version.clone(), *running);
+        .check(CheckId::RunningCurrent, (&sshd.program, running), async |(program, running)| {
+            let (tree, version, running) = (tree.clone(), program.version.clone(), *running);
             let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
             let root = target.root.to_owned();
             blocking(move || {

@@ -20,6 +20,7 @@ use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{self, with_daemon};
 use crate::check::settings::{COMMAND, COMMAND_USER, Settings, SettingsSource, option_words};
+use crate::check::sshd_program::SshdProgram;
 use crate::check::tokens::{Offered, ZERO_KEY_FINGERPRINT, expand, expand_command};
 use crate::ec2::UserName;
 use crate::error_text::WithCauses;
@@ -41,7 +42,7 @@ use crate::tool::stdout_of;
 /// The findings about sshd's configuration.
 #[derive(Debug)]
 pub(crate) struct SshdFindings {
-    pub(crate) program: Finding<(Sshd, OpensshVersion)>,
+    pub(crate) program: Finding<SshdProgram>,
     pub(crate) settings: Finding<Settings>,
     pub(crate) command: Finding<ConfiguredCommand>,
     /// The user that runs eic-keys.
@@ -72,22 +73,25 @@ pub(crate) async fn examine(
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check(CheckId::SshdConfig, &program, async |(sshd, version)| {
-            let (tree, sshd, connection) = (tree.clone(), sshd.clone(), connection.clone());
-            let (version, account) = (version.clone(), account.get().cloned());
-            blocking(move || settings(&tree, &sshd, &version, connection, account.as_ref())).await
+        .check(CheckId::SshdConfig, &program, async |program| {
+            let (tree, connection) = (tree.clone(), connection.clone());
+            let (program, account) = (program.clone(), account.get().cloned());
+            blocking(move || settings(&tree, &program, connection, account.as_ref())).await
         })
         .await;
     let command = runner
-        .check(CheckId::SshdCommand, (&program, &settings), async |((_, version), settings)| {
-            let (tree, connection) = (tree.clone(), connection.clone());
-            let (version, dump) = (version.clone(), settings.dump.clone());
-            let (account, source) = (account.get().cloned(), settings.source.clone());
-            let clients = settings.clients_of_block(COMMAND);
-            let place = (tree, source.main.clone());
+        .check(CheckId::SshdCommand, (&program, &settings), async |(program, settings)| {
+            let (dump, source) = (settings.dump.clone(), settings.source.clone());
+            let (account, clients) = (account.get().cloned(), settings.clients_of_block(COMMAND));
+            let config = ConfigOfConnection {
+                tree: tree.clone(),
+                main: source.main.clone(),
+                version: program.version.clone(),
+                connection: connection.clone(),
+            };
             blocking(move || {
-                let answer = command(&place, &version, &connection, &dump, account.as_ref());
-                let main = dump.command.is_none().then(|| lost_drop_in(&place.0, &source)).flatten();
+                let answer = command(&config, &dump, account.as_ref());
+                let main = dump.command.is_none().then(|| lost_drop_in(&config.tree, &source)).flatten();
                 answer.unread_only(main.as_deref()).for_clients(clients)
             })
             .await
@@ -133,7 +137,7 @@ fn connection(name: Option<&UserName>, account: Option<&Account>) -> ConnectionS
     ConnectionSpec { user: Some(name.to_string()), groups, ..ConnectionSpec::probe() }
 }
 
-fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
+fn version(tree: &ConfigTree) -> Answer<SshdProgram> {
     let install = || {
         Fix::advice(
             "install OpenSSH's server: apt-get install --reinstall openssh-server, or dnf reinstall (or install) openssh-server",
@@ -150,7 +154,7 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
     };
     let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
-        Ok(version) => Answer::ok(version.release().to_owned(), (sshd, version)),
+        Ok(version) => Answer::ok(version.release().to_owned(), SshdProgram { sshd, version }),
         Err(error @ QueryError::Rejected(_)) => Answer::fail(
             WithCauses(&error).to_string(),
             Fix::advice("install the package of that library again: dpkg -S or rpm -qf names it"),
@@ -165,8 +169,7 @@ fn version(tree: &ConfigTree) -> Answer<(Sshd, OpensshVersion)> {
 /// Asks sshd for its settings, with the options of the running sshd. `account`: of the user who logs in.
 fn settings(
     tree: &ConfigTree,
-    sshd: &Sshd,
-    version: &OpensshVersion,
+    SshdProgram { sshd, version }: &SshdProgram,
     connection: ConnectionSpec,
     account: Option<&Account>,
 ) -> Answer<Settings> {
@@ -457,16 +460,19 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     ))
 }
 
+/// The files of sshd's configuration, and the connection for which they are read.
+struct ConfigOfConnection {
+    tree: ConfigTree,
+    /// The main file that sshd reads.
+    main: PathBuf,
+    version: OpensshVersion,
+    connection: ConnectionSpec,
+}
+
 /// The result if there is no AuthorizedKeysCommand.
-fn no_command(
-    files: &(ConfigTree, PathBuf),
-    version: &OpensshVersion,
-    connection: &ConnectionSpec,
-) -> Answer<ConfiguredCommand> {
+fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
     let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
-    match origin(files, version, connection, b"none")
-        .and_then(|setting| Some((setting.origin, setting.block?)))
-    {
+    match origin(config, b"none").and_then(|setting| Some((setting.origin, setting.block?))) {
         Some((line, block)) => Answer::fail(
             format!("{none}: {line} turns it off"),
             Fix::advice(format!(
@@ -478,17 +484,10 @@ fn no_command(
     }
 }
 
-/// `files`: the tree, and the main file that sshd reads.
-fn command(
-    files: &(ConfigTree, PathBuf),
-    version: &OpensshVersion,
-    connection: &ConnectionSpec,
-    dump: &Dump,
-    account: Option<&Account>,
-) -> Answer<ConfiguredCommand> {
-    let Some(line) = &dump.command else { return no_command(files, version, connection) };
-    let setting = origin(files, version, connection, line);
-    let tree = &files.0;
+fn command(config: &ConfigOfConnection, dump: &Dump, account: Option<&Account>) -> Answer<ConfiguredCommand> {
+    let Some(line) = &dump.command else { return no_command(config) };
+    let setting = origin(config, line);
+    let ConfigOfConnection { tree, version, .. } = config;
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
     let words = managed_lines::words(version, line);
@@ -688,14 +687,10 @@ pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> 
 }
 
 /// The line that sets the effective command, if our parser finds the same value as sshd.
-fn origin(
-    (tree, main): &(ConfigTree, PathBuf),
-    version: &OpensshVersion,
-    connection: &ConnectionSpec,
-    line: &[u8],
-) -> Option<Setting> {
-    let config = Config::read(tree, main, version.clone()).ok()?;
-    config.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
+fn origin(config: &ConfigOfConnection, line: &[u8]) -> Option<Setting> {
+    let ConfigOfConnection { tree, main, version, connection } = config;
+    let files = Config::read(tree, main, version.clone()).ok()?;
+    files.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
 }
 
 /// Whether a path leads to the running program, or has its name.
