@@ -150,6 +150,11 @@ impl Domain {
         here.map(|(_, partition)| *partition).unwrap_or_default()
     }
 
+    /// The names of its partitions, as in ARNs.
+    pub fn partitions(self) -> impl Iterator<Item = &'static str> {
+        self.partitions.iter().map(|(_, partition)| *partition)
+    }
+
     /// Parses the domain from IMDS. White space at its end is ignored.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod checks;
 mod dependencies;
 mod fleet;
+mod lists;
 mod manual;
 mod modules;
 mod threat_model;

@@ -50,11 +50,33 @@ fn the_manual_has_a_paragraph_for_each_option() {
     let manual = read(MANUAL);
     // An option's own paragraph begins with it in bold. `-t` is sshd's.
     let terms = manual.lines().filter(|line| line.starts_with("*-")).collect::<Vec<_>>().join("\n");
-    let synopsis = manual.lines().filter(|line| line.starts_with("*eic-keys*")).collect::<String>();
     assert_eq!(options(&terms), options(&help()));
-    for option in options(&synopsis) {
-        assert!(options(&help()).contains(&option), "the synopsis has {option}");
-    }
+}
+
+/// The lines of `--help` that show how to call the program, with `OPTION...` for the options that are not named.
+fn usage() -> Vec<String> {
+    let help = help();
+    let lines = help.lines().map(|line| line.trim_start_matches("Usage:").trim());
+    lines
+        .filter(|line| line.starts_with("eic-keys ") && !line.starts_with("eic-keys:"))
+        .map(|line| line.replace("[OPTIONS]", "[OPTION...]"))
+        .collect()
+}
+
+#[test]
+fn the_synopsis_is_the_usage_of_the_help_text() {
+    let manual = read(MANUAL);
+    let plain = |line: &str| line.trim_end_matches('+').replace(['*', '_'], "");
+    let section = manual.split("# DESCRIPTION").next().unwrap();
+    let synopsis: Vec<_> = section.lines().filter(|line| line.starts_with("*eic-keys*")).map(plain).collect();
+    assert_eq!(synopsis, usage());
+    let general = manual.lines().find(|line| line.starts_with("_OPTION_ is one of")).unwrap();
+    let named = usage().join(" ");
+    assert_eq!(
+        options(&format!("{general} {named} -h -V")),
+        options(&help()),
+        "an option is in no line of the usage"
+    );
 }
 
 #[test]
@@ -65,6 +87,20 @@ fn the_completions_have_each_option() {
         bash.extend(offered(&[mode, "-"]));
     }
     assert_eq!(bash, options(&help()));
+}
+
+#[test]
+fn bash_takes_no_value_of_an_option_for_the_user() {
+    let help = help();
+    let rows = help.lines().filter_map(|line| line.strip_prefix("  --")?.split_once(' '));
+    let with_value = rows.filter(|(_, rest)| rest.starts_with(|char: char| char.is_ascii_uppercase()));
+    let mut seen = 0;
+    for (name, rest) in with_value.filter(|(_, rest)| !rest.starts_with("USER")) {
+        let option = format!("--{name}");
+        assert!(!offered(&["--check", &option, "roo"]).contains("root"), "{option} {rest}");
+        seen += 1;
+    }
+    assert!(seen > 5, "{help}");
 }
 
 #[test]
