@@ -20,6 +20,8 @@ pub(crate) enum FixCommand {
     None,
     /// With the user as last word.
     WithUser(&'static str),
+    /// The same, if the user's line in passwd(5) or shadow(5) is what it changes.
+    ForLocalUser(&'static str),
     /// The password was last changed today.
     ResetPasswordAge,
 }
@@ -142,17 +144,17 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         "the login shell does not exist or is not executable",
         "install that shell, or set another one: usermod --shell",
     )
-    .command(FixCommand::WithUser("usermod --shell /bin/bash")),
+    .command(FixCommand::ForLocalUser("usermod --shell /bin/bash")),
     sshd(
         "User ",
         " not allowed because account is locked",
         "the account is locked, and sshd refuses locked accounts because UsePAM is no",
         "set UsePAM yes, or unlock the account: usermod --password '*'",
     )
-    .command(FixCommand::WithUser("usermod --password *")),
+    .command(FixCommand::ForLocalUser("usermod --password *")),
     sshd("User ", " not allowed because account has expired", "the account has expired", UNEXPIRE),
     sshd("Account ", " has expired", "the account has expired", UNEXPIRE)
-        .command(FixCommand::WithUser("chage --expiredate -1")),
+        .command(FixCommand::ForLocalUser("chage --expiredate -1")),
     sshd(
         "User ",
         " not allowed because ",
@@ -171,7 +173,7 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         "PAM refuses the account, which has expired",
         UNEXPIRE,
     )
-    .command(FixCommand::WithUser("chage --expiredate -1")),
+    .command(FixCommand::ForLocalUser("chage --expiredate -1")),
     pam(
         "pam_unix(sshd:account): account ",
         "(failed to change password)",

@@ -237,18 +237,16 @@ impl LoginMessages<'_> {
     }
 
     fn fix(&self, command: FixCommand, advice: &str) -> Fix {
-        let command = match command {
-            FixCommand::None => return Fix::advice(advice),
-            // The counters of failed logins know all users.
-            FixCommand::WithUser(words) if !words.starts_with("usermod") && !words.starts_with("chage") => {
-                return Fix::command(words, [Value(self.user)]);
-            }
+        let of_local_user = |command: Fix| command.for_local_user(self.root, self.user);
+        match command {
+            FixCommand::None => Fix::advice(advice),
             FixCommand::WithUser(words) => Fix::command(words, [Value(self.user)]),
+            FixCommand::ForLocalUser(words) => of_local_user(Fix::command(words, [Value(self.user)])),
             FixCommand::ResetPasswordAge => {
-                Fix::command("chage --lastday", [Value(&self.today.to_string()), Value(self.user)])
+                let words = [Value(&self.today.to_string()), Value(self.user)];
+                of_local_user(Fix::command("chage --lastday", words))
             }
-        };
-        command.for_local_user(self.root, self.user)
+        }
     }
 
     /// The last line of ssh's own words, if there was no session.
