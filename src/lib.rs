@@ -38,6 +38,7 @@
 //! - Files: [`files`] reads them with a limit and without blocking; [`safe_path`] (programs) and [`path_walk`] (other files) check who can
 //!   change a path, by the rule in [`ownership`].
 //! - The log: [`system_log`] reads what [`syslog`] and sshd wrote.
+//! - Reports: [`report_output`] writes those of `--check` and `--logins`.
 //! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`]. Durations as text: [`seconds`].
 //! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error, [`wildcard`] matches sshd's patterns.
 //! - [`lists`]: short lists in order, with little code.
@@ -71,6 +72,7 @@ mod path_walk;
 pub mod principal;
 mod process;
 mod procfs;
+mod report_output;
 pub mod run;
 mod run_error;
 mod safe_path;

@@ -45,8 +45,8 @@ fn main() -> ExitCode {
             check::run(&request, &target, &mut io::stdout()).into()
         }
         Ok(Command::Logins(request)) => {
-            let host = logins::LoginsTarget { root, clock: UnixTime::now };
-            logins::run(&request, &host, &mut io::stdout()).into()
+            let target = logins::LoginsTarget { root, clock: UnixTime::now };
+            logins::run(&request, &target, &mut io::stdout()).into()
         }
         Err(error) => {
             if let Some((reporter, json)) = cli::asks_for_report(&arguments) {

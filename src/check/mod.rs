@@ -51,8 +51,9 @@ use std::io::{self, IsTerminal, Write};
 use tokio::time::timeout;
 
 use crate::account::Account;
-use crate::escape::{Escaped, harmless};
+use crate::escape::Escaped;
 use crate::limits;
+use crate::report_output;
 pub use check_id::CheckId;
 use report::{CheckReport, Status};
 use request::RunOptions;
@@ -79,23 +80,15 @@ pub fn run(request: &CheckRequest, target: &CheckTarget<'_>, out: &mut (impl Wri
         let plain = (target.environment)("NO_COLOR").is_some_and(|set| !set.is_empty());
         text::write(&report, request.verbose, out.is_terminal() && !plain)
     };
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
-        _ if report.with(Status::Fail).next().is_some() => 1,
-        _ => 0,
+    match report_output::write(&text, out) {
+        Err(error) => not_run(&error, false, out),
+        Ok(()) => u8::from(report.with(Status::Fail).next().is_some()),
     }
 }
 
-/// Reports why the checks could not run: as a JSON document on `out` if `json`, else on stderr. Returns the exit
-/// status.
+/// Reports why there is no report: as a JSON document on `out` if `json`, else on stderr. Returns the exit status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
-    let reason = harmless(&reason.to_string());
-    let _ = if json {
-        out.write_all(json::not_run(&reason).as_bytes())
-    } else {
-        writeln!(io::stderr(), "eic-keys: --check could not run: {reason}")
-    };
-    2
+    report_output::not_run("--check", reason, json.then_some(json::not_run), out)
 }
 
 /// Runs all checks, within [`limits::ALL_CHECKS_TIME`].

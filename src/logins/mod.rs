@@ -23,15 +23,15 @@ mod time_argument;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use crate::account::{describe_user, is_root};
 use crate::calendar::{MICROS, rfc3339_micros, rfc3339_text};
-use crate::escape::harmless;
 use crate::limits;
-use crate::system_log::ANYBODY;
+use crate::report_output;
 use crate::system_log::journal::other_user as other_user_of;
+use crate::system_log::{ANYBODY, NO_LOG};
 use crate::time_zone::TimeZone;
 use crate::trust::UnixTime;
 pub use finder::{Found, LeftOut, Login, LoginFinder, RefusedRecord, Selection, SessionState};
@@ -94,7 +94,7 @@ impl fmt::Display for NotRun {
         f.write_str(match self {
             Self::NotRoot => "only root can read the log",
             Self::SinceIsLater => "--since is later than --until",
-            Self::NoLog => "there is no log to read: neither a journal nor /var/log/auth.log or secure",
+            Self::NoLog => NO_LOG,
         })
     }
 }
@@ -110,22 +110,16 @@ pub fn run(request: &LoginsRequest, target: &LoginsTarget<'_>, out: &mut (impl W
         Err(error) => return not_run(&error, request.json, out),
     };
     let text = if request.json { report.to_json() } else { report.to_table(&zone, out.is_terminal()) };
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => not_run(&error, false, out),
-        _ if report.missing.is_empty() => 0,
-        _ => 2,
+    match report_output::write(&text, out) {
+        Err(error) => not_run(&error, false, out),
+        Ok(()) if report.missing.is_empty() => 0,
+        Ok(()) => 2,
     }
 }
 
-/// Reports why the log could not be read: as a JSON document on `out` if `json`, else on stderr. Returns the exit status.
+/// Reports why there is no report: as a JSON document on `out` if `json`, else on stderr. Returns the exit status.
 pub fn not_run(reason: &dyn fmt::Display, json: bool, out: &mut impl Write) -> u8 {
-    let reason = harmless(&reason.to_string());
-    let _ = if json {
-        out.write_all(json::not_run(&reason).as_bytes())
-    } else {
-        writeln!(io::stderr(), "eic-keys: --logins could not run: {reason}")
-    };
-    2
+    report_output::not_run("--logins", reason, json.then_some(json::not_run), out)
 }
 
 fn report(

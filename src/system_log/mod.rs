@@ -13,6 +13,9 @@ pub(crate) mod scan;
 /// The log files for authpriv: Debian and Ubuntu; RHEL and Amazon Linux.
 pub(crate) const FILES: [&str; 2] = ["var/log/auth.log", "var/log/secure"];
 
+/// Why no line can be read.
+pub(crate) const NO_LOG: &str = "there is no log to read: neither a journal nor /var/log/auth.log or secure";
+
 /// The program names of sshd in the log: one program before OpenSSH 9.8, two since 9.8, three since 10.0.
 pub(crate) const SSHD: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 

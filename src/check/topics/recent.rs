@@ -18,7 +18,7 @@ use crate::exit_status::ExitStatus;
 use crate::log_lines::{self, OwnLine};
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::plan::OWN_USER;
-use crate::system_log::unescaped;
+use crate::system_log::{NO_LOG, unescaped};
 
 /// Number of log lines to show.
 const SHOWN: usize = 5;
@@ -45,9 +45,7 @@ pub(crate) async fn recent(
                 let users: Vec<_> = user.into_iter().chain(own).collect();
                 match log_tail::read(&root, &users, now) {
                     Some(log) => failures(log, now, log_tail::of_any_user),
-                    None => Answer::skip(
-                        "there is no log to read: neither a journal nor /var/log/auth.log or secure",
-                    ),
+                    None => Answer::skip(NO_LOG),
                 }
             })
             .await
