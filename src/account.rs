@@ -8,6 +8,19 @@ use std::path::PathBuf;
 use crate::process::Credentials;
 use crate::tool::{ask, stdout_of};
 
+/// The user id of nobody (systemd: uids-gids).
+pub(crate) const NOBODY: u32 = 65534;
+
+/// The lines of a user or group in the text of passwd(5), shadow(5) or group(5).
+pub(crate) fn entries<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter(move |line| line.split(':').next() == Some(name))
+}
+
+/// Whether a user or group has a line in the text of such a file.
+pub(crate) fn has_entry(text: &str, name: &str) -> bool {
+    entries(text, name).next().is_some()
+}
+
 /// A user account of the target, from the name service.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {

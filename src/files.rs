@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::limits;
@@ -56,6 +56,12 @@ pub(crate) fn system_text(root: &Path, path: &str) -> String {
 /// What tells a file from all others: its device and its inode.
 pub(crate) fn identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
+}
+
+/// Whether a file is `/dev/null`, by its number: major 1, minor 3.
+pub(crate) fn is_null_device(file: &Metadata) -> bool {
+    const NUMBER: u64 = 0x103;
+    file.file_type().is_char_device() && file.rdev() == NUMBER
 }
 
 #[cfg(test)]

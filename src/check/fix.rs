@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::check_id::CheckId;
-use crate::account::Account;
+use crate::account::{Account, entries};
 use crate::error_text::WithCauses;
 use crate::escape::harmless;
 use crate::files;
@@ -58,7 +58,7 @@ impl Fix {
     pub(crate) fn for_local_user(self, root: &Path, name: &str) -> Self {
         let lines = |file: &str| {
             let text = files::system_text(root, &format!("/etc/{file}"));
-            text.lines().filter(|line| line.split(':').next() == Some(name)).count()
+            entries(&text, name).count()
         };
         if let Some(file) = ["passwd", "shadow"].into_iter().find(|file| lines(file) > 1) {
             return Self::advice(format!(

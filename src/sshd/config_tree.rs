@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::{FileTypeExt, MetadataExt},
+        fs::MetadataExt,
     },
     path::{Path, PathBuf},
 };
@@ -17,9 +17,6 @@ use crate::lists;
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
 const MAX_SIZE: u64 = 1024 * 1024;
-
-/// The number of `/dev/null`: major 1, minor 3.
-const NULL_DEVICE: u64 = 0x103;
 
 /// The files below a root directory, with an overlay of replaced, added and removed files.
 #[derive(Clone, Debug)]
@@ -77,8 +74,7 @@ impl ConfigTree {
             None => {}
         }
         let path = self.locate(path);
-        let is_null = |file: &fs::Metadata| file.file_type().is_char_device() && file.rdev() == NULL_DEVICE;
-        if fs::metadata(&path).is_ok_and(|file| file.is_dir() || is_null(&file)) {
+        if fs::metadata(&path).is_ok_and(|file| file.is_dir() || files::is_null_device(&file)) {
             return Ok(Vec::new());
         }
         files::read(&path, MAX_SIZE)

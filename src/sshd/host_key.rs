@@ -33,6 +33,11 @@ const DEFAULT_KEYS: &[u8] = b"/etc/ssh/ssh_host_*_key";
 /// More than the number of key types.
 const MAX_DEFAULT_KEYS: usize = 100;
 
+/// The keys that exist and that sshd uses if no `HostKey` is set.
+pub(crate) fn default_host_keys(tree: &ConfigTree) -> Vec<PathBuf> {
+    tree.glob(DEFAULT_KEYS, MAX_DEFAULT_KEYS)
+}
+
 /// On a slow machine, generating a 3072-bit key takes some seconds.
 const KEYGEN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -143,7 +148,7 @@ impl HostKey {
         let values = dump.values("hostkey").map(|value| PathBuf::from(OsStr::from_bytes(value)));
         let mut keys: Vec<PathBuf> = values.filter(|path| *path != self.path).collect();
         if keys.is_empty() {
-            keys = tree.glob(DEFAULT_KEYS, MAX_DEFAULT_KEYS);
+            keys = default_host_keys(tree);
         }
         let exists = |path: &PathBuf| match fs::metadata(tree.locate(path)) {
             Ok(metadata) => metadata.len() > 0,

@@ -21,7 +21,7 @@ mod diff;
 mod drop_in;
 mod enable;
 mod enable_error;
-mod host_key;
+pub(crate) mod host_key;
 pub mod lexer;
 mod lock;
 pub(crate) mod managed_lines;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::shell;
 use super::sshd::{ConfiguredCommand, leads_here};
-use crate::account::describe_user;
+use crate::account::{NOBODY, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
@@ -31,9 +31,8 @@ const AWS: [&str; 5] = [
     "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf",
 ];
 
-/// The first user id of a person, and that of nobody, in `/etc/passwd` of Debian, Red Hat and SUSE.
+/// The first user id of a person in `/etc/passwd` of Debian, Red Hat and SUSE.
 const FIRST_PERSON: u32 = 1000;
-const NOBODY: u32 = 65534;
 
 /// Checks the program that sshd runs. The finding is the program, if sshd trusts its path.
 pub(crate) async fn install(

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::pam_time;
-use crate::account::Account;
+use crate::account::{Account, NOBODY, has_entry};
 use crate::calendar::DAY;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::pam_config::{Module, ModuleType};
@@ -237,7 +237,6 @@ fn env(root: &Path, arguments: &[&str]) -> Option<Failure> {
 
 /// `pam_usertype`: the user has one of the numbers for people.
 fn usertype(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
-    const NOBODY: u32 = 65534;
     let text = read(root, "/etc/login.defs")?;
     let least = text.lines().find_map(|line| line.strip_prefix("UID_MIN"))?;
     let refuses = arguments == ["issystem"] && user.uid >= least.trim().parse().ok()? && user.uid != NOBODY;
@@ -370,7 +369,7 @@ fn shells(root: &Path, user: &Account) -> Option<Failure> {
 fn localuser(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
     let file = value(arguments, "file").unwrap_or("/etc/passwd");
     let text = read(root, file)?;
-    let is_there = text.lines().any(|line| line.split(':').next() == Some(&user.name));
+    let is_there = has_entry(&text, &user.name);
     (!is_there).then(|| {
         let reason = format!("pam_localuser refuses: {file} has no line of {}", user.name);
         Failure::new(DENIED, reason)

@@ -33,6 +33,7 @@ use crate::sshd::config::{Config, Keyword, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
+use crate::sshd::host_key::default_host_keys;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
@@ -440,7 +441,7 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     let is_public = |key: &Path| key.extension().is_some_and(|end| end == "pub");
     let public = set.iter().find(|(_, key)| is_public(key)).map(|(line, _)| line.to_string());
     let keys: Vec<_> = set.into_iter().map(|(_, key)| key).collect();
-    let keys = if keys.is_empty() { tree.glob(b"/etc/ssh/ssh_host_*_key", 16) } else { keys };
+    let keys = if keys.is_empty() { default_host_keys(tree) } else { keys };
     let is_open = |key: &&PathBuf| {
         let metadata = std::fs::metadata(tree.locate(key));
         !is_public(key) && metadata.is_ok_and(|metadata| metadata.mode() & 0o077 != 0)

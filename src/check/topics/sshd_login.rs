@@ -3,14 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accepted;
 use super::shell::{self, Caller};
 use super::user::without_files;
-use crate::account::{Account, describe_user};
+use crate::account::{Account, describe_user, has_entry};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::report::Mark;
@@ -288,7 +287,7 @@ impl AccessList {
 fn joinable<'a>(patterns: &[&'a str], name: &str, root: &Path) -> Option<&'a str> {
     let has = |file: &str, name: &str| {
         let text = files::system_text(root, file);
-        text.lines().any(|line| line.split(':').next() == Some(name))
+        has_entry(&text, name)
     };
     let is_plain =
         |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -576,17 +575,13 @@ fn tries(settings: &Settings) -> Answer<()> {
     }
 }
 
-/// The number of /dev/null: major 1, minor 3.
-const NULL_DEVICE: u64 = 0x103;
-
 /// sshd refuses each key if it cannot read the list of revoked keys.
 fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     /// The smallest RSA key that eic-keys accepts, in bits.
     const SMALLEST: u32 = 2048;
     let list = settings.one("revokedkeys");
     // sshd reads it as an empty list.
-    let is_null = fs::metadata(below(root, Path::new(list)))
-        .is_ok_and(|file| file.file_type().is_char_device() && file.rdev() == NULL_DEVICE);
+    let is_null = fs::metadata(below(root, Path::new(list))).is_ok_and(|file| files::is_null_device(&file));
     if !matches!(list, "" | "none") && !is_null {
         match accepted::read(root, Path::new(list)).map(|list| accepted::fault(&list)) {
             Ok(None) => {}

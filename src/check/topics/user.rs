@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::pam::pam_unix_counts;
 use super::shell::{self, Caller};
-use crate::account::{Account, describe_user, is_root};
+use crate::account::{Account, describe_user, has_entry, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fault::Fault;
 use crate::check::fix::CommandWord::{Literal, Path as File, Value};
@@ -108,7 +108,7 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
         return fault.after(&format!("there is no user {name} on this system")).fail();
     }
     let passwd = files::system_text(root, "/etc/passwd");
-    if !passwd.lines().any(|line| line.split(':').next() == Some(name)) {
+    if !has_entry(&passwd, name) {
         // As a person types or copies it: Alice, alice., or a space at the end.
         let letters = |name: &str| {
             name.chars().filter(|one| one.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
@@ -167,7 +167,7 @@ fn lost(root: &Path, path: &str) -> Option<Fault> {
 /// its uid.
 fn create(root: &Path, name: &str) -> Fix {
     let (passwd, groups) = (files::system_text(root, "/etc/passwd"), files::system_text(root, "/etc/group"));
-    let has_group = groups.lines().any(|line| line.split(':').next() == Some(name));
+    let has_group = has_entry(&groups, name);
     let home = format!("/home/{name}");
     let owner = fs::symlink_metadata(files::below(root, Path::new(&home))).ok().map(|home| home.uid());
     let is_free = |uid: u32| {
@@ -341,7 +341,7 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let passwd = files::system_text(root, "/etc/passwd");
     let has_shadow = passwd.lines().any(|line| line.split(':').take(2).eq([name, "x"]));
     let shadow = files::system_text(root, "/etc/shadow");
-    let is_there = shadow.lines().any(|line| line.split(':').next() == Some(name));
+    let is_there = has_entry(&shadow, name);
     let Fault { note, fix } = if is_there {
         let fix = if without_files(root, "shadow:").is_some() {
             "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
