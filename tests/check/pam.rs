@@ -343,6 +343,11 @@ fn files_of_modules_that_refuse_the_user() {
             "no session of alice can start: /run/limits line 1 sets hard nofile 3: sshd cannot open a file",
             "raise hard nofile 3",
         ),
+        (
+            "session required pam_limits.so conf=/run/memory\n",
+            "/run/memory line 1 sets - as 3000: sshd and the shell do not fit",
+            "raise - as 3000",
+        ),
     ] {
         refuses(
             |world| {
@@ -352,6 +357,7 @@ fn files_of_modules_that_refuse_the_user() {
                 world.instance.write("/run/allowed", "bob\n");
                 world.instance.write("/etc/shells", "/bin/bash\n");
                 world.instance.write("/run/limits", "alice hard nofile 3\n");
+                world.instance.write("/run/memory", "alice - AS 3000\n");
             },
             "user.pam",
             says,

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::pam_limits;
+use super::pam_limits::{self, LowLimit};
 use super::pam_modules::{Failure, Libraries, Login, broken, refuses};
 use super::shell::WITHOUT_CR;
 use crate::account::Account;
@@ -181,16 +181,22 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
         return fault.fail();
     }
     let limits = modules(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
-    if let Some((origin, limit, means)) =
-        limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments))
-    {
-        return Answer::fail(
-            format!("no session of {} can start: {origin} sets {limit}: {means}", account.name),
-            Fix::advice(format!("raise {limit} in {origin}, or remove that line")),
-        );
+    let low = limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments));
+    let sets = |low: &LowLimit| {
+        let LowLimit { place, limit, means, .. } = low;
+        let fix = Fix::advice(format!("raise {limit} in {place}, or remove that line"));
+        (format!("no session of {} can start: {place} sets {limit}: {means}", account.name), fix)
+    };
+    if let Some(low) = low.as_ref().filter(|low| low.is_certain) {
+        let (note, fix) = sets(low);
+        return Answer::fail(note, fix);
     }
     if let Some(fault) = refused(true) {
         return fault.warn(()).marked(Mark::SomeClients);
+    }
+    if let Some(low) = &low {
+        let (note, fix) = sets(low);
+        return Answer::warn(format!("perhaps {note}"), fix, ());
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }

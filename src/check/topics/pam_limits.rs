@@ -7,20 +7,35 @@ use crate::account::Account;
 use crate::files;
 use crate::limits;
 
-/// The limits, the largest value with which a session cannot start, and what it means. A session needs much more; values a
-/// little larger than these are left to a rehearsal.
+/// The limits, the largest value with which a session cannot start, and what it means. Values a little larger than these are
+/// left to a rehearsal.
 const TOO_LOW: [(&str, u64, &str); 7] = [
     ("maxlogins", 0, "PAM allows no login"),
     ("maxsyslogins", 0, "PAM allows no login"),
     ("nofile", 4, "sshd cannot open a file"),
     // sshd's own process counts, too.
     ("nproc", 1, "the shell cannot be started"),
-    ("as", 1024, NO_MEMORY),
-    ("data", 16, NO_MEMORY),
+    // The least sshd has more.
+    ("as", 5000, NO_MEMORY),
+    ("data", 100, NO_MEMORY),
     ("stack", 4, NO_MEMORY),
 ];
 
-const NO_MEMORY: &str = "the shell does not fit into so little memory";
+/// Values with which a session cannot start on most systems.
+const LOW: [(&str, u64, &str); 2] = [("as", 16_000, NO_MEMORY), ("data", 800, NO_MEMORY)];
+
+const NO_MEMORY: &str = "sshd and the shell do not fit into so little memory";
+
+/// A limit with which no session can start.
+#[derive(Debug)]
+pub(crate) struct LowLimit {
+    /// Its line.
+    pub(crate) place: String,
+    /// Its type, item and value.
+    pub(crate) limit: String,
+    pub(crate) means: &'static str,
+    pub(crate) is_certain: bool,
+}
 
 /// Whom a line is for. The nearest to a user counts, of several the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,12 +52,8 @@ enum Domain {
     User,
 }
 
-/// A limit of this user with which no session can start: its line, the limit, and what it means.
-pub(crate) fn too_low(
-    root: &Path,
-    user: &Account,
-    arguments: &[String],
-) -> Option<(String, String, &'static str)> {
+/// A limit of this user with which no session can start.
+pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Option<LowLimit> {
     // Root is exempt from what is for everybody, and needs fewer.
     if user.uid == 0 {
         return None;
@@ -65,8 +76,8 @@ pub(crate) fn too_low(
                 (_, [all]) if all == "-" => return None,
                 (domain, [kind, item, value]) => lines.push(Limit {
                     domain,
-                    kind: kind.clone(),
-                    item: item.clone(),
+                    kind: kind.to_ascii_lowercase(),
+                    item: item.to_ascii_lowercase(),
                     value: value.clone(),
                     place: format!("{} line {number}", path.display()),
                 }),
@@ -74,14 +85,20 @@ pub(crate) fn too_low(
             }
         }
     }
-    TOO_LOW.into_iter().find_map(|(item, most, means)| {
+    let certain = TOO_LOW.into_iter().map(|limit| (limit, true));
+    certain.chain(LOW.map(|limit| (limit, false))).find_map(|((item, most, means), is_certain)| {
         let of = |kinds: [&str; 2]| {
             let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
             lines.iter().filter(fits).max_by_key(|limit| limit.domain)
         };
         [of(["hard", "-"]), of(["soft", "-"])].into_iter().flatten().find_map(|limit| {
             let value: u64 = limit.value.parse().ok()?;
-            (value <= most).then(|| (limit.place.clone(), format!("{} {item} {value}", limit.kind), means))
+            (value <= most).then(|| LowLimit {
+                place: limit.place.clone(),
+                limit: format!("{} {item} {value}", limit.kind),
+                means,
+                is_certain,
+            })
         })
     })
 }
@@ -156,7 +173,9 @@ mod tests {
             home: "/".into(),
             shell: "/bin/sh".into(),
         };
-        let found = too_low(&root, &alice, &[]).map(|(_, limit, _)| limit);
+        let found = too_low(&root, &alice, &[]);
+        let found =
+            found.map(|low| if low.is_certain { low.limit } else { format!("perhaps {}", low.limit) });
         fs::remove_dir_all(root).unwrap();
         found
     }
@@ -176,6 +195,10 @@ mod tests {
             ("alice hard nofile 3\nalice hard nofile 1024\n", None),
             ("alice hard as 1000\n", Some("hard as 1000")),
             ("alice hard as unlimited\n", None),
+            ("@staff - as 10000\n", Some("perhaps - as 10000")),
+            ("@staff - as 10000\n* hard data 100\n", Some("hard data 100")),
+            ("alice hard as 65536\n", None),
+            ("alice soft data 400\n", Some("perhaps soft data 400")),
             ("alice hard core 0\n", None),
             ("alice -\nalice hard nofile 3\n", None),
             ("1000: hard nofile 1024\n* hard nofile 3\n", None),
@@ -191,6 +214,8 @@ mod tests {
             ("x: hard maxlogins 3\n* hard maxlogins 0\n", None),
             ("%staff hard maxlogins 0\n", Some("hard maxlogins 0")),
             ("%other hard maxlogins 0\n", None),
+            ("%users - maxlogins 0\n0: - nofile 2\n", Some("- nofile 2")),
+            ("alice HARD NPROC 0\n", Some("hard nproc 0")),
             ("% - maxlogins 0\n", Some("- maxlogins 0")),
             ("% - maxlogins 0\n%staff - maxlogins 8\n", None),
             ("% - maxlogins 8\n* - maxlogins 0\n", None),
