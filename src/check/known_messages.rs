@@ -92,8 +92,7 @@ const UNEXPIRE: &str = "set no expiry date for the account: chage --expiredate -
 const NEW_PASSWORD: &str = "set a new password, or disable its expiry: chage --maxdays -1 --inactive -1";
 const NO_MODULE: &str = "PAM cannot load a module that /etc/pam.d names, and refuses the account";
 /// What to do about a module of PAM that is missing.
-pub(crate) const MODULE: &str =
-    "install the PAM module, or remove its line from /etc/pam.d/sshd and the files that it includes";
+pub(crate) const MODULE: &str = "if the module's file exists, install it and its libraries again: see sshd.pam; otherwise install the module, or remove its line from /etc/pam.d/sshd and the files that it includes";
 const ONE_KEY: &str = "offer only the key that was pushed: ssh -o IdentitiesOnly=yes -i KEY; if that does not help, sshd.tries says more";
 const FEW_FILES: &str = "the session cannot start: the limit of open files is too low";
 const RAISE_FILES: &str =

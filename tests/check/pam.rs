@@ -302,6 +302,22 @@ fn programs_of_pam_exec() {
         "make it executable",
     );
     lets_in(|world| pam(world, "session optional pam_exec.so /run/hook\n"));
+    for (script, says, fix) in [
+        (
+            "#!/bin/sh\r\nexit 0\r\n",
+            "/run/hook, which nobody can run: the program of its first line",
+            "sed -i",
+        ),
+        ("exit 0\n", "it is neither a program nor a script that begins with #!", "correct the first line"),
+    ] {
+        let write = |world: &World<'_>, script: &str| {
+            pam(world, "account required pam_exec.so quiet /run/hook\n");
+            world.instance.write("/run/hook", script);
+            fs::set_permissions("/run/hook", Permissions::from_mode(0o755)).unwrap();
+        };
+        refuses(|world| write(world, script), "sshd.pam", says, fix);
+        lets_in(|world| write(world, "#!/bin/sh\nexit 0\n"));
+    }
 }
 
 #[test]
@@ -879,5 +895,90 @@ mod rhel {
             "user ingroup wheel",
             "pam_succeed_if",
         );
+    }
+}
+
+/// Modules that are there, but cannot be loaded: a library of them is missing, the file is cut, or a directory.
+#[test]
+fn modules_that_cannot_be_loaded() {
+    // The copy needs a library with another name.
+    let copy = "f=$(find /usr/lib /usr/lib64 -path '*/security/pam_permit.so' | head -n 1)";
+    for (script, says, fix) in [
+        (
+            "sed 's/libpam\\.so\\.0/libpaz.so.0/g' \"$f\" >/run/pam_own.so",
+            "line 4: the module /run/pam_own.so cannot be loaded: ",
+            "install the package of that file or library again",
+        ),
+        (
+            "head -c 6000 \"$f\" >/run/pam_own.so",
+            "sshd crashes when PAM loads the module /run/pam_own.so: /run/pam_own.so is damaged",
+            "install the package of that file or library again",
+        ),
+        (
+            "mkdir /run/pam_own.so",
+            "the module /run/pam_own.so is a directory",
+            "install the package that has",
+        ),
+    ] {
+        refuses(
+            |world| {
+                pam(world, "session required /run/pam_own.so\n");
+                world.sh(&format!("{copy}; {script}"));
+            },
+            "sshd.pam",
+            says,
+            fix,
+        );
+    }
+    lets_in(|world| {
+        pam(world, "session required /run/pam_own.so\nsession optional /run/pam_other.so\n");
+        let other = "sed 's/libpam\\.so\\.0/libpaz.so.0/g' \"$f\" >/run/pam_other.so";
+        world.sh(&format!("{copy}; cp \"$f\" /run/pam_own.so; {other}"));
+    });
+    // That crashes sshd although it is optional.
+    refuses(
+        |world| {
+            pam(world, "auth optional /run/pam_own.so\n");
+            world.sh(&format!("{copy}; head -c 6000 \"$f\" >/run/pam_own.so"));
+        },
+        "sshd.pam",
+        "sshd crashes when PAM loads the module",
+        "again",
+    );
+}
+
+/// Lists that a module refuses because of what they are, and not of whom they have.
+#[test]
+fn lists_that_modules_do_not_take() {
+    const LIST: &str =
+        "account required pam_listfile.so onerr=fail item=user sense=allow file=/run/allowed\n";
+    const SHELLS: &str = "account required pam_shells.so\n";
+    for (line, script, says, fix) in [
+        (LIST, "chmod o+w /run/allowed", "every user can write to /run/allowed", "chmod o-w /run/allowed"),
+        (LIST, "mv /run/allowed /run/list; ln -s list /run/allowed", "no plain file", "replace /run/allowed"),
+        (SHELLS, "chmod o+w /etc/shells", "every user can write to /etc/shells", "chmod o-w /etc/shells"),
+        (SHELLS, "printf '/bin/sh\\r\\n' >/etc/shells", "a carriage return (CR LF) follows", "sed -i"),
+        (
+            SHELLS,
+            "echo '/bin/sh ' >/etc/shells",
+            "a space follows the login shell /bin/sh",
+            "remove the spaces",
+        ),
+    ] {
+        let write = |world: &World<'_>| {
+            pam(world, line);
+            world.instance.write("/run/allowed", "alice\n");
+            world.instance.write("/etc/shells", "/bin/sh\n");
+        };
+        refuses(
+            |world| {
+                write(world);
+                world.sh(script);
+            },
+            "user.pam",
+            says,
+            fix,
+        );
+        lets_in(write);
     }
 }

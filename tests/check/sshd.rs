@@ -2076,3 +2076,27 @@ fn an_option_that_refuses_keys() {
         assert_eq!(fix, expected);
     });
 }
+
+/// A library of the program that newer versions run for each connection.
+#[test]
+fn a_program_of_sshd_without_a_library() {
+    const WRAPPER: &str = r#"#!/bin/sh
+/run/sshd-real "$@" || exit
+case " $* " in *" -T "*) echo sshdsessionpath /run/sshd-session ;; esac
+"#;
+    world(|world| {
+        world.sh("cp /usr/sbin/sshd /run/sshd-real; cp /usr/bin/ssh /run/sshd-session");
+        world.instance.install("/usr/sbin/sshd", WRAPPER.as_bytes());
+        assert_eq!(world.check().status("sshd.config"), "ok");
+        world.sh("sed 's/libcrypto\\.so/libcryptz.so/g' /usr/bin/ssh >/run/sshd-session");
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        let note = report.note("sshd.config");
+        let says = "sshd closes each connection: its program /run/sshd-session cannot be loaded: ";
+        assert!(note.starts_with(says) && note.contains("libcryptz.so"), "{note}");
+        assert!(report.of("sshd.config")["fix"].as_str().unwrap().starts_with("install the package of that"));
+        world.sh("head -c 20000 /usr/bin/ssh >/run/sshd-session");
+        let note = world.check().note("sshd.config").to_owned();
+        assert!(note.contains("/run/sshd-session is "), "{note}");
+    });
+}

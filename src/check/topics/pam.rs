@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::pam_limits::{self, LowLimit};
-use super::pam_modules::{Failure, Libraries, Login, broken, refuses};
+use super::pam_modules::{Failure, Libraries, Login, REINSTALL, broken, refuses};
 use super::shell::WITHOUT_CR;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
@@ -50,8 +50,11 @@ pub(crate) async fn pam(
             let Some(service) = service(settings) else { return Answer::ok(unused, ()) };
             let (root, account, stacks) = (target.root.to_owned(), account.clone(), stacks.clone());
             let now = (target.clock)().as_secs();
-            blocking(move || user(&Login { root: &root, user: &account, service: &service, now }, &stacks))
-                .await
+            blocking(move || {
+                let libraries = &Libraries::find(&root);
+                user(&Login { root: &root, user: &account, service: &service, libraries, now }, &stacks)
+            })
+            .await
         })
         .await;
 }
@@ -119,7 +122,14 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
         });
         return Answer::fail(format!("PAM cannot start: {origin}: {reason}{}", cr_note(reason)), fix);
     }
-    let libraries = Libraries::find(root);
+    let mut libraries = Libraries::find(root);
+    // libpam loads the modules of all types.
+    let auth = stack(ModuleType::Auth);
+    let all = [&auth, &stacks.account, &stacks.session].into_iter().flat_map(|stack| modules(&stack.rules));
+    libraries.try_all(root, all);
+    if let Some(note) = libraries.crash() {
+        return Answer::fail(note, Fix::advice(REINSTALL));
+    }
     for (stack, module_type, what) in stacks.all() {
         let failures = failures(stack, |module| broken(root, module, &libraries));
         if let Some(fault) = refusal(stack, failures, what, &service_file, module_type) {
@@ -165,11 +175,10 @@ fn hangs() -> Option<(&'static str, Fix)> {
 
 fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
     let (root, account) = (login.root, login.user);
-    let libraries = Libraries::find(root);
     let refused = |by_some: bool| {
         stacks.all().find_map(|(stack, module_type, what)| {
             let known = |module: &Module| {
-                broken(root, module, &libraries)
+                broken(root, module, login.libraries)
                     .or_else(|| refuses(login, module, module_type))
                     .filter(|failure| by_some || !failure.is_partial)
             };

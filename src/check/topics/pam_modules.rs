@@ -1,11 +1,12 @@
 //! Finds PAM modules that refuse a user, from the files that they read. If this is not certain, there is no result.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::pam_time;
+use super::shell::{self, Caller, NotLoaded, WITHOUT_CR};
 use crate::account::{Account, NOBODY, has_entry};
 use crate::calendar::DAY;
 use crate::check::fix::{CommandWord, Fix};
@@ -45,12 +46,19 @@ const DENIED: ReturnValues = &["perm_denied", "auth_err"];
 const NOT_LOADED: ReturnValues = &["module_unknown"];
 const ALL_DENIED: ReturnValues = &["auth_err", "acct_expired", "perm_denied", "session_err"];
 
+/// What to do about a file that cannot be loaded.
+pub(crate) const REINSTALL: &str =
+    "install the package of that file or library again: dpkg -S or rpm -qf names it";
+
 /// The directories of the modules that sshd can load.
 #[derive(Debug)]
 pub(crate) struct Libraries {
     directories: Vec<PathBuf>,
+    sshd: Option<PathBuf>,
     /// Class, byte order and machine of sshd.
     machine: Option<Vec<u8>>,
+    /// The modules that the dynamic linker cannot load, as far as it was tried, and why.
+    unloadable: Vec<(PathBuf, NotLoaded)>,
 }
 
 impl Libraries {
@@ -58,19 +66,40 @@ impl Libraries {
     /// for sshd's.
     pub(crate) fn find(root: &Path) -> Self {
         let sshd = PATHS.iter().map(|path| root.join(path.trim_start_matches('/')));
-        let machine = sshd.into_iter().find(|path| path.is_file()).and_then(|path| machine(&path));
+        let sshd = sshd.into_iter().find(|path| path.is_file());
+        let machine = sshd.as_ref().and_then(|path| machine(path));
         let mut directories = Vec::new();
         for base in ["usr/lib", "lib", "usr/lib64", "lib64"].map(|base| root.join(base)) {
             let inside = fs::read_dir(&base).into_iter().flatten().flatten().map(|entry| entry.path());
             let places = inside.filter(|path| path.is_dir()).chain([base.clone()]);
             directories.extend(places.map(|place| place.join("security")));
         }
-        let mut found = Self { directories, machine };
+        let mut found = Self { directories, sshd, machine, unloadable: Vec::new() };
         let of_libpam = |directory: &PathBuf| {
             ["pam_permit.so", "pam_unix.so"].iter().any(|name| found.loads(&directory.join(name)))
         };
         found.directories = found.directories.iter().filter(|path| of_libpam(path)).cloned().collect();
         found
+    }
+
+    /// Has the dynamic linker try which modules it cannot load.
+    pub(crate) fn try_all<'a>(&mut self, root: &Path, modules: impl Iterator<Item = &'a Module>) {
+        let Some(sshd) = &self.sshd else { return };
+        let files: Vec<_> = modules.filter_map(|module| self.file(root, &module.path)).collect();
+        // One run for all of them, as a rule.
+        if shell::not_loadable(root, sshd, &files).is_none() {
+            return;
+        }
+        for file in files {
+            let reason = shell::not_loadable(root, sshd, std::slice::from_ref(&file));
+            self.unloadable.extend(reason.map(|reason| (file, reason)));
+        }
+    }
+
+    /// The module on which sshd's process crashes, whatever the control of its line is.
+    pub(crate) fn crash(&self) -> Option<String> {
+        let (file, why) = self.unloadable.iter().find(|(_, why)| why.crashes)?;
+        Some(format!("sshd crashes when PAM loads the module {}: {}", file.display(), why.reason))
     }
 
     /// Whether sshd can load a file.
@@ -82,28 +111,45 @@ impl Libraries {
         }
     }
 
+    /// Where a module can be.
+    fn paths(&self, root: &Path, path: &str) -> Vec<PathBuf> {
+        match path.strip_prefix('/') {
+            Some(path) => vec![root.join(path)],
+            None => self.directories.iter().map(|directory| directory.join(path)).collect(),
+        }
+    }
+
+    /// The file of a module.
+    fn file(&self, root: &Path, path: &str) -> Option<PathBuf> {
+        self.paths(root, path).into_iter().find(|path| self.loads(path))
+    }
+
     /// Why a module cannot be loaded.
-    fn missing(&self, root: &Path, path: &str) -> Option<String> {
+    fn fault(&self, root: &Path, path: &str) -> Option<Failure> {
         if self.directories.is_empty() || path.contains("$ISA") {
             return None;
         }
-        let paths: Vec<PathBuf> = match path.strip_prefix('/') {
-            Some(path) => vec![root.join(path)],
-            None => self.directories.iter().map(|directory| directory.join(path)).collect(),
-        };
-        if paths.iter().any(|path| self.loads(path)) {
-            return None;
+        let failure = |what: &str| Failure::new(NOT_LOADED, format!("the module {path} {what}"));
+        let again = "install the package that has the module's file again (dpkg -S or rpm -qf names it), or remove the line";
+        if let Some(file) = self.file(root, path) {
+            let (_, why) = self.unloadable.iter().find(|(other, _)| *other == file)?;
+            return Some(failure(&format!("cannot be loaded: {}", why.reason)).with_fix(REINSTALL));
         }
         let gone = |path: &PathBuf| {
             fs::metadata(path)
                 .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
         };
-        match paths.iter().find(|path| !gone(path)) {
-            None => Some(format!("the module {path} is not installed")),
+        let there = self.paths(root, path).into_iter().find(|path| !gone(path));
+        match there {
+            None => {
+                let fix = "install the package with that module of PAM, or remove the line";
+                Some(failure("is not installed").with_fix(fix))
+            }
+            Some(there) if there.is_dir() => Some(failure("is a directory").with_fix(again)),
             // Without access, nothing is known.
-            Some(there) => files::read_beginning(there, 1)
+            Some(there) => files::read_beginning(&there, 1)
                 .is_ok()
-                .then(|| format!("the module {path} is no library that sshd can load")),
+                .then(|| failure("is no library that sshd can load").with_fix(again)),
         }
     }
 }
@@ -125,13 +171,8 @@ const FILES: [(&str, &str); 4] = [
 
 /// Why a module fails for every user.
 pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Option<Failure> {
-    if let Some(reason) = libraries.missing(root, &module.path) {
-        let fix = if reason.ends_with("installed") {
-            "install the package with that module of PAM, or remove the line"
-        } else {
-            "install the package that has the module's file again (dpkg -S or rpm -qf names it), or remove the line"
-        };
-        return Some(Failure::new(NOT_LOADED, reason).with_fix(fix));
+    if let Some(failure) = libraries.fault(root, &module.path) {
+        return Some(failure);
     }
     let arguments: Vec<_> = module.arguments.iter().map(String::as_str).collect();
     let option = FILES.into_iter().find(|(name, _)| *name == module.name());
@@ -161,14 +202,25 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
                 return None;
             }
             let command = module.arguments.iter().find(|word| word.starts_with('/'))?;
-            let reason = match fs::metadata(root.join(command.trim_start_matches('/'))) {
-                Err(error) if error.kind() == ErrorKind::NotFound => "does not exist",
-                Ok(file) if file.is_file() && file.mode() & 0o111 == 0 => "is not executable",
-                _ => return None,
+            let file = root.join(command.trim_start_matches('/'));
+            let again = format!("install {command} again and make it executable, or remove the line");
+            let (reason, fix) = match fs::metadata(&file) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    ("which does not exist".to_owned(), Fix::advice(again))
+                }
+                Ok(file) if file.is_file() && file.mode() & 0o111 == 0 => {
+                    ("which is not executable".to_owned(), Fix::advice(again))
+                }
+                _ => {
+                    let reason = shell::wrong_beginning(&file, root, Caller::Sshd)?;
+                    let correct =
+                        || Fix::advice("correct the first line of that script: #!/bin/sh, for example");
+                    let fix = shell::without_cr(&file, &reason).unwrap_or_else(correct);
+                    (format!("which nobody can run: {reason}"), fix)
+                }
             };
-            let fix = format!("install {command} again and make it executable, or remove the line");
-            let reason = format!("pam_exec runs {command}, which {reason}");
-            Some(Failure::new(&["system_err"], reason).with_fix(fix))
+            let reason = format!("pam_exec runs {command}, {reason}");
+            Some(Failure { fix: Some(fix), ..Failure::new(&["system_err"], reason) })
         }
         "pam_sss.so" if !root.join(SSSD).exists() => {
             let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
@@ -192,6 +244,7 @@ pub(crate) struct Login<'a> {
     pub(crate) root: &'a Path,
     pub(crate) user: &'a Account,
     pub(crate) service: &'a str,
+    pub(crate) libraries: &'a Libraries,
     pub(crate) now: u64,
 }
 
@@ -203,7 +256,7 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
         ("pam_access.so", _) => access(root, user, &arguments),
         ("pam_listfile.so", _) => listfile(root, user, &arguments),
         ("pam_succeed_if.so", _) => succeed_if(login, &arguments),
-        ("pam_shells.so", ModuleType::Account) => shells(root, user),
+        ("pam_shells.so", ModuleType::Account) => shells(login, module),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
         ("pam_wheel.so", _) => wheel(user, &arguments),
         ("pam_usertype.so", _) => usertype(root, user, &arguments),
@@ -306,23 +359,32 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
     if value(arguments, "apply").is_some() || !matches!(item, "user" | "group" | "shell") {
         return None;
     }
-    let path = root.join(file.strip_prefix('/')?);
+    let path = files::below(root, Path::new(file.starts_with('/').then_some(file)?));
     let allow = match value(arguments, "sense")? {
         "allow" => true,
         "deny" => false,
         _ => return None,
     };
-    match fs::metadata(&path) {
+    match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let fails = value(arguments, "onerr") != Some("succeed");
             let fix = format!("create {file} with the {item}s, or remove the line");
             let reason = format!("pam_listfile reads {file}, which does not exist");
             return fails.then(|| Failure::new(&["service_err"], reason).with_fix(fix));
         }
-        // The module takes it for an error.
-        Ok(metadata) if metadata.mode() & 0o002 != 0 || !metadata.is_file() => return None,
+        // Whatever onerr= says.
+        Ok(metadata) if !metadata.is_file() => {
+            let fix = format!("replace {file} by a plain file, or name the file itself in the line");
+            let reason =
+                format!("pam_listfile refuses a list that is no plain file, nor follows a link: {file}");
+            return Some(Failure::new(&["auth_err"], reason).with_fix(fix));
+        }
+        Ok(metadata) => {
+            if let Some(failure) = open_to_all("pam_listfile", file, &path, &metadata) {
+                return Some(failure);
+            }
+        }
         Err(_) => return None,
-        Ok(_) => {}
     }
     let text = read(root, file)?;
     let names = |line: &str| match item {
@@ -349,20 +411,50 @@ fn listfile(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> 
     Some(Failure::new(DENIED, format!("pam_listfile refuses: {reason}")).with_fix(fix))
 }
 
+/// A module that refuses a file because every user can write to it.
+fn open_to_all(module: &str, file: &str, path: &Path, metadata: &Metadata) -> Option<Failure> {
+    (metadata.mode() & 0o002 != 0).then(|| {
+        let reason = format!("{module} refuses because every user can write to {file}");
+        let fix = Fix::command("chmod o-w", [CommandWord::Path(path)]);
+        Failure { fix: Some(fix), ..Failure::new(&["auth_err"], reason) }
+    })
+}
+
 /// `pam_shells`: the login shell is in /etc/shells.
-fn shells(root: &Path, user: &Account) -> Option<Failure> {
+fn shells(login: &Login<'_>, module: &Module) -> Option<Failure> {
+    const FILE: &str = "/etc/shells";
+    let (root, user) = (login.root, login.user);
     // Newer versions can read more files.
     if ["etc/shells.d", "usr/etc/shells", "usr/etc/shells.d"].iter().any(|path| root.join(path).exists()) {
         return None;
     }
-    let text = read(root, "/etc/shells")?;
+    let path = files::below(root, Path::new(FILE));
+    if let Some(failure) = open_to_all("pam_shells", FILE, &path, &fs::metadata(&path).ok()?) {
+        return Some(failure);
+    }
+    let text = read(root, FILE)?;
     let shell = user.shell.to_string_lossy();
-    if text.split('\n').any(|line| line.trim_end() == shell) {
+    if text.split('\n').any(|line| line == shell) {
         return None;
     }
-    let reason = format!("pam_shells refuses: /etc/shells does not list the login shell {shell}");
-    let fix = format!("add {shell} to /etc/shells, or set another one: usermod --shell");
-    Some(Failure::new(DENIED, reason).with_fix(fix))
+    let refused = |why: &str| Failure::new(DENIED, format!("pam_shells refuses: {why}"));
+    if let Some(line) = text.split('\n').find(|line| line.trim_end() == shell) {
+        // A module with that library removes what follows a name.
+        let file = login.libraries.file(root, &module.path)?;
+        let bytes = files::read(&file, limits::SYSTEM_FILE).ok()?;
+        if bytes.windows(8).any(|part| part == b"libeconf") {
+            return None;
+        }
+        let (what, fix) = if line.ends_with('\r') {
+            ("a carriage return (CR LF)", Fix::command(WITHOUT_CR, [CommandWord::Path(&path)]))
+        } else {
+            ("a space", Fix::advice(format!("remove the spaces behind {shell} in {FILE}")))
+        };
+        let why = format!("in {FILE}, {what} follows the login shell {shell}, and is part of its name there");
+        return Some(Failure { fix: Some(fix), ..refused(&why) });
+    }
+    let fix = format!("add {shell} to {FILE}, or set another one: usermod --shell");
+    Some(refused(&format!("{FILE} does not list the login shell {shell}")).with_fix(fix))
 }
 
 /// `pam_localuser`: the user is in /etc/passwd.
@@ -482,7 +574,9 @@ fn access(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
                 (Some(true), false) if allowed.is_some() => return partial("pam_access", allowed, user),
                 (Some(true), false) => {
                     let reason = format!("pam_access refuses, by {}", place());
-                    let fix = format!("allow {} in a line above line {number} of {path}", user.name);
+                    let is_name = !user.name.contains('@');
+                    let whom = if is_name { "" } else { "a group (in parentheses) of " };
+                    let fix = format!("allow {whom}{} in a line above line {number} of {path}", user.name);
                     return Some(Failure::new(DENIED, reason).with_fix(fix));
                 }
                 (None, _) if is_for_user.is_none() => return None,
@@ -540,7 +634,8 @@ fn listed(words: &[&str], matches: &dyn Fn(&str) -> Option<bool>) -> Option<bool
 
 fn is_user(word: &str, user: &Account, by_group: bool) -> Option<bool> {
     let in_group = |name: &str| user.groups.iter().any(|group| group == name);
-    if word.eq_ignore_ascii_case("ALL") || word == user.name {
+    // A name with this character is read as USER@HOST.
+    if word.eq_ignore_ascii_case("ALL") || word == user.name && !word.contains('@') {
         return Some(true);
     }
     if let Some(group) = word.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
@@ -579,7 +674,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{Account, Failure, Login, access, holds};
+    use super::{Account, Failure, Libraries, Login, access, holds, is_user};
 
     fn alice() -> Account {
         Account {
@@ -642,6 +737,9 @@ mod tests {
             ("+:1000:ALL\n-:ALL:ALL\n", "open"),
             ("+:Alice:ALL\n-:ALL:ALL\n", "open"),
             ("-:alice:192.0.2.1\n-:ALL:ALL\n", "refuses"),
+            ("+:root alice:ALL\r\n-:ALL:ALL\r\n", "open"),
+            ("-:ALL EXCEPT root:ALL\r\n", "refuses"),
+            ("+:alice:10.0.0.1\r\n-:ALL EXCEPT root:ALL\r\n", "some"),
             ("-:ALL:ALL", "open"),
         ] {
             assert_eq!(result(text, &[]), expected, "{text}");
@@ -656,6 +754,20 @@ mod tests {
             ("- : ALL : ALL\n", "listsep=,", "open"),
         ] {
             assert_eq!(result(text, &[option]), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn pam_access_takes_a_name_with_a_domain_for_a_host() {
+        let user = Account { name: "bob@corp.example".to_owned(), ..alice() };
+        let refused = |word: &str| is_user(word, &user, true);
+        for (word, expected) in [
+            ("bob@corp.example", Some(false)),
+            ("ALL", Some(true)),
+            ("(admins)", Some(true)),
+            ("admins", Some(true)),
+        ] {
+            assert_eq!(refused(word), expected, "{word}");
         }
     }
 
@@ -683,7 +795,9 @@ mod tests {
         ] {
             let words: Vec<_> = condition.split(' ').collect();
             let user = &alice();
-            let login = Login { root: Path::new("/"), user, service: "sshd", now: 0 };
+            let root = Path::new("/");
+            let libraries = &Libraries::find(root);
+            let login = Login { root, user, service: "sshd", libraries, now: 0 };
             assert_eq!(holds(&login, &words), expected, "{condition}");
         }
     }

@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use crate::account::{Account, describe_user, is_root};
 use crate::check::fix::{CommandWord, Fix};
+use crate::check::running_sshd;
 use crate::files;
 use crate::limits;
-use crate::process::{TrustedCommand, cannot_change_user};
+use crate::process::{Output, TrustedCommand, cannot_change_user};
+use crate::sshd::config_tree::ConfigTree;
 
 /// What a reason says of a script of another system.
 const CR_LF: &str = "; its lines end with CR LF";
@@ -47,31 +50,36 @@ fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -
     if test("-x", path) {
         return Some(denied.to_owned());
     }
-    let start_of_shell = files::read_beginning(path, limits::PROGRAM_START).ok()?;
-    let Some(line) = start_of_shell.strip_prefix(b"#!") else {
+    if let Some(reason) = wrong_beginning(path, root, caller) {
+        return Some(reason);
+    }
+    let interpreter = interpreter(path)?;
+    if test("-r", path) {
+        return Some("it is a script, which the user cannot read".to_owned());
+    }
+    test("-x", &files::below(root, &interpreter))
+        .then(|| format!("it runs {}, and {denied}", interpreter.display()))
+}
+
+/// Why nobody can run a file, by its beginning.
+pub(super) fn wrong_beginning(path: &Path, root: &Path, caller: Caller) -> Option<String> {
+    let start = files::read_beginning(path, limits::PROGRAM_START).ok()?;
+    let Some(line) = start.strip_prefix(b"#!") else {
         // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
         let other_formats =
             fs::read_dir(root.join("proc/sys/fs/binfmt_misc")).is_ok_and(|files| files.count() > 2);
-        return match start_of_shell.get(..4) {
-            Some(b"\x7fELF") => None,
-            _ if other_formats || caller == Caller::LoginShell => None,
-            _ => Some("it is neither a program nor a script that begins with #!".to_owned()),
-        };
+        let runs = start.starts_with(b"\x7fELF") || other_formats || caller == Caller::LoginShell;
+        return (!runs).then(|| "it is neither a program nor a script that begins with #!".to_owned());
     };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let words: Vec<_> =
         line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()).collect();
     let interpreter = Path::new(OsStr::from_bytes(words.first().copied().unwrap_or_default()));
-    let there = files::below(root, interpreter);
-    if !there.is_file() || has_wrong_end(interpreter, &words) {
+    (!files::below(root, interpreter).is_file() || has_wrong_end(interpreter, &words)).then(|| {
         let end = if line.ends_with(b"\r") { CR_LF } else { "" };
         let missing = String::from_utf8_lossy(line.trim_ascii());
-        return Some(format!("the program of its first line, {missing}, does not exist{end}"));
-    }
-    if test("-r", path) {
-        return Some("it is a script, which the user cannot read".to_owned());
-    }
-    test("-x", &there).then(|| format!("it runs {}, and {denied}", interpreter.display()))
+        format!("the program of its first line, {missing}, does not exist{end}")
+    })
 }
 
 /// Whether a carriage return ends the name of the program that env(1) looks for, or the options of a shell.
@@ -112,22 +120,100 @@ pub(super) fn does_not_start_below(account: &Account, directory: &Path, path: &P
 
 /// What the list of libraries, or the programs that start the linker, say is missing.
 fn lacking(command: &TrustedCommand, account: &Account) -> Option<String> {
-    let ran = command.run(limits::CHECK_TOOL).ok()?;
-    let text = [ran.stdout, ran.stderr].concat();
+    let line = complaint(&command.run(limits::CHECK_TOOL).ok()?)?;
+    let library = line.strip_suffix(NOT_FOUND);
+    Some(library.map_or_else(
+        || line.clone(),
+        |library| format!("its library {library} does not exist, or {} cannot read it", account.name),
+    ))
+}
+
+/// What follows a library that the dynamic linker does not find.
+const NOT_FOUND: &str = " => not found";
+
+/// The line about a library that is missing or not usable.
+fn complaint(ran: &Output) -> Option<String> {
+    let text = [ran.stdout.as_slice(), &ran.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim).filter(|line| !cannot_change_user(line));
     let begins = ["env: ", "setpriv: failed to execute env: ", "chroot: failed to run command "];
     let line = lines.find(|line| {
-        line.ends_with("=> not found")
-            || line.contains("error while loading shared libraries")
+        line.ends_with(NOT_FOUND)
+            || line.contains(UNLOADED)
             || line.contains(": version `") && line.contains("not found")
             || begins.iter().any(|program| line.starts_with(program))
     })?;
-    let library = line.strip_suffix(" => not found");
-    Some(library.map_or_else(
-        || line.to_owned(),
-        |library| format!("its library {library} does not exist, or {} cannot read it", account.name),
-    ))
+    Some(line.to_owned())
+}
+
+/// What the dynamic linker says before the library that it cannot load.
+const UNLOADED: &str = "error while loading shared libraries: ";
+
+/// Why the dynamic linker cannot load something.
+#[derive(Debug)]
+pub(super) struct NotLoaded {
+    pub(super) reason: String,
+    /// Whether it crashes, with the process that it is part of.
+    pub(super) crashes: bool,
+}
+
+/// Why the dynamic linker cannot load a program of sshd, or these libraries into it.
+pub(super) fn not_loadable(root: &Path, program: &Path, libraries: &[PathBuf]) -> Option<NotLoaded> {
+    let reason = unloaded(program, libraries).filter(|_| root == Path::new("/"))?;
+    // A variable of sshd's unit can name other directories of libraries.
+    let process = running_sshd::serving(&ConfigTree::new(root)).map(|running| running.process);
+    let environment = process.and_then(|process| {
+        files::read(&root.join(format!("proc/{process}/environ")), limits::SYSTEM_FILE).ok()
+    });
+    let environment = environment.unwrap_or_default();
+    let is_other = environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"LD_"));
+    (!is_other).then_some(reason)
+}
+
+/// The linker only lists them: nothing of them is run.
+fn unloaded(program: &Path, libraries: &[PathBuf]) -> Option<NotLoaded> {
+    let not_loaded = |reason| Some(NotLoaded { reason, crashes: false });
+    let linker = linker(program)?;
+    let names: Vec<_> = libraries.iter().map(|path| path.to_string_lossy()).collect();
+    let command = TrustedCommand::new("env")
+        .with(["LD_DEBUG=files".to_owned(), format!("LD_PRELOAD={}", names.join(":"))])
+        .with([linker.as_path(), "--list".as_ref(), program]);
+    let ran = command.run(limits::CHECK_TOOL).ok()?;
+    if matches!(ran.status.signal(), Some(libc::SIGBUS | libc::SIGSEGV)) {
+        // The last one that it began to load.
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        let file = errors.rsplit_once("file=")?.1.split(' ').next()?;
+        return Some(NotLoaded { reason: format!("{file} is damaged"), crashes: true });
+    }
+    if let Some(line) = complaint(&ran) {
+        let library = line.strip_suffix(NOT_FOUND);
+        let rest = || line.rsplit(UNLOADED).next().unwrap_or_default().to_owned();
+        return not_loaded(
+            library.map_or_else(rest, |library| format!("its library {library} does not exist")),
+        );
+    }
+    let listed = String::from_utf8_lossy(&ran.stdout);
+    let mut files = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    let cut = files.find(|file| is_cut(Path::new(file)))?;
+    not_loaded(format!("{cut} is cut off"))
+}
+
+/// Whether a program or library for 64 bits ends before a part that the kernel or the dynamic linker maps.
+fn is_cut(file: &Path) -> bool {
+    const LOADED: u64 = 1;
+    let start = files::read_beginning(file, BEGINNING).unwrap_or_default();
+    let length = fs::metadata(file).map(|file| file.len()).unwrap_or_default();
+    let number = |at: u64, size: usize| {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = start.get(at..at.saturating_add(size)).unwrap_or_default();
+        bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    start.starts_with(b"\x7fELF\x02\x01")
+        && (0..count).map(|at| headers.saturating_add(at.saturating_mul(size))).any(|at| {
+            let part = |offset| number(at.saturating_add(offset), 8);
+            number(at, 4) == LOADED && part(8).saturating_add(part(32)) > length
+        })
 }
 
 /// The file that a path leads to where this directory is the root directory.
@@ -166,11 +252,16 @@ const BEGINNING: u64 = 4096;
 /// The places of the system's libraries. Their directories for one machine are below the first two.
 const LIBRARIES: [&str; 4] = ["/usr/lib", "/lib", "/usr/lib64", "/lib64"];
 
+/// The fix for a script of another system.
+pub(super) fn without_cr(script: &Path, reason: &str) -> Option<Fix> {
+    reason.ends_with(CR_LF).then(|| Fix::command(WITHOUT_CR, [CommandWord::Path(script)]))
+}
+
 /// The fix for a shell, its dynamic linker, a library or a directory of the system whose mode keeps others out. `reason` can name a
 /// library.
 pub(super) fn repair(shell: &Path, reason: &str) -> Option<Fix> {
-    if reason.ends_with(CR_LF) {
-        return Some(Fix::command(WITHOUT_CR, [CommandWord::Path(shell)]));
+    if let Some(fix) = without_cr(shell, reason) {
+        return Some(fix);
     }
     let mut programs = vec![shell.to_owned()];
     programs.extend(interpreter(shell));
@@ -221,4 +312,31 @@ fn closed(path: &Path, is_program: bool) -> Option<Fix> {
     } else {
         Fix::command("chmod 0644", [CommandWord::Path(part)])
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::is_cut;
+
+    #[test]
+    fn a_program_that_is_cut() {
+        let file = std::env::temp_dir().join(format!("eic-keys-cut-{}", std::process::id()));
+        let shell = fs::read("/bin/sh").unwrap();
+        let mut found = Vec::new();
+        for length in [shell.len(), shell.len() / 2, 64] {
+            fs::write(&file, shell.get(..length).unwrap()).unwrap();
+            found.push(is_cut(&file));
+        }
+        fs::write(&file, "#!/bin/sh\n").unwrap();
+        found.push(is_cut(&file));
+        fs::remove_file(&file).unwrap();
+        // Where a machine has 32 bits, nothing is known.
+        let is_64 = shell.get(4) == Some(&2);
+        assert_eq!(found, [false, is_64, false, false]);
+        assert!(!is_cut(Path::new("/nowhere")));
+    }
 }

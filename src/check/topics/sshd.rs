@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::pam_modules::REINSTALL;
+use super::shell::{self, NotLoaded};
 use super::sshd_login::refusal;
 use super::user::no_name_service;
 use crate::account::{Account, is_root};
@@ -156,10 +158,9 @@ fn version(tree: &ConfigTree) -> Answer<SshdProgram> {
     let sshd = sshd.with_timeout(limits::CHECK_TOOL);
     match sshd.version() {
         Ok(version) => Answer::ok(version.release().to_owned(), SshdProgram { sshd, version }),
-        Err(error @ QueryError::Rejected(_)) => Answer::fail(
-            WithCauses(&error).to_string(),
-            Fix::advice("install the package of that library again: dpkg -S or rpm -qf names it"),
-        ),
+        Err(error @ QueryError::Rejected(_)) => {
+            Answer::fail(WithCauses(&error).to_string(), Fix::advice(REINSTALL))
+        }
         Err(error) => Answer::fail(
             WithCauses(&error).to_string(),
             Fix::advice("install the package openssh-server again"),
@@ -306,6 +307,17 @@ fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
             ),
         );
     }
+    let root = tree.locate(Path::new("/"));
+    for program in programs(&settings) {
+        if let Some(NotLoaded { reason, .. }) =
+            shell::not_loadable(&root, &tree.locate(Path::new(program)), &[])
+        {
+            return Answer::fail(
+                format!("sshd closes each connection: its program {program} cannot be loaded: {reason}"),
+                Fix::advice(REINSTALL),
+            );
+        }
+    }
     match open_to_all(tree, &settings) {
         None => Answer::ok(format!("sshd accepts {}", settings.source.main.display()), settings),
         Some(path) => Answer::warn(
@@ -328,11 +340,15 @@ fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
     paths.find(is_open).map(Path::to_owned)
 }
 
-/// A program that sshd runs for each connection and that it cannot run: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
-fn missing_program(tree: &ConfigTree, settings: &Settings) -> Option<String> {
+/// The programs that sshd runs for each connection: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
+fn programs(settings: &Settings) -> impl Iterator<Item = &str> {
     let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
-    let mut programs = programs.filter(|program| program.starts_with('/'));
-    programs.find(|program| !is_program_at(&tree.locate(Path::new(program)))).map(str::to_owned)
+    programs.filter(|program| program.starts_with('/'))
+}
+
+/// One of them that sshd cannot run.
+fn missing_program<'a>(tree: &ConfigTree, settings: &'a Settings) -> Option<&'a str> {
+    programs(settings).find(|program| !is_program_at(&tree.locate(Path::new(program))))
 }
 
 /// The result if sshd would not start. `process`: the one that serves clients.
