@@ -40,7 +40,7 @@ pub(crate) fn rfc3339_text(micros: u64) -> String {
     if rest == 0 { format!("{date}Z") } else { format!("{date}.{rest:06}Z") }
 }
 
-/// The same, always with six decimal places: as an option, this is a microsecond and not the whole second.
+/// An RFC 3339 time with six decimal places: as an option, this is a microsecond and not the whole second.
 pub(crate) fn rfc3339_micros(micros: u64) -> String {
     let whole = text(micros.wrapping_div(MICROS));
     format!("{whole}.{:06}Z", micros.wrapping_rem(MICROS))

@@ -1,6 +1,6 @@
 //! Reads files of the system without blocking, and up to a limit.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,16 @@ pub(crate) fn system_text(root: &Path, path: &str) -> String {
 /// What tells a file from all others: its device and its inode.
 pub(crate) fn identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
+}
+
+/// Whether this is a file that somebody can execute.
+pub(crate) fn is_program(metadata: &Metadata) -> bool {
+    metadata.is_file() && metadata.mode() & 0o111 != 0
+}
+
+/// Whether a path leads to a program. A link counts as its target.
+pub(crate) fn is_program_at(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| is_program(&metadata))
 }
 
 /// Whether a file is `/dev/null`, by its number: major 1, minor 3.

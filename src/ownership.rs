@@ -3,9 +3,8 @@
 //! Which components of a path it applies to differs (`safe_path` for programs and for `StrictModes`, `safely_chroot`), so each caller
 //! walks the path itself.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Why a file or directory is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +27,4 @@ pub(crate) fn check(metadata: &Metadata, owners: &[u32]) -> Result<(), Ownership
         return Err(OwnershipFault::Writable);
     }
     Ok(())
-}
-
-/// Whether this is a file that somebody can execute.
-pub(crate) fn is_program(metadata: &Metadata) -> bool {
-    metadata.is_file() && metadata.mode() & 0o111 != 0
-}
-
-/// The same of a path. A link counts as its target.
-pub(crate) fn is_program_at(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| is_program(&metadata))
 }

@@ -295,7 +295,7 @@ impl Collected {
         self.bytes.lock().map(|kept| kept.clone()).unwrap_or_default()
     }
 
-    /// The same as text.
+    /// What was read so far, as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::files::below;
-use crate::ownership::{self, OwnershipFault, is_program};
+use crate::files::is_program;
+use crate::ownership::{self, OwnershipFault};
 
 /// Why sshd would not run a program.
 #[derive(Clone, Debug, PartialEq, Eq)]

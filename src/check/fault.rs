@@ -20,7 +20,7 @@ impl Fault {
         Self::new(note, Fix::advice(advice))
     }
 
-    /// The same fault, with words before its note.
+    /// This fault, with words before its note.
     pub(crate) fn after(self, words: &str) -> Self {
         Self { note: format!("{words}: {}", self.note), ..self }
     }

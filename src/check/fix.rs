@@ -177,7 +177,7 @@ impl Fix {
         &self.text
     }
 
-    /// The same, with unsafe characters escaped.
+    /// This fix, with unsafe characters escaped.
     pub(crate) fn harmless(self) -> Self {
         Self { text: harmless(&self.text), command: self.command }
     }

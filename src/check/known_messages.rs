@@ -20,7 +20,7 @@ pub(crate) enum FixCommand {
     None,
     /// With the user as last word.
     WithUser(&'static str),
-    /// The same, if the user's line in passwd(5) or shadow(5) is what it changes.
+    /// With the user as last word. It changes the user's line in passwd(5) or shadow(5).
     ForLocalUser(&'static str),
     /// The password was last changed today.
     ResetPasswordAge,

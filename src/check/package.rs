@@ -13,7 +13,7 @@ pub(crate) fn reinstall_fix(root: &Path, package: &str) -> Fix {
     }
 }
 
-/// The same for a package that may have been installed from a file: then a package manager cannot download it.
+/// The fix that installs a package again that may have been installed from a file: then a package manager cannot download it.
 pub(crate) fn reinstall_any_fix(root: &Path, package: &str) -> Fix {
     let by_file = || {
         Fix::advice(format!(

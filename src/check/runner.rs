@@ -109,7 +109,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The same, without a value for the dependent checks.
+    /// As [`Answer::unread`], but without a value for the dependent checks.
     pub(crate) fn unread_only(mut self, file: Option<&Path>) -> Self {
         if let (Some(file), Status::Fail) = (file, self.verdict.status) {
             self.verdict.status = Status::Warn;
@@ -124,7 +124,7 @@ impl<T> Answer<T> {
         self
     }
 
-    /// The same if it is not known what the running sshd accepts.
+    /// As [`Answer::breaks_at_restart`], if it is not known what the running sshd accepts.
     pub(crate) fn breaks_at_latest(mut self, why: &str) -> Self {
         self.verdict.breaks(AT_LATEST, why);
         self

@@ -216,7 +216,7 @@ impl Settings {
         self.asked(&sshd, &self.source.connection, main)
     }
 
-    /// The same settings without their places.
+    /// These settings without their places.
     pub(crate) fn without_places(&self) -> Self {
         let source = SettingsSource { config: None, unread: Vec::new(), ..self.source.clone() };
         Self { source, ..self.clone() }

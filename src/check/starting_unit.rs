@@ -58,7 +58,7 @@ fn running_command(line: &str) -> Option<(&str, &str)> {
     (status.contains(" stop_time=[n/a] ") && !status.contains(" pid=0 ")).then_some((setting, command))
 }
 
-/// The same for a unit whose start waits for other units.
+/// What the start of a unit waits for, if it waits for other units.
 fn waiting_job(unit: &str) -> Option<Fault> {
     let jobs = stdout_of("systemctl", &["list-jobs", "--no-legend", "--no-pager", "--full"]).ok()?;
     let (mut own, mut other) = (None, "another unit");

@@ -65,7 +65,7 @@ pub struct Statement {
     pub keyword: String,
     /// The text after the keyword, as sshd stores it for commands.
     pub value: Vec<u8>,
-    /// The same text, split into words.
+    /// Its arguments: the text, split into words.
     pub arguments: Vec<Vec<u8>>,
 }
 

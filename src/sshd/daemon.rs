@@ -255,7 +255,7 @@ impl<'a> Daemon<'a> {
         self.listeners.get_or_init(|| self.find_listeners(main))
     }
 
-    /// The same, not cached.
+    /// Finds the listeners, without the cache.
     pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
         let first = self.sshd_of_pid_file(main);
         let mut found: Vec<Listener> = first.map(|(pid, line)| Listener { pid, line }).into_iter().collect();

@@ -72,7 +72,7 @@ pub(super) struct Placement<'a> {
     pub(super) main: &'a Path,
     /// The files without our lines.
     pub(super) without: &'a ConfigTree,
-    /// The same configuration, parsed.
+    /// That configuration, parsed.
     pub(super) base: &'a Config,
     pub(super) wanted: &'a Values,
     pub(super) comments: &'a [Vec<u8>],

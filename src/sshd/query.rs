@@ -176,23 +176,23 @@ impl Sshd {
         Some(Self::of(TrustedCommand::new(path)))
     }
 
-    /// The same sshd with an empty privilege separation directory. What `/run` has stays visible, because name services have their
+    /// This sshd with an empty privilege separation directory. What `/run` has stays visible, because name services have their
     /// sockets there.
     pub(crate) fn with_own_directory(&self) -> Option<Self> {
         self.in_namespace(OWN_DIRECTORY, &[])
     }
 
-    /// The same sshd with a host key.
+    /// This sshd with a host key.
     pub(crate) fn with_own_host_key(&self) -> Option<Self> {
         self.in_namespace(OWN_HOST_KEY, &[])
     }
 
-    /// The same sshd, for which a line of its configuration is a comment.
+    /// This sshd, for which a line of its configuration is a comment.
     pub(crate) fn without_line(&self, file: &Path, line: usize) -> Option<Self> {
         self.in_namespace(WITHOUT_LINE, &[&line.to_string(), file.to_str()?])
     }
 
-    /// The same sshd, run by a script in a mount namespace of its own: the system is not changed. `None` if that is not possible:
+    /// This sshd, run by a script in a mount namespace of its own: the system is not changed. `None` if that is not possible:
     /// mounting can be forbidden, in a container for example.
     fn in_namespace(&self, script: &str, arguments: &[&str]) -> Option<Self> {
         let wrapper =

@@ -58,7 +58,7 @@ pub(crate) fn split<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a 
     memchr_iter(*first, text.as_bytes()).find_map(|at| split_at(text, at, separator))
 }
 
-/// The same for the last `separator`.
+/// What is before and after the last `separator`.
 pub(crate) fn split_last<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     let first = separator.as_bytes().first()?;
     memrchr_iter(*first, text.as_bytes()).find_map(|at| split_at(text, at, separator))

@@ -65,7 +65,7 @@ pub(super) struct LoginOutcome {
     pub(super) sshd: u32,
     /// The programs of a session that did not end.
     pub(super) running: Vec<String>,
-    /// The same with their arguments.
+    /// Their command lines.
     pub(super) commands: Vec<String>,
 }
 
@@ -245,6 +245,7 @@ fn serve(setsid: &Program, sshd: &TrustedCommand, connection: TcpStream) -> io::
 fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -> io::Result<LoginEnd> {
     loop {
         if let Some(status) = ssh.try_wait()? {
+            // timeout(1) ends with 124 if it ended the command.
             return Ok(status
                 .code()
                 .filter(|code| *code != 124)

@@ -373,7 +373,7 @@ fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
     }
     let path = files::below(root, &account.shell);
     match fs::metadata(&path) {
-        Ok(metadata) if ownership::is_program(&metadata) => {
+        Ok(metadata) if files::is_program(&metadata) => {
             match shell::cannot_run(account, &path, root, Caller::Sshd) {
                 None => Answer::ok(format!("the login shell is {shell}"), ()),
                 Some(reason) => Answer::fail(
@@ -404,7 +404,7 @@ fn set_shell(account: &Account, root: &Path) -> Fix {
     // What keeps the user from one shell, such as the mode of a directory, can keep the user from all of them.
     let runs = |path: &Path| {
         let file = files::below(root, path);
-        ownership::is_program_at(&file) && shell::cannot_run(account, &file, root, Caller::Sshd).is_none()
+        files::is_program_at(&file) && shell::cannot_run(account, &file, root, Caller::Sshd).is_none()
     };
     let commands = [("/bin/bash", "usermod --shell /bin/bash"), ("/bin/sh", "usermod --shell /bin/sh")];
     let found = commands.into_iter().find(|(path, _)| is_other(Path::new(path)) && runs(Path::new(path)));
