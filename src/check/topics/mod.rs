@@ -24,4 +24,5 @@ mod shell;
 pub(crate) mod signer;
 pub(crate) mod sshd;
 pub(crate) mod sshd_login;
+mod sshd_unit;
 pub(crate) mod user;
