@@ -7,7 +7,7 @@ use super::fix::Fix;
 use super::report::{Mark, UNREAD};
 use super::runner::Answer;
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::{ClientBlock, Config, LinePlace, MatchLine};
+use crate::sshd::config::{ClientBlock, Config, LinePlace, MatchLine, canonical};
 use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
@@ -169,7 +169,8 @@ impl Settings {
             let there = block.sample.as_ref().and_then(|sample| self.of_connection(sample).ok());
             there.is_none_or(|there| !there.all(keyword).eq(self.all(keyword)))
         };
-        let sets = |block: &ClientBlock| block.lines.iter().any(|(name, _)| name == keyword);
+        let sets =
+            |block: &ClientBlock| block.lines.iter().any(|(name, _)| canonical(name) == canonical(keyword));
         let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
         other
             .map(|block| format!("all but {}", clients(&block.criteria)))

@@ -232,6 +232,7 @@ impl Config {
 
     /// The line that sets a keyword, given in lower case, for a connection, and the `Match` line above it, if any.
     pub(crate) fn place(&self, keyword: &str, connection: &ConnectionSpec) -> Option<LinePlace> {
+        let keyword = canonical(keyword);
         let look = |connection, mut state: FileState| {
             let mut pass = Pass { connection, left: MAX_FILES, keyword, ..Pass::default() };
             self.clone().walk(&self.main, 0, &mut state, &mut pass).ok()?;
@@ -321,7 +322,7 @@ impl Config {
                 "authorizedkeyscommand" => Keyword::Command,
                 "authorizedkeyscommanduser" => Keyword::User,
                 _ => {
-                    if state.active && statement.keyword == pass.keyword {
+                    if state.active && canonical(&statement.keyword) == pass.keyword {
                         pass.place.get_or_insert_with(|| LinePlace { origin, block: state.block.clone() });
                     }
                     continue;
@@ -375,6 +376,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The present name of a keyword, in lower case, that had another one before OpenSSH 8.5 and can still have it.
+pub(crate) fn canonical(keyword: &str) -> &str {
+    if keyword == "pubkeyacceptedkeytypes" { "pubkeyacceptedalgorithms" } else { keyword }
 }
 
 /// An `Include` argument that does not begin with `/` or `~` is relative to `/etc/ssh` (`SSHDIR`), in any file.
