@@ -435,6 +435,20 @@ pub(crate) fn is_nftables(text: &str) -> bool {
     document.is_some_and(|document| document.get("nftables").is_some_and(Value::is_array))
 }
 
+/// Whether a rule of nftables redirects connections from one port of this system to another one.
+pub(crate) fn nft_redirects(text: &str, from: u16, to: u16) -> bool {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    let items = document.get("nftables").and_then(Value::as_array).into_iter().flatten();
+    let mut rules = items.filter_map(|item| item.get("rule")?.get("expr")?.as_array());
+    let is = |part: &Value, kind: &str, name: &str, port: u16| {
+        part.get(kind).is_some_and(|part| part.get(name).is_some_and(|found| *found == port))
+    };
+    rules.any(|parts| {
+        parts.iter().any(|part| is(part, "match", "right", from))
+            && parts.iter().any(|part| is(part, "redirect", "port", to))
+    })
+}
+
 /// An address of nftables' JSON in text.
 pub(crate) fn nft_address(value: &Value) -> Option<String> {
     if let Some(prefix) = value.get("prefix") {

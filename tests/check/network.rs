@@ -101,6 +101,44 @@ fn a_port_that_is_forwarded() {
     });
 }
 
+/// sshd has another port, to which the firewall sends what comes to port 22.
+#[test]
+fn a_port_that_is_redirected() {
+    world(|world| {
+        world.restart(&config().set("Port", "2222").text());
+        let warned = &[("sshd.port", "warn")];
+        world.check().assert_exactly(warned);
+        let nat = |rule: &str| {
+            let text = format!("*nat\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n");
+            prints(world, "/usr/sbin/iptables-save", &text);
+        };
+        let rule = "-A PREROUTING -p tcp -m tcp --dport 22 -j REDIRECT --to-ports";
+        nat(&format!("{rule} 2222"));
+        let report = world.check();
+        report.assert_healthy();
+        let says = "sshd listens on 0.0.0.0:2222, to which the firewall redirects port 22";
+        assert_eq!(report.note("sshd.port"), says);
+        for other in [
+            format!("{rule} 22222"),
+            "-A OUTPUT -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2222".to_owned(),
+            "-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 2222".to_owned(),
+        ] {
+            nat(&other);
+            world.check().assert_exactly(warned);
+        }
+        nat("");
+        for (from, is_right) in [(22, true), (80, false)] {
+            let rule = format!(
+                r#"{{"nftables":[{{"chain":{{"family":"inet","table":"t","name":"c","type":"nat","hook":"prerouting","policy":"accept"}}}},
+                {{"rule":{{"family":"inet","table":"t","chain":"c","expr":[{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{from}}}}},
+                {{"redirect":{{"port":2222}}}}]}}}}]}}"#
+            );
+            prints(world, "/usr/sbin/nft", &rule);
+            world.check().assert_exactly(if is_right { &[] } else { warned });
+        }
+    });
+}
+
 /// Rules that name the interface over which clients come, which this system's own connections do not use.
 #[test]
 fn a_firewall_of_an_interface() {

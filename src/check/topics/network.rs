@@ -126,6 +126,15 @@ pub(super) fn drops_own(root: &Path, port: u16) -> bool {
     matches!(Rules::find(root).judge(port, Some(LOOPBACK)), Judged::Drops { .. })
 }
 
+/// Whether a rule redirects connections from one port of this system to another one.
+pub(super) fn redirects(root: &Path, from: u16, to: u16) -> bool {
+    let rules = Rules::find(root);
+    let end = format!(" --dport {from} -j REDIRECT --to-ports {to}");
+    let is_it = |line: &str| line.starts_with("-A PREROUTING ") && line.ends_with(&end);
+    rules.nft.is_some_and(|text| packet_filter::nft_redirects(&text, from, to))
+        || rules.iptables.or(rules.legacy).is_some_and(|text| text.lines().any(is_it))
+}
+
 fn firewall(root: &Path, port: u16) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read the rules of the firewall");

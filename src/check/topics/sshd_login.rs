@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accepted;
+use super::network;
 use super::shell::{self, Caller};
 use super::user::without_files;
 use crate::account::{Account, describe_user, has_entry};
@@ -1018,6 +1019,11 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
         );
     }
     if let Some((note, change)) = unreachable(now, only_ipv6) {
+        let mut outside = now.iter().filter(|address| !address.ip().is_loopback());
+        let is_usual = now.iter().any(|address| address.port() == 22);
+        if !is_usual && outside.any(|address| network::redirects(root, 22, address.port())) {
+            return Answer::ok(format!("{}, to which the firewall redirects port 22", listens_on(now)), ());
+        }
         let fix = match of_command_line(settings, now, root) {
             _ if !from_systemd.is_empty() => {
                 "change ListenStream= or BindIPv6Only= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty ListenStream= before it \
@@ -1051,7 +1057,11 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
         }
         (None, Ok(())) => {}
     }
-    Answer::ok(format!("sshd listens on {}", shown(now)), ())
+    Answer::ok(listens_on(now), ())
+}
+
+fn listens_on(addresses: &[SocketAddr]) -> String {
+    format!("sshd listens on {}", shown(addresses))
 }
 
 /// The option of sshd's command line that overrides Port, or the address family, and where it is set.
