@@ -1964,11 +1964,16 @@ fn sockets_of_the_command_line() {
 #[test]
 fn another_sshd_without_the_command() {
     world(|world| {
-        let own = |command: &str| {
-            let lines = "Port 2222\nPidFile /run/second.pid\nHostKey /etc/ssh/eic_lab_host_key\nUsePAM no\n";
-            world.instance.write("/etc/ssh/second", format!("{lines}{command}\n"));
+        let own = |command: &str, address: &str| {
+            let lines = "PidFile /run/second.pid\nHostKey /etc/ssh/eic_lab_host_key\nUsePAM no\n";
+            world.instance.write("/etc/ssh/second", format!("{lines}ListenAddress {address}\n{command}\n"));
         };
-        own("AuthorizedKeysCommand none");
+        // Clients use both.
+        let run = "ip link add two0 type veth peer name two1; ip addr add 10.77.0.1/24 dev two0; ip addr add 10.77.0.2/24 dev two0
+             ip link set two0 up; ip link set two1 up";
+        world.sh(run);
+        world.restart(&config().set("ListenAddress", "10.77.0.1").text());
+        own("AuthorizedKeysCommand none", "10.77.0.2");
         let shell = |script: &str| {
             let ran = world.instance.command(["-c", script]).program("/bin/sh").as_root().run();
             assert_eq!(ran.status, Some(0), "{}", ran.stderr);
@@ -1979,12 +1984,20 @@ fn another_sshd_without_the_command() {
         let note = report.note("running.override");
         assert!(
             note.starts_with("another sshd, process ")
-                && note.ends_with(" with -f /etc/ssh/second on port 2222, takes no pushed keys"),
+                && note.ends_with(" with -f /etc/ssh/second on port 22, takes no pushed keys"),
             "{note}"
         );
-        own("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys");
+        own("AuthorizedKeysCommand /usr/bin/eic-keys %u %f\nAuthorizedKeysCommandUser eic-keys", "10.77.0.2");
         world.check().assert_healthy();
-        shell("kill $(cat /run/second.pid)");
+        let end = "kill $(cat /run/second.pid); while [ -e /run/second.pid ]; do sleep 0.05; done";
+        shell(end);
+        // One for administrators.
+        own("AuthorizedKeysCommand none", "10.77.0.2:2222");
+        shell("/usr/sbin/sshd -f /etc/ssh/second; while ! [ -e /run/second.pid ]; do sleep 0.05; done");
+        let report = world.check();
+        report.assert_healthy();
+        assert!(report.note("running.override").ends_with(" on port 2222, takes no pushed keys"));
+        shell(end);
     });
 }
 

@@ -405,11 +405,19 @@ fn another(daemon: &Daemon<'_>, main: &Path) -> Option<Answer<()>> {
     let (process, file) = others.first()?;
     let root = daemon.tree.locate(Path::new("/"));
     let listening = sockets::listening(&root, *process);
+    let own = serving.map(|process| sockets::listening(&root, process)).unwrap_or_default();
+    let is_usual = |port: u16| port == 22 || own.iter().any(|address| address.port() == port);
+    let is_apart = !listening.is_empty() && !listening.iter().any(|address| is_usual(address.port()));
     let ports = lists::sorted_unique(listening.iter().map(|address| address.port().to_string()));
     let ports = if ports.is_empty() { String::new() } else { format!(" on port {}", ports.join(", ")) };
     let file = file.display();
+    let note = format!("another sshd, process {process} with -f {file}{ports}, takes no pushed keys");
+    // As one for administrators.
+    if is_apart {
+        return Some(Answer::ok(note, ()));
+    }
     Some(Answer::warn(
-        format!("another sshd, process {process} with -f {file}{ports}, takes no pushed keys"),
+        note,
         Fix::advice(format!(
             "if clients use that one, add AuthorizedKeysCommand and AuthorizedKeysCommandUser to {file} by hand, and reload it"
         )),
