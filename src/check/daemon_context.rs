@@ -11,7 +11,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::query::default_main_file;
 
 /// The process and the command line of the sshd that serves this system.
-pub(super) fn serving_process(tree: &ConfigTree) -> Option<(u32, String)> {
+pub(crate) fn serving_process(tree: &ConfigTree) -> Option<(u32, String)> {
     with_daemon(tree, |daemon| daemon.serving(&default_main_file(tree)))
 }
 

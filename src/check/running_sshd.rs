@@ -113,7 +113,7 @@ pub(super) fn reload_fix(daemon: &Daemon<'_>, process: u32) -> Fix {
 pub(crate) fn waits(tree: &ConfigTree) -> bool {
     with_daemon(tree, |daemon| {
         let socket = || daemon.first_active(&SOCKETS).ok().flatten();
-        daemon.pid_file_owner().is_none() && daemon.has_systemd() && socket().is_some()
+        daemon.serving(&default_main_file(tree)).is_none() && daemon.has_systemd() && socket().is_some()
     })
 }
 

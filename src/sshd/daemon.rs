@@ -21,7 +21,7 @@ use super::{
 use crate::account::is_root;
 use crate::files;
 use crate::process::{Output, TrustedCommand};
-use crate::procfs::is_in_other_namespace;
+use crate::procfs::{self, is_in_other_namespace};
 use crate::safe_path::{self, Program};
 
 /// The sshd service of a system with or without systemd.
@@ -222,24 +222,66 @@ impl<'a> Daemon<'a> {
     }
 
     /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs.
-    pub(crate) fn pid_file_owner(&self) -> Option<(u32, String)> {
-        let pid = self.tree.read(Path::new(PID_FILE)).ok()?;
-        let pid: u32 = std::str::from_utf8(&pid).ok()?.trim().parse().ok()?;
+    pub(super) fn pid_file_owner(&self) -> Option<(u32, String)> {
+        let pid = self.number_in(Path::new(PID_FILE))?;
         let line = self.command_line(pid)?;
         // Another process can have the pid now.
         line.split([' ', '\0']).take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
     }
 
-    /// The pid and command line of the sshd that serves this system: the one that wrote [`PID_FILE`], or else one that
-    /// uses the main file, or the only one.
+    /// The process number in a file.
+    fn number_in(&self, file: &Path) -> Option<u32> {
+        std::str::from_utf8(&self.tree.read(file).ok()?).ok()?.trim().parse().ok()
+    }
+
+    /// The pid and command line of the sshd that serves this system: the one of its own unit; or else one that uses the main file and
+    /// listens on port 22; or else the one that wrote [`PID_FILE`], one that uses the main file, or the only one.
     pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
-        self.sshd_of_pid_file(main).or_else(|| {
-            let Listeners { with_main, with_other } = self.listeners(main);
-            // The socket unit starts the unit's sshd when a client connects.
-            let waits = || self.has_systemd() && self.first_active(&SOCKETS).ok().flatten().is_some();
-            let only = || with_other.first().filter(|_| with_other.len() == 1 && !waits());
-            with_main.first().or_else(only).map(|listener| (listener.pid, listener.line.clone()))
+        let named = self.sshd_of_pid_file(main);
+        if named.as_ref().is_some_and(|(pid, _)| self.is_of_own_unit(*pid)) {
+            return named;
+        }
+        // Another sshd can have written the file last.
+        let Listeners { with_main, with_other } = self.listeners(main);
+        let of_unit = with_main.iter().chain(with_other).find(|listener| self.is_of_own_unit(listener.pid));
+        let usual = || with_main.iter().find(|listener| self.has_usual_port(listener.pid));
+        if let Some(found) = of_unit.or_else(usual) {
+            return Some((found.pid, found.line.clone()));
+        }
+        let only = || with_other.first().filter(|_| with_other.len() == 1);
+        let first = || with_main.first().or_else(only).map(|listener| (listener.pid, listener.line.clone()));
+        named.or_else(first).filter(|(pid, line)| {
+            other_config(line, main).is_none() || self.has_usual_port(*pid) || !self.is_beside_unit(*pid)
         })
+    }
+
+    /// Whether a process is in the control group of sshd's own unit.
+    pub(crate) fn is_of_own_unit(&self, pid: u32) -> bool {
+        self.service_of(pid).is_some_and(|unit| SERVICES.contains(&unit.as_str()))
+    }
+
+    /// Whether this process listens on port 22. Only root can find that out.
+    fn has_usual_port(&self, pid: u32) -> bool {
+        let process = self.tree.locate(Path::new(&format!("/proc/{pid}")));
+        procfs::listening(&process).iter().any(|socket| socket.local.port() == 22)
+    }
+
+    /// Whether an sshd is not the one that is meant to serve this system: a socket unit waits for clients, or sshd's own unit is enabled
+    /// and this is another one's process.
+    fn is_beside_unit(&self, pid: u32) -> bool {
+        let enabled = || {
+            let states = self.run_systemctl(&[&["is-enabled"], &SERVICES[..]].concat()).ok();
+            states
+                .is_some_and(|states| states.stdout.split(|byte| *byte == b'\n').any(|one| one == b"enabled"))
+        };
+        let waits = || self.first_active(&SOCKETS).ok().flatten().is_some();
+        self.has_systemd() && (waits() || self.service_of(pid).is_some() && enabled())
+    }
+
+    /// Whether no other sshd listens.
+    pub(crate) fn is_only_one(&self, main: &Path) -> bool {
+        let Listeners { with_main, with_other } = self.listeners(main);
+        with_main.len().saturating_add(with_other.len()) == 1
     }
 
     /// The process that the PID file names, if it is an sshd of this system. A stale PID file can name any process, also one of a

@@ -533,7 +533,7 @@ impl Daemon<'_> {
     }
 
     /// The service of the control group of a process.
-    fn service_of(&self, pid: u32) -> Option<String> {
+    pub(super) fn service_of(&self, pid: u32) -> Option<String> {
         let groups = self.proc(pid, "cgroup")?;
         let paths = groups.lines().filter_map(|line| {
             let (_, rest) = line.split_once(':')?;

@@ -19,6 +19,7 @@ mod network;
 mod pam;
 mod pushed;
 mod rehearsal;
+mod running;
 mod schema;
 mod sshd;
 mod system;

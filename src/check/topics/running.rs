@@ -32,7 +32,7 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::unit::UNITS;
-use crate::tool::stdout_of;
+use crate::tool::{property, stdout_of};
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 
@@ -157,7 +157,8 @@ pub(crate) async fn current(
 fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<RunningSshd> {
     let unit = unit(daemon);
     let runs = |process: u32| runs(daemon, unit, process, files);
-    if let Some((process, _)) = daemon.pid_file_owner() {
+    let main = default_main_file(daemon.tree);
+    if let Some((process, _)) = daemon.serving(&main) {
         return runs(process);
     }
     if !daemon.has_systemd() {
@@ -179,7 +180,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     if let Some((socket, started)) = socket_and_unit(daemon) {
         return of_socket(daemon, socket, started, files);
     }
-    if let Some((process, _)) = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).first() {
+    if let Some((process, _)) = daemon.daemons_with_our_lines(&main).first() {
         // sshd was started by another unit or by hand, without a PID file.
         return runs(*process);
     }
@@ -225,8 +226,27 @@ fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]
         if let Some(fault) = unstartable(daemon.tree, unit, UnitUse::Runs) {
             return fault.warn(running).breaks_at_restart("");
         }
+        if !daemon.is_of_own_unit(process)
+            && matches!(daemon.reload_command(process), ReloadCommand::Signal)
+            && has_failed(unit)
+        {
+            let note = format!(
+                "sshd runs, process {process}, but not as a part of its unit {unit}, which failed: as a rule, it cannot listen while the \
+                 other one does"
+            );
+            let end = Fix::command("kill", [CommandWord::Value(&process.to_string())]);
+            let start = Fix::command("systemctl restart", [CommandWord::Literal(unit)]);
+            return Answer::warn(note, end.then(start), running);
+        }
     }
     Answer::ok(format!("sshd runs, process {process}"), running)
+}
+
+/// Whether the last start of a unit failed.
+fn has_failed(unit: &str) -> bool {
+    let shown =
+        stdout_of("systemctl", &["show", "--property=ActiveState,SubState", unit]).unwrap_or_default();
+    property(&shown, "ActiveState") == Some("failed") || property(&shown, "SubState") == Some("auto-restart")
 }
 
 /// The result if a condition of the unit keeps systemd from starting sshd: systemctl start does nothing then, and succeeds.
