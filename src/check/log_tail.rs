@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::account::{Account, describe_user};
 use crate::calendar::MICROS;
@@ -103,7 +103,7 @@ impl Log {
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
 pub(crate) fn read(root: &Path, users: &[u32], now: u64) -> Option<Log> {
-    if let Some(Newest { entries, incomplete }) = newest(&journal::matches(users)) {
+    if let Some(Newest { entries, incomplete }) = newest(LAST_DAY, &journal::matches(users)) {
         // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
         let any = || stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"]);
         if incomplete || !entries.is_empty() || any().is_ok_and(|text| !text.is_empty()) {
@@ -124,8 +124,21 @@ pub(crate) fn read(root: &Path, users: &[u32], now: u64) -> Option<Log> {
 
 /// The lines of the journal that have the name of eic-keys, whoever wrote them.
 pub(crate) fn of_any_user() -> Vec<LogLine> {
-    let entries = newest(&[vec![journal::name(EIC_KEYS)]]).map(|newest| newest.entries);
+    let entries = newest(LAST_DAY, &[vec![journal::name(EIC_KEYS)]]).map(|newest| newest.entries);
     entries.unwrap_or_default().into_iter().map(LogLine::from).collect()
+}
+
+/// When root's sshd with this process number last read its files, by what it logs then, since the system was started.
+pub(crate) fn last_read_by(process: u32) -> Option<SystemTime> {
+    let newest = newest("--boot", &[vec![format!("_PID={process}"), "_UID=0".to_owned()]])?;
+    let says = |entry: &&Entry<'_>| {
+        is_sshd(&entry.program)
+            && ["Server listening on ", "Received SIGHUP; restarting."]
+                .iter()
+                .any(|words| entry.message.starts_with(words))
+    };
+    let time = newest.entries.iter().rfind(says)?.time?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(time))
 }
 
 /// The newest entries of a journal.
@@ -136,12 +149,13 @@ struct Newest {
     incomplete: bool,
 }
 
-/// The newest entries of the last day that journalctl finds by each of `matches`. `None` if it cannot be asked.
-fn newest(matches: &[Vec<String>]) -> Option<Newest> {
+const LAST_DAY: &str = "--since=-1day";
+
+/// The newest entries that journalctl finds by an option for the time and each of `matches`. `None` if it cannot be asked.
+fn newest(time: &str, matches: &[Vec<String>]) -> Option<Newest> {
     let start = Instant::now();
     let left = || limits::CHECK_TOOL.saturating_sub(start.elapsed());
-    let words =
-        ["--since", "-1day", "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
+    let words = [time, "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
     let mut newest = Newest { entries: Vec::new(), incomplete: false };
     for matches in matches {
         let mut result = Ok(false);

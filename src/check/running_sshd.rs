@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::fix::{CommandWord, Fix};
+use super::log_tail;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::sshd::command_line::{SshdOption, config_options, daemon_options, other_config};
@@ -14,7 +15,7 @@ use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SOCKETS};
 use crate::sshd::query::default_main_file;
-use crate::sshd::reload::ReloadCommand;
+use crate::sshd::reload::{LastRead, ReloadCommand};
 use crate::sshd::unit::{StartLine, UnitLine, service_lines, unit_files};
 use crate::tool::stdout_of;
 
@@ -36,17 +37,45 @@ pub(crate) struct ServingSshd {
     pub(crate) main: PathBuf,
     /// Its options for sockets and for the log: `-p`, `-4`, `-6` and `-E`.
     pub(crate) daemon_options: Vec<SshdOption>,
-    /// When it last read its files.
-    read: Option<SystemTime>,
 }
 
 impl ServingSshd {
-    /// The files of a configuration that were changed after it read them.
+    /// The files of a configuration that were changed after it read them. None if that is not known.
     pub(crate) fn unread(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
-        let files = config.into_iter().flat_map(Config::files).map(ConfigFile::path);
-        let after = |path: &&Path| changed_at(&tree.locate(path)) > self.read;
-        if self.read.is_none() { Vec::new() } else { files.filter(after).map(Path::to_owned).collect() }
+        let unread = |config| with_daemon(tree, |daemon| unread(daemon, self.process, config, &[]));
+        config.and_then(unread).unwrap_or_default()
     }
+}
+
+/// The files of a configuration, and of `others`, that were changed after an sshd last read its files. `None` if it is not known when that
+/// was, and if that matters.
+pub(super) fn unread(
+    daemon: &Daemon<'_>,
+    process: u32,
+    config: &Config,
+    others: &[&Path],
+) -> Option<Vec<PathBuf>> {
+    let paths = config.files().map(ConfigFile::path).chain(others.iter().copied());
+    let changes: Vec<_> =
+        paths.filter_map(|path| Some((path, changed_at(&daemon.tree.locate(path))?))).collect();
+    let later = |read: SystemTime| {
+        let later = changes.iter().filter(|(_, changed)| *changed > read);
+        later.map(|(path, _)| (*path).to_owned()).collect::<Vec<_>>()
+    };
+    match last_read(daemon, process)? {
+        LastRead::At(read) => Some(later(read)),
+        LastRead::Since(start) => Some(later(start)).filter(Vec::is_empty),
+    }
+}
+
+/// When an sshd last read its files, also by its own words in the journal.
+pub(super) fn last_read(daemon: &Daemon<'_>, process: u32) -> Option<LastRead> {
+    let read = daemon.read_at(process)?;
+    let LastRead::Since(start) = read else { return Some(read) };
+    // The start is rounded.
+    let start = start.checked_sub(Duration::from_secs(2))?;
+    let logged = log_tail::last_read_by(process).filter(|logged| *logged >= start);
+    Some(logged.map_or(read, LastRead::At))
 }
 
 /// The sshd that serves this system.
@@ -55,9 +84,8 @@ pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
     with_daemon(tree, |daemon| {
         let (process, line) = daemon.serving(&main)?;
         let main = main_of(&line, main);
-        let read = daemon.read_at(process);
         let (options, daemon_options) = (config_options(&line), daemon_options(&line));
-        Some(ServingSshd { process, options, main, daemon_options, read })
+        Some(ServingSshd { process, options, main, daemon_options })
     })
 }
 

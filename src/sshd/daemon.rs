@@ -15,7 +15,7 @@ use super::{
     config_tree::ConfigTree,
     drop_in::drop_in_paths,
     lexer::OpensshVersion,
-    query::admin_config,
+    query::{admin_config, default_main_file},
     unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},
 };
 use crate::account::is_root;
@@ -40,7 +40,7 @@ pub(crate) const SERVICES: [&str; 2] = ["ssh.service", "sshd.service"];
 pub(crate) const SOCKETS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 
 /// sshd writes it at each start and reload.
-pub(crate) const PID_FILE: &str = "/run/sshd.pid";
+const PID_FILE: &str = "/run/sshd.pid";
 
 /// Time limit for a reload. The unit runs `sshd -t` first.
 pub(super) const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -222,7 +222,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs.
-    pub(super) fn pid_file_owner(&self) -> Option<(u32, String)> {
+    fn pid_file_owner(&self) -> Option<(u32, String)> {
         let pid = self.number_in(Path::new(PID_FILE))?;
         let line = self.command_line(pid)?;
         // Another process can have the pid now.
@@ -232,6 +232,18 @@ impl<'a> Daemon<'a> {
     /// The process number in a file.
     fn number_in(&self, file: &Path) -> Option<u32> {
         std::str::from_utf8(&self.tree.read(file).ok()?).ok()?.trim().parse().ok()
+    }
+
+    /// The PID file that has the number of an sshd: [`PID_FILE`], or that of its configuration.
+    pub(super) fn pid_file_of(&self, pid: u32) -> Option<PathBuf> {
+        let names = |file: &PathBuf| self.number_in(file) == Some(pid);
+        let configured = || {
+            let default = default_main_file(self.tree);
+            let main = other_config(&self.command_line(pid)?, &default).map_or(default, PathBuf::from);
+            let config = Config::read(self.tree, &main, OpensshVersion::newest()).ok()?;
+            config.paths("pidfile").into_iter().map(|(_, file)| file).find(names)
+        };
+        Some(PathBuf::from(PID_FILE)).filter(names).or_else(configured)
     }
 
     /// The pid and command line of the sshd that serves this system: the one of its own unit; or else one that uses the main file and

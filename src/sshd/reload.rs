@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::command_line::{config_options, without_title};
-use super::daemon::{Daemon, Listener, Listeners, PID_FILE, SERVICES, SOCKETS, SystemctlError};
+use super::daemon::{Daemon, Listener, Listeners, SERVICES, SOCKETS, SystemctlError};
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 use crate::procfs::{self, Process};
@@ -53,6 +53,14 @@ pub(crate) enum ReloadCommand {
     OwnUnit,
     /// By SIGHUP.
     Signal,
+}
+
+/// When an sshd last read its files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LastRead {
+    At(SystemTime),
+    /// Then, when it was started, or later.
+    Since(SystemTime),
 }
 
 /// An sshd that cannot be reloaded.
@@ -275,33 +283,36 @@ impl Daemon<'_> {
         let _ = if text.is_empty() { fs::remove_file(path) } else { fs::write(path, text) };
     }
 
-    /// The sshds that read our lines, each with the time when it last read its files, if known.
-    pub(crate) fn daemons_with_our_lines(&self, main: &Path) -> Vec<(u32, Option<SystemTime>)> {
+    /// The processes of the sshds that read our lines.
+    pub(crate) fn daemons_with_our_lines(&self, main: &Path) -> Vec<u32> {
         let Listeners { with_main, with_other } = self.find_listeners(main);
         let other = with_other.into_iter().filter(|other| self.reads_our_lines(other, main) == Some(true));
-        with_main
-            .into_iter()
-            .chain(other)
-            .map(|listener| (listener.pid, self.read_at(listener.pid)))
-            .collect()
+        with_main.into_iter().chain(other).map(|listener| listener.pid).collect()
     }
 
-    /// When an sshd last read its files, if known: when it wrote its PID file, when `--enable` reloaded it, or else when
-    /// it was started.
-    pub(crate) fn read_at(&self, pid: u32) -> Option<SystemTime> {
-        let written = |path: &str| fs::metadata(self.tree.locate(Path::new(path))).ok()?.modified().ok();
+    /// When an sshd last read its files: when it wrote its PID file, or when `--enable` reloaded it. Otherwise only its start is known.
+    pub(crate) fn read_at(&self, pid: u32) -> Option<LastRead> {
         let process = self.process(pid)?;
+        let boot = procfs::boot_time(&self.tree.locate(Path::new("/proc")));
+        let start =
+            boot.and_then(|boot| SystemTime::UNIX_EPOCH.checked_add(boot)?.checked_add(process.since_boot()));
+        let metadata = |path: &Path| fs::metadata(self.tree.locate(path)).ok();
         let reloaded = self.tree.read(Path::new(RELOADED)).unwrap_or_default();
         let reloaded = String::from_utf8_lossy(&reloaded).lines().any(|line| line == record(pid, &process));
-        let reloaded = if reloaded { written(RELOADED) } else { None };
-        let named = self.pid_file_owner().filter(|(named, _)| *named == pid).and_then(|_| written(PID_FILE));
-        if let Some(read) = reloaded.max(named) {
-            return Some(read);
+        let reloaded = if reloaded { metadata(Path::new(RELOADED))?.modified().ok() } else { None };
+        // sshd makes a new file each time, unless an older sshd left one behind. Its other times can be changed.
+        let file = self.pid_file_of(pid).and_then(|file| metadata(&file));
+        let is_possible = |time: &SystemTime| start.is_none_or(|start| *time >= start);
+        let made = |file: fs::Metadata| {
+            let made = file.created().ok().filter(is_possible);
+            made.or_else(|| file.modified().ok().filter(is_possible))
+        };
+        let named = file.and_then(made);
+        match reloaded.max(named) {
+            Some(read) => Some(LastRead::At(read)),
+            // The boot time is rounded down.
+            None => start?.checked_add(Duration::from_secs(1)).map(LastRead::Since),
         }
-        let boot = procfs::boot_time(&self.tree.locate(Path::new("/proc")))?;
-        let start = boot.checked_add(process.since_boot())?;
-        // The boot time is rounded down.
-        SystemTime::UNIX_EPOCH.checked_add(start)?.checked_add(Duration::from_secs(1))
     }
 
     /// Records that a change of the sshds of the last reload is complete. Removing the old files changes their directory

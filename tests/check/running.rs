@@ -1,11 +1,115 @@
-//! Which sshd serves the system.
+//! Which sshd serves the system, and what it has read.
 use crate::system::stop_sshd;
-use crate::world::{PID_FILE, World, world};
+use crate::world::{PID_FILE, Report, USER, World, config, world};
+use eic_lab::sshd::CONFIG;
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Gives sshd another configuration and has it read that, as `systemctl reload` does. The start of a process is rounded to seconds.
+fn reload(world: &World<'_>, text: &str) -> u32 {
+    let process = number(world);
+    world.sh("sleep 1.1");
+    world.instance.write(CONFIG, text);
+    // It closes its sockets first, and opens them last.
+    let socket = format!("ls -l /proc/{process}/fd | grep -o 'socket:.*' | sort | tr '\\n' ' '");
+    world.sh(&format!(
+        "before=$({socket}); kill -HUP {process}
+         until now=$({socket}); [ \"$now\" != \"$before\" ] && grep -q ':0016 00000000:0000 0A' /proc/net/tcp; do sleep 0.01; done
+         sleep 0.1"
+    ));
+    process
+}
 
 fn number(world: &World<'_>) -> u32 {
     world.sh(&format!("until [ -s {PID_FILE} ]; do sleep 0.01; done"));
     fs::read_to_string(PID_FILE).unwrap().trim().parse().unwrap()
+}
+
+/// A journal in which sshd says this, now.
+fn journal(world: &World<'_>, process: u32, message: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+    let line = format!(
+        r#"{{"__REALTIME_TIMESTAMP":"{now}","SYSLOG_IDENTIFIER":"sshd","_COMM":"sshd","_PID":"{process}","_UID":"0","MESSAGE":"{message}"}}"#
+    );
+    world.instance.write("/run/line", line + "\n");
+    let script =
+        format!("#!/bin/sh\ncase \"$*\" in *--boot*_PID={process}\\ *) cat /run/line ;; *) exit 1 ;; esac\n");
+    world.instance.install("/usr/bin/journalctl", script.as_bytes());
+    // What a test writes next is later.
+    world.sh("sleep 0.02");
+}
+
+fn assert_refused(world: &World<'_>, others: &[(&str, &str)]) -> Report {
+    assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+    let report = world.check();
+    report.assert_exactly(&[&[("sshd.access", "fail")], others].concat());
+    assert!(report.note("sshd.access").starts_with("DenyUsers includes alice"));
+    report
+}
+
+const NOT_KNOWN: &[(&str, &str)] = &[("running.current", "skip")];
+const LISTENS: &str = "Server listening on 0.0.0.0 port 22.";
+
+/// Without a PID file, the time of the last reload is known only from the journal.
+#[test]
+fn an_sshd_without_a_pid_file() {
+    let plain = config().set("PidFile", "none");
+    let denies = plain.clone().set("DenyUsers", USER);
+    world(|world| {
+        let process = reload(world, &denies.text());
+        assert_refused(world, NOT_KNOWN);
+        assert_eq!(world.check_with(&[USER, "--rehearse"]).status("login.rehearsal"), "fail");
+        journal(world, process, LISTENS);
+        assert_refused(world, &[]);
+        // What was changed after that, it has not read.
+        world.instance.write(CONFIG, plain.text());
+        let report = world.check();
+        report.assert_exactly(&[("running.current", "warn")]);
+        report.assert_unknown();
+    });
+    world(|world| {
+        let process = reload(world, &config().set("PidFile", "none").text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_exactly(NOT_KNOWN);
+        journal(world, process, "Received SIGHUP; restarting.");
+        world.check().assert_healthy();
+        world.instance.write(CONFIG, denies.text());
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!((report.status("sshd.access"), report.status("running.current")), ("warn", "warn"));
+    });
+}
+
+/// sshd makes a new PID file each time. What others do to that file says nothing.
+#[test]
+fn a_pid_file_that_is_another_or_changed() {
+    let denies = config().set("DenyUsers", USER);
+    world(|world| {
+        let corp = denies.clone().set("PidFile", "/run/corp.pid");
+        let process = reload(world, &corp.text());
+        world.sh("until [ -s /run/corp.pid ]; do sleep 0.01; done; sleep 0.02");
+        assert_refused(world, &[]);
+        world.instance.write(CONFIG, config().set("PidFile", "/run/corp.pid").text());
+        world.check().assert_exactly(&[("running.current", "warn")]);
+        world.sh(&format!("kill {process}"));
+    });
+    world(|world| {
+        reload(world, &denies.text());
+        world.sh(&format!("touch -d 2020-01-01 {PID_FILE}"));
+        // Its file system may not have the time when it was made.
+        let has_birth = fs::metadata(PID_FILE).unwrap().created().is_ok();
+        assert_refused(world, if has_birth { &[] } else { NOT_KNOWN });
+        fs::remove_file(PID_FILE).unwrap();
+        assert_refused(world, NOT_KNOWN);
+    });
+    world(|world| {
+        world.restart(&denies.text());
+        world.instance.write(CONFIG, config().text());
+        world.sh(&format!("touch {PID_FILE}"));
+        if fs::metadata(PID_FILE).unwrap().created().is_ok() {
+            world.check().assert_exactly(&[("running.current", "warn")]);
+        }
+    });
 }
 
 /// systemctl says that sshd's own unit is enabled, and in this state.

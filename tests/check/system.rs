@@ -1146,7 +1146,11 @@ fn only_the_command_user_cannot_reach_the_metadata_service() {
 fn sshd_is_stopped() {
     broken(|_| stop_sshd(), &[("running.daemon", "fail")], "sshd is stopped");
     world(|world| {
-        let other = std::process::id();
+        let (own, other) = (fs::read(PID_FILE).unwrap(), std::process::id());
+        world.instance.write(PID_FILE, format!("{other}\n"));
+        assert_eq!(world.check().status("running.daemon"), "ok", "the file is wrong, and sshd runs");
+        world.instance.write(PID_FILE, own);
+        stop_sshd();
         world.instance.write(PID_FILE, format!("{other}\n"));
         assert_eq!(world.check().status("running.daemon"), "fail", "the number is another program's");
     });

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::next_start::{self, StartOptions};
 use super::sshd::SshdFindings;
@@ -15,7 +15,7 @@ use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    RunningSshd, changed_at, reload_fix, serving, signal_fix, socket_and_unit, unit, with_daemon,
+    RunningSshd, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -180,7 +180,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     if let Some((socket, started)) = socket_and_unit(daemon) {
         return of_socket(daemon, socket, started, files);
     }
-    if let Some((process, _)) = daemon.daemons_with_our_lines(&main).first() {
+    if let Some(process) = daemon.daemons_with_our_lines(&main).first() {
         // sshd was started by another unit or by hand, without a PID file.
         return runs(*process);
     }
@@ -479,9 +479,6 @@ fn is_current(
     let Some(process) = running.process else {
         return Answer::ok("sshd reads its configuration when it is started", ());
     };
-    let Some(read) = with_daemon(tree, |daemon| daemon.read_at(process)) else {
-        return Answer::skip("the time when sshd read its configuration is not known");
-    };
     let config = match Config::read(tree, main, version) {
         Ok(config) => config,
         // sshd.config has the error, unless only root can read a file.
@@ -492,12 +489,12 @@ fn is_current(
             return Answer::skip(format!("its configuration cannot be read: {}", WithCauses(&error)));
         }
     };
-    // Removing a file changes the directory.
-    let paths = config.files().map(ConfigFile::path).chain([Path::new(DROP_INS)]);
-    let changes: Vec<_> = paths.filter_map(|path| Some((path, changed_at(&tree.locate(path))?))).collect();
     with_daemon(tree, |daemon| {
-        let Some((path, _)) = changes.iter().find(|(_, changed)| *changed > read) else {
-            return others(daemon, process, changes.iter().map(|(_, changed)| *changed).max());
+        let Some(files) = unread(daemon, process, &config, &[Path::new(DROP_INS)]) else {
+            return Answer::skip("the time when sshd last read its configuration is not known");
+        };
+        let Some(path) = files.first() else {
+            return others(daemon, process, &config);
         };
         let fix = wrong.map_or_else(|| reload_fix(daemon, process), Fix::before_restart);
         Answer::warn(format!("{} {UNREAD}", path.display()), fix, ()).marked(Mark::Unread)
@@ -505,11 +502,12 @@ fn is_current(
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
-fn others(daemon: &Daemon<'_>, own: u32, changed: Option<SystemTime>) -> Answer<()> {
+fn others(daemon: &Daemon<'_>, own: u32, config: &Config) -> Answer<()> {
+    // Removing a file changes the directory.
+    let files = |process: &u32| unread(daemon, *process, config, &[Path::new(DROP_INS)]);
+    let is_old = |process: &u32| *process != own && files(process).is_some_and(|files| !files.is_empty());
     let read = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).into_iter();
-    let is_old =
-        |(process, read): &(u32, Option<SystemTime>)| *process != own && *read < changed && read.is_some();
-    let old: Vec<u32> = read.filter(is_old).map(|(process, _)| process).collect();
+    let old: Vec<u32> = read.filter(is_old).collect();
     let Some(first) = old.first() else {
         return Answer::ok("sshd has read its current configuration", ());
     };
