@@ -4,6 +4,8 @@
 
 use MessageSource::{Pam, Sshd};
 
+use super::settings::KEY_TYPES;
+
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageSource {
@@ -38,11 +40,18 @@ pub(crate) struct KnownMessage {
     pub(crate) means: &'static str,
     pub(crate) advice: &'static str,
     pub(crate) command: FixCommand,
+    /// The setting of sshd by which it refuses, if that alone decides, in lower case.
+    pub(crate) setting: Option<&'static str>,
 }
 
 impl KnownMessage {
     const fn command(mut self, command: FixCommand) -> Self {
         self.command = command;
+        self
+    }
+
+    const fn by(mut self, setting: &'static str) -> Self {
+        self.setting = Some(setting);
         self
     }
 
@@ -74,7 +83,7 @@ const fn sshd(
     means: &'static str,
     advice: &'static str,
 ) -> KnownMessage {
-    KnownMessage { source: Sshd, begins, contains, means, advice, command: FixCommand::None }
+    KnownMessage { source: Sshd, begins, contains, means, advice, command: FixCommand::None, setting: None }
 }
 
 const fn pam(
@@ -112,25 +121,29 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         " not allowed because listed in DenyUsers",
         "the user is listed in DenyUsers",
         "remove the user from DenyUsers in sshd's configuration, and reload sshd",
-    ),
+    )
+    .by("denyusers"),
     sshd(
         "User ",
         " not allowed because not listed in AllowUsers",
         "the user, or the user from that address, is not listed in AllowUsers",
         "add the user to AllowUsers in sshd's configuration, and reload sshd",
-    ),
+    )
+    .by("allowusers"),
     sshd(
         "User ",
         " not allowed because a group is listed in DenyGroups",
         "a group of the user is listed in DenyGroups",
         "remove the group from DenyGroups in sshd's configuration and reload sshd, or the user from the group",
-    ),
+    )
+    .by("denygroups"),
     sshd(
         "User ",
         " not allowed because none of user's groups are listed in AllowGroups",
         "no group of the user is listed in AllowGroups",
         "add the user to a group of AllowGroups, or the group to AllowGroups and reload sshd",
-    ),
+    )
+    .by("allowgroups"),
     sshd(
         "User ",
         " not allowed because not in any group",
@@ -273,7 +286,8 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         " not in PubkeyAccepted",
         "PubkeyAcceptedAlgorithms does not allow the type of the key",
         "push a key of another type, or allow this one and reload sshd",
-    ),
+    )
+    .by(KEY_TYPES),
     sshd(
         "refusing RSA key: ",
         "",

@@ -4,6 +4,8 @@
 //! name tells whose it is: a client chooses the user name, so that a name can contain any of the words below. A line
 //! is matched from its beginning up to the name of an existing user, never by words somewhere in it.
 
+use std::time::{Duration, SystemTime};
+
 use super::known_messages::{
     CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
     without_level,
@@ -75,14 +77,28 @@ pub(crate) struct RefusedAttempts<'a> {
     /// When the last one was, and why.
     pub(crate) note: String,
     pub(crate) advice: &'static str,
+    /// The age of the last one, in seconds, and the message that says why.
+    pub(crate) age: u64,
+    pub(crate) known: &'static KnownMessage,
     /// The lines, newest first.
     pub(crate) lines: Vec<&'a LogLine>,
 }
 
 impl<'a> RefusedAttempts<'a> {
-    fn new(age: u64, known: &KnownMessage, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
+    fn new(age: u64, known: &'static KnownMessage, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
         let note = format!("{}: {}", ago(age), known.means);
-        Self { note, advice: known.advice, lines: lines.into_iter().collect() }
+        Self { note, advice: known.advice, age, known, lines: lines.into_iter().collect() }
+    }
+
+    /// When the last one was. The times of the log are in whole seconds.
+    pub(crate) fn time(&self, now: u64) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(now.saturating_sub(self.age)))
+    }
+
+    /// The type of key that sshd refused in the last one.
+    pub(crate) fn key_type(&self) -> Option<&'a str> {
+        let line = self.lines.iter().find(|line| self.known.is(without_level(&line.message)))?;
+        line.message.split_once(" not in ")?.0.rsplit(' ').next()
     }
 }
 

@@ -136,7 +136,7 @@ async fn examine(
         outside::advise(runner, &location, &name).await;
         keys
     };
-    let daemon = async {
+    let settings_of_sshd = async {
         let running = running::running(runner, target, &sshd.settings).await;
         tokio::join!(
             running::overridden(runner, target, &sshd, &running),
@@ -144,8 +144,13 @@ async fn examine(
             network::network(runner, target, &sshd.settings, &running),
             confinement::confinement(runner, target, &sshd.settings, &account, &running),
         );
+        running
+    };
+    let daemon = async {
+        let (running, log) =
+            tokio::join!(settings_of_sshd, recent::recent(runner, target, &name, &sshd, &account));
         tokio::join!(
-            running::current(runner, target, &sshd, &account, &running),
+            running::current(runner, target, &sshd, &account, &running, &log),
             banner::banner(runner, target, &running, request.rehearse),
         );
     };
@@ -170,7 +175,6 @@ async fn examine(
         user::account_state(runner, target, &account, &sshd.settings),
         pam::pam(runner, target, &sshd.settings, &account),
         principals::principals(runner, &sshd.command),
-        recent::recent(runner, target, &name, &sshd.command, &sshd.user, &sshd.settings),
     );
     (account, sshd)
 }

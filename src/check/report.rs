@@ -120,8 +120,11 @@ impl CheckReport {
         } else {
             if self.rehearsed() {
                 let with = self.rehearsed_with();
+                // The running sshd can refuse what the changed configuration allows.
+                let end =
+                    if self.is_unread() { ": that configuration lets the user in" } else { ", and works" };
                 words.push(format!(
-                    "A login as {user} was tried on this system itself (127.0.0.1){with}, and works.",
+                    "A login as {user} was tried on this system itself (127.0.0.1){with}{end}.",
                 ));
             }
             // It is a warning about what the checks that depend on it need, or about what the running sshd has.
@@ -153,12 +156,8 @@ impl CheckReport {
     /// What the rehearsal did not try, as the end of a sentence.
     fn rehearsed_with(&self) -> String {
         let is = |id: CheckId, status: Status| self.with(status).any(|check| check.id == id);
-        // The running sshd can refuse what the changed configuration allows.
-        let configuration = if self.checks.iter().any(|check| check.mark == Some(Mark::Unread)) {
-            " with the configuration on disk, which sshd has not read"
-        } else {
-            ""
-        };
+        let configuration =
+            if self.is_unread() { " with the configuration on disk, which sshd has not read" } else { "" };
         // A rehearsal has a connection and an sshd of its own.
         let port = if is(CheckId::NetworkBanner, Status::Ok) {
             ""
@@ -179,6 +178,11 @@ impl CheckReport {
         };
         let comma = if configuration.is_empty() || key.is_empty() { "" } else { "," };
         format!("{configuration}{comma}{key}{port}")
+    }
+
+    /// Whether sshd runs with another configuration than that on disk.
+    fn is_unread(&self) -> bool {
+        self.checks.iter().any(|check| check.mark == Some(Mark::Unread))
     }
 
     /// Why nothing is known of PAM and the session, or what is.

@@ -217,6 +217,7 @@ pub(super) fn changed_at(path: &Path) -> Option<SystemTime> {
     let (seconds, rest) = (u64::try_from(file.ctime()).ok()?, u32::try_from(file.ctime_nsec()).ok()?);
     let status = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))?;
     // A time in the future was set by hand, or while the clock was fast.
-    let modified = file.modified().ok().filter(|time| *time <= SystemTime::now()).unwrap_or(status);
-    Some(modified.max(status.min(directory.modified().ok()?)))
+    let now = SystemTime::now();
+    let modified = file.modified().ok().filter(|time| *time <= now).unwrap_or(status);
+    Some(modified.max(status.min(directory.modified().ok()?))).filter(|time| *time <= now)
 }

@@ -20,6 +20,10 @@ pub(crate) fn option_words(options: &[SshdOption]) -> Vec<OsString> {
 pub(crate) const COMMAND: &str = "authorizedkeyscommand";
 pub(crate) const COMMAND_USER: &str = "authorizedkeyscommanduser";
 
+/// The keyword of the types of keys that sshd accepts, and the one before OpenSSH 8.5.
+pub(crate) const KEY_TYPES: &str = "pubkeyacceptedalgorithms";
+pub(crate) const OLD_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
+
 /// The output of `sshd -T` for a login of the user, and where its values come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -41,6 +45,8 @@ pub(crate) struct SettingsSource {
     pub(crate) daemon_options: Vec<SshdOption>,
     /// The files that were changed after the running sshd read them. Without a running sshd there is none.
     pub(crate) unread: Vec<PathBuf>,
+    /// The setting by which the running sshd refused the user after that, so that it cannot allow what this one refuses.
+    pub(crate) refused_by: Option<&'static str>,
     /// The command that makes sshd read its files.
     pub(crate) reload: String,
     /// The command that starts sshd again, with the options of its unit.
@@ -76,9 +82,9 @@ impl Settings {
         value.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// The signature algorithms that sshd accepts. The keyword is `PubkeyAcceptedKeyTypes` before OpenSSH 8.5.
+    /// The signature algorithms that sshd accepts.
     pub(crate) fn accepted_algorithms(&self) -> Vec<&str> {
-        let lists = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"].into_iter();
+        let lists = [KEY_TYPES, OLD_KEY_TYPES].into_iter();
         lists.flat_map(|name| self.all(name)).flat_map(|list| list.split(',')).collect()
     }
 
@@ -232,7 +238,8 @@ impl Settings {
 
     /// The file that sets a keyword, if sshd has not read its current version.
     pub(crate) fn unread(&self, keyword: &str) -> Option<&Path> {
-        if self.on_command_line(keyword) {
+        let name = if keyword == OLD_KEY_TYPES { KEY_TYPES } else { keyword };
+        if self.on_command_line(keyword) || self.source.refused_by == Some(name) {
             return None;
         }
         let LinePlace { origin, .. } =

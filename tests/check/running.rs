@@ -1,5 +1,5 @@
 //! Which sshd serves the system, and what it has read.
-use crate::system::stop_sshd;
+use crate::system::{log_line, stop_sshd};
 use crate::world::{PID_FILE, Report, USER, World, config, world};
 use eic_lab::sshd::CONFIG;
 use std::fs;
@@ -110,6 +110,107 @@ fn a_pid_file_that_is_another_or_changed() {
             world.check().assert_exactly(&[("running.current", "warn")]);
         }
     });
+}
+
+const REFUSED: &str = "sshd[7]: User alice from 192.0.2.1 not allowed because listed in DenyUsers";
+
+/// sshd's own words count more than the times of its files.
+#[test]
+fn a_refusal_by_what_the_files_have() {
+    world(|world| {
+        let denies = config().set("DenyUsers", USER).text();
+        world.instance.write(CONFIG, &denies);
+        world.instance.write("/var/log/auth.log", log_line(3, REFUSED));
+        let later = world.check();
+        assert_eq!(later.status("sshd.access"), "warn", "a refusal before the change");
+        world.sh("sleep 1.1");
+        world.instance.write("/var/log/auth.log", log_line(0, REFUSED));
+        let report = world.check_with(&[USER, "--rehearse"]);
+        for id in ["sshd.access", "login.rehearsal"] {
+            assert_eq!(report.status(id), "fail", "{:#}", report.of(id));
+        }
+        assert_eq!(report.outcome.status, Some(1));
+        // Another reason says nothing about this one.
+        let other = "sshd[7]: User alice from 192.0.2.1 not allowed because not listed in AllowUsers";
+        world.instance.write("/var/log/auth.log", log_line(0, other));
+        assert_eq!(world.check().status("sshd.access"), "warn");
+    });
+}
+
+/// A file with an older time took the place of another one, and sshd was not reloaded.
+#[test]
+fn a_refusal_by_what_the_files_do_not_have() {
+    let has_read = "sshd has not read its current configuration, which allows the user: ";
+    let types =
+        "sshd[7]: userauth_pubkey: signature algorithm ssh-ed25519 not in PubkeyAcceptedAlgorithms [preauth]";
+    let closed = "sshd[7]: Connection closed by authenticating user alice 192.0.2.1 port 5 [preauth]";
+    let both = [("running.current", "warn"), ("recent.login", "warn")];
+    let only_log = &both[1..];
+    for (keyword, value, lines) in [
+        ("DenyUsers", USER, vec![REFUSED]),
+        ("PubkeyAcceptedAlgorithms", "ecdsa-sha2-nistp256", vec![types, closed]),
+    ] {
+        world(|world| {
+            let keyword =
+                if keyword.starts_with("Pubkey") && is_old() { "PubkeyAcceptedKeyTypes" } else { keyword };
+            let refuses = || {
+                world.sh("sleep 1.1");
+                let text: String = lines.iter().map(|line| log_line(0, line)).collect();
+                world.instance.write("/var/log/auth.log", text);
+            };
+            let older = "cp -p /etc/ssh/sshd_config /run/older; touch -d '1 hour ago' /run/older";
+            world.sh(older);
+            world.restart(&config().set(keyword, value).text());
+            world.sh("cp -p /run/older /etc/ssh/sshd_config");
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            refuses();
+            let report = world.check();
+            report.assert_exactly(&both);
+            report.assert_unknown();
+            assert!(
+                report.note("running.current").starts_with(has_read),
+                "{}",
+                report.note("running.current")
+            );
+            let fix = report.of("recent.login")["fix"].as_str().unwrap();
+            assert!(fix.starts_with("the files of sshd allow it now, so have sshd read them: "), "{fix}");
+            let report = world.check_with(&[USER, "--rehearse"]);
+            let summary = report.document["summary"].as_str().unwrap();
+            assert!(!summary.contains("works") && summary.contains("lets the user in"), "{summary}");
+            // It reads them, and what it logged is over.
+            world.apply(&report, "running.current");
+            world.sh("sleep 0.3");
+            world.settled().assert_exactly(only_log);
+        });
+    }
+    // Some clients are refused. Another sshd can have refused this one.
+    world(|world| {
+        let refuses = || {
+            world.sh("sleep 1.1");
+            world.instance.write("/var/log/auth.log", log_line(0, REFUSED));
+        };
+        refuses();
+        assert_eq!(world.check().status("running.current"), "warn");
+        let second =
+            "Port 2222\nPidFile /run/second.pid\nHostKey /etc/ssh/eic_lab_host_key\nDenyUsers alice\n";
+        world.instance.write("/etc/ssh/second", second);
+        world.sh("/usr/sbin/sshd -f /etc/ssh/second; until [ -s /run/second.pid ]; do sleep 0.05; done");
+        world.check().assert_exactly(only_log);
+        world.sh("kill $(cat /run/second.pid)");
+        world.configure(&format!("{}Match Address 192.0.2.1\nDenyUsers alice\n", config().text()));
+        refuses();
+        let report = world.check();
+        assert_eq!(report.status("running.current"), "ok");
+        let fix = report.of("recent.login")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("remove the user from DenyUsers"), "{fix}");
+    });
+}
+
+fn is_old() -> bool {
+    let version = std::process::Command::new("ssh").arg("-V").output().unwrap().stderr;
+    ["OpenSSH_7", "OpenSSH_8.0", "OpenSSH_8.4"]
+        .iter()
+        .any(|old| String::from_utf8_lossy(&version).starts_with(old))
 }
 
 /// systemctl says that sshd's own unit is enabled, and in this state.

@@ -5,14 +5,15 @@ use std::path::Path;
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::last_attempt::{LastAttempt, RECENT, last_attempt};
+use crate::check::last_attempt::{LastAttempt, RECENT, RefusedAttempts, last_attempt};
 use crate::check::log_tail::{self, Log, LogLine, ago};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::settings::Settings;
+use crate::check::settings::{KEY_TYPES, Settings};
 use crate::check::tokens::Offered;
 use crate::check::topics::login_command::OF_SCRIPT;
-use crate::check::topics::sshd::{ConfiguredCommand, is_eic_keys};
+use crate::check::topics::sshd::{SshdFindings, is_eic_keys};
+use crate::check::topics::sshd_login::allows;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines::{self, OwnLine};
@@ -28,11 +29,10 @@ pub(crate) async fn recent(
     runner: &Runner,
     target: &CheckTarget<'_>,
     name: &Finding<UserName>,
-    command: &Finding<ConfiguredCommand>,
-    command_user: &Finding<Account>,
-    settings: &Finding<Settings>,
-) {
-    let (root, user) = (target.root.to_owned(), command_user.get().map(|account| account.uid));
+    sshd: &SshdFindings,
+    account: &Finding<Account>,
+) -> Finding<Log> {
+    let (root, user) = (target.root.to_owned(), sshd.user.get().map(|account| account.uid));
     let now = (target.clock)().as_secs();
     let log = runner
         .check(CheckId::RecentSshd, (), async |()| {
@@ -51,19 +51,40 @@ pub(crate) async fn recent(
             .await
         })
         .await;
-    let settings = settings.get();
+    let settings = sshd.settings.get();
+    let reload = |refused: &RefusedAttempts<'_>| {
+        let settings = settings.filter(|settings| allows_now(settings, account.get(), refused))?;
+        Some(format!("the files of sshd allow it now, so have sshd read them: {}", settings.source.reload))
+    };
     runner
         .check(CheckId::RecentLogin, (&log, name), async |(log, name)| {
-            match login(log, name, now, target.root) {
+            match login(log, name, now, target.root, reload) {
                 Some(answer) => answer,
                 None => without_lines(log, name, settings),
             }
         })
         .await;
-    let is_right = command.get().is_some();
+    let is_right = sshd.command.get().is_some();
     runner
         .check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, is_right, now))
         .await;
+    log
+}
+
+/// Whether sshd's files allow what it refused by a setting, by its log.
+pub(super) fn allows_now(
+    settings: &Settings,
+    account: Option<&Account>,
+    refused: &RefusedAttempts<'_>,
+) -> bool {
+    // Blocks can refuse some clients.
+    let Some(setting) = refused.known.setting.filter(|_| settings.client_blocks().is_empty()) else {
+        return false;
+    };
+    if setting == KEY_TYPES {
+        return refused.key_type().is_some_and(|name| settings.accepted_algorithms().contains(&name));
+    }
+    account.is_some_and(|account| allows(settings, account))
 }
 
 /// How sshd's messages about its AuthorizedKeysCommand begin. A user name from a login attempt can contain these
@@ -200,7 +221,14 @@ fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Ans
 }
 
 /// What sshd and PAM logged about the user in the last hour. A login clears what was before it. `None` if there is nothing.
-fn login(log: &Log, name: &UserName, now: u64, root: &Path) -> Option<Answer<()>> {
+/// `reload`: what to do instead, if sshd's files are right now.
+fn login(
+    log: &Log,
+    name: &UserName,
+    now: u64,
+    root: &Path,
+    reload: impl FnOnce(&RefusedAttempts<'_>) -> Option<String>,
+) -> Option<Answer<()>> {
     let (user, doubt) = (name.to_string(), log.caveat());
     Some(match last_attempt(&log.lines, &user, now) {
         LastAttempt::None => return None,
@@ -223,7 +251,7 @@ fn login(log: &Log, name: &UserName, now: u64, root: &Path) -> Option<Answer<()>
             (),
         ),
         LastAttempt::Refused(refused) => {
-            let mut advice = Fix::advice(refused.advice);
+            let mut advice = Fix::advice(reload(&refused).unwrap_or_else(|| refused.advice.to_owned()));
             if ["chage", "usermod"].iter().any(|tool| refused.advice.contains(tool)) {
                 advice = advice.for_local_user(root, &user);
             }

@@ -2,20 +2,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::next_start::{self, StartOptions};
+use super::recent::allows_now;
 use super::sshd::SshdFindings;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::failed_unit::{FailedUnit, UnitUse, unstartable};
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
+use crate::check::last_attempt::{LastAttempt, last_attempt};
+use crate::check::log_tail::Log;
 use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    RunningSshd, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
+    RunningSshd, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -30,7 +33,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Daemon, SERVICES};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
-use crate::sshd::reload::ReloadCommand;
+use crate::sshd::reload::{LastRead, ReloadCommand};
 use crate::sshd::unit::UNITS;
 use crate::tool::{property, stdout_of};
 
@@ -108,6 +111,7 @@ pub(crate) async fn current(
     sshd: &SshdFindings,
     account: &Finding<Account>,
     running: &Finding<RunningSshd>,
+    log: &Finding<Log>,
 ) {
     let tree = ConfigTree::new(target.root);
     let ids = [
@@ -132,8 +136,10 @@ pub(crate) async fn current(
     let wrong = wrong
         .or_else(|| runner.breaks_later(|_| true))
         .or_else(|| others.into_iter().find(|id| runner.status(*id) == Some(Status::Fail)));
+    let refused = refused(target, sshd, account, log);
     runner
         .check(CheckId::RunningCurrent, (&sshd.program, running), async |(program, running)| {
+            let refused = refused.clone();
             let (tree, version, running) = (tree.clone(), program.version.clone(), *running);
             let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
             let root = target.root.to_owned();
@@ -145,12 +151,58 @@ pub(crate) async fn current(
                 });
                 match options {
                     Some(change) => is_started_otherwise(change, wrong),
-                    None => is_current(&tree, &main, version, running, wrong),
+                    None => is_current(&tree, &main, version, running, wrong)
+                        .if_ok(|| contradicted(&tree, running, refused.as_ref()?, wrong)),
                 }
             })
             .await
         })
         .await;
+}
+
+/// A login that sshd refused.
+#[derive(Clone, Debug)]
+struct Refusal {
+    time: SystemTime,
+    /// When and why, for a message.
+    note: String,
+}
+
+/// The user's last login, if sshd refused it by a setting that its files do not have. Who is in a group, the files do not tell.
+fn refused(
+    target: &CheckTarget<'_>,
+    sshd: &SshdFindings,
+    account: &Finding<Account>,
+    log: &Finding<Log>,
+) -> Option<Refusal> {
+    let (log, now) = (log.get()?, (target.clock)().as_secs());
+    let LastAttempt::Refused(refused) = last_attempt(&log.lines, &account.get()?.name, now) else {
+        return None;
+    };
+    let is_of_group = refused.known.setting.is_some_and(|setting| setting.ends_with("groups"));
+    (!is_of_group && allows_now(sshd.settings.get()?, account.get(), &refused)).then_some(())?;
+    Some(Refusal { time: refused.time(now)?, note: format!("{}{}", refused.note, log.caveat()) })
+}
+
+/// The result if sshd refused the user by a setting that its files do not have, and did so after it read them, by their times.
+fn contradicted(
+    tree: &ConfigTree,
+    running: RunningSshd,
+    refusal: &Refusal,
+    wrong: Option<CheckId>,
+) -> Option<Answer<()>> {
+    let process = running.process?;
+    with_daemon(tree, |daemon| {
+        let LastRead::At(read) = last_read(daemon, process)? else { return None };
+        // Another sshd can have logged it.
+        if refusal.time <= read || !daemon.is_only_one(&default_main_file(tree)) {
+            return None;
+        }
+        let fix = wrong.map_or_else(|| reload_fix(daemon, process), Fix::before_restart);
+        let note =
+            format!("sshd has not read its current configuration, which allows the user: {}", refusal.note);
+        Some(Answer::warn(note, fix, ()).marked(Mark::Unread))
+    })
 }
 
 /// `startable`: why sshd would not start, and what to do first. `files`: those that it reads.
@@ -504,8 +556,8 @@ fn is_current(
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(daemon: &Daemon<'_>, own: u32, config: &Config) -> Answer<()> {
     // Removing a file changes the directory.
-    let files = |process: &u32| unread(daemon, *process, config, &[Path::new(DROP_INS)]);
-    let is_old = |process: &u32| *process != own && files(process).is_some_and(|files| !files.is_empty());
+    let changed = |process: &u32| unread(daemon, *process, config, &[Path::new(DROP_INS)]);
+    let is_old = |process: &u32| *process != own && changed(process).is_some_and(|files| !files.is_empty());
     let read = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).into_iter();
     let old: Vec<u32> = read.filter(is_old).collect();
     let Some(first) = old.first() else {

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::pam_modules::REINSTALL;
 use super::shell::{self, NotLoaded};
@@ -19,6 +20,8 @@ use crate::check::daemon_context::serving_process;
 use crate::check::fault::Fault;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
+use crate::check::last_attempt::{LastAttempt, last_attempt};
+use crate::check::log_tail;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
@@ -80,7 +83,8 @@ pub(crate) async fn examine(
         .check(CheckId::SshdConfig, &program, async |program| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (program, account) = (program.clone(), account.get().cloned());
-            blocking(move || settings(&tree, &program, connection, account.as_ref())).await
+            let now = (target.clock)().as_secs();
+            blocking(move || settings(&tree, &program, connection, account.as_ref(), now)).await
         })
         .await;
     let command = runner
@@ -175,6 +179,7 @@ fn settings(
     SshdProgram { sshd, version }: &SshdProgram,
     connection: ConnectionSpec,
     account: Option<&Account>,
+    now: u64,
 ) -> Answer<Settings> {
     if !is_root() {
         return Answer::skip("only root can ask sshd for its settings: it reads its host keys first");
@@ -230,8 +235,11 @@ fn settings(
     let is_accepted = error.as_ref().is_none_or(QueryError::lacks_host_keys);
     let settings = answer.map(|(dump, sshd)| {
         let config = config.as_ref().ok().cloned();
+        let unread =
+            running.as_ref().map(|running| running.unread(tree, config.as_ref())).unwrap_or_default();
         let source = SettingsSource {
-            unread: running.as_ref().map(|running| running.unread(tree, config.as_ref())).unwrap_or_default(),
+            refused_by: refused_by(tree, &connection, &unread, now),
+            unread,
             options: options.into_iter().filter(|set| set.letter == 'o').map(|set| set.value).collect(),
             daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
             reload: running_sshd::reload_words(tree, process),
@@ -265,6 +273,22 @@ fn settings(
         }
         None => unusable(tree, &error, process, version, fix),
     }
+}
+
+/// The setting by which sshd refused the user, by its log, after these files were changed. Whatever it has read since, it has not read less.
+fn refused_by(
+    tree: &ConfigTree,
+    connection: &ConnectionSpec,
+    files: &[PathBuf],
+    now: u64,
+) -> Option<&'static str> {
+    let changed = files.iter().filter_map(|file| running_sshd::changed_at(&tree.locate(file))).max()?;
+    let log = log_tail::read(&tree.locate(Path::new("/")), &[], now)?;
+    let LastAttempt::Refused(refused) = last_attempt(&log.lines, connection.user.as_deref()?, now) else {
+        return None;
+    };
+    let end = refused.time(now)?.checked_add(Duration::from_secs(1))?;
+    refused.known.setting.filter(|_| end > changed)
 }
 
 /// The number of errors after which sshd is not asked again.

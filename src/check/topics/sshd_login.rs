@@ -284,6 +284,20 @@ impl AccessList {
     }
 }
 
+/// Whether the lists allow a user, wherever the client is. Of root, another setting decides.
+pub(super) fn allows(settings: &Settings, account: &Account) -> bool {
+    let allows = |list: &AccessList| {
+        let mut named = settings.all(list.keyword).filter(|pattern| list.is_for(pattern, account));
+        if list.allows {
+            settings.one(list.keyword).is_empty()
+                || named.any(|pattern| list.groups || !pattern.contains('@'))
+        } else {
+            named.next().is_none()
+        }
+    };
+    account.uid != 0 && ACCESS.iter().all(allows)
+}
+
 /// A group of a list, if usermod(8) can add the user to it: both are in the files of `/etc`.
 fn joinable<'a>(patterns: &[&'a str], name: &str, root: &Path) -> Option<&'a str> {
     let has = |file: &str, name: &str| {
@@ -1141,6 +1155,7 @@ mod tests {
             options: Vec::new(),
             daemon_options: Vec::new(),
             unread: Vec::new(),
+            refused_by: None,
             reload: "systemctl reload ssh".to_owned(),
             restart: "systemctl restart ssh".to_owned(),
             sshd: Sshd::new(&[]),
