@@ -957,13 +957,13 @@ fn lists_that_modules_do_not_take() {
         (LIST, "chmod o+w /run/allowed", "every user can write to /run/allowed", "chmod o-w /run/allowed"),
         (LIST, "mv /run/allowed /run/list; ln -s list /run/allowed", "no plain file", "replace /run/allowed"),
         (SHELLS, "chmod o+w /etc/shells", "every user can write to /etc/shells", "chmod o-w /etc/shells"),
-        (SHELLS, "printf '/bin/sh\\r\\n' >/etc/shells", "a carriage return (CR LF) follows", "sed -i"),
         (
             SHELLS,
-            "echo '/bin/sh ' >/etc/shells",
-            "a space follows the login shell /bin/sh",
-            "remove the spaces",
+            "printf '/bin/sh\\r\\n' >/etc/shells",
+            "a space or carriage return follows /bin/sh",
+            "sed -i",
         ),
+        (SHELLS, "echo '/bin/sh ' >/etc/shells", "a space or carriage return follows /bin/sh", "sed -i"),
     ] {
         let write = |world: &World<'_>| {
             pam(world, line);
@@ -981,4 +981,33 @@ fn lists_that_modules_do_not_take() {
         );
         lets_in(write);
     }
+}
+
+/// A second factor that nobody can give: the user has no password.
+#[test]
+fn a_password_that_does_not_exist() {
+    const DEBIAN: &str = "auth [success=1 default=ignore] pam_unix.so nullok\nauth requisite pam_deny.so\n\
+        auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
+    world(|world| {
+        let methods = "publickey,keyboard-interactive";
+        let asks = config().set("UsePAM", "yes").set("KbdInteractiveAuthentication", "yes");
+        world.restart(&asks.set("AuthenticationMethods", methods).text());
+        let needs = &[("user.password", "fail"), ("sshd.methods", "warn")];
+        let given = &[("sshd.methods", "warn")];
+        for (lines, hash, expected) in [
+            (DEBIAN.to_owned(), "*", &needs[..]),
+            (DEBIAN.to_owned(), "!$6$a$b", needs),
+            (DEBIAN.to_owned(), "$6$a$b", given),
+            (PERMIT.to_owned(), "*", given),
+            (DEBIAN.replace("auth requisite", "auth sufficient pam_ldap.so\nauth requisite"), "*", given),
+        ] {
+            world.instance.write("/etc/pam.d/sshd", &lines);
+            install(world, "pam_ldap.so");
+            world.sh(&format!("sed -i 's,^alice:[^:]*,alice:{hash},' /etc/shadow"));
+            let report = world.check();
+            report.assert_exactly(expected);
+            let says = "PAM's auth lines require the password, and alice has none";
+            assert!(expected == given || report.note("user.password").ends_with(says));
+        }
+    });
 }

@@ -642,6 +642,25 @@ fn a_configuration_that_sshd_refuses() {
         let fix = report.of("sshd.config")["fix"].as_str().unwrap();
         assert!(fix.contains("ssh-keygen -A on this instance, not in an image"), "{fix}");
         assert_eq!(report.of("sshd.config")["fix_kind"], "advice");
+        // A key that sshd cannot decrypt, in both forms.
+        for form in ["-Z aes256-ctr", "-m PEM"] {
+            world.sh(&format!("rm -f /run/host; ssh-keygen -q -t ecdsa -N secret {form} -f /run/host"));
+            world.configure(&config().set("HostKey", "/run/host").text());
+            let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+            assert!(
+                fix.starts_with("/run/host has a passphrase, without which sshd cannot use it: "),
+                "{fix}"
+            );
+        }
+        for form in ["", "-m PEM"] {
+            world.sh(&format!("rm -f /run/host; ssh-keygen -q -t ecdsa -N '' {form} -f /run/host"));
+            world.configure(&config().set("HostKey", "/run/host").text());
+            assert_eq!(world.check().status("sshd.config"), "ok");
+            // In another way unusable.
+            world.sh("truncate -s 100 /run/host");
+            let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+            assert!(fix.starts_with("sshd does not start without host keys"), "{fix}");
+        }
         // A public key, which sshd uses with an agent only.
         let key = "/etc/ssh/eic_lab_host_key";
         let public = std::fs::read(format!("{key}.pub")).unwrap_or_else(|_| b"ssh-ed25519 AAAA\n".to_vec());
@@ -1505,6 +1524,17 @@ fn revoked_keys() {
         world.check().assert_healthy();
     });
     broken(set("RequiredRSASize", "4096"), &[("sshd.revoked", "warn")], "RSA keys with fewer bits");
+    // In a block, sshd reads the word as the name of a file.
+    world(|world| {
+        for (list, works) in [("none", false), ("/dev/null", true)] {
+            let global = config().set("RevokedKeys", "none").text();
+            world.restart(&format!("{global}Match User alice\n  RevokedKeys {list}\n"));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status == Some(0), works, "{list}");
+            let report = world.check();
+            report.assert_exactly(if works { &[] } else { revoked });
+            assert!(works || report.note("sshd.revoked").starts_with("RevokedKeys none in a Match block"));
+        }
+    });
 }
 
 #[test]
@@ -1564,8 +1594,14 @@ fn settings_that_refuse_a_session() {
         let says = format!("ForceCommand {command} ends each session at once");
         broken(set("ForceCommand", command), session, &says);
     }
+    broken(
+        set("ForceCommand", "\"sh -l\""),
+        session,
+        "ForceCommand runs sh -l, which is not a program: the quotes make it one word",
+    );
     // What the program of a menu does is not known.
     world(|world| {
+        world.instance.install("/usr/local/bin/a menu", b"#!/bin/sh\nread -r choice\n");
         world.instance.install("/run/menu", b"#!/bin/sh\nread -r choice\n");
         world.instance.install("/usr/local/bin/tmux", b"#!/bin/sh\nexec /bin/sh\n");
         world.instance.install("/run/a menu", b"#!/bin/sh\nread -r choice\n");
@@ -1581,6 +1617,9 @@ fn settings_that_refuse_a_session() {
             "'/run/menu' -l",
             "\"/run/a menu\"",
             "\"/run/menu\" \"-l\"",
+            "\"menu\" \"-l\"",
+            "\"a menu\"",
+            "\"$SHELL -l\"",
             "exec '/run/menu'",
             "menu -l",
             "tmux new -A",
@@ -2111,5 +2150,27 @@ case " $* " in *" -T "*) echo sshdsessionpath /run/sshd-session ;; esac
         world.sh("head -c 20000 /usr/bin/ssh >/run/sshd-session");
         let note = world.check().note("sshd.config").to_owned();
         assert!(note.contains("/run/sshd-session is "), "{note}");
+    });
+}
+
+/// Sessions that end while nobody types.
+#[test]
+fn sessions_that_end_too_soon() {
+    if eic_lab::sshd::sshd_version() < (9, 2) {
+        return;
+    }
+    for (list, says) in [
+        ("*=1s", "ChannelTimeout *=1s: sshd closes a session"),
+        ("agent-connection=5m session*=30", "ChannelTimeout session*=30: "),
+    ] {
+        broken(set("ChannelTimeout", list), &[("sshd.session", "warn")], says);
+    }
+    world(|world| {
+        for list in
+            ["none", "session=10m *=5s", "x11-connection=5s agent-connection=5s", "session=0", "*=1m30s"]
+        {
+            set("ChannelTimeout", list)(world);
+            world.check().assert_healthy();
+        }
     });
 }

@@ -322,6 +322,7 @@ fn a_shell_that_refuses_logins() {
     for (shell, says) in [
         ("/usr/sbin/nologin", "does not allow logins"),
         ("/bin/false", "does not allow logins"),
+        ("/bin/cat", "the login shell is /bin/cat, which is no shell"),
         ("/bin/none", "the login shell /bin/none does not exist: sshd"),
         ("/etc/passwd", "the login shell /etc/passwd is not a program: sshd"),
     ] {
@@ -337,6 +338,37 @@ fn a_shell_that_refuses_logins() {
         &[("user.shell", "fail")],
         "the login shell /usr/bin/zsh is a symbolic link to /usr/bin/zsh5, which does not exist: sshd",
     );
+}
+
+/// A variable of each session leads the shell to libraries that it cannot use.
+#[test]
+fn libraries_of_an_agent() {
+    let env = "account required pam_permit.so\nsession required pam_env.so\nsession required pam_permit.so\n";
+    let set = "LD_LIBRARY_PATH=/run/agent";
+    let sshd = |world: &World<'_>| world.restart(&config().set("SetEnv", set).text());
+    let pam = |world: &World<'_>| {
+        world.restart(&config().set("UsePAM", "yes").text());
+        world.instance.write("/etc/pam.d/sshd", env);
+        world.instance.write("/etc/environment", format!("{set}\n"));
+    };
+    for (by, says) in [
+        (&sshd as &dyn Fn(&World<'_>), "with LD_LIBRARY_PATH=/run/agent of SetEnv of sshd: "),
+        (&pam, "with LD_LIBRARY_PATH=/run/agent of /etc/environment: "),
+    ] {
+        world(|world| {
+            by(world);
+            world.sh("mkdir /run/agent");
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            world.check().assert_healthy();
+            world.sh(": >/run/agent/libc.so.6");
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            report.assert_exactly(&[("user.shell", "fail")]);
+            let note = report.note("user.shell");
+            assert!(note.contains(says) && note.contains("libc.so.6: file too short"), "{note}");
+            assert!(report.of("user.shell")["fix"].as_str().unwrap().starts_with("remove LD_LIBRARY_PATH"));
+        });
+    }
 }
 
 /// Its file can be executed, and it does not start.

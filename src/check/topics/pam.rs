@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::pam_limits::{self, LowLimit};
+use super::pam_limits;
 use super::pam_modules::{Failure, Libraries, Login, REINSTALL, broken, refuses};
 use super::shell::WITHOUT_CR;
 use crate::account::Account;
@@ -60,7 +60,7 @@ pub(crate) async fn pam(
 }
 
 /// Whether each list of methods has one by which PAM authenticates the user.
-fn asks_pam(settings: &Settings) -> bool {
+pub(super) fn asks_pam(settings: &Settings) -> bool {
     let mut lists = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).peekable();
     let by_pam = |list: &str| {
         list.split(',').any(|method| method.starts_with("keyboard-interactive") || method == "password")
@@ -125,8 +125,7 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     let mut libraries = Libraries::find(root);
     // libpam loads the modules of all types.
     let auth = stack(ModuleType::Auth);
-    let all = [&auth, &stacks.account, &stacks.session].into_iter().flat_map(|stack| modules(&stack.rules));
-    libraries.try_all(root, all);
+    libraries.try_all(root, &[&auth, &stacks.account, &stacks.session]);
     if let Some(note) = libraries.crash() {
         return Answer::fail(note, Fix::advice(REINSTALL));
     }
@@ -191,21 +190,14 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
     }
     let limits = modules(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
     let low = limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments));
-    let sets = |low: &LowLimit| {
-        let LowLimit { place, limit, means, .. } = low;
-        let fix = Fix::advice(format!("raise {limit} in {place}, or remove that line"));
-        (format!("no session of {} can start: {place} sets {limit}: {means}", account.name), fix)
-    };
     if let Some(low) = low.as_ref().filter(|low| low.is_certain) {
-        let (note, fix) = sets(low);
-        return Answer::fail(note, fix);
+        return Answer::fail(low.note(&account.name), low.fix());
     }
     if let Some(fault) = refused(true) {
         return fault.warn(()).marked(Mark::SomeClients);
     }
     if let Some(low) = &low {
-        let (note, fix) = sets(low);
-        return Answer::warn(format!("perhaps {note}"), fix, ());
+        return Answer::warn(low.note(&account.name), low.fix(), ());
     }
     Answer::ok(format!("no file of PAM's modules that is read here refuses {}", account.name), ())
 }
@@ -228,6 +220,17 @@ pub(super) fn pam_unix_counts(root: &Path, results: ReturnValues, without: Optio
         refusing(&rules, &known).is_some_and(|module| module.name() == "pam_unix.so")
     };
     if counts(false) { Some(true) } else { (!counts(true)).then_some(false) }
+}
+
+/// Whether PAM authenticates no user if `pam_unix` does not.
+pub(super) fn needs_pam_unix(root: &Path) -> bool {
+    let rules = stack(root, "sshd", ModuleType::Auth).rules;
+    let libraries = Libraries::find(root);
+    let known = |module: &Module| match module.name() {
+        "pam_unix.so" => Some(&["auth_err"][..]),
+        _ => broken(root, module, &libraries).map(|failure| failure.returns),
+    };
+    refusing(&rules, &known).is_some_and(|module| module.name() == "pam_unix.so")
 }
 
 fn modules(rules: &[Rule]) -> impl Iterator<Item = &Module> {

@@ -4,25 +4,26 @@ use std::path::{Path, PathBuf};
 
 use super::pam_modules::files_of;
 use crate::account::Account;
+use crate::check::fix::Fix;
 use crate::files;
 use crate::limits;
 
-/// The limits, the largest value with which a session cannot start, and what it means. Values a little larger than these are
-/// left to a rehearsal.
-const TOO_LOW: [(&str, u64, &str); 7] = [
-    ("maxlogins", 0, "PAM allows no login"),
-    ("maxsyslogins", 0, "PAM allows no login"),
-    ("nofile", 4, "sshd cannot open a file"),
+/// The limits, the largest value with which a session cannot start, what it means, and whether that is certain. Values a little
+/// larger than these are left to a rehearsal.
+const TOO_LOW: [(&str, u64, &str, bool); 9] = [
+    ("maxlogins", 0, "PAM allows no login", true),
+    ("maxsyslogins", 0, "PAM allows no login", true),
+    ("nofile", 4, "sshd cannot open a file", true),
     // sshd's own process counts, too.
-    ("nproc", 1, "the shell cannot be started"),
+    ("nproc", 1, "the shell cannot be started", true),
     // The least sshd has more.
-    ("as", 5000, NO_MEMORY),
-    ("data", 100, NO_MEMORY),
-    ("stack", 4, NO_MEMORY),
+    ("as", 5000, NO_MEMORY, true),
+    ("data", 100, NO_MEMORY, true),
+    ("stack", 4, NO_MEMORY, true),
+    // Most have more.
+    ("as", 16_000, NO_MEMORY, false),
+    ("data", 800, NO_MEMORY, false),
 ];
-
-/// Values with which a session cannot start on most systems.
-const LOW: [(&str, u64, &str); 2] = [("as", 16_000, NO_MEMORY), ("data", 800, NO_MEMORY)];
 
 const NO_MEMORY: &str = "sshd and the shell do not fit into so little memory";
 
@@ -30,11 +31,23 @@ const NO_MEMORY: &str = "sshd and the shell do not fit into so little memory";
 #[derive(Debug)]
 pub(crate) struct LowLimit {
     /// Its line.
-    pub(crate) place: String,
+    place: String,
     /// Its type, item and value.
-    pub(crate) limit: String,
-    pub(crate) means: &'static str,
+    limit: String,
+    means: &'static str,
     pub(crate) is_certain: bool,
+}
+
+impl LowLimit {
+    pub(crate) fn note(&self, name: &str) -> String {
+        let Self { place, limit, means, .. } = self;
+        let perhaps = if self.is_certain { "" } else { "perhaps " };
+        format!("{perhaps}no session of {name} can start: {place} sets {limit}: {means}")
+    }
+
+    pub(crate) fn fix(&self) -> Fix {
+        Fix::advice(format!("raise {} in {}, or remove that line", self.limit, self.place))
+    }
 }
 
 /// Whom a line is for. The nearest to a user counts, of several the last.
@@ -85,8 +98,7 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
             }
         }
     }
-    let certain = TOO_LOW.into_iter().map(|limit| (limit, true));
-    certain.chain(LOW.map(|limit| (limit, false))).find_map(|((item, most, means), is_certain)| {
+    TOO_LOW.into_iter().find_map(|(item, most, means, is_certain)| {
         let of = |kinds: [&str; 2]| {
             let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
             lines.iter().filter(fits).max_by_key(|limit| limit.domain)

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::pam_time;
-use super::shell::{self, Caller, NotLoaded, WITHOUT_CR};
+use super::shell::{self, Caller, NotLoaded};
 use crate::account::{Account, NOBODY, has_entry};
 use crate::calendar::DAY;
 use crate::check::fix::{CommandWord, Fix};
-use crate::check::pam_config::{Module, ModuleType};
+use crate::check::pam_config::{Module, ModuleType, RuleKind, Stack};
 use crate::check::pam_stack::ReturnValues;
 use crate::files;
 use crate::limits;
@@ -82,10 +82,15 @@ impl Libraries {
         found
     }
 
-    /// Has the dynamic linker try which modules it cannot load.
-    pub(crate) fn try_all<'a>(&mut self, root: &Path, modules: impl Iterator<Item = &'a Module>) {
+    /// Has the dynamic linker try which modules of these stacks it cannot load.
+    pub(crate) fn try_all(&mut self, root: &Path, stacks: &[&Stack]) {
         let Some(sshd) = &self.sshd else { return };
-        let files: Vec<_> = modules.filter_map(|module| self.file(root, &module.path)).collect();
+        let mut files = Vec::new();
+        for rule in stacks.iter().flat_map(|stack| &stack.rules) {
+            if let RuleKind::Module(module) = &rule.kind {
+                files.extend(self.file(root, &module.path));
+            }
+        }
         // One run for all of them, as a rule.
         if shell::not_loadable(root, sshd, &files).is_none() {
             return;
@@ -438,19 +443,16 @@ fn shells(login: &Login<'_>, module: &Module) -> Option<Failure> {
         return None;
     }
     let refused = |why: &str| Failure::new(DENIED, format!("pam_shells refuses: {why}"));
-    if let Some(line) = text.split('\n').find(|line| line.trim_end() == shell) {
+    if text.split('\n').any(|line| line.trim_end() == shell) {
         // A module with that library removes what follows a name.
         let file = login.libraries.file(root, &module.path)?;
         let bytes = files::read(&file, limits::SYSTEM_FILE).ok()?;
         if bytes.windows(8).any(|part| part == b"libeconf") {
             return None;
         }
-        let (what, fix) = if line.ends_with('\r') {
-            ("a carriage return (CR LF)", Fix::command(WITHOUT_CR, [CommandWord::Path(&path)]))
-        } else {
-            ("a space", Fix::advice(format!("remove the spaces behind {shell} in {FILE}")))
-        };
-        let why = format!("in {FILE}, {what} follows the login shell {shell}, and is part of its name there");
+        let why =
+            format!("in {FILE}, a space or carriage return follows {shell}, and is part of its name there");
+        let fix = Fix::command("sed -i s/[[:space:]]*$//", [CommandWord::Path(&path)]);
         return Some(Failure { fix: Some(fix), ..refused(&why) });
     }
     let fix = format!("add {shell} to {FILE}, or set another one: usermod --shell");

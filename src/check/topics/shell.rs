@@ -32,7 +32,7 @@ pub(super) enum Caller {
 
 /// Why the user cannot run a file that somebody can execute.
 pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
-    not_executable(account, path, root, caller).or_else(|| does_not_start(account, path))
+    not_executable(account, path, root, caller).or_else(|| does_not_start(account, path, None))
 }
 
 /// Why execve(2) by the user would fail.
@@ -90,8 +90,9 @@ fn has_wrong_end(interpreter: &Path, words: &[&[u8]]) -> bool {
     word.ends_with(b"\r") && if word.starts_with(b"-") { is_shell } else { is_env }
 }
 
-/// Why the user cannot start a program. It is not run: the dynamic linker only lists its libraries.
-fn does_not_start(account: &Account, path: &Path) -> Option<String> {
+/// Why the user cannot start a program. It is not run: the dynamic linker only lists its libraries, which can be in other
+/// directories, too.
+pub(super) fn does_not_start(account: &Account, path: &Path, libraries: Option<&str>) -> Option<String> {
     let program = interpreter(path).unwrap_or_else(|| path.to_owned());
     // The linker of a program with the setuid bit can ignore the variable.
     let is_plain = fs::metadata(&program).is_ok_and(|file| file.mode() & 0o6000 == 0);
@@ -99,7 +100,10 @@ fn does_not_start(account: &Account, path: &Path) -> Option<String> {
         return None;
     }
     // Where the linker ignores the variable, this is all that a shell does.
-    let command = account.credentials().command(&["LD_TRACE_LOADED_OBJECTS=1"], &program).ok()?;
+    let libraries = libraries.map(|path| format!("LD_LIBRARY_PATH={path}"));
+    let variables: Vec<_> = ["LD_TRACE_LOADED_OBJECTS=1"].into_iter().chain(libraries.as_deref()).collect();
+    // Where the linker ignores the variable, this is all that a shell does.
+    let command = account.credentials().command(&variables, &program).ok()?;
     lacking(&command.with(["-c", "true"]), account)
 }
 
@@ -172,48 +176,27 @@ pub(super) fn not_loadable(root: &Path, program: &Path, libraries: &[PathBuf]) -
 
 /// The linker only lists them: nothing of them is run.
 fn unloaded(program: &Path, libraries: &[PathBuf]) -> Option<NotLoaded> {
-    let not_loaded = |reason| Some(NotLoaded { reason, crashes: false });
     let linker = linker(program)?;
-    let names: Vec<_> = libraries.iter().map(|path| path.to_string_lossy()).collect();
-    let command = TrustedCommand::new("env")
-        .with(["LD_DEBUG=files".to_owned(), format!("LD_PRELOAD={}", names.join(":"))])
-        .with([linker.as_path(), "--list".as_ref(), program]);
-    let ran = command.run(limits::CHECK_TOOL).ok()?;
-    if matches!(ran.status.signal(), Some(libc::SIGBUS | libc::SIGSEGV)) {
+    let mut preload = "LD_PRELOAD=".to_owned();
+    for path in libraries {
+        preload.push_str(path.to_str()?);
+        preload.push(':');
+    }
+    let words = ["LD_DEBUG=files", &preload, linker.to_str()?, "--list", program.to_str()?];
+    let ran = TrustedCommand::new("env").with(words).run(limits::CHECK_TOOL).ok()?;
+    let crashes = matches!(ran.status.signal(), Some(libc::SIGBUS | libc::SIGSEGV));
+    let reason = if crashes {
         // The last one that it began to load.
         let errors = String::from_utf8_lossy(&ran.stderr);
-        let file = errors.rsplit_once("file=")?.1.split(' ').next()?;
-        return Some(NotLoaded { reason: format!("{file} is damaged"), crashes: true });
-    }
-    if let Some(line) = complaint(&ran) {
-        let library = line.strip_suffix(NOT_FOUND);
-        let rest = || line.rsplit(UNLOADED).next().unwrap_or_default().to_owned();
-        return not_loaded(
-            library.map_or_else(rest, |library| format!("its library {library} does not exist")),
-        );
-    }
-    let listed = String::from_utf8_lossy(&ran.stdout);
-    let mut files = listed.split_whitespace().filter(|word| word.starts_with('/'));
-    let cut = files.find(|file| is_cut(Path::new(file)))?;
-    not_loaded(format!("{cut} is cut off"))
-}
-
-/// Whether a program or library for 64 bits ends before a part that the kernel or the dynamic linker maps.
-fn is_cut(file: &Path) -> bool {
-    const LOADED: u64 = 1;
-    let start = files::read_beginning(file, BEGINNING).unwrap_or_default();
-    let length = fs::metadata(file).map(|file| file.len()).unwrap_or_default();
-    let number = |at: u64, size: usize| {
-        let at = usize::try_from(at).unwrap_or(usize::MAX);
-        let bytes = start.get(at..at.saturating_add(size)).unwrap_or_default();
-        bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        format!("{} is damaged", errors.rsplit_once("file=")?.1.split(' ').next()?)
+    } else {
+        let line = complaint(&ran)?;
+        match line.strip_suffix(NOT_FOUND) {
+            Some(library) => format!("its library {library} does not exist"),
+            None => line.split_once(UNLOADED).map_or(line.as_str(), |(_, rest)| rest).to_owned(),
+        }
     };
-    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
-    start.starts_with(b"\x7fELF\x02\x01")
-        && (0..count).map(|at| headers.saturating_add(at.saturating_mul(size))).any(|at| {
-            let part = |offset| number(at.saturating_add(offset), 8);
-            number(at, 4) == LOADED && part(8).saturating_add(part(32)) > length
-        })
+    Some(NotLoaded { reason, crashes })
 }
 
 /// The file that a path leads to where this directory is the root directory.
@@ -312,31 +295,4 @@ fn closed(path: &Path, is_program: bool) -> Option<Fix> {
     } else {
         Fix::command("chmod 0644", [CommandWord::Path(part)])
     })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::is_cut;
-
-    #[test]
-    fn a_program_that_is_cut() {
-        let file = std::env::temp_dir().join(format!("eic-keys-cut-{}", std::process::id()));
-        let shell = fs::read("/bin/sh").unwrap();
-        let mut found = Vec::new();
-        for length in [shell.len(), shell.len() / 2, 64] {
-            fs::write(&file, shell.get(..length).unwrap()).unwrap();
-            found.push(is_cut(&file));
-        }
-        fs::write(&file, "#!/bin/sh\n").unwrap();
-        found.push(is_cut(&file));
-        fs::remove_file(&file).unwrap();
-        // Where a machine has 32 bits, nothing is known.
-        let is_64 = shell.get(4) == Some(&2);
-        assert_eq!(found, [false, is_64, false, false]);
-        assert!(!is_cut(Path::new("/nowhere")));
-    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pam_modules::REINSTALL;
-use super::shell::{self, NotLoaded};
+use super::shell;
 use super::sshd_login::refusal;
 use super::user::no_name_service;
 use crate::account::{Account, is_root};
@@ -324,23 +324,24 @@ fn without_cause(
 
 /// The result if sshd accepts its configuration.
 fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
-    if let Some(program) = missing_program(tree, &settings) {
-        return Answer::fail(
-            format!("sshd closes each connection: its program {program} is missing, or not executable"),
-            Fix::advice(
+    // sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
+    let programs = ["sshdsessionpath", "sshdauthpath"].map(|keyword| settings.one(keyword));
+    for program in programs.into_iter().filter(|program| program.starts_with('/')) {
+        let file = tree.locate(Path::new(program));
+        let closes = |what: &str, fix| {
+            Answer::fail(
+                format!("sshd closes each connection: its program {program} {what}"),
+                Fix::advice(fix),
+            )
+        };
+        if !is_program_at(&file) {
+            return closes(
+                "is missing, or not executable",
                 "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
-            ),
-        );
-    }
-    let root = tree.locate(Path::new("/"));
-    for program in programs(&settings) {
-        if let Some(NotLoaded { reason, .. }) =
-            shell::not_loadable(&root, &tree.locate(Path::new(program)), &[])
-        {
-            return Answer::fail(
-                format!("sshd closes each connection: its program {program} cannot be loaded: {reason}"),
-                Fix::advice(REINSTALL),
             );
+        }
+        if let Some(why) = shell::not_loadable(&tree.locate(Path::new("/")), &file, &[]) {
+            return closes(&format!("cannot be loaded: {}", why.reason), REINSTALL);
         }
     }
     match open_to_all(tree, &settings) {
@@ -363,17 +364,6 @@ fn open_to_all(tree: &ConfigTree, settings: &Settings) -> Option<PathBuf> {
         metadata.is_ok_and(|metadata| metadata.mode() & 0o002 != 0 && !metadata.file_type().is_char_device())
     };
     paths.find(is_open).map(Path::to_owned)
-}
-
-/// The programs that sshd runs for each connection: sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
-fn programs(settings: &Settings) -> impl Iterator<Item = &str> {
-    let programs = ["sshdsessionpath", "sshdauthpath"].into_iter().flat_map(|keyword| settings.all(keyword));
-    programs.filter(|program| program.starts_with('/'))
-}
-
-/// One of them that sshd cannot run.
-fn missing_program<'a>(tree: &ConfigTree, settings: &'a Settings) -> Option<&'a str> {
-    programs(settings).find(|program| !is_program_at(&tree.locate(Path::new(program))))
 }
 
 /// The result if sshd would not start. `process`: the one that serves clients.
@@ -492,6 +482,14 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     if !open.is_empty() {
         return Fix::command("chmod 0600", open.into_iter().map(|key| CommandWord::Path(key)));
     }
+    let locked = keys.iter().find(|key| has_passphrase(&tree.read(key).unwrap_or_default()));
+    if let Some(key) = locked {
+        return Fix::advice(format!(
+            "{} has a passphrase, without which sshd cannot use it: remove the passphrase (ssh-keygen -p), or generate another key, then: {}",
+            key.display(),
+            running_sshd::restart_words(tree)
+        ));
+    }
     let Some(line) = public else { return Fix::advice(error.fix()) };
     // Without an agent, sshd needs the private key.
     let agent = config.and_then(|config| config.paths("hostkeyagent").pop());
@@ -500,6 +498,17 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
         "{agent}let HostKey ({line}) name the private key, without .pub, then: {}",
         running_sshd::restart_words(tree)
     ))
+}
+
+/// Whether a private key is encrypted, in OpenSSH's own form or in others.
+fn has_passphrase(key: &[u8]) -> bool {
+    /// What `openssh-key-v1` and a NUL are in base64.
+    const BEGIN: &str = "b3BlbnNzaC1rZXktdjEA";
+    /// The cipher `none`, after its length, without the last bits.
+    const PLAIN: &str = "AAAABG5vbm";
+    let text = String::from_utf8_lossy(key);
+    let cipher = text.split_once(BEGIN).map(|(_, cipher)| cipher);
+    cipher.map_or_else(|| text.contains("ENCRYPTED"), |cipher| !cipher.starts_with(PLAIN))
 }
 
 /// The files of sshd's configuration, and the connection for which they are read.

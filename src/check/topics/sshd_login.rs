@@ -595,6 +595,16 @@ fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     /// The smallest RSA key that eic-keys accepts, in bits.
     const SMALLEST: u32 = 2048;
     let list = settings.one("revokedkeys");
+    let config = settings.source.config.as_ref();
+    let place = config.and_then(|config| config.place("revokedkeys", &settings.source.connection));
+    // sshd knows that word outside of blocks only.
+    if list == "none" && place.is_some_and(|line| line.block.is_some()) && !root.join("none").exists() {
+        return settings.refuses(
+            "revokedkeys",
+            "RevokedKeys none in a Match block is the name of a file, which does not exist, so that sshd refuses each key",
+            "set RevokedKeys /dev/null in that block, or remove the line",
+        );
+    }
     // sshd reads it as an empty list.
     let is_null = fs::metadata(below(root, Path::new(list))).is_ok_and(|file| files::is_null_device(&file));
     if !matches!(list, "" | "none") && !is_null {
@@ -690,7 +700,22 @@ fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
         // A menu or a wrapper, which the administrator wants; only a login shows whether it works.
         _ => return Answer::ok(format!("each session runs ForceCommand: {command}"), ()),
     }
+    if let Some(timeout) = short_timeout(settings.one("channeltimeout")) {
+        return Answer::warn(
+            format!("ChannelTimeout {timeout}: sshd closes a session in which nobody types for so long"),
+            settings.fix("channeltimeout", "raise that time, or remove ChannelTimeout"),
+            (),
+        );
+    }
     Answer::ok("sshd opens sessions", ())
+}
+
+/// The item of `ChannelTimeout` (OpenSSH 9.2 and later) that closes a session in less than a minute. Of several, the first counts.
+fn short_timeout(list: &str) -> Option<&str> {
+    let is_for = |item: &&str| ["*=", "session", "global="].iter().any(|begin| item.starts_with(begin));
+    let item = list.split(' ').find(is_for)?;
+    let seconds: u32 = item.split_once('=')?.1.trim_end_matches('s').parse().ok()?;
+    (1..60).contains(&seconds).then_some(item)
 }
 
 /// Why the user has no shell in `ChrootDirectory`.
@@ -710,13 +735,17 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
     let command = command.strip_prefix("exec ").unwrap_or(command);
     // Quotes around all of it make it one word.
     let whole = ['"', '\''].into_iter().find_map(|quote| command.strip_prefix(quote)?.strip_suffix(quote));
+    let words = whole.filter(|words| words.contains(' ') && !words.starts_with('/'));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
+    if let Some(words) = words.filter(|words| words.bytes().all(|byte| is_plain(byte) || byte == b' ')) {
+        return (chroot.is_none() && !is_installed(words, account, root))
+            .then(|| format!("ForceCommand runs {words}, which is not a program{ONE_WORD}"));
+    }
     let whole = whole.filter(|command| command.starts_with('/'));
     let program = whole.or_else(|| command.split_whitespace().next())?;
     let in_home = ["~/", "$HOME/"].iter().find_map(|start| program.strip_prefix(start));
     let path = in_home.map_or_else(|| program.to_owned(), |path| format!("{home}/{path}"));
-    let is_plain = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte) || byte == b' ' && whole.is_some()
-    };
+    let is_plain = |byte: u8| is_plain(byte) || byte == b' ' && whole.is_some();
     // Another command can follow.
     if !path.starts_with('/') || !path.bytes().all(is_plain) || command.contains(['|', '&', ';']) {
         return None;
@@ -728,7 +757,7 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
         let is_known = in_home.is_none()
             || fs::read_dir(below(&directory, &account.home)).is_ok_and(|files| files.count() > 0)
                 && fs::metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        let quotes = if path.contains(' ') { ": the quotes make it one word" } else { "" };
+        let quotes = if path.contains(' ') { ONE_WORD } else { "" };
         return is_known
             .then(|| format!("ForceCommand runs {}, which is not a program{quotes}", file.display()));
     }
@@ -739,14 +768,22 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
     Some(format!("{} cannot run {}, as ForceCommand says: {reason}", account.name, file.display()))
 }
 
+/// What is wrong with several words in quotes.
+const ONE_WORD: &str = ": the quotes make it one word";
+
 /// Whether the name of a program is that of a well-known one, which no shell has itself, and this system does not have it.
 fn is_absent(name: &str, account: &Account, root: &Path) -> bool {
     const KNOWN: &str = "bash doas docker fish podman screen script sudo tmux zsh";
+    KNOWN.split(' ').any(|known| known == name) && !is_installed(name, account, root)
+}
+
+/// Whether a program is in one of the usual directories.
+fn is_installed(name: &str, account: &Account, root: &Path) -> bool {
     // The last two are in the home directory.
     const DIRECTORIES: &str = "/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin /snap/bin /opt/bin /run/current-system/sw/bin \
                                /home/linuxbrew/.linuxbrew/bin bin .local/bin";
     let has = |directory: &str| is_program_at(&shell::inside(root, &account.home.join(directory).join(name)));
-    KNOWN.split(' ').any(|known| known == name) && !DIRECTORIES.split(' ').any(has)
+    DIRECTORIES.split(' ').any(has)
 }
 
 /// `ChrootDirectory` for the user (TOKENS in `sshd_config(5)`).

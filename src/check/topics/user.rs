@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::pam::pam_unix_counts;
+use super::pam::{asks_pam, needs_pam_unix, pam_unix_counts};
 use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, has_entry, is_root};
 use crate::check::check_id::CheckId;
@@ -206,14 +206,20 @@ pub(crate) async fn account_state(
     });
     let password = runner.check(CheckId::UserPassword, (account, settings), async |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
-        let root = target.root.to_owned();
-        blocking(move || password(&name, pam, today, &root)).await
+        let (root, asks) = (target.root.to_owned(), asks_pam(settings));
+        blocking(move || {
+            let answer = password(&name, pam, today, &root);
+            if pam && asks { answer.if_ok(|| no_password(&name, &root)) } else { answer }
+        })
+        .await
     });
     let chrooted =
         settings.get().is_some_and(|settings| !matches!(settings.one("chrootdirectory"), "" | "none"));
     let shell = runner.check(CheckId::UserShell, account, async |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
-        blocking(move || shell(&account, &root, chrooted)).await
+        let setenv = settings.get().map(|settings| settings.all("setenv").collect::<Vec<_>>().join("\n"));
+        let setenv = setenv.unwrap_or_default();
+        blocking(move || shell(&account, &root, chrooted, &setenv)).await
     });
     let home = runner.check(CheckId::UserHome, (account, settings), async |(account, settings)| {
         let (account, root, strict) =
@@ -336,6 +342,20 @@ fn password(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
     refused(pam_unix_counts(root, result, Some("no_pass_expiry")), note, then, fix)
 }
 
+/// The result if PAM is to ask for a password, and the user has none.
+fn no_password(name: &str, root: &Path) -> Option<Answer<()>> {
+    let fields = shadow(name).ok().flatten()?;
+    let is_locked = fields.get(1).is_some_and(|hash| hash.starts_with(['!', '*']));
+    (is_locked && needs_pam_unix(root)).then(|| {
+        Answer::fail(
+            format!("AuthenticationMethods requires that PAM authenticates the user, too, PAM's auth lines require the password, and {name} has none"),
+            Fix::advice(format!(
+                "set a password for {name}, or change the auth lines of /etc/pam.d/sshd, or AuthenticationMethods"
+            )),
+        )
+    })
+}
+
 /// The answer about a user without a line in shadow(5).
 fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let passwd = files::system_text(root, "/etc/passwd");
@@ -360,22 +380,49 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     refused(counts, note, &format!(": PAM refuses the account of {name}"), fix)
 }
 
+/// The result if a variable of each session keeps the shell from its libraries. `setenv`: those that sshd sets, one a line.
+fn other_libraries(account: &Account, path: &Path, root: &Path, setenv: &str) -> Option<Answer<()>> {
+    const FILE: &str = "/etc/environment";
+    let modules = pam_config::modules(root, ModuleType::Session);
+    let is_read = modules.iter().any(|module| module.starts_with("pam_env.so"));
+    let text = if is_read { files::system_text(root, FILE) } else { String::new() };
+    [(setenv, "SetEnv of sshd"), (&text, FILE)].into_iter().find_map(|(text, place)| {
+        let value = text.lines().find_map(|line| line.trim().strip_prefix("LD_LIBRARY_PATH="))?;
+        let reason = shell::does_not_start(account, path, Some(value))?;
+        let (name, shell) = (&account.name, account.shell.display());
+        let note = format!(
+            "{name} cannot run the login shell {shell} with LD_LIBRARY_PATH={value} of {place}: {reason}"
+        );
+        Some(Answer::fail(note, Fix::advice(format!("remove LD_LIBRARY_PATH from {place}"))))
+    })
+}
+
 /// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
-fn shell(account: &Account, root: &Path, chrooted: bool) -> Answer<()> {
+fn shell(account: &Account, root: &Path, chrooted: bool, setenv: &str) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || set_shell(account, root);
     let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
-    if refusing.iter().any(|name| account.shell.file_name() == Some(name.as_ref())) {
+    let is_one_of =
+        |names: &[&str]| names.iter().any(|name| account.shell.file_name() == Some(name.as_ref()));
+    if is_one_of(&refusing) {
         return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());
     }
     if chrooted {
         return Answer::ok(format!("the login shell is {shell}, in ChrootDirectory"), ());
     }
     let path = files::below(root, &account.shell);
+    let others = ["cat", "echo", "less", "ls", "more", "passwd", "perl", "su", "sudo"];
     match fs::metadata(&path) {
+        Ok(metadata) if files::is_program(&metadata) && is_one_of(&others) => {
+            let note = format!(
+                "the login shell is {shell}, which is no shell: it cannot run what a client asks for"
+            );
+            Answer::fail(note, fix())
+        }
         Ok(metadata) if files::is_program(&metadata) => {
             match shell::cannot_run(account, &path, root, Caller::Sshd) {
-                None => Answer::ok(format!("the login shell is {shell}"), ()),
+                None => other_libraries(account, &path, root, setenv)
+                    .unwrap_or_else(|| Answer::ok(format!("the login shell is {shell}"), ())),
                 Some(reason) => Answer::fail(
                     format!("{} cannot run the login shell {shell}: {reason}", account.name),
                     shell::repair(&path, &reason).unwrap_or_else(fix),
