@@ -101,6 +101,8 @@ struct Matches {
     all: Option<bool>,
     /// The same for a client whose address no rule names.
     others: Option<bool>,
+    /// It is `None` for each client because of a match that is not evaluated here, as one of the time.
+    unread: bool,
 }
 
 /// Whose connection is followed through the chains.
@@ -109,15 +111,19 @@ enum Clients {
     All,
     /// Those whose address no rule names.
     Others,
+    /// All, if no rule with a match that is not evaluated matches.
+    Unread,
 }
 
-/// The firewall accepts some clients only.
+/// The firewall accepts some clients only, or only by rules that are not evaluated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Restriction {
-    /// The addresses of clients that it may accept.
+    /// The addresses of clients that it may accept, or those rules.
     pub(crate) accepted: Vec<String>,
     /// The rule or policy that drops the connections of others.
     pub(crate) rule: String,
+    /// They are rules.
+    pub(crate) is_unread: bool,
 }
 
 /// What was found on the way through the chains.
@@ -125,8 +131,10 @@ pub(crate) struct Restriction {
 struct Traversal {
     /// A rule accepts some clients, so that a later drop is not for all.
     maybe_accepted: bool,
-    /// The addresses of clients that a rule accepts.
+    /// The addresses of clients that a rule accepts, or the rules that are not evaluated and may accept some.
     accepted: Vec<String>,
+    /// The rules that may drop the connections of some clients.
+    dropped: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +146,12 @@ enum Verdict {
     Goto(String),
     /// A rule that only counts or logs.
     Continue,
+}
+
+/// How a rule may end.
+struct Ends {
+    accepts: bool,
+    drops: bool,
 }
 
 /// What the rules do with the connection.
@@ -156,10 +170,23 @@ impl Filter {
         self.dropped(Clients::All).map(|(rule, _)| rule)
     }
 
-    /// Which clients it accepts, if it drops the connection of all whose address no rule names.
+    /// Which clients it accepts, if it drops the connection of all whose address no rule names; or the rules that may accept it, if all
+    /// of them have matches that are not evaluated.
     pub(crate) fn restriction(&self) -> Option<Restriction> {
-        let (rule, accepted) = self.dropped(Clients::Others)?;
-        Some(Restriction { accepted: lists::sorted_unique(accepted), rule })
+        [Clients::Others, Clients::Unread].into_iter().find_map(|clients| {
+            let (rule, accepted) = self.dropped(clients)?;
+            let is_unread = clients == Clients::Unread;
+            Some(Restriction { accepted: lists::sorted_unique(accepted), rule, is_unread })
+        })
+    }
+
+    /// Adds the rules that may drop the connections of some clients.
+    pub(crate) fn drops_some(&self, rules: &mut Vec<String>) {
+        let mut traversal = Traversal::default();
+        for (chain, _) in &self.hooked {
+            self.walk(chain, DEEPEST, Clients::All, &mut traversal);
+        }
+        rules.extend(traversal.dropped);
     }
 
     /// The interfaces that its rules name.
@@ -192,15 +219,20 @@ impl Filter {
             return Outcome::Continues;
         };
         for rule in self.chains.get(chain).into_iter().flatten() {
+            let is_unread = rule.matches.unread && rule.matches.all.is_none();
             let matches = match clients {
-                Clients::All => rule.matches.all,
                 Clients::Others => rule.matches.others,
+                Clients::Unread if is_unread => Some(false),
+                Clients::All | Clients::Unread => rule.matches.all,
             };
+            if clients == Clients::Unread && is_unread && self.leads_to(rule, left).accepts {
+                traversal.accepted.push(rule.text.clone());
+            }
             if let (Clients::Others, Some(source)) = (clients, &rule.source) {
                 // It drops all but these clients, or accepts these.
                 let accepts = match matches {
                     Some(true) => rule.verdict == Verdict::Drop,
-                    Some(false) => rule.matches.all.is_none() && self.may_accept(rule, left),
+                    Some(false) => rule.matches.all.is_none() && self.leads_to(rule, left).accepts,
                     None => false,
                 };
                 if accepts {
@@ -209,7 +241,17 @@ impl Filter {
             }
             let Some(matches) = matches else {
                 // It accepts some clients, or saves them from a later rule of its chain.
-                traversal.maybe_accepted |= self.may_accept(rule, left);
+                let Ends { accepts, drops } = self.leads_to(rule, left);
+                traversal.maybe_accepted |= accepts;
+                if drops {
+                    let source = rule.source.as_deref().filter(|_| !rule.text.starts_with('-'));
+                    let line = format!(
+                        "drops those of some clients, or may do so: {} {}",
+                        rule.text,
+                        source.unwrap_or_default()
+                    );
+                    traversal.dropped.push(line.trim_end().to_owned());
+                }
                 continue;
             };
             if !matches {
@@ -231,35 +273,37 @@ impl Filter {
         Outcome::Continues
     }
 
-    /// Whether a rule may accept the clients that it matches.
-    fn may_accept(&self, rule: &Rule, left: usize) -> bool {
+    /// How a rule may end for the clients that it matches.
+    fn leads_to(&self, rule: &Rule, left: usize) -> Ends {
         match &rule.verdict {
-            Verdict::Accept | Verdict::Return => true,
+            Verdict::Accept | Verdict::Return => Ends { accepts: true, drops: false },
+            Verdict::Drop => Ends { accepts: false, drops: true },
             Verdict::Jump(target) | Verdict::Goto(target) => {
                 let mut traversal = Traversal::default();
                 let outcome = self.walk(target, left, Clients::All, &mut traversal);
-                traversal.maybe_accepted || outcome == Outcome::Accepts
+                Ends {
+                    accepts: traversal.maybe_accepted || outcome == Outcome::Accepts,
+                    drops: matches!(outcome, Outcome::Drops(_)),
+                }
             }
-            Verdict::Drop | Verdict::Continue => false,
+            Verdict::Continue => Ends { accepts: false, drops: false },
         }
     }
 
     /// Parses the output of `nft --json list ruleset`, for a packet over IPv4. `None` if it is something else.
-    pub(crate) fn of_nftables(text: &str, packet: &Packet<'_>) -> Option<Self> {
-        let document: Value = serde_json::from_str(text).ok()?;
+    pub(crate) fn of_nftables(printed: &str, packet: &Packet<'_>) -> Option<Self> {
+        let document: Value = serde_json::from_str(printed).ok()?;
         let mut filter = Self::default();
-        let text = |value: &Value, name: &str| {
-            value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
         let chain_of = |value: &Value, name: &str| {
             format!("{} {} {}", text(value, "family"), text(value, "table"), name)
         };
-        for item in document.get("nftables")?.as_array()? {
+        let items = document.get("nftables")?.as_array()?;
+        for item in items {
             if let Some(chain) = item.get("chain") {
-                let name = chain_of(chain, &text(chain, "name"));
+                let name = chain_of(chain, text(chain, "name"));
                 // A chain for address translation drops nothing, and can change the port.
-                let is_hooked = packet.hooks().contains(&text(chain, "hook").as_str())
-                    && matches!(text(chain, "family").as_str(), "ip" | "inet")
+                let is_hooked = packet.hooks().contains(&text(chain, "hook"))
+                    && matches!(text(chain, "family"), "ip" | "inet")
                     && (text(chain, "type") == "nat") == packet.translated;
                 let is_early = !packet.reply
                     && !packet.translated
@@ -270,8 +314,11 @@ impl Filter {
                 }
                 filter.chains.entry(name).or_default();
             } else if let Some(rule) = item.get("rule") {
-                let name = chain_of(rule, &text(rule, "chain"));
-                let expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
+                let name = chain_of(rule, text(rule, "chain"));
+                let mut expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
+                for expression in &mut expressions {
+                    resolve(expression, rule, items);
+                }
                 let mut parsed = nft_rules(&expressions, packet, &name);
                 expressions.iter().flat_map(nft_interfaces).for_each(|name| filter.add_interface(name));
                 for one in &mut parsed {
@@ -330,18 +377,21 @@ impl Filter {
 impl Matches {
     /// It does not depend on the client's address.
     const fn same(result: Option<bool>) -> Self {
-        Self { all: result, others: result }
+        Self { all: result, others: result, unread: false }
     }
+
+    /// It is not evaluated here.
+    const UNREAD: Self = Self { all: None, others: None, unread: true };
 
     /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
     fn source(addresses: Option<&Addresses>) -> Self {
         let all = addresses.and_then(Addresses::has_client);
-        Self { all, others: all.or(Some(false)) }
+        Self { all, others: all.or(Some(false)), unread: false }
     }
 
     fn negated(self, negated: bool) -> Self {
         let negate = |result: Option<bool>| result.map(|result| result != negated);
-        Self { all: negate(self.all), others: negate(self.others) }
+        Self { all: negate(self.all), others: negate(self.others), ..self }
     }
 
     /// Both have to match.
@@ -351,7 +401,46 @@ impl Matches {
             (Some(true), Some(true)) => Some(true),
             _ => None,
         };
-        Self { all: and(self.all, other.all), others: and(self.others, other.others) }
+        Self {
+            all: and(self.all, other.all),
+            others: and(self.others, other.others),
+            unread: self.unread || other.unread,
+        }
+    }
+}
+
+/// The text of a member of a value in JSON. Empty if there is none.
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The same of a member of a member.
+fn part<'a>(value: &'a Value, outer: &str, inner: &str) -> &'a str {
+    value.get(outer).map(|value| text(value, inner)).unwrap_or_default()
+}
+
+/// The elements of `{"set": […]}` or of a list, or a value alone.
+fn elements(value: &Value) -> &[Value] {
+    match value.get("set").unwrap_or(value) {
+        Value::Array(elements) => elements,
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// Puts the elements of a named set or map in place of its name. Those with addresses can change at any time, as those of fail2ban, and
+/// those for clients that knock.
+fn resolve(expression: &mut Value, rule: &Value, items: &[Value]) {
+    let (outer, inner) =
+        if expression.get("match").is_some() { ("match", "right") } else { ("vmap", "data") };
+    let Some(value) = expression.get_mut(outer).and_then(|one| one.get_mut(inner)) else { return };
+    let Some(name) = value.as_str().and_then(|name| name.strip_prefix('@')) else { return };
+    let mut sets = items.iter().filter_map(|item| item.get("set").or_else(|| item.get("map")));
+    let found = sets.find(|set| {
+        text(set, "name") == name && ["family", "table"].iter().all(|key| text(set, key) == text(rule, key))
+    });
+    let kind = |set: &Value| set.get("type").map(Value::to_string).unwrap_or_default();
+    if let Some(set) = found.filter(|set| !kind(set).contains("addr")) {
+        *value = set.get("elem").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
     }
 }
 
@@ -392,11 +481,8 @@ impl Addresses {
 
     /// As nftables has them in JSON.
     fn of_nftables(value: &Value) -> Option<Self> {
-        let elements = match value.get("set").unwrap_or(value) {
-            Value::Array(elements) => elements.as_slice(),
-            one => std::slice::from_ref(one),
-        };
-        elements.iter().map(|element| Self::parse(&nft_address(element)?)).collect::<Option<_>>().map(Self)
+        let address = |element| Self::parse(&nft_address(element)?);
+        elements(value).iter().map(address).collect::<Option<_>>().map(Self)
     }
 
     /// Whether sshd's address is one of them; `None` if it may be.
@@ -457,8 +543,7 @@ pub(crate) fn nft_address(value: &Value) -> Option<String> {
     if let Some(range) = value.get("range") {
         return Some(format!("{}-{}", range.get(0)?.as_str()?, range.get(1)?.as_str()?));
     }
-    let value = value.get("elem").and_then(|element| element.get("val")).unwrap_or(value);
-    value.as_str().map(str::to_owned)
+    value_of(value).as_str().map(str::to_owned)
 }
 
 /// Whether a chain of the ingress hook is for this interface.
@@ -475,13 +560,9 @@ fn is_on_device(chain: &Value, interface: &str) -> bool {
 fn nft_interfaces(expression: &Value) -> Vec<String> {
     let names = || {
         let matched = expression.get("match")?;
-        let key = matched.get("left")?.get("meta")?.get("key")?.as_str()?;
-        matches!(key, "iif" | "iifname" | "oif" | "oifname").then_some(())?;
-        let right = matched.get("right")?;
-        Some(match right.get("set").unwrap_or(right) {
-            Value::Array(elements) => elements.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            one => one.as_str().map(str::to_owned).into_iter().collect(),
-        })
+        matches!(part(matched.get("left")?, "meta", "key"), "iif" | "iifname" | "oif" | "oifname")
+            .then_some(())?;
+        Some(elements(matched.get("right")?).iter().filter_map(Value::as_str).map(str::to_owned).collect())
     };
     names().unwrap_or_default()
 }
@@ -506,7 +587,7 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
                     source = value.get("right").and_then(nft_source);
                 }
             }
-            "counter" | "log" | "comment" | "notrack" => {}
+            "counter" | "log" | "comment" | "notrack" | "mangle" => {}
             "dnat" | "redirect" if packet.translated => {
                 verdict = Verdict::Drop;
                 if let Some(address) = value.get("addr").and_then(Value::as_str) {
@@ -528,7 +609,7 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
 }
 
 fn nft_verdict(name: &str, value: &Value) -> Option<Verdict> {
-    let target = || value.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let target = || text(value, "target").to_owned();
     Some(match name {
         "accept" => Verdict::Accept,
         "drop" | "reject" => Verdict::Drop,
@@ -551,25 +632,20 @@ fn nft_verdict_map(map: &Value, packet: &Packet<'_>, matches: Matches, text: &st
         let matches = matches.and(nft_match(&one, packet));
         Some(Rule { matches, verdict: nft_verdict(name, target)?, source, text: text.to_owned() })
     };
-    map.get("data")?.get("set")?.as_array()?.iter().map(element).collect()
+    elements(map.get("data")?).iter().map(element).collect()
 }
 
 /// Whether a match is for the client's IPv4 address.
 fn is_source(left: Option<&Value>) -> bool {
-    left.and_then(|left| left.get("payload")).is_some_and(|payload| {
-        payload.get("protocol").is_some_and(|protocol| protocol == "ip")
-            && payload.get("field").is_some_and(|field| field == "saddr")
+    left.is_some_and(|left| {
+        part(left, "payload", "protocol") == "ip" && part(left, "payload", "field") == "saddr"
     })
 }
 
 /// The addresses of a match in text.
 fn nft_source(right: &Value) -> Option<String> {
-    match right.get("set").unwrap_or(right) {
-        Value::Array(elements) => {
-            elements.iter().map(nft_address).collect::<Option<Vec<_>>>().map(|all| all.join(", "))
-        }
-        one => nft_address(one),
-    }
+    let all: Option<Vec<_>> = elements(right).iter().map(nft_address).collect();
+    all.map(|all| all.join(", "))
 }
 
 /// Whether a match of nftables is true for the connection.
@@ -577,19 +653,17 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     let (Some(left), Some(right)) = (value.get("left"), value.get("right")) else {
         return Matches::same(None);
     };
-    let op = value.get("op").and_then(Value::as_str).unwrap_or_default();
+    let op = text(value, "op");
     let (negated, is_equality) = (op == "!=", matches!(op, "==" | "!=" | "in"));
-    let key = |name: &str, key: &str| left.get(name).and_then(|left| left.get(key)).and_then(Value::as_str);
+    let (protocol, field) = (part(left, "payload", "protocol"), part(left, "payload", "field"));
     if let (Some(fields), true) = (left.get("concat").and_then(Value::as_array), is_equality) {
         return nft_concatenations(fields, right, packet).negated(negated);
     }
-    if is_flags(left) && is_equality && !packet.reply {
-        return Matches::same(contains(right, &|one| Some(one == "syn"))).negated(negated);
+    if let (Some(has_syn), true, false) = (flags_with_syn(left), is_equality, packet.reply) {
+        let is = |one: &Value| Some(if has_syn { one == "syn" } else { one == 0 });
+        return Matches::same(contains(right, &is)).negated(negated);
     }
-    if key("payload", "protocol") == Some("ether")
-        && key("payload", "field") == Some("saddr")
-        && !packet.reply
-    {
+    if (protocol, field, packet.reply) == ("ether", "saddr", false) {
         // Of a neighbour, which the rule names as another one names addresses.
         return Matches::source(None).negated(negated);
     }
@@ -598,87 +672,126 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         return Matches::source(addresses.as_ref()).negated(negated);
     }
     let on_interface = |one: &Value| one.as_str().and_then(|name| packet.is_on(name, '*'));
-    let result =
-        match (key("payload", "protocol"), key("payload", "field"), key("meta", "key"), key("ct", "key")) {
-            (Some("tcp" | "th"), Some(field @ ("dport" | "sport")), ..) => {
-                let destination = field == "dport";
-                match range_of(op, right) {
-                    Some((first, last)) => packet.has_port(destination, first, last),
-                    None if is_equality => contains(right, &|one| number_is(one, packet, destination)),
-                    None => None,
-                }
+    let result = match (protocol, field, part(left, "meta", "key"), part(left, "ct", "key")) {
+        ("tcp" | "th", field @ ("dport" | "sport"), ..) => {
+            let destination = field == "dport";
+            match range_of(op, right) {
+                Some((first, last)) => packet.has_port(destination, first, last),
+                None if is_equality => contains(right, &|one| number_is(one, packet, destination)),
+                None => None,
             }
-            // Another protocol, whatever the value.
-            (Some("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6"), ..) => {
-                return Matches::same(Some(false));
+        }
+        // Another protocol, whatever the value.
+        ("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6", ..) => {
+            return Matches::same(Some(false));
+        }
+        ("ip", "length", ..) | (_, _, "length", _) if !packet.reply => {
+            let range = range_of(op, right).or_else(|| ports(right).filter(|_| is_equality));
+            match range.and_then(|(first, last)| has_length(first, last)) {
+                None => return Matches::UNREAD,
+                result => result,
             }
-            _ if !is_equality => None,
-            (Some("ip"), Some("protocol"), ..) | (_, _, Some("l4proto"), _) => {
-                contains(right, &|one| Some(one == "tcp" || one == 6))
-            }
-            // Of a client's packet, its source address was matched above.
-            (Some("ip"), Some(field @ ("daddr" | "saddr")), ..) => {
-                let is_own = (field == "saddr") == packet.reply;
-                Addresses::of_nftables(right).and_then(|addresses| {
-                    if is_own { addresses.has_own(packet) } else { addresses.has_client() }
-                })
-            }
-            (_, _, Some("pkttype"), _) if packet.reply => None,
-            (_, _, Some("pkttype"), _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
-            (_, _, Some("nfproto"), _) => contains(right, &|one| Some(one == "ipv4")),
-            (_, _, Some("iifname" | "iif"), _) if !packet.reply => contains(right, &on_interface),
-            (_, _, Some("oifname" | "oif"), _) if packet.reply => contains(right, &on_interface),
-            (_, _, Some("iiftype"), _) if !packet.reply && packet.interface.is_some() => {
-                contains(right, &|one| Some(one == "ether" || one == 1))
-            }
-            // A connection that another system forwards here, by address translation.
-            (_, _, _, Some("status")) => Some(false),
-            (_, _, _, Some("state")) => contains(right, &|one| Some(one == packet.state())),
-            _ => None,
-        };
+        }
+        _ if !is_equality => return Matches::UNREAD,
+        ("ip", "protocol", ..) | (_, _, "l4proto", _) => {
+            contains(right, &|one| Some(one == "tcp" || one == 6))
+        }
+        ("ip", "version", ..) => contains(right, &|one| Some(one == 4)),
+        // Of a packet without options, as almost all are.
+        ("ip", "hdrlength", ..) => contains(right, &|one| Some(one == 5)),
+        ("ether", "type", ..) | (_, _, "protocol", _) => contains(right, &|one| Some(one == "ip")),
+        // Of a client's packet, its source address was matched above.
+        ("ip", field @ ("daddr" | "saddr"), ..) => {
+            let is_own = (field == "saddr") == packet.reply;
+            Addresses::of_nftables(right)
+                .and_then(|addresses| if is_own { addresses.has_own(packet) } else { addresses.has_client() })
+        }
+        (_, _, "pkttype", _) if packet.reply => None,
+        (_, _, "pkttype", _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
+        (_, _, "nfproto", _) => contains(right, &|one| Some(one == "ipv4")),
+        (_, _, "iifname" | "iif", _) if !packet.reply => contains(right, &on_interface),
+        (_, _, "oifname" | "oif", _) if packet.reply => contains(right, &on_interface),
+        (_, _, "iiftype", _) if !packet.reply && packet.interface.is_some() => {
+            contains(right, &|one| Some(one == "ether" || one == 1))
+        }
+        // A connection that another system forwards here, by address translation.
+        (_, _, _, "status") => Some(false),
+        (_, _, _, "state") => contains(right, &|one| Some(one == packet.state())),
+        (_, _, _, "proto-dst") if part(left, "ct", "dir") == "original" => {
+            contains(right, &|one| number_is(one, &Packet { reply: false, ..*packet }, true))
+        }
+        (_, _, _, "direction") => {
+            contains(right, &|one| Some(one == if packet.reply { "reply" } else { "original" }))
+        }
+        _ if is_type_of_destination(left) && !packet.reply => contains(right, &|one| Some(one == "local")),
+        // Other rules set the marks; the interface, or the route to the client, decides.
+        (_, _, "mark" | "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
+        | (_, _, _, "mark" | "zone") => None,
+        _ if left.get("fib").is_some() => None,
+        _ => return Matches::UNREAD.negated(negated),
+    };
     Matches::same(result).negated(negated)
+}
+
+/// Whether this is about the type of the address that the packet is sent to, which is one of this system.
+fn is_type_of_destination(left: &Value) -> bool {
+    let Some(fib) = left.get("fib") else { return false };
+    let has = |name: &str, word: &str| {
+        let value = fib.get(name).filter(|value| value.get(1).is_none());
+        value.is_some_and(|value| value.get(0).unwrap_or(value) == word)
+    };
+    has("result", "type") && has("flags", "daddr")
+}
+
+/// Whether the length of the first packet of a connection is in a range: two headers, of which that of TCP has options.
+fn has_length(first: u16, last: u16) -> Option<bool> {
+    if first <= 40 && last >= 80 {
+        return Some(true);
+    }
+    (last < 40 || first > 80).then_some(false)
 }
 
 /// Whether a match of several fields, such as `ip saddr . tcp dport`, is true for one of its elements.
 fn nft_concatenations(fields: &[Value], right: &Value, packet: &Packet<'_>) -> Matches {
     let one = |element: &Value| {
-        let values = element.get("concat")?.as_array()?;
+        let values = value_of(element).get("concat")?.as_array()?;
         let both = fields.iter().zip(values);
         let both = both.map(|(left, right)| {
             nft_match(&serde_json::json!({"op": "==", "left": left, "right": right}), packet)
         });
         Some(both.fold(Matches::same(Some(true)), Matches::and))
     };
-    let elements = right.get("set").and_then(Value::as_array);
-    let elements: Option<Vec<_>> = elements.and_then(|elements| elements.iter().map(one).collect());
+    let elements: Option<Vec<_>> = elements(right).iter().map(one).collect();
     let Some(elements) = elements else { return Matches::same(None) };
     let any = |is: fn(&Matches) -> Option<bool>| any(&elements.iter().map(is).collect::<Vec<_>>());
-    Matches { all: any(|one| one.all), others: any(|one| one.others) }
+    let unread = elements.iter().any(|one| one.unread);
+    Matches { all: any(|one| one.all), others: any(|one| one.others), unread }
 }
 
-/// Whether this is about the flags of TCP that a connection is opened with: a client's first packet has SYN alone of them.
-fn is_flags(left: &Value) -> bool {
-    let is = |value: &Value| {
-        value.get("payload").and_then(|payload| payload.get("field")).is_some_and(|field| field == "flags")
-    };
-    let masked = |parts: &Value| {
-        parts.get(0).is_some_and(is) && parts.get(1).is_some_and(|mask| mask.to_string().contains("\"syn\""))
-    };
-    is(left) || left.get("&").is_some_and(masked)
+/// Whether SYN is among the flags of TCP that a match is about, if it is: a client's first packet has SYN alone.
+fn flags_with_syn(left: &Value) -> Option<bool> {
+    let is = |value| part(value, "payload", "field") == "flags";
+    if is(left) {
+        return Some(true);
+    }
+    let parts = left.get("&")?;
+    (is(parts.get(0)?)).then_some(parts.get(1)?.to_string().contains("\"syn\""))
 }
 
 /// Whether one of the elements of a value is true: the value alone, `{"set": […]}` or a list.
 fn contains(value: &Value, is: &dyn Fn(&Value) -> Option<bool>) -> Option<bool> {
-    let elements = value.get("set").unwrap_or(value);
-    match elements {
-        Value::Array(elements) => {
-            let results: Vec<_> = elements.iter().map(is).collect();
-            any(&results)
-        }
+    let is = |one| match value_of(one) {
         // A named set.
         Value::String(name) if name.starts_with('@') => None,
         one => is(one),
-    }
+    };
+    let results: Vec<_> = elements(value).iter().map(is).collect();
+    any(&results)
+}
+
+/// The value of an element of a set, which can have a comment or a counter.
+fn value_of(element: &Value) -> &Value {
+    element.get("elem").and_then(|element| element.get("val")).unwrap_or(element)
 }
 
 /// Whether one of the results is true. `None`: that is unknown.
@@ -694,11 +807,16 @@ fn any(results: &[Option<bool>]) -> Option<bool> {
 
 /// Whether a number or range contains the packet's port.
 fn number_is(value: &Value, packet: &Packet<'_>, destination: bool) -> Option<bool> {
-    let (first, last) = match value.get("range") {
+    let (first, last) = ports(value)?;
+    packet.has_port(destination, first, last)
+}
+
+/// A range, or a number alone.
+fn ports(value: &Value) -> Option<(u16, u16)> {
+    Some(match value.get("range") {
         Some(range) => (port_of(range.get(0)?)?, port_of(range.get(1)?)?),
         None => (port_of(value)?, port_of(value)?),
-    };
-    packet.has_port(destination, first, last)
+    })
 }
 
 fn port_of(value: &Value) -> Option<u16> {
@@ -744,7 +862,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 argument();
                 None
             }
-            "-s" | "--source" | "--src-range" | "--match-set" if !packet.reply => {
+            "-s" | "--source" | "--src-range" | "--match-set" | "--source-country" if !packet.reply => {
                 let name = argument();
                 let addresses = Addresses::parse(name).map(|range| Addresses(vec![range]));
                 if word == "--match-set" && !argument().starts_with("src") {
@@ -763,12 +881,21 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                     if is_own { addresses.has_own(packet) } else { addresses.has_client() }
                 })
             }
-            "--mac-source" if !packet.reply => {
-                source = Some(argument().to_owned());
+            "--mac-source" | "--rcheck" | "--update" if !packet.reply => {
+                source =
+                    Some(if word == "--mac-source" { argument() } else { "recent addresses" }.to_owned());
                 matches = matches.and(Matches::source(None).negated(negated));
                 negated = false;
                 continue;
             }
+            "--length" if !packet.reply => {
+                let text = argument();
+                let (first, last) = text.split_once(':').unwrap_or((text, text));
+                first.parse().ok().zip(last.parse().ok()).and_then(|(first, last)| has_length(first, last))
+            }
+            "--ctdir" => Some((argument() == "REPLY") == packet.reply),
+            // That of the client's first packet.
+            "--ctorigdstport" => in_range(argument(), &Packet { reply: false, ..*packet }, true),
             // A client's first packet has SYN alone.
             "--tcp-flags" if !packet.reply => {
                 let has_syn = argument().split(',').any(|flag| flag == "SYN");
@@ -780,12 +907,10 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
             "--state" | "--ctstate" => {
                 Some(argument().split(',').any(|state| state.eq_ignore_ascii_case(packet.state())))
             }
-            // These modules match nothing by themselves: their options are matched here.
-            "-m" => match argument() {
-                "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype"
-                | "mac" | "pkttype" => continue,
-                _ => None,
-            },
+            "-m" => {
+                matches = matches.and(of_module(argument()));
+                continue;
+            }
             "--comment" => {
                 // Quoted if it contains a blank.
                 let first = argument();
@@ -816,6 +941,19 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
         negated = false;
     }
     Rule { matches, verdict, source, text: line.to_owned() }
+}
+
+/// What is known of a match by its module alone.
+fn of_module(name: &str) -> Matches {
+    match name {
+        // These match nothing by themselves: their options are evaluated.
+        "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype" | "mac"
+        | "pkttype" | "geoip" | "length" => Matches::same(Some(true)),
+        // A limit lets a client in, as a rule. Other rules set the marks, and the route to the client decides.
+        "recent" | "limit" | "hashlimit" | "connlimit" | "quota" | "mark" | "connmark" | "policy"
+        | "rpfilter" | "socket" | "physdev" | "devgroup" | "nfacct" => Matches::same(None),
+        _ => Matches::UNREAD,
+    }
 }
 
 /// Whether a port or range `A:B` contains the packet's port.
@@ -1314,6 +1452,132 @@ mod tests {
         let text = "*mangle\n:INPUT DROP [0:0]\nCOMMIT\n";
         let policy = Filter::of_iptables(text, &TO_SSH).drops();
         assert_eq!(policy.as_deref(), Some("the policy of chain INPUT of table mangle"));
+    }
+
+    /// Matches that are the same for each client, and those that are not evaluated.
+    #[test]
+    fn other_matches_of_nftables() {
+        let matching =
+            |left: &str, right: &str| format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
+        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
+        let ssh = matching(r#"{"payload":{"protocol":"tcp","field":"dport"}}"#, "22");
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let local = matching(r#"{"fib":{"result":"type","flags":["daddr"]}}"#, r#""local""#);
+        let original = matching(r#"{"ct":{"key":"direction"}}"#, r#""original""#);
+        let port = matching(r#"{"ct":{"key":"proto-dst","dir":"original"}}"#, "22");
+        let version = matching(r#"{"payload":{"protocol":"ip","field":"version"}}"#, "4");
+        let header = matching(r#"{"payload":{"protocol":"ip","field":"hdrlength"}}"#, "5");
+        let length = |range: &str| {
+            matching(r#"{"payload":{"protocol":"ip","field":"length"}}"#, &format!(r#"{{"range":{range}}}"#))
+        };
+        let hour = matching(r#"{"meta":{"key":"hour"}}"#, r#"{"range":["08:00","09:00"]}"#);
+        let mark = matching(r#"{"meta":{"key":"mark"}}"#, "7");
+        let rpf = matching(r#"{"fib":{"result":"oif","flags":["saddr","iif"]}}"#, "true");
+        let map = |port: &str, verdict: &str| {
+            let key =
+                r#"{"concat":[{"meta":{"key":"iifname"}},{"payload":{"protocol":"tcp","field":"dport"}}]}"#;
+            format!(
+                r#"{{"vmap":{{"key":{key},"data":{{"set":[[{{"concat":["eth0",{port}]}},{verdict}]]}}}}}}"#
+            )
+        };
+        let set = |elements: &str| {
+            format!(
+                r#",{{"set":{{"family":"inet","table":"filter","name":"ports","type":"inet_service"{elements}}}}}"#
+            )
+        };
+        let of_set = input(&[&ssh.replace("22", r#""@ports""#), accept]);
+        for (policy, rules, drops, unread) in [
+            ("accept", input(&[&local, &ssh, drop]), true, false),
+            ("drop", input(&[&local.replace("==", "!="), &ssh, accept]), true, false),
+            ("accept", input(&[&original, &ssh, drop]), true, false),
+            ("accept", input(&[&port, drop]), true, false),
+            ("accept", input(&[&version, &header, &ssh, drop]), true, false),
+            ("accept", input(&[&length("[20,1500]"), &ssh, drop]), true, false),
+            ("accept", input(&[&length("[100,1500]"), &ssh, drop]), false, false),
+            ("drop", input(&[&length("[60,1500]"), &ssh, accept]), false, true),
+            ("drop", input(&[&hour, &ssh, accept]), false, true),
+            ("drop", input(&[&hour.replace("==", "!="), &ssh, accept]), false, true),
+            ("drop", [input(&[&hour, &ssh, accept]), input(&[&ssh, accept])].concat(), false, false),
+            ("accept", input(&[&hour, &ssh, drop]), false, false),
+            ("drop", input(&[&mark, &ssh, accept]), false, false),
+            ("drop", input(&[&rpf, accept]), false, false),
+            ("accept", input(&[&map("22", drop)]), true, false),
+            ("accept", input(&[&map("80", drop)]), false, false),
+            ("drop", input(&[&map("22", accept)]), false, false),
+            // Named sets.
+            ("drop", [set(r#","elem":[80,22]"#), of_set.clone()].concat(), false, false),
+            (
+                "drop",
+                [set(r#","elem":[80,{"elem":{"val":443,"comment":"x"}}]"#), of_set.clone()].concat(),
+                true,
+                false,
+            ),
+            ("drop", [of_set.clone(), set(r#","elem":[{"range":[20,30]}]"#)].concat(), false, false),
+            ("drop", [set(""), of_set].concat(), true, false),
+        ] {
+            let packet = Packet { interface: Some("eth0"), ..TO_SSH };
+            let filter = Filter::of_nftables(&ruleset(policy, &rules), &packet).unwrap();
+            let found = (filter.drops().is_some(), filter.restriction().is_some_and(|found| found.is_unread));
+            assert_eq!(found, (drops, unread), "{policy} {rules}");
+        }
+    }
+
+    #[test]
+    fn other_matches_of_iptables() {
+        let ssh = "-p tcp -m tcp --dport 22";
+        let drop = ":INPUT DROP [0:0]\n-A INPUT";
+        let open = ":INPUT ACCEPT [0:0]\n-A INPUT";
+        for (rules, drops, unread, restricted) in [
+            (
+                format!("{drop} {ssh} -m time --timestart 08:00:00 --timestop 09:00:00 -j ACCEPT"),
+                false,
+                true,
+                false,
+            ),
+            (
+                format!("{drop} -m string --string x --algo bm -j x\n:x - [0:0]\n-A x {ssh} -j ACCEPT"),
+                false,
+                true,
+                false,
+            ),
+            (format!("{drop} {ssh} -m limit --limit 5/min -j ACCEPT"), false, false, false),
+            (
+                format!("{drop} {ssh} -m hashlimit --hashlimit-upto 5/min --hashlimit-name x -j ACCEPT"),
+                false,
+                false,
+                false,
+            ),
+            (format!("{drop} {ssh} -m connlimit --connlimit-upto 5 -j ACCEPT"), false, false, false),
+            (format!("{drop} {ssh} -m mark --mark 0x7 -j ACCEPT"), false, false, false),
+            (format!("{drop} {ssh} -m set --match-set ports dst -j ACCEPT"), false, false, false),
+            (format!("{open} -m rpfilter --validmark -j RETURN\n-A INPUT -j DROP"), false, false, false),
+            (
+                format!("{drop} {ssh} -m recent --rcheck --seconds 30 --name KNOCK --rsource -j ACCEPT"),
+                false,
+                false,
+                true,
+            ),
+            (format!("{drop} {ssh} -m geoip --source-country DE -j ACCEPT"), false, false, true),
+            (
+                format!("{open} {ssh} -m recent --update --seconds 30 --hitcount 6 --rsource -j DROP"),
+                false,
+                false,
+                false,
+            ),
+            (
+                format!("{open} {ssh} -m conntrack --ctorigdstport 22 --ctdir ORIGINAL -j DROP"),
+                true,
+                false,
+                false,
+            ),
+            (format!("{open} -m length --length 0:1500 {ssh} -j DROP"), true, false, false),
+            (format!("{open} -m length ! --length 0:1500 {ssh} -j DROP"), false, false, false),
+        ] {
+            let filter = Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH);
+            let restriction = filter.restriction().map(|found| found.is_unread);
+            assert_eq!(filter.drops().is_some(), drops, "{rules}");
+            assert_eq!(restriction, (drops || unread || restricted).then_some(unread), "{rules}");
+        }
     }
 
     /// Rules of address translation.

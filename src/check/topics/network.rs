@@ -171,18 +171,27 @@ fn firewall(root: &Path, port: u16) -> Answer<()> {
                    or iptables-save, shows the rules";
         return Answer::warn(note, Fix::advice(fix), ());
     }
-    let restriction = judged.into_iter().find_map(|(_, judged)| match judged {
-        Judged::Restricts(restriction) => Some(restriction),
-        _ => None,
-    });
-    match (restriction, rules.judge(port, None)) {
-        (Some(restriction), _) => restricted(port, &restriction),
-        (None, Judged::Restricts(restriction)) if interfaces.is_empty() => restricted(port, &restriction),
-        _ => match rules.unknown {
-            Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
-            None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
-            None => Answer::ok(format!("the firewall does not drop all IPv4 connections to port {port}"), ()),
-        },
+    let mut judged: Vec<_> = judged.into_iter().map(|(_, judged)| judged).collect();
+    if judged.is_empty() {
+        judged.push(rules.judge(port, None));
+    }
+    for judged in &judged {
+        if let Judged::Restricts(restriction) = judged {
+            return restricted(port, restriction);
+        }
+    }
+    let mut some = Vec::new();
+    for filter in &any {
+        filter.drops_some(&mut some);
+    }
+    some.truncate(limits::CHECK_DETAILS);
+    match rules.unknown {
+        Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
+        None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
+        None => {
+            let note = format!("the firewall does not drop all IPv4 connections to port {port}");
+            Answer::ok(note, ()).detail(some)
+        }
     }
 }
 
@@ -221,23 +230,30 @@ fn is_missing(root: &Path, name: &str) -> bool {
     is_name && name != LOOPBACK && !root.join("sys/class/net").join(name).exists()
 }
 
-/// The answer if the firewall accepts the connections of some clients.
+/// The answer if the firewall accepts the connections of some clients, or may do so.
 fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
     let accepted = match restriction.accepted.as_slice() {
         [] => "some addresses".to_owned(),
         accepted => accepted.join("; "),
     };
-    Answer::warn(
-        format!(
-            "the firewall accepts connections to port {port} only from {accepted}; those of others are dropped by {}",
-            restriction.rule
-        ),
-        Fix::advice(
-            "connect from one of these addresses, or accept the client's address too: nft list ruleset, or \
-             iptables-save, shows the rules",
-        ),
-        (),
-    )
+    let rule = &restriction.rule;
+    let (note, fix) = if restriction.is_unread {
+        (
+            format!(
+                "drops connections to port {port} by {rule}, unless these rules, which are not evaluated here, accept them: {accepted}"
+            ),
+            "see whether one of them matches the client's packets now",
+        )
+    } else {
+        (
+            format!(
+                "accepts connections to port {port} only from {accepted}; those of others are dropped by {rule}"
+            ),
+            "connect from one of these addresses, or accept the client's address too",
+        )
+    };
+    let fix = format!("{fix}: nft list ruleset, or iptables-save, shows the rules");
+    Answer::warn(format!("the firewall {note}"), Fix::advice(fix), ())
 }
 
 /// The output of a program that succeeded. `None` if it fails or is not installed.
@@ -256,9 +272,15 @@ fn left_behind() -> io::Result<Option<(Vec<String>, &'static str, &'static str)>
     let of_fail2ban = "rules of fail2ban block";
     let listed = "the command that is listed with it";
     let table = "nft delete element inet f2b-table addr-set-sshd { ADDRESS }";
-    let sources: [(Source, _, _); 3] = [
+    let sshguard = "nft delete element ip sshguard attackers { ADDRESS }";
+    let sources: [(Source, _, _); 4] = [
         ((addresses_of_sets, "nft", &["--json", "list", "table", "inet", "f2b-table"]), of_fail2ban, table),
-        ((rules_of_jail, "iptables-save", &[]), of_fail2ban, listed),
+        (
+            (addresses_of_sets, "nft", &["--json", "list", "table", "ip", "sshguard"]),
+            "sshguard blocks",
+            sshguard,
+        ),
+        ((rules_of_jail, "iptables-save", &[]), "rules of fail2ban or sshguard block", listed),
         ((routes_to_nowhere, "ip", &["-4", "route", "show"]), "routes to nowhere block", listed),
     ];
     for ((read, tool, arguments), what, remove) in sources {
@@ -323,14 +345,14 @@ fn blocked(what: &str, list: &[String]) -> String {
     }
 }
 
-/// The elements of fail2ban's sets for sshd in the output of `nft --json`.
+/// The elements of the sets of fail2ban for sshd, or of sshguard, in the output of `nft --json`.
 fn addresses_of_sets(text: &str) -> Vec<String> {
     let document: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let items = document.get("nftables").and_then(serde_json::Value::as_array).into_iter().flatten();
     let sets = items.filter_map(|item| item.get("set"));
     let of_sshd = sets.filter(|set| {
         let name = set.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
-        name.starts_with("addr") && name.contains("ssh")
+        name.starts_with("addr") && name.contains("ssh") || name == "attackers"
     });
     let elements = of_sshd.filter_map(|set| set.get("elem")?.as_array()).flatten();
     elements
@@ -338,10 +360,11 @@ fn addresses_of_sets(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The rules of fail2ban's chain for sshd in the output of iptables-save: the address, and the command that removes the rule.
+/// The rules of the chain of fail2ban for sshd, or of sshguard, in the output of iptables-save: the address, and the command that removes the rule.
 fn rules_of_jail(text: &str) -> Vec<String> {
     let rules = text.lines().filter_map(|line| {
-        let rule = line.strip_prefix("-A ").filter(|rule| rule.starts_with("f2b-ssh"))?;
+        let of_sshd = |rule: &&str| rule.starts_with("f2b-ssh") || rule.starts_with("sshguard ");
+        let rule = line.strip_prefix("-A ").filter(of_sshd)?;
         let (address, _) = rule.split_once(" -s ")?.1.split_once(' ')?;
         Some(format!("{}: iptables -D {rule}", address.trim_end_matches("/32")))
     });
