@@ -151,7 +151,7 @@ async fn examine(
             tokio::join!(settings_of_sshd, recent::recent(runner, target, &name, &sshd, &account));
         tokio::join!(
             running::current(runner, target, &sshd, &account, &running, &log),
-            banner::banner(runner, target, &running, request.rehearse),
+            banner::banner(runner, target, &sshd.settings, &running, request.rehearse),
         );
     };
     let command = async {

@@ -73,6 +73,13 @@ pub(crate) fn bindable(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an interface has this address, or that is not known: a socket for an address of a VRF needs its device.
+pub(crate) fn is_of_interface(address: IpAddr) -> bool {
+    let to = address.to_string();
+    is_here(address)
+        || stdout_of("ip", &["-o", "address", "show", "to", &to]).map_or(true, |shown| !shown.is_empty())
+}
+
 /// Whether a socket can have this address. A UDP socket does not listen, so that nobody can connect to this one.
 pub(crate) fn is_here(address: IpAddr) -> bool {
     match UdpSocket::bind((address, 0)) {

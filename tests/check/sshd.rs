@@ -606,6 +606,16 @@ fn a_configuration_that_sshd_refuses() {
             assert!(fix.starts_with(says), "{fix}");
         });
     }
+    // ls shows the file.
+    world(|world| {
+        world.sh("ln -s /srv/config/eic.conf /etc/ssh/10-eic.conf");
+        world
+            .instance
+            .write("/etc/ssh/sshd_config", format!("{}Include /etc/ssh/10-*.conf\n", config().text()));
+        let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        let says = "/etc/ssh/10-eic.conf is a link to /srv/config/eic.conf, which does not exist: ";
+        assert!(fix.starts_with(says), "{fix}");
+    });
     // Neither the Match line nor the line without its other half is in the message.
     let text = config().text();
     let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("AuthorizedKeysCommandUser"));
@@ -810,6 +820,16 @@ fn listens_on_the_loopback_address() {
         let report = world.check();
         report.assert_exactly(&[("sshd.port", "fail")]);
         assert!(report.note("sshd.port").starts_with("sshd listens on 127.0.0.1:22 only"));
+        // And over IPv6 from anywhere.
+        let text = config().set("ListenAddress", "127.0.0.1").text();
+        world.restart(&format!("{text}ListenAddress ::\n"));
+        let report = world.check();
+        report.assert_exactly(&[("sshd.port", "warn")]);
+        let fix = report.of("sshd.port")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("set ListenAddress 0.0.0.0 too, and remove AddressFamily inet6, if "),
+            "{fix}"
+        );
     });
 }
 
@@ -850,7 +870,7 @@ fn allowed_and_denied_users() {
     broken(set("DenyUsers", "bob a*@192.0.2.*"), depends, "DenyUsers refuses alice from 192.0.2.*");
     broken(set("AllowUsers", "bob alice@192.0.2.*"), depends, "AllowUsers allows alice from 192.0.2.* only");
     world(|world| {
-        for allowed in ["alice", "al?ce", "bob alice@*"] {
+        for allowed in ["alice", "al?ce", "bob alice@*", "alice@0.0.0.0/0"] {
             world.configure(&config().set("AllowUsers", allowed).text());
             world.check().assert_healthy();
         }
@@ -1372,8 +1392,8 @@ fn blocks_for_some_clients() {
             "\"Match Address 10.0.0.0/8\"): AllowUsers does not include alice",
         ),
         (
-            "Match LocalAddress 10.0.0.1\n  AuthenticationMethods password\n",
-            "for clients that connect to the address 10.0.0.1",
+            "Match LocalAddress 127.0.0.1\n  AuthenticationMethods password\n",
+            "for clients that connect to the address 127.0.0.1",
         ),
         ("Match Address 10.*,!10.1.*\n  PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256\n", "no type of key"),
         ("Match Address ::/0\n  AuthorizedKeysCommand none\n", "AuthorizedKeysCommand is none"),
@@ -1391,6 +1411,7 @@ fn blocks_for_some_clients() {
     // Blocks that apply to no client, and blocks that refuse nothing.
     for text in [
         "Match LocalPort 2222\n  PubkeyAuthentication no\n",
+        "Match LocalAddress 10.0.0.1\n  PubkeyAuthentication no\n",
         "Match Host *.example\n  PubkeyAuthentication no\n",
         "Match Address 10.0.0.0/8\n  AllowUsers bob alice\n  ForceCommand none\n",
         "Match Address 10.0.0.0/8\n  PubkeyAuthentication yes\n  AuthenticationMethods publickey password\n",
@@ -1461,6 +1482,26 @@ fn no_command_for_most_clients() {
                     "{note}"
                 );
             }
+        }
+    });
+}
+
+/// A keyword by its older name, in such a block.
+#[test]
+fn types_of_keys_for_most_clients() {
+    world(|world| {
+        for keyword in ["PubkeyAcceptedKeyTypes", "PubkeyAcceptedAlgorithms"] {
+            let line = format!("{keyword} rsa-sha2-512\n");
+            world.restart(&format!("{}Match Address *,!127.0.0.0/8\n  {line}", config().text()));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{line}");
+            let report = world.check();
+            report.assert_exactly(&[("keys.accepted", "warn"), ("sshd.algorithms", "warn")]);
+            let note = report.note("keys.accepted");
+            assert!(note.ends_with(", for clients with the address *,!127.0.0.0/8"), "{note}");
+            let fix = report.of("sshd.algorithms")["fix"].as_str().unwrap();
+            assert!(fix.contains("below \"Match Address *,!127.0.0.0/8\" in line"), "{fix}");
+            world.restart(&format!("{}{line}", config().text()));
+            assert_eq!(world.check().status("keys.accepted"), "fail", "{line}");
         }
     });
 }

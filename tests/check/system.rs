@@ -1386,6 +1386,8 @@ fn socket_activation() {
             ("'Listen=[::]:22 (Stream)' 'Listen=0.0.0.0:2222 (Stream)'", "ipv6-only", "warn"),
             ("'Listen=127.0.0.1:22 (Stream)' 'Listen=0.0.0.0:2222 (Stream)'", "default", "warn"),
             ("'Listen=127.0.0.1:2222 (Stream)' 'Listen=0.0.0.0:22 (Stream)'", "default", "ok"),
+            ("'Listen=10.0.0.99:22 (Stream)'", "default", "fail"),
+            ("'Listen=10.0.0.99:22 (Stream)' 'Listen=0.0.0.0:22 (Stream)'", "default", "ok"),
         ] {
             let systemctl = format!(
                 "#!/bin/sh\ncase \"$*\" in

@@ -5,10 +5,15 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{io, process, thread};
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::network;
+use super::sshd_login::Penalties;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
@@ -17,6 +22,7 @@ use crate::check::report::Status;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::RunningSshd;
+use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::limits;
 use crate::procfs::is_in_other_namespace;
@@ -50,6 +56,7 @@ const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 pub(crate) async fn banner(
     runner: &Runner,
     target: &CheckTarget<'_>,
+    settings: &Finding<Settings>,
     running: &Finding<RunningSshd>,
     starts_sshd: bool,
 ) {
@@ -63,15 +70,22 @@ pub(crate) async fn banner(
                     CheckId::NetworkWrappers
                 ));
             }
-            let (root, process) = (target.root.to_owned(), running.process);
-            blocking(move || answers(&root, process, starts_sshd, accepts)).await
+            let (root, process, settings) =
+                (target.root.to_owned(), running.process, settings.get().cloned());
+            blocking(move || answers(&root, process, settings.as_ref(), starts_sshd, accepts)).await
         })
         .await;
 }
 
 /// `starts_sshd`: whether a connection that starts sshd is wanted. `accepts`: whether the firewall
 /// is not known to refuse some clients.
-fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) -> Answer<()> {
+fn answers(
+    root: &Path,
+    process: Option<u32>,
+    settings: Option<&Settings>,
+    starts_sshd: bool,
+    accepts: bool,
+) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can find out where sshd listens");
     }
@@ -86,6 +100,18 @@ fn answers(root: &Path, process: Option<u32>, starts_sshd: bool, accepts: bool) 
     let Some(first) = tried.first() else {
         return Answer::skip("the addresses that sshd listens on are not known");
     };
+    let is_client = |address: &SocketAddr| {
+        let penalties = settings.and_then(Penalties::of)?;
+        Some(penalties.concerns_clients(address.is_ipv4()))
+    };
+    if tried.iter().any(|address| is_client(address) == Some(true)) {
+        return Answer::skip(
+            "sshd would count a connection of this system as one of its clients' (PerSourcePenalties with noauth)",
+        );
+    }
+    if !sockets::is_here(source()) {
+        return Answer::skip("lo is down or has no address 127.0.0.1: this system cannot connect to itself");
+    }
     let reply = ask_all(&tried);
     if matches!(reply, BannerReply::Ssh) {
         return answered(root, *first);
@@ -209,12 +235,36 @@ fn ask_all(addresses: &[SocketAddr]) -> BannerReply {
     other
 }
 
+/// Where connections over IPv4 come from: an address of lo that no other process uses. sshd gives an address from which a connection
+/// tries no login a penalty (`child_reap` of OpenSSH's `sshd.c`), whatever is sent: a client has to wait for it, and 127.0.0.1 is one.
+fn source() -> IpAddr {
+    /// Another half of lo's network than that of 127.0.0.1: the penalty is for a whole network with `PerSourceNetBlockSize`.
+    const FIRST: u32 = Ipv4Addr::new(127, 128, 0, 0).to_bits();
+    // Not the same one each time: fail2ban can count it. Numbers of processes have at most 22 bits.
+    Ipv4Addr::from_bits(FIRST | process::id() & 0x3f_ffff).into()
+}
+
+/// Connects to an address.
+fn connected(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv4() {
+        bind(&socket, &SocketAddr::new(source(), 0))?;
+    }
+    set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+    match connect(&socket, &address) {
+        Err(Errno::INPROGRESS) => return Err(ErrorKind::TimedOut.into()),
+        result => result?,
+    }
+    Ok(socket.into())
+}
+
 /// Connects, and reads until the line with the protocol version (RFC 4253, section 4.2). Nothing is sent.
 fn ask(address: SocketAddr) -> BannerReply {
     let start = Instant::now();
     let left = || limits::BANNER_TIME.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
     let mut connection = loop {
-        match TcpStream::connect_timeout(&address, limits::BANNER_CONNECTION.min(left())) {
+        match connected(address, limits::BANNER_CONNECTION.min(left())) {
             Ok(connection) => break connection,
             // An sshd that reads its configuration again does not listen for a moment.
             Err(error)

@@ -411,7 +411,7 @@ fn repair(tree: &ConfigTree, error: &QueryError, config: Result<&Config, &ReadEr
     } else if error.has_foreign_directory() {
         foreign_directory(tree)
     } else {
-        Fix::advice(wrong_file(config, error).unwrap_or_else(|| error.fix().to_owned()))
+        Fix::advice(wrong_file(tree, config, error).unwrap_or_else(|| error.fix().to_owned()))
     }
 }
 
@@ -423,9 +423,17 @@ fn waiting_file<'a>(tree: &ConfigTree, error: &'a ReadError) -> Option<&'a Path>
 }
 
 /// What to change in a file that sshd rejects, where its message does not say that.
-fn wrong_file(config: Result<&Config, &ReadError>, error: &QueryError) -> Option<String> {
+fn wrong_file(tree: &ConfigTree, config: Result<&Config, &ReadError>, error: &QueryError) -> Option<String> {
     let config = match config {
         Ok(config) => config,
+        Err(ReadError::Unreadable(path, error)) if error.kind() == ErrorKind::NotFound => {
+            let target = std::fs::read_link(tree.locate(path)).ok()?;
+            return Some(format!(
+                "{} is a link to {}, which does not exist: create that file, or remove the link",
+                path.display(),
+                target.display()
+            ));
+        }
         Err(error @ ReadError::TooDeep(_)) => {
             return Some(format!("remove the Include that leads back to its own file: {error}"));
         }

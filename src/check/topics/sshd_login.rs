@@ -199,7 +199,9 @@ impl AccessList {
             patterns.iter().copied().filter(|pattern| self.is_for(pattern, account)).collect();
         let hosts = named.iter().filter(|_| !self.groups).filter_map(|pattern| pattern.rsplit_once('@'));
         let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
-        let everywhere = hosts.len() < named.len() || hosts.contains(&"*");
+        // Keys are pushed for a login over IPv4, as a rule.
+        let everywhere =
+            hosts.len() < named.len() || hosts.contains(&"*") || self.allows && hosts.contains(&"0.0.0.0/0");
         let possible: Vec<_> =
             hosts.iter().copied().filter(|host| names_a_client(host, settings.is("usedns", "yes"))).collect();
         match (self.allows, everywhere, possible.as_slice()) {
@@ -902,8 +904,51 @@ pub(super) fn changed_command(settings: &Settings, others: &Settings) -> Option<
     (differs && !command.contains("eic-keys")).then(|| format!("AuthorizedKeysCommand is {command}"))
 }
 
-/// Penalties (OpenSSH 9.8 and later) that refuse an ordinary client: for longer than a pushed key lives, after one attempt, or for
-/// what others do. `sshd -T` prints `crash:90 authfail:5 ... max:600 min:15 ... overflow:permissive`.
+/// `PerSourcePenalties` (OpenSSH 9.8 and later). `sshd -T` prints `crash:90 authfail:5 ... max:600 min:15 ... overflow:permissive`.
+pub(super) struct Penalties<'a> {
+    list: &'a str,
+    min: Duration,
+    max: Duration,
+    /// `PerSourceNetBlockSize`
+    networks: &'a str,
+}
+
+impl<'a> Penalties<'a> {
+    /// `None` if sshd has none.
+    pub(super) fn of(settings: &'a Settings) -> Option<Self> {
+        let (list, networks) = (settings.one("persourcepenalties"), settings.one("persourcenetblocksize"));
+        let list = Self { list, min: Duration::ZERO, max: Duration::ZERO, networks };
+        Some(Self { min: list.time("min")?, max: list.time("max")?, ..list })
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
+        self.list.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    fn time(&self, name: &str) -> Option<Duration> {
+        self.value(name).and_then(decimal)
+    }
+
+    /// The length of the networks whose addresses have one penalty. `at`: 0 for IPv4, 1 for IPv6.
+    fn network(&self, at: usize) -> Option<u32> {
+        self.networks.split(':').nth(at)?.parse().ok()
+    }
+
+    /// Whether a connection without a login, from `source` of network.banner or from `::1`, has a penalty that others notice.
+    pub(super) fn concerns_clients(&self, ipv4: bool) -> bool {
+        /// That network is the half of 127.0.0.0/8.
+        const OWN: u32 = 9;
+        let noauth = self.time("noauth").unwrap_or_default();
+        let is_shared = if ipv4 {
+            self.network(0).is_some_and(|bits| bits < OWN)
+        } else {
+            noauth > self.min || self.network(1).is_some_and(|bits| bits < 128)
+        };
+        !noauth.is_zero() && is_shared
+    }
+}
+
+/// Penalties that refuse an ordinary client: for longer than a pushed key lives, after one attempt, or for what others do.
 fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
     /// How long a pushed key lives, in seconds.
     const KEY: Duration = Duration::from_secs(60);
@@ -911,15 +956,12 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
     const SOURCES: u32 = 1024;
     /// A network that many clients are in.
     const WIDE: u32 = 8;
-    let list = settings.one("persourcepenalties");
-    let value = |name: &str| list.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
-    let time = |name: &str| value(name).and_then(decimal);
-    let (min, max) = (time("min")?, time("max")?);
+    let list = Penalties::of(settings)?;
     for (name, what) in
         [("authfail", "one attempt that fails"), ("noauth", "one connection without an attempt")]
     {
-        let penalty = time(name).unwrap_or_default().min(max);
-        if penalty >= KEY.max(min) {
+        let penalty = list.time(name).unwrap_or_default().min(list.max);
+        if penalty >= KEY.max(list.min) {
             let seconds = Seconds(penalty);
             return Some((
                 format!(
@@ -930,8 +972,8 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
         }
     }
     for (overflow, sources) in [("overflow", "max-sources4"), ("overflow6", "max-sources6")] {
-        let most = value(sources).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
-        if value(overflow) == Some("deny-all") && most < SOURCES {
+        let most = list.value(sources).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
+        if list.value(overflow) == Some("deny-all") && most < SOURCES {
             return Some((
                 format!(
                     "PerSourcePenalties {overflow}:deny-all {sources}:{most}: while {most} addresses have a penalty, sshd refuses all others"
@@ -940,8 +982,7 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
             ));
         }
     }
-    let network = settings.one("persourcenetblocksize").split(':').next().unwrap_or_default();
-    let network = network.parse::<u32>().ok().filter(|bits| *bits <= WIDE)?;
+    let network = list.network(0).filter(|bits| *bits <= WIDE)?;
     Some((
         format!("PerSourceNetBlockSize is {network}: a penalty for one client is a penalty for many others"),
         "remove PerSourceNetBlockSize",
@@ -974,6 +1015,7 @@ fn blocks(
         .filter_map(|block| {
             let reason = match &block.sample {
                 Some(sample) if !sample.local_port.is_some_and(|port| ports.contains(&port)) => None,
+                _ if is_for_no_address(&block.criteria) => None,
                 Some(sample) => {
                     let there = settings.of_connection(sample).ok()?;
                     refusal(&there, account, root)
@@ -1016,6 +1058,14 @@ fn blocks(
     )
 }
 
+/// Whether criteria name one address of this system that it does not have.
+fn is_for_no_address(criteria: &str) -> bool {
+    let mut words = criteria.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
+    words.find(|word| word.eq_ignore_ascii_case("localaddress"));
+    let address = words.next().and_then(|word| word.parse().ok());
+    address.is_some_and(|address| !sockets::is_of_interface(address))
+}
+
 /// Whether a line in a `Match` block can refuse a pushed key that is accepted without it.
 fn can_refuse(keyword: &str, value: &str, is_root: bool) -> bool {
     match keyword {
@@ -1050,6 +1100,9 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
             Fix::advice(change),
         );
     }
+    if let Some(note) = nobodys(&from_systemd) {
+        return Answer::fail(note, Fix::advice(SOCKET_UNIT));
+    }
     let configured = configured(settings);
     let now = if open.is_empty() { &configured } else { &open };
     if now.is_empty() {
@@ -1076,11 +1129,7 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
             return Answer::ok(format!("{}, to which the firewall redirects port 22", listens_on(now)), ());
         }
         let fix = match of_command_line(settings, now, root) {
-            _ if !from_systemd.is_empty() => {
-                "change ListenStream= or BindIPv6Only= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty ListenStream= before it \
-                 removes the others), then: systemctl daemon-reload, and restart that unit"
-                    .to_owned()
-            }
+            _ if !from_systemd.is_empty() => SOCKET_UNIT.to_owned(),
             Some((option, place)) => format!(
                 "remove {option} from sshd's command line ({place}), then: {}; or give the client the port (aws ec2-instance-connect \
                  ssh --ssh-port)",
@@ -1113,6 +1162,17 @@ fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answe
 
 fn listens_on(addresses: &[SocketAddr]) -> String {
     format!("sshd listens on {}", shown(addresses))
+}
+
+/// What to do about the addresses of a socket unit.
+const SOCKET_UNIT: &str = "change ListenStream= or BindIPv6Only= of the socket unit (systemctl cat ssh.socket sshd.socket shows it; an empty \
+                           ListenStream= before it removes the others), then: systemctl daemon-reload, and restart that unit";
+
+/// The note if systemd listens, as it can with `FreeBind=`, on addresses that no interface has.
+fn nobodys(sockets: &[SocketAddr]) -> Option<String> {
+    let is_here = |socket: &SocketAddr| socket.ip().is_unspecified() || sockets::is_of_interface(socket.ip());
+    (!sockets.is_empty() && !sockets.iter().any(is_here))
+        .then(|| format!("systemd listens for sshd on {}: no interface has that address", shown(sockets)))
 }
 
 /// The option of sshd's command line that overrides Port, or the address family, and where it is set.
@@ -1165,7 +1225,7 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
     } else if only_ipv6 && is_ipv6_only(&usual) {
         Some((
             format!("sshd listens on IPv6 only: {}", shown(&usual)),
-            "remove AddressFamily, and set ListenAddress 0.0.0.0 too",
+            "set ListenAddress 0.0.0.0 too, and remove AddressFamily inet6, if it is set",
         ))
     } else {
         None
@@ -1174,7 +1234,7 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Settings, limits_of};
+    use super::{Duration, Penalties, Settings, limits_of};
     use crate::check::settings::SettingsSource;
     use crate::sshd::config::Config;
     use crate::sshd::config_tree::ConfigTree;
@@ -1235,6 +1295,24 @@ mod tests {
         ] {
             let answer = limits_of(&settings(line), Duration::from_secs(4));
             assert_eq!(format!("{answer:?}").contains("status: Fail"), fails, "{line}");
+        }
+    }
+
+    /// Penalties of one connection without a login, from an address that no client has.
+    #[test]
+    fn penalties_of_this_systems_own_connection() {
+        let usual = "crash:90 authfail:5 noauth:1 max:600 min:15";
+        for (list, networks, ipv4, ipv6) in [
+            (usual, "32:128", false, false),
+            (usual, "16:64", false, true),
+            (usual, "8:128", true, false),
+            ("noauth:600.000000 max:600.000000 min:0.000000", "32:128", false, true),
+            ("noauth:0 max:600 min:0", "0:0", false, false),
+            ("no", "0:0", false, false),
+        ] {
+            let settings = settings(&format!("persourcepenalties {list}\npersourcenetblocksize {networks}"));
+            let concerns = |ipv4| Penalties::of(&settings).is_some_and(|list| list.concerns_clients(ipv4));
+            assert_eq!((concerns(true), concerns(false)), (ipv4, ipv6), "{list} {networks}");
         }
     }
 
