@@ -139,6 +139,85 @@ fn a_port_that_is_redirected() {
     });
 }
 
+/// Rules that are not evaluated, or that are for some clients only.
+#[test]
+fn what_a_firewall_may_do() {
+    let rules = |world: &World<'_>, text: &str| {
+        prints(world, "/usr/sbin/iptables-save", &format!("*filter\n{text}\nCOMMIT"));
+    };
+    world(|world| {
+        let night =
+            "-A INPUT -p tcp -m tcp --dport 22 -m time --timestart 02:00:00 --timestop 03:00:00 -j ACCEPT";
+        rules(world, &format!(":INPUT DROP [0:0]\n{night}"));
+        let report = world.check();
+        report.assert_exactly(&[("network.firewall", "warn")]);
+        let says = format!(
+            "drops connections to port 22 by the policy of chain INPUT, unless these rules, which are not evaluated here, accept them: {night}"
+        );
+        assert!(report.note("network.firewall").ends_with(&says), "{}", report.note("network.firewall"));
+        // As of ufw, after "ufw deny from", and with "ufw limit".
+        let (deny, limit) = (
+            "-A INPUT -s 10.9.9.0/24 -j DROP",
+            "-A INPUT -p tcp -m tcp --dport 22 -m recent --update --seconds 30 --hitcount 6 --name DEFAULT --rsource -j DROP",
+        );
+        rules(
+            world,
+            &format!(
+                ":INPUT DROP [0:0]\n{deny}\n{limit}\n{night}\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"
+            ),
+        );
+        let report = world.check();
+        report.assert_healthy();
+        let detail = [deny, limit].map(|rule| format!("drops those of some clients, or may do so: {rule}"));
+        assert_eq!(report.detail("network.firewall"), detail);
+    });
+}
+
+/// sshd gives the address of a connection that tries no login a penalty (`PerSourcePenalties`): it is no client's.
+#[test]
+fn the_address_of_its_own_connection() {
+    world(|world| {
+        let harsh = config().set("PerSourcePenalties", "noauth:600s min:0s");
+        let has_penalties = std::process::Command::new("/usr/sbin/sshd")
+            .args(["-T", "-o", "PerSourcePenalties=no"])
+            .output()
+            .unwrap()
+            .status
+            .success();
+        if has_penalties {
+            world.restart(&harsh.text());
+        }
+        let report = world.check();
+        assert_eq!(report.status("network.banner"), "ok");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        if has_penalties {
+            // For all clients.
+            world.restart(&harsh.set("PerSourceNetBlockSize", "0:0").text());
+            assert_eq!(world.check().status("network.banner"), "skip");
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        } else {
+            assert!(world.sshd.says("by 127.1"), "{:#?}", world.sshd.log());
+            let own =
+                |line: &String| line.contains("Connection closed by 127.0.0.1") && !line.contains("user");
+            assert!(!world.sshd.log().iter().any(own), "{:#?}", world.sshd.log());
+        }
+    });
+    world(|world| {
+        world.sh("ip address del 127.0.0.1/8 dev lo");
+        let report = world.check_with(&[USER, "--rehearse"]);
+        report.assert_exactly(&[
+            ("network.banner", "skip"),
+            ("login.rehearsal", "warn"),
+            ("login.terminal", "skip"),
+        ]);
+        let says = "lo is down or has no address 127.0.0.1: this system cannot connect to itself";
+        assert_eq!(report.note("network.banner"), says);
+        let fix = report.of("login.rehearsal")["fix"].as_str().unwrap();
+        world.sh(fix.strip_prefix("give the interface lo that address: ").unwrap());
+        world.check_with(&[USER, "--rehearse"]).assert_healthy();
+    });
+}
+
 /// Rules that name the interface over which clients come, which this system's own connections do not use.
 #[test]
 fn a_firewall_of_an_interface() {
@@ -218,6 +297,12 @@ fn addresses_in_the_sets_of_fail2ban() {
         let report = world.check();
         report.assert_exactly(&[("network.fail2ban", "warn")]);
         assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "198.51.100.9"]);
+        prints(
+            world,
+            "/usr/sbin/nft",
+            &set(r#","elem":["192.0.2.7"]"#).replace("addr-set-sshd", "attackers"),
+        );
+        world.check().assert_exactly(&[("network.fail2ban", "warn")]);
         prints(world, "/usr/sbin/nft", &set(""));
         let jail = |rules: &str| {
             let before = "*filter\n:INPUT ACCEPT [0:0]\n:f2b-sshd - [0:0]\n-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n";
@@ -237,7 +322,7 @@ fn addresses_in_the_sets_of_fail2ban() {
         assert!(
             report
                 .note("network.fail2ban")
-                .starts_with("rules of fail2ban block the address 192.0.2.7 from sshd:")
+                .starts_with("rules of fail2ban or sshguard block the address 192.0.2.7 from sshd:")
         );
         jail("");
         // Its action "route". A network without hosts, as of containers, is none.

@@ -416,10 +416,35 @@ fn start_files() {
         "answers a question with an empty line: Type YES to accept the terms:",
         "log in on a terminal, and answer it",
     );
+    // It says why it ends, after the question.
+    fails(
+        |_| {
+            start_file(
+                ".profile",
+                "printf 'One-time code: '; read -r x; [ \"$x\" = 1 ] || { echo; echo wrong code; exit 1; }\n",
+            );
+        },
+        &[("login.terminal", "warn")],
+        "answers a question with an empty line: One-time code:",
+        "log in on a terminal, and answer it",
+    );
     // A shell can have an empty prompt.
+    for path in ["/bin/sh", "/bin/bash"] {
+        world(|world| {
+            shell(path);
+            start_file(".profile", "PS1=\n");
+            rehearse(world).assert_healthy();
+        });
+    }
     world(|world| {
-        start_file(".profile", "PS1=\n");
-        rehearse(world).assert_healthy();
+        shell("/bin/bash");
+        start_file(".profile", "exec >/dev/null 2>&1\n");
+        // While a slow bash starts, the terminal itself echoes.
+        let mut reports = (0..3).map(|_| rehearse(world));
+        let report = reports.find(|report| report.status("login.terminal") != "ok").unwrap();
+        report.assert_exactly(&[("login.terminal", "warn")]);
+        let note = report.note("login.terminal");
+        assert!(note.starts_with("the shell of alice prints nothing on a terminal"), "{note}");
     });
     // What it prints is shown escaped, and not all of it.
     world(|world| {
@@ -445,6 +470,17 @@ fn a_module_that_waits() {
         &[("login.rehearsal", "fail")],
         "sshd and PAM accept the key of a login as alice, but no session starts within 11 s",
         "pam_systemd waits 25 s for systemd-logind",
+    );
+    fails(
+        |world| {
+            waits(world);
+            let systemctl =
+                "#!/bin/sh\ncase \"$*\" in *' user@'*) echo ActiveState=activating;; *) exit 1;; esac\n";
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        },
+        &[("login.rehearsal", "fail")],
+        "pam_systemd waits for user@",
+        "systemctl status user@",
     );
 }
 

@@ -39,6 +39,7 @@ use crate::safe_path::{self, Program};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::lexer::OpensshVersion;
 use crate::syslog::{Severity, Syslog};
+use crate::tool::{property, stdout_of};
 use directory::Directory;
 use messages::LoginMessages;
 use pam_log::PamMessages;
@@ -225,7 +226,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
     };
     match outcome.ending {
         LoginEnd::Status(0) if !ran(&outcome, &rehearsal.word) => not_run(rehearsal, &outcome),
-        LoginEnd::Status(0) | LoginEnd::Answers => {
+        LoginEnd::Status(0) | LoginEnd::Answers | LoginEnd::Silent => {
             let differences = &rehearsal.plan.differences;
             let differences = if differences.is_empty() {
                 String::new()
@@ -345,8 +346,18 @@ fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
             let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
             Answer::warn(note, Fix::advice(fix), None)
         }
-        LoginEnd::Status(_) if question(&outcome.output).is_some() => {
-            let line = question(&outcome.output).unwrap_or_default();
+        LoginEnd::Silent => {
+            let note = format!(
+                "the shell of {user} prints nothing on a terminal: neither a prompt nor the end of its input has an answer"
+            );
+            let fix = format!(
+                "log in on a terminal: if nothing appears, find the start file that redirects all output (a line such as: exec >FILE): {}",
+                start_files(user)
+            );
+            Answer::warn(note, Fix::advice(fix), None)
+        }
+        LoginEnd::Status(status) if question(&outcome.output, status).is_some() => {
+            let line = question(&outcome.output, status).unwrap_or_default();
             let note = format!(
                 "the session of {user} ends because the rehearsal answers a question with an empty line: {line}"
             );
@@ -359,10 +370,16 @@ fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
     }
 }
 
-/// What the session asks at its end: the cursor stays in that line, and the answer is empty.
-fn question(output: &str) -> Option<&str> {
-    let line = output.trim_end_matches(['\r', '\n']).lines().last()?;
-    line.ends_with([' ', ':', '?']).then_some(line.trim())
+/// What the session asks at its end, or before it says why it ends: the answer is empty.
+fn question(output: &str, status: i32) -> Option<&str> {
+    let last = output.trim_end_matches(['\r', '\n']).lines().last()?;
+    if last.ends_with([' ', ':', '?']) {
+        return Some(last.trim());
+    }
+    // A shell prints its prompt again.
+    let asks =
+        |line: &&str| (line.ends_with(": ") || line.ends_with("? ")) && output.matches(line).count() == 1;
+    output.lines().rfind(asks).filter(|_| !was_broken(status)).map(str::trim)
 }
 
 /// The line by which a program, such as tmux or screen, refuses a terminal without a cursor. With a better terminal, the
@@ -420,6 +437,15 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
             "sshd and PAM accept the key of a login as {user}, but no session starts within {} s",
             limits::REHEARSAL_LOGINS.as_secs()
         );
+        let manager = format!("user@{}.service", rehearsal.plan.account.uid);
+        let shown = stdout_of("systemctl", &["show", "--property=ActiveState", &manager]).unwrap_or_default();
+        if property(&shown, "ActiveState") == Some("activating") {
+            let fix = format!(
+                "find out why it does not start: systemctl status {manager}, systemctl cat {manager}"
+            );
+            let note = format!("{note}: pam_systemd waits for {manager}, which is starting");
+            return Answer::fail(note, Fix::advice(fix)).detail(last);
+        }
         return Answer::fail(note, Fix::advice(WAITS)).detail(last);
     }
     if !accepted(&outcome.log) {
@@ -535,6 +561,9 @@ fn not_connected(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut => {
             "accept connections from 127.0.0.1 on the interface lo in the firewall: nft list ruleset, or iptables-save, shows \
              its rules"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "give the interface lo that address: ip link set lo up; ip address replace 127.0.0.1/8 dev lo"
         }
         _ => "check that root can run ssh and sshd",
     }

@@ -39,6 +39,8 @@ pub(super) enum LoginKind<'a> {
 pub(super) enum LoginEnd {
     /// The session answers on its terminal. It was then closed.
     Answers,
+    /// It prints nothing on its terminal, but ends with its input.
+    Silent,
     /// ssh ended with this status: the session's, or 255.
     Status(i32),
     /// Neither of these happened within the time limit.
@@ -81,7 +83,9 @@ pub(super) fn log_in(
     login: LoginKind<'_>,
     deadline: Instant,
 ) -> io::Result<LoginOutcome> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
+        io::Error::new(error.kind(), format!("it needs the address 127.0.0.1 of the interface lo: {error}"))
+    })?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let mut ssh = KillOnDrop(
@@ -97,18 +101,16 @@ pub(super) fn log_in(
     let log = Collected::new(limits::REHEARSAL_OUTPUT);
     let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
     log.collect(server.0.stderr.take(), open);
-    let ending = match login {
+    let mut terminal = Terminal::new(input, &output, &log);
+    let mut ending = match login {
         LoginKind::Command(_) => wait(&mut ssh.0, deadline, || false)?,
-        LoginKind::Terminal => {
-            let mut terminal = Terminal::new(input, &output, &log);
-            match wait(&mut ssh.0, deadline, || terminal.answers())? {
-                LoginEnd::Status(_) if terminal.is_closed() => LoginEnd::Answers,
-                ending => ending,
-            }
-        }
+        LoginKind::Terminal => match wait(&mut ssh.0, deadline, || terminal.answers())? {
+            LoginEnd::Status(_) if terminal.is_closed() => LoginEnd::Silent,
+            ending => ending,
+        },
     };
     let session = match ending {
-        LoginEnd::Status(_) => Vec::new(),
+        LoginEnd::Status(_) | LoginEnd::Silent => Vec::new(),
         LoginEnd::Answers | LoginEnd::TimedOut => session(server.0.id()),
     };
     let commands = lists::unique(session.iter().map(command_line));
@@ -118,6 +120,9 @@ pub(super) fn log_in(
     // What they said last may not be read yet. A process that stays can hold the pipes open: nothing is ever sent.
     let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limits::REHEARSAL_END);
     let lines = log.text().lines().map(|line| line.trim_end().to_owned()).collect();
+    if matches!(ending, LoginEnd::Silent) && terminal.has_answered() {
+        ending = LoginEnd::Answers;
+    }
     Ok(LoginOutcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running, commands })
 }
 
@@ -335,6 +340,8 @@ struct Terminal<'a> {
     length: (usize, Instant),
     /// Length of the output when a line was typed to which there is no answer yet, and when that was.
     typed: Option<(usize, Instant)>,
+    /// Length of the output when the last empty line was typed.
+    last: usize,
     answers: u32,
     tries: u32,
 }
@@ -342,12 +349,17 @@ struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     fn new(input: Option<ChildStdin>, output: &'a Collected, log: &'a Collected) -> Self {
         let now = Instant::now();
-        Self { input, output, log, start: now, length: (0, now), typed: None, answers: 0, tries: 0 }
+        Self { input, output, log, start: now, length: (0, now), typed: None, last: 0, answers: 0, tries: 0 }
     }
 
     /// Whether the input was ended.
     fn is_closed(&self) -> bool {
         self.tries > limits::TERMINAL_TRIES
+    }
+
+    /// Whether anything, such as an echo, came back after the last line that was typed. A shell can have an empty prompt.
+    fn has_answered(&self) -> bool {
+        self.output.bytes().len() > self.last
     }
 
     /// Types, and looks for the answer. Whether there were enough of them.
@@ -377,6 +389,9 @@ impl<'a> Terminal<'a> {
             }
             self.tries = self.tries.saturating_add(1);
             let at = self.typed.map_or(output.len(), |(at, _)| at);
+            if self.tries <= limits::TERMINAL_TRIES {
+                self.last = output.len();
+            }
             self.typed = Some((at, Instant::now()));
         }
         self.answers >= limits::TERMINAL_ANSWERS
