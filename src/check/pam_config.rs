@@ -107,7 +107,7 @@ impl Control {
         let mut actions: Vec<(String, Action)> = Vec::new();
         for pair in words.chunks(3) {
             let [name, "=", action] = pair else { return None };
-            if !RETURN_VALUES.contains(name) {
+            if !RETURN_VALUES.split(' ').any(|known| known == *name) {
                 return None;
             }
             let action = match *action {
@@ -138,41 +138,11 @@ impl Control {
 }
 
 /// The names of the results in a list of actions.
-const RETURN_VALUES: [&str; 33] = [
-    "success",
-    "open_err",
-    "symbol_err",
-    "service_err",
-    "system_err",
-    "buf_err",
-    "perm_denied",
-    "auth_err",
-    "cred_insufficient",
-    "authinfo_unavail",
-    "user_unknown",
-    "maxtries",
-    "new_authtok_reqd",
-    "acct_expired",
-    "session_err",
-    "cred_unavail",
-    "cred_expired",
-    "cred_err",
-    "no_module_data",
-    "conv_err",
-    "authtok_err",
-    "authtok_recover_err",
-    "authtok_lock_busy",
-    "authtok_disable_aging",
-    "try_again",
-    "ignore",
-    "abort",
-    "authtok_expired",
-    "module_unknown",
-    "bad_item",
-    "conv_again",
-    "incomplete",
-    "default",
-];
+const RETURN_VALUES: &str = "success open_err symbol_err service_err system_err buf_err perm_denied auth_err cred_insufficient \
+    authinfo_unavail user_unknown maxtries new_authtok_reqd acct_expired session_err cred_unavail \
+    cred_expired cred_err no_module_data conv_err authtok_err authtok_recover_err authtok_lock_busy \
+    authtok_disable_aging try_again ignore abort authtok_expired module_unknown bad_item conv_again \
+    incomplete default";
 
 /// The stack of one type, and what was seen on the way.
 #[derive(Clone, Debug, Default)]

@@ -1006,7 +1006,7 @@ fn a_password_that_does_not_exist() {
             world.sh(&format!("sed -i 's,^alice:[^:]*,alice:{hash},' /etc/shadow"));
             let report = world.check();
             report.assert_exactly(expected);
-            let says = "PAM's auth lines require the password, and alice has none";
+            let says = "requires PAM, whose auth lines require a password, and alice has none";
             assert!(expected == given || report.note("user.password").ends_with(says));
         }
     });

@@ -32,7 +32,7 @@ pub(super) enum Caller {
 
 /// Why the user cannot run a file that somebody can execute.
 pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
-    not_executable(account, path, root, caller).or_else(|| does_not_start(account, path, None))
+    not_executable(account, path, root, caller).or_else(|| does_not_start(account, path, "LC_ALL=C"))
 }
 
 /// Why execve(2) by the user would fail.
@@ -90,9 +90,8 @@ fn has_wrong_end(interpreter: &Path, words: &[&[u8]]) -> bool {
     word.ends_with(b"\r") && if word.starts_with(b"-") { is_shell } else { is_env }
 }
 
-/// Why the user cannot start a program. It is not run: the dynamic linker only lists its libraries, which can be in other
-/// directories, too.
-pub(super) fn does_not_start(account: &Account, path: &Path, libraries: Option<&str>) -> Option<String> {
+/// Why the user cannot start a program with a variable (`NAME=VALUE`). It is not run: the dynamic linker only lists its libraries.
+pub(super) fn does_not_start(account: &Account, path: &Path, variable: &str) -> Option<String> {
     let program = interpreter(path).unwrap_or_else(|| path.to_owned());
     // The linker of a program with the setuid bit can ignore the variable.
     let is_plain = fs::metadata(&program).is_ok_and(|file| file.mode() & 0o6000 == 0);
@@ -100,10 +99,7 @@ pub(super) fn does_not_start(account: &Account, path: &Path, libraries: Option<&
         return None;
     }
     // Where the linker ignores the variable, this is all that a shell does.
-    let libraries = libraries.map(|path| format!("LD_LIBRARY_PATH={path}"));
-    let variables: Vec<_> = ["LD_TRACE_LOADED_OBJECTS=1"].into_iter().chain(libraries.as_deref()).collect();
-    // Where the linker ignores the variable, this is all that a shell does.
-    let command = account.credentials().command(&variables, &program).ok()?;
+    let command = account.credentials().command(&["LD_TRACE_LOADED_OBJECTS=1", variable], &program).ok()?;
     lacking(&command.with(["-c", "true"]), account)
 }
 

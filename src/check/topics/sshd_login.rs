@@ -35,7 +35,7 @@ const PUSHED: [(&str, &[&str]); 2] =
     [("ed25519", &["ssh-ed25519"]), ("RSA", &["rsa-sha2-512", "rsa-sha2-256"])];
 
 /// The only key exchanges that the console's browser client supports.
-const EXCHANGES: [&str; 3] = ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"];
+const EXCHANGES: &str = "ecdh-sha2-nistp256, ecdh-sha2-nistp384, ecdh-sha2-nistp521";
 
 /// Checks the settings that can reject a valid key.
 pub(crate) async fn login(
@@ -453,31 +453,16 @@ fn algorithms(settings: &Settings) -> Answer<()> {
 }
 
 /// Ciphers and MACs that OpenSSH's client supports without options, in all releases since 7.4.
-const CIPHERS: [&str; 6] = [
-    "chacha20-poly1305@openssh.com",
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-];
+const CIPHERS: &str = "chacha20-poly1305@openssh.com, aes128-gcm@openssh.com, aes256-gcm@openssh.com, aes128-ctr, aes192-ctr, aes256-ctr";
 /// Those that need no MAC.
-const AUTHENTICATED: [&str; 3] =
-    ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
-const MACS: [&str; 8] = [
-    "umac-64-etm@openssh.com",
-    "umac-128-etm@openssh.com",
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512-etm@openssh.com",
-    "umac-64@openssh.com",
-    "umac-128@openssh.com",
-    "hmac-sha2-256",
-    "hmac-sha2-512",
-];
+const AUTHENTICATED: &str = "chacha20-poly1305@openssh.com, aes128-gcm@openssh.com, aes256-gcm@openssh.com";
+const MACS: &str = "umac-64-etm@openssh.com, umac-128-etm@openssh.com, hmac-sha2-256-etm@openssh.com, hmac-sha2-512-etm@openssh.com, \
+                    umac-64@openssh.com, umac-128@openssh.com, hmac-sha2-256, hmac-sha2-512";
 
 fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
-    let offers = |keyword: &str, known: &[&str]| {
-        settings.all(keyword).flat_map(|list| list.split(',')).any(|name| known.contains(&name))
+    let offers = |keyword: &str, known: &str| {
+        let mut offered = settings.all(keyword).flat_map(|list| list.split(','));
+        offered.any(|name| known.split(", ").any(|known| known == name))
     };
     if let Some(types) = host_keys_without_algorithm(settings, root) {
         return settings.refuses(
@@ -486,10 +471,10 @@ fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
             "remove HostKeyAlgorithms, or generate a host key of such a type",
         );
     }
-    let unusable = if !offers("ciphers", &CIPHERS) {
-        Some(("ciphers", "Ciphers", CIPHERS.join(",")))
-    } else if !offers("ciphers", &AUTHENTICATED) && !offers("macs", &MACS) {
-        Some(("macs", "MACs", MACS.join(",")))
+    let unusable = if !offers("ciphers", CIPHERS) {
+        Some(("ciphers", "Ciphers", CIPHERS))
+    } else if !offers("ciphers", AUTHENTICATED) && !offers("macs", MACS) {
+        Some(("macs", "MACs", MACS))
     } else {
         None
     };
@@ -509,14 +494,11 @@ fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
         let note = format!("an OpenSSH client without options supports none of {shown}; it supports {known}");
         return Answer::warn(note, settings.fix(keyword, &format!("add one of these to {shown}")), ());
     }
-    if offers("kexalgorithms", &EXCHANGES) {
+    if offers("kexalgorithms", EXCHANGES) {
         Answer::ok("sshd offers a key exchange that the console's client supports", ())
     } else {
         Answer::warn(
-            format!(
-                "the console's client supports none of KexAlgorithms; it supports {}",
-                EXCHANGES.join(", ")
-            ),
+            format!("the console's client supports none of KexAlgorithms; it supports {EXCHANGES}"),
             settings.fix("kexalgorithms", "add ecdh-sha2-nistp256 to KexAlgorithms"),
             (),
         )

@@ -348,10 +348,10 @@ fn no_password(name: &str, root: &Path) -> Option<Answer<()>> {
     let is_locked = fields.get(1).is_some_and(|hash| hash.starts_with(['!', '*']));
     (is_locked && needs_pam_unix(root)).then(|| {
         Answer::fail(
-            format!("AuthenticationMethods requires that PAM authenticates the user, too, PAM's auth lines require the password, and {name} has none"),
-            Fix::advice(format!(
-                "set a password for {name}, or change the auth lines of /etc/pam.d/sshd, or AuthenticationMethods"
-            )),
+            format!(
+                "AuthenticationMethods requires PAM, whose auth lines require a password, and {name} has none"
+            ),
+            Fix::advice(format!("set a password for {name}, or change AuthenticationMethods")),
         )
     })
 }
@@ -387,12 +387,10 @@ fn other_libraries(account: &Account, path: &Path, root: &Path, setenv: &str) ->
     let is_read = modules.iter().any(|module| module.starts_with("pam_env.so"));
     let text = if is_read { files::system_text(root, FILE) } else { String::new() };
     [(setenv, "SetEnv of sshd"), (&text, FILE)].into_iter().find_map(|(text, place)| {
-        let value = text.lines().find_map(|line| line.trim().strip_prefix("LD_LIBRARY_PATH="))?;
-        let reason = shell::does_not_start(account, path, Some(value))?;
+        let variable = text.lines().find(|line| line.starts_with("LD_LIBRARY_PATH="))?;
+        let reason = shell::does_not_start(account, path, variable)?;
         let (name, shell) = (&account.name, account.shell.display());
-        let note = format!(
-            "{name} cannot run the login shell {shell} with LD_LIBRARY_PATH={value} of {place}: {reason}"
-        );
+        let note = format!("{name} cannot run the login shell {shell} with {variable} of {place}: {reason}");
         Some(Answer::fail(note, Fix::advice(format!("remove LD_LIBRARY_PATH from {place}"))))
     })
 }
@@ -401,22 +399,20 @@ fn other_libraries(account: &Account, path: &Path, root: &Path, setenv: &str) ->
 fn shell(account: &Account, root: &Path, chrooted: bool, setenv: &str) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || set_shell(account, root);
-    let refusing = ["nologin", "false", "true", "sync", "halt", "shutdown"];
+    let refusing = "nologin false true sync halt shutdown";
     let is_one_of =
-        |names: &[&str]| names.iter().any(|name| account.shell.file_name() == Some(name.as_ref()));
-    if is_one_of(&refusing) {
+        |names: &str| names.split(' ').any(|name| account.shell.file_name() == Some(name.as_ref()));
+    if is_one_of(refusing) {
         return Answer::fail(format!("the login shell is {shell}, which does not allow logins"), fix());
     }
     if chrooted {
         return Answer::ok(format!("the login shell is {shell}, in ChrootDirectory"), ());
     }
     let path = files::below(root, &account.shell);
-    let others = ["cat", "echo", "less", "ls", "more", "passwd", "perl", "su", "sudo"];
+    let others = "cat echo less ls more passwd perl su sudo";
     match fs::metadata(&path) {
-        Ok(metadata) if files::is_program(&metadata) && is_one_of(&others) => {
-            let note = format!(
-                "the login shell is {shell}, which is no shell: it cannot run what a client asks for"
-            );
+        Ok(metadata) if files::is_program(&metadata) && is_one_of(others) => {
+            let note = format!("the login shell is {shell}, which is no shell");
             Answer::fail(note, fix())
         }
         Ok(metadata) if files::is_program(&metadata) => {
