@@ -440,9 +440,7 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
         let manager = format!("user@{}.service", rehearsal.plan.account.uid);
         let shown = stdout_of("systemctl", &["show", "--property=ActiveState", &manager]).unwrap_or_default();
         if property(&shown, "ActiveState") == Some("activating") {
-            let fix = format!(
-                "find out why it does not start: systemctl status {manager}, systemctl cat {manager}"
-            );
+            let fix = format!("find out why it does not start: systemctl status {manager}");
             let note = format!("{note}: pam_systemd waits for {manager}, which is starting");
             return Answer::fail(note, Fix::advice(fix)).detail(last);
         }
