@@ -2820,9 +2820,10 @@ fn what_the_journal_tells() {
         let report = world.check();
         report.assert_exactly(&[("recent.sshd", "warn")]);
         // A run as another user, before AuthorizedKeysCommandUser was changed: sshd has accepted that key.
-        let accepted = "Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:k";
-        log(0, "/run/sshd-session", "sshd-session", accepted);
-        log(47_101, "/run/eic-keys", "eic-keys", "Provided SHA256:k for alice to process 1");
+        let [key, other] = ["k", "o"].map(|letter| format!("SHA256:{}", letter.repeat(43)));
+        let accepted = format!("Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {key}");
+        log(0, "/run/sshd-session", "sshd-session", &accepted);
+        log(47_101, "/run/eic-keys", "eic-keys", &format!("Provided {key} for alice to process 1"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         run(
             "journalctl --quiet --output=json SYSLOG_IDENTIFIER=sshd-session --lines 1 | grep -o '\"_PID\":\"[0-9]*' | grep -o '[0-9]*$' >/run/accepted",
@@ -2832,14 +2833,14 @@ fn what_the_journal_tells() {
             47_101,
             "/run/eic-keys",
             "eic-keys",
-            &format!("Provided SHA256:other for alice to process {}", process.trim()),
+            &format!("Provided {other} for alice to process {}", process.trim()),
         );
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         log(
             47_101,
             "/run/eic-keys",
             "eic-keys",
-            &format!("Provided SHA256:k for alice to process {}", process.trim()),
+            &format!("Provided {key} for alice to process {}", process.trim()),
         );
         world.check().assert_healthy();
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}2"));
