@@ -97,7 +97,7 @@ checks! {
     SshdSession "sshd.session" [NameService]: "ForceCommand, ChrootDirectory and MaxSessions allow a session",
     SshdLimits "sshd.limits" [NameService]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
     SshdMatch "sshd.match" [NameService]: "whether a Match block refuses the user's keys for some clients",
-    SshdPam "sshd.pam" [NameService]: "PAM's files for sshd are valid, and the modules that they need are installed",
+    SshdPam "sshd.pam" [NameService]: "PAM's files for sshd are valid, and the modules that they need can be loaded",
     SshdPort "sshd.port" [NameService]: "sshd listens on port 22, on an address that clients can reach",
     RunningDaemon "running.daemon" [NameService]: "sshd runs, or is started when a client connects",
     RunningOverride "running.override" [NameService]: "the command line of sshd does not override its configuration files",

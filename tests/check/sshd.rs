@@ -643,6 +643,10 @@ fn a_configuration_that_sshd_refuses() {
     // The process for a connection ends at once.
     let expected = &[("sshd.config", "fail"), ("network.banner", "fail")];
     broken(|_| std::fs::remove_dir("/run/sshd").unwrap(), expected, "/run/sshd");
+}
+
+#[test]
+fn host_keys_that_sshd_cannot_use() {
     world(|world| {
         world.configure(&config().set("HostKey", "/nonexistent").text());
         let report = world.check();
