@@ -222,7 +222,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs.
-    fn pid_file_owner(&self) -> Option<(u32, String)> {
+    pub(crate) fn pid_file_owner(&self) -> Option<(u32, String)> {
         let pid = self.number_in(Path::new(PID_FILE))?;
         let line = self.command_line(pid)?;
         // Another process can have the pid now.

@@ -210,7 +210,9 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
     let unit = unit(daemon);
     let runs = |process: u32| runs(daemon, unit, process, files);
     let main = default_main_file(daemon.tree);
-    if let Some((process, _)) = daemon.serving(&main) {
+    // One that sees another main file serves this system, too.
+    let named = || daemon.pid_file_owner().filter(|(_, line)| other_config(line, &main).is_none());
+    if let Some((process, _)) = daemon.serving(&main).or_else(named) {
         return runs(process);
     }
     if !daemon.has_systemd() {
