@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::limits;
 
 /// What the runner and the summary have to know of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum CheckProperty {
     /// A program that it runs, such as sshd, can ask the name service. A rehearsal says itself why it does not run.
     NameService,
@@ -14,6 +14,16 @@ enum CheckProperty {
     Rehearsal,
     /// No program on the instance can perform it.
     Elsewhere,
+}
+
+impl CheckProperty {
+    const fn bit(self) -> u8 {
+        match self {
+            Self::NameService => 1,
+            Self::Rehearsal => 2,
+            Self::Elsewhere => 4,
+        }
+    }
 }
 
 /// Generates the enum, the list and the texts from one table: `Variant "id" [Property, …]: "what the check covers"`.
@@ -46,9 +56,10 @@ macro_rules! checks {
                 }
             }
 
-            fn properties(self) -> &'static [CheckProperty] {
+            /// The bits of its properties: a list of them would take a relocation for each check.
+            fn properties(self) -> u8 {
                 match self {
-                    $(Self::$variant => &[$($(CheckProperty::$property),+)?],)+
+                    $(Self::$variant => 0 $($(| CheckProperty::$property.bit())+)?,)+
                 }
             }
         }
@@ -127,7 +138,7 @@ checks! {
 
 impl CheckId {
     fn has(self, property: CheckProperty) -> bool {
-        self.properties().contains(&property)
+        self.properties() & property.bit() != 0
     }
 
     /// Whether a program that the check runs can ask the name service.
