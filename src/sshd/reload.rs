@@ -59,7 +59,7 @@ pub(crate) enum ReloadCommand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LastRead {
     At(SystemTime),
-    /// Then, when it was started, or later.
+    /// Then, when it was started or reloaded, or later.
     Since(SystemTime),
 }
 
@@ -290,7 +290,7 @@ impl Daemon<'_> {
         with_main.into_iter().chain(other).map(|listener| listener.pid).collect()
     }
 
-    /// When an sshd last read its files: when it wrote its PID file, or when `--enable` reloaded it. Otherwise only its start is known.
+    /// When an sshd last read its files: when it wrote its PID file. Otherwise only its start is known, or when `--enable` reloaded it.
     pub(crate) fn read_at(&self, pid: u32) -> Option<LastRead> {
         let process = self.process(pid)?;
         let boot = procfs::boot_time(&self.tree.locate(Path::new("/proc")));
@@ -308,11 +308,11 @@ impl Daemon<'_> {
             made.or_else(|| file.modified().ok().filter(is_possible))
         };
         let named = file.and_then(made);
-        match reloaded.max(named) {
-            Some(read) => Some(LastRead::At(read)),
-            // The boot time is rounded down.
-            None => start?.checked_add(Duration::from_secs(1)).map(LastRead::Since),
+        if named.is_some() {
+            return reloaded.max(named).map(LastRead::At);
         }
+        // It can have been reloaded since. The boot time is rounded down.
+        reloaded.or_else(|| start?.checked_add(Duration::from_secs(1))).map(LastRead::Since)
     }
 
     /// Records that a change of the sshds of the last reload is complete. Removing the old files changes their directory

@@ -68,7 +68,12 @@ fn an_sshd_without_a_pid_file() {
         report.assert_unknown();
     });
     world(|world| {
-        let process = reload(world, &config().set("PidFile", "none").text());
+        // --enable reloaded it before.
+        let process = number(world);
+        world.sh(&format!(
+            "echo {process} $(sed 's/.*) //' /proc/{process}/stat | cut -d ' ' -f 20) >/run/eic-keys.reloaded"
+        ));
+        reload(world, &config().set("PidFile", "none").text());
         assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
         world.check().assert_exactly(NOT_KNOWN);
         journal(world, process, "Received SIGHUP; restarting.");
