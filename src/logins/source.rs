@@ -144,7 +144,7 @@ impl LogSource {
                     )
                 }));
                 let total = files.iter().map(|file| file.size).sum();
-                let mut progress = Progress::new(total);
+                let mut progress = Progress::new(Some(total));
                 for file in files {
                     let path = name(&file.path);
                     if let Err(error) = file.read(query.zone, &mut progress, &mut take) {
@@ -272,7 +272,7 @@ fn read_journal(query: LogQuery<'_>, take: &mut impl FnMut(&Entry<'_>)) -> Vec<S
         words.extend(names.iter().map(String::as_str));
         let words: Vec<&OsStr> = words.into_iter().map(OsStr::new).collect();
         let any = Cell::new(false);
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(None);
         let line = |line: &[u8]| {
             any.set(true);
             if let Some(entry) = journal::entry(line).filter(|entry| journal::is_by(entry, query.users)) {
