@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::report::Status;
 use crate::limits;
 
 /// What the runner and the summary have to know of a check.
@@ -14,6 +15,10 @@ enum CheckProperty {
     Rehearsal,
     /// No program on the instance can perform it.
     Elsewhere,
+    /// It looks at settings of sshd that can refuse logins.
+    Setting,
+    /// It looks at settings of sshd that can refuse logins, and its warnings can be about what sshd has had for long.
+    LastingSetting,
 }
 
 impl CheckProperty {
@@ -22,6 +27,8 @@ impl CheckProperty {
             Self::NameService => 1,
             Self::Rehearsal => 2,
             Self::Elsewhere => 4,
+            Self::Setting => 8,
+            Self::LastingSetting => 16,
         }
     }
 }
@@ -94,20 +101,20 @@ checks! {
     UserShell "user.shell" [NameService]: "the login shell exists and allows logins",
     UserHome "user.home" [NameService]: "the home directory exists, and what StrictModes refuses",
     SshdVersion "sshd.version": "which sshd is installed",
-    SshdConfig "sshd.config" [NameService]: "sshd accepts its configuration",
-    SshdCommand "sshd.command" [NameService]: "the AuthorizedKeysCommand for the user runs eic-keys",
-    SshdCommandUser "sshd.command_user" [NameService]: "the AuthorizedKeysCommandUser exists and is not root",
+    SshdConfig "sshd.config" [NameService, Setting]: "sshd accepts its configuration",
+    SshdCommand "sshd.command" [NameService, LastingSetting]: "the AuthorizedKeysCommand for the user runs eic-keys",
+    SshdCommandUser "sshd.command_user" [NameService, LastingSetting]: "the AuthorizedKeysCommandUser exists and is not root",
     SshdPrincipals "sshd.principals" [NameService]: "each --principal pattern of the AuthorizedKeysCommand can match an IAM principal",
-    SshdPubkey "sshd.pubkey" [NameService]: "sshd accepts public keys",
-    SshdMethods "sshd.methods" [NameService]: "a key is enough to log in",
-    SshdAccess "sshd.access" [NameService]: "AllowUsers, DenyUsers, AllowGroups, DenyGroups and PermitRootLogin allow the user",
-    SshdAlgorithms "sshd.algorithms" [NameService]: "sshd accepts the types of keys that can be pushed",
-    SshdExchanges "sshd.exchanges" [NameService]: "sshd and its clients have a key exchange, a host key algorithm, a cipher and a MAC in common",
-    SshdTries "sshd.tries" [NameService]: "MaxAuthTries allows a client with several keys in its agent",
-    SshdRevoked "sshd.revoked" [NameService]: "RevokedKeys and RequiredRSASize do not refuse pushed keys",
-    SshdSession "sshd.session" [NameService]: "ForceCommand, ChrootDirectory and MaxSessions allow a session",
-    SshdLimits "sshd.limits" [NameService]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
-    SshdMatch "sshd.match" [NameService]: "whether a Match block refuses the user's keys for some clients",
+    SshdPubkey "sshd.pubkey" [NameService, Setting]: "sshd accepts public keys",
+    SshdMethods "sshd.methods" [NameService, Setting]: "a key is enough to log in",
+    SshdAccess "sshd.access" [NameService, Setting]: "AllowUsers, DenyUsers, AllowGroups, DenyGroups and PermitRootLogin allow the user",
+    SshdAlgorithms "sshd.algorithms" [NameService, Setting]: "sshd accepts the types of keys that can be pushed",
+    SshdExchanges "sshd.exchanges" [NameService, LastingSetting]: "sshd and its clients have a key exchange, a host key algorithm, a cipher and a MAC in common",
+    SshdTries "sshd.tries" [NameService, LastingSetting]: "MaxAuthTries allows a client with several keys in its agent",
+    SshdRevoked "sshd.revoked" [NameService, Setting]: "RevokedKeys and RequiredRSASize do not refuse pushed keys",
+    SshdSession "sshd.session" [NameService, Setting]: "ForceCommand, ChrootDirectory and MaxSessions allow a session",
+    SshdLimits "sshd.limits" [NameService, LastingSetting]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
+    SshdMatch "sshd.match" [NameService, Setting]: "whether a Match block refuses the user's keys for some clients",
     SshdPam "sshd.pam" [NameService]: "PAM's files for sshd are valid, and the modules that they need can be loaded",
     SshdPort "sshd.port" [NameService]: "sshd listens on port 22, on an address that clients can reach",
     RunningDaemon "running.daemon" [NameService]: "sshd runs, or is started when a client connects",
@@ -149,6 +156,15 @@ impl CheckId {
     /// Whether a program on the instance can perform the check.
     pub(crate) fn is_local(self) -> bool {
         !self.has(CheckProperty::Elsewhere)
+    }
+
+    /// Whether a result with this status says that sshd may refuse logins after a reload.
+    pub(crate) fn warns_of_reload(self, status: Status) -> bool {
+        match status {
+            Status::Fail => self.has(CheckProperty::Setting) || self.has(CheckProperty::LastingSetting),
+            Status::Warn => self.has(CheckProperty::Setting),
+            Status::Ok | Status::Skip => false,
+        }
     }
 
     /// The time limit of the check.

@@ -1,7 +1,8 @@
 //! Runs the checks and collects their results.
 //!
-//! [`Runner::check`] runs one check, with the [`Finding`]s of the checks that it depends on. So `depends_on` in the
-//! report lists the real dependencies, and a check is skipped if a dependency has no value.
+//! [`Runner::check`] runs one check, with the [`Finding`]s of the checks whose values it needs: `depends_on` in the report. It is skipped
+//! if one of them has no value. A check that runs after others can also ask how these ended ([`Runner::status`], [`Runner::breaks_later`]
+//! and the like); `check::examine` has the order.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -357,6 +358,11 @@ impl Runner {
     /// The first check, of those that count, that says that logins work until sshd is started again.
     pub(crate) fn breaks_later(&self, counts: impl Fn(CheckId) -> bool) -> Option<CheckId> {
         CheckId::ALL.into_iter().find(|id| counts(*id) && self.has(*id, &Mark::BreaksAtRestart))
+    }
+
+    /// The first check that says that sshd may refuse logins after a reload.
+    pub(crate) fn warns_of_reload(&self) -> Option<CheckId> {
+        CheckId::ALL.into_iter().find(|id| self.status(*id).is_some_and(|status| id.warns_of_reload(status)))
     }
 
     /// The first check that says that some clients are refused.

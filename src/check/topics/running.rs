@@ -114,28 +114,7 @@ pub(crate) async fn current(
     log: &Finding<Log>,
 ) {
     let tree = ConfigTree::new(target.root);
-    let ids = [
-        CheckId::SshdConfig,
-        CheckId::SshdPubkey,
-        CheckId::SshdMethods,
-        CheckId::SshdAccess,
-        CheckId::SshdAlgorithms,
-        CheckId::SshdRevoked,
-        CheckId::SshdSession,
-        CheckId::SshdMatch,
-    ];
-    let wrong = ids.into_iter().find(|id| matches!(runner.status(*id), Some(Status::Fail | Status::Warn)));
-    // Of the other checks of settings, a warning can be about what sshd has had for long.
-    let others = [
-        CheckId::SshdCommand,
-        CheckId::SshdCommandUser,
-        CheckId::SshdExchanges,
-        CheckId::SshdTries,
-        CheckId::SshdLimits,
-    ];
-    let wrong = wrong
-        .or_else(|| runner.breaks_later(|_| true))
-        .or_else(|| others.into_iter().find(|id| runner.status(*id) == Some(Status::Fail)));
+    let wrong = runner.warns_of_reload().or_else(|| runner.breaks_later(|_| true));
     let refused = refused(target, sshd, account, log);
     runner
         .check(CheckId::RunningCurrent, (&sshd.program, running), async |(program, running)| {
