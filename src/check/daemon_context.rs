@@ -8,10 +8,11 @@ use crate::limits;
 use crate::process::TrustedCommand;
 use crate::procfs::is_in_other_namespace;
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::Listener;
 use crate::sshd::query::default_main_file;
 
-/// The process and the command line of the sshd that serves this system.
-pub(crate) fn serving_process(tree: &ConfigTree) -> Option<(u32, String)> {
+/// The sshd that serves this system.
+pub(crate) fn serving_process(tree: &ConfigTree) -> Option<Listener> {
     with_daemon(tree, |daemon| daemon.serving(&default_main_file(tree)))
 }
 
@@ -29,7 +30,7 @@ pub(super) struct DaemonContext {
 impl DaemonContext {
     /// The context of the sshd that serves this system.
     pub(super) fn find(tree: &ConfigTree) -> Self {
-        serving_process(tree).map_or_else(Self::default, |(process, _)| Self::of(process))
+        serving_process(tree).map_or_else(Self::default, |sshd| Self::of(sshd.pid))
     }
 
     /// The context of this sshd.

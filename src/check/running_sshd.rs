@@ -13,15 +13,15 @@ use crate::sshd::command_line::{SshdOption, config_options, daemon_options, othe
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, SOCKETS};
+use crate::sshd::daemon::{Listener, SOCKETS, SshdService};
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::{LastRead, ReloadCommand};
 use crate::sshd::unit::{StartLine, UnitLine, service_lines, unit_files};
 use crate::tool::stdout_of;
 
-/// The running sshd.
+/// Whether sshd runs, and as which process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RunningSshd {
+pub(crate) struct SshdState {
     /// Its process, if known. With socket activation, there is none before the first connection.
     pub(crate) process: Option<u32>,
     /// Without a process: the unit that its socket unit starts, without `.service`.
@@ -50,7 +50,7 @@ impl ServingSshd {
 /// The files of a configuration, and of `others`, that were changed after an sshd last read its files. `None` if it is not known when that
 /// was, and if that matters.
 pub(super) fn unread(
-    daemon: &Daemon<'_>,
+    daemon: &SshdService<'_>,
     process: u32,
     config: &Config,
     others: &[&Path],
@@ -69,7 +69,7 @@ pub(super) fn unread(
 }
 
 /// When an sshd last read its files, also by its own words in the journal.
-pub(super) fn last_read(daemon: &Daemon<'_>, process: u32) -> Option<LastRead> {
+pub(super) fn last_read(daemon: &SshdService<'_>, process: u32) -> Option<LastRead> {
     let read = daemon.read_at(process)?;
     let LastRead::Since(start) = read else { return Some(read) };
     // The start is rounded.
@@ -82,7 +82,7 @@ pub(super) fn last_read(daemon: &Daemon<'_>, process: u32) -> Option<LastRead> {
 pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
     let main = default_main_file(tree);
     with_daemon(tree, |daemon| {
-        let (process, line) = daemon.serving(&main)?;
+        let Listener { pid: process, line } = daemon.serving(&main)?;
         let main = main_of(&line, main);
         let (options, daemon_options) = (config_options(&line), daemon_options(&line));
         Some(ServingSshd { process, options, main, daemon_options })
@@ -127,7 +127,7 @@ pub(crate) fn create_directory_fix() -> Fix {
 }
 
 /// The fix that makes an sshd read its files.
-pub(super) fn reload_fix(daemon: &Daemon<'_>, process: u32) -> Fix {
+pub(super) fn reload_fix(daemon: &SshdService<'_>, process: u32) -> Fix {
     match daemon.has_systemd().then(|| daemon.reload_command(process)) {
         Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [CommandWord::Value(&unit)]),
         Some(ReloadCommand::OwnUnit) => {
@@ -146,7 +146,7 @@ pub(crate) fn waits(tree: &ConfigTree) -> bool {
 }
 
 /// The active socket unit, and the unit that it starts for a client, without `.service`. With `Accept=yes`, that is a template.
-pub(super) fn socket_and_unit(daemon: &Daemon<'_>) -> Option<(&'static str, &'static str)> {
+pub(super) fn socket_and_unit(daemon: &SshdService<'_>) -> Option<(&'static str, &'static str)> {
     let socket = daemon.first_active(&SOCKETS).ok().flatten()?;
     let accept = stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
     let has_template = accept.is_ok_and(|accept| accept.trim() == "yes");
@@ -191,12 +191,12 @@ pub(super) fn remove_setting(tree: &ConfigTree, unit: &str, name: &str, text: &s
     format!("correct or remove {name}= ({place}), then: systemctl daemon-reload")
 }
 
-pub(super) fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
-    ask(&Daemon::new(tree, &TrustedCommand::new("systemctl"), limits::CHECK_TOOL))
+pub(super) fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&SshdService<'_>) -> T) -> T {
+    ask(&SshdService::new(tree, &TrustedCommand::new("systemctl"), limits::CHECK_TOOL))
 }
 
 /// The unit is ssh on Debian and Ubuntu, sshd elsewhere.
-pub(super) fn unit(daemon: &Daemon<'_>) -> &'static str {
+pub(super) fn unit(daemon: &SshdService<'_>) -> &'static str {
     let is = |path| daemon.tree.locate(Path::new(path)).exists();
     if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
         "ssh"

@@ -11,7 +11,7 @@ use super::{
     config::{Config, ReadError},
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
-    daemon::Daemon,
+    daemon::SshdService,
     lock::{Lock, LockError},
     plan::{FileAction, Plan},
     query::{Dump, QueryError, Sshd, admin_config},
@@ -166,7 +166,7 @@ pub(super) struct ApplyContext<'a> {
 /// The sshd that checks the change, and the daemons to reload.
 pub(super) struct InstalledSshd<'a> {
     pub(super) sshd: &'a Sshd,
-    pub(super) daemon: &'a Daemon<'a>,
+    pub(super) daemon: &'a SshdService<'a>,
     /// The running sshds that cannot be reloaded.
     pub(super) not_reloadable: &'a [NotReloadable],
     /// The effective values before the change.

@@ -25,13 +25,13 @@ use crate::procfs::{self, is_in_other_namespace};
 use crate::safe_path::{self, Program};
 
 /// The sshd service of a system with or without systemd.
-pub(crate) struct Daemon<'a> {
+pub(crate) struct SshdService<'a> {
     pub(crate) tree: &'a ConfigTree,
     /// The command that runs systemctl.
     pub(crate) systemctl: &'a TrustedCommand,
     /// Time limit for systemctl.
     pub(crate) timeout: Duration,
-    /// The result of [`Daemon::find_listeners`].
+    /// The result of [`SshdService::find_listeners`].
     listeners: OnceCell<Listeners>,
 }
 
@@ -80,7 +80,7 @@ impl Error for SystemctlError {
     }
 }
 
-impl<'a> Daemon<'a> {
+impl<'a> SshdService<'a> {
     /// Runs no command yet.
     pub(crate) fn new(tree: &'a ConfigTree, systemctl: &'a TrustedCommand, timeout: Duration) -> Self {
         Self { tree, systemctl, timeout, listeners: OnceCell::new() }
@@ -221,12 +221,12 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// The pid and command line of the sshd that wrote [`PID_FILE`], if it runs.
-    pub(crate) fn pid_file_owner(&self) -> Option<(u32, String)> {
+    /// The sshd that wrote [`PID_FILE`], if it runs.
+    pub(crate) fn pid_file_owner(&self) -> Option<Listener> {
         let pid = self.number_in(Path::new(PID_FILE))?;
         let line = self.command_line(pid)?;
         // Another process can have the pid now.
-        line.split([' ', '\0']).take(2).any(|word| word.ends_with("sshd")).then_some((pid, line))
+        line.split([' ', '\0']).take(2).any(|word| word.ends_with("sshd")).then_some(Listener { pid, line })
     }
 
     /// The process number in a file.
@@ -246,11 +246,11 @@ impl<'a> Daemon<'a> {
         Some(PathBuf::from(PID_FILE)).filter(names).or_else(configured)
     }
 
-    /// The pid and command line of the sshd that serves this system: the one of its own unit; or else one that uses the main file and
+    /// The sshd that serves this system: the one of its own unit; or else one that uses the main file and
     /// listens on port 22; or else the one that wrote [`PID_FILE`], one that uses the main file, or the only one.
-    pub(crate) fn serving(&self, main: &Path) -> Option<(u32, String)> {
+    pub(crate) fn serving(&self, main: &Path) -> Option<Listener> {
         let named = self.sshd_of_pid_file(main);
-        if named.as_ref().is_some_and(|(pid, _)| self.is_of_own_unit(*pid)) {
+        if named.as_ref().is_some_and(|named| self.is_of_own_unit(named.pid)) {
             return named;
         }
         // Another sshd can have written the file last.
@@ -258,11 +258,11 @@ impl<'a> Daemon<'a> {
         let of_unit = with_main.iter().chain(with_other).find(|listener| self.is_of_own_unit(listener.pid));
         let usual = || with_main.iter().find(|listener| self.has_usual_port(listener.pid));
         if let Some(found) = of_unit.or_else(usual) {
-            return Some((found.pid, found.line.clone()));
+            return Some(found.clone());
         }
         let only = || with_other.first().filter(|_| with_other.len() == 1);
-        let first = || with_main.first().or_else(only).map(|listener| (listener.pid, listener.line.clone()));
-        named.or_else(first).filter(|(pid, line)| {
+        let first = || with_main.first().or_else(only).cloned();
+        named.or_else(first).filter(|Listener { pid, line }| {
             other_config(line, main).is_none() || self.has_usual_port(*pid) || !self.is_beside_unit(*pid)
         })
     }
@@ -298,10 +298,10 @@ impl<'a> Daemon<'a> {
 
     /// The process that the PID file names, if it is an sshd of this system. A stale PID file can name any process, also one of a
     /// container, and the options of this one are passed to sshd.
-    fn sshd_of_pid_file(&self, main: &Path) -> Option<(u32, String)> {
+    fn sshd_of_pid_file(&self, main: &Path) -> Option<Listener> {
         // Only root can see which root directory root's processes have.
         let is_other = |pid| self.is_own_system() && is_root() && self.has_other_files(pid, main);
-        self.pid_file_owner().filter(|(pid, _)| self.is_sshd(*pid) && !is_other(*pid))
+        self.pid_file_owner().filter(|owner| self.is_sshd(owner.pid) && !is_other(owner.pid))
     }
 
     /// The listening daemons of this system. The result is cached.
@@ -312,7 +312,7 @@ impl<'a> Daemon<'a> {
     /// Finds the listeners, without the cache.
     pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
         let first = self.sshd_of_pid_file(main);
-        let mut found: Vec<Listener> = first.map(|(pid, line)| Listener { pid, line }).into_iter().collect();
+        let mut found: Vec<Listener> = first.into_iter().collect();
         let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
         for entry in entries.take(MAX_PROCESSES) {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -519,10 +519,11 @@ pub(super) struct Listeners {
 }
 
 /// An sshd that listens for connections.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) pid: u32,
-    pub(super) line: String,
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    pub(crate) pid: u32,
+    /// Its command line.
+    pub(crate) line: String,
 }
 
 impl Listener {
@@ -568,7 +569,7 @@ mod tests {
         }
         let tree = ConfigTree::new(&root);
         let systemctl = TrustedCommand::new("false");
-        let daemon = Daemon::new(&tree, &systemctl, SYSTEMCTL_TIMEOUT);
+        let daemon = SshdService::new(&tree, &systemctl, SYSTEMCTL_TIMEOUT);
         let main = Path::new("/etc/ssh/sshd_config");
         let found = daemon.notes_on_others(main);
         assert_eq!(found.len(), 1, "{found:?}");

@@ -12,7 +12,7 @@ use super::{
     apply::{ApplyContext, InstalledSshd, apply},
     config::Values,
     config_tree::ConfigTree,
-    daemon::{Daemon, SYSTEMCTL_TIMEOUT},
+    daemon::{SYSTEMCTL_TIMEOUT, SshdService},
     diff, drop_in,
     enable_error::{EnableError, EnableRefusal},
     host_key,
@@ -137,7 +137,7 @@ fn plan_and_apply(options: &EnableOptions, operation: Operation) -> Result<Vec<S
     }
     let lock = lock(options, tree)?;
     let systemctl = TrustedCommand::of_options(&options.systemctl);
-    let run = Run { options, tree, daemon: Daemon::new(tree, &systemctl, SYSTEMCTL_TIMEOUT), lock };
+    let run = Run { options, tree, daemon: SshdService::new(tree, &systemctl, SYSTEMCTL_TIMEOUT), lock };
     match operation {
         Operation::Enable => run.enable(sshd),
         Operation::Disable => run.disable(sshd),
@@ -158,7 +158,7 @@ fn lock(options: &EnableOptions, tree: &ConfigTree) -> Result<Option<Lock>, Enab
 struct Run<'a> {
     options: &'a EnableOptions,
     tree: &'a ConfigTree,
-    daemon: Daemon<'a>,
+    daemon: SshdService<'a>,
     /// `None` in a dry run.
     lock: Option<Lock>,
 }
@@ -240,7 +240,7 @@ fn nothing_to_undo(
     options: &EnableOptions,
     sshd: &Sshd,
     tree: &ConfigTree,
-    daemon: &Daemon<'_>,
+    daemon: &SshdService<'_>,
     lock: Option<&Lock>,
 ) -> Result<Option<Vec<String>>, EnableRefusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
@@ -272,7 +272,11 @@ fn nothing_to_undo(
 }
 
 /// Reloads sshd after an earlier run that changed its files and was killed before it reloaded sshd.
-fn complete_reload(options: &EnableOptions, daemon: &Daemon<'_>, lock: &Lock) -> Result<String, ReloadError> {
+fn complete_reload(
+    options: &EnableOptions,
+    daemon: &SshdService<'_>,
+    lock: &Lock,
+) -> Result<String, ReloadError> {
     let reloaded = daemon.reload(&options.config, &[])?;
     lock.clear_reload_pending();
     Ok(format!("An earlier run was interrupted before it reloaded sshd. {reloaded}"))

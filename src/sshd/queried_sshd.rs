@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use super::{
     config_tree::ConfigTree,
     criteria::ConnectionSpec,
-    daemon::Daemon,
+    daemon::SshdService,
     enable_error::EnableRefusal,
     host_key::{self, HostKey},
     options::EnableOptions,
@@ -33,7 +33,7 @@ impl QueriedSshd {
         sshd: Sshd,
         options: &EnableOptions,
         tree: &ConfigTree,
-        daemon: &Daemon<'_>,
+        daemon: &SshdService<'_>,
     ) -> Result<Self, EnableRefusal> {
         let config = options.config.as_path();
         let mut notes = Vec::new();

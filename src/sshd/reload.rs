@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::command_line::{config_options, without_title};
-use super::daemon::{Daemon, Listener, Listeners, SERVICES, SOCKETS, SystemctlError};
+use super::daemon::{Listener, Listeners, SERVICES, SOCKETS, SshdService, SystemctlError};
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 use crate::procfs::{self, Process};
@@ -233,7 +233,7 @@ impl ReloadTarget {
     }
 }
 
-impl Daemon<'_> {
+impl SshdService<'_> {
     /// The sshds that read our lines and cannot be reloaded. Called before any change.
     pub(super) fn not_reloadable(&self, main: &Path) -> Result<Vec<NotReloadable>, SystemctlError> {
         let found = self.targets(main)?.into_iter().filter_map(|target| {

@@ -43,7 +43,7 @@ use crate::tool::{property, stdout_of};
 use directory::Directory;
 use messages::LoginMessages;
 use pam_log::PamMessages;
-use server::Server;
+use server::RehearsalSshd;
 use session::{LoginEnd, LoginKind, LoginOutcome, Programs};
 
 /// What a rehearsal needs to know.
@@ -593,7 +593,7 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Fault> {
     let (ssh, keygen) = (installed("ssh", client)?, installed("ssh-keygen", client)?);
     let timeout = installed("timeout", "install coreutils")?;
     let setsid = installed("setsid", "install util-linux")?;
-    let server = Server::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
+    let server = RehearsalSshd::find(&plan.tree, plan.version.clone()).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Fault::with_advice("there is no sshd", "install OpenSSH's server"),
         _ => Fault::with_advice(
             format!("root must not run the program of sshd: {error}"),

@@ -19,12 +19,13 @@ use crate::sshd::config_file::Statement;
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
 use crate::sshd::daemon;
+use crate::sshd::daemon::Listener;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
 
 /// How to run the sshd.
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(super) struct RehearsalSshd {
     /// The command, without the file of the configuration.
     command: TrustedCommand,
     /// The configuration file of the daemon.
@@ -34,7 +35,7 @@ pub(super) struct Server {
     pub(super) differences: Vec<String>,
 }
 
-impl Server {
+impl RehearsalSshd {
     /// The sshd that the daemon would run for a connection.
     ///
     /// # Errors
@@ -46,7 +47,7 @@ impl Server {
             let path = PATHS.map(Path::new).into_iter().find(|path| path.is_file());
             safe_path::program(Path::new("/"), path.ok_or(io::ErrorKind::NotFound)?)
         };
-        let Some((process, line)) = serving_process(tree) else {
+        let Some(Listener { pid: process, line }) = serving_process(tree) else {
             let differences = vec!["no sshd is running: its unit's options were not used".to_owned()];
             let command = TrustedCommand::new(installed()?).with(options);
             return Ok(Self { command, main, version, differences });

@@ -21,7 +21,7 @@ use crate::check::interfaces::{self, OtherWay};
 use crate::check::report::Status;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd::RunningSshd;
+use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::limits;
@@ -57,7 +57,7 @@ pub(crate) async fn banner(
     runner: &Runner,
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
     starts_sshd: bool,
 ) {
     let is_ok = |id| matches!(runner.status(id), Some(Status::Ok));

@@ -11,7 +11,7 @@ use crate::check::fix::Fix;
 use crate::check::log_tail;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd::RunningSshd;
+use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::files;
 use crate::limits;
@@ -26,7 +26,7 @@ pub(crate) async fn confinement(
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
     account: &Finding<Account>,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
 ) {
     let root = || target.root.to_owned();
     let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
@@ -143,7 +143,7 @@ fn denials(root: &Path, now: u64) -> Answer<()> {
     }
 }
 
-fn apparmor(root: &Path, running: RunningSshd) -> Answer<()> {
+fn apparmor(root: &Path, running: SshdState) -> Answer<()> {
     let Some(process) = running.process else { return Answer::skip("no sshd runs until a client connects") };
     let attributes = root.join(format!("proc/{process}/attr"));
     let profile = ["apparmor/current", "current"]

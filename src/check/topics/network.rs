@@ -13,7 +13,7 @@ use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, Restriction};
 use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd::RunningSshd;
+use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::check::sshd_program;
 use crate::files;
@@ -26,7 +26,7 @@ pub(crate) async fn network(
     runner: &Runner,
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
 ) {
     let ports: Vec<u16> = settings
         .get()

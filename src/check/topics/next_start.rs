@@ -13,6 +13,7 @@ use crate::error_text::WithCauses;
 use crate::procfs::Process;
 use crate::sshd::command_line::{config_options, other_config};
 use crate::sshd::config_tree::ConfigTree;
+use crate::sshd::daemon::Listener;
 use crate::sshd::query::default_main_file;
 use crate::sshd::unit::StartLine;
 use crate::tool::stdout_of;
@@ -37,7 +38,7 @@ pub(crate) fn change(
 ) -> Option<StartOptions> {
     let default = default_main_file(tree);
     let (unit, running) = with_daemon(tree, |daemon| {
-        let (serving, line) = daemon.serving(&default).filter(|_| daemon.has_systemd())?;
+        let Listener { pid: serving, line } = daemon.serving(&default).filter(|_| daemon.has_systemd())?;
         let unit = unit(daemon);
         let started = stdout_of("systemctl", &["show", "--property=MainPID", "--value", unit]).ok()?;
         (serving == process && started.trim() == process.to_string()).then_some((unit, line))

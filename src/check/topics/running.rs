@@ -18,7 +18,7 @@ use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    RunningSshd, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
+    SshdState, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -30,7 +30,7 @@ use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::daemon::{Daemon, SERVICES};
+use crate::sshd::daemon::{Listener, SERVICES, SshdService};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::{LastRead, ReloadCommand};
@@ -44,7 +44,7 @@ pub(crate) async fn running(
     runner: &Runner,
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
-) -> Finding<RunningSshd> {
+) -> Finding<SshdState> {
     let (root, settings) = (target.root.to_owned(), settings.get().cloned());
     let rejected = runner.status(CheckId::SshdConfig) == Some(Status::Fail);
     runner
@@ -86,7 +86,7 @@ pub(crate) async fn overridden(
     runner: &Runner,
     target: &CheckTarget<'_>,
     sshd: &SshdFindings,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
 ) {
     let tree = ConfigTree::new(target.root);
     let settings = sshd.settings.get();
@@ -110,7 +110,7 @@ pub(crate) async fn current(
     target: &CheckTarget<'_>,
     sshd: &SshdFindings,
     account: &Finding<Account>,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
     log: &Finding<Log>,
 ) {
     let tree = ConfigTree::new(target.root);
@@ -166,7 +166,7 @@ fn refused(
 /// The result if sshd refused the user by a setting that its files do not have, and did so after it read them, by their times.
 fn contradicted(
     tree: &ConfigTree,
-    running: RunningSshd,
+    running: SshdState,
     refusal: &Refusal,
     wrong: Option<CheckId>,
 ) -> Option<Answer<()>> {
@@ -185,13 +185,13 @@ fn contradicted(
 }
 
 /// `startable`: why sshd would not start, and what to do first. `files`: those that it reads.
-fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<RunningSshd> {
+fn daemon(daemon: &SshdService<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<SshdState> {
     let unit = unit(daemon);
     let runs = |process: u32| runs(daemon, unit, process, files);
     let main = default_main_file(daemon.tree);
     // One that sees another main file serves this system, too.
-    let named = || daemon.pid_file_owner().filter(|(_, line)| other_config(line, &main).is_none());
-    if let Some((process, _)) = daemon.serving(&main).or_else(named) {
+    let named = || daemon.pid_file_owner().filter(|owner| other_config(&owner.line, &main).is_none());
+    if let Some(Listener { pid: process, .. }) = daemon.serving(&main).or_else(named) {
         return runs(process);
     }
     if !daemon.has_systemd() {
@@ -205,7 +205,7 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
             Some(process) => runs(process),
             // It may have ended since, as one that systemd starts again and again does.
             None => FailedUnit::find(daemon.tree, unit, files).map_or_else(
-                || Answer::ok(format!("{service} is active"), RunningSshd { process, waiting: None }),
+                || Answer::ok(format!("{service} is active"), SshdState { process, waiting: None }),
                 |failed| failed.answer(),
             ),
         };
@@ -241,8 +241,8 @@ fn daemon(daemon: &Daemon<'_>, startable: Result<(), String>, files: &[PathBuf])
 }
 
 /// The result for an sshd that runs now.
-fn runs(daemon: &Daemon<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<RunningSshd> {
-    let running = RunningSshd { process: Some(process), waiting: None };
+fn runs(daemon: &SshdService<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<SshdState> {
+    let running = SshdState { process: Some(process), waiting: None };
     let seen = Process::read(&daemon.tree.locate(Path::new(&format!("/proc/{process}"))));
     if seen.is_some_and(|seen| seen.is_stopped) {
         let process = process.to_string();
@@ -283,7 +283,7 @@ fn has_failed(unit: &str) -> bool {
 }
 
 /// The result if a condition of the unit keeps systemd from starting sshd: systemctl start does nothing then, and succeeds.
-fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<RunningSshd>> {
+fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<SshdState>> {
     let properties =
         "--property=ConditionResult,ConditionTimestampMonotonic,AssertResult,AssertTimestampMonotonic";
     let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
@@ -316,14 +316,14 @@ const NOT_TO_BE_RUN: &str = "/etc/ssh/sshd_not_to_be_run";
 
 /// The result if a socket unit listens, and starts a unit for a client.
 fn of_socket(
-    daemon: &Daemon<'_>,
+    daemon: &SshdService<'_>,
     socket: &'static str,
     started: &'static str,
     files: &[PathBuf],
-) -> Answer<RunningSshd> {
+) -> Answer<SshdState> {
     let unit = unit(daemon);
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
-    let running = RunningSshd { process: None, waiting: Some(started) };
+    let running = SshdState { process: None, waiting: Some(started) };
     // With Accept=yes, another unit serves each connection.
     if started.ends_with('@') {
         if let Some(reason) = unusable_template(daemon.tree, started) {
@@ -370,7 +370,7 @@ fn unusable_template(tree: &ConfigTree, template: &str) -> Option<String> {
 
 const STOPPED: &str = "sshd is stopped";
 
-fn stopped(tree: &ConfigTree, note: &str, startable: Result<(), String>, start: Fix) -> Answer<RunningSshd> {
+fn stopped(tree: &ConfigTree, note: &str, startable: Result<(), String>, start: Fix) -> Answer<SshdState> {
     let lacks_program = || Sshd::find(tree).is_none().then(|| format!("fix {} first", CheckId::SshdVersion));
     match startable.err().or_else(lacks_program) {
         None => Answer::fail(note, start),
@@ -418,7 +418,7 @@ fn overrides_file(line: &str, main: &Path) -> bool {
 }
 
 /// `is_set_on_command_line`: the command on the command line runs eic-keys. `asked`: whether sshd's settings are known.
-fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
+fn overrides(daemon: &SshdService<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
     let default = default_main_file(daemon.tree);
     let read = serving(daemon.tree).map(|serving| serving.main);
     let main = read.as_ref().unwrap_or(&default);
@@ -437,7 +437,7 @@ fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool, asked: bool) -> 
             Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
         }
         // The unit was changed after sshd was started.
-        Some(reason) if daemon.serving(&default).is_some_and(|(_, line)| !overrides_file(&line, main)) => {
+        Some(reason) if daemon.serving(&default).is_some_and(|sshd| !overrides_file(&sshd.line, main)) => {
             let fix = "remove that option before sshd is restarted (systemctl cat shows the unit)";
             Answer::warn(reason, Fix::advice(fix), ()).breaks_at_restart("")
         }
@@ -452,8 +452,8 @@ fn overrides(daemon: &Daemon<'_>, is_set_on_command_line: bool, asked: bool) -> 
 }
 
 /// The result if another sshd serves other clients without pushed keys.
-fn another(daemon: &Daemon<'_>, main: &Path) -> Option<Answer<()>> {
-    let serving = daemon.serving(main).map(|(process, _)| process);
+fn another(daemon: &SshdService<'_>, main: &Path) -> Option<Answer<()>> {
+    let serving = daemon.serving(main).map(|sshd| sshd.pid);
     let others = daemon.without_our_command(main, serving);
     let (process, file) = others.first()?;
     let root = daemon.tree.locate(Path::new("/"));
@@ -506,7 +506,7 @@ fn is_current(
     tree: &ConfigTree,
     main: &Path,
     version: OpensshVersion,
-    running: RunningSshd,
+    running: SshdState,
     wrong: Option<CheckId>,
 ) -> Answer<()> {
     let Some(process) = running.process else {
@@ -535,7 +535,7 @@ fn is_current(
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
-fn others(daemon: &Daemon<'_>, own: u32, config: &Config) -> Answer<()> {
+fn others(daemon: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
     // Removing a file changes the directory.
     let changed = |process: &u32| unread(daemon, *process, config, &[Path::new(DROP_INS)]);
     let is_old = |process: &u32| *process != own && changed(process).is_some_and(|files| !files.is_empty());

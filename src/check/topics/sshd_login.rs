@@ -16,7 +16,7 @@ use crate::check::fix::Fix;
 use crate::check::report::Mark;
 use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::running_sshd::{self, RunningSshd};
+use crate::check::running_sshd::{self, SshdState};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::tokens;
@@ -44,7 +44,7 @@ pub(crate) async fn login(
     target: &CheckTarget<'_>,
     settings: &Finding<Settings>,
     account: &Finding<Account>,
-    running: &Finding<RunningSshd>,
+    running: &Finding<SshdState>,
 ) {
     // All of them can run sshd, to find the clients that a setting concerns.
     let (root, timeout) = (target.root, options.timeout);
@@ -983,7 +983,7 @@ fn blocks(
     settings: &Settings,
     account: Option<&Account>,
     root: &Path,
-    running: Option<RunningSshd>,
+    running: Option<SshdState>,
 ) -> Answer<()> {
     let is_root = account.is_some_and(|account| account.uid == 0);
     let everywhere = refusal(&settings.without_places(), account, root);
@@ -1065,7 +1065,7 @@ fn can_refuse(keyword: &str, value: &str, is_root: bool) -> bool {
 
 /// Compares the sockets of the running sshd with what clients use, and then its configuration: sshd uses that when it
 /// is started again, unless it gets its sockets from systemd.
-fn port(settings: &Settings, root: &Path, running: Option<RunningSshd>) -> Answer<()> {
+fn port(settings: &Settings, root: &Path, running: Option<SshdState>) -> Answer<()> {
     let process = running.and_then(|running| running.process);
     let from_systemd = if running.is_some() { sockets::of_systemd(root) } else { Vec::new() };
     let mut open = process.map(|process| sockets::listening(root, process)).unwrap_or_default();

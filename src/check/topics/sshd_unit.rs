@@ -10,7 +10,7 @@ use crate::check::fix::{CommandWord, Fix};
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::runner::Answer;
-use crate::check::running_sshd::{RunningSshd, remove_setting, shown_name, unit as unit_name, with_daemon};
+use crate::check::running_sshd::{SshdState, remove_setting, shown_name, unit as unit_name, with_daemon};
 use crate::files;
 use crate::host;
 use crate::limits;
@@ -27,7 +27,7 @@ use crate::trust::store::LOCATIONS;
 /// The running sshd or, before a client of its socket unit has connected, the one that the unit of a client will start.
 pub(super) struct ConfinedSshd<'a> {
     pub(super) root: &'a Path,
-    pub(super) running: RunningSshd,
+    pub(super) running: SshdState,
     /// Of its unit, as systemctl prints them. Empty if they are not known.
     pub(super) properties: &'a str,
     /// It uses PAM.
@@ -105,7 +105,7 @@ impl ConfinedSshd<'_> {
 }
 
 /// The properties of the units. `None` without systemd.
-pub(super) fn shown(root: &Path, running: RunningSshd) -> Option<io::Result<String>> {
+pub(super) fn shown(root: &Path, running: SshdState) -> Option<io::Result<String>> {
     has_systemd(&ConfigTree::new(root)).then(|| {
         let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,\
                           InaccessiblePaths,TemporaryFileSystem,CapabilityBoundingSet,LimitNOFILESoft,\
