@@ -28,6 +28,13 @@ pub(crate) enum FixCommand {
     ResetPasswordAge,
 }
 
+impl FixCommand {
+    /// Whether it changes the user's line in passwd(5) or shadow(5).
+    pub(crate) fn changes_account(self) -> bool {
+        matches!(self, Self::ForLocalUser(_) | Self::ResetPasswordAge)
+    }
+}
+
 /// A message that says why a login was refused, or why a session ended before it began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownMessage {
@@ -112,6 +119,9 @@ pub(crate) const RAISE_PROCESSES: &str = "raise the limit on the user's processe
      user.slice";
 const MAX_STARTUPS: &str = "sshd drops connections: too many others are being authenticated (MaxStartups)";
 const STARTUPS: &str = "find out which clients open these connections (ss -tn), or raise MaxStartups, and PerSourceMaxStartups if they have one address; then reload sshd";
+
+/// What sshd's message means if no module of PAM logged why it refused the account.
+pub(crate) const UNEXPLAINED: &str = "PAM refuses the account, and no module logged why";
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
@@ -345,7 +355,7 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
     sshd(
         "Access denied for user ",
         " by PAM account configuration",
-        "PAM refuses the account, and no module logged why",
+        UNEXPLAINED,
         "see user.pam, user.nologin and the account lines of /etc/pam.d/sshd and the files that it includes; no message has a refusal \
          of pam_nologin, pam_time, pam_deny, pam_usertype, pam_succeed_if with quiet, or pam_unix without a line in /etc/shadow",
     ),

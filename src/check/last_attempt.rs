@@ -7,8 +7,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::known_messages::{
-    CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
-    without_level,
+    CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, UNEXPLAINED,
+    of_module, without_level,
 };
 use super::log_tail::{LogLine, ago};
 use crate::lists;
@@ -80,6 +80,8 @@ pub(crate) struct RefusedAttempts<'a> {
     /// The age of the last one, in seconds, and the message that says why.
     pub(crate) age: u64,
     pub(crate) known: &'static KnownMessage,
+    /// PAM refused the account, and no module logged why.
+    pub(crate) is_unexplained: bool,
     /// The lines, newest first.
     pub(crate) lines: Vec<&'a LogLine>,
 }
@@ -87,7 +89,8 @@ pub(crate) struct RefusedAttempts<'a> {
 impl<'a> RefusedAttempts<'a> {
     fn new(age: u64, known: &'static KnownMessage, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
         let note = format!("{}: {}", ago(age), known.means);
-        Self { note, advice: known.advice, age, known, lines: lines.into_iter().collect() }
+        let (advice, is_unexplained) = (known.advice, known.means == UNEXPLAINED);
+        Self { note, advice, age, known, is_unexplained, lines: lines.into_iter().collect() }
     }
 
     /// When the last one was. The times of the log are in whole seconds.
@@ -145,6 +148,7 @@ pub(crate) fn last_attempt<'a>(lines: &'a [LogLine], user: &str, now: u64) -> La
                 let what = if attempt.accepted { "PAM opens no session" } else { "PAM refuses the account" };
                 refused.note = format!("{age}: {what}: {}", line.message);
                 refused.advice = advice;
+                refused.is_unexplained = false;
             }
             return LastAttempt::Refused(refused);
         }

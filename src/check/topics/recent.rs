@@ -184,9 +184,6 @@ fn meaning(status: u8, message: &str) -> &'static str {
     }
 }
 
-/// What the note has if `pam_nologin` can be the module that refused.
-const SILENT: &str = "no module logged why";
-
 /// The result if the log has no line about the user's logins.
 fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Answer<()> {
     let elsewhere = |what: String, fix: String| Answer::skip_with_fix(what, Fix::advice(fix));
@@ -252,12 +249,13 @@ fn login(
         ),
         LastAttempt::Refused(refused) => {
             let mut advice = Fix::advice(reload(&refused).unwrap_or_else(|| refused.advice.to_owned()));
-            if ["chage", "usermod"].iter().any(|tool| refused.advice.contains(tool)) {
+            if refused.known.command.changes_account() {
                 advice = advice.for_local_user(root, &user);
             }
             let advice = format!("{}; this warning ends with the next login of {user}", advice.text());
+            // pam_nologin logs nothing.
             let nologin = ["etc/nologin", "run/nologin"].iter().any(|file| root.join(file).exists());
-            let nologin = if nologin && refused.note.contains(SILENT) { "; see user.nologin" } else { "" };
+            let nologin = if nologin && refused.is_unexplained { "; see user.nologin" } else { "" };
             Answer::warn(format!("{}{nologin}{doubt}", refused.note), Fix::advice(advice), ())
                 .detail(shown(refused.lines, now))
         }
