@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::shell;
+use super::shell::{self, CannotRun};
 use super::signer::readable;
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
@@ -149,7 +149,7 @@ fn broken(user: &Account, reason: &str) -> Answer<()> {
     let fix = if closed {
         Fix::command("chmod 0755", [CommandWord::Path(&program)])
     } else {
-        shell::repair(&program, reason).unwrap_or_else(|| Fix::advice(
+        shell::repair(&program, &CannotRun::Words(reason.to_owned())).unwrap_or_else(|| Fix::advice(
             "let all users run eic-keys: check the mode of each directory above it, ACLs (getfacl), and mounts with noexec",
         ))
     };

@@ -28,7 +28,7 @@ use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::managed_lines;
 
 use super::keys::ValidKey;
-use super::shell::{self, Caller};
+use super::shell::{self, Caller, CannotRun};
 use super::sshd::{SshdFindings, is_eic_keys, leads_here};
 use crate::check::tokens::{Offered, expand_command};
 use crate::seconds::Seconds;
@@ -249,8 +249,9 @@ impl LineRun<'_> {
             (Some(Ok(126 | 127)), _) => {
                 // env(1) says that the script does not exist.
                 let reason = shell::cannot_run(self.user, self.program, self.root, Caller::Sshd);
-                let of_script =
-                    |reason: &String| ["first line", "#!"].iter().any(|word| reason.contains(word));
+                let of_script = |reason: &CannotRun| {
+                    matches!(reason, CannotRun::NotAProgram | CannotRun::NoInterpreter { .. })
+                };
                 if let Some(reason) = reason.filter(of_script) {
                     let fix = shell::repair(self.program, &reason).unwrap_or_else(|| {
                         Fix::advice("correct the first line of that script: #!/bin/sh, for example")

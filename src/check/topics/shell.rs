@@ -2,6 +2,7 @@
 //! the way to them.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -16,9 +17,6 @@ use crate::limits;
 use crate::process::{Output, TrustedCommand, cannot_change_user};
 use crate::sshd::config_tree::ConfigTree;
 
-/// What a reason says of a script of another system.
-const CR_LF: &str = "; its lines end with CR LF";
-
 /// Removes a carriage return, which is a control character. The report escapes a backslash.
 pub(super) const WITHOUT_CR: &str = "sed -i s/[[:cntrl:]]$//";
 
@@ -30,15 +28,57 @@ pub(super) enum Caller {
     LoginShell,
 }
 
+/// Why a program cannot be run.
+#[derive(Clone, Debug)]
+pub(super) enum CannotRun {
+    /// The kernel denies it.
+    Denied,
+    /// It is neither a program nor a script.
+    NotAProgram,
+    /// The script's first line names a program that does not exist.
+    NoInterpreter {
+        line: String,
+        /// The script was written on another system.
+        has_crlf: bool,
+    },
+    /// The user cannot read the script.
+    UnreadableScript,
+    /// The kernel denies the program of the script's first line.
+    InterpreterDenied(PathBuf),
+    /// The program lacks a library, or this user cannot read it.
+    NoLibrary { library: String, user: String },
+    /// The words of the dynamic linker, or of what runs the program.
+    Words(String),
+}
+
+impl fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DENIED: &str =
+            "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
+        match self {
+            Self::Denied => f.write_str(DENIED),
+            Self::NotAProgram => f.write_str("it is neither a program nor a script that begins with #!"),
+            Self::NoInterpreter { line, has_crlf } => {
+                let end = if *has_crlf { "; its lines end with CR LF" } else { "" };
+                write!(f, "the program of its first line, {line}, does not exist{end}")
+            }
+            Self::UnreadableScript => f.write_str("it is a script, which the user cannot read"),
+            Self::InterpreterDenied(program) => write!(f, "it runs {}, and {DENIED}", program.display()),
+            Self::NoLibrary { library, user } => {
+                write!(f, "its library {library} does not exist, or {user} cannot read it")
+            }
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
 /// Why the user cannot run a file that somebody can execute.
-pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
+pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<CannotRun> {
     not_executable(account, path, root, caller).or_else(|| does_not_start(account, path, "LC_ALL=C"))
 }
 
 /// Why execve(2) by the user would fail.
-fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<String> {
-    let denied =
-        "the mode or an ACL of the file or of a directory above it, or a mount with noexec, forbids it";
+fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<CannotRun> {
     let test = |right: &str, path: &Path| {
         let words = [right.as_ref(), path.as_os_str()];
         let command = TrustedCommand::new("test").with(words).as_user(&account.credentials());
@@ -48,37 +88,35 @@ fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -
                 .is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
     };
     if test("-x", path) {
-        return Some(denied.to_owned());
+        return Some(CannotRun::Denied);
     }
     if let Some(reason) = wrong_beginning(path, root, caller) {
         return Some(reason);
     }
     let interpreter = interpreter(path)?;
     if test("-r", path) {
-        return Some("it is a script, which the user cannot read".to_owned());
+        return Some(CannotRun::UnreadableScript);
     }
-    test("-x", &files::below(root, &interpreter))
-        .then(|| format!("it runs {}, and {denied}", interpreter.display()))
+    test("-x", &files::below(root, &interpreter)).then_some(CannotRun::InterpreterDenied(interpreter))
 }
 
 /// Why nobody can run a file, by its beginning.
-pub(super) fn wrong_beginning(path: &Path, root: &Path, caller: Caller) -> Option<String> {
+pub(super) fn wrong_beginning(path: &Path, root: &Path, caller: Caller) -> Option<CannotRun> {
     let start = files::read_beginning(path, limits::PROGRAM_START).ok()?;
     let Some(line) = start.strip_prefix(b"#!") else {
         // The same machine, or its 32-bit variant. The kernel can be told to run other formats.
         let other_formats =
             fs::read_dir(root.join("proc/sys/fs/binfmt_misc")).is_ok_and(|files| files.count() > 2);
         let runs = start.starts_with(b"\x7fELF") || other_formats || caller == Caller::LoginShell;
-        return (!runs).then(|| "it is neither a program nor a script that begins with #!".to_owned());
+        return (!runs).then_some(CannotRun::NotAProgram);
     };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let words: Vec<_> =
         line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()).collect();
     let interpreter = Path::new(OsStr::from_bytes(words.first().copied().unwrap_or_default()));
     (!files::below(root, interpreter).is_file() || has_wrong_end(interpreter, &words)).then(|| {
-        let end = if line.ends_with(b"\r") { CR_LF } else { "" };
-        let missing = String::from_utf8_lossy(line.trim_ascii());
-        format!("the program of its first line, {missing}, does not exist{end}")
+        let has_crlf = line.ends_with(b"\r");
+        CannotRun::NoInterpreter { line: String::from_utf8_lossy(line.trim_ascii()).into_owned(), has_crlf }
     })
 }
 
@@ -91,7 +129,7 @@ fn has_wrong_end(interpreter: &Path, words: &[&[u8]]) -> bool {
 }
 
 /// Why the user cannot start a program with a variable (`NAME=VALUE`). It is not run: the dynamic linker only lists its libraries.
-pub(super) fn does_not_start(account: &Account, path: &Path, variable: &str) -> Option<String> {
+pub(super) fn does_not_start(account: &Account, path: &Path, variable: &str) -> Option<CannotRun> {
     let program = interpreter(path).unwrap_or_else(|| path.to_owned());
     // The linker of a program with the setuid bit can ignore the variable.
     let is_plain = fs::metadata(&program).is_ok_and(|file| file.mode() & 0o6000 == 0);
@@ -104,7 +142,7 @@ pub(super) fn does_not_start(account: &Account, path: &Path, variable: &str) -> 
 }
 
 /// Why the user cannot start a program in a session that has another root directory: the dynamic linker there lists its libraries.
-pub(super) fn does_not_start_below(account: &Account, directory: &Path, path: &Path) -> Option<String> {
+pub(super) fn does_not_start_below(account: &Account, directory: &Path, path: &Path) -> Option<CannotRun> {
     let program = interpreter(&inside(directory, path)).unwrap_or_else(|| path.to_owned());
     // Root runs no program that others may have written.
     if !is_root() || account.uid == 0 {
@@ -119,13 +157,12 @@ pub(super) fn does_not_start_below(account: &Account, directory: &Path, path: &P
 }
 
 /// What the list of libraries, or the programs that start the linker, say is missing.
-fn lacking(command: &TrustedCommand, account: &Account) -> Option<String> {
+fn lacking(command: &TrustedCommand, account: &Account) -> Option<CannotRun> {
     let line = complaint(&command.run(limits::CHECK_TOOL).ok()?)?;
-    let library = line.strip_suffix(NOT_FOUND);
-    Some(library.map_or_else(
-        || line.clone(),
-        |library| format!("its library {library} does not exist, or {} cannot read it", account.name),
-    ))
+    Some(match line.strip_suffix(NOT_FOUND) {
+        Some(library) => CannotRun::NoLibrary { library: library.to_owned(), user: account.name.clone() },
+        None => CannotRun::Words(line),
+    })
 }
 
 /// What follows a library that the dynamic linker does not find.
@@ -232,13 +269,13 @@ const BEGINNING: u64 = 4096;
 const LIBRARIES: [&str; 4] = ["/usr/lib", "/lib", "/usr/lib64", "/lib64"];
 
 /// The fix for a script of another system.
-pub(super) fn without_cr(script: &Path, reason: &str) -> Option<Fix> {
-    reason.ends_with(CR_LF).then(|| Fix::command(WITHOUT_CR, [CommandWord::Path(script)]))
+pub(super) fn without_cr(script: &Path, reason: &CannotRun) -> Option<Fix> {
+    matches!(reason, CannotRun::NoInterpreter { has_crlf: true, .. })
+        .then(|| Fix::command(WITHOUT_CR, [CommandWord::Path(script)]))
 }
 
-/// The fix for a shell, its dynamic linker, a library or a directory of the system whose mode keeps others out. `reason` can name a
-/// library.
-pub(super) fn repair(shell: &Path, reason: &str) -> Option<Fix> {
+/// The fix for a shell, its dynamic linker, a library or a directory of the system whose mode keeps others out.
+pub(super) fn repair(shell: &Path, reason: &CannotRun) -> Option<Fix> {
     if let Some(fix) = without_cr(shell, reason) {
         return Some(fix);
     }
@@ -251,7 +288,11 @@ pub(super) fn repair(shell: &Path, reason: &str) -> Option<Fix> {
         let machine = |path: &PathBuf| path.to_string_lossy().contains("-linux-") && path.is_dir();
         inside.filter(machine).chain([PathBuf::from(base)]).collect::<Vec<_>>()
     });
-    let library = reason.split([' ', ':']).find(|word| word.contains(".so"));
+    let library = match reason {
+        CannotRun::NoLibrary { library, .. } => Some(library.as_str()),
+        CannotRun::Words(words) => words.split([' ', ':']).find(|word| word.contains(".so")),
+        _ => None,
+    };
     for place in places {
         paths.extend(library.map(|name| place.join(name)));
         paths.push(place);
