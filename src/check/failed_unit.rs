@@ -326,6 +326,8 @@ pub(super) fn bounded(line: &str) -> String {
 fn wrong_option(line: &str) -> Option<char> {
     let (_, option) = match line.split_once("option requires an argument -- ") {
         None if line.contains("Couldn't open logfile") => return Some('E'),
+        // sshd's name for its options -o.
+        None if line.contains("command-line line 0: ") => return Some('o'),
         None => line.split_once(" option -- ")?,
         Some(found) => found,
     };

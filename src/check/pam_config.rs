@@ -131,9 +131,10 @@ impl Control {
         of(result).or_else(|| of("default")).map_or(Action::Bad, |(_, action)| *action)
     }
 
-    /// The actions for all results.
+    /// The actions for the results of a module for a user whose password need not be changed, as `user.password` finds out.
     pub(crate) fn actions(&self) -> impl Iterator<Item = Action> {
-        self.0.iter().map(|(_, action)| *action).chain([self.action("default")])
+        let possible = self.0.iter().filter(|(result, _)| result != "new_authtok_reqd");
+        possible.map(|(_, action)| *action).chain([self.action("default")])
     }
 }
 

@@ -243,6 +243,13 @@ mod tests {
                 "account [success=1 default=ignore] pam_x.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n",
                 "open",
             ),
+            // Debian's common-account with another line behind it.
+            (
+                "account [success=1 new_authtok_reqd=done default=ignore] pam_x.so\naccount requisite pam_deny.so\n\
+                 account required pam_permit.so\naccount required pam_gone.so\n",
+                "refuses",
+            ),
+            ("account [success=done default=ignore] pam_x.so\naccount required pam_gone.so\n", "open"),
             ("account [success=5 default=bad] pam_x.so\n", "refuses"),
             ("account [success=0 default=ignore] pam_x.so\n", "refuses"),
             ("account sufficient pam_x.so\naccount required pam_deny.so\n", "open"),

@@ -78,6 +78,28 @@ fn another_command_for_this_user() {
     });
 }
 
+/// On purpose, or because the lines are below a Match line.
+#[test]
+fn a_command_for_other_users() {
+    world(|world| {
+        let is_command = |line: &&str| line.starts_with("AuthorizedKeysCommand");
+        let text = config().text();
+        let (command, others): (Vec<_>, Vec<_>) = text.lines().partition(is_command);
+        let text = format!("{}\nMatch User bob\n{}\n", others.join("\n"), command.join("\n"));
+        world.configure(&text);
+        let report = world.check();
+        report.assert_exactly(&[("sshd.command", "fail")]);
+        let says = format!(
+            "sshd has no AuthorizedKeysCommand for this user: /etc/ssh/sshd_config line {} sets it below \"Match User bob\" only",
+            others.len() + 2
+        );
+        assert_eq!(report.note("sshd.command"), says);
+        // It would let in everybody.
+        assert_eq!(report.of("sshd.command")["fix_kind"], "advice");
+        assert_eq!(world.check_with(&["bob"]).status("sshd.command"), "ok");
+    });
+}
+
 #[test]
 fn a_command_line_that_eic_keys_rejects() {
     broken(
@@ -648,6 +670,11 @@ fn a_configuration_that_sshd_refuses() {
 #[test]
 fn host_keys_that_sshd_cannot_use() {
     world(|world| {
+        for kind in ["ecdsa", "ed25519", "rsa"].map(|kind| format!("/etc/ssh/ssh_host_{kind}_key")) {
+            if std::fs::exists(&kind).unwrap() {
+                world.instance.remove(&kind);
+            }
+        }
         world.configure(&config().set("HostKey", "/nonexistent").text());
         let report = world.check();
         assert_eq!(report.status("sshd.config"), "fail");
@@ -656,6 +683,11 @@ fn host_keys_that_sshd_cannot_use() {
         let fix = report.of("sshd.config")["fix"].as_str().unwrap();
         assert!(fix.contains("ssh-keygen -A on this instance, not in an image"), "{fix}");
         assert_eq!(report.of("sshd.config")["fix_kind"], "advice");
+        // Without the line, sshd has keys.
+        world.sh("ssh-keygen -q -t ecdsa -N '' -f /run/new; cp /run/new /etc/ssh/ssh_host_ecdsa_key");
+        let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        assert!(fix.starts_with("remove HostKey /nonexistent (/etc/ssh/sshd_config line "), "{fix}");
+        world.instance.remove("/etc/ssh/ssh_host_ecdsa_key");
         // A key that sshd cannot decrypt, in both forms.
         for form in ["-Z aes256-ctr", "-m PEM"] {
             world.sh(&format!("rm -f /run/host; ssh-keygen -q -t ecdsa -N secret {form} -f /run/host"));
@@ -1003,6 +1035,12 @@ fn permit_root_login() {
             assert_eq!(world.check_with(&["root"]).status("sshd.access"), status, "{value}");
             assert_eq!(world.check_with(&[USER]).status("sshd.access"), "ok");
         }
+        // Another name for root.
+        world.configure(&config().set("PermitRootLogin", "no").text());
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        world.instance.write("/etc/passwd", passwd.replace("alice:x:47101:", "alice:x:0:"));
+        let says = "alice has uid 0, so that sshd refuses it as root: PermitRootLogin is no";
+        assert_eq!(world.check().note("sshd.access"), says);
     });
 }
 

@@ -654,6 +654,14 @@ fn a_home_that_strict_modes_refuses() {
         &[("user.home", "warn")],
         "does not exist: a session starts in /",
     );
+    broken(
+        |_| {
+            fs::remove_dir_all(home).unwrap();
+            fs::write(home, "").unwrap();
+        },
+        &[("user.home", "warn")],
+        "is not a directory: a session starts in /",
+    );
     world(|world| {
         fs::create_dir_all(format!("{home}/.ssh")).unwrap();
         let report = world.check();
@@ -2514,6 +2522,24 @@ fn a_unit_that_restricts_sshd() {
     };
     let unit = &[("confinement.unit", "warn")];
     broken(with("IPAddressDeny=169.254.0.0/16"), unit, "IPAddressDeny=169.254.0.0/16");
+    for denied in [
+        "IPAddressDeny=0.0.0.0/0 ::/0",
+        "IPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=169.254.169.254/32",
+        "IPAddressDeny=10.0.0.0/8 169.254.169.254/32\nIPAddressAllow=169.254.0.0/17",
+        "Id=ssh.service\nIPAddressAllow=0.0.0.0/0\n\nId=sshd.service\nIPAddressDeny=169.254.0.0/16",
+    ] {
+        broken(with(denied), unit, "sshd's unit restricts its processes: IPAddressDeny=");
+    }
+    for harmless in [
+        "IPAddressDeny=203.0.113.0/24 2001:db8::/32",
+        "IPAddressDeny=169.254.0.0/16\nIPAddressAllow=169.254.169.254/32",
+        "IPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=0.0.0.0/0",
+    ] {
+        world(|world| {
+            with(harmless)(world);
+            world.check().assert_healthy();
+        });
+    }
     broken(with("PrivateNetwork=yes"), unit, "PrivateNetwork=yes");
     broken(with("RestrictAddressFamilies=AF_UNIX"), unit, "AF_UNIX");
     broken(

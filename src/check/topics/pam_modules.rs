@@ -666,7 +666,12 @@ fn from_remote(list: &[&str]) -> Option<bool> {
     listed(list, &|word| match word.to_ascii_lowercase().as_str() {
         "all" => Some(true),
         "local" => Some(false),
-        word => (word.starts_with("tty") || word.starts_with(':')).then_some(false),
+        // The services are those of the example in access.conf(5).
+        word => {
+            let is_local =
+                word.starts_with("tty") || word.starts_with(':') || matches!(word, "cron" | "crond");
+            is_local.then_some(false)
+        }
     })
 }
 
@@ -727,7 +732,8 @@ mod tests {
             ("-:alice:ALL EXCEPT 10.0.0.0/8\n+:alice:10.0.0.0/9\n-:ALL:ALL\n", "some"),
             ("-:alice:ALL EXCEPT 10.0.0.0/8\n+:alice:10.0.0.0/9\n", "some"),
             ("+:alice:LOCAL\n-:ALL:ALL\n", "refuses"),
-            ("+:alice:cron crond :0 tty1 tty2\n-:alice:ALL\n", "some"),
+            ("+:alice:cron crond :0 tty1 tty2\n-:alice:ALL\n", "refuses"),
+            ("+:alice:build1\n-:alice:ALL\n", "some"),
             ("+:alice::0 tty1 tty2\n-:alice:ALL\n", "refuses"),
             ("-:ALL EXCEPT root:LOCAL\n", "open"),
             ("-:ALL EXCEPT root:tty1\n", "open"),

@@ -35,8 +35,8 @@ use crate::limits;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program, ProgramCheck};
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::{Config, Keyword, ReadError, Setting};
-use crate::sshd::config_file::ConfigFile;
+use crate::sshd::config::{Config, Keyword, MatchLine, ReadError, Setting};
+use crate::sshd::config_file::{ConfigFile, Origin};
 use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::host_key::default_host_keys;
@@ -479,6 +479,7 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     let set = config.map(|config| config.paths("hostkey")).unwrap_or_default();
     let is_public = |key: &Path| key.extension().is_some_and(|end| end == "pub");
     let public = set.iter().find(|(_, key)| is_public(key)).map(|(line, _)| line.to_string());
+    let first_line = set.first().map(|(line, _)| line.to_string());
     let keys: Vec<_> = set.into_iter().map(|(_, key)| key).collect();
     let keys = if keys.is_empty() { default_host_keys(tree) } else { keys };
     let is_open = |key: &&PathBuf| {
@@ -497,6 +498,16 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
             key.display(),
             running_sshd::restart_words(tree)
         ));
+    }
+    let is_missing = |key: &PathBuf| !tree.locate(key).exists();
+    if let (Some(line), Some(key)) = (first_line, keys.first().filter(|_| keys.iter().all(is_missing))) {
+        if !default_host_keys(tree).is_empty() {
+            return Fix::advice(format!(
+                "remove HostKey {} ({line}), which does not exist, so that sshd uses the keys that it has, then: {}",
+                key.display(),
+                running_sshd::restart_words(tree)
+            ));
+        }
     }
     let Some(line) = public else { return Fix::advice(error.fix()) };
     // Without an agent, sshd needs the private key.
@@ -539,8 +550,32 @@ fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
                 block.origin.line
             )),
         ),
-        None => Answer::fail(none, enable()),
+        None => match of_other_users(config) {
+            Some((origin, block)) => Answer::fail(
+                format!(
+                    "sshd has no AuthorizedKeysCommand for this user: {origin} sets it below {block} only"
+                ),
+                Fix::advice(format!(
+                    "if it was meant for all users, move the lines above the first Match line; or else change {block} ({}) so that it applies to \
+                     this user; then reload sshd",
+                    block.origin
+                )),
+            ),
+            None => Answer::fail(none, enable()),
+        },
     }
+}
+
+/// The line that sets eic-keys in a block that does not apply.
+fn of_other_users(config: &ConfigOfConnection) -> Option<(Origin, MatchLine)> {
+    let ConfigOfConnection { tree, main, version, .. } = config;
+    let files = Config::read(tree, main, version.clone()).ok()?;
+    let runs_eic_keys = |setting: &&Setting| {
+        let program = managed_lines::program(version, &setting.value).unwrap_or_default();
+        setting.keyword == Keyword::Command && is_eic_keys(Path::new(OsStr::from_bytes(&program)))
+    };
+    let setting = files.settings().iter().find(runs_eic_keys)?;
+    Some((setting.origin.clone(), setting.block.clone()?))
 }
 
 fn command(config: &ConfigOfConnection, dump: &Dump, account: Option<&Account>) -> Answer<ConfiguredCommand> {

@@ -357,6 +357,14 @@ fn access(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
     }
     let root = settings.one("permitrootlogin");
     match (account.uid, root) {
+        (0, "no" | "forced-commands-only") if account.name != "root" => settings.refuses(
+            "permitrootlogin",
+            &format!(
+                "{} has uid 0, so that sshd refuses it as root: PermitRootLogin is {root}",
+                account.name
+            ),
+            "give the user another uid (usermod --uid), or log in as another user",
+        ),
         (0, "no" | "forced-commands-only") => settings.refuses(
             "permitrootlogin",
             &format!("PermitRootLogin is {root}: sshd refuses root with a pushed key"),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -107,7 +108,7 @@ impl ConfinedSshd<'_> {
 /// The properties of the units. `None` without systemd.
 pub(super) fn shown(root: &Path, running: SshdState) -> Option<io::Result<String>> {
     has_systemd(&ConfigTree::new(root)).then(|| {
-        let properties = "--property=Id,IPAddressDeny,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,\
+        let properties = "--property=Id,IPAddressDeny,IPAddressAllow,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,\
                           InaccessiblePaths,TemporaryFileSystem,CapabilityBoundingSet,LimitNOFILESoft,\
                           LimitNPROCSoft,LimitSTACKSoft";
         match running.waiting {
@@ -344,13 +345,21 @@ fn refuses_calls_of_login(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {
 }
 
 fn restricts_network(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {
-    let confines = |line: &&str| match line.split_once('=') {
-        Some(("IPAddressDeny", value)) => !value.is_empty(),
-        Some(("PrivateNetwork", value)) => value == "yes",
-        Some(("RestrictAddressFamilies", value)) => excludes(value, "AF_INET"),
-        _ => false,
-    };
-    let line = sshd.properties.lines().find(confines)?;
+    // One paragraph per unit.
+    let line = sshd.properties.split("\n\n").find_map(|unit| {
+        let denies = |list: &str| {
+            let allowed = property(unit, "IPAddressAllow").unwrap_or_default();
+            // All clients, or the metadata service.
+            list.split(' ').any(|network| network.ends_with("/0")) && !allowed.contains("/0")
+                || has_metadata_service(list) && !has_metadata_service(allowed)
+        };
+        unit.lines().find(|line| match line.split_once('=') {
+            Some(("IPAddressDeny", value)) => denies(value),
+            Some(("PrivateNetwork", value)) => value == "yes",
+            Some(("RestrictAddressFamilies", value)) => excludes(value, "AF_INET"),
+            _ => false,
+        })
+    })?;
     let is_filtered = line.starts_with("RestrictAddressFamilies") && sshd.has_call_filter();
     Some(if is_filtered && !has_ipv6(sshd.root) {
         Answer::fail(
@@ -364,10 +373,24 @@ fn restricts_network(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {
     } else {
         Answer::warn(
             format!("sshd's unit restricts its processes: {line}"),
-            Fix::advice("allow 169.254.169.254 port 80 with systemctl edit, then restart sshd"),
+            Fix::advice(
+                "allow 169.254.169.254 port 80 and the clients with systemctl edit, then restart sshd",
+            ),
             (),
         )
     })
+}
+
+/// Whether a list of networks, as systemctl shows it, has the address of the metadata service.
+fn has_metadata_service(list: &str) -> bool {
+    const ADDRESS: u32 = Ipv4Addr::new(169, 254, 169, 254).to_bits();
+    let has = |network: &str| {
+        let (address, bits) = network.split_once('/')?;
+        let (address, bits) = (address.parse::<Ipv4Addr>().ok()?, bits.parse::<u32>().ok()?);
+        let mask = u32::MAX.checked_shl(32_u32.checked_sub(bits)?).unwrap_or_default();
+        Some(address.to_bits() & mask == ADDRESS & mask)
+    };
+    list.split(' ').any(|network| has(network) == Some(true))
 }
 
 fn refuses_own_calls(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {

@@ -516,7 +516,14 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let shown = account.home.display();
     let home = files::below(root, &account.home);
     let home = match fs::canonicalize(home) {
-        Ok(home) => home,
+        Ok(home) if home.is_dir() => home,
+        Ok(_) => {
+            return Answer::warn(
+                format!("the home directory {shown} is not a directory: a session starts in /"),
+                Fix::advice(format!("correct the home directory of {}: usermod --home", account.name)),
+                (),
+            );
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let makes_home = |module: &String| module.contains("mkhomedir");
             if pam_config::modules(root, ModuleType::Session).iter().any(makes_home) {
