@@ -27,27 +27,49 @@ pub(crate) struct Packet<'a> {
     pub(crate) port: u16,
     /// Where clients' packets arrive, and replies leave.
     pub(crate) interface: Option<&'a str>,
-    /// It is sshd's reply, and not the client's first packet.
-    pub(crate) reply: bool,
+    pub(crate) kind: PacketKind,
     /// The addresses of this system to which clients connect, if they are known.
     pub(crate) own: &'a [Ipv4Addr],
     /// The rules of address translation are asked: one that forwards the packet takes it from sshd, as one that drops it does.
     pub(crate) translated: bool,
+    /// A rule takes packets from conntrack, so that it is not known which state they have.
+    pub(crate) may_be_untracked: bool,
+}
+
+/// Which packet of a connection it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PacketKind {
+    /// The client's first one, which has SYN alone of the flags of TCP.
+    #[default]
+    First,
+    /// A later one of the client's.
+    Later,
+    /// sshd's reply.
+    Reply,
 }
 
 impl Packet<'_> {
+    fn is_reply(&self) -> bool {
+        self.kind == PacketKind::Reply
+    }
+
+    fn is_first(&self) -> bool {
+        self.kind == PacketKind::First
+    }
+
     /// The hooks of Netfilter that it passes.
     const fn hooks(&self) -> &'static [&'static str] {
-        match (self.translated, self.reply) {
+        match (self.translated, self.kind) {
             (true, _) => &["prerouting"],
-            (false, true) => &["output", "postrouting"],
-            (false, false) => &["prerouting", "input"],
+            (false, PacketKind::Reply) => &["output", "postrouting"],
+            (false, _) => &["prerouting", "input"],
         }
     }
 
-    /// The state that conntrack has for its connection.
-    const fn state(&self) -> &'static str {
-        if self.reply { "established" } else { "new" }
+    /// The state that conntrack has for its connection, if it is known.
+    fn state(&self) -> Option<&'static str> {
+        let state = if self.is_first() { "new" } else { "established" };
+        (!self.may_be_untracked).then_some(state)
     }
 
     /// Whether this is the interface. A name can end with `wildcard`.
@@ -64,7 +86,7 @@ impl Packet<'_> {
 
     /// Whether one of its ports, of which the client's is not known, is in a range. `destination`: the port that it is sent to.
     fn has_port(&self, destination: bool, first: u16, last: u16) -> Option<bool> {
-        if destination != self.reply {
+        if destination != self.is_reply() {
             Some((first..=last).contains(&self.port))
         } else if last <= SYSTEM_PORTS {
             Some(false)
@@ -305,7 +327,7 @@ impl Filter {
                 let is_hooked = packet.hooks().contains(&text(chain, "hook"))
                     && matches!(text(chain, "family"), "ip" | "inet")
                     && (text(chain, "type") == "nat") == packet.translated;
-                let is_early = !packet.reply
+                let is_early = !packet.is_reply()
                     && !packet.translated
                     && text(chain, "hook") == "ingress"
                     && packet.interface.is_some_and(|interface| is_on_device(chain, interface));
@@ -659,15 +681,19 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     if let (Some(fields), true) = (left.get("concat").and_then(Value::as_array), is_equality) {
         return nft_concatenations(fields, right, packet).negated(negated);
     }
-    if let (Some(has_syn), true, false) = (flags_with_syn(left), is_equality, packet.reply) {
-        let is = |one: &Value| Some(if has_syn { one == "syn" } else { one == 0 });
+    if let (Some(has_syn), true, false) = (flags_with_syn(left), is_equality, packet.is_reply()) {
+        let is = |one: &Value| match packet.kind {
+            PacketKind::First => Some(if has_syn { one == "syn" } else { one == 0 }),
+            // It can have others.
+            _ => (has_syn && one == "syn").then_some(false),
+        };
         return Matches::same(contains(right, &is)).negated(negated);
     }
-    if (protocol, field, packet.reply) == ("ether", "saddr", false) {
+    if (protocol, field, packet.is_reply()) == ("ether", "saddr", false) {
         // Of a neighbour, which the rule names as another one names addresses.
         return Matches::source(None).negated(negated);
     }
-    if is_source(Some(left)) && !packet.reply {
+    if is_source(Some(left)) && !packet.is_reply() {
         let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
         return Matches::source(addresses.as_ref()).negated(negated);
     }
@@ -685,7 +711,7 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         ("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6", ..) => {
             return Matches::same(Some(false));
         }
-        ("ip", "length", ..) | (_, _, "length", _) if !packet.reply => {
+        ("ip", "length", ..) | (_, _, "length", _) if packet.is_first() => {
             let range = range_of(op, right).or_else(|| ports(right).filter(|_| is_equality));
             match range.and_then(|(first, last)| has_length(first, last)) {
                 None => return Matches::UNREAD,
@@ -702,28 +728,30 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         ("ether", "type", ..) | (_, _, "protocol", _) => contains(right, &|one| Some(one == "ip")),
         // Of a client's packet, its source address was matched above.
         ("ip", field @ ("daddr" | "saddr"), ..) => {
-            let is_own = (field == "saddr") == packet.reply;
+            let is_own = (field == "saddr") == packet.is_reply();
             Addresses::of_nftables(right)
                 .and_then(|addresses| if is_own { addresses.has_own(packet) } else { addresses.has_client() })
         }
-        (_, _, "pkttype", _) if packet.reply => None,
+        (_, _, "pkttype", _) if packet.is_reply() => None,
         (_, _, "pkttype", _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
         (_, _, "nfproto", _) => contains(right, &|one| Some(one == "ipv4")),
-        (_, _, "iifname" | "iif", _) if !packet.reply => contains(right, &on_interface),
-        (_, _, "oifname" | "oif", _) if packet.reply => contains(right, &on_interface),
-        (_, _, "iiftype", _) if !packet.reply && packet.interface.is_some() => {
+        (_, _, "iifname" | "iif", _) if !packet.is_reply() => contains(right, &on_interface),
+        (_, _, "oifname" | "oif", _) if packet.is_reply() => contains(right, &on_interface),
+        (_, _, "iiftype", _) if !packet.is_reply() && packet.interface.is_some() => {
             contains(right, &|one| Some(one == "ether" || one == 1))
         }
         // A connection that another system forwards here, by address translation.
         (_, _, _, "status") => Some(false),
-        (_, _, _, "state") => contains(right, &|one| Some(one == packet.state())),
+        (_, _, _, "state") => packet.state().and_then(|state| contains(right, &|one| Some(one == state))),
         (_, _, _, "proto-dst") if part(left, "ct", "dir") == "original" => {
-            contains(right, &|one| number_is(one, &Packet { reply: false, ..*packet }, true))
+            contains(right, &|one| number_is(one, &Packet { kind: PacketKind::First, ..*packet }, true))
         }
         (_, _, _, "direction") => {
-            contains(right, &|one| Some(one == if packet.reply { "reply" } else { "original" }))
+            contains(right, &|one| Some(one == if packet.is_reply() { "reply" } else { "original" }))
         }
-        _ if is_type_of_destination(left) && !packet.reply => contains(right, &|one| Some(one == "local")),
+        _ if is_type_of_destination(left) && !packet.is_reply() => {
+            contains(right, &|one| Some(one == "local"))
+        }
         // Other rules set the marks; the interface, or the route to the client, decides.
         (_, _, "mark" | "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
         | (_, _, _, "mark" | "zone") => None,
@@ -858,11 +886,11 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 any(&results)
             }
             // They are about what sends the packet, which is this system, or about the client, which it is sent to.
-            "--match-set" | "--dst-type" | "--pkt-type" if packet.reply => {
+            "--match-set" | "--dst-type" | "--pkt-type" if packet.is_reply() => {
                 argument();
                 None
             }
-            "-s" | "--source" | "--src-range" | "--match-set" | "--source-country" if !packet.reply => {
+            "-s" | "--source" | "--src-range" | "--match-set" | "--source-country" if !packet.is_reply() => {
                 let name = argument();
                 let addresses = Addresses::parse(name).map(|range| Addresses(vec![range]));
                 if word == "--match-set" && !argument().starts_with("src") {
@@ -875,37 +903,43 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 }
             }
             "-s" | "--source" | "--src-range" | "-d" | "--destination" | "--dst-range" => {
-                let is_own = word.trim_start_matches('-').starts_with('d') != packet.reply;
+                let is_own = word.trim_start_matches('-').starts_with('d') != packet.is_reply();
                 Addresses::parse(argument()).and_then(|range| {
                     let addresses = Addresses(vec![range]);
                     if is_own { addresses.has_own(packet) } else { addresses.has_client() }
                 })
             }
-            "--mac-source" | "--rcheck" | "--update" if !packet.reply => {
+            "--mac-source" | "--rcheck" | "--update" if !packet.is_reply() => {
                 source =
                     Some(if word == "--mac-source" { argument() } else { "recent addresses" }.to_owned());
                 matches = matches.and(Matches::source(None).negated(negated));
                 negated = false;
                 continue;
             }
-            "--length" if !packet.reply => {
+            "--length" if packet.is_first() => {
                 let text = argument();
                 let (first, last) = text.split_once(':').unwrap_or((text, text));
                 first.parse().ok().zip(last.parse().ok()).and_then(|(first, last)| has_length(first, last))
             }
-            "--ctdir" => Some((argument() == "REPLY") == packet.reply),
+            "--ctdir" => Some((argument() == "REPLY") == packet.is_reply()),
             // That of the client's first packet.
-            "--ctorigdstport" => in_range(argument(), &Packet { reply: false, ..*packet }, true),
+            "--ctorigdstport" => in_range(argument(), &Packet { kind: PacketKind::First, ..*packet }, true),
             // A client's first packet has SYN alone.
-            "--tcp-flags" if !packet.reply => {
+            "--tcp-flags" if !packet.is_reply() => {
                 let has_syn = argument().split(',').any(|flag| flag == "SYN");
-                Some(argument() == if has_syn { "SYN" } else { "NONE" })
+                let flags = argument();
+                if packet.is_first() {
+                    Some(flags == if has_syn { "SYN" } else { "NONE" })
+                } else {
+                    (flags == "SYN").then_some(false)
+                }
             }
             "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
             "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
             "-i" | "-o" => packet.is_on(argument(), '+'),
             "--state" | "--ctstate" => {
-                Some(argument().split(',').any(|state| state.eq_ignore_ascii_case(packet.state())))
+                let states = argument();
+                packet.state().map(|state| states.split(',').any(|one| one.eq_ignore_ascii_case(state)))
             }
             "-m" => {
                 matches = matches.and(of_module(argument()));
@@ -965,10 +999,16 @@ fn in_range(text: &str, packet: &Packet<'_>, destination: bool) -> Option<bool> 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{Filter, Ipv4Addr, Packet};
+    use super::{Filter, Ipv4Addr, Packet, PacketKind};
 
-    const TO_SSH: Packet<'_> =
-        Packet { port: 22, interface: None, reply: false, own: &[], translated: false };
+    const TO_SSH: Packet<'_> = Packet {
+        port: 22,
+        interface: None,
+        kind: PacketKind::First,
+        own: &[],
+        translated: false,
+        may_be_untracked: false,
+    };
 
     fn iptables(rules: &str) -> Option<String> {
         Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH).drops()
@@ -1328,7 +1368,8 @@ mod tests {
             (format!("{output}{ports}"), false, false),
             (":OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -m tcp --dport 25 -j DROP".to_owned(), true, false),
         ] {
-            let packet = Packet { interface: Some("eth0"), reply, ..TO_SSH };
+            let kind = if reply { PacketKind::Reply } else { PacketKind::First };
+            let packet = Packet { interface: Some("eth0"), kind, ..TO_SSH };
             let filter = Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &packet);
             assert_eq!(filter.drops().is_some(), drops, "{rules}");
         }
@@ -1372,7 +1413,8 @@ mod tests {
             ("output", "drop", input(&[&tcp("sport", "22"), accept]), true, false),
             ("forward", "drop", String::new(), false, false),
         ] {
-            let packet = Packet { interface: Some("eth0"), reply, ..TO_SSH };
+            let kind = if reply { PacketKind::Reply } else { PacketKind::First };
+            let packet = Packet { interface: Some("eth0"), kind, ..TO_SSH };
             let filter = Filter::of_nftables(&input_hook(hook, policy, &rules), &packet).unwrap();
             assert_eq!(filter.drops().is_some(), drops, "{hook} {policy} {rules}");
         }
@@ -1423,7 +1465,7 @@ mod tests {
     fn tables_of_iptables() {
         let ssh = "-p tcp -m tcp --dport 22 -j";
         let usual = "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
-        let reply = Packet { reply: true, ..TO_SSH };
+        let reply = Packet { kind: PacketKind::Reply, ..TO_SSH };
         for (table, rules, packet, drops) in [
             ("raw", format!(":PREROUTING ACCEPT [0:0]\n-A PREROUTING {ssh} DROP"), TO_SSH, true),
             ("raw", format!(":PREROUTING ACCEPT [0:0]\n-A PREROUTING {ssh} CT --notrack"), TO_SSH, false),
@@ -1452,6 +1494,64 @@ mod tests {
         let text = "*mangle\n:INPUT DROP [0:0]\nCOMMIT\n";
         let policy = Filter::of_iptables(text, &TO_SSH).drops();
         assert_eq!(policy.as_deref(), Some("the policy of chain INPUT of table mangle"));
+    }
+
+    /// Rules that accept the first packet of a connection only, or that a stateless firewall has.
+    #[test]
+    fn later_packets() {
+        let later = Packet { kind: PacketKind::Later, ..TO_SSH };
+        let untracked = Packet { may_be_untracked: true, ..TO_SSH };
+        for (rules, first, others) in [
+            (":INPUT DROP\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", false, false),
+            (":INPUT DROP\n-A INPUT -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT", false, true),
+            (
+                ":INPUT DROP\n-A INPUT -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT",
+                false,
+                false,
+            ),
+            (
+                ":INPUT DROP\n-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT\n\
+                 -A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT",
+                false,
+                false,
+            ),
+            (
+                ":INPUT ACCEPT\n-A INPUT -p tcp --dport 22 --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT\n-A INPUT -j REJECT",
+                false,
+                true,
+            ),
+            // A packet without flags, or a broken one.
+            (":INPUT ACCEPT\n-A INPUT -p tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP", false, false),
+            (":INPUT ACCEPT\n-A INPUT -m conntrack --ctstate INVALID -j DROP", false, false),
+            (
+                ":INPUT ACCEPT\n-A INPUT -m conntrack --ctstate INVALID,ESTABLISHED -j DROP\n\
+                 -A INPUT -p tcp --dport 22 -j ACCEPT",
+                false,
+                true,
+            ),
+        ] {
+            let text = format!("*filter\n{rules}\nCOMMIT\n");
+            let drops = |packet| Filter::of_iptables(&text, packet).drops().is_some();
+            assert_eq!((drops(&TO_SSH), drops(&later)), (first, others), "{rules}");
+        }
+        let state = |states: &str| {
+            format!(r#"{{"match":{{"op":"in","left":{{"ct":{{"key":"state"}}}},"right":{states}}}}}"#)
+        };
+        let (new, rest) = (state(r#""new""#), state(r#"["established","related","untracked"]"#));
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
+        let accept = r#"{"accept":null}"#;
+        for (rules, first, others) in [
+            (input(&[ssh, accept]), false, false),
+            (input(&[ssh, &new, accept]), false, true),
+            ([input(&[&rest, accept]), input(&[ssh, &new, accept])].concat(), false, false),
+            (input(&[&rest, accept]), true, false),
+        ] {
+            let text = ruleset("drop", &rules);
+            let drops = |packet| Filter::of_nftables(&text, packet).unwrap().drops().is_some();
+            assert_eq!((drops(&TO_SSH), drops(&later)), (first, others), "{rules}");
+            assert!(!drops(&untracked), "{rules}");
+        }
     }
 
     /// Matches that are the same for each client, and those that are not evaluated.

@@ -9,7 +9,7 @@ use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
-use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, Restriction};
+use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, PacketKind, Restriction};
 use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
@@ -53,10 +53,10 @@ enum Judged {
     Restricts(Restriction),
     /// This rule forwards them to another program or system.
     Forwards(String),
-    /// It drops them all, or sshd's replies, by this rule.
+    /// It drops these packets of all connections, by this rule.
     Drops {
         rule: String,
-        reply: bool,
+        kind: PacketKind,
     },
 }
 
@@ -105,11 +105,14 @@ impl Rules {
     /// `interface`: where connections arrive and replies leave, if that is known.
     fn judge(&self, port: u16, interface: Option<&str>) -> Judged {
         let own = interface.map(interfaces::addresses).unwrap_or_default();
-        let to_sshd = Packet { port, interface, own: &own, ..Packet::default() };
-        for reply in [false, true] {
-            let filters = self.filters(&Packet { reply, ..to_sshd });
+        let texts = [&self.nft, &self.iptables, &self.legacy].into_iter().flatten();
+        let may_be_untracked =
+            texts.into_iter().any(|text| ["notrack", "NOTRACK"].iter().any(|word| text.contains(word)));
+        let to_sshd = Packet { port, interface, own: &own, may_be_untracked, ..Packet::default() };
+        for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
+            let filters = self.filters(&Packet { kind, ..to_sshd });
             if let Some(rule) = filters.iter().find_map(Filter::drops) {
-                return Judged::Drops { rule, reply };
+                return Judged::Drops { rule, kind };
             }
         }
         let translated = self.filters(&Packet { translated: true, ..to_sshd });
@@ -141,20 +144,20 @@ fn firewall(root: &Path, port: u16) -> Answer<()> {
     }
     let rules = Rules::find(root);
     let any = rules.filters(&Packet { port, ..Packet::default() });
-    if let Judged::Drops { rule, reply } = rules.judge(port, None) {
-        return Answer::fail(dropped(port, reply, "", &rule), accept(port, reply, &rules));
+    if let Judged::Drops { rule, kind } = rules.judge(port, None) {
+        return Answer::fail(dropped(port, kind, "", &rule), accept(port, kind, &rules));
     }
     let interfaces = interfaces::outside(root);
     let judged: Vec<(&str, Judged)> =
         interfaces.iter().map(|name| (name.as_str(), rules.judge(port, Some(name)))).collect();
     let drops = |judged: &Judged| matches!(judged, Judged::Drops { .. });
-    if let Some((name, Judged::Drops { rule, reply })) = judged.iter().find(|(_, judged)| drops(judged)) {
-        let mut note = dropped(port, *reply, &format!(" on {name}"), rule);
+    if let Some((name, Judged::Drops { rule, kind })) = judged.iter().find(|(_, judged)| drops(judged)) {
+        let mut note = dropped(port, *kind, &format!(" on {name}"), rule);
         let missing = any.iter().flat_map(Filter::interfaces).find(|name| is_missing(root, name));
         if let Some(missing) = missing {
             note = format!("{note}; a rule names the interface {missing}, which this system does not have");
         }
-        let fix = accept(port, *reply, &rules);
+        let fix = accept(port, *kind, &rules);
         if judged.iter().all(|(_, judged)| drops(judged)) {
             return Answer::fail(note, fix);
         }
@@ -195,20 +198,27 @@ fn firewall(root: &Path, port: u16) -> Answer<()> {
     }
 }
 
-fn dropped(port: u16, reply: bool, place: &str, rule: &str) -> String {
-    let what = if reply { "sshd's replies from" } else { "each connection to" };
+fn dropped(port: u16, kind: PacketKind, place: &str, rule: &str) -> String {
+    let what = match kind {
+        PacketKind::First => "each connection to",
+        PacketKind::Later => "all but the first packet of each connection to",
+        PacketKind::Reply => "sshd's replies from",
+    };
     format!("the firewall drops {what} port {port}{place}: {rule}")
 }
 
 /// What to do about a rule that drops connections, or replies.
-fn accept(port: u16, reply: bool, rules: &Rules) -> Fix {
+fn accept(port: u16, kind: PacketKind, rules: &Rules) -> Fix {
     let contain =
         |name: &str| [&rules.nft, &rules.iptables].into_iter().flatten().any(|text| text.contains(name));
     let ufw_is_gone = |text: &String| text.contains("ufw-") && !text.contains("-j ufw-");
-    Fix::advice(if !reply && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
+    Fix::advice(if kind == PacketKind::First && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
         "the rules of ufw were removed, but not its policy: /usr/lib/ufw/ufw-init flush-all, then ufw reload"
             .to_owned()
-    } else if reply {
+    } else if kind == PacketKind::Later {
+        "accept the other packets before that rule, in the hook input: ct state established,related accept"
+            .to_owned()
+    } else if kind == PacketKind::Reply {
         format!(
             "accept the replies before that rule, in the hook output: ct state established,related accept, or tcp sport {port} accept"
         )
