@@ -924,15 +924,9 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
             "--ctdir" => Some((argument() == "REPLY") == packet.is_reply()),
             // That of the client's first packet.
             "--ctorigdstport" => in_range(argument(), &Packet { kind: PacketKind::First, ..*packet }, true),
-            // A client's first packet has SYN alone.
             "--tcp-flags" if !packet.is_reply() => {
-                let has_syn = argument().split(',').any(|flag| flag == "SYN");
-                let flags = argument();
-                if packet.is_first() {
-                    Some(flags == if has_syn { "SYN" } else { "NONE" })
-                } else {
-                    (flags == "SYN").then_some(false)
-                }
+                let mask = argument();
+                has_flags(packet, mask, argument())
             }
             "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
             "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
@@ -975,6 +969,16 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
         negated = false;
     }
     Rule { matches, verdict, source, text: line.to_owned() }
+}
+
+/// Whether a client's packet has these flags of those in a mask.
+fn has_flags(packet: &Packet<'_>, mask: &str, flags: &str) -> Option<bool> {
+    if packet.is_first() {
+        let has_syn = mask.split(',').any(|flag| flag == "SYN");
+        return Some(flags == if has_syn { "SYN" } else { "NONE" });
+    }
+    // A later packet can have others.
+    (flags == "SYN").then_some(false)
 }
 
 /// What is known of a match by its module alone.

@@ -97,6 +97,16 @@ fn a_command_for_other_users() {
         // It would let in everybody.
         assert_eq!(report.of("sshd.command")["fix_kind"], "advice");
         assert_eq!(world.check_with(&["bob"]).status("sshd.command"), "ok");
+        // Or for some clients.
+        for criteria in ["Address 10.0.0.0/8", "User alice Address 10.0.0.0/8"] {
+            world.configure(&text.replace("Match User bob", &format!("Match {criteria}")));
+            let report = world.check();
+            assert_eq!(report.status("sshd.command"), "warn", "{criteria}");
+            let note = report.note("sshd.command");
+            assert!(note.ends_with(", for all but clients with the address 10.0.0.0/8"), "{note}");
+            assert_eq!(report.of("sshd.command")["fix_kind"], "advice");
+            assert_eq!(report.outcome.status, Some(0));
+        }
     });
 }
 

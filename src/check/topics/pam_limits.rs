@@ -99,11 +99,17 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
         }
     }
     TOO_LOW.into_iter().find_map(|(item, most, means, is_certain)| {
-        let of = |kinds: [&str; 2]| {
+        let of = |kinds: &[&str]| {
             let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
             lines.iter().filter(fits).max_by_key(|limit| limit.domain)
         };
-        [of(["hard", "-"]), of(["soft", "-"])].into_iter().flatten().find_map(|limit| {
+        // Those of logins have no type: the line with the first domain counts.
+        let counting = if item == "maxlogins" {
+            [of(&["hard", "soft", "-"]), None]
+        } else {
+            [of(&["hard", "-"]), of(&["soft", "-"])]
+        };
+        counting.into_iter().flatten().find_map(|limit| {
             let value: u64 = limit.value.parse().ok()?;
             (value <= most).then(|| LowLimit {
                 place: limit.place.clone(),
@@ -200,6 +206,9 @@ mod tests {
             ("* - maxlogins 10\n", None),
             ("* hard maxlogins 0\nalice hard maxlogins 3\n", None),
             ("alice hard maxlogins 3\n* hard maxlogins 0\n", None),
+            ("@staff hard maxlogins -1\n* - maxlogins 0\n", None),
+            ("@staff soft maxlogins 10\n* - maxlogins 0\n", None),
+            ("@staff hard maxlogins 0\n* - maxlogins 10\n", Some("hard maxlogins 0")),
             ("@staff - nproc 0\n", Some("- nproc 0")),
             ("@other - nproc 0\n", None),
             ("bob hard nofile 3\n", None),

@@ -22,6 +22,7 @@ use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, last_attempt};
 use crate::check::log_tail;
+use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
@@ -38,7 +39,7 @@ use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::{Config, Keyword, MatchLine, ReadError, Setting};
 use crate::sshd::config_file::{ConfigFile, Origin};
 use crate::sshd::config_tree::ConfigTree;
-use crate::sshd::criteria::ConnectionSpec;
+use crate::sshd::criteria::{ConnectionSpec, clients};
 use crate::sshd::host_key::default_host_keys;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
@@ -550,8 +551,16 @@ fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
                 block.origin.line
             )),
         ),
-        None => match of_other_users(config) {
-            Some((origin, block)) => Answer::fail(
+        None => match of_other_logins(config) {
+            // For clients with these addresses.
+            Some((origin, block)) if block.is_for_clients => Answer::warn_without_value(
+                format!("{none}, for all but {}", clients(&block.line.criteria)),
+                Fix::advice(format!(
+                    "if that is not intended, move the lines ({origin}) above the first Match line, then reload sshd"
+                )),
+            )
+            .marked(Mark::SomeClients),
+            Some((origin, OtherBlock { line: block, .. })) => Answer::fail(
                 format!(
                     "sshd has no AuthorizedKeysCommand for this user: {origin} sets it below {block} only"
                 ),
@@ -566,16 +575,26 @@ fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
     }
 }
 
+/// A Match block that does not apply to the connection.
+struct OtherBlock {
+    line: MatchLine,
+    /// It applies to other clients of the same user.
+    is_for_clients: bool,
+}
+
 /// The line that sets eic-keys in a block that does not apply.
-fn of_other_users(config: &ConfigOfConnection) -> Option<(Origin, MatchLine)> {
-    let ConfigOfConnection { tree, main, version, .. } = config;
+fn of_other_logins(config: &ConfigOfConnection) -> Option<(Origin, OtherBlock)> {
+    let ConfigOfConnection { tree, main, version, connection } = config;
     let files = Config::read(tree, main, version.clone()).ok()?;
     let runs_eic_keys = |setting: &&Setting| {
         let program = managed_lines::program(version, &setting.value).unwrap_or_default();
         setting.keyword == Keyword::Command && is_eic_keys(Path::new(OsStr::from_bytes(&program)))
     };
     let setting = files.settings().iter().find(runs_eic_keys)?;
-    Some((setting.origin.clone(), setting.block.clone()?))
+    let line = setting.block.clone()?;
+    let blocks = files.client_blocks(connection, false);
+    let is_for_clients = blocks.iter().any(|block| block.origin == line.origin);
+    Some((setting.origin.clone(), OtherBlock { line, is_for_clients }))
 }
 
 fn command(config: &ConfigOfConnection, dump: &Dump, account: Option<&Account>) -> Answer<ConfiguredCommand> {
