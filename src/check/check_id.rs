@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::report::Status;
 use crate::limits;
 
 /// What the runner and the summary have to know of a check.
@@ -158,13 +157,14 @@ impl CheckId {
         !self.has(CheckProperty::Elsewhere)
     }
 
-    /// Whether a result with this status says that sshd may refuse logins after a reload.
-    pub(crate) fn warns_of_reload(self, status: Status) -> bool {
-        match status {
-            Status::Fail => self.has(CheckProperty::Setting) || self.has(CheckProperty::LastingSetting),
-            Status::Warn => self.has(CheckProperty::Setting),
-            Status::Ok | Status::Skip => false,
-        }
+    /// Whether a failure of the check says that sshd may refuse logins after a reload.
+    pub(crate) fn is_of_settings(self) -> bool {
+        self.has(CheckProperty::Setting) || self.has(CheckProperty::LastingSetting)
+    }
+
+    /// Whether a warning of the check says so, too.
+    pub(crate) fn warns_of_changes(self) -> bool {
+        self.has(CheckProperty::Setting)
     }
 
     /// The time limit of the check.

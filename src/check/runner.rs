@@ -362,7 +362,11 @@ impl Runner {
 
     /// The first check that says that sshd may refuse logins after a reload.
     pub(crate) fn warns_of_reload(&self) -> Option<CheckId> {
-        CheckId::ALL.into_iter().find(|id| self.status(*id).is_some_and(|status| id.warns_of_reload(status)))
+        CheckId::ALL.into_iter().find(|id| match self.status(*id) {
+            Some(Status::Fail) => id.is_of_settings(),
+            Some(Status::Warn) => id.warns_of_changes(),
+            _ => false,
+        })
     }
 
     /// The first check that says that some clients are refused.
