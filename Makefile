@@ -46,7 +46,7 @@ BUILD_FLAGS = -C target-feature=+crt-static $(LINK_FLAGS) --remap-path-prefix=$(
 # httparse would query the processor's features at each start, which takes longer in a virtual machine than parsing these replies.
 export CARGO_CFG_HTTPARSE_DISABLE_SIMD := 1
 
-.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-booted test-selinux test-fleet test-aws test-openssh test-kernel test-ansible try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench order load scan hosts fuzz mutants clean
+.PHONY: build binary install source $(SOURCE) deb rpm repository test-packages test-fleet test-aws test-openssh test-kernel test-ansible try $(IMDS) reproducible release demo lab clients test test-quick lint audit bench order load scan hosts fuzz mutants clean
 
 ## build: the static binary, and its size
 build: prepare-build binary
@@ -82,16 +82,10 @@ deb rpm: %: prepare-% $(SOURCE)
 repository: prepare-repository
 	packaging/repository $(OUT)/packages $(OUT)/repository $(if $(KEY),'$(KEY)')
 
-## test-packages: the packages, on booted systems, and where SELinux enforces
+## test-packages: the packages, on booted systems; then where SELinux enforces
 test-packages: prepare-booted deb rpm $(IMDS)
 	packaging/check-release $(VERSION) $(OUT)/packages
-	# The system with SELinux is emulated, on one processor.
-	$(MAKE) --jobs=2 test-booted test-selinux
-
-test-booted:
 	tests/packages/run $(OUT)/packages $(IMDS)
-
-test-selinux:
 	tests/selinux/run $(OUT)/packages $(IMDS)
 
 ## test-fleet: the user data for cloud-init and the Ansible collection, on booted systems
