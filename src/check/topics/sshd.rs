@@ -154,7 +154,8 @@ fn version(tree: &ConfigTree) -> Answer<SshdProgram> {
     };
     // The running sshd serves clients without its program. One that was given another name has that name in /proc.
     let is_lost = !PATHS.iter().any(|path| is_program_at(&tree.locate(Path::new(path))));
-    if is_lost && serving_process(tree).is_some() {
+    let is_named = || running_sshd::with_daemon(tree, |daemon| daemon.pid_file_owner().is_some());
+    if is_lost && (is_named() || serving_process(tree).is_some()) {
         let note = "the program of the running sshd is missing, or not executable";
         return Answer::warn_without_value(note, install()).breaks_at_latest("");
     }
