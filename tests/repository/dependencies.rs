@@ -130,6 +130,26 @@ fn no_crate_is_known_to_be_unmaintained() {
     }
 }
 
+/// The packages of a Cargo.lock: each with all that is written of it.
+fn locked(lock: &str) -> impl Iterator<Item = &str> {
+    lock.split("[[package]]\n").skip(1).map(str::trim)
+}
+
+/// The fuzz targets are a workspace of their own: cargo compares its lock file with our dependencies only when they are built.
+#[test]
+fn the_fuzz_targets_are_built_with_the_crates_that_ship() {
+    let (lock, fuzz) = (include_str!("../../Cargo.lock"), include_str!("../fuzz/Cargo.lock"));
+    let how = "cargo metadata --manifest-path tests/fuzz/Cargo.toml corrects tests/fuzz/Cargo.lock";
+    let own = |lock| locked(lock).find(|package| package.starts_with("name = \"eic-keys\"\n"));
+    let dependencies = own(lock).unwrap().replace(" \"eic-lab\",\n", "");
+    assert_eq!(own(fuzz), Some(dependencies.as_str()), "{how}");
+    for (name, version) in shipped() {
+        let start = format!("name = \"{name}\"\nversion = \"{}\"", version.trim_start_matches('v'));
+        assert!(locked(lock).any(|package| package.starts_with(&start)), "{name} {version}");
+        assert!(locked(fuzz).any(|package| package.starts_with(&start)), "{name} {version}: {how}");
+    }
+}
+
 const DOCUMENT: &str = include_str!("../../docs/dependencies.md");
 
 /// The names in the table of a section of docs/dependencies.md; the first section has the page's heading.
