@@ -92,15 +92,10 @@ pub(crate) async fn examine(
         .check(CheckId::SshdCommand, (&program, &settings), async |(program, settings)| {
             let (dump, source) = (settings.dump.clone(), settings.source.clone());
             let (account, clients) = (account.get().cloned(), settings.clients_of_block(COMMAND));
-            let config = ConfigOfConnection {
-                tree: tree.clone(),
-                main: source.main.clone(),
-                version: program.version.clone(),
-                connection: connection.clone(),
-            };
+            let (tree, version) = (tree.clone(), program.version.clone());
             blocking(move || {
-                let answer = command(&config, &dump, account.as_ref());
-                let main = dump.command.is_none().then(|| lost_drop_in(&config.tree, &source)).flatten();
+                let answer = command(&tree, &version, &source, &dump, account.as_ref());
+                let main = dump.command.is_none().then(|| lost_drop_in(&tree, &source)).flatten();
                 answer.unread_only(main.as_deref()).for_clients(clients)
             })
             .await
@@ -532,19 +527,10 @@ fn has_passphrase(key: &[u8]) -> bool {
     cipher.map_or_else(|| text.contains("ENCRYPTED"), |cipher| !cipher.starts_with(PLAIN))
 }
 
-/// The files of sshd's configuration, and the connection for which they are read.
-struct ConfigOfConnection {
-    tree: ConfigTree,
-    /// The main file that sshd reads.
-    main: PathBuf,
-    version: OpensshVersion,
-    connection: ConnectionSpec,
-}
-
 /// The result if there is no AuthorizedKeysCommand.
-fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
+fn no_command(version: &OpensshVersion, source: &SettingsSource) -> Answer<ConfiguredCommand> {
     let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
-    match origin(config, b"none").and_then(|setting| Some((setting.origin, setting.block?))) {
+    match origin(source, b"none").and_then(|setting| Some((setting.origin, setting.block?))) {
         Some((line, block)) => Answer::fail(
             format!("{none}: {line} turns it off"),
             Fix::advice(format!(
@@ -552,23 +538,21 @@ fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
                 block.origin.line
             )),
         ),
-        None => match of_other_logins(config) {
+        None => match of_other_logins(version, source) {
             // For clients with these addresses.
-            Some((origin, block)) if block.is_for_clients => Answer::warn_without_value(
-                format!("{none}, for all but {}", clients(&block.line.criteria)),
+            Some(OtherBlock { command, line, is_for_clients: true }) => Answer::warn_without_value(
+                format!("{none}, for all but {}", clients(&line.criteria)),
                 Fix::advice(format!(
-                    "if that is not intended, move the lines ({origin}) above the first Match line, then reload sshd"
+                    "if that is not intended, move the lines ({command}) above the first Match line, then reload sshd"
                 )),
             )
             .marked(Mark::SomeClients),
-            Some((origin, OtherBlock { line: block, .. })) => Answer::fail(
-                format!(
-                    "sshd has no AuthorizedKeysCommand for this user: {origin} sets it below {block} only"
-                ),
+            Some(OtherBlock { command, line, is_for_clients: false }) => Answer::fail(
+                format!("sshd has no AuthorizedKeysCommand for this user: {command} sets it below {line} only"),
                 Fix::advice(format!(
-                    "if it was meant for all users, move the lines above the first Match line; or else change {block} ({}) so that it applies to \
+                    "if it was meant for all users, move the lines above the first Match line; or else change {line} ({}) so that it applies to \
                      this user; then reload sshd",
-                    block.origin
+                    line.origin
                 )),
             ),
             None => Answer::fail(none, enable()),
@@ -576,32 +560,38 @@ fn no_command(config: &ConfigOfConnection) -> Answer<ConfiguredCommand> {
     }
 }
 
-/// A Match block that does not apply to the connection.
+/// A Match block with eic-keys that does not apply to the connection.
 struct OtherBlock {
+    /// The line that sets eic-keys.
+    command: Origin,
     line: MatchLine,
     /// It applies to other clients of the same user.
     is_for_clients: bool,
 }
 
-/// The line that sets eic-keys in a block that does not apply.
-fn of_other_logins(config: &ConfigOfConnection) -> Option<(Origin, OtherBlock)> {
-    let ConfigOfConnection { tree, main, version, connection } = config;
-    let files = Config::read(tree, main, version.clone()).ok()?;
+/// The first block with eic-keys, if none applies.
+fn of_other_logins(version: &OpensshVersion, source: &SettingsSource) -> Option<OtherBlock> {
+    let config = source.config.as_ref()?;
     let runs_eic_keys = |setting: &&Setting| {
         let program = managed_lines::program(version, &setting.value).unwrap_or_default();
         setting.keyword == Keyword::Command && is_eic_keys(Path::new(OsStr::from_bytes(&program)))
     };
-    let setting = files.settings().iter().find(runs_eic_keys)?;
+    let setting = config.settings().iter().find(runs_eic_keys)?;
     let line = setting.block.clone()?;
-    let blocks = files.client_blocks(connection, false);
+    let blocks = config.client_blocks(&source.connection, false);
     let is_for_clients = blocks.iter().any(|block| block.origin == line.origin);
-    Some((setting.origin.clone(), OtherBlock { line, is_for_clients }))
+    Some(OtherBlock { command: setting.origin.clone(), line, is_for_clients })
 }
 
-fn command(config: &ConfigOfConnection, dump: &Dump, account: Option<&Account>) -> Answer<ConfiguredCommand> {
-    let Some(line) = &dump.command else { return no_command(config) };
-    let setting = origin(config, line);
-    let ConfigOfConnection { tree, version, .. } = config;
+fn command(
+    tree: &ConfigTree,
+    version: &OpensshVersion,
+    source: &SettingsSource,
+    dump: &Dump,
+    account: Option<&Account>,
+) -> Answer<ConfiguredCommand> {
+    let Some(line) = &dump.command else { return no_command(version, source) };
+    let setting = origin(source, line);
     let shown = String::from_utf8_lossy(line);
     let origin = setting.as_ref().map_or_else(|| "sshd".to_owned(), |setting| setting.origin.to_string());
     let words = managed_lines::words(version, line);
@@ -801,10 +791,9 @@ pub(super) fn not_runnable(tree: &ConfigTree, program: &Path) -> Option<String> 
 }
 
 /// The line that sets the effective command, if our parser finds the same value as sshd.
-fn origin(config: &ConfigOfConnection, line: &[u8]) -> Option<Setting> {
-    let ConfigOfConnection { tree, main, version, connection } = config;
-    let files = Config::read(tree, main, version.clone()).ok()?;
-    files.effective(Some(connection)).ok()?.command.filter(|setting| setting.value == line)
+fn origin(source: &SettingsSource, line: &[u8]) -> Option<Setting> {
+    let effective = source.config.as_ref()?.effective(Some(&source.connection)).ok()?;
+    effective.command.filter(|setting| setting.value == line)
 }
 
 /// Whether a path leads to the running program, or has its name.
