@@ -238,8 +238,7 @@ impl Settings {
 
     /// The file that sets a keyword, if sshd has not read its current version.
     pub(crate) fn unread(&self, keyword: &str) -> Option<&Path> {
-        let name = if keyword == OLD_KEY_TYPES { KEY_TYPES } else { keyword };
-        if self.on_command_line(keyword) || self.source.refused_by == Some(name) {
+        if self.on_command_line(keyword) || self.source.refused_by == Some(canonical(keyword)) {
             return None;
         }
         let LinePlace { origin, .. } =
