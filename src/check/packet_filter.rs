@@ -436,7 +436,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The same of a member of a member.
+/// The text of a member of a member.
 fn part<'a>(value: &'a Value, outer: &str, inner: &str) -> &'a str {
     value.get(outer).map(|value| text(value, inner)).unwrap_or_default()
 }
@@ -1114,7 +1114,6 @@ mod tests {
         let office = r#"{"prefix":{"addr":"10.0.0.0","len":8}}"#;
         let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let restriction = |policy: &str, rules: &str| {
             Filter::of_nftables(&ruleset(policy, rules), &TO_SSH)
                 .unwrap()
@@ -1190,6 +1189,11 @@ mod tests {
         }
     }
 
+    /// A rule of the chain of the hook input.
+    fn input(expressions: &[&str]) -> String {
+        rule("input", &expressions.join(","))
+    }
+
     fn ruleset(policy: &str, rules: &str) -> String {
         format!(
             r#"{{"nftables":[{{"metainfo":{{}}}},{{"table":{{"family":"inet","name":"filter"}}}},
@@ -1232,7 +1236,6 @@ mod tests {
         };
         let (jump, reject) =
             (r#"{"jump":{"target":"ssh"}}"#, r#"{"reject":{"type":"icmpx","expr":"admin-prohibited"}}"#);
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         for (policy, rules, drops) in [
             ("accept", String::new(), false),
             ("drop", String::new(), true),
@@ -1305,7 +1308,6 @@ mod tests {
     fn flags_and_several_fields() {
         let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let mask = r#"{"&":[{"payload":{"protocol":"tcp","field":"flags"}},["fin","syn","rst","ack"]]}"#;
         let flags =
             |op: &str, right: &str| format!(r#"{{"match":{{"op":"{op}","left":{mask},"right":{right}}}}}"#);
@@ -1390,7 +1392,6 @@ mod tests {
         let state =
             r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let own = meta("iifname", r#""eth0""#);
         let (ssh, other) = (tcp("dport", "22"), meta("iifname", r#""ens5""#));
         let out = [meta("oifname", r#""lo""#), meta("oif", r#""eth0""#)];
@@ -1543,7 +1544,6 @@ mod tests {
         };
         let (new, rest) = (state(r#""new""#), state(r#"["established","related","untracked"]"#));
         let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let accept = r#"{"accept":null}"#;
         for (rules, first, others) in [
             (input(&[ssh, accept]), false, false),
@@ -1563,7 +1563,6 @@ mod tests {
     fn other_matches_of_nftables() {
         let matching =
             |left: &str, right: &str| format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
-        let input = |expressions: &[&str]| rule("input", &expressions.join(","));
         let ssh = matching(r#"{"payload":{"protocol":"tcp","field":"dport"}}"#, "22");
         let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
         let local = matching(r#"{"fib":{"result":"type","flags":["daddr"]}}"#, r#""local""#);
