@@ -36,7 +36,7 @@
 //! - Programs of the system: [`process`] runs them with limits; root runs only a [`process::TrustedCommand`]. [`tool`] is the
 //!   short form for `--check` and `--logins`.
 //! - Files: [`files`] reads them with a limit and without blocking; [`safe_path`] (programs) and [`path_walk`] (other files) check who can
-//!   change a path, by the rule in [`ownership`].
+//!   change a path, by the rule in [`ownership`]. [`config_tree`] reads configuration files, with patterns ([`glob`]) in their names.
 //! - The log: [`system_log`] reads what [`syslog`] and sshd wrote.
 //! - Reports: [`report_output`] writes those of `--check` and `--logins`.
 //! - Facts of the system: [`account`], [`procfs`], [`time_zone`]. Dates: [`calendar`]. Durations as text: [`seconds`].
@@ -53,11 +53,13 @@ mod calendar;
 mod chained_command;
 pub mod check;
 pub mod cli;
+pub mod config_tree;
 pub mod ec2;
 pub mod error_text;
 pub mod escape;
 pub mod exit_status;
 mod files;
+mod glob;
 mod host;
 pub mod imds;
 pub mod keys;

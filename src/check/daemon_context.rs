@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::running_sshd::with_daemon;
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::procfs::is_in_other_namespace;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::Listener;
 use crate::sshd::query::default_main_file;
 

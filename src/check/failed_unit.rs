@@ -7,12 +7,12 @@ use super::fault::Fault;
 use super::fix::{CommandWord, Fix};
 use super::runner::Answer;
 use super::running_sshd::{changed_at, place_of_option, remove_setting, shown_name};
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::procfs::Process;
 use crate::seconds::decimal;
 use crate::sshd::command_line::has_option;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::unit::{StartLine, UnitLine, settings_of};
 use crate::tool::{property, stdout_of};
 

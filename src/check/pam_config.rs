@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use crate::config_tree::Origin;
 use crate::files;
 use crate::limits;
-use crate::sshd::config_file::Origin;
 
 /// The types of modules that count for a login with a key. `auth` does only if sshd requires keyboard-interactive authentication, too,
 /// and `password` never.

@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use super::fix::{CommandWord, Fix};
 use super::log_tail;
+use crate::config_tree::ConfigTree;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::sshd::command_line::{SshdOption, config_options, daemon_options, other_config};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Listener, SOCKETS, SshdService};
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::{LastRead, ReloadCommand};

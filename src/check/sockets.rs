@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use super::settings::Settings;
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::procfs;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{SOCKETS, has_systemd};
 use crate::tool::{property, stdout_of};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::failed_unit::{bounded, since_boot};
 use super::fault::Fault;
 use super::running_sshd::remove_setting;
-use crate::sshd::config_tree::ConfigTree;
+use crate::config_tree::ConfigTree;
 use crate::tool::{property, stdout_of};
 
 /// A unit that a socket starts can need this long on a busy system.

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::account::Account;
+use crate::config_tree::ConfigTree;
 use crate::limits;
 use crate::lists;
 use crate::sshd::config::{Config, Keyword};
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::plan::{OWN_USER, is_expanded};
 use crate::sshd::query::{Sshd, default_main_file};

@@ -9,7 +9,6 @@ use std::{
 
 use super::{
     config::{Config, ReadError},
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     daemon::SshdService,
     lock::{Lock, LockError},
@@ -19,6 +18,7 @@ use super::{
     replace::{self, Committed, FileError, NotRestored, temp_path},
     staged_config::{self, IncludeNameError},
 };
+use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 
 /// Why a plan was not applied.

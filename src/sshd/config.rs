@@ -14,12 +14,12 @@ use std::{
 };
 
 use super::{
-    config_file::{ConfigFile, Malformed, Origin},
-    config_tree::ConfigTree,
+    config_file::{ConfigFile, Malformed},
     criteria::{BadMatch, ConnectionSpec, applies, depends_on_client, sample},
     lexer::OpensshVersion,
     query::unless_none,
 };
+use crate::config_tree::{ConfigTree, Origin};
 
 /// The keywords that eic-keys uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

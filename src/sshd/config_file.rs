@@ -7,20 +7,7 @@ use std::{
 };
 
 use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_start};
-
-/// A line of a file. Numbers start at 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// The path, as in sshd's configuration.
-    pub(crate) path: PathBuf,
-    pub(crate) line: usize,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} line {}", self.path.display(), self.line)
-    }
-}
+use crate::config_tree::Origin;
 
 /// A file as lines, with its path.
 #[derive(Clone, Debug, PartialEq, Eq)]

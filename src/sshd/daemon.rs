@@ -12,13 +12,13 @@ use std::{
 use super::{
     command_line::{has_option, other_config, sets_command, split_words},
     config::Config,
-    config_tree::ConfigTree,
     drop_in::drop_in_paths,
     lexer::OpensshVersion,
     query::{admin_config, default_main_file},
     unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},
 };
 use crate::account::is_root;
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::process::{Output, TrustedCommand};
 use crate::procfs::{self, is_in_other_namespace};

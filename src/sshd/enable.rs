@@ -11,7 +11,6 @@ use std::{
 use super::{
     apply::{ApplyContext, InstalledSshd, apply},
     config::Values,
-    config_tree::ConfigTree,
     daemon::{SYSTEMCTL_TIMEOUT, SshdService},
     diff, drop_in,
     enable_error::{EnableError, EnableRefusal},
@@ -29,6 +28,7 @@ use super::{
     user_lookup::{UserLookup, find_user},
 };
 use crate::account::is_root;
+use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 use crate::safe_path;

@@ -15,10 +15,10 @@ use std::{
 };
 
 use super::{
-    config_tree::ConfigTree,
     query::{Dump, QueryError, Sshd},
     replace::FileError,
 };
+use crate::config_tree::ConfigTree;
 use crate::process::TrustedCommand;
 
 /// A directory that only root can write to, like its parent. The lock keeps other runs out.

@@ -13,7 +13,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::{config_tree::ConfigTree, replace::FileError};
+use super::replace::FileError;
+use crate::config_tree::ConfigTree;
 use crate::files;
 
 /// In a directory where only root can create it, so that no other user can hold the lock. A run that completes removes

@@ -8,9 +8,9 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
     config_file::{ConfigFile, Statement},
-    config_tree::ConfigTree,
     lexer::{OpensshVersion, argv_split},
 };
+use crate::config_tree::ConfigTree;
 
 // Later releases read these texts in the configurations that this one wrote, and remove only what they know. So no text changes
 // after a release: a new one is added, and the old one is still read.

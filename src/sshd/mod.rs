@@ -1,6 +1,6 @@
 //! Reads and changes sshd's configuration.
 //!
-//! - `lexer`, `pattern`, `config_file`, `criteria`, `config_tree`, `config`: parse the configuration and find *where*
+//! - `lexer`, `pattern`, `config_file`, `criteria`, `config`: parse the configuration and find *where*
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
 //! - `query`, `host_key`, `daemon`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
 //!   running one, the unit that starts it, and its options.
@@ -14,7 +14,6 @@ mod apply;
 pub(crate) mod command_line;
 pub mod config;
 pub mod config_file;
-pub mod config_tree;
 pub mod criteria;
 pub(crate) mod daemon;
 mod diff;

@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use super::{config_tree::ConfigTree, replace::FileError};
+use super::replace::FileError;
+use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 
 /// Where the packages record the state (`packaging/deb/eic-keys.postinst`, `packaging/rpm/eic-keys.spec`): after openssh-server is purged

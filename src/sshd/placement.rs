@@ -11,12 +11,12 @@ use std::{
 use super::{
     config::{Config, ReadError, Setting, Values},
     config_file::ConfigFile,
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     drop_in::{self, drop_in_paths},
     managed_lines::render,
     query::admin_config,
 };
+use crate::config_tree::ConfigTree;
 
 /// Why there is no place for our lines.
 #[derive(Debug)]

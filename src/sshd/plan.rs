@@ -11,8 +11,6 @@ use std::{
 
 use super::{
     config::{Config, Effective, Keyword, MatchLine, ReadError, Setting, Values},
-    config_file::Origin,
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     drop_in,
     lexer::OpensshVersion,
@@ -23,6 +21,7 @@ use super::{
     placement::{Placement, PlacementError},
     query::{Dump, admin_config, unless_none},
 };
+use crate::config_tree::{ConfigTree, Origin};
 use crate::error_text::WithCauses;
 use crate::lists;
 

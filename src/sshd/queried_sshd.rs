@@ -3,7 +3,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::{
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     daemon::SshdService,
     enable_error::EnableRefusal,
@@ -13,6 +12,7 @@ use super::{
     replace::FileError,
 };
 use crate::account::is_root;
+use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::{config_tree::ConfigTree, criteria::ConnectionSpec, lexer::OpensshVersion};
+use super::{criteria::ConnectionSpec, lexer::OpensshVersion};
+use crate::config_tree::ConfigTree;
 use crate::process::{Output, TrustedCommand};
 
 /// The installed sshd.

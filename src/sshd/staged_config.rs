@@ -102,8 +102,9 @@ fn include(path: &Path) -> Result<Vec<u8>, IncludeNameError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {
-    use super::super::{config_tree::ConfigTree, lexer::OpensshVersion};
+    use super::super::lexer::OpensshVersion;
     use super::*;
+    use crate::config_tree::ConfigTree;
 
     #[test]
     fn a_file_that_the_main_file_does_not_include_is_named() {

@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{command_line::split_words, config_tree::ConfigTree};
+use super::command_line::split_words;
+use crate::config_tree::ConfigTree;
 use crate::lists;
 
 /// The units of sshd, without a suffix, and the templates for one connection.

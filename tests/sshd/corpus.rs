@@ -15,9 +15,9 @@
 use std::path::Path;
 
 use crate::systems::{System, releases};
+use eic_keys::config_tree::ConfigTree;
 use eic_keys::sshd::{
     config::{Config, Effective},
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     lexer::OpensshVersion,
 };

@@ -17,11 +17,11 @@ use std::{path::Path, time::Duration};
 
 use super::helpers::{Operation, run};
 use crate::systems::{System, releases};
+use eic_keys::config_tree::ConfigTree;
 use eic_keys::sshd::{
     self, EnableOutcome,
     config::Config,
     config_file::ConfigFile,
-    config_tree::ConfigTree,
     criteria::ConnectionSpec,
     lexer::OpensshVersion,
     query::{Dump, Sshd},

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
 use crate::check::daemon_context::{DaemonContext, serving_process};
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
@@ -16,7 +17,6 @@ use crate::safe_path;
 use crate::sshd::command_line::connection_options;
 use crate::sshd::config::Config;
 use crate::sshd::config_file::Statement;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::names_client;
 use crate::sshd::daemon;
 use crate::sshd::daemon::Listener;

@@ -16,11 +16,11 @@ use crate::check::daemon_context::DaemonContext;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::config_tree::ConfigTree;
 use crate::imds::Imds;
 use crate::limits;
 use crate::process::{self, TrustedCommand, cannot_change_user};
 use crate::safe_path::Program;
-use crate::sshd::config_tree::ConfigTree;
 use crate::trust::TrustStore;
 
 /// What that user can access.

@@ -20,11 +20,11 @@ use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
+use crate::config_tree::ConfigTree;
 use crate::exit_status::ExitStatus;
 use crate::limits;
 use crate::process::{Credentials, Output, TrustedCommand};
 use crate::safe_path::{self, Program};
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::managed_lines;
 
 use super::keys::ValidKey;

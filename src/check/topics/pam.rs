@@ -17,9 +17,9 @@ use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
+use crate::config_tree::Origin;
 use crate::limits;
 use crate::process::TrustedCommand;
-use crate::sshd::config_file::Origin;
 
 /// Checks PAM's files for sshd, and for the user.
 pub(crate) async fn pam(

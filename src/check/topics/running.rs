@@ -23,13 +23,13 @@ use crate::check::running_sshd::{
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::starting_unit::{LONG, waits_for};
+use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 use crate::lists;
 use crate::procfs::Process;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::daemon::{Listener, SERVICES, SshdService};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};

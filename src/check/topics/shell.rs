@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use crate::account::{Account, describe_user, is_root};
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::running_sshd;
+use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::process::{Output, TrustedCommand, cannot_change_user};
-use crate::sshd::config_tree::ConfigTree;
 
 /// Removes a carriage return, which is a control character. The report escapes a backslash.
 pub(super) const WITHOUT_CR: &str = "sed -i s/[[:cntrl:]]$//";

@@ -20,13 +20,13 @@ use crate::check::running_sshd::{self, SshdState};
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::check::tokens;
+use crate::config_tree::ConfigTree;
 use crate::files::{self, below, is_program_at};
 use crate::limits;
 use crate::ownership::{self, OwnershipFault};
 use crate::process::TrustedCommand;
 use crate::seconds::{Seconds, decimal};
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config_tree::ConfigTree;
 use crate::sshd::criteria::clients;
 use crate::wildcard::matches;
 
@@ -1226,8 +1226,8 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
 mod tests {
     use super::{Duration, Penalties, Settings, limits_of};
     use crate::check::settings::SettingsSource;
+    use crate::config_tree::ConfigTree;
     use crate::sshd::config::Config;
-    use crate::sshd::config_tree::ConfigTree;
     use crate::sshd::criteria::ConnectionSpec;
     use crate::sshd::lexer::OpensshVersion;
     use crate::sshd::query::{Dump, Sshd};

@@ -1,8 +1,8 @@
-//! Reads configuration files below a root directory, with an overlay of changes that are not written yet.
+//! Reads configuration files of sshd, PAM and systemd below a root directory, with an overlay of changes that are not written yet.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::MetadataExt,
@@ -10,13 +10,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::pattern::{glob_matches, is_glob};
 use crate::files;
+use crate::glob::{glob_matches, is_glob};
 use crate::lists;
 
 /// Maximum size of a configuration file. Debian's has 3 KiB; a file with an `AllowUsers` line for each of ten
 /// thousand users would fit.
 const MAX_SIZE: u64 = 1024 * 1024;
+
+/// A line of a file. Numbers start at 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The path, as in the configuration.
+    pub(crate) path: PathBuf,
+    pub(crate) line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {}", self.path.display(), self.line)
+    }
+}
 
 /// The files below a root directory, with an overlay of replaced, added and removed files.
 #[derive(Clone, Debug)]
@@ -41,7 +55,7 @@ impl ConfigTree {
     }
 
     /// The overlay: files that differ from the disk.
-    pub(super) fn changed(&self) -> &BTreeMap<PathBuf, Option<Vec<u8>>> {
+    pub(crate) fn changed(&self) -> &BTreeMap<PathBuf, Option<Vec<u8>>> {
         &self.changed
     }
 
@@ -58,7 +72,7 @@ impl ConfigTree {
     }
 
     /// Whether a file has other names (hard links).
-    pub(super) fn has_links(&self, path: &Path) -> bool {
+    pub(crate) fn has_links(&self, path: &Path) -> bool {
         fs::symlink_metadata(self.locate(path)).is_ok_and(|file| file.is_file() && file.nlink() > 1)
     }
 
