@@ -56,9 +56,12 @@ fn without_waiting(source: &str) -> Vec<&str> {
 #[test]
 fn a_check_that_uses_a_file_runs_in_a_thread() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check");
-    let topics = fs::read_dir(sources.join("topics")).unwrap().map(|file| file.unwrap().path());
-    let texts: Vec<_> = topics
+    let files =
+        |directory: &str| fs::read_dir(sources.join(directory)).unwrap().map(|file| file.unwrap().path());
+    let texts: Vec<_> = files("topics")
+        .chain(files("topics/sshd_login"))
         .chain([sources.join("rehearsal/mod.rs")])
+        .filter(|path| path.is_file())
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
     let mut found: Vec<_> = texts.iter().flat_map(|text| without_waiting(text)).collect();

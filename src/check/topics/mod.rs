@@ -1,4 +1,4 @@
-//! The checks, one file for each subject.
+//! The checks, one file for each subject. `sshd_login`, what sshd's settings say about a login, has several.
 
 mod accepted;
 pub(crate) mod banner;

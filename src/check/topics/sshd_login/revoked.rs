@@ -1,0 +1,53 @@
+//! The list of revoked keys, and the smallest RSA key.
+
+use std::fs;
+use std::path::Path;
+
+use crate::check::runner::Answer;
+use crate::check::settings::Settings;
+use crate::check::topics::accepted;
+use crate::files::{self, below};
+
+/// sshd refuses each key if it cannot read the list of revoked keys.
+pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
+    /// The smallest RSA key that eic-keys accepts, in bits.
+    const SMALLEST: u32 = 2048;
+    let list = settings.one("revokedkeys");
+    let config = settings.source.config.as_ref();
+    let place = config.and_then(|config| config.place("revokedkeys", &settings.source.connection));
+    // sshd knows that word outside of blocks only.
+    if list == "none" && place.is_some_and(|line| line.block.is_some()) && !root.join("none").exists() {
+        return settings.refuses(
+            "revokedkeys",
+            "RevokedKeys none in a Match block is the name of a file, which does not exist, so that sshd refuses each key",
+            "set RevokedKeys /dev/null in that block, or remove the line",
+        );
+    }
+    // sshd reads it as an empty list.
+    let is_null = fs::metadata(below(root, Path::new(list))).is_ok_and(|file| files::is_null_device(&file));
+    if !matches!(list, "" | "none") && !is_null {
+        match accepted::read(root, Path::new(list)).map(|list| accepted::fault(&list)) {
+            Ok(None) => {}
+            Ok(Some((what, change))) => {
+                let note = format!("RevokedKeys {list} {what}, so that sshd refuses each key");
+                let change = format!("{change} {list}, or remove RevokedKeys");
+                return settings.refuses("revokedkeys", &note, &change);
+            }
+            Err(error) => {
+                let note =
+                    format!("RevokedKeys {list} cannot be read, so that sshd refuses each key: {error}");
+                let change = format!("create {list} (it can be empty), or remove RevokedKeys");
+                return settings.refuses("revokedkeys", &note, &change);
+            }
+        }
+    }
+    match settings.one("requiredrsasize").parse::<u32>() {
+        Ok(size) if size > SMALLEST => Answer::warn(
+            format!("RequiredRSASize is {size}: sshd refuses pushed RSA keys with fewer bits"),
+            settings.fix("requiredrsasize", "push an ed25519 key, or set RequiredRSASize 2048"),
+            (),
+        ),
+        _ if matches!(list, "" | "none") => Answer::ok("sshd has no list of revoked keys", ()),
+        _ => Answer::ok(format!("sshd can read the list of revoked keys {list}"), ()),
+    }
+}
