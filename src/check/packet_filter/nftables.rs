@@ -1,0 +1,796 @@
+//! Reads the rules of nftables.
+
+use serde_json::Value;
+
+use super::addresses::Addresses;
+use super::packet::{Packet, PacketKind, has_length};
+use super::rules::{Filter, Matches, Rule, Verdict, any};
+
+impl Filter {
+    /// Parses the output of `nft --json list ruleset`, for a packet over IPv4. `None` if it is something else.
+    pub(crate) fn of_nftables(printed: &str, packet: &Packet<'_>) -> Option<Self> {
+        let document: Value = serde_json::from_str(printed).ok()?;
+        let mut filter = Self::default();
+        let chain_of = |value: &Value, name: &str| {
+            format!("{} {} {}", text(value, "family"), text(value, "table"), name)
+        };
+        let items = document.get("nftables")?.as_array()?;
+        for item in items {
+            if let Some(chain) = item.get("chain") {
+                let name = chain_of(chain, text(chain, "name"));
+                // A chain for address translation drops nothing, and can change the port.
+                let is_hooked = packet.hooks().contains(&text(chain, "hook"))
+                    && matches!(text(chain, "family"), "ip" | "inet")
+                    && (text(chain, "type") == "nat") == packet.translated;
+                let is_early = !packet.is_reply()
+                    && !packet.translated
+                    && text(chain, "hook") == "ingress"
+                    && packet.interface.is_some_and(|interface| is_on_device(chain, interface));
+                if is_hooked || is_early {
+                    filter.hooked.push((name.clone(), text(chain, "policy") == "drop"));
+                }
+                filter.chains.entry(name).or_default();
+            } else if let Some(rule) = item.get("rule") {
+                let name = chain_of(rule, text(rule, "chain"));
+                let mut expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
+                for expression in &mut expressions {
+                    resolve(expression, rule, items);
+                }
+                let mut parsed = nft_rules(&expressions, packet, &name);
+                expressions.iter().flat_map(nft_interfaces).for_each(|name| filter.add_interface(name));
+                for one in &mut parsed {
+                    if let Verdict::Jump(target) | Verdict::Goto(target) = &mut one.verdict {
+                        *target = chain_of(rule, target);
+                    }
+                }
+                filter.chains.entry(name).or_default().extend(parsed);
+            }
+        }
+        Some(filter)
+    }
+}
+
+/// The text of a member of a value in JSON. Empty if there is none.
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The text of a member of a member.
+fn part<'a>(value: &'a Value, outer: &str, inner: &str) -> &'a str {
+    value.get(outer).map(|value| text(value, inner)).unwrap_or_default()
+}
+
+/// The elements of `{"set": […]}` or of a list, or a value alone.
+fn elements(value: &Value) -> &[Value] {
+    match value.get("set").unwrap_or(value) {
+        Value::Array(elements) => elements,
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// Puts the elements of a named set or map in place of its name. Those with addresses can change at any time, as those of fail2ban, and
+/// those for clients that knock.
+fn resolve(expression: &mut Value, rule: &Value, items: &[Value]) {
+    let (outer, inner) =
+        if expression.get("match").is_some() { ("match", "right") } else { ("vmap", "data") };
+    let Some(value) = expression.get_mut(outer).and_then(|one| one.get_mut(inner)) else { return };
+    let Some(name) = value.as_str().and_then(|name| name.strip_prefix('@')) else { return };
+    let mut sets = items.iter().filter_map(|item| item.get("set").or_else(|| item.get("map")));
+    let found = sets.find(|set| {
+        text(set, "name") == name && ["family", "table"].iter().all(|key| text(set, key) == text(rule, key))
+    });
+    let kind = |set: &Value| set.get("type").map(Value::to_string).unwrap_or_default();
+    if let Some(set) = found.filter(|set| !kind(set).contains("addr")) {
+        *value = set.get("elem").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+    }
+}
+
+impl Addresses {
+    /// As nftables has them in JSON.
+    fn of_nftables(value: &Value) -> Option<Self> {
+        let address = |element| Self::parse(&nft_address(element)?);
+        elements(value).iter().map(address).collect::<Option<_>>().map(Self)
+    }
+}
+
+/// Whether this is output of `nft --json`.
+pub(crate) fn is_nftables(text: &str) -> bool {
+    let document: Option<Value> = serde_json::from_str(text).ok();
+    document.is_some_and(|document| document.get("nftables").is_some_and(Value::is_array))
+}
+
+/// Whether a rule of nftables redirects connections from one port of this system to another one.
+pub(crate) fn nft_redirects(text: &str, from: u16, to: u16) -> bool {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    let items = document.get("nftables").and_then(Value::as_array).into_iter().flatten();
+    let mut rules = items.filter_map(|item| item.get("rule")?.get("expr")?.as_array());
+    let is = |part: &Value, kind: &str, name: &str, port: u16| {
+        part.get(kind).is_some_and(|part| part.get(name).is_some_and(|found| *found == port))
+    };
+    rules.any(|parts| {
+        parts.iter().any(|part| is(part, "match", "right", from))
+            && parts.iter().any(|part| is(part, "redirect", "port", to))
+    })
+}
+
+/// An address of nftables' JSON in text.
+pub(crate) fn nft_address(value: &Value) -> Option<String> {
+    if let Some(prefix) = value.get("prefix") {
+        return Some(format!("{}/{}", prefix.get("addr")?.as_str()?, prefix.get("len")?.as_u64()?));
+    }
+    if let Some(range) = value.get("range") {
+        return Some(format!("{}-{}", range.get(0)?.as_str()?, range.get(1)?.as_str()?));
+    }
+    value_of(value).as_str().map(str::to_owned)
+}
+
+/// Whether a chain of the ingress hook is for this interface.
+fn is_on_device(chain: &Value, interface: &str) -> bool {
+    match chain.get("dev") {
+        Some(Value::Array(devices)) => devices.iter().any(|device| device == interface),
+        Some(device) => device == interface,
+        // nft 1.0.6 does not print it.
+        None => true,
+    }
+}
+
+/// The interfaces that an expression names.
+fn nft_interfaces(expression: &Value) -> Vec<String> {
+    let names = || {
+        let matched = expression.get("match")?;
+        matches!(part(matched.get("left")?, "meta", "key"), "iif" | "iifname" | "oif" | "oifname")
+            .then_some(())?;
+        Some(elements(matched.get("right")?).iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    };
+    names().unwrap_or_default()
+}
+
+/// The parts of a rule: one for each element of a verdict map.
+fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rule> {
+    let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
+    let mut source = None;
+    let mut text = format!("a rule of chain {chain}");
+    for expression in expressions {
+        let Some((name, value)) = expression.as_object().and_then(|object| object.iter().next()) else {
+            continue;
+        };
+        if let Some(known) = nft_verdict(name, value) {
+            verdict = known;
+            continue;
+        }
+        match name.as_str() {
+            "match" => {
+                matches = matches.and(nft_match(value, packet));
+                if is_source(value.get("left")) {
+                    source = value.get("right").and_then(nft_source);
+                }
+            }
+            "counter" | "log" | "comment" | "notrack" | "mangle" => {}
+            "dnat" | "redirect" if packet.translated => {
+                verdict = Verdict::Drop;
+                if let Some(address) = value.get("addr").and_then(Value::as_str) {
+                    text = format!("{text}, to {address}");
+                }
+            }
+            "vmap" => {
+                if let Some(rules) = nft_verdict_map(value, packet, matches, &text) {
+                    return rules;
+                }
+                (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
+            }
+            "queue" => (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept),
+            // Limits, sets that the rule changes, modules of iptables.
+            _ => matches = matches.and(Matches::same(None)),
+        }
+    }
+    vec![Rule { matches, verdict, source, text }]
+}
+
+fn nft_verdict(name: &str, value: &Value) -> Option<Verdict> {
+    let target = || text(value, "target").to_owned();
+    Some(match name {
+        "accept" => Verdict::Accept,
+        "drop" | "reject" => Verdict::Drop,
+        "return" => Verdict::Return,
+        "continue" => Verdict::Continue,
+        "jump" => Verdict::Jump(target()),
+        "goto" => Verdict::Goto(target()),
+        _ => return None,
+    })
+}
+
+/// A rule for each element; `None` if they are not known.
+fn nft_verdict_map(map: &Value, packet: &Packet<'_>, matches: Matches, text: &str) -> Option<Vec<Rule>> {
+    let key = map.get("key")?;
+    let element = |element: &Value| {
+        let (value, verdict) = (element.get(0)?, element.get(1)?);
+        let (name, target) = verdict.as_object()?.iter().next()?;
+        let one = serde_json::json!({"op": "==", "left": key, "right": value});
+        let source = is_source(Some(key)).then(|| nft_source(value)).flatten();
+        let matches = matches.and(nft_match(&one, packet));
+        Some(Rule { matches, verdict: nft_verdict(name, target)?, source, text: text.to_owned() })
+    };
+    elements(map.get("data")?).iter().map(element).collect()
+}
+
+/// Whether a match is for the client's IPv4 address.
+fn is_source(left: Option<&Value>) -> bool {
+    left.is_some_and(|left| {
+        part(left, "payload", "protocol") == "ip" && part(left, "payload", "field") == "saddr"
+    })
+}
+
+/// The addresses of a match in text.
+fn nft_source(right: &Value) -> Option<String> {
+    let all: Option<Vec<_>> = elements(right).iter().map(nft_address).collect();
+    all.map(|all| all.join(", "))
+}
+
+/// Whether a match of nftables is true for the connection.
+fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
+    let (Some(left), Some(right)) = (value.get("left"), value.get("right")) else {
+        return Matches::same(None);
+    };
+    let op = text(value, "op");
+    let (negated, is_equality) = (op == "!=", matches!(op, "==" | "!=" | "in"));
+    let (protocol, field) = (part(left, "payload", "protocol"), part(left, "payload", "field"));
+    if let (Some(fields), true) = (left.get("concat").and_then(Value::as_array), is_equality) {
+        return nft_concatenations(fields, right, packet).negated(negated);
+    }
+    if let (Some(has_syn), true, false) = (flags_with_syn(left), is_equality, packet.is_reply()) {
+        let is = |one: &Value| match packet.kind {
+            PacketKind::First => Some(if has_syn { one == "syn" } else { one == 0 }),
+            // It can have others.
+            _ => (has_syn && one == "syn").then_some(false),
+        };
+        return Matches::same(contains(right, &is)).negated(negated);
+    }
+    if (protocol, field, packet.is_reply()) == ("ether", "saddr", false) {
+        // Of a neighbour, which the rule names as another one names addresses.
+        return Matches::source(None).negated(negated);
+    }
+    if is_source(Some(left)) && !packet.is_reply() {
+        let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
+        return Matches::source(addresses.as_ref()).negated(negated);
+    }
+    let on_interface = |one: &Value| one.as_str().and_then(|name| packet.is_on(name, '*'));
+    let result = match (protocol, field, part(left, "meta", "key"), part(left, "ct", "key")) {
+        ("tcp" | "th", field @ ("dport" | "sport"), ..) => {
+            let destination = field == "dport";
+            match range_of(op, right) {
+                Some((first, last)) => packet.has_port(destination, first, last),
+                None if is_equality => contains(right, &|one| number_is(one, packet, destination)),
+                None => None,
+            }
+        }
+        // Another protocol, whatever the value.
+        ("udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "ip6", ..) => {
+            return Matches::same(Some(false));
+        }
+        ("ip", "length", ..) | (_, _, "length", _) if packet.is_first() => {
+            let range = range_of(op, right).or_else(|| ports(right).filter(|_| is_equality));
+            match range.and_then(|(first, last)| has_length(first, last)) {
+                None => return Matches::UNREAD,
+                result => result,
+            }
+        }
+        _ if !is_equality => return Matches::UNREAD,
+        ("ip", "protocol", ..) | (_, _, "l4proto", _) => {
+            contains(right, &|one| Some(one == "tcp" || one == 6))
+        }
+        ("ip", "version", ..) => contains(right, &|one| Some(one == 4)),
+        // Of a packet without options, as almost all are.
+        ("ip", "hdrlength", ..) => contains(right, &|one| Some(one == 5)),
+        ("ether", "type", ..) | (_, _, "protocol", _) => contains(right, &|one| Some(one == "ip")),
+        // Of a client's packet, its source address was matched above.
+        ("ip", field @ ("daddr" | "saddr"), ..) => {
+            let is_own = (field == "saddr") == packet.is_reply();
+            Addresses::of_nftables(right)
+                .and_then(|addresses| if is_own { addresses.has_own(packet) } else { addresses.has_client() })
+        }
+        (_, _, "pkttype", _) if packet.is_reply() => None,
+        (_, _, "pkttype", _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
+        (_, _, "nfproto", _) => contains(right, &|one| Some(one == "ipv4")),
+        (_, _, "iifname" | "iif", _) if !packet.is_reply() => contains(right, &on_interface),
+        (_, _, "oifname" | "oif", _) if packet.is_reply() => contains(right, &on_interface),
+        (_, _, "iiftype", _) if !packet.is_reply() && packet.interface.is_some() => {
+            contains(right, &|one| Some(one == "ether" || one == 1))
+        }
+        // A connection that another system forwards here, by address translation.
+        (_, _, _, "status") => Some(false),
+        (_, _, _, "state") => packet.state().and_then(|state| contains(right, &|one| Some(one == state))),
+        (_, _, _, "proto-dst") if part(left, "ct", "dir") == "original" => {
+            contains(right, &|one| number_is(one, &Packet { kind: PacketKind::First, ..*packet }, true))
+        }
+        (_, _, _, "direction") => {
+            contains(right, &|one| Some(one == if packet.is_reply() { "reply" } else { "original" }))
+        }
+        _ if is_type_of_destination(left) && !packet.is_reply() => {
+            contains(right, &|one| Some(one == "local"))
+        }
+        // Other rules set the marks; the interface, or the route to the client, decides.
+        (_, _, "mark" | "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
+        | (_, _, _, "mark" | "zone") => None,
+        _ if left.get("fib").is_some() => None,
+        _ => return Matches::UNREAD.negated(negated),
+    };
+    Matches::same(result).negated(negated)
+}
+
+/// Whether this is about the type of the address that the packet is sent to, which is one of this system.
+fn is_type_of_destination(left: &Value) -> bool {
+    let Some(fib) = left.get("fib") else { return false };
+    let has = |name: &str, word: &str| {
+        let value = fib.get(name).filter(|value| value.get(1).is_none());
+        value.is_some_and(|value| value.get(0).unwrap_or(value) == word)
+    };
+    has("result", "type") && has("flags", "daddr")
+}
+
+/// Whether a match of several fields, such as `ip saddr . tcp dport`, is true for one of its elements.
+fn nft_concatenations(fields: &[Value], right: &Value, packet: &Packet<'_>) -> Matches {
+    let one = |element: &Value| {
+        let values = value_of(element).get("concat")?.as_array()?;
+        let both = fields.iter().zip(values);
+        let both = both.map(|(left, right)| {
+            nft_match(&serde_json::json!({"op": "==", "left": left, "right": right}), packet)
+        });
+        Some(both.fold(Matches::same(Some(true)), Matches::and))
+    };
+    let elements: Option<Vec<_>> = elements(right).iter().map(one).collect();
+    let Some(elements) = elements else { return Matches::same(None) };
+    let any = |is: fn(&Matches) -> Option<bool>| any(&elements.iter().map(is).collect::<Vec<_>>());
+    let unread = elements.iter().any(|one| one.unread);
+    Matches { all: any(|one| one.all), others: any(|one| one.others), unread }
+}
+
+/// Whether SYN is among the flags of TCP that a match is about, if it is: a client's first packet has SYN alone.
+fn flags_with_syn(left: &Value) -> Option<bool> {
+    let is = |value| part(value, "payload", "field") == "flags";
+    if is(left) {
+        return Some(true);
+    }
+    let parts = left.get("&")?;
+    (is(parts.get(0)?)).then_some(parts.get(1)?.to_string().contains("\"syn\""))
+}
+
+/// Whether one of the elements of a value is true: the value alone, `{"set": […]}` or a list.
+fn contains(value: &Value, is: &dyn Fn(&Value) -> Option<bool>) -> Option<bool> {
+    let is = |one| match value_of(one) {
+        // A named set.
+        Value::String(name) if name.starts_with('@') => None,
+        one => is(one),
+    };
+    let results: Vec<_> = elements(value).iter().map(is).collect();
+    any(&results)
+}
+
+/// The value of an element of a set, which can have a comment or a counter.
+fn value_of(element: &Value) -> &Value {
+    element.get("elem").and_then(|element| element.get("val")).unwrap_or(element)
+}
+
+/// Whether a number or range contains the packet's port.
+fn number_is(value: &Value, packet: &Packet<'_>, destination: bool) -> Option<bool> {
+    let (first, last) = ports(value)?;
+    packet.has_port(destination, first, last)
+}
+
+/// A range, or a number alone.
+fn ports(value: &Value) -> Option<(u16, u16)> {
+    Some(match value.get("range") {
+        Some(range) => (port_of(range.get(0)?)?, port_of(range.get(1)?)?),
+        None => (port_of(value)?, port_of(value)?),
+    })
+}
+
+fn port_of(value: &Value) -> Option<u16> {
+    match value {
+        Value::String(name) if name == "ssh" => Some(22),
+        one => one.as_u64().and_then(|number| u16::try_from(number).ok()),
+    }
+}
+
+/// The ports that an operator selects. `None` if there are none, or if it is another operator.
+fn range_of(op: &str, right: &Value) -> Option<(u16, u16)> {
+    let port = port_of(right)?;
+    Some(match op {
+        "<" => (0, port.checked_sub(1)?),
+        "<=" => (0, port),
+        ">" => (port.checked_add(1)?, u16::MAX),
+        ">=" => (port, u16::MAX),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::{Filter, Packet, PacketKind};
+
+    const TO_SSH: Packet<'_> = Packet {
+        port: 22,
+        interface: None,
+        kind: PacketKind::First,
+        own: &[],
+        translated: false,
+        may_be_untracked: false,
+    };
+
+    /// A rule of the chain of the hook input.
+    fn input(expressions: &[&str]) -> String {
+        rule("input", &expressions.join(","))
+    }
+
+    fn ruleset(policy: &str, rules: &str) -> String {
+        format!(
+            r#"{{"nftables":[{{"metainfo":{{}}}},{{"table":{{"family":"inet","name":"filter"}}}},
+            {{"chain":{{"family":"inet","table":"filter","name":"input","type":"filter","hook":"input","prio":0,"policy":"{policy}"}}}},
+            {{"chain":{{"family":"inet","table":"filter","name":"ssh"}}}}{rules}]}}"#
+        )
+    }
+
+    fn nftables(policy: &str, rules: &str) -> Option<String> {
+        Filter::of_nftables(&ruleset(policy, rules), &TO_SSH).and_then(|filter| filter.drops())
+    }
+
+    fn rule(chain: &str, expressions: &str) -> String {
+        format!(
+            r#",{{"rule":{{"family":"inet","table":"filter","chain":"{chain}","handle":1,"expr":[{expressions}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn which_clients_nftables_accepts() {
+        let saddr = |op: &str, right: &str| {
+            format!(
+                r#"{{"match":{{"op":"{op}","left":{{"payload":{{"protocol":"ip","field":"saddr"}}}},"right":{right}}}}}"#
+            )
+        };
+        let office = r#"{"prefix":{"addr":"10.0.0.0","len":8}}"#;
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let restriction = |policy: &str, rules: &str| {
+            Filter::of_nftables(&ruleset(policy, rules), &TO_SSH)
+                .unwrap()
+                .restriction()
+                .map(|found| found.accepted)
+        };
+        for (policy, rules, accepted) in [
+            ("drop", input(&[&saddr("==", office), ssh, accept]), Some("10.0.0.0/8")),
+            ("accept", input(&[&saddr("!=", office), ssh, drop]), Some("10.0.0.0/8")),
+            ("drop", input(&[&saddr("==", r#""@office""#), ssh, accept]), Some("@office")),
+            (
+                "drop",
+                input(&[&saddr("==", r#"{"set":["192.0.2.1",{"range":["10.0.0.1","10.0.0.9"]}]}"#), accept]),
+                Some("192.0.2.1, 10.0.0.1-10.0.0.9"),
+            ),
+            ("accept", input(&[&saddr("==", office), ssh, drop]), None),
+            ("accept", input(&[&saddr("==", office).replace(r#""ip""#, r#""ether""#), ssh, drop]), None),
+            ("accept", input(&[&saddr("==", r#""@banned""#), drop]), None),
+            ("drop", [input(&[&saddr("==", office), accept]), input(&[ssh, accept])].concat(), None),
+        ] {
+            let accepted = accepted.map(|one| vec![one.to_owned()]);
+            assert_eq!(restriction(policy, &rules), accepted, "{policy} {rules}");
+        }
+    }
+
+    #[test]
+    fn what_nftables_drops() {
+        let dport = |right: &str| {
+            format!(
+                r#"{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{right}}}}}"#
+            )
+        };
+        let ssh = dport("22");
+        let order = |op: &str, port: &str| dport(port).replace("==", op);
+        let state =
+            r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
+        let lo = r#"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"lo"}}"#;
+        let from = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"192.0.2.1"}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let status = r#"{"match":{"op":"in","left":{"ct":{"key":"status"}},"right":"dnat"}}"#;
+        let to_metadata = from.replace("saddr", "daddr").replace("192.0.2.1", "169.254.169.254");
+        let state_map = r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["established",{"accept":null}],["invalid",{"drop":null}]]}}}"#;
+        let port_map = |port: &str| {
+            format!(
+                r#"{{"vmap":{{"key":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"data":{{"set":[[{port},{{"accept":null}}]]}}}}}}"#
+            )
+        };
+        let (jump, reject) =
+            (r#"{"jump":{"target":"ssh"}}"#, r#"{"reject":{"type":"icmpx","expr":"admin-prohibited"}}"#);
+        for (policy, rules, drops) in [
+            ("accept", String::new(), false),
+            ("drop", String::new(), true),
+            ("drop", input(&[&ssh, r#"{"counter":{"packets":0,"bytes":0}}"#, accept]), false),
+            ("drop", input(&[&dport(r#"{"set":[80,{"range":[20,30]}]}"#), accept]), false),
+            ("drop", input(&[&dport(r#"{"set":[80,443]}"#), accept]), true),
+            ("drop", input(&[&dport(r#""@ports""#), accept]), false),
+            ("drop", input(&[&order("<", "1024"), accept]), false),
+            ("drop", input(&[&order("<", "22"), accept]), true),
+            ("drop", input(&[&order("<=", "22"), accept]), false),
+            ("accept", input(&[&order(">", "22"), drop]), false),
+            ("accept", input(&[&order(">", "21"), drop]), true),
+            ("accept", input(&[&order(">=", "22"), drop]), true),
+            ("accept", input(&[&order("<", "1024").replace("tcp", "udp"), drop]), false),
+            ("accept", input(&[&order("<", "\"@ports\""), drop]), false),
+            ("drop", input(&[&state.replace("\"in\"", "\"<\""), accept]), false),
+            ("drop", [input(&[state, accept]), input(&[lo, accept])].concat(), true),
+            ("drop", input(&[from, &ssh, accept]), false),
+            ("accept", input(&[&ssh, drop]), true),
+            ("accept", input(&[&ssh, r#"{"reject":{"type":"tcp reset"}}"#]), true),
+            ("accept", input(&[from, &ssh, drop]), false),
+            // As of firewalld.
+            ("accept", [input(&[status, accept]), input(&[jump]), input(&[reject])].concat(), true),
+            (
+                "accept",
+                [
+                    input(&[status, accept]),
+                    input(&[jump]),
+                    input(&[reject]),
+                    rule("ssh", &format!("{ssh},{accept}")),
+                ]
+                .concat(),
+                false,
+            ),
+            ("accept", [input(&[&ssh, accept]), input(&[drop])].concat(), false),
+            (
+                "accept",
+                [input(&[r#"{"jump":{"target":"ssh"}}"#]), rule("ssh", &format!("{ssh},{drop}"))].concat(),
+                true,
+            ),
+            (
+                "drop",
+                input(&[
+                    r#"{"vmap":{"key":{"payload":{"protocol":"tcp","field":"dport"}},"data":{"set":[[22,{"accept":null}]]}}}"#,
+                ]),
+                false,
+            ),
+            ("drop", [input(&[&to_metadata, accept]), input(&[state_map, accept])].concat(), true),
+            ("drop", [input(&[state_map]), input(&[&ssh, accept])].concat(), false),
+            ("drop", input(&[port_map("80").as_str()]), true),
+            ("drop", input(&[port_map("22").as_str()]), false),
+            ("drop", input(&[r#"{"vmap":{"key":{"meta":{"key":"iifname"}},"data":"@zones"}}"#]), false),
+            (
+                "accept",
+                input(&[
+                    r#"{"match":{"op":"!=","left":{"payload":{"protocol":"icmp","field":"type"}},"right":"echo-request"}}"#,
+                    drop,
+                ]),
+                false,
+            ),
+            ("accept", input(&[&ssh, r#"{"limit":{"rate":4,"per":"minute"}}"#, drop]), false),
+            ("accept", input(&[&ssh, r#"{"xt":{"type":"match","name":"recent"}}"#, drop]), false),
+        ] {
+            assert_eq!(nftables(policy, &rules).is_some(), drops, "{policy} {rules}");
+        }
+        assert!(Filter::of_nftables("", &TO_SSH).is_none());
+    }
+
+    #[test]
+    fn flags_and_several_fields() {
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let mask = r#"{"&":[{"payload":{"protocol":"tcp","field":"flags"}},["fin","syn","rst","ack"]]}"#;
+        let flags =
+            |op: &str, right: &str| format!(r#"{{"match":{{"op":"{op}","left":{mask},"right":{right}}}}}"#);
+        let plain_flags =
+            flags("in", "\"syn\"").replace(mask, r#"{"payload":{"protocol":"tcp","field":"flags"}}"#);
+        let concat = |set: &str| {
+            let fields = r#"[{"payload":{"protocol":"ip","field":"saddr"}},{"payload":{"protocol":"tcp","field":"dport"}}]"#;
+            format!(r#"{{"match":{{"op":"==","left":{{"concat":{fields}}},"right":{{"set":{set}}}}}}}"#)
+        };
+        for (policy, rules, drops) in [
+            // The flags of a client's first packet.
+            ("drop", [input(&[&flags("==", "\"syn\""), ssh, accept])].concat(), false),
+            ("drop", [input(&[&flags("!=", "\"syn\""), accept])].concat(), true),
+            ("drop", [input(&[&flags("==", "\"ack\""), accept])].concat(), true),
+            ("drop", [input(&[&plain_flags, accept])].concat(), false),
+            ("accept", [input(&[&flags("==", "\"syn\""), ssh, drop])].concat(), true),
+            // Several fields.
+            (
+                "drop",
+                input(&[
+                    &concat("[{\"concat\":[\"192.0.2.1\",443]},{\"concat\":[\"192.0.2.2\",80]}]"),
+                    accept,
+                ]),
+                true,
+            ),
+            (
+                "drop",
+                input(&[
+                    &concat("[{\"concat\":[\"192.0.2.1\",443]},{\"concat\":[\"192.0.2.2\",22]}]"),
+                    accept,
+                ]),
+                false,
+            ),
+            ("drop", input(&[&concat("\"@clients\""), accept]), false),
+        ] {
+            assert_eq!(nftables(policy, &rules).is_some(), drops, "{policy} {rules}");
+        }
+    }
+
+    #[test]
+    fn chains_of_an_interface() {
+        let matching =
+            |left: &str, right: &str| format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
+        let meta = |key: &str, name: &str| matching(&format!(r#"{{"meta":{{"key":"{key}"}}}}"#), name);
+        let tcp = |field: &str, right: &str| {
+            matching(&format!(r#"{{"payload":{{"protocol":"tcp","field":"{field}"}}}}"#), right)
+        };
+        let state =
+            r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let own = meta("iifname", r#""eth0""#);
+        let (ssh, other) = (tcp("dport", "22"), meta("iifname", r#""ens5""#));
+        let out = [meta("oifname", r#""lo""#), meta("oif", r#""eth0""#)];
+        let ports = tcp("dport", r#"{"set":[53,80,443]}"#);
+        let input_hook = |hook: &str, policy: &str, rules: &str| {
+            ruleset(policy, rules).replace(r#""hook":"input""#, &format!(r#""hook":"{hook}""#))
+        };
+        let all = matching(r#"{"meta":{"key":"iifname"}}"#, r#""e*""#);
+        for (hook, policy, rules, reply, drops) in [
+            ("input", "accept", input(&[&own, &ssh, drop]), false, true),
+            ("input", "accept", input(&[&all, &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", r#""ether""#), &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", "1"), &ssh, drop]), false, true),
+            ("input", "accept", input(&[&meta("iiftype", r#""loopback""#), &ssh, drop]), false, false),
+            ("input", "accept", input(&[&other, &ssh, drop]), false, false),
+            ("input", "drop", input(&[&other, &ssh, accept]), false, true),
+            ("input", "drop", input(&[&own, &ssh, accept]), false, false),
+            ("prerouting", "accept", input(&[&ssh, drop]), false, true),
+            ("prerouting", "accept", input(&[&ssh, drop]), true, false),
+            ("output", "accept", input(&[&tcp("sport", "22"), drop]), true, true),
+            ("output", "drop", [input(&[&out[0], accept]), input(&[&ports, accept])].concat(), true, true),
+            ("output", "drop", [input(&[state, accept]), input(&[&ports, accept])].concat(), true, false),
+            ("output", "drop", input(&[&out[1], accept]), true, false),
+            ("output", "drop", input(&[&tcp("sport", "22"), accept]), true, false),
+            ("forward", "drop", String::new(), false, false),
+        ] {
+            let kind = if reply { PacketKind::Reply } else { PacketKind::First };
+            let packet = Packet { interface: Some("eth0"), kind, ..TO_SSH };
+            let filter = Filter::of_nftables(&input_hook(hook, policy, &rules), &packet).unwrap();
+            assert_eq!(filter.drops().is_some(), drops, "{hook} {policy} {rules}");
+        }
+        let early = input_hook("ingress", "accept", &input(&[&ssh, drop]))
+            .replace(r#""prio":0"#, r#""prio":0,"dev":"eth0""#);
+        for (interface, drops) in [("eth0", true), ("eth1", false)] {
+            let packet = Packet { interface: Some(interface), ..TO_SSH };
+            assert_eq!(Filter::of_nftables(&early, &packet).unwrap().drops().is_some(), drops);
+        }
+        // nft 1.0.6 does not print the device.
+        let unknown = early.replace(r#","dev":"eth0""#, "");
+        let packet = Packet { interface: Some("eth0"), ..TO_SSH };
+        assert!(Filter::of_nftables(&unknown, &packet).unwrap().drops().is_some());
+        let nat = input_hook("prerouting", "drop", "").replace(r#""type":"filter""#, r#""type":"nat""#);
+        assert_eq!(Filter::of_nftables(&nat, &TO_SSH).unwrap().drops(), None);
+        let named = Filter::of_nftables(&ruleset("drop", &input(&[&other, &ssh, accept])), &TO_SSH).unwrap();
+        assert_eq!(named.interfaces().collect::<Vec<_>>(), ["ens5"]);
+    }
+
+    /// Rules for the address to which clients connect.
+    #[test]
+    fn own_addresses() {
+        let (one, other) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 78, 0, 1));
+        let matching = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"10.77.0.1"}},{"drop":null}"#;
+        for (own, drops) in [(one, true), (other, false)] {
+            let packet = Packet { own: &[own], ..TO_SSH };
+            let filter = Filter::of_nftables(&ruleset("accept", &rule("input", matching)), &packet).unwrap();
+            assert_eq!(filter.drops().is_some(), drops);
+        }
+    }
+
+    /// Rules that accept the first packet of a connection only, or that a stateless firewall has.
+    #[test]
+    fn later_packets() {
+        let later = Packet { kind: PacketKind::Later, ..TO_SSH };
+        let untracked = Packet { may_be_untracked: true, ..TO_SSH };
+        let state = |states: &str| {
+            format!(r#"{{"match":{{"op":"in","left":{{"ct":{{"key":"state"}}}},"right":{states}}}}}"#)
+        };
+        let (new, rest) = (state(r#""new""#), state(r#"["established","related","untracked"]"#));
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let accept = r#"{"accept":null}"#;
+        for (rules, first, others) in [
+            (input(&[ssh, accept]), false, false),
+            (input(&[ssh, &new, accept]), false, true),
+            ([input(&[&rest, accept]), input(&[ssh, &new, accept])].concat(), false, false),
+            (input(&[&rest, accept]), true, false),
+        ] {
+            let text = ruleset("drop", &rules);
+            let drops = |packet| Filter::of_nftables(&text, packet).unwrap().drops().is_some();
+            assert_eq!((drops(&TO_SSH), drops(&later)), (first, others), "{rules}");
+            assert!(!drops(&untracked), "{rules}");
+        }
+    }
+
+    /// Matches that are the same for each client, and those that are not evaluated.
+    #[test]
+    fn other_matches_of_nftables() {
+        let matching =
+            |left: &str, right: &str| format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
+        let ssh = matching(r#"{"payload":{"protocol":"tcp","field":"dport"}}"#, "22");
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let local = matching(r#"{"fib":{"result":"type","flags":["daddr"]}}"#, r#""local""#);
+        let original = matching(r#"{"ct":{"key":"direction"}}"#, r#""original""#);
+        let port = matching(r#"{"ct":{"key":"proto-dst","dir":"original"}}"#, "22");
+        let version = matching(r#"{"payload":{"protocol":"ip","field":"version"}}"#, "4");
+        let header = matching(r#"{"payload":{"protocol":"ip","field":"hdrlength"}}"#, "5");
+        let length = |range: &str| {
+            matching(r#"{"payload":{"protocol":"ip","field":"length"}}"#, &format!(r#"{{"range":{range}}}"#))
+        };
+        let hour = matching(r#"{"meta":{"key":"hour"}}"#, r#"{"range":["08:00","09:00"]}"#);
+        let mark = matching(r#"{"meta":{"key":"mark"}}"#, "7");
+        let rpf = matching(r#"{"fib":{"result":"oif","flags":["saddr","iif"]}}"#, "true");
+        let map = |port: &str, verdict: &str| {
+            let key =
+                r#"{"concat":[{"meta":{"key":"iifname"}},{"payload":{"protocol":"tcp","field":"dport"}}]}"#;
+            format!(
+                r#"{{"vmap":{{"key":{key},"data":{{"set":[[{{"concat":["eth0",{port}]}},{verdict}]]}}}}}}"#
+            )
+        };
+        let set = |elements: &str| {
+            format!(
+                r#",{{"set":{{"family":"inet","table":"filter","name":"ports","type":"inet_service"{elements}}}}}"#
+            )
+        };
+        let of_set = input(&[&ssh.replace("22", r#""@ports""#), accept]);
+        for (policy, rules, drops, unread) in [
+            ("accept", input(&[&local, &ssh, drop]), true, false),
+            ("drop", input(&[&local.replace("==", "!="), &ssh, accept]), true, false),
+            ("accept", input(&[&original, &ssh, drop]), true, false),
+            ("accept", input(&[&port, drop]), true, false),
+            ("accept", input(&[&version, &header, &ssh, drop]), true, false),
+            ("accept", input(&[&length("[20,1500]"), &ssh, drop]), true, false),
+            ("accept", input(&[&length("[100,1500]"), &ssh, drop]), false, false),
+            ("drop", input(&[&length("[60,1500]"), &ssh, accept]), false, true),
+            ("drop", input(&[&hour, &ssh, accept]), false, true),
+            ("drop", input(&[&hour.replace("==", "!="), &ssh, accept]), false, true),
+            ("drop", [input(&[&hour, &ssh, accept]), input(&[&ssh, accept])].concat(), false, false),
+            ("accept", input(&[&hour, &ssh, drop]), false, false),
+            ("drop", input(&[&mark, &ssh, accept]), false, false),
+            ("drop", input(&[&rpf, accept]), false, false),
+            ("accept", input(&[&map("22", drop)]), true, false),
+            ("accept", input(&[&map("80", drop)]), false, false),
+            ("drop", input(&[&map("22", accept)]), false, false),
+            // Named sets.
+            ("drop", [set(r#","elem":[80,22]"#), of_set.clone()].concat(), false, false),
+            (
+                "drop",
+                [set(r#","elem":[80,{"elem":{"val":443,"comment":"x"}}]"#), of_set.clone()].concat(),
+                true,
+                false,
+            ),
+            ("drop", [of_set.clone(), set(r#","elem":[{"range":[20,30]}]"#)].concat(), false, false),
+            ("drop", [set(""), of_set].concat(), true, false),
+        ] {
+            let packet = Packet { interface: Some("eth0"), ..TO_SSH };
+            let filter = Filter::of_nftables(&ruleset(policy, &rules), &packet).unwrap();
+            let found = (filter.drops().is_some(), filter.restriction().is_some_and(|found| found.is_unread));
+            assert_eq!(found, (drops, unread), "{policy} {rules}");
+        }
+    }
+
+    /// Rules of address translation.
+    #[test]
+    fn what_is_forwarded() {
+        let packet = Packet { interface: Some("eth0"), translated: true, ..TO_SSH };
+        let port = |port: u16| {
+            let expressions = format!(
+                r#"{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{port}}}}},{{"dnat":{{"addr":"172.17.0.2","port":22}}}}"#
+            );
+            let text = ruleset("accept", &rule("input", &expressions));
+            let text = text.replace(r#""hook":"input""#, r#""hook":"prerouting""#);
+            text.replace(r#""type":"filter""#, r#""type":"nat""#)
+        };
+        let found = |port: String, packet: &Packet<'_>| Filter::of_nftables(&port, packet).unwrap().drops();
+        assert_eq!(
+            found(port(22), &packet).as_deref(),
+            Some("a rule of chain inet filter input, to 172.17.0.2")
+        );
+        assert_eq!(found(port(80), &packet), None);
+        assert_eq!(found(port(22), &TO_SSH), None);
+    }
+}

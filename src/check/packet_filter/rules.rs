@@ -1,0 +1,272 @@
+//! The rules, and the way of a packet through them.
+
+use std::collections::BTreeMap;
+
+use super::addresses::Addresses;
+use crate::lists;
+
+/// A jump is followed this deep, which is the kernel's limit.
+const DEEPEST: usize = 16;
+
+/// The chains of a packet filter.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(super) chains: BTreeMap<String, Vec<Rule>>,
+    /// The chains of the packet's hooks, and whether their policy drops.
+    pub(super) hooked: Vec<(String, bool)>,
+    /// The interfaces that its rules name.
+    interfaces: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) matches: Matches,
+    pub(super) verdict: Verdict,
+    /// The clients' addresses that it names.
+    pub(super) source: Option<String>,
+    /// As the tool prints it.
+    pub(super) text: String,
+}
+
+/// Whether a rule matches the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Matches {
+    /// `None` if that depends on the client.
+    pub(super) all: Option<bool>,
+    /// The same for a client whose address no rule names.
+    pub(super) others: Option<bool>,
+    /// It is `None` for each client because of a match that is not evaluated here, as one of the time.
+    pub(super) unread: bool,
+}
+
+/// Whose connection is followed through the chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    All,
+    /// Those whose address no rule names.
+    Others,
+    /// All, if no rule with a match that is not evaluated matches.
+    Unread,
+}
+
+/// The firewall accepts some clients only, or only by rules that are not evaluated.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Restriction {
+    /// The addresses of clients that it may accept, or those rules.
+    pub(crate) accepted: Vec<String>,
+    /// The rule or policy that drops the connections of others.
+    pub(crate) rule: String,
+    /// They are rules.
+    pub(crate) is_unread: bool,
+}
+
+/// What was found on the way through the chains.
+#[derive(Debug, Default)]
+struct Traversal {
+    /// A rule accepts some clients, so that a later drop is not for all.
+    maybe_accepted: bool,
+    /// The addresses of clients that a rule accepts, or the rules that are not evaluated and may accept some.
+    accepted: Vec<String>,
+    /// The rules that may drop the connections of some clients.
+    dropped: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Accept,
+    Drop,
+    Return,
+    Jump(String),
+    Goto(String),
+    /// A rule that only counts or logs.
+    Continue,
+}
+
+/// How a rule may end.
+struct Ends {
+    accepts: bool,
+    drops: bool,
+}
+
+/// What the rules do with the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    Accepts,
+    /// For each client, by this rule or policy.
+    Drops(String),
+    /// The end of the chain.
+    Continues,
+}
+
+impl Filter {
+    /// The rule or policy that drops the connection for all clients.
+    pub(crate) fn drops(&self) -> Option<String> {
+        self.dropped(Clients::All).map(|(rule, _)| rule)
+    }
+
+    /// Which clients it accepts, if it drops the connection of all whose address no rule names; or the rules that may accept it, if all
+    /// of them have matches that are not evaluated.
+    pub(crate) fn restriction(&self) -> Option<Restriction> {
+        [Clients::Others, Clients::Unread].into_iter().find_map(|clients| {
+            let (rule, accepted) = self.dropped(clients)?;
+            let is_unread = clients == Clients::Unread;
+            Some(Restriction { accepted: lists::sorted_unique(accepted), rule, is_unread })
+        })
+    }
+
+    /// Adds the rules that may drop the connections of some clients.
+    pub(crate) fn drops_some(&self, rules: &mut Vec<String>) {
+        let mut traversal = Traversal::default();
+        for (chain, _) in &self.hooked {
+            self.walk(chain, DEEPEST, Clients::All, &mut traversal);
+        }
+        rules.extend(traversal.dropped);
+    }
+
+    /// The interfaces that its rules name.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.interfaces.iter().map(String::as_str)
+    }
+
+    pub(super) fn add_interface(&mut self, name: String) {
+        if !self.interfaces.contains(&name) {
+            self.interfaces.push(name);
+        }
+    }
+
+    fn dropped(&self, clients: Clients) -> Option<(String, Vec<String>)> {
+        self.hooked.iter().find_map(|(chain, policy_drops)| {
+            let mut traversal = Traversal::default();
+            match self.walk(chain, DEEPEST, clients, &mut traversal) {
+                Outcome::Drops(rule) => Some((rule, traversal.accepted)),
+                Outcome::Continues if *policy_drops && !traversal.maybe_accepted => {
+                    Some((format!("the policy of chain {chain}"), traversal.accepted))
+                }
+                Outcome::Accepts | Outcome::Continues => None,
+            }
+        })
+    }
+
+    fn walk(&self, chain: &str, left: usize, clients: Clients, traversal: &mut Traversal) -> Outcome {
+        let Some(left) = left.checked_sub(1) else {
+            traversal.maybe_accepted = true;
+            return Outcome::Continues;
+        };
+        for rule in self.chains.get(chain).into_iter().flatten() {
+            let is_unread = rule.matches.unread && rule.matches.all.is_none();
+            let matches = match clients {
+                Clients::Others => rule.matches.others,
+                Clients::Unread if is_unread => Some(false),
+                Clients::All | Clients::Unread => rule.matches.all,
+            };
+            if clients == Clients::Unread && is_unread && self.leads_to(rule, left).accepts {
+                traversal.accepted.push(rule.text.clone());
+            }
+            if let (Clients::Others, Some(source)) = (clients, &rule.source) {
+                // It drops all but these clients, or accepts these.
+                let accepts = match matches {
+                    Some(true) => rule.verdict == Verdict::Drop,
+                    Some(false) => rule.matches.all.is_none() && self.leads_to(rule, left).accepts,
+                    None => false,
+                };
+                if accepts {
+                    traversal.accepted.push(source.clone());
+                }
+            }
+            let Some(matches) = matches else {
+                // It accepts some clients, or saves them from a later rule of its chain.
+                let Ends { accepts, drops } = self.leads_to(rule, left);
+                traversal.maybe_accepted |= accepts;
+                if drops {
+                    let source = rule.source.as_deref().filter(|_| !rule.text.starts_with('-'));
+                    let line = format!(
+                        "drops those of some clients, or may do so: {} {}",
+                        rule.text,
+                        source.unwrap_or_default()
+                    );
+                    traversal.dropped.push(line.trim_end().to_owned());
+                }
+                continue;
+            };
+            if !matches {
+                continue;
+            }
+            match &rule.verdict {
+                Verdict::Accept => return Outcome::Accepts,
+                Verdict::Drop if traversal.maybe_accepted => return Outcome::Accepts,
+                Verdict::Drop => return Outcome::Drops(rule.text.clone()),
+                Verdict::Return => return Outcome::Continues,
+                Verdict::Jump(target) => match self.walk(target, left, clients, traversal) {
+                    Outcome::Continues => {}
+                    end => return end,
+                },
+                Verdict::Goto(target) => return self.walk(target, left, clients, traversal),
+                Verdict::Continue => {}
+            }
+        }
+        Outcome::Continues
+    }
+
+    /// How a rule may end for the clients that it matches.
+    fn leads_to(&self, rule: &Rule, left: usize) -> Ends {
+        match &rule.verdict {
+            Verdict::Accept | Verdict::Return => Ends { accepts: true, drops: false },
+            Verdict::Drop => Ends { accepts: false, drops: true },
+            Verdict::Jump(target) | Verdict::Goto(target) => {
+                let mut traversal = Traversal::default();
+                let outcome = self.walk(target, left, Clients::All, &mut traversal);
+                Ends {
+                    accepts: traversal.maybe_accepted || outcome == Outcome::Accepts,
+                    drops: matches!(outcome, Outcome::Drops(_)),
+                }
+            }
+            Verdict::Continue => Ends { accepts: false, drops: false },
+        }
+    }
+}
+
+impl Matches {
+    /// It does not depend on the client's address.
+    pub(super) const fn same(result: Option<bool>) -> Self {
+        Self { all: result, others: result, unread: false }
+    }
+
+    /// It is not evaluated here.
+    pub(super) const UNREAD: Self = Self { all: None, others: None, unread: true };
+
+    /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
+    pub(super) fn source(addresses: Option<&Addresses>) -> Self {
+        let all = addresses.and_then(Addresses::has_client);
+        Self { all, others: all.or(Some(false)), unread: false }
+    }
+
+    pub(super) fn negated(self, negated: bool) -> Self {
+        let negate = |result: Option<bool>| result.map(|result| result != negated);
+        Self { all: negate(self.all), others: negate(self.others), ..self }
+    }
+
+    /// Both have to match.
+    pub(super) fn and(self, other: Self) -> Self {
+        let and = |one, other| match (one, other) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        };
+        Self {
+            all: and(self.all, other.all),
+            others: and(self.others, other.others),
+            unread: self.unread || other.unread,
+        }
+    }
+}
+
+/// Whether one of the results is true. `None`: that is unknown.
+pub(super) fn any(results: &[Option<bool>]) -> Option<bool> {
+    if results.contains(&Some(true)) {
+        Some(true)
+    } else if results.contains(&None) {
+        None
+    } else {
+        Some(false)
+    }
+}
