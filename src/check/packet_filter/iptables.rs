@@ -187,15 +187,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::{Filter, Packet, PacketKind};
-
-    const TO_SSH: Packet<'_> = Packet {
-        port: 22,
-        interface: None,
-        kind: PacketKind::First,
-        own: &[],
-        translated: false,
-        may_be_untracked: false,
-    };
+    use crate::check::packet_filter::packet::TO_SSH;
 
     fn iptables(rules: &str) -> Option<String> {
         Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH).drops()

@@ -91,3 +91,14 @@ pub(super) fn has_length(first: u16, last: u16) -> Option<bool> {
     }
     (last < 40 || first > 80).then_some(false)
 }
+
+/// A client's first packet, for the tests of the parsers.
+#[cfg(test)]
+pub(super) const TO_SSH: Packet<'_> = Packet {
+    port: 22,
+    interface: None,
+    kind: PacketKind::First,
+    own: &[],
+    translated: false,
+    may_be_untracked: false,
+};

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use super::network;
+use super::firewall;
 use super::sshd_login::Penalties;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
@@ -123,7 +123,7 @@ fn answers(
         let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
         return Answer::fail(note, Fix::advice(fix));
     }
-    let certain = accepts && !has_network_rules(process) && !network::drops_own(root, first.port());
+    let certain = accepts && !has_network_rules(process) && !firewall::drops_own(root, first.port());
     not_answered(reply, &shown, first.port(), certain)
 }
 

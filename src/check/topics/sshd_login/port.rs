@@ -8,7 +8,7 @@ use crate::check::runner::Answer;
 use crate::check::running_sshd::{self, SshdState};
 use crate::check::settings::Settings;
 use crate::check::sockets;
-use crate::check::topics::network;
+use crate::check::topics::firewall;
 use crate::config_tree::ConfigTree;
 use crate::sshd::command_line::SshdOption;
 
@@ -56,7 +56,7 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
     if let Some((note, change)) = unreachable(now, only_ipv6) {
         let mut outside = now.iter().filter(|address| !address.ip().is_loopback());
         let is_usual = now.iter().any(|address| address.port() == 22);
-        if !is_usual && outside.any(|address| network::redirects(root, 22, address.port())) {
+        if !is_usual && outside.any(|address| firewall::redirects(root, 22, address.port())) {
             return Answer::ok(format!("{}, to which the firewall redirects port 22", listens_on(now)), ());
         }
         let fix = match of_command_line(settings, now, root) {

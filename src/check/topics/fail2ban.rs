@@ -1,0 +1,136 @@
+//! Checks which addresses fail2ban or sshguard blocks, and which rules and routes one of them left behind.
+
+use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
+
+use crate::account::is_root;
+use crate::check::fix::Fix;
+use crate::check::packet_filter;
+use crate::check::runner::Answer;
+use crate::tool::{ask, named};
+
+/// The output of a program that succeeded. `None` if it fails or is not installed.
+fn printed(program: &'static str, arguments: &[&str]) -> io::Result<Option<String>> {
+    match ask(program, arguments) {
+        Ok(ran) => Ok(ran.status.success().then(|| String::from_utf8_lossy(&ran.stdout).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(program, &error)),
+    }
+}
+
+/// The addresses that rules or routes block although fail2ban does not answer for them, what blocks them, and how to remove one. The
+/// first tool that does not answer ends the search, because each takes its time limit.
+fn left_behind() -> io::Result<Option<(Vec<String>, &'static str, &'static str)>> {
+    type Source = (fn(&str) -> Vec<String>, &'static str, &'static [&'static str]);
+    let of_fail2ban = "rules of fail2ban block";
+    let listed = "the command that is listed with it";
+    let table = "nft delete element inet f2b-table addr-set-sshd { ADDRESS }";
+    let sshguard = "nft delete element ip sshguard attackers { ADDRESS }";
+    let sources: [(Source, _, _); 4] = [
+        ((addresses_of_sets, "nft", &["--json", "list", "table", "inet", "f2b-table"]), of_fail2ban, table),
+        (
+            (addresses_of_sets, "nft", &["--json", "list", "table", "ip", "sshguard"]),
+            "sshguard blocks",
+            sshguard,
+        ),
+        ((rules_of_jail, "iptables-save", &[]), "rules of fail2ban or sshguard block", listed),
+        ((routes_to_nowhere, "ip", &["-4", "route", "show"]), "routes to nowhere block", listed),
+    ];
+    for ((read, tool, arguments), what, remove) in sources {
+        let banned = printed(tool, arguments)?.as_deref().map(read).unwrap_or_default();
+        if !banned.is_empty() {
+            return Ok(Some((banned, what, remove)));
+        }
+    }
+    Ok(None)
+}
+
+/// The addresses that fail2ban's jail for sshd blocks. Only its own client knows them: its rules can be of any kind.
+pub(super) fn fail2ban() -> Answer<()> {
+    if !is_root() {
+        return Answer::skip("only root can ask fail2ban");
+    }
+    let asked = match printed("fail2ban-client", &["status", "sshd"]) {
+        Ok(asked) => asked,
+        Err(error) => return Answer::skip(error.to_string()),
+    };
+    let Some(text) = asked else {
+        let (banned, what, remove) = match left_behind() {
+            Ok(Some(found)) => found,
+            Ok(None) => return Answer::ok("fail2ban does not guard sshd", ()),
+            Err(error) => return Answer::skip(error.to_string()),
+        };
+        return Answer::warn(
+            blocked(what, &banned),
+            Fix::advice(format!(
+                "if the client is one of them: fail2ban-client set sshd unbanip ADDRESS or, if fail2ban does not run, {remove}"
+            )),
+            (),
+        )
+        .detail(banned);
+    };
+    let after = |name: &str| Some(text.split_once(name)?.1.lines().next()?.trim().to_owned());
+    let banned: Vec<_> =
+        after("Banned IP list:").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    if banned.is_empty() {
+        return Answer::ok("fail2ban blocks no address from sshd", ());
+    }
+    Answer::warn(
+        blocked("fail2ban blocks", &banned),
+        Fix::advice("if the client is one of them: fail2ban-client set sshd unbanip ADDRESS"),
+        (),
+    )
+    .detail(banned)
+}
+
+/// A note about blocked addresses, each of which begins an item of the list.
+fn blocked(what: &str, list: &[String]) -> String {
+    /// Addresses to name.
+    const SHOWN: usize = 3;
+    let address = |item: &String| item.split(": ").next().unwrap_or_default().to_owned();
+    let shown = list.iter().take(SHOWN).map(address).collect::<Vec<_>>().join(", ");
+    let more = if list.len() > SHOWN { ", ..." } else { "" };
+    match list.len() {
+        1 => format!("{what} the address {shown} from sshd: a client with it cannot connect"),
+        count => format!(
+            "{what} {count} addresses from sshd ({shown}{more}): a client with one of them cannot connect"
+        ),
+    }
+}
+
+/// The elements of the sets of fail2ban for sshd, or of sshguard, in the output of `nft --json`.
+fn addresses_of_sets(text: &str) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let items = document.get("nftables").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let sets = items.filter_map(|item| item.get("set"));
+    let of_sshd = sets.filter(|set| {
+        let name = set.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        name.starts_with("addr") && name.contains("ssh") || name == "attackers"
+    });
+    let elements = of_sshd.filter_map(|set| set.get("elem")?.as_array()).flatten();
+    elements
+        .map(|element| packet_filter::nft_address(element).unwrap_or_else(|| element.to_string()))
+        .collect()
+}
+
+/// The rules of the chain of fail2ban for sshd, or of sshguard, in the output of iptables-save: the address, and the command that removes the rule.
+fn rules_of_jail(text: &str) -> Vec<String> {
+    let rules = text.lines().filter_map(|line| {
+        let of_sshd = |rule: &&str| rule.starts_with("f2b-ssh") || rule.starts_with("sshguard ");
+        let rule = line.strip_prefix("-A ").filter(of_sshd)?;
+        let (address, _) = rule.split_once(" -s ")?.1.split_once(' ')?;
+        Some(format!("{}: iptables -D {rule}", address.trim_end_matches("/32")))
+    });
+    rules.collect()
+}
+
+/// The routes that drop the replies to an address, as fail2ban can set them: the address, and the command that removes the route.
+fn routes_to_nowhere(text: &str) -> Vec<String> {
+    let routes = text.lines().filter_map(|line| {
+        let (kind, rest) = line.trim().split_once(' ')?;
+        let address: Ipv4Addr = rest.split(' ').next()?.parse().ok()?;
+        matches!(kind, "blackhole" | "unreachable" | "prohibit")
+            .then(|| format!("{address}: ip route delete {kind} {address}"))
+    });
+    routes.collect()
+}

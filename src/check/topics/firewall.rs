@@ -1,0 +1,238 @@
+//! Checks the rules of nftables and iptables: whether a packet filter drops connections to sshd.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use crate::account::is_root;
+use crate::check::fix::Fix;
+use crate::check::interfaces;
+use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, PacketKind, Restriction};
+use crate::check::runner::Answer;
+use crate::limits;
+use crate::tool::stdout_of;
+
+/// What the rules of the packet filter do with connections to sshd over one interface.
+#[derive(Debug)]
+enum FirewallVerdict {
+    Accepts,
+    Restricts(Restriction),
+    /// This rule forwards them to another program or system.
+    Forwards(String),
+    /// It drops these packets of all connections, by this rule.
+    Drops {
+        rule: String,
+        kind: PacketKind,
+    },
+}
+
+/// The rules of this system, as nft and iptables-save print them.
+#[derive(Debug, Default)]
+struct Rules {
+    nft: Option<String>,
+    iptables: Option<String>,
+    /// Those of the older interface of the kernel, which another program of that name can have made.
+    legacy: Option<String>,
+    /// Why some of them are not known.
+    unknown: Option<String>,
+}
+
+impl Rules {
+    /// A tool that is not installed has made no rules.
+    fn find(root: &Path) -> Self {
+        let mut rules = Self::default();
+        let mut add = |printed: io::Result<String>| match printed {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                rules.unknown = Some(error.to_string());
+                None
+            }
+        };
+        let nft = add(stdout_of("nft", &["--json", "list", "ruleset"]));
+        let iptables = add(stdout_of("iptables-save", &[]));
+        let tables = fs::read(root.join("proc/net/ip_tables_names")).unwrap_or_default();
+        let legacy = if tables.is_empty() { None } else { add(stdout_of("iptables-legacy-save", &[])) };
+        if nft.as_deref().is_some_and(|text| !packet_filter::is_nftables(text)) {
+            rules.unknown = Some("nft: its output is not a list of rules".to_owned());
+        }
+        Self { nft, iptables, legacy, ..rules }
+    }
+
+    fn filters(&self, packet: &Packet<'_>) -> Vec<Filter> {
+        let nft = self.nft.as_deref().and_then(|text| Filter::of_nftables(text, packet));
+        let mut filters: Vec<Filter> = nft.into_iter().collect();
+        for text in [&self.iptables, &self.legacy].into_iter().flatten() {
+            filters.push(Filter::of_iptables(text, packet));
+        }
+        filters
+    }
+
+    /// `interface`: where connections arrive and replies leave, if that is known.
+    fn verdict(&self, port: u16, interface: Option<&str>) -> FirewallVerdict {
+        let own = interface.map(interfaces::addresses).unwrap_or_default();
+        let texts = [&self.nft, &self.iptables, &self.legacy].into_iter().flatten();
+        let may_be_untracked =
+            texts.into_iter().any(|text| ["notrack", "NOTRACK"].iter().any(|word| text.contains(word)));
+        let to_sshd = Packet { port, interface, own: &own, may_be_untracked, ..Packet::default() };
+        for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
+            let filters = self.filters(&Packet { kind, ..to_sshd });
+            if let Some(rule) = filters.iter().find_map(Filter::drops) {
+                return FirewallVerdict::Drops { rule, kind };
+            }
+        }
+        let translated = self.filters(&Packet { translated: true, ..to_sshd });
+        if let Some(rule) = translated.iter().find_map(Filter::drops) {
+            return FirewallVerdict::Forwards(rule);
+        }
+        let filters = self.filters(&to_sshd);
+        filters
+            .iter()
+            .find_map(Filter::restriction)
+            .map_or(FirewallVerdict::Accepts, FirewallVerdict::Restricts)
+    }
+}
+
+/// Whether the packet filter drops the connections of this system itself, whatever it does with those of clients.
+pub(super) fn drops_own(root: &Path, port: u16) -> bool {
+    matches!(Rules::find(root).verdict(port, Some(LOOPBACK)), FirewallVerdict::Drops { .. })
+}
+
+/// Whether a rule redirects connections from one port of this system to another one.
+pub(super) fn redirects(root: &Path, from: u16, to: u16) -> bool {
+    let rules = Rules::find(root);
+    let end = format!(" --dport {from} -j REDIRECT --to-ports {to}");
+    let is_it = |line: &str| line.starts_with("-A PREROUTING ") && line.ends_with(&end);
+    rules.nft.is_some_and(|text| packet_filter::nft_redirects(&text, from, to))
+        || rules.iptables.or(rules.legacy).is_some_and(|text| text.lines().any(is_it))
+}
+
+pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
+    if !is_root() {
+        return Answer::skip("only root can read the rules of the firewall");
+    }
+    let rules = Rules::find(root);
+    let any = rules.filters(&Packet { port, ..Packet::default() });
+    if let FirewallVerdict::Drops { rule, kind } = rules.verdict(port, None) {
+        return Answer::fail(dropped(port, kind, "", &rule), accept(port, kind, &rules));
+    }
+    let interfaces = interfaces::outside(root);
+    let verdicts: Vec<(&str, FirewallVerdict)> =
+        interfaces.iter().map(|name| (name.as_str(), rules.verdict(port, Some(name)))).collect();
+    let drops = |verdict: &FirewallVerdict| matches!(verdict, FirewallVerdict::Drops { .. });
+    if let Some((name, FirewallVerdict::Drops { rule, kind })) =
+        verdicts.iter().find(|(_, verdict)| drops(verdict))
+    {
+        let mut note = dropped(port, *kind, &format!(" on {name}"), rule);
+        let missing = any.iter().flat_map(Filter::interfaces).find(|name| is_missing(root, name));
+        if let Some(missing) = missing {
+            note = format!("{note}; a rule names the interface {missing}, which this system does not have");
+        }
+        let fix = accept(port, *kind, &rules);
+        if verdicts.iter().all(|(_, verdict)| drops(verdict)) {
+            return Answer::fail(note, fix);
+        }
+        return Answer::warn(format!("{note}; another interface accepts them"), fix, ());
+    }
+    let forwards = |(name, verdict): &(&str, FirewallVerdict)| match verdict {
+        FirewallVerdict::Forwards(rule) => Some(format!(
+            "the firewall forwards connections to port {port} on {name} to another program or system: {rule}"
+        )),
+        _ => None,
+    };
+    if let Some(note) = verdicts.iter().find_map(forwards) {
+        let fix = "if clients do not get this system's sshd, remove that rule, or the container that has published the port: nft list ruleset, \
+                   or iptables-save, shows the rules";
+        return Answer::warn(note, Fix::advice(fix), ());
+    }
+    let mut verdicts: Vec<_> = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
+    if verdicts.is_empty() {
+        verdicts.push(rules.verdict(port, None));
+    }
+    for verdict in &verdicts {
+        if let FirewallVerdict::Restricts(restriction) = verdict {
+            return restricted(port, restriction);
+        }
+    }
+    let mut some = Vec::new();
+    for filter in &any {
+        filter.drops_some(&mut some);
+    }
+    some.truncate(limits::CHECK_DETAILS);
+    match rules.unknown {
+        Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
+        None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
+        None => {
+            let note = format!("the firewall does not drop all IPv4 connections to port {port}");
+            Answer::ok(note, ()).detail(some)
+        }
+    }
+}
+
+fn dropped(port: u16, kind: PacketKind, place: &str, rule: &str) -> String {
+    let what = match kind {
+        PacketKind::First => "each connection to",
+        PacketKind::Later => "all but the first packet of each connection to",
+        PacketKind::Reply => "sshd's replies from",
+    };
+    format!("the firewall drops {what} port {port}{place}: {rule}")
+}
+
+/// What to do about a rule that drops connections, or replies.
+fn accept(port: u16, kind: PacketKind, rules: &Rules) -> Fix {
+    let contain =
+        |name: &str| [&rules.nft, &rules.iptables].into_iter().flatten().any(|text| text.contains(name));
+    let ufw_is_gone = |text: &String| text.contains("ufw-") && !text.contains("-j ufw-");
+    Fix::advice(if kind == PacketKind::First && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
+        "the rules of ufw were removed, but not its policy: /usr/lib/ufw/ufw-init flush-all, then ufw reload"
+            .to_owned()
+    } else if kind == PacketKind::Later {
+        "accept the other packets before that rule, in the hook input: ct state established,related accept"
+            .to_owned()
+    } else if kind == PacketKind::Reply {
+        format!(
+            "accept the replies before that rule, in the hook output: ct state established,related accept, or tcp sport {port} accept"
+        )
+    } else if contain("ufw-") {
+        format!("allow it: ufw allow {port}/tcp")
+    } else if contain("firewalld") {
+        format!("allow it: firewall-cmd --permanent --add-port={port}/tcp, then firewall-cmd --reload")
+    } else {
+        format!(
+            "accept TCP port {port} before that rule: nft list ruleset, or iptables-save, shows the rules"
+        )
+    })
+}
+
+/// Whether this system has no interface with this name. A name in a rule can have a wildcard at its end.
+fn is_missing(root: &Path, name: &str) -> bool {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    // Clients never come over the loopback, which each system has.
+    is_name && name != LOOPBACK && !root.join("sys/class/net").join(name).exists()
+}
+
+/// The answer if the firewall accepts the connections of some clients, or may do so.
+fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
+    let accepted = match restriction.accepted.as_slice() {
+        [] => "some addresses".to_owned(),
+        accepted => accepted.join("; "),
+    };
+    let rule = &restriction.rule;
+    let (note, fix) = if restriction.is_unread {
+        (
+            format!(
+                "drops connections to port {port} by {rule}, unless these rules, which are not evaluated here, accept them: {accepted}"
+            ),
+            "see whether one of them matches the client's packets now",
+        )
+    } else {
+        (
+            format!(
+                "accepts connections to port {port} only from {accepted}; those of others are dropped by {rule}"
+            ),
+            "connect from one of these addresses, or accept the client's address too",
+        )
+    };
+    let fix = format!("{fix}: nft list ruleset, or iptables-save, shows the rules");
+    Answer::warn(format!("the firewall {note}"), Fix::advice(fix), ())
+}
