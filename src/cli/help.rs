@@ -34,8 +34,8 @@ const HELP_TAIL: &str = "  -h, --help           this text
 
 Exit status:                                --enable, --disable:               --check:
   0  success, with keys or without          0  done, or nothing to do          0  no check failed
-  1  the command line is wrong              1  refused, nothing was changed    1  a check failed
-  2  metadata service failed or timed out   2  failed, changes rolled back     2  it could not run
+  1  the command line is wrong              1  refused, no change              1  a check failed
+  2  metadata service failed or timed out   2  failed, see the message         2  it could not run
   3  the signer is not trusted
   4  no usable trust store, or another problem of this system
 If no pushed key is printed and the chained command fails, its status counts: its own, 128 + signal, or 126.

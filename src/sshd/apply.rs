@@ -27,7 +27,7 @@ pub(super) enum ApplyError {
     /// Nothing was changed.
     Refused(ChangeError),
     /// The changes were undone, or could not be.
-    RolledBack(Box<RolledBack>),
+    Failed(Box<FailedChange>),
 }
 
 /// Why a change failed.
@@ -120,7 +120,7 @@ impl Error for CheckError {
 
 /// A change that failed, and the result of undoing it.
 #[derive(Debug)]
-pub(super) struct RolledBack {
+pub(super) struct FailedChange {
     cause: ChangeError,
     result: Rollback,
 }
@@ -134,7 +134,7 @@ enum Rollback {
     NotReloaded(ReloadError),
 }
 
-impl fmt::Display for RolledBack {
+impl fmt::Display for FailedChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause = WithCauses(&self.cause);
         match &self.result {
@@ -152,7 +152,7 @@ impl fmt::Display for RolledBack {
     }
 }
 
-impl Error for RolledBack {}
+impl Error for FailedChange {}
 
 /// The inputs for applying a plan.
 pub(super) struct ApplyContext<'a> {
@@ -203,7 +203,7 @@ pub(super) fn apply(plan: &Plan, context: &ApplyContext<'_>) -> Result<String, A
         Err(cause) => {
             let may_have_read = matches!(&cause, ChangeError::Reload(error) if error.may_have_read);
             let result = roll_back(&committed, context, may_have_read || was_pending);
-            Err(ApplyError::RolledBack(Box::new(RolledBack { cause, result })))
+            Err(ApplyError::Failed(Box::new(FailedChange { cause, result })))
         }
     }
 }

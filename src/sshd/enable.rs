@@ -33,15 +33,15 @@ use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 use crate::safe_path;
 
-/// The result. Decisions are in the output, reasons here.
+/// The result. The output has the decisions; this has the reason for a refusal or failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnableOutcome {
     /// Done, or nothing to do. In a dry run, nothing was changed.
     Done,
-    /// Nothing was changed, for this reason.
+    /// sshd's configuration was not changed, for this reason.
     Refused(String),
-    /// A change failed and was undone, for this reason.
-    RolledBack(String),
+    /// A change failed, for this reason. It was undone, or the reason says what could not be undone.
+    Failed(String),
 }
 
 impl EnableOutcome {
@@ -51,7 +51,7 @@ impl EnableOutcome {
         match self {
             Self::Done => None,
             Self::Refused(reason) => Some(format!("refused, sshd's configuration was not changed: {reason}")),
-            Self::RolledBack(reason) => Some(format!("failed: {reason}")),
+            Self::Failed(reason) => Some(format!("failed: {reason}")),
         }
     }
 
@@ -61,7 +61,7 @@ impl EnableOutcome {
         match self {
             Self::Done => 0,
             Self::Refused(_) => 1,
-            Self::RolledBack(_) => 2,
+            Self::Failed(_) => 2,
         }
     }
 }
@@ -88,7 +88,7 @@ fn outcome(result: Result<(), EnableError>) -> EnableOutcome {
     match result {
         Ok(()) => EnableOutcome::Done,
         Err(EnableError::Refused(error)) => EnableOutcome::Refused(WithCauses(&error).to_string()),
-        Err(EnableError::RolledBack(error)) => EnableOutcome::RolledBack(WithCauses(&*error).to_string()),
+        Err(EnableError::Failed(error)) => EnableOutcome::Failed(WithCauses(&*error).to_string()),
     }
 }
 

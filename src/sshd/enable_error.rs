@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, path::PathBuf};
 
 use super::{
-    apply::{ApplyError, ChangeError, RolledBack},
+    apply::{ApplyError, ChangeError, FailedChange},
     daemon::SystemctlError,
     host_key::HostKeyError,
     lock::LockError,
@@ -17,10 +17,10 @@ use crate::error_text::WithCauses;
 /// Why a run failed.
 #[derive(Debug)]
 pub(super) enum EnableError {
-    /// Nothing was changed.
+    /// sshd's configuration was not changed.
     Refused(EnableRefusal),
     /// A change failed and was undone, or could not be.
-    RolledBack(Box<RolledBack>),
+    Failed(Box<FailedChange>),
 }
 
 impl From<EnableRefusal> for EnableError {
@@ -33,12 +33,12 @@ impl From<ApplyError> for EnableError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Refused(error) => Self::Refused(EnableRefusal::FileChange(error)),
-            ApplyError::RolledBack(error) => Self::RolledBack(error),
+            ApplyError::Failed(error) => Self::Failed(error),
         }
     }
 }
 
-/// Why nothing was changed.
+/// Why sshd's configuration was not changed.
 #[derive(Debug)]
 pub(super) enum EnableRefusal {
     NotRoot,

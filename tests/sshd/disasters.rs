@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     };
     let dry_run = std::env::args().any(|word| word == "--dry-run");
     let outcome = operation(&EnableOptions::system(dry_run, true), &mut std::io::stdout());
-    if let EnableOutcome::Refused(reason) | EnableOutcome::RolledBack(reason) = &outcome {
+    if let EnableOutcome::Refused(reason) | EnableOutcome::Failed(reason) = &outcome {
         eprintln!("{reason}");
     }
     ExitCode::from(outcome.code())

@@ -313,7 +313,7 @@ fn prints_messages_only_after_success() {
     let system = stock();
     let failing = "[ \"$3\" = sshd.socket ] && exit 3; [ $1 = reload ] && exit 1; echo active";
     let (outcome, output) = run(sshd::enable, &with_systemctl(&system, failing));
-    assert!(matches!(outcome, EnableOutcome::RolledBack(_)), "{outcome:?}");
+    assert!(matches!(outcome, EnableOutcome::Failed(_)), "{outcome:?}");
     assert_eq!(output, "");
 
     let output = enable(&EnableOptions { dry_run: true, ..system.options() });

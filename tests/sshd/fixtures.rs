@@ -137,7 +137,7 @@ fn check(fixture: &Path, system: &System, options: EnableOptions, same_version: 
     let output = match &enabled {
         EnableOutcome::Done => output,
         EnableOutcome::Refused(reason) => format!("{output}refused: {reason}\n"),
-        EnableOutcome::RolledBack(reason) => return Err(format!("rolled back: {reason}")),
+        EnableOutcome::Failed(reason) => return Err(format!("rolled back: {reason}")),
     };
     if same_version {
         compare(fixture, &before, &after, &output).map_err(|error| format!("{error}\n{output}"))?;

@@ -55,7 +55,7 @@ pub(crate) fn enable_is_refused(system: &System, options: &EnableOptions, expect
 /// Runs `--enable`, whose change must fail and be undone. Returns the reason.
 pub(crate) fn enable_is_rolled_back(options: &EnableOptions) -> String {
     match run(sshd::enable, options) {
-        (EnableOutcome::RolledBack(reason), _) => reason,
+        (EnableOutcome::Failed(reason), _) => reason,
         (other, output) => panic!("{other:?}, not rolled back: {output}"),
     }
 }
