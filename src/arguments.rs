@@ -236,7 +236,7 @@ impl fmt::Display for ValueKind {
             }
             Self::Address => f.write_str("an address, IP or IP:PORT"),
             Self::Time => f.write_str(
-                "a time like 24h, 7d, a day of the calendar like 2026-11-21, or 2026-11-21T08:00:00Z with its zone",
+                "a time: 24h or 7d, a date such as 2026-11-21, or RFC 3339 such as 2026-11-21T08:00:00Z",
             ),
             Self::UserName => f.write_str("the name of a user"),
         }
@@ -381,7 +381,7 @@ impl Arguments {
                 UsageError::Needs(row.name, row.modes.iter().map(|mode| mode.option()).collect())
             });
         }
-        // In sshd's line, the last one counts.
+        // In an AuthorizedKeysCommand, the last one counts.
         let once = |row: &&OptionRow| !row.value.is_empty() && !row.repeats && mode != Mode::Keys;
         for (index, row) in self.given.iter().enumerate().filter(|(_, row)| once(row)) {
             if self.given.iter().take(index).any(|before| before.name == row.name) {

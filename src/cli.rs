@@ -104,7 +104,7 @@ pub enum Reporter {
 /// For arguments that [`parse`] rejects: the command that they ask for, and whether they contain `--json`.
 #[must_use]
 pub fn asks_for_report(arguments: &[OsString]) -> Option<(Reporter, bool)> {
-    // A value makes it wrong, and another command: it is not sshd's line.
+    // A value makes it wrong, and another command: it is not an AuthorizedKeysCommand.
     let is = |argument: &OsString, option: &str| {
         let rest = argument.as_bytes().strip_prefix(option.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
@@ -140,7 +140,7 @@ mod tests {
             ("--logins -- /bin/true", "--logins takes its user from --user, and no command after --"),
             (
                 "--logins --since yesterday",
-                "--since yesterday: not a time like 24h, 7d, a day of the calendar like 2026-11-21, or 2026-11-21T08:00:00Z with its zone",
+                "--since yesterday: not a time: 24h or 7d, a date such as 2026-11-21, or RFC 3339 such as 2026-11-21T08:00:00Z",
             ),
             ("--logins --since 1h --since 2h", "--since is given more than once"),
             ("--logins --user a --user b", "--user is given more than once"),

@@ -9,7 +9,7 @@ use crate::lists;
 use crate::sshd::config::{Config, Keyword};
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Sshd, default_main_file};
+use crate::sshd::query::{Sshd, default_main_file, level_without_logins};
 
 /// What sshd's configuration says about logins.
 #[derive(Debug)]
@@ -43,9 +43,7 @@ impl SshdFacts {
                 DEFAULT_GRACE
             }
         };
-        if let Some(level) =
-            value("loglevel").filter(|level| ["QUIET", "SILENT", "FATAL", "ERROR"].contains(&level.as_str()))
-        {
+        if let Some(level) = value("loglevel").and_then(|level| level_without_logins(&level)) {
             notes.push(format!("sshd logs no logins, because its LogLevel is {level}"));
         }
         let uid = |name: &str| Account::find(name).ok().flatten().map(|account| account.uid);

@@ -28,6 +28,8 @@ pub struct Sshd {
 pub enum QueryError {
     /// sshd could not be run.
     Run(io::Error),
+    /// sshd did not end in time, or would not: it waits for something.
+    TimedOut(io::Error),
     /// sshd rejected the configuration, with this message.
     Rejected(String),
     /// The output could not be parsed.
@@ -38,6 +40,7 @@ impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run(_) => f.write_str("sshd could not be run"),
+            Self::TimedOut(_) => f.write_str("sshd does not end"),
             Self::Rejected(message) => write!(f, "sshd reports: {message}"),
             Self::Output(reason) => write!(f, "the output of sshd could not be parsed: {reason}"),
         }
@@ -47,7 +50,7 @@ impl fmt::Display for QueryError {
 impl Error for QueryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Run(error) => Some(error),
+            Self::Run(error) | Self::TimedOut(error) => Some(error),
             Self::Rejected(_) | Self::Output(_) => None,
         }
     }
@@ -99,7 +102,9 @@ impl QueryError {
             "if /etc/passwd has a line of the user sshd, correct the passwd line of /etc/nsswitch.conf: passwd: files; otherwise reinstall \
              openssh-server, which creates that user"
         } else if matches!(self, Self::Run(_)) {
-            "find out why. What sshd waits for, such as a FIFO that an Include line leads to, must be removed"
+            "find out why sshd cannot be run (sshd -t)"
+        } else if matches!(self, Self::TimedOut(_)) {
+            "find out what sshd waits for (sshd -t), such as a FIFO that an Include line leads to, and remove it"
         } else {
             "fix that first (sshd -t shows it)"
         }
@@ -274,12 +279,22 @@ impl Sshd {
     }
 
     fn run(&self, arguments: &[&OsStr]) -> Result<Output, QueryError> {
-        self.command.clone().with(arguments).run(self.timeout).map_err(QueryError::Run)
+        self.command.clone().with(arguments).run(self.timeout).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => QueryError::TimedOut(error),
+            _ => QueryError::Run(error),
+        })
     }
 }
 
 fn accept(output: Output) -> Result<Output, QueryError> {
     if output.status.success() { Ok(output) } else { Err(QueryError::Rejected(output.error_text())) }
+}
+
+/// The `LogLevel` of sshd, if sshd logs no logins at this level. `sshd -T` prints the level that QUIET sets by its internal name.
+pub(crate) fn level_without_logins(level: &str) -> Option<&'static str> {
+    [("SILENT", "QUIET"), ("QUIET", "QUIET"), ("FATAL", "FATAL"), ("ERROR", "ERROR")]
+        .into_iter()
+        .find_map(|(printed, name)| (printed == level).then_some(name))
 }
 
 impl Dump {

@@ -446,8 +446,8 @@ fn wrong_times_and_names() {
         (&["--until", "2h", "--since", "1h"], "--since is later than --until"),
         (&["--since", "1h", "--since", "2h"], "--since is given more than once"),
         (&["--user", ""], "--user : not the name of a user"),
-        (&["--since", "2026-11-21T00:00:00+99:99"], "with its zone"),
-        (&["--since", "2026-02-29"], "a day of the calendar"),
+        (&["--since", "2026-11-21T00:00:00+99:99"], "or RFC 3339 such as"),
+        (&["--since", "2026-02-29"], "a date such as"),
     ] {
         let outcome = run(&instance, &[&["--json"], arguments].concat());
         let report = document(&outcome);

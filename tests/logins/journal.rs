@@ -1,6 +1,9 @@
 //! The journal: what is asked for, and which of its fields are believed.
 
-use eic_lab::Instance;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use eic_lab::{Instance, UserKey};
 use serde_json::{Value, json as value};
 
 use crate::{ANNA, BERT, accepted, document, fingerprint, json, members, notes, provided, run};
@@ -93,7 +96,7 @@ fn what_the_journal_is_asked_for() {
     let instance = instance("", false);
     json(&instance, &["--since", "2026-11-21T12:02:00Z"]);
     instance.namespace().assert_here();
-    let asked = std::fs::read_to_string("/etc/lab/asked").unwrap();
+    let asked = fs::read_to_string("/etc/lab/asked").unwrap();
     let last = asked.lines().last().unwrap();
     for words in ["--since=@1795262400 ", "--grep=^Accepted |"] {
         assert!(last.contains(words), "{words}: {asked}");
@@ -134,6 +137,28 @@ fn eic_keys_as_another_user() {
     assert_eq!((count(&any), &any["trusted"]), (1, &value!(false)));
     let root = report(nobody, "0");
     assert_eq!((count(&root), &root["trusted"], notes(&root)), (1, &value!(true), vec![]));
+}
+
+/// sshd -T prints QUIET as SILENT.
+#[test]
+fn sshd_that_logs_no_logins() {
+    for (level, is_noted) in
+        [("INFO", false), ("DEBUG1", false), ("ERROR", true), ("FATAL", true), ("QUIET", true)]
+    {
+        let instance = instance("", false);
+        // sshd does not tell its settings without them.
+        fs::create_dir_all("/run/sshd").unwrap();
+        instance.write("/etc/ssh/key", UserKey::ed25519().private());
+        fs::set_permissions("/etc/ssh/key", Permissions::from_mode(0o600)).unwrap();
+        instance.write("/etc/ssh/sshd_config", format!("HostKey /etc/ssh/key\nLogLevel {level}\n"));
+        let report = json(&instance, &[]);
+        let expected: &[Value] = if is_noted {
+            &[value!(format!("sshd logs no logins, because its LogLevel is {level}"))]
+        } else {
+            &[]
+        };
+        assert_eq!(report["notes"].as_array().unwrap(), expected, "{level}");
+    }
 }
 
 /// sshd of another user than root, of one that journald did not find out, and of none.

@@ -19,6 +19,7 @@ use crate::exit_status::ExitStatus;
 use crate::log_lines::{self, OwnLine};
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::plan::OWN_USER;
+use crate::sshd::query::level_without_logins;
 use crate::system_log::{NO_LOG, unescaped};
 
 /// Number of log lines to show.
@@ -205,9 +206,7 @@ fn without_lines(log: &Log, name: &UserName, settings: Option<&Settings>) -> Ans
             format!("see in the configuration of the syslog daemon where it writes {facility}"),
         );
     }
-    // sshd prints the level that QUIET sets by its internal name.
-    let level = value("loglevel").replace("SILENT", "QUIET");
-    if matches!(level.as_str(), "QUIET" | "FATAL" | "ERROR") {
+    if let Some(level) = level_without_logins(&value("loglevel")) {
         return elsewhere(
             format!("sshd does not log a login that it refuses: LogLevel is {level}"),
             "set LogLevel INFO to see the reasons here".to_owned(),
@@ -269,7 +268,7 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
     const ATTEMPT: u64 = 120;
     let of_user = |line: &LogLine| {
         let rest = line.message.strip_prefix(log_lines::NOT_PUSHED).and_then(|rest| rest.strip_prefix(user));
-        // --check runs sshd's line for no key where it cannot do so without the log.
+        // --check runs the AuthorizedKeysCommand for no key where it cannot do so without the log.
         rest.is_some_and(|rest| rest.starts_with(": ") && !rest.contains(Offered::NONE.fingerprint))
     };
     let ours = log.lines.iter().rev().filter(|line| line.by_eic_keys());
@@ -278,7 +277,7 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
     (ended..=ended.saturating_add(ATTEMPT)).contains(&age).then_some(last)
 }
 
-/// What eic-keys logged about the user, or about every user. `is_right`: sshd's line is a right command line, so that a wrong one was
+/// What eic-keys logged about the user, or about every user. `is_right`: the AuthorizedKeysCommand is a right command line, so that a wrong one was
 /// typed by somebody, or is corrected.
 fn ours(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
     let (user, doubt) = (name.to_string(), log.caveat());
@@ -307,7 +306,7 @@ fn ours(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
     let detail = shown(lines.iter().copied(), now);
     if refusal(last) && last.age(now, RECENT).is_some() {
         let advice = if last.message.starts_with(log_lines::CHAINED) {
-            "run the command after -- of sshd's line by hand as its user, and repair it: see login.command; this warning ends with the next key that eic-keys provides after that"
+            "run the command after -- of the AuthorizedKeysCommand by hand as its user, and repair it: see login.command; this warning ends with the next key that eic-keys provides after that"
         } else {
             "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides"
         };

@@ -211,7 +211,7 @@ fn settings(
     let mut answer = match config.as_ref().err().and_then(|error| waiting_file(tree, error)) {
         Some(path) => {
             let reason = format!("it waits for {}, which is not a file", path.display());
-            Err(QueryError::Run(io::Error::other(reason)))
+            Err(QueryError::TimedOut(io::Error::other(reason)))
         }
         None => ask_either(&there),
     };
