@@ -55,7 +55,7 @@ pub(crate) const RSA_BITS: RangeInclusive<u32> = 2048..=16384;
 /// The decoded signature of a record: 256 bytes today. ring verifies those of keys up to 8,192 bits (`RSA_PSS_2048_8192_SHA256`).
 pub(crate) const SIGNATURE: usize = 8192 / 8;
 
-/// Number of records to examine. A record lives 60 s, so one user has seldom more than two.
+/// Number of records to examine. A record is valid for 60 s, so one user has seldom more than two.
 pub const RECORDS: usize = 64;
 
 /// The active keys of one user. Each record has a key line, and as much again for its signature and metadata lines.
@@ -124,7 +124,7 @@ const _: () = assert!(2 * CHECK_TOOL.as_millis() < CHECK_TIME.as_millis(), "some
 /// Time for the whole of `--check`: the slowest check, after one that runs two programs.
 pub(crate) const ALL_CHECKS_TIME: Duration = CHECK_TIME.saturating_add(CHECK_TOOL.saturating_mul(2));
 
-/// Time for the run of sshd's line in `--check`: the default limit of a login, and a margin, within [`CHECK_TIME`].
+/// Time for the run of the AuthorizedKeysCommand in `--check`: the default limit of a login, and a margin, within [`CHECK_TIME`].
 pub(crate) const LOGIN_COMMAND_TIME: Duration = RUN_TIME.saturating_add(Duration::from_millis(300));
 
 const _: () =

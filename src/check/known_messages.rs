@@ -104,7 +104,7 @@ const fn pam(
 
 pub(crate) const CHROOT: &str = "ChrootDirectory and every directory above it must exist, belong to root, and be writable by root only \
                                  (mode 0755 at most)";
-const UNEXPIRE: &str = "set no expiry date for the account: chage --expiredate -1";
+const UNEXPIRE: &str = "remove the account's expiry date: chage --expiredate -1";
 const NEW_PASSWORD: &str = "set a new password, or disable its expiry: chage --maxdays -1 --inactive -1";
 const NO_MODULE: &str = "PAM cannot load a module that /etc/pam.d names, and refuses the account";
 /// What to do about a module of PAM that is missing.

@@ -92,14 +92,16 @@ impl CheckReport {
             self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
         let user = self.user.as_deref().unwrap_or("USER");
         // What is known is first.
-        let (late, mut failed): (Vec<_>, Vec<_>) =
+        let (mut late, mut failed): (Vec<_>, Vec<_>) =
             self.with(Status::Fail).partition(|check| check.mark == Some(Mark::TimedOut));
         let refuses = if failed.is_empty() {
             "It is not known whether this system refuses"
         } else {
             "This system refuses"
         };
-        failed.extend(late);
+        if failed.is_empty() && !late.is_empty() {
+            failed.push(late.remove(0));
+        }
         let warned: Vec<_> = self.with(Status::Warn).collect();
         let unknown: Vec<_> = self.unknown().collect();
         let mut words = Vec::new();
@@ -109,7 +111,7 @@ impl CheckReport {
                 _ => String::new(),
             };
             words.push(format!(
-                "No key is pushed for {user} now{others}; keys live 60 s. Push, then check within a minute.",
+                "No key is pushed for {user} now{others}; a pushed key is valid for 60 s: push one, and check within a minute.",
             ));
         }
         if let Some((first, others)) = failed.split_first() {
@@ -117,15 +119,13 @@ impl CheckReport {
             if !others.is_empty() {
                 words.push(format!("Also failed: {}.", ids(others)));
             }
+            if !late.is_empty() {
+                words.push(format!("Not finished in time: {}.", ids(&late)));
+            }
         } else {
             if self.rehearsed() {
                 let with = self.rehearsed_with();
-                // The running sshd can refuse what the changed configuration allows.
-                let end =
-                    if self.is_unread() { ": that configuration lets the user in" } else { ", and works" };
-                words.push(format!(
-                    "A login as {user} was tried on this system itself (127.0.0.1){with}{end}.",
-                ));
+                words.push(format!("A login as {user} from 127.0.0.1 works{with}."));
             }
             // It is a warning about what the checks that depend on it need, or about what the running sshd has.
             let is_doubt = |check: &&Check| {
@@ -162,9 +162,9 @@ impl CheckReport {
         let port = if is(CheckId::NetworkBanner, Status::Ok) {
             ""
         } else if is(CheckId::NetworkBanner, Status::Skip) {
-            ", but not through sshd's port"
+            "; sshd's own port was not tried"
         } else {
-            ", but not through sshd's port, which did not answer as it should"
+            "; sshd's own port did not answer as it should"
         };
         let key = if !is(CheckId::LoginCommand, Status::Ok) {
             // sshd can get no pushed key by its line, or not in time.

@@ -451,7 +451,7 @@ async fn in_thread(
     ask: Box<dyn FnOnce() -> Answer<Box<dyn Any + Send>> + Send>,
 ) -> Answer<Box<dyn Any + Send>> {
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
-        let report = Fix::advice("report this as an error of eic-keys");
+        let report = Fix::advice("this is a bug in eic-keys: report it");
         Answer::fail(format!("this check stopped with an error: {error}"), report)
     })
 }

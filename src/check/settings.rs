@@ -16,7 +16,7 @@ pub(crate) fn option_words(options: &[SshdOption]) -> Vec<OsString> {
     options.iter().filter(|option| option.letter != 'f').flat_map(SshdOption::words).collect()
 }
 
-/// The keywords of sshd's line, which [`Config::place`] does not have.
+/// The keywords of the AuthorizedKeysCommand, which [`Config::place`] does not have.
 pub(crate) const COMMAND: &str = "authorizedkeyscommand";
 pub(crate) const COMMAND_USER: &str = "authorizedkeyscommanduser";
 

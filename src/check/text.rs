@@ -55,7 +55,7 @@ fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Res
     let passed = report.with(Status::Ok).count();
     let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
     let skipped = if skipped > 0 {
-        format!(", {skipped} skipped with checks that they depend on")
+        format!(", {skipped} skipped because a check that they depend on gave no value")
     } else {
         String::new()
     };

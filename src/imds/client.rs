@@ -56,7 +56,7 @@ impl fmt::Display for ImdsError {
         write!(f, "{}: the metadata service ", self.path)?;
         match &self.cause {
             Cause::Http(error) => error.fmt(f),
-            // Without a token, nothing is queried.
+            // Only the token request is refused for that reason.
             Cause::Status(status @ StatusCode::FORBIDDEN) if self.path == TOKEN_PATH => {
                 write!(f, "answered {status}: it is disabled for this instance")
             }
@@ -64,7 +64,7 @@ impl fmt::Display for ImdsError {
                 write!(f, "answered {status}: too many requests from this instance")
             }
             Cause::Status(status) => write!(f, "answered {status}"),
-            Cause::Absent => f.write_str("has none"),
+            Cause::Absent => f.write_str("does not have it (404)"),
             Cause::Malformed => f.write_str("sent a malformed reply"),
             Cause::OutOfTime => f.write_str("was not queried: the time limit of this run was reached"),
         }

@@ -83,13 +83,13 @@ impl fmt::Display for RecordError {
             Self::Missing(name) => write!(f, "it has no {name}"),
             Self::Timestamp => f.write_str("its Timestamp is not a number of seconds"),
             Self::Instance => f.write_str("its Instance is not an instance id"),
-            Self::Key => f.write_str("its key line is not one bare public key"),
+            Self::Key => f.write_str("its key line is not a single public key without options"),
             Self::RsaSize => {
                 let (least, most) = (limits::RSA_BITS.start(), limits::RSA_BITS.end());
                 write!(f, "its RSA key size is outside {least}-{most} bits")
             }
             Self::KeyType => f.write_str("sshd does not accept keys of its type"),
-            Self::Signature => f.write_str("its signature is missing or not base64"),
+            Self::Signature => f.write_str("its signature is missing, too long or not base64"),
         }
     }
 }

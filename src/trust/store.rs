@@ -58,7 +58,7 @@ impl fmt::Display for StoreError {
             Self::Unreadable(path, _) => write!(f, "the trust store {} cannot be read", path.display()),
             Self::TooLarge(path) => write!(
                 f,
-                "the trust store {} has more than {} MiB or {} files, which is more than certificates need",
+                "the trust store {} has more than {} MiB or {} files, the limits",
                 path.display(),
                 limits::TRUST_STORE / (1024 * 1024),
                 limits::TRUST_STORE_FILES

@@ -224,7 +224,7 @@ fn the_clock_is_wrong() {
     let off = |seconds| move |world: &World<'_>| world.instance.imds.clock_ahead(seconds);
     broken(off(10), &[("clock.offset", "warn")], "behind the metadata service's");
     broken(off(-10), &[("clock.offset", "warn")], "ahead of the metadata service's");
-    broken(off(-45), &[("clock.offset", "warn")], "a pushed key lives only 15 s");
+    broken(off(-45), &[("clock.offset", "warn")], "a pushed key is valid for only 15 s");
     broken(off(300), &[("clock.offset", "warn")], "longer than 60 s");
     broken(off(HOUR), &[("clock.offset", "warn")], "longer than 60 s");
     broken(off(-HOUR), &[("clock.offset", "fail")], "have expired when they arrive");

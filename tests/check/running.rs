@@ -181,7 +181,10 @@ fn a_refusal_by_what_the_files_do_not_have() {
             assert!(fix.starts_with("the files of sshd allow it now, so have sshd read them: "), "{fix}");
             let report = world.check_with(&[USER, "--rehearse"]);
             let summary = report.document["summary"].as_str().unwrap();
-            assert!(!summary.contains("works") && summary.contains("lets the user in"), "{summary}");
+            assert!(
+                summary.contains("works with the configuration on disk, which sshd has not read"),
+                "{summary}"
+            );
             // It reads them, and what it logged is over.
             world.apply(&report, "running.current");
             world.sh("sleep 0.3");

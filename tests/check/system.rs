@@ -1000,7 +1000,7 @@ fn files_that_the_unit_hides() {
         (
             "mount -t tmpfs -o mode=755 none /sys/devices/virtual",
             "metadata.command_user",
-            "as eic-keys: not an EC2 instance according to its firmware",
+            "as eic-keys: neither board_asset_tag nor hypervisor/uuid in /sys identifies an EC2 instance",
         ),
     ] {
         world(|world| {
@@ -2020,7 +2020,7 @@ fn a_unit_whose_condition_is_not_met() {
         let report = world.check();
         assert_eq!(report.status("running.daemon"), "fail");
         let note = report.note("running.daemon");
-        assert!(note.ends_with("because a line Condition... of it is not met"), "{note}");
+        assert!(note.ends_with("because a Condition...= setting of it is not met"), "{note}");
         world.instance.write(file, "");
         let report = world.check();
         assert!(report.note("running.daemon").ends_with(&format!("is not started while {file} exists")));
@@ -2956,7 +2956,7 @@ fn programs_that_hang() {
         let sshd = fs::read("/usr/sbin/sshd").unwrap();
         world.instance.install("/usr/sbin/sshd", b"#!/bin/sh\nexec sleep 60\n");
         let report = world.check_in_time();
-        assert_eq!(report.note("sshd.version"), "sshd could not be run: no answer in 2 s");
+        assert_eq!(report.note("sshd.version"), "sshd does not end: no answer in 2 s");
         assert_eq!(report.status("keys.signatures"), "ok", "the others have their answers");
         world.instance.install("/usr/sbin/sshd", &sshd);
     });

@@ -370,7 +370,7 @@ fn refuses_a_missing_or_malformed_signature() {
         ("another key line", format!("{}\n{signature}", key.line())),
     ] {
         publish(&instance, format!("{head}{signature}\n"));
-        record_refused(&instance, &key, "its signature is missing or not base64", what);
+        record_refused(&instance, &key, "its signature is missing, too long or not base64", what);
     }
 }
 

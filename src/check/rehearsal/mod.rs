@@ -231,7 +231,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
             let differences = if differences.is_empty() {
                 String::new()
             } else {
-                format!("; not shown: {}", differences.join("; "))
+                format!("; unlike a real login: {}", differences.join("; "))
             };
             let note = format!("a login as {user} from 127.0.0.1 succeeds{differences}");
             Answer::ok(note, Some(Arc::new(rehearsal)))
@@ -343,12 +343,13 @@ fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
             let note = format!(
                 "the session of {user} starts a program for which the terminal of the rehearsal is too plain (TERM=dumb): {line}"
             );
-            let fix = "log in on a terminal to see it: the rehearsal must not open, or type into, what that program keeps open";
+            let fix =
+                "log in on a terminal to test it: a rehearsal does not attach to a session of tmux or screen";
             Answer::warn(note, Fix::advice(fix), None)
         }
         LoginEnd::Silent => {
             let note = format!(
-                "the shell of {user} prints nothing on a terminal: neither a prompt nor the end of its input has an answer"
+                "the shell of {user} prints nothing on a terminal: it answers neither empty lines nor the end of its input"
             );
             let fix = format!(
                 "log in on a terminal: if nothing appears, find the start file that redirects all output (a line such as: exec >FILE): {}",

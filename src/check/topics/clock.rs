@@ -45,11 +45,13 @@ fn compare(here: u64, there: u64, fix: Fix) -> Answer<()> {
         (..NOTICEABLE, _) => Answer::ok(format!("the clock is at most {} s off", off.saturating_add(1)), ()),
         (LIFETIME.., true) => Answer::fail(format!("{note}: pushed keys have expired when they arrive"), fix),
         (_, true) => Answer::warn(
-            format!("{note}: a pushed key lives only {} s", LIFETIME.saturating_sub(off)),
+            format!("{note}: a pushed key is valid for only {} s", LIFETIME.saturating_sub(off)),
             fix,
             (),
         ),
         // signer.ocsp fails if OCSP responses are from the future.
-        (_, false) => Answer::warn(format!("{note}: pushed keys live longer than {LIFETIME} s"), fix, ()),
+        (_, false) => {
+            Answer::warn(format!("{note}: pushed keys stay valid for longer than {LIFETIME} s"), fix, ())
+        }
     }
 }

@@ -105,7 +105,7 @@ fn path(root: &Path, program: &Path, configured: bool, settings: Option<&Setting
     }
 }
 
-/// The result if the program cannot be examined: the path in sshd's line is wrong if this program is one of the system.
+/// The result if the program cannot be examined: the path in the AuthorizedKeysCommand is wrong if this program is one of the system.
 fn lost(root: &Path, program: &Path, error: &io::Error, settings: Option<&Settings>) -> Answer<Program> {
     let note = format!("{}: {error}", program.display());
     let own = std::env::current_exe().ok().filter(|own| {

@@ -31,7 +31,7 @@ pub(crate) async fn host(runner: &Runner, target: &CheckTarget<'_>) -> Finding<H
 fn identified(host: Host) -> Answer<Host> {
     match host {
         Host::NotEc2 => Answer::fail(
-            "not an EC2 instance according to its firmware: eic-keys asks for no keys",
+            "neither board_asset_tag nor hypervisor/uuid in /sys identifies an EC2 instance: eic-keys requests no keys",
             Fix::advice(
                 "run eic-keys on an EC2 instance; a container on an instance needs the /sys of the host",
             ),

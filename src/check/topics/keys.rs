@@ -68,7 +68,7 @@ pub(crate) async fn keys(
                 let keys =
                     keys.filter(|one| matches!(one.verdict, RecordVerdict::Valid)).filter_map(|one| one.key);
                 match keys.collect::<Vec<_>>().as_slice() {
-                    [] => Answer::ok("there is no valid key", ()),
+                    [] => Answer::skip("there is no valid key to check"),
                     keys => accepted(keys, &settings, &root),
                 }
             })
@@ -103,12 +103,11 @@ async fn pushed(
 /// The result if `--wait` waited and no key came: the push itself failed, or was for another user or instance.
 fn nothing_arrived(name: &UserName, request: &CheckRequest) -> Answer<Bytes> {
     let seconds = request.wait.unwrap_or_default().as_secs();
-    Answer::warn(
+    Answer::warn_without_value(
         format!("nothing was pushed for {name} in the {seconds} s of --wait"),
         Fix::advice(format!(
             "see whether the push succeeded, and was for {name} (--instance-os-user), for this instance and in its region"
         )),
-        Bytes::new(),
     )
 }
 
@@ -249,7 +248,7 @@ fn only_key(refusal: &Refusal) -> String {
 fn fix_for_refusal(refusal: &Refusal) -> Fix {
     match refusal {
         Refusal::OtherPrincipal | Refusal::NoPrincipal => Fix::advice(
-            "push the key as an IAM principal that --principal in sshd's line names, or add a pattern for the caller of the \
+            "push the key as an IAM principal that --principal in the AuthorizedKeysCommand names, or add a pattern for the caller of the \
              key (--verbose shows it)",
         ),
         Refusal::Unreadable(RecordError::RsaSize | RecordError::KeyType) => Fix::advice(format!(
@@ -298,7 +297,7 @@ fn signatures(
 fn summed_up<T: Clone>(count: usize, refused: usize, value: &T, [good, bad]: [&str; 2]) -> Answer<T> {
     let note = format!("{refused} of {count} keys {bad}");
     match (count, refused) {
-        (0, _) => Answer::ok("there is no valid key: push one, and check within 60 s", value.clone()),
+        (0, _) => Answer::skip("there is no valid key to check"),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), value.clone()),
         _ if refused == count => Answer::fail(note, push_again()),
         _ => Answer::warn(note, push_again(), value.clone()),

@@ -40,7 +40,7 @@ pub(crate) async fn token(runner: &Runner, options: &RunOptions, host: &Finding<
                     if took < SLOW && !too_slow {
                         return Answer::ok(note, imds);
                     }
-                    let longer = if took < SLOW { "remove --timeout from sshd's line, or " } else { "" };
+                    let longer = if took < SLOW { "remove --timeout from the AuthorizedKeysCommand, or " } else { "" };
                     let fix = Fix::advice(format!(
                         "{longer}find out what else on this instance sends many requests, DNS and NTP included: {LIST_CLIENTS}"
                     ));

@@ -302,10 +302,10 @@ fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<SshdState>> {
     }
     Some(Answer::fail(
         format!(
-            "sshd is stopped: its unit {unit} was not started, because a line {name}... of it is not met"
+            "sshd is stopped: its unit {unit} was not started, because a {name}...= setting of it is not met"
         ),
         Fix::advice(format!(
-            "find the line, which systemctl status {unit} shows, and meet it, then: {}",
+            "see with systemctl status {unit} which one it is, and make it true or remove it, then: {}",
             start.text()
         )),
     ))

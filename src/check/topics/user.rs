@@ -34,7 +34,7 @@ pub(crate) async fn name(runner: &Runner, request: &CheckRequest) -> Finding<Use
                 None => Answer::fail(
                     format!("EC2 Instance Connect does not accept the user name {}", user.to_string_lossy()),
                     Fix::advice(
-                        "log in as a user whose name consists of 1 to 32 letters, digits and @._- and is not a number",
+                        "log in as a user whose name begins with a letter, _ or a digit, has at most 32 letters, digits and @._-, and is not a number",
                     ),
                 ),
             }
@@ -118,7 +118,9 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
         if let Some(other) = similar {
             return Answer::fail(
                 format!("there is no user {name} on this system, but {other}"),
-                Fix::advice(format!("log in, and push the key, as {other}: sshd and EC2 tell them apart")),
+                Fix::advice(format!(
+                    "log in, and push the key, as {other}: for sshd and EC2 Instance Connect these are two names"
+                )),
             );
         }
         return Answer::fail(format!("there is no user {name} on this system"), create(root, name));

@@ -124,9 +124,9 @@ impl<'a> Penalties<'a> {
     }
 }
 
-/// Penalties that refuse an ordinary client: for longer than a pushed key lives, after one attempt, or for what others do.
+/// Penalties that refuse an ordinary client: for longer than a pushed key is valid, after one attempt, or for what others do.
 fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
-    /// How long a pushed key lives, in seconds.
+    /// How long a pushed key is valid, in seconds.
     const KEY: Duration = Duration::from_secs(60);
     /// Fewer addresses than a scanner has.
     const SOURCES: u32 = 1024;
