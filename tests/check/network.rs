@@ -155,6 +155,20 @@ fn what_a_firewall_may_do() {
             "drops connections to port 22 by the policy of chain INPUT, unless these rules, which are not evaluated here, accept them: {night}"
         );
         assert!(report.note("network.firewall").ends_with(&says), "{}", report.note("network.firewall"));
+        // A mark that another rule sets, or that none does.
+        let mark = "-A INPUT -p tcp -m tcp --dport 22 -m connmark --mark 0x1 -j ACCEPT";
+        for (set, is_set) in [("-A INPUT -p tcp -j CONNMARK --set-xmark 0x1/0xffffffff\n", true), ("", false)]
+        {
+            rules(world, &format!(":INPUT DROP [0:0]\n{set}{mark}"));
+            let report = world.check();
+            if is_set {
+                report.assert_healthy();
+                continue;
+            }
+            report.assert_exactly(&[("network.firewall", "warn")]);
+            let says = format!("accept them: {mark}, for a mark that no rule sets");
+            assert!(report.note("network.firewall").ends_with(&says), "{}", report.note("network.firewall"));
+        }
         // As of ufw, after "ufw deny from", and with "ufw limit".
         let (deny, limit) = (
             "-A INPUT -s 10.9.9.0/24 -j DROP",

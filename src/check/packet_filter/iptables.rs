@@ -2,7 +2,7 @@
 
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, has_length};
-use super::rules::{Filter, Matches, Rule, Verdict, any};
+use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
 
 impl Filter {
     /// Parses the output of `iptables-save`.
@@ -48,6 +48,7 @@ impl Filter {
 }
 
 fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
+    let mut line = line.to_owned();
     let (mut matches, mut verdict) = (Matches::same(Some(true)), Verdict::Continue);
     let mut source = None;
     let mut negated = false;
@@ -94,6 +95,18 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 source =
                     Some(if word == "--mac-source" { argument() } else { "recent addresses" }.to_owned());
                 matches = matches.and(Matches::source(None).negated(negated));
+                negated = false;
+                continue;
+            }
+            "--mark" => {
+                // A value, and which bits have to be equal to its.
+                let value = argument().split('/').next().unwrap_or_default();
+                let is_unset = value.trim_start_matches("0x").chars().all(|digit| digit == '0') != negated;
+                let matched = Matches::mark(Some(is_unset), packet);
+                if matched.unread {
+                    line = format!("{line}{UNSET_MARK}");
+                }
+                matches = matches.and(matched);
                 negated = false;
                 continue;
             }
@@ -149,7 +162,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
         matches = matches.and(Matches::same(result).negated(negated));
         negated = false;
     }
-    Rule { matches, verdict, source, text: line.to_owned() }
+    Rule { matches, verdict, source, text: line }
 }
 
 /// Whether a client's packet has these flags of those in a mask.
@@ -167,10 +180,10 @@ fn of_module(name: &str) -> Matches {
     match name {
         // These match nothing by themselves: their options are evaluated.
         "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype" | "mac"
-        | "pkttype" | "geoip" | "length" => Matches::same(Some(true)),
-        // A limit lets a client in, as a rule. Other rules set the marks, and the route to the client decides.
-        "recent" | "limit" | "hashlimit" | "connlimit" | "quota" | "mark" | "connmark" | "policy"
-        | "rpfilter" | "socket" | "physdev" | "devgroup" | "nfacct" => Matches::same(None),
+        | "pkttype" | "geoip" | "length" | "mark" | "connmark" => Matches::same(Some(true)),
+        // A limit lets a client in, as a rule. The route to the client decides.
+        "recent" | "limit" | "hashlimit" | "connlimit" | "quota" | "policy" | "rpfilter" | "socket"
+        | "physdev" | "devgroup" | "nfacct" => Matches::same(None),
         _ => Matches::UNREAD,
     }
 }
@@ -484,7 +497,12 @@ mod tests {
                 false,
             ),
             (format!("{drop} {ssh} -m connlimit --connlimit-upto 5 -j ACCEPT"), false, false, false),
-            (format!("{drop} {ssh} -m mark --mark 0x7 -j ACCEPT"), false, false, false),
+            // Nothing sets a mark.
+            (format!("{drop} {ssh} -m mark --mark 0x7 -j ACCEPT"), false, true, false),
+            (format!("{drop} {ssh} -m connmark --mark 0x7/0xff -j ACCEPT"), false, true, false),
+            (format!("{drop} {ssh} -m mark ! --mark 0x7 -j ACCEPT"), false, false, false),
+            (format!("{drop} {ssh} -m mark --mark 0x0/0x1 -j ACCEPT"), false, false, false),
+            (format!("{drop} {ssh} -m mark ! --mark 0x0/0x1 -j ACCEPT"), false, true, false),
             (format!("{drop} {ssh} -m set --match-set ports dst -j ACCEPT"), false, false, false),
             (format!("{open} -m rpfilter --validmark -j RETURN\n-A INPUT -j DROP"), false, false, false),
             (

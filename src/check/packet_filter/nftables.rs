@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, has_length};
-use super::rules::{Filter, Matches, Rule, Verdict, any};
+use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
 
 impl Filter {
     /// Parses the output of `nft --json list ruleset`, for a packet over IPv4. `None` if it is something else.
@@ -160,7 +160,11 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
         }
         match name.as_str() {
             "match" => {
-                matches = matches.and(nft_match(value, packet));
+                let matched = nft_match(value, packet);
+                matches = matches.and(matched);
+                if matched.unread && value.get("left").is_some_and(is_mark) {
+                    text.push_str(UNSET_MARK);
+                }
                 if is_source(value.get("left")) {
                     source = value.get("right").and_then(nft_source);
                 }
@@ -249,6 +253,11 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         // Of a neighbour, which the rule names as another one names addresses.
         return Matches::source(None).negated(negated);
     }
+    if is_mark(left) {
+        let is_unset = |one: &Value| ports(one).map(|(first, _)| first == 0).or(one.as_u64().map(|_| false));
+        let result = contains(right, &is_unset).filter(|_| is_equality);
+        return Matches::mark(result.map(|result| result != negated), packet);
+    }
     if is_source(Some(left)) && !packet.is_reply() {
         let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
         return Matches::source(addresses.as_ref()).negated(negated);
@@ -308,13 +317,19 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         _ if is_type_of_destination(left) && !packet.is_reply() => {
             contains(right, &|one| Some(one == "local"))
         }
-        // Other rules set the marks; the interface, or the route to the client, decides.
-        (_, _, "mark" | "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
-        | (_, _, _, "mark" | "zone") => None,
+        // The interface, or the route to the client, decides.
+        (_, _, "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
+        | (_, _, _, "zone") => None,
         _ if left.get("fib").is_some() => None,
         _ => return Matches::UNREAD.negated(negated),
     };
     Matches::same(result).negated(negated)
+}
+
+/// Whether this is the mark of the packet, or of its connection, or some bits of it.
+fn is_mark(left: &Value) -> bool {
+    let left = left.get("&").and_then(|parts| parts.get(0)).unwrap_or(left);
+    ["meta", "ct"].iter().any(|kind| part(left, kind, "key") == "mark")
 }
 
 /// Whether this is about the type of the address that the packet is sent to, which is one of this system.
@@ -715,6 +730,7 @@ mod tests {
         };
         let hour = matching(r#"{"meta":{"key":"hour"}}"#, r#"{"range":["08:00","09:00"]}"#);
         let mark = matching(r#"{"meta":{"key":"mark"}}"#, "7");
+        let bits = matching(r#"{"&":[{"ct":{"key":"mark"}},255]}"#, "7");
         let rpf = matching(r#"{"fib":{"result":"oif","flags":["saddr","iif"]}}"#, "true");
         let map = |port: &str, verdict: &str| {
             let key =
@@ -742,7 +758,12 @@ mod tests {
             ("drop", input(&[&hour.replace("==", "!="), &ssh, accept]), false, true),
             ("drop", [input(&[&hour, &ssh, accept]), input(&[&ssh, accept])].concat(), false, false),
             ("accept", input(&[&hour, &ssh, drop]), false, false),
-            ("drop", input(&[&mark, &ssh, accept]), false, false),
+            // Nothing sets a mark.
+            ("drop", input(&[&mark, &ssh, accept]), false, true),
+            ("drop", input(&[&mark.replace("==", "!="), &ssh, accept]), false, false),
+            ("drop", input(&[&mark.replace("meta", "ct").replace('7', "0"), &ssh, accept]), false, false),
+            ("drop", input(&[&bits, &ssh, accept]), false, true),
+            ("drop", input(&[&bits.replace("\"right\":7", "\"right\":0"), &ssh, accept]), false, false),
             ("drop", input(&[&rpf, accept]), false, false),
             ("accept", input(&[&map("22", drop)]), true, false),
             ("accept", input(&[&map("80", drop)]), false, false),
@@ -763,6 +784,10 @@ mod tests {
             let found = (filter.drops().is_some(), filter.restriction().is_some_and(|found| found.is_unread));
             assert_eq!(found, (drops, unread), "{policy} {rules}");
         }
+        // Another rule sets marks.
+        let packet = Packet { may_be_marked: true, ..TO_SSH };
+        let filter = Filter::of_nftables(&ruleset("drop", &input(&[&mark, &ssh, accept])), &packet).unwrap();
+        assert_eq!(filter.restriction(), None);
     }
 
     /// Rules of address translation.

@@ -22,6 +22,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) translated: bool,
     /// A rule takes packets from conntrack, so that it is not known which state they have.
     pub(crate) may_be_untracked: bool,
+    /// A rule sets marks, so that it is not known which one it has. Without one, it has none: 0.
+    pub(crate) may_be_marked: bool,
 }
 
 /// Which packet of a connection it is.
@@ -101,4 +103,5 @@ pub(super) const TO_SSH: Packet<'_> = Packet {
     own: &[],
     translated: false,
     may_be_untracked: false,
+    may_be_marked: false,
 };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::addresses::Addresses;
+use super::packet::Packet;
 use crate::lists;
 
 /// A jump is followed this deep, which is the kernel's limit.
@@ -17,6 +18,9 @@ pub(crate) struct Filter {
     /// The interfaces that its rules name.
     interfaces: Vec<String>,
 }
+
+/// What the text of a rule that matches a mark ends with, if nothing is known to set that mark.
+pub(super) const UNSET_MARK: &str = ", for a mark that no rule sets";
 
 #[derive(Debug)]
 pub(super) struct Rule {
@@ -233,6 +237,12 @@ impl Matches {
 
     /// It is not evaluated here.
     pub(super) const UNREAD: Self = Self { all: None, others: None, unread: true };
+
+    /// It is about the packet's mark. `is_unset`: whether it matches the mark 0, which a packet has if nothing sets one. Not only rules
+    /// do that, but programs of the kernel, too.
+    pub(super) fn mark(is_unset: Option<bool>, packet: &Packet<'_>) -> Self {
+        if is_unset == Some(false) && !packet.may_be_marked { Self::UNREAD } else { Self::same(None) }
+    }
 
     /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
     pub(super) fn source(addresses: Option<&Addresses>) -> Self {

@@ -68,13 +68,19 @@ impl Rules {
         filters
     }
 
+    /// Whether the rules have one of these words.
+    fn has(&self, words: &[&str]) -> bool {
+        let mut texts = [&self.nft, &self.iptables, &self.legacy].into_iter().flatten();
+        texts.any(|text| words.iter().any(|word| text.contains(word)))
+    }
+
     /// `interface`: where connections arrive and replies leave, if that is known.
     fn verdict(&self, port: u16, interface: Option<&str>) -> FirewallVerdict {
         let own = interface.map(interfaces::addresses).unwrap_or_default();
-        let texts = [&self.nft, &self.iptables, &self.legacy].into_iter().flatten();
-        let may_be_untracked =
-            texts.into_iter().any(|text| ["notrack", "NOTRACK"].iter().any(|word| text.contains(word)));
-        let to_sshd = Packet { port, interface, own: &own, may_be_untracked, ..Packet::default() };
+        let may_be_untracked = self.has(&["notrack", "NOTRACK"]);
+        let may_be_marked = self.has(&["\"mangle\":", "MARK", "TPROXY", "--map-mark"]);
+        let to_sshd =
+            Packet { port, interface, own: &own, may_be_untracked, may_be_marked, ..Packet::default() };
         for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
             let filters = self.filters(&Packet { kind, ..to_sshd });
             if let Some(rule) = filters.iter().find_map(Filter::drops) {
