@@ -187,6 +187,38 @@ fn what_a_firewall_may_do() {
     });
 }
 
+/// Rules without a state of conntrack, or with one for packets that have none.
+#[test]
+fn a_firewall_without_conntrack() {
+    let raw = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 22 -j CT --notrack\n\
+               -A OUTPUT -p tcp -m tcp --sport 22 -j CT --notrack\nCOMMIT\n";
+    let rules = |raw: &str, states: &str| {
+        format!(
+            "{raw}*filter\n:INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate {states} -j ACCEPT\nCOMMIT\n"
+        )
+    };
+    world(|world| {
+        for (raw, states, works) in [
+            (raw, "ESTABLISHED,UNTRACKED", true),
+            ("", "NEW,ESTABLISHED", true),
+            (raw, "NEW,ESTABLISHED", false),
+            (&raw.replace("--dport 22", "--dport 80"), "NEW,ESTABLISHED", false),
+        ] {
+            prints(world, "/usr/sbin/iptables-save", &rules(raw, states));
+            let report = world.check();
+            if works {
+                report.assert_healthy();
+                continue;
+            }
+            report.assert_exactly(&[("network.firewall", "fail")]);
+            let note = report.note("network.firewall");
+            assert!(note.contains("the policy of chain INPUT; because of notrack, packets have"), "{note}");
+            let fix = report.of("network.firewall")["fix"].as_str().unwrap();
+            assert!(fix.starts_with("remove notrack (CT --notrack), or"), "{fix}");
+        }
+    });
+}
+
 /// sshd gives the address of a connection that tries no login a penalty (`PerSourcePenalties`): it is no client's.
 #[test]
 fn the_address_of_its_own_connection() {

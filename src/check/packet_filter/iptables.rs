@@ -1,14 +1,17 @@
 //! Reads the rules of iptables.
 
 use super::addresses::Addresses;
-use super::packet::{Packet, PacketKind, has_length};
+use super::packet::{Packet, PacketKind, Question, has_length};
 use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
 
 impl Filter {
     /// Parses the output of `iptables-save`.
     pub(crate) fn of_iptables(text: &str, packet: &Packet<'_>) -> Self {
-        let tables: &[&str] =
-            if packet.translated { &["nat"] } else { &["raw", "mangle", "filter", "security"] };
+        let tables: &[&str] = match packet.question {
+            Question::Dropped => &["raw", "mangle", "filter", "security"],
+            Question::Translated => &["nat"],
+            Question::Untracked => &["raw"],
+        };
         let hooks = packet.hooks();
         let mut filter = Self::default();
         let mut table = "";
@@ -26,7 +29,8 @@ impl Filter {
                 let (name, policy) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
                 let chain = chain_of(table, name);
                 if hooks.iter().any(|hook| hook.eq_ignore_ascii_case(name)) {
-                    filter.hooked.push((chain.clone(), policy == "DROP"));
+                    let drops = policy == "DROP" && packet.question == Question::Dropped;
+                    filter.hooked.push((chain.clone(), drops));
                 }
                 filter.chains.entry(chain).or_default();
             } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_table(table)) {
@@ -142,15 +146,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 continue;
             }
             "-j" => {
-                verdict = match argument() {
-                    "ACCEPT" | "NFQUEUE" => Verdict::Accept,
-                    "DROP" | "REJECT" => Verdict::Drop,
-                    "DNAT" | "REDIRECT" if packet.translated => Verdict::Drop,
-                    "RETURN" => Verdict::Return,
-                    "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "AUDIT" => Verdict::Continue,
-                    target => Verdict::Jump(target.to_owned()),
-                };
-                // What follows are options of the target.
+                verdict = iptables_verdict(argument(), &words.collect::<Vec<_>>(), packet);
                 break;
             }
             "-g" => {
@@ -163,6 +159,21 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
         negated = false;
     }
     Rule { matches, verdict, source, text: line }
+}
+
+fn iptables_verdict(target: &str, options: &[&str], packet: &Packet<'_>) -> Verdict {
+    match target {
+        "ACCEPT" | "NFQUEUE" => Verdict::Accept,
+        "DROP" | "REJECT" => Verdict::drop(packet),
+        "DNAT" | "REDIRECT" if packet.question == Question::Translated => Verdict::Drop,
+        "CT" | "NOTRACK" => {
+            let untracks = target == "NOTRACK" || options.contains(&"--notrack");
+            if untracks && packet.question == Question::Untracked { Verdict::Drop } else { Verdict::Continue }
+        }
+        "RETURN" => Verdict::Return,
+        "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "AUDIT" => Verdict::Continue,
+        target => Verdict::Jump(target.to_owned()),
+    }
 }
 
 /// Whether a client's packet has these flags of those in a mask.
@@ -199,8 +210,8 @@ fn in_range(text: &str, packet: &Packet<'_>, destination: bool) -> Option<bool> 
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{Filter, Packet, PacketKind};
-    use crate::check::packet_filter::packet::TO_SSH;
+    use super::{Filter, Packet, PacketKind, Question};
+    use crate::check::packet_filter::packet::{TO_SSH, Tracked};
 
     fn iptables(rules: &str) -> Option<String> {
         Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH).drops()
@@ -472,6 +483,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_from_conntrack() {
+        let ssh = "-A PREROUTING -p tcp -m tcp --dport 22 -j";
+        let reply = "-A OUTPUT -p tcp -m tcp --sport 22 -j CT --notrack";
+        for (rules, client, replies) in [
+            (format!("{ssh} CT --notrack"), Some(true), Some(false)),
+            (format!("{ssh} NOTRACK\n{reply}"), Some(true), Some(true)),
+            (format!(":x - [0:0]\n{ssh} x\n-A x -j CT --notrack"), Some(true), Some(false)),
+            (format!("{ssh} CT --helper ftp"), Some(false), Some(false)),
+            (format!("{ssh} DROP\n-A PREROUTING -p udp -j CT --notrack"), Some(false), Some(false)),
+            ("-A PREROUTING -s 10.0.0.0/8 -j CT --notrack".to_owned(), None, Some(false)),
+            (format!("-A PREROUTING -s 10.0.0.0/8 -j ACCEPT\n{ssh} CT --notrack"), None, Some(false)),
+        ] {
+            let text = format!(
+                "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n{rules}\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n"
+            );
+            for (kind, untracks) in [(PacketKind::First, client), (PacketKind::Reply, replies)] {
+                let packet = Packet { question: Question::Untracked, kind, ..TO_SSH };
+                assert_eq!(Filter::of_iptables(&text, &packet).untracks(), untracks, "{rules} {kind:?}");
+            }
+        }
+    }
+
+    /// The state of packets of connections that conntrack does not see, or of which it sees one direction.
+    #[test]
+    fn untracked_packets() {
+        let input = ":INPUT DROP\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -m state --state";
+        let (new, untracked) = (format!("{input} NEW -j ACCEPT"), format!("{input} UNTRACKED -j ACCEPT"));
+        let output = ":OUTPUT ACCEPT\n-A OUTPUT -m conntrack --ctstate INVALID -j DROP".to_owned();
+        let (yes, no) = (Some(true), Some(false));
+        for (rules, client, reply, drops) in [
+            (&new, yes, yes, [false, false, false]),
+            (&new, no, no, [true, true, false]),
+            (&new, yes, no, [false, true, false]),
+            (&untracked, no, no, [false, false, false]),
+            (&untracked, yes, yes, [true, false, false]),
+            (&new, None, None, [false, false, false]),
+            (&output, no, yes, [false, false, true]),
+            (&output, no, no, [false, false, false]),
+            (&output, None, yes, [false, false, false]),
+        ] {
+            let text = format!("*filter\n{rules}\nCOMMIT\n");
+            let found = [PacketKind::First, PacketKind::Later, PacketKind::Reply].map(|kind| {
+                let packet = Packet { kind, tracked: Tracked { client, reply }, ..TO_SSH };
+                Filter::of_iptables(&text, &packet).drops().is_some()
+            });
+            assert_eq!(found, drops, "{rules} {client:?} {reply:?}");
+        }
+    }
+
+    #[test]
     fn other_matches_of_iptables() {
         let ssh = "-p tcp -m tcp --dport 22";
         let drop = ":INPUT DROP [0:0]\n-A INPUT";
@@ -537,7 +598,7 @@ mod tests {
     /// Rules of address translation.
     #[test]
     fn what_is_forwarded() {
-        let packet = Packet { interface: Some("eth0"), translated: true, ..TO_SSH };
+        let packet = Packet { interface: Some("eth0"), question: Question::Translated, ..TO_SSH };
         for (rules, forwards) in [
             ("-A PREROUTING -i eth0 -p tcp -m tcp --dport 22 -j DNAT --to-destination 172.17.0.2:22", true),
             ("-A PREROUTING -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2222", true),

@@ -15,5 +15,5 @@ mod packet;
 mod rules;
 
 pub(crate) use nftables::{is_nftables, nft_address, nft_redirects};
-pub(crate) use packet::{LOOPBACK, Packet, PacketKind};
-pub(crate) use rules::{Filter, Restriction};
+pub(crate) use packet::{LOOPBACK, Packet, PacketKind, Question, Tracked};
+pub(crate) use rules::{Filter, Restriction, any};

@@ -3,8 +3,11 @@
 use serde_json::Value;
 
 use super::addresses::Addresses;
-use super::packet::{Packet, PacketKind, has_length};
+use super::packet::{Packet, PacketKind, Question, has_length};
 use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
+
+/// The priority of conntrack's hooks.
+const CONNTRACK: i64 = -200;
 
 impl Filter {
     /// Parses the output of `nft --json list ruleset`, for a packet over IPv4. `None` if it is something else.
@@ -18,16 +21,9 @@ impl Filter {
         for item in items {
             if let Some(chain) = item.get("chain") {
                 let name = chain_of(chain, text(chain, "name"));
-                // A chain for address translation drops nothing, and can change the port.
-                let is_hooked = packet.hooks().contains(&text(chain, "hook"))
-                    && matches!(text(chain, "family"), "ip" | "inet")
-                    && (text(chain, "type") == "nat") == packet.translated;
-                let is_early = !packet.is_reply()
-                    && !packet.translated
-                    && text(chain, "hook") == "ingress"
-                    && packet.interface.is_some_and(|interface| is_on_device(chain, interface));
-                if is_hooked || is_early {
-                    filter.hooked.push((name.clone(), text(chain, "policy") == "drop"));
+                if is_hooked(chain, packet) {
+                    let drops = text(chain, "policy") == "drop" && packet.question == Question::Dropped;
+                    filter.hooked.push((name.clone(), drops));
                 }
                 filter.chains.entry(name).or_default();
             } else if let Some(rule) = item.get("rule") {
@@ -48,6 +44,22 @@ impl Filter {
         }
         Some(filter)
     }
+}
+
+/// Whether the packet passes a chain.
+fn is_hooked(chain: &Value, packet: &Packet<'_>) -> bool {
+    let hook = text(chain, "hook");
+    let is_early = hook == "ingress" && !packet.is_reply() && packet.question == Question::Dropped;
+    if is_early {
+        return packet.interface.is_some_and(|interface| is_on_device(chain, interface));
+    }
+    let is_before_conntrack =
+        || chain.get("prio").and_then(Value::as_i64).is_some_and(|priority| priority < CONNTRACK);
+    packet.hooks().contains(&hook)
+        && matches!(text(chain, "family"), "ip" | "inet")
+        // A chain for address translation drops nothing, and can change the port.
+        && (text(chain, "type") == "nat") == (packet.question == Question::Translated)
+        && (packet.question != Question::Untracked || is_before_conntrack())
 }
 
 /// The text of a member of a value in JSON. Empty if there is none.
@@ -154,7 +166,7 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
         let Some((name, value)) = expression.as_object().and_then(|object| object.iter().next()) else {
             continue;
         };
-        if let Some(known) = nft_verdict(name, value) {
+        if let Some(known) = nft_verdict(name, value, packet) {
             verdict = known;
             continue;
         }
@@ -169,8 +181,12 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
                     source = value.get("right").and_then(nft_source);
                 }
             }
+            "notrack" if packet.question == Question::Untracked => {
+                verdict = Verdict::Drop;
+                break;
+            }
             "counter" | "log" | "comment" | "notrack" | "mangle" => {}
-            "dnat" | "redirect" if packet.translated => {
+            "dnat" | "redirect" if packet.question == Question::Translated => {
                 verdict = Verdict::Drop;
                 if let Some(address) = value.get("addr").and_then(Value::as_str) {
                     text = format!("{text}, to {address}");
@@ -190,11 +206,11 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
     vec![Rule { matches, verdict, source, text }]
 }
 
-fn nft_verdict(name: &str, value: &Value) -> Option<Verdict> {
+fn nft_verdict(name: &str, value: &Value, packet: &Packet<'_>) -> Option<Verdict> {
     let target = || text(value, "target").to_owned();
     Some(match name {
         "accept" => Verdict::Accept,
-        "drop" | "reject" => Verdict::Drop,
+        "drop" | "reject" => Verdict::drop(packet),
         "return" => Verdict::Return,
         "continue" => Verdict::Continue,
         "jump" => Verdict::Jump(target()),
@@ -212,7 +228,7 @@ fn nft_verdict_map(map: &Value, packet: &Packet<'_>, matches: Matches, text: &st
         let one = serde_json::json!({"op": "==", "left": key, "right": value});
         let source = is_source(Some(key)).then(|| nft_source(value)).flatten();
         let matches = matches.and(nft_match(&one, packet));
-        Some(Rule { matches, verdict: nft_verdict(name, target)?, source, text: text.to_owned() })
+        Some(Rule { matches, verdict: nft_verdict(name, target, packet)?, source, text: text.to_owned() })
     };
     elements(map.get("data")?).iter().map(element).collect()
 }
@@ -423,8 +439,8 @@ fn range_of(op: &str, right: &Value) -> Option<(u16, u16)> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{Filter, Packet, PacketKind};
-    use crate::check::packet_filter::packet::TO_SSH;
+    use super::{Filter, Packet, PacketKind, Question};
+    use crate::check::packet_filter::packet::{TO_SSH, Tracked};
 
     /// A rule of the chain of the hook input.
     fn input(expressions: &[&str]) -> String {
@@ -693,7 +709,7 @@ mod tests {
     #[test]
     fn later_packets() {
         let later = Packet { kind: PacketKind::Later, ..TO_SSH };
-        let untracked = Packet { may_be_untracked: true, ..TO_SSH };
+        let untracked = Packet { tracked: Tracked { client: None, reply: None }, ..TO_SSH };
         let state = |states: &str| {
             format!(r#"{{"match":{{"op":"in","left":{{"ct":{{"key":"state"}}}},"right":{states}}}}}"#)
         };
@@ -710,6 +726,29 @@ mod tests {
             let drops = |packet| Filter::of_nftables(&text, packet).unwrap().drops().is_some();
             assert_eq!((drops(&TO_SSH), drops(&later)), (first, others), "{rules}");
             assert!(!drops(&untracked), "{rules}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_from_conntrack() {
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let from = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"192.0.2.1"}}"#;
+        let (notrack, accept, drop) = (r#"{"notrack":null}"#, r#"{"accept":null}"#, r#"{"drop":null}"#);
+        for (priority, rules, untracks) in [
+            (-300, input(&[ssh, notrack]), Some(true)),
+            (-300, input(&[ssh, notrack, accept]), Some(true)),
+            // conntrack has seen it.
+            (-100, input(&[ssh, notrack]), Some(false)),
+            (-300, input(&[&ssh.replace("22", "53"), notrack]), Some(false)),
+            (-300, input(&[from, notrack]), None),
+            (-300, [input(&[from, accept]), input(&[ssh, notrack])].concat(), None),
+            (-300, [input(&[ssh, drop]), input(&[&ssh.replace("22", "53"), notrack])].concat(), Some(false)),
+        ] {
+            let text = ruleset("drop", &rules).replace(r#""hook":"input""#, r#""hook":"prerouting""#);
+            let text = text.replace(r#""prio":0"#, &format!(r#""prio":{priority}"#));
+            let packet = Packet { question: Question::Untracked, ..TO_SSH };
+            let found = Filter::of_nftables(&text, &packet).unwrap();
+            assert_eq!(found.untracks(), untracks, "{priority} {rules}");
         }
     }
 
@@ -793,7 +832,7 @@ mod tests {
     /// Rules of address translation.
     #[test]
     fn what_is_forwarded() {
-        let packet = Packet { interface: Some("eth0"), translated: true, ..TO_SSH };
+        let packet = Packet { interface: Some("eth0"), question: Question::Translated, ..TO_SSH };
         let port = |port: u16| {
             let expressions = format!(
                 r#"{{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{port}}}}},{{"dnat":{{"addr":"172.17.0.2","port":22}}}}"#

@@ -18,12 +18,35 @@ pub(crate) struct Packet<'a> {
     pub(crate) kind: PacketKind,
     /// The addresses of this system to which clients connect, if they are known.
     pub(crate) own: &'a [Ipv4Addr],
-    /// The rules of address translation are asked: one that forwards the packet takes it from sshd, as one that drops it does.
-    pub(crate) translated: bool,
-    /// A rule takes packets from conntrack, so that it is not known which state they have.
-    pub(crate) may_be_untracked: bool,
+    pub(crate) question: Question,
+    pub(crate) tracked: Tracked,
     /// A rule sets marks, so that it is not known which one it has. Without one, it has none: 0.
     pub(crate) may_be_marked: bool,
+}
+
+/// What is asked about the packet. A rule that does it is [`Verdict::Drop`](super::rules::Verdict::Drop).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether a rule drops it.
+    #[default]
+    Dropped,
+    /// Whether a rule of address translation takes it from sshd.
+    Translated,
+    /// Whether a rule takes it from conntrack.
+    Untracked,
+}
+
+/// Whether conntrack sees the packets of a connection. `None`: those of some clients, or that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tracked {
+    pub(crate) client: Option<bool>,
+    pub(crate) reply: Option<bool>,
+}
+
+impl Default for Tracked {
+    fn default() -> Self {
+        Self { client: Some(true), reply: Some(true) }
+    }
 }
 
 /// Which packet of a connection it is.
@@ -49,17 +72,25 @@ impl Packet<'_> {
 
     /// The hooks of Netfilter that it passes.
     pub(super) const fn hooks(&self) -> &'static [&'static str] {
-        match (self.translated, self.kind) {
-            (true, _) => &["prerouting"],
-            (false, PacketKind::Reply) => &["output", "postrouting"],
-            (false, _) => &["prerouting", "input"],
+        match (self.question, self.kind) {
+            (Question::Dropped, PacketKind::Reply) => &["output", "postrouting"],
+            (Question::Dropped, _) => &["prerouting", "input"],
+            (Question::Untracked, PacketKind::Reply) => &["output"],
+            _ => &["prerouting"],
         }
     }
 
     /// The state that conntrack has for its connection, if it is known.
     pub(super) fn state(&self) -> Option<&'static str> {
-        let state = if self.is_first() { "new" } else { "established" };
-        (!self.may_be_untracked).then_some(state)
+        let Tracked { client, reply } = self.tracked;
+        let (this, other) = if self.is_reply() { (reply, client) } else { (client, reply) };
+        match (this?, other) {
+            (false, _) => Some("untracked"),
+            _ if self.is_first() => Some("new"),
+            // It belongs to a connection of which conntrack has seen only one side.
+            (true, Some(false)) => Some("invalid"),
+            (true, _) => other.map(|_| "established"),
+        }
     }
 
     /// Whether this is the interface. A name can end with `wildcard`.
@@ -101,7 +132,7 @@ pub(super) const TO_SSH: Packet<'_> = Packet {
     interface: None,
     kind: PacketKind::First,
     own: &[],
-    translated: false,
-    may_be_untracked: false,
+    question: Question::Dropped,
+    tracked: Tracked { client: Some(true), reply: Some(true) },
     may_be_marked: false,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::addresses::Addresses;
-use super::packet::Packet;
+use super::packet::{Packet, Question};
 use crate::lists;
 
 /// A jump is followed this deep, which is the kernel's limit.
@@ -106,6 +106,25 @@ impl Filter {
     /// The rule or policy that drops the connection for all clients.
     pub(crate) fn drops(&self) -> Option<String> {
         self.dropped(Clients::All).map(|(rule, _)| rule)
+    }
+
+    /// Whether it takes the packet from conntrack; `None` if it may. Asked with [`Question::Untracked`].
+    pub(crate) fn untracks(&self) -> Option<bool> {
+        if self.drops().is_some() {
+            return Some(true);
+        }
+        (!self.hooked.iter().any(|(chain, _)| self.may_drop(chain, DEEPEST))).then_some(false)
+    }
+
+    /// Whether a rule of a chain may drop it.
+    fn may_drop(&self, chain: &str, left: usize) -> bool {
+        let Some(left) = left.checked_sub(1) else { return true };
+        let mut rules = self.chains.get(chain).into_iter().flatten();
+        rules.any(|rule| match &rule.verdict {
+            _ if rule.matches.all == Some(false) => false,
+            Verdict::Jump(target) | Verdict::Goto(target) => self.may_drop(target, left),
+            verdict => *verdict == Verdict::Drop,
+        })
     }
 
     /// Which clients it accepts, if it drops the connection of all whose address no rule names; or the rules that may accept it, if all
@@ -229,6 +248,13 @@ impl Filter {
     }
 }
 
+impl Verdict {
+    /// Of a rule that drops the packet. Whether it is taken from conntrack does not matter then.
+    pub(super) fn drop(packet: &Packet<'_>) -> Self {
+        if packet.question == Question::Untracked { Self::Accept } else { Self::Drop }
+    }
+}
+
 impl Matches {
     /// It does not depend on the client's address.
     pub(super) const fn same(result: Option<bool>) -> Self {
@@ -271,7 +297,7 @@ impl Matches {
 }
 
 /// Whether one of the results is true. `None`: that is unknown.
-pub(super) fn any(results: &[Option<bool>]) -> Option<bool> {
+pub(crate) fn any(results: &[Option<bool>]) -> Option<bool> {
     if results.contains(&Some(true)) {
         Some(true)
     } else if results.contains(&None) {

@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::account::is_root;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
-use crate::check::packet_filter::{self, Filter, LOOPBACK, Packet, PacketKind, Restriction};
+use crate::check::packet_filter::{
+    self, Filter, LOOPBACK, Packet, PacketKind, Question, Restriction, Tracked,
+};
 use crate::check::runner::Answer;
 use crate::limits;
 use crate::tool::stdout_of;
@@ -19,11 +21,17 @@ enum FirewallVerdict {
     Restricts(Restriction),
     /// This rule forwards them to another program or system.
     Forwards(String),
-    /// It drops these packets of all connections, by this rule.
-    Drops {
-        rule: String,
-        kind: PacketKind,
-    },
+    Drops(DroppedPackets),
+}
+
+/// The packets that are dropped, of all connections.
+#[derive(Debug)]
+struct DroppedPackets {
+    /// The rule or policy that drops them.
+    rule: String,
+    kind: PacketKind,
+    /// It would not, if no rule took packets from conntrack.
+    is_untracked: bool,
 }
 
 /// The rules of this system, as nft and iptables-save print them.
@@ -68,6 +76,19 @@ impl Rules {
         filters
     }
 
+    /// Whether rules take the packets of a connection from conntrack.
+    fn tracked(&self, to_sshd: &Packet<'_>) -> Tracked {
+        if !self.has(&["notrack", "NOTRACK"]) {
+            return Tracked::default();
+        }
+        let tracked = |kind| {
+            let filters = self.filters(&Packet { question: Question::Untracked, kind, ..*to_sshd });
+            let untracks: Vec<_> = filters.iter().map(Filter::untracks).collect();
+            packet_filter::any(&untracks).map(|untracks| !untracks)
+        };
+        Tracked { client: tracked(PacketKind::First), reply: tracked(PacketKind::Reply) }
+    }
+
     /// Whether the rules have one of these words.
     fn has(&self, words: &[&str]) -> bool {
         let mut texts = [&self.nft, &self.iptables, &self.legacy].into_iter().flatten();
@@ -77,17 +98,18 @@ impl Rules {
     /// `interface`: where connections arrive and replies leave, if that is known.
     fn verdict(&self, port: u16, interface: Option<&str>) -> FirewallVerdict {
         let own = interface.map(interfaces::addresses).unwrap_or_default();
-        let may_be_untracked = self.has(&["notrack", "NOTRACK"]);
         let may_be_marked = self.has(&["\"mangle\":", "MARK", "TPROXY", "--map-mark"]);
-        let to_sshd =
-            Packet { port, interface, own: &own, may_be_untracked, may_be_marked, ..Packet::default() };
+        let mut to_sshd = Packet { port, interface, own: &own, may_be_marked, ..Packet::default() };
+        to_sshd.tracked = self.tracked(&to_sshd);
         for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
             let filters = self.filters(&Packet { kind, ..to_sshd });
             if let Some(rule) = filters.iter().find_map(Filter::drops) {
-                return FirewallVerdict::Drops { rule, kind };
+                let tracked = self.filters(&Packet { kind, tracked: Tracked::default(), ..to_sshd });
+                let is_untracked = !tracked.iter().any(|filter| filter.drops().is_some());
+                return FirewallVerdict::Drops(DroppedPackets { rule, kind, is_untracked });
             }
         }
-        let translated = self.filters(&Packet { translated: true, ..to_sshd });
+        let translated = self.filters(&Packet { question: Question::Translated, ..to_sshd });
         if let Some(rule) = translated.iter().find_map(Filter::drops) {
             return FirewallVerdict::Forwards(rule);
         }
@@ -101,7 +123,7 @@ impl Rules {
 
 /// Whether the packet filter drops the connections of this system itself, whatever it does with those of clients.
 pub(super) fn drops_own(root: &Path, port: u16) -> bool {
-    matches!(Rules::find(root).verdict(port, Some(LOOPBACK)), FirewallVerdict::Drops { .. })
+    matches!(Rules::find(root).verdict(port, Some(LOOPBACK)), FirewallVerdict::Drops(_))
 }
 
 /// Whether a rule redirects connections from one port of this system to another one.
@@ -119,22 +141,21 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     }
     let rules = Rules::find(root);
     let any = rules.filters(&Packet { port, ..Packet::default() });
-    if let FirewallVerdict::Drops { rule, kind } = rules.verdict(port, None) {
-        return Answer::fail(dropped(port, kind, "", &rule), accept(port, kind, &rules));
+    if let FirewallVerdict::Drops(packets) = rules.verdict(port, None) {
+        return Answer::fail(dropped(port, &packets, ""), accept(port, &packets, &rules));
     }
     let interfaces = interfaces::outside(root);
     let verdicts: Vec<(&str, FirewallVerdict)> =
         interfaces.iter().map(|name| (name.as_str(), rules.verdict(port, Some(name)))).collect();
-    let drops = |verdict: &FirewallVerdict| matches!(verdict, FirewallVerdict::Drops { .. });
-    if let Some((name, FirewallVerdict::Drops { rule, kind })) =
-        verdicts.iter().find(|(_, verdict)| drops(verdict))
+    let drops = |verdict: &FirewallVerdict| matches!(verdict, FirewallVerdict::Drops(_));
+    if let Some((name, FirewallVerdict::Drops(packets))) = verdicts.iter().find(|(_, verdict)| drops(verdict))
     {
-        let mut note = dropped(port, *kind, &format!(" on {name}"), rule);
+        let mut note = dropped(port, packets, &format!(" on {name}"));
         let missing = any.iter().flat_map(Filter::interfaces).find(|name| is_missing(root, name));
         if let Some(missing) = missing {
             note = format!("{note}; a rule names the interface {missing}, which this system does not have");
         }
-        let fix = accept(port, *kind, &rules);
+        let fix = accept(port, packets, &rules);
         if verdicts.iter().all(|(_, verdict)| drops(verdict)) {
             return Answer::fail(note, fix);
         }
@@ -175,21 +196,31 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     }
 }
 
-fn dropped(port: u16, kind: PacketKind, place: &str, rule: &str) -> String {
+fn dropped(port: u16, packets: &DroppedPackets, place: &str) -> String {
+    let DroppedPackets { rule, kind, is_untracked } = packets;
     let what = match kind {
         PacketKind::First => "each connection to",
         PacketKind::Later => "all but the first packet of each connection to",
         PacketKind::Reply => "sshd's replies from",
     };
-    format!("the firewall drops {what} port {port}{place}: {rule}")
+    let why = if *is_untracked {
+        "; because of notrack, packets have the state untracked, or invalid if conntrack sees those of one direction only"
+    } else {
+        ""
+    };
+    format!("the firewall drops {what} port {port}{place}: {rule}{why}")
 }
 
 /// What to do about a rule that drops connections, or replies.
-fn accept(port: u16, kind: PacketKind, rules: &Rules) -> Fix {
+fn accept(port: u16, packets: &DroppedPackets, rules: &Rules) -> Fix {
+    let kind = packets.kind;
     let contain =
         |name: &str| [&rules.nft, &rules.iptables].into_iter().flatten().any(|text| text.contains(name));
     let ufw_is_gone = |text: &String| text.contains("ufw-") && !text.contains("-j ufw-");
-    Fix::advice(if kind == PacketKind::First && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
+    Fix::advice(if packets.is_untracked {
+        "remove notrack (CT --notrack), or use it for the packets of both directions, and accept ct state untracked before that rule"
+            .to_owned()
+    } else if kind == PacketKind::First && rules.iptables.as_ref().is_some_and(ufw_is_gone) {
         "the rules of ufw were removed, but not its policy: /usr/lib/ufw/ufw-init flush-all, then ufw reload"
             .to_owned()
     } else if kind == PacketKind::Later {
