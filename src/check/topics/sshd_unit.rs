@@ -258,6 +258,9 @@ fn hidden_from_sshd<'a>(sshd: &ConfinedSshd<'_>, shell: Option<&'a str>) -> Opti
         let here = fs::metadata(root.join(path.trim_start_matches('/'))).ok()?;
         let there = sshd.locate(path).map_or_else(|| Err(ErrorKind::NotFound.into()), fs::metadata);
         let seen = match there {
+            Err(_) if path == LIMITS && !(runs && needs_limits_file(root)) => None,
+            // With an empty file, which systemd puts in its place, nothing is limited.
+            Ok(there) if path == LIMITS && there.len() == 0 => None,
             // The running sshd has read it.
             Err(_) if path == ADMIN_CONFIG && runs => None,
             Err(error) => (error.kind() == ErrorKind::NotFound).then_some(Seen::Nothing),
@@ -270,11 +273,25 @@ fn hidden_from_sshd<'a>(sshd: &ConfinedSshd<'_>, shell: Option<&'a str>) -> Opti
         Some((path, seen?))
     };
     let of_pam: &[&str] = if sshd.pam { &OF_PAM } else { &[] };
-    let limits = (sshd.pam && has_pam_limits(root)).then_some("/etc/security/limits.conf");
+    let limits = (sshd.pam && has_pam_limits(root)).then_some(LIMITS);
     let files = ["/etc/passwd", ADMIN_CONFIG].iter().chain(of_pam).chain(&[TERMINALS]).copied().chain(limits);
     // login.command runs it where a running sshd does.
     let files = files.chain((!runs).then_some(INSTALLED_PROGRAM));
     files.chain(shell.filter(|shell| shell.starts_with('/'))).find_map(seen)
+}
+
+/// The file of `pam_limits`.
+const LIMITS: &str = "/etc/security/limits.conf";
+
+/// Whether `pam_limits` refuses a session without its file, as it does before Linux-PAM 1.5.3. Its message is another since.
+fn needs_limits_file(root: &Path) -> bool {
+    const BEFORE: &[u8] = b"cannot read settings from %s: %m";
+    let has_message = |path: &str| {
+        let module = files::below(root, Path::new(&path.replace("pam_unix", "pam_limits")));
+        let bytes = files::read(&module, limits::SYSTEM_FILE).unwrap_or_default();
+        bytes.windows(BEFORE.len()).any(|part| part == BEFORE)
+    };
+    OF_PAM.iter().any(|path| path.ends_with("pam_unix.so") && has_message(path))
 }
 
 fn has_pam_limits(root: &Path) -> bool {
