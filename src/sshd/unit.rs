@@ -150,16 +150,21 @@ impl UnitLine {
 
 /// The settings in the section `[Service]` of a file, also those without a value.
 pub(crate) fn settings_of(tree: &ConfigTree, file: &Path) -> Vec<UnitLine> {
-    let mut in_service = false;
+    settings_in(tree, file, "[Service]")
+}
+
+/// The settings in a section of a file, also those without a value.
+pub(crate) fn settings_in(tree: &ConfigTree, file: &Path, section: &str) -> Vec<UnitLine> {
+    let mut in_section = false;
     let lines = numbered_lines(&tree.read(file).unwrap_or_default()).into_iter();
     let lines = lines.map(|(number, text)| UnitLine { file: file.to_owned(), number, text });
-    let of_service = lines.filter(|line| {
+    let of_section = lines.filter(|line| {
         if line.text.starts_with('[') {
-            in_service = line.text.trim_end() == "[Service]";
+            in_section = line.text.trim_end() == section;
         }
-        in_service && line.setting().is_some()
+        in_section && line.setting().is_some()
     });
-    of_service.collect()
+    of_section.collect()
 }
 
 /// The settings in the section `[Service]` of a unit that count. An empty value removes those of that name before it.

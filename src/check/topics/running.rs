@@ -34,7 +34,7 @@ use crate::sshd::daemon::{Listener, SERVICES, SshdService};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::{LastRead, ReloadCommand};
-use crate::sshd::unit::UNITS;
+use crate::sshd::unit::{UNITS, UnitLine, settings_in, unit_files};
 use crate::tool::{property, stdout_of};
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
@@ -300,15 +300,32 @@ fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<SshdState>> {
             Fix::command("rm", [CommandWord::Literal(NOT_TO_BE_RUN)]).then(start),
         ));
     }
-    Some(Answer::fail(
-        format!(
-            "sshd is stopped: its unit {unit} was not started, because a {name}...= setting of it is not met"
+    let files = unit_files(tree, unit);
+    let mut lines = files.iter().flat_map(|file| settings_in(tree, file, "[Unit]"));
+    let (line, find) = match lines.find(|line| is_unmet_path(tree, line, name)) {
+        Some(line) => (
+            format!("{} ({})", line.text.trim_end(), line.place()),
+            "make it true, or remove that line and run systemctl daemon-reload".to_owned(),
         ),
-        Fix::advice(format!(
-            "see with systemctl status {unit} which one it is, and make it true or remove it, then: {}",
-            start.text()
-        )),
+        None => (
+            format!("a {name}...= setting of it"),
+            format!("see with systemctl status {unit} which one it is, and make it true or remove it"),
+        ),
+    };
+    Some(Answer::fail(
+        format!("sshd is stopped: its unit {unit} was not started, because {line} is not met"),
+        Fix::advice(format!("{find}, then: {}", start.text())),
     ))
+}
+
+/// Whether a setting of a unit asks for a path that does not exist, or for the opposite.
+fn is_unmet_path(tree: &ConfigTree, line: &UnitLine, kind: &str) -> bool {
+    let Some((name, value)) = line.setting() else { return false };
+    let path = value.strip_prefix('!').unwrap_or(value);
+    name.strip_prefix(kind) == Some("PathExists")
+        && path.starts_with('/')
+        && !path.contains('%')
+        && tree.locate(Path::new(path)).exists() == value.starts_with('!')
 }
 
 /// With this file, Debian's unit does not start sshd.
