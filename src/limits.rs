@@ -1,5 +1,5 @@
-//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`sshd/`, `process` and
-//! `path_walk` have the limits of their own work. How much a message shows, and how exact a rule is, is beside its use.)
+//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`config_tree`, `sshd/`, `process`
+//! and `path_walk` have the limits of their own work. How much a message shows, and how exact a rule is, is beside its use.)
 //!
 //! A run ends in time and uses a few megabytes, whatever the metadata service sends and however slowly. sshd waits for the run, so it
 //! must not delay other kinds of login.
@@ -131,15 +131,15 @@ const _: () =
     assert!(LOGIN_COMMAND_TIME.as_millis() < CHECK_TIME.as_millis(), "the check reports its own limit");
 
 /// Time that this run waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
-pub(crate) const PUSHED_KEY_WAIT: Duration = Duration::from_secs(3);
+pub(crate) const LOGIN_COMMAND_KEY_WAIT: Duration = Duration::from_secs(3);
 
 const _: () = assert!(
-    PUSHED_KEY_WAIT.as_millis() + CHECK_TIME.as_millis() < ALL_CHECKS_TIME.as_millis(),
+    LOGIN_COMMAND_KEY_WAIT.as_millis() + CHECK_TIME.as_millis() < ALL_CHECKS_TIME.as_millis(),
     "the run has its time"
 );
 
 /// Time that a key must remain valid for this run.
-pub(crate) const LEFT_FOR_RUN: u64 = 10;
+pub(crate) const LOGIN_COMMAND_KEY_LEFT: u64 = 10;
 
 /// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one in this view of the file system if
 /// sshd's fails. After it, the check that runs the AuthorizedKeysCommand has its time.

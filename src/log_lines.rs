@@ -113,14 +113,14 @@ impl<'a> OwnLine<'a> {
         if let Some(rest) = message.strip_prefix(PROVIDED_FOR) {
             let (fingerprint, rest) = split(rest, FOR)?;
             let (user, sshd) = split_last(rest, TO_PROCESS)?;
-            let (fingerprint, user) = (is_fingerprint(fingerprint)?, is_name(user)?);
+            let (fingerprint, user) = (fingerprint_of(fingerprint)?, non_empty(user)?);
             return Some(Self::ProvidedFor { fingerprint, user, sshd: digits(sshd)? });
         }
         let (user, reason) = split(message.strip_prefix(REFUSED)?, ": ")?;
         let described = format!(",{FINGERPRINT}");
         let parts = split(reason, &described).and_then(|(reason, key)| Some((reason, Push::read(key)?)));
         let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
-        Some(Self::Refused { user: is_name(user)?, reason: is_name(reason)?, push })
+        Some(Self::Refused { user: non_empty(user)?, reason: non_empty(reason)?, push })
     }
 }
 
@@ -128,23 +128,23 @@ impl Push {
     /// Reads what [`describe`] wrote after [`FINGERPRINT`].
     fn read(text: &str) -> Option<Self> {
         let (text, principal) = match split_last(text, PRINCIPAL) {
-            Some((text, principal)) => (text, is_name(principal)),
+            Some((text, principal)) => (text, non_empty(principal)),
             None => (text, None),
         };
         let (fingerprint, request) = match split(text, REQUEST) {
-            Some((fingerprint, request)) => (fingerprint, is_name(request)),
+            Some((fingerprint, request)) => (fingerprint, non_empty(request)),
             None => (text, None),
         };
         let [request, principal] = [request, principal].map(|name| name.map(str::to_owned));
-        Some(Self { fingerprint: is_fingerprint(fingerprint)?.to_owned(), request, principal })
+        Some(Self { fingerprint: fingerprint_of(fingerprint)?.to_owned(), request, principal })
     }
 }
 
-/// Neither sshd nor eic-keys writes an empty name.
-pub(crate) fn is_name(text: &str) -> Option<&str> {
+/// Neither sshd nor eic-keys writes an empty name, reason or address.
+pub(crate) fn non_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-pub(crate) fn is_fingerprint(text: &str) -> Option<&str> {
+pub(crate) fn fingerprint_of(text: &str) -> Option<&str> {
     Fingerprint::is_sha256(text.as_bytes()).then_some(text)
 }

@@ -8,7 +8,7 @@ use crate::limits;
 /// What the runner and the summary have to know of a check.
 #[derive(Clone, Copy, Debug)]
 enum CheckProperty {
-    /// A program that it runs, such as sshd, can ask the name service. A rehearsal says itself why it does not run.
+    /// A program that it runs, such as sshd, can ask the name service. Not set for a rehearsal, which reports the reason itself.
     NameService,
     /// It runs only on request, with a time limit of its own.
     Rehearsal,

@@ -42,7 +42,7 @@ const MOST_LINES: usize = 10;
 const MOST_CHARACTERS: usize = 200;
 
 /// A service that was started again and runs for longer than this is not one that ends as soon as it is started.
-const MOMENT: Duration = Duration::from_secs(2);
+const SHORT_RUN: Duration = Duration::from_secs(2);
 
 /// Settings to print.
 const MOST_SETTINGS: usize = 4;
@@ -61,7 +61,7 @@ impl FailedUnit {
             "active" => {
                 // A reload changes the state of a unit, but not its process.
                 let age = time("ExecMainStartTimestampMonotonic").and_then(|time| time.elapsed().ok());
-                started_again && age.is_some_and(|age| age < MOMENT)
+                started_again && age.is_some_and(|age| age < SHORT_RUN)
             }
             _ => false,
         };
@@ -107,7 +107,7 @@ impl FailedUnit {
                 Some(main) if main == process => true,
                 // It has ended, or is another sshd than the unit's.
                 Some(main) if runs_for(main, Duration::ZERO) => !runs_for(process, Duration::ZERO),
-                _ => !runs_for(process, MOMENT),
+                _ => !runs_for(process, SHORT_RUN),
             }
     }
 
@@ -336,7 +336,7 @@ fn wrong_option(line: &str) -> Option<char> {
 
 /// The line that names the cause: sshd's own last one, or else how it ended.
 fn cause(lines: &[String]) -> Option<&String> {
-    // The manager's, about what it does, and what sshd does then.
+    // Lines of systemd about the unit, and lines of sshd that follow them.
     let acts = |line: &String| {
         [
             "Starting ",
@@ -360,7 +360,7 @@ fn cause(lines: &[String]) -> Option<&String> {
     let ended = |line: &&String| {
         of_unit(line).is_some_and(|text| text.contains("code=") || text.contains("timed out"))
     };
-    // How to use sshd follows.
+    // sshd prints its usage after this line.
     let option = lines.iter().find(|line| wrong_option(line).is_some());
     option.or_else(own).or_else(|| lines.iter().find(failed)).or_else(|| lines.iter().rfind(ended))
 }

@@ -41,14 +41,14 @@ impl Fix {
     /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
     pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = CommandWord<'a>>) -> Self {
         let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
-        Self::written(&words, &|path| resolve(path, &[0]).map(|way| way.path))
+        Self::from_words(&words, &|path| resolve(path, &[0]).map(|way| way.path))
     }
 
     /// A command and then another one, joined with `&&`; a sentence if one of them is a sentence.
     pub(crate) fn then(self, next: Self) -> Self {
         let Self { text, command } = next;
         if self.command && command {
-            return Self::whole(format!("{} && {text}", self.text));
+            return Self::command_text(format!("{} && {text}", self.text));
         }
         Self::advice(format!("{}; then {text}", self.text))
     }
@@ -71,10 +71,10 @@ impl Fix {
             ));
         }
         let left: Vec<_> = LOCKS.into_iter().filter(|lock| is_left(root, lock)).map(Value).collect();
-        // The command of another check can have removed them.
         if left.is_empty() {
             return self;
         }
+        // -f, because the command of another check can have removed them.
         Self::command("rm -f", left).then(self)
     }
 
@@ -84,7 +84,7 @@ impl Fix {
         let mut all = vec![Literal("runuser"), Literal("-u"), Value(&account.name), Literal("--")];
         all.extend(words.split(' ').map(Literal));
         all.extend([Literal("--"), CommandWord::Path(path)]);
-        Self::written(&all, &|path| {
+        Self::from_words(&all, &|path| {
             let resolved = resolve(path, &[0, account.uid])?;
             match &resolved.last {
                 Some(last) if last.uid() != account.uid => Err(UnsafePath::Owner(resolved.path, last.uid())),
@@ -94,7 +94,7 @@ impl Fix {
     }
 
     /// Joins the words, quoted for a shell.
-    fn written(
+    fn from_words(
         words: &[CommandWord<'_>],
         resolve: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>,
     ) -> Self {
@@ -119,11 +119,11 @@ impl Fix {
                 None => return Self::unquotable(&word),
             }
         }
-        Self::whole(written.join(" "))
+        Self::command_text(written.join(" "))
     }
 
     /// A command, if the report shows all of it: a truncated command is a different command.
-    fn whole(text: String) -> Self {
+    fn command_text(text: String) -> Self {
         if harmless(&text) == text { Self { text, command: true } } else { Self::unquotable(text.as_ref()) }
     }
 

@@ -10,7 +10,7 @@ use crate::tool::{ask, stdout_of};
 
 /// The interfaces with an IPv4 route: those of devices or, if there are none, those with a default route, or all. So the
 /// networks of containers, virtual machines and tunnels are left out, where no client connects to port 22.
-pub(crate) fn outside(root: &Path) -> Vec<String> {
+pub(crate) fn with_outside_route(root: &Path) -> Vec<String> {
     let table = table(root);
     let mut devices = routed(&table, false);
     devices.retain(|name| has(root, name, "device"));
@@ -41,7 +41,7 @@ fn has(root: &Path, name: &str, file: &str) -> bool {
 
 /// An address that clients use, its interface, and the other one over which replies from it leave, unless a rule refuses them.
 #[derive(Debug)]
-pub(crate) struct OtherWay {
+pub(crate) struct AsymmetricRoute {
     pub(crate) address: String,
     pub(crate) interface: String,
     pub(crate) other: Option<String>,
@@ -54,33 +54,37 @@ pub(crate) fn addresses(interface: &str) -> Vec<Ipv4Addr> {
     shown.lines().filter_map(|line| word_after(line, "inet")?.split('/').next()?.parse().ok()).collect()
 }
 
-/// An address whose replies to a client outside the local networks leave by another interface, where nobody expects them.
-pub(crate) fn other_way(root: &Path) -> Option<OtherWay> {
+/// An address whose replies to a client outside the local networks leave by another interface.
+pub(crate) fn asymmetric_route(root: &Path) -> Option<AsymmetricRoute> {
     let of = |names: Vec<String>| -> Vec<(String, Ipv4Addr)> {
         let first = |name: String| addresses(&name).first().map(|address| (name, *address));
         names.into_iter().filter_map(first).collect()
     };
-    let mut own = of(outside(root));
+    let mut own = of(with_outside_route(root));
     if own.is_empty() {
         // A tunnel that has the default route, and no address.
         own = of(all(root));
     }
     own.into_iter().find_map(|(interface, address)| {
         let address = address.to_string();
-        let asked = ask("ip", &["-4", "route", "get", &FOREIGN.to_string(), "from", &address]).ok()?;
+        let asked = ask("ip", &["-4", "route", "get", &TEST_NET.to_string(), "from", &address]).ok()?;
         let said = String::from_utf8_lossy(&asked.stderr);
         // EACCES, EINVAL, EHOSTUNREACH: a route or rule of the type prohibit, blackhole or unreachable. Without a route, another error.
         let refusals = ["Permission denied", "Invalid argument", "No route to host"];
         if refusals.iter().any(|error| said.contains(error)) {
-            return Some(OtherWay { address, interface, other: None });
+            return Some(AsymmetricRoute { address, interface, other: None });
         }
         let other = word_after(&String::from_utf8_lossy(&asked.stdout), "dev")?.to_owned();
-        (other != interface && other != "lo").then_some(OtherWay { address, interface, other: Some(other) })
+        (other != interface && other != "lo").then_some(AsymmetricRoute {
+            address,
+            interface,
+            other: Some(other),
+        })
     })
 }
 
 /// An address of no system (RFC 5737).
-pub(crate) const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const TEST_NET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The word after this one.
 fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {

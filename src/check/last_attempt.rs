@@ -15,7 +15,7 @@ use crate::lists;
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
 /// there is no such user, or the user is not allowed to log in.
-const NAMES: [(&str, &[&str]); 9] = [
+const MESSAGES_WITH_USER: [(&str, &[&str]); 9] = [
     ("User ", &[" from ", " not allowed because "]),
     ("Accepted publickey for ", &[" from "]),
     ("Failed publickey for ", &[" from "]),
@@ -29,7 +29,7 @@ const NAMES: [(&str, &[&str]); 9] = [
 
 /// The errors of the process that starts a session. It has another number than the process of the connection, and
 /// names no user.
-const CHILD: [&str; 4] =
+const SESSION_ERRORS: [&str; 4] =
     ["bad ownership or modes for chroot directory ", "safely_chroot: ", "do_exec_no_pty: ", "do_exec_pty: "];
 
 /// Time from a login to the errors of its session.
@@ -185,7 +185,7 @@ fn attempt_of<'a, 'b>(
     time: u64,
 ) -> Option<&'b mut Attempt<'a>> {
     let own = attempts.iter().rposition(|attempt| attempt.pid == line.pid);
-    let at = if CHILD.iter().any(|begin| message.starts_with(begin)) {
+    let at = if SESSION_ERRORS.iter().any(|begin| message.starts_with(begin)) {
         let fresh =
             |attempt: &Attempt<'_>| attempt.accepted && time <= attempt.last.saturating_add(SESSION_START);
         attempts.iter().rposition(fresh)?
@@ -206,7 +206,7 @@ impl<'a> Attempt<'a> {
         if !self.accepted || known.is_some() {
             self.last = time;
         }
-        for (begin, continuations) in NAMES {
+        for (begin, continuations) in MESSAGES_WITH_USER {
             // sshd's only message with such a beginning that names no user. LogLevel VERBOSE has it.
             if message.starts_with("User child is on pid ") {
                 break;

@@ -5,7 +5,7 @@
 //! change nothing on the system, but `login.command` runs the chained command as a login does, and a rehearsal is a login.
 //!
 //! A check takes the values of the checks that it depends on, and is skipped if one of them has none (see `runner`).
-//! Independent checks run concurrently.
+//! Groups of checks run concurrently.
 //!
 //! - `topics`: the checks. `check_id`: their names, and what each covers.
 //! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fix`: commands that are safe to copy.
@@ -136,7 +136,7 @@ async fn examine(
         outside::advise(runner, &location, &name).await;
         keys
     };
-    let settings_of_sshd = async {
+    let sshd_checks = async {
         let running = running::running(runner, target, &sshd.settings).await;
         tokio::join!(
             running::overridden(runner, target, &sshd, &running),
@@ -146,18 +146,18 @@ async fn examine(
         );
         running
     };
-    let daemon = async {
+    let sshd_and_log = async {
         let (running, log) =
-            tokio::join!(settings_of_sshd, recent::recent(runner, target, &name, &sshd, &account));
+            tokio::join!(sshd_checks, recent::recent(runner, target, &name, &sshd, &account));
         tokio::join!(
             running::current(runner, target, &sshd, &account, &running, &log),
             banner::banner(runner, target, &sshd.settings, &running, request.rehearse),
         );
     };
-    let command = async {
+    let login_checks = async {
         let mut pushed = Box::pin(pushed);
         let (keys, reachable, trusted) = tokio::join!(
-            timeout(limits::PUSHED_KEY_WAIT, pushed.as_mut()),
+            timeout(limits::LOGIN_COMMAND_KEY_WAIT, pushed.as_mut()),
             command_user::run(runner, &options, target, &sshd.user, &session, &store),
             install::install(runner, target, &sshd.command, &sshd.settings),
         );
@@ -168,8 +168,8 @@ async fn examine(
         }
     };
     tokio::join!(
-        daemon,
-        command,
+        sshd_and_log,
+        login_checks,
         metadata::secondary_checks(runner, &options, target, &host),
         clock::offset(runner, target, &session),
         user::account_state(runner, target, &account, &sshd.settings),

@@ -14,7 +14,7 @@ pub(crate) fn reinstall_fix(root: &Path, package: &str) -> Fix {
 }
 
 /// The fix that installs a package again that may have been installed from a file: then a package manager cannot download it.
-pub(crate) fn reinstall_any_fix(root: &Path, package: &str) -> Fix {
+pub(crate) fn reinstall_installed_fix(root: &Path, package: &str) -> Fix {
     let by_file = || {
         Fix::advice(format!(
             "install the package {package} again, from the file or repository that it was installed from"

@@ -1,6 +1,6 @@
 //! The PAM modules of sshd (pam.d(5)), read as libpam reads them.
 //!
-//! A line with an error is not skipped: libpam refuses in its origin, or does not start.
+//! A line with an error is not skipped: libpam fails where the line is, or does not start.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;

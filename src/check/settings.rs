@@ -28,7 +28,7 @@ pub(crate) const OLD_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) dump: Dump,
-    others: Vec<(String, String)>,
+    pairs: Vec<(String, String)>,
     pub(crate) source: SettingsSource,
 }
 
@@ -66,19 +66,18 @@ pub(crate) struct SettingsSource {
 impl Settings {
     pub(crate) fn new(dump: Dump, source: SettingsSource) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let others =
-            dump.settings().map(|(keyword, value)| (text(keyword).to_ascii_lowercase(), text(value)));
-        Self { others: others.collect(), dump, source }
+        let pairs = dump.settings().map(|(keyword, value)| (text(keyword).to_ascii_lowercase(), text(value)));
+        Self { pairs: pairs.collect(), dump, source }
     }
 
     /// All values of a keyword, given in lower case.
     pub(crate) fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
-        self.others.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a keyword, given in lower case. Empty if it is not set.
     pub(crate) fn one(&self, keyword: &str) -> &str {
-        let value = self.others.iter().find(|(name, _)| name == keyword);
+        let value = self.pairs.iter().find(|(name, _)| name == keyword);
         value.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 

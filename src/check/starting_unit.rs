@@ -9,7 +9,7 @@ use crate::config_tree::ConfigTree;
 use crate::tool::{property, stdout_of};
 
 /// A unit that a socket starts can need this long on a busy system.
-pub(crate) const LONG: Duration = Duration::from_secs(10);
+pub(crate) const SOCKET_START: Duration = Duration::from_secs(10);
 
 /// What the start of a unit waits for, and what to do: `systemctl start` would wait for the same. `None` if systemd has not been starting
 /// or stopping it for this long.

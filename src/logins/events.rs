@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::limits;
-use crate::log_lines::{OwnLine, is_fingerprint, is_name};
+use crate::log_lines::{OwnLine, fingerprint_of, non_empty};
 use crate::seconds::digits;
 use crate::system_log::{EIC_KEYS, Entry, is_sshd, split, split_last, unescaped};
 
@@ -112,15 +112,15 @@ fn sshds(message: &str) -> Option<Event<'_>> {
 fn key(text: &str) -> Option<(Client<Cow<'_, str>>, &str)> {
     let (who, key) = split_last(text, " ssh2: ")?;
     let (_, fingerprint) = split(key, " ")?;
-    Some((client(who)?, is_fingerprint(fingerprint)?))
+    Some((client(who)?, fingerprint_of(fingerprint)?))
 }
 
 /// Reads `USER from ADDRESS port PORT`. A user name can contain ` from `; what follows it cannot.
 fn client(text: &str) -> Option<Client<Cow<'_, str>>> {
     let (user, from) = split_last(text, " from ")?;
     let (address, port) = split(from, " port ")?;
-    let address = is_name(address).filter(|address| !address.contains(' '))?;
-    Some(Client { user: unescaped(is_name(user)?), address: address.into(), port: digits(port)? })
+    let address = non_empty(address).filter(|address| !address.contains(' '))?;
+    Some(Client { user: unescaped(non_empty(user)?), address: address.into(), port: digits(port)? })
 }
 
 #[cfg(test)]

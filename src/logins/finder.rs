@@ -98,8 +98,8 @@ struct Provided {
     pid: u32,
 }
 
-/// What a map finds something by: a hash of texts and numbers with a random seed, so that a line needs no copy of its texts. That two have
-/// the same is as good as impossible, also for who writes the lines. (All other keys in this file are SSH keys.)
+/// The key of a map: a hash of texts and numbers with a random seed, so that a lookup copies no text. Nobody can choose two inputs with
+/// the same hash. (All other keys in this file are SSH keys.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct MapKey(u64);
 

@@ -178,7 +178,7 @@ fn report(
         ));
     }
     let found = finder.finish(|login| system.state(login));
-    found.reservations(&mut missing, &mut notes);
+    found.add_caveats(&mut missing, &mut notes);
     let Found { logins, refused, .. } = found;
     let refused = request.refused.then_some(refused);
     let trusted = journal && other_user.is_none();
@@ -187,7 +187,7 @@ fn report(
 
 impl Found {
     /// Adds why something can be missing, and what else the reader has to know.
-    fn reservations(&self, missing: &mut Vec<String>, notes: &mut Vec<String>) {
+    fn add_caveats(&self, missing: &mut Vec<String>, notes: &mut Vec<String>) {
         if let Some(LeftOut { count, until, crowded }) = self.left_out {
             notes.push(format!(
                 "{count} older ones are left out: list them with --until {}",

@@ -262,10 +262,10 @@ fn verify(plan: &Plan, installed: &InstalledSshd<'_>, config: &Path) -> Result<(
     if (&dump.command, &dump.user) != (&plan.wanted.command, &plan.wanted.user) {
         return Err(CheckError::NotEffective);
     }
-    let before = &installed.before.others;
-    match dump.others.iter().zip(before).find(|(now, then)| now != then) {
+    let before = &installed.before.lines;
+    match dump.lines.iter().zip(before).find(|(now, then)| now != then) {
         Some((now, _)) => Err(CheckError::OtherSettings(Some(String::from_utf8_lossy(now).into_owned()))),
-        None if dump.others.len() != before.len() => Err(CheckError::OtherSettings(None)),
+        None if dump.lines.len() != before.len() => Err(CheckError::OtherSettings(None)),
         None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@
 //!   running one, the unit that starts it, and its options.
 //! - `reload`: makes each running sshd read its files again.
 //! - `managed_lines`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
-//! - `staged_config`, `replace`, `lock`, `apply`: apply the change, or restore the previous state.
+//! - `staged_config`, `replace`, `lock`, `apply`: apply the change, or restore the previous state. `diff`: shows it.
 //! - `enable`: `--enable` and `--disable`, from the lock to the reload. `options`: what they change, and where. `queried_sshd`,
 //!   `user_lookup`, `package_state`, `enable_error`: their steps, and why they fail.
 

@@ -161,7 +161,7 @@ pub struct Dump {
     /// `AuthorizedKeysCommandUser`; `none` is `None`
     pub user: Option<Vec<u8>>,
     /// All other lines, as printed.
-    pub others: Vec<Vec<u8>>,
+    pub lines: Vec<Vec<u8>>,
 }
 
 impl Sshd {
@@ -300,7 +300,7 @@ pub(crate) fn level_without_logins(level: &str) -> Option<&'static str> {
 impl Dump {
     /// Parses the output of `sshd -T`. Keywords are in lower case up to 10.4, and then as in the manual.
     fn read(output: &[u8]) -> Result<Self, QueryError> {
-        let (mut command, mut user, mut others) = (None, None, Vec::new());
+        let (mut command, mut user, mut lines) = (None, None, Vec::new());
         for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
             let (keyword, value) = line.split_at_checked(space).unwrap_or_default();
@@ -308,22 +308,22 @@ impl Dump {
             match keyword.to_ascii_lowercase().as_slice() {
                 b"authorizedkeyscommand" => command = Some(value()),
                 b"authorizedkeyscommanduser" => user = Some(value()),
-                _ => others.push(line.to_vec()),
+                _ => lines.push(line.to_vec()),
             }
         }
         // 7.4 omits both keywords if they are not set. Another line that is always printed shows that the output is
         // complete.
         let complete =
-            others.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
+            lines.iter().any(|line| line.to_ascii_lowercase().starts_with(b"pubkeyauthentication "));
         if !complete && (command.is_none() || user.is_none()) {
             return Err(QueryError::Output("it contains no AuthorizedKeysCommand"));
         }
-        Ok(Self { command: command.and_then(unless_none), user: user.and_then(unless_none), others })
+        Ok(Self { command: command.and_then(unless_none), user: user.and_then(unless_none), lines })
     }
 
     /// The keywords, as printed, and values of the other lines.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.others.iter().map(|line| {
+        self.lines.iter().map(|line| {
             let space = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
             let (keyword, value) = line.split_at_checked(space).unwrap_or_default();
             (keyword, value.get(1..).unwrap_or_default())
@@ -354,7 +354,7 @@ mod tests {
         ] {
             let dump = Dump::read(output.as_bytes()).ok();
             let expected =
-                Dump { command: Some(b"/a %u".to_vec()), user: None, others: vec![b"port 22".to_vec()] };
+                Dump { command: Some(b"/a %u".to_vec()), user: None, lines: vec![b"port 22".to_vec()] };
             assert_eq!(dump, Some(expected));
         }
         assert!(matches!(Dump::read(b"port 22\n"), Err(QueryError::Output(_))));
@@ -364,6 +364,6 @@ mod tests {
     fn a_keyword_that_7_4_omits_is_not_set() {
         let line = b"PubkeyAuthentication yes".to_vec();
         let dump = Dump::read(b"PubkeyAuthentication yes\n").ok();
-        assert_eq!(dump, Some(Dump { command: None, user: None, others: vec![line] }));
+        assert_eq!(dump, Some(Dump { command: None, user: None, lines: vec![line] }));
     }
 }

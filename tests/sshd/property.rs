@@ -222,7 +222,7 @@ fn disable_after_enable_restores_the_same_bytes() {
                     chained += 1;
                 }
             }
-            assert_eq!(then.others, now.others, "{}", context());
+            assert_eq!(then.lines, now.lines, "{}", context());
             enabled += 1;
 
             let (outcome, output) = run_patiently(sshd::disable, &system);

@@ -184,7 +184,7 @@ pub(crate) async fn rehearse(
                 );
             }
             let root = target.root.to_owned();
-            // What a session runs into, and no other check looks at.
+            // These decide the session, and no other check says that sshd runs with older values of them.
             let changed =
                 ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.unread(keyword));
             blocking(move || command(plan, &root)).await.later(later, None).unread(changed, None)

@@ -17,7 +17,7 @@ use super::sshd_login::Penalties;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::interfaces::{self, OtherWay};
+use crate::check::interfaces::{self, AsymmetricRoute};
 use crate::check::report::Status;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
@@ -129,7 +129,7 @@ fn answers(
 
 /// The result if sshd answers at this address: the replies to clients can still get lost.
 fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
-    let Some(OtherWay { address: own, interface, other }) = interfaces::other_way(root) else {
+    let Some(AsymmetricRoute { address: own, interface, other }) = interfaces::asymmetric_route(root) else {
         return Answer::ok(format!("sshd answers on {address}"), ());
     };
     let how = other.map_or_else(
@@ -216,7 +216,7 @@ fn own() -> Option<IpAddr> {
         socket.connect((address, 80)).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    to(interfaces::FOREIGN).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
+    to(interfaces::TEST_NET).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
 }
 
 /// Asks all addresses at the same time: sshd's reply from one of them, or another one.

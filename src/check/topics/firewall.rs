@@ -144,7 +144,7 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     if let FirewallVerdict::Drops(packets) = rules.verdict(port, None) {
         return Answer::fail(dropped(port, &packets, ""), accept(port, &packets, &rules));
     }
-    let interfaces = interfaces::outside(root);
+    let interfaces = interfaces::with_outside_route(root);
     let verdicts: Vec<(&str, FirewallVerdict)> =
         interfaces.iter().map(|name| (name.as_str(), rules.verdict(port, Some(name)))).collect();
     let drops = |verdict: &FirewallVerdict| matches!(verdict, FirewallVerdict::Drops(_));

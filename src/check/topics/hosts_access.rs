@@ -86,7 +86,7 @@ pub(super) fn wrappers(root: &Path) -> Answer<()> {
     }
 }
 
-/// The line at which libwrap stops to read a file. With a later one, hosts.deny refuses each connection that no line before it matches.
+/// The line at which libwrap stops reading a file. With a later one, hosts.deny refuses each connection that no line before it matches.
 struct LastLine {
     number: usize,
     why: &'static str,

@@ -11,7 +11,7 @@ use crate::account::{NOBODY, describe_user};
 use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
-use crate::check::package::{reinstall_any_fix, remove_fix};
+use crate::check::package::{reinstall_installed_fix, remove_fix};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::{COMMAND, Settings};
@@ -147,7 +147,7 @@ fn package(program: &Path) -> Answer<()> {
         Err(error) => return Answer::skip(error.to_string()),
     };
     if changed {
-        let fix = reinstall_any_fix(Path::new("/"), &owner);
+        let fix = reinstall_installed_fix(Path::new("/"), &owner);
         Answer::warn(format!("{path} was changed after the package {owner} was installed"), fix, ())
     } else {
         Answer::ok(format!("{path} is unchanged since the package {owner} was installed"), ())

@@ -57,7 +57,7 @@ pub(crate) async fn run(
             };
             let line = settings.dump.command.as_deref().unwrap_or_default();
             let now = (target.clock)().as_secs();
-            let lasts = |key: &&ValidKey| key.expiry > now.saturating_add(limits::LEFT_FOR_RUN);
+            let lasts = |key: &&ValidKey| key.expiry > now.saturating_add(limits::LOGIN_COMMAND_KEY_LEFT);
             let key = keys.into_iter().flatten().filter(lasts).max_by_key(|key| key.expiry).cloned();
             let words = managed_lines::words(&sshd.version, line);
             let line = Line { program: program.clone(), words, login: account.clone(), key };

@@ -1,4 +1,5 @@
-//! The checks, one file for each subject. `sshd_login`, what sshd's settings say about a login, has several.
+//! The checks, one file for each subject, and what several of them need: `accepted`, `next_start`, `pam_limits`, `pam_modules`, `pam_time`,
+//! `shell`. `sshd_login`, what sshd's settings say about a login, is a folder.
 
 mod accepted;
 pub(crate) mod banner;

@@ -22,7 +22,7 @@ use crate::check::running_sshd::{
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
-use crate::check::starting_unit::{LONG, waits_for};
+use crate::check::starting_unit::{SOCKET_START, waits_for};
 use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 use crate::lists;
@@ -358,7 +358,7 @@ fn of_socket(
         return fault.after(&format!("{socket} listens, but cannot start sshd")).fail();
     }
     if !started.ends_with('@') {
-        if let Some(fault) = waits_for(daemon.tree, unit, LONG) {
+        if let Some(fault) = waits_for(daemon.tree, unit, SOCKET_START) {
             return fault.after(&format!("{socket} listens, but sshd does not start")).fail();
         }
         if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {

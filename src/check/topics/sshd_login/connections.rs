@@ -177,8 +177,8 @@ mod tests {
 
     /// Settings with these lines of `sshd -T`.
     fn settings(lines: &str) -> Settings {
-        let others = lines.lines().map(|line| line.as_bytes().to_vec()).collect();
-        let dump = Dump { command: None, user: None, others };
+        let lines = lines.lines().map(|line| line.as_bytes().to_vec()).collect();
+        let dump = Dump { command: None, user: None, lines };
         let source = SettingsSource {
             connection: ConnectionSpec::probe(),
             config: None,
