@@ -111,7 +111,7 @@ checks! {
     SshdExchanges "sshd.exchanges" [NameService, LastingSetting]: "sshd and its clients have a key exchange, a host key algorithm, a cipher and a MAC in common",
     SshdTries "sshd.tries" [NameService, LastingSetting]: "MaxAuthTries allows a client with several keys in its agent",
     SshdRevoked "sshd.revoked" [NameService, Setting]: "RevokedKeys and RequiredRSASize do not refuse pushed keys",
-    SshdSession "sshd.session" [NameService, Setting]: "ForceCommand, ChrootDirectory and MaxSessions allow a session",
+    SshdSession "sshd.session" [NameService, Setting]: "ForceCommand, ChrootDirectory, MaxSessions and PermitTTY allow a session",
     SshdLimits "sshd.limits" [NameService, LastingSetting]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
     SshdMatch "sshd.match" [NameService, Setting]: "whether a Match block refuses the user's keys for some clients",
     SshdPam "sshd.pam" [NameService]: "PAM's files for sshd are valid, and the modules that they need can be loaded",

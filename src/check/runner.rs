@@ -145,9 +145,14 @@ impl<T> Answer<T> {
     }
 
     /// A warning instead of a failure, if it concerns only these clients. Without exceptions they can be all.
-    pub(crate) fn for_clients(mut self, clients: Option<String>) -> Self {
+    pub(crate) fn for_clients(self, clients: Option<String>) -> Self {
         let some = clients.filter(|clients| clients.contains('!'));
-        if let (Some(clients), Status::Fail) = (some, self.verdict.status) {
+        self.only_for(some)
+    }
+
+    /// A warning instead of a failure, if it concerns only these clients.
+    pub(crate) fn only_for(mut self, clients: Option<String>) -> Self {
+        if let (Some(clients), Status::Fail) = (clients, self.verdict.status) {
             self.verdict.status = Status::Warn;
             self.verdict.note = format!("{}, for {clients}", self.verdict.note);
             return self.marked(Mark::SomeClients);
@@ -169,6 +174,16 @@ impl<T> Answer<T> {
     /// The other result, if this one is ok and there is another one.
     pub(crate) fn if_ok(self, other: impl FnOnce() -> Option<Self>) -> Self {
         if self.verdict.status == Status::Ok { other().unwrap_or(self) } else { self }
+    }
+
+    /// The first result that is a failure, or else the first that is not ok.
+    pub(crate) fn or_worse(self, other: impl FnOnce() -> Self) -> Self {
+        if self.verdict.status == Status::Fail {
+            return self;
+        }
+        let other = other();
+        let is_other = self.verdict.status == Status::Ok || other.verdict.status == Status::Fail;
+        if is_other { other } else { self }
     }
 
     /// The note of a failed check.
@@ -371,7 +386,12 @@ impl Runner {
 
     /// The first check that says that some clients are refused.
     pub(crate) fn refuses_some_clients(&self) -> Option<CheckId> {
-        CheckId::ALL.into_iter().find(|id| self.has(*id, &Mark::SomeClients))
+        CheckId::ALL.into_iter().find(|id| self.refuses_some_clients_by(*id))
+    }
+
+    /// Whether this check says that some clients are refused.
+    pub(crate) fn refuses_some_clients_by(&self, id: CheckId) -> bool {
+        self.has(id, &Mark::SomeClients)
     }
 
     /// Whether sshd runs with an older configuration than that on disk.

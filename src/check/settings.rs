@@ -167,19 +167,32 @@ impl Settings {
         }
     }
 
+    /// The answer if a setting refuses something of what clients ask for.
+    pub(crate) fn warns(&self, keyword: &str, note: impl Into<String>, change: &str) -> Answer<()> {
+        let clients = self.only_some_clients(keyword);
+        let clients = clients.map(|clients| format!(", for {clients}")).unwrap_or_default();
+        Answer::warn(note.into() + &clients, self.fix(keyword, change), ())
+    }
+
     /// Which clients a setting concerns, if a `Match` block makes it depend on the client.
     fn only_some_clients(&self, keyword: &str) -> Option<String> {
+        self.all_but_some(keyword).or_else(|| self.clients_of_block(keyword))
+    }
+
+    /// Which clients a setting concerns, if a `Match` block has another value for some.
+    pub(crate) fn all_but_some(&self, keyword: &str) -> Option<String> {
         // The keyword can have the same value there.
         let differs = |block: &ClientBlock| {
             let there = block.sample.as_ref().and_then(|sample| self.of_connection(sample).ok());
-            there.is_none_or(|there| !there.all(keyword).eq(self.all(keyword)))
+            there.is_none_or(|there| match keyword {
+                COMMAND_USER => there.dump.user != self.dump.user,
+                _ => !there.all(keyword).eq(self.all(keyword)),
+            })
         };
         let sets =
             |block: &ClientBlock| block.lines.iter().any(|(name, _)| canonical(name) == canonical(keyword));
         let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
-        other
-            .map(|block| format!("all but {}", clients(&block.criteria)))
-            .or_else(|| self.clients_of_block(keyword))
+        other.map(|block| format!("all but {}", clients(&block.criteria)))
     }
 
     /// The clients of the `Match` block that sets a keyword, if it names clients.

@@ -108,7 +108,8 @@ fn the_users_own_settings_count() {
         let blocks = "Match User alice\n  AuthorizedKeysFile /nowhere\n  PermitTTY no\nMatch Address 198.51.100.0/24\n  ForceCommand no\n";
         world.configure(&(config().text() + blocks));
         let report = rehearse(world);
-        report.assert_exactly(&[("sshd.match", "warn"), ("login.terminal", "warn")]);
+        let expected = &[("sshd.session", "warn"), ("sshd.match", "warn"), ("login.terminal", "warn")];
+        report.assert_exactly(expected);
         let note = report.note("login.rehearsal");
         assert!(
             note.contains(
@@ -831,6 +832,34 @@ fn what_refuses_its_client_only() {
         world.instance.write("/etc/security/access.conf", "+:alice:10.9.9.0/24\n-:ALL:ALL\n");
         let expected = &[("user.pam", "warn"), ("login.rehearsal", "warn"), ("login.terminal", "skip")];
         rehearse(world).assert_exactly(expected);
+    });
+}
+
+/// Settings of a session that a block lifts for other clients.
+#[test]
+fn a_session_that_its_client_does_not_get() {
+    let text = config().set("MaxSessions", "0").set("ChrootDirectory", "/none").text();
+    let lifted = "Match Address 10.9.0.0/16\n  MaxSessions 10\n  ChrootDirectory none\n";
+    world(|world| {
+        world.configure(&format!("{text}{lifted}"));
+        let report = rehearse(world);
+        report.assert_exactly(&[
+            ("sshd.session", "warn"),
+            ("login.rehearsal", "warn"),
+            ("login.terminal", "skip"),
+        ]);
+        let says = "; sshd.session says that some clients are refused, and this one is 127.0.0.1";
+        let note = report.note("login.rehearsal");
+        assert!(note.ends_with(says), "{note}");
+        // For this one, too.
+        world.configure(&format!("{text}{}", lifted.replace("10.9.0.0/16", "127.0.0.0/8")));
+        rehearse(world).assert_exactly(&[("sshd.session", "warn")]);
+        // One of them is for all clients.
+        world.configure(&format!("{text}{}", lifted.replace("  ChrootDirectory none\n", "")));
+        let report = rehearse(world);
+        assert_eq!((report.status("sshd.session"), report.status("login.rehearsal")), ("fail", "fail"));
+        let note = report.note("sshd.session");
+        assert!(note.starts_with("sshd refuses ChrootDirectory /none: "), "{note}");
     });
 }
 

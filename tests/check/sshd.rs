@@ -1001,6 +1001,26 @@ fn groups_of_the_user() {
         let fix = report.of("sshd.access")["fix"].as_str().unwrap();
         assert!(fix.starts_with("add a group of alice to AllowGroups ("), "{fix}");
     });
+    // A field of its line is lost; that of another group does not count.
+    world(|world| {
+        let (works, note) = groups(world, "other:x:alice\nadmins:x:bob,alice\n", "AllowGroups none admins");
+        assert!(!works);
+        let says = "AllowGroups has admins, in which the name service does not find alice: line ";
+        assert!(note.starts_with(says) && note.ends_with(" of /etc/group is damaged"), "{note}");
+        let report = world.check();
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(fix.contains(": admins:x:GID:bob,alice (grpck -r"), "{fix}");
+        let group = std::fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", group.replace("admins:x:", "admins:x:47500:"));
+        assert!(groups(world, "", "AllowGroups admins").0);
+        assert!(groups(world, "", "AllowGroups alice").0);
+    });
+    // What a block lifts does not hide another list.
+    world(|world| {
+        let lists = "DenyUsers alice\nAllowGroups none\nMatch Address 10.0.0.0/8\nDenyUsers bob";
+        let (works, note) = groups(world, "", lists);
+        assert!(!works && note.starts_with("AllowGroups does not include a group of alice"), "{note}");
+    });
     // The name service does not use the file.
     for database in ["group", "initgroups"] {
         world(|world| {
@@ -1550,8 +1570,19 @@ fn types_of_keys_for_most_clients() {
             report.assert_exactly(&[("keys.accepted", "warn"), ("sshd.algorithms", "warn")]);
             let note = report.note("keys.accepted");
             assert!(note.ends_with(", for clients with the address *,!127.0.0.0/8"), "{note}");
+            let note = report.note("sshd.algorithms");
+            assert!(note.ends_with(", for clients with the address *,!127.0.0.0/8"), "{note}");
             let fix = report.of("sshd.algorithms")["fix"].as_str().unwrap();
             assert!(fix.contains("below \"Match Address *,!127.0.0.0/8\" in line"), "{fix}");
+            world.restart(&format!(
+                "{}{line}Match Address 10.0.0.0/8\n  {keyword} +ssh-ed25519\n",
+                config().text()
+            ));
+            let report = world.check();
+            for id in ["keys.accepted", "sshd.algorithms"] {
+                let note = report.note(id);
+                assert!(note.ends_with(", for all but clients with the address 10.0.0.0/8"), "{note}");
+            }
             world.restart(&format!("{}{line}", config().text()));
             assert_eq!(world.check().status("keys.accepted"), "fail", "{line}");
         }
@@ -1659,6 +1690,7 @@ fn settings_that_refuse_a_session() {
         "ForceCommand runs /usr/bin/gone, which is not a program",
     );
     broken(set("ForceCommand", "internal-sftp"), &[("sshd.session", "warn")], "only sftp works");
+    broken(set("PermitTTY", "no"), &[("sshd.session", "warn")], "sshd gives no terminal");
     broken(set("ChrootDirectory", "/run/home/%u"), session, "/run/home/alice is owned by alice");
     broken(set("ChrootDirectory", "/run/gone"), session, "/run/gone: No such file");
     broken(

@@ -61,6 +61,8 @@ struct RehearsalPlan {
     permit_tty: bool,
     /// The check that says that some clients are refused.
     refuses_some: Option<CheckId>,
+    /// sshd.session, if it says that sessions of some clients are refused.
+    refuses_sessions_of_some: Option<CheckId>,
     /// Whether sshd has a host key.
     has_host_keys: bool,
     /// Whether `AuthenticationMethods` needs more than a key.
@@ -103,6 +105,7 @@ impl RehearsalPlan {
             chroot: set("chrootdirectory").filter(|directory| !["none", "/"].contains(&directory.as_str())),
             permit_tty: !settings.is("permittty", "no"),
             refuses_some: None,
+            refuses_sessions_of_some: None,
             has_host_keys: settings.source.has_host_keys,
             needs_more,
             differences,
@@ -178,6 +181,8 @@ pub(crate) async fn rehearse(
             }
             let mut plan = RehearsalPlan::new(target, &program.version, settings, account, deadline);
             plan.refuses_some = refuses_some;
+            plan.refuses_sessions_of_some =
+                Some(CheckId::SshdSession).filter(|id| runner.refuses_some_clients_by(*id));
             if is_unread {
                 plan.differences.push(
                     "the configuration with which sshd runs, which is older than that on disk".to_owned(),
@@ -400,8 +405,12 @@ fn needs_more(output: &str) -> Option<&str> {
 
 /// The answer for a login that failed. `how` is how its session ended.
 fn failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how: &str) -> LoginAnswer {
-    // A session does not depend on the client.
-    let refuses_some = rehearsal.plan.refuses_some.filter(|_| !accepted(&outcome.log));
+    // Few settings of a session depend on the client.
+    let refuses_some = if accepted(&outcome.log) {
+        rehearsal.plan.refuses_sessions_of_some
+    } else {
+        rehearsal.plan.refuses_some
+    };
     why_failed(rehearsal, outcome, pam, how).of_one_client(refuses_some)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::account::{Account, has_entry};
+use crate::check::fault::Fault;
 use crate::check::fix::Fix;
 use crate::check::report::Mark;
 use crate::check::runner::Answer;
@@ -175,9 +176,32 @@ fn joinable<'a>(patterns: &[&'a str], name: &str, root: &Path) -> Option<&'a str
     (is_plain(name) && has("/etc/passwd", name)).then_some(found)
 }
 
-/// The group of `/etc/group` by which a list would allow the user, if the name service does not use that file.
-fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root: &Path) -> Option<String> {
+/// Why a list that has a group of the user in `/etc/group` does not allow the user: its line is damaged, or the name service does not
+/// use that file.
+fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root: &Path) -> Option<Fault> {
+    if !(list.groups && list.allows) {
+        return None;
+    }
     let text = files::system_text(root, "/etc/group");
+    let shown = list.shown;
+    let damaged = text.lines().zip(1_u32..).find_map(|(line, number)| {
+        let (group, rest) = line.split_once(':')?;
+        let has_gid = rest.split(':').nth(1).is_some_and(|gid| gid.parse::<u32>().is_ok());
+        let members = rest.split(':').find(|field| field.split(',').any(|one| one == account.name))?;
+        let is_listed = settings.all(list.keyword).any(|one| one == group);
+        (is_listed && !has_gid).then_some((number, group, members))
+    });
+    if let Some((number, group, members)) = damaged {
+        return Some(Fault::with_advice(
+            format!(
+                "{shown} has {group}, in which the name service does not find {}: line {number} of /etc/group is damaged",
+                account.name
+            ),
+            format!(
+                "correct line {number} of /etc/group: {group}:x:GID:{members} (grpck -r checks that file)"
+            ),
+        ));
+    }
     let group = text.lines().find_map(|line| {
         let [group, _, gid, members] = line.split(':').collect::<Vec<_>>()[..] else { return None };
         let is_in = gid.parse() == Ok(account.gid) || members.split(',').any(|one| one == account.name);
@@ -188,10 +212,13 @@ fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root:
         let line = without_files(root, &format!("{database}:"))?;
         Some((database, line))
     });
-    let (database, line) = without.filter(|_| list.groups && list.allows)?;
-    Some(format!(
-        "{} has {group}, a group of {} in /etc/group, but the {database} line of /etc/nsswitch.conf is \"{line}\", without files",
-        list.shown, account.name
+    let (database, line) = without?;
+    Some(Fault::with_advice(
+        format!(
+            "{shown} has {group}, a group of {} in /etc/group, but the {database} line of /etc/nsswitch.conf is \"{line}\", without files",
+            account.name
+        ),
+        "put files before the other services in the group and initgroups lines of /etc/nsswitch.conf: group: files",
     ))
 }
 
@@ -199,24 +226,26 @@ fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root:
 pub(super) fn access(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
     let name = &account.name;
     let mut some_clients = Vec::new();
+    let mut answer = Answer::ok("", ());
+    // What a block lifts for some clients does not hide what no block lifts.
     for list in &ACCESS {
         match list.judge(settings, account, root) {
             Access::Allowed => {}
             Access::SomeClients(words) => some_clients.push(words),
             Access::Refused { note, change } => {
-                return match unread_group(list, settings, account, root) {
+                answer = answer.or_worse(|| match unread_group(list, settings, account, root) {
                     None => settings.refuses(list.keyword, &note, &change),
-                    Some(note) => Answer::fail(
-                        note,
-                        Fix::advice(
-                            "put files before the other services in the group and initgroups lines of /etc/nsswitch.conf: group: files",
-                        ),
-                    ),
-                };
+                    Some(fault) => fault.fail(),
+                });
             }
-            Access::Unknown(reason) => return Answer::skip(reason),
+            Access::Unknown(reason) => answer = answer.or_worse(|| Answer::skip(reason)),
         }
     }
+    answer.or_worse(|| root_login(settings, account)).or_worse(|| of_clients(&some_clients, name))
+}
+
+/// `PermitRootLogin`
+fn root_login(settings: &Settings, account: &Account) -> Answer<()> {
     let root = settings.one("permitrootlogin");
     match (account.uid, root) {
         (0, "no" | "forced-commands-only") if account.name != "root" => settings.refuses(
@@ -232,16 +261,17 @@ pub(super) fn access(settings: &Settings, account: &Account, root: &Path) -> Ans
             &format!("PermitRootLogin is {root}: sshd refuses root with a pushed key"),
             "log in as another user, or set PermitRootLogin prohibit-password",
         ),
-        _ if !some_clients.is_empty() => Answer::warn(
-            some_clients.join("; "),
-            Fix::advice(
-                "compare the client's address with that list; outside.network has the console's addresses",
-            ),
-            (),
-        )
-        .marked(Mark::SomeClients),
-        _ => Answer::ok(format!("sshd allows {name}"), ()),
+        _ => Answer::ok("", ()),
     }
+}
+
+/// The result of the lists that allow or refuse the user for some clients.
+fn of_clients(lists: &[String], name: &str) -> Answer<()> {
+    if lists.is_empty() {
+        return Answer::ok(format!("sshd allows {name}"), ());
+    }
+    let fix = "compare the client's address with that list; outside.network has the console's addresses";
+    Answer::warn(lists.join("; "), Fix::advice(fix), ()).marked(Mark::SomeClients)
 }
 
 /// The patterns of a list that does not have the user, and the slip that explains it.

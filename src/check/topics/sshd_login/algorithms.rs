@@ -27,11 +27,9 @@ pub(super) fn algorithms(settings: &Settings) -> Answer<()> {
     let lower = keyword.to_ascii_lowercase();
     match refused.as_slice() {
         [] => Answer::ok("sshd accepts both types of keys that can be pushed: ed25519 and RSA", ()),
-        [(kind, names)] => Answer::warn(
-            format!("sshd does not accept pushed {kind} keys"),
-            settings.fix(&lower, &change(names)),
-            (),
-        ),
+        [(kind, names)] => {
+            settings.warns(&lower, format!("sshd does not accept pushed {kind} keys"), &change(names))
+        }
         _ => settings.refuses(
             &lower,
             "sshd accepts no type of key that can be pushed",
@@ -67,28 +65,25 @@ pub(super) fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
         None
     };
     if let Some(types) = old_host_keys_only(settings, root) {
-        return Answer::warn(
+        return settings.warns(
+            "hostkeyalgorithms",
             format!(
                 "HostKeyAlgorithms allows only {types} of the host keys: OpenSSH clients since 8.8 refuse that without options"
             ),
-            settings.fix(
-                "hostkeyalgorithms",
-                "remove HostKeyAlgorithms, or add rsa-sha2-512,rsa-sha2-256,ssh-ed25519",
-            ),
-            (),
+            "remove HostKeyAlgorithms, or add rsa-sha2-512,rsa-sha2-256,ssh-ed25519",
         );
     }
     if let Some((keyword, shown, known)) = unusable {
         let note = format!("an OpenSSH client without options supports none of {shown}; it supports {known}");
-        return Answer::warn(note, settings.fix(keyword, &format!("add one of these to {shown}")), ());
+        return settings.warns(keyword, note, &format!("add one of these to {shown}"));
     }
     if offers("kexalgorithms", EXCHANGES) {
         Answer::ok("sshd offers a key exchange that the console's client supports", ())
     } else {
-        Answer::warn(
+        settings.warns(
+            "kexalgorithms",
             format!("the console's client supports none of KexAlgorithms; it supports {EXCHANGES}"),
-            settings.fix("kexalgorithms", "add ecdh-sha2-nistp256 to KexAlgorithms"),
-            (),
+            "add ecdh-sha2-nistp256 to KexAlgorithms",
         )
     }
 }

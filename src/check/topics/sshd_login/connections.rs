@@ -13,23 +13,6 @@ use crate::seconds::{Seconds, decimal};
 pub(super) fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
     /// Fewer unauthenticated connections are used up by a scanner.
     const FEW: u32 = 3;
-    let grace = settings.one("logingracetime").parse().map(Duration::from_secs).unwrap_or_default();
-    if !grace.is_zero() && grace <= timeout {
-        return Answer::warn(
-            format!("LoginGraceTime is {} s, and eic-keys may take {} s", grace.as_secs(), seconds(timeout)),
-            settings.fix("logingracetime", "set LoginGraceTime 120"),
-            (),
-        );
-    }
-    let startups = settings.one("maxstartups");
-    let first = startups.split(':').next().and_then(|first| first.parse::<u32>().ok());
-    if first.is_some_and(|first| first < FEW) {
-        return Answer::warn(
-            format!("MaxStartups is {startups}: a few clients that do not log in keep others out"),
-            settings.fix("maxstartups", "set MaxStartups 10:30:100"),
-            (),
-        );
-    }
     // Since OpenSSH 9.9.
     if settings.is("refuseconnection", "yes") {
         return settings.refuses(
@@ -45,18 +28,35 @@ pub(super) fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
             "set PerSourceMaxStartups none",
         );
     }
+    let grace = settings.one("logingracetime").parse().map(Duration::from_secs).unwrap_or_default();
+    if !grace.is_zero() && grace <= timeout {
+        return settings.warns(
+            "logingracetime",
+            format!("LoginGraceTime is {} s, and eic-keys may take {} s", grace.as_secs(), seconds(timeout)),
+            "set LoginGraceTime 120",
+        );
+    }
+    let startups = settings.one("maxstartups");
+    let first = startups.split(':').next().and_then(|first| first.parse::<u32>().ok());
+    if first.is_some_and(|first| first < FEW) {
+        return settings.warns(
+            "maxstartups",
+            format!("MaxStartups is {startups}: a few clients that do not log in keep others out"),
+            "set MaxStartups 10:30:100",
+        );
+    }
     let each = settings.one("persourcemaxstartups");
     if each.parse().is_ok_and(|most: u32| most < FEW) {
-        return Answer::warn(
+        return settings.warns(
+            "persourcemaxstartups",
             format!(
                 "PerSourceMaxStartups is {each}: a client that does not log in keeps others with its address out"
             ),
-            settings.fix("persourcemaxstartups", "set PerSourceMaxStartups none"),
-            (),
+            "set PerSourceMaxStartups none",
         );
     }
     if let Some((note, change)) = penalties(settings) {
-        return Answer::warn(note, settings.fix("persourcepenalties", change), ());
+        return settings.warns("persourcepenalties", note, change);
     }
     Answer::ok(format!("LoginGraceTime is {} s, MaxStartups {startups}", grace.as_secs()), ())
 }

@@ -51,7 +51,7 @@ pub(super) fn methods(settings: &Settings) -> Answer<()> {
     } else if possible.iter().any(|list| list.split(',').any(plain)) {
         let note =
             format!("AuthenticationMethods requires more than a key: {all}; not every client can do that");
-        Answer::warn(note, settings.fix("authenticationmethods", change), ())
+        settings.warns("authenticationmethods", note, change)
     } else {
         let note = format!("AuthenticationMethods does not include publickey: {all}");
         settings.refuses("authenticationmethods", &note, change)
@@ -66,13 +66,10 @@ pub(super) fn tries(settings: &Settings) -> Answer<()> {
             "MaxAuthTries is 0: sshd closes each connection before it looks at a key",
             "set MaxAuthTries 6",
         ),
-        Ok(tries) if tries < FEW => Answer::warn(
+        Ok(tries) if tries < FEW => settings.warns(
+            "maxauthtries",
             format!("MaxAuthTries is {tries}: sshd disconnects a client whose agent offers {tries} other keys first"),
-            settings.fix(
-                "maxauthtries",
-                "connect with ssh -o IdentitiesOnly=yes -i KEY, which offers only the pushed key, or set MaxAuthTries 6",
-            ),
-            (),
+            "connect with ssh -o IdentitiesOnly=yes -i KEY, which offers only the pushed key, or set MaxAuthTries 6",
         ),
         Ok(tries) => Answer::ok(
             format!("a client can offer {tries} keys; with more in its agent: ssh -o IdentitiesOnly=yes -i KEY"),

@@ -42,10 +42,10 @@ pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
         }
     }
     match settings.one("requiredrsasize").parse::<u32>() {
-        Ok(size) if size > SMALLEST => Answer::warn(
+        Ok(size) if size > SMALLEST => settings.warns(
+            "requiredrsasize",
             format!("RequiredRSASize is {size}: sshd refuses pushed RSA keys with fewer bits"),
-            settings.fix("requiredrsasize", "push an ed25519 key, or set RequiredRSASize 2048"),
-            (),
+            "push an ed25519 key, or set RequiredRSASize 2048",
         ),
         _ if matches!(list, "" | "none") => Answer::ok("sshd has no list of revoked keys", ()),
         _ => Answer::ok(format!("sshd can read the list of revoked keys {list}"), ()),

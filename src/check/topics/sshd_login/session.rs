@@ -13,76 +13,100 @@ use crate::files::{below, is_program_at};
 use crate::ownership::{self, OwnershipFault};
 
 pub(super) fn session(settings: &Settings, account: &Account, root: &Path) -> Answer<()> {
-    if settings.is("maxsessions", "0") {
-        return settings.refuses(
-            "maxsessions",
-            "MaxSessions is 0: sshd opens no session",
-            "set MaxSessions 10",
-        );
-    }
-    let command = settings.one("forcecommand");
-    let forced = !matches!(command, "" | "none");
-    let sftp = command.split_whitespace().next() == Some("internal-sftp");
     let chroot = chroot(settings, account);
-    if let Some(directory) = &chroot {
-        if let Some(reason) = bad_chroot(root, directory) {
-            let note = format!("sshd refuses ChrootDirectory {}: {reason}", directory.display());
-            let change = "have root own each directory of that path, and no other user write to it";
-            return settings.refuses("chrootdirectory", &note, change);
-        }
-        if let Some(note) = no_shell(account, &below(root, directory)).filter(|_| !sftp) {
-            let change = "install the shell and its libraries (ldd) there, set ForceCommand internal-sftp, or remove ChrootDirectory";
-            return settings.refuses("chrootdirectory", &note, change);
-        }
+    // What a block lifts for some clients does not hide what no block lifts.
+    number(settings).or_worse(|| {
+        directory(settings, account, root, chroot.as_deref())
+            .if_ok(|| Some(command(settings, account, root, chroot.as_deref())))
+    })
+}
+
+/// `MaxSessions`
+fn number(settings: &Settings) -> Answer<()> {
+    if settings.is("maxsessions", "0") {
+        let note = "MaxSessions is 0: sshd opens no session";
+        return settings.refuses("maxsessions", note, "set MaxSessions 10");
     }
-    if sftp {
-        return Answer::warn(
-            "ForceCommand is internal-sftp: only sftp works, without a shell",
-            settings.fix("forcecommand", "remove ForceCommand if the user is to have a shell"),
-            (),
-        );
+    Answer::ok("", ())
+}
+
+/// `ChrootDirectory`
+fn directory(settings: &Settings, account: &Account, root: &Path, chroot: Option<&Path>) -> Answer<()> {
+    let Some(directory) = chroot else { return Answer::ok("", ()) };
+    if let Some(reason) = bad_chroot(root, directory) {
+        let note = format!("sshd refuses ChrootDirectory {}: {reason}", directory.display());
+        let change = "have root own each directory of that path, and no other user write to it";
+        return settings.refuses("chrootdirectory", &note, change);
     }
-    if let Some(note) = wrong_program(command, account, root, chroot.as_deref()) {
-        return settings.refuses(
+    let shell = (!is_sftp(settings)).then(|| no_shell(account, &below(root, directory))).flatten();
+    let change = "install the shell and its libraries (ldd) there, set ForceCommand internal-sftp, or remove ChrootDirectory";
+    match shell {
+        Some(note) => settings.refuses("chrootdirectory", &note, change),
+        None => Answer::ok("", ()),
+    }
+}
+
+/// Whether sshd's own server for sftp is all that a session gets.
+fn is_sftp(settings: &Settings) -> bool {
+    settings.one("forcecommand").split_whitespace().next() == Some("internal-sftp")
+}
+
+/// `ForceCommand`, or what a session gets without it.
+fn command(settings: &Settings, account: &Account, root: &Path, chroot: Option<&Path>) -> Answer<()> {
+    let command = settings.one("forcecommand");
+    if matches!(command, "" | "none") {
+        return shell_or_command(settings);
+    }
+    if is_sftp(settings) {
+        return settings.warns(
             "forcecommand",
-            &note,
-            "repair or install that program, or remove ForceCommand",
+            "ForceCommand is internal-sftp: only sftp works, without a shell",
+            "remove ForceCommand if the user is to have a shell",
         );
+    }
+    if let Some(note) = wrong_program(command, account, root, chroot) {
+        let change = "repair or install that program, or remove ForceCommand";
+        return settings.refuses("forcecommand", &note, change);
     }
     let program = command.split_whitespace().next().unwrap_or_default();
     if chroot.is_none() && is_absent(program, account, root) {
-        return Answer::warn(
+        return settings.warns(
+            "forcecommand",
             format!("ForceCommand runs {program}, which is in none of the usual directories of programs"),
-            settings.fix("forcecommand", "install that program, or give its whole path"),
-            (),
+            "install that program, or give its whole path",
         );
     }
     let ends = "remove ForceCommand if clients are to get a shell or run commands, or let its program run $SSH_ORIGINAL_COMMAND";
     let prints = ["echo", "printf", "cat", "true", "exit"];
     match program.rsplit('/').next().unwrap_or_default() {
-        _ if !forced => {}
-        "false" | "nologin" => {
-            return settings.refuses(
-                "forcecommand",
-                &format!("ForceCommand {command} ends each session at once"),
-                ends,
-            );
-        }
-        name if prints.contains(&name) => {
-            return Answer::warn(
-                format!("each session runs ForceCommand {command} instead of what the client asks for"),
-                settings.fix("forcecommand", ends),
-                (),
-            );
-        }
+        "false" | "nologin" => settings.refuses(
+            "forcecommand",
+            &format!("ForceCommand {command} ends each session at once"),
+            ends,
+        ),
+        name if prints.contains(&name) => settings.warns(
+            "forcecommand",
+            format!("each session runs ForceCommand {command} instead of what the client asks for"),
+            ends,
+        ),
         // A menu or a wrapper, which the administrator wants; only a login shows whether it works.
-        _ => return Answer::ok(format!("each session runs ForceCommand: {command}"), ()),
+        _ => Answer::ok(format!("each session runs ForceCommand: {command}"), ()),
     }
+}
+
+fn shell_or_command(settings: &Settings) -> Answer<()> {
     if let Some(timeout) = short_timeout(settings.one("channeltimeout")) {
-        return Answer::warn(
+        return settings.warns(
+            "channeltimeout",
             format!("ChannelTimeout {timeout}: sshd closes a session in which nobody types for so long"),
-            settings.fix("channeltimeout", "raise that time, or remove ChannelTimeout"),
-            (),
+            "raise that time, or remove ChannelTimeout",
+        );
+    }
+    if settings.is("permittty", "no") {
+        return settings.warns(
+            "permittty",
+            "PermitTTY is no: sshd gives no terminal, which the console and ssh without a command ask for",
+            "set PermitTTY yes if the user is to have a shell on a terminal",
         );
     }
     Answer::ok("sshd opens sessions", ())
