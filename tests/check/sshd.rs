@@ -110,6 +110,36 @@ fn a_command_for_other_users() {
     });
 }
 
+/// Another command or user for most clients than for some.
+#[test]
+fn eic_keys_for_some_clients() {
+    const SOME: &str = ", for all but clients with the address 10.9.0.0/16";
+    for (keyword, value, id, fix) in [
+        (
+            "AuthorizedKeysCommandUser",
+            "nosuch",
+            "sshd.command_user",
+            "set AuthorizedKeysCommandUser eic-keys (",
+        ),
+        ("AuthorizedKeysCommand", "/usr/bin/printf %%s", "sshd.command", "if /etc/ssh/sshd_config line "),
+    ] {
+        let ours = config().text();
+        let ours = ours.lines().find(|line| line.split(' ').next() == Some(keyword)).unwrap();
+        let global = config().set(keyword, value).text();
+        world(|world| {
+            world.configure(&format!("{global}Match Address 10.9.0.0/16\n  {ours}\n"));
+            let report = world.check();
+            assert_eq!((report.status(id), report.outcome.status), ("warn", Some(0)), "{}", report.of(id));
+            assert!(report.note(id).ends_with(SOME), "{}", report.note(id));
+            assert_eq!(report.of(id)["fix_kind"], "advice");
+            assert!(report.of(id)["fix"].as_str().unwrap().starts_with(fix), "{}", report.of(id));
+            // For other users of that network, and for nobody else.
+            world.configure(&format!("{global}Match User bob Address 10.9.0.0/16\n  {ours}\n"));
+            assert_eq!(world.check().status(id), "fail");
+        });
+    }
+}
+
 #[test]
 fn a_command_line_that_eic_keys_rejects() {
     broken(

@@ -22,7 +22,6 @@ use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, last_attempt};
 use crate::check::log_tail;
-use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
@@ -541,15 +540,17 @@ fn no_command(version: &OpensshVersion, source: &SettingsSource) -> Answer<Confi
         ),
         None => match of_other_logins(version, source) {
             // For clients with these addresses.
-            Some(OtherBlock { command, line, is_for_clients: true }) => Answer::warn_without_value(
-                format!("{none}, for all but {}", clients(&line.criteria)),
-                Fix::advice(format!(
-                    "if that is not intended, move the lines ({command}) above the first Match line, then reload sshd"
-                )),
-            )
-            .marked(Mark::SomeClients),
-            Some(OtherBlock { command, line, is_for_clients: false }) => Answer::fail(
-                format!("sshd has no AuthorizedKeysCommand for this user: {command} sets it below {line} only"),
+            Some(other) if other.is_for_clients => {
+                let fix = format!(
+                    "if that is not intended, move the lines ({}) above the first Match line, then reload sshd",
+                    other.command
+                );
+                Answer::fail(none, Fix::advice(fix)).only_for(Some(other.clients()))
+            }
+            Some(OtherBlock { command, line, .. }) => Answer::fail(
+                format!(
+                    "sshd has no AuthorizedKeysCommand for this user: {command} sets it below {line} only"
+                ),
                 Fix::advice(format!(
                     "if it was meant for all users, move the lines above the first Match line; or else change {line} ({}) so that it applies to \
                      this user; then reload sshd",
@@ -568,6 +569,13 @@ struct OtherBlock {
     line: MatchLine,
     /// It applies to other clients of the same user.
     is_for_clients: bool,
+}
+
+impl OtherBlock {
+    /// The clients without eic-keys.
+    fn clients(&self) -> String {
+        format!("all but {}", clients(&self.line.criteria))
+    }
 }
 
 /// The first block with eic-keys, if none applies.
@@ -598,7 +606,9 @@ fn command(
     let words = managed_lines::words(version, line);
     let program = PathBuf::from(OsStr::from_bytes(words.first().map(Vec::as_slice).unwrap_or_default()));
     if !is_eic_keys(&program) {
-        return not_eic_keys(tree, &origin, &shown, program, &words, setting);
+        let is_in_block = setting.as_ref().is_some_and(|setting| setting.block.is_some());
+        let others = of_other_logins(version, source).filter(|other| other.is_for_clients && !is_in_block);
+        return not_eic_keys(tree, &origin, &shown, program, &words, setting, others);
     }
     let request = match parsed(&words) {
         Ok(request) => request,
@@ -665,7 +675,7 @@ fn other_user<'a>(words: &[Vec<u8>], account: &'a Account) -> Option<(OsString, 
     (asked.user != *account.name).then_some((asked.user, account.name.as_str()))
 }
 
-/// The result for a command that is not eic-keys: a script can run it.
+/// The result for a command that is not eic-keys: a script can run it. `others`: the block in which it is, for some clients.
 fn not_eic_keys(
     tree: &ConfigTree,
     origin: &str,
@@ -673,6 +683,7 @@ fn not_eic_keys(
     program: PathBuf,
     words: &[Vec<u8>],
     setting: Option<Setting>,
+    others: Option<OtherBlock>,
 ) -> Answer<ConfiguredCommand> {
     let is_script = is_wrapper(tree, &program);
     if is_script || names_eic_keys(words) && not_runnable(tree, &program).is_none() {
@@ -692,21 +703,26 @@ fn not_eic_keys(
             Err(_) => Answer::warn_without_value(note, fix),
         };
     }
-    let fix = match setting.and_then(|setting| setting.block) {
-        Some(block) => Fix::advice(format!(
+    let fix = match (setting.and_then(|setting| setting.block), &others) {
+        (Some(block), _) => Fix::advice(format!(
             "in the block {block} ({}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd",
             block.origin
         )),
-        None => enable(),
+        (None, Some(other)) => Fix::advice(format!(
+            "if {} is not intended to be for these clients only, run eic-keys --enable",
+            other.command
+        )),
+        (None, None) => enable(),
     };
     let reason = not_runnable(tree, &program).map(|reason| format!("; sshd does not run it: {reason}"));
-    Answer::fail(
+    let answer = Answer::fail(
         format!(
             "{origin} has an AuthorizedKeysCommand that does not run eic-keys: {shown}{}",
             reason.unwrap_or_default()
         ),
         fix,
-    )
+    );
+    answer.only_for(others.map(|other| other.clients()))
 }
 
 /// The fix that puts our lines into sshd's configuration, or what prevents it.
@@ -876,11 +892,15 @@ fn command_user(settings: &Settings, login: Option<&str>, chained: Option<&OsStr
     }
     match Account::find(&name) {
         Err(error) => no_name_service(&error),
-        Ok(None) if name != OWN_USER => Answer::fail(
-            format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
-            // --enable does not change blocks.
-            if settings.command_user_is_in_block() { set_own() } else { enable() },
-        ),
+        Ok(None) if name != OWN_USER => {
+            let others = settings.all_but_some(COMMAND_USER);
+            // --enable does not change blocks, and what it writes is for all clients.
+            let fix =
+                if settings.command_user_is_in_block() || others.is_some() { set_own() } else { enable() };
+            let note =
+                format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command");
+            Answer::fail(note, fix).only_for(others)
+        }
         Ok(None) => Answer::fail(
             format!("the AuthorizedKeysCommandUser {name} does not exist: sshd does not run the command"),
             create_user(&name),
