@@ -59,8 +59,8 @@ pub(crate) struct SettingsSource {
     pub(crate) has_directory: bool,
     /// Whether sshd finds a host key.
     pub(crate) has_host_keys: bool,
-    /// Whether sshd accepts the files. The values are without the lines that it rejects.
-    pub(crate) is_accepted: bool,
+    /// Why an sshd that is started now does not run: the values are without the lines that it rejects, or with another directory.
+    pub(crate) rejected: Option<&'static str>,
 }
 
 impl Settings {

@@ -1274,6 +1274,70 @@ fn the_settings_of_an_sshd_without_host_keys() {
     }
 }
 
+/// Since 9.8, sshd looks at its directory only when it is started: its settings are known.
+#[test]
+fn the_settings_of_an_sshd_whose_directory_is_open() {
+    for (lines, expected) in [
+        ("", &[("sshd.config", "warn"), ("sshd.access", "ok"), ("sshd.command", "ok")][..]),
+        ("AllowUsers bob\n", &[("sshd.config", "warn"), ("sshd.access", "fail")]),
+    ] {
+        world(|world| {
+            world.restart(&format!("{lines}{}", config().text()));
+            world.sh("cp -p /usr/sbin/sshd /usr/sbin/sshd.real; chmod 0777 /run/sshd");
+            let program = "#!/bin/sh\nif [ \"$1\" = -V ]; then echo OpenSSH_9.8p1 >&2; exit 0; fi\nexec /usr/sbin/sshd.real \"$@\"\n";
+            world.instance.install("/usr/sbin/sshd", program.as_bytes());
+            let report = world.check_with(&["--rehearse", USER]);
+            for (id, status) in expected {
+                assert_eq!(report.status(id), *status, "{}", report.of(id));
+            }
+            let note = report.note("sshd.config");
+            assert!(note.starts_with("a reload of sshd fails until sshd is restarted: "), "{note}");
+            let rehearsal = report.note("login.rehearsal");
+            assert_eq!(rehearsal, "sshd does not start with its directory /run/sshd");
+            // The directory of the system is as it was.
+            world.sh("[ \"$(stat -c %a /run/sshd)\" = 777 ]");
+        });
+    }
+}
+
+/// sshd does not start without its main file, and does not say how to get one.
+#[test]
+fn a_main_file_that_is_gone() {
+    let original = "/usr/share/openssh/sshd_config";
+    world(|world| {
+        crate::system::stop_sshd();
+        std::fs::remove_file(CONFIG).unwrap();
+        let _ = std::fs::remove_file(original);
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("restore that file from a backup, or from the package"), "{fix}");
+        world.instance.write(original, config().text());
+        world.apply(&world.check(), "sshd.config");
+        assert_eq!(world.check().status("sshd.config"), "ok");
+    });
+}
+
+/// sshd does not start, and its message names no line.
+#[test]
+fn methods_that_are_turned_off() {
+    world(|world| {
+        let text = config()
+            .set("AuthenticationMethods", "publickey,keyboard-interactive:pam")
+            .set("KbdInteractiveAuthentication", "no")
+            .text();
+        crate::system::stop_sshd();
+        world.instance.write(CONFIG, &text);
+        let line = text.lines().position(|line| line.starts_with("AuthenticationMethods ")).unwrap() + 1;
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail", "{}", report.of("sshd.config"));
+        let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+        assert!(fix.contains(&format!("AuthenticationMethods (/etc/ssh/sshd_config line {line})")), "{fix}");
+        world.instance.write(CONFIG, text.replace("publickey,", "publickey publickey,"));
+        assert_eq!(world.check().status("sshd.config"), "ok");
+    });
+}
+
 /// sshd is not asked: it would wait, too.
 #[test]
 fn a_configuration_that_sshd_waits_for() {

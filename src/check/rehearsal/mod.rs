@@ -176,8 +176,8 @@ pub(crate) async fn rehearse(
                     create_directory_fix(),
                 );
             }
-            if !settings.source.is_accepted {
-                return Answer::skip("sshd rejects its files");
+            if let Some(reason) = settings.source.rejected {
+                return Answer::skip(reason);
             }
             let mut plan = RehearsalPlan::new(target, &program.version, settings, account, deadline);
             plan.refuses_some = refuses_some;

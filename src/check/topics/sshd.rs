@@ -44,7 +44,7 @@ use crate::sshd::host_key::default_host_keys;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Dump, PATHS, QueryError, Sshd, default_main_file};
+use crate::sshd::query::{ADMIN_CONFIG, Dump, PATHS, QueryError, Sshd, default_main_file};
 use crate::tool::stdout_of;
 
 /// The findings about sshd's configuration.
@@ -229,7 +229,13 @@ fn settings(
         }
     }
     let has_host_keys = error.is_none();
-    let is_accepted = error.as_ref().is_none_or(QueryError::lacks_host_keys);
+    let rejected = match &error {
+        Some(error) if error.has_foreign_directory() => {
+            Some("sshd does not start with its directory /run/sshd")
+        }
+        Some(error) if !error.lacks_host_keys() => Some("sshd rejects its files"),
+        _ => None,
+    };
     let settings = answer.map(|(dump, sshd)| {
         let config = config.as_ref().ok().cloned();
         let unread =
@@ -250,7 +256,7 @@ fn settings(
             main,
             has_directory: !lacks_directory,
             has_host_keys,
-            is_accepted,
+            rejected,
         };
         Settings::new(dump, source)
     });
@@ -262,9 +268,13 @@ fn settings(
     let fix = repair(tree, &error, config.as_ref());
     // Without the lines that sshd rejects, the files show only what it refuses by what it has read.
     let root = tree.locate(Path::new("/"));
-    let is_known =
-        |settings: &Settings| error.lacks_host_keys() || refusal(settings, account, &root).is_some();
+    let is_known = |settings: &Settings| {
+        error.lacks_host_keys()
+            || error.has_foreign_directory()
+            || refusal(settings, account, &root).is_some()
+    };
     match settings.filter(is_known) {
+        Some(settings) if error.has_foreign_directory() => Answer::warn(no_reload(&error), fix, settings),
         Some(settings) => {
             Answer::warn(format!("sshd runs, but cannot be started again: {error}"), fix, settings)
         }
@@ -307,6 +317,9 @@ fn without_cause(
     }
     // Only a running sshd can have settings that its files do not show.
     process?;
+    if error.has_foreign_directory() {
+        return version.keeps_host_keys().then(|| sshd.with_own_directory())?;
+    }
     if error.lacks_host_keys() {
         return version.keeps_host_keys().then(|| sshd.with_own_host_key())?;
     }
@@ -392,13 +405,15 @@ fn unusable(
         return Answer::fail(note, fix);
     }
     if error.has_foreign_directory() {
-        return Answer::warn_without_value(
-            format!("a reload of sshd fails until sshd is restarted: {note}"),
-            fix,
-        );
+        return Answer::warn_without_value(no_reload(error), fix);
     }
     let fix = Fix::advice([fix.text(), ", then reload sshd"].concat());
     Answer::warn_without_value(note, fix).breaks_at_latest(" (what the running sshd has read cannot be seen)")
+}
+
+/// The note if the running sshd does not need to read its directory again.
+fn no_reload(error: &QueryError) -> String {
+    format!("a reload of sshd fails until sshd is restarted: {}", WithCauses(error))
 }
 
 /// What to do about an error of sshd.
@@ -407,9 +422,28 @@ fn repair(tree: &ConfigTree, error: &QueryError, config: Result<&Config, &ReadEr
         host_keys(tree, config.ok(), error)
     } else if error.has_foreign_directory() {
         foreign_directory(tree)
+    } else if config.is_err_and(|error| is_main_file_gone(tree, error)) {
+        main_file(tree)
     } else {
         Fix::advice(wrong_file(tree, config, error).unwrap_or_else(|| error.fix().to_owned()))
     }
+}
+
+fn is_main_file_gone(tree: &ConfigTree, error: &ReadError) -> bool {
+    let ReadError::Unreadable(path, error) = error else { return false };
+    let is_link = || tree.locate(path).is_symlink();
+    path == Path::new(ADMIN_CONFIG) && error.kind() == ErrorKind::NotFound && !is_link()
+}
+
+/// The fix if there is no main file.
+fn main_file(tree: &ConfigTree) -> Fix {
+    // Debian's package has the original, which it gives to ucf(1).
+    if tree.locate(Path::new("/usr/share/openssh/sshd_config")).is_file() {
+        return Fix::command("cp /usr/share/openssh/sshd_config /etc/ssh/sshd_config", []);
+    }
+    Fix::advice(
+        "restore that file from a backup, or from the package openssh-server: dnf reinstall openssh-server",
+    )
 }
 
 /// The file of the configuration for which sshd would wait: a FIFO or a device.
@@ -439,6 +473,12 @@ fn wrong_file(tree: &ConfigTree, config: Result<&Config, &ReadError>, error: &Qu
     if error.says("AuthorizedKeysCommand set without") {
         let set = config.settings().iter().find(|setting| setting.keyword == Keyword::Command)?;
         return Some(format!("add AuthorizedKeysCommandUser ({OWN_USER} for eic-keys) below {}", set.origin));
+    }
+    if error.says("Disabled method") {
+        let (line, _) = config.paths("authenticationmethods").into_iter().next()?;
+        return Some(format!(
+            "add \"publickey\" as a list of its own to AuthenticationMethods ({line}), or enable what that line requires"
+        ));
     }
     if error.says("within a Match block") {
         return Some(MATCH_BLOCK.to_owned());

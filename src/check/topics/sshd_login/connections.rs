@@ -192,7 +192,7 @@ mod tests {
             main: "/etc/ssh/sshd_config".into(),
             has_directory: true,
             has_host_keys: true,
-            is_accepted: true,
+            rejected: None,
         };
         Settings::new(dump, source)
     }
