@@ -178,14 +178,18 @@ pub(crate) fn stack(root: &Path, service: &str, module_type: ModuleType) -> Stac
 
 /// The modules of one type that sshd uses, with their arguments. Empty if there is no PAM service file.
 pub(crate) fn modules(root: &Path, module_type: ModuleType) -> Vec<String> {
-    let rules = stack(root, "sshd", module_type).rules.into_iter();
-    let words = rules.filter_map(|rule| match rule.kind {
-        RuleKind::Module(module) => {
-            Some([vec![module.name().to_owned()], module.arguments.clone()].concat().join(" "))
-        }
+    let rules = stack(root, "sshd", module_type).rules;
+    let words =
+        |module: &Module| [vec![module.name().to_owned()], module.arguments.clone()].concat().join(" ");
+    modules_of(&rules).map(words).collect()
+}
+
+/// The modules of rules.
+pub(crate) fn modules_of(rules: &[Rule]) -> impl Iterator<Item = &Module> {
+    rules.iter().filter_map(|rule| match &rule.kind {
+        RuleKind::Module(module) => Some(module),
         RuleKind::Substack | RuleKind::Unusable(_) => None,
-    });
-    words.collect()
+    })
 }
 
 struct Reader<'a> {

@@ -29,7 +29,10 @@ pub(crate) fn outcome(rules: &[Rule], failures: &[Option<ReturnValues>]) -> Stac
     let failing: Vec<usize> = (0..rules.len()).filter(fails).collect();
     // Any of several can be the reason. The first one is seen first.
     let refusing = (0..rules.len()).filter(|at| rules.get(*at).is_some_and(refuses));
-    let alone = failing.iter().copied().chain(refusing).find(|at| succeeds(rules, failures, Some(*at)));
+    // A jump too far is always a mistake: the line before which it should end is not.
+    let jumping = (0..rules.len()).filter(|at| jump_too_far(rules, *at).is_some());
+    let possible = jumping.chain(failing.iter().copied()).chain(refusing);
+    let alone = possible.into_iter().find(|at| succeeds(rules, failures, Some(*at)));
     StackOutcome::Refuses(alone.or_else(|| failing.first().copied()))
 }
 
@@ -82,6 +85,9 @@ fn succeeds(rules: &[Rule], failures: &[Option<ReturnValues>], without: Option<u
         let actions: Vec<Action> = match (&rule.kind, failure) {
             (RuleKind::Substack, _) => vec![Action::Ignore],
             (RuleKind::Unusable(_), _) if without == Some(at) => vec![Action::Ok],
+            (RuleKind::Module(_), None) if without == Some(at) && jump_too_far(rules, at).is_some() => {
+                vec![Action::Done]
+            }
             (RuleKind::Module(_), None) if without == Some(at) && refuses(rule) => vec![Action::Ok],
             (RuleKind::Unusable(_), _) => vec![Action::Bad],
             (RuleKind::Module(module), Some(results)) => {
@@ -120,6 +126,13 @@ fn after(rules: &[Rule], at: usize, impression: Impression, action: Action) -> (
             jump(rules, at, count).map_or((next, Impression::Bad), |next| (next, impression))
         }
     }
+}
+
+/// How many rules a module that succeeds skips, if there are fewer.
+pub(crate) fn jump_too_far(rules: &[Rule], at: usize) -> Option<usize> {
+    let RuleKind::Module(module) = &rules.get(at)?.kind else { return None };
+    let Action::Jump(count) = module.control.action("success") else { return None };
+    jump(rules, at, count).is_none().then_some(count)
 }
 
 fn level(rules: &[Rule], at: usize) -> Option<usize> {

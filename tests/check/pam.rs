@@ -196,6 +196,13 @@ fn files_that_pam_cannot_use() {
         "correct /etc/pam.d/sshd line 4, or remove that line",
     );
     lets_in(|world| pam(world, &with("account [success=ok default=die] pam_permit.so")));
+    // The lines after it are gone, and not the line that it should skip is wrong.
+    refuses(
+        |world| pam(world, &jump.replace("success=1", "success=3")),
+        "sshd.pam",
+        "line 4: success=3 skips more lines than follow",
+        "correct the number in /etc/pam.d/sshd line 4",
+    );
     refuses(
         |world| {
             pam(world, "");

@@ -11,8 +11,8 @@ use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::fault::Fault;
 use crate::check::fix::{CommandWord, Fix};
-use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, stack};
-use crate::check::pam_stack::{ReturnValues, StackOutcome, outcome, refusing};
+use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, modules_of, stack};
+use crate::check::pam_stack::{ReturnValues, StackOutcome, jump_too_far, outcome, refusing};
 use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
@@ -97,8 +97,9 @@ const RESTORE: &str =
 /// `asks`: whether PAM authenticates the user, too.
 fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     let stack = |module_type| stack(root, service, module_type);
+    let auth = stack(ModuleType::Auth);
     let stacks = Stacks {
-        auth: asks.then(|| stack(ModuleType::Auth)),
+        auth: asks.then(|| auth.clone()),
         account: stack(ModuleType::Account),
         session: stack(ModuleType::Session),
     };
@@ -124,7 +125,6 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     }
     let mut libraries = Libraries::find(root);
     // libpam loads the modules of all types.
-    let auth = stack(ModuleType::Auth);
     libraries.try_all(root, &[&auth, &stacks.account, &stacks.session]);
     if let Some(note) = libraries.crash() {
         return Answer::fail(note, Fix::advice(REINSTALL));
@@ -140,7 +140,7 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
             return fault.fail();
         }
     }
-    let uses_logind = modules(&stacks.session.rules).any(|module| module.name() == "pam_systemd.so");
+    let uses_logind = modules_of(&stacks.session.rules).any(|module| module.name() == "pam_systemd.so");
     if uses_logind && root.join("run/dbus/system_bus_socket").exists() {
         if let Some((who, fix)) = hangs() {
             return Answer::warn(
@@ -188,7 +188,7 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
     if let Some(fault) = refused(false) {
         return fault.fail();
     }
-    let limits = modules(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
+    let limits = modules_of(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
     let low = limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments));
     if let Some(low) = low.as_ref().filter(|low| low.is_certain) {
         return Answer::fail(low.note(&account.name), low.fix());
@@ -233,13 +233,6 @@ pub(super) fn needs_pam_unix(root: &Path) -> bool {
     refusing(&rules, &known).is_some_and(|module| module.name() == "pam_unix.so")
 }
 
-fn modules(rules: &[Rule]) -> impl Iterator<Item = &Module> {
-    rules.iter().filter_map(|rule| match &rule.kind {
-        RuleKind::Module(module) => Some(module),
-        RuleKind::Substack | RuleKind::Unusable(_) => None,
-    })
-}
-
 /// What is known to fail, for each rule.
 fn failures(stack: &Stack, known: impl Fn(&Module) -> Option<Failure>) -> Vec<Option<Failure>> {
     let failure = |rule: &Rule| match &rule.kind {
@@ -259,6 +252,7 @@ fn refusal(
 ) -> Option<Fault> {
     let returns: Vec<_> = failures.iter().map(|failure| Some(failure.as_ref()?.returns)).collect();
     let StackOutcome::Refuses(at) = outcome(&stack.rules, &returns) else { return None };
+    let too_far = at.and_then(|at| jump_too_far(&stack.rules, at));
     let rule = at.and_then(|at| Some((stack.rules.get(at)?, failures.into_iter().nth(at)?)));
     let Some((rule, failure)) = rule else {
         return Some(Fault::with_advice(
@@ -276,6 +270,13 @@ fn refusal(
         }
         (RuleKind::Unusable(reason), _) => (reason.clone(), None),
         (_, Some(failure)) => (failure.reason, failure.fix),
+        _ if too_far.is_some() => {
+            let count = too_far.unwrap_or_default();
+            let fix = format!(
+                "correct the number in {origin}, or restore the lines after it (pam-auth-update writes Debian's common files)"
+            );
+            (format!("success={count} skips more lines than follow"), Some(Fix::advice(fix)))
+        }
         _ => ("its control refuses whatever the module returns".to_owned(), None),
     };
     let fix = carriage_returns(stack, &reason).or(fix).unwrap_or_else(|| by_hand(origin));
