@@ -1135,15 +1135,48 @@ fn a_trust_store_that_is_a_link_to_nowhere() {
             let report = world.check();
             assert_eq!(report.status("signer.store"), "warn");
             let note = report.note("signer.store");
-            assert!(
-                note.starts_with(&format!("the trust store {TRUST_STORE} cannot be read: "))
-                    && note.ends_with(", and /etc/ssl/certs is used instead"),
-                "{note}"
-            );
+            let why = if link == "/nowhere" {
+                format!("{TRUST_STORE} is a symbolic link to /nowhere, which does not exist")
+            } else {
+                format!("the trust store {TRUST_STORE} cannot be read: ")
+            };
+            assert!(note.starts_with("/etc/ssl/certs holds ") && note.contains(&why), "{note}");
+            assert_eq!(report.status("signer.command_user"), "ok");
             world.apply(&report, "signer.store");
             world.check().assert_healthy();
         });
     }
+}
+
+/// The package's tool writes it again: after a disk was full, or if other certificates were put in its place.
+#[test]
+fn a_trust_store_that_is_not_whole() {
+    const UPDATE: &str =
+        "#!/bin/sh\ncat /run/packages/ca-certificates.crt >/etc/ssl/certs/ca-certificates.crt\n";
+    const LIST: &str = "/etc/ca-certificates.conf";
+    world(|world| {
+        world.instance.install("/usr/sbin/update-ca-certificates", UPDATE.as_bytes());
+        world.sh(&format!("truncate -s 50000 {TRUST_STORE}"));
+        let report = world.check();
+        report.assert_exactly(&[("signer.store", "warn"), ("signer.path", "fail")]);
+        assert!(report.note("signer.store").contains(", and ends within another one: the file is cut"));
+        assert_eq!(report.of("signer.store")["fix"], "update-ca-certificates");
+        world.apply(&report, "signer.path");
+        world.check().assert_healthy();
+        // Without Amazon's certificate, which the system has.
+        world.instance.trust([]);
+        let own = eic_lab::pki::bundle([&world.instance.pki().root]);
+        world.instance.write("/usr/share/ca-certificates/mozilla/Amazon_Root_CA_1.crt", own);
+        world.instance.write(LIST, "!mozilla/Amazon_Root_CA_1.crt\n");
+        let report = world.check();
+        report.assert_exactly(&[("signer.path", "fail")]);
+        let fix = report.of("signer.path")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("Amazon's root certificate is missing from the trust store"), "{fix}");
+        world.instance.write(LIST, "mozilla/Amazon_Root_CA_1.crt\n");
+        let report = world.check();
+        world.apply(&report, "signer.path");
+        world.check().assert_healthy();
+    });
 }
 
 /// Whoever can write to it can add an anchor.

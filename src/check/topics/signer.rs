@@ -1,6 +1,7 @@
 //! Checks the signer, with the steps of `trust`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use crate::check::package::reinstall_fix;
 use crate::check::request::{CheckTarget, RunOptions};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
+use crate::files;
 use crate::imds::{Imds, ImdsError};
+use crate::limits;
 use crate::ocsp_requests::check_revocation;
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::run_error::RunError;
@@ -42,18 +45,24 @@ pub(crate) async fn store(
             blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
-                let lost = TrustStore::lost(&root)
-                    .filter(|_| path.is_none())
-                    .map(|lost| WithCauses(&lost).to_string());
+                let lost = TrustStore::lost(&root).filter(|_| path.is_none()).map(|lost| lost_link(&lost));
                 match counted {
                     // The package puts a file in the place of such a link.
-                    Ok((_, store)) if lost.is_some() => Answer::warn(
+                    Ok((count, store)) if lost.is_some() => Answer::warn(
                         format!(
-                            "{}, and {} is used instead",
-                            lost.unwrap_or_default(),
-                            store.path().display()
+                            "{}, and is used because {}",
+                            certificate_count(store.path(), count),
+                            lost.unwrap_or_default()
                         ),
                         reinstall_fix(&root, "ca-certificates"),
+                        Arc::new(store),
+                    ),
+                    Ok((count, store)) if path.is_none() && is_cut(store.path()) => Answer::warn(
+                        format!(
+                            "{}, and ends within another one: the file is cut, as it is if a disk is full",
+                            certificate_count(store.path(), count)
+                        ),
+                        write_again(&root),
                         Arc::new(store),
                     ),
                     Ok((count, store)) => only_root_can_write(certificate_count(store.path(), count), store),
@@ -65,6 +74,57 @@ pub(crate) async fn store(
             .await
         })
         .await
+}
+
+/// What is wrong with a trust store that is a link.
+fn lost_link(error: &StoreError) -> String {
+    match error {
+        StoreError::Unreadable(path, reason) if reason.kind() == ErrorKind::NotFound => {
+            let target = fs::read_link(path).unwrap_or_default();
+            format!("{} is a symbolic link to {}, which does not exist", path.display(), target.display())
+        }
+        _ => WithCauses(error).to_string(),
+    }
+}
+
+/// Whether a file of certificates ends within one.
+fn is_cut(path: &Path) -> bool {
+    let text = files::read_text(path, limits::TRUST_STORE).unwrap_or_default();
+    text.rfind("-----BEGIN CERTIFICATE-----") > text.rfind("-----END CERTIFICATE-----")
+}
+
+/// The fix that writes the system's file of certificates again, from those that are installed.
+fn write_again(root: &Path) -> Fix {
+    if root.join("usr/sbin/update-ca-certificates").exists() {
+        Fix::command("update-ca-certificates", [])
+    } else if root.join("usr/bin/update-ca-trust").exists() {
+        Fix::command("update-ca-trust", [])
+    } else {
+        reinstall_fix(root, "ca-certificates")
+    }
+}
+
+/// Whether a file of certificates lacks Amazon's, which Debian's tool would write into it.
+fn lacks_root(root: &Path, path: &Path) -> bool {
+    const NAME: &str = "mozilla/Amazon_Root_CA_1.crt";
+    let listed = files::system_text(root, "/etc/ca-certificates.conf");
+    let own = files::system_text(root, &format!("/usr/share/ca-certificates/{NAME}"));
+    let text = files::read_text(path, limits::TRUST_STORE).unwrap_or_default();
+    // Whole lines near the end are those of the signature.
+    own.lines().rev().nth(2).is_some_and(|line| !text.contains(line))
+        && listed.lines().any(|line| line == NAME)
+}
+
+/// The fix if Amazon's root certificate is not in the trust store.
+fn missing_root(root: &Path, store: &TrustStore, named: bool) -> Fix {
+    if !named && (is_cut(store.path()) || lacks_root(root, store.path())) {
+        return write_again(root);
+    }
+    Fix::advice(
+        "Amazon's root certificate is missing from the trust store: on Debian and Ubuntu, look for its name with \
+         \"!\" in /etc/ca-certificates.conf, remove the \"!\", and run update-ca-certificates; if it is not \
+         missing, do not trust the metadata service",
+    )
 }
 
 /// Describes the number of certificates in a trust store.
@@ -191,6 +251,12 @@ pub(crate) async fn signer(
             // It reads certificates of the trust store.
             blocking(move || match verified_path(chain, &name, &store, clock()) {
                 Ok(path) => Answer::ok(format!("{name} leads to {}", path.anchor().name()), path),
+                // A removed root certificate is much more likely than a wrong signer.
+                Err(
+                    error @ RunError::Signer(SignerError::Chain(ChainError::Path(
+                        webpki::Error::UnknownIssuer,
+                    ))),
+                ) => Answer::fail(WithCauses(&error).to_string(), missing_root(&root, &store, named)),
                 Err(error) => failed(&error, |error| fix_for_store(&root, named, error)),
             })
             .await
@@ -288,15 +354,6 @@ fn failed<T>(error: &RunError, fix_for_store: impl FnOnce(&StoreError) -> Fix) -
         RunError::Signer(SignerError::Store(store)) => {
             Answer::fail(WithCauses(error).to_string(), fix_for_store(store))
         }
-        // A removed root certificate is much more likely than a wrong signer.
-        RunError::Signer(SignerError::Chain(ChainError::Path(webpki::Error::UnknownIssuer))) => Answer::fail(
-            WithCauses(error).to_string(),
-            Fix::advice(
-                "Amazon's root certificate is missing from the trust store: on Debian and Ubuntu, look for its name with \
-                 \"!\" in /etc/ca-certificates.conf, remove the \"!\", and run update-ca-certificates; if it is not \
-                 missing, do not trust the metadata service",
-            ),
-        ),
         _ => Answer::fail(WithCauses(error).to_string(), distrust()),
     }
 }
