@@ -41,10 +41,19 @@ fn a_name_service_without_files() {
             "put files before",
         ),
         ("files", "the name service does not find that user", "pwck"),
+        (
+            "foo [!SUCCESS=return] files",
+            "the passwd line of /etc/nsswitch.conf is \"foo [!SUCCESS=",
+            "put files",
+        ),
+        ("foo [SUCCESS=return] files # [NOTFOUND=return]", "the name service does not find", "pwck"),
+        ("compat", "/etc/passwd line 1, -alice, excludes alice", "remove line 1 of /etc/passwd"),
     ] {
         world(|world| {
             world.instance.write("/etc/nsswitch.conf", format!("passwd: {passwd}\ngroup: files\n"));
-            if passwd == "files" {
+            if passwd == "compat" {
+                world.sh("sed -i '1i -alice' /etc/passwd");
+            } else if !fix.starts_with("put") {
                 account("/etc/passwd", "alice:x:", "alice:x:x");
             }
             let report = world.check();

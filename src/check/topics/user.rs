@@ -125,6 +125,9 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
         }
         return Answer::fail(format!("there is no user {name} on this system"), create(root, name));
     }
+    if let Some(fault) = hidden(root, &passwd, name) {
+        return fault.fail();
+    }
     match without_files(root, "passwd:") {
         Some(line) => Answer::fail(
             format!(
@@ -143,12 +146,43 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
     }
 }
 
+/// Why the name service does not come to the line that /etc/passwd has of a user.
+fn hidden(root: &Path, passwd: &str, name: &str) -> Option<Fault> {
+    let line = services(root, "passwd:")?;
+    let is_files = |word: &str| matches!(word, "files" | "compat");
+    let before: Vec<_> = line.split_whitespace().take_while(|word| !is_files(word)).collect();
+    let action = |word: &&str| word.trim_matches(['[', ']']).to_ascii_lowercase();
+    let ends =
+        before.iter().map(action).any(|action| action.ends_with("=return") && action != "success=return");
+    if ends && line.split_whitespace().any(is_files) {
+        return Some(Fault::with_advice(
+            format!(
+                "/etc/passwd has a line of {name}, but is not asked: the passwd line of /etc/nsswitch.conf is \"{line}\", which can end before files"
+            ),
+            "put files before the other services in that line of /etc/nsswitch.conf: passwd: files",
+        ));
+    }
+    let is_excluded =
+        |line: &str| line.strip_prefix('-').is_some_and(|rest| rest.split(':').next() == Some(name));
+    let number = passwd.lines().position(is_excluded).filter(|_| line.contains("compat"))?.saturating_add(1);
+    Some(Fault::with_advice(
+        format!("/etc/passwd line {number}, -{name}, excludes {name}: /etc/nsswitch.conf has passwd: {line}"),
+        format!("remove line {number} of /etc/passwd if {name} is to log in: vipw"),
+    ))
+}
+
+/// The services of a database in nsswitch.conf(5).
+fn services(root: &Path, database: &str) -> Option<String> {
+    let switch = files::system_text(root, "/etc/nsswitch.conf");
+    let line = switch.lines().find_map(|line| line.trim().strip_prefix(database))?;
+    Some(line.split('#').next().unwrap_or_default().trim().to_owned())
+}
+
 /// The services of a database in nsswitch.conf(5), if they do not use the files of /etc.
 pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
-    let switch = files::system_text(root, "/etc/nsswitch.conf");
-    let line = switch.lines().find_map(|line| line.trim().strip_prefix(database)).map(str::trim)?;
+    let line = services(root, database)?;
     let uses_files = line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
-    (!uses_files).then(|| line.to_owned())
+    (!uses_files).then_some(line)
 }
 
 /// Why a file of all users is not whole, and the fix. A command that adds one user would begin a new file.
