@@ -1851,6 +1851,40 @@ fn settings_that_refuse_a_session() {
     });
 }
 
+/// The directory of `cd DIRECTORY && ...`, without which what follows is not run.
+#[test]
+fn a_forced_command_in_a_directory() {
+    let session = &[("sshd.session", "fail")];
+    let command = |directory: &str| format!("cd {directory} && exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+    for (directory, says) in [
+        ("/run/app", "ForceCommand begins with cd /run/app, which does not exist: each session ends"),
+        ("\"/run/app\"", "cd /run/app, which does not exist"),
+        ("~/app", "cd /run/home/alice/app, which does not exist"),
+        ("app", "cd /run/home/alice/app, which does not exist"),
+        ("/run/file", "cd /run/file, which is not a directory"),
+        ("/run/closed", "cd /run/closed, which the user cannot enter"),
+    ] {
+        world(|world| {
+            world.sh("touch /run/home/alice/.profile; mkdir -m 0700 /run/closed");
+            world.instance.write("/run/file", "");
+            world.restart(&config().set("ForceCommand", &command(directory)).text());
+            assert_ne!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{directory}");
+            world.breaks(|_| (), session, says);
+            world.sh("rm /run/file; chmod 0755 /run/closed; mkdir -p /run/app /run/file /run/home/alice/app");
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0), "{directory}");
+            world.check().assert_healthy();
+        });
+    }
+    world(|world| {
+        for command in
+            ["cd /run/app; exec sh", "cd /run/app && ./a || ./b", "cd \"$APP\" && ./a", "cd ~bob/a && b"]
+        {
+            world.configure(&config().set("ForceCommand", command).text());
+            world.check().assert_healthy();
+        }
+    });
+}
+
 /// The user's shell starts the program of `ForceCommand`, and only a login shows that it cannot.
 #[test]
 fn a_forced_program_that_the_user_cannot_run() {

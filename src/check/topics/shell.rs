@@ -77,16 +77,17 @@ pub(super) fn cannot_run(account: &Account, path: &Path, root: &Path, caller: Ca
     not_executable(account, path, root, caller).or_else(|| does_not_start(account, path, "LC_ALL=C"))
 }
 
+/// Whether test(1), as the user, says no to an option such as `-x` for a file.
+pub(super) fn is_denied(account: &Account, right: &str, path: &Path) -> bool {
+    let words = [right.as_ref(), path.as_os_str()];
+    let command = TrustedCommand::new("test").with(words).as_user(&account.credentials());
+    let is_no = |ran: Output| ran.status.code() == Some(1) && ran.stderr.is_empty();
+    is_root() && command.run(limits::CHECK_TOOL).is_ok_and(is_no)
+}
+
 /// Why execve(2) by the user would fail.
 fn not_executable(account: &Account, path: &Path, root: &Path, caller: Caller) -> Option<CannotRun> {
-    let test = |right: &str, path: &Path| {
-        let words = [right.as_ref(), path.as_os_str()];
-        let command = TrustedCommand::new("test").with(words).as_user(&account.credentials());
-        is_root()
-            && command
-                .run(limits::CHECK_TOOL)
-                .is_ok_and(|ran| ran.status.code() == Some(1) && ran.stderr.is_empty())
-    };
+    let test = |right: &str, path: &Path| is_denied(account, right, path);
     if test("-x", path) {
         return Some(CannotRun::Denied);
     }

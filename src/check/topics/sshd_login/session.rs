@@ -68,6 +68,10 @@ fn command(settings: &Settings, account: &Account, root: &Path, chroot: Option<&
         let change = "repair or install that program, or remove ForceCommand";
         return settings.refuses("forcecommand", &note, change);
     }
+    if let Some(note) = lost_directory(command, account, root).filter(|_| chroot.is_none()) {
+        let change = "make that a directory that the user can enter, or correct ForceCommand";
+        return settings.refuses("forcecommand", &note, change);
+    }
     let program = command.split_whitespace().next().unwrap_or_default();
     if chroot.is_none() && is_absent(program, account, root) {
         return settings.warns(
@@ -128,6 +132,33 @@ fn no_shell(account: &Account, directory: &Path) -> Option<String> {
     }
     let reason = shell::does_not_start_below(account, directory, &account.shell)?;
     Some(format!("the shell {} in ChrootDirectory does not start: {reason}", shell.display()))
+}
+
+/// Why `cd DIRECTORY && ...`, with which `ForceCommand` begins, ends the session. A session begins in the home directory.
+fn lost_directory(command: &str, account: &Account, root: &Path) -> Option<String> {
+    let (directory, _) =
+        command.strip_prefix("cd ")?.split_once("&&").filter(|(_, rest)| !rest.contains("||"))?;
+    let directory = directory.trim().trim_start_matches("--").trim();
+    let quoted = ['"', '\''].iter().find_map(|quote| directory.strip_prefix(*quote)?.strip_suffix(*quote));
+    let words = quoted.unwrap_or(directory);
+    let path = ["~/", "$HOME/"].iter().find_map(|start| words.strip_prefix(start)).unwrap_or(words);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.+".contains(&byte);
+    if path.is_empty() || !path.bytes().all(is_plain) || quoted.is_some_and(|words| words.starts_with('~')) {
+        return None;
+    }
+    let path = account.home.join(path);
+    let file = below(root, &path);
+    // As for the program of ForceCommand.
+    let is_known = !path.starts_with(&account.home)
+        || fs::read_dir(below(root, &account.home)).is_ok_and(|files| files.count() > 0);
+    let lost = match fs::metadata(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
+        Ok(found) if !found.is_dir() => "is not a directory",
+        Ok(_) if shell::is_denied(account, "-x", &file) => "the user cannot enter",
+        _ => return None,
+    };
+    is_known
+        .then(|| format!("ForceCommand begins with cd {}, which {lost}: each session ends", path.display()))
 }
 
 /// Why the program of `ForceCommand` does not run. The user's shell runs it: only words without special characters are surely a path
