@@ -68,6 +68,12 @@ pub(crate) fn is_program_at(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| is_program(&metadata))
 }
 
+/// Whether a path is on a file system that is mounted read-only.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    let flags = rustix::fs::statvfs(path).map(|found| found.f_flag);
+    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 /// Whether a file is `/dev/null`, by its number: major 1, minor 3.
 pub(crate) fn is_null_device(file: &Metadata) -> bool {
     const NUMBER: u64 = 0x103;

@@ -152,6 +152,20 @@ impl Fix {
         ))
     }
 
+    /// A sentence in place of a command that changes files of /etc, if that is mounted read-only.
+    pub(crate) fn if_writable(self) -> Self {
+        const TOOLS: [&str; 5] = ["usermod ", "useradd ", "chage ", "pwconv", "eic-keys --"];
+        let is_tool = |command: &str| TOOLS.iter().any(|tool| command.starts_with(tool));
+        let changes = self.text.contains(" /etc/") || self.text.split(" && ").any(is_tool);
+        if !self.command || !changes || !files::is_read_only(Path::new("/etc")) {
+            return self;
+        }
+        Self::advice(format!(
+            "/etc is mounted read-only: make the change in the image, or mount it read-write (mount(8), remount), and then: {}",
+            self.text
+        ))
+    }
+
     /// A sentence.
     #[must_use]
     pub(crate) fn advice(text: impl Into<String>) -> Self {

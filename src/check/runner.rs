@@ -470,6 +470,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
 async fn in_thread(
     ask: Box<dyn FnOnce() -> Answer<Box<dyn Any + Send>> + Send>,
 ) -> Answer<Box<dyn Any + Send>> {
+    let ask = || {
+        let mut answer = ask();
+        answer.verdict.fix = answer.verdict.fix.map(Fix::if_writable);
+        answer
+    };
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
         let report = Fix::advice("this is a bug in eic-keys: report it");
         Answer::fail(format!("this check stopped with an error: {error}"), report)

@@ -380,6 +380,80 @@ fn libraries_of_an_agent() {
     }
 }
 
+/// `pam_env` does not replace a variable in /etc/environment.
+#[test]
+fn a_path_without_the_usual_programs() {
+    for (pam, line, works) in [
+        ("yes", "export PATH=\"$PATH:/opt/app/bin\" # ours", false),
+        ("no", "PATH=$PATH:/opt/app/bin", true),
+        ("yes", "PATH=/opt/app/bin\nPATH=\"/usr/local/bin:/usr/bin/:$HOME/bin\"", true),
+    ] {
+        world(|world| {
+            world.restart(&config().set("UsePAM", pam).text());
+            let stack = "account required pam_permit.so\nsession required pam_env.so\n";
+            world.instance.write("/etc/pam.d/sshd", stack);
+            world.instance.write("/etc/environment", format!("{line}\n"));
+            assert_eq!(world.sshd.ssh(USER, &world.key, "ls /").status == Some(0), works, "{line}");
+            let report = world.check();
+            if works {
+                report.assert_healthy();
+            } else {
+                report.assert_exactly(&[("user.shell", "warn")]);
+                let says =
+                    "does not find the usual programs: PATH is $PATH:/opt/app/bin, by /etc/environment";
+                assert!(report.note("user.shell").ends_with(says), "{}", report.note("user.shell"));
+            }
+        });
+    }
+}
+
+/// A shell for git: on a terminal it only says so.
+#[test]
+fn a_shell_for_some_commands() {
+    let shell = |world: &World<'_>| {
+        account("/etc/passwd", "/bin/sh", "/usr/bin/git-shell");
+        world.instance.install("/usr/bin/git-shell", b"#!/bin/sh\nexit 128\n");
+    };
+    broken(shell, &[("user.shell", "warn")], "/usr/bin/git-shell, which runs only some commands");
+    world(|world| {
+        shell(world);
+        world.sh("mkdir /run/home/alice/git-shell-commands");
+        world.check().assert_healthy();
+    });
+}
+
+/// A session starts in /, as without a home directory.
+#[test]
+fn a_home_that_the_user_cannot_enter() {
+    for script in ["chown root: /run/home/alice; chmod 0700 /run/home/alice", "chmod 0700 /run/home"] {
+        let says = "alice cannot enter the home directory /run/home/alice: a session starts in /";
+        broken(|world| world.sh(script), &[("user.home", "warn")], says);
+    }
+    world(|world| {
+        world.sh("chmod 0711 /run/home; chmod 0700 /run/home/alice");
+        world.check().assert_healthy();
+    });
+}
+
+/// No tool can write there.
+#[test]
+fn a_read_only_etc() {
+    world(|world| {
+        account("/etc/shadow", ":7:::", ":7::19000:");
+        world.sh("mount --bind /etc /etc; mount -o remount,bind,ro /etc");
+        let report = world.check();
+        report.assert_exactly(&[("user.expiry", "fail")]);
+        let fix = report.of("user.expiry")["fix"].as_str().unwrap();
+        assert!(
+            fix.starts_with("/etc is mounted read-only: make the change in the image, or mount it"),
+            "{fix}"
+        );
+        assert_eq!(report.of("user.expiry")["fix_kind"], "advice");
+        world.sh("mount -o remount,bind,rw /etc");
+        assert_eq!(world.check().of("user.expiry")["fix"], "chage --expiredate -1 alice");
+    });
+}
+
 /// Its file can be executed, and it does not start.
 #[test]
 fn a_shell_that_does_not_start() {

@@ -254,8 +254,8 @@ pub(crate) async fn account_state(
     let shell = runner.check(CheckId::UserShell, account, async |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
         let setenv = settings.get().map(|settings| settings.all("setenv").collect::<Vec<_>>().join("\n"));
-        let setenv = setenv.unwrap_or_default();
-        blocking(move || shell(&account, &root, chrooted, &setenv)).await
+        let sources = (setenv.unwrap_or_default(), settings.get().is_some_and(|one| one.is("usepam", "yes")));
+        blocking(move || shell(&account, &root, chrooted, &sources)).await
     });
     let home = runner.check(CheckId::UserHome, (account, settings), async |(account, settings)| {
         let (account, root, strict) =
@@ -416,13 +416,51 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     refused(counts, note, &format!(": PAM refuses the account of {name}"), fix)
 }
 
-/// The result if a variable of each session keeps the shell from its libraries. `setenv`: those that sshd sets, one a line.
-fn other_libraries(account: &Account, path: &Path, root: &Path, setenv: &str) -> Option<Answer<()>> {
+/// Why sessions lack the shell's libraries or the usual programs, by a variable. The sources of variables: those that sshd sets, one a
+/// line, and whether PAM is used.
+fn variables(
+    account: &Account,
+    path: &Path,
+    root: &Path,
+    (setenv, pam): &(String, bool),
+) -> Option<Answer<()>> {
     const FILE: &str = "/etc/environment";
     let modules = pam_config::modules(root, ModuleType::Session);
-    let is_read = modules.iter().any(|module| module.starts_with("pam_env.so"));
+    let is_read = *pam && modules.iter().any(|module| module.starts_with("pam_env.so"));
     let text = if is_read { files::system_text(root, FILE) } else { String::new() };
-    [(setenv, "SetEnv of sshd"), (&text, FILE)].into_iter().find_map(|(text, place)| {
+    let libraries = other_libraries(account, path, setenv, &text, FILE);
+    libraries.or_else(|| {
+        no_programs(if setenv.lines().any(|line| line.starts_with("PATH=")) { "" } else { &text }, FILE)
+    })
+}
+
+/// The result if a file of variables has a `PATH` without the usual programs. `pam_env` takes `$PATH` there as it is.
+fn no_programs(text: &str, file: &str) -> Option<Answer<()>> {
+    let mut lines = text.lines().map(|line| line.trim().trim_start_matches("export "));
+    let value = lines
+        .rfind(|line| line.starts_with("PATH="))?
+        .strip_prefix("PATH=")?
+        .split('#')
+        .next()?
+        .trim()
+        .trim_matches(['"', '\'']);
+    let has_programs = value.split(':').any(|part| matches!(part.trim_end_matches('/'), "/usr/bin" | "/bin"));
+    (!has_programs && !value.ends_with('\\')).then(|| {
+        let note = format!("a command that a client asks for does not find the usual programs: PATH is {value}, by {file}");
+        let fix = format!("write each directory into PATH in {file}, with /usr/bin and /bin: variables are not replaced there");
+        Answer::warn(note, Fix::advice(fix), ())
+    })
+}
+
+/// The result if a variable keeps the shell from its libraries. `text`: of a file of variables.
+fn other_libraries(
+    account: &Account,
+    path: &Path,
+    setenv: &str,
+    text: &str,
+    file: &str,
+) -> Option<Answer<()>> {
+    [(setenv, "SetEnv of sshd"), (text, file)].into_iter().find_map(|(text, place)| {
         let variable = text.lines().find(|line| line.starts_with("LD_LIBRARY_PATH="))?;
         let reason = shell::does_not_start(account, path, variable)?;
         let (name, shell) = (&account.name, account.shell.display());
@@ -432,7 +470,7 @@ fn other_libraries(account: &Account, path: &Path, root: &Path, setenv: &str) ->
 }
 
 /// In a `ChrootDirectory`, sshd does not look at the shell before it changes the root directory: sshd.session does.
-fn shell(account: &Account, root: &Path, chrooted: bool, setenv: &str) -> Answer<()> {
+fn shell(account: &Account, root: &Path, chrooted: bool, sources: &(String, bool)) -> Answer<()> {
     let shell = account.shell.display();
     let fix = || set_shell(account, root);
     let refusing = "nologin false true sync halt shutdown";
@@ -451,9 +489,19 @@ fn shell(account: &Account, root: &Path, chrooted: bool, setenv: &str) -> Answer
             let note = format!("the login shell is {shell}, which is no shell");
             Answer::fail(note, fix())
         }
+        Ok(metadata)
+            if files::is_program(&metadata)
+                && is_one_of("git-shell rssh scponly")
+                && !files::below(root, &account.home).join("git-shell-commands").is_dir() =>
+        {
+            let note = format!(
+                "the login shell is {shell}, which runs only some commands, and nothing on a terminal"
+            );
+            Answer::warn(note, fix(), ())
+        }
         Ok(metadata) if files::is_program(&metadata) => {
             match shell::cannot_run(account, &path, root, Caller::Sshd) {
-                None => other_libraries(account, &path, root, setenv)
+                None => variables(account, &path, root, sources)
                     .unwrap_or_else(|| Answer::ok(format!("the login shell is {shell}"), ())),
                 Some(reason) => Answer::fail(
                     format!("{} cannot run the login shell {shell}: {reason}", account.name),
@@ -552,7 +600,10 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
     let shown = account.home.display();
     let home = files::below(root, &account.home);
     let home = match fs::canonicalize(home) {
-        Ok(home) if home.is_dir() => home,
+        Ok(home) if home.is_dir() => match closed(account, &home, root) {
+            None => home,
+            Some(fault) => return fault.warn(()),
+        },
         Ok(_) => {
             return Answer::warn(
                 format!("the home directory {shown} is not a directory: a session starts in /"),
@@ -561,8 +612,21 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
             );
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let makes_home = |module: &String| module.contains("mkhomedir");
-            if pam_config::modules(root, ModuleType::Session).iter().any(makes_home) {
+            let rules = pam_config::stack(root, "sshd", ModuleType::Session).rules;
+            let makes_home = |module: &Module| module.name().contains("mkhomedir");
+            if pam_config::modules_of(&rules).any(makes_home) {
+                if let Some(above) = read_only_above(&files::below(root, &account.home)) {
+                    let note = format!(
+                        "the home directory {shown} does not exist, and PAM cannot create it: {} is on a file system that is mounted read-only",
+                        above.display()
+                    );
+                    let fix = Fix::advice(
+                        "find out why (findmnt, journalctl -k), and mount it read-write, or create the home directory elsewhere",
+                    );
+                    let known = |module: &Module| makes_home(module).then_some(&["perm_denied"][..]);
+                    let refuses = pam_stack::refusing(&rules, &known).is_some();
+                    return if refuses { Answer::fail(note, fix) } else { Answer::warn(note, fix, ()) };
+                }
                 return Answer::ok(
                     format!("the home directory {shown} does not exist: PAM creates it at a login"),
                     (),
@@ -591,6 +655,42 @@ fn home(account: &Account, root: &Path, strict: bool) -> Answer<()> {
         }
     }
     Answer::ok(format!("StrictModes accepts {shown}"), ())
+}
+
+/// The nearest directory above a path that exists, if it is on a file system that is mounted read-only.
+fn read_only_above(path: &Path) -> Option<&Path> {
+    let above = path.ancestors().skip(1).find(|part| part.exists())?;
+    files::is_read_only(above).then_some(above)
+}
+
+/// Why the user cannot enter the home directory, unless PAM may change it at a login.
+fn closed(account: &Account, home: &Path, root: &Path) -> Option<Fault> {
+    let changes =
+        |module: &String| ["mount", "crypt", "zfs", "systemd_home"].iter().any(|name| module.contains(name));
+    if pam_config::modules(root, ModuleType::Session).iter().any(changes)
+        || !shell::is_denied(account, "-x", home)
+    {
+        return None;
+    }
+    let above: Vec<_> = home.ancestors().skip(1).collect();
+    let is_closed =
+        |part: &&&Path| fs::metadata(part).is_ok_and(|file| !account.may(1, &file) && file.uid() == 0);
+    let note = format!(
+        "{} cannot enter the home directory {}: a session starts in /",
+        account.name,
+        account.home.display()
+    );
+    let owner = || fs::metadata(home).map(|home| describe_user(home.uid())).unwrap_or_default();
+    Some(match above.iter().rev().find(is_closed) {
+        Some(part) => Fault::new(note, Fix::command("chmod a+x", [File(part)])),
+        None => Fault::with_advice(
+            note,
+            format!(
+                "{} owns it: compare its owner and mode, and its ACL (getfacl), with those of other home directories",
+                owner()
+            ),
+        ),
+    })
 }
 
 /// A file or directory that `StrictModes` rejects.
