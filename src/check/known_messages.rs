@@ -357,7 +357,7 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
         " by PAM account configuration",
         UNEXPLAINED,
         "see user.pam, user.nologin and the account lines of /etc/pam.d/sshd and the files that it includes; no message has a refusal \
-         of pam_nologin, pam_time, pam_deny, pam_usertype, pam_succeed_if with quiet, or pam_unix without a line in /etc/shadow",
+         of pam_nologin, pam_time, pam_deny, pam_usertype, pam_wheel, pam_succeed_if with quiet, or pam_unix without a line in /etc/shadow",
     ),
     sshd(
         MODULE_UNKNOWN,

@@ -355,6 +355,11 @@ fn files_of_modules_that_refuse_the_user() {
             "pam_succeed_if refuses: user ingroup wheel is not true of alice",
             "user ingroup wheel",
         ),
+        (
+            "account required pam_succeed_if.so quiet [user ingroup admins ops]\n",
+            "the condition user ingroup admins ops does not have three words",
+            "write it as three words",
+        ),
         ("account requisite pam_succeed_if.so uid < 10\n", "uid < 10 is not true", "uid < 10"),
         (
             "account required pam_shells.so\n",
@@ -569,12 +574,6 @@ fn options_with_which_modules_refuse() {
             "pam_localuser refuses: /run/users has no line of alice",
             "correct",
         ),
-        (
-            "account required pam_wheel.so group=admins\n",
-            "user.pam",
-            "pam_wheel refuses: alice is not in the group admins",
-            "correct",
-        ),
     ] {
         refuses(
             |world| {
@@ -601,6 +600,50 @@ fn options_with_which_modules_refuse() {
             world.instance.write("/run/empty", "");
         });
     }
+}
+
+/// `pam_wheel` looks for root, whose process sshd is, and not for the user who logs in.
+#[test]
+fn a_module_that_is_for_su() {
+    let with = |line: &'static str, members: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, line);
+            let groups = fs::read_to_string("/etc/group").unwrap();
+            world.instance.write("/etc/group", format!("{groups}admins:x:47201:{members}\n"));
+        }
+    };
+    for (line, members) in [
+        ("account required pam_wheel.so use_uid group=admins\n", "alice"),
+        ("account required pam_wheel.so group=admins trust\n", "alice"),
+        ("account requisite pam_wheel.so group=none\n", "root"),
+    ] {
+        let says = "PAM refuses the account: /etc/pam.d/sshd line 4: pam_wheel refuses everybody: it is for su(1), and looks for root";
+        refuses(with(line, members), "sshd.pam", says, "to log in, set AllowGroups ");
+    }
+    lets_in(with("account required pam_wheel.so use_uid group=admins\n", "bob,root"));
+    let first = "account sufficient pam_wheel.so group=admins\naccount required pam_permit.so\n";
+    lets_in(with(first, "alice"));
+}
+
+/// A home directory that PAM is to create where nobody can write.
+#[test]
+fn a_home_that_pam_cannot_create() {
+    let with = |line: &'static str, options: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, line);
+            let mount = format!("mkdir /run/data; mount -t tmpfs -o {options},mode=755 none /run/data");
+            world.sh(&format!("{mount}; sed -i s,/run/home/alice,/run/data/alice, /etc/passwd"));
+        }
+    };
+    let says = "the home directory /run/data/alice does not exist, and PAM cannot create it: /run/data is on a file system that is mounted read-only";
+    let required = "session required pam_mkhomedir.so\n";
+    refuses(with(required, "ro"), "user.home", says, "mount it read-write");
+    lets_in(with(required, "rw"));
+    world(|world| {
+        with("session optional pam_mkhomedir.so\n", "ro")(world);
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        world.check().assert_exactly(&[("user.home", "warn")]);
+    });
 }
 
 /// Limits from which a session cannot start.

@@ -227,6 +227,7 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             let reason = format!("pam_exec runs {command}, {reason}");
             Some(Failure { fix: Some(fix), ..Failure::new(&["system_err"], reason) })
         }
+        "pam_wheel.so" => wheel(&arguments),
         "pam_sss.so" if !root.join(SSSD).exists() => {
             let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
             if module.arguments.iter().any(|word| ignored.contains(&word.as_str())) {
@@ -263,7 +264,6 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
         ("pam_succeed_if.so", _) => succeed_if(login, &arguments),
         ("pam_shells.so", ModuleType::Account) => shells(login, module),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
-        ("pam_wheel.so", _) => wheel(user, &arguments),
         ("pam_usertype.so", _) => usertype(root, user, &arguments),
         ("pam_time.so", ModuleType::Account) => {
             let path = value(&arguments, "conffile").unwrap_or("/etc/security/time.conf");
@@ -470,26 +470,44 @@ fn localuser(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure>
     })
 }
 
-/// `pam_wheel`: the user is in a group. It is for su(1), and asks for a user who is logged in already.
-fn wheel(user: &Account, arguments: &[&str]) -> Option<Failure> {
-    let group = value(arguments, "group")?;
-    let changes = ["use_uid", "deny", "root_only", "trust"];
-    let is_other = user.uid == 0 || arguments.iter().any(|word| changes.contains(word));
-    (!is_other && !user.groups.iter().any(|own| own == group)).then(|| {
-        let reason = format!("pam_wheel refuses: {} is not in the group {group}", user.name);
-        Failure::new(DENIED, reason)
+/// `pam_wheel`: the user of the process is in a group. That of sshd is root: the module is for su(1).
+fn wheel(arguments: &[&str]) -> Option<Failure> {
+    if arguments.iter().any(|word| ["deny", "root_only"].contains(word)) {
+        return None;
+    }
+    let group = value(arguments, "group");
+    let line = of_getent("group", group.unwrap_or("wheel"))?;
+    let has_root = match line.trim_end().split(':').collect::<Vec<_>>().as_slice() {
+        [_, _, gid, members] => *gid == "0" || members.split(',').any(|name| name == "root"),
+        // Without a group wheel, it is that of root.
+        _ => group.is_none(),
+    };
+    (!has_root).then(|| {
+        let group = group.unwrap_or("wheel");
+        let reason = format!(
+            "pam_wheel refuses everybody: it is for su(1), and looks for root, the user of sshd's process, in the group {group}"
+        );
+        let fix = format!("remove that line; if only members of {group} are to log in, set AllowGroups {group} in sshd's configuration");
+        Failure::new(&["perm_denied", "auth_err", "service_err"], reason).with_fix(fix)
     })
 }
 
 /// `pam_succeed_if`: each condition of its line holds.
 fn succeed_if(login: &Login<'_>, arguments: &[&str]) -> Option<Failure> {
-    const FLAGS: [&str; 5] = ["debug", "quiet", "quiet_fail", "quiet_success", "audit"];
+    const FLAGS: [&str; 6] = ["debug", "quiet", "quiet_fail", "quiet_success", "audit", "use_uid"];
+    let words: Vec<_> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
+    let user = login.user;
+    let rest = words.chunks_exact(3).remainder();
+    if !rest.is_empty() {
+        let rest = rest.join(" ");
+        let reason = format!("pam_succeed_if refuses: the condition {rest} does not have three words");
+        let fix = "write it as three words, with brackets at most around one that has a space: user ingroup [domain users]";
+        return Some(Failure::new(&["service_err"], reason).with_fix(fix));
+    }
     // The user of the process, not of the login.
     if arguments.contains(&"use_uid") {
         return None;
     }
-    let words: Vec<_> = arguments.iter().copied().filter(|word| !FLAGS.contains(word)).collect();
-    let user = login.user;
     let fails = |condition: &&[&str]| holds(login, condition) == Some(false);
     let Some(condition) = words.chunks_exact(3).find(fails) else {
         let of_client = |condition: &&[&str]| matches!(condition, ["rhost", "=" | "in" | "=~" | "glob", _]);
