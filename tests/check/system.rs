@@ -31,6 +31,75 @@ fn no_such_user() {
     });
 }
 
+/// A local user would hide the one of the directory.
+#[test]
+fn a_user_of_a_directory_is_not_created() {
+    let (sss, files) = ("passwd: files sss\n", "passwd: files\n");
+    let sssd = "/etc/sssd/sssd.conf";
+    for (switch, config, state, says, fix) in [
+        (sss, sssd, "failed", "asks sss, and sssd.service is failed", "see systemctl status sssd"),
+        (sss, sssd, "inactive", "asks sss, and sssd.service is inactive", "see systemctl status sssd"),
+        (sss, sssd, "active", "SSSD, which the passwd line", "getent -s sss passwd carol"),
+        (
+            files,
+            sssd,
+            "active",
+            "but the passwd line of /etc/nsswitch.conf is \"files\", without sss",
+            "add sss to that line",
+        ),
+        (
+            "passwd: files ldap\n",
+            "/etc/nslcd.conf",
+            "",
+            "ldap, which the passwd line",
+            "getent -s ldap passwd carol",
+        ),
+        (
+            "passwd: files winbind\n",
+            "/etc/samba/smb.conf",
+            "",
+            "winbind, which the passwd line",
+            "getent -s winbind",
+        ),
+        // The default line of a distribution, without a directory.
+        (sss, "/etc/other", "inactive", "there is no user carol on this system", "useradd"),
+        (files, "/etc/samba/smb.conf", "", "there is no user carol on this system", "useradd"),
+    ] {
+        world(|world| {
+            world.instance.write("/etc/nsswitch.conf", switch);
+            world.instance.write(config, "");
+            let systemctl = format!("#!/bin/sh\n[ \"$*\" != 'is-active sssd.service' ] || echo {state}\n");
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            let report = world.check_with(&["carol"]);
+            let check = report.of("user.account");
+            assert!(check["note"].as_str().unwrap().contains(says), "{check}");
+            let words = check["fix"].as_str().unwrap();
+            assert!(words.contains(fix) && words.contains("useradd") == (fix == "useradd"), "{check}");
+        });
+    }
+}
+
+#[test]
+fn a_line_of_passwd_that_an_editor_damaged() {
+    for (change, what, fix) in [
+        ("s/^alice:/alice\\t:/", "has white space beside the name", "remove it"),
+        (
+            "/^alice:/{s/^/bert:x:1900:1900::\\/:\\/bin\\/sh/}",
+            "has two users, without a line break",
+            "divide it",
+        ),
+    ] {
+        world(|world| {
+            world.sh(&format!("sed -i '{change}' /etc/passwd"));
+            let report = world.check();
+            let check = report.of("user.account");
+            let note = check["note"].as_str().unwrap();
+            assert!(note.contains(": /etc/passwd line ") && note.ends_with(what), "{check}");
+            assert_eq!(check["fix"], format!("{fix}: vipw"));
+        });
+    }
+}
+
 /// The user is there, but no name service reads the file.
 #[test]
 fn a_name_service_without_files() {

@@ -14,6 +14,7 @@ pub(crate) mod instance;
 pub(crate) mod keys;
 pub(crate) mod login_command;
 pub(crate) mod metadata;
+mod name_service;
 pub(crate) mod network;
 mod next_start;
 pub(crate) mod outside;

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::name_service;
 use super::pam::{asks_pam, needs_pam_unix, pam_unix_counts};
 use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, has_entry, is_root};
@@ -47,7 +48,7 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
     if error.kind() == ErrorKind::NotFound {
         return Answer::skip("users cannot be looked up: getent is not installed");
     }
-    let services = name_services();
+    let services = name_service::of_users_and_groups();
     let mut fix = format!(
         "find out which name service of /etc/nsswitch.conf{services} does not answer: getent passwd USER, and id USER"
     );
@@ -58,22 +59,6 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
     }
     let answer = Answer::fail(error.to_string(), Fix::advice(fix));
     if error.kind() == ErrorKind::TimedOut { answer.of_name_service() } else { answer }
-}
-
-/// The name services of users and groups, for a message.
-fn name_services() -> String {
-    let text = files::system_text(Path::new("/"), "/etc/nsswitch.conf");
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let of = |line: &str| {
-        let (name, services) = line.split_once(':')?;
-        let is = matches!(name.trim(), "passwd" | "group" | "initgroups");
-        is.then(|| {
-            let services = services.split_whitespace().collect::<Vec<_>>().join(" ");
-            format!("{}: {services}", name.trim())
-        })
-    };
-    let found: Vec<_> = lines.filter_map(of).collect();
-    if found.is_empty() { String::new() } else { format!(" ({})", found.join("; ")) }
 }
 
 /// Checks whether the user exists.
@@ -113,6 +98,9 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
         let letters = |name: &str| {
             name.chars().filter(|one| one.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
         };
+        if let Some(fault) = damaged_line(&passwd, name) {
+            return fault.after(&format!("there is no user {name} on this system")).fail();
+        }
         let similar = passwd.lines().filter_map(|line| line.split(':').next());
         let similar = similar.into_iter().find(|other| letters(other) == letters(name));
         if let Some(other) = similar {
@@ -123,12 +111,16 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
                 )),
             );
         }
-        return Answer::fail(format!("there is no user {name} on this system"), create(root, name));
+        let note = format!("there is no user {name} on this system");
+        return match name_service::of_directory(root, name) {
+            Some(fault) => fault.after(&note).fail(),
+            None => Answer::fail(note, create(root, name)),
+        };
     }
-    if let Some(fault) = hidden(root, &passwd, name) {
+    if let Some(fault) = name_service::hidden(root, &passwd, name) {
         return fault.fail();
     }
-    match without_files(root, "passwd:") {
+    match name_service::without_files(root, "passwd:") {
         Some(line) => Answer::fail(
             format!(
                 "the passwd line of /etc/nsswitch.conf is \"{line}\": it does not use /etc/passwd, which has {name}"
@@ -146,43 +138,20 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
     }
 }
 
-/// Why the name service does not come to the line that /etc/passwd has of a user.
-fn hidden(root: &Path, passwd: &str, name: &str) -> Option<Fault> {
-    let line = services(root, "passwd:")?;
-    let is_files = |word: &str| matches!(word, "files" | "compat");
-    let before: Vec<_> = line.split_whitespace().take_while(|word| !is_files(word)).collect();
-    let action = |word: &&str| word.trim_matches(['[', ']']).to_ascii_lowercase();
-    let ends =
-        before.iter().map(action).any(|action| action.ends_with("=return") && action != "success=return");
-    if ends && line.split_whitespace().any(is_files) {
-        return Some(Fault::with_advice(
-            format!(
-                "/etc/passwd has a line of {name}, but is not asked: the passwd line of /etc/nsswitch.conf is \"{line}\", which can end before files"
-            ),
-            "put files before the other services in that line of /etc/nsswitch.conf: passwd: files",
-        ));
-    }
-    let is_excluded =
-        |line: &str| line.strip_prefix('-').is_some_and(|rest| rest.split(':').next() == Some(name));
-    let number = passwd.lines().position(is_excluded).filter(|_| line.contains("compat"))?.saturating_add(1);
-    Some(Fault::with_advice(
-        format!("/etc/passwd line {number}, -{name}, excludes {name}: /etc/nsswitch.conf has passwd: {line}"),
-        format!("remove line {number} of /etc/passwd if {name} is to log in: vipw"),
-    ))
-}
-
-/// The services of a database in nsswitch.conf(5).
-fn services(root: &Path, database: &str) -> Option<String> {
-    let switch = files::system_text(root, "/etc/nsswitch.conf");
-    let line = switch.lines().find_map(|line| line.trim().strip_prefix(database))?;
-    Some(line.split('#').next().unwrap_or_default().trim().to_owned())
-}
-
-/// The services of a database in nsswitch.conf(5), if they do not use the files of /etc.
-pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
-    let line = services(root, database)?;
-    let uses_files = line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
-    (!uses_files).then_some(line)
+/// A line of passwd(5) in which the name of the user has white space, or that stands behind another line without a line break.
+fn damaged_line(passwd: &str, name: &str) -> Option<Fault> {
+    let is_joined =
+        |fields: &[&str]| fields.len() > 7 && fields.get(6).is_some_and(|shell| shell.ends_with(name));
+    passwd.lines().zip(1_usize..).find_map(|(line, number)| {
+        let fields: Vec<_> = line.split(':').collect();
+        let (what, change) = match fields.first() {
+            Some(first) if first.trim() == name => ("has white space beside the name", "remove it"),
+            _ if is_joined(&fields) => ("has two users, without a line break", "divide it"),
+            _ => return None,
+        };
+        let note = format!("/etc/passwd line {number} {what}");
+        Some(Fault::with_advice(note, format!("{change}: vipw")))
+    })
 }
 
 /// Why a file of all users is not whole, and the fix. A command that adds one user would begin a new file.
@@ -399,7 +368,7 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let shadow = files::system_text(root, "/etc/shadow");
     let is_there = has_entry(&shadow, name);
     let Fault { note, fix } = if is_there {
-        let fix = if without_files(root, "shadow:").is_some() {
+        let fix = if name_service::without_files(root, "shadow:").is_some() {
             "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
         } else {
             "correct that line (shadow(5)): pwck -r names lines that are not valid"
