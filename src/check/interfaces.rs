@@ -1,8 +1,10 @@
 //! The network interfaces over which clients come.
 
-use std::net::Ipv4Addr;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use super::packet_filter::LOOPBACK;
 use crate::files;
 use crate::limits;
 use crate::lists;
@@ -39,12 +41,76 @@ fn has(root: &Path, name: &str, file: &str) -> bool {
     root.join("sys/class/net").join(name).join(file).exists()
 }
 
-/// An address that clients use, its interface, and the other one over which replies from it leave, unless a rule refuses them.
+/// An interface over which nobody outside of this system connects.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InnerInterface {
+    pub(crate) name: String,
+    /// It is a bridge of containers or virtual machines. Else it has no carrier.
+    pub(crate) is_bridge: bool,
+}
+
+impl InnerInterface {
+    /// `None` if clients can connect over this interface, or that is not known.
+    fn find(root: &Path, name: &str) -> Option<Self> {
+        let state = root.join("sys/class/net").join(name).join("operstate");
+        let state = files::read_text(&state, limits::PROC_FILE).unwrap_or_default();
+        let is_bridge = is_inner_bridge(root, name);
+        (is_bridge || matches!(state.trim(), "down" | "lowerlayerdown"))
+            .then(|| Self { name: name.to_owned(), is_bridge })
+    }
+
+    /// That of the first of these addresses, if no other one is of an interface over which clients can connect.
+    pub(crate) fn of_all(root: &Path, addresses: &[IpAddr]) -> Option<Self> {
+        let outside = with_outside_route(root);
+        let inner = |address: &IpAddr| {
+            let shown = stdout_of("ip", &["-o", "address", "show", "to", &address.to_string()]).ok()?;
+            let name = shown.lines().next()?.split_whitespace().nth(1)?.to_owned();
+            // The name of one that leads to another one has that behind it, as in vlan5@eth0.
+            let name = name.split('@').next().filter(|name| !outside.iter().any(|other| other == name))?;
+            Self::find(root, name)
+        };
+        let mut found: Vec<Self> = addresses.iter().map(inner).collect::<Option<_>>()?;
+        (!outside.is_empty() && !found.is_empty()).then(|| found.swap_remove(0))
+    }
+}
+
+/// Whether an interface is a bridge, and all that it connects belongs to containers or virtual machines.
+fn is_inner_bridge(root: &Path, name: &str) -> bool {
+    let ports = root.join("sys/class/net").join(name).join("brif");
+    let Ok(mut ports) = fs::read_dir(ports) else { return false };
+    ports.all(|port| {
+        let Ok(name) = port.map(|port| port.file_name().to_string_lossy().into_owned()) else { return false };
+        let number =
+            |file| files::read_text(&root.join("sys/class/net").join(&name).join(file), limits::PROC_FILE);
+        // One end of a pair has the number of the other one. So has a VLAN that of its device.
+        let is_pair = || number("iflink").ok() != number("ifindex").ok() && !has_lower(root, &name);
+        !has(root, &name, "device") && (has(root, &name, "tun_flags") || is_pair())
+    })
+}
+
+/// Whether an interface is one of another interface, as a VLAN is.
+fn has_lower(root: &Path, name: &str) -> bool {
+    let files = fs::read_dir(root.join("sys/class/net").join(name)).into_iter().flatten();
+    files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("lower_"))
+}
+
+/// An address that clients use, its interface, and what is wrong with the way of its replies.
 #[derive(Debug)]
 pub(crate) struct AsymmetricRoute {
     pub(crate) address: String,
     pub(crate) interface: String,
-    pub(crate) other: Option<String>,
+    pub(crate) replies: Replies,
+}
+
+/// What happens to replies to clients outside the local networks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Replies {
+    /// They leave over another interface.
+    LeaveBy(String),
+    /// A rule or route refuses them.
+    Refused,
+    /// There is no route at all, not even to the local networks.
+    HaveNoRoute,
 }
 
 /// The addresses of an interface to which clients can connect.
@@ -60,6 +126,14 @@ pub(crate) fn asymmetric_route(root: &Path) -> Option<AsymmetricRoute> {
         let first = |name: String| addresses(&name).first().map(|address| (name, *address));
         names.into_iter().filter_map(first).collect()
     };
+    if routed(&table(root), false).is_empty() && has_no_route() {
+        let (interface, address) = of(devices(root)).into_iter().next()?;
+        return Some(AsymmetricRoute {
+            address: address.to_string(),
+            interface,
+            replies: Replies::HaveNoRoute,
+        });
+    }
     let mut own = of(with_outside_route(root));
     if own.is_empty() {
         // A tunnel that has the default route, and no address.
@@ -72,15 +146,35 @@ pub(crate) fn asymmetric_route(root: &Path) -> Option<AsymmetricRoute> {
         // EACCES, EINVAL, EHOSTUNREACH: a route or rule of the type prohibit, blackhole or unreachable. Without a route, another error.
         let refusals = ["Permission denied", "Invalid argument", "No route to host"];
         if refusals.iter().any(|error| said.contains(error)) {
-            return Some(AsymmetricRoute { address, interface, other: None });
+            return Some(AsymmetricRoute { address, interface, replies: Replies::Refused });
         }
         let other = word_after(&String::from_utf8_lossy(&asked.stdout), "dev")?.to_owned();
-        (other != interface && other != "lo").then_some(AsymmetricRoute {
-            address,
-            interface,
-            other: Some(other),
-        })
+        let is_other = other != interface && other != LOOPBACK;
+        is_other.then_some(AsymmetricRoute { address, interface, replies: Replies::LeaveBy(other) })
     })
+}
+
+/// Whether no table of routes has one to another system.
+fn has_no_route() -> bool {
+    let is_none = |family| {
+        let shown = stdout_of("ip", &[family, "route", "show", "table", "all"]);
+        // Those of another kind have its name first, as the addresses of this system have the word local.
+        let leads_out = |line: &str| {
+            let is_route = line.starts_with("default")
+                || line.split([' ', '/']).next().is_some_and(|word| word.parse::<IpAddr>().is_ok());
+            is_route && !line.starts_with("fe80::") && word_after(line, "dev") != Some(LOOPBACK)
+        };
+        shown.is_ok_and(|shown| !shown.lines().any(leads_out))
+    };
+    is_none("-4") && is_none("-6")
+}
+
+/// All interfaces but the loopback interface and the networks of containers.
+fn devices(root: &Path) -> Vec<String> {
+    let found = fs::read_dir(root.join("sys/class/net")).into_iter().flatten().flatten();
+    let mut names = lists::sorted_unique(found.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    names.retain(|name| name != LOOPBACK && !has(root, name, "bridge"));
+    names
 }
 
 /// An address of no system (RFC 5737).

@@ -404,6 +404,75 @@ fn replies_over_another_interface() {
     });
 }
 
+/// Puts the interfaces of this network namespace into `/sys`.
+const INTERFACES: &str =
+    "mkdir -p /run/sys /sys/class; mount -t sysfs sysfs /run/sys; ln -s /run/sys/class/net /sys/class/net";
+
+/// Addresses of interfaces over which clients connect, and of others.
+#[test]
+fn addresses_of_inner_interfaces() {
+    world(|world| {
+        world.sh(INTERFACES);
+        world.sh("for n in client wg; do ip link add ${n}0 type veth peer name ${n}1; ip link set ${n}0 up; ip link set ${n}1 up; done; \
+             ip addr add 10.77.0.1/24 dev client0; ip route add default dev client0; ip addr add 10.78.0.1/24 dev wg0; \
+             ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up; \
+             ip link add box0 type veth peer name box1");
+        let listens = |address: &str| world.restart(&config().set("ListenAddress", address).text());
+        for address in ["0.0.0.0", "10.77.0.1", "10.78.0.1"] {
+            listens(address);
+            world.check().assert_healthy();
+        }
+        listens("172.17.0.1");
+        let says = |why: &str| {
+            let report = world.check();
+            report.assert_exactly(&[("sshd.port", "warn")]);
+            let note = report.note("sshd.port");
+            assert_eq!(note, format!("sshd listens on {why}, so that clients from outside cannot connect"));
+        };
+        says("172.17.0.1:22 only: docker0 connects only containers or virtual machines of this system");
+        // With a container.
+        world.sh("ip link set box0 master docker0; ip link set box0 up; ip link set box1 up");
+        says("172.17.0.1:22 only: docker0 connects only containers or virtual machines of this system");
+        // The network of a host of virtual machines.
+        world.sh("ip route replace default dev docker0");
+        world.check().assert_healthy();
+        world.sh("ip route replace default dev client0");
+        listens("10.78.0.1");
+        world.sh("ip link set wg1 down");
+        says("10.78.0.1:22 only: wg0 has no carrier or is down");
+        world.restart(&format!(
+            "{}ListenAddress 10.77.0.1\n",
+            config().set("ListenAddress", "10.78.0.1").text()
+        ));
+        world.check().assert_healthy();
+    });
+}
+
+/// The address is still there, as after a failed change of the network.
+#[test]
+fn a_system_without_routes() {
+    let fail = &[("network.banner", "fail")];
+    world(|world| {
+        world.sh(INTERFACES);
+        world.sh("ip link add client0 type veth peer name client1; ip link set client0 up; ip link set client1 up; \
+             ip addr add 10.77.0.1/24 dev client0; ip route add default dev client0");
+        world.check().assert_healthy();
+        world.sh("ip route del default");
+        world.check().assert_healthy();
+        world.sh("ip route flush dev client0");
+        let report = world.check();
+        report.assert_exactly(fail);
+        let says =
+            "but this system has no route to any other one: clients of 10.77.0.1 (client0) get no reply";
+        assert!(report.note("network.banner").ends_with(says), "{}", report.note("network.banner"));
+        // In another table.
+        world.sh("ip route add 10.0.0.0/8 dev client0 table 7; ip rule add lookup 7");
+        world.check().assert_healthy();
+        world.sh("ip route flush table 7; ip link set client0 down");
+        world.check().assert_exactly(fail);
+    });
+}
+
 /// Debian's sshd is linked with libwrap; this compares the report with it.
 #[test]
 fn hosts_that_are_denied() {

@@ -17,7 +17,7 @@ use super::sshd_login::Penalties;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::interfaces::{self, AsymmetricRoute};
+use crate::check::interfaces::{self, AsymmetricRoute, Replies};
 use crate::check::report::Status;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
@@ -129,13 +129,26 @@ fn answers(
 
 /// The result if sshd answers at this address: the replies to clients can still get lost.
 fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
-    let Some(AsymmetricRoute { address: own, interface, other }) = interfaces::asymmetric_route(root) else {
+    let Some(AsymmetricRoute { address: own, interface, replies }) = interfaces::asymmetric_route(root)
+    else {
         return Answer::ok(format!("sshd answers on {address}"), ());
     };
-    let how = other.map_or_else(
-        || "are refused by a route or a rule (prohibit, blackhole or unreachable)".to_owned(),
-        |other| format!("leave by {other}"),
-    );
+    let how = match replies {
+        Replies::Refused => {
+            "are refused by a route or a rule (prohibit, blackhole or unreachable)".to_owned()
+        }
+        Replies::LeaveBy(other) => format!("leave by {other}"),
+        Replies::HaveNoRoute => {
+            let note = format!(
+                "sshd answers on {address}, but this system has no route to any other one: clients of {own} ({interface}) get no reply"
+            );
+            let fix = format!(
+                "set up {interface} and its routes again, as with netplan apply, networkctl reconfigure {interface}, nmcli device \
+                 reapply {interface} or ifup; ip route shows the result"
+            );
+            return Answer::fail(note, Fix::advice(fix));
+        }
+    };
     Answer::warn(
         format!(
             "sshd answers on {address}, but replies from {own} ({interface}) to clients outside its network {how}"

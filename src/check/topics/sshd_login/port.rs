@@ -1,9 +1,10 @@
 //! The addresses that sshd listens on, and whether clients use them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use crate::check::fix::Fix;
+use crate::check::interfaces::InnerInterface;
 use crate::check::runner::Answer;
 use crate::check::running_sshd::{self, SshdState};
 use crate::check::settings::Settings;
@@ -78,6 +79,24 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
             Answer::warn(note, Fix::advice(fix), ())
         };
     }
+    if let Some(inner) = only_inner(now, root) {
+        let fix = if from_systemd.is_empty() {
+            format!("remove ListenAddress, or set ListenAddress 0.0.0.0, then: {reload}")
+        } else {
+            SOCKET_UNIT.to_owned()
+        };
+        let why = if inner.is_bridge {
+            "connects only containers or virtual machines of this system"
+        } else {
+            "has no carrier or is down"
+        };
+        let note = format!(
+            "{} only: {} {why}, so that clients from outside cannot connect",
+            listens_on(now),
+            inner.name
+        );
+        return Answer::warn(note, Fix::advice(fix), ());
+    }
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
         (Some((note, change)), _) => {
@@ -89,6 +108,13 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
         (None, Ok(())) => {}
     }
     Answer::ok(listens_on(now), ())
+}
+
+/// The interface of the addresses, if clients from outside connect over none of theirs.
+fn only_inner(addresses: &[SocketAddr], root: &Path) -> Option<InnerInterface> {
+    let mut ips: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
+    ips.retain(|ip| !ip.is_loopback());
+    if ips.iter().any(IpAddr::is_unspecified) { None } else { InnerInterface::of_all(root, &ips) }
 }
 
 fn listens_on(addresses: &[SocketAddr]) -> String {
