@@ -26,6 +26,18 @@ pub(crate) fn with_outside_route(root: &Path) -> Vec<String> {
     all(root)
 }
 
+/// The interfaces of a VPN, which clients can use although they are not outside.
+pub(crate) fn tunnels(root: &Path) -> Vec<String> {
+    /// `ARPHRD_NONE`, as of wg and tun devices, and `ARPHRD_PPP`.
+    const TYPES: [&str; 2] = ["65534", "512"];
+    let mut names = all(root);
+    names.retain(|name| {
+        let file = root.join("sys/class/net").join(name).join("type");
+        files::read_text(&file, limits::PROC_FILE).is_ok_and(|text| TYPES.contains(&text.trim()))
+    });
+    names
+}
+
 /// All with a route, but for the networks of containers.
 fn all(root: &Path) -> Vec<String> {
     let mut all = routed(&table(root), false);
@@ -198,7 +210,9 @@ fn routed(table: &str, default: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::routed;
+    use std::fs;
+
+    use super::{is_inner_bridge, routed, tunnels};
 
     #[test]
     fn interfaces_of_the_table() {
@@ -209,5 +223,44 @@ mod tests {
         assert_eq!(routed(table, true), ["ens5"]);
         assert_eq!(routed(table, false), ["docker0", "ens5"]);
         assert_eq!(routed("", false), [""; 0]);
+    }
+
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test may panic")]
+    fn kinds_of_interfaces() {
+        let root = std::env::temp_dir().join(format!("eic-keys-interfaces-{}", std::process::id()));
+        let class = root.join("sys/class/net");
+        let make = |name: &str, files: &[(&str, &str)]| {
+            fs::create_dir_all(class.join(name)).unwrap();
+            for (file, text) in files {
+                fs::write(class.join(name).join(file), text).unwrap();
+            }
+        };
+        make("ens5", &[("type", "1\n"), ("device", "")]);
+        make("wg0", &[("type", "65534\n")]);
+        make("wg1", &[("type", "65534\n")]);
+        make("ppp0", &[("type", "512\n")]);
+        make("cali0", &[("type", "1\n")]);
+        fs::create_dir_all(root.join("proc/net")).unwrap();
+        let route = |name| format!("{name}\t0000080A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n");
+        let table = format!("Iface\n{}", ["ens5", "wg0", "ppp0", "cali0"].map(route).concat());
+        fs::write(root.join("proc/net/route"), table).unwrap();
+        assert_eq!(tunnels(&root), ["ppp0", "wg0"]);
+        make("veth", &[("iflink", "7\n"), ("ifindex", "8\n")]);
+        make("tap", &[("iflink", "9\n"), ("ifindex", "9\n"), ("tun_flags", "0x1002\n")]);
+        make("vlan", &[("iflink", "2\n"), ("ifindex", "10\n"), ("lower_ens5", "")]);
+        make("vxlan", &[("iflink", "11\n"), ("ifindex", "11\n")]);
+        assert!(!is_inner_bridge(&root, "br0"));
+        fs::create_dir_all(class.join("br0/brif")).unwrap();
+        assert!(is_inner_bridge(&root, "br0"));
+        for (port, is_inner) in
+            [("veth", true), ("tap", true), ("vlan", false), ("vxlan", false), ("ens5", false)]
+        {
+            let port = class.join("br0/brif").join(port);
+            fs::write(&port, "").unwrap();
+            assert_eq!(is_inner_bridge(&root, "br0"), is_inner, "{}", port.display());
+            fs::remove_file(&port).unwrap();
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 }

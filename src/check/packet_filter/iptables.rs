@@ -1,8 +1,10 @@
 //! Reads the rules of iptables.
 
+use std::iter::Peekable;
+
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, Question, has_length};
-use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
+use super::rules::{Filter, Matches, Rule, UNREAD_QUEUE, UNSET_MARK, Verdict, any};
 
 impl Filter {
     /// Parses the output of `iptables-save`.
@@ -59,84 +61,37 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
     let mut words = text.split(' ').peekable();
     while let Some(word) = words.next() {
         let mut argument = || words.next().unwrap_or_default();
-        let result = match word {
+        let one = match word {
             "!" => {
                 negated = true;
                 continue;
-            }
-            "-p" | "--protocol" => Some(matches!(argument(), "tcp" | "6" | "all")),
-            "--dport" | "--sport" => in_range(argument(), packet, word == "--dport"),
-            "--dports" | "--sports" => {
-                let is = |part| in_range(part, packet, word == "--dports");
-                let results: Vec<_> = argument().split(',').map(is).collect();
-                any(&results)
-            }
-            // They are about what sends the packet, which is this system, or about the client, which it is sent to.
-            "--match-set" | "--dst-type" | "--pkt-type" if packet.is_reply() => {
-                argument();
-                None
             }
             "-s" | "--source" | "--src-range" | "--match-set" | "--source-country" if !packet.is_reply() => {
                 let name = argument();
                 let addresses = Addresses::parse(name).map(|range| Addresses(vec![range]));
                 if word == "--match-set" && !argument().starts_with("src") {
-                    None
+                    Matches::same(None)
                 } else {
                     source = Some(name.to_owned());
-                    matches = matches.and(Matches::source(addresses.as_ref()).negated(negated));
-                    negated = false;
-                    continue;
+                    Matches::source(addresses.as_ref())
                 }
-            }
-            "-s" | "--source" | "--src-range" | "-d" | "--destination" | "--dst-range" => {
-                let is_own = word.trim_start_matches('-').starts_with('d') != packet.is_reply();
-                Addresses::parse(argument()).and_then(|range| {
-                    let addresses = Addresses(vec![range]);
-                    if is_own { addresses.has_own(packet) } else { addresses.has_client() }
-                })
             }
             "--mac-source" | "--rcheck" | "--update" if !packet.is_reply() => {
                 source =
                     Some(if word == "--mac-source" { argument() } else { "recent addresses" }.to_owned());
-                matches = matches.and(Matches::source(None).negated(negated));
-                negated = false;
-                continue;
+                Matches::source(None)
             }
             "--mark" => {
                 // A value, and which bits have to be equal to its.
                 let value = argument().split('/').next().unwrap_or_default();
-                let is_unset = value.trim_start_matches("0x").chars().all(|digit| digit == '0') != negated;
-                let matched = Matches::mark(Some(is_unset), packet);
-                if matched.unread {
-                    line = format!("{line}{UNSET_MARK}");
+                let is_zero = value.trim_start_matches("0x").chars().all(|digit| digit == '0');
+                let mark = Matches::mark(Some(is_zero != negated), packet);
+                if mark.unread {
+                    line.push_str(UNSET_MARK);
                 }
-                matches = matches.and(matched);
-                negated = false;
-                continue;
+                mark
             }
-            "--length" if packet.is_first() => {
-                let text = argument();
-                let (first, last) = text.split_once(':').unwrap_or((text, text));
-                first.parse().ok().zip(last.parse().ok()).and_then(|(first, last)| has_length(first, last))
-            }
-            "--ctdir" => Some((argument() == "REPLY") == packet.is_reply()),
-            // That of the client's first packet.
-            "--ctorigdstport" => in_range(argument(), &Packet { kind: PacketKind::First, ..*packet }, true),
-            "--tcp-flags" if !packet.is_reply() => {
-                let mask = argument();
-                has_flags(packet, mask, argument())
-            }
-            "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
-            "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
-            "-i" | "-o" => packet.is_on(argument(), '+'),
-            "--state" | "--ctstate" => {
-                let states = argument();
-                packet.state().map(|state| states.split(',').any(|one| one.eq_ignore_ascii_case(state)))
-            }
-            "-m" => {
-                matches = matches.and(of_module(argument()));
-                continue;
-            }
+            "-m" => of_module(argument()),
             "--comment" => {
                 // Quoted if it contains a blank.
                 let first = argument();
@@ -146,24 +101,100 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 continue;
             }
             "-j" => {
-                verdict = iptables_verdict(argument(), &words.collect::<Vec<_>>(), packet);
+                let target = argument();
+                verdict = iptables_verdict(target, &words.collect::<Vec<_>>(), packet);
+                if target == "NFQUEUE" && verdict == Verdict::Drop {
+                    line.push_str(UNREAD_QUEUE);
+                }
                 break;
             }
             "-g" => {
                 verdict = Verdict::Goto(argument().to_owned());
                 break;
             }
-            _ => None,
+            _ => Matches::same(of_option(word, &mut words, packet)),
         };
-        matches = matches.and(Matches::same(result).negated(negated));
+        matches = matches.and(one.negated(negated));
         negated = false;
     }
     Rule { matches, verdict, source, text: line }
 }
 
+/// Whether an option matches the packet. `words`: what follows it.
+fn of_option<'a>(
+    word: &str,
+    words: &mut Peekable<impl Iterator<Item = &'a str>>,
+    packet: &Packet<'_>,
+) -> Option<bool> {
+    let mut argument = || words.next().unwrap_or_default();
+    match word {
+        "-p" | "--protocol" => Some(matches!(argument(), "tcp" | "6" | "all")),
+        "--dport" | "--sport" => in_range(argument(), packet, word == "--dport"),
+        "--dports" | "--sports" => {
+            let is = |part| in_range(part, packet, word == "--dports");
+            let results: Vec<_> = argument().split(',').map(is).collect();
+            any(&results)
+        }
+        // They are about what sends the packet, which is this system, or about the client, which it is sent to.
+        "--match-set" | "--dst-type" | "--pkt-type" if packet.is_reply() => {
+            argument();
+            None
+        }
+        "-s" | "--source" | "--src-range" | "-d" | "--destination" | "--dst-range" => {
+            let is_own = word.trim_start_matches('-').starts_with('d') != packet.is_reply();
+            Addresses::parse(argument()).and_then(|range| {
+                let addresses = Addresses(vec![range]);
+                if is_own { addresses.has_own(packet) } else { addresses.has_client() }
+            })
+        }
+        "--length" if packet.is_first() => {
+            let text = argument();
+            let (first, last) = text.split_once(':').unwrap_or((text, text));
+            first.parse().ok().zip(last.parse().ok()).and_then(|(first, last)| has_length(first, last))
+        }
+        "--ctstatus" => {
+            let is_later = |status| matches!(status, "EXPECTED" | "SEEN_REPLY" | "ASSURED" | "CONFIRMED");
+            let all = argument().split(',').all(is_later);
+            (all && packet.is_first()).then_some(false)
+        }
+        // The connection itself is one of them.
+        "--connlimit-above" | "--connlimit-upto" => {
+            (argument() == "0").then_some(word == "--connlimit-above")
+        }
+        "--connlimit-mask" => {
+            argument();
+            Some(true)
+        }
+        "--connlimit-saddr" | "--connlimit-daddr" => Some(true),
+        "--limit" => {
+            let (rate, per) = argument().split_once('/').unwrap_or_default();
+            let burst = if words.next_if_eq(&"--limit-burst").is_some() { words.next() } else { Some("5") };
+            let number = |text: &str| text.parse().unwrap_or(u64::MAX);
+            packet.exceeds(number(rate), per, number(burst.unwrap_or_default())).map(|exceeds| !exceeds)
+        }
+        "--ctdir" => Some((argument() == "REPLY") == packet.is_reply()),
+        // That of the client's first packet.
+        "--ctorigdstport" => in_range(argument(), &Packet { kind: PacketKind::First, ..*packet }, true),
+        "--tcp-flags" if !packet.is_reply() => {
+            let mask = argument();
+            has_flags(packet, mask, argument())
+        }
+        "--dst-type" => Some(argument().split(',').any(|name| name == "LOCAL" || name == "UNICAST")),
+        "--pkt-type" => Some(matches!(argument(), "host" | "unicast")),
+        "-i" | "-o" => packet.is_on(argument(), '+'),
+        "--state" | "--ctstate" => {
+            let states = argument();
+            packet.state().map(|state| states.split(',').any(|one| one.eq_ignore_ascii_case(state)))
+        }
+        _ => None,
+    }
+}
+
 fn iptables_verdict(target: &str, options: &[&str], packet: &Packet<'_>) -> Verdict {
     match target {
-        "ACCEPT" | "NFQUEUE" => Verdict::Accept,
+        "NFQUEUE" if is_unread_queue(options, packet) => Verdict::drop(packet),
+        // A program, or a part of the kernel, decides.
+        "ACCEPT" | "NFQUEUE" | "SYNPROXY" | "TPROXY" => Verdict::Accept,
         "DROP" | "REJECT" => Verdict::drop(packet),
         "DNAT" | "REDIRECT" if packet.question == Question::Translated => Verdict::Drop,
         "CT" | "NOTRACK" => {
@@ -174,6 +205,17 @@ fn iptables_verdict(target: &str, options: &[&str], packet: &Packet<'_>) -> Verd
         "LOG" | "NFLOG" | "MARK" | "CONNMARK" | "AUDIT" => Verdict::Continue,
         target => Verdict::Jump(target.to_owned()),
     }
+}
+
+/// Whether no program reads the queue of a rule, and the packet is dropped then.
+fn is_unread_queue(options: &[&str], packet: &Packet<'_>) -> bool {
+    let mut pairs = options.iter().zip(options.iter().skip(1));
+    let queues = pairs.find(|(option, _)| matches!(**option, "--queue-num" | "--queue-balance"));
+    let (first, last) =
+        queues.map_or(("0", "0"), |(_, value)| value.split_once(':').unwrap_or((value, value)));
+    let numbers = first.parse().ok().zip(last.parse().ok());
+    !options.contains(&"--queue-bypass")
+        && numbers.is_some_and(|(first, last)| packet.is_unread_queue(first, last))
 }
 
 /// Whether a client's packet has these flags of those in a mask.
@@ -191,10 +233,12 @@ fn of_module(name: &str) -> Matches {
     match name {
         // These match nothing by themselves: their options are evaluated.
         "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype" | "mac"
-        | "pkttype" | "geoip" | "length" | "mark" | "connmark" => Matches::same(Some(true)),
+        | "pkttype" | "geoip" | "length" | "mark" | "connmark" | "limit" | "connlimit" => {
+            Matches::same(Some(true))
+        }
         // A limit lets a client in, as a rule. The route to the client decides.
-        "recent" | "limit" | "hashlimit" | "connlimit" | "quota" | "policy" | "rpfilter" | "socket"
-        | "physdev" | "devgroup" | "nfacct" => Matches::same(None),
+        "recent" | "hashlimit" | "quota" | "policy" | "rpfilter" | "socket" | "physdev" | "devgroup"
+        | "nfacct" => Matches::same(None),
         _ => Matches::UNREAD,
     }
 }
@@ -529,6 +573,71 @@ mod tests {
                 Filter::of_iptables(&text, &packet).drops().is_some()
             });
             assert_eq!(found, drops, "{rules} {client:?} {reply:?}");
+        }
+    }
+
+    /// Rules that let a few packets through, or none, and queues for programs.
+    #[test]
+    fn limits_and_queues() {
+        let ssh = "-p tcp -m tcp --dport 22";
+        let drop = ":INPUT DROP [0:0]\n-A INPUT";
+        let open = ":INPUT ACCEPT [0:0]\n-A INPUT";
+        for (rules, first, later) in [
+            (
+                format!(
+                    "{open} {ssh} -m connlimit --connlimit-above 0 --connlimit-mask 32 --connlimit-saddr -j DROP"
+                ),
+                true,
+                true,
+            ),
+            (
+                format!(
+                    "{open} {ssh} -m connlimit --connlimit-above 5 --connlimit-mask 32 --connlimit-saddr -j DROP"
+                ),
+                false,
+                false,
+            ),
+            (
+                format!(
+                    "{drop} {ssh} -m connlimit --connlimit-upto 0 --connlimit-mask 0 --connlimit-daddr -j ACCEPT"
+                ),
+                true,
+                true,
+            ),
+            (
+                format!(
+                    "{drop} {ssh} -m connlimit --connlimit-upto 3 --connlimit-mask 32 --connlimit-saddr -j ACCEPT"
+                ),
+                false,
+                false,
+            ),
+            (format!("{drop} {ssh} -m limit --limit 3/min -j ACCEPT"), false, true),
+            (format!("{drop} {ssh} -m limit --limit 3/hour --limit-burst 9 -j ACCEPT"), false, true),
+            (format!("{drop} {ssh} -m limit --limit 3/min --limit-burst 200 -j ACCEPT"), false, false),
+            (format!("{drop} {ssh} -m limit --limit 20/sec -j ACCEPT"), false, false),
+            (
+                format!(
+                    "{drop} {ssh} -m limit --limit 3/min -j ACCEPT\n-A INPUT -m state --state ESTABLISHED -j ACCEPT"
+                ),
+                false,
+                false,
+            ),
+            (format!("{drop} {ssh} -m conntrack --ctstatus SEEN_REPLY,ASSURED -j ACCEPT"), true, false),
+            (format!("{drop} {ssh} -m conntrack --ctstatus DNAT -j ACCEPT"), false, false),
+            (format!("{open} -j NFQUEUE --queue-num 3"), true, true),
+            (format!("{open} -j NFQUEUE --queue-balance 3:7"), true, true),
+            (format!("{open} -j NFQUEUE --queue-balance 0:3"), false, false),
+            (format!("{open} -j NFQUEUE --queue-num 3 --queue-bypass"), false, false),
+            (format!("{drop} -j NFQUEUE --queue-num 2"), false, false),
+            (format!("{drop} {ssh} -j SYNPROXY --sack-perm --wscale 7"), false, false),
+        ] {
+            let found = [PacketKind::First, PacketKind::Later].map(|kind| {
+                let packet = Packet { kind, queues: Some(&[1, 2]), ..TO_SSH };
+                Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &packet).drops().is_some()
+            });
+            assert_eq!(found, [first, later], "{rules}");
+            let unknown = Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH);
+            assert!(!rules.contains("QUEUE") || unknown.drops().is_none(), "{rules}");
         }
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, Question, has_length};
-use super::rules::{Filter, Matches, Rule, UNSET_MARK, Verdict, any};
+use super::rules::{Filter, Matches, Rule, UNREAD_QUEUE, UNSET_MARK, Verdict, any};
 
 /// The priority of conntrack's hooks.
 const CONNTRACK: i64 = -200;
@@ -21,7 +21,15 @@ impl Filter {
         for item in items {
             if let Some(chain) = item.get("chain") {
                 let name = chain_of(chain, text(chain, "name"));
-                if is_hooked(chain, packet) {
+                let is_of = |table: &&Value| {
+                    text(table, "family") == text(chain, "family")
+                        && text(table, "name") == text(chain, "table")
+                };
+                let table = items.iter().filter_map(|item| item.get("table")).find(is_of);
+                let flags = table.and_then(|table| table.get("flags"));
+                // The rules of a table that is dormant are not used.
+                let is_used = !flags.is_some_and(|flags| flags.to_string().contains("dormant"));
+                if is_used && is_hooked(chain, packet) {
                     let drops = text(chain, "policy") == "drop" && packet.question == Question::Dropped;
                     filter.hooked.push((name.clone(), drops));
                 }
@@ -49,8 +57,8 @@ impl Filter {
 /// Whether the packet passes a chain.
 fn is_hooked(chain: &Value, packet: &Packet<'_>) -> bool {
     let hook = text(chain, "hook");
-    let is_early = hook == "ingress" && !packet.is_reply() && packet.question == Question::Dropped;
-    if is_early {
+    let device_hook = if packet.is_reply() { "egress" } else { "ingress" };
+    if hook == device_hook && packet.question == Question::Dropped {
         return packet.interface.is_some_and(|interface| is_on_device(chain, interface));
     }
     let is_before_conntrack =
@@ -172,9 +180,9 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
         }
         match name.as_str() {
             "match" => {
-                let matched = nft_match(value, packet);
-                matches = matches.and(matched);
-                if matched.unread && value.get("left").is_some_and(is_mark) {
+                let one = nft_match(value, packet);
+                matches = matches.and(one);
+                if one.unread && value.get("left").is_some_and(is_mark) {
                     text.push_str(UNSET_MARK);
                 }
                 if is_source(value.get("left")) {
@@ -198,12 +206,43 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
                 }
                 (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
             }
-            "queue" => (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept),
+            "queue" if is_unread_queue(value, packet) => {
+                verdict = Verdict::drop(packet);
+                text.push_str(UNREAD_QUEUE);
+            }
+            "queue" | "synproxy" | "tproxy" => {
+                (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
+            }
+            "xt" if matches!(self::text(value, "name"), "NFQUEUE" | "SYNPROXY" | "TPROXY") => {
+                (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
+            }
+            "ct count" => {
+                // The connection itself is one of them.
+                let is_none = value.get("val").is_some_and(|most| most == 0);
+                matches = matches.and(Matches::same(is_none.then(|| is_over(value))));
+            }
+            "limit" if value.get("rate_unit").is_none() => {
+                let number = |name| value.get(name).and_then(Value::as_u64).unwrap_or(u64::MAX);
+                let exceeds = packet.exceeds(number("rate"), self::text(value, "per"), number("burst"));
+                matches = matches.and(Matches::same(exceeds.map(|exceeds| exceeds == is_over(value))));
+            }
             // Limits, sets that the rule changes, modules of iptables.
             _ => matches = matches.and(Matches::same(None)),
         }
     }
     vec![Rule { matches, verdict, source, text }]
+}
+
+/// Whether a limit is for what exceeds it.
+fn is_over(limit: &Value) -> bool {
+    limit.get("inv").is_some_and(|over| over == true)
+}
+
+/// Whether no program reads the queue of a rule, and the packet is dropped then.
+fn is_unread_queue(queue: &Value, packet: &Packet<'_>) -> bool {
+    let bypasses = queue.get("flags").is_some_and(|flags| flags.to_string().contains("bypass"));
+    let numbers = queue.get("num").map_or(Some((0, 0)), ports);
+    !bypasses && numbers.is_some_and(|(first, last)| packet.is_unread_queue(first, last))
 }
 
 fn nft_verdict(name: &str, value: &Value, packet: &Packet<'_>) -> Option<Verdict> {
@@ -322,7 +361,8 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
             contains(right, &|one| Some(one == "ether" || one == 1))
         }
         // A connection that another system forwards here, by address translation.
-        (_, _, _, "status") => Some(false),
+        (_, _, _, "status") if packet.is_first() => Some(false),
+        (_, _, _, "status") => contains(right, &|one| (one == "dnat" || one == "snat").then_some(false)),
         (_, _, _, "state") => packet.state().and_then(|state| contains(right, &|one| Some(one == state))),
         (_, _, _, "proto-dst") if part(left, "ct", "dir") == "original" => {
             contains(right, &|one| number_is(one, &Packet { kind: PacketKind::First, ..*packet }, true))
@@ -727,6 +767,52 @@ mod tests {
             assert_eq!((drops(&TO_SSH), drops(&later)), (first, others), "{rules}");
             assert!(!drops(&untracked), "{rules}");
         }
+    }
+
+    /// Rules that let a few packets through, or none, and queues for programs.
+    #[test]
+    fn limits_and_queues() {
+        let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}"#;
+        let (accept, drop) = (r#"{"accept":null}"#, r#"{"drop":null}"#);
+        let count = |count: &str| format!(r#"{{"ct count":{{"val":{count}}}}}"#);
+        let limit = |limit: &str| format!(r#"{{"limit":{{"rate":{limit}}}}}"#);
+        let status = |status: &str| {
+            format!(r#"{{"match":{{"op":"in","left":{{"ct":{{"key":"status"}}}},"right":"{status}"}}}}"#)
+        };
+        let queue = |queue: &str| format!(r#"{{"queue":{queue}}}"#);
+        for (policy, rules, first, later) in [
+            ("accept", input(&[ssh, &count(r#"0,"inv":true"#), drop]), true, true),
+            ("accept", input(&[ssh, &count(r#"3,"inv":true"#), drop]), false, false),
+            ("drop", input(&[ssh, &count("0"), accept]), true, true),
+            ("drop", input(&[ssh, &count("3"), accept]), false, false),
+            ("drop", input(&[ssh, &limit(r#"3,"burst":5,"per":"minute""#), accept]), false, true),
+            ("drop", input(&[ssh, &limit(r#"3,"burst":5,"per":"second""#), accept]), false, false),
+            (
+                "drop",
+                input(&[ssh, &limit(r#"3,"burst":0,"per":"hour","rate_unit":"mbytes""#), accept]),
+                false,
+                false,
+            ),
+            ("accept", input(&[ssh, &limit(r#"3,"burst":5,"per":"minute","inv":true"#), drop]), false, true),
+            ("drop", input(&[ssh, &status("assured"), accept]), true, false),
+            ("drop", input(&[ssh, &status("dnat"), accept]), true, true),
+            ("accept", input(&[ssh, &queue("null")]), true, true),
+            ("accept", input(&[ssh, &queue(r#"{"num":{"range":[3,7]}}"#)]), true, true),
+            ("accept", input(&[ssh, &queue(r#"{"num":3,"flags":"bypass"}"#)]), false, false),
+            ("drop", input(&[ssh, &queue(r#"{"num":2}"#)]), false, false),
+            ("drop", input(&[ssh, r#"{"xt":{"type":"target","name":"NFQUEUE"}}"#]), false, false),
+            ("drop", input(&[ssh, r#"{"synproxy":{"mss":1460,"wscale":7}}"#]), false, false),
+        ] {
+            let found = [PacketKind::First, PacketKind::Later].map(|kind| {
+                let packet = Packet { kind, queues: Some(&[1, 2]), ..TO_SSH };
+                Filter::of_nftables(&ruleset(policy, &rules), &packet).unwrap().drops().is_some()
+            });
+            assert_eq!(found, [first, later], "{policy} {rules}");
+        }
+        let dormant =
+            ruleset("drop", "").replacen(r#""name":"filter""#, r#""name":"filter","flags":"dormant""#, 1);
+        assert!(Filter::of_nftables(&ruleset("drop", ""), &TO_SSH).unwrap().drops().is_some());
+        assert_eq!(Filter::of_nftables(&dormant, &TO_SSH).unwrap().drops(), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) tracked: Tracked,
     /// A rule sets marks, so that it is not known which one it has. Without one, it has none: 0.
     pub(crate) may_be_marked: bool,
+    /// The queues for packets that programs read, if they are known.
+    pub(crate) queues: Option<&'a [u16]>,
 }
 
 /// What is asked about the packet. A rule that does it is [`Verdict::Drop`](super::rules::Verdict::Drop).
@@ -93,6 +95,23 @@ impl Packet<'_> {
         }
     }
 
+    /// Whether no program reads any of these queues.
+    pub(super) fn is_unread_queue(&self, first: u16, last: u16) -> bool {
+        self.queues.is_some_and(|queues| !queues.iter().any(|queue| (first..=last).contains(queue)))
+    }
+
+    /// Whether a limit is exceeded, or may be. That of the first packet is for other clients, too; a login has more packets after it
+    /// than this: 10 at once, and 10 more each minute.
+    pub(super) fn exceeds(&self, rate: u64, per: &str, burst: u64) -> Option<bool> {
+        let most = match per.as_bytes().first() {
+            Some(b'm') => 10,
+            Some(b'h') => 600,
+            Some(b'd') => 14_400,
+            _ => 0,
+        };
+        (!self.is_first() && rate <= most && burst <= 10).then_some(true)
+    }
+
     /// Whether this is the interface. A name can end with `wildcard`.
     pub(super) fn is_on(&self, name: &str, wildcard: char) -> Option<bool> {
         if name == LOOPBACK {
@@ -135,4 +154,5 @@ pub(super) const TO_SSH: Packet<'_> = Packet {
     question: Question::Dropped,
     tracked: Tracked { client: Some(true), reply: Some(true) },
     may_be_marked: false,
+    queues: None,
 };

@@ -19,6 +19,9 @@ pub(crate) struct Filter {
     interfaces: Vec<String>,
 }
 
+/// What the text of a rule ends with that gives packets to a queue for a program.
+pub(super) const UNREAD_QUEUE: &str = ", to a queue that no program reads";
+
 /// What the text of a rule that matches a mark ends with, if nothing is known to set that mark.
 pub(super) const UNSET_MARK: &str = ", for a mark that no rule sets";
 

@@ -11,6 +11,7 @@ use crate::check::packet_filter::{
     self, Filter, LOOPBACK, Packet, PacketKind, Question, Restriction, Tracked,
 };
 use crate::check::runner::Answer;
+use crate::files;
 use crate::limits;
 use crate::tool::stdout_of;
 
@@ -41,6 +42,8 @@ struct Rules {
     iptables: Option<String>,
     /// Those of the older interface of the kernel, which another program of that name can have made.
     legacy: Option<String>,
+    /// The queues for packets that programs read, if they are known.
+    queues: Option<Vec<u16>>,
     /// Why some of them are not known.
     unknown: Option<String>,
 }
@@ -64,7 +67,7 @@ impl Rules {
         if nft.as_deref().is_some_and(|text| !packet_filter::is_nftables(text)) {
             rules.unknown = Some("nft: its output is not a list of rules".to_owned());
         }
-        Self { nft, iptables, legacy, ..rules }
+        Self { nft, iptables, legacy, queues: queues(root), ..rules }
     }
 
     fn filters(&self, packet: &Packet<'_>) -> Vec<Filter> {
@@ -86,7 +89,10 @@ impl Rules {
             let untracks: Vec<_> = filters.iter().map(Filter::untracks).collect();
             packet_filter::any(&untracks).map(|untracks| !untracks)
         };
-        Tracked { client: tracked(PacketKind::First), reply: tracked(PacketKind::Reply) }
+        let first = tracked(PacketKind::First);
+        // Those with SYN only are taken for SYNPROXY, which makes known to conntrack what it accepts.
+        let client = first.filter(|_| first == tracked(PacketKind::Later));
+        Tracked { client, reply: tracked(PacketKind::Reply) }
     }
 
     /// Whether the rules have one of these words.
@@ -99,7 +105,8 @@ impl Rules {
     fn verdict(&self, port: u16, interface: Option<&str>) -> FirewallVerdict {
         let own = interface.map(interfaces::addresses).unwrap_or_default();
         let may_be_marked = self.has(&["\"mangle\":", "MARK", "TPROXY", "--map-mark"]);
-        let mut to_sshd = Packet { port, interface, own: &own, may_be_marked, ..Packet::default() };
+        let queues = self.queues.as_deref();
+        let mut to_sshd = Packet { port, interface, own: &own, may_be_marked, queues, ..Packet::default() };
         to_sshd.tracked = self.tracked(&to_sshd);
         for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
             let filters = self.filters(&Packet { kind, ..to_sshd });
@@ -156,10 +163,14 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
             note = format!("{note}; a rule names the interface {missing}, which this system does not have");
         }
         let fix = accept(port, packets, &rules);
-        if verdicts.iter().all(|(_, verdict)| drops(verdict)) {
-            return Answer::fail(note, fix);
-        }
-        return Answer::warn(format!("{note}; another interface accepts them"), fix, ());
+        let mut tunnels = interfaces::tunnels(root).into_iter();
+        let tunnel = tunnels.find(|name| !drops(&rules.verdict(port, Some(name))));
+        let other = match &tunnel {
+            Some(tunnel) => tunnel,
+            None if verdicts.iter().all(|(_, verdict)| drops(verdict)) => return Answer::fail(note, fix),
+            None => "another interface",
+        };
+        return Answer::warn(format!("{note}; {other} accepts them"), fix, ());
     }
     let forwards = |(name, verdict): &(&str, FirewallVerdict)| match verdict {
         FirewallVerdict::Forwards(rule) => Some(format!(
@@ -181,6 +192,9 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
             return restricted(port, restriction);
         }
     }
+    if let Some(answer) = full_table(root) {
+        return answer;
+    }
     let mut some = Vec::new();
     for filter in &any {
         filter.drops_some(&mut some);
@@ -194,6 +208,31 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
             Answer::ok(note, ()).detail(some)
         }
     }
+}
+
+/// The queues for packets (`NFQUEUE`) that programs read.
+fn queues(root: &Path) -> Option<Vec<u16>> {
+    let netfilter = root.join("proc/net/netfilter");
+    match fs::read_to_string(netfilter.join("nfnetlink_queue")) {
+        Ok(text) => text.lines().map(|line| line.split_whitespace().next()?.parse().ok()).collect(),
+        // Without the module for it, no program can read one.
+        Err(error) if error.kind() == ErrorKind::NotFound && netfilter.exists() => Some(Vec::new()),
+        Err(_) => None,
+    }
+}
+
+/// Whether conntrack has no place for another connection.
+fn full_table(root: &Path) -> Option<Answer<()>> {
+    let number = |name: &str| -> Option<u64> {
+        let file = root.join("proc/sys/net/netfilter").join(name);
+        files::read_text(&file, limits::PROC_FILE).ok()?.trim().parse().ok()
+    };
+    let (count, most) = (number("nf_conntrack_count")?, number("nf_conntrack_max")?);
+    (most > 0 && count >= most).then(|| {
+        let note = format!("conntrack has {count} connections, and nf_conntrack_max is {most}: the kernel drops new ones");
+        let fix = "set net.netfilter.nf_conntrack_max higher (sysctl -w, and in /etc/sysctl.d), or find what opens them: conntrack -L";
+        Answer::warn(note, Fix::advice(fix), ())
+    })
 }
 
 fn dropped(port: u16, packets: &DroppedPackets, place: &str) -> String {
@@ -272,4 +311,33 @@ fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
     };
     let fix = format!("{fix}: nft list ruleset, or iptables-save, shows the rules");
     Answer::warn(format!("the firewall {note}"), Fix::advice(fix), ())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::{full_table, queues};
+    use std::fs;
+
+    #[test]
+    fn files_of_netfilter() {
+        let root = std::env::temp_dir().join(format!("eic-keys-firewall-{}", std::process::id()));
+        let (files, settings) = (root.join("proc/net/netfilter"), root.join("proc/sys/net/netfilter"));
+        assert_eq!(queues(&root), None);
+        assert!(full_table(&root).is_none());
+        fs::create_dir_all(&files).unwrap();
+        fs::create_dir_all(&settings).unwrap();
+        assert_eq!(queues(&root), Some(Vec::new()));
+        let readers = "    0   1234     0 2 65531     0     0        0  1\n  300   1234     0 2 65531     0     0        0  1\n";
+        fs::write(files.join("nfnetlink_queue"), readers).unwrap();
+        assert_eq!(queues(&root), Some(vec![0, 300]));
+        for (count, most, is_full) in
+            [("65536\n", "65536\n", true), ("65535\n", "65536\n", false), ("9\n", "0\n", false)]
+        {
+            fs::write(settings.join("nf_conntrack_count"), count).unwrap();
+            fs::write(settings.join("nf_conntrack_max"), most).unwrap();
+            assert_eq!(full_table(&root).is_some(), is_full, "{count} of {most}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
 }
