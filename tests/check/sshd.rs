@@ -972,18 +972,44 @@ fn allowed_and_denied_users() {
     });
 }
 
+/// Adds a line to /etc/group, and a list to sshd's configuration. Whether a login works then, and what sshd.access says.
+fn groups(world: &World<'_>, line: &str, list: &str) -> (bool, String) {
+    let group = std::fs::read_to_string("/etc/group").unwrap();
+    world.instance.write("/etc/group", group + line);
+    world.restart(&(config().text() + list + "\n"));
+    let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
+    let report = world.check();
+    assert_eq!(report.status("sshd.access"), if works { "ok" } else { "fail" }, "{line} {list}");
+    (works, report.note("sshd.access").to_owned())
+}
+
+#[test]
+fn a_group_that_is_damaged_and_a_list_that_is_lifted() {
+    // A field of its line is lost; that of another group does not count.
+    world(|world| {
+        let (works, note) = groups(world, "other:x:alice\nadmins:x:bob,alice\n", "AllowGroups none admins");
+        assert!(!works);
+        let says = "AllowGroups has admins, in which the name service does not find alice: line ";
+        assert!(note.starts_with(says) && note.ends_with(" of /etc/group is damaged"), "{note}");
+        let report = world.check();
+        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
+        assert!(fix.contains(": admins:x:GID:bob,alice (grpck -r"), "{fix}");
+        let group = std::fs::read_to_string("/etc/group").unwrap();
+        world.instance.write("/etc/group", group.replace("admins:x:", "admins:x:47500:"));
+        assert!(groups(world, "", "AllowGroups admins").0);
+        assert!(groups(world, "", "AllowGroups alice").0);
+    });
+    // What a block lifts does not hide another list.
+    world(|world| {
+        let lists = "DenyUsers alice\nAllowGroups none\nMatch Address 10.0.0.0/8\nDenyUsers bob";
+        let (works, note) = groups(world, "", lists);
+        assert!(!works && note.starts_with("AllowGroups does not include a group of alice"), "{note}");
+    });
+}
+
 /// sshd looks at the names of the primary group and of the supplementary ones. A group without a name is left out.
 #[test]
 fn groups_of_the_user() {
-    let groups = |world: &World<'_>, line: &str, list: &str| {
-        let group = std::fs::read_to_string("/etc/group").unwrap();
-        world.instance.write("/etc/group", group + line);
-        world.restart(&(config().text() + list + "\n"));
-        let works = world.sshd.ssh(USER, &world.key, "true").status == Some(0);
-        let report = world.check();
-        assert_eq!(report.status("sshd.access"), if works { "ok" } else { "fail" }, "{line} {list}");
-        (works, report.note("sshd.access").to_owned())
-    };
     for (line, list, works) in [
         ("staff:x:47500:bob,alice\n", "AllowGroups staff", true),
         ("staff:x:47500:bob,alice\n", "DenyGroups st*", false),
@@ -1030,26 +1056,6 @@ fn groups_of_the_user() {
         let report = world.check();
         let fix = report.of("sshd.access")["fix"].as_str().unwrap();
         assert!(fix.starts_with("add a group of alice to AllowGroups ("), "{fix}");
-    });
-    // A field of its line is lost; that of another group does not count.
-    world(|world| {
-        let (works, note) = groups(world, "other:x:alice\nadmins:x:bob,alice\n", "AllowGroups none admins");
-        assert!(!works);
-        let says = "AllowGroups has admins, in which the name service does not find alice: line ";
-        assert!(note.starts_with(says) && note.ends_with(" of /etc/group is damaged"), "{note}");
-        let report = world.check();
-        let fix = report.of("sshd.access")["fix"].as_str().unwrap();
-        assert!(fix.contains(": admins:x:GID:bob,alice (grpck -r"), "{fix}");
-        let group = std::fs::read_to_string("/etc/group").unwrap();
-        world.instance.write("/etc/group", group.replace("admins:x:", "admins:x:47500:"));
-        assert!(groups(world, "", "AllowGroups admins").0);
-        assert!(groups(world, "", "AllowGroups alice").0);
-    });
-    // What a block lifts does not hide another list.
-    world(|world| {
-        let lists = "DenyUsers alice\nAllowGroups none\nMatch Address 10.0.0.0/8\nDenyUsers bob";
-        let (works, note) = groups(world, "", lists);
-        assert!(!works && note.starts_with("AllowGroups does not include a group of alice"), "{note}");
     });
     // The name service does not use the file.
     for database in ["group", "initgroups"] {
