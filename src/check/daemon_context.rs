@@ -54,7 +54,11 @@ impl DaemonContext {
         let differing = differing_limits(&read("self"), &read(&process.to_string()));
         if !differing.is_empty() {
             if installed("prlimit") {
-                context.limits = Some(TrustedCommand::new("prlimit").with(differing).with(["--"]));
+                let command = TrustedCommand::new("prlimit").with(differing).with(["--"]);
+                match refusal(&command) {
+                    Some(reason) => context.lacking.push(reason),
+                    None => context.limits = Some(command),
+                }
             } else {
                 context
                     .lacking
@@ -76,6 +80,13 @@ impl DaemonContext {
             .flatten()
             .fold(command.clone(), |command, outer| outer.clone().running(&command))
     }
+}
+
+/// Why sshd's limits cannot be set here: root of a container can lack the capability for it.
+fn refusal(prlimit: &TrustedCommand) -> Option<String> {
+    let ran = prlimit.clone().running(&TrustedCommand::new("true")).run(limits::CHECK_TOOL).ok()?;
+    let reason = ran.error_text();
+    reason.starts_with("prlimit: failed to set ").then(|| format!("sshd has other resource limits: {reason}"))
 }
 
 /// The limits of `/proc/PID/limits`, and the options of prlimit(1).

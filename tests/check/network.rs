@@ -9,6 +9,29 @@ fn prints(world: &World<'_>, path: &str, text: &str) {
     world.instance.install(path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n").as_bytes());
 }
 
+/// firewalld makes rules without nft, and iptables-save does not list them.
+#[test]
+fn a_firewall_that_no_program_shows() {
+    for state in ["active", "inactive"] {
+        world(|world| {
+            world.instance.remove("/usr/sbin/nft");
+            prints(world, "/usr/sbin/iptables-save", "");
+            let systemctl =
+                format!("#!/bin/sh\n[ \"$*\" != 'is-active firewalld.service' ] || echo {state}\n");
+            world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+            let report = world.check();
+            let is_known = state == "inactive";
+            assert_eq!(report.status("network.firewall"), if is_known { "ok" } else { "skip" });
+            let says = if is_known {
+                "no rules of nftables or iptables were found"
+            } else {
+                "not all rules of the firewall are known: nft, "
+            };
+            assert!(report.note("network.firewall").starts_with(says), "{says}");
+        });
+    }
+}
+
 #[test]
 fn a_firewall() {
     let fail = &[("network.firewall", "fail")];

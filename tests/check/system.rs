@@ -1238,6 +1238,32 @@ fn limits_of_sshd() {
     }
 }
 
+/// Root of a container can lack CAP_SYS_RESOURCE: its limits are lower than sshd's, and it cannot raise them.
+#[test]
+fn limits_of_sshd_that_cannot_be_set() {
+    world(|world| {
+        let arguments =
+            ["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--nofile=64:64"];
+        let check = ["/usr/bin/eic-keys", "--check", "--json", USER];
+        let ran = world
+            .instance
+            .command([&arguments[..], &check].concat())
+            .program("/usr/bin/setpriv")
+            .as_root()
+            .run();
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let command = checks.iter().find(|check| check["id"] == "login.command").unwrap();
+        assert_eq!(command["status"], "ok", "{command:#}");
+        let detail = command["detail"].to_string();
+        assert!(
+            detail
+                .contains("sshd has other resource limits: prlimit: failed to set the NOFILE resource limit"),
+            "{detail}"
+        );
+    });
+}
+
 #[test]
 fn a_small_stack() {
     world(|world| {

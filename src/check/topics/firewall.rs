@@ -13,7 +13,7 @@ use crate::check::packet_filter::{
 use crate::check::runner::Answer;
 use crate::files;
 use crate::limits;
-use crate::tool::stdout_of;
+use crate::tool::{ask, stdout_of};
 
 /// What the rules of the packet filter do with connections to sshd over one interface.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// A tool that is not installed has made no rules.
+    /// A tool that is not installed has made no rules, but firewalld and others make some without nft.
     fn find(root: &Path) -> Self {
         let mut rules = Self::default();
         let mut add = |printed: io::Result<String>| match printed {
@@ -66,6 +66,9 @@ impl Rules {
         let legacy = if tables.is_empty() { None } else { add(stdout_of("iptables-legacy-save", &[])) };
         if nft.as_deref().is_some_and(|text| !packet_filter::is_nftables(text)) {
             rules.unknown = Some("nft: its output is not a list of rules".to_owned());
+        }
+        if nft.is_none() && rules.unknown.is_none() && may_have_nftables(root, iptables.is_some()) {
+            rules.unknown = Some("nft, which lists the rules of nftables, is not installed".to_owned());
         }
         Self { nft, iptables, legacy, queues: queues(root), ..rules }
     }
@@ -208,6 +211,16 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
             Answer::ok(note, ()).detail(some)
         }
     }
+}
+
+/// Whether rules of nftables can exist that no installed program lists.
+fn may_have_nftables(root: &Path, has_iptables: bool) -> bool {
+    let is_used = || {
+        let users = files::read_text(&root.join("sys/module/nf_tables/refcnt"), limits::PROC_FILE);
+        users.is_ok_and(|users| users.trim().parse::<u32>().is_ok_and(|users| users > 0))
+    };
+    let state = ask("systemctl", &["is-active", "firewalld.service"]);
+    state.is_ok_and(|state| state.stdout == b"active\n") || (!has_iptables && is_used())
 }
 
 /// The queues for packets (`NFQUEUE`) that programs read.
