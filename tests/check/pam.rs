@@ -75,6 +75,17 @@ fn modules_that_are_not_installed() {
             },
         );
     }
+    // A module that is there, on a line of a type that is not for it.
+    for (line, says) in [
+        ("session required pam_group.so\n", "line 4: the module pam_group.so has nothing for session lines"),
+        (
+            "account required pam_limits.so\n",
+            "line 4: the module pam_limits.so has nothing for account lines",
+        ),
+    ] {
+        refuses(|world| pam(world, line), "sshd.pam", says, "correct the type of that line");
+        lets_in(|world| pam(world, &line.replace("required", "optional")));
+    }
     // The auth lines count if a key is not enough.
     world(|world| {
         for (methods, status) in [

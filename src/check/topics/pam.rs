@@ -130,7 +130,10 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
         return Answer::fail(note, Fix::advice(REINSTALL));
     }
     for (stack, module_type, what) in stacks.all() {
-        let failures = failures(stack, |module| broken(root, module, &libraries));
+        let known = |module: &Module| {
+            broken(root, module, &libraries).or_else(|| libraries.lacks(root, module, module_type))
+        };
+        let failures = failures(stack, known);
         if let Some(fault) = refusal(stack, failures, what, &service_file, module_type) {
             // Other services that lack a file need what `other` refuses.
             if !stack.has_own_file {

@@ -129,6 +129,23 @@ impl Libraries {
         self.paths(root, path).into_iter().find(|path| self.loads(path))
     }
 
+    /// Why a module cannot be on a line of this type: it has no such function.
+    pub(crate) fn lacks(&self, root: &Path, module: &Module, module_type: ModuleType) -> Option<Failure> {
+        let function: &[u8] = match module_type {
+            ModuleType::Auth => b"pam_sm_authenticate",
+            ModuleType::Account => b"pam_sm_acct_mgmt",
+            ModuleType::Session => b"pam_sm_open_session",
+        };
+        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
+        // Each module has at least one of them.
+        let has = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+        (has(b"pam_sm_") && !has(function)).then(|| {
+            let reason = format!("the module {} has nothing for {} lines", module.path, module_type.name());
+            Failure::new(NOT_LOADED, reason)
+                .with_fix("correct the type of that line (see the module's manual page), or remove it")
+        })
+    }
+
     /// Why a module cannot be loaded.
     fn fault(&self, root: &Path, path: &str) -> Option<Failure> {
         if self.directories.is_empty() || path.contains("$ISA") {
