@@ -1238,7 +1238,7 @@ fn limits_of_sshd() {
     }
 }
 
-/// Root of a container can lack CAP_SYS_RESOURCE: its limits are lower than sshd's, and it cannot raise them.
+/// Root of a container can lack `CAP_SYS_RESOURCE`: its limits are lower than sshd's, and it cannot raise them.
 #[test]
 fn limits_of_sshd_that_cannot_be_set() {
     world(|world| {
