@@ -203,7 +203,7 @@ pub(crate) enum UnitUse {
 /// Why systemd would not start a unit that it has not tried to start, and what to do: its files have an error, a file that they name is
 /// missing or, if it does not run, another unit that it needs does not exist or has failed.
 pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -> Option<Fault> {
-    let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles,RefuseManualStart";
+    let properties = "--property=LoadState,Requires,Requisite,BindsTo,EnvironmentFiles,RefuseManualStart,StopWhenUnneeded,WantedBy,RequiredBy";
     let name = shown_name(unit);
     let shown = stdout_of("systemctl", &["show", properties, &name]).ok()?;
     let again = match now {
@@ -223,9 +223,18 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
             ),
         ));
     }
-    if now == UnitUse::Stopped && property(&shown, "RefuseManualStart") == Some("yes") {
+    let has = |name: &str| property(&shown, name).is_some_and(|value| !value.is_empty());
+    let set = |name: &str| property(&shown, name) == Some("yes");
+    let refusing = if set("RefuseManualStart") {
+        Some("RefuseManualStart=yes")
+    } else if set("StopWhenUnneeded") && !has("WantedBy") && !has("RequiredBy") {
+        Some("StopWhenUnneeded=yes, and no unit needs it")
+    } else {
+        None
+    };
+    if let Some(setting) = refusing.filter(|_| now == UnitUse::Stopped) {
         return Some(Fault::with_advice(
-            format!("its unit {unit} has RefuseManualStart=yes"),
+            format!("its unit {unit} has {setting}"),
             format!("remove that line (systemctl status {unit} lists its files), then: {again}"),
         ));
     }
@@ -267,6 +276,9 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
     states.split("\n\n").find_map(|one| {
         let state = match (property(one, "LoadState")?, property(one, "ActiveState")?) {
             ("not-found", _) => "does not exist",
+            ("masked", _) if now == UnitUse::Stopped => "is masked",
+            // A start waits for a device in vain.
+            (_, "inactive") if now == UnitUse::Stopped && property(one, "Id")?.ends_with(".device") => "is not there",
             // It may not fail again when a client connects.
             (_, "failed") if now == UnitUse::Stopped => "has failed",
             // Another one is started with it.

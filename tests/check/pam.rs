@@ -339,6 +339,39 @@ fn programs_of_pam_exec() {
 }
 
 #[test]
+fn words_of_pam_exec() {
+    for (line, says) in [
+        (
+            "account required pam_exec.so quite /bin/true\n",
+            "pam_exec runs quite, which is neither an option of it",
+        ),
+        ("account required pam_exec.so /etc/ssh\n", "pam_exec runs /etc/ssh, which is a directory"),
+    ] {
+        refuses(|world| pam(world, line), "sshd.pam", says, "");
+    }
+    lets_in(|world| pam(world, "account required pam_exec.so QUIET log=/run/log seteuid /bin/true quite\n"));
+}
+
+/// With `UID_MIN` 50000, alice has a number of the system's own users.
+#[test]
+fn numbers_of_users_of_the_system() {
+    let with = |line: &'static str, change: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, line);
+            world.sh(&format!(
+                "sed -i '/^UID_MIN/d; /^SYS_UID_MAX/d' /etc/login.defs; printf '{change}' >>/etc/login.defs"
+            ));
+        }
+    };
+    let line = "account required pam_usertype.so isregular\n";
+    let says = "pam_usertype refuses: uid 47101 of alice is that of a user of the system, by UID_MIN 50000";
+    refuses(with(line, "UID_MIN 50000\n"), "user.pam", says, "");
+    refuses(with(line, "UID_MIN\\t50000\nSYS_UID_MAX 48000\n"), "user.pam", says, "");
+    lets_in(with(line, "UID_MIN 50000\nSYS_UID_MAX 999\n"));
+    lets_in(with(line, "UID_MIN 1000\n"));
+}
+
+#[test]
 fn files_of_modules_that_refuse_the_user() {
     for (line, says, fix) in [
         (

@@ -1848,6 +1848,22 @@ fn a_unit_that_systemd_does_not_start() {
         ),
         ("LoadState=loaded RefuseManualStart=yes", "", "its unit ssh has RefuseManualStart=yes"),
         ("LoadState=loaded RefuseManualStart=no", "", ""),
+        (
+            "LoadState=loaded StopWhenUnneeded=yes WantedBy= RequiredBy=",
+            "",
+            "its unit ssh has StopWhenUnneeded=yes, and no unit needs it",
+        ),
+        ("LoadState=loaded StopWhenUnneeded=yes WantedBy=multi-user.target RequiredBy=", "", ""),
+        (
+            "LoadState=loaded Requires=corp.slice",
+            "Id=corp.slice LoadState=masked ActiveState=inactive",
+            "its unit ssh needs corp.slice, which is masked",
+        ),
+        (
+            "LoadState=loaded BindsTo=corp.device",
+            "Id=corp.device LoadState=loaded ActiveState=inactive",
+            "its unit ssh needs corp.device, which is not there",
+        ),
     ] {
         for runs in [false, true] {
             world(|world| {

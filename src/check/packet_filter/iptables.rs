@@ -172,6 +172,12 @@ fn of_option<'a>(
             let number = |text: &str| text.parse().unwrap_or(u64::MAX);
             packet.exceeds(number(rate), per, number(burst.unwrap_or_default())).map(|exceeds| !exceeds)
         }
+        // sshd's sockets are root's.
+        "--uid-owner" | "--gid-owner" => {
+            let first = argument().split('-').next().unwrap_or_default();
+            packet.is_reply().then_some(first == "0" || first == "root")
+        }
+        "--socket-exists" => packet.is_reply().then_some(true),
         "--ctdir" => Some((argument() == "REPLY") == packet.is_reply()),
         // That of the client's first packet.
         "--ctorigdstport" => in_range(argument(), &Packet { kind: PacketKind::First, ..*packet }, true),
@@ -233,7 +239,7 @@ fn of_module(name: &str) -> Matches {
     match name {
         // These match nothing by themselves: their options are evaluated.
         "tcp" | "state" | "conntrack" | "multiport" | "comment" | "iprange" | "set" | "addrtype" | "mac"
-        | "pkttype" | "geoip" | "length" | "mark" | "connmark" | "limit" | "connlimit" => {
+        | "pkttype" | "geoip" | "length" | "mark" | "connmark" | "limit" | "connlimit" | "owner" => {
             Matches::same(Some(true))
         }
         // A limit lets a client in, as a rule. The route to the client decides.
@@ -418,6 +424,10 @@ mod tests {
             (format!("{output}{ports}\n-A OUTPUT -p tcp -m tcp --dport 1024:65535 -j ACCEPT"), true, false),
             (format!("{output}{ports}\n-A OUTPUT -d 10.0.0.0/8 -j ACCEPT"), true, false),
             (format!("{output}{ports}\n-A OUTPUT -m owner --uid-owner 0 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -m owner --uid-owner 0-99 -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -m owner --socket-exists -j ACCEPT"), true, false),
+            (format!("{output}{ports}\n-A OUTPUT -m owner --uid-owner 33 -j ACCEPT"), true, true),
+            (format!("{output}{ports}\n-A OUTPUT -m owner ! --gid-owner 0 -j ACCEPT"), true, true),
             (format!("{output}{ports}\n-A OUTPUT -m set --match-set office dst -j ACCEPT"), true, false),
             (format!("{output}{ports}\n-A OUTPUT -o eth0 -j ACCEPT"), true, false),
             (format!("{output}{ports}\n-A OUTPUT -o eth1 -j ACCEPT"), true, true),

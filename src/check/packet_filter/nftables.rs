@@ -339,7 +339,7 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
             }
         }
         _ if !is_equality => return Matches::UNREAD,
-        ("ip", "protocol", ..) | (_, _, "l4proto", _) => {
+        ("ip", "protocol", ..) | (_, _, "l4proto", _) | (_, _, _, "protocol") => {
             contains(right, &|one| Some(one == "tcp" || one == 6))
         }
         ("ip", "version", ..) => contains(right, &|one| Some(one == 4)),
@@ -354,7 +354,10 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         }
         (_, _, "pkttype", _) if packet.is_reply() => None,
         (_, _, "pkttype", _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
-        (_, _, "nfproto", _) => contains(right, &|one| Some(one == "ipv4")),
+        // sshd's sockets are root's.
+        (_, _, "skuid" | "skgid", _) if packet.is_reply() => contains(right, &|one| Some(is_root(one))),
+        (_, _, "skuid" | "skgid", _) => None,
+        (_, _, "nfproto", _) | (_, _, _, "l3proto") => contains(right, &|one| Some(one == "ipv4")),
         (_, _, "iifname" | "iif", _) if !packet.is_reply() => contains(right, &on_interface),
         (_, _, "oifname" | "oif", _) if packet.is_reply() => contains(right, &on_interface),
         (_, _, "iiftype", _) if !packet.is_reply() && packet.interface.is_some() => {
@@ -439,6 +442,12 @@ fn contains(value: &Value, is: &dyn Fn(&Value) -> Option<bool>) -> Option<bool> 
 /// The value of an element of a set, which can have a comment or a counter.
 fn value_of(element: &Value) -> &Value {
     element.get("elem").and_then(|element| element.get("val")).unwrap_or(element)
+}
+
+/// Whether a user, group or range of them contains that of root.
+fn is_root(value: &Value) -> bool {
+    let first = value.get("range").and_then(|range| range.get(0)).unwrap_or(value);
+    first == 0 || first == "root"
 }
 
 /// Whether a number or range contains the packet's port.
@@ -709,6 +718,29 @@ mod tests {
             ("output", "drop", [input(&[&out[0], accept]), input(&[&ports, accept])].concat(), true, true),
             ("output", "drop", [input(&[state, accept]), input(&[&ports, accept])].concat(), true, false),
             ("output", "drop", input(&[&out[1], accept]), true, false),
+            ("output", "drop", input(&[&meta("skuid", r#"{"set":[33,100]}"#), accept]), true, true),
+            (
+                "output",
+                "drop",
+                input(&[&meta("skuid", r#"{"set":[{"range":[0,99]},1000]}"#), accept]),
+                true,
+                false,
+            ),
+            ("output", "accept", input(&[&meta("skgid", r#""root""#), drop]), true, true),
+            (
+                "input",
+                "accept",
+                input(&[&matching(r#"{"ct":{"key":"l3proto"}}"#, r#""ipv4""#), drop]),
+                false,
+                true,
+            ),
+            (
+                "input",
+                "accept",
+                input(&[&matching(r#"{"ct":{"key":"protocol"}}"#, r#""udp""#), drop]),
+                false,
+                false,
+            ),
             ("output", "drop", input(&[&tcp("sport", "22"), accept]), true, false),
             ("forward", "drop", String::new(), false, false),
         ] {

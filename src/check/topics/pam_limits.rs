@@ -10,7 +10,7 @@ use crate::limits;
 
 /// The limits, the largest value with which a session cannot start, what it means, and whether that is certain. Values a little
 /// larger than these are left to a rehearsal.
-const TOO_LOW: [(&str, u64, &str, bool); 9] = [
+const TOO_LOW: [(&str, u64, &str, bool); 10] = [
     ("maxlogins", 0, "PAM allows no login", true),
     ("maxsyslogins", 0, "PAM allows no login", true),
     ("nofile", 4, "sshd cannot open a file", true),
@@ -21,6 +21,7 @@ const TOO_LOW: [(&str, u64, &str, bool); 9] = [
     ("data", 100, NO_MEMORY, true),
     ("stack", 4, NO_MEMORY, true),
     // Most have more.
+    ("nofile", 14, "sshd cannot start a session", false),
     ("as", 16_000, NO_MEMORY, false),
     ("data", 800, NO_MEMORY, false),
 ];

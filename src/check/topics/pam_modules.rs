@@ -191,6 +191,9 @@ const FILES: [(&str, &str); 4] = [
     ("pam_localuser.so", "file"),
 ];
 
+/// The options of `pam_exec` without a value.
+const PAM_EXEC_OPTIONS: [&str; 6] = ["debug", "expose_authtok", "quiet", "quiet_log", "seteuid", "stdout"];
+
 /// Why a module fails for every user.
 pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Option<Failure> {
     if let Some(failure) = libraries.fault(root, &module.path) {
@@ -223,13 +226,27 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             if module.arguments.iter().any(|word| word.starts_with("type=")) {
                 return None;
             }
-            let command = module.arguments.iter().find(|word| word.starts_with('/'))?;
+            // The first word that is no option.
+            let is_option = |word: &&String| {
+                let word = word.to_ascii_lowercase();
+                PAM_EXEC_OPTIONS.contains(&word.as_str()) || word.starts_with("log=")
+            };
+            let command = module.arguments.iter().find(|word| !is_option(word))?;
+            if !command.starts_with('/') {
+                let reason = format!(
+                    "pam_exec runs {command}, which is neither an option of it nor the whole path of a program"
+                );
+                return Some(
+                    Failure::new(&["system_err"], reason).with_fix("correct that word, or remove the line"),
+                );
+            }
             let file = root.join(command.trim_start_matches('/'));
             let again = format!("install {command} again and make it executable, or remove the line");
             let (reason, fix) = match fs::metadata(&file) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     ("which does not exist".to_owned(), Fix::advice(again))
                 }
+                Ok(file) if file.is_dir() => ("which is a directory".to_owned(), Fix::advice(again)),
                 Ok(file) if file.is_file() && file.mode() & 0o111 == 0 => {
                     ("which is not executable".to_owned(), Fix::advice(again))
                 }
@@ -313,11 +330,26 @@ fn env(root: &Path, arguments: &[&str]) -> Option<Failure> {
 /// `pam_usertype`: the user has one of the numbers for people.
 fn usertype(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
     let text = read(root, "/etc/login.defs")?;
-    let least = text.lines().find_map(|line| line.strip_prefix("UID_MIN"))?;
-    let refuses = arguments == ["issystem"] && user.uid >= least.trim().parse().ok()? && user.uid != NOBODY;
-    refuses.then(|| {
-        Failure::new(DENIED, format!("pam_usertype refuses: {} is not a user of the system", user.name))
-    })
+    let number = |name: &str| {
+        let mut lines = text.lines().map(str::split_whitespace);
+        lines.find_map(|mut words| {
+            (words.next()? == name).then(|| words.next()?.parse::<u32>().ok()).flatten()
+        })
+    };
+    let least = number("UID_MIN")?;
+    let most = number("SYS_UID_MAX").unwrap_or_else(|| least.saturating_sub(1));
+    let is_system = user.uid <= 99 || user.uid == NOBODY || (user.uid <= most && user.uid < least);
+    let reason = match arguments {
+        ["issystem"] if !is_system => format!("{} is not a user of the system", user.name),
+        ["isregular"] if is_system => {
+            format!(
+                "uid {} of {} is that of a user of the system, by UID_MIN {least} of /etc/login.defs",
+                user.uid, user.name
+            )
+        }
+        _ => return None,
+    };
+    Some(Failure::new(DENIED, format!("pam_usertype refuses: {reason}")))
 }
 
 /// `pam_lastlog`: the last login was not too many days ago.
@@ -705,7 +737,11 @@ fn from_remote(list: &[&str]) -> Option<bool> {
         word => {
             let is_local =
                 word.starts_with("tty") || word.starts_with(':') || matches!(word, "cron" | "crond");
-            is_local.then_some(false)
+            match word {
+                _ if is_local => Some(false),
+                "ssh" | "sshd" => is_host(word),
+                _ => None,
+            }
         }
     })
 }
