@@ -5,17 +5,17 @@
 //! ```text
 //! sshd ──argv──▶ cli ─▶ run ─▶ authorize ────────────────────────────────────────▶ output ─▶ sshd
 //!                         │ chained_command runs side by side, if there is one; its keys come last
-//!                         │ host            is this an instance? (two files, no network)
-//!                         │ trust/store     open the trust store
-//!                         │ sandbox         drop all other rights
-//!                         │ imds            token → active-keys/USER      404: done, silently
-//!                         │ keys/select      text → UnverifiedKey…         drop: unreadable, other fingerprint
-//!                         │ keys/validity                                 drop: other instance, principal, expired
-//!                         │                 nothing left: done
-//!                         │ imds            side by side: instance-id, region, domain, signer-cert, OCSP response names
-//!                         │ trust/chain     certificate chain + anchors + time → SignerPath
-//!                         │ ocsp_requests   SignerPath + OCSP responses + time → Signer
-//!                         │ keys/validity   UnverifiedKey + Signer + time → AuthorizedKey
+//!                         │ host                 is this an instance? (two files, no network)
+//!                         │ trust/store          open the trust store
+//!                         │ sandbox              drop all other rights
+//!                         │ imds                 token → active-keys/USER      404: done, silently
+//!                         │ keys/select          text → UnverifiedKey…         drop: unreadable, other fingerprint
+//!                         │ keys/validity        drop: other instance, principal, expired
+//!                         │                      nothing left: done
+//!                         │ imds                 side by side: instance-id, region, domain, signer-cert, OCSP response names
+//!                         │ trust/path_building  certificate chain + anchors + time → SignerPath
+//!                         │ ocsp_requests        SignerPath + OCSP responses + time → Signer
+//!                         │ keys/validity        UnverifiedKey + Signer + time → AuthorizedKey
 //!                         ▼ syslog          one line per decision
 //! ```
 //!

@@ -1,13 +1,13 @@
 //! Finds the signer: certificate chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
-//! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`chain`] checks the certification path and
-//! the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`certification_path`] has the order of these steps, which a
-//! login and `--check` share.
+//! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`path_building`] finds the certification
+//! path and checks the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`signer_path`] has the order of
+//! these steps, which a login and `--check` share.
 
 mod bundle;
-mod certification_path;
-pub mod chain;
 mod ocsp;
+pub mod path_building;
+mod signer_path;
 pub mod store;
 
 use std::fmt;
@@ -17,15 +17,15 @@ use pki_types::pem::PemObject;
 use ring::digest;
 use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 
-pub use certification_path::{CheckedPath, SignerPath};
-pub use chain::{ChainError, SignerName};
 pub use ocsp::{OcspError, OcspValidity};
+pub use path_building::{ChainError, SignerName};
 pub use pki_types::UnixTime;
+pub use signer_path::{CheckedPath, SignerPath};
 pub use store::{StoreError, TrustStore};
 
 use crate::escape::Escaped;
 use crate::limits;
-use chain::SignerChain;
+use path_building::SignerChain;
 
 /// Finds the path from the signer's certificate to an anchor of `store`. `chain` is the certificate chain that IMDS delivered, if any.
 ///

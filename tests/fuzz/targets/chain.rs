@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use eic_keys::ec2::{Domain, Region};
-use eic_keys::trust::chain::SignerChain;
+use eic_keys::trust::path_building::SignerChain;
 use eic_keys::trust::{SignerError, SignerName, TrustStore, UnixTime};
 use libfuzzer_sys::fuzz_target;
 use openssl::base64::encode_block;

@@ -15,7 +15,7 @@ use x509_cert::ext::pkix::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
 };
 
-use super::certification_path::SignerPath;
+use super::signer_path::SignerPath;
 use super::store::TrustStore;
 use super::{Certificate, SignerError, UnixTime, read_pem};
 use crate::ec2::{Domain, Region};
