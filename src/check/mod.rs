@@ -11,13 +11,12 @@
 //! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fix`: commands that are safe to copy.
 //! - `report`, `text`, `json`: the results.
 //! - `rehearsal`: logs in with a temporary key.
-//! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `starting_unit`, `daemon_context`, `sshd_program`: facts about sshd that several
+//! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `starting_unit`, `serving_context`, `sshd_program`: facts about sshd that several
 //!   checks need. `sockets`, `interfaces`, `packet_filter`: about the network. `pam_config`, `pam_stack`, `loginuid`: about PAM. `package`: about packages.
 //! - `log_tail` reads the end of the system log, for `last_attempt`: how the user's last login ended. `known_messages`: what the lines of sshd and
 //!   PAM mean, there and in a rehearsal.
 
 mod check_id;
-mod daemon_context;
 mod failed_unit;
 mod fault;
 mod fix;
@@ -36,6 +35,7 @@ mod report;
 mod request;
 mod runner;
 mod running_sshd;
+mod serving_context;
 mod settings;
 mod sockets;
 mod sshd_program;

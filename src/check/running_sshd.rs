@@ -13,9 +13,9 @@ use crate::process::TrustedCommand;
 use crate::sshd::command_line::{SshdOption, config_options, daemon_options, other_config};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
-use crate::sshd::daemon::{Listener, SOCKETS, SshdService};
 use crate::sshd::query::default_main_file;
 use crate::sshd::reload::{LastRead, ReloadCommand};
+use crate::sshd::service::{Listener, SOCKETS, SshdService};
 use crate::sshd::unit::{StartLine, UnitLine, service_lines, unit_files};
 use crate::tool::stdout_of;
 
@@ -42,7 +42,7 @@ pub(crate) struct ServingSshd {
 impl ServingSshd {
     /// The files of a configuration that were changed after it read them. None if that is not known.
     pub(crate) fn unread(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
-        let unread = |config| with_daemon(tree, |daemon| unread(daemon, self.process, config, &[]));
+        let unread = |config| with_service(tree, |service| unread(service, self.process, config, &[]));
         config.and_then(unread).unwrap_or_default()
     }
 }
@@ -50,27 +50,27 @@ impl ServingSshd {
 /// The files of a configuration, and of `others`, that were changed after an sshd last read its files. `None` if it is not known when that
 /// was, and if that matters.
 pub(super) fn unread(
-    daemon: &SshdService<'_>,
+    service: &SshdService<'_>,
     process: u32,
     config: &Config,
     others: &[&Path],
 ) -> Option<Vec<PathBuf>> {
     let paths = config.files().map(ConfigFile::path).chain(others.iter().copied());
     let changes: Vec<_> =
-        paths.filter_map(|path| Some((path, changed_at(&daemon.tree.locate(path))?))).collect();
+        paths.filter_map(|path| Some((path, changed_at(&service.tree.locate(path))?))).collect();
     let later = |read: SystemTime| {
         let later = changes.iter().filter(|(_, changed)| *changed > read);
         later.map(|(path, _)| (*path).to_owned()).collect::<Vec<_>>()
     };
-    match last_read(daemon, process)? {
+    match last_read(service, process)? {
         LastRead::At(read) => Some(later(read)),
         LastRead::Since(start) => Some(later(start)).filter(Vec::is_empty),
     }
 }
 
 /// When an sshd last read its files, also by its own words in the journal.
-pub(super) fn last_read(daemon: &SshdService<'_>, process: u32) -> Option<LastRead> {
-    let read = daemon.read_at(process)?;
+pub(super) fn last_read(service: &SshdService<'_>, process: u32) -> Option<LastRead> {
+    let read = service.read_at(process)?;
     let LastRead::Since(start) = read else { return Some(read) };
     // The start is rounded.
     let start = start.checked_sub(Duration::from_secs(2))?;
@@ -81,8 +81,8 @@ pub(super) fn last_read(daemon: &SshdService<'_>, process: u32) -> Option<LastRe
 /// The sshd that serves this system.
 pub(crate) fn serving(tree: &ConfigTree) -> Option<ServingSshd> {
     let main = default_main_file(tree);
-    with_daemon(tree, |daemon| {
-        let Listener { pid: process, line } = daemon.serving(&main)?;
+    with_service(tree, |service| {
+        let Listener { pid: process, line } = service.serving(&main)?;
         let main = main_of(&line, main);
         let (options, daemon_options) = (config_options(&line), daemon_options(&line));
         Some(ServingSshd { process, options, main, daemon_options })
@@ -97,24 +97,24 @@ fn main_of(line: &str, default: PathBuf) -> PathBuf {
 
 /// Where an option of sshd's command line is set, for a message.
 pub(crate) fn place_of_option(tree: &ConfigTree, letter: char) -> String {
-    let place = with_daemon(tree, |daemon| daemon.place_of_option(letter));
+    let place = with_service(tree, |service| service.place_of_option(letter));
     place.unwrap_or_else(|| "see the command line of the running sshd".to_owned())
 }
 
 /// The command that makes sshd read its files.
 pub(crate) fn reload_words(tree: &ConfigTree, process: Option<u32>) -> String {
-    with_daemon(tree, |daemon| match process {
-        Some(process) => reload_fix(daemon, process).text().to_owned(),
-        None if daemon.has_systemd() => restart_words(tree),
+    with_service(tree, |service| match process {
+        Some(process) => reload_fix(service, process).text().to_owned(),
+        None if service.has_systemd() => restart_words(tree),
         None => "start sshd".to_owned(),
     })
 }
 
 /// The command that starts sshd again.
 pub(crate) fn restart_words(tree: &ConfigTree) -> String {
-    with_daemon(tree, |daemon| {
-        if daemon.has_systemd() {
-            format!("systemctl restart {}", unit(daemon))
+    with_service(tree, |service| {
+        if service.has_systemd() {
+            format!("systemctl restart {}", unit(service))
         } else {
             "restart sshd".to_owned()
         }
@@ -127,11 +127,11 @@ pub(crate) fn create_directory_fix() -> Fix {
 }
 
 /// The fix that makes an sshd read its files.
-pub(super) fn reload_fix(daemon: &SshdService<'_>, process: u32) -> Fix {
-    match daemon.has_systemd().then(|| daemon.reload_command(process)) {
+pub(super) fn reload_fix(service: &SshdService<'_>, process: u32) -> Fix {
+    match service.has_systemd().then(|| service.reload_command(process)) {
         Some(ReloadCommand::Unit(unit)) => Fix::command("systemctl reload", [CommandWord::Value(&unit)]),
         Some(ReloadCommand::OwnUnit) => {
-            Fix::command("systemctl reload", [CommandWord::Literal(unit(daemon))])
+            Fix::command("systemctl reload", [CommandWord::Literal(unit(service))])
         }
         Some(ReloadCommand::Signal) | None => signal_fix(process),
     }
@@ -139,24 +139,24 @@ pub(super) fn reload_fix(daemon: &SshdService<'_>, process: u32) -> Fix {
 
 /// Whether a socket unit starts sshd at the first connection, and there was none yet.
 pub(crate) fn waits(tree: &ConfigTree) -> bool {
-    with_daemon(tree, |daemon| {
-        let socket = || daemon.first_active(&SOCKETS).ok().flatten();
-        daemon.serving(&default_main_file(tree)).is_none() && daemon.has_systemd() && socket().is_some()
+    with_service(tree, |service| {
+        let socket = || service.first_active(&SOCKETS).ok().flatten();
+        service.serving(&default_main_file(tree)).is_none() && service.has_systemd() && socket().is_some()
     })
 }
 
 /// The active socket unit, and the unit that it starts for a client, without `.service`. With `Accept=yes`, that is a template.
-pub(super) fn socket_and_unit(daemon: &SshdService<'_>) -> Option<(&'static str, &'static str)> {
-    let socket = daemon.first_active(&SOCKETS).ok().flatten()?;
+pub(super) fn socket_and_unit(service: &SshdService<'_>) -> Option<(&'static str, &'static str)> {
+    let socket = service.first_active(&SOCKETS).ok().flatten()?;
     let accept = stdout_of("systemctl", &["show", "--property=Accept", "--value", socket]);
     let has_template = accept.is_ok_and(|accept| accept.trim() == "yes");
     let template = if socket == SOCKETS[0] { "ssh@" } else { "sshd@" };
-    Some((socket, if has_template { template } else { unit(daemon) }))
+    Some((socket, if has_template { template } else { unit(service) }))
 }
 
 /// The options and the main file of the sshd that a waiting socket unit starts.
 pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<SshdOption>, PathBuf)> {
-    let (_, unit) = with_daemon(tree, |daemon| daemon.has_systemd().then(|| socket_and_unit(daemon)))??;
+    let (_, unit) = with_service(tree, |service| service.has_systemd().then(|| socket_and_unit(service)))??;
     let line = StartLine::of_unit(tree, unit)?.line;
     Some((config_options(&line), main_of(&line, default_main_file(tree))))
 }
@@ -168,9 +168,9 @@ pub(super) fn shown_name(unit: &str) -> String {
 
 /// Whether systemd starts sshd just now, or is about to start it again.
 pub(crate) fn is_being_started(tree: &ConfigTree) -> bool {
-    with_daemon(tree, |daemon| {
-        let state = || stdout_of("systemctl", &["show", "--property=ActiveState", "--value", unit(daemon)]);
-        daemon.has_systemd() && state().is_ok_and(|state| state.trim() == "activating")
+    with_service(tree, |service| {
+        let state = || stdout_of("systemctl", &["show", "--property=ActiveState", "--value", unit(service)]);
+        service.has_systemd() && state().is_ok_and(|state| state.trim() == "activating")
     })
 }
 
@@ -191,13 +191,13 @@ pub(super) fn remove_setting(tree: &ConfigTree, unit: &str, name: &str, text: &s
     format!("correct or remove {name}= ({place}), then: systemctl daemon-reload")
 }
 
-pub(super) fn with_daemon<T>(tree: &ConfigTree, ask: impl FnOnce(&SshdService<'_>) -> T) -> T {
+pub(super) fn with_service<T>(tree: &ConfigTree, ask: impl FnOnce(&SshdService<'_>) -> T) -> T {
     ask(&SshdService::new(tree, &TrustedCommand::new("systemctl"), limits::CHECK_TOOL))
 }
 
 /// The unit is ssh on Debian and Ubuntu, sshd elsewhere.
-pub(super) fn unit(daemon: &SshdService<'_>) -> &'static str {
-    let is = |path| daemon.tree.locate(Path::new(path)).exists();
+pub(super) fn unit(service: &SshdService<'_>) -> &'static str {
+    let is = |path| service.tree.locate(Path::new(path)).exists();
     if is("/usr/lib/systemd/system/ssh.service") || is("/lib/systemd/system/ssh.service") {
         "ssh"
     } else {

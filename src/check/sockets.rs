@@ -8,7 +8,7 @@ use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::procfs;
-use crate::sshd::daemon::{SOCKETS, has_systemd};
+use crate::sshd::service::{SOCKETS, has_systemd};
 use crate::tool::{property, stdout_of};
 
 /// The addresses that a process listens on.

@@ -10,12 +10,12 @@ use std::{
 use super::{
     config::{Config, ReadError},
     criteria::ConnectionSpec,
-    daemon::SshdService,
     lock::{Lock, LockError},
     plan::{FileAction, Plan},
     query::{Dump, QueryError, Sshd, admin_config},
     reload::{NotReloadable, ReloadError},
     replace::{self, Committed, FileError, NotRestored, temp_path},
+    service::SshdService,
     staged_config::{self, IncludeNameError},
 };
 use crate::config_tree::ConfigTree;
@@ -166,7 +166,7 @@ pub(super) struct ApplyContext<'a> {
 /// The sshd that checks the change, and the daemons to reload.
 pub(super) struct InstalledSshd<'a> {
     pub(super) sshd: &'a Sshd,
-    pub(super) daemon: &'a SshdService<'a>,
+    pub(super) service: &'a SshdService<'a>,
     /// The running sshds that cannot be reloaded.
     pub(super) not_reloadable: &'a [NotReloadable],
     /// The effective values before the change.
@@ -190,7 +190,7 @@ pub(super) fn apply(plan: &Plan, context: &ApplyContext<'_>) -> Result<String, A
             context.lock.clear_reload_pending();
             committed.iter().for_each(Committed::discard_old);
             if let Some(installed) = &context.sshd {
-                installed.daemon.record_end_of_change();
+                installed.service.record_end_of_change();
             }
             Ok(message)
         }
@@ -287,7 +287,7 @@ fn commit_and_reload(
         return Ok("No sshd is installed that could check the change, or has to be reloaded.".into());
     };
     verify(plan, installed, context.main).map_err(ChangeError::Check)?;
-    installed.daemon.reload(context.main, installed.not_reloadable).map_err(ChangeError::Reload)
+    installed.service.reload(context.main, installed.not_reloadable).map_err(ChangeError::Reload)
 }
 
 /// Undoes the changes in reverse order. Reloads sshd if it may have read the changed files.
@@ -297,7 +297,7 @@ fn roll_back(committed: &[Committed], context: &ApplyContext<'_>, may_have_read:
         return Rollback::FilesNotRestored(errors);
     }
     if let Some(installed) = context.sshd.as_ref().filter(|_| may_have_read) {
-        if let Err(error) = installed.daemon.reload(context.main, installed.not_reloadable) {
+        if let Err(error) = installed.service.reload(context.main, installed.not_reloadable) {
             return Rollback::NotReloaded(error);
         }
     }

@@ -11,7 +11,6 @@ use std::{
 use super::{
     apply::{ApplyContext, InstalledSshd, apply},
     config::Values,
-    daemon::{SYSTEMCTL_TIMEOUT, SshdService},
     diff, drop_in,
     enable_error::{EnableError, EnableRefusal},
     host_key,
@@ -25,6 +24,7 @@ use super::{
     query::{Dump, Sshd, admin_config, main_file},
     reload::ReloadError,
     replace,
+    service::{SYSTEMCTL_TIMEOUT, SshdService},
     user_lookup::{UserLookup, find_user},
 };
 use crate::account::is_root;
@@ -137,7 +137,7 @@ fn plan_and_apply(options: &EnableOptions, operation: Operation) -> Result<Vec<S
     }
     let lock = lock(options, tree)?;
     let systemctl = TrustedCommand::of_options(&options.systemctl);
-    let run = Run { options, tree, daemon: SshdService::new(tree, &systemctl, SYSTEMCTL_TIMEOUT), lock };
+    let run = Run { options, tree, service: SshdService::new(tree, &systemctl, SYSTEMCTL_TIMEOUT), lock };
     match operation {
         Operation::Enable => run.enable(sshd),
         Operation::Disable => run.disable(sshd),
@@ -158,7 +158,7 @@ fn lock(options: &EnableOptions, tree: &ConfigTree) -> Result<Option<Lock>, Enab
 struct Run<'a> {
     options: &'a EnableOptions,
     tree: &'a ConfigTree,
-    daemon: SshdService<'a>,
+    service: SshdService<'a>,
     /// `None` in a dry run.
     lock: Option<Lock>,
 }
@@ -166,11 +166,11 @@ struct Run<'a> {
 impl Run<'_> {
     /// Returns the messages for the user.
     fn enable(&self, sshd: Sshd) -> Result<Vec<String>, EnableError> {
-        let Self { options, tree, daemon, .. } = self;
+        let Self { options, tree, service, .. } = self;
         let version = sshd.version().map_err(EnableRefusal::Query)?;
         let users = UserLookup::new(&options.root);
-        let sshd = QueriedSshd::query(sshd, options, tree, daemon)?;
-        if let Some(reason) = daemon.overridden(&options.config) {
+        let sshd = QueriedSshd::query(sshd, options, tree, service)?;
+        if let Some(reason) = service.overridden(&options.config) {
             return Err(EnableRefusal::Overridden(reason).into());
         }
         let find_user = |user: &[u8]| users.find(user);
@@ -178,7 +178,7 @@ impl Run<'_> {
             .enable()
             .map_err(EnableRefusal::Plan)?;
         plan.messages.extend(check_programs(options, &version, &plan.wanted, &users)?);
-        plan.messages.extend(daemon.notes_on_others(&options.config));
+        plan.messages.extend(service.notes_on_others(&options.config));
         let applied = self.apply(&plan, &sshd, Operation::Enable)?;
         let hint = self.lock.is_some().then(|| "Try it: eic-keys --check USER".to_owned());
         Ok([sshd.notes, describe(options, &plan), applied, hint.into_iter().collect()].concat())
@@ -186,20 +186,20 @@ impl Run<'_> {
 
     /// Returns the messages for the user.
     fn disable(&self, sshd: Sshd) -> Result<Vec<String>, EnableError> {
-        let Self { options, tree, daemon, lock } = self;
-        if let Some(place) = daemon.find_command_line(&options.config, &options.program) {
+        let Self { options, tree, service, lock } = self;
+        if let Some(place) = service.find_command_line(&options.config, &options.program) {
             let program = options.program.clone();
             return Err(EnableRefusal::OptionNamesProgram { place, program }.into());
         }
-        if let Some(messages) = nothing_to_undo(options, &sshd, tree, daemon, lock.as_ref())? {
+        if let Some(messages) = nothing_to_undo(options, &sshd, tree, service, lock.as_ref())? {
             return Ok(messages);
         }
         let version = sshd.version().map_err(EnableRefusal::Query)?;
         let users = UserLookup::new(&options.root);
-        let sshd = QueriedSshd::query(sshd, options, tree, daemon)?;
+        let sshd = QueriedSshd::query(sshd, options, tree, service)?;
         let find_user = |user: &[u8]| users.find(user);
         let plan = planner(options, tree, &version, sshd.dump.as_ref(), &find_user)
-            .disable(&daemon.other_files(&options.config))
+            .disable(&service.other_files(&options.config))
             .map_err(EnableRefusal::Plan)?;
         let applied = self.apply(&plan, &sshd, Operation::Disable)?;
         Ok([sshd.notes, describe(options, &plan), applied].concat())
@@ -212,21 +212,21 @@ impl Run<'_> {
         sshd: &QueriedSshd,
         operation: Operation,
     ) -> Result<Vec<String>, EnableError> {
-        let Self { options, tree, daemon, lock } = self;
+        let Self { options, tree, service, lock } = self;
         let (Some(lock), Some(before)) = (lock, &sshd.dump) else { return Ok(Vec::new()) };
         if plan.changes.is_empty() {
             return Ok(if lock.is_reload_pending() {
-                vec![complete_reload(options, daemon, lock).map_err(EnableRefusal::Reload)?]
+                vec![complete_reload(options, service, lock).map_err(EnableRefusal::Reload)?]
             } else {
                 Vec::new()
             });
         }
-        let not_reloadable = daemon.not_reloadable(&options.config).map_err(EnableRefusal::Systemctl)?;
+        let not_reloadable = service.not_reloadable(&options.config).map_err(EnableRefusal::Systemctl)?;
         if operation == Operation::Disable && !not_reloadable.is_empty() {
             let daemons: Vec<_> = not_reloadable.iter().map(ToString::to_string).collect();
             return Err(EnableRefusal::NotReloadable(daemons.join("; ")).into());
         }
-        let installed = InstalledSshd { sshd: &sshd.sshd, daemon, not_reloadable: &not_reloadable, before };
+        let installed = InstalledSshd { sshd: &sshd.sshd, service, not_reloadable: &not_reloadable, before };
         let context = ApplyContext { main: &options.config, tree, lock, sshd: Some(installed) };
         let reloaded = apply(plan, &context)?;
         let warnings = not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}"));
@@ -240,13 +240,13 @@ fn nothing_to_undo(
     options: &EnableOptions,
     sshd: &Sshd,
     tree: &ConfigTree,
-    daemon: &SshdService<'_>,
+    service: &SshdService<'_>,
     lock: Option<&Lock>,
 ) -> Result<Option<Vec<String>>, EnableRefusal> {
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
     let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
     let mut messages = if planner.read(tree).is_ok() {
-        let plan = planner.disable(&daemon.other_files(&options.config))?;
+        let plan = planner.disable(&service.other_files(&options.config))?;
         if !plan.changes.is_empty() {
             return Ok(None);
         }
@@ -260,7 +260,7 @@ fn nothing_to_undo(
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
     let accepted = sshd.accepts(&options.config).map_err(EnableRefusal::Query);
     let reloaded =
-        accepted.and_then(|()| complete_reload(options, daemon, lock).map_err(EnableRefusal::Reload));
+        accepted.and_then(|()| complete_reload(options, service, lock).map_err(EnableRefusal::Reload));
     messages.push(reloaded.unwrap_or_else(|error| {
         format!(
             "Note: an earlier run was interrupted before it reloaded sshd, and sshd cannot be reloaded now: {}. If sshd was started \
@@ -274,10 +274,10 @@ fn nothing_to_undo(
 /// Reloads sshd after an earlier run that changed its files and was killed before it reloaded sshd.
 fn complete_reload(
     options: &EnableOptions,
-    daemon: &SshdService<'_>,
+    service: &SshdService<'_>,
     lock: &Lock,
 ) -> Result<String, ReloadError> {
-    let reloaded = daemon.reload(&options.config, &[])?;
+    let reloaded = service.reload(&options.config, &[])?;
     lock.clear_reload_pending();
     Ok(format!("An earlier run was interrupted before it reloaded sshd. {reloaded}"))
 }

@@ -4,13 +4,13 @@ use std::{error::Error, fmt, io, path::PathBuf};
 
 use super::{
     apply::{ApplyError, ChangeError, FailedChange},
-    daemon::SystemctlError,
     host_key::HostKeyError,
     lock::LockError,
     plan::{OWN_USER, PlanError},
     query::{PATHS, QueryError, admin_config},
     reload::ReloadError,
     replace::FileError,
+    service::SystemctlError,
 };
 use crate::error_text::WithCauses;
 

@@ -2,7 +2,7 @@
 //!
 //! - `lexer`, `pattern`, `config_file`, `criteria`, `config`: parse the configuration and find *where*
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
-//! - `query`, `host_key`, `daemon`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
+//! - `query`, `host_key`, `service`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
 //!   running one, the unit that starts it, and its options.
 //! - `reload`: makes each running sshd read its files again.
 //! - `managed_lines`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
@@ -15,7 +15,6 @@ pub(crate) mod command_line;
 pub mod config;
 pub mod config_file;
 pub mod criteria;
-pub(crate) mod daemon;
 mod diff;
 mod drop_in;
 mod enable;
@@ -33,6 +32,7 @@ mod queried_sshd;
 pub mod query;
 pub(crate) mod reload;
 mod replace;
+pub(crate) mod service;
 mod staged_config;
 pub(crate) mod unit;
 mod user_lookup;

@@ -4,12 +4,12 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::{
     criteria::ConnectionSpec,
-    daemon::SshdService,
     enable_error::EnableRefusal,
     host_key::{self, HostKey},
     options::EnableOptions,
     query::{Dump, QueryError, Sshd, admin_config},
     replace::FileError,
+    service::SshdService,
 };
 use crate::account::is_root;
 use crate::config_tree::ConfigTree;
@@ -33,13 +33,13 @@ impl QueriedSshd {
         sshd: Sshd,
         options: &EnableOptions,
         tree: &ConfigTree,
-        daemon: &SshdService<'_>,
+        service: &SshdService<'_>,
     ) -> Result<Self, EnableRefusal> {
         let config = options.config.as_path();
         let mut notes = Vec::new();
         let (sshd, settings, added) = match query_settings(&sshd, config) {
             Err(error) if error.lacks_host_keys() && !options.dry_run => {
-                if daemon.is_running(config) {
+                if service.is_running(config) {
                     return Err(EnableRefusal::LostHostKeys(error));
                 }
                 let (sshd, key) = host_key::add(&sshd, find_keygen(options, tree), config, tree)

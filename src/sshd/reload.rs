@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::command_line::{config_options, without_title};
-use super::daemon::{Listener, Listeners, SERVICES, SOCKETS, SshdService, SystemctlError};
+use super::service::{Listener, Listeners, SERVICES, SOCKETS, SshdService, SystemctlError};
 use crate::error_text::WithCauses;
 use crate::process::TrustedCommand;
 use crate::procfs::{self, Process};

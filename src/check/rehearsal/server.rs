@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::Directory;
-use crate::check::daemon_context::{DaemonContext, serving_process};
+use crate::check::serving_context::{ServingContext, serving_process};
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
@@ -18,10 +18,10 @@ use crate::sshd::command_line::connection_options;
 use crate::sshd::config::Config;
 use crate::sshd::config_file::Statement;
 use crate::sshd::criteria::names_client;
-use crate::sshd::daemon;
-use crate::sshd::daemon::Listener;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
+use crate::sshd::service;
+use crate::sshd::service::Listener;
 
 /// How to run the sshd.
 #[derive(Clone, Debug)]
@@ -52,13 +52,13 @@ impl RehearsalSshd {
             let command = TrustedCommand::new(installed()?).with(options);
             return Ok(Self { command, main, version, differences });
         };
-        let program = daemon::program_of(process).or_else(|error| match error.kind() {
+        let program = service::program_of(process).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => installed(),
             _ => Err(error),
         })?;
         let line = connection_options(&line);
         let file = line.iter().rev().find_map(|option| option.strip_prefix("-f")).map(PathBuf::from);
-        let context = DaemonContext::of(process);
+        let context = ServingContext::of(process);
         // The first value of an option counts. Its messages are the result of the rehearsal. StrictModes is only about files in the
         // home directory, which are not used. Pushed keys do not depend on it.
         let command = TrustedCommand::new(program)

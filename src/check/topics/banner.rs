@@ -27,7 +27,7 @@ use crate::check::sockets;
 use crate::limits;
 use crate::procfs::is_in_other_namespace;
 use crate::seconds::Seconds;
-use crate::sshd::daemon::{SERVICES, SOCKETS};
+use crate::sshd::service::{SERVICES, SOCKETS};
 use crate::tool::stdout_of;
 
 /// What answers a connection.

@@ -12,10 +12,10 @@ use super::shell::{self, CannotRun};
 use super::signer::readable;
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
-use crate::check::daemon_context::DaemonContext;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::request::{CheckTarget, RunOptions, seconds};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving_context::ServingContext;
 use crate::config_tree::ConfigTree;
 use crate::imds::Imds;
 use crate::limits;
@@ -111,7 +111,7 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
         View::Broken(reason)
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
-    let context = DaemonContext::find(&ConfigTree::new(root));
+    let context = ServingContext::find(&ConfigTree::new(root));
     let started = Instant::now();
     if context.changes_namespace() {
         if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER_TIME))

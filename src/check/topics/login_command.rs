@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
-use crate::check::daemon_context::DaemonContext;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::serving_context::ServingContext;
 use crate::check::settings::Settings;
 use crate::config_tree::ConfigTree;
 use crate::exit_status::ExitStatus;
@@ -98,7 +98,7 @@ impl Line {
 
 /// How to run a program as sshd runs it: in its mount namespace, with its resource limits and environment, as the user.
 struct SshdContext {
-    daemon: DaemonContext,
+    serving: ServingContext,
     user: Credentials,
     environment: TrustedCommand,
     /// Whether a program does not find the system log.
@@ -115,17 +115,17 @@ impl SshdContext {
         let environment = TrustedCommand::new("env")
             .with(["-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"])
             .with([format!("USER={name}"), format!("LOGNAME={name}"), format!("HOME={home}")]);
-        let daemon = DaemonContext::find(&ConfigTree::new(root));
+        let serving = ServingContext::find(&ConfigTree::new(root));
         // Mounting can be forbidden, in a container for example.
-        let probe = daemon.command(&without_log(&TrustedCommand::new("true")));
+        let probe = serving.command(&without_log(&TrustedCommand::new("true")));
         let is_unlogged = probe.run(limits::CHECK_TOOL).is_ok_and(|ran| ran.status.success());
-        Self { daemon, user: user.credentials(), environment, is_unlogged }
+        Self { serving, user: user.credentials(), environment, is_unlogged }
     }
 
     fn run(&self, command: &TrustedCommand) -> io::Result<Output> {
         let command = self.environment.clone().running(command).as_user(&self.user);
         let command = if self.is_unlogged { without_log(&command) } else { command };
-        self.daemon.command(&command).run(limits::LOGIN_COMMAND_TIME)
+        self.serving.command(&command).run(limits::LOGIN_COMMAND_TIME)
     }
 }
 
@@ -174,7 +174,7 @@ fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> An
             .or_else(|| chained_answer(&user.name, &next, behind))
             .unwrap_or_else(|| run.success()),
     };
-    answer.detail(context.daemon.lacking)
+    answer.detail(context.serving.lacking)
 }
 
 /// The answer if the run, with the chained command, took longer than a login may.

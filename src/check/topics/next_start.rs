@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::sshd_login::{changed_command, refusal, unreachable_port};
 use crate::account::Account;
 use crate::check::failed_unit::since_boot;
-use crate::check::running_sshd::{changed_at, unit, with_daemon};
+use crate::check::running_sshd::{changed_at, unit, with_service};
 use crate::check::settings::Settings;
 use crate::config_tree::ConfigTree;
 use crate::error_text::WithCauses;
 use crate::procfs::Process;
 use crate::sshd::command_line::{config_options, other_config};
-use crate::sshd::daemon::Listener;
 use crate::sshd::query::default_main_file;
+use crate::sshd::service::Listener;
 use crate::sshd::unit::StartLine;
 use crate::tool::stdout_of;
 
@@ -37,9 +37,9 @@ pub(crate) fn change(
     process: u32,
 ) -> Option<StartOptions> {
     let default = default_main_file(tree);
-    let (unit, running) = with_daemon(tree, |daemon| {
-        let Listener { pid: serving, line } = daemon.serving(&default).filter(|_| daemon.has_systemd())?;
-        let unit = unit(daemon);
+    let (unit, running) = with_service(tree, |service| {
+        let Listener { pid: serving, line } = service.serving(&default).filter(|_| service.has_systemd())?;
+        let unit = unit(service);
         let started = stdout_of("systemctl", &["show", "--property=MainPID", "--value", unit]).ok()?;
         (serving == process && started.trim() == process.to_string()).then_some((unit, line))
     })?;

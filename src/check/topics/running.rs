@@ -18,7 +18,7 @@ use crate::check::report::{Mark, Status, UNREAD};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    SshdState, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_daemon,
+    SshdState, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_service,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -30,10 +30,10 @@ use crate::procfs::Process;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
-use crate::sshd::daemon::{Listener, SERVICES, SshdService};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::{LastRead, ReloadCommand};
+use crate::sshd::service::{Listener, SERVICES, SshdService};
 use crate::sshd::unit::{UNITS, UnitLine, settings_in, unit_files};
 use crate::tool::{property, stdout_of};
 
@@ -56,7 +56,7 @@ pub(crate) async fn running(
                     Some(settings) => startable(settings, &root),
                     None => Ok(()),
                 };
-                with_daemon(&ConfigTree::new(&root), |asked| daemon(asked, startable, &files))
+                with_service(&ConfigTree::new(&root), |asked| state(asked, startable, &files))
             })
             .await
         })
@@ -97,7 +97,7 @@ pub(crate) async fn overridden(
         && settings.is_some_and(Settings::command_is_on_command_line);
     runner
         .check(CheckId::RunningOverride, running, async |_| {
-            blocking(move || with_daemon(&tree, |daemon| overrides(daemon, is_set_on_command_line, asked)))
+            blocking(move || with_service(&tree, |service| overrides(service, is_set_on_command_line, asked)))
                 .await
         })
         .await;
@@ -171,13 +171,13 @@ fn contradicted(
     wrong: Option<CheckId>,
 ) -> Option<Answer<()>> {
     let process = running.process?;
-    with_daemon(tree, |daemon| {
-        let LastRead::At(read) = last_read(daemon, process)? else { return None };
+    with_service(tree, |service| {
+        let LastRead::At(read) = last_read(service, process)? else { return None };
         // Another sshd can have logged it.
-        if refusal.time <= read || !daemon.is_only_one(&default_main_file(tree)) {
+        if refusal.time <= read || !service.is_only_one(&default_main_file(tree)) {
             return None;
         }
-        let fix = wrong.map_or_else(|| reload_fix(daemon, process), Fix::before_restart);
+        let fix = wrong.map_or_else(|| reload_fix(service, process), Fix::before_restart);
         let note =
             format!("sshd has not read its current configuration, which allows the user: {}", refusal.note);
         Some(Answer::warn(note, fix, ()).marked(Mark::Unread))
@@ -185,65 +185,65 @@ fn contradicted(
 }
 
 /// `startable`: why sshd would not start, and what to do first. `files`: those that it reads.
-fn daemon(daemon: &SshdService<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<SshdState> {
-    let unit = unit(daemon);
-    let runs = |process: u32| runs(daemon, unit, process, files);
-    let main = default_main_file(daemon.tree);
+fn state(service: &SshdService<'_>, startable: Result<(), String>, files: &[PathBuf]) -> Answer<SshdState> {
+    let unit = unit(service);
+    let runs = |process: u32| runs(service, unit, process, files);
+    let main = default_main_file(service.tree);
     // One that sees another main file serves this system, too.
-    let named = || daemon.pid_file_owner().filter(|owner| other_config(&owner.line, &main).is_none());
-    if let Some(Listener { pid: process, .. }) = daemon.serving(&main).or_else(named) {
+    let named = || service.pid_file_owner().filter(|owner| other_config(&owner.line, &main).is_none());
+    if let Some(Listener { pid: process, .. }) = service.serving(&main).or_else(named) {
         return runs(process);
     }
-    if !daemon.has_systemd() {
-        return stopped(daemon.tree, STOPPED, startable, start(daemon.tree));
+    if !service.has_systemd() {
+        return stopped(service.tree, STOPPED, startable, start(service.tree));
     }
-    let active = |units| daemon.first_active(units).ok().flatten();
-    if let Some(service) = active(&SERVICES) {
-        let process = stdout_of("systemctl", &["show", "--property=MainPID", "--value", service]);
+    let active = |units| service.first_active(units).ok().flatten();
+    if let Some(name) = active(&SERVICES) {
+        let process = stdout_of("systemctl", &["show", "--property=MainPID", "--value", name]);
         let process = process.ok().and_then(|text| text.trim().parse().ok()).filter(|process| *process > 0);
         return match process {
             Some(process) => runs(process),
             // It may have ended since, as one that systemd starts again and again does.
-            None => FailedUnit::find(daemon.tree, unit, files).map_or_else(
-                || Answer::ok(format!("{service} is active"), SshdState { process, waiting: None }),
+            None => FailedUnit::find(service.tree, unit, files).map_or_else(
+                || Answer::ok(format!("{name} is active"), SshdState { process, waiting: None }),
                 |failed| failed.answer(),
             ),
         };
     }
-    if let Some((socket, started)) = socket_and_unit(daemon) {
-        return of_socket(daemon, socket, started, files);
+    if let Some((socket, started)) = socket_and_unit(service) {
+        return of_socket(service, socket, started, files);
     }
-    if let Some(process) = daemon.daemons_with_our_lines(&main).first() {
+    if let Some(process) = service.daemons_with_our_lines(&main).first() {
         // sshd was started by another unit or by hand, without a PID file.
         return runs(*process);
     }
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
-    if let Some(unmask) = masked(daemon.tree, unit) {
+    if let Some(unmask) = masked(service.tree, unit) {
         let note = format!("sshd is stopped, and its unit {unit} is masked");
-        return stopped(daemon.tree, &note, startable, unmask.then(start));
+        return stopped(service.tree, &note, startable, unmask.then(start));
     }
-    let failed = FailedUnit::find(daemon.tree, unit, files);
-    let waits = || waits_for(daemon.tree, unit, Duration::ZERO);
+    let failed = FailedUnit::find(service.tree, unit, files);
+    let waits = || waits_for(service.tree, unit, Duration::ZERO);
     if let Some(fault) = (!failed.as_ref().is_some_and(FailedUnit::restarts)).then(waits).flatten() {
         return fault.after(STOPPED).fail();
     }
-    if let Some(answer) = unmet(daemon.tree, unit) {
+    if let Some(answer) = unmet(service.tree, unit) {
         return answer;
     }
-    if let Some(fault) = unstartable(daemon.tree, unit, UnitUse::Stopped) {
+    if let Some(fault) = unstartable(service.tree, unit, UnitUse::Stopped) {
         return fault.after(STOPPED).fail();
     }
     match failed {
         // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
         Some(failed) if startable.is_ok() || failed.has_user() => failed.answer(),
-        _ => stopped(daemon.tree, STOPPED, startable, start),
+        _ => stopped(service.tree, STOPPED, startable, start),
     }
 }
 
 /// The result for an sshd that runs now.
-fn runs(daemon: &SshdService<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<SshdState> {
+fn runs(service: &SshdService<'_>, unit: &'static str, process: u32, files: &[PathBuf]) -> Answer<SshdState> {
     let running = SshdState { process: Some(process), waiting: None };
-    let seen = Process::read(&daemon.tree.locate(Path::new(&format!("/proc/{process}"))));
+    let seen = Process::read(&service.tree.locate(Path::new(&format!("/proc/{process}"))));
     if seen.is_some_and(|seen| seen.is_stopped) {
         let process = process.to_string();
         return Answer::fail(
@@ -251,16 +251,16 @@ fn runs(daemon: &SshdService<'_>, unit: &'static str, process: u32, files: &[Pat
             Fix::command("kill -CONT", [CommandWord::Value(&process)]),
         );
     }
-    if daemon.has_systemd() {
-        let failed = FailedUnit::find(daemon.tree, unit, files);
+    if service.has_systemd() {
+        let failed = FailedUnit::find(service.tree, unit, files);
         if let Some(failed) = failed.filter(|failed| failed.ends(process)) {
             return failed.answer();
         }
-        if let Some(fault) = unstartable(daemon.tree, unit, UnitUse::Runs) {
+        if let Some(fault) = unstartable(service.tree, unit, UnitUse::Runs) {
             return fault.warn(running).breaks_at_restart("");
         }
-        if !daemon.is_of_own_unit(process)
-            && matches!(daemon.reload_command(process), ReloadCommand::Signal)
+        if !service.is_of_own_unit(process)
+            && matches!(service.reload_command(process), ReloadCommand::Signal)
             && has_failed(unit)
         {
             let note = format!(
@@ -333,35 +333,35 @@ const NOT_TO_BE_RUN: &str = "/etc/ssh/sshd_not_to_be_run";
 
 /// The result if a socket unit listens, and starts a unit for a client.
 fn of_socket(
-    daemon: &SshdService<'_>,
+    service: &SshdService<'_>,
     socket: &'static str,
     started: &'static str,
     files: &[PathBuf],
 ) -> Answer<SshdState> {
-    let unit = unit(daemon);
+    let unit = unit(service);
     let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
     let running = SshdState { process: None, waiting: Some(started) };
     // With Accept=yes, another unit serves each connection.
     if started.ends_with('@') {
-        if let Some(reason) = unusable_template(daemon.tree, started) {
+        if let Some(reason) = unusable_template(service.tree, started) {
             let note = format!("{socket} has Accept=yes, and cannot start sshd: {reason}");
             // systemctl cat shows where it is set.
             let stop = Fix::command("systemctl stop", [CommandWord::Literal(socket)]);
             return Answer::fail(note, stop.then(start));
         }
-    } else if let Some(unmask) = masked(daemon.tree, unit) {
+    } else if let Some(unmask) = masked(service.tree, unit) {
         // After a connection, the socket unit has failed, too, and only the service brings sshd back.
         let note = format!("{socket} listens, but cannot start sshd: its unit {unit} is masked");
         return Answer::fail(note, unmask.then(start));
     }
-    if let Some(fault) = unstartable(daemon.tree, started, UnitUse::Waits) {
+    if let Some(fault) = unstartable(service.tree, started, UnitUse::Waits) {
         return fault.after(&format!("{socket} listens, but cannot start sshd")).fail();
     }
     if !started.ends_with('@') {
-        if let Some(fault) = waits_for(daemon.tree, unit, SOCKET_START) {
+        if let Some(fault) = waits_for(service.tree, unit, SOCKET_START) {
             return fault.after(&format!("{socket} listens, but sshd does not start")).fail();
         }
-        if let Some(failed) = FailedUnit::find(daemon.tree, unit, files) {
+        if let Some(failed) = FailedUnit::find(service.tree, unit, files) {
             return failed.answer_of_socket(socket, running);
         }
     }
@@ -435,13 +435,13 @@ fn overrides_file(line: &str, main: &Path) -> bool {
 }
 
 /// `is_set_on_command_line`: the command on the command line runs eic-keys. `asked`: whether sshd's settings are known.
-fn overrides(daemon: &SshdService<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
-    let default = default_main_file(daemon.tree);
-    let read = serving(daemon.tree).map(|serving| serving.main);
+fn overrides(service: &SshdService<'_>, is_set_on_command_line: bool, asked: bool) -> Answer<()> {
+    let default = default_main_file(service.tree);
+    let read = serving(service.tree).map(|serving| serving.main);
     let main = read.as_ref().unwrap_or(&default);
     let file = main.display();
-    match daemon.overridden(main) {
-        None if *main == default => match another(daemon, &default) {
+    match service.overridden(main) {
+        None if *main == default => match another(service, &default) {
             Some(answer) => answer,
             None => Answer::ok("nothing on sshd's command line overrides its files", ()),
         },
@@ -454,7 +454,7 @@ fn overrides(daemon: &SshdService<'_>, is_set_on_command_line: bool, asked: bool
             Answer::ok("the command line of sshd sets AuthorizedKeysCommand to eic-keys", ())
         }
         // The unit was changed after sshd was started.
-        Some(reason) if daemon.serving(&default).is_some_and(|sshd| !overrides_file(&sshd.line, main)) => {
+        Some(reason) if service.serving(&default).is_some_and(|sshd| !overrides_file(&sshd.line, main)) => {
             let fix = "remove that option before sshd is restarted (systemctl cat shows the unit)";
             Answer::warn(reason, Fix::advice(fix), ()).breaks_at_restart("")
         }
@@ -469,11 +469,11 @@ fn overrides(daemon: &SshdService<'_>, is_set_on_command_line: bool, asked: bool
 }
 
 /// The result if another sshd serves other clients without pushed keys.
-fn another(daemon: &SshdService<'_>, main: &Path) -> Option<Answer<()>> {
-    let serving = daemon.serving(main).map(|sshd| sshd.pid);
-    let others = daemon.without_our_command(main, serving);
+fn another(service: &SshdService<'_>, main: &Path) -> Option<Answer<()>> {
+    let serving = service.serving(main).map(|sshd| sshd.pid);
+    let others = service.without_our_command(main, serving);
     let (process, file) = others.first()?;
-    let root = daemon.tree.locate(Path::new("/"));
+    let root = service.tree.locate(Path::new("/"));
     let listening = sockets::listening(&root, *process);
     let own = serving.map(|process| sockets::listening(&root, process)).unwrap_or_default();
     let is_usual = |port: u16| port == 22 || own.iter().any(|address| address.port() == port);
@@ -539,29 +539,29 @@ fn is_current(
             return Answer::skip(format!("its configuration cannot be read: {}", WithCauses(&error)));
         }
     };
-    with_daemon(tree, |daemon| {
-        let Some(files) = unread(daemon, process, &config, &[Path::new(DROP_INS)]) else {
+    with_service(tree, |service| {
+        let Some(files) = unread(service, process, &config, &[Path::new(DROP_INS)]) else {
             return Answer::skip("the time when sshd last read its configuration is not known");
         };
         let Some(path) = files.first() else {
-            return others(daemon, process, &config);
+            return others(service, process, &config);
         };
-        let fix = wrong.map_or_else(|| reload_fix(daemon, process), Fix::before_restart);
+        let fix = wrong.map_or_else(|| reload_fix(service, process), Fix::before_restart);
         Answer::warn(format!("{} {UNREAD}", path.display()), fix, ()).marked(Mark::Unread)
     })
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
-fn others(daemon: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
+fn others(service: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
     // Removing a file changes the directory.
-    let changed = |process: &u32| unread(daemon, *process, config, &[Path::new(DROP_INS)]);
+    let changed = |process: &u32| unread(service, *process, config, &[Path::new(DROP_INS)]);
     let is_old = |process: &u32| *process != own && changed(process).is_some_and(|files| !files.is_empty());
-    let read = daemon.daemons_with_our_lines(&default_main_file(daemon.tree)).into_iter();
+    let read = service.daemons_with_our_lines(&default_main_file(service.tree)).into_iter();
     let old: Vec<u32> = read.filter(is_old).collect();
     let Some(first) = old.first() else {
         return Answer::ok("sshd has read its current configuration", ());
     };
-    let fixes = old.iter().map(|process| match daemon.reload_command(*process) {
+    let fixes = old.iter().map(|process| match service.reload_command(*process) {
         ReloadCommand::Unit(unit) => Fix::command("systemctl reload", [CommandWord::Value(&unit)]),
         ReloadCommand::OwnUnit | ReloadCommand::Signal => signal_fix(*process),
     });

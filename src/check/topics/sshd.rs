@@ -16,7 +16,6 @@ use crate::account::{Account, is_root};
 use crate::arguments::{UsageError, key_query};
 use crate::authorize::KeyQuery;
 use crate::check::check_id::CheckId;
-use crate::check::daemon_context::serving_process;
 use crate::check::fault::Fault;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
@@ -25,6 +24,7 @@ use crate::check::log_tail;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd;
+use crate::check::serving_context::serving_process;
 use crate::check::settings::{COMMAND, COMMAND_USER, Settings, SettingsSource, option_words};
 use crate::check::sshd_program::SshdProgram;
 use crate::check::tokens::{Offered, ZERO_KEY_FINGERPRINT, expand, expand_command};
@@ -149,7 +149,7 @@ fn version(tree: &ConfigTree) -> Answer<SshdProgram> {
     };
     // The running sshd serves clients without its program. One that was given another name has that name in /proc.
     let is_lost = !PATHS.iter().any(|path| is_program_at(&tree.locate(Path::new(path))));
-    let is_named = || running_sshd::with_daemon(tree, |daemon| daemon.pid_file_owner().is_some());
+    let is_named = || running_sshd::with_service(tree, |service| service.pid_file_owner().is_some());
     if is_lost && (is_named() || serving_process(tree).is_some()) {
         let note = "the program of the running sshd is missing, or not executable";
         return Answer::warn_without_value(note, install()).breaks_at_latest("");
@@ -496,7 +496,7 @@ const MATCH_BLOCK: &str = "a Match line holds for all lines below it: move the o
 /// The fix if users other than root can change Debian's privilege separation directory.
 fn foreign_directory(tree: &ConfigTree) -> Fix {
     // systemd gives it to the user of the unit at each start.
-    let unit = running_sshd::with_daemon(tree, running_sshd::unit);
+    let unit = running_sshd::with_service(tree, running_sshd::unit);
     match running_sshd::setting_of_unit(tree, unit, "User", "") {
         Some(line) => Fix::advice(format!(
             "remove {} from sshd's unit ({}): sshd must be started as root; then: systemctl daemon-reload; {}",

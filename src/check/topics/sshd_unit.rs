@@ -11,7 +11,7 @@ use crate::check::fix::{CommandWord, Fix};
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::runner::Answer;
-use crate::check::running_sshd::{SshdState, remove_setting, shown_name, unit as unit_name, with_daemon};
+use crate::check::running_sshd::{SshdState, remove_setting, shown_name, unit as unit_name, with_service};
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::host;
@@ -19,9 +19,9 @@ use crate::limits;
 use crate::lists;
 use crate::procfs::is_in_other_namespace;
 use crate::sandbox::{calls_allowed, calls_before};
-use crate::sshd::daemon::{SERVICES, has_systemd};
 use crate::sshd::options::INSTALLED_PROGRAM;
 use crate::sshd::query::ADMIN_CONFIG;
+use crate::sshd::service::{SERVICES, has_systemd};
 use crate::tool::{property, stdout_of};
 use crate::trust::store::LOCATIONS;
 
@@ -499,7 +499,7 @@ fn lacks_capability(sshd: &ConfinedSshd<'_>) -> Option<(Vec<&'static str>, Strin
 fn restart(sshd: &ConfinedSshd<'_>, setting: &'static str, is_enough: impl Fn(&str) -> bool) -> Option<Fix> {
     let process = sshd.running.process?;
     let tree = ConfigTree::new(sshd.root);
-    let unit = with_daemon(&tree, |daemon| daemon.has_systemd().then(|| unit_name(daemon)))?;
+    let unit = with_service(&tree, |service| service.has_systemd().then(|| unit_name(service)))?;
     let shown = stdout_of("systemctl", &["show", "--property=MainPID", "--property", setting, unit]).ok()?;
     (property(&shown, "MainPID")?.parse() == Ok(process) && is_enough(property(&shown, setting)?))
         .then(|| Fix::command("systemctl restart", [CommandWord::Literal(unit)]))

@@ -2,23 +2,23 @@
 
 use std::path::Path;
 
-use super::running_sshd::with_daemon;
+use super::running_sshd::with_service;
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::procfs::is_in_other_namespace;
-use crate::sshd::daemon::Listener;
 use crate::sshd::query::default_main_file;
+use crate::sshd::service::Listener;
 
 /// The sshd that serves this system.
 pub(crate) fn serving_process(tree: &ConfigTree) -> Option<Listener> {
-    with_daemon(tree, |daemon| daemon.serving(&default_main_file(tree)))
+    with_service(tree, |service| service.serving(&default_main_file(tree)))
 }
 
 /// How to run a program as the running sshd would. By default, it is run as it is.
 #[derive(Debug, Default)]
-pub(super) struct DaemonContext {
+pub(super) struct ServingContext {
     /// The command that enters sshd's mount namespace, if that is another one.
     namespace: Option<TrustedCommand>,
     /// The command that sets sshd's resource limits, if they differ.
@@ -27,7 +27,7 @@ pub(super) struct DaemonContext {
     pub(super) lacking: Vec<String>,
 }
 
-impl DaemonContext {
+impl ServingContext {
     /// The context of the sshd that serves this system.
     pub(super) fn find(tree: &ConfigTree) -> Self {
         serving_process(tree).map_or_else(Self::default, |sshd| Self::of(sshd.pid))

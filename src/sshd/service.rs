@@ -559,7 +559,7 @@ mod tests {
 
     #[test]
     fn processes_are_searched_once() {
-        let root = std::env::temp_dir().join(format!("eic-keys-daemon-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("eic-keys-service-{}", std::process::id()));
         let process = root.join("proc/77");
         fs::create_dir_all(&process).unwrap();
         for (name, text) in
@@ -569,11 +569,11 @@ mod tests {
         }
         let tree = ConfigTree::new(&root);
         let systemctl = TrustedCommand::new("false");
-        let daemon = SshdService::new(&tree, &systemctl, SYSTEMCTL_TIMEOUT);
+        let service = SshdService::new(&tree, &systemctl, SYSTEMCTL_TIMEOUT);
         let main = Path::new("/etc/ssh/sshd_config");
-        let found = daemon.notes_on_others(main);
+        let found = service.notes_on_others(main);
         assert_eq!(found.len(), 1, "{found:?}");
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(daemon.notes_on_others(main), found);
+        assert_eq!(service.notes_on_others(main), found);
     }
 }
