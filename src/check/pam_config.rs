@@ -158,7 +158,7 @@ pub(crate) struct Stack {
     /// Whether there is a file of the service.
     pub(crate) has_own_file: bool,
     /// A file that is not known, and why.
-    pub(crate) unread: Option<String>,
+    pub(crate) unreadable: Option<String>,
 }
 
 /// The stack of a service. `other` is the service of those without a stack of this type.
@@ -216,7 +216,7 @@ impl Reader<'_> {
         }
         let path = self.root.join(path);
         if self.open.len() == limits::PAM_INCLUDES {
-            self.stack.unread = Some("too many include each other".to_owned());
+            self.stack.unreadable = Some("too many include each other".to_owned());
             return Ok(());
         }
         let text = match files::read_text(&path, limits::SYSTEM_FILE) {
@@ -228,7 +228,7 @@ impl Reader<'_> {
                 return Err("a pipe, at which PAM waits for ever");
             }
             Err(error) => {
-                self.stack.unread = Some(format!("{}: {error}", file.display()));
+                self.stack.unreadable = Some(format!("{}: {error}", file.display()));
                 return Ok(());
             }
         };

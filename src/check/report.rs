@@ -56,7 +56,7 @@ pub(crate) enum Mark {
     /// The running sshd still accepts, or may still accept, what its changed configuration refuses.
     BreaksAtRestart,
     /// sshd runs with an older configuration than that on disk.
-    Unread,
+    OlderConfiguration,
     /// Some clients are refused, by their address or port.
     SomeClients,
     /// No key is pushed for the user who is asked about, but for these.
@@ -68,7 +68,7 @@ pub(crate) enum Mark {
 }
 
 /// What a note says after a file that was changed while sshd runs.
-pub(crate) const UNREAD: &str = "was changed after sshd read it";
+pub(crate) const CHANGED_SINCE: &str = "was changed after sshd read it";
 
 /// The results of all checks, in the order of [`CheckId::ALL`].
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl CheckReport {
             }
             // It is a warning about what the checks that depend on it need, or about what the running sshd has.
             let is_doubt = |check: &&Check| {
-                check.mark == Some(Mark::Unread)
+                check.mark == Some(Mark::OlderConfiguration)
                     || self.with(Status::Skip).any(|skipped| skipped.needs == Some(check.id))
             };
             let doubts: Vec<_> = warned.iter().copied().filter(is_doubt).collect();
@@ -156,8 +156,11 @@ impl CheckReport {
     /// What the rehearsal did not try, as the end of a sentence.
     fn rehearsed_with(&self) -> String {
         let is = |id: CheckId, status: Status| self.with(status).any(|check| check.id == id);
-        let configuration =
-            if self.is_unread() { " with the configuration on disk, which sshd has not read" } else { "" };
+        let configuration = if self.runs_older_configuration() {
+            " with the configuration on disk, which sshd has not read"
+        } else {
+            ""
+        };
         // A rehearsal has a connection and an sshd of its own.
         let port = if is(CheckId::NetworkBanner, Status::Ok) {
             ""
@@ -181,8 +184,8 @@ impl CheckReport {
     }
 
     /// Whether sshd runs with another configuration than that on disk.
-    fn is_unread(&self) -> bool {
-        self.checks.iter().any(|check| check.mark == Some(Mark::Unread))
+    fn runs_older_configuration(&self) -> bool {
+        self.checks.iter().any(|check| check.mark == Some(Mark::OlderConfiguration))
     }
 
     /// Why nothing is known of PAM and the session, or what is.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
-use super::report::{Check, Mark, Status, UNREAD};
+use super::report::{CHANGED_SINCE, Check, Mark, Status};
 use crate::escape::harmless;
 use crate::limits;
 
@@ -92,7 +92,7 @@ impl<T> Answer<T> {
     }
 
     /// A warning instead of a failure, if it is by a configuration that the running sshd has not read.
-    pub(crate) fn later(mut self, wrong: Option<CheckId>, value: T) -> Self {
+    pub(crate) fn warn_until_restart(mut self, wrong: Option<CheckId>, value: T) -> Self {
         if let (Some(wrong), Status::Fail) = (wrong, self.verdict.status) {
             self.verdict.status = Status::Warn;
             self.verdict.fix = Some(Fix::before_restart(wrong));
@@ -103,18 +103,20 @@ impl<T> Answer<T> {
     }
 
     /// A warning instead of a failure, if it is by this file, of which the running sshd has not read the current version.
-    pub(crate) fn unread(self, file: Option<&Path>, value: T) -> Self {
+    pub(crate) fn warn_if_changed(self, file: Option<&Path>, value: T) -> Self {
         match (file, self.verdict.status) {
-            (Some(_), Status::Fail) => Self { value: Some(value), ..self.unread_only(file) },
+            (Some(_), Status::Fail) => {
+                Self { value: Some(value), ..self.warn_if_changed_without_value(file) }
+            }
             _ => self,
         }
     }
 
-    /// As [`Answer::unread`], but without a value for the dependent checks.
-    pub(crate) fn unread_only(mut self, file: Option<&Path>) -> Self {
+    /// As [`Answer::warn_if_changed`], but without a value for the dependent checks.
+    pub(crate) fn warn_if_changed_without_value(mut self, file: Option<&Path>) -> Self {
         if let (Some(file), Status::Fail) = (file, self.verdict.status) {
             self.verdict.status = Status::Warn;
-            self.verdict.breaks(AT_LATEST, &format!(" ({} {UNREAD})", file.display()));
+            self.verdict.breaks(AT_LATEST, &format!(" ({} {CHANGED_SINCE})", file.display()));
         }
         self
     }
@@ -395,8 +397,8 @@ impl Runner {
     }
 
     /// Whether sshd runs with an older configuration than that on disk.
-    pub(crate) fn is_unread(&self) -> bool {
-        self.has(CheckId::RunningCurrent, &Mark::Unread)
+    pub(crate) fn runs_older_configuration(&self) -> bool {
+        self.has(CheckId::RunningCurrent, &Mark::OlderConfiguration)
     }
 
     fn has(&self, id: CheckId, mark: &Mark) -> bool {
@@ -524,17 +526,17 @@ mod tests {
     #[test]
     fn what_a_result_says_to_others_is_not_read_from_its_words() {
         let words = "works now, but breaks at sshd's next restart: was changed after sshd read it";
-        for (mark, later, unread) in [
+        for (mark, later, is_older) in [
             (None, false, false),
             (Some(Mark::BreaksAtRestart), true, false),
-            (Some(Mark::Unread), false, true),
+            (Some(Mark::OlderConfiguration), false, true),
         ] {
             run(async |runner| {
                 let mut answer = Answer::warn(words, Fix::advice("x"), ());
                 answer.verdict.mark = mark;
                 runner.check(CheckId::RunningCurrent, (), async |()| answer).await;
                 assert_eq!(runner.breaks_later(|_| true).is_some(), later);
-                assert_eq!(runner.is_unread(), unread);
+                assert_eq!(runner.runs_older_configuration(), is_older);
             });
         }
     }

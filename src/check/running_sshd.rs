@@ -13,8 +13,9 @@ use crate::process::TrustedCommand;
 use crate::sshd::command_line::{SshdOption, config_options, daemon_options, other_config};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
+use crate::sshd::last_read::LastRead;
 use crate::sshd::query::default_main_file;
-use crate::sshd::reload::{LastRead, ReloadCommand};
+use crate::sshd::reload::ReloadCommand;
 use crate::sshd::service::{Listener, SOCKETS, SshdService};
 use crate::sshd::unit::{StartLine, UnitLine, service_lines, unit_files};
 use crate::tool::stdout_of;
@@ -41,15 +42,16 @@ pub(crate) struct ServingSshd {
 
 impl ServingSshd {
     /// The files of a configuration that were changed after it read them. None if that is not known.
-    pub(crate) fn unread(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
-        let unread = |config| with_service(tree, |service| unread(service, self.process, config, &[]));
-        config.and_then(unread).unwrap_or_default()
+    pub(crate) fn changed_files(&self, tree: &ConfigTree, config: Option<&Config>) -> Vec<PathBuf> {
+        let changed =
+            |config| with_service(tree, |service| changed_files(service, self.process, config, &[]));
+        config.and_then(changed).unwrap_or_default()
     }
 }
 
 /// The files of a configuration, and of `others`, that were changed after an sshd last read its files. `None` if it is not known when that
 /// was, and if that matters.
-pub(super) fn unread(
+pub(super) fn changed_files(
     service: &SshdService<'_>,
     process: u32,
     config: &Config,

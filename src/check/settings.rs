@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fix::Fix;
-use super::report::{Mark, UNREAD};
+use super::report::{CHANGED_SINCE, Mark};
 use super::runner::Answer;
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::{ClientBlock, Config, LinePlace, MatchLine, canonical};
@@ -44,7 +44,7 @@ pub(crate) struct SettingsSource {
     /// The options of the running sshd for its sockets and its log.
     pub(crate) daemon_options: Vec<SshdOption>,
     /// The files that were changed after the running sshd read them. Without a running sshd there is none.
-    pub(crate) unread: Vec<PathBuf>,
+    pub(crate) changed_files: Vec<PathBuf>,
     /// The setting by which the running sshd refused the user after that, so that it cannot allow what this one refuses.
     pub(crate) refused_by: Option<&'static str>,
     /// The command that makes sshd read its files.
@@ -155,9 +155,9 @@ impl Settings {
     /// or if sshd may not have read it yet.
     pub(crate) fn refuses(&self, keyword: &str, note: &str, change: &str) -> Answer<()> {
         let fix = self.fix(keyword, change);
-        if let Some(file) = self.unread(keyword) {
+        if let Some(file) = self.changed_file(keyword) {
             let answer = Answer::warn(note, fix, ());
-            return answer.breaks_at_latest(&format!(" ({} {UNREAD})", file.display()));
+            return answer.breaks_at_latest(&format!(" ({} {CHANGED_SINCE})", file.display()));
         }
         match self.only_some_clients(keyword) {
             Some(clients) => {
@@ -237,24 +237,28 @@ impl Settings {
 
     /// These settings without their places.
     pub(crate) fn without_places(&self) -> Self {
-        let source = SettingsSource { config: None, unread: Vec::new(), ..self.source.clone() };
+        let source = SettingsSource { config: None, changed_files: Vec::new(), ..self.source.clone() };
         Self { source, ..self.clone() }
     }
 
     fn asked(&self, sshd: &Sshd, connection: &ConnectionSpec, main: &Path) -> Result<Self, QueryError> {
         let dump = sshd.dump(main, connection)?;
-        let source =
-            SettingsSource { config: None, unread: Vec::new(), main: main.to_owned(), ..self.source.clone() };
+        let source = SettingsSource {
+            config: None,
+            changed_files: Vec::new(),
+            main: main.to_owned(),
+            ..self.source.clone()
+        };
         Ok(Self::new(dump, SettingsSource { connection: connection.clone(), sshd: sshd.clone(), ..source }))
     }
 
     /// The file that sets a keyword, if sshd has not read its current version.
-    pub(crate) fn unread(&self, keyword: &str) -> Option<&Path> {
+    pub(crate) fn changed_file(&self, keyword: &str) -> Option<&Path> {
         if self.on_command_line(keyword) || self.source.refused_by == Some(canonical(keyword)) {
             return None;
         }
         let LinePlace { origin, .. } =
             self.source.config.as_ref()?.place(keyword, &self.source.connection)?;
-        self.source.unread.iter().map(PathBuf::as_path).find(|file| *file == origin.path)
+        self.source.changed_files.iter().map(PathBuf::as_path).find(|file| *file == origin.path)
     }
 }

@@ -4,7 +4,7 @@
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
 //! - `query`, `host_key`, `service`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
 //!   running one, the unit that starts it, and its options.
-//! - `reload`: makes each running sshd read its files again.
+//! - `reload`: makes each running sshd read its files again. `last_read`: when it last did.
 //! - `managed_lines`, `drop_in`, `plan`, `placement`: format our lines and decide where they go. These modules write nothing.
 //! - `staged_config`, `replace`, `lock`, `apply`: apply the change, or restore the previous state. `diff`: shows it.
 //! - `enable`: `--enable` and `--disable`, from the lock to the reload. `options`: what they change, and where. `queried_sshd`,
@@ -20,6 +20,7 @@ mod drop_in;
 mod enable;
 mod enable_error;
 pub(crate) mod host_key;
+pub(crate) mod last_read;
 pub mod lexer;
 mod lock;
 pub(crate) mod managed_lines;

@@ -167,7 +167,7 @@ pub(crate) async fn rehearse(
     let deadline = Instant::now().checked_add(limits::REHEARSAL_LOGINS).unwrap_or_else(Instant::now);
     // Its sshd has the configuration on disk, and is given its connection and the options of the running sshd.
     let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
-    let (is_unread, refuses_some) = (runner.is_unread(), runner.refuses_some_clients());
+    let (is_older, refuses_some) = (runner.runs_older_configuration(), runner.refuses_some_clients());
     let rehearsal = runner
         .check(CheckId::LoginRehearsal, (program, settings, account), async |(program, settings, account)| {
             if !settings.source.has_directory {
@@ -183,7 +183,7 @@ pub(crate) async fn rehearse(
             plan.refuses_some = refuses_some;
             plan.refuses_sessions_of_some =
                 Some(CheckId::SshdSession).filter(|id| runner.refuses_some_clients_by(*id));
-            if is_unread {
+            if is_older {
                 plan.differences.push(
                     "the configuration with which sshd runs, which is older than that on disk".to_owned(),
                 );
@@ -191,8 +191,11 @@ pub(crate) async fn rehearse(
             let root = target.root.to_owned();
             // These decide the session, and no other check says that sshd runs with older values of them.
             let changed =
-                ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.unread(keyword));
-            blocking(move || command(plan, &root)).await.later(later, None).unread(changed, None)
+                ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.changed_file(keyword));
+            blocking(move || command(plan, &root))
+                .await
+                .warn_until_restart(later, None)
+                .warn_if_changed(changed, None)
         })
         .await;
     runner

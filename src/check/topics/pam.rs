@@ -107,8 +107,8 @@ fn files(root: &Path, service: &str, asks: bool) -> Answer<Stacks> {
     if !root.join("etc/pam.d").is_dir() && root.join("etc/pam.conf").exists() {
         return Answer::skip("PAM's files for sshd cannot be read");
     }
-    if let Some(unread) = stacks.all().find_map(|(stack, ..)| stack.unread.as_ref()) {
-        return Answer::skip(format!("PAM's files for sshd cannot be read: {unread}"));
+    if let Some(reason) = stacks.all().find_map(|(stack, ..)| stack.unreadable.as_ref()) {
+        return Answer::skip(format!("PAM's files for sshd cannot be read: {reason}"));
     }
     let service_file = format!("/etc/pam.d/{service}");
     if !stacks.account.exists {

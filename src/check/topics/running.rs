@@ -14,11 +14,11 @@ use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, last_attempt};
 use crate::check::log_tail::Log;
-use crate::check::report::{Mark, Status, UNREAD};
+use crate::check::report::{CHANGED_SINCE, Mark, Status};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::running_sshd::{
-    SshdState, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, unread, with_service,
+    SshdState, changed_files, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, with_service,
 };
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -30,9 +30,10 @@ use crate::procfs::Process;
 use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
+use crate::sshd::last_read::LastRead;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
-use crate::sshd::reload::{LastRead, ReloadCommand};
+use crate::sshd::reload::ReloadCommand;
 use crate::sshd::service::{Listener, SERVICES, SshdService};
 use crate::sshd::unit::{UNITS, UnitLine, settings_in, unit_files};
 use crate::tool::{property, stdout_of};
@@ -180,7 +181,7 @@ fn contradicted(
         let fix = wrong.map_or_else(|| reload_fix(service, process), Fix::before_restart);
         let note =
             format!("sshd has not read its current configuration, which allows the user: {}", refusal.note);
-        Some(Answer::warn(note, fix, ()).marked(Mark::Unread))
+        Some(Answer::warn(note, fix, ()).marked(Mark::OlderConfiguration))
     })
 }
 
@@ -540,21 +541,21 @@ fn is_current(
         }
     };
     with_service(tree, |service| {
-        let Some(files) = unread(service, process, &config, &[Path::new(DROP_INS)]) else {
+        let Some(files) = changed_files(service, process, &config, &[Path::new(DROP_INS)]) else {
             return Answer::skip("the time when sshd last read its configuration is not known");
         };
         let Some(path) = files.first() else {
             return others(service, process, &config);
         };
         let fix = wrong.map_or_else(|| reload_fix(service, process), Fix::before_restart);
-        Answer::warn(format!("{} {UNREAD}", path.display()), fix, ()).marked(Mark::Unread)
+        Answer::warn(format!("{} {CHANGED_SINCE}", path.display()), fix, ()).marked(Mark::OlderConfiguration)
     })
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
 fn others(service: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
     // Removing a file changes the directory.
-    let changed = |process: &u32| unread(service, *process, config, &[Path::new(DROP_INS)]);
+    let changed = |process: &u32| changed_files(service, *process, config, &[Path::new(DROP_INS)]);
     let is_old = |process: &u32| *process != own && changed(process).is_some_and(|files| !files.is_empty());
     let read = service.daemons_with_our_lines(&default_main_file(service.tree)).into_iter();
     let old: Vec<u32> = read.filter(is_old).collect();

@@ -96,7 +96,7 @@ pub(crate) async fn examine(
             blocking(move || {
                 let answer = command(&tree, &version, &source, &dump, account.as_ref());
                 let main = dump.command.is_none().then(|| lost_drop_in(&tree, &source)).flatten();
-                answer.unread_only(main.as_deref()).for_clients(clients)
+                answer.warn_if_changed_without_value(main.as_deref()).for_clients(clients)
             })
             .await
         })
@@ -118,7 +118,7 @@ pub(crate) async fn examine(
 
 /// The main file, if it no longer includes the drop-in with our lines, and the running sshd has not read that change.
 fn lost_drop_in(tree: &ConfigTree, source: &SettingsSource) -> Option<PathBuf> {
-    let main = source.unread.iter().find(|file| **file == source.main)?;
+    let main = source.changed_files.iter().find(|file| **file == source.main)?;
     let ours = tree.glob(b"/etc/ssh/sshd_config.d/*-eic-keys.conf", 8);
     let is_lost = |file: &&PathBuf| {
         let included =
@@ -238,11 +238,11 @@ fn settings(
     };
     let settings = answer.map(|(dump, sshd)| {
         let config = config.as_ref().ok().cloned();
-        let unread =
-            running.as_ref().map(|running| running.unread(tree, config.as_ref())).unwrap_or_default();
+        let changed_files =
+            running.as_ref().map(|running| running.changed_files(tree, config.as_ref())).unwrap_or_default();
         let source = SettingsSource {
-            refused_by: refused_by(tree, &connection, &unread, now),
-            unread,
+            refused_by: refused_by(tree, &connection, &changed_files, now),
+            changed_files,
             options: options.into_iter().filter(|set| set.letter == 'o').map(|set| set.value).collect(),
             daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
             reload: running_sshd::reload_words(tree, process),

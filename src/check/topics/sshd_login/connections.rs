@@ -184,7 +184,7 @@ mod tests {
             config: None,
             options: Vec::new(),
             daemon_options: Vec::new(),
-            unread: Vec::new(),
+            changed_files: Vec::new(),
             refused_by: None,
             reload: "systemctl reload ssh".to_owned(),
             restart: "systemctl restart ssh".to_owned(),

@@ -62,7 +62,7 @@ pub(super) fn blocks(
     let Some((block, reason)) = refused.first() else {
         return Answer::ok("no Match block refuses keys for some clients only", ());
     };
-    let later = settings.source.unread.contains(&block.origin.path);
+    let later = settings.source.changed_files.contains(&block.origin.path);
     let more = match refused.len() {
         1 => String::new(),
         count => format!("; {} more such blocks", count.saturating_sub(1)),
