@@ -37,7 +37,7 @@ fn a_healthy_system_on_xen() {
 #[test]
 fn not_an_ec2_instance() {
     let other = |world: &World<'_>| world.instance.machine(Machine::Other);
-    broken(other, &[("instance.host", "fail")], "not an EC2 instance");
+    broken(other, &[("instance.host", "fail")], "identifies an EC2 instance");
 }
 
 #[test]
