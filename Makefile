@@ -150,9 +150,9 @@ lab: prepare-lab build
 clients: prepare-test
 	tests/clients/prepare
 
-## test: unit tests, and the shipped binary in the laboratory, also with AWS's own clients; they often wait, so two for each processor
+## test: unit tests, and the shipped binary in the laboratory, also with AWS's own clients
 test: prepare-test build clients
-	RUST_TEST_THREADS=$$(($$(nproc) * 2)) $(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 ## test-quick: unit tests, and whether documents, completions and dependencies agree with the code; needs no root
 test-quick:
