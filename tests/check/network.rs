@@ -1,5 +1,5 @@
 //! What this system does with connections before sshd sees them.
-use crate::system::stop_sshd;
+use crate::world::stop_sshd;
 use crate::world::{PID_FILE, USER, World, broken, config, world};
 use eic_lab::sshd::CONFIG;
 use std::net::{Ipv4Addr, TcpListener};

@@ -764,7 +764,7 @@ fn what_recent_login_says() {
             std::thread::sleep(std::time::Duration::from_millis(500));
             let lines = world.instance.journal.lines();
             let text: String =
-                lines[before..].iter().map(|line| crate::system::log_line(5, &line.text)).collect();
+                lines[before..].iter().map(|line| crate::world::log_line(5, &line.text)).collect();
             world.instance.write("/var/log/auth.log", text);
             let report = world.check();
             assert_eq!(report.status("recent.login"), "warn", "{line}: {lines:#?}");

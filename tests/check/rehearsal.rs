@@ -972,7 +972,7 @@ fn root_runs(world: &World<'_>, script: &str) {
 #[test]
 fn a_program_of_sshd_that_a_user_can_change() {
     world(|world| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         root_runs(
             world,
             "mkdir /run/app; cp /usr/sbin/sshd /run/app/sshd; chown alice /run/app; rm -f /run/sshd.pid; /run/app/sshd; \

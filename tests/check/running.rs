@@ -1,6 +1,6 @@
 //! Which sshd serves the system, and what it has read.
-use crate::system::{log_line, stop_sshd};
 use crate::world::{PID_FILE, Report, USER, World, config, world};
+use crate::world::{log_line, stop_sshd};
 use eic_lab::sshd::CONFIG;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

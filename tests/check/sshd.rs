@@ -634,7 +634,7 @@ const UNKNOWN: &str =
 #[test]
 fn a_configuration_that_sshd_refuses() {
     world(|world| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         world.instance.write("/etc/ssh/sshd_config", config().set("NoSuchKeyword", "yes").text());
         let report = world.check();
         report.assert_exactly(&[("sshd.config", "fail"), ("running.daemon", "fail")]);
@@ -861,7 +861,7 @@ fn settings_that_refuse_keys() {
     broken(set("ListenAddress", "127.0.0.1"), port, &format!("{later} 127.0.0.1:22 only"));
     world(|world| {
         world.instance.write("/etc/ssh/sshd_config", config().set("Port", "2222").text());
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         let started = world.instance.command(["-e"]).program("/usr/sbin/sshd").as_root().run();
         assert_eq!(started.status, Some(0), "{}", started.stderr);
         world.settled().assert_exactly(port);
@@ -1311,7 +1311,7 @@ fn the_settings_of_an_sshd_whose_directory_is_open() {
 fn a_main_file_that_is_gone() {
     let original = "/usr/share/openssh/sshd_config";
     world(|world| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         std::fs::remove_file(CONFIG).unwrap();
         let _ = std::fs::remove_file(original);
         let report = world.check();
@@ -1332,7 +1332,7 @@ fn methods_that_are_turned_off() {
             .set("AuthenticationMethods", "publickey,keyboard-interactive:pam")
             .set("KbdInteractiveAuthentication", "no")
             .text();
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         world.instance.write(CONFIG, &text);
         let line = text.lines().position(|line| line.starts_with("AuthenticationMethods ")).unwrap() + 1;
         let report = world.check();
@@ -1371,7 +1371,7 @@ fn a_configuration_that_sshd_waits_for() {
             world.sh(&format!("rm {drop_in}"));
             world.check().assert_healthy();
         }
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         world.sh(&format!("mkfifo {drop_in}"));
         let report = world.check();
         report.assert_exactly(&[("sshd.config", "fail"), ("running.daemon", "fail")]);
@@ -1395,7 +1395,7 @@ fn a_program_of_sshd_that_is_gone() {
             assert_eq!(report.note("sshd.version"), says);
             assert_eq!(report.document["result"], "ok", "{lose}");
             report.assert_unknown();
-            crate::system::stop_sshd();
+            crate::world::stop_sshd();
             assert_eq!(world.check().status("sshd.version"), "fail");
             world.sh(back);
         });
@@ -2044,7 +2044,7 @@ fn addresses_that_sshd_listens_on() {
             ),
             "{note}"
         );
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         let report = world.check();
         report.assert_exactly(&[("running.daemon", "fail"), ("sshd.port", "fail")]);
         let note = report.note("running.daemon");
@@ -2069,7 +2069,7 @@ fn addresses_that_sshd_listens_on() {
 #[test]
 fn options_of_another_users_process() {
     world(|world| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         let start = "mkdir -p /run/other; cp /usr/bin/sleep /run/other/sshd; \
              setpriv --reuid 47101 --regid 47101 --clear-groups bash -c \
              'exec -a \"/usr/sbin/sshd -o PubkeyAuthentication=no\" /run/other/sshd 60' >/dev/null 2>&1 & echo $! >/run/sshd.pid; sleep 0.5";
@@ -2083,18 +2083,18 @@ fn options_of_another_users_process() {
 #[test]
 fn options_of_the_running_sshd() {
     world(|world| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         let start = |options: &str| world.start_sshd(&format!("/usr/sbin/sshd {options}"));
         start("-o PubkeyAuthentication=no -o 'MaxAuthTries 2'");
         let report = world.check();
         report.assert_exactly(&[("sshd.pubkey", "fail"), ("sshd.tries", "warn")]);
         let fix = report.of("sshd.pubkey")["fix"].as_str().unwrap();
         assert!(fix.starts_with("set PubkeyAuthentication yes (sshd's command line), then: "), "{fix}");
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         // Its title has no quotes: -3des-cbc looks like an option.
         start("-o 'Ciphers -3des-cbc'");
         world.check().assert_healthy();
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         // As with the override of AWS's package, whose command is a link to eic-keys.
         std::fs::create_dir_all("/usr/share/ec2-instance-connect").unwrap();
         let link = "/usr/share/ec2-instance-connect/eic_run_authorized_keys";
@@ -2112,7 +2112,7 @@ fn options_of_the_running_sshd() {
 #[test]
 fn no_sshd() {
     let gone = |_: &World<'_>| {
-        crate::system::stop_sshd();
+        crate::world::stop_sshd();
         std::fs::remove_file("/usr/sbin/sshd").unwrap();
     };
     broken(gone, &[("sshd.version", "fail"), ("running.daemon", "fail")], "no sshd on this system");
@@ -2135,7 +2135,7 @@ fn no_sshd() {
 
 /// A system with systemd, whose unit started sshd with these options.
 fn with_unit(world: &World<'_>, options: &str) {
-    crate::system::stop_sshd();
+    crate::world::stop_sshd();
     std::fs::create_dir_all("/run/systemd/system").unwrap();
     world.instance.write(
         "/usr/lib/systemd/system/ssh.service",

@@ -4,7 +4,9 @@ use eic_lab::sshd::{CONFIG, Config, Sshd};
 use eic_lab::{Instance, Outcome, UserKey};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Who logs in.
 pub(crate) const USER: &str = "alice";
@@ -54,8 +56,8 @@ pub(crate) fn world(test: impl FnOnce(&World<'_>)) {
     instance.namespace().cover("/var/log");
     instance.remove("/var/log/secure");
     instance.write("/var/log/auth.log", "");
-    instance.write("/run/packages/ca-certificates.crt", std::fs::read(TRUST_STORE).unwrap());
-    instance.write("/run/packages/eic-keys", std::fs::read("/usr/bin/eic-keys").unwrap());
+    instance.write("/run/packages/ca-certificates.crt", fs::read(TRUST_STORE).unwrap());
+    instance.write("/run/packages/eic-keys", fs::read("/usr/bin/eic-keys").unwrap());
     instance.install("/usr/bin/apt-get", APT.as_bytes());
     instance.install("/usr/bin/chronyc", b"#!/bin/sh\nexit 1\n");
     let sshd = Sshd::start_with(&instance, &config());
@@ -128,7 +130,7 @@ impl World<'_> {
         // As sshd does whenever it reads its files.
         // One that reads its configuration again has none for a moment.
         let number = || {
-            let read = std::fs::read(PID_FILE);
+            let read = fs::read(PID_FILE);
             read.inspect_err(|_| std::thread::sleep(Duration::from_millis(50))).ok()
         };
         let number = (0..200).find_map(|_| number()).unwrap();
@@ -137,7 +139,7 @@ impl World<'_> {
 
     /// Gives sshd another configuration, and starts it again.
     pub(crate) fn restart(&self, text: &str) {
-        crate::system::stop_sshd();
+        stop_sshd();
         self.instance.write(CONFIG, text);
         self.start_sshd("/usr/sbin/sshd");
     }
@@ -162,7 +164,7 @@ impl World<'_> {
 
     /// Starts sshd again, in a mount namespace of its own that a script changes. No login works there.
     pub(crate) fn restart_in_namespace(&self, script: &str) {
-        crate::system::stop_sshd();
+        stop_sshd();
         let start = format!("{script} && exec /usr/sbin/sshd");
         let arguments = ["--mount", "/bin/sh", "-c", &start];
         let started = self.instance.command(arguments).program("/usr/bin/unshare").as_root().run();
@@ -293,4 +295,85 @@ impl Report {
             }
         }
     }
+}
+
+/// Ends sshd, as at a shutdown.
+pub(crate) fn stop_sshd() {
+    let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
+    let status = Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
+    assert!(status.unwrap().success());
+}
+
+/// A line of a log file, written so many seconds ago.
+pub(crate) fn log_line(seconds: u64, text: &str) -> String {
+    let time = Command::new("date").args(["-Is", "-d", &format!("{seconds} seconds ago")]).output().unwrap();
+    format!("{} host {text}\n", String::from_utf8(time.stdout).unwrap().trim_end())
+}
+
+/// Changes alice's line of a file of /etc.
+pub(crate) fn account(file: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.starts_with("alice:")).unwrap();
+    assert!(line.contains(from), "{line}");
+    fs::write(file, text.replace(line, &line.replace(from, to))).unwrap();
+}
+
+pub(crate) const HOME: &str = "/run/home/alice";
+
+/// Has alice make something, as herself.
+pub(crate) fn alice_does(world: &World<'_>, script: &str) {
+    let words = ["--reuid", "47101", "--regid", "47101", "--clear-groups", "/bin/sh", "-ec", script];
+    let done = world.instance.command(words).program("/usr/bin/setpriv").as_root().run();
+    assert_eq!(done.status, Some(0), "{script}: {}", done.stderr);
+}
+
+/// Puts a program in the place of one of the system's that prints this.
+pub(crate) fn says(world: &World<'_>, path: &str, text: &str) {
+    world.instance.install(path, format!("#!/bin/sh\ncat <<'END'\n{text}\nEND\n").as_bytes());
+}
+
+/// A line of the audit log, of some time ago.
+pub(crate) fn denial(ago: Duration) -> String {
+    let time = SystemTime::now().checked_sub(ago).unwrap().duration_since(UNIX_EPOCH).unwrap();
+    format!(
+        "type=AVC msg=audit({}.123:3): avc:  denied  {{ name_connect }} for  pid=1 comm=\"eic-keys\" dest=80\n",
+        time.as_secs()
+    )
+}
+
+/// A stopped sshd, whose unit is in a state of systemd, with settings in a drop-in and lines in the journal.
+pub(crate) fn failed_unit(world: &World<'_>, state: &str, settings: &str, journal: &str) {
+    stop_sshd();
+    unit_of_sshd(world, state, settings, journal);
+}
+
+/// The same for an sshd that runs.
+pub(crate) fn unit_of_sshd(world: &World<'_>, state: &str, settings: &str, journal: &str) {
+    fs::create_dir_all("/run/systemd/system").unwrap();
+    let unit = "/usr/lib/systemd/system/ssh.service";
+    let drop_in = "/etc/systemd/system/ssh.service.d/x.conf";
+    world.instance.write(unit, "[Service]\nExecStart=/usr/sbin/sshd -D\n");
+    fs::create_dir_all("/etc/systemd/system/ssh.service.d").unwrap();
+    world.instance.write(drop_in, format!("[Unit]\nStartLimitIntervalSec=0\n[Service]\n{settings}\n"));
+    let drop_in = if settings.is_empty() { "" } else { drop_in };
+    let systemctl = format!(
+        "#!/bin/sh\ncase \"$*\" in
+            'show --property=ActiveState --value '*) echo {};;
+            *StateChangeTimestampMonotonic\\ ssh) printf '%s\\n' {state} FragmentPath={unit} DropInPaths={drop_in} ;
+                echo ExecMainStartTimestampMonotonic=$(cat /run/started 2>/dev/null || cat /run/failed)
+                echo StateChangeTimestampMonotonic=$(cat /run/failed);;
+            *) exit 1;;
+        esac\n",
+        state.split(' ').next().unwrap().split('=').nth(1).unwrap()
+    );
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+    let journalctl = format!(
+        "#!/bin/sh\ncase \"$*\" in *--unit=ssh.service*) printf '%s\\n' {journal};; *) exit 1;; esac\n"
+    );
+    world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+    // All that sshd reads is older.
+    std::thread::sleep(Duration::from_millis(50));
+    let up = fs::read_to_string("/proc/uptime").unwrap();
+    let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+    world.instance.write("/run/failed", format!("{:.0}", up * 1e6 + 1e4));
 }
