@@ -226,7 +226,7 @@ fn may_have_nftables(root: &Path, has_iptables: bool) -> bool {
 /// The queues for packets (`NFQUEUE`) that programs read.
 fn queues(root: &Path) -> Option<Vec<u16>> {
     let netfilter = root.join("proc/net/netfilter");
-    match fs::read_to_string(netfilter.join("nfnetlink_queue")) {
+    match files::read_text(&netfilter.join("nfnetlink_queue"), limits::PROC_FILE) {
         Ok(text) => text.lines().map(|line| line.split_whitespace().next()?.parse().ok()).collect(),
         // Without the module for it, no program can read one.
         Err(error) if error.kind() == ErrorKind::NotFound && netfilter.exists() => Some(Vec::new()),
