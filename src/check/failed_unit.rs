@@ -1,6 +1,7 @@
 //! Why systemd cannot start sshd: the state of its unit, the last lines of its journal, and the files that change the unit.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::fault::Fault;
@@ -100,14 +101,13 @@ impl FailedUnit {
     }
 
     /// Whether this process is one that systemd started again, and that ends like those before it. It can have been started after the
-    /// state of the unit was read.
+    /// state of the unit was read. Waits for it: what ended the others can be corrected.
     pub(crate) fn ends(&self, process: u32) -> bool {
         self.restarts
             && match self.process {
-                Some(main) if main == process => true,
-                // It has ended, or is another sshd than the unit's.
-                Some(main) if runs_for(main, Duration::ZERO) => !runs_for(process, Duration::ZERO),
-                _ => !runs_for(process, SHORT_RUN),
+                // It is another sshd than the unit's.
+                Some(main) if main != process && age(main).is_some() => age(process).is_none(),
+                _ => ends_soon(process),
             }
     }
 
@@ -305,11 +305,22 @@ pub(crate) fn since_boot(time: Duration) -> Option<SystemTime> {
     SystemTime::now().checked_sub(ago)
 }
 
-/// Whether a process exists, and was started at least this long ago.
-fn runs_for(process: u32, time: Duration) -> bool {
-    let started = Process::read(Path::new(&format!("/proc/{process}"))).map(|process| process.since_boot());
-    let age = started.and_then(|started| Some(uptime()?.saturating_sub(started)));
-    age.is_some_and(|age| age >= time)
+/// How long a process runs.
+fn age(process: u32) -> Option<Duration> {
+    let started = Process::read(Path::new(&format!("/proc/{process}")))?.since_boot();
+    Some(uptime()?.saturating_sub(started))
+}
+
+/// Whether a process ends before it has run for [`SHORT_RUN`].
+fn ends_soon(process: u32) -> bool {
+    loop {
+        let Some(age) = age(process) else { return true };
+        let left = SHORT_RUN.saturating_sub(age);
+        if left.is_zero() {
+            return false;
+        }
+        thread::sleep(left.min(Duration::from_millis(100)));
+    }
 }
 
 fn uptime() -> Option<Duration> {
@@ -381,7 +392,7 @@ fn cause(lines: &[String]) -> Option<&String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{FailedUnit, cause, runs_for, wrong_option};
+    use super::{FailedUnit, age, cause, wrong_option};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -432,19 +443,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn how_long_a_process_runs() {
-        let own = std::process::id();
-        assert!(runs_for(own, Duration::ZERO));
-        assert!(!runs_for(own, Duration::MAX));
-        assert!(!runs_for(u32::MAX, Duration::ZERO), "a process that does not exist");
-    }
-
-    /// systemd can start the next one between the search for a process and the question for the state of its unit.
-    #[test]
-    fn a_process_that_was_seen_before() {
-        let own = std::process::id();
-        let unit = |process, restarts| FailedUnit {
+    fn unit(process: Option<u32>, restarts: bool) -> FailedUnit {
+        FailedUnit {
             unit: "ssh",
             restarts,
             hit_limit: false,
@@ -453,8 +453,35 @@ mod tests {
             lines: Vec::new(),
             settings: Vec::new(),
             replaces: false,
-        };
-        assert!(unit(Some(own), true).ends(own));
+        }
+    }
+
+    #[test]
+    fn how_long_a_process_runs() {
+        assert!(age(std::process::id()).is_some());
+        assert_eq!(age(u32::MAX), None, "a process that does not exist");
+    }
+
+    /// What ended the others can have been corrected while systemd started it again and again.
+    #[test]
+    fn a_process_that_was_started_again_and_stays() {
+        let sleep = |seconds| std::process::Command::new("sleep").arg(seconds).spawn().unwrap();
+        let mut stays = sleep("60");
+        assert!(!unit(Some(stays.id()), true).ends(stays.id()));
+        stays.kill().unwrap();
+        stays.wait().unwrap();
+        let mut ends = sleep("0.5");
+        let process = ends.id();
+        // It is a zombie until somebody waits for it.
+        let wait = std::thread::spawn(move || ends.wait());
+        assert!(unit(Some(process), true).ends(process));
+        wait.join().unwrap().unwrap();
+    }
+
+    /// systemd can start the next one between the search for a process and the question for the state of its unit.
+    #[test]
+    fn a_process_that_was_seen_before() {
+        let own = std::process::id();
         assert!(unit(Some(own), true).ends(u32::MAX), "it has ended, and the next one runs");
         assert!(!unit(Some(own), true).ends(1), "another sshd");
         assert!(unit(None, true).ends(u32::MAX));

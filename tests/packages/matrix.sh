@@ -115,6 +115,10 @@ said() { # REPORT: its failures and warnings
     sed -n 's/^\(fail\|warn\) \([^ ]*\) .*/\1:\2/p' "$work/$1" | tr '\n' ' '
 }
 
+notes() { # REPORT: prints what it says of its failures and warnings
+    grep -B 4 -E '^ *"status": "(fail|warn)"' "$work/$1.log" | grep -E '^ *"(id|note)": ' || true
+}
+
 row() { # NAME VERDICT TEXT
     rows=$((rows + 1))
     [ "$2" = ok ] || wrong=$((wrong + 1))
@@ -180,6 +184,7 @@ fault() { # NAME COLD WARM
         row "$name" ok "$text"
     else
         row "$name" WRONG "$problems $text"
+        notes cold
     fi
 }
 
@@ -192,7 +197,12 @@ healthy() { # NAME
     ! named healthy warn:keys.records || { sleep 2 && report healthy; }
     [ -z "$(said healthy)" ] || problems+=" $(said healthy): $(sed -n 's/^ *"summary": //p' "$work/healthy.log")"
     [ "$code" = 0 ] || problems+=" exit $code;"
-    if [ -z "$problems" ]; then row "$1" ok ""; else row "$1" WRONG "$problems"; fi
+    if [ -z "$problems" ]; then
+        row "$1" ok ""
+    else
+        row "$1" WRONG "$problems"
+        notes healthy
+    fi
     back "$1"
 }
 
