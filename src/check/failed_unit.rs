@@ -24,6 +24,8 @@ pub(crate) struct FailedUnit {
     unit: &'static str,
     /// Whether systemd starts it again and again, so that it runs for a moment at most.
     restarts: bool,
+    /// Whether its last start succeeded.
+    is_active: bool,
     /// Whether it was started too often, so that systemd does not start it, and did not fail otherwise.
     hit_limit: bool,
     /// Where the option is set that ended it, if one did.
@@ -92,7 +94,8 @@ impl FailedUnit {
         let lines = journal(unit);
         let options = cause(&lines).and_then(|line| wrong_option(line));
         let options = options.map(|letter| place_of_option(tree, letter));
-        Some(Self { unit, restarts, hit_limit, options, process, lines, settings, replaces })
+        let is_active = property("ActiveState") == "active";
+        Some(Self { unit, restarts, is_active, hit_limit, options, process, lines, settings, replaces })
     }
 
     /// Whether systemd starts it again and again.
@@ -107,6 +110,8 @@ impl FailedUnit {
             && match self.process {
                 // It is another sshd than the unit's.
                 Some(main) if main != process && age(main).is_some() => age(process).is_none(),
+                // What systemd runs after sshd can fail, and take long.
+                Some(main) if main == process && !self.is_active => true,
                 _ => ends_soon(process),
             }
     }
@@ -447,6 +452,7 @@ mod tests {
         FailedUnit {
             unit: "ssh",
             restarts,
+            is_active: true,
             hit_limit: false,
             options: None,
             process,

@@ -166,6 +166,67 @@ pub(crate) fn asymmetric_route(root: &Path) -> Option<AsymmetricRoute> {
     })
 }
 
+/// A network of containers or virtual machines that overlaps one over which clients come.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overlap {
+    pub(crate) bridge: String,
+    pub(crate) network: String,
+    /// The interface of the other network.
+    pub(crate) interface: String,
+}
+
+/// The first network of a bridge that takes replies to clients in this system's own network.
+pub(crate) fn overlap(root: &Path) -> Option<Overlap> {
+    let networks = networks(&table(root));
+    let outside = with_outside_route(root);
+    let is_inner = |network: &&Network| {
+        !outside.contains(&network.interface) && is_inner_bridge(root, &network.interface)
+    };
+    let own = |network: &&Network| outside.contains(&network.interface);
+    networks.iter().filter(is_inner).find_map(|bridge| {
+        let own = networks.iter().filter(own).find(|own| bridge.takes_from(own))?;
+        let network = format!("{}/{}", Ipv4Addr::from(bridge.address), bridge.mask.leading_ones());
+        Some(Overlap { bridge: bridge.interface.clone(), network, interface: own.interface.clone() })
+    })
+}
+
+/// A network that is reached over an interface without a gateway.
+#[derive(Debug)]
+struct Network {
+    interface: String,
+    address: u32,
+    mask: u32,
+    metric: u32,
+}
+
+impl Network {
+    /// Whether replies to addresses of the other network leave by this one. If it is the wider one, those to its other addresses
+    /// do, which are of the same VPC.
+    fn takes_from(&self, own: &Self) -> bool {
+        /// EC2 delegates prefixes of this length to an interface. Those are for containers.
+        const DELEGATED: u32 = 28;
+        let both = self.mask & own.mask;
+        let is_chosen = self.mask != own.mask || self.metric < own.metric;
+        self.address & both == own.address & both && is_chosen && self.mask.leading_ones() < DELEGATED
+    }
+}
+
+/// The rows of `/proc/net/route` without a gateway.
+fn networks(table: &str) -> Vec<Network> {
+    let row = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        // Addresses are in the byte order of the network, printed as numbers of this system.
+        let number = |index: usize| {
+            Some(u32::from_be_bytes(u32::from_str_radix(fields.get(index)?, 16).ok()?.to_ne_bytes()))
+        };
+        let (address, gateway, mask) = (number(1)?, number(2)?, number(7)?);
+        let metric = fields.get(6)?.parse().ok()?;
+        let interface = (*fields.first()?).to_owned();
+        (gateway == 0 && mask != 0).then_some(Network { interface, address, mask, metric })
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
 /// Whether no table of routes has one to another system.
 fn has_no_route() -> bool {
     let is_none = |family| {
@@ -212,7 +273,7 @@ fn routed(table: &str, default: bool) -> Vec<String> {
 mod tests {
     use std::fs;
 
-    use super::{is_inner_bridge, routed, tunnels};
+    use super::{is_inner_bridge, networks, routed, tunnels};
 
     #[test]
     fn interfaces_of_the_table() {
@@ -223,6 +284,34 @@ mod tests {
         assert_eq!(routed(table, true), ["ens5"]);
         assert_eq!(routed(table, false), ["docker0", "ens5"]);
         assert_eq!(routed("", false), [""; 0]);
+    }
+
+    #[test]
+    fn networks_that_overlap() {
+        let row = |(network, mask, metric): (&str, &str, u32)| {
+            let hex = |text: &str| {
+                let address: std::net::Ipv4Addr = text.parse().unwrap();
+                format!("{:08X}", u32::from_ne_bytes(address.octets()))
+            };
+            let (network, mask) = (hex(network), hex(mask));
+            let table = format!("Iface\nbr0\t{network}\t00000000\t0001\t0\t0\t{metric}\t{mask}\t0\t0\t0\n");
+            networks(&table).remove(0)
+        };
+        let own = ("10.9.8.0", "255.255.254.0", 100);
+        for (other, takes) in [
+            (("10.9.8.0", "255.255.255.0", 0), true),
+            (("10.9.9.128", "255.255.255.128", 0), true),
+            (("10.9.0.0", "255.255.0.0", 0), true),
+            (("10.9.8.0", "255.255.254.0", 0), true),
+            // The route of the interface counts.
+            (("10.9.8.0", "255.255.254.0", 100), false),
+            // A prefix that EC2 delegated.
+            (("10.9.9.16", "255.255.255.240", 0), false),
+            (("10.9.10.0", "255.255.254.0", 0), false),
+            (("172.17.0.0", "255.255.0.0", 0), false),
+        ] {
+            assert_eq!(row(other).takes_from(&row(own)), takes, "{other:?}");
+        }
     }
 
     #[test]

@@ -390,13 +390,44 @@ fn addresses_in_the_sets_of_fail2ban() {
                 .starts_with("rules of fail2ban or sshguard block the address 192.0.2.7 from sshd:")
         );
         jail("");
-        // Its action "route". A network without hosts, as of containers, is none.
-        let script = "ip route add blackhole 198.51.100.0/26; ip route add blackhole 192.0.2.8";
+        // Its action "route". A network without hosts, as of containers, is none, nor is the metadata service.
+        let script = "ip route add blackhole 198.51.100.0/26; ip route add blackhole 169.254.9.9";
+        let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        world.check().assert_healthy();
+        let script = "ip route add blackhole 192.0.2.8";
         let run = world.instance.command(["-ec", script]).program("/bin/sh").as_root().run();
         assert_eq!(run.status, Some(0), "{}", run.stderr);
         let report = world.check();
         report.assert_exactly(&[("network.fail2ban", "warn")]);
         assert_eq!(report.detail("network.fail2ban"), ["192.0.2.8: ip route delete blackhole 192.0.2.8"]);
+    });
+}
+
+/// The network of a bridge has addresses of this system's own network or, if it is the wider one, of other networks of the VPC.
+#[test]
+fn a_network_of_containers_takes_replies() {
+    world(|world| {
+        world.sh(INTERFACES);
+        world.sh("ip link add client0 type veth peer name client1; ip addr add 10.77.0.1/24 dev client0; \
+             ip link set client0 up; ip link set client1 up; ip route add default dev client0; \
+             ip link add br-a type bridge; ip link set br-a up");
+        let replies = |network: &str| {
+            world.sh(&format!("ip addr flush dev br-a; ip addr add {network} dev br-a"));
+            world.check()
+        };
+        for apart in ["172.17.0.1/16", "10.77.1.1/24", "10.77.0.17/28"] {
+            replies(apart).assert_healthy();
+        }
+        for (address, network) in [("10.77.0.129/25", "10.77.0.128/25"), ("10.77.255.1/16", "10.77.0.0/16")] {
+            let report = replies(address);
+            report.assert_exactly(&[("network.banner", "warn")]);
+            let note = report.note("network.banner");
+            assert!(
+                note.contains(&format!("clients in {network} go to br-a,")) && note.ends_with(" client0"),
+                "{note}"
+            );
+        }
     });
 }
 

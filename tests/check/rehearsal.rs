@@ -586,10 +586,17 @@ fn a_program_of_pam_that_hangs() {
 fn no_terminals() {
     fails(
         |_| assert!(Command::new("umount").args(["-l", "/dev/pts"]).status().unwrap().success()),
-        &[("login.terminal", "fail")],
+        &[("sshd.session", "warn"), ("login.terminal", "fail")],
         "a login as alice fails: ",
         "/dev/pts",
     );
+    world(|world| {
+        world.sh("umount -l /dev/pts");
+        let report = world.check();
+        report.assert_exactly(&[("sshd.session", "warn")]);
+        world.sh(report.of("sshd.session")["fix"].as_str().unwrap());
+        rehearse(world).assert_healthy();
+    });
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::sshd_login::Penalties;
 use crate::account::is_root;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
-use crate::check::interfaces::{self, AsymmetricRoute, Replies};
+use crate::check::interfaces::{self, AsymmetricRoute, Overlap, Replies};
 use crate::check::report::Status;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
@@ -131,7 +131,7 @@ fn answers(
 fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
     let Some(AsymmetricRoute { address: own, interface, replies }) = interfaces::asymmetric_route(root)
     else {
-        return Answer::ok(format!("sshd answers on {address}"), ());
+        return overlapping(root, address);
     };
     let how = match replies {
         Replies::Refused => {
@@ -156,6 +156,24 @@ fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
         Fix::advice(format!(
             "if clients get no answer, let replies from {own} leave by {interface}: ip rule and ip route show table all have \
              the rule of a VPN, or need one for this address"
+        )),
+        (),
+    )
+}
+
+/// The result if sshd answers, and replies to clients outside of this system's network leave as they should.
+fn overlapping(root: &Path, address: SocketAddr) -> Answer<()> {
+    let Some(Overlap { bridge, network, interface }) = interfaces::overlap(root) else {
+        return Answer::ok(format!("sshd answers on {address}"), ());
+    };
+    Answer::warn(
+        format!(
+            "sshd answers on {address}, but replies to clients in {network} go to {bridge}, a network of containers or virtual machines \
+             that overlaps the network of {interface}"
+        ),
+        Fix::advice(format!(
+            "give the network of {bridge} other addresses than the VPC has (Docker: bip and default-address-pools in \
+             /etc/docker/daemon.json), and make it again"
         )),
         (),
     )

@@ -125,11 +125,12 @@ fn rules_of_jail(text: &str) -> Vec<String> {
 }
 
 /// The routes that drop the replies to an address, as fail2ban can set them: the address, and the command that removes the route.
+/// No client has a link-local address, as the metadata service has.
 fn routes_to_nowhere(text: &str) -> Vec<String> {
     let routes = text.lines().filter_map(|line| {
         let (kind, rest) = line.trim().split_once(' ')?;
         let address: Ipv4Addr = rest.split(' ').next()?.parse().ok()?;
-        matches!(kind, "blackhole" | "unreachable" | "prohibit")
+        (matches!(kind, "blackhole" | "unreachable" | "prohibit") && !address.is_link_local())
             .then(|| format!("{address}: ip route delete {kind} {address}"))
     });
     routes.collect()

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::account::{Account, describe_user};
+use crate::check::fix::Fix;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::check::tokens;
@@ -55,7 +56,7 @@ fn is_sftp(settings: &Settings) -> bool {
 fn command(settings: &Settings, account: &Account, root: &Path, chroot: Option<&Path>) -> Answer<()> {
     let command = settings.one("forcecommand");
     if matches!(command, "" | "none") {
-        return shell_or_command(settings);
+        return shell_or_command(settings, root);
     }
     if is_sftp(settings) {
         return settings.warns(
@@ -98,7 +99,7 @@ fn command(settings: &Settings, account: &Account, root: &Path, chroot: Option<&
     }
 }
 
-fn shell_or_command(settings: &Settings) -> Answer<()> {
+fn shell_or_command(settings: &Settings, root: &Path) -> Answer<()> {
     if let Some(timeout) = short_timeout(settings.one("channeltimeout")) {
         return settings.warns(
             "channeltimeout",
@@ -111,6 +112,14 @@ fn shell_or_command(settings: &Settings) -> Answer<()> {
             "permittty",
             "PermitTTY is no: sshd gives no terminal, which the console and ssh without a command ask for",
             "set PermitTTY yes if the user is to have a shell on a terminal",
+        );
+    }
+    // A system without pseudoterminals of its own, such as an image that is examined, has no /dev/pts either.
+    if root.join("dev/pts").is_dir() && !root.join("dev/pts/ptmx").exists() {
+        return Answer::warn(
+            "no devpts is mounted on /dev/pts: sshd gives no terminal, which the console and ssh without a command ask for",
+            Fix::command("mount -t devpts -o gid=5,mode=620 devpts /dev/pts", []),
+            (),
         );
     }
     Answer::ok("sshd opens sessions", ())
