@@ -15,6 +15,7 @@ use super::fix::Fix;
 use super::report::{CHANGED_SINCE, Check, Mark, Status};
 use crate::escape::harmless;
 use crate::limits;
+use crate::sshd::criteria::NamedClients;
 
 /// The result of a check, and the value for the checks that depend on it. A failed or skipped check has no value.
 #[derive(Debug)]
@@ -147,9 +148,9 @@ impl<T> Answer<T> {
     }
 
     /// A warning instead of a failure, if it concerns only these clients. Without exceptions they can be all.
-    pub(crate) fn for_clients(self, clients: Option<String>) -> Self {
-        let some = clients.filter(|clients| clients.contains('!'));
-        self.only_for(some)
+    pub(crate) fn for_clients(self, clients: Option<NamedClients>) -> Self {
+        let some = clients.filter(NamedClients::has_exception);
+        self.only_for(some.map(|clients| clients.to_string()))
     }
 
     /// A warning instead of a failure, if it concerns only these clients.

@@ -7,8 +7,8 @@ use super::fix::Fix;
 use super::report::{CHANGED_SINCE, Mark};
 use super::runner::Answer;
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::{ClientBlock, Config, LinePlace, MatchLine, canonical};
-use crate::sshd::criteria::{ConnectionSpec, clients, names_client};
+use crate::sshd::config::{ClientBlock, Config, LinePlace, canonical};
+use crate::sshd::criteria::{ConnectionSpec, NamedClients};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
 /// The options of a daemon as arguments of `sshd -T`, which is given the file of the configuration elsewhere.
@@ -176,7 +176,8 @@ impl Settings {
 
     /// Which clients a setting concerns, if a `Match` block makes it depend on the client.
     fn only_some_clients(&self, keyword: &str) -> Option<String> {
-        self.all_but_some(keyword).or_else(|| self.clients_of_block(keyword))
+        let of_block = || self.clients_of_block(keyword).map(|clients| clients.to_string());
+        self.all_but_some(keyword).or_else(of_block)
     }
 
     /// Which clients a setting concerns, if a `Match` block has another value for some.
@@ -192,11 +193,11 @@ impl Settings {
         let sets =
             |block: &ClientBlock| block.lines.iter().any(|(name, _)| canonical(name) == canonical(keyword));
         let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
-        other.map(|block| format!("all but {}", clients(&block.criteria)))
+        other.map(|block| format!("all but {}", NamedClients::of(&block.criteria)))
     }
 
     /// The clients of the `Match` block that sets a keyword, if it names clients.
-    pub(crate) fn clients_of_block(&self, keyword: &str) -> Option<String> {
+    pub(crate) fn clients_of_block(&self, keyword: &str) -> Option<NamedClients> {
         let config = self.source.config.as_ref().filter(|_| !self.on_command_line(keyword))?;
         let connection = &self.source.connection;
         let block = match keyword {
@@ -204,16 +205,14 @@ impl Settings {
             COMMAND_USER => self.line_of_user()?.block,
             _ => config.place(keyword, connection)?.block,
         };
-        let MatchLine { criteria, .. } = block?;
-        (names_client(&criteria) && !self.is_every_port(&criteria)).then(|| clients(&criteria))
+        let clients = NamedClients::of(&block?.criteria);
+        (!clients.is_empty() && !self.is_every_port(&clients)).then_some(clients)
     }
 
-    /// Whether criteria name no more of the client than the only port that sshd listens on.
-    fn is_every_port(&self, criteria: &str) -> bool {
-        let port = self.source.connection.local_port.map(|port| port.to_string()).unwrap_or_default();
-        let mut ports = self.all("port");
-        let text = clients(criteria);
-        text == format!("clients that connect to port {port}") && ports.all(|other| other == port)
+    /// Whether all clients are those that connect to a port: the only one that sshd listens on.
+    fn is_every_port(&self, clients: &NamedClients) -> bool {
+        let port = clients.only_port().filter(|port| self.source.connection.local_port == Some(*port));
+        port.is_some_and(|port| self.all("port").all(|other| other == port.to_string()))
     }
 
     /// The `Match` blocks that apply to some clients only, with a connection of such a client if one can be given.

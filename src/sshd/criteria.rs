@@ -124,8 +124,87 @@ pub(super) fn applies(
     if criteria == 0 { Err(BadMatch::Empty) } else { Ok(result) }
 }
 
-/// The criteria that depend on the client and its connection, not on the user.
-const CLIENT: [&str; 5] = ["address", "host", "localaddress", "localport", "rdomain"];
+/// A criterion that depends on the client and its connection, not on the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientCriterion {
+    Address,
+    Host,
+    LocalAddress,
+    LocalPort,
+    RoutingDomain,
+}
+
+impl ClientCriterion {
+    /// The criterion with this name.
+    fn named(name: &str) -> Option<Self> {
+        let names = [
+            ("address", Self::Address),
+            ("host", Self::Host),
+            ("localaddress", Self::LocalAddress),
+            ("localport", Self::LocalPort),
+            ("rdomain", Self::RoutingDomain),
+        ];
+        names.into_iter().find(|(other, _)| name.eq_ignore_ascii_case(other)).map(|(_, criterion)| criterion)
+    }
+}
+
+/// The clients that criteria of a `Match` line name: "clients with the address 10.0.0.0/8".
+#[derive(Clone, Debug)]
+pub(crate) struct NamedClients(Vec<(ClientCriterion, String)>);
+
+impl NamedClients {
+    pub(crate) fn of(criteria: &str) -> Self {
+        let mut words = criteria.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
+        let mut named = Vec::new();
+        while let Some(word) = words.next() {
+            if let Some(criterion) = ClientCriterion::named(word) {
+                named.push((criterion, words.next().unwrap_or_default().to_owned()));
+            }
+        }
+        Self(named)
+    }
+
+    /// Whether the criteria name no client.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first value of a criterion.
+    pub(crate) fn value(&self, criterion: ClientCriterion) -> Option<&str> {
+        self.0.iter().find(|(other, _)| *other == criterion).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a list of them excludes clients.
+    pub(crate) fn has_exception(&self) -> bool {
+        self.0.iter().any(|(_, value)| value.contains('!'))
+    }
+
+    /// The port, if nothing else of the client is named.
+    pub(crate) fn only_port(&self) -> Option<u16> {
+        match self.0.as_slice() {
+            [(ClientCriterion::LocalPort, port)] => port.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NamedClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "clients";
+        for (criterion, value) in &self.0 {
+            let text = match criterion {
+                ClientCriterion::Address => "with the address",
+                ClientCriterion::Host => "with the name",
+                ClientCriterion::LocalAddress => "that connect to the address",
+                ClientCriterion::LocalPort => "that connect to port",
+                ClientCriterion::RoutingDomain => "of the routing domain",
+            };
+            write!(f, "{before} {text} {value}")?;
+            before = " and";
+        }
+        Ok(())
+    }
+}
 
 /// Whether a `Match` line does not apply to a connection, and would if the client connected otherwise.
 pub(super) fn depends_on_client(
@@ -142,38 +221,12 @@ pub(super) fn depends_on_client(
         let (name, inline) = split_criterion(version, word);
         let has_value = !matches!(name.as_str(), "all" | "invalid-user");
         let value = if inline.is_none() && has_value { words.next() } else { None };
-        if !CLIENT.contains(&name.as_str()) {
+        if ClientCriterion::named(&name).is_none() {
             others.push(word.clone());
             others.extend(value.cloned());
         }
     }
     others.is_empty() || applies(version, &others, Some(connection)).unwrap_or(false)
-}
-
-/// Whether the criteria of a `Match` line name the client.
-pub(crate) fn names_client(criteria: &str) -> bool {
-    let mut words = criteria.split([' ', '\t', '=', '"']).map(str::to_ascii_lowercase);
-    words.any(|word| CLIENT.contains(&word.as_str()))
-}
-
-/// The clients that criteria of a `Match` line name, in words: "clients with the address 10.0.0.0/8".
-pub(crate) fn clients(criteria: &str) -> String {
-    const TEXTS: [&str; 5] = [
-        "with the address ",
-        "with the name ",
-        "that connect to the address ",
-        "that connect to port ",
-        "of the routing domain ",
-    ];
-    let mut words = criteria.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
-    let mut named = Vec::new();
-    while let Some(word) = words.next() {
-        let place = CLIENT.iter().position(|name| word.eq_ignore_ascii_case(name));
-        if let Some(text) = place.and_then(|at| TEXTS.get(at)) {
-            named.push(format!("{text}{}", words.next().unwrap_or_default()));
-        }
-    }
-    format!("clients {}", named.join(" and "))
 }
 
 /// A connection that a `Match` line applies to, and that differs from `connection` by the client only. Without `dns`, the name of
@@ -188,16 +241,14 @@ pub(super) fn sample(
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let (name, inline) = split_criterion(version, word);
-        if !CLIENT.contains(&name.as_str()) {
-            continue;
-        }
+        let Some(criterion) = ClientCriterion::named(&name) else { continue };
         let value = inline.or_else(|| words.next().map(Vec::as_slice)).unwrap_or_default();
         let value = String::from_utf8_lossy(value).into_owned();
         let of_entries =
             |examples: fn(&str) -> Vec<String>| value.split(',').flat_map(examples).collect::<Vec<_>>();
-        let texts = match name.as_str() {
-            "address" | "localaddress" => of_entries(addresses),
-            "host" if !dns => of_entries(addresses),
+        let texts = match criterion {
+            ClientCriterion::Address | ClientCriterion::LocalAddress => of_entries(addresses),
+            ClientCriterion::Host if !dns => of_entries(addresses),
             _ => of_entries(|entry| vec![entry.replace(['*', '?'], "1")]),
         };
         samples = samples
@@ -205,13 +256,14 @@ pub(super) fn sample(
             .flat_map(|sample| {
                 texts.iter().map(|text| {
                     let mut sample = sample.clone();
-                    match name.as_str() {
-                        "address" => sample.address = Some(text.clone()),
-                        "localaddress" => sample.local_address = Some(text.clone()),
-                        "localport" => sample.local_port = text.parse().ok(),
-                        "rdomain" => sample.routing_domain = Some(text.clone()),
-                        _ if dns => sample.host = Some(text.clone()),
-                        _ => sample.address = Some(text.clone()),
+                    match criterion {
+                        ClientCriterion::LocalAddress => sample.local_address = Some(text.clone()),
+                        ClientCriterion::LocalPort => sample.local_port = text.parse().ok(),
+                        ClientCriterion::RoutingDomain => sample.routing_domain = Some(text.clone()),
+                        ClientCriterion::Host if dns => sample.host = Some(text.clone()),
+                        ClientCriterion::Address | ClientCriterion::Host => {
+                            sample.address = Some(text.clone());
+                        }
                     }
                     if !dns {
                         sample.host.clone_from(&sample.address);
@@ -425,29 +477,33 @@ mod tests {
     }
 
     #[test]
-    fn clients_in_words() {
-        for (criteria, expected) in [
-            ("Address 10.0.0.0/8", "clients with the address 10.0.0.0/8"),
+    fn clients_that_criteria_name() {
+        for (criteria, text, has_exception, only_port) in [
+            ("Address 10.0.0.0/8", "clients with the address 10.0.0.0/8", false, None),
+            ("User alice\tlocalport=2222", "clients that connect to port 2222", false, Some(2222)),
+            ("\"Host\" *.example,!a.example", "clients with the name *.example,!a.example", true, None),
             (
-                "User alice address=10.* LocalPort 22",
-                "clients with the address 10.* and that connect to port 22",
+                "LocalPort 22 User al!ce localaddress=10.0.0.1",
+                "clients that connect to port 22 and that connect to the address 10.0.0.1",
+                false,
+                None,
             ),
         ] {
-            assert_eq!(clients(criteria), expected);
+            let clients = NamedClients::of(criteria);
+            assert!(!clients.is_empty(), "{criteria}");
+            assert_eq!(clients.to_string(), text);
+            assert_eq!(
+                (clients.has_exception(), clients.only_port()),
+                (has_exception, only_port),
+                "{criteria}"
+            );
         }
-    }
-
-    #[test]
-    fn criteria_that_name_the_client() {
-        for (criteria, expected) in [
-            ("Address 10.0.0.0/8", true),
-            ("User alice\tlocalport=2222", true),
-            ("\"Host\" *.example", true),
-            ("User alice", false),
-            ("User hostmaster", false),
-        ] {
-            assert_eq!(names_client(criteria), expected, "{criteria}");
+        for criteria in ["User alice", "User hostmaster", "all"] {
+            assert!(NamedClients::of(criteria).is_empty(), "{criteria}");
         }
+        let clients = NamedClients::of("LocalAddress 10.0.0.1 localaddress 10.0.0.2");
+        assert_eq!(clients.value(ClientCriterion::LocalAddress), Some("10.0.0.1"));
+        assert_eq!(clients.value(ClientCriterion::Host), None);
     }
 
     #[test]

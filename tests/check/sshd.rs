@@ -1577,6 +1577,11 @@ fn blocks_for_some_clients() {
             "UseDNS yes\nMatch User alice Host *.example\n  MaxSessions 0\n",
             "for clients with the name *.example",
         ),
+        // No address to ask sshd for is found, and the name of a user is no criterion.
+        (
+            "Match User alice,hostmaster Address *9.*.8*7.6\n  PubkeyAuthentication no\n",
+            "for clients with the address *9.*.8*7.6",
+        ),
     ] {
         broken(with(text), &[("sshd.match", "warn")], says);
     }

@@ -17,7 +17,7 @@ use crate::safe_path;
 use crate::sshd::command_line::connection_options;
 use crate::sshd::config::Config;
 use crate::sshd::config_file::Statement;
-use crate::sshd::criteria::names_client;
+use crate::sshd::criteria::NamedClients;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
 use crate::sshd::service;
@@ -102,7 +102,7 @@ impl RehearsalSshd {
             for (line, number) in file.lines().zip(1_u32..) {
                 let Ok(Some(statement)) = Statement::read(&self.version, line) else { continue };
                 let criteria = String::from_utf8_lossy(&statement.value).trim_end().to_owned();
-                if statement.keyword == "match" && names_client(&criteria) {
+                if statement.keyword == "match" && !NamedClients::of(&criteria).is_empty() {
                     found.push(format!("Match {criteria} ({} line {number})", file.path().display()));
                 }
             }

@@ -39,7 +39,7 @@ use crate::safe_path::{self, Program, ProgramCheck};
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::{Config, Keyword, MatchLine, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
-use crate::sshd::criteria::{ConnectionSpec, clients};
+use crate::sshd::criteria::{ConnectionSpec, NamedClients};
 use crate::sshd::host_key::default_host_keys;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
@@ -614,7 +614,7 @@ struct OtherBlock {
 impl OtherBlock {
     /// The clients without eic-keys.
     fn clients(&self) -> String {
-        format!("all but {}", clients(&self.line.criteria))
+        format!("all but {}", NamedClients::of(&self.line.criteria))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::check::sockets;
 use crate::limits;
-use crate::sshd::criteria::clients;
+use crate::sshd::criteria::{ClientCriterion, NamedClients};
 
 /// The command that sessions run with these settings, if it is not that of the others.
 fn forced_command(settings: &Settings, others: &Settings) -> Option<String> {
@@ -38,9 +38,10 @@ pub(super) fn blocks(
         .into_iter()
         .take(limits::CHECK_DETAILS)
         .filter_map(|block| {
+            let clients = NamedClients::of(&block.criteria);
             let reason = match &block.sample {
                 Some(sample) if !sample.local_port.is_some_and(|port| ports.contains(&port)) => None,
-                _ if is_for_no_address(&block.criteria) => None,
+                _ if is_for_no_address(&clients) => None,
                 Some(sample) => {
                     let there = settings.of_connection(sample).ok()?;
                     refusal(&there, account, root)
@@ -49,17 +50,17 @@ pub(super) fn blocks(
                         .or_else(|| forced_command(&there, settings))
                 }
                 // Without DNS, no client has a name.
-                None if block.criteria.to_ascii_lowercase().contains("host") => None,
+                None if clients.value(ClientCriterion::Host).is_some() => None,
                 None => {
                     let line =
                         block.lines.iter().find(|(keyword, value)| can_refuse(keyword, value, is_root))?;
                     Some(format!("that block sets {} {}", line.0, line.1))
                 }
             }?;
-            Some((block, reason))
+            Some((block, clients, reason))
         })
         .collect();
-    let Some((block, reason)) = refused.first() else {
+    let Some((block, clients, reason)) = refused.first() else {
         return Answer::ok("no Match block refuses keys for some clients only", ());
     };
     let later = settings.source.changed_files.contains(&block.origin.path);
@@ -67,27 +68,20 @@ pub(super) fn blocks(
         1 => String::new(),
         count => format!("; {} more such blocks", count.saturating_sub(1)),
     };
-    let note = format!(
-        "for {} ({}, \"Match {}\"): {reason}{more}",
-        clients(&block.criteria),
-        block.origin,
-        block.criteria
-    );
+    let note = format!("for {clients} ({}, \"Match {}\"): {reason}{more}", block.origin, block.criteria);
     let fix = format!("if such clients are to log in, change that block, then: {}", settings.source.reload);
     let answer = Answer::warn(note, Fix::advice(fix), ()).marked(Mark::SomeClients);
     let answer = if later { answer.breaks_at_restart("") } else { answer };
     answer.detail(
         refused
             .iter()
-            .map(|(block, reason)| format!("{}, \"Match {}\": {reason}", block.origin, block.criteria)),
+            .map(|(block, _, reason)| format!("{}, \"Match {}\": {reason}", block.origin, block.criteria)),
     )
 }
 
-/// Whether criteria name one address of this system that it does not have.
-fn is_for_no_address(criteria: &str) -> bool {
-    let mut words = criteria.split([' ', '\t', '=', '"']).filter(|word| !word.is_empty());
-    words.find(|word| word.eq_ignore_ascii_case("localaddress"));
-    let address = words.next().and_then(|word| word.parse().ok());
+/// Whether clients are those that connect to one address, which this system does not have.
+fn is_for_no_address(clients: &NamedClients) -> bool {
+    let address = clients.value(ClientCriterion::LocalAddress).and_then(|word| word.parse().ok());
     address.is_some_and(|address| !sockets::is_of_interface(address))
 }
 
