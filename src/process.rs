@@ -1,7 +1,9 @@
 //! Runs programs with limits on their time and output.
 
 use std::{
+    error::Error,
     ffi::OsString,
+    fmt,
     fs::File,
     io::{self, Read},
     os::fd::AsFd,
@@ -95,7 +97,7 @@ impl TrustedCommand {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.program == SETSID.into() => {
-                io::Error::new(error.kind(), "there is no setsid(1) (package util-linux)")
+                io::Error::new(error.kind(), NoSetsid)
             }
             _ => error,
         })?;
@@ -135,13 +137,28 @@ pub(crate) struct Credentials {
 /// The program that starts a session.
 const SETSID: &str = "setsid";
 
-/// Whether an error text is that of a program that changes the user, and not that of the program which is run: it is not
+/// There is no program that starts a session.
+#[derive(Debug)]
+struct NoSetsid;
+
+impl fmt::Display for NoSetsid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no setsid(1) (package util-linux)")
+    }
+}
+
+impl Error for NoSetsid {}
+
+/// Whether a command was not started because there is no program that changes the user.
+pub(crate) fn is_without_setsid(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NoSetsid>())
+}
+
+/// Whether a line of error output is that of a program that changes the user, and not that of the program which is run: it is not
 /// installed, or a library of it is missing.
-pub(crate) fn cannot_change_user(text: &str) -> bool {
+pub(crate) fn cannot_change_user(line: &str) -> bool {
     let begins = ["setpriv: error while loading", "setsid: error while loading"];
-    text.contains("execute setpriv")
-        || text.contains("no setsid")
-        || begins.iter().any(|begin| text.starts_with(begin))
+    line.contains("execute setpriv") || begins.iter().any(|begin| line.starts_with(begin))
 }
 
 impl Credentials {

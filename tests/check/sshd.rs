@@ -430,8 +430,9 @@ fn the_command_user_has_no_terminal_of_root() {
 #[test]
 fn a_program_that_changes_the_user_and_cannot() {
     let missing = "echo 'setpriv: error while loading shared libraries: libcap-ng.so.0: cannot open shared object file' >&2; exit 127";
+    let unchanged = "not tried as eic-keys: setsid or setpriv (util-linux) cannot be run";
     for (script, says) in [
-        (missing, "not tried as eic-keys: setsid or setpriv (util-linux) cannot be run"),
+        (missing, unchanged),
         (
             "case $* in *--check*) sleep 20 ;; *) exec /run/setpriv \"$@\" ;; esac",
             "not tried as eic-keys: the other checks take too long",
@@ -448,6 +449,12 @@ fn a_program_that_changes_the_user_and_cannot() {
             assert_eq!(report.outcome.status, Some(0), "nothing fails: {}", report.outcome.stdout);
         });
     }
+    world(|world| {
+        world.instance.remove("/usr/bin/setsid");
+        let report = world.check();
+        assert_eq!(report.note("metadata.command_user"), unchanged);
+        assert_eq!(report.outcome.status, Some(0), "nothing fails: {}", report.outcome.stdout);
+    });
 }
 
 /// sshd expands `%u` in AuthorizedKeysCommandUser: each user asks for his own keys.

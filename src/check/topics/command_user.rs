@@ -19,7 +19,7 @@ use crate::check::serving_context::ServingContext;
 use crate::config_tree::ConfigTree;
 use crate::imds::Imds;
 use crate::limits;
-use crate::process::{self, TrustedCommand, cannot_change_user};
+use crate::process::{self, TrustedCommand, cannot_change_user, is_without_setsid};
 use crate::safe_path::Program;
 use crate::trust::TrustStore;
 
@@ -93,22 +93,19 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
         command = command.with(["--trust-store".into(), path.into_os_string()]);
     }
     let command = command.as_user(&user.credentials());
-    let report = |ran: io::Result<process::Output>| {
-        let reason = match ran {
-            // Another check of it hangs, such as one that asks a system bus that does not answer.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return View::NotTried("the other checks take too long");
-            }
-            Err(error) => error.to_string(),
-            Ok(ran) => match serde_json::from_slice(&ran.stdout) {
-                Ok(report) => return View::CheckReport(report),
-                Err(_) => ran.error_text(),
-            },
-        };
-        if cannot_change_user(&reason) {
-            return View::NotTried("setsid or setpriv (util-linux) cannot be run");
+    let unchanged = || View::NotTried("setsid or setpriv (util-linux) cannot be run");
+    let report = |ran: io::Result<process::Output>| match ran {
+        // Another check of it hangs, such as one that asks a system bus that does not answer.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            View::NotTried("the other checks take too long")
         }
-        View::Broken(reason)
+        Err(error) if is_without_setsid(&error) => unchanged(),
+        Err(error) => View::Broken(error.to_string()),
+        Ok(ran) => match serde_json::from_slice(&ran.stdout) {
+            Ok(report) => View::CheckReport(report),
+            Err(_) if cannot_change_user(&ran.error_text()) => unchanged(),
+            Err(_) => View::Broken(ran.error_text()),
+        },
     };
     // What sshd's unit hides from its processes. This program can be a file that it hides, which is not in question.
     let context = ServingContext::find(&ConfigTree::new(root));
