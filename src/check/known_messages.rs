@@ -49,6 +49,10 @@ pub(crate) struct KnownMessage {
     pub(crate) command: FixCommand,
     /// The setting of sshd by which it refuses, if that alone decides, in lower case.
     pub(crate) setting: Option<&'static str>,
+    /// Whether it still counts when a key is accepted.
+    pub(crate) counts_after_a_key: bool,
+    /// Whether it says only that PAM refused the account, and the reason is known if a module logged it.
+    pub(crate) is_unexplained: bool,
 }
 
 impl KnownMessage {
@@ -62,6 +66,16 @@ impl KnownMessage {
         self
     }
 
+    const fn also_after_a_key(mut self) -> Self {
+        self.counts_after_a_key = true;
+        self
+    }
+
+    const fn unexplained(mut self) -> Self {
+        self.is_unexplained = true;
+        self
+    }
+
     /// Whether it is this message, given without its level.
     pub(crate) fn is(&self, message: &str) -> bool {
         message.strip_prefix(self.begins).is_some_and(|rest| rest.contains(self.contains))
@@ -70,11 +84,6 @@ impl KnownMessage {
     /// Whether both are the same row.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.source, self.begins, self.contains) == (other.source, other.begins, other.contains)
-    }
-
-    /// Whether it still counts when a key is accepted.
-    pub(crate) fn counts_after_a_key(&self) -> bool {
-        self.begins.starts_with("pam_unix(sshd:account): expired password")
     }
 }
 
@@ -90,7 +99,17 @@ const fn sshd(
     means: &'static str,
     advice: &'static str,
 ) -> KnownMessage {
-    KnownMessage { source: Sshd, begins, contains, means, advice, command: FixCommand::None, setting: None }
+    KnownMessage {
+        source: Sshd,
+        begins,
+        contains,
+        means,
+        advice,
+        command: FixCommand::None,
+        setting: None,
+        counts_after_a_key: false,
+        is_unexplained: false,
+    }
 }
 
 const fn pam(
@@ -119,9 +138,6 @@ pub(crate) const RAISE_PROCESSES: &str = "raise the limit on the user's processe
      user.slice";
 const MAX_STARTUPS: &str = "sshd drops connections: too many others are being authenticated (MaxStartups)";
 const STARTUPS: &str = "find out which clients open these connections (ss -tn), or raise MaxStartups, and PerSourceMaxStartups if they have one address; then reload sshd";
-
-/// What sshd's message means if no module of PAM logged why it refused the account.
-pub(crate) const UNEXPLAINED: &str = "PAM refuses the account, and no module logged why";
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
@@ -209,7 +225,8 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         "the password has expired and must be changed, which only a login with a terminal can do",
         "set a new password, or disable its expiry: chage --maxdays -1, and --lastday if it must be changed at once",
     )
-    .command(FixCommand::ResetPasswordAge),
+    .command(FixCommand::ResetPasswordAge)
+    .also_after_a_key(),
     pam(
         "pam_access(sshd:account): access denied for user ",
         "",
@@ -355,10 +372,11 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
     sshd(
         "Access denied for user ",
         " by PAM account configuration",
-        UNEXPLAINED,
+        "PAM refuses the account, and no module logged why",
         "see user.pam, user.nologin and the account lines of /etc/pam.d/sshd and the files that it includes; no message has a refusal \
          of pam_nologin, pam_time, pam_deny, pam_usertype, pam_wheel, pam_succeed_if with quiet, or pam_unix without a line in /etc/shadow",
-    ),
+    )
+    .unexplained(),
     sshd(
         MODULE_UNKNOWN,
         "",

@@ -7,8 +7,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::known_messages::{
-    CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, UNEXPLAINED,
-    of_module, without_level,
+    CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
+    without_level,
 };
 use super::log_tail::{LogLine, ago};
 use crate::lists;
@@ -89,7 +89,7 @@ pub(crate) struct RefusedAttempts<'a> {
 impl<'a> RefusedAttempts<'a> {
     fn new(age: u64, known: &'static KnownMessage, lines: impl IntoIterator<Item = &'a LogLine>) -> Self {
         let note = format!("{}: {}", ago(age), known.means);
-        let (advice, is_unexplained) = (known.advice, known.means == UNEXPLAINED);
+        let KnownMessage { advice, is_unexplained, .. } = *known;
         Self { note, advice, age, known, is_unexplained, lines: lines.into_iter().collect() }
     }
 
@@ -216,7 +216,7 @@ impl<'a> Attempt<'a> {
             let of_user = rest.is_some_and(|rest| continuations.iter().any(|words| rest.starts_with(words)));
             if begin.starts_with("Accepted ") {
                 // What was said about other keys does not matter. An expired password does.
-                self.lines.retain(|(_, known)| known.is_some_and(KnownMessage::counts_after_a_key));
+                self.lines.retain(|(_, known)| known.is_some_and(|known| known.counts_after_a_key));
                 self.accepted = true;
             } else if self.accepted {
                 // Another connection, by a process with the same number.

@@ -40,6 +40,8 @@ struct RehearsalMessage {
     parts: &'static [&'static str],
     advice: &'static str,
     command: FixCommand,
+    /// Whether nologin(8) says it, which `ForceCommand` can run, too.
+    by_nologin: bool,
 }
 
 const fn message(
@@ -47,7 +49,7 @@ const fn message(
     parts: &'static [&'static str],
     advice: &'static str,
 ) -> RehearsalMessage {
-    RehearsalMessage { source, parts, advice, command: FixCommand::None }
+    RehearsalMessage { source, parts, advice, command: FixCommand::None, by_nologin: false }
 }
 
 /// No command, because the user's own start files can print these words.
@@ -58,9 +60,6 @@ const NO_ALGORITHM: &str = "change Ciphers, MACs, KexAlgorithms or HostKeyAlgori
      supports none of them";
 const LOGINS: &str =
     "raise maxlogins or maxsyslogins in /etc/security/limits.conf and limits.d, or end other sessions";
-
-/// What nologin(8) says, which `ForceCommand` can run, too.
-const NOLOGIN: &str = "set a login shell that allows logins: usermod --shell";
 
 /// Messages before [`REASONS`]: a rehearsal offers one key only.
 const ONE_KEY: &[RehearsalMessage] = &[
@@ -93,10 +92,8 @@ const OWN: &[RehearsalMessage] = &[
     ),
     message(Sshd, &["Resource temporarily unavailable"], RAISE_PROCESSES),
     RehearsalMessage {
-        source: Pam,
-        parts: &["(sshd:account)", "expired"],
-        advice: AGE,
         command: FixCommand::ResetPasswordAge,
+        ..message(Pam, &["(sshd:account)", "expired"], AGE)
     },
     message(Pam, &["pam_limits(", "oo many logins"], LOGINS),
     message(Pam, &["pam_limits(", "o logins allowed"], LOGINS),
@@ -118,7 +115,14 @@ const OWN: &[RehearsalMessage] = &[
     // ssh logs this as information, which a rehearsal does not read.
     message(Sshd, &["Unable to negotiate with "], NO_ALGORITHM),
     message(Output, &["Unable to negotiate with "], NO_ALGORITHM),
-    message(Output, &["This account is currently not available"], NOLOGIN),
+    RehearsalMessage {
+        by_nologin: true,
+        ..message(
+            Output,
+            &["This account is currently not available"],
+            "set a login shell that allows logins: usermod --shell",
+        )
+    },
     message(Pam, &[NOT_FOUND], NO_PROGRAM),
     message(Pam, &["pam_ldap(sshd:", "nslcd"], LDAP),
     message(Pam, GENERIC, ANY_MODULE),
@@ -168,7 +172,7 @@ impl LoginMessages<'_> {
     pub(super) fn explain(&self) -> Option<Fault> {
         let own = |rows: &'static [RehearsalMessage]| {
             let is_forced = self.forced.is_some_and(|command| command.contains("nologin"));
-            rows.iter().filter(|row| !is_forced || row.advice != NOLOGIN).find_map(|row| {
+            rows.iter().filter(|row| !is_forced || !row.by_nologin).find_map(|row| {
                 self.reason(row.source, row.command, row.advice, |line| contains(line, row.parts))
             })
         };
