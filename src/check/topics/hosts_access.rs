@@ -1,5 +1,6 @@
 //! Checks `/etc/hosts.allow` and `/etc/hosts.deny`, which an sshd with libwrap reads.
 
+use std::fmt;
 use std::path::Path;
 
 use crate::check::fix::Fix;
@@ -25,7 +26,13 @@ pub(super) fn wrappers(root: &Path) -> Answer<()> {
     rules.extend(refusing);
     if let Some(end) = &deny_end {
         let line = format!("line {} {}, and libwrap then refuses each connection", end.number, end.why);
-        rules.push(HostsRule { file: DENY, line, clients: "ALL".to_owned(), refuses: true });
+        rules.push(HostsRule {
+            file: DENY,
+            line,
+            clients: "ALL".to_owned(),
+            condition: String::new(),
+            refuses: true,
+        });
     }
     if !rules.iter().any(|rule| rule.refuses) {
         return Answer::ok("/etc/hosts.allow and /etc/hosts.deny refuse no connections to sshd", ());
@@ -43,7 +50,7 @@ pub(super) fn wrappers(root: &Path) -> Answer<()> {
     let (refusing, accepting): (Vec<&HostsRule>, Vec<&HostsRule>) =
         some.iter().partition(|rule| rule.refuses);
     let clients =
-        |rules: &[&HostsRule]| rules.iter().map(|rule| rule.clients.as_str()).collect::<Vec<_>>().join("; ");
+        |rules: &[&HostsRule]| rules.iter().map(|rule| rule.shown_clients()).collect::<Vec<_>>().join("; ");
     let is_end = deny_end.is_some() && last.saturating_add(1) == rules.len();
     let unread = allow_end.as_ref().map_or_else(String::new, |end| {
         let LastLine { number, why } = end;
@@ -89,17 +96,34 @@ pub(super) fn wrappers(root: &Path) -> Answer<()> {
 /// The line at which libwrap stops reading a file. With a later one, hosts.deny refuses each connection that no line before it matches.
 struct LastLine {
     number: usize,
-    why: &'static str,
+    why: BadLine,
 }
 
 impl LastLine {
-    const NO_NEWLINE: &str = "has no newline at its end";
-
     fn fix(&self, file: &'static str) -> Fix {
-        Fix::advice(if self.why == Self::NO_NEWLINE {
-            format!("end that line with a newline: echo >>{file}")
-        } else {
-            format!("divide or remove line {} of {file}", self.number)
+        Fix::advice(match self.why {
+            BadLine::NoNewline => format!("end that line with a newline: echo >>{file}"),
+            _ => format!("divide or remove line {} of {file}", self.number),
+        })
+    }
+}
+
+/// Why libwrap stops at a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BadLine {
+    TooLong,
+    Nul,
+    Backslash,
+    NoNewline,
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "is too long",
+            Self::Nul => "has a NUL byte",
+            Self::Backslash => "ends with a backslash",
+            Self::NoNewline => "has no newline at its end",
         })
     }
 }
@@ -121,13 +145,13 @@ fn whole_lines(text: &[u8], ends: impl Fn() -> bool) -> (Vec<String>, Option<Las
         }
         let why = match line.last() {
             None => break,
-            _ if line.len() > LONGEST => "is too long",
-            _ if line.contains(&0) => "has a NUL byte",
-            Some(b'\n') => "",
-            _ if is_continued => "ends with a backslash",
-            _ => LastLine::NO_NEWLINE,
+            _ if line.len() > LONGEST => Some(BadLine::TooLong),
+            _ if line.contains(&0) => Some(BadLine::Nul),
+            Some(b'\n') => None,
+            _ if is_continued => Some(BadLine::Backslash),
+            _ => Some(BadLine::NoNewline),
         };
-        if !why.is_empty() && ends() {
+        if let Some(why) = why.filter(|_| ends()) {
             return (lines, Some(LastLine { number, why }));
         }
         lines.push(String::from_utf8_lossy(&line).into_owned());
@@ -143,6 +167,8 @@ struct HostsRule {
     file: &'static str,
     line: String,
     clients: String,
+    /// When the line is for them, as the end of a sentence. Empty: always.
+    condition: String,
     refuses: bool,
 }
 
@@ -160,10 +186,10 @@ impl HostsRule {
             if !is_for_sshd(daemons) {
                 return None;
             }
-            // With EXCEPT, a line is not for all clients.
-            let mut clients = clients.trim().to_owned();
+            let clients = clients.trim().to_owned();
+            let mut condition = String::new();
             if daemons.contains('@') {
-                clients = format!("{clients} except by other addresses than of {}", daemons.trim());
+                condition = format!(", if they connect to the address in {}", daemons.trim());
             }
             let (mut refuses, mut is_last) = (refuses, false);
             for option in fields.map(str::trim) {
@@ -174,14 +200,14 @@ impl HostsRule {
                     // twist runs another program instead of sshd.
                     "deny" | "twist" => refuses = true,
                     "allow" => refuses = is_last,
-                    "aclexec" => clients = format!("{clients} except those that a command refuses: {option}"),
+                    "aclexec" => condition += &format!(" except those that a command refuses: {option}"),
                     known if OPTIONS.split(' ').any(|other| other == known) => refuses |= is_last,
                     // libwrap refuses the clients of a line that it does not understand.
                     _ => (refuses, is_last) = (true, true),
                 }
                 is_last |= matches!(name.as_str(), "deny" | "twist" | "allow");
             }
-            let rule = Self { file, line: line.to_owned(), clients, refuses };
+            let rule = Self { file, line: line.to_owned(), clients, condition, refuses };
             // A client whose name leads to other addresses. A network of IPv4 of this length is one that libwrap does not know.
             let is_nobody =
                 |word: &str| word == "0.0.0.0/0" || refuses && word.eq_ignore_ascii_case("paranoid");
@@ -195,6 +221,11 @@ impl HostsRule {
         rules
     }
 
+    /// The clients, and when the line is for them.
+    fn shown_clients(&self) -> String {
+        format!("{}{}", self.clients, self.condition)
+    }
+
     /// The clients, without those after EXCEPT.
     fn named(&self) -> impl Iterator<Item = &str> {
         words(&self.clients).take_while(|word| !word.eq_ignore_ascii_case("except"))
@@ -203,7 +234,8 @@ impl HostsRule {
     /// Whether it is for each client.
     fn is_for_all(&self) -> bool {
         let words = || words(&self.clients);
-        words().any(|word| word == "*" || word.eq_ignore_ascii_case("all"))
+        self.condition.is_empty()
+            && words().any(|word| word == "*" || word.eq_ignore_ascii_case("all"))
             && !words().any(|word| word.eq_ignore_ascii_case("except"))
     }
 }
@@ -244,7 +276,7 @@ fn fields(line: &str) -> Vec<&str> {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{HostsRule, whole_lines};
+    use super::{BadLine, HostsRule, whole_lines};
 
     fn read(text: &str, file: &'static str, refuses: bool) -> Vec<HostsRule> {
         HostsRule::read(&whole_lines(text.as_bytes(), || false).0, file, refuses)
@@ -256,15 +288,15 @@ mod tests {
         for (text, read, end) in [
             ("", 0, None),
             ("# x\n\nsshd: ALL\n", 3, None),
-            ("# x", 0, Some((1, "has no newline at its end"))),
-            ("sshd: 10.\n\n192.0.2.1", 2, Some((3, "has no newline at its end"))),
-            ("a\\\nb\n# x\\\n", 1, Some((3, "ends with a backslash"))),
+            ("# x", 0, Some((1, BadLine::NoNewline))),
+            ("sshd: 10.\n\n192.0.2.1", 2, Some((3, BadLine::NoNewline))),
+            ("a\\\nb\n# x\\\n", 1, Some((3, BadLine::Backslash))),
             ("\\\n", 0, None),
             (&long(2045), 1, None),
-            (&long(2046), 0, Some((1, "is too long"))),
+            (&long(2046), 0, Some((1, BadLine::TooLong))),
             (&format!("a\\\n{}", long(2044)), 1, None),
-            (&format!("\na\\\n{}", long(2045)), 1, Some((2, "is too long"))),
-            ("\u{feff}# x\na\0b\n", 1, Some((2, "has a NUL byte"))),
+            (&format!("\na\\\n{}", long(2045)), 1, Some((2, BadLine::TooLong))),
+            ("\u{feff}# x\na\0b\n", 1, Some((2, BadLine::Nul))),
         ] {
             let (lines, found) = whole_lines(text.as_bytes(), || true);
             assert_eq!((lines.len(), found.map(|end| (end.number, end.why))), (read, end), "{text}");
@@ -283,7 +315,7 @@ mod tests {
             ("sshdx: ALL\nsshd-session: ALL\nftpd EXCEPT x: ALL\n", &[]),
             (
                 "SSHD: all\nAll except Sshd: ALL\nssh*@10.0.0.1: *\r\n",
-                &[("all", true), ("* except by other addresses than of ssh*@10.0.0.1", true)],
+                &[("all", true), ("*, if they connect to the address in ssh*@10.0.0.1", true)],
             ),
             ("sshd: AL\\\nL\n", &[("ALL", true)]),
             ("sshd: 0.0.0.0/0\nsshd:\n", &[]),
@@ -296,10 +328,12 @@ mod tests {
             ("ALL: PARANOID\nsshd: paranoid EXCEPT 10.\n", &[]),
             ("ALL: PARANOID, 10.\n", &[("PARANOID, 10.", true)]),
             ("ALL EXCEPT sshd@10.0.0.1: ALL\n", &[]),
-            ("sshd@10.0.0.1: ALL\n", &[("ALL except by other addresses than of sshd@10.0.0.1", true)]),
+            ("sshd@10.0.0.1: ALL\n", &[("ALL, if they connect to the address in sshd@10.0.0.1", true)]),
         ] {
             let rules = read(text, "/etc/hosts.deny", true);
-            let found: Vec<_> = rules.iter().map(|rule| (rule.clients.as_str(), rule.refuses)).collect();
+            let found: Vec<_> = rules.iter().map(|rule| (rule.shown_clients(), rule.refuses)).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(clients, refuses)| ((*clients).to_owned(), *refuses)).collect();
             assert_eq!(found, expected, "{text}");
         }
         for (text, refuses) in [
