@@ -157,7 +157,10 @@ impl FailedUnit {
         } else {
             format!("sshd is stopped: its unit {unit} failed")
         };
-        let note = cause(&self.lines).map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
+        let cause = cause(&self.lines);
+        let note = cause.map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
+        let lacks_directory =
+            cause.is_some_and(|line| line.contains("Missing privilege separation directory: /run/sshd"));
         let again =
             format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
         if let Some(place) = &self.options {
@@ -171,7 +174,7 @@ impl FailedUnit {
             again
         };
         let fix = match self.settings.as_slice() {
-            _ if note.contains("Missing privilege separation directory: /run/sshd") => format!(
+            _ if lacks_directory => format!(
                 "add RuntimeDirectory=sshd to the section [Service] of sshd's unit (systemctl edit {unit}), then: systemctl restart {unit}"
             ),
             [] => format!(

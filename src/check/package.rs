@@ -5,10 +5,38 @@ use std::path::Path;
 use super::fix::{CommandWord, Fix};
 use crate::tool::stdout_of;
 
+/// A package manager that can install a package again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PackageManager {
+    Apt,
+    Dnf,
+    Yum,
+    Zypper,
+}
+
+impl PackageManager {
+    fn find(root: &Path) -> Option<Self> {
+        let tools =
+            [("apt-get", Self::Apt), ("dnf", Self::Dnf), ("yum", Self::Yum), ("zypper", Self::Zypper)];
+        let installed = |tool: &str| root.join("usr/bin").join(tool).exists();
+        tools.into_iter().find(|(tool, _)| installed(tool)).map(|(_, manager)| manager)
+    }
+
+    /// The command, without the package.
+    fn reinstall(self) -> &'static str {
+        match self {
+            Self::Apt => "apt-get install --reinstall",
+            Self::Dnf => "dnf -y reinstall",
+            Self::Yum => "yum -y reinstall",
+            Self::Zypper => "zypper --non-interactive install --force",
+        }
+    }
+}
+
 /// The fix that reinstalls a distribution package with the available package manager.
 pub(crate) fn reinstall_fix(root: &Path, package: &str) -> Fix {
-    match manager(root) {
-        Some(words) => Fix::command(words, [CommandWord::Value(package)]),
+    match PackageManager::find(root) {
+        Some(manager) => Fix::command(manager.reinstall(), [CommandWord::Value(package)]),
         None => Fix::advice(format!("install the package {package} again")),
     }
 }
@@ -20,8 +48,8 @@ pub(crate) fn reinstall_installed_fix(root: &Path, package: &str) -> Fix {
             "install the package {package} again, from the file or repository that it was installed from"
         ))
     };
-    match manager(root) {
-        Some(words) if words.starts_with("apt-get") => {
+    match PackageManager::find(root) {
+        Some(PackageManager::Apt) => {
             let version = stdout_of("dpkg-query", &["--show", "--showformat=${Version}", "--", package]);
             let offered = stdout_of("apt-cache", &["madison", "--", package]).unwrap_or_default();
             let is_offered = version.is_ok_and(|version| {
@@ -45,17 +73,4 @@ pub(crate) fn remove_fix(package: &str) -> Option<Fix> {
     stdout_of("rpm", &["--query", package])
         .ok()
         .map(|_| Fix::command("rpm --erase", [CommandWord::Value(package)]))
-}
-
-/// The command that reinstalls a package.
-fn manager(root: &Path) -> Option<&'static str> {
-    [
-        ("apt-get", "apt-get install --reinstall"),
-        ("dnf", "dnf -y reinstall"),
-        ("yum", "yum -y reinstall"),
-        ("zypper", "zypper --non-interactive install --force"),
-    ]
-    .into_iter()
-    .find(|(tool, _)| root.join("usr/bin").join(tool).exists())
-    .map(|(_, words)| words)
 }

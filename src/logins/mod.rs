@@ -31,7 +31,7 @@ use crate::calendar::{MICROS, rfc3339_micros, rfc3339_text};
 use crate::limits;
 use crate::report_output;
 use crate::system_log::journal::other_user as other_user_of;
-use crate::system_log::{ANYBODY, NO_LOG};
+use crate::system_log::{ANYBODY_WRITES, NO_LOG};
 use crate::time_zone::TimeZone;
 use crate::trust::UnixTime;
 pub use finder::{Found, LeftOut, Login, LoginFinder, RefusedRecord, Selection, SessionState};
@@ -144,7 +144,7 @@ fn report(
     let source = LogSource::find(target.root, now, from).ok_or(NotRun::NoLog)?;
     let journal = matches!(source, LogSource::Journal);
     if !journal {
-        notes.push(format!("{ANYBODY} can have such lines written to log files").replacen('a', "A", 1));
+        notes.push(ANYBODY_WRITES.to_owned());
     }
     let selection = Selection {
         user: user.clone(),

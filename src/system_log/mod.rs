@@ -24,6 +24,9 @@ pub(crate) const EIC_KEYS: &str = "eic-keys";
 /// Who can have lines written to log files. A program can log what its client sent, with the ends of lines, and a syslog daemon can take
 /// messages from the network.
 pub(crate) const ANYBODY: &str = "any local user, and a client of some services,";
+/// The same as a sentence of its own.
+pub(crate) const ANYBODY_WRITES: &str =
+    "Any local user, and a client of some services, can have such lines written to log files";
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
