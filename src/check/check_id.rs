@@ -14,10 +14,11 @@ enum CheckProperty {
     Rehearsal,
     /// No program on the instance can perform it.
     Elsewhere,
-    /// It looks at settings of sshd that can refuse logins.
-    Setting,
-    /// It looks at settings of sshd that can refuse logins, and its warnings can be about what sshd has had for long.
-    LastingSetting,
+    /// sshd must not be reloaded while it fails: it looks at settings of sshd that can refuse logins. Its warnings can be about what sshd
+    /// has had for long.
+    FailureForbidsReload,
+    /// Nor while it warns.
+    WarningForbidsReload,
 }
 
 impl CheckProperty {
@@ -26,20 +27,20 @@ impl CheckProperty {
             Self::NameService => 1,
             Self::Rehearsal => 2,
             Self::Elsewhere => 4,
-            Self::Setting => 8,
-            Self::LastingSetting => 16,
+            Self::FailureForbidsReload => 8,
+            Self::WarningForbidsReload => 16,
         }
     }
 }
 
 /// Generates the enum, the list and the texts from one table: `Variant "id" [Property, …]: "what the check covers"`.
 macro_rules! checks {
-    ($($variant:ident $id:literal $([$($property:ident),+])?: $asks:literal,)+) => {
+    ($($variant:ident $id:literal $([$($property:ident),+])?: $covers:literal,)+) => {
         /// A check.
         #[allow(clippy::doc_markdown, reason = "the texts are printed as they are")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum CheckId {
-            $(#[doc = $asks] $variant,)+
+            $(#[doc = $covers] $variant,)+
         }
 
         impl CheckId {
@@ -56,9 +57,9 @@ macro_rules! checks {
 
             /// What the check covers.
             #[must_use]
-            pub fn asks(self) -> &'static str {
+            pub fn covers(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $asks,)+
+                    $(Self::$variant => $covers,)+
                 }
             }
 
@@ -100,20 +101,20 @@ checks! {
     UserShell "user.shell" [NameService]: "the login shell exists and allows logins",
     UserHome "user.home" [NameService]: "the home directory exists, and what StrictModes refuses",
     SshdVersion "sshd.version": "which sshd is installed",
-    SshdConfig "sshd.config" [NameService, Setting]: "sshd accepts its configuration",
-    SshdCommand "sshd.command" [NameService, LastingSetting]: "the AuthorizedKeysCommand for the user runs eic-keys",
-    SshdCommandUser "sshd.command_user" [NameService, LastingSetting]: "the AuthorizedKeysCommandUser exists and is not root",
+    SshdConfig "sshd.config" [NameService, WarningForbidsReload]: "sshd accepts its configuration",
+    SshdCommand "sshd.command" [NameService, FailureForbidsReload]: "the AuthorizedKeysCommand for the user runs eic-keys",
+    SshdCommandUser "sshd.command_user" [NameService, FailureForbidsReload]: "the AuthorizedKeysCommandUser exists and is not root",
     SshdPrincipals "sshd.principals" [NameService]: "each --principal pattern of the AuthorizedKeysCommand can match an IAM principal",
-    SshdPubkey "sshd.pubkey" [NameService, Setting]: "sshd accepts public keys",
-    SshdMethods "sshd.methods" [NameService, Setting]: "a key is enough to log in",
-    SshdAccess "sshd.access" [NameService, Setting]: "AllowUsers, DenyUsers, AllowGroups, DenyGroups and PermitRootLogin allow the user",
-    SshdAlgorithms "sshd.algorithms" [NameService, Setting]: "sshd accepts the types of keys that can be pushed",
-    SshdExchanges "sshd.exchanges" [NameService, LastingSetting]: "sshd and its clients have a key exchange, a host key algorithm, a cipher and a MAC in common",
-    SshdTries "sshd.tries" [NameService, LastingSetting]: "MaxAuthTries allows a client with several keys in its agent",
-    SshdRevoked "sshd.revoked" [NameService, Setting]: "RevokedKeys and RequiredRSASize do not refuse pushed keys",
-    SshdSession "sshd.session" [NameService, Setting]: "ForceCommand, ChrootDirectory, MaxSessions and PermitTTY allow a session",
-    SshdLimits "sshd.limits" [NameService, LastingSetting]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
-    SshdMatch "sshd.match" [NameService, Setting]: "whether a Match block refuses the user's keys for some clients",
+    SshdPubkey "sshd.pubkey" [NameService, WarningForbidsReload]: "sshd accepts public keys",
+    SshdMethods "sshd.methods" [NameService, WarningForbidsReload]: "a key is enough to log in",
+    SshdAccess "sshd.access" [NameService, WarningForbidsReload]: "AllowUsers, DenyUsers, AllowGroups, DenyGroups and PermitRootLogin allow the user",
+    SshdAlgorithms "sshd.algorithms" [NameService, WarningForbidsReload]: "sshd accepts the types of keys that can be pushed",
+    SshdExchanges "sshd.exchanges" [NameService, FailureForbidsReload]: "sshd and its clients have a key exchange, a host key algorithm, a cipher and a MAC in common",
+    SshdTries "sshd.tries" [NameService, FailureForbidsReload]: "MaxAuthTries allows a client with several keys in its agent",
+    SshdRevoked "sshd.revoked" [NameService, WarningForbidsReload]: "RevokedKeys and RequiredRSASize do not refuse pushed keys",
+    SshdSession "sshd.session" [NameService, WarningForbidsReload]: "ForceCommand, ChrootDirectory, MaxSessions and PermitTTY allow a session",
+    SshdLimits "sshd.limits" [NameService, FailureForbidsReload]: "LoginGraceTime, MaxStartups and RefuseConnection allow time and connections",
+    SshdMatch "sshd.match" [NameService, WarningForbidsReload]: "whether a Match block refuses the user's keys for some clients",
     SshdPam "sshd.pam" [NameService]: "PAM's files for sshd are valid, and the modules that they need can be loaded",
     SshdPort "sshd.port" [NameService]: "sshd listens on port 22, on an address that clients can reach",
     RunningDaemon "running.daemon" [NameService]: "sshd runs, or is started when a client connects",
@@ -158,13 +159,13 @@ impl CheckId {
     }
 
     /// Whether a failure of the check says that sshd may refuse logins after a reload.
-    pub(crate) fn is_of_settings(self) -> bool {
-        self.has(CheckProperty::Setting) || self.has(CheckProperty::LastingSetting)
+    pub(crate) fn failure_forbids_reload(self) -> bool {
+        self.has(CheckProperty::FailureForbidsReload) || self.warning_forbids_reload()
     }
 
     /// Whether a warning of the check says so, too.
-    pub(crate) fn warns_of_changes(self) -> bool {
-        self.has(CheckProperty::Setting)
+    pub(crate) fn warning_forbids_reload(self) -> bool {
+        self.has(CheckProperty::WarningForbidsReload)
     }
 
     /// The time limit of the check.

@@ -379,10 +379,10 @@ impl Runner {
     }
 
     /// The first check that says that sshd may refuse logins after a reload.
-    pub(crate) fn warns_of_reload(&self) -> Option<CheckId> {
+    pub(crate) fn forbids_reload(&self) -> Option<CheckId> {
         CheckId::ALL.into_iter().find(|id| match self.status(*id) {
-            Some(Status::Fail) => id.is_of_settings(),
-            Some(Status::Warn) => id.warns_of_changes(),
+            Some(Status::Fail) => id.failure_forbids_reload(),
+            Some(Status::Warn) => id.warning_forbids_reload(),
             _ => false,
         })
     }

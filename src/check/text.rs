@@ -31,7 +31,7 @@ fn all(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Resul
         let inputs: Vec<_> = check.depends_on.iter().map(|id| id.name()).collect();
         let inputs =
             if inputs.is_empty() { String::new() } else { format!("; depends on {}", inputs.join(", ")) };
-        writeln!(text, "       # {}{inputs}; {} ms", check.id.asks(), check.duration.as_millis())?;
+        writeln!(text, "       # {}{inputs}; {} ms", check.id.covers(), check.duration.as_millis())?;
         details(text, check, usize::MAX)?;
         fix(text, check)?;
     }

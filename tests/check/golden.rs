@@ -60,7 +60,7 @@ fn number_after(line: &str, before: &str, value: &str) -> String {
 fn the_document_is_current() {
     let mut table = "| id | checks |\n|---|---|\n".to_owned();
     for id in CheckId::ALL {
-        writeln!(table, "| `{}` | {} |", id.name(), id.asks()).unwrap();
+        writeln!(table, "| `{}` | {} |", id.name(), id.covers()).unwrap();
     }
     is_in_the_document("checks", &table);
 

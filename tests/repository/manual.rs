@@ -119,7 +119,7 @@ fn bash_completes_what_fits_the_place() {
 fn every_check_is_in_the_manual() {
     let manual = read(MANUAL).replace('\\', "");
     for id in CheckId::ALL {
-        let entry = format!("*{}*\n\t{}\n", id.name(), id.asks());
+        let entry = format!("*{}*\n\t{}\n", id.name(), id.covers());
         assert!(manual.contains(&entry), "{entry}");
     }
 }

@@ -115,7 +115,7 @@ pub(crate) async fn current(
     log: &Finding<Log>,
 ) {
     let tree = ConfigTree::new(target.root);
-    let wrong = runner.warns_of_reload().or_else(|| runner.breaks_later(|_| true));
+    let wrong = runner.forbids_reload().or_else(|| runner.breaks_later(|_| true));
     let refused = refused(target, sshd, account, log);
     runner
         .check(CheckId::RunningCurrent, (&sshd.program, running), async |(program, running)| {
