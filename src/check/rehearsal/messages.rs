@@ -259,7 +259,7 @@ impl LoginMessages<'_> {
     }
 
     /// What sshd says if the login shell cannot be run: its path, and the error of execve(2); or the dynamic linker.
-    pub(super) fn not_run(&self) -> Option<&str> {
+    pub(super) fn shell_error(&self) -> Option<&str> {
         let errors = [": Permission denied", ": Exec format error", ": No such file or directory"];
         let mut lines = self.output.lines().map(str::trim);
         let is_shell = |path: &&str| path.starts_with('/') && !path.contains(' ');

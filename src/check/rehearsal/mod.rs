@@ -233,7 +233,9 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
         }
     };
     match outcome.ending {
-        LoginEnd::Status(0) if !ran(&outcome, &rehearsal.word) => not_run(rehearsal, &outcome),
+        LoginEnd::Status(0) if !printed_or_cut(&outcome, &rehearsal.word) => {
+            command_not_run(rehearsal, &outcome)
+        }
         LoginEnd::Status(0) | LoginEnd::Answers | LoginEnd::Silent => {
             let differences = &rehearsal.plan.differences;
             let differences = if differences.is_empty() {
@@ -253,7 +255,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
             Answer::warn(note, fix, Some(Arc::new(rehearsal)))
         }
         LoginEnd::Status(status) => failed(&rehearsal, &outcome, &pam, &format!("ends with status {status}")),
-        LoginEnd::TimedOut if came_back(&outcome, &rehearsal.word) => {
+        LoginEnd::TimedOut if printed(&outcome, &rehearsal.word) => {
             let running = match outcome.running.as_slice() {
                 [] => String::new(),
                 names => format!("; running: {}", names.join(", ")),
@@ -274,17 +276,17 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
 }
 
 /// Whether the session ran `echo WORD`: not if it only says which command the client asked for.
-fn ran(outcome: &LoginOutcome, word: &str) -> bool {
+fn printed_or_cut(outcome: &LoginOutcome, word: &str) -> bool {
     let is_cut = outcome.output.len() >= limits::REHEARSAL_OUTPUT;
-    is_cut || came_back(outcome, word)
+    is_cut || printed(outcome, word)
 }
 
-fn came_back(outcome: &LoginOutcome, word: &str) -> bool {
+fn printed(outcome: &LoginOutcome, word: &str) -> bool {
     outcome.output.replace(&format!("echo {word}"), "").contains(word)
 }
 
 /// The answer for a session that ends well, but does not run the command.
-fn not_run(rehearsal: Rehearsal, outcome: &LoginOutcome) -> LoginAnswer {
+fn command_not_run(rehearsal: Rehearsal, outcome: &LoginOutcome) -> LoginAnswer {
     let RehearsalPlan { account, forced, tree, .. } = &rehearsal.plan;
     let user = &account.name;
     let instead = match forced {
@@ -346,8 +348,8 @@ fn terminal(rehearsal: &Rehearsal) -> LoginAnswer {
     };
     match outcome.ending {
         LoginEnd::Answers => Answer::ok(format!("the shell of {user} answers on a terminal"), None),
-        LoginEnd::Status(_) if needs_more(&outcome.output).is_some() => {
-            let line = needs_more(&outcome.output).unwrap_or_default();
+        LoginEnd::Status(_) if terminal_refusal(&outcome.output).is_some() => {
+            let line = terminal_refusal(&outcome.output).unwrap_or_default();
             let note = format!(
                 "the session of {user} starts a program for which the terminal of the rehearsal is too plain (TERM=dumb): {line}"
             );
@@ -393,7 +395,7 @@ fn question(output: &str, status: i32) -> Option<&str> {
 
 /// The line by which a program, such as tmux or screen, refuses a terminal without a cursor. With a better terminal, the
 /// rehearsal could type into a session that the user left there.
-fn needs_more(output: &str) -> Option<&str> {
+fn terminal_refusal(output: &str) -> Option<&str> {
     const REFUSALS: [&str; 6] = [
         "open terminal failed: ",
         "terminal does not support ",
@@ -496,7 +498,7 @@ fn session_failed(
         names => format!("; running: {}", names.join(", ")),
     };
     let note = format!("sshd and PAM accept a login as {user}, but its session {how}{waits}");
-    let shell_fails = messages.not_run();
+    let shell_fails = messages.shell_error();
     let words = messages::last_words(messages.output, messages.root);
     let note = match (shell_fails, words) {
         (Some(line), _) => format!("{note}: {line}"),

@@ -167,7 +167,7 @@ fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> An
     let late = too_late(settings, start.elapsed(), &shown, &next);
     let run = LineRun { user, program: &path, root, shown: &shown, is_wrapped, key };
     let answer = match ran {
-        Err(error) => late.unwrap_or_else(|| run.not_run(&error)),
+        Err(error) => late.unwrap_or_else(|| run.could_not_run(&error)),
         Ok(ran) => run
             .failure(&ran)
             .or(late)
@@ -217,7 +217,7 @@ struct LineRun<'a> {
 }
 
 impl LineRun<'_> {
-    fn not_run(&self, error: &io::Error) -> Answer<()> {
+    fn could_not_run(&self, error: &io::Error) -> Answer<()> {
         let (name, shown) = (&self.user.name, self.shown);
         if error.kind() == ErrorKind::TimedOut {
             let limit = Seconds(limits::LOGIN_COMMAND_TIME);
