@@ -140,7 +140,7 @@ pub(super) fn reload_fix(service: &SshdService<'_>, process: u32) -> Fix {
 }
 
 /// Whether a socket unit starts sshd at the first connection, and there was none yet.
-pub(crate) fn waits(tree: &ConfigTree) -> bool {
+pub(crate) fn socket_waits(tree: &ConfigTree) -> bool {
     with_service(tree, |service| {
         let socket = || service.first_active(&SOCKETS).ok().flatten();
         service.serving(&default_main_file(tree)).is_none() && service.has_systemd() && socket().is_some()
@@ -157,7 +157,7 @@ pub(super) fn socket_and_unit(service: &SshdService<'_>) -> Option<(&'static str
 }
 
 /// The options and the main file of the sshd that a waiting socket unit starts.
-pub(crate) fn waiting(tree: &ConfigTree) -> Option<(Vec<SshdOption>, PathBuf)> {
+pub(crate) fn options_behind_socket(tree: &ConfigTree) -> Option<(Vec<SshdOption>, PathBuf)> {
     let (_, unit) = with_service(tree, |service| service.has_systemd().then(|| socket_and_unit(service)))??;
     let line = StartLine::of_unit(tree, unit)?.line;
     Some((config_options(&line), main_of(&line, default_main_file(tree))))

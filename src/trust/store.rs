@@ -100,7 +100,7 @@ impl TrustStore {
     }
 
     /// The first of [`LOCATIONS`] that is a link which leads nowhere, before one that exists.
-    pub(crate) fn lost(root: &Path) -> Option<StoreError> {
+    pub(crate) fn dangling_location(root: &Path) -> Option<StoreError> {
         let mut paths = LOCATIONS.iter().map(|location| files::below(root, Path::new(location)));
         let path = paths.find(|path| path.exists() || path.is_symlink())?;
         let error = fs::metadata(&path).err()?;

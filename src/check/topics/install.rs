@@ -101,12 +101,17 @@ fn path(root: &Path, program: &Path, configured: bool, settings: Option<&Setting
             };
             Answer::fail(format!("sshd does not run {shown}: {untrusted}"), fix)
         }
-        Err(error) => lost(root, program, &error, settings),
+        Err(error) => not_examined(root, program, &error, settings),
     }
 }
 
 /// The result if the program cannot be examined: the path in the AuthorizedKeysCommand is wrong if this program is one of the system.
-fn lost(root: &Path, program: &Path, error: &io::Error, settings: Option<&Settings>) -> Answer<Program> {
+fn not_examined(
+    root: &Path,
+    program: &Path,
+    error: &io::Error,
+    settings: Option<&Settings>,
+) -> Answer<Program> {
     let note = format!("{}: {error}", program.display());
     let own = std::env::current_exe().ok().filter(|own| {
         own.starts_with("/usr") && own.ends_with("eic-keys") && safe_path::program(root, own).is_ok()

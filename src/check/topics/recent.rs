@@ -45,7 +45,7 @@ pub(crate) async fn recent(
                 let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
                 let users: Vec<_> = user.into_iter().chain(own).collect();
                 match log_tail::read(&root, &users, now) {
-                    Some(log) => failures(log, now, log_tail::of_any_user),
+                    Some(log) => command_errors(log, now, log_tail::of_any_user),
                     None => Answer::skip(NO_LOG),
                 }
             })
@@ -67,7 +67,9 @@ pub(crate) async fn recent(
         .await;
     let is_right = sshd.command.get().is_some();
     runner
-        .check(CheckId::RecentSyslog, (&log, name), async |(log, name)| ours(log, name, is_right, now))
+        .check(CheckId::RecentSyslog, (&log, name), async |(log, name)| {
+            last_own_message(log, name, is_right, now)
+        })
         .await;
     log
 }
@@ -126,7 +128,7 @@ fn accepted(line: &LogLine, of_any_user: &[LogLine]) -> bool {
 
 /// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any
 /// user: it may have run as another one.
-fn failures(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> Answer<Log> {
+fn command_errors(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> Answer<Log> {
     let mut errors = Vec::new();
     for line in &log.lines {
         if provides_key(line) {
@@ -279,7 +281,7 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
 
 /// What eic-keys logged about the user, or about every user. `is_right`: the AuthorizedKeysCommand is a right command line, so that a wrong one was
 /// typed by somebody, or is corrected.
-fn ours(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
+fn last_own_message(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
     let (user, doubt) = (name.to_string(), log.caveat());
     let refusal = |line: &LogLine| {
         let of_user = |begin| {

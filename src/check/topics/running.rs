@@ -442,7 +442,7 @@ fn overrides(service: &SshdService<'_>, is_set_on_command_line: bool, asked: boo
     let main = read.as_ref().unwrap_or(&default);
     let file = main.display();
     match service.overridden(main) {
-        None if *main == default => match another(service, &default) {
+        None if *main == default => match daemon_without_our_command(service, &default) {
             Some(answer) => answer,
             None => Answer::ok("nothing on sshd's command line overrides its files", ()),
         },
@@ -470,7 +470,7 @@ fn overrides(service: &SshdService<'_>, is_set_on_command_line: bool, asked: boo
 }
 
 /// The result if another sshd serves other clients without pushed keys.
-fn another(service: &SshdService<'_>, main: &Path) -> Option<Answer<()>> {
+fn daemon_without_our_command(service: &SshdService<'_>, main: &Path) -> Option<Answer<()>> {
     let serving = service.serving(main).map(|sshd| sshd.pid);
     let others = service.without_our_command(main, serving);
     let (process, file) = others.first()?;
@@ -545,7 +545,7 @@ fn is_current(
             return Answer::skip("the time when sshd last read its configuration is not known");
         };
         let Some(path) = files.first() else {
-            return others(service, process, &config);
+            return outdated_daemons(service, process, &config);
         };
         let fix = wrong.map_or_else(|| reload_fix(service, process), Fix::before_restart);
         Answer::warn(format!("{} {CHANGED_SINCE}", path.display()), fix, ()).marked(Mark::OlderConfiguration)
@@ -553,7 +553,7 @@ fn is_current(
 }
 
 /// Checks the other sshds that read our lines, because any of them can accept a login.
-fn others(service: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
+fn outdated_daemons(service: &SshdService<'_>, own: u32, config: &Config) -> Answer<()> {
     // Removing a file changes the directory.
     let changed = |process: &u32| changed_files(service, *process, config, &[Path::new(DROP_INS)]);
     let is_old = |process: &u32| *process != own && changed(process).is_some_and(|files| !files.is_empty());

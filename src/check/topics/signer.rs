@@ -45,14 +45,16 @@ pub(crate) async fn store(
             blocking(move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
-                let lost = TrustStore::lost(&root).filter(|_| path.is_none()).map(|lost| lost_link(&lost));
+                let dangling = TrustStore::dangling_location(&root)
+                    .filter(|_| path.is_none())
+                    .map(|error| dangling_link(&error));
                 match counted {
                     // The package puts a file in the place of such a link.
-                    Ok((count, store)) if lost.is_some() => Answer::warn(
+                    Ok((count, store)) if dangling.is_some() => Answer::warn(
                         format!(
                             "{}, and is used because {}",
                             certificate_count(store.path(), count),
-                            lost.unwrap_or_default()
+                            dangling.unwrap_or_default()
                         ),
                         reinstall_fix(&root, "ca-certificates"),
                         Arc::new(store),
@@ -77,7 +79,7 @@ pub(crate) async fn store(
 }
 
 /// What is wrong with a trust store that is a link.
-fn lost_link(error: &StoreError) -> String {
+fn dangling_link(error: &StoreError) -> String {
     match error {
         StoreError::Unreadable(path, reason) if reason.kind() == ErrorKind::NotFound => {
             let target = fs::read_link(path).unwrap_or_default();

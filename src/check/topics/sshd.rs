@@ -183,7 +183,7 @@ fn settings(
     }
     let running = running_sshd::serving(tree);
     let process = running.as_ref().map(|running| running.process);
-    let waiting = running.is_none().then(|| running_sshd::waiting(tree)).flatten();
+    let waiting = running.is_none().then(|| running_sshd::options_behind_socket(tree)).flatten();
     let (mut options, main) = match (&running, &waiting) {
         (Some(running), _) => (running.options.clone(), running.main.clone()),
         (None, Some(waiting)) => waiting.clone(),
@@ -386,7 +386,7 @@ fn unusable(
 ) -> Answer<Settings> {
     if error.lacks_directory() {
         let fix = running_sshd::create_directory_fix();
-        return match (process.is_some(), running_sshd::waits(tree)) {
+        return match (process.is_some(), running_sshd::socket_waits(tree)) {
             (true, _) if running_sshd::is_being_started(tree) => {
                 Answer::skip("sshd is being started, and cannot be asked for its settings")
             }

@@ -89,7 +89,7 @@ pub(crate) async fn account(
 
 /// The result if the name service does not find a user.
 fn not_found(root: &Path, name: &str) -> Answer<Account> {
-    if let Some(fault) = lost(root, "/etc/passwd") {
+    if let Some(fault) = damaged_file(root, "/etc/passwd") {
         return fault.after(&format!("there is no user {name} on this system")).fail();
     }
     let passwd = files::system_text(root, "/etc/passwd");
@@ -155,7 +155,7 @@ fn damaged_line(passwd: &str, name: &str) -> Option<Fault> {
 }
 
 /// Why a file of all users is not whole, and the fix. A command that adds one user would begin a new file.
-fn lost(root: &Path, path: &str) -> Option<Fault> {
+fn damaged_file(root: &Path, path: &str) -> Option<Fault> {
     let what = match files::read_text(&files::below(root, Path::new(path)), limits::SYSTEM_FILE) {
         Ok(text) if path == "/etc/shadow" && !text.is_empty() => return None,
         Ok(text) if text.lines().any(|line| line.starts_with("root:")) => return None,
@@ -379,7 +379,7 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
         return Answer::ok(format!("{name} has no local password, and so no expiry"), ());
     } else {
         let none = || Fault::new(format!("{name} has no entry in /etc/shadow"), Fix::command("pwconv", []));
-        lost(root, "/etc/shadow").unwrap_or_else(none)
+        damaged_file(root, "/etc/shadow").unwrap_or_else(none)
     };
     let counts = pam_unix_counts(root, &["authinfo_unavail"], Some("broken_shadow"));
     refused(counts, note, &format!(": PAM refuses the account of {name}"), fix)
