@@ -112,7 +112,7 @@ pub(crate) async fn authorize(
         None => imds.instance_id().await?,
     };
     let valid =
-        retain(records, &user, syslog, |key| key.check_validity(&id, &query.principals, (context.clock)()));
+        retain(records, &user, syslog, |key| key.check_conditions(&id, &query.principals, (context.clock)()));
     if valid.is_empty() {
         return Ok(counts);
     }

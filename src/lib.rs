@@ -10,12 +10,12 @@
 //!                         │ sandbox              drop all other rights
 //!                         │ imds                 token → active-keys/USER      404: done, silently
 //!                         │ keys/select          text → UnverifiedKey…         drop: unreadable, other fingerprint
-//!                         │ keys/validity        drop: other instance, principal, expired
+//!                         │ keys/conditions      drop: other instance, principal, expired
 //!                         │                      nothing left: done
 //!                         │ imds                 side by side: instance-id, region, domain, signer-cert, OCSP response names
 //!                         │ trust/path_building  certificate chain + anchors + time → SignerPath
 //!                         │ ocsp_requests        SignerPath + OCSP responses + time → Signer
-//!                         │ keys/validity        UnverifiedKey + Signer + time → AuthorizedKey
+//!                         │ keys/conditions      UnverifiedKey + Signer + time → AuthorizedKey
 //!                         ▼ syslog          one line per decision
 //! ```
 //!
@@ -27,7 +27,7 @@
 //! The other commands are for administrators, and one module each:
 //!
 //! - [`sshd`]: `--enable` and `--disable` change the configuration of sshd. The other two read it with this module.
-//! - [`check`]: `--check` finds out why a user cannot log in. It calls the functions of a login from `keys/select` to `keys/validity`, so a
+//! - [`check`]: `--check` finds out why a user cannot log in. It calls the functions of a login from `keys/select` to `keys/conditions`, so a
 //!   rule that refuses a key at a login refuses it there, too.
 //! - [`logins`]: `--logins` reads in the log ([`system_log`]) who logged in with a pushed key.
 //!

@@ -3,7 +3,7 @@
 use super::{Fingerprint, Refusal, UnverifiedKey, record};
 use crate::limits;
 
-/// Whether a record is for the key that the client offers. Its signature and validity are checked later.
+/// Whether a record is for the key that the client offers. Its signature, instance, principal and time are checked later.
 #[derive(Debug)]
 pub(crate) enum Selected<'a> {
     /// It is for that key.

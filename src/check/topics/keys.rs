@@ -155,7 +155,7 @@ fn checked_records<'a>(
     let records = select(text, offered).map(|selected| match selected {
         Selected::Offered(key) => {
             let verdict = key
-                .check_validity(id, principals, now)
+                .check_conditions(id, principals, now)
                 .map_or_else(RecordVerdict::Refused, |()| RecordVerdict::Valid);
             Record { key: Some(key), verdict }
         }

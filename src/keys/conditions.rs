@@ -1,4 +1,4 @@
-//! Whether a key is valid on this instance, for these principals, now.
+//! The conditions of a key: it is for this instance, pushed by one of these principals, and not expired.
 
 use std::ops::Deref;
 
@@ -19,7 +19,7 @@ impl UnverifiedKey<'_> {
     ///
     /// # Errors
     /// Fails if any of these checks fails.
-    pub fn check_validity(
+    pub fn check_conditions(
         &self,
         instance: &InstanceId,
         principals: &Principals,
@@ -39,10 +39,10 @@ impl UnverifiedKey<'_> {
 }
 
 impl<'a> UnverifiedKey<'a> {
-    /// Verifies the signature, and checks the validity a last time, immediately before the key is printed.
+    /// Verifies the signature, and checks these conditions a last time, immediately before the key is printed.
     ///
     /// # Errors
-    /// Fails if the signature is not valid, or as [`UnverifiedKey::check_validity`].
+    /// Fails if the signature is not valid, or as [`UnverifiedKey::check_conditions`].
     pub fn authorize(
         self,
         signer: &Signer,
@@ -51,7 +51,7 @@ impl<'a> UnverifiedKey<'a> {
         now: UnixTime,
     ) -> Result<AuthorizedKey<'a>, Refusal> {
         let verified = self.verify(signer)?;
-        verified.check_validity(instance, principals, now).map(|()| AuthorizedKey(verified))
+        verified.check_conditions(instance, principals, now).map(|()| AuthorizedKey(verified))
     }
 }
 
