@@ -4,7 +4,7 @@
 
 use MessageSource::{Pam, Sshd};
 
-use super::settings::KEY_TYPES;
+use crate::sshd::config::KEY_TYPES;
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

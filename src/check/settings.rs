@@ -7,7 +7,7 @@ use super::fix::Fix;
 use super::report::{CHANGED_SINCE, Mark};
 use super::runner::Answer;
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::{ClientBlock, Config, LinePlace, canonical};
+use crate::sshd::config::{ClientBlock, Config, KEY_TYPES, LinePlace, canonical};
 use crate::sshd::criteria::{ConnectionSpec, NamedClients};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
@@ -20,14 +20,11 @@ pub(crate) fn option_words(options: &[SshdOption]) -> Vec<OsString> {
 pub(crate) const COMMAND: &str = "authorizedkeyscommand";
 pub(crate) const COMMAND_USER: &str = "authorizedkeyscommanduser";
 
-/// The keyword of the types of keys that sshd accepts, and the one before OpenSSH 8.5.
-pub(crate) const KEY_TYPES: &str = "pubkeyacceptedalgorithms";
-pub(crate) const OLD_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
-
 /// The output of `sshd -T` for a login of the user, and where its values come from.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) dump: Dump,
+    /// The canonical name of each keyword, in lower case, and its value.
     pairs: Vec<(String, String)>,
     pub(crate) source: SettingsSource,
 }
@@ -66,16 +63,18 @@ pub(crate) struct SettingsSource {
 impl Settings {
     pub(crate) fn new(dump: Dump, source: SettingsSource) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let pairs = dump.settings().map(|(keyword, value)| (text(keyword).to_ascii_lowercase(), text(value)));
+        let pairs = dump
+            .settings()
+            .map(|(keyword, value)| (canonical(&text(keyword).to_ascii_lowercase()).to_owned(), text(value)));
         Self { pairs: pairs.collect(), dump, source }
     }
 
-    /// All values of a keyword, given in lower case.
+    /// All values of a keyword, given by its canonical name, in lower case.
     pub(crate) fn all<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs.iter().filter(move |(name, _)| name == keyword).map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a keyword, given in lower case. Empty if it is not set.
+    /// The first value of a keyword, given as for [`Self::all`]. Empty if it is not set.
     pub(crate) fn one(&self, keyword: &str) -> &str {
         let value = self.pairs.iter().find(|(name, _)| name == keyword);
         value.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -83,8 +82,7 @@ impl Settings {
 
     /// The signature algorithms that sshd accepts.
     pub(crate) fn accepted_algorithms(&self) -> Vec<&str> {
-        let lists = [KEY_TYPES, OLD_KEY_TYPES].into_iter();
-        lists.flat_map(|name| self.all(name)).flat_map(|list| list.split(',')).collect()
+        self.all(KEY_TYPES).flat_map(|list| list.split(',')).collect()
     }
 
     /// Whether a keyword has this value.
@@ -136,7 +134,7 @@ impl Settings {
         }
         self.source.options.iter().any(|option| {
             let name = option.split(['=', ' ']).next().unwrap_or_default();
-            name.eq_ignore_ascii_case(keyword)
+            canonical(&name.to_ascii_lowercase()) == keyword
         })
     }
 
@@ -190,8 +188,7 @@ impl Settings {
                 _ => !there.all(keyword).eq(self.all(keyword)),
             })
         };
-        let sets =
-            |block: &ClientBlock| block.lines.iter().any(|(name, _)| canonical(name) == canonical(keyword));
+        let sets = |block: &ClientBlock| block.lines.iter().any(|(name, _)| canonical(name) == keyword);
         let other = self.client_blocks().into_iter().find(|block| sets(block) && differs(block));
         other.map(|block| format!("all but {}", NamedClients::of(&block.criteria)))
     }
@@ -253,7 +250,7 @@ impl Settings {
 
     /// The file that sets a keyword, if sshd has not read its current version.
     pub(crate) fn changed_file(&self, keyword: &str) -> Option<&Path> {
-        if self.on_command_line(keyword) || self.source.refused_by == Some(canonical(keyword)) {
+        if self.on_command_line(keyword) || self.source.refused_by == Some(keyword) {
             return None;
         }
         let LinePlace { origin, .. } =

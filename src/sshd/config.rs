@@ -378,9 +378,13 @@ impl Config {
     }
 }
 
-/// The present name of a keyword, in lower case, that had another one before OpenSSH 8.5 and can still have it.
+/// The keyword of the types of keys that sshd accepts, and the one before OpenSSH 8.5, which later ones take, too.
+pub(crate) const KEY_TYPES: &str = "pubkeyacceptedalgorithms";
+pub(crate) const OLD_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
+
+/// The present name of a keyword, given in lower case.
 pub(crate) fn canonical(keyword: &str) -> &str {
-    if keyword == "pubkeyacceptedkeytypes" { "pubkeyacceptedalgorithms" } else { keyword }
+    if keyword == OLD_KEY_TYPES { KEY_TYPES } else { keyword }
 }
 
 /// An `Include` argument that does not begin with `/` or `~` is relative to `/etc/ssh` (`SSHDIR`), in any file.

@@ -2398,6 +2398,17 @@ fn an_option_that_refuses_keys() {
         let expected = "set PubkeyAuthentication yes (sshd's command line), then: systemctl restart ssh";
         assert_eq!(fix, expected);
     });
+    // The older name of a keyword.
+    world(|world| {
+        with_unit(world, "-o PubkeyAcceptedKeyTypes=ecdsa-sha2-nistp256");
+        let report = world.check();
+        let both = ["sshd.algorithms", "keys.accepted"];
+        report.assert_exactly(&both.map(|id| (id, "fail")));
+        for id in both {
+            let fix = report.of(id)["fix"].as_str().unwrap();
+            assert!(fix.ends_with(" (sshd's command line), then: systemctl restart ssh"), "{fix}");
+        }
+    });
 }
 
 /// A library of the program that newer versions run for each connection.

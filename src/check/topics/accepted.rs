@@ -12,6 +12,7 @@ use crate::check::settings::Settings;
 use crate::files;
 use crate::keys::{UnverifiedKey, record};
 use crate::limits;
+use crate::sshd::config::KEY_TYPES;
 
 /// How a list of revoked keys in OpenSSH's binary format begins (`PROTOCOL.krl`).
 const KRL: &[u8] = b"SSHKRL\n\0";
@@ -51,13 +52,8 @@ fn refusal(
     };
     let accepted = settings.accepted_algorithms();
     if !accepted.is_empty() && !algorithms.iter().any(|name| accepted.contains(name)) {
-        let keyword = if settings.one("pubkeyacceptedalgorithms").is_empty() {
-            "pubkeyacceptedkeytypes"
-        } else {
-            "pubkeyacceptedalgorithms"
-        };
         let note = format!("sshd accepts no signatures of this type ({})", algorithms.join(", "));
-        return Some((keyword, note, "push a key of another type, or add that algorithm"));
+        return Some((KEY_TYPES, note, "push a key of another type, or add that algorithm"));
     }
     let blob = key.blob();
     let required = settings.one("requiredrsasize").parse().unwrap_or(0);

@@ -9,7 +9,7 @@ use crate::check::last_attempt::{LastAttempt, RECENT, RefusedAttempts, last_atte
 use crate::check::log_tail::{self, Log, LogLine, ago};
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
-use crate::check::settings::{KEY_TYPES, Settings};
+use crate::check::settings::Settings;
 use crate::check::tokens::Offered;
 use crate::check::topics::login_command::OF_SCRIPT;
 use crate::check::topics::sshd::{SshdFindings, is_eic_keys};
@@ -18,6 +18,7 @@ use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines::{self, OwnLine};
 use crate::sshd::command_line::SshdOption;
+use crate::sshd::config::KEY_TYPES;
 use crate::sshd::plan::OWN_USER;
 use crate::sshd::query::level_without_logins;
 use crate::system_log::{NO_LOG, unescaped};

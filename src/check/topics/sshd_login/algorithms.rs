@@ -6,6 +6,7 @@ use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::files::{self, below};
 use crate::limits;
+use crate::sshd::config::{KEY_TYPES, OLD_KEY_TYPES};
 
 /// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
 const PUSHED: [(&str, &[&str]); 2] =
@@ -18,20 +19,16 @@ pub(super) fn algorithms(settings: &Settings) -> Answer<()> {
     let taken = settings.accepted_algorithms();
     let refused: Vec<_> =
         PUSHED.iter().filter(|(_, names)| !names.iter().any(|name| taken.contains(name))).collect();
-    let keyword = if settings.one("pubkeyacceptedalgorithms").is_empty() {
-        "PubkeyAcceptedKeyTypes"
-    } else {
-        "PubkeyAcceptedAlgorithms"
-    };
+    let has_old_name = settings.dump.values(OLD_KEY_TYPES).next().is_some();
+    let keyword = if has_old_name { "PubkeyAcceptedKeyTypes" } else { "PubkeyAcceptedAlgorithms" };
     let change = |names: &[&str]| format!("add {} to {keyword} or to the crypto policy", names.join(","));
-    let lower = keyword.to_ascii_lowercase();
     match refused.as_slice() {
         [] => Answer::ok("sshd accepts both types of keys that can be pushed: ed25519 and RSA", ()),
         [(kind, names)] => {
-            settings.warns(&lower, format!("sshd does not accept pushed {kind} keys"), &change(names))
+            settings.warns(KEY_TYPES, format!("sshd does not accept pushed {kind} keys"), &change(names))
         }
         _ => settings.refuses(
-            &lower,
+            KEY_TYPES,
             "sshd accepts no type of key that can be pushed",
             &change(&["ssh-ed25519"]),
         ),
