@@ -124,10 +124,16 @@ impl Process {
     }
 }
 
+/// A field of `proc_pid_status(5)`. `process`: the directory of the process.
+pub(crate) fn status(process: &Path, field: &str) -> Option<String> {
+    let status = text(&process.join("status"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
 /// The real user of a process.
 pub(crate) fn real_user(process: &Path) -> Option<u32> {
-    let status = text(&process.join("status"))?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+    status(process, "Uid")?.split_whitespace().next()?.parse().ok()
 }
 
 /// Sends a signal to a process if, after it cannot be mistaken for a later one with its number, `is_it` says that it is the one

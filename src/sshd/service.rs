@@ -343,8 +343,7 @@ impl<'a> SshdService<'a> {
             return None;
         }
         // A new child has the title of the listener until it sets its own.
-        let status = self.proc(pid, "status").unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+        let parent = self.status(pid, "PPid")?.parse().ok()?;
         (!is_named_sshd(parent)).then_some(line)
     }
 
@@ -360,8 +359,7 @@ impl<'a> SshdService<'a> {
         if !self.is_own_system() {
             return true;
         }
-        let status = self.proc(pid, "status").unwrap_or_default();
-        let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+        let users = self.status(pid, "Uid").unwrap_or_default();
         let from_sshd = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(program) => {
                 let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -375,6 +373,11 @@ impl<'a> SshdService<'a> {
     /// The command line or the title of a process, for the functions of `command_line`.
     fn command_line(&self, pid: u32) -> Option<String> {
         Some(self.proc(pid, "cmdline")?.trim_end_matches('\0').to_owned())
+    }
+
+    /// A field of the status of a process.
+    fn status(&self, pid: u32, field: &str) -> Option<String> {
+        procfs::status(&self.tree.locate(Path::new(&format!("/proc/{pid}"))), field)
     }
 
     pub(super) fn proc(&self, pid: u32, name: &str) -> Option<String> {
