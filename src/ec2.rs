@@ -1,8 +1,12 @@
-//! Checked types for the items that are sent to and received from IMDS.
+//! What EC2 Instance Connect prescribes: checked types for the items that are sent to and received from IMDS.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::escape::Escaped;
+
+/// How long a pushed key is valid.
+pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A user name that EC2 Instance Connect accepts.
 ///

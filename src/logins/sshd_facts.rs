@@ -9,7 +9,7 @@ use crate::lists;
 use crate::sshd::config::{Config, Keyword};
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::plan::{OWN_USER, is_expanded};
-use crate::sshd::query::{Sshd, default_main_file, level_without_logins};
+use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, Sshd, default_main_file, level_without_logins};
 
 /// What sshd's configuration says about logins.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl SshdFacts {
             Some(grace) => grace,
             None => {
                 notes.push(format!(
-                    "sshd could not be asked for LoginGraceTime: {DEFAULT_GRACE} s is assumed"
+                    "sshd could not be asked for LoginGraceTime: {DEFAULT_LOGIN_GRACE_TIME} s is assumed"
                 ));
-                DEFAULT_GRACE
+                DEFAULT_LOGIN_GRACE_TIME
             }
         };
         if let Some(level) = value("loglevel").and_then(|level| level_without_logins(&level)) {
@@ -60,6 +60,3 @@ impl SshdFacts {
         Self { grace, users, own_user }
     }
 }
-
-/// sshd's default `LoginGraceTime`, in seconds.
-const DEFAULT_GRACE: u64 = 120;

@@ -290,6 +290,9 @@ fn accept(output: Output) -> Result<Output, QueryError> {
     if output.status.success() { Ok(output) } else { Err(QueryError::Rejected(output.error_text())) }
 }
 
+/// sshd's `LoginGraceTime` if no line sets it, in seconds.
+pub(crate) const DEFAULT_LOGIN_GRACE_TIME: u64 = 120;
+
 /// The `LogLevel` of sshd, if sshd logs no logins at this level. `sshd -T` prints the level that QUIET sets by its internal name.
 pub(crate) fn level_without_logins(level: &str) -> Option<&'static str> {
     [("SILENT", "QUIET"), ("QUIET", "QUIET"), ("FATAL", "FATAL"), ("ERROR", "ERROR")]

@@ -6,13 +6,14 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::ec2::KEY_LIFETIME;
 use crate::imds::Imds;
 
 /// Offset in seconds, in either direction, that gives a warning. The metadata service's time has a resolution of one
 /// second.
 const NOTICEABLE: u64 = 5;
 /// With a clock this many seconds ahead, a pushed key has expired when it arrives.
-const LIFETIME: u64 = 60;
+const LIFETIME: u64 = KEY_LIFETIME.as_secs();
 
 /// Compares the system clock with the metadata service's time.
 pub(crate) async fn offset(runner: &Runner, target: &CheckTarget<'_>, session: &Finding<Imds>) {

@@ -20,7 +20,7 @@ use crate::log_lines::{self, OwnLine};
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::KEY_TYPES;
 use crate::sshd::plan::OWN_USER;
-use crate::sshd::query::level_without_logins;
+use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, level_without_logins};
 use crate::system_log::{NO_LOG, unescaped};
 
 /// Number of log lines to show.
@@ -267,8 +267,6 @@ fn login(
 /// The last line of eic-keys about a client that offered another key than the pushed one, if it is of the attempt that ended so long
 /// ago and no key was provided after it.
 fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a LogLine> {
-    /// The usual `LoginGraceTime` of sshd, in seconds.
-    const ATTEMPT: u64 = 120;
     let of_user = |line: &LogLine| {
         let rest = line.message.strip_prefix(log_lines::NOT_PUSHED).and_then(|rest| rest.strip_prefix(user));
         // --check runs the AuthorizedKeysCommand for no key where it cannot do so without the log.
@@ -277,7 +275,7 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
     let ours = log.lines.iter().rev().filter(|line| line.by_eic_keys());
     let last = ours.take_while(|line| !provides_key(line)).find(|line| of_user(line))?;
     let age = last.age(now, RECENT)?;
-    (ended..=ended.saturating_add(ATTEMPT)).contains(&age).then_some(last)
+    (ended..=ended.saturating_add(DEFAULT_LOGIN_GRACE_TIME)).contains(&age).then_some(last)
 }
 
 /// What eic-keys logged about the user, or about every user. `is_right`: the AuthorizedKeysCommand is a right command line, so that a wrong one was

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::check::request::seconds;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
+use crate::ec2::KEY_LIFETIME;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::seconds::{Seconds, decimal};
@@ -126,8 +127,6 @@ impl<'a> Penalties<'a> {
 
 /// Penalties that refuse an ordinary client: for longer than a pushed key is valid, after one attempt, or for what others do.
 fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
-    /// How long a pushed key is valid, in seconds.
-    const KEY: Duration = Duration::from_secs(60);
     /// Fewer addresses than a scanner has.
     const SOURCES: u32 = 1024;
     /// A network that many clients are in.
@@ -137,7 +136,7 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
         [("authfail", "one attempt that fails"), ("noauth", "one connection without an attempt")]
     {
         let penalty = list.time(name).unwrap_or_default().min(list.max);
-        if penalty >= KEY.max(list.min) {
+        if penalty >= KEY_LIFETIME.max(list.min) {
             let seconds = Seconds(penalty);
             return Some((
                 format!(
