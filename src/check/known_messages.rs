@@ -392,6 +392,20 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
     ),
 ];
 
+/// Whether a message of a PAM module says nothing about why a login is refused: these modules also log at a login that works.
+pub(crate) fn says_nothing(message: &str) -> bool {
+    const BEGINS: [&str; 7] = [
+        "pam_env(",
+        "pam_limits(sshd:session): Could not set limit for ",
+        "pam_mail(",
+        "pam_motd(",
+        "pam_systemd(",
+        "pam_unix(sshd:session): session closed",
+        "pam_unix(sshd:session): session opened",
+    ];
+    BEGINS.iter().any(|begin| message.starts_with(begin))
+}
+
 /// Messages about connections before a user is known.
 pub(crate) const CONNECTIONS: [KnownMessage; 5] = [
     sshd(

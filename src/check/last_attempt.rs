@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::known_messages::{
     CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
-    without_level,
+    says_nothing, without_level,
 };
 use super::log_tail::{LogLine, ago};
 use crate::lists;
@@ -267,16 +267,9 @@ impl<'a> Attempt<'a> {
 
 /// Whether a module of PAM says something other than in each login.
 fn is_from_module(message: &str) -> bool {
-    let ordinary = [
-        "pam_env(",
-        "pam_systemd(",
-        "pam_limits(sshd:session): Could not set limit for ",
-        "pam_unix(sshd:session): session opened",
-        "pam_unix(sshd:session): session closed",
-    ];
     message.starts_with("pam_")
         && (message.contains("(sshd:account): ") || message.contains("(sshd:session): "))
-        && !ordinary.iter().any(|begin| message.starts_with(begin))
+        && !says_nothing(message)
 }
 
 #[cfg(test)]
@@ -543,6 +536,19 @@ mod tests {
             line.time = Some(NOW - 61);
         }
         assert!(matches!(last_attempt(&late, "alice", NOW), LastAttempt::LoggedIn(60)));
+    }
+
+    #[test]
+    fn what_modules_also_say_at_a_login_that_works() {
+        let refused = "7: error: PAM: pam_open_session(): System error";
+        let exec = "7: pam_exec(sshd:session): /bin/false failed: exit code 1";
+        let motd = "7: pam_motd(sshd:session): error scanning directory /etc/motd.d: Permission denied";
+        let found = note(&[ACCEPTED, OPENED, exec, motd, refused], "alice");
+        assert!(
+            found.ends_with("PAM opens no session: pam_exec(sshd:session): /bin/false failed: exit code 1")
+        );
+        let found = note(&[ACCEPTED, OPENED, motd, refused], "alice");
+        assert!(found.ends_with("PAM did not open the session"), "{found}");
     }
 
     #[test]

@@ -5,20 +5,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::check::known_messages::says_nothing;
 use crate::check::log_tail::read_from;
 use crate::limits;
 use crate::system_log::{FILES, file, is_sshd};
 use crate::tool::stdout_of;
-
-/// Messages that are not the reason of a refusal.
-const USUAL: [&str; 6] = [
-    "session opened for user",
-    "session closed for user",
-    "pam_env(sshd:session)",
-    "pam_motd(sshd:session)",
-    "pam_mail(sshd:session)",
-    "Could not set limit for ",
-];
 
 /// The system log, from the start of a login on.
 #[derive(Debug)]
@@ -65,7 +56,7 @@ pub(super) struct PamMessages {
 
 impl PamMessages {
     fn retain_reasons(&mut self) {
-        self.lines.retain(|message| !USUAL.iter().any(|known| message.contains(known)));
+        self.lines.retain(|message| !says_nothing(message));
     }
 }
 
