@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::files;
+use crate::limits;
 use crate::process::Credentials;
 use crate::tool::{ask, stdout_of};
 
@@ -19,6 +21,21 @@ pub(crate) fn entries<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = 
 /// Whether a user or group has a line in the text of such a file.
 pub(crate) fn has_entry(text: &str, name: &str) -> bool {
     entries(text, name).next().is_some()
+}
+
+/// The locks of the tools that change accounts (package passwd) that no such tool holds: they have the number of another process that
+/// runs. The tools remove that of a process that does not run.
+pub(crate) fn stale_locks(root: &Path) -> impl Iterator<Item = &'static str> {
+    const LOCKS: [&str; 4] = ["/etc/passwd.lock", "/etc/shadow.lock", "/etc/group.lock", "/etc/gshadow.lock"];
+    const TOOLS: [&str; 10] =
+        ["user", "group", "passwd", "chage", "chsh", "chfn", "vi", "pw", "gr", "newusers"];
+    let below = |path: &str| files::below(root, Path::new(path));
+    LOCKS.into_iter().filter(move |lock| {
+        let text = files::read_text(&below(lock), 64).unwrap_or_default();
+        let Ok(process) = text.trim_matches(['\0', '\n', ' ']).parse::<u32>() else { return false };
+        let name = files::read_text(&below(&format!("/proc/{process}/comm")), limits::PROC_FILE);
+        name.is_ok_and(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)))
+    })
 }
 
 /// A user account of the target, from the name service.
@@ -70,6 +87,24 @@ impl Account {
         }))
     }
 
+    /// The credentials with which sshd runs a command for this user, with supplementary groups (OpenSSH 8.8 and
+    /// later).
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
+    }
+
+    /// Whether the mode of a file gives this user these permissions: 4 read, 2 write, 1 execute.
+    pub(crate) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
+        let shift = if metadata.uid() == self.uid {
+            6
+        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        (metadata.mode() >> shift) & bits == bits
+    }
+
     /// Parses a line of passwd(5).
     fn read(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split(':').collect();
@@ -93,26 +128,6 @@ pub(crate) fn describe_user(uid: u32) -> String {
     let account =
         line.ok().and_then(|text| text.lines().find_map(Account::read)).filter(|one| one.uid == uid);
     account.map_or_else(|| format!("uid {uid}"), |account| format!("{} (uid {uid})", account.name))
-}
-
-impl Account {
-    /// The credentials with which sshd runs a command for this user, with supplementary groups (OpenSSH 8.8 and
-    /// later).
-    pub(crate) fn credentials(&self) -> Credentials {
-        Credentials { uid: self.uid, gid: self.gid, groups: self.gids.clone() }
-    }
-
-    /// Whether the mode of a file gives this user these permissions: 4 read, 2 write, 1 execute.
-    pub(crate) fn may(&self, bits: u32, metadata: &fs::Metadata) -> bool {
-        let shift = if metadata.uid() == self.uid {
-            6
-        } else if self.gid == metadata.gid() || self.gids.contains(&metadata.gid()) {
-            3
-        } else {
-            0
-        };
-        (metadata.mode() >> shift) & bits == bits
-    }
 }
 
 /// Whether this process runs as root. Some checks need root.

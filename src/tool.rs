@@ -32,11 +32,6 @@ pub(crate) fn stdout_of(program: &'static str, arguments: &[&str]) -> io::Result
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
-/// The value of a property in what `systemctl show` printed of one unit.
-pub(crate) fn property<'a>(shown: &'a str, name: &str) -> Option<&'a str> {
-    shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-}
-
 /// The error with the name of its program.
 pub(crate) fn named(program: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{program}: {error}"))

@@ -14,8 +14,8 @@ use crate::limits;
 use crate::procfs::Process;
 use crate::seconds::decimal;
 use crate::sshd::command_line::has_option;
-use crate::sshd::unit::{StartLine, UnitLine, settings_of};
-use crate::tool::{property, stdout_of};
+use crate::sshd::unit::{StartLine, UnitLine, property, settings_of};
+use crate::tool::stdout_of;
 
 /// A service that failed, or that systemd starts again and again.
 #[derive(Debug)]

@@ -10,11 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::check_id::CheckId;
-use crate::account::{Account, entries};
+use crate::account::{Account, entries, stale_locks};
 use crate::error_text::WithCauses;
 use crate::escape::harmless;
 use crate::files;
-use crate::limits;
 use crate::path_walk::{UnsafePath, resolve};
 
 /// The fix for a finding.
@@ -70,7 +69,7 @@ impl Fix {
                 "{name} is not in /etc/passwd: change the account in the name service that has it (/etc/nsswitch.conf), or with its tools"
             ));
         }
-        let left: Vec<_> = LOCKS.into_iter().filter(|lock| is_left(root, lock)).map(Value).collect();
+        let left: Vec<_> = stale_locks(root).map(Value).collect();
         if left.is_empty() {
             return self;
         }
@@ -195,21 +194,6 @@ impl Fix {
     pub(crate) fn harmless(self) -> Self {
         Self { text: harmless(&self.text), command: self.command }
     }
-}
-
-/// The locks of the tools that change accounts (package passwd).
-const LOCKS: [&str; 4] = ["/etc/passwd.lock", "/etc/shadow.lock", "/etc/group.lock", "/etc/gshadow.lock"];
-
-/// Whether a lock has the number of a process that runs and does not change accounts. The tools remove that of a process that
-/// does not run.
-fn is_left(root: &Path, lock: &str) -> bool {
-    const TOOLS: [&str; 10] =
-        ["user", "group", "passwd", "chage", "chsh", "chfn", "vi", "pw", "gr", "newusers"];
-    let below = |path: &str| files::below(root, Path::new(path));
-    let text = files::read_text(&below(lock), 64).unwrap_or_default();
-    let Ok(process) = text.trim_matches(['\0', '\n', ' ']).parse::<u32>() else { return false };
-    let name = files::read_text(&below(&format!("/proc/{process}/comm")), limits::PROC_FILE);
-    name.is_ok_and(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)))
 }
 
 /// A word quoted for a shell. `None` if a terminal cannot show it unchanged.

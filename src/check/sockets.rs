@@ -9,7 +9,8 @@ use crate::files;
 use crate::limits;
 use crate::procfs;
 use crate::sshd::service::{SOCKETS, has_systemd};
-use crate::tool::{property, stdout_of};
+use crate::sshd::unit::property;
+use crate::tool::stdout_of;
 
 /// The addresses that a process listens on.
 pub(crate) fn listening(root: &Path, process: u32) -> Vec<SocketAddr> {

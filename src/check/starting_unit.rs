@@ -6,7 +6,8 @@ use super::failed_unit::{bounded, since_boot};
 use super::fault::Fault;
 use super::running_sshd::remove_setting;
 use crate::config_tree::ConfigTree;
-use crate::tool::{property, stdout_of};
+use crate::sshd::unit::property;
+use crate::tool::stdout_of;
 
 /// A unit that a socket starts can need this long on a busy system.
 pub(crate) const SOCKET_START: Duration = Duration::from_secs(10);

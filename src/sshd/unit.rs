@@ -1,4 +1,4 @@
-//! The command line that systemd would start sshd with, from the files of its unit as they are now.
+//! The units of sshd: their files, the command line with which systemd would start sshd now, and what systemctl shows.
 //!
 //! A running sshd keeps the options that it was started with. Sources: systemd.service(5), systemd.exec(5),
 //! systemd.unit(5).
@@ -18,6 +18,11 @@ pub(super) const UNIT_NAMES: [&str; 4] = ["ssh", "sshd", "ssh@", "sshd@"];
 /// The directories of systemd units, highest priority first.
 pub(crate) const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// The value of a property in what `systemctl show` printed of one unit.
+pub(crate) fn property<'a>(shown: &'a str, name: &str) -> Option<&'a str> {
+    shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
 
 /// A command line of sshd, and the files that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -35,8 +35,8 @@ use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::service::{Listener, SERVICES, SshdService};
-use crate::sshd::unit::{UNITS, UnitLine, settings_in, unit_files};
-use crate::tool::{property, stdout_of};
+use crate::sshd::unit::{UNITS, UnitLine, property, settings_in, unit_files};
+use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 

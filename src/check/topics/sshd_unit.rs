@@ -22,7 +22,8 @@ use crate::sandbox::{calls_allowed, calls_before};
 use crate::sshd::options::INSTALLED_PROGRAM;
 use crate::sshd::query::ADMIN_CONFIG;
 use crate::sshd::service::{SERVICES, has_systemd};
-use crate::tool::{property, stdout_of};
+use crate::sshd::unit::property;
+use crate::tool::stdout_of;
 use crate::trust::store::LOCATIONS;
 
 /// The running sshd or, before a client of its socket unit has connected, the one that the unit of a client will start.
