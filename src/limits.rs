@@ -158,8 +158,8 @@ pub(crate) const BANNER_TIME: Duration = Duration::from_millis(1500);
 /// Time for a connection to sshd, which the kernel accepts.
 pub(crate) const BANNER_CONNECTION: Duration = Duration::from_secs(1);
 
-/// Time for an sshd that is just starting to listen again.
-pub(crate) const BANNER_REFUSED: Duration = Duration::from_secs(1);
+/// Time for an sshd that reads its files again, and so refuses connections, to listen again.
+pub(crate) const BANNER_RELOAD: Duration = Duration::from_secs(1);
 
 /// Pause between connections that are refused, and the least time to read.
 pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);

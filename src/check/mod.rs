@@ -126,13 +126,13 @@ async fn examine(
     let place = sshd.settings.get().and_then(|settings| settings.place(settings::COMMAND));
     let options = RunOptions::new(request, sshd.command.get().map(|command| &command.request), place);
     let host = instance::host(runner, target).await;
-    let (session, store) =
+    let (imds, store) =
         tokio::join!(metadata::token(runner, &options, &host), signer::store(runner, &options, target));
     let pushed = async {
-        let location = instance::location(runner, &host, &session).await;
-        let signer = signer::signer(runner, &options, target, &session, &location, &store).await;
+        let location = instance::location(runner, &host, &imds).await;
+        let signer = signer::signer(runner, &options, target, &imds, &location, &store).await;
         let rules = keys::KeyRules { request, principals: &options.principals, settings: &sshd.settings };
-        let keys = keys::keys(runner, &rules, target, &name, &session, &location, &signer).await;
+        let keys = keys::keys(runner, &rules, target, &name, &imds, &location, &signer).await;
         outside::advise(runner, &location, &name).await;
         keys
     };
@@ -158,7 +158,7 @@ async fn examine(
         let mut pushed = Box::pin(pushed);
         let (keys, reachable, trusted) = tokio::join!(
             timeout(limits::LOGIN_COMMAND_KEY_WAIT, pushed.as_mut()),
-            command_user::run(runner, &options, target, &sshd.user, &session, &store),
+            command_user::run(runner, &options, target, &sshd.user, &imds, &store),
             install::install(runner, target, &sshd.command, &sshd.settings),
         );
         let needs = login_command::Needs { account: &account, trusted: &trusted, reachable: &reachable };
@@ -171,7 +171,7 @@ async fn examine(
         sshd_and_log,
         login_checks,
         metadata::secondary_checks(runner, &options, target, &host),
-        clock::offset(runner, target, &session),
+        clock::offset(runner, target, &imds),
         user::account_state(runner, target, &account, &sshd.settings),
         pam::pam(runner, target, &sshd.settings, &account),
         principals::principals(runner, &sshd.command),

@@ -44,7 +44,7 @@ pub(crate) struct Check {
     /// The checks that it depends on.
     pub(crate) depends_on: Vec<CheckId>,
     /// The one of them without a value, for which this check was skipped.
-    pub(crate) needs: Option<CheckId>,
+    pub(crate) skipped_for: Option<CheckId>,
     pub(crate) duration: Duration,
 }
 
@@ -130,7 +130,7 @@ impl CheckReport {
             // It is a warning about what the checks that depend on it need, or about what the running sshd has.
             let is_doubt = |check: &&Check| {
                 check.mark == Some(Mark::OlderConfiguration)
-                    || self.with(Status::Skip).any(|skipped| skipped.needs == Some(check.id))
+                    || self.with(Status::Skip).any(|skipped| skipped.skipped_for == Some(check.id))
             };
             let doubts: Vec<_> = warned.iter().copied().filter(is_doubt).collect();
             words.push(if doubts.is_empty() {
@@ -211,7 +211,7 @@ impl CheckReport {
     /// the keys if none is pushed: the summary says that by itself.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &Check> {
         self.with(Status::Skip).filter(|check| {
-            check.needs.is_none()
+            check.skipped_for.is_none()
                 && check.id.is_local()
                 && check.id != CheckId::KeysPushed
                 && check.id != CheckId::LoginRehearsal
@@ -221,7 +221,7 @@ impl CheckReport {
 
     /// Whether the metadata service was asked, and has no key of the user.
     fn nothing_pushed(&self) -> Option<&Check> {
-        self.with(Status::Skip).find(|check| check.id == CheckId::KeysPushed && check.needs.is_none())
+        self.with(Status::Skip).find(|check| check.id == CheckId::KeysPushed && check.skipped_for.is_none())
     }
 
     /// Whether a login was tried, and worked.

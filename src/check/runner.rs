@@ -214,7 +214,7 @@ struct Started {
     depends_on: Vec<CheckId>,
     time: Instant,
     /// The check without whose value it is skipped.
-    needs: Option<CheckId>,
+    skipped_for: Option<CheckId>,
 }
 
 /// The value of a check, for the checks that depend on it.
@@ -346,7 +346,7 @@ impl Runner {
     fn begin(&self, id: CheckId, mut depends_on: Vec<CheckId>, missing: Option<CheckId>) -> Option<Started> {
         let hangs = self.no_name_service.get().filter(|_| id.asks_name_service());
         depends_on.extend(hangs.filter(|hangs| !depends_on.contains(hangs)));
-        let started = Started { id, depends_on, time: Instant::now(), needs: hangs.or(missing) };
+        let started = Started { id, depends_on, time: Instant::now(), skipped_for: hangs.or(missing) };
         let reason = match (hangs, missing) {
             (Some(_), _) => "needs the name service, which does not answer".to_owned(),
             (None, Some(missing)) => format!("needs {missing}"),
@@ -360,12 +360,22 @@ impl Runner {
     }
 
     fn end(&self, started: Started, answer: Answer<()>) {
-        let Started { id, depends_on, time, needs } = started;
+        let Started { id, depends_on, time, skipped_for } = started;
         let Verdict { status, note, mark, fix, detail, no_name_service } = *answer.verdict;
         if no_name_service {
             self.no_name_service.set(Some(id));
         }
-        self.put(Check { id, status, note, mark, fix, detail, depends_on, needs, duration: time.elapsed() });
+        self.put(Check {
+            id,
+            status,
+            note,
+            mark,
+            fix,
+            detail,
+            depends_on,
+            skipped_for,
+            duration: time.elapsed(),
+        });
     }
 
     /// The status of a check that has run.
@@ -451,7 +461,7 @@ fn unanswered(id: CheckId) -> Check {
         detail: Vec::new(),
         mark: Some(Mark::TimedOut),
         depends_on: Vec::new(),
-        needs: None,
+        skipped_for: None,
         duration: limits::ALL_CHECKS_TIME,
     }
 }

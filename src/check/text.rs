@@ -53,7 +53,7 @@ fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Res
     let outside: Vec<_> =
         report.checks.iter().filter(|check| !check.id.is_local()).map(|check| check.id.name()).collect();
     let passed = report.with(Status::Ok).count();
-    let skipped = report.with(Status::Skip).filter(|check| check.needs.is_some()).count();
+    let skipped = report.with(Status::Skip).filter(|check| check.skipped_for.is_some()).count();
     let skipped = if skipped > 0 {
         format!(", {skipped} skipped because a check that they depend on gave no value")
     } else {

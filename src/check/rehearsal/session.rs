@@ -160,7 +160,7 @@ fn client(
     let mut command = TrustedCommand::new(programs.timeout.clone())
         .with(["--foreground", "--kill-after=1", &left.to_string()])
         .running(&TrustedCommand::new(programs.ssh.clone()))
-        .command();
+        .to_std();
     command
         .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])
         .arg(directory.path("key"));
@@ -237,7 +237,7 @@ fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
 /// starts for the user could add characters (see `process::Credentials`). A key that is pressed there does not reach
 /// it, and it ends in order when the connection does.
 fn serve(setsid: &Program, sshd: &TrustedCommand, connection: TcpStream) -> io::Result<Child> {
-    let mut command = TrustedCommand::new(setsid.clone()).running(sshd).command();
+    let mut command = TrustedCommand::new(setsid.clone()).running(sshd).to_std();
     command
         .env("HOME", NO_HOME)
         .stdin(OwnedFd::from(connection.try_clone()?))

@@ -300,7 +300,7 @@ fn ask(address: SocketAddr) -> BannerReply {
             // An sshd that reads its configuration again does not listen for a moment.
             Err(error)
                 if error.kind() == ErrorKind::ConnectionRefused
-                    && start.elapsed() < limits::BANNER_REFUSED =>
+                    && start.elapsed() < limits::BANNER_RELOAD =>
             {
                 thread::sleep(limits::BANNER_PAUSE);
             }

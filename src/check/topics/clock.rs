@@ -16,10 +16,10 @@ const NOTICEABLE: u64 = 5;
 const LIFETIME: u64 = KEY_LIFETIME.as_secs();
 
 /// Compares the system clock with the metadata service's time.
-pub(crate) async fn offset(runner: &Runner, target: &CheckTarget<'_>, session: &Finding<Imds>) {
+pub(crate) async fn offset(runner: &Runner, target: &CheckTarget<'_>, imds: &Finding<Imds>) {
     let here = (target.clock)().as_secs();
     runner
-        .check(CheckId::ClockOffset, session, async |imds| {
+        .check(CheckId::ClockOffset, imds, async |imds| {
             let Some(there) = imds.date() else {
                 return Answer::skip("the metadata service's responses have no date");
             };

@@ -46,7 +46,7 @@ pub(crate) async fn run(
     options: &RunOptions,
     target: &CheckTarget<'_>,
     user: &Finding<Account>,
-    session: &Finding<Imds>,
+    imds: &Finding<Imds>,
     store: &Finding<Arc<TrustStore>>,
 ) -> Finding<()> {
     let view = match user.get() {
@@ -60,7 +60,7 @@ pub(crate) async fn run(
         _ => View::Denied,
     };
     let reachable = runner
-        .check(CheckId::MetadataCommandUser, (user, session), async |(user, _)| {
+        .check(CheckId::MetadataCommandUser, (user, imds), async |(user, _)| {
             let (user, view) = (user.clone(), view.clone());
             blocking(move || metadata(&user, &view)).await
         })

@@ -45,16 +45,14 @@ fn identified(host: Host) -> Answer<Host> {
 pub(crate) async fn location(
     runner: &Runner,
     host: &Finding<Host>,
-    session: &Finding<Imds>,
+    imds: &Finding<Imds>,
 ) -> InstanceLocation {
-    let id = runner
-        .check(CheckId::InstanceId, (host, session), async |(host, imds)| same_instance(host, imds).await);
-    let region = runner.check(CheckId::InstanceRegion, session, async |imds| region(imds).await);
+    let id =
+        runner.check(CheckId::InstanceId, (host, imds), async |(host, imds)| same_instance(host, imds).await);
+    let region = runner.check(CheckId::InstanceRegion, imds, async |imds| region(imds).await);
     let (id, region) = tokio::join!(id, region);
     let domain = runner
-        .check(CheckId::InstancePartition, (session, &region), async |(imds, region)| {
-            domain(imds, region).await
-        })
+        .check(CheckId::InstancePartition, (imds, &region), async |(imds, region)| domain(imds, region).await)
         .await;
     InstanceLocation { id, region, domain }
 }

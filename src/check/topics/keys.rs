@@ -43,11 +43,11 @@ pub(crate) async fn keys(
     rules: &KeyRules<'_>,
     target: &CheckTarget<'_>,
     name: &Finding<UserName>,
-    session: &Finding<Imds>,
+    imds: &Finding<Imds>,
     location: &InstanceLocation,
     signer: &Finding<Signer>,
 ) -> Finding<Vec<ValidKey>> {
-    let pushed = pushed(runner, rules.request, session, name).await;
+    let pushed = pushed(runner, rules.request, imds, name).await;
     let text = runner
         .check(CheckId::KeysRecords, (&pushed, &location.id), async |(text, id)| {
             records(text, id, rules, (target.clock)())
@@ -81,21 +81,19 @@ pub(crate) async fn keys(
 async fn pushed(
     runner: &Runner,
     request: &CheckRequest,
-    session: &Finding<Imds>,
+    imds: &Finding<Imds>,
     name: &Finding<UserName>,
 ) -> Finding<Bytes> {
     runner
-        .check(CheckId::KeysPushed, (session, name), async |(imds, name)| {
-            match imds.active_keys(name).await {
-                Err(error) => failed_request(&error),
-                Ok(None) if request.wait.is_some() => nothing_arrived(name, request),
-                Ok(None) => nothing(name, &imds.users_with_keys().await),
-                Ok(Some(text)) => match record::records(&text).count() {
-                    0 => nothing(name, &[]),
-                    1 => Answer::ok(format!("1 record is pushed for {name}"), text),
-                    count => Answer::ok(format!("{count} records are pushed for {name}"), text),
-                },
-            }
+        .check(CheckId::KeysPushed, (imds, name), async |(imds, name)| match imds.active_keys(name).await {
+            Err(error) => failed_request(&error),
+            Ok(None) if request.wait.is_some() => nothing_arrived(name, request),
+            Ok(None) => nothing(name, &imds.users_with_keys().await),
+            Ok(Some(text)) => match record::records(&text).count() {
+                0 => nothing(name, &[]),
+                1 => Answer::ok(format!("1 record is pushed for {name}"), text),
+                count => Answer::ok(format!("{count} records are pushed for {name}"), text),
+            },
         })
         .await
 }

@@ -138,7 +138,8 @@ pub(super) fn does_not_start(account: &Account, path: &Path, variable: &str) -> 
         return None;
     }
     // Where the linker ignores the variable, this is all that a shell does.
-    let command = account.credentials().command(&["LD_TRACE_LOADED_OBJECTS=1", variable], &program).ok()?;
+    let command =
+        account.credentials().run_program(&["LD_TRACE_LOADED_OBJECTS=1", variable], &program).ok()?;
     lacking(&command.with(["-c", "true"]), account)
 }
 

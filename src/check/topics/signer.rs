@@ -239,11 +239,11 @@ pub(crate) async fn signer(
     runner: &Runner,
     options: &RunOptions,
     target: &CheckTarget<'_>,
-    session: &Finding<Imds>,
+    imds: &Finding<Imds>,
     location: &InstanceLocation,
     store: &Finding<Arc<TrustStore>>,
 ) -> Finding<Signer> {
-    let needs = (session, &location.region, &location.domain, store);
+    let needs = (imds, &location.region, &location.domain, store);
     let path = runner
         .check(CheckId::SignerPath, needs, async |(imds, region, domain, store)| {
             let name = SignerName::new(region, *domain);
@@ -266,7 +266,7 @@ pub(crate) async fn signer(
         .await;
     runner.check(CheckId::SignerValidity, &path, async |path| validity(path, (target.clock)())).await;
     runner
-        .check(CheckId::SignerOcsp, (session, &path), async |(imds, path)| {
+        .check(CheckId::SignerOcsp, (imds, &path), async |(imds, path)| {
             revocation(imds, path, target.clock).await
         })
         .await

@@ -292,10 +292,14 @@ fn expiry(name: &str, pam: bool, today: u64, root: &Path) -> Answer<()> {
 const EXPIRED: ReturnValues = &["acct_expired"];
 
 /// The answer about what `pam_unix` refuses, and whether that counts.
-fn refused(counts: Option<bool>, note: String, then: &str, fix: Fix) -> Answer<()> {
+fn refused(counts: Option<bool>, note: String, consequence: &str, fix: Fix) -> Answer<()> {
     match counts {
-        Some(true) => Answer::fail(note + then, fix),
-        None => Answer::warn(format!("{note}{then}, unless another account line of PAM lets it in"), fix, ()),
+        Some(true) => Answer::fail(note + consequence, fix),
+        None => Answer::warn(
+            format!("{note}{consequence}, unless another account line of PAM lets it in"),
+            fix,
+            (),
+        ),
         Some(false) => Answer::ok(format!("{note}, but PAM's account lines do not depend on that"), ()),
     }
 }
