@@ -7,26 +7,42 @@ use crate::check::fault::Fault;
 use crate::files;
 use crate::tool::ask;
 
+/// The lines of nsswitch.conf(5): each database, and its services with the actions between them.
+fn databases(root: &Path) -> Vec<(String, String)> {
+    let read = |line: &str| {
+        let (database, services) = line.split('#').next()?.split_once(':')?;
+        let services: Vec<_> = services.split_whitespace().collect();
+        Some((database.trim().to_owned(), services.join(" ")))
+    };
+    files::system_text(root, "/etc/nsswitch.conf").lines().filter_map(read).collect()
+}
+
+/// The services of a database.
+fn services(root: &Path, database: &str) -> Option<String> {
+    databases(root).into_iter().find_map(|(name, services)| (name == database).then_some(services))
+}
+
+/// Whether a service uses the files of /etc.
+fn is_files(service: &str) -> bool {
+    matches!(service, "files" | "compat")
+}
+
+/// The services of a database, if they do not use the files of /etc.
+pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
+    services(root, database).filter(|line| !line.split(' ').any(is_files))
+}
+
 /// The name services of users and groups, for a message.
 pub(super) fn of_users_and_groups() -> String {
-    let text = files::system_text(Path::new("/"), "/etc/nsswitch.conf");
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let of = |line: &str| {
-        let (name, services) = line.split_once(':')?;
-        let is = matches!(name.trim(), "passwd" | "group" | "initgroups");
-        is.then(|| {
-            let services = services.split_whitespace().collect::<Vec<_>>().join(" ");
-            format!("{}: {services}", name.trim())
-        })
-    };
-    let found: Vec<_> = lines.filter_map(of).collect();
-    if found.is_empty() { String::new() } else { format!(" ({})", found.join("; ")) }
+    let mut lines = databases(Path::new("/"));
+    lines.retain(|(database, _)| matches!(database.as_str(), "passwd" | "group" | "initgroups"));
+    let lines: Vec<_> = lines.iter().map(|(database, services)| format!("{database}: {services}")).collect();
+    if lines.is_empty() { String::new() } else { format!(" ({})", lines.join("; ")) }
 }
 
 /// Why the name service does not come to the line that /etc/passwd has of a user.
 pub(super) fn hidden(root: &Path, passwd: &str, name: &str) -> Option<Fault> {
-    let line = services(root, "passwd:")?;
-    let is_files = |word: &str| matches!(word, "files" | "compat");
+    let line = services(root, "passwd")?;
     let before: Vec<_> = line.split_whitespace().take_while(|word| !is_files(word)).collect();
     let action = |word: &&str| word.trim_matches(['[', ']']).to_ascii_lowercase();
     let ends =
@@ -48,25 +64,11 @@ pub(super) fn hidden(root: &Path, passwd: &str, name: &str) -> Option<Fault> {
     ))
 }
 
-/// The services of a database in nsswitch.conf(5).
-fn services(root: &Path, database: &str) -> Option<String> {
-    let switch = files::system_text(root, "/etc/nsswitch.conf");
-    let line = switch.lines().find_map(|line| line.trim().strip_prefix(database))?;
-    Some(line.split('#').next().unwrap_or_default().trim().to_owned())
-}
-
-/// The services of a database in nsswitch.conf(5), if they do not use the files of /etc.
-pub(super) fn without_files(root: &Path, database: &str) -> Option<String> {
-    let line = services(root, database)?;
-    let uses_files = line.split_whitespace().any(|word| matches!(word, "files" | "compat"));
-    (!uses_files).then_some(line)
-}
-
 /// Why a user is not found who can be in a directory. A local user of the same name would hide that one. `None` if no directory is
 /// configured.
 pub(super) fn of_directory(root: &Path, name: &str) -> Option<Fault> {
     let exists = |path: &str| fs::exists(files::below(root, Path::new(path))).is_ok_and(|exists| exists);
-    let line = services(root, "passwd:").unwrap_or_default();
+    let line = services(root, "passwd").unwrap_or_default();
     let asks = |service: &str| line.split_whitespace().any(|word| word == service);
     let hint = format!("create a local user only if the directory has no {name}");
     if exists("/etc/sssd/sssd.conf") {

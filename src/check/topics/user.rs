@@ -120,7 +120,7 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
     if let Some(fault) = name_service::hidden(root, &passwd, name) {
         return fault.fail();
     }
-    match name_service::without_files(root, "passwd:") {
+    match name_service::without_files(root, "passwd") {
         Some(line) => Answer::fail(
             format!(
                 "the passwd line of /etc/nsswitch.conf is \"{line}\": it does not use /etc/passwd, which has {name}"
@@ -372,7 +372,7 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let shadow = files::system_text(root, "/etc/shadow");
     let is_there = has_entry(&shadow, name);
     let Fault { note, fix } = if is_there {
-        let fix = if name_service::without_files(root, "shadow:").is_some() {
+        let fix = if name_service::without_files(root, "shadow").is_some() {
             "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
         } else {
             "correct that line (shadow(5)): pwck -r names lines that are not valid"

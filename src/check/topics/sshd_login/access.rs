@@ -208,10 +208,9 @@ fn unread_group(list: &AccessList, settings: &Settings, account: &Account, root:
         let is_listed = settings.all(list.keyword).any(|one| matches(group.as_bytes(), one.as_bytes()));
         (is_in && is_listed).then_some(group)
     })?;
-    let without = ["group", "initgroups"].into_iter().find_map(|database| {
-        let line = without_files(root, &format!("{database}:"))?;
-        Some((database, line))
-    });
+    let without = ["group", "initgroups"]
+        .into_iter()
+        .find_map(|database| Some((database, without_files(root, database)?)));
     let (database, line) = without?;
     Some(Fault::with_advice(
         format!(
