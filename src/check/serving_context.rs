@@ -1,6 +1,7 @@
 //! What a process gets from the running sshd: its mount namespace and its resource limits.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::running_sshd::with_service;
 use crate::config_tree::ConfigTree;
@@ -82,11 +83,17 @@ impl ServingContext {
     }
 }
 
-/// Why sshd's limits cannot be set here: root of a container can lack the capability for it.
+/// Why sshd's limits cannot be set here: root of a container can lack the capability for it. Several checks need the answer, which one
+/// of them asks for.
 fn refusal(prlimit: &TrustedCommand) -> Option<String> {
-    let ran = prlimit.clone().running(&TrustedCommand::new("true")).run(limits::CHECK_TOOL).ok()?;
-    let reason = ran.error_text();
-    reason.starts_with("prlimit: failed to set ").then(|| format!("sshd has other resource limits: {reason}"))
+    static ANSWER: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        let ran = prlimit.clone().running(&TrustedCommand::new("true")).run(limits::CHECK_TOOL).ok()?;
+        let reason = ran.error_text();
+        let is_refused = reason.starts_with("prlimit: failed to set ");
+        is_refused.then(|| format!("sshd has other resource limits: {reason}"))
+    };
+    ANSWER.get_or_init(ask).clone()
 }
 
 /// The limits of `/proc/PID/limits`, and the options of prlimit(1).

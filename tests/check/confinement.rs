@@ -46,7 +46,11 @@ fn limits_of_sshd_that_cannot_be_set() {
     world(|world| {
         let arguments =
             ["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--nofile=64:64"];
-        let check = ["/usr/bin/eic-keys", "--check", "--json", USER];
+        // Three checks run programs with these limits, and one asks whether they can be set.
+        world.sh("mkdir /run/real; cp /usr/bin/prlimit /run/real");
+        let prlimit = "#!/bin/sh\ncase \"$*\" in *' -- true') echo x >>/run/asked ;; esac\nexec /run/real/prlimit \"$@\"\n";
+        world.instance.install("/usr/bin/prlimit", prlimit.as_bytes());
+        let check = ["/usr/bin/eic-keys", "--check", "--json", "--rehearse", USER];
         let ran = world
             .instance
             .command([&arguments[..], &check].concat())
@@ -63,6 +67,7 @@ fn limits_of_sshd_that_cannot_be_set() {
                 .contains("sshd has other resource limits: prlimit: failed to set the NOFILE resource limit"),
             "{detail}"
         );
+        assert_eq!(std::fs::read_to_string("/run/asked").unwrap(), "x\n");
     });
 }
 
