@@ -148,6 +148,12 @@ pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
     is_aws(first) || (name(first) == b"timeout" && words.iter().any(is_aws))
 }
 
+/// The words of the arguments of a command line, and the words in them, as of a command for a shell: `sh -c "/usr/bin/eic-keys %u"`.
+pub(crate) fn words_of_arguments(words: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b";&|()'\"".contains(byte);
+    words.iter().skip(1).flat_map(move |word| word.split(ends))
+}
+
 /// Whether a command line runs `ours`.
 pub(super) fn runs(version: &OpensshVersion, command: &[u8], ours: &str) -> bool {
     program(version, command).is_some_and(|program| program == ours.as_bytes())

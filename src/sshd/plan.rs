@@ -16,7 +16,7 @@ use super::{
     lexer::OpensshVersion,
     managed_lines::{
         chain, chains_itself, is_aws_command, left_out_comment, name_service_comment, own_command, own_part,
-        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
+        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words, words_of_arguments,
     },
     placement::{Placement, PlacementError},
     query::{Dump, admin_config, unless_none},
@@ -24,6 +24,7 @@ use super::{
 use crate::config_tree::{ConfigTree, Origin};
 use crate::error_text::WithCauses;
 use crate::lists;
+use crate::safe_path;
 
 /// A planned change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,11 @@ pub(super) enum PlanError {
     UnderMatch(MatchLine),
     /// These lines name eic-keys and are not between our markers.
     SetByHand(Vec<String>),
+    /// This command gives eic-keys to another program.
+    RunsOurs {
+        origin: Origin,
+        command: String,
+    },
     /// This command must not be chained, because of `--no-chain`.
     ChainForbidden {
         origin: Origin,
@@ -140,6 +146,11 @@ impl fmt::Display for PlanError {
                 f,
                 "{}; without the markers of --enable: it was set by hand, so remove it by hand, then run --disable again",
                 lines.join("; ")
+            ),
+            Self::RunsOurs { origin, command } => write!(
+                f,
+                "{origin} sets AuthorizedKeysCommand to {command}, which gives eic-keys to another program, and eic-keys does not chain \
+                 itself: remove that line and its AuthorizedKeysCommandUser, then run --enable again"
             ),
             Self::ChainForbidden { origin, command } => write!(
                 f,
@@ -370,6 +381,13 @@ impl Planner<'_> {
             return Ok(Treatment::Precede { previous, missing });
         }
         let (origin, command) = (previous.origin.clone(), lossy(&previous.value));
+        if self.mentions_program(&previous.value) {
+            return match missing {
+                Some(_) => Ok(Treatment::Precede { previous, missing }),
+                None if self.is_runnable(&previous.value) => Err(PlanError::RunsOurs { origin, command }),
+                None => Ok(Treatment::NotRun(previous)),
+            };
+        }
         if !self.chain {
             return Err(PlanError::ChainForbidden { origin, command });
         }
@@ -389,7 +407,10 @@ impl Planner<'_> {
     /// Our comments, which the next run reads.
     fn comments(&self, treatment: &Treatment<'_>) -> Vec<Vec<u8>> {
         let comment = match *treatment {
-            Treatment::Absent | Treatment::Replace(_) | Treatment::Precede { missing: None, .. } => None,
+            Treatment::Absent
+            | Treatment::Replace(_)
+            | Treatment::NotRun(_)
+            | Treatment::Precede { missing: None, .. } => None,
             Treatment::Precede { previous, missing: Some(missing) }
             | Treatment::LeaveOut { previous, missing } => {
                 Some(left_out_comment(&previous.value, &missing.value))
@@ -411,6 +432,12 @@ impl Planner<'_> {
                 && !runs_aws(self.version, command)
     }
 
+    /// Whether sshd would run the program of a command line.
+    fn is_runnable(&self, command: &[u8]) -> bool {
+        let path = program(self.version, command).unwrap_or_default();
+        safe_path::program(&self.tree.locate(Path::new("/")), Path::new(OsStr::from_bytes(&path))).is_ok()
+    }
+
     /// Describes the lines of a configuration that name eic-keys, in any block. Without the program, sshd gets no
     /// keys from them, not even those of a chained command.
     fn lines_with_program(&self, config: &Config) -> Vec<String> {
@@ -430,10 +457,11 @@ impl Planner<'_> {
     /// Whether a command line runs eic-keys, or passes it to another program.
     fn mentions_program(&self, command: &[u8]) -> bool {
         let words = words(self.version, command);
-        let is_path = |word: &&Vec<u8>| word.starts_with(b"/");
-        self.is_ours(command)
-            || words.iter().any(|word| word == self.program.as_bytes())
-            || !is_aws_command(&words) && words.iter().filter(is_path).any(|word| self.is_own_program(word))
+        let is_aws = is_aws_command(&words);
+        let is_own = |word: &[u8]| {
+            word == self.program.as_bytes() || !is_aws && word.starts_with(b"/") && self.is_own_program(word)
+        };
+        self.is_ours(command) || words_of_arguments(&words).any(is_own)
     }
 
     /// Whether the main file and the drop-ins contain nothing of eic-keys, from their bytes. This is for a
@@ -496,7 +524,7 @@ impl Planner<'_> {
         let mut messages = Vec::new();
         for setting in base.config.settings() {
             let Some(block) = &setting.block else { continue };
-            if setting.keyword != Keyword::Command || self.is_ours(&setting.value) {
+            if setting.keyword != Keyword::Command || self.mentions_program(&setting.value) {
                 continue;
             }
             let replacement = unless_none(setting.value.clone())
@@ -597,6 +625,8 @@ enum Treatment<'a> {
     Absent,
     /// It is AWS's, which eic-keys replaces.
     Replace(&'a Setting),
+    /// It gives eic-keys to a program that sshd does not run: our lines are placed before it.
+    NotRun(&'a Setting),
     /// It runs eic-keys, but as no user, or as one that does not exist: our lines are placed before it.
     Precede { previous: &'a Setting, missing: Option<&'a Setting> },
     /// Its user does not exist, so it is not chained.
@@ -632,6 +662,10 @@ impl Treatment<'_> {
             Self::Absent => Some("No other AuthorizedKeysCommand is set.".into()),
             Self::Replace(previous) => Some(format!(
                 "{}, the command of AWS's package ec2-instance-connect. eic-keys replaces it: the line stays, and is not used.",
+                sets(previous)
+            )),
+            Self::NotRun(previous) => Some(format!(
+                "Note: {}, a program that sshd cannot run. The line stays, and the lines of eic-keys are placed before it.",
                 sets(previous)
             )),
             Self::Precede { missing: None, .. } => None,

@@ -60,6 +60,11 @@ fn refuses_while_a_line_names_eic_keys() {
         ),
         (
             "sshd_config.d/50-x.conf",
+            format!("AuthorizedKeysCommand /bin/sh -c \"/usr/bin/eic-keys %u\"\n{user}"),
+            "50-x.conf line 1 sets /bin/sh -c \"/usr/bin/eic-keys %u\"",
+        ),
+        (
+            "sshd_config.d/50-x.conf",
             format!("Match User bob\n{}{user}", line.replace("/usr/bin/eic", "/usr/bin/timeout 5 /opt/eic")),
             "50-x.conf line 2 sets /usr/bin/timeout 5 /opt/eic-keys",
         ),

@@ -83,6 +83,46 @@ fn refuses_a_command_that_cannot_be_chained() {
     enable_is_refused(&system, &system.options(), "cannot be copied");
 }
 
+/// eic-keys would run itself, and ask twice. What such a program does besides is not known, so its line stays in effect.
+#[test]
+fn does_not_chain_a_command_that_runs_eic_keys() {
+    let user = "AuthorizedKeysCommandUser nobody\n";
+    let others =
+        ["/usr/bin/timeout 5 /usr/bin/eic-keys %u %f", "/usr/bin/run -c \"exec /usr/bin/eic-keys %u\""];
+    for command in others {
+        let system = stock();
+        system.install("/usr/bin/timeout", "");
+        system.install("/usr/bin/run", "");
+        system.write("/etc/ssh/sshd_config.d/20.conf", format!("AuthorizedKeysCommand {command}\n{user}"));
+        let reason =
+            format!("20.conf line 1 sets AuthorizedKeysCommand to {command}, which gives eic-keys to");
+        enable_is_refused(&system, &system.options(), &reason);
+    }
+    // sshd never runs these.
+    for (command, by) in [
+        ("/usr/bin/none /usr/bin/eic-keys %u %f", user),
+        ("/usr/bin/run -c \"/usr/bin/eic-keys %u\"", "AuthorizedKeysCommandUser gone\n"),
+    ] {
+        let system = stock();
+        system.write("/etc/ssh/sshd_config.d/20.conf", format!("AuthorizedKeysCommand {command}\n{by}"));
+        let output = enable(&system.options());
+        assert!(
+            output.contains(" The line stays, and the lines of eic-keys are placed before it."),
+            "{output}"
+        );
+        let ours = fs::read_to_string(system.path("/etc/ssh/sshd_config.d/10-eic-keys.conf")).unwrap();
+        assert!(ours.contains("\nAuthorizedKeysCommand /usr/bin/eic-keys %u %f\n"), "{ours}");
+        assert!(enable(&system.options()).starts_with("Nothing to do: "));
+    }
+    // The name of a user, and other arguments.
+    for command in ["/usr/bin/run -c \"keys eic-keys\"", "/bin/sh /usr/bin/eic-keys2 %u"] {
+        let system = stock();
+        system.write("/etc/ssh/sshd_config.d/20.conf", format!("AuthorizedKeysCommand {command}\n{user}"));
+        let output = enable(&system.options());
+        assert!(output.contains("eic-keys chains the command"), "{output}");
+    }
+}
+
 #[test]
 fn a_file_included_under_match_belongs_to_the_block() {
     let system = System::new("trixie");

@@ -744,10 +744,17 @@ fn not_eic_keys(
         };
     }
     let fix = match (setting.and_then(|setting| setting.block), &others) {
-        (Some(block), _) => Fix::advice(format!(
-            "in the block {block} ({}), put \"/usr/bin/eic-keys %u %f --\" before that command, then reload sshd",
-            block.origin
-        )),
+        (Some(block), _) => {
+            let place = if names_eic_keys(words) {
+                "in the place of that command"
+            } else {
+                "and \"--\" before that command"
+            };
+            let origin = block.origin.clone();
+            Fix::advice(format!(
+                "in the block {block} ({origin}), put /usr/bin/eic-keys %u %f {place}, then reload sshd"
+            ))
+        }
         (None, Some(other)) => Fix::advice(format!(
             "if {} is not intended to be for these clients only, run eic-keys --enable",
             other.command
@@ -805,8 +812,7 @@ fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
 /// Whether the arguments of another program name eic-keys, as those of env or of a shell: `sh -c "/usr/bin/eic-keys %u %f"`.
 fn names_eic_keys(words: &[Vec<u8>]) -> bool {
     let names = |part: &[u8]| part == b"eic-keys" || part.ends_with(b"/eic-keys");
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || b";&|()'\"".contains(byte);
-    words.iter().skip(1).any(|word| word.split(ends).any(names))
+    managed_lines::words_of_arguments(words).any(names)
 }
 
 /// The command that our lines leave out, and the fix.
