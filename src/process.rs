@@ -151,7 +151,7 @@ impl Error for NoSetsid {}
 
 /// Whether a command was not started because there is no program that changes the user.
 pub(crate) fn is_without_setsid(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<NoSetsid>())
+    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<NoSetsid>)
 }
 
 /// Whether a line of error output is that of a program that changes the user, and not that of the program which is run: it is not

@@ -22,10 +22,7 @@ use crate::tool::stdout_of;
 pub(crate) struct FailedUnit {
     /// Its name, without `.service`.
     unit: &'static str,
-    /// Whether systemd starts it again and again, so that it runs for a moment at most.
-    restarts: bool,
-    /// Whether its last start succeeded.
-    is_active: bool,
+    restarts: Restarts,
     /// Whether it was started too often, so that systemd does not start it, and did not fail otherwise.
     hit_limit: bool,
     /// Where the option is set that ended it, if one did.
@@ -38,6 +35,16 @@ pub(crate) struct FailedUnit {
     settings: Vec<UnitLine>,
     /// Whether its file replaces the package's.
     replaces: bool,
+}
+
+/// Whether systemd starts a service again and again, so that it runs for a moment at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restarts {
+    No,
+    /// Its last start is not complete, or failed.
+    Incomplete,
+    /// Its last start succeeded, and what ended it can have been corrected.
+    Active,
 }
 
 /// Lines to print, and the length of each.
@@ -60,15 +67,17 @@ impl FailedUnit {
         let changed_state = time("StateChangeTimestampMonotonic");
         let started_again = !matches!(property("NRestarts"), "" | "0");
         let restarts = match property("ActiveState") {
-            "activating" | "deactivating" => property("SubState") == "auto-restart" || started_again,
-            "active" => {
+            "activating" | "deactivating" if property("SubState") == "auto-restart" || started_again => {
+                Restarts::Incomplete
+            }
+            "active" if started_again => {
                 // A reload changes the state of a unit, but not its process.
                 let age = time("ExecMainStartTimestampMonotonic").and_then(|time| time.elapsed().ok());
-                started_again && age.is_some_and(|age| age < SHORT_RUN)
+                if age.is_some_and(|age| age < SHORT_RUN) { Restarts::Active } else { Restarts::No }
             }
-            _ => false,
+            _ => Restarts::No,
         };
-        if property("ActiveState") != "failed" && !restarts {
+        if property("ActiveState") != "failed" && restarts == Restarts::No {
             return None;
         }
         let of_unit = property("DropInPaths").split_whitespace().chain([property("FragmentPath")]);
@@ -76,7 +85,7 @@ impl FailedUnit {
         let is_newer =
             |path: &PathBuf| changed_state.is_some() && changed_at(&tree.locate(path)) > changed_state;
         let hit_limit = property("Result") == "start-limit-hit";
-        if !restarts && !hit_limit && of_unit.iter().chain(files).any(is_newer) {
+        if restarts == Restarts::No && !hit_limit && of_unit.iter().chain(files).any(is_newer) {
             return None;
         }
         let packaged =
@@ -94,24 +103,23 @@ impl FailedUnit {
         let lines = journal(unit);
         let options = cause(&lines).and_then(|line| wrong_option(line));
         let options = options.map(|letter| place_of_option(tree, letter));
-        let is_active = property("ActiveState") == "active";
-        Some(Self { unit, restarts, is_active, hit_limit, options, process, lines, settings, replaces })
+        Some(Self { unit, restarts, hit_limit, options, process, lines, settings, replaces })
     }
 
     /// Whether systemd starts it again and again.
     pub(crate) fn restarts(&self) -> bool {
-        self.restarts
+        self.restarts != Restarts::No
     }
 
     /// Whether this process is one that systemd started again, and that ends like those before it. It can have been started after the
     /// state of the unit was read. Waits for it: what ended the others can be corrected.
     pub(crate) fn ends(&self, process: u32) -> bool {
-        self.restarts
+        self.restarts()
             && match self.process {
                 // It is another sshd than the unit's.
                 Some(main) if main != process && age(main).is_some() => age(process).is_none(),
                 // What systemd runs after sshd can fail, and take long.
-                Some(main) if main == process && !self.is_active => true,
+                Some(main) if main == process && self.restarts == Restarts::Incomplete => true,
                 _ => ends_soon(process),
             }
     }
@@ -129,7 +137,7 @@ impl FailedUnit {
     /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over, unless it fails again
     /// and again.
     pub(crate) fn answer_of_socket<T>(&self, socket: &str, value: T) -> Answer<T> {
-        if self.restarts {
+        if self.restarts() {
             return self.answer();
         }
         let before = format!("{socket} listens, but its last start of sshd failed");
@@ -152,7 +160,7 @@ impl FailedUnit {
                 Fix::command("systemctl reset-failed", [CommandWord::Literal(unit)]).then(start),
             );
         }
-        let how = if self.restarts {
+        let how = if self.restarts() {
             format!("sshd does not keep running: systemd starts its unit {unit} again and again")
         } else {
             format!("sshd is stopped: its unit {unit} failed")
@@ -398,9 +406,7 @@ fn cause(lines: &[String]) -> Option<&String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{FailedUnit, age, cause, wrong_option};
+    use super::{FailedUnit, Restarts, age, cause, wrong_option};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -451,11 +457,10 @@ mod tests {
         }
     }
 
-    fn unit(process: Option<u32>, restarts: bool) -> FailedUnit {
+    fn unit(process: Option<u32>, restarts: Restarts) -> FailedUnit {
         FailedUnit {
             unit: "ssh",
             restarts,
-            is_active: true,
             hit_limit: false,
             options: None,
             process,
@@ -473,17 +478,23 @@ mod tests {
 
     /// What ended the others can have been corrected while systemd started it again and again.
     #[test]
+    #[allow(
+        clippy::unwrap_used,
+        clippy::disallowed_methods,
+        reason = "a test may panic, and starts a program"
+    )]
     fn a_process_that_was_started_again_and_stays() {
         let sleep = |seconds| std::process::Command::new("sleep").arg(seconds).spawn().unwrap();
         let mut stays = sleep("60");
-        assert!(!unit(Some(stays.id()), true).ends(stays.id()));
+        assert!(!unit(Some(stays.id()), Restarts::Active).ends(stays.id()));
+        assert!(unit(Some(stays.id()), Restarts::Incomplete).ends(stays.id()));
         stays.kill().unwrap();
         stays.wait().unwrap();
         let mut ends = sleep("0.5");
         let process = ends.id();
         // It is a zombie until somebody waits for it.
         let wait = std::thread::spawn(move || ends.wait());
-        assert!(unit(Some(process), true).ends(process));
+        assert!(unit(Some(process), Restarts::Active).ends(process));
         wait.join().unwrap().unwrap();
     }
 
@@ -491,9 +502,9 @@ mod tests {
     #[test]
     fn a_process_that_was_seen_before() {
         let own = std::process::id();
-        assert!(unit(Some(own), true).ends(u32::MAX), "it has ended, and the next one runs");
-        assert!(!unit(Some(own), true).ends(1), "another sshd");
-        assert!(unit(None, true).ends(u32::MAX));
-        assert!(!unit(Some(own), false).ends(own), "it is not started again and again");
+        assert!(unit(Some(own), Restarts::Active).ends(u32::MAX), "it has ended, and the next one runs");
+        assert!(!unit(Some(own), Restarts::Active).ends(1), "another sshd");
+        assert!(unit(None, Restarts::Active).ends(u32::MAX));
+        assert!(!unit(Some(own), Restarts::No).ends(own), "it is not started again and again");
     }
 }

@@ -287,6 +287,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::unwrap_used, reason = "a test may panic")]
     fn networks_that_overlap() {
         let row = |(network, mask, metric): (&str, &str, u32)| {
             let hex = |text: &str| {
