@@ -222,3 +222,60 @@ fn a_null_device_that_is_closed() {
         assert!(Command::new("umount").args(["-l", "/dev/null"]).status().unwrap().success());
     });
 }
+
+/// A program that runs as another user has no controlling terminal: it could put commands into the input of root's (`TIOCSTI`).
+#[test]
+fn the_command_user_has_no_terminal_of_root() {
+    world(|world| {
+        let real = fs::read("/usr/bin/setpriv").unwrap();
+        world.instance.install("/run/setpriv", &real);
+        world.instance.install(
+            "/usr/bin/setpriv",
+            b"#!/bin/sh\necho \"$$ $(ps -o sid= -o tty= -p $$)\" >>/run/sessions\nexec /run/setpriv \"$@\"\n",
+        );
+        world.check().assert_healthy();
+        let sessions = fs::read_to_string("/run/sessions").unwrap();
+        assert!(sessions.lines().count() >= 2, "two checks run a program as the command's user: {sessions}");
+        for line in sessions.lines() {
+            let [process, session, terminal] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                (process, terminal),
+                (session, "?"),
+                "it leads a session of its own, without a terminal"
+            );
+        }
+    });
+}
+
+/// sshd changes the user itself. What keeps the program from doing so that the checks use is no failure of a login.
+#[test]
+fn a_program_that_changes_the_user_and_cannot() {
+    let missing = "echo 'setpriv: error while loading shared libraries: libcap-ng.so.0: cannot open shared object file' >&2; exit 127";
+    let unchanged = "not tried as eic-keys: setsid or setpriv (util-linux) cannot be run";
+    for (script, says) in [
+        (missing, unchanged),
+        (
+            "case $* in *--check*) sleep 20 ;; *) exec /run/setpriv \"$@\" ;; esac",
+            "not tried as eic-keys: the other checks take too long",
+        ),
+    ] {
+        world(|world| {
+            let real = fs::read("/usr/bin/setpriv").unwrap();
+            world.instance.install("/run/setpriv", &real);
+            world.instance.install("/usr/bin/setpriv", format!("#!/bin/sh\n{script}\n").as_bytes());
+            assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+            let report = world.check();
+            assert_eq!(report.note("metadata.command_user"), says);
+            assert_eq!(report.note("signer.command_user"), says);
+            assert_eq!(report.outcome.status, Some(0), "nothing fails: {}", report.outcome.stdout);
+        });
+    }
+    world(|world| {
+        world.instance.remove("/usr/bin/setsid");
+        let report = world.check();
+        assert_eq!(report.note("metadata.command_user"), unchanged);
+        assert_eq!(report.outcome.status, Some(0), "nothing fails: {}", report.outcome.stdout);
+    });
+}

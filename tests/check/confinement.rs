@@ -67,7 +67,7 @@ fn limits_of_sshd_that_cannot_be_set() {
                 .contains("sshd has other resource limits: prlimit: failed to set the NOFILE resource limit"),
             "{detail}"
         );
-        assert_eq!(std::fs::read_to_string("/run/asked").unwrap(), "x\n");
+        assert_eq!(fs::read_to_string("/run/asked").unwrap(), "x\n");
     });
 }
 

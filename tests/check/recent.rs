@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::world::{World, broken, config, log_line, world};
+use crate::world::{World, broken, config, log_line, with_unit, world};
 
 #[test]
 fn what_the_log_tells() {
@@ -294,4 +294,34 @@ fn what_the_journal_tells() {
             assert!(report.note(id).contains(others), "{}", report.note(id));
         }
     });
+}
+
+/// Where the log has no line of sshd, nothing is known of the last logins.
+#[test]
+fn a_log_that_has_no_lines_of_sshd() {
+    let skipped = &[("recent.login", "skip")];
+    world(|world| {
+        with_unit(world, "-E /var/log/sshd.log");
+        let report = world.check();
+        report.assert_exactly(skipped);
+        assert_eq!(
+            report.note("recent.login"),
+            "sshd logs to /var/log/sshd.log (-E), and not to the system's log"
+        );
+    });
+    for (keyword, value, says) in [
+        ("LogLevel", "QUIET", "sshd does not log a login that it refuses: LogLevel is QUIET"),
+        (
+            "SyslogFacility",
+            "LOCAL3",
+            "sshd logs with SyslogFacility LOCAL3, and /var/log/auth.log may not have its lines",
+        ),
+    ] {
+        world(|world| {
+            world.configure(&config().set(keyword, value).text());
+            let report = world.check();
+            report.assert_exactly(skipped);
+            assert_eq!(report.note("recent.login"), says);
+        });
+    }
 }

@@ -304,6 +304,39 @@ pub(crate) fn stop_sshd() {
     assert!(status.unwrap().success());
 }
 
+/// A system with systemd, whose unit started sshd with these options.
+pub(crate) fn with_unit(world: &World<'_>, options: &str) {
+    stop_sshd();
+    fs::create_dir_all("/run/systemd/system").unwrap();
+    world.instance.write(
+        "/usr/lib/systemd/system/ssh.service",
+        "[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd -D $SSHD_OPTS\n",
+    );
+    world.instance.write("/etc/default/ssh", format!("SSHD_OPTS=\"{options}\"\n"));
+    let systemctl = "#!/bin/sh\ncase \"$*\" in\n'show --property=MainPID --value ssh') cat /run/sshd.pid ;;\n'show --property=ExecStart '*) cat /run/loaded ;;\n\
+         'daemon-reload' | 'restart ssh') echo \"$*\" >>/run/restarted ;;\nesac\n";
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+    world.start_sshd(&format!("/usr/sbin/sshd {options}"));
+}
+
+/// Another value for one keyword.
+pub(crate) fn set(keyword: &str, value: &str) -> impl FnOnce(&World<'_>) + use<> {
+    let text = config().set(keyword, value).text();
+    move |world| world.configure(&text)
+}
+
+/// The content of sshd's PID file. sshd removes it, and writes it again, when it reads its configuration.
+pub(crate) fn pid_file() -> Vec<u8> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match fs::read(PID_FILE) {
+            Ok(number) if !number.is_empty() => return number,
+            read => assert!(Instant::now() < end, "{read:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A line of a log file, written so many seconds ago.
 pub(crate) fn log_line(seconds: u64, text: &str) -> String {
     let time = Command::new("date").args(["-Is", "-d", &format!("{seconds} seconds ago")]).output().unwrap();
