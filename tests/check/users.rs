@@ -111,7 +111,8 @@ fn a_name_service_without_files() {
         ("compat", "/etc/passwd line 1, -alice, excludes alice", "remove line 1 of /etc/passwd"),
     ] {
         world(|world| {
-            world.instance.write("/etc/nsswitch.conf", format!("passwd: {passwd}\ngroup: files\n"));
+            // Blanks before the colon are allowed.
+            world.instance.write("/etc/nsswitch.conf", format!("passwd : {passwd}\ngroup: files\n"));
             if passwd == "compat" {
                 world.sh("sed -i '1i -alice' /etc/passwd");
             } else if !fix.starts_with("put") {
