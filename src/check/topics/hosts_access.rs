@@ -200,7 +200,9 @@ impl HostsRule {
                     // twist runs another program instead of sshd.
                     "deny" | "twist" => refuses = true,
                     "allow" => refuses = is_last,
-                    "aclexec" => condition.extend([" except those that a command refuses: ", option]),
+                    "aclexec" => {
+                        condition = format!("{condition} except those that a command refuses: {option}");
+                    }
                     known if OPTIONS.split(' ').any(|other| other == known) => refuses |= is_last,
                     // libwrap refuses the clients of a line that it does not understand.
                     _ => (refuses, is_last) = (true, true),
