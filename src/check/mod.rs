@@ -33,6 +33,7 @@ mod pam_stack;
 mod rehearsal;
 mod report;
 mod request;
+mod revoked_keys;
 mod runner;
 mod running_sshd;
 mod serving_context;

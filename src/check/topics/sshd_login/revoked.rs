@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use crate::check::revoked_keys::{RevokedKeys, UnreadableList};
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
-use crate::check::topics::accepted;
 use crate::files::{self, below};
 
 /// sshd refuses each key if it cannot read the list of revoked keys.
@@ -25,13 +25,19 @@ pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     }
     // sshd reads it as an empty list.
     let is_null = fs::metadata(below(root, Path::new(list))).is_ok_and(|file| files::is_null_device(&file));
+    let refuses = |what: &str, change: &str| {
+        let note = format!("RevokedKeys {list} {what}, so that sshd refuses each key");
+        settings.refuses("revokedkeys", &note, &format!("{change}, or remove RevokedKeys"))
+    };
     if !matches!(list, "" | "none") && !is_null {
-        match accepted::read(root, Path::new(list)).map(|list| accepted::fault(&list)) {
+        match RevokedKeys::read(root, Path::new(list)).map(|list| list.unreadable()) {
             Ok(None) => {}
-            Ok(Some((what, change))) => {
-                let note = format!("RevokedKeys {list} {what}, so that sshd refuses each key");
-                let change = format!("{change} {list}, or remove RevokedKeys");
-                return settings.refuses("revokedkeys", &note, &change);
+            Ok(Some(UnreadableList::CutOff)) => {
+                return refuses("is cut off", &format!("generate it again with ssh-keygen -k: {list}"));
+            }
+            Ok(Some(UnreadableList::Line(line))) => {
+                let what = format!("line {line} is not a public key");
+                return refuses(&what, &format!("remove that line from {list}"));
             }
             Err(error) => {
                 let note =
