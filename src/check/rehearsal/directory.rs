@@ -14,9 +14,6 @@ use crate::path_walk::resolve;
 /// the next rehearsal finds and removes what a killed one left.
 const PATH: &str = "/run/eic-keys-rehearsal";
 
-/// The key in it.
-pub(super) const KEY: &str = "/run/eic-keys-rehearsal/key";
-
 /// The directory, locked. It is removed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -56,6 +53,11 @@ impl Directory {
             }
         }
         Err(io::Error::other(format!("{PATH} was replaced repeatedly")))
+    }
+
+    /// The key of the login.
+    pub(super) fn private_key(&self) -> PathBuf {
+        self.path("key")
     }
 
     /// The path of a file in the directory.

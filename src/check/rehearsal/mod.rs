@@ -621,11 +621,10 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Fault> {
     let directory = Directory::create().map_err(not_prepared)?.ok_or_else(|| {
         Fault::with_advice("another rehearsal is running", "wait for it to end, then check again")
     })?;
-    let file = directory.path("key");
     let keygen = TrustedCommand::new(keygen)
         .with(["-q", "-N", "", "-C", "eic-keys --rehearse"])
         .with(&plan.key)
-        .with(["-f".into(), file.into_os_string()]);
+        .with(["-f".into(), directory.private_key().into_os_string()]);
     let made = keygen.run(limits::CHECK_TIME).map_err(not_prepared)?;
     if !made.status.success() {
         let said = made.error_text();
@@ -638,8 +637,12 @@ fn begin(mut plan: RehearsalPlan) -> Result<Rehearsal, Fault> {
     directory.write("authorized_keys", &public, 0o644).map_err(not_prepared)?;
     let programs = Programs { ssh, timeout, setsid };
     let command = server.prepare(&directory, plan.needs_more).map_err(not_prepared)?;
-    let host_key = if plan.has_host_keys { &[][..] } else { &["-h", directory::KEY][..] };
-    let command = command.with(host_key);
+    // sshd needs a host key, and ssh does not check it.
+    let command = if plan.has_host_keys {
+        command
+    } else {
+        command.with(["-h".into(), directory.private_key().into_os_string()])
+    };
     // Random, since the end of the key is. A comment follows it.
     let public = String::from_utf8_lossy(&public).into_owned();
     let key = public.split(' ').nth(1).unwrap_or_default();

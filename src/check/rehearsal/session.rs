@@ -163,7 +163,7 @@ fn client(
         .to_std();
     command
         .args(["-F", "none", "-a", "-x", "-p", &port.to_string(), "-l", user, "-i"])
-        .arg(directory.path("key"));
+        .arg(directory.private_key());
     for option in [
         "BatchMode=yes",
         "IdentitiesOnly=yes",
