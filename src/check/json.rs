@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fix::Fix;
-use super::report::{Check, CheckReport, Status};
+use super::report::{Check, CheckReport, Mark, Status};
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change
 /// it.
@@ -38,7 +38,7 @@ fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -
 
 fn check(check: &Check) -> Value {
     let kind = check.fix.as_ref().map(|fix| if fix.is_command() { "command" } else { "advice" });
-    json!({
+    let mut value = json!({
         "id": check.id.name(),
         "status": check.status.name(),
         "note": check.note,
@@ -47,7 +47,11 @@ fn check(check: &Check) -> Value {
         "detail": check.detail,
         "depends_on": check.depends_on.iter().map(|id| id.name()).collect::<Vec<_>>(),
         "duration_ms": u64::try_from(check.duration.as_millis()).unwrap_or(u64::MAX),
-    })
+    });
+    if let (Some(Mark::Certificates(count)), Value::Object(members)) = (&check.mark, &mut value) {
+        members.insert("certificates".to_owned(), json!(count));
+    }
+    value
 }
 
 #[cfg(test)]

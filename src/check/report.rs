@@ -59,6 +59,8 @@ pub(crate) enum Mark {
     OlderConfiguration,
     /// Some clients are refused, by their address or port.
     SomeClients,
+    /// The trust store has so many certificates.
+    Certificates(usize),
     /// No key is pushed for the user who is asked about, but for these.
     ForOthers(String),
     /// Nobody asked for the rehearsal.

@@ -44,6 +44,10 @@ fn a_trust_store_that_the_command_user_cannot_read() {
             &config().set("AuthorizedKeysCommand", "/usr/bin/eic-keys --trust-store /etc/store %u %f").text(),
         );
         world.check().assert_healthy();
+        // The other process is given the same directory by another name.
+        let relative = "../".repeat(30) + "etc/store";
+        let report = world.check_with(&["alice", "--trust-store", &relative]);
+        assert_eq!(report.status("signer.command_user"), "ok", "{}", report.note("signer.command_user"));
         fs::set_permissions("/etc/store/b.pem", Permissions::from_mode(0o600)).unwrap();
         let report = world.check();
         report.assert_exactly(&[("signer.command_user", "warn")]);

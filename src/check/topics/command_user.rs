@@ -119,12 +119,27 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     report(command.run(limits::COMMAND_USER_TIME.saturating_sub(started.elapsed())))
 }
 
-/// The status and note of one check in a report.
-fn answer(report: &serde_json::Value, id: CheckId) -> Option<(String, String)> {
-    let text = |check: &serde_json::Value, member: &str| Some(check.get(member)?.as_str()?.to_owned());
-    let mut checks = report.get("checks")?.as_array()?.iter();
-    let check = checks.find(|check| text(check, "id").as_deref() == Some(id.name()))?;
-    Some((text(check, "status")?, text(check, "note")?))
+/// One check in a report.
+struct ReportedCheck<'a> {
+    status: &'a str,
+    note: &'a str,
+    certificates: Option<usize>,
+}
+
+impl<'a> ReportedCheck<'a> {
+    fn find(report: &'a serde_json::Value, id: CheckId) -> Option<Self> {
+        let mut checks = report.get("checks")?.as_array()?.iter();
+        let check = checks.find(|check| check.get("id").is_some_and(|other| other == id.name()))?;
+        let text = |member| check.get(member)?.as_str();
+        let certificates = check.get("certificates").and_then(serde_json::Value::as_u64);
+        let certificates = certificates.and_then(|count| count.try_into().ok());
+        Some(Self { status: text("status")?, note: text("note")?, certificates })
+    }
+
+    /// Whether the check did not fail.
+    fn is_well(&self) -> bool {
+        matches!(self.status, "ok" | "warn")
+    }
 }
 
 fn broken(user: &Account, reason: &str) -> Answer<()> {
@@ -168,14 +183,13 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
         }
         View::CheckReport(report) => report,
     };
-    match answer(report, CheckId::MetadataToken) {
+    match ReportedCheck::find(report, CheckId::MetadataToken) {
         None => broken(user, "its report has no metadata.token"),
-        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => {
-            Answer::ok(format!("as {name}: {note}"), ())
-        }
+        Some(check) if check.is_well() => Answer::ok(format!("as {name}: {}", check.note), ()),
         // sshd's unit hides the signs of an instance.
-        Some((status, _)) if status == "skip" => {
-            let note = answer(report, CheckId::InstanceHost).map(|(_, note)| note).unwrap_or_default();
+        Some(ReportedCheck { status: "skip", .. }) => {
+            let host = ReportedCheck::find(report, CheckId::InstanceHost);
+            let note = host.map(|check| check.note).unwrap_or_default();
             Answer::fail(
                 format!("as {name}: {note}"),
                 Fix::advice(
@@ -183,7 +197,7 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
                 ),
             )
         }
-        Some((_, note)) => Answer::fail(
+        Some(ReportedCheck { note, .. }) => Answer::fail(
             format!("as {name}: {note}"),
             Fix::advice(format!(
                 "permit connections of {name}: nft list ruleset and ip rule show rules that match a user"
@@ -202,19 +216,19 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         View::NotTried(reason) => return Answer::skip(format!("not tried as {name}: {reason}")),
         View::CheckReport(report) => report,
     };
-    let seen =
-        store.count().map(|count| super::signer::certificate_count(store.path(), count)).unwrap_or_default();
-    match answer(report, CheckId::SignerStore) {
+    let count = store.count().ok();
+    let seen = count.map(|count| super::signer::certificate_count(store.path(), count)).unwrap_or_default();
+    match ReportedCheck::find(report, CheckId::SignerStore) {
         None => Answer::skip(format!("the report as {name} has no signer.store")),
-        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") && note.starts_with(&seen) => {
+        Some(check) if check.is_well() && check.certificates == count => {
             Answer::ok(format!("as {name}: {seen}"), ())
         }
-        Some((status, note)) if matches!(status.as_str(), "ok" | "warn") => Answer::warn(
-            format!("as {name}: {note}; as root: {seen}"),
+        Some(check) if check.is_well() => Answer::warn(
+            format!("as {name}: {}; as root: {seen}", check.note),
             Fix::advice(format!("make all certificates of {} readable for {name}", store.path().display())),
             (),
         ),
-        Some((_, note)) => {
+        Some(ReportedCheck { note, .. }) => {
             Answer::fail(format!("as {name}: {note}"), readable(&root.join(store.path()), Some(user)))
         }
     }

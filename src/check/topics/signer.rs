@@ -16,6 +16,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::package::reinstall_fix;
+use crate::check::report::Mark;
 use crate::check::request::{CheckTarget, RunOptions};
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::error_text::WithCauses;
@@ -58,7 +59,8 @@ pub(crate) async fn store(
                         ),
                         reinstall_fix(&root, "ca-certificates"),
                         Arc::new(store),
-                    ),
+                    )
+                    .marked(Mark::Certificates(count)),
                     Ok((count, store)) if path.is_none() && is_cut(store.path()) => Answer::warn(
                         format!(
                             "{}, and ends within another one: the file is cut, as it is if a disk is full",
@@ -66,8 +68,10 @@ pub(crate) async fn store(
                         ),
                         write_again(&root),
                         Arc::new(store),
-                    ),
-                    Ok((count, store)) => only_root_can_write(certificate_count(store.path(), count), store),
+                    )
+                    .marked(Mark::Certificates(count)),
+                    Ok((count, store)) => only_root_can_write(certificate_count(store.path(), count), store)
+                        .marked(Mark::Certificates(count)),
                     Err(error) => {
                         Answer::fail(unusable(&error), fix_for_store(&root, path.is_some(), &error))
                     }
