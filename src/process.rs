@@ -93,7 +93,7 @@ impl TrustedCommand {
     /// # Errors
     /// Fails if the program cannot be started or does not end in time.
     pub(crate) fn run(&self, limit: Duration) -> io::Result<Output> {
-        let mut command = self.command();
+        let mut command = self.to_std();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.program == SETSID.into() => {
@@ -110,14 +110,14 @@ impl TrustedCommand {
     /// # Errors
     /// Fails if the program cannot be started.
     pub(crate) fn start(&self, stdin: Option<File>, stderr: Stdio) -> io::Result<Child> {
-        let mut command = self.command();
+        let mut command = self.to_std();
         command.stdin(stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(stderr);
         command.spawn()
     }
 
     /// This command in the root directory, with an environment that does not depend on the caller's.
     #[expect(clippy::disallowed_methods, reason = "the program is a trusted one")]
-    pub(crate) fn command(&self) -> Command {
+    pub(crate) fn to_std(&self) -> Command {
         let mut command = Command::new(self.program.path());
         command.args(&self.arguments).current_dir("/");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
@@ -151,7 +151,7 @@ impl Error for NoSetsid {}
 
 /// Whether a command was not started because there is no program that changes the user.
 pub(crate) fn is_without_setsid(error: &io::Error) -> bool {
-    matches!(error.get_ref(), Some(inner) if inner.is::<NoSetsid>())
+    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<NoSetsid>)
 }
 
 /// Whether a line of error output is that of a program that changes the user, and not that of the program which is run: it is not
@@ -183,7 +183,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Fails if the user is root, and other users can change the program or it cannot be examined.
-    pub(crate) fn command(&self, variables: &[&str], program: &Path) -> io::Result<TrustedCommand> {
+    pub(crate) fn run_program(&self, variables: &[&str], program: &Path) -> io::Result<TrustedCommand> {
         if self.uid == 0 {
             safe_path::program(Path::new("/"), program)?;
         }
@@ -358,9 +358,9 @@ mod tests {
         std::fs::write(&program, "").unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let user = |uid| Credentials { uid, gid: uid, groups: Vec::new() };
-        assert!(user(0).command(&[], &program).is_err());
-        assert!(user(65534).command(&[], &program).is_ok());
-        assert!(user(0).command(&[], Path::new("/bin/sh")).is_ok());
+        assert!(user(0).run_program(&[], &program).is_err());
+        assert!(user(65534).run_program(&[], &program).is_ok());
+        assert!(user(0).run_program(&[], Path::new("/bin/sh")).is_ok());
         std::fs::remove_file(&program).unwrap();
     }
 }

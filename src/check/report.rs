@@ -61,6 +61,8 @@ pub(crate) enum Mark {
     SomeClients,
     /// The trust store has so many certificates.
     Certificates(usize),
+    /// Some of the pushed keys are refused.
+    SomeKeys,
     /// No key is pushed for the user who is asked about, but for these.
     ForOthers(String),
     /// Nobody asked for the rehearsal.
@@ -135,10 +137,13 @@ impl CheckReport {
                     || self.with(Status::Skip).any(|skipped| skipped.skipped_for == Some(check.id))
             };
             let doubts: Vec<_> = warned.iter().copied().filter(is_doubt).collect();
-            words.push(if doubts.is_empty() {
-                format!("Nothing was found that would refuse {keys}.")
-            } else {
+            let refuses_some = |check: &&&Check| check.mark == Some(Mark::SomeKeys);
+            words.push(if !doubts.is_empty() {
                 format!("It is not known whether this system refuses {keys}: see {}.", ids(&doubts))
+            } else if let Some(check) = warned.iter().find(refuses_some) {
+                format!("This system refuses some of {keys}: {} ({}).", check.note, check.id)
+            } else {
+                format!("Nothing was found that would refuse {keys}.")
             });
         }
         if !warned.is_empty() {
@@ -176,8 +181,8 @@ impl CheckReport {
             " with a key of its own, without sshd's AuthorizedKeysCommand"
         } else if is(CheckId::SshdMethods, Status::Warn) {
             " with a key alone"
-        } else if is(CheckId::SshdAlgorithms, Status::Warn) {
-            " with a key of a type that sshd accepts"
+        } else if is(CheckId::SshdAlgorithms, Status::Warn) || is(CheckId::KeysAccepted, Status::Warn) {
+            " with a key of its own, which sshd accepts"
         } else {
             ""
         };

@@ -253,7 +253,18 @@ fn keys_that_sshd_refuses() {
         // Another one is accepted.
         world.instance.push_for_an_hour(USER, &other);
         run(world, "cat /run/key.pub >/etc/ssh/revoked");
-        world.check().assert_exactly(&[("keys.accepted", "warn")]);
+        let report = world.check();
+        report.assert_exactly(&[("keys.accepted", "warn")]);
+        let note = report.note("keys.accepted");
+        assert!(
+            note.starts_with("sshd refuses 1 of 2 pushed keys; the last: the pushed key ssh-ed25519 "),
+            "{note}"
+        );
+        let fix = report.of("keys.accepted")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("offer another of the pushed keys, or push another key (/"), "{fix}");
+        let summary = report.document["summary"].as_str().unwrap();
+        let says = format!("This system refuses some of alice's keys: {note} (keys.accepted). ");
+        assert!(summary.starts_with(&says) && !summary.contains("Nothing was found"), "{summary}");
     });
     world(|world| {
         world.restart(&crate::world::config().set("PubkeyAcceptedAlgorithms", "rsa-sha2-512").text());

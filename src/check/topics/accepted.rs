@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::check::fix::Fix;
+use crate::check::report::Mark;
 use crate::check::revoked_keys::{RevokedKeys, string};
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
@@ -21,15 +21,18 @@ pub(super) fn accepted(keys: &[UnverifiedKey<'_>], settings: &Settings, root: &P
     for key in keys {
         refused.extend(refusal(key, settings, revoked.as_ref()).map(|refusal| (key, refusal)));
     }
-    let Some((key, (keyword, reason, change))) = refused.first() else {
+    // The last one was pushed last.
+    let Some((key, (keyword, reason, change))) = refused.last() else {
         return Answer::ok("sshd accepts the type and size of the pushed keys, and none is revoked", ());
     };
     let note = format!("the pushed key {} {}: {reason}", key.key_type(), key.fingerprint());
-    if refused.len() == keys.len() {
-        settings.refuses(keyword, &note, change)
-    } else {
-        Answer::warn(note, Fix::advice("offer another of the pushed keys"), ())
+    // What sshd has not read yet refuses no key now.
+    if refused.len() == keys.len() || settings.changed_file(keyword).is_some() {
+        return settings.refuses(keyword, &note, change);
     }
+    let note = format!("sshd refuses {} of {} pushed keys; the last: {note}", refused.len(), keys.len());
+    let fix = settings.fix(keyword, &format!("offer another of the pushed keys, or {change}"));
+    Answer::warn(note, fix, ()).marked(Mark::SomeKeys)
 }
 
 /// The keyword that refuses a key, the reason, and what to change.
@@ -51,7 +54,11 @@ fn refusal(
     let required = settings.one("requiredrsasize").parse().unwrap_or(0);
     if let Some(bits) = rsa_bits(&blob).filter(|bits| *bits < required) {
         let note = format!("it has {bits} bits, and RequiredRSASize is {required}");
-        return Some(("requiredrsasize", note, "push a larger key or an ed25519 key"));
+        return Some((
+            "requiredrsasize",
+            note,
+            "push a larger key or an ed25519 key, or set a smaller RequiredRSASize",
+        ));
     }
     let list = settings.one("revokedkeys");
     revoked

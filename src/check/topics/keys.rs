@@ -224,7 +224,7 @@ fn records(text: &Bytes, id: &InstanceId, rules: &KeyRules<'_>, now: UnixTime) -
                     Some(last) => {
                         let are = if refused == 1 { "is" } else { "are" };
                         let note = format!("{refused} of {counted} keys {are} refused; the last: {last}");
-                        Answer::warn(note, fix_for_refusal(last), text.clone())
+                        Answer::warn(note, fix_for_refusal(last), text.clone()).marked(Mark::SomeKeys)
                     }
                 }
             }
@@ -298,6 +298,6 @@ fn summed_up<T: Clone>(count: usize, refused: usize, value: &T, [good, bad]: [&s
         (0, _) => Answer::skip("there is no valid key to check"),
         (_, 0) => Answer::ok(format!("{count} of {count} keys {good}"), value.clone()),
         _ if refused == count => Answer::fail(note, push_again()),
-        _ => Answer::warn(note, push_again(), value.clone()),
+        _ => Answer::warn(note, push_again(), value.clone()).marked(Mark::SomeKeys),
     }
 }
