@@ -131,7 +131,17 @@ impl FailedUnit {
 
     /// The result for sshd, which does not run.
     pub(crate) fn answer<T>(&self) -> Answer<T> {
-        self.explained().fail().detail(self.last_lines())
+        self.explained(&self.state(), "").fail().detail(self.last_lines())
+    }
+
+    /// The result for an sshd that a failed start has left. It listens, so that the next one cannot.
+    pub(crate) fn answer_of_leftover<T>(&self, process: u32, value: T) -> Answer<T> {
+        let state = format!(
+            "sshd runs, process {process}, but it is left of a start of its unit {} that failed, and the unit cannot start while it \
+             listens",
+            self.unit
+        );
+        self.explained(&state, &format!("kill {process}; ")).warn(value).detail(self.last_lines())
     }
 
     /// The result for a socket unit, which starts sshd again for the next client: what failed then may be over, unless it fails again
@@ -141,7 +151,25 @@ impl FailedUnit {
             return self.answer();
         }
         let before = format!("{socket} listens, but its last start of sshd failed");
-        self.explained().after(&before).warn(value).detail(self.last_lines())
+        self.explained(&self.state(), "").after(&before).warn(value).detail(self.last_lines())
+    }
+
+    /// Whether it ran, and the kernel or another program killed it.
+    fn was_killed(&self) -> bool {
+        let has = |is: &dyn Fn(&str) -> bool| self.lines.iter().any(|line| is(line));
+        !self.restarts()
+            && has(&|line| line.starts_with("Started "))
+            && has(&|line| line.ends_with("Main process exited, code=killed, status=9/KILL"))
+            && !self.settings.iter().any(|line| line.text.starts_with("Memory"))
+    }
+
+    fn state(&self) -> String {
+        let unit = self.unit;
+        if self.restarts() {
+            format!("sshd does not keep running: systemd starts its unit {unit} again and again")
+        } else {
+            format!("sshd is stopped: its unit {unit} failed")
+        }
     }
 
     fn last_lines(&self) -> Vec<String> {
@@ -149,7 +177,8 @@ impl FailedUnit {
         self.lines.iter().skip(last).cloned().collect()
     }
 
-    fn explained(&self) -> Fault {
+    /// `state`: what has become of it. `first`: commands before the others, each with a semicolon.
+    fn explained(&self, state: &str, first: &str) -> Fault {
         let unit = self.unit;
         if self.hit_limit {
             let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
@@ -160,36 +189,55 @@ impl FailedUnit {
                 Fix::command("systemctl reset-failed", [CommandWord::Literal(unit)]).then(start),
             );
         }
-        let how = if self.restarts() {
-            format!("sshd does not keep running: systemd starts its unit {unit} again and again")
-        } else {
-            format!("sshd is stopped: its unit {unit} failed")
+        if self.was_killed() {
+            let note = format!(
+                "{state}: the kernel, for lack of memory, or another program killed its process (journalctl -k shows the former)"
+            );
+            return Fault::new(note, Fix::command("systemctl restart", [CommandWord::Literal(unit)]));
+        }
+        let cause = cause(&self.lines).map(String::as_str).unwrap_or_default();
+        let is_late = cause.contains("start operation timed out");
+        let note = match cause {
+            "" => state.to_owned(),
+            _ if is_late => format!(
+                "{state}: {cause} (systemd was not told that sshd is ready: Type= has to fit, and a script has to run sshd with exec)"
+            ),
+            cause => format!("{state}: {cause}"),
         };
-        let cause = cause(&self.lines);
-        let note = cause.map_or_else(|| how.clone(), |cause| format!("{how}: {cause}"));
-        let lacks_directory =
-            cause.is_some_and(|line| line.contains("Missing privilege separation directory: /run/sshd"));
-        let again =
-            format!("then: systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}");
+        let again = format!(
+            "then: {first}systemctl daemon-reload; systemctl reset-failed {unit}; systemctl restart {unit}"
+        );
         if let Some(place) = &self.options {
             return Fault::with_advice(note, format!("correct the options of sshd ({place}), {again}"));
         }
         let is_command = |line: &UnitLine| line.text.starts_with("ExecStart=");
         let setting = |line: &UnitLine| bounded(line.text.trim_end());
-        let again = if self.settings.iter().any(is_command) {
+        let unusable = unusable_path(&self.settings, cause);
+        let blamed = match unusable {
+            Some((line, _)) => vec![line],
+            None => blamed(&self.settings, &self.lines, is_late),
+        };
+        let again = if blamed.iter().any(|line| is_command(line)) {
             format!("with the empty ExecStart= before it, or correct it, {again}")
         } else {
             again
         };
-        let fix = match self.settings.as_slice() {
-            _ if lacks_directory => format!(
+        let fix = match blamed.as_slice() {
+            _ if cause.contains("Missing privilege separation directory: /run/sshd") => format!(
                 "add RuntimeDirectory=sshd to the section [Service] of sshd's unit (systemctl edit {unit}), then: systemctl restart {unit}"
             ),
-            [] => format!(
-                "remove the cause that the journal names (journalctl --unit {unit}), then: systemctl reset-failed {unit}; systemctl restart \
-                 {unit}"
-            ),
-            [line] => format!("remove {} from sshd's unit ({}), {again}", setting(line), line.place()),
+            [] => format!("remove the cause that the journal names (journalctl --unit {unit}), {again}"),
+            [line] => {
+                let (line, place) = (setting(line), line.place());
+                match unusable {
+                    Some((_, path)) if line.contains("Paths=") => {
+                        format!(
+                            "correct {path} in {line} ({place}), or write -{path} if it need not exist, {again}"
+                        )
+                    }
+                    _ => format!("remove {line} from sshd's unit ({place}), {again}"),
+                }
+            }
             many => {
                 let shown = many.iter().take(MOST_SETTINGS);
                 let shown =
@@ -373,6 +421,57 @@ fn wrong_option(line: &str) -> Option<char> {
     option.trim_start_matches('\'').chars().next()
 }
 
+/// The setting with a path that systemd cannot use, by its message, and that path.
+fn unusable_path<'a>(settings: &'a [UnitLine], cause: &str) -> Option<(&'a UnitLine, &'a str)> {
+    let (_, message) = ["Failed to set up mount namespacing: ", "Failed at step EXEC spawning "]
+        .iter()
+        .find_map(|text| cause.split_once(text))?;
+    let used = message.split_once(": ").map_or(message, |(path, _)| path);
+    settings.iter().find_map(|line| {
+        let words = line.setting()?.1.split([' ', ':']);
+        let mut paths =
+            words.map(|word| word.trim_start_matches(['-', '+', '!', '@', '"']).trim_end_matches('"'));
+        // It can have a directory of systemd before it.
+        paths
+            .find(|path| path.len() > 1 && path.starts_with('/') && used.ends_with(path))
+            .map(|path| (line, path))
+    })
+}
+
+/// What systemd was about to do when it failed, and what the names of the settings for that contain.
+const STEPS: &str = "NAMESPACE Path Root Private Protect FileSystem Mount Director
+EXEC Exec Root
+CHDIR WorkingDirectory
+USER User
+GROUP Group
+STDIN Standard
+STDOUT Standard
+STDERR Standard";
+
+/// How the names of settings begin that cannot keep a unit from starting.
+const LATER: &str = "Restart TimeoutStop Kill SendSIG ExecReload ExecStop SuccessExitStatus OOMPolicy";
+
+/// The settings with which sshd cannot start, as far as systemd says what it could not do. `is_late`: the start took too long.
+fn blamed<'a>(settings: &'a [UnitLine], lines: &[String], is_late: bool) -> Vec<&'a UnitLine> {
+    let with = |counts: &dyn Fn(&str) -> bool| -> Vec<_> {
+        settings.iter().filter(|line| counts(line.text.split('=').next().unwrap_or_default())).collect()
+    };
+    let begins = |list: &str, name: &str| list.split(' ').any(|begin| name.starts_with(begin));
+    // "Failed at step NAMESPACE spawning ...", or "status=226/NAMESPACE".
+    let names = lines.iter().find_map(|line| {
+        let exit = || line.split_once("status=2")?.1.split_once('/');
+        let (_, step) = line.split_once("Failed at step ").or_else(exit)?;
+        let step = step.split(' ').next()?;
+        STEPS.lines().find_map(|row| row.strip_prefix(step)?.strip_prefix(' '))
+    });
+    let of_step = names.map(|names| with(&|name| names.split(' ').any(|part| name.contains(part))));
+    if let Some(of_step) = of_step.filter(|found| !found.is_empty()) {
+        return of_step;
+    }
+    let waits = is_late && with(&|name| begins("Exec Type PIDFile Notify", name)).is_empty();
+    with(&|name| !begins(LATER, name) && (waits || !name.starts_with("TimeoutStart")))
+}
+
 /// The line that names the cause: sshd's own last one, or else how it ended.
 fn cause(lines: &[String]) -> Option<&String> {
     // Lines of systemd about the unit, and lines of sshd that follow them.
@@ -406,7 +505,11 @@ fn cause(lines: &[String]) -> Option<&String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FailedUnit, Restarts, age, cause, wrong_option};
+    use std::path::Path;
+
+    use super::{FailedUnit, Restarts, age, blamed, cause, unusable_path, wrong_option};
+    use crate::config_tree::ConfigTree;
+    use crate::sshd::unit::{UnitLine, settings_of};
 
     #[test]
     fn the_line_that_names_the_cause() {
@@ -437,6 +540,76 @@ mod tests {
             assert_eq!(cause(&lines(journal)).map(String::as_str), Some(expected));
         }
         assert_eq!(cause(&lines("Starting ssh.service")), None);
+    }
+
+    fn settings(lines: &str) -> Vec<UnitLine> {
+        let file = Path::new("/x.conf");
+        let text = format!("[Service]\n{}\n", lines.replace('|', "\n"));
+        settings_of(&ConfigTree::new(Path::new("/")).with(file, Some(text.into_bytes())), file)
+    }
+
+    #[test]
+    fn the_settings_that_can_be_the_cause() {
+        const TIMED_OUT: &str = "ssh.service: start operation timed out. Terminating.";
+        for (lines, journal, expected) in [
+            ("Type=forking|TimeoutStartSec=3|Restart=no", TIMED_OUT, "Type=forking"),
+            ("TimeoutStartSec=1|Restart=no|TimeoutStopSec=5", TIMED_OUT, "TimeoutStartSec=1"),
+            ("PrivateTmp=yes|TimeoutStartSec=1", TIMED_OUT, "PrivateTmp=yes|TimeoutStartSec=1"),
+            (
+                "DynamicUser=yes|TimeoutStartSec=9|RestartSec=1",
+                "sshd: no hostkeys available",
+                "DynamicUser=yes",
+            ),
+            (
+                "ExecStartPre=/usr/sbin/sshd -t|WorkingDirectory=/opt/ssh|KillMode=mixed",
+                "ssh.service: Failed at step CHDIR spawning /usr/sbin/sshd: No such file or directory",
+                "WorkingDirectory=/opt/ssh",
+            ),
+            (
+                "Environment=A=b|StandardOutput=append:/none/x",
+                "ssh.service: Control process exited, code=exited, status=209/STDOUT",
+                "StandardOutput=append:/none/x",
+            ),
+            (
+                "LimitNOFILE=64|RootDirectory=/srv/sshroot",
+                "ssh.service: Failed at step NAMESPACE spawning /usr/sbin/sshd: No such file or directory",
+                "RootDirectory=/srv/sshroot",
+            ),
+            // None that is known for this step, and none at all.
+            (
+                "LimitNOFILE=3|Restart=no",
+                "ssh.service: Failed at step LIMITS spawning /usr/sbin/sshd",
+                "LimitNOFILE=3",
+            ),
+            ("Restart=no|ExecReload=/bin/true", "socket: Address family not supported by protocol", ""),
+        ] {
+            let settings = settings(lines);
+            let found = blamed(&settings, &[journal.to_owned()], journal == TIMED_OUT);
+            let found: Vec<_> = found.into_iter().map(|line| line.text.as_str()).collect();
+            assert_eq!(found.join("|"), expected, "{lines}: {journal}");
+        }
+    }
+
+    #[test]
+    fn the_path_that_systemd_cannot_use() {
+        let lines = "ReadOnlyPaths=/etc /usr|InaccessiblePaths=/etc/ssl/private -/root/.aws|ExecStart=-/usr/local/sbin/sshd -D";
+        let settings = settings(lines);
+        for (path, expected) in [
+            ("/root/.aws", Some("/root/.aws")),
+            ("/run/systemd/unit-root/root/.aws", Some("/root/.aws")),
+            ("/root", None),
+            ("/dev/shm", None),
+        ] {
+            let cause =
+                format!("ssh.service: Failed to set up mount namespacing: {path}: No such file or directory");
+            let found =
+                unusable_path(&settings, &cause).map(|(line, path)| (line.text.split('=').next(), path));
+            assert_eq!(found, expected.map(|path| (Some("InaccessiblePaths"), path)), "{path}");
+        }
+        let cause =
+            "ssh.service: Failed at step EXEC spawning /usr/local/sbin/sshd: No such file or directory";
+        assert_eq!(unusable_path(&settings, cause).map(|(_, path)| path), Some("/usr/local/sbin/sshd"));
+        assert!(unusable_path(&settings, "/usr/local/sbin/sshd: not found").is_none());
     }
 
     #[test]

@@ -328,6 +328,40 @@ fn an_sshd_that_runs_for_a_moment() {
     });
 }
 
+/// A script that starts it without exec: systemd gives up, and leaves it.
+#[test]
+fn an_sshd_that_a_failed_start_has_left() {
+    world(|world| {
+        let pid = world.instance.command([PID_FILE]).program("/bin/cat").as_root().run().stdout;
+        let pid = pid.trim();
+        let journal = "'Starting ssh.service' 'Server listening on :: port 22.' 'ssh.service: start operation timed out. Terminating.'";
+        let settings = "ExecStart=\nExecStart=/usr/local/sbin/wrapper\nTimeoutStartSec=3\nRestart=no";
+        let failed = "ActiveState=failed SubState=failed NRestarts=0 MainPID=0";
+        unit_of_sshd(world, failed, settings, journal);
+        // One of another unit.
+        assert_eq!(world.check().status("running.daemon"), "ok");
+        world.instance.write("/run/group", "0::/system.slice/ssh.service\n");
+        world.sh(&format!("mount --bind /run/group /proc/{pid}/cgroup"));
+        let report = world.check();
+        assert_eq!(report.status("running.daemon"), "warn");
+        let note = report.note("running.daemon");
+        let begin =
+            format!("sshd runs, process {pid}, but it is left of a start of its unit ssh that failed");
+        assert!(note.starts_with(&begin) && note.contains("a script has to run sshd with exec"), "{note}");
+        assert_eq!(
+            report.of("running.daemon")["fix"],
+            format!(
+                "remove ExecStart=/usr/local/sbin/wrapper from sshd's unit (/etc/systemd/system/ssh.service.d/x.conf line 5), with the empty \
+                 ExecStart= before it, or correct it, then: kill {pid}; systemctl daemon-reload; systemctl reset-failed ssh; systemctl \
+                 restart ssh"
+            )
+        );
+        let active = "ActiveState=active SubState=running NRestarts=0";
+        unit_of_sshd(world, &format!("{active} MainPID={pid}"), settings, journal);
+        assert_eq!(world.check().status("running.daemon"), "ok");
+    });
+}
+
 /// Its files have an error, or another unit is missing.
 #[test]
 fn a_unit_that_systemd_does_not_start() {
@@ -548,6 +582,38 @@ fn a_unit_that_fails() {
                 "{fix}"
             );
         }
+    });
+}
+
+/// Settings that cannot be the cause are not named.
+#[test]
+fn the_settings_of_a_unit_that_fails() {
+    let failed = "ActiveState=failed SubState=failed NRestarts=5";
+    // It ran, and was killed: no setting is the cause.
+    world(|world| {
+        let journal = "'Starting ssh.service' 'Started ssh.service' 'Server listening on :: port 22.' 'Accepted publickey for bob' \
+             'ssh.service: Main process exited, code=killed, status=9/KILL'";
+        failed_unit(world, failed, "Restart=no", journal);
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        let begin =
+            "sshd is stopped: its unit ssh failed: the kernel, for lack of memory, or another program killed";
+        assert!(report.note("running.daemon").starts_with(begin), "{}", report.note("running.daemon"));
+        assert_eq!(report.of("running.daemon")["fix"], "systemctl restart ssh");
+        unit_of_sshd(world, failed, "MemoryMax=1M", journal);
+        let fix = world.check().of("running.daemon")["fix"].as_str().unwrap().to_owned();
+        assert!(fix.starts_with("remove MemoryMax=1M from sshd's unit ("), "{fix}");
+    });
+    // Of several settings, that with the path of the message.
+    world(|world| {
+        let settings = "ReadOnlyPaths=/etc\nInaccessiblePaths=/etc/ssl/private /root/.aws\nRestart=no";
+        let journal = "'Starting ssh.service' 'ssh.service: Failed to set up mount namespacing: /root/.aws: No such file or directory' \
+             'ssh.service: Failed at step NAMESPACE spawning /usr/sbin/sshd: No such file or directory'";
+        failed_unit(world, failed, settings, journal);
+        let fix = world.check().of("running.daemon")["fix"].as_str().unwrap().to_owned();
+        let begin = "correct /root/.aws in InaccessiblePaths=/etc/ssl/private /root/.aws (/etc/systemd/system/ssh.service.d/x.conf line 5), or \
+             write -/root/.aws if it need not exist, then: systemctl daemon-reload; ";
+        assert!(fix.starts_with(begin), "{fix}");
     });
 }
 

@@ -254,19 +254,22 @@ fn runs(service: &SshdService<'_>, unit: &'static str, process: u32, files: &[Pa
     }
     if service.has_systemd() {
         let failed = FailedUnit::find(service.tree, unit, files);
-        if let Some(failed) = failed.filter(|failed| failed.ends(process)) {
+        if let Some(failed) = failed.as_ref().filter(|failed| failed.ends(process)) {
             return failed.answer();
         }
         if let Some(fault) = unstartable(service.tree, unit, UnitUse::Runs) {
             return fault.warn(running).breaks_at_restart("");
         }
-        if !service.is_of_own_unit(process)
-            && matches!(service.reload_command(process), ReloadCommand::Signal)
-            && has_failed(unit)
-        {
+        let is_of_unit = service.is_of_own_unit(process);
+        if let Some(failed) = failed.filter(|_| is_of_unit) {
+            return failed.answer_of_leftover(process, running);
+        }
+        let is_beside = || matches!(service.reload_command(process), ReloadCommand::Signal);
+        if (is_of_unit || is_beside()) && has_failed(unit) {
+            let how = if is_of_unit { "as one that is left" } else { "not as a part" };
             let note = format!(
-                "sshd runs, process {process}, but not as a part of its unit {unit}, which failed: as a rule, it cannot listen while the \
-                 other one does"
+                "sshd runs, process {process}, but {how} of its unit {unit}, which failed: as a rule, it cannot listen while the other \
+                 one does"
             );
             let end = Fix::command("kill", [CommandWord::Value(&process.to_string())]);
             let start = Fix::command("systemctl restart", [CommandWord::Literal(unit)]);
