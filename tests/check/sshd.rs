@@ -121,10 +121,21 @@ fn host_keys_that_sshd_cannot_use() {
             world.sh(&format!("rm -f /run/host; ssh-keygen -q -t ecdsa -N '' {form} -f /run/host"));
             world.configure(&config().set("HostKey", "/run/host").text());
             assert_eq!(world.check().status("sshd.config"), "ok");
-            // In another way unusable.
-            world.sh("truncate -s 100 /run/host");
-            let fix = world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
-            assert!(fix.starts_with("sshd does not start without host keys"), "{fix}");
+            // In other ways unusable.
+            for (script, says) in [
+                ("sed -i 's/$/\\r/' /run/host", "sed -i 's/[[:cntrl:]]$//' /run/host"),
+                ("sed -i 's/[[:cntrl:]]$//; 3s/./-/g' /run/host", "sshd does not start without host keys"),
+                ("truncate -s 100 /run/host", "/run/host is cut off: "),
+                ("echo secret >/run/host", "/run/host is no private key: "),
+                ("echo PuTTY-User-Key-File-3: x >/run/host", "/run/host has the form of PuTTY"),
+                (": >/run/host", "/run/host is empty, "),
+            ] {
+                world.sh(script);
+                let fix = world.check().of("sshd.config")["fix"].as_str().unwrap_or_default().to_owned();
+                // OpenSSL reads its own form with them.
+                let is_read = script.contains("\\r") && !form.is_empty();
+                assert_eq!(fix.starts_with(says), !is_read, "{script}: {fix}");
+            }
         }
         // A public key, which sshd uses with an agent only.
         let key = "/etc/ssh/eic_lab_host_key";

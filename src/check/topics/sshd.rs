@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pam_modules::REINSTALL;
-use super::shell;
+use super::shell::{self, WITHOUT_CR};
 use super::sshd_login::refusal;
 use super::user::no_name_service;
 use crate::account::{Account, is_root};
@@ -536,6 +536,10 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
             running_sshd::restart_words(tree)
         ));
     }
+    let private: Vec<_> = keys.iter().filter(|key| !is_public(key)).collect();
+    if let Some(fix) = damaged_keys(tree, &private) {
+        return fix;
+    }
     let is_missing = |key: &PathBuf| !tree.locate(key).exists();
     if let (Some(line), Some(key)) = (first_line, keys.first().filter(|_| keys.iter().all(is_missing))) {
         if !default_host_keys(tree).is_empty() {
@@ -554,6 +558,34 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
         "{agent}let HostKey ({line}) name the private key, without .pub, then: {}",
         running_sshd::restart_words(tree)
     ))
+}
+
+/// The fix if sshd cannot read its private keys.
+fn damaged_keys(tree: &ConfigTree, keys: &[&PathBuf]) -> Option<Fix> {
+    let texts = || keys.iter().filter_map(|key| Some((key, tree.read(key).ok()?)));
+    let with_cr = texts().filter(|(_, text)| text.windows(2).any(|end| end == b"\r\n"));
+    let with_cr: Vec<_> = with_cr.map(|(key, _)| CommandWord::Path(key)).collect();
+    if !with_cr.is_empty() {
+        return Some(Fix::command(WITHOUT_CR, with_cr));
+    }
+    let (key, fault) = texts().find_map(|(key, text)| {
+        let text = String::from_utf8_lossy(&text);
+        let fault = match text.trim() {
+            "" => "is empty, as after a start on a full disk",
+            text if text.starts_with("PuTTY-User-Key-File") => {
+                "has the form of PuTTY, which sshd does not read"
+            }
+            text if !text.starts_with("-----BEGIN ") => "is no private key",
+            text if !text.contains("-----END ") => "is cut off",
+            _ => return None,
+        };
+        Some((key, fault))
+    })?;
+    Some(Fix::advice(format!(
+        "{} {fault}: restore it, or remove it and let ssh-keygen -A generate the missing keys (on this instance, not in an image), then: {}",
+        key.display(),
+        running_sshd::restart_words(tree)
+    )))
 }
 
 /// Whether a private key is encrypted, in OpenSSH's own form or in others.
