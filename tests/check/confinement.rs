@@ -265,6 +265,41 @@ fn an_sshd_that_does_not_see_a_file() {
     }
 }
 
+/// Programs that sshd's unit forbids to execute.
+#[test]
+fn an_sshd_that_cannot_execute_a_program() {
+    let remount = |path: &str| format!("mount --bind {path} {path} && mount -o remount,bind,noexec {path}");
+    for (path, says) in
+        [("/run", None), ("/usr/bin/eic-keys", Some(": Permission denied")), ("/usr/bin", Some(" namespace"))]
+    {
+        world(|world| {
+            let Some(says) = says else {
+                stop_sshd();
+                let script = format!("unshare --mount /bin/sh -c '{} && exec /usr/sbin/sshd'", remount(path));
+                world.start_sshd(&script);
+                return world.check().assert_healthy();
+            };
+            // A rehearsal then has a program that sets this limit.
+            world.restart_in_namespace(&format!("prlimit --pid $$ --nofile=1000:1000 && {}", remount(path)));
+            let report = world.check_with(&[USER, "--rehearse"]);
+            assert_eq!(
+                report.note("confinement.unit"),
+                "sshd cannot execute /usr/bin/eic-keys: its unit forbids it (NoExecPaths=), and no login works without it"
+            );
+            assert_eq!(report.status("login.command"), "fail");
+            assert!(report.note("login.command").ends_with(says), "{}", report.note("login.command"));
+            if path == "/usr/bin" {
+                let note = report.note("login.rehearsal");
+                assert_eq!(
+                    note,
+                    "the login was not tried: no program can be executed in sshd's mount namespace"
+                );
+                assert_eq!(report.of("login.rehearsal")["fix"], "see confinement.unit");
+            }
+        });
+    }
+}
+
 /// Another file of limits than the one that `user.pam` reads. Without `pam_limits`, nothing reads it.
 #[test]
 fn an_sshd_that_sees_other_limits() {

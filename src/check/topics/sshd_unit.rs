@@ -11,7 +11,9 @@ use crate::check::fix::{CommandWord, Fix};
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::runner::Answer;
-use crate::check::running_sshd::{SshdState, remove_setting, shown_name, unit as unit_name, with_service};
+use crate::check::running_sshd::{
+    SshdState, remove_setting, restart_words, shown_name, unit as unit_name, with_service,
+};
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::host;
@@ -126,6 +128,7 @@ impl ConfinedSshd<'_> {
         limits
             .too_low()
             .or_else(|| hidden_file(self, shell))
+            .or_else(|| not_executable(self, shell))
             .or_else(|| limits.small_stack())
             .or_else(|| read_only_proc(self))
             .or_else(|| too_few_capabilities(self))
@@ -216,6 +219,26 @@ fn hidden_file(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()
             )
         }
     })
+}
+
+/// The result if a program that a login needs cannot be executed in sshd's mount namespace.
+fn not_executable(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()>> {
+    sshd.running.process?;
+    let is_refused = |path: &&str| {
+        let here = files::below(sshd.root, Path::new(path));
+        sshd.locate(path).is_some_and(|there| files::is_not_executable(&there))
+            && !files::is_not_executable(&here)
+    };
+    let path = [Some(INSTALLED_PROGRAM), shell].into_iter().flatten().find(is_refused)?;
+    let tree = ConfigTree::new(sshd.root);
+    let unit = with_service(&tree, unit_name);
+    let fix = remove_setting(&tree, unit, "NoExecPaths", "");
+    Some(Answer::fail(
+        format!(
+            "sshd cannot execute {path}: its unit forbids it (NoExecPaths=), and no login works without it"
+        ),
+        Fix::advice(format!("{fix}; {}", restart_words(&tree))),
+    ))
 }
 
 /// The result if PAM cannot write what it has to in `/proc`.
