@@ -97,7 +97,7 @@ checks! {
     UserExpiry "user.expiry" [NameService]: "the account has not expired and, without PAM, is not locked",
     UserPassword "user.password" [NameService]: "PAM does not refuse the user because of an expired or missing password entry",
     UserNologin "user.nologin" [NameService]: "no nologin file refuses users",
-    UserPam "user.pam" [NameService]: "no file of PAM's modules refuses the user: access.conf, time.conf, limits.conf, /etc/shells and the like",
+    UserPam "user.pam" [NameService]: "no file of PAM's modules refuses the user: access.conf, time.conf, limits.conf, /etc/shells, sssd.conf and the like",
     UserShell "user.shell" [NameService]: "the login shell exists and allows logins",
     UserHome "user.home" [NameService]: "the home directory exists, and what StrictModes refuses",
     SshdVersion "sshd.version": "which sshd is installed",

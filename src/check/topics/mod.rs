@@ -30,4 +30,5 @@ pub(crate) mod signer;
 pub(crate) mod sshd;
 pub(crate) mod sshd_login;
 mod sshd_unit;
+mod sssd;
 pub(crate) mod user;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::pam_time;
 use super::shell::{self, Caller, NotLoaded};
+use super::sssd;
 use crate::account::{Account, NOBODY, has_entry};
 use crate::calendar::DAY;
 use crate::check::fix::{CommandWord, Fix};
@@ -33,11 +34,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn new(returns: ReturnValues, reason: String) -> Self {
+    pub(super) fn new(returns: ReturnValues, reason: String) -> Self {
         Self { returns, reason, fix: None, is_partial: false }
     }
 
-    fn with_fix(self, fix: impl Into<String>) -> Self {
+    pub(super) fn with_fix(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(Fix::advice(fix)), ..self }
     }
 }
@@ -276,7 +277,7 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
 }
 
 /// The socket on which sssd answers `pam_sss`.
-const SSSD: &str = "var/lib/sss/pipes/pam";
+pub(super) const SSSD: &str = "var/lib/sss/pipes/pam";
 
 /// Whose login it is, and when.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +308,7 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
             let reason = format!("pam_time refuses at this time, by {path}: {line}");
             Some(Failure::new(DENIED, reason).with_fix(format!("allow {} at this time in {path}", user.name)))
         }
+        ("pam_sss.so", ModuleType::Account) => sssd::refusal(root, user, &arguments),
         ("pam_env.so", ModuleType::Session) => env(root, &arguments),
         ("pam_lastlog.so", ModuleType::Auth | ModuleType::Account) => lastlog(login, &arguments),
         _ => None,
