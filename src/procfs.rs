@@ -136,6 +136,21 @@ pub(crate) fn real_user(process: &Path) -> Option<u32> {
     status(process, "Uid")?.split_whitespace().next()?.parse().ok()
 }
 
+/// The number of threads that a user runs, which its limit of processes counts. Those of other user namespaces are left out.
+pub(crate) fn threads_of(root: &Path, uid: u32) -> u64 {
+    let mut found = 0_u64;
+    for entry in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let process = entry.path();
+        if real_user(&process) == Some(uid) && !is_in_other_namespace(root, pid, "user") {
+            let threads = text(&process.join("status")).unwrap_or_default();
+            let threads = threads.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+            found = found.saturating_add(threads.unwrap_or_default());
+        }
+    }
+    found
+}
+
 /// Sends a signal to a process if, after it cannot be mistaken for a later one with its number, `is_it` says that it is the one
 /// that is meant.
 ///

@@ -7,6 +7,7 @@ use crate::account::Account;
 use crate::check::fix::Fix;
 use crate::files;
 use crate::limits;
+use crate::procfs::threads_of;
 
 /// The limits, the largest value with which a session cannot start, what it means, and whether that is certain. Values a little
 /// larger than these are left to a rehearsal.
@@ -35,7 +36,7 @@ pub(crate) struct LowLimit {
     place: String,
     /// Its type, item and value.
     limit: String,
-    means: &'static str,
+    means: String,
     pub(crate) is_certain: bool,
 }
 
@@ -99,7 +100,7 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
             }
         }
     }
-    TOO_LOW.into_iter().find_map(|(item, most, means, is_certain)| {
+    let low = |item: &str, most: u64, means: &dyn Fn() -> String, is_certain: bool| {
         let of = |kinds: &[&str]| {
             let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
             lines.iter().filter(fits).max_by_key(|limit| limit.domain)
@@ -115,11 +116,23 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
             (value <= most).then(|| LowLimit {
                 place: limit.place.clone(),
                 limit: format!("{} {item} {value}", limit.kind),
-                means,
+                means: means(),
                 is_certain,
             })
         })
-    })
+    };
+    let found = TOO_LOW
+        .into_iter()
+        .find_map(|(item, most, means, is_certain)| low(item, most, &|| means.to_owned(), is_certain));
+    if found.as_ref().is_some_and(|found| found.is_certain)
+        || !lines.iter().any(|limit| limit.item == "nproc")
+    {
+        return found;
+    }
+    // Threads count as processes. Of the session, sshd's own process and the shell do.
+    let running = threads_of(root, user.uid);
+    let means = || format!("{} runs {running} processes and threads already", user.name);
+    low("nproc", running.saturating_add(1), &means, true).or(found)
 }
 
 /// A line of a file.
@@ -179,10 +192,21 @@ mod tests {
     use super::{Account, too_low};
 
     fn found(text: &str) -> Option<String> {
+        found_with(text, &[])
+    }
+
+    /// While these users run a process of so many threads each.
+    fn found_with(text: &str, processes: &[(u32, u32)]) -> Option<String> {
         let name = format!("eic-keys-limits-{}-{:?}", std::process::id(), std::thread::current().id());
         let root = std::env::temp_dir().join(name);
         fs::create_dir_all(root.join("etc/security/limits.d")).unwrap();
         fs::write(root.join("etc/security/limits.d/x.conf"), text).unwrap();
+        for ((uid, threads), number) in processes.iter().zip(2..) {
+            let process = root.join(format!("proc/{number}"));
+            fs::create_dir_all(&process).unwrap();
+            let status = format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n");
+            fs::write(process.join("status"), status).unwrap();
+        }
         let alice = Account {
             name: "alice".to_owned(),
             uid: 1000,
@@ -197,6 +221,21 @@ mod tests {
             found.map(|low| if low.is_certain { low.limit } else { format!("perhaps {}", low.limit) });
         fs::remove_dir_all(root).unwrap();
         found
+    }
+
+    #[test]
+    fn as_many_processes_as_the_limit() {
+        let processes = [(1000, 1), (1000, 9), (1001, 50), (0, 100)];
+        for (text, expected) in [
+            ("alice hard nproc 10\n", Some("hard nproc 10")),
+            ("* soft nproc 11\nalice hard nproc 100\n", Some("soft nproc 11")),
+            ("alice hard nproc 12\n", None),
+            ("bob hard nproc 2\n", None),
+            ("alice hard nofile 64\n", None),
+            ("alice hard nproc 3\nalice hard nproc unlimited\n", None),
+        ] {
+            assert_eq!(found_with(text, &processes).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]
