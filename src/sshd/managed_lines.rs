@@ -148,10 +148,10 @@ pub(super) fn is_aws_command(words: &[Vec<u8>]) -> bool {
     is_aws(first) || (name(first) == b"timeout" && words.iter().any(is_aws))
 }
 
-/// The words of the arguments of a command line, and the words in them, as of a command for a shell: `sh -c "/usr/bin/eic-keys %u"`.
-pub(crate) fn words_of_arguments(words: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+/// Whether one of the arguments of a command line, or a word in it, is such a one, as in `sh -c "/usr/bin/eic-keys %u"`.
+pub(crate) fn has_argument(words: &[Vec<u8>], is_it: &dyn Fn(&[u8]) -> bool) -> bool {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || b";&|()'\"".contains(byte);
-    words.iter().skip(1).flat_map(move |word| word.split(ends))
+    words.iter().skip(1).any(|word| word.split(ends).any(is_it))
 }
 
 /// Whether a command line runs `ours`.

@@ -15,8 +15,8 @@ use super::{
     drop_in,
     lexer::OpensshVersion,
     managed_lines::{
-        chain, chains_itself, is_aws_command, left_out_comment, name_service_comment, own_command, own_part,
-        parse_left_out, program, reads_back, render, runs, runs_aws, strip, words, words_of_arguments,
+        chain, chains_itself, has_argument, is_aws_command, left_out_comment, name_service_comment,
+        own_command, own_part, parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
     },
     placement::{Placement, PlacementError},
     query::{Dump, admin_config, unless_none},
@@ -461,7 +461,7 @@ impl Planner<'_> {
         let is_own = |word: &[u8]| {
             word == self.program.as_bytes() || !is_aws && word.starts_with(b"/") && self.is_own_program(word)
         };
-        self.is_ours(command) || words_of_arguments(&words).any(is_own)
+        self.is_ours(command) || has_argument(&words, &is_own)
     }
 
     /// Whether the main file and the drop-ins contain nothing of eic-keys, from their bytes. This is for a

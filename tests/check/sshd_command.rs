@@ -461,6 +461,12 @@ fn a_command_that_is_left_out() {
 #[test]
 fn a_command_that_chains_itself() {
     let twice = ("sshd.command", "warn");
+    let line = "/usr/bin/none /usr/bin/eic-keys %u %f";
+    broken(
+        set("AuthorizedKeysCommand", line),
+        &[("sshd.command", "fail")],
+        "sshd does not run it: it does not exist",
+    );
     for (next, expected) in [
         ("/usr/bin/eic-keys %u", &[twice][..]),
         ("/opt/aws/bin/eic_run_authorized_keys %u %f", &[twice]),

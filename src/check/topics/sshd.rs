@@ -843,8 +843,7 @@ fn is_wrapper(tree: &ConfigTree, program: &Path) -> bool {
 
 /// Whether the arguments of another program name eic-keys, as those of env or of a shell: `sh -c "/usr/bin/eic-keys %u %f"`.
 fn names_eic_keys(words: &[Vec<u8>]) -> bool {
-    let names = |part: &[u8]| part == b"eic-keys" || part.ends_with(b"/eic-keys");
-    managed_lines::words_of_arguments(words).any(names)
+    managed_lines::has_argument(words, &|part| part == b"eic-keys" || part.ends_with(b"/eic-keys"))
 }
 
 /// The command that our lines leave out, and the fix.
