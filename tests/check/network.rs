@@ -362,12 +362,27 @@ fn addresses_in_the_sets_of_fail2ban() {
         let report = world.check();
         report.assert_exactly(&[("network.fail2ban", "warn")]);
         assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "198.51.100.9"]);
-        prints(
-            world,
-            "/usr/sbin/nft",
-            &set(r#","elem":["192.0.2.7"]"#).replace("addr-set-sshd", "attackers"),
+        let text = set(r#","elem":["192.0.2.7"]"#).replace("addr-set-sshd", "attackers");
+        let script = format!("#!/bin/sh\ncase \"$*\" in *sshguard) echo '{text}' ;; *) exit 1 ;; esac\n");
+        world.instance.install("/usr/sbin/nft", script.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("network.fail2ban"), "warn");
+        assert!(!report.of("network.fail2ban")["fix"].as_str().unwrap().contains("fail2ban"));
+        // What an administrator or a scenario of this system decided, and a list that CrowdSec got from others.
+        let of_crowdsec = |origin: &str| {
+            let elements = r#","elem":[{"elem":{"val":"192.0.2.7","timeout":14400,"expires":9000}}]"#;
+            let name = format!("crowdsec-blacklists-{origin}");
+            prints(world, "/usr/sbin/nft", &set(elements).replace("addr-set-sshd", &name));
+            world.check()
+        };
+        let report = of_crowdsec("cscli");
+        report.assert_exactly(&[("network.fail2ban", "warn")]);
+        assert!(
+            report.note("network.fail2ban").starts_with("CrowdSec blocks the address 192.0.2.7 from sshd:")
         );
-        world.check().assert_exactly(&[("network.fail2ban", "warn")]);
+        let fix = "if the client is one of them: cscli decisions delete --ip ADDRESS";
+        assert_eq!(report.of("network.fail2ban")["fix"], fix);
+        of_crowdsec("CAPI").assert_healthy();
         prints(world, "/usr/sbin/nft", &set(""));
         let jail = |rules: &str| {
             let before = "*filter\n:INPUT ACCEPT [0:0]\n:f2b-sshd - [0:0]\n-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n";

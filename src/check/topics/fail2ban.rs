@@ -18,28 +18,42 @@ fn printed(program: &'static str, arguments: &[&str]) -> io::Result<Option<Strin
     }
 }
 
-/// The addresses that rules or routes block although fail2ban does not answer for them, what blocks them, and how to remove one. The
-/// first tool that does not answer ends the search, because each takes its time limit.
-fn left_behind() -> io::Result<Option<(Vec<String>, &'static str, &'static str)>> {
+/// Addresses that rules or routes block although fail2ban does not answer for them.
+struct LeftBehind {
+    addresses: Vec<String>,
+    /// What blocks them.
+    what: &'static str,
+    /// How to remove one.
+    remove: &'static str,
+}
+
+/// The first of them. The first tool that does not answer ends the search, because each takes its time limit.
+fn left_behind() -> io::Result<Option<LeftBehind>> {
     type Source = (fn(&str) -> Vec<String>, &'static str, &'static [&'static str]);
-    let of_fail2ban = "rules of fail2ban block";
-    let listed = "the command that is listed with it";
-    let table = "nft delete element inet f2b-table addr-set-sshd { ADDRESS }";
-    let sshguard = "nft delete element ip sshguard attackers { ADDRESS }";
-    let sources: [(Source, _, _); 4] = [
-        ((addresses_of_sets, "nft", &["--json", "list", "table", "inet", "f2b-table"]), of_fail2ban, table),
+    let listed = "fail2ban-client set sshd unbanip ADDRESS or, if fail2ban does not run, the command that is listed with it";
+    let sources: [(Source, _, _); 5] = [
+        (
+            (addresses_of_sets, "nft", &["--json", "list", "table", "inet", "f2b-table"]),
+            "rules of fail2ban block",
+            "fail2ban-client set sshd unbanip ADDRESS or, if fail2ban does not run, nft delete element inet f2b-table addr-set-sshd { ADDRESS }",
+        ),
         (
             (addresses_of_sets, "nft", &["--json", "list", "table", "ip", "sshguard"]),
             "sshguard blocks",
-            sshguard,
+            "nft delete element ip sshguard attackers { ADDRESS }",
+        ),
+        (
+            (decisions_of_crowdsec, "nft", &["--json", "list", "table", "ip", "crowdsec"]),
+            "CrowdSec blocks",
+            "cscli decisions delete --ip ADDRESS",
         ),
         ((rules_of_jail, "iptables-save", &[]), "rules of fail2ban or sshguard block", listed),
         ((routes_to_nowhere, "ip", &["-4", "route", "show"]), "routes to nowhere block", listed),
     ];
     for ((read, tool, arguments), what, remove) in sources {
-        let banned = printed(tool, arguments)?.as_deref().map(read).unwrap_or_default();
-        if !banned.is_empty() {
-            return Ok(Some((banned, what, remove)));
+        let addresses = printed(tool, arguments)?.as_deref().map(read).unwrap_or_default();
+        if !addresses.is_empty() {
+            return Ok(Some(LeftBehind { addresses, what, remove }));
         }
     }
     Ok(None)
@@ -55,19 +69,14 @@ pub(super) fn fail2ban() -> Answer<()> {
         Err(error) => return Answer::skip(error.to_string()),
     };
     let Some(text) = asked else {
-        let (banned, what, remove) = match left_behind() {
-            Ok(Some(found)) => found,
-            Ok(None) => return Answer::ok("fail2ban does not guard sshd", ()),
-            Err(error) => return Answer::skip(error.to_string()),
+        return match left_behind() {
+            Ok(Some(LeftBehind { addresses, what, remove })) => {
+                let fix = Fix::advice(format!("if the client is one of them: {remove}"));
+                Answer::warn(blocked(what, &addresses), fix, ()).detail(addresses)
+            }
+            Ok(None) => Answer::ok("fail2ban does not guard sshd", ()),
+            Err(error) => Answer::skip(error.to_string()),
         };
-        return Answer::warn(
-            blocked(what, &banned),
-            Fix::advice(format!(
-                "if the client is one of them: fail2ban-client set sshd unbanip ADDRESS or, if fail2ban does not run, {remove}"
-            )),
-            (),
-        )
-        .detail(banned);
     };
     let after = |name: &str| Some(text.split_once(name)?.1.lines().next()?.trim().to_owned());
     let banned: Vec<_> =
@@ -100,14 +109,23 @@ fn blocked(what: &str, list: &[String]) -> String {
 
 /// The elements of the sets of fail2ban for sshd, or of sshguard, in the output of `nft --json`.
 fn addresses_of_sets(text: &str) -> Vec<String> {
+    elements(text, &|name| name.starts_with("addr") && name.contains("ssh") || name == "attackers")
+}
+
+/// Those of the set of `CrowdSec` for what this system itself decided. Its other sets have the lists of a community.
+fn decisions_of_crowdsec(text: &str) -> Vec<String> {
+    let origins = ["crowdsec-blacklists-cscli", "crowdsec-blacklists-crowdsec"];
+    elements(text, &|name| origins.contains(&name))
+}
+
+/// The elements of the sets with such a name.
+fn elements(text: &str, is_it: &dyn Fn(&str) -> bool) -> Vec<String> {
     let document: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let items = document.get("nftables").and_then(serde_json::Value::as_array).into_iter().flatten();
     let sets = items.filter_map(|item| item.get("set"));
-    let of_sshd = sets.filter(|set| {
-        let name = set.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
-        name.starts_with("addr") && name.contains("ssh") || name == "attackers"
-    });
-    let elements = of_sshd.filter_map(|set| set.get("elem")?.as_array()).flatten();
+    let found =
+        sets.filter(|set| is_it(set.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()));
+    let elements = found.filter_map(|set| set.get("elem")?.as_array()).flatten();
     elements
         .map(|element| packet_filter::nft_address(element).unwrap_or_else(|| element.to_string()))
         .collect()
