@@ -189,6 +189,19 @@ case " $* " in *" -T "*) echo sshdsessionpath /run/sshd-session ;; esac
         world.sh("head -c 20000 /usr/bin/ssh >/run/sshd-session");
         let note = world.check().note("sshd.config").to_owned();
         assert!(note.contains("/run/sshd-session is "), "{note}");
+        // No package has one that a line names.
+        std::fs::remove_file("/run/sshd-session").unwrap();
+        let fix = || world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        assert!(fix().starts_with("install openssh-server again"), "{}", fix());
+        let line = "SshdSessionPath /run/sshd-session\n";
+        world.instance.write("/etc/ssh/sshd_config", line.to_owned() + &config().text());
+        // An older sshd does not know that keyword.
+        let without = "for file; do :; done\n[ -f \"$file\" ] && sed /SshdSession/d \"$file\" >/run/plain && set -- $(echo \"$@\" | sed \
+                       \"s|$file|/run/plain|\")\n";
+        let wrapper = WRAPPER.replacen("/run/sshd-real", &format!("{without}/run/sshd-real"), 1);
+        world.instance.install("/usr/sbin/sshd", wrapper.as_bytes());
+        let says = "remove SshdSessionPath, or install that program (/etc/ssh/sshd_config line 1), then: ";
+        assert!(fix().starts_with(says), "{}", fix());
     });
 }
 
