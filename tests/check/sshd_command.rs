@@ -126,7 +126,13 @@ fn a_block_without_a_command() {
     broken(
         |world| world.configure(&(config().text() + "Match User alice\n  AuthorizedKeysCommand none\n")),
         &[("sshd.command", "fail")],
-        "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys: /etc/ssh/sshd_config line",
+        "turns it off): it does not ask for pushed keys",
+    );
+    // --enable puts its lines before this one.
+    broken(
+        |world| world.configure(&("AuthorizedKeysCommand none\n".to_owned() + &config().text())),
+        &[("sshd.command", "fail")],
+        "sshd has no AuthorizedKeysCommand (/etc/ssh/sshd_config line 1 turns it off): it does not",
     );
 }
 

@@ -605,10 +605,15 @@ fn has_passphrase(key: &[u8]) -> bool {
 
 /// The result if there is no AuthorizedKeysCommand.
 fn no_command(version: &OpensshVersion, source: &SettingsSource) -> Answer<ConfiguredCommand> {
-    let none = "sshd has no AuthorizedKeysCommand: it does not ask for pushed keys";
-    match origin(source, b"none").and_then(|setting| Some((setting.origin, setting.block?))) {
+    let setting = origin(source, b"none");
+    let line = setting.as_ref().map(|setting| format!(" ({} turns it off)", setting.origin));
+    let none = format!(
+        "sshd has no AuthorizedKeysCommand{}: it does not ask for pushed keys",
+        line.unwrap_or_default()
+    );
+    match setting.and_then(|setting| Some((setting.origin, setting.block?))) {
         Some((line, block)) => Answer::fail(
-            format!("{none}: {line} turns it off"),
+            none,
             Fix::advice(format!(
                 "remove the line {line} from the block {block} in line {}, then reload sshd; --enable does not change blocks",
                 block.origin.line
