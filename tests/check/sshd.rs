@@ -168,6 +168,22 @@ fn a_library_of_sshd_is_missing() {
     });
 }
 
+/// OpenSSL's configuration can name a provider that is not installed.
+#[test]
+fn an_sshd_without_random_numbers() {
+    const WRAPPER: &str =
+        "#!/bin/sh\n[ \"$1\" = -V ] && exec /run/sshd-real -V\necho 'PRNG is not seeded' >&2\nexit 255\n";
+    world(|world| {
+        world.sh("cp /usr/sbin/sshd /run/sshd-real");
+        crate::world::stop_sshd();
+        world.instance.install("/usr/sbin/sshd", WRAPPER.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("OpenSSL has no source of random numbers: see which providers"), "{fix}");
+    });
+}
+
 /// A library of the program that newer versions run for each connection.
 #[test]
 fn a_program_of_sshd_without_a_library() {
