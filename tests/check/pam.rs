@@ -731,6 +731,27 @@ fn limits_of_pam_limits() {
     }
 }
 
+/// Debian's module can change the root directory.
+#[test]
+fn a_root_directory_of_pam_limits() {
+    if !fs::exists("/etc/debian_version").unwrap() {
+        return;
+    }
+    let with = |lines: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, "session required pam_limits.so conf=/run/limits\n");
+            world.instance.write("/run/limits", lines);
+        }
+    };
+    refuses(
+        with("alice - chroot /srv/none\n"),
+        "user.pam",
+        "no session of alice can start: /run/limits line 1 sets - chroot /srv/none: that directory does not exist",
+        "correct - chroot /srv/none in /run/limits line 1, or remove that line",
+    );
+    lets_in(with("alice - chroot /\nbob - chroot /srv/none\n"));
+}
+
 /// What PAM's words in the log say after an attempt, where no file tells.
 #[test]
 fn what_recent_login_says() {

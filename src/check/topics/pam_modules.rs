@@ -137,14 +137,18 @@ impl Libraries {
             ModuleType::Account => b"pam_sm_acct_mgmt",
             ModuleType::Session => b"pam_sm_open_session",
         };
-        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
         // Each module has at least one of them.
-        let has = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
-        (has(b"pam_sm_") && !has(function)).then(|| {
+        (self.has(root, module, b"pam_sm_")? && !self.has(root, module, function)?).then(|| {
             let reason = format!("the module {} has nothing for {} lines", module.path, module_type.name());
             Failure::new(NOT_LOADED, reason)
                 .with_fix("correct the type of that line (see the module's manual page), or remove it")
         })
+    }
+
+    /// Whether the file of a module contains this text.
+    pub(crate) fn has(&self, root: &Path, module: &Module, text: &[u8]) -> Option<bool> {
+        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
+        Some(bytes.windows(text.len()).any(|part| part == text))
     }
 
     /// Why a module cannot be loaded.
