@@ -297,7 +297,10 @@ fn accept(port: u16, packets: &DroppedPackets, rules: &Rules) -> Fix {
 fn is_missing(root: &Path, name: &str) -> bool {
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     // Clients never come over the loopback, which each system has.
-    is_name && name != LOOPBACK && !root.join("sys/class/net").join(name).exists()
+    // In a container, /sys can be that of another network.
+    let text = files::read_text(&root.join("proc/net/dev"), limits::PROC_FILE).unwrap_or_default();
+    let has = |line: &str| line.trim_start().split(':').next() == Some(name);
+    is_name && name != LOOPBACK && !text.lines().any(has) && !root.join("sys/class/net").join(name).exists()
 }
 
 /// The answer if the firewall accepts the connections of some clients, or may do so.
@@ -329,8 +332,19 @@ fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{full_table, queues};
+    use super::{full_table, is_missing, queues};
     use std::fs;
+
+    #[test]
+    fn interfaces_of_another_network_in_sys() {
+        let root = std::env::temp_dir().join(format!("eic-keys-interfaces-{}", std::process::id()));
+        fs::create_dir_all(root.join("proc/net")).unwrap();
+        fs::create_dir_all(root.join("sys/class/net/eth0")).unwrap();
+        fs::write(root.join("proc/net/dev"), "Inter-|\n face |bytes\n    lo: 0\n  eth9: 96\n").unwrap();
+        let found = ["eth0", "eth9", "eth8", "ens*"].map(|name| is_missing(&root, name));
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, [false, false, true, false]);
+    }
 
     #[test]
     fn files_of_netfilter() {
