@@ -1,5 +1,6 @@
 //! Explains what sshd and PAM say about a login that failed.
 
+use std::fs;
 use std::path::Path;
 
 use crate::check::fault::Fault;
@@ -82,6 +83,12 @@ const OWN: &[RehearsalMessage] = &[
         Sshd,
         &["Could not get shadow information"],
         "add the user's line to /etc/shadow: pwconv(8) does so",
+    ),
+    message(
+        Sshd,
+        &["openpty: No space left"],
+        "no pseudo-terminal is free: end sessions or programs that use one, or raise kernel.pty.max (sysctl -w, and in /etc/sysctl.d) or the \
+         option max= of the file system on /dev/pts",
     ),
     message(Sshd, &["openpty:"], "mount devpts on /dev/pts: see mount(8) and pts(4)"),
     message(Sshd, &["no more sessions"], "set MaxSessions to 1 or more"),
@@ -296,12 +303,26 @@ impl LoginMessages<'_> {
 pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
     /// Longer lines are cut.
     const LENGTH: usize = 200;
-    let motd = files::system_text(root, "/etc/motd");
+    let motd = message_of_the_day(root);
     let usual = |line: &str| {
         line.is_empty() || line.starts_with("Last login: ") || motd.lines().any(|other| other.trim() == line)
     };
     let line = output.lines().map(str::trim).rfind(|line| !usual(line))?;
     Some(line.chars().take(LENGTH).collect())
+}
+
+/// What pam_motd shows, with what the scripts in /etc/update-motd.d have printed at this login.
+fn message_of_the_day(root: &Path) -> String {
+    let mut text = String::new();
+    for place in ["/etc/motd", "/run/motd", "/usr/lib/motd"] {
+        let files = fs::read_dir(files::below(root, Path::new(&format!("{place}.d")))).into_iter().flatten();
+        let names = files.flatten().map(|file| format!("{place}.d/{}", file.file_name().to_string_lossy()));
+        for file in [place.to_owned(), format!("{place}.dynamic")].into_iter().chain(names) {
+            text += &files::system_text(root, &file);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Whether a line contains all parts in this order.
@@ -320,7 +341,7 @@ fn plain(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{LoginMessages, PamMessages};
+    use super::{LoginMessages, PamMessages, last_words};
 
     /// The note and the fix for messages of sshd, PAM and the session.
     fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
@@ -344,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_session_says_last() {
+        let root = std::env::temp_dir().join(format!("eic-keys-motd-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("run")).ok();
+        std::fs::create_dir_all(root.join("usr/lib/motd.d")).ok();
+        std::fs::write(root.join("run/motd.dynamic"), "Linux vm 6.1\n").ok();
+        std::fs::write(root.join("usr/lib/motd.d/30-banner"), "   Welcome  \n").ok();
+        let found = ["quota exceeded\r\n", ""]
+            .map(|own| last_words(&format!("{own}Linux vm 6.1\r\n   Welcome\r\nLast login: Mon\r\n"), &root));
+        std::fs::remove_dir_all(&root).ok();
+        assert_eq!(found, [Some("quota exceeded".to_owned()), None]);
+    }
+
+    #[test]
     fn messages_and_their_fixes() {
         for (sshd, pam, output, note, fix) in [
             (
@@ -359,6 +393,20 @@ mod tests {
                 "",
                 "sshd says: bad ownership or modes for chroot directory component",
                 "ChrootDirectory and every directory above it",
+            ),
+            (
+                "error: openpty: No such file or directory",
+                "",
+                "",
+                "sshd says: openpty: No such file or directory",
+                "mount devpts on /dev/pts",
+            ),
+            (
+                "error: openpty: No space left on device",
+                "",
+                "",
+                "sshd says: openpty: No space left on device",
+                "no pseudo-terminal is free: end sessions",
             ),
             (
                 "fatal: chroot(\"/run/sshd\"): No such file or directory [preauth]",
