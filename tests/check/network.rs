@@ -327,23 +327,76 @@ fn a_firewall_of_an_interface() {
     });
 }
 
+/// A fail2ban with jails, and the addresses that they block.
+fn fail2ban(world: &World<'_>, jails: &[(&str, &str)]) {
+    let names: Vec<_> = jails.iter().map(|(name, _)| *name).collect();
+    let mut script = format!(
+        "#!/bin/sh\ncase \"$*\" in\nstatus) printf 'Status\\n|- Number of jail:\\t{}\\n`- Jail list:\\t{}\\n' ;;\n",
+        jails.len(),
+        names.join(", ")
+    );
+    for (name, banned) in jails {
+        script += &format!(
+            "'status {name}') echo 'Status for the jail: {name}\n|- Filter\n`- Actions\n   |- Currently banned:\t9\n   \
+             `- Banned IP list:\t{banned}' ;;\n"
+        );
+    }
+    script += "*) exit 255 ;;\nesac\n";
+    world.instance.install("/usr/bin/fail2ban-client", script.as_bytes());
+}
+
 #[test]
 fn addresses_that_fail2ban_blocks() {
-    let status = |count: u32, list: &str| {
+    let id = "network.fail2ban";
+    world(|world| {
+        fail2ban(world, &[("sshd", "")]);
+        world.check().assert_healthy();
+        fail2ban(world, &[("sshd", "192.0.2.7 2001:db8::7")]);
+        let report = world.check();
+        report.assert_exactly(&[(id, "warn")]);
+        let says = "fail2ban blocks 2 addresses from sshd (192.0.2.7, 2001:db8::7): a client with one of them cannot connect";
+        assert_eq!(report.note(id), says);
+        assert_eq!(report.detail(id), ["192.0.2.7", "2001:db8::7"]);
+    });
+}
+
+/// Those of another jail count if its rules are for port 22, too.
+#[test]
+fn other_jails_of_fail2ban() {
+    let id = "network.fail2ban";
+    let iptables = |protocol: &str| {
         format!(
-            "Status for the jail: sshd\n|- Filter\n|  `- Total failed:\t9\n`- Actions\n   |- Currently banned:\t{count}\n   \
-             `- Banned IP list:\t{list}"
+            "*filter\n:INPUT ACCEPT [0:0]\n:f2b-web - [0:0]\n-A INPUT -p tcp{protocol} -j f2b-web\n-A f2b-web -s 192.0.2.8/32 -j REJECT\n\
+             -A f2b-web -j RETURN\nCOMMIT\n"
         )
     };
+    let web = " -m multiport --dports 80,443";
+    let nft = |matches: &str| {
+        let of = r#""family":"inet","table":"f2b-table""#;
+        format!(
+            r#"{{"nftables":[{{"table":{{"family":"inet","name":"f2b-table"}}}},{{"chain":{{{of},"name":"f2b-chain","type":"filter","hook":"input","prio":-1,"policy":"accept"}}}},{{"set":{{{of},"name":"addr-set-recidive","type":"ipv4_addr","elem":["192.0.2.9"]}}}},{{"rule":{{{of},"chain":"f2b-chain","expr":[{matches},{{"match":{{"op":"==","left":{{"payload":{{"protocol":"ip","field":"saddr"}}}},"right":"@addr-set-recidive"}}}},{{"reject":null}}]}}}}]}}"#
+        )
+    };
+    let all = r#"{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"tcp"}}"#;
+    let mail = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":{"set":[25,587]}}}"#;
     world(|world| {
-        prints(world, "/usr/bin/fail2ban-client", &status(0, ""));
+        fail2ban(world, &[("recidive", "192.0.2.9"), ("sshd", ""), ("web", "192.0.2.8")]);
         world.check().assert_healthy();
-        prints(world, "/usr/bin/fail2ban-client", &status(2, "192.0.2.7 2001:db8::7"));
+        prints(world, "/usr/sbin/iptables-save", &iptables(web));
+        prints(world, "/usr/sbin/nft", &nft(mail));
+        world.check().assert_healthy();
+        prints(world, "/usr/sbin/iptables-save", &iptables(""));
         let report = world.check();
-        report.assert_exactly(&[("network.fail2ban", "warn")]);
-        let says = "fail2ban blocks 2 addresses from sshd (192.0.2.7, 2001:db8::7): a client with one of them cannot connect";
-        assert_eq!(report.note("network.fail2ban"), says);
-        assert_eq!(report.detail("network.fail2ban"), ["192.0.2.7", "2001:db8::7"]);
+        report.assert_exactly(&[(id, "warn")]);
+        assert_eq!(report.detail(id), ["192.0.2.8: jail web"]);
+        assert!(report.note(id).starts_with("fail2ban blocks the address 192.0.2.8 from sshd"));
+        prints(world, "/usr/sbin/nft", &nft(all));
+        fail2ban(world, &[("recidive", "192.0.2.9"), ("sshd", "192.0.2.9"), ("web", "192.0.2.8")]);
+        let report = world.check();
+        report.assert_exactly(&[(id, "warn")]);
+        // An address in two jails.
+        assert_eq!(report.detail(id), ["192.0.2.9: jail recidive", "192.0.2.8: jail web"]);
+        assert_eq!(report.of(id)["fix"], "if the client is one of them: fail2ban-client unban ADDRESS");
     });
 }
 

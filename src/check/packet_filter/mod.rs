@@ -16,4 +16,4 @@ mod rules;
 
 pub(crate) use nftables::{is_nftables, nft_address, nft_redirects};
 pub(crate) use packet::{LOOPBACK, Packet, PacketKind, Question, Tracked};
-pub(crate) use rules::{Filter, Restriction, any};
+pub(crate) use rules::{Filter, PartialDrop, Restriction, any};

@@ -74,8 +74,16 @@ struct Traversal {
     maybe_accepted: bool,
     /// The addresses of clients that a rule accepts, or the rules that are not evaluated and may accept some.
     accepted: Vec<String>,
-    /// The rules that may drop the connections of some clients.
-    dropped: Vec<String>,
+    dropped: Vec<PartialDrop>,
+}
+
+/// A rule that may drop the connections of some clients.
+#[derive(Debug)]
+pub(crate) struct PartialDrop {
+    /// For the report.
+    pub(crate) line: String,
+    /// The jail of fail2ban that has made it.
+    pub(crate) jail: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +149,7 @@ impl Filter {
     }
 
     /// Adds the rules that may drop the connections of some clients.
-    pub(crate) fn drops_some(&self, rules: &mut Vec<String>) {
+    pub(crate) fn drops_some(&self, rules: &mut Vec<PartialDrop>) {
         let mut traversal = Traversal::default();
         for (chain, _) in &self.hooked {
             self.walk(chain, DEEPEST, Clients::All, &mut traversal);
@@ -204,13 +212,15 @@ impl Filter {
                 let Ends { accepts, drops } = self.leads_to(rule, left);
                 traversal.maybe_accepted |= accepts;
                 if drops {
-                    let source = rule.source.as_deref().filter(|_| !rule.text.starts_with('-'));
-                    let line = format!(
-                        "drops those of some clients, or may do so: {} {}",
-                        rule.text,
-                        source.unwrap_or_default()
-                    );
-                    traversal.dropped.push(line.trim_end().to_owned());
+                    let source = rule.source.as_deref();
+                    let shown = source.filter(|_| !rule.text.starts_with('-')).unwrap_or_default();
+                    let line = format!("drops those of some clients, or may do so: {} {shown}", rule.text);
+                    // A set, or a chain for a rule for each address.
+                    let jail = source.and_then(jail_of_set).or_else(|| chain.strip_prefix("f2b-"));
+                    traversal.dropped.push(PartialDrop {
+                        line: line.trim_end().to_owned(),
+                        jail: jail.map(str::to_owned),
+                    });
                 }
                 continue;
             };
@@ -249,6 +259,11 @@ impl Filter {
             Verdict::Continue => Ends { accepts: false, drops: false },
         }
     }
+}
+
+/// The jail of fail2ban whose set of addresses has this name.
+fn jail_of_set(name: &str) -> Option<&str> {
+    name.strip_prefix("@addr-set-").or_else(|| name.strip_prefix("f2b-"))
 }
 
 impl Verdict {

@@ -2,7 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
+use super::firewall;
 use crate::account::is_root;
 use crate::check::fix::Fix;
 use crate::check::packet_filter;
@@ -59,16 +61,24 @@ fn left_behind() -> io::Result<Option<LeftBehind>> {
     Ok(None)
 }
 
-/// The addresses that fail2ban's jail for sshd blocks. Only its own client knows them: its rules can be of any kind.
-pub(super) fn fail2ban() -> Answer<()> {
+/// The addresses that fail2ban blocks from sshd: those of the jail for sshd, of which only its own client knows them, because its rules
+/// can be of any kind, and those of other jails whose rules are for sshd's port, too, as those for all ports.
+pub(super) fn fail2ban(root: &Path, port: u16) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can ask fail2ban");
     }
-    let asked = match printed("fail2ban-client", &["status", "sshd"]) {
-        Ok(asked) => asked,
+    let jails = match jails(root, port) {
+        Ok(jails) => jails,
         Err(error) => return Answer::skip(error.to_string()),
     };
-    let Some(text) = asked else {
+    let mut banned: Vec<String> = Vec::new();
+    for jail in &jails {
+        match printed("fail2ban-client", &["status", jail]) {
+            Ok(text) => add_banned(&mut banned, jail, &text.unwrap_or_default()),
+            Err(error) => return Answer::skip(error.to_string()),
+        }
+    }
+    if banned.is_empty() && !jails.iter().any(is_of_sshd) {
         return match left_behind() {
             Ok(Some(LeftBehind { addresses, what, remove })) => {
                 let fix = Fix::advice(format!("if the client is one of them: {remove}"));
@@ -77,27 +87,60 @@ pub(super) fn fail2ban() -> Answer<()> {
             Ok(None) => Answer::ok("fail2ban does not guard sshd", ()),
             Err(error) => Answer::skip(error.to_string()),
         };
-    };
-    let after = |name: &str| Some(text.split_once(name)?.1.lines().next()?.trim().to_owned());
-    let banned: Vec<_> =
-        after("Banned IP list:").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    }
     if banned.is_empty() {
         return Answer::ok("fail2ban blocks no address from sshd", ());
     }
     Answer::warn(
         blocked("fail2ban blocks", &banned),
-        Fix::advice("if the client is one of them: fail2ban-client set sshd unbanip ADDRESS"),
+        Fix::advice("if the client is one of them: fail2ban-client unban ADDRESS"),
         (),
     )
     .detail(banned)
+}
+
+/// Whether a jail is for sshd, by its name.
+#[expect(clippy::ptr_arg, reason = "for any")]
+fn is_of_sshd(jail: &String) -> bool {
+    jail.contains("ssh")
+}
+
+/// The jails of fail2ban that block connections to sshd. None if it does not run.
+fn jails(root: &Path, port: u16) -> io::Result<Vec<String>> {
+    let Some(text) = printed("fail2ban-client", &["status"])? else { return Ok(Vec::new()) };
+    let mut jails: Vec<_> =
+        after(&text, "Jail list:").split(',').map(|jail| jail.trim().to_owned()).collect();
+    if !jails.iter().all(is_of_sshd) {
+        let of_port = firewall::jails(root, port);
+        jails.retain(|jail| is_of_sshd(jail) || of_port.contains(jail));
+    }
+    Ok(jails)
+}
+
+/// Adds the addresses that are in the status of a jail and not yet in the list, with its name, if that is not fail2ban's own for sshd.
+fn add_banned(banned: &mut Vec<String>, jail: &str, status: &str) {
+    for address in after(status, "Banned IP list:").split_whitespace() {
+        if !banned.iter().any(|other| address_of(other) == address) {
+            banned.push(if jail == "sshd" { address.to_owned() } else { format!("{address}: jail {jail}") });
+        }
+    }
+}
+
+/// The rest of the line in which a name is.
+fn after<'a>(text: &'a str, name: &str) -> &'a str {
+    text.split_once(name).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default().trim()
+}
+
+/// The address with which an item of a list begins. One of IPv6 has no colon before a blank.
+fn address_of(item: &str) -> &str {
+    item.split(": ").next().unwrap_or_default()
 }
 
 /// A note about blocked addresses, each of which begins an item of the list.
 fn blocked(what: &str, list: &[String]) -> String {
     /// Addresses to name.
     const SHOWN: usize = 3;
-    let address = |item: &String| item.split(": ").next().unwrap_or_default().to_owned();
-    let shown = list.iter().take(SHOWN).map(address).collect::<Vec<_>>().join(", ");
+    let shown = list.iter().take(SHOWN).map(|item| address_of(item)).collect::<Vec<_>>().join(", ");
     let more = if list.len() > SHOWN { ", ..." } else { "" };
     match list.len() {
         1 => format!("{what} the address {shown} from sshd: a client with it cannot connect"),

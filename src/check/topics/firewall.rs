@@ -8,7 +8,7 @@ use crate::account::is_root;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
 use crate::check::packet_filter::{
-    self, Filter, LOOPBACK, Packet, PacketKind, Question, Restriction, Tracked,
+    self, Filter, LOOPBACK, Packet, PacketKind, PartialDrop, Question, Restriction, Tracked,
 };
 use crate::check::runner::Answer;
 use crate::files;
@@ -145,6 +145,21 @@ pub(super) fn redirects(root: &Path, from: u16, to: u16) -> bool {
         || rules.iptables.or(rules.legacy).is_some_and(|text| text.lines().any(is_it))
 }
 
+/// The jails of fail2ban that block connections to the port, by the names of their sets and chains.
+pub(super) fn jails(root: &Path, port: u16) -> Vec<String> {
+    let jails = partial_drops(&Rules::find(root).filters(&Packet { port, ..Packet::default() }));
+    jails.into_iter().filter_map(|rule| rule.jail).collect()
+}
+
+/// The rules that may drop the connections of some clients.
+fn partial_drops(filters: &[Filter]) -> Vec<PartialDrop> {
+    let mut rules = Vec::new();
+    for filter in filters {
+        filter.drops_some(&mut rules);
+    }
+    rules
+}
+
 pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can read the rules of the firewall");
@@ -198,11 +213,7 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     if let Some(answer) = full_table(root) {
         return answer;
     }
-    let mut some = Vec::new();
-    for filter in &any {
-        filter.drops_some(&mut some);
-    }
-    some.truncate(limits::CHECK_DETAILS);
+    let some = partial_drops(&any).into_iter().map(|rule| rule.line).take(limits::CHECK_DETAILS);
     match rules.unknown {
         Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
         None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),

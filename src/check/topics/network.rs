@@ -26,7 +26,10 @@ pub(crate) async fn network(
         let root = target.root.to_owned();
         blocking(move || firewall(&root, port)).await
     });
-    let bans = runner.check(CheckId::NetworkFail2ban, (), async |()| blocking(fail2ban).await);
+    let bans = runner.check(CheckId::NetworkFail2ban, (), async |()| {
+        let root = target.root.to_owned();
+        blocking(move || fail2ban(&root, port)).await
+    });
     let wrappers = runner.check(CheckId::NetworkWrappers, running, async |_| {
         let root = target.root.to_owned();
         blocking(move || wrappers(&root)).await
