@@ -124,6 +124,16 @@ impl FailedUnit {
             }
     }
 
+    /// Whether sshd refused to start because of one of these files, which it accepts now. Since then, systemd has only said that it was
+    /// started too often.
+    pub(crate) fn is_over(&self, accepted: &[PathBuf]) -> bool {
+        let refuses = |line: &str, file: &PathBuf| {
+            let rest = file.to_str().and_then(|file| line.strip_prefix(file));
+            rest.is_some_and(|rest| rest.starts_with(" line ") || rest.starts_with(": terminating, "))
+        };
+        cause(&self.lines).is_some_and(|line| accepted.iter().any(|file| refuses(line, file)))
+    }
+
     /// Whether one of these settings names a user.
     pub(crate) fn has_user(&self) -> bool {
         self.settings.iter().any(|line| line.text.starts_with("User="))
@@ -181,12 +191,11 @@ impl FailedUnit {
     fn explained(&self, state: &str, first: &str) -> Fault {
         let unit = self.unit;
         if self.hit_limit {
-            let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
             return Fault::new(
                 format!(
                     "sshd is stopped: systemd does not start its unit {unit}, because it was started too often (StartLimitBurst=)"
                 ),
-                Fix::command("systemctl reset-failed", [CommandWord::Literal(unit)]).then(start),
+                start_failed(unit),
             );
         }
         if self.was_killed() {
@@ -253,6 +262,12 @@ impl FailedUnit {
         let replaced = "; the unit is a copy of the package's (systemd-delta shows the differences): without it, the package's counts";
         Fault::with_advice(note, if self.replaces { fix + replaced } else { fix })
     }
+}
+
+/// The fix that starts a unit that failed, and that can have been started too often.
+pub(crate) fn start_failed(unit: &'static str) -> Fix {
+    let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+    Fix::command("systemctl reset-failed", [CommandWord::Literal(unit)]).then(start)
 }
 
 /// What the unit of sshd does, for [`unstartable`].

@@ -784,6 +784,27 @@ fn a_unit_that_was_started_too_often() {
     });
 }
 
+/// The file was corrected, and systemd counts the starts before that.
+#[test]
+fn a_refused_file_that_was_corrected() {
+    world(|world| {
+        let failed = "ActiveState=failed SubState=failed Result=exit-code NRestarts=0";
+        let limit = "'ssh.service: Start request repeated too quickly.' \"ssh.service: Failed with result 'exit-code'.\"";
+        let line = "/etc/ssh/sshd_config: terminating, 1 bad configuration options";
+        failed_unit(world, failed, "", &format!("'Starting ssh.service' '{line}' {limit}"));
+        systemctl_says(world, &format!("*=ActiveState,SubState\\ ssh) printf '%s\\n' {failed};;"));
+        let report = world.check();
+        report.assert_exactly(&[("running.daemon", "fail")]);
+        assert_eq!(report.note("running.daemon"), "sshd is stopped");
+        assert_eq!(report.of("running.daemon")["fix"], "systemctl reset-failed ssh && systemctl start ssh");
+        // What sshd says of another file is not over.
+        let other = line.replace("/etc", "/opt");
+        unit_of_sshd(world, failed, "", &format!("'Starting ssh.service' '{other}' {limit}"));
+        let report = world.check();
+        assert!(report.note("running.daemon").ends_with(&other), "{}", report.note("running.daemon"));
+    });
+}
+
 /// Without such a setting of the unit, the directory was changed by hand.
 #[test]
 fn a_directory_of_another_user() {

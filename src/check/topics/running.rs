@@ -9,7 +9,7 @@ use super::recent::allows_now;
 use super::sshd::SshdFindings;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
-use crate::check::failed_unit::{FailedUnit, UnitUse, unstartable};
+use crate::check::failed_unit::{FailedUnit, UnitUse, start_failed, unstartable};
 use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, last_attempt};
@@ -218,7 +218,11 @@ fn state(service: &SshdService<'_>, startable: Result<(), String>, files: &[Path
         // sshd was started by another unit or by hand, without a PID file.
         return runs(*process);
     }
-    let start = Fix::command("systemctl start", [CommandWord::Literal(unit)]);
+    let start = if has_failed(unit) {
+        start_failed(unit)
+    } else {
+        Fix::command("systemctl start", [CommandWord::Literal(unit)])
+    };
     if let Some(unmask) = masked(service.tree, unit) {
         let note = format!("sshd is stopped, and its unit {unit} is masked");
         return stopped(service.tree, &note, startable, unmask.then(start));
@@ -236,7 +240,7 @@ fn state(service: &SshdService<'_>, startable: Result<(), String>, files: &[Path
     }
     match failed {
         // With another user, systemd changes the owner of /run/sshd, and sshd -t refuses that.
-        Some(failed) if startable.is_ok() || failed.has_user() => failed.answer(),
+        Some(failed) if failed.has_user() || startable.is_ok() && !failed.is_over(files) => failed.answer(),
         _ => stopped(service.tree, STOPPED, startable, start),
     }
 }
