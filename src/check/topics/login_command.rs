@@ -29,7 +29,7 @@ use crate::sshd::managed_lines;
 
 use super::keys::ValidKey;
 use super::shell::{self, Caller, CannotRun};
-use super::sshd::{SshdFindings, is_eic_keys, leads_here};
+use super::sshd::{NOT_KNOWN, SshdFindings, USE_CHAIN, is_eic_keys, leads_here};
 use crate::check::tokens::{Offered, expand_command};
 use crate::seconds::Seconds;
 
@@ -229,7 +229,21 @@ impl LineRun<'_> {
     }
 
     fn success(&self) -> Answer<()> {
-        let does = if self.key.is_some() { "prints the pushed key" } else { "succeeds" };
+        let does = match self.key {
+            Some(_) => "prints the pushed key",
+            None if self.is_wrapped => {
+                let note = format!(
+                    "as {}, {} succeeds, but for a pushed key {NOT_KNOWN}",
+                    self.user.name, self.shown
+                );
+                return Answer::warn(
+                    note,
+                    Fix::advice(format!("push a key, and check again while it is valid; or {USE_CHAIN}")),
+                    (),
+                );
+            }
+            None => "succeeds",
+        };
         Answer::ok(format!("as {}, {} {does}", self.user.name, self.shown), ())
     }
 

@@ -775,13 +775,10 @@ fn not_eic_keys(
         } else {
             "another program, which is given eic-keys"
         };
-        let note = format!("{origin} has {shown}, {what}: what it does is not known");
-        let fix = Fix::advice(
-            "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"",
-        );
+        let note = format!("{origin} has {shown}, {what}");
         return match request {
-            Ok(request) => Answer::warn(note, fix, ConfiguredCommand { program, request }),
-            Err(_) => Answer::warn_without_value(note, fix),
+            Ok(request) => Answer::ok(note, ConfiguredCommand { program, request }),
+            Err(_) => Answer::warn_without_value(format!("{note}: {NOT_KNOWN}"), Fix::advice(USE_CHAIN)),
         };
     }
     let fix = match (setting.and_then(|setting| setting.block), &others) {
@@ -812,6 +809,11 @@ fn not_eic_keys(
     );
     answer.only_for(others.map(|other| other.clients()))
 }
+
+/// Of a script that runs eic-keys.
+pub(super) const NOT_KNOWN: &str = "what it does is not known";
+pub(super) const USE_CHAIN: &str =
+    "set AuthorizedKeysCommand to /usr/bin/eic-keys %u %f, with the other command behind \"--\"";
 
 /// The fix that puts our lines into sshd's configuration, or what prevents it.
 fn enable() -> Fix {
