@@ -56,8 +56,8 @@ pub(super) fn limits_of(settings: &Settings, timeout: Duration) -> Answer<()> {
             "set PerSourceMaxStartups none",
         );
     }
-    if let Some((note, change)) = penalties(settings) {
-        return settings.warns("persourcepenalties", note, change);
+    if let Some(answer) = penalties(settings) {
+        return answer;
     }
     Answer::ok(format!("LoginGraceTime is {} s, MaxStartups {startups}", grace.as_secs()), ())
 }
@@ -126,11 +126,12 @@ impl<'a> Penalties<'a> {
 }
 
 /// Penalties that refuse an ordinary client: for longer than a pushed key is valid, after one attempt, or for what others do.
-fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
+fn penalties(settings: &Settings) -> Option<Answer<()>> {
     /// Fewer addresses than a scanner has.
     const SOURCES: u32 = 1024;
     /// A network that many clients are in.
     const WIDE: u32 = 8;
+    let warns = |note: String, change| Some(settings.warns("persourcepenalties", note, change));
     let list = Penalties::of(settings)?;
     for (name, what) in
         [("authfail", "one attempt that fails"), ("noauth", "one connection without an attempt")]
@@ -138,30 +139,30 @@ fn penalties(settings: &Settings) -> Option<(String, &'static str)> {
         let penalty = list.time(name).unwrap_or_default().min(list.max);
         if penalty >= KEY_LIFETIME.max(list.min) {
             let seconds = Seconds(penalty);
-            return Some((
+            return warns(
                 format!(
                     "PerSourcePenalties {name}:{seconds}: after {what}, sshd refuses the client's address for {seconds} s"
                 ),
                 "remove PerSourcePenalties, or exempt the addresses of the clients (PerSourcePenaltyExemptList)",
-            ));
+            );
         }
     }
     for (overflow, sources) in [("overflow", "max-sources4"), ("overflow6", "max-sources6")] {
         let most = list.value(sources).and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
         if list.value(overflow) == Some("deny-all") && most < SOURCES {
-            return Some((
+            return warns(
                 format!(
                     "PerSourcePenalties {overflow}:deny-all {sources}:{most}: while {most} addresses have a penalty, sshd refuses all others"
                 ),
                 "set overflow:permissive",
-            ));
+            );
         }
     }
     let network = list.network(0).filter(|bits| *bits <= WIDE)?;
-    Some((
+    warns(
         format!("PerSourceNetBlockSize is {network}: a penalty for one client is a penalty for many others"),
         "remove PerSourceNetBlockSize",
-    ))
+    )
 }
 
 #[cfg(test)]

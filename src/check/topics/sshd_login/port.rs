@@ -54,17 +54,18 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
             )),
         );
     }
-    if let Some((note, change)) = unreachable(now, only_ipv6) {
+    if let Some(Unreachable { note, change }) = unreachable(now, only_ipv6) {
         let mut outside = now.iter().filter(|address| !address.ip().is_loopback());
         let is_usual = now.iter().any(|address| address.port() == 22);
         if !is_usual && outside.any(|address| firewall::redirects(root, 22, address.port())) {
             return Answer::ok(format!("{}, to which the firewall redirects port 22", listens_on(now)), ());
         }
-        let fix = match of_command_line(settings, now, root) {
+        let fix = match on_command_line(settings, now) {
             _ if !from_systemd.is_empty() => SOCKET_UNIT.to_owned(),
-            Some((option, place)) => format!(
-                "remove {option} from sshd's command line ({place}), then: {}; or give the client the port (aws ec2-instance-connect \
-                 ssh --ssh-port)",
+            Some(SshdOption { letter, value }) => format!(
+                "remove {} from sshd's command line ({}), then: {}; or give the client the port (aws ec2-instance-connect ssh --ssh-port)",
+                format!("-{letter} {value}").trim_end(),
+                running_sshd::place_of_option(&ConfigTree::new(root), *letter),
                 settings.source.restart
             ),
             None if is_less => format!(
@@ -99,7 +100,7 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
     }
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
-        (Some((note, change)), _) => {
+        (Some(Unreachable { note, change }), _) => {
             return Answer::warn(note, Fix::advice(change), ()).breaks_at_restart("");
         }
         (None, Err(change)) => {
@@ -132,14 +133,12 @@ fn nobodys(sockets: &[SocketAddr]) -> Option<String> {
         .then(|| format!("systemd listens for sshd on {}: no interface has that address", shown(sockets)))
 }
 
-/// The option of sshd's command line that overrides Port, or the address family, and where it is set.
-fn of_command_line(settings: &Settings, addresses: &[SocketAddr], root: &Path) -> Option<(String, String)> {
+/// The option of sshd's command line that overrides Port, or the address family.
+fn on_command_line<'a>(settings: &'a Settings, addresses: &[SocketAddr]) -> Option<&'a SshdOption> {
     let is_port = addresses.iter().all(|address| address.port() != 22);
     let mut options = settings.source.daemon_options.iter();
     let wrong = if is_port { 'p' } else { '6' };
-    let SshdOption { letter, value } = options.find(|option| option.letter == wrong)?;
-    let option = format!("-{letter} {value}").trim_end().to_owned();
-    Some((option, running_sshd::place_of_option(&ConfigTree::new(root), *letter)))
+    options.find(|option| option.letter == wrong)
 }
 
 fn configured(settings: &Settings) -> Vec<SocketAddr> {
@@ -148,7 +147,7 @@ fn configured(settings: &Settings) -> Vec<SocketAddr> {
 
 /// Why clients could not connect to an sshd with these settings.
 pub(crate) fn unreachable_port(settings: &Settings) -> Option<String> {
-    let note = unreachable(&configured(settings), true).map(|(note, _)| note);
+    let note = unreachable(&configured(settings), true).map(|addresses| addresses.note);
     note.or_else(|| sockets::bindable(settings).err())
 }
 
@@ -160,8 +159,15 @@ fn shown(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Why clients may not reach these addresses, and what to change. `only_ipv6`: a socket for IPv6 accepts no IPv4.
-fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'static str)> {
+/// Addresses that clients may not reach.
+struct Unreachable {
+    note: String,
+    /// What to change.
+    change: &'static str,
+}
+
+/// Why clients may not reach these addresses. `only_ipv6`: a socket for IPv6 accepts no IPv4.
+fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<Unreachable> {
     let mut from_outside = addresses.to_vec();
     from_outside.retain(|address| !address.ip().is_loopback());
     let mut usual = from_outside.clone();
@@ -169,21 +175,21 @@ fn unreachable(addresses: &[SocketAddr], only_ipv6: bool) -> Option<(String, &'s
     if addresses.is_empty() {
         None
     } else if from_outside.is_empty() {
-        Some((
-            format!("sshd listens on {} only: clients cannot connect from outside", shown(addresses)),
-            "remove ListenAddress, or set ListenAddress 0.0.0.0 (or connect through Session Manager: AWS-StartSSHSession)",
-        ))
+        Some(Unreachable {
+            note: format!("sshd listens on {} only: clients cannot connect from outside", shown(addresses)),
+            change: "remove ListenAddress, or set ListenAddress 0.0.0.0 (or connect through Session Manager: AWS-StartSSHSession)",
+        })
     } else if usual.is_empty() {
         let shown = shown(&from_outside);
-        Some((
-            format!("sshd listens on {shown}, not on port 22, which the console and endpoints use"),
-            "give the client the port (aws ec2-instance-connect ssh --ssh-port), or set Port 22 too",
-        ))
+        Some(Unreachable {
+            note: format!("sshd listens on {shown}, not on port 22, which the console and endpoints use"),
+            change: "give the client the port (aws ec2-instance-connect ssh --ssh-port), or set Port 22 too",
+        })
     } else if only_ipv6 && is_ipv6_only(&usual) {
-        Some((
-            format!("sshd listens on IPv6 only: {}", shown(&usual)),
-            "set ListenAddress 0.0.0.0 too, and remove AddressFamily inet6, if it is set",
-        ))
+        Some(Unreachable {
+            note: format!("sshd listens on IPv6 only: {}", shown(&usual)),
+            change: "set ListenAddress 0.0.0.0 too, and remove AddressFamily inet6, if it is set",
+        })
     } else {
         None
     }
