@@ -3,7 +3,9 @@
 //! Of most modules only a login shows the result, so that each result is possible. A stack is refused if it fails
 //! whatever these return.
 
-use super::pam_config::{Action, Module, Rule, RuleKind};
+use std::path::Path;
+
+use super::pam_config::{Action, Control, Module, ModuleType, Rule, RuleKind, modules_of, stack};
 
 /// The results of a module that fails, one of which it returns.
 pub(crate) type ReturnValues = &'static [&'static str];
@@ -56,6 +58,67 @@ pub(crate) fn refusing<'a>(
 fn refuses(rule: &Rule) -> bool {
     let is_refusal = |action| matches!(action, Action::Bad | Action::Die);
     matches!(&rule.kind, RuleKind::Module(module) if module.control.actions().all(is_refusal))
+}
+
+/// The stacks of sshd, by which messages of modules are judged.
+#[derive(Debug)]
+pub(crate) struct SshdStacks {
+    auth: Vec<Rule>,
+    account: Vec<Rule>,
+    session: Vec<Rule>,
+}
+
+impl SshdStacks {
+    pub(crate) fn read(root: &Path) -> Self {
+        let rules = |module_type| stack(root, "sshd", module_type).rules;
+        Self {
+            auth: rules(ModuleType::Auth),
+            account: rules(ModuleType::Account),
+            session: rules(ModuleType::Session),
+        }
+    }
+
+    /// Whether a message of a module, or of libpam about a missing one, can be why PAM refuses a login with a key. It is not if each
+    /// line of the module ignores that it fails, or is for passwords. A message of another program can.
+    pub(crate) fn can_refuse(&self, message: &str) -> bool {
+        let missing = ["PAM unable to dlopen(", "PAM adding faulty module: "];
+        if let Some(rest) = missing.iter().find_map(|begin| message.strip_prefix(begin)) {
+            let path = rest.split(')').next().unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let mut lines = lines(&self.account, name).chain(lines(&self.session, name)).peekable();
+            return match lines.peek() {
+                Some(_) => lines.any(|line| counts(&line.control, Some("module_unknown"))),
+                None => self::lines(&self.auth, name).next().is_none(),
+            };
+        }
+        let Some((name, rest)) = message.split_once("(sshd:") else { return true };
+        let rules = match rest.split(')').next() {
+            Some("account") => &self.account,
+            Some("session") => &self.session,
+            _ => return true,
+        };
+        let name = format!("{name}.so");
+        // What pam_ldap returns then.
+        let result = rest.contains("nslcd").then_some("authinfo_unavail");
+        let mut lines = lines(rules, &name).peekable();
+        lines.peek().is_none() || lines.any(|line| counts(&line.control, result))
+    }
+}
+
+/// The lines of a module.
+fn lines<'a>(rules: &'a [Rule], name: &str) -> impl Iterator<Item = &'a Module> {
+    modules_of(rules).filter(move |module| module.name() == name)
+}
+
+/// Whether the failure of a module matters. `result`: with what it fails, if that is known.
+fn counts(control: &Control, result: Option<&str>) -> bool {
+    let is_failure = |action| !matches!(action, Action::Ok | Action::Done | Action::Ignore);
+    // Otherwise its success keeps the login from what refuses it.
+    !matches!(control.action("success"), Action::Ok | Action::Ignore)
+        || match result {
+            Some(result) => control.action(result) != Action::Ignore,
+            None => control.actions().any(is_failure),
+        }
 }
 
 /// The result of the rules so far.
@@ -169,7 +232,7 @@ fn jump(rules: &[Rule], at: usize, count: usize) -> Option<usize> {
 mod tests {
     use std::fs;
 
-    use super::{ReturnValues, StackOutcome, outcome};
+    use super::{ReturnValues, SshdStacks, StackOutcome, outcome};
     use crate::check::pam_config::{ModuleType, RuleKind, stack};
 
     const PERMIT: &str = "account required pam_permit.so\n";
@@ -202,6 +265,37 @@ mod tests {
             _ if stack.broken.is_some() || !stack.exists => "does not start",
             StackOutcome::CanSucceed => "open",
             StackOutcome::Refuses(_) => "refuses",
+        }
+    }
+
+    #[test]
+    fn messages_that_can_be_of_a_refusal() {
+        let root = std::env::temp_dir().join(format!("eic-keys-refusers-{}", std::process::id()));
+        fs::create_dir_all(root.join("etc/pam.d")).unwrap();
+        let text = "auth required pam_tally2.so\naccount required pam_time.so\n\
+                    account [success=ok ignore=ignore authinfo_unavail=ignore default=bad] pam_ldap.so\n\
+                    account [success=1 default=ignore] pam_sss.so\naccount requisite pam_deny.so\n\
+                    session [success=ok default=ignore] pam_ldap.so\nsession optional pam_exec.so /x\n\
+                    session required pam_mount.so\nsession optional pam_lastlog.so\nsession required /opt/pam_gone.so\n";
+        fs::write(root.join("etc/pam.d/sshd"), text).unwrap();
+        let stacks = SshdStacks::read(&root);
+        fs::remove_dir_all(&root).unwrap();
+        for (message, expected) in [
+            ("PAM unable to dlopen(pam_tally2.so): /lib/security/pam_tally2.so: cannot open shared", false),
+            ("PAM adding faulty module: pam_lastlog.so", false),
+            ("PAM unable to dlopen(/opt/pam_gone.so): no such file", true),
+            ("PAM adding faulty module: pam_other.so", true),
+            ("pam_ldap(sshd:session): error opening connection to nslcd: No such file", false),
+            ("pam_ldap(sshd:account): error opening connection to nslcd: No such file", false),
+            ("pam_ldap(sshd:account): Access denied; user=alice", true),
+            ("pam_exec(sshd:session): /x failed: exit code 1", false),
+            ("pam_mount(sshd:session): error", true),
+            ("pam_time(sshd:account): x", true),
+            ("pam_sss(sshd:account): Access denied for user alice: 6", true),
+            ("pam_other(sshd:account): x", true),
+            ("Accepted publickey for alice", true),
+        ] {
+            assert_eq!(stacks.can_refuse(message), expected, "{message}");
         }
     }
 

@@ -212,7 +212,10 @@ impl LoginMessages<'_> {
         }
         let output: Vec<String>;
         let lines = match source {
-            Sshd => self.sshd,
+            Sshd => {
+                output = self.sshd.iter().filter(|line| is_said(line)).cloned().collect();
+                &output
+            }
             Pam => &self.pam.lines,
             Output => {
                 output = self.output.lines().map(|line| line.trim().to_owned()).collect();
@@ -243,7 +246,7 @@ impl LoginMessages<'_> {
     fn pam_refused(&self) -> bool {
         let words =
             ["by PAM account configuration", "PAM: pam_open_session", "PAM: pam_setcred", "fatal: PAM: "];
-        let says = |text: &str| self.sshd.iter().any(|line| line.contains(text));
+        let says = |text: &str| self.sshd.iter().any(|line| line.contains(text) && is_said(line));
         words.into_iter().any(says) || !says("Starting session: ")
     }
 
@@ -311,7 +314,7 @@ pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
     Some(line.chars().take(LENGTH).collect())
 }
 
-/// What pam_motd shows, with what the scripts in /etc/update-motd.d have printed at this login.
+/// What `pam_motd` shows, with what the scripts in `/etc/update-motd.d` have printed at this login.
 fn message_of_the_day(root: &Path) -> String {
     let mut text = String::new();
     for place in ["/etc/motd", "/run/motd", "/usr/lib/motd"] {
@@ -332,6 +335,11 @@ fn contains(line: &str, parts: &[&str]) -> bool {
         rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, rest)| rest);
     }
     rest.is_some()
+}
+
+/// Whether it is no message of a failure that sshd ignores: that of modules that only a password needs.
+fn is_said(line: &str) -> bool {
+    !line.starts_with("debug1: PAM: pam_setcred")
 }
 
 /// A message of sshd without what its log adds.
@@ -482,6 +490,10 @@ mod tests {
             let explained = explained(sshd, pam, output).unwrap_or_default();
             assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
         }
+    }
+
+    #[test]
+    fn messages_that_are_not_the_reason() {
         assert_eq!(explained("debug1: x", "", "hello"), None);
         let missing = "PAM unable to dlopen(pam_gone.so): no such file";
         let words = format!("{missing}\npam_exec(sshd:session): /bin/false failed: exit code 1");
@@ -494,5 +506,8 @@ mod tests {
         }
         // A module also logs what is no reason to refuse.
         assert_eq!(explained("Starting session: x", "pam_succeed_if(sshd:session): x", ""), None);
+        // A module of an auth line is missing, which no key needs.
+        let ignored = "debug1: PAM: pam_setcred(): Module is unknown\nStarting session: x";
+        assert_eq!(explained(ignored, "pam_mount(sshd:session): x", ""), None);
     }
 }

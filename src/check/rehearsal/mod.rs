@@ -691,7 +691,13 @@ impl Rehearsal {
         let outcome =
             session::log_in(&self.programs, &self.directory, &self.command, user, login, self.plan.deadline)?;
         let well = matches!(outcome.ending, LoginEnd::Status(0) | LoginEnd::Answers);
-        let words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
+        let mut words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
+        // With more methods than the key, a module for passwords can refuse.
+        if !self.plan.needs_more {
+            let stacks = SshdStacks::read(&self.plan.tree.locate(Path::new("/")));
+            words.lines.retain(|line| stacks.can_refuse(line));
+        }
         Ok((outcome, words))
     }
 }
+use crate::check::pam_stack::SshdStacks;

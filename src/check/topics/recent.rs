@@ -7,6 +7,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, RECENT, RefusedAttempts, last_attempt};
 use crate::check::log_tail::{self, Log, LogLine, ago};
+use crate::check::pam_stack::SshdStacks;
 use crate::check::request::CheckTarget;
 use crate::check::runner::{Answer, Finding, Runner, blocking};
 use crate::check::settings::Settings;
@@ -46,7 +47,11 @@ pub(crate) async fn recent(
                 let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
                 let users: Vec<_> = user.into_iter().chain(own).collect();
                 match log_tail::read(&root, &users, now) {
-                    Some(log) => command_errors(log, now, log_tail::of_any_user),
+                    Some(mut log) => {
+                        let stacks = SshdStacks::read(&root);
+                        log.lines.retain(|line| !line.by_sshd() || stacks.can_refuse(&line.message));
+                        command_errors(log, now, log_tail::of_any_user)
+                    }
                     None => Answer::skip(NO_LOG),
                 }
             })
