@@ -415,7 +415,7 @@ fn has_network_rules(process: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{addresses, is_ssh};
+    use super::{BannerReply, addresses, is_ssh, not_answered};
 
     #[test]
     fn the_address_to_try() {
@@ -430,6 +430,17 @@ mod tests {
         is(&["[::]:22"], Some("[::1]:22"));
         is(&["0.0.0.0:2222"], Some("127.0.0.1:2222"));
         is(&["127.0.0.1:2222", "192.0.2.1:22"], Some("192.0.2.1:22"));
+    }
+
+    #[test]
+    fn a_connection_that_sshd_closes() {
+        let closed = "sshd closes a connection to 127.0.0.1:22 and sends nothing";
+        let note = |logged: Option<&str>| {
+            not_answered(BannerReply::Closed, "127.0.0.1:22", 22, true, logged.map(str::to_owned)).failure()
+        };
+        assert_eq!(note(None).as_deref(), Some(closed));
+        let error = "fatal: rexec version mismatch";
+        assert_eq!(note(Some(error)), Some(format!("{closed}; it logs: {error}")));
     }
 
     #[test]
