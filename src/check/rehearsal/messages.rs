@@ -302,15 +302,17 @@ impl LoginMessages<'_> {
     }
 }
 
-/// The last line that the session prints of its own: neither the message of the day nor sshd's line about the last login.
+/// The last line that the session prints of its own: neither the message of the day nor sshd's line about the last login, which follows
+/// what PAM's modules say.
 pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
     /// Longer lines are cut.
     const LENGTH: usize = 200;
     let motd = message_of_the_day(root);
-    let usual = |line: &str| {
-        line.is_empty() || line.starts_with("Last login: ") || motd.lines().any(|other| other.trim() == line)
-    };
-    let line = output.lines().map(str::trim).rfind(|line| !usual(line))?;
+    let usual = |line: &str| line.is_empty() || motd.lines().any(|other| other.trim() == line);
+    let own = output
+        .rsplit_once("Last login: ")
+        .map_or(output, |(_, rest)| rest.split_once('\n').map_or("", |(_, own)| own));
+    let line = own.lines().map(str::trim).rfind(|line| !usual(line))?;
     Some(line.chars().take(LENGTH).collect())
 }
 
@@ -379,10 +381,15 @@ mod tests {
         std::fs::create_dir_all(root.join("usr/lib/motd.d")).ok();
         std::fs::write(root.join("run/motd.dynamic"), "Linux vm 6.1\n").ok();
         std::fs::write(root.join("usr/lib/motd.d/30-banner"), "   Welcome  \n").ok();
-        let found = ["quota exceeded\r\n", ""]
-            .map(|own| last_words(&format!("{own}Linux vm 6.1\r\n   Welcome\r\nLast login: Mon\r\n"), &root));
+        let motd = "Linux vm 6.1\r\n   Welcome\r\n";
+        let login = "/x failed: exit code 1\r\nLast login: Mon from 192.0.2.1\r\n";
+        for own in [Some("quota exceeded"), None] {
+            let line = own.unwrap_or_default();
+            for output in [format!("{motd}{login}{line}\r\n"), format!("{line}\r\n{motd}")] {
+                assert_eq!(last_words(&output, &root).as_deref(), own, "{output}");
+            }
+        }
         std::fs::remove_dir_all(&root).ok();
-        assert_eq!(found, [Some("quota exceeded".to_owned()), None]);
     }
 
     #[test]
