@@ -479,23 +479,23 @@ mod tests {
                 "the session says: Unable to negotiate with 127.0.0.1 port 22: no matching MAC found.",
                 "MACs",
             ),
-            (
-                "Starting session: command for alice\n",
-                "",
-                "This account is currently not available.\r\n",
-                "the session says: This account is currently not available.",
-                "usermod --shell",
-            ),
-            (
-                "",
-                "",
-                "WARNING: Your password has expired.\n",
-                "the session says: WARNING: Your password has expired.",
-                "chage --list",
-            ),
         ] {
             let explained = explained(sshd, pam, output).unwrap_or_default();
             assert!(explained.0.starts_with(note) && explained.1.contains(fix), "{explained:?}");
+        }
+    }
+
+    #[test]
+    fn messages_of_the_session() {
+        for (said, fix) in [
+            ("This account is currently not available.", "usermod --shell"),
+            ("WARNING: Your password has expired.", "chage --list"),
+        ] {
+            let output = format!("{said}\r\n");
+            let explained =
+                explained("Starting session: command for alice\n", "", &output).unwrap_or_default();
+            assert_eq!(explained.0, format!("the session says: {said}"));
+            assert!(explained.1.contains(fix), "{explained:?}");
         }
     }
 
