@@ -134,6 +134,11 @@ impl FailedUnit {
         cause(&self.lines).is_some_and(|line| accepted.iter().any(|file| refuses(line, file)))
     }
 
+    /// Whether a process of the unit is another one than systemd started last.
+    pub(crate) fn has_left(&self, process: u32) -> bool {
+        self.process != Some(process)
+    }
+
     /// Whether one of these settings names a user.
     pub(crate) fn has_user(&self) -> bool {
         self.settings.iter().any(|line| line.text.starts_with("User="))

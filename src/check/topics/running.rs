@@ -265,7 +265,7 @@ fn runs(service: &SshdService<'_>, unit: &'static str, process: u32, files: &[Pa
             return fault.warn(running).breaks_at_restart("");
         }
         let is_of_unit = service.is_of_own_unit(process);
-        if let Some(failed) = failed.filter(|_| is_of_unit) {
+        if let Some(failed) = failed.filter(|failed| is_of_unit && failed.has_left(process)) {
             return failed.answer_of_leftover(process, running);
         }
         let is_beside = || matches!(service.reload_command(process), ReloadCommand::Signal);
