@@ -34,11 +34,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(returns: ReturnValues, reason: String) -> Self {
+    fn new(returns: ReturnValues, reason: String) -> Self {
         Self { returns, reason, fix: None, is_partial: false }
     }
 
-    pub(super) fn with_fix(self, fix: impl Into<String>) -> Self {
+    fn with_fix(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(Fix::advice(fix)), ..self }
     }
 }
@@ -267,7 +267,7 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             Some(Failure { fix: Some(fix), ..Failure::new(&["system_err"], reason) })
         }
         "pam_wheel.so" => wheel(&arguments),
-        "pam_sss.so" if !root.join(SSSD).exists() => {
+        "pam_sss.so" if !root.join(sssd::SOCKET).exists() => {
             let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
             if module.arguments.iter().any(|word| ignored.contains(&word.as_str())) {
                 return None;
@@ -279,9 +279,6 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
         _ => None,
     }
 }
-
-/// The socket on which sssd answers `pam_sss`.
-pub(super) const SSSD: &str = "var/lib/sss/pipes/pam";
 
 /// Whose login it is, and when.
 #[derive(Clone, Copy, Debug)]
@@ -312,7 +309,11 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
             let reason = format!("pam_time refuses at this time, by {path}: {line}");
             Some(Failure::new(DENIED, reason).with_fix(format!("allow {} at this time in {path}", user.name)))
         }
-        ("pam_sss.so", ModuleType::Account) => sssd::refusal(root, user, &arguments),
+        ("pam_sss.so", ModuleType::Account) => {
+            let [file, directory] = sssd::FILES;
+            let fault = sssd::refusal(root, user, &arguments, &files_of(root, file, directory))?;
+            Some(Failure { fix: Some(fault.fix), ..Failure::new(&["perm_denied"], fault.note) })
+        }
         ("pam_env.so", ModuleType::Session) => env(root, &arguments),
         ("pam_lastlog.so", ModuleType::Auth | ModuleType::Account) => lastlog(login, &arguments),
         _ => None,

@@ -2,14 +2,20 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::pam_modules::{Failure, SSSD, files_of};
 use crate::account::{Account, has_entry};
+use crate::check::fault::Fault;
 use crate::check::running_sshd::changed_at;
 use crate::config_tree::Origin;
 use crate::files;
 use crate::limits;
+
+/// The socket on which sssd answers `pam_sss`.
+pub(super) const SOCKET: &str = "var/lib/sss/pipes/pam";
+
+/// Its files: the main one, and those of a directory.
+pub(super) const FILES: [&str; 2] = ["/etc/sssd/sssd.conf", "/etc/sssd/conf.d"];
 
 /// A setting of SSSD.
 struct Setting {
@@ -19,18 +25,18 @@ struct Setting {
     origin: Origin,
 }
 
-/// Why SSSD refuses a user of its directory.
-pub(super) fn refusal(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+/// Why SSSD refuses a user of its directory. `files`: those that it reads.
+pub(super) fn refusal(root: &Path, user: &Account, arguments: &[&str], files: &[PathBuf]) -> Option<Fault> {
     // It knows no local user. A line can be for some domains only.
     let passwd = files::system_text(root, "/etc/passwd");
     if has_entry(&passwd, &user.name) || arguments.iter().any(|word| word.starts_with("domains=")) {
         return None;
     }
-    let settings = settings(root)?;
+    let settings = settings(root, files)?;
     let (Setting { name, origin, .. }, what) = refusing(&settings, user)?;
     let reason = format!("SSSD refuses {}: {name} ({origin}) {what}", user.name);
     let fix = format!("change {name} ({origin}), then: systemctl restart sssd");
-    Some(Failure::new(&["perm_denied"], reason).with_fix(fix))
+    Some(Fault::with_advice(reason, fix))
 }
 
 /// The setting that refuses a user, and what it does.
@@ -80,17 +86,17 @@ fn is_same(item: &str, name: &str) -> bool {
 }
 
 /// The settings with which SSSD runs. `None` if that is not certain.
-fn settings(root: &Path) -> Option<Vec<Setting>> {
-    let started = fs::metadata(root.join(SSSD)).ok()?.modified().ok()?;
+fn settings(root: &Path, files: &[PathBuf]) -> Option<Vec<Setting>> {
+    let started = fs::metadata(root.join(SOCKET)).ok()?.modified().ok()?;
     let mut found = Vec::new();
-    for path in files_of(root, "/etc/sssd/sssd.conf", "/etc/sssd/conf.d") {
-        let file = files::below(root, &path);
+    for path in files {
+        let file = files::below(root, path);
         // It has not read a newer file. Of those of the directory, some versions leave out one that a group can read.
         let unread = if path.ends_with("sssd.conf") { 0o037 } else { 0o077 };
         if changed_at(&file)? > started || fs::metadata(&file).ok()?.mode() & unread != 0 {
             return None;
         }
-        parse(&files::read_text(&file, limits::SYSTEM_FILE).ok()?, &path, &mut found);
+        parse(&files::read_text(&file, limits::SYSTEM_FILE).ok()?, path, &mut found);
     }
     Some(found)
 }
@@ -125,7 +131,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
-    use super::{Account, SSSD, refusal};
+    use super::{Account, FILES, SOCKET, refusal};
 
     /// Why carol, of a directory, is refused.
     fn refused(of_domain: &str, snippet: Option<&str>, change: &str) -> Option<String> {
@@ -138,7 +144,7 @@ mod tests {
         let text =
             format!("[sssd]\ndomains = directory\n[domain/directory]\nid_provider = ldap\n{of_domain}\n");
         let file = root.join("etc/sssd/sssd.conf");
-        let socket = root.join(SSSD);
+        let socket = root.join(SOCKET);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         if let Some(snippet) = snippet {
@@ -173,9 +179,11 @@ mod tests {
             shell: "/bin/sh".into(),
         };
         let arguments = if change == "other" { &["domains=other"][..] } else { &[] };
-        let failure = refusal(&root, &carol, arguments);
+        let snippets = snippet.map(|_| "/etc/sssd/conf.d/10-access.conf");
+        let files: Vec<_> = [FILES[0]].into_iter().chain(snippets).map(Into::into).collect();
+        let fault = refusal(&root, &carol, arguments, &files);
         fs::remove_dir_all(root).unwrap();
-        failure.map(|failure| failure.reason)
+        fault.map(|fault| fault.note)
     }
 
     #[test]
