@@ -24,6 +24,8 @@ fn a_firewall_that_no_program_shows() {
             assert_eq!(report.status("network.firewall"), if is_known { "ok" } else { "skip" });
             let says = "not all rules of the firewall are known: nft, ";
             assert_eq!(report.note("network.firewall").starts_with(says), !is_known);
+            let fix = report.of("network.firewall")["fix"].as_str().unwrap_or_default();
+            assert_eq!(fix.starts_with("install the package nftables, and check again"), !is_known);
         });
     }
 }
@@ -56,6 +58,20 @@ fn a_firewall() {
         fail,
         "the policy of chain inet filter input",
     );
+    for (table, fix) in [
+        ("firewalld", "allow it: firewall-cmd --permanent --add-port=22/tcp"),
+        ("firewalld_policy_drop", "end firewalld's panic mode"),
+    ] {
+        world(|world| {
+            let chain = format!(
+                r#"{{"chain":{{"family":"inet","table":"{table}","name":"raw_prerouting","hook":"prerouting","policy":"drop"}}}}"#
+            );
+            prints(world, "/usr/sbin/nft", &format!(r#"{{"nftables":[{chain}]}}"#));
+            let report = world.check();
+            report.assert_exactly(fail);
+            assert!(report.of("network.firewall")["fix"].as_str().unwrap().starts_with(fix), "{table}");
+        });
+    }
     world(|world| {
         rules(":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT")(world);
         world.check().assert_healthy();

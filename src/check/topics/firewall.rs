@@ -46,6 +46,8 @@ struct Rules {
     queues: Option<Vec<u16>>,
     /// Why some of them are not known.
     unknown: Option<String>,
+    /// It is because nft is not installed.
+    lacks_nft: bool,
 }
 
 impl Rules {
@@ -69,6 +71,7 @@ impl Rules {
         }
         if nft.is_none() && rules.unknown.is_none() && may_have_nftables(root, iptables.is_some()) {
             rules.unknown = Some("nft, which lists the rules of nftables, is not installed".to_owned());
+            rules.lacks_nft = true;
         }
         Self { nft, iptables, legacy, queues: queues(root), ..rules }
     }
@@ -215,7 +218,11 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     }
     let some = partial_drops(&any).into_iter().map(|rule| rule.line).take(limits::CHECK_DETAILS);
     match rules.unknown {
-        Some(reason) => Answer::skip(format!("not all rules of the firewall are known: {reason}")),
+        Some(reason) => {
+            let note = format!("not all rules of the firewall are known: {reason}");
+            let fix = "install the package nftables, and check again; if firewalld runs, firewall-cmd --list-all-zones shows what it accepts";
+            if rules.lacks_nft { Answer::skip_with_fix(note, Fix::advice(fix)) } else { Answer::skip(note) }
+        }
         None if any.is_empty() => Answer::ok("no rules of nftables or iptables were found", ()),
         None => {
             let note = format!("the firewall does not drop all IPv4 connections to port {port}");
@@ -293,6 +300,9 @@ fn accept(port: u16, packets: &DroppedPackets, rules: &Rules) -> Fix {
         format!(
             "accept the replies before that rule, in the hook output: ct state established,related accept, or tcp sport {port} accept"
         )
+    } else if contain("firewalld_policy_drop") {
+        // The table of its panic mode, beside which its other rules do not count.
+        "end firewalld's panic mode: firewall-cmd --panic-off".to_owned()
     } else if contain("ufw-") {
         format!("allow it: ufw allow {port}/tcp")
     } else if contain("firewalld") {
