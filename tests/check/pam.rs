@@ -856,6 +856,28 @@ fn a_module_that_asks_sssd() {
     });
 }
 
+/// nslcd is stopped.
+#[test]
+fn a_module_that_asks_nslcd() {
+    let stopped = |world: &World<'_>, line: &str| {
+        install(world, "pam_ldap.so");
+        world.instance.install("/usr/sbin/nslcd", b"#!/bin/sh\n");
+        pam(world, line);
+    };
+    refuses(
+        |world| stopped(world, "account required pam_ldap.so minimum_uid=1000\n"),
+        "user.pam",
+        "pam_ldap asks nslcd, which does not run",
+        "start nslcd",
+    );
+    for ignored in [
+        "account required pam_permit.so\naccount [success=ok authinfo_unavail=ignore auth_err=ignore acct_expired=ignore perm_denied=ignore default=bad] pam_ldap.so\n",
+        "account sufficient pam_permit.so\naccount required pam_ldap.so\n",
+    ] {
+        lets_in(|world| stopped(world, ignored));
+    }
+}
+
 /// What `pam_unix` says of an expired account or password counts if the account lines ask it, and do not ignore it.
 #[test]
 fn what_pam_unix_refuses_counts() {
