@@ -351,12 +351,14 @@ fn fail2ban(world: &World<'_>, jails: &[(&str, &str)]) {
         jails.len(),
         names.join(", ")
     );
-    for (name, banned) in jails {
-        script += &format!(
+    let status = |(name, banned): &(&str, &str)| {
+        format!(
             "'status {name}') echo 'Status for the jail: {name}\n|- Filter\n`- Actions\n   |- Currently banned:\t9\n   \
              `- Banned IP list:\t{banned}' ;;\n"
-        );
-    }
+        )
+    };
+    let all: Vec<_> = jails.iter().map(status).collect();
+    script += &all.concat();
     script += "*) exit 255 ;;\nesac\n";
     world.instance.install("/usr/bin/fail2ban-client", script.as_bytes());
 }
