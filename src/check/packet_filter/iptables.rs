@@ -34,7 +34,7 @@ impl Filter {
                     let drops = policy == "DROP" && packet.question == Question::Dropped;
                     filter.hooked.push((chain.clone(), drops));
                 }
-                filter.chains.entry(chain).or_default();
+                filter.add(chain, Vec::new());
             } else if let Some(rest) = line.strip_prefix("-A ").filter(|_| in_table(table)) {
                 let (chain, rest) = rest.split_once(' ').unwrap_or((rest, ""));
                 let mut rule = iptables_rule(rest, packet, line);
@@ -46,7 +46,7 @@ impl Filter {
                 named
                     .filter_map(|pair| pair.get(1))
                     .for_each(|name| filter.add_interface((*name).to_owned()));
-                filter.chains.entry(chain_of(table, chain)).or_default().push(rule);
+                filter.add(chain_of(table, chain), vec![rule]);
             }
         }
         filter

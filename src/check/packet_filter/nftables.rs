@@ -33,7 +33,7 @@ impl Filter {
                     let drops = text(chain, "policy") == "drop" && packet.question == Question::Dropped;
                     filter.hooked.push((name.clone(), drops));
                 }
-                filter.chains.entry(name).or_default();
+                filter.add(name, Vec::new());
             } else if let Some(rule) = item.get("rule") {
                 let name = chain_of(rule, text(rule, "chain"));
                 let mut expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -47,7 +47,7 @@ impl Filter {
                         *target = chain_of(rule, target);
                     }
                 }
-                filter.chains.entry(name).or_default().extend(parsed);
+                filter.add(name, parsed);
             }
         }
         Some(filter)

@@ -1,7 +1,5 @@
 //! The rules, and the way of a packet through them.
 
-use std::collections::BTreeMap;
-
 use super::addresses::Addresses;
 use super::packet::{Packet, Question};
 use crate::lists;
@@ -12,7 +10,8 @@ const DEEPEST: usize = 16;
 /// The chains of a packet filter.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
-    pub(super) chains: BTreeMap<String, Vec<Rule>>,
+    /// Sorted by their names: a map would be 3 KB of code.
+    chains: Vec<(String, Vec<Rule>)>,
     /// The chains of the packet's hooks, and whether their policy drops.
     pub(super) hooked: Vec<(String, bool)>,
     /// The interfaces that its rules name.
@@ -127,10 +126,29 @@ impl Filter {
         (!self.hooked.iter().any(|(chain, _)| self.may_drop(chain, DEEPEST))).then_some(false)
     }
 
+    /// Adds rules to the end of a chain, which can be new.
+    pub(super) fn add(&mut self, chain: String, mut rules: Vec<Rule>) {
+        match self.index_of(&chain) {
+            Ok(index) => {
+                self.chains.get_mut(index).into_iter().for_each(|(_, known)| known.append(&mut rules))
+            }
+            Err(index) => self.chains.insert(index, (chain, rules)),
+        }
+    }
+
+    fn rules_of(&self, chain: &str) -> &[Rule] {
+        let chain = self.index_of(chain).ok().and_then(|index| self.chains.get(index));
+        chain.map(|(_, rules)| rules.as_slice()).unwrap_or_default()
+    }
+
+    fn index_of(&self, chain: &str) -> Result<usize, usize> {
+        self.chains.binary_search_by(|(name, _)| name.as_str().cmp(chain))
+    }
+
     /// Whether a rule of a chain may drop it.
     fn may_drop(&self, chain: &str, left: usize) -> bool {
         let Some(left) = left.checked_sub(1) else { return true };
-        let mut rules = self.chains.get(chain).into_iter().flatten();
+        let mut rules = self.rules_of(chain).iter();
         rules.any(|rule| match &rule.verdict {
             _ if rule.matches.all == Some(false) => false,
             Verdict::Jump(target) | Verdict::Goto(target) => self.may_drop(target, left),
@@ -186,7 +204,7 @@ impl Filter {
             traversal.maybe_accepted = true;
             return Outcome::Continues;
         };
-        for rule in self.chains.get(chain).into_iter().flatten() {
+        for rule in self.rules_of(chain) {
             let is_unread = rule.matches.unread && rule.matches.all.is_none();
             let matches = match clients {
                 Clients::Others => rule.matches.others,
