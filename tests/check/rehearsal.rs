@@ -655,7 +655,10 @@ fn the_summary_of_a_rehearsal() {
     // Another method, and a type of key that is not the usual one.
     for (lines, with) in [
         (config().set("AuthenticationMethods", "publickey,publickey"), "with a key alone"),
-        (config().set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"), "with a key of its own, which sshd accepts"),
+        (
+            config().set("PubkeyAcceptedAlgorithms", "rsa-sha2-512"),
+            "with a key of its own, which sshd accepts",
+        ),
     ] {
         world(|world| {
             world.configure(&lines.text());
