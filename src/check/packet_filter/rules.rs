@@ -130,7 +130,7 @@ impl Filter {
     pub(super) fn add(&mut self, chain: String, mut rules: Vec<Rule>) {
         match self.index_of(&chain) {
             Ok(index) => {
-                self.chains.get_mut(index).into_iter().for_each(|(_, known)| known.append(&mut rules))
+                self.chains.get_mut(index).into_iter().for_each(|(_, known)| known.append(&mut rules));
             }
             Err(index) => self.chains.insert(index, (chain, rules)),
         }
