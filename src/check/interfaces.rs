@@ -177,17 +177,23 @@ pub(crate) struct Overlap {
 
 /// The first network of a bridge that takes replies to clients in this system's own network.
 pub(crate) fn overlap(root: &Path) -> Option<Overlap> {
+    // In a container, /sys can be that of another network.
+    let shown = stdout_of("ip", &["-o", "link", "show", "type", "bridge"]).ok()?;
     let networks = networks(&table(root));
     let outside = with_outside_route(root);
-    let is_inner = |network: &&Network| {
-        !outside.contains(&network.interface) && is_inner_bridge(root, &network.interface)
-    };
-    let own = |network: &&Network| outside.contains(&network.interface);
-    networks.iter().filter(is_inner).find_map(|bridge| {
-        let own = networks.iter().filter(own).find(|own| bridge.takes_from(own))?;
-        let network = format!("{}/{}", Ipv4Addr::from(bridge.address), bridge.mask.leading_ones());
-        Some(Overlap { bridge: bridge.interface.clone(), network, interface: own.interface.clone() })
-    })
+    let is_inner = |name: &String| !outside.contains(name) && shown.contains(&format!(": {name}: "));
+    for bridge in networks.iter().filter(|network| is_inner(&network.interface)) {
+        for own in &networks {
+            if outside.contains(&own.interface) && bridge.takes_from(own) {
+                return Some(Overlap {
+                    bridge: bridge.interface.clone(),
+                    network: format!("{}/{}", Ipv4Addr::from(bridge.address), bridge.mask.leading_ones()),
+                    interface: own.interface.clone(),
+                });
+            }
+        }
+    }
+    None
 }
 
 /// A network that is reached over an interface without a gateway.

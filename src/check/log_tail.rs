@@ -17,7 +17,7 @@ use crate::time_zone::TimeZone;
 use crate::tool::stdout_of;
 
 /// Log lines of sshd and eic-keys, oldest first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) lines: Vec<LogLine>,
     /// The log file, to which [`ANYBODY`] can write lines. `None` for the journal, which is filtered by fields that the kernel or

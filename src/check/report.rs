@@ -11,7 +11,7 @@ pub(crate) enum Status {
     Ok,
     /// A login can work, but something needs attention.
     Warn,
-    /// No login with a pushed key can work.
+    /// No login with a pushed key can work, or the check did not end in time ([`Mark::TimedOut`]).
     Fail,
     /// The check has no result here.
     Skip,

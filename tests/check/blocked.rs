@@ -1,6 +1,6 @@
 //! Files that block whoever opens or examines them: a pipe without a writer, a file server that does not answer.
 use crate::schema;
-use crate::world::{Report, TRUST_STORE, USER, World, config, world};
+use crate::world::{Report, TRUST_STORE, USER, World, config, log_line, world};
 use std::fs;
 use std::process::Command;
 
@@ -125,4 +125,7 @@ fn the_thread_that_keeps_the_limits_uses_no_file() {
     }
     trace(&|world| fs::remove_file(TRUST_STORE).unwrap_or_else(|_| world.instance.remove(TRUST_STORE)));
     trace(&|world| world.instance.remove("/etc/passwd"));
+    // An attempt that was refused for a reason that has a command for the account.
+    let refused = log_line(9, "sshd[7]: User alice not allowed because account is locked");
+    trace(&|world| world.instance.write("/var/log/auth.log", &refused));
 }

@@ -58,17 +58,21 @@ pub(crate) async fn recent(
             .await
         })
         .await;
-    let settings = sshd.settings.get();
-    let reload = |refused: &RefusedAttempts<'_>| {
-        let settings = settings.filter(|settings| allows_now(settings, account.get(), refused))?;
-        Some(format!("the files of sshd allow it now, so have sshd read them: {}", settings.source.reload))
-    };
     runner
         .check(CheckId::RecentLogin, (&log, name), async |(log, name)| {
-            match login(log, name, now, target.root, reload) {
-                Some(answer) => answer,
-                None => without_lines(log, name, settings),
-            }
+            let (log, name, root) = (log.clone(), name.clone(), target.root.to_owned());
+            let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
+            blocking(move || {
+                let settings = settings.as_ref();
+                let reload = |refused: &RefusedAttempts<'_>| {
+                    let settings =
+                        settings.filter(|settings| allows_now(settings, account.as_ref(), refused))?;
+                    let reload = &settings.source.reload;
+                    Some(format!("the files of sshd allow it now, so have sshd read them: {reload}"))
+                };
+                login(&log, &name, now, &root, reload).unwrap_or_else(|| without_lines(&log, &name, settings))
+            })
+            .await
         })
         .await;
     let is_right = sshd.command.get().is_some();

@@ -360,12 +360,22 @@ fn failed<T>(error: &RunError, fix_for_store: impl FnOnce(&StoreError) -> Fix) -
         RunError::Signer(SignerError::Store(store)) => {
             Answer::fail(WithCauses(error).to_string(), fix_for_store(store))
         }
+        RunError::Signer(SignerError::Chain(ChainError::Path(
+            webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. },
+        ))) => {
+            let fix = Fix::advice(format!(
+                "check the clock: see {}; if it is right, {DISTRUST}",
+                CheckId::ClockOffset
+            ));
+            Answer::fail(WithCauses(error).to_string(), fix)
+        }
         _ => Answer::fail(WithCauses(error).to_string(), distrust()),
     }
 }
 
+const DISTRUST: &str =
+    "do not trust pushed keys: something else may answer in place of the metadata service; ask AWS";
+
 fn distrust() -> Fix {
-    Fix::advice(
-        "do not trust pushed keys: something else may answer in place of the metadata service; ask AWS",
-    )
+    Fix::advice(DISTRUST)
 }

@@ -56,7 +56,10 @@ fn refusing<'a>(settings: &'a [Setting], user: &Account) -> Option<(&'a Setting,
         return Some((provider, "refuses everybody"));
     }
     // A group without a name can be one of a list.
-    if provider.value != "simple" || user.groups.len() < user.gids.len() {
+    let groups = ["simple_deny_groups", "simple_allow_groups"];
+    let is_uncertain =
+        user.groups.len() < user.gids.len() && groups.into_iter().any(|name| set(name).is_some());
+    if provider.value != "simple" || is_uncertain {
         return None;
     }
     let has = |list: &Setting, is: fn(&str, &str) -> bool| {
@@ -174,7 +177,7 @@ mod tests {
             uid: 7001,
             gid: 7001,
             groups: vec!["ops".to_owned(), "linux admins".to_owned()],
-            gids: vec![7001, 7002],
+            gids: if change == "unnamed" { vec![7001, 7002, 7003] } else { vec![7001, 7002] },
             home: "/".into(),
             shell: "/bin/sh".into(),
         };
@@ -228,6 +231,13 @@ mod tests {
         let snippet = "[domain/directory]\naccess_provider = simple\nsimple_allow_groups = wheel\n";
         let found = refused("access_provider = permit", Some(snippet), "").unwrap();
         assert!(found.contains("simple_allow_groups (/etc/sssd/conf.d/10-access.conf line 3) "), "{found}");
+        // A group of the user has no name.
+        for (list, is_refused) in
+            [("simple_allow_users = dora", true), ("simple_allow_groups = wheel", false)]
+        {
+            let lines = format!("access_provider = simple\n{list}");
+            assert_eq!(refused(&lines, None, "unnamed").is_some(), is_refused, "{list}");
+        }
         for change in ["domains", "local", "newer", "stopped", "other"] {
             assert_eq!(refused("access_provider = deny", None, change), None, "{change}");
         }
