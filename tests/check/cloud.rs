@@ -308,6 +308,13 @@ fn an_untrusted_signer() {
         path,
         "has expired",
     );
+    // The clock is wrong more often than the signer.
+    world(|world| {
+        world.instance.adopt(Pki::with(|spec| spec.signer.not_after = now() - DAY));
+        let report = world.check();
+        let fix = report.of("signer.path")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("check the clock: see clock.offset; if it is right, do not trust"), "{fix}");
+    });
 }
 
 #[test]
