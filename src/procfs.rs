@@ -136,15 +136,22 @@ pub(crate) fn real_user(process: &Path) -> Option<u32> {
     status(process, "Uid")?.split_whitespace().next()?.parse().ok()
 }
 
+/// The numbers of the processes in `/proc`, or of as many as are examined.
+pub(crate) fn processes(proc: &Path) -> impl Iterator<Item = u32> {
+    /// The kernel's default limit is 32768, and higher only on large machines.
+    const MAX_PROCESSES: usize = 100_000;
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten().take(MAX_PROCESSES);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// The number of threads that a user runs, which its limit of processes counts. Those of other user namespaces are left out.
 pub(crate) fn threads_of(root: &Path, uid: u32) -> u64 {
+    let proc = root.join("proc");
     let mut found = 0_u64;
-    for entry in fs::read_dir(root.join("proc")).into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let process = entry.path();
+    for pid in processes(&proc) {
+        let process = proc.join(pid.to_string());
         if real_user(&process) == Some(uid) && !is_in_other_namespace(root, pid, "user") {
-            let threads = text(&process.join("status")).unwrap_or_default();
-            let threads = threads.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
+            let threads = status(&process, "Threads").and_then(|threads| threads.parse().ok());
             found = found.saturating_add(threads.unwrap_or_default());
         }
     }

@@ -313,9 +313,7 @@ impl<'a> SshdService<'a> {
     pub(super) fn find_listeners(&self, main: &Path) -> Listeners {
         let first = self.sshd_of_pid_file(main);
         let mut found: Vec<Listener> = first.into_iter().collect();
-        let entries = fs::read_dir(self.tree.locate(Path::new("/proc"))).into_iter().flatten().flatten();
-        for entry in entries.take(MAX_PROCESSES) {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        for pid in procfs::processes(&self.tree.locate(Path::new("/proc"))) {
             if found.iter().any(|known| known.pid == pid) {
                 continue;
             }
@@ -504,10 +502,6 @@ pub(crate) fn has_systemd(tree: &ConfigTree) -> bool {
 /// The fix for an sshd that reads a file that is not edited.
 const BY_HAND: &str = "add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand";
 const BY_HAND_TOO: &str = "To use EC2 Instance Connect there too, add AuthorizedKeysCommand and AuthorizedKeysCommandUser to that file by hand.";
-
-/// Maximum number of processes to examine. The kernel's default limit is 32768 pids, and higher only on large
-/// machines.
-const MAX_PROCESSES: usize = 100_000;
 
 /// Maximum length of an sshd command line.
 const MAX_COMMAND_LINE: u64 = 65536;

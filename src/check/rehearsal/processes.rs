@@ -1,11 +1,10 @@
 //! Finds the processes of a rehearsal in `/proc`.
 
-use std::fs;
 use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::procfs::{Process, send_signal};
+use crate::procfs::{Process, processes, send_signal};
 
 fn find(pid: u32) -> Option<Process> {
     Process::read(Path::new(&format!("/proc/{pid}")))
@@ -28,9 +27,7 @@ pub(super) fn terminate(child: u32) {
 
 /// The children of a process, their children, and so on.
 pub(super) fn descendants(pid: u32) -> Vec<Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<Process> = numbers.filter_map(find).collect();
+    let all: Vec<Process> = processes(Path::new("/proc")).filter_map(find).collect();
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
