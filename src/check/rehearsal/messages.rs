@@ -1,6 +1,5 @@
 //! Explains what sshd and PAM say about a login that failed.
 
-use std::fs;
 use std::path::Path;
 
 use crate::check::fault::Fault;
@@ -13,7 +12,9 @@ use crate::check::known_messages::{
 };
 
 use super::pam_log::PamMessages;
+use crate::config_tree::ConfigTree;
 use crate::files;
+use crate::limits;
 use crate::system_log::ANYBODY;
 
 /// The messages about a login.
@@ -318,10 +319,10 @@ pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
 
 /// What `pam_motd` shows, with what the scripts in `/etc/update-motd.d` have printed at this login.
 fn message_of_the_day(root: &Path) -> String {
-    let mut text = String::new();
+    let (tree, mut text) = (ConfigTree::new(root), String::new());
     for place in ["/etc/motd", "/run/motd", "/usr/lib/motd"] {
-        let files = fs::read_dir(files::below(root, Path::new(&format!("{place}.d")))).into_iter().flatten();
-        let names = files.flatten().map(|file| format!("{place}.d/{}", file.file_name().to_string_lossy()));
+        let files = tree.glob(format!("{place}.d/*").as_bytes(), limits::PAM_FILES);
+        let names = files.into_iter().map(|file| file.to_string_lossy().into_owned());
         for file in [place.to_owned(), format!("{place}.dynamic")].into_iter().chain(names) {
             text += &files::system_text(root, &file);
             text.push('\n');

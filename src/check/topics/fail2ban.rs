@@ -78,7 +78,7 @@ pub(super) fn fail2ban(root: &Path, port: u16) -> Answer<()> {
             Err(error) => return Answer::skip(error.to_string()),
         }
     }
-    if banned.is_empty() && !jails.iter().any(is_of_sshd) {
+    if banned.is_empty() && !jails.iter().any(|jail| is_of_sshd(jail)) {
         return match left_behind() {
             Ok(Some(LeftBehind { addresses, what, remove })) => {
                 let fix = Fix::advice(format!("if the client is one of them: {remove}"));
@@ -100,8 +100,7 @@ pub(super) fn fail2ban(root: &Path, port: u16) -> Answer<()> {
 }
 
 /// Whether a jail is for sshd, by its name.
-#[expect(clippy::ptr_arg, reason = "for any")]
-fn is_of_sshd(jail: &String) -> bool {
+fn is_of_sshd(jail: &str) -> bool {
     jail.contains("ssh")
 }
 
@@ -110,7 +109,7 @@ fn jails(root: &Path, port: u16) -> io::Result<Vec<String>> {
     let Some(text) = printed("fail2ban-client", &["status"])? else { return Ok(Vec::new()) };
     let mut jails: Vec<_> =
         after(&text, "Jail list:").split(',').map(|jail| jail.trim().to_owned()).collect();
-    if !jails.iter().all(is_of_sshd) {
+    if !jails.iter().all(|jail| is_of_sshd(jail)) {
         let of_port = firewall::jails(root, port);
         jails.retain(|jail| is_of_sshd(jail) || of_port.contains(jail));
     }
