@@ -292,6 +292,12 @@ inputs_of_tuple!(a: A, b: B, c: C, d: D, e: E);
 /// A check while it runs.
 type Asking<'a> = Pin<Box<dyn Future<Output = Answer<()>> + 'a>>;
 
+/// The value of a check that ran in a thread. One type, so that the code that runs a check exists once.
+type AnyValue = Box<dyn Any + Send>;
+
+/// A check that can block.
+type Blocking = Box<dyn FnOnce() -> Answer<AnyValue> + Send>;
+
 /// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Runner {
@@ -319,6 +325,39 @@ impl Runner {
         };
         self.run(id, depends_on, ask).await;
         Finding { id, value }
+    }
+
+    /// As [`Runner::check`], for a check that can block, in a file system or another program, without delaying the others.
+    /// `prepare` takes from the values of `needs` what the check needs, and returns the check; it must not block.
+    pub(crate) fn check_in_thread<'a, N: Inputs, T: Send + 'static, A>(
+        &'a self,
+        id: CheckId,
+        needs: N,
+        prepare: impl FnOnce(N::Values) -> A,
+    ) -> Pin<Box<dyn Future<Output = Finding<T>> + 'a>>
+    where
+        A: FnOnce() -> Answer<T> + Send + 'static,
+    {
+        let depends_on = needs.ids();
+        let ask = needs.values().map(|values| of_any_value(prepare(values)));
+        self.run_in_thread(id, depends_on, ask)
+    }
+
+    /// Runs a check in a thread and records it. The code of this future exists once per type of value, and not once per check.
+    fn run_in_thread<T: 'static>(
+        &self,
+        id: CheckId,
+        depends_on: Vec<CheckId>,
+        ask: Result<Blocking, CheckId>,
+    ) -> Pin<Box<dyn Future<Output = Finding<T>> + '_>> {
+        Box::pin(async move {
+            let mut value = None;
+            let ask = ask.map(|ask| -> Asking<'_> {
+                Box::pin(async { in_thread(ask).await.map(|found| value = Some(found)) })
+            });
+            self.run(id, depends_on, ask).await;
+            Finding { id, value: value.and_then(of_type) }
+        })
     }
 
     /// Records a check without its value. `ask`: the check, or the one without whose value it is skipped.
@@ -466,23 +505,27 @@ fn unanswered(id: CheckId) -> Check {
     }
 }
 
-/// Runs a check that can block, in a file system or another program, without delaying the others.
+/// The part of a check that can block, if the check waits for the metadata service before. See [`Runner::check_in_thread`].
 pub(crate) async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Answer<T> + Send + 'static,
 ) -> Answer<T> {
-    let ask = move || {
-        ask().map(|value| {
-            let value: Box<dyn Any + Send> = Box::new(value);
-            value
-        })
-    };
-    in_thread(Box::new(ask)).await.and_then(|value| value.downcast().ok().map(|value| *value))
+    in_thread(of_any_value(ask)).await.and_then(of_type)
 }
 
-/// The code of a task exists once, and not once per check.
-async fn in_thread(
-    ask: Box<dyn FnOnce() -> Answer<Box<dyn Any + Send>> + Send>,
-) -> Answer<Box<dyn Any + Send>> {
+fn of_any_value<T: Send + 'static>(ask: impl FnOnce() -> Answer<T> + Send + 'static) -> Blocking {
+    Box::new(move || {
+        ask().map(|value| {
+            let value: AnyValue = Box::new(value);
+            value
+        })
+    })
+}
+
+fn of_type<T: 'static>(value: AnyValue) -> Option<T> {
+    value.downcast().ok().map(|value| *value)
+}
+
+async fn in_thread(ask: Blocking) -> Answer<AnyValue> {
     let ask = || {
         let mut answer = ask();
         answer.verdict.fix = answer.verdict.fix.map(Fix::if_writable);

@@ -1,4 +1,5 @@
-//! A check that can use a file or a program does so in `blocking`, so that it cannot hold up the others.
+//! A check that can use a file or a program does so in a thread (`Runner::check_in_thread`, `blocking`), so that it cannot hold up the
+//! others.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -38,7 +39,7 @@ fn inside(text: &str) -> &str {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// The checks of a source whose code neither waits for the metadata service nor runs in `blocking`.
+/// The checks of a source whose code neither waits for the metadata service nor runs in a thread.
 fn without_waiting(source: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, _) in source.match_indices("CheckId::") {
@@ -50,6 +51,16 @@ fn without_waiting(source: &str) -> Vec<&str> {
         }
     }
     found
+}
+
+/// The checks in a thread whose preparation, which is before the thread, names a function that uses a file.
+fn preparing_with_files(source: &str) -> Vec<&str> {
+    let calls = source.split("check_in_thread(").skip(1).map(inside);
+    let uses_file = |call: &&str| {
+        let prepare = call.split("move ||").next().unwrap();
+        ["files::", "fs::", ".exists()", "Fix::command", "_fix("].iter().any(|word| prepare.contains(word))
+    };
+    calls.filter(uses_file).map(|call| call.split(',').next().unwrap()).collect()
 }
 
 #[test]
@@ -65,7 +76,9 @@ fn a_check_that_uses_a_file_runs_in_a_thread() {
         .collect();
     let mut found: Vec<_> = texts.iter().flat_map(|text| without_waiting(text)).collect();
     found.sort_unstable();
-    assert_eq!(found, PURE, "others run in blocking(move || ...).await");
+    assert_eq!(found, PURE, "others run in check_in_thread");
+    let prepare_with_files: Vec<_> = texts.iter().flat_map(|text| preparing_with_files(text)).collect();
+    assert_eq!(prepare_with_files, [""; 0], "what is before `move ||` runs on the thread of the limits");
 }
 
 #[test]
@@ -74,4 +87,12 @@ fn finds_a_check_without_blocking() {
         runner.check(CheckId::B, (), async |()| { let a = b(); blocking(move || c(a)).await }).await;
         runner.check(CheckId::C, (), async |()| imds(x).await).await; answer(&x, CheckId::D)";
     assert_eq!(without_waiting(source), ["A"]);
+}
+
+#[test]
+fn finds_a_preparation_that_uses_a_file() {
+    let source =
+        "runner.check_in_thread(CheckId::A, (), |()| { let root = root(); move || fs::read(&root) }).await;
+        runner.check_in_thread(CheckId::B, (), |()| { let fix = reload_fix(root); move || a(fix) }).await;";
+    assert_eq!(preparing_with_files(source), ["CheckId::B"]);
 }

@@ -24,7 +24,7 @@ use super::fix::{CommandWord, Fix};
 use super::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use super::report::Mark;
 use super::request::{CheckRequest, CheckTarget};
-use super::runner::{Answer, Finding, Runner, blocking};
+use super::runner::{Answer, Finding, Runner};
 use super::running_sshd::{create_directory_fix, serving};
 use super::settings::Settings;
 use super::sshd_program::SshdProgram;
@@ -170,43 +170,46 @@ pub(crate) async fn rehearse(
     let later = runner.breaks_later(|id| id.group() == "sshd" && id != CheckId::SshdPort);
     let (is_older, refuses_some) = (runner.runs_older_configuration(), runner.refuses_some_clients());
     let rehearsal = runner
-        .check(CheckId::LoginRehearsal, (program, settings, account), async |(program, settings, account)| {
-            if !settings.source.has_directory {
-                return Answer::skip_with_fix(
-                    "sshd has not been started yet, and has no directory /run/sshd",
-                    create_directory_fix(),
-                );
-            }
-            if let Some(reason) = settings.source.rejected {
-                return Answer::skip(reason);
-            }
-            let mut plan = RehearsalPlan::new(target, &program.version, settings, account, deadline);
-            plan.refuses_some = refuses_some;
-            plan.refuses_sessions_of_some =
-                Some(CheckId::SshdSession).filter(|id| runner.refuses_some_clients_by(*id));
-            if is_older {
-                plan.differences.push(
-                    "the configuration with which sshd runs, which is older than that on disk".to_owned(),
-                );
-            }
-            let root = target.root.to_owned();
-            // These decide the session, and no other check says that sshd runs with older values of them.
-            let changed =
-                ["forcecommand", "chrootdirectory"].iter().find_map(|keyword| settings.changed_file(keyword));
-            blocking(move || command(plan, &root))
-                .await
-                .warn_until_restart(later, None)
-                .warn_if_changed(changed, None)
-        })
+        .check_in_thread(
+            CheckId::LoginRehearsal,
+            (program, settings, account),
+            |(program, settings, account)| {
+                let (has_directory, rejected) = (settings.source.has_directory, settings.source.rejected);
+                let mut plan = RehearsalPlan::new(target, &program.version, settings, account, deadline);
+                plan.refuses_some = refuses_some;
+                plan.refuses_sessions_of_some =
+                    Some(CheckId::SshdSession).filter(|id| runner.refuses_some_clients_by(*id));
+                if is_older {
+                    plan.differences.push(
+                        "the configuration with which sshd runs, which is older than that on disk".to_owned(),
+                    );
+                }
+                let root = target.root.to_owned();
+                // These decide the session, and no other check says that sshd runs with older values of them.
+                let changed = ["forcecommand", "chrootdirectory"]
+                    .iter()
+                    .find_map(|keyword| settings.changed_file(keyword));
+                let changed = changed.map(Path::to_owned);
+                move || match rejected {
+                    _ if !has_directory => Answer::skip_with_fix(
+                        "sshd has not been started yet, and has no directory /run/sshd",
+                        create_directory_fix(),
+                    ),
+                    Some(reason) => Answer::skip(reason),
+                    None => command(plan, &root)
+                        .warn_until_restart(later, None)
+                        .warn_if_changed(changed.as_deref(), None),
+                }
+            },
+        )
         .await;
     runner
-        .check(CheckId::LoginTerminal, &rehearsal, async |rehearsal| {
+        .check_in_thread(CheckId::LoginTerminal, &rehearsal, |rehearsal| {
             let rehearsal = rehearsal.clone();
-            blocking(move || match rehearsal {
+            move || match rehearsal {
                 Some(rehearsal) => terminal(&rehearsal),
                 None => Answer::skip("the rehearsal could not be run"),
-            })
-            .await
+            }
         })
         .await;
 }

@@ -20,7 +20,7 @@ use crate::check::fix::Fix;
 use crate::check::interfaces::{self, AsymmetricRoute, Overlap, Replies};
 use crate::check::report::Status;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::check::sockets;
@@ -63,16 +63,18 @@ pub(crate) async fn banner(
     let is_ok = |id| matches!(runner.status(id), Some(Status::Ok));
     let (accepts, wrapped) = (is_ok(CheckId::NetworkFirewall), !is_ok(CheckId::NetworkWrappers));
     runner
-        .check(CheckId::NetworkBanner, running, async |running| {
-            if wrapped {
-                return Answer::skip(format!(
-                    "libwrap may refuse a connection of this system, see {}",
-                    CheckId::NetworkWrappers
-                ));
-            }
+        .check_in_thread(CheckId::NetworkBanner, running, |running| {
             let (root, process, settings) =
                 (target.root.to_owned(), running.process, settings.get().cloned());
-            blocking(move || answers(&root, process, settings.as_ref(), starts_sshd, accepts)).await
+            move || {
+                if wrapped {
+                    return Answer::skip(format!(
+                        "libwrap may refuse a connection of this system, see {}",
+                        CheckId::NetworkWrappers
+                    ));
+                }
+                answers(&root, process, settings.as_ref(), starts_sshd, accepts)
+            }
         })
         .await;
 }

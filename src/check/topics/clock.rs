@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::KEY_LIFETIME;
 use crate::imds::Imds;
 
@@ -19,12 +19,12 @@ const LIFETIME: u64 = KEY_LIFETIME.as_secs();
 pub(crate) async fn offset(runner: &Runner, target: &CheckTarget<'_>, imds: &Finding<Imds>) {
     let here = (target.clock)().as_secs();
     runner
-        .check(CheckId::ClockOffset, imds, async |imds| {
-            let Some(there) = imds.date() else {
-                return Answer::skip("the metadata service's responses have no date");
-            };
-            let root = target.root.to_owned();
-            blocking(move || compare(here, there.as_secs(), fix_for_clock(&root))).await
+        .check_in_thread(CheckId::ClockOffset, imds, |imds| {
+            let (there, root) = (imds.date(), target.root.to_owned());
+            move || match there {
+                Some(there) => compare(here, there.as_secs(), fix_for_clock(&root)),
+                None => Answer::skip("the metadata service's responses have no date"),
+            }
         })
         .await;
 }

@@ -14,7 +14,7 @@ use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::{CommandWord, Fix};
 use crate::check::request::{CheckTarget, RunOptions, seconds};
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::serving_context::ServingContext;
 use crate::config_tree::ConfigTree;
 use crate::imds::Imds;
@@ -60,16 +60,16 @@ pub(crate) async fn run(
         _ => View::Denied,
     };
     let reachable = runner
-        .check(CheckId::MetadataCommandUser, (user, imds), async |(user, _)| {
+        .check_in_thread(CheckId::MetadataCommandUser, (user, imds), |(user, _)| {
             let (user, view) = (user.clone(), view.clone());
-            blocking(move || metadata(&user, &view)).await
+            move || metadata(&user, &view)
         })
         .await;
     runner
-        .check(CheckId::SignerCommandUser, (user, store), async |(user, store)| {
+        .check_in_thread(CheckId::SignerCommandUser, (user, store), |(user, store)| {
             let (user, view, store) = (user.clone(), view.clone(), Arc::clone(store));
             let root = target.root.to_owned();
-            blocking(move || trust_store(&user, &view, &store, &root)).await
+            move || trust_store(&user, &view, &store, &root)
         })
         .await;
     reachable

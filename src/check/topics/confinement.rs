@@ -10,7 +10,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::log_tail;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::files;
@@ -29,26 +29,26 @@ pub(crate) async fn confinement(
     running: &Finding<SshdState>,
 ) {
     let root = || target.root.to_owned();
-    let layers = runner.check(CheckId::ConfinementLayers, (), async |()| blocking(layers).await);
-    let selinux = runner.check(CheckId::ConfinementSelinux, (), async |()| {
+    let layers = runner.check_in_thread(CheckId::ConfinementLayers, (), |()| layers);
+    let selinux = runner.check_in_thread(CheckId::ConfinementSelinux, (), |()| {
         let root = root();
-        blocking(move || selinux(&root)).await
+        move || selinux(&root)
     });
-    let denials = runner.check(CheckId::ConfinementDenials, (), async |()| {
+    let denials = runner.check_in_thread(CheckId::ConfinementDenials, (), |()| {
         let (root, now) = (root(), (target.clock)().as_secs());
-        blocking(move || denials(&root, now)).await
+        move || denials(&root, now)
     });
-    let apparmor = runner.check(CheckId::ConfinementApparmor, running, async |running| {
+    let apparmor = runner.check_in_thread(CheckId::ConfinementApparmor, running, |running| {
         let (root, running) = (root(), *running);
-        blocking(move || apparmor(&root, running)).await
+        move || apparmor(&root, running)
     });
-    let unit = runner.check(CheckId::ConfinementUnit, running, async |running| {
+    let unit = runner.check_in_thread(CheckId::ConfinementUnit, running, |running| {
         let (root, running) = (root(), *running);
         let pam = settings.get().is_some_and(|settings| settings.is("usepam", "yes"));
         let shell = account.get().and_then(|account| Some(account.shell.to_str()?.to_owned()));
         let line = settings.get().and_then(|settings| settings.dump.command.clone()).unwrap_or_default();
         let has_default_store = !String::from_utf8_lossy(&line).contains("--trust-store");
-        blocking(move || {
+        move || {
             let shown = shown(&root, running);
             let properties = shown.as_ref().map_or("", |shown| shown.as_deref().unwrap_or_default());
             let sshd = ConfinedSshd { root: &root, running, properties, pam, has_default_store };
@@ -61,8 +61,7 @@ pub(crate) async fn confinement(
                     Some(Ok(_)) => sshd.unit(),
                 },
             }
-        })
-        .await
+        }
     });
     tokio::join!(layers, selinux, denials, apparmor, unit);
 }

@@ -13,7 +13,7 @@ use crate::check::fix::CommandWord;
 use crate::check::fix::Fix;
 use crate::check::package::{reinstall_installed_fix, remove_fix};
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::{COMMAND, Settings};
 use crate::check::sshd_program;
 use crate::files;
@@ -44,17 +44,17 @@ pub(crate) async fn install(
     let configured = command.get().is_some();
     let own = || std::env::current_exe().unwrap_or_else(|_| INSTALLED_PROGRAM.into());
     let program = command.get().map_or_else(own, |command| command.program.clone());
-    let path = runner.check(CheckId::InstallPath, (), async |()| {
+    let path = runner.check_in_thread(CheckId::InstallPath, (), |()| {
         let (root, program, settings) = (target.root.to_owned(), program.clone(), settings.get().cloned());
-        blocking(move || path(&root, &program, configured, settings.as_ref())).await
+        move || path(&root, &program, configured, settings.as_ref())
     });
-    let package = runner.check(CheckId::InstallPackage, (), async |()| {
+    let package = runner.check_in_thread(CheckId::InstallPackage, (), |()| {
         let program = program.clone();
-        blocking(move || package(&program)).await
+        move || package(&program)
     });
-    let aws = runner.check(CheckId::InstallAws, (), async |()| {
+    let aws = runner.check_in_thread(CheckId::InstallAws, (), |()| {
         let root = target.root.to_owned();
-        blocking(move || aws(&root)).await
+        move || aws(&root)
     });
     tokio::join!(path, package, aws).0
 }

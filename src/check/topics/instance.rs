@@ -3,7 +3,7 @@
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::ec2::{Domain, InstanceId, Region};
 use crate::host::Host;
 use crate::imds::Imds;
@@ -21,9 +21,9 @@ pub(crate) struct InstanceLocation {
 /// Checks the firmware.
 pub(crate) async fn host(runner: &Runner, target: &CheckTarget<'_>) -> Finding<Host> {
     runner
-        .check(CheckId::InstanceHost, (), async |()| {
+        .check_in_thread(CheckId::InstanceHost, (), |()| {
             let root = target.root.to_owned();
-            blocking(move || identified(Host::identify(&root))).await
+            move || identified(Host::identify(&root))
         })
         .await
 }

@@ -11,7 +11,7 @@ use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::report::Mark;
 use crate::check::request::{CheckRequest, CheckTarget};
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
 use crate::ec2::{InstanceId, UserName};
 use crate::imds::Imds;
@@ -59,21 +59,25 @@ pub(crate) async fn keys(
         })
         .await;
     runner
-        .check(CheckId::KeysAccepted, (&text, &location.id, rules.settings), async |(text, id, settings)| {
-            let (text, id, settings) = (text.clone(), id.clone(), settings.clone());
-            let (offered, principals) = (rules.request.fingerprint.clone(), rules.principals.clone());
-            let (root, now) = (target.root.to_owned(), (target.clock)());
-            blocking(move || {
-                let keys = checked_records(&text, &id, offered.as_ref(), &principals, now).into_iter();
-                let keys =
-                    keys.filter(|one| matches!(one.verdict, RecordVerdict::Valid)).filter_map(|one| one.key);
-                match keys.collect::<Vec<_>>().as_slice() {
-                    [] => Answer::skip("there is no valid key to check"),
-                    keys => accepted(keys, &settings, &root),
+        .check_in_thread(
+            CheckId::KeysAccepted,
+            (&text, &location.id, rules.settings),
+            |(text, id, settings)| {
+                let (text, id, settings) = (text.clone(), id.clone(), settings.clone());
+                let (offered, principals) = (rules.request.fingerprint.clone(), rules.principals.clone());
+                let (root, now) = (target.root.to_owned(), (target.clock)());
+                move || {
+                    let keys = checked_records(&text, &id, offered.as_ref(), &principals, now).into_iter();
+                    let keys = keys
+                        .filter(|one| matches!(one.verdict, RecordVerdict::Valid))
+                        .filter_map(|one| one.key);
+                    match keys.collect::<Vec<_>>().as_slice() {
+                        [] => Answer::skip("there is no valid key to check"),
+                        keys => accepted(keys, &settings, &root),
+                    }
                 }
-            })
-            .await
-        })
+            },
+        )
         .await;
     printed
 }

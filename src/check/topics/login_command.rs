@@ -17,7 +17,7 @@ use crate::account::{Account, is_root};
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::serving_context::ServingContext;
 use crate::check::settings::Settings;
 use crate::config_tree::ConfigTree;
@@ -51,18 +51,21 @@ pub(crate) async fn run(
 ) {
     let needs = (&sshd.command, &sshd.user, needs.account, needs.trusted, needs.reachable);
     runner
-        .check(CheckId::LoginCommand, needs, async |(_, user, account, program, ())| {
-            let (Some(sshd), Some(settings)) = (sshd.program.get(), sshd.settings.get()) else {
-                return Answer::skip("sshd's settings are not known");
-            };
-            let line = settings.dump.command.as_deref().unwrap_or_default();
+        .check_in_thread(CheckId::LoginCommand, needs, |(_, user, account, program, ())| {
             let now = (target.clock)().as_secs();
             let lasts = |key: &&ValidKey| key.expiry > now.saturating_add(limits::LOGIN_COMMAND_KEY_LEFT);
             let key = keys.into_iter().flatten().filter(lasts).max_by_key(|key| key.expiry).cloned();
-            let words = managed_lines::words(&sshd.version, line);
-            let line = Line { program: program.clone(), words, login: account.clone(), key };
-            let (user, root, settings) = (user.clone(), target.root.to_owned(), settings.clone());
-            blocking(move || run_line(&line, &user, &root, &settings)).await
+            let sshd = sshd.program.get().cloned().zip(sshd.settings.get().cloned());
+            let (program, login) = (program.clone(), account.clone());
+            let (user, root) = (user.clone(), target.root.to_owned());
+            move || match sshd {
+                Some((sshd, settings)) => {
+                    let line = settings.dump.command.as_deref().unwrap_or_default();
+                    let words = managed_lines::words(&sshd.version, line);
+                    run_line(&Line { program, words, login, key }, &user, &root, &settings)
+                }
+                None => Answer::skip("sshd's settings are not known"),
+            }
         })
         .await;
 }

@@ -5,7 +5,7 @@ use super::firewall::firewall;
 use super::hosts_access::wrappers;
 use crate::check::check_id::CheckId;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Finding, Runner, blocking};
+use crate::check::runner::{Finding, Runner};
 use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 
@@ -22,17 +22,17 @@ pub(crate) async fn network(
         .unwrap_or_default();
     let port =
         if ports.is_empty() || ports.contains(&22) { 22 } else { ports.first().copied().unwrap_or(22) };
-    let firewall = runner.check(CheckId::NetworkFirewall, (), async |()| {
+    let firewall = runner.check_in_thread(CheckId::NetworkFirewall, (), |()| {
         let root = target.root.to_owned();
-        blocking(move || firewall(&root, port)).await
+        move || firewall(&root, port)
     });
-    let bans = runner.check(CheckId::NetworkFail2ban, (), async |()| {
+    let bans = runner.check_in_thread(CheckId::NetworkFail2ban, (), |()| {
         let root = target.root.to_owned();
-        blocking(move || fail2ban(&root, port)).await
+        move || fail2ban(&root, port)
     });
-    let wrappers = runner.check(CheckId::NetworkWrappers, running, async |_| {
+    let wrappers = runner.check_in_thread(CheckId::NetworkWrappers, running, |_| {
         let root = target.root.to_owned();
-        blocking(move || wrappers(&root)).await
+        move || wrappers(&root)
     });
     tokio::join!(firewall, bans, wrappers);
 }

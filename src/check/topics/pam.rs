@@ -15,7 +15,7 @@ use crate::check::pam_config::{Module, ModuleType, Rule, RuleKind, Stack, module
 use crate::check::pam_stack::{ReturnValues, StackOutcome, jump_too_far, outcome, refusing};
 use crate::check::report::Mark;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
 use crate::config_tree::Origin;
 use crate::limits;
@@ -35,26 +35,25 @@ pub(crate) async fn pam(
     };
     let unused = "UsePAM is no: sshd does not use PAM";
     let files = runner
-        .check(CheckId::SshdPam, settings, async |settings| {
+        .check_in_thread(CheckId::SshdPam, settings, |settings| {
             let (root, service) = (target.root.to_owned(), service(settings));
             let asks = asks_pam(settings);
-            blocking(move || match service {
+            move || match service {
                 Some(service) => files(&root, &service, asks),
                 None => Answer::ok(unused, Stacks::default()),
-            })
-            .await
+            }
         })
         .await;
     runner
-        .check(CheckId::UserPam, (account, settings, &files), async |(account, settings, stacks)| {
-            let Some(service) = service(settings) else { return Answer::ok(unused, ()) };
+        .check_in_thread(CheckId::UserPam, (account, settings, &files), |(account, settings, stacks)| {
+            let service = service(settings);
             let (root, account, stacks) = (target.root.to_owned(), account.clone(), stacks.clone());
             let now = (target.clock)().as_secs();
-            blocking(move || {
+            move || {
+                let Some(service) = service else { return Answer::ok(unused, ()) };
                 let libraries = &Libraries::find(&root);
                 user(&Login { root: &root, user: &account, service: &service, libraries, now }, &stacks)
-            })
-            .await
+            }
         })
         .await;
 }

@@ -9,7 +9,7 @@ use crate::check::last_attempt::{LastAttempt, RECENT, RefusedAttempts, last_atte
 use crate::check::log_tail::{self, Log, LogLine, ago};
 use crate::check::pam_stack::SshdStacks;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
 use crate::check::tokens::Offered;
 use crate::check::topics::login_command::OF_SCRIPT;
@@ -38,8 +38,8 @@ pub(crate) async fn recent(
     let (root, user) = (target.root.to_owned(), sshd.user.get().map(|account| account.uid));
     let now = (target.clock)().as_secs();
     let log = runner
-        .check(CheckId::RecentSshd, (), async |()| {
-            blocking(move || {
+        .check_in_thread(CheckId::RecentSshd, (), |()| {
+            move || {
                 if !is_root() {
                     return Answer::skip("only root can read the log");
                 }
@@ -54,15 +54,14 @@ pub(crate) async fn recent(
                     }
                     None => Answer::skip(NO_LOG),
                 }
-            })
-            .await
+            }
         })
         .await;
     runner
-        .check(CheckId::RecentLogin, (&log, name), async |(log, name)| {
+        .check_in_thread(CheckId::RecentLogin, (&log, name), |(log, name)| {
             let (log, name, root) = (log.clone(), name.clone(), target.root.to_owned());
             let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
-            blocking(move || {
+            move || {
                 let settings = settings.as_ref();
                 let reload = |refused: &RefusedAttempts<'_>| {
                     let settings =
@@ -71,8 +70,7 @@ pub(crate) async fn recent(
                     Some(format!("the files of sshd allow it now, so have sshd read them: {reload}"))
                 };
                 login(&log, &name, now, &root, reload).unwrap_or_else(|| without_lines(&log, &name, settings))
-            })
-            .await
+            }
         })
         .await;
     let is_right = sshd.command.get().is_some();

@@ -16,7 +16,7 @@ use crate::check::last_attempt::{LastAttempt, last_attempt};
 use crate::check::log_tail::Log;
 use crate::check::report::{CHANGED_SINCE, Mark, Status};
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd::{
     SshdState, changed_files, last_read, reload_fix, serving, signal_fix, socket_and_unit, unit, with_service,
 };
@@ -49,8 +49,8 @@ pub(crate) async fn running(
     let (root, settings) = (target.root.to_owned(), settings.get().cloned());
     let rejected = runner.status(CheckId::SshdConfig) == Some(Status::Fail);
     runner
-        .check(CheckId::RunningDaemon, (), async |()| {
-            blocking(move || {
+        .check_in_thread(CheckId::RunningDaemon, (), |()| {
+            move || {
                 let files = settings.as_ref().map_or_else(Vec::new, files_of);
                 let startable = match &settings {
                     _ if rejected => Err(format!("fix {} first", CheckId::SshdConfig)),
@@ -58,8 +58,7 @@ pub(crate) async fn running(
                     None => Ok(()),
                 };
                 with_service(&ConfigTree::new(&root), |asked| state(asked, startable, &files))
-            })
-            .await
+            }
         })
         .await
 }
@@ -97,9 +96,8 @@ pub(crate) async fn overridden(
         && runner.status(CheckId::SshdCommandUser) != Some(Status::Fail)
         && settings.is_some_and(Settings::command_is_on_command_line);
     runner
-        .check(CheckId::RunningOverride, running, async |_| {
-            blocking(move || with_service(&tree, |service| overrides(service, is_set_on_command_line, asked)))
-                .await
+        .check_in_thread(CheckId::RunningOverride, running, |_| {
+            move || with_service(&tree, |service| overrides(service, is_set_on_command_line, asked))
         })
         .await;
 }
@@ -118,12 +116,12 @@ pub(crate) async fn current(
     let wrong = runner.forbids_reload().or_else(|| runner.breaks_later(|_| true));
     let refused = refused(target, sshd, account, log);
     runner
-        .check(CheckId::RunningCurrent, (&sshd.program, running), async |(program, running)| {
+        .check_in_thread(CheckId::RunningCurrent, (&sshd.program, running), |(program, running)| {
             let refused = refused.clone();
             let (tree, version, running) = (tree.clone(), program.version.clone(), *running);
             let (settings, account) = (sshd.settings.get().cloned(), account.get().cloned());
             let root = target.root.to_owned();
-            blocking(move || {
+            move || {
                 let main = settings.as_ref().map(|settings| settings.source.main.clone());
                 let main = main.unwrap_or_else(|| default_main_file(&tree));
                 let options = running.process.zip(settings).and_then(|(process, settings)| {
@@ -134,8 +132,7 @@ pub(crate) async fn current(
                     None => is_current(&tree, &main, version, running, wrong)
                         .if_ok(|| contradicted(&tree, running, refused.as_ref()?, wrong)),
                 }
-            })
-            .await
+            }
         })
         .await;
 }

@@ -42,8 +42,8 @@ pub(crate) async fn store(
 ) -> Finding<Arc<TrustStore>> {
     let (root, path) = (target.root.to_owned(), options.trust_store.clone());
     runner
-        .check(CheckId::SignerStore, (), async |()| {
-            blocking(move || {
+        .check_in_thread(CheckId::SignerStore, (), |()| {
+            move || {
                 let counted =
                     TrustStore::open(&root, path.as_deref()).and_then(|store| Ok((store.count()?, store)));
                 let dangling = TrustStore::dangling_location(&root)
@@ -76,8 +76,7 @@ pub(crate) async fn store(
                         Answer::fail(unusable(&error), fix_for_store(&root, path.is_some(), &error))
                     }
                 }
-            })
-            .await
+            }
         })
         .await
 }

@@ -22,7 +22,7 @@ use crate::check::fix::Fix;
 use crate::check::last_attempt::{LastAttempt, last_attempt};
 use crate::check::log_tail;
 use crate::check::request::CheckTarget;
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd;
 use crate::check::serving_context::serving_process;
 use crate::check::settings::{COMMAND, COMMAND_USER, Settings, SettingsSource, option_words};
@@ -74,43 +74,41 @@ pub(crate) async fn examine(
 ) -> SshdFindings {
     let tree = ConfigTree::new(target.root);
     let program = runner
-        .check(CheckId::SshdVersion, (), async |()| {
+        .check_in_thread(CheckId::SshdVersion, (), |()| {
             let tree = tree.clone();
-            blocking(move || version(&tree)).await
+            move || version(&tree)
         })
         .await;
     let connection = connection(name.get(), account.get());
     let settings = runner
-        .check(CheckId::SshdConfig, &program, async |program| {
+        .check_in_thread(CheckId::SshdConfig, &program, |program| {
             let (tree, connection) = (tree.clone(), connection.clone());
             let (program, account) = (program.clone(), account.get().cloned());
             let now = (target.clock)().as_secs();
-            blocking(move || settings(&tree, &program, connection, account.as_ref(), now)).await
+            move || settings(&tree, &program, connection, account.as_ref(), now)
         })
         .await;
     let command = runner
-        .check(CheckId::SshdCommand, (&program, &settings), async |(program, settings)| {
+        .check_in_thread(CheckId::SshdCommand, (&program, &settings), |(program, settings)| {
             let (dump, source) = (settings.dump.clone(), settings.source.clone());
             let (account, clients) = (account.get().cloned(), settings.clients_of_block(COMMAND));
             let (tree, version) = (tree.clone(), program.version.clone());
-            blocking(move || {
+            move || {
                 let answer = command(&tree, &version, &source, &dump, account.as_ref());
                 let main = dump.command.is_none().then(|| lost_drop_in(&tree, &source)).flatten();
                 answer.warn_if_changed_without_value(main.as_deref()).for_clients(clients)
-            })
-            .await
+            }
         })
         .await;
     let user = runner
-        .check(CheckId::SshdCommandUser, (&settings, &command), async |(settings, command)| {
+        .check_in_thread(CheckId::SshdCommandUser, (&settings, &command), |(settings, command)| {
             let settings = settings.clone();
             let login = name.get().map(ToString::to_string);
             let chained = command.request.chained_command.clone().and_then(|words| words.into_iter().next());
-            blocking(move || {
+            move || {
                 let clients = settings.clients_of_block(COMMAND_USER);
                 command_user(&settings, login.as_deref(), chained.as_deref()).for_clients(clients)
-            })
-            .await
+            }
         })
         .await;
     SshdFindings { program, settings, command, user }

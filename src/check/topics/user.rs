@@ -16,7 +16,7 @@ use crate::check::fix::Fix;
 use crate::check::pam_config::{self, Module, ModuleType};
 use crate::check::pam_stack::{self, ReturnValues};
 use crate::check::request::{CheckRequest, CheckTarget};
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::settings::Settings;
 use crate::ec2::UserName;
 use crate::files;
@@ -68,9 +68,9 @@ pub(crate) async fn account(
     name: &Finding<UserName>,
 ) -> Finding<Account> {
     runner
-        .check(CheckId::UserAccount, name, async |name| {
+        .check_in_thread(CheckId::UserAccount, name, |name| {
             let (name, root) = (name.to_string(), target.root.to_owned());
-            blocking(move || match Account::find(&name) {
+            move || match Account::find(&name) {
                 // Such a number means "unchanged" to setresuid(2): sshd closes the connection.
                 Ok(Some(account)) if account.uid == u32::MAX || account.gid == u32::MAX => Answer::fail(
                     format!("{name} has uid {}, gid {}: {} is not valid", account.uid, account.gid, u32::MAX),
@@ -81,8 +81,7 @@ pub(crate) async fn account(
                 Ok(Some(account)) => Answer::ok(format!("{name} has uid {}", account.uid), account),
                 Ok(None) => not_found(&root, &name),
                 Err(error) => no_name_service(&error),
-            })
-            .await
+            }
         })
         .await
 }
@@ -204,37 +203,37 @@ pub(crate) async fn account_state(
     settings: &Finding<Settings>,
 ) {
     let today = target.today();
-    let expiry = runner.check(CheckId::UserExpiry, (account, settings), async |(account, settings)| {
+    let expiry = runner.check_in_thread(CheckId::UserExpiry, (account, settings), |(account, settings)| {
         let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
         let root = target.root.to_owned();
-        blocking(move || expiry(&name, pam, today, &root)).await
+        move || expiry(&name, pam, today, &root)
     });
-    let password = runner.check(CheckId::UserPassword, (account, settings), async |(account, settings)| {
-        let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
-        let (root, asks) = (target.root.to_owned(), asks_pam(settings));
-        blocking(move || {
-            let answer = password(&name, pam, today, &root);
-            if pam && asks { answer.if_ok(|| no_password(&name, &root)) } else { answer }
-        })
-        .await
-    });
+    let password =
+        runner.check_in_thread(CheckId::UserPassword, (account, settings), |(account, settings)| {
+            let (name, pam) = (account.name.clone(), settings.is("usepam", "yes"));
+            let (root, asks) = (target.root.to_owned(), asks_pam(settings));
+            move || {
+                let answer = password(&name, pam, today, &root);
+                if pam && asks { answer.if_ok(|| no_password(&name, &root)) } else { answer }
+            }
+        });
     let chrooted =
         settings.get().is_some_and(|settings| !matches!(settings.one("chrootdirectory"), "" | "none"));
-    let shell = runner.check(CheckId::UserShell, account, async |account| {
+    let shell = runner.check_in_thread(CheckId::UserShell, account, |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
         let setenv = settings.get().map(|settings| settings.all("setenv").collect::<Vec<_>>().join("\n"));
         let sources = (setenv.unwrap_or_default(), settings.get().is_some_and(|one| one.is("usepam", "yes")));
-        blocking(move || shell(&account, &root, chrooted, &sources)).await
+        move || shell(&account, &root, chrooted, &sources)
     });
-    let home = runner.check(CheckId::UserHome, (account, settings), async |(account, settings)| {
+    let home = runner.check_in_thread(CheckId::UserHome, (account, settings), |(account, settings)| {
         let (account, root, strict) =
             (account.clone(), target.root.to_owned(), settings.is("strictmodes", "yes"));
-        blocking(move || home(&account, &root, strict)).await
+        move || home(&account, &root, strict)
     });
     let pam = settings.get().map(|settings| settings.is("usepam", "yes"));
-    let nologin = runner.check(CheckId::UserNologin, account, async |account| {
+    let nologin = runner.check_in_thread(CheckId::UserNologin, account, |account| {
         let (account, root) = (account.clone(), target.root.to_owned());
-        blocking(move || nologin(&account, &root, pam)).await
+        move || nologin(&account, &root, pam)
     });
     tokio::join!(expiry, password, shell, home, nologin);
 }

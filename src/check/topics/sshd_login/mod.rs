@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::account::Account;
 use crate::check::check_id::CheckId;
 use crate::check::request::{CheckTarget, RunOptions};
-use crate::check::runner::{Answer, Finding, Runner, blocking};
+use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use access::access;
@@ -50,17 +50,17 @@ pub(crate) async fn login(
     let (root, timeout) = (target.root, options.timeout);
     let of_settings = async |id, check: fn(&Settings, &Path) -> Answer<()>| {
         runner
-            .check(id, settings, async |settings| {
+            .check_in_thread(id, settings, |settings| {
                 let (settings, root) = (settings.clone(), root.to_owned());
-                blocking(move || check(&settings, &root)).await
+                move || check(&settings, &root)
             })
             .await;
     };
     let of_account = async |id, check: fn(&Settings, &Account, &Path) -> Answer<()>| {
         runner
-            .check(id, (settings, account), async |(settings, account)| {
+            .check_in_thread(id, (settings, account), |(settings, account)| {
                 let (settings, account, root) = (settings.clone(), account.clone(), root.to_owned());
-                blocking(move || check(&settings, &account, &root)).await
+                move || check(&settings, &account, &root)
             })
             .await;
     };
@@ -73,23 +73,23 @@ pub(crate) async fn login(
     of_settings(CheckId::SshdRevoked, revoked).await;
     of_account(CheckId::SshdSession, session).await;
     runner
-        .check(CheckId::SshdLimits, settings, async |settings| {
+        .check_in_thread(CheckId::SshdLimits, settings, |settings| {
             let settings = settings.clone();
-            blocking(move || limits_of(&settings, timeout).if_ok(|| slow_names(&settings))).await
+            move || limits_of(&settings, timeout).if_ok(|| slow_names(&settings))
         })
         .await;
     runner
-        .check(CheckId::SshdMatch, settings, async |settings| {
+        .check_in_thread(CheckId::SshdMatch, settings, |settings| {
             let (settings, account) = (settings.clone(), account.get().cloned());
             let (root, running) = (target.root.to_owned(), running.get().copied());
-            blocking(move || blocks(&settings, account.as_ref(), &root, running)).await
+            move || blocks(&settings, account.as_ref(), &root, running)
         })
         .await;
     runner
-        .check(CheckId::SshdPort, settings, async |settings| {
+        .check_in_thread(CheckId::SshdPort, settings, |settings| {
             let (settings, root, running) =
                 (settings.clone(), target.root.to_owned(), running.get().copied());
-            blocking(move || port(&settings, &root, running)).await
+            move || port(&settings, &root, running)
         })
         .await;
 }
