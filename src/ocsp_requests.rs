@@ -2,7 +2,7 @@
 
 use crate::imds::Imds;
 use crate::run_error::RunError;
-use crate::trust::{CheckedPath, SignerPath, UnixTime};
+use crate::trust::{PathWithRevocation, SignerPath, UnixTime};
 
 /// Requests the OCSP responses of `path` concurrently, and checks them at the time when all have been received. `list` is the list of
 /// their names from IMDS, if it has one.
@@ -14,7 +14,7 @@ pub(crate) async fn check_revocation(
     path: SignerPath,
     list: Option<&[u8]>,
     clock: fn() -> UnixTime,
-) -> Result<CheckedPath, RunError> {
+) -> Result<PathWithRevocation, RunError> {
     let requested = path.with_ocsp_names(list.unwrap_or_default())?.map(|name| {
         let imds = imds.clone();
         let request = tokio::spawn(async move { imds.ocsp_response(&name).await });

@@ -20,7 +20,7 @@ use x509_cert::der::{AnyRef, Decode, Reader, SliceReader, Tag, Tagged};
 pub use ocsp::{OcspError, OcspValidity};
 pub use path_building::{ChainError, SignerName};
 pub use pki_types::UnixTime;
-pub use signer_path::{CheckedPath, SignerPath};
+pub use signer_path::{PathWithRevocation, SignerPath};
 pub use store::{StoreError, TrustStore};
 
 use crate::escape::Escaped;
@@ -91,7 +91,7 @@ impl From<ChainError> for SignerError {
     }
 }
 
-/// A signer with verified name, path and revocation status. Only [`CheckedPath::signer`] creates it.
+/// A signer with verified name, path and revocation status. Only [`PathWithRevocation::signer`] creates it.
 #[derive(Clone, Debug)]
 pub struct Signer {
     leaf: Certificate,

@@ -229,7 +229,7 @@ impl SignerChain {
         let end_entity = EndEntityCert::try_from(&leaf.der).map_err(ChainError::Path)?;
         let refused = Cell::new(None);
         // After this error, webpki continues with another path.
-        let check = |path: &VerifiedPath<'_>| match self.checked_path(leaf, name, path, anchors) {
+        let check = |path: &VerifiedPath<'_>| match self.signer_path(leaf, name, path, anchors) {
             Ok(_) => Ok(()),
             Err(error) => {
                 refused.set(Some(error));
@@ -248,11 +248,11 @@ impl SignerChain {
                 Some(&check),
             )
             .map_err(|error| refused.take().unwrap_or(ChainError::Path(error)))?;
-        self.checked_path(leaf, name, &path, anchors)
+        self.signer_path(leaf, name, &path, anchors)
     }
 
-    /// Checks what webpki does not check in a path.
-    fn checked_path(
+    /// The path that webpki found, if it also passes the checks that webpki does not make.
+    fn signer_path(
         &self,
         leaf: &Certificate,
         name: &SignerName,

@@ -1,8 +1,8 @@
 //! The certification path of the signer, from the certificate chain to the verified [`Signer`].
 //!
 //! The steps are types, so none can be left out: [`super::find_path`] → [`SignerPath`] → [`SignerPath::with_ocsp_names`] →
-//! [`SignerPath::map`], which replaces each name by the response → [`SignerPath::check_revocation`] → [`CheckedPath`] →
-//! [`CheckedPath::signer`].
+//! [`SignerPath::map`], which replaces each name by the response → [`SignerPath::check_revocation`] → [`PathWithRevocation`] →
+//! [`PathWithRevocation::signer`].
 
 use super::ocsp::{self, OcspError, OcspValidity};
 use super::{Certificate, Signer, SignerError, UnixTime};
@@ -128,7 +128,7 @@ where
 impl<T: AsRef<[u8]>> SignerPath<Option<T>> {
     /// Checks the OCSP response of each certificate at `now`. `None` is a response that IMDS lists but does not have.
     #[must_use]
-    pub fn check_revocation(self, now: UnixTime) -> CheckedPath {
+    pub fn check_revocation(self, now: UnixTime) -> PathWithRevocation {
         let anchor = self.anchor;
         // From the anchor down, because each certificate is checked with its issuer.
         let mut intermediates: Vec<PathCertificate<_>> = Vec::new();
@@ -139,7 +139,7 @@ impl<T: AsRef<[u8]>> SignerPath<Option<T>> {
         let issuer = intermediates.last().map_or(&anchor, |issuer| &issuer.certificate);
         let leaf = self.leaf.check_revocation(issuer, now);
         intermediates.reverse();
-        CheckedPath(SignerPath { leaf, intermediates, anchor })
+        PathWithRevocation(SignerPath { leaf, intermediates, anchor })
     }
 }
 
@@ -160,9 +160,9 @@ impl<T: AsRef<[u8]>> PathCertificate<Option<T>> {
 
 /// A valid path with the result of each OCSP response. [`SignerPath::check_revocation`] is the only way to make one.
 #[derive(Clone, Debug)]
-pub struct CheckedPath(SignerPath<Result<OcspValidity, OcspError>>);
+pub struct PathWithRevocation(SignerPath<Result<OcspValidity, OcspError>>);
 
-impl CheckedPath {
+impl PathWithRevocation {
     /// Each certificate below the anchor and the result of its OCSP response.
     pub(crate) fn results(&self) -> impl Iterator<Item = (&Certificate, &Result<OcspValidity, OcspError>)> {
         self.0.below_anchor().map(|one| (&one.certificate, &one.revocation))

@@ -27,8 +27,8 @@ use crate::ocsp_requests::check_revocation;
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::run_error::RunError;
 use crate::trust::{
-    ChainError, CheckedPath, OcspError, Signer, SignerError, SignerName, SignerPath, StoreError, TrustStore,
-    UnixTime, find_path,
+    ChainError, OcspError, PathWithRevocation, Signer, SignerError, SignerName, SignerPath, StoreError,
+    TrustStore, UnixTime, find_path,
 };
 
 /// Days. A certificate that expires sooner gives a warning. AWS renews the signer's certificate much earlier.
@@ -347,7 +347,7 @@ async fn request_ocsp_responses(
     imds: &Imds,
     path: &SignerPath,
     clock: fn() -> UnixTime,
-) -> Result<CheckedPath, RunError> {
+) -> Result<PathWithRevocation, RunError> {
     let list = imds.ocsp_names().await?;
     check_revocation(imds, path.clone(), list.as_deref(), clock).await
 }
