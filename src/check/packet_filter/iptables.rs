@@ -4,7 +4,7 @@ use std::iter::Peekable;
 
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, Question, has_length};
-use super::rules::{Filter, Matches, Rule, UNREAD_QUEUE, UNSET_MARK, Verdict, any};
+use super::rules::{Filter, Matches, QUEUE_WITHOUT_READER, Rule, UNSET_MARK, Verdict, any};
 
 impl Filter {
     /// Parses the output of `iptables-save`.
@@ -86,7 +86,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 let value = argument().split('/').next().unwrap_or_default();
                 let is_zero = value.trim_start_matches("0x").chars().all(|digit| digit == '0');
                 let mark = Matches::mark(Some(is_zero != negated), packet);
-                if mark.unread {
+                if mark.unevaluated {
                     line.push_str(UNSET_MARK);
                 }
                 mark
@@ -104,7 +104,7 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                 let target = argument();
                 verdict = iptables_verdict(target, &words.collect::<Vec<_>>(), packet);
                 if target == "NFQUEUE" && verdict == Verdict::Drop {
-                    line.push_str(UNREAD_QUEUE);
+                    line.push_str(QUEUE_WITHOUT_READER);
                 }
                 break;
             }
@@ -198,7 +198,7 @@ fn of_option<'a>(
 
 fn iptables_verdict(target: &str, options: &[&str], packet: &Packet<'_>) -> Verdict {
     match target {
-        "NFQUEUE" if is_unread_queue(options, packet) => Verdict::drop(packet),
+        "NFQUEUE" if is_queue_without_reader(options, packet) => Verdict::drop(packet),
         // A program, or a part of the kernel, decides.
         "ACCEPT" | "NFQUEUE" | "SYNPROXY" | "TPROXY" => Verdict::Accept,
         "DROP" | "REJECT" => Verdict::drop(packet),
@@ -214,14 +214,14 @@ fn iptables_verdict(target: &str, options: &[&str], packet: &Packet<'_>) -> Verd
 }
 
 /// Whether no program reads the queue of a rule, and the packet is dropped then.
-fn is_unread_queue(options: &[&str], packet: &Packet<'_>) -> bool {
+fn is_queue_without_reader(options: &[&str], packet: &Packet<'_>) -> bool {
     let mut pairs = options.iter().zip(options.iter().skip(1));
     let queues = pairs.find(|(option, _)| matches!(**option, "--queue-num" | "--queue-balance"));
     let (first, last) =
         queues.map_or(("0", "0"), |(_, value)| value.split_once(':').unwrap_or((value, value)));
     let numbers = first.parse().ok().zip(last.parse().ok());
     !options.contains(&"--queue-bypass")
-        && numbers.is_some_and(|(first, last)| packet.is_unread_queue(first, last))
+        && numbers.is_some_and(|(first, last)| packet.is_queue_without_reader(first, last))
 }
 
 /// Whether a client's packet has these flags of those in a mask.
@@ -245,7 +245,7 @@ fn of_module(name: &str) -> Matches {
         // A limit lets a client in, as a rule. The route to the client decides.
         "recent" | "hashlimit" | "quota" | "policy" | "rpfilter" | "socket" | "physdev" | "devgroup"
         | "nfacct" => Matches::same(None),
-        _ => Matches::UNREAD,
+        _ => Matches::UNEVALUATED,
     }
 }
 
@@ -656,7 +656,7 @@ mod tests {
         let ssh = "-p tcp -m tcp --dport 22";
         let drop = ":INPUT DROP [0:0]\n-A INPUT";
         let open = ":INPUT ACCEPT [0:0]\n-A INPUT";
-        for (rules, drops, unread, restricted) in [
+        for (rules, drops, unevaluated, restricted) in [
             (
                 format!("{drop} {ssh} -m time --timestart 08:00:00 --timestop 09:00:00 -j ACCEPT"),
                 false,
@@ -708,9 +708,9 @@ mod tests {
             (format!("{open} -m length ! --length 0:1500 {ssh} -j DROP"), false, false, false),
         ] {
             let filter = Filter::of_iptables(&format!("*filter\n{rules}\nCOMMIT\n"), &TO_SSH);
-            let restriction = filter.restriction().map(|found| found.is_unread);
+            let restriction = filter.restriction().map(|found| found.by_unevaluated);
             assert_eq!(filter.drops().is_some(), drops, "{rules}");
-            assert_eq!(restriction, (drops || unread || restricted).then_some(unread), "{rules}");
+            assert_eq!(restriction, (drops || unevaluated || restricted).then_some(unevaluated), "{rules}");
         }
     }
 

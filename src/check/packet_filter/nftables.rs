@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::addresses::Addresses;
 use super::packet::{Packet, PacketKind, Question, has_length};
-use super::rules::{Filter, Matches, Rule, UNREAD_QUEUE, UNSET_MARK, Verdict, any};
+use super::rules::{Filter, Matches, QUEUE_WITHOUT_READER, Rule, UNSET_MARK, Verdict, any};
 
 /// The priority of conntrack's hooks.
 const CONNTRACK: i64 = -200;
@@ -182,7 +182,7 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
             "match" => {
                 let one = nft_match(value, packet);
                 matches = matches.and(one);
-                if one.unread && value.get("left").is_some_and(is_mark) {
+                if one.unevaluated && value.get("left").is_some_and(is_mark) {
                     text.push_str(UNSET_MARK);
                 }
                 if is_source(value.get("left")) {
@@ -206,9 +206,9 @@ fn nft_rules(expressions: &[Value], packet: &Packet<'_>, chain: &str) -> Vec<Rul
                 }
                 (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
             }
-            "queue" if is_unread_queue(value, packet) => {
+            "queue" if is_queue_without_reader(value, packet) => {
                 verdict = Verdict::drop(packet);
-                text.push_str(UNREAD_QUEUE);
+                text.push_str(QUEUE_WITHOUT_READER);
             }
             "queue" | "synproxy" | "tproxy" => {
                 (matches, verdict) = (matches.and(Matches::same(None)), Verdict::Accept);
@@ -239,10 +239,10 @@ fn is_over(limit: &Value) -> bool {
 }
 
 /// Whether no program reads the queue of a rule, and the packet is dropped then.
-fn is_unread_queue(queue: &Value, packet: &Packet<'_>) -> bool {
+fn is_queue_without_reader(queue: &Value, packet: &Packet<'_>) -> bool {
     let bypasses = queue.get("flags").is_some_and(|flags| flags.to_string().contains("bypass"));
     let numbers = queue.get("num").map_or(Some((0, 0)), ports);
-    !bypasses && numbers.is_some_and(|(first, last)| packet.is_unread_queue(first, last))
+    !bypasses && numbers.is_some_and(|(first, last)| packet.is_queue_without_reader(first, last))
 }
 
 fn nft_verdict(name: &str, value: &Value, packet: &Packet<'_>) -> Option<Verdict> {
@@ -334,11 +334,11 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         ("ip", "length", ..) | (_, _, "length", _) if packet.is_first() => {
             let range = range_of(op, right).or_else(|| ports(right).filter(|_| is_equality));
             match range.and_then(|(first, last)| has_length(first, last)) {
-                None => return Matches::UNREAD,
+                None => return Matches::UNEVALUATED,
                 result => result,
             }
         }
-        _ if !is_equality => return Matches::UNREAD,
+        _ if !is_equality => return Matches::UNEVALUATED,
         ("ip", "protocol", ..) | (_, _, "l4proto", _) | (_, _, _, "protocol") => {
             contains(right, &|one| Some(one == "tcp" || one == 6))
         }
@@ -380,7 +380,7 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         (_, _, "iif" | "oif" | "iifname" | "oifname" | "iiftype" | "iifgroup" | "iifkind", _)
         | (_, _, _, "zone") => None,
         _ if left.get("fib").is_some() => None,
-        _ => return Matches::UNREAD.negated(negated),
+        _ => return Matches::UNEVALUATED.negated(negated),
     };
     Matches::same(result).negated(negated)
 }
@@ -414,8 +414,8 @@ fn nft_concatenations(fields: &[Value], right: &Value, packet: &Packet<'_>) -> M
     let elements: Option<Vec<_>> = elements(right).iter().map(one).collect();
     let Some(elements) = elements else { return Matches::same(None) };
     let any = |is: fn(&Matches) -> Option<bool>| any(&elements.iter().map(is).collect::<Vec<_>>());
-    let unread = elements.iter().any(|one| one.unread);
-    Matches { all: any(|one| one.all), others: any(|one| one.others), unread }
+    let unevaluated = elements.iter().any(|one| one.unevaluated);
+    Matches { all: any(|one| one.all), others: any(|one| one.others), unevaluated }
 }
 
 /// Whether SYN is among the flags of TCP that a match is about, if it is: a client's first packet has SYN alone.
@@ -902,7 +902,7 @@ mod tests {
             )
         };
         let of_set = input(&[&ssh.replace("22", r#""@ports""#), accept]);
-        for (policy, rules, drops, unread) in [
+        for (policy, rules, drops, unevaluated) in [
             ("accept", input(&[&local, &ssh, drop]), true, false),
             ("drop", input(&[&local.replace("==", "!="), &ssh, accept]), true, false),
             ("accept", input(&[&original, &ssh, drop]), true, false),
@@ -938,8 +938,9 @@ mod tests {
         ] {
             let packet = Packet { interface: Some("eth0"), ..TO_SSH };
             let filter = Filter::of_nftables(&ruleset(policy, &rules), &packet).unwrap();
-            let found = (filter.drops().is_some(), filter.restriction().is_some_and(|found| found.is_unread));
-            assert_eq!(found, (drops, unread), "{policy} {rules}");
+            let found =
+                (filter.drops().is_some(), filter.restriction().is_some_and(|found| found.by_unevaluated));
+            assert_eq!(found, (drops, unevaluated), "{policy} {rules}");
         }
         // Another rule sets marks.
         let packet = Packet { may_be_marked: true, ..TO_SSH };

@@ -96,7 +96,7 @@ impl Packet<'_> {
     }
 
     /// Whether no program reads any of these queues.
-    pub(super) fn is_unread_queue(&self, first: u16, last: u16) -> bool {
+    pub(super) fn is_queue_without_reader(&self, first: u16, last: u16) -> bool {
         self.queues.is_some_and(|queues| !queues.iter().any(|queue| (first..=last).contains(queue)))
     }
 

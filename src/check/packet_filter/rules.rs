@@ -19,7 +19,7 @@ pub(crate) struct Filter {
 }
 
 /// What the text of a rule ends with that gives packets to a queue for a program.
-pub(super) const UNREAD_QUEUE: &str = ", to a queue that no program reads";
+pub(super) const QUEUE_WITHOUT_READER: &str = ", to a queue that no program reads";
 
 /// What the text of a rule that matches a mark ends with, if nothing is known to set that mark.
 pub(super) const UNSET_MARK: &str = ", for a mark that no rule sets";
@@ -42,7 +42,7 @@ pub(super) struct Matches {
     /// The same for a client whose address no rule names.
     pub(super) others: Option<bool>,
     /// It is `None` for each client because of a match that is not evaluated here, as one of the time.
-    pub(super) unread: bool,
+    pub(super) unevaluated: bool,
 }
 
 /// Whose connection is followed through the chains.
@@ -51,8 +51,8 @@ enum Clients {
     All,
     /// Those whose address no rule names.
     Others,
-    /// All, if no rule with a match that is not evaluated matches.
-    Unread,
+    /// All clients, where each rule with a match that is not evaluated is taken not to match.
+    ByEvaluatedRules,
 }
 
 /// The firewall accepts some clients only, or only by rules that are not evaluated.
@@ -62,8 +62,8 @@ pub(crate) struct Restriction {
     pub(crate) accepted: Vec<String>,
     /// The rule or policy that drops the connections of others.
     pub(crate) rule: String,
-    /// They are rules.
-    pub(crate) is_unread: bool,
+    /// The accepted ones are rules with matches that are not evaluated, not addresses.
+    pub(crate) by_unevaluated: bool,
 }
 
 /// What was found on the way through the chains.
@@ -159,10 +159,10 @@ impl Filter {
     /// Which clients it accepts, if it drops the connection of all whose address no rule names; or the rules that may accept it, if all
     /// of them have matches that are not evaluated.
     pub(crate) fn restriction(&self) -> Option<Restriction> {
-        [Clients::Others, Clients::Unread].into_iter().find_map(|clients| {
+        [Clients::Others, Clients::ByEvaluatedRules].into_iter().find_map(|clients| {
             let (rule, accepted) = self.dropped(clients)?;
-            let is_unread = clients == Clients::Unread;
-            Some(Restriction { accepted: lists::sorted_unique(accepted), rule, is_unread })
+            let by_unevaluated = clients == Clients::ByEvaluatedRules;
+            Some(Restriction { accepted: lists::sorted_unique(accepted), rule, by_unevaluated })
         })
     }
 
@@ -205,13 +205,13 @@ impl Filter {
             return Outcome::Continues;
         };
         for rule in self.rules_of(chain) {
-            let is_unread = rule.matches.unread && rule.matches.all.is_none();
+            let is_unevaluated = rule.matches.unevaluated && rule.matches.all.is_none();
             let matches = match clients {
                 Clients::Others => rule.matches.others,
-                Clients::Unread if is_unread => Some(false),
-                Clients::All | Clients::Unread => rule.matches.all,
+                Clients::ByEvaluatedRules if is_unevaluated => Some(false),
+                Clients::All | Clients::ByEvaluatedRules => rule.matches.all,
             };
-            if clients == Clients::Unread && is_unread && self.leads_to(rule, left).accepts {
+            if clients == Clients::ByEvaluatedRules && is_unevaluated && self.leads_to(rule, left).accepts {
                 traversal.accepted.push(rule.text.clone());
             }
             if let (Clients::Others, Some(source)) = (clients, &rule.source) {
@@ -294,22 +294,22 @@ impl Verdict {
 impl Matches {
     /// It does not depend on the client's address.
     pub(super) const fn same(result: Option<bool>) -> Self {
-        Self { all: result, others: result, unread: false }
+        Self { all: result, others: result, unevaluated: false }
     }
 
     /// It is not evaluated here.
-    pub(super) const UNREAD: Self = Self { all: None, others: None, unread: true };
+    pub(super) const UNEVALUATED: Self = Self { all: None, others: None, unevaluated: true };
 
     /// It is about the packet's mark. `is_unset`: whether it matches the mark 0, which a packet has if nothing sets one. Not only rules
     /// do that, but programs of the kernel, too.
     pub(super) fn mark(is_unset: Option<bool>, packet: &Packet<'_>) -> Self {
-        if is_unset == Some(false) && !packet.may_be_marked { Self::UNREAD } else { Self::same(None) }
+        if is_unset == Some(false) && !packet.may_be_marked { Self::UNEVALUATED } else { Self::same(None) }
     }
 
     /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
     pub(super) fn source(addresses: Option<&Addresses>) -> Self {
         let all = addresses.and_then(Addresses::has_client);
-        Self { all, others: all.or(Some(false)), unread: false }
+        Self { all, others: all.or(Some(false)), unevaluated: false }
     }
 
     pub(super) fn negated(self, negated: bool) -> Self {
@@ -327,7 +327,7 @@ impl Matches {
         Self {
             all: and(self.all, other.all),
             others: and(self.others, other.others),
-            unread: self.unread || other.unread,
+            unevaluated: self.unevaluated || other.unevaluated,
         }
     }
 }

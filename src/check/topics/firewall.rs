@@ -331,7 +331,7 @@ fn restricted(port: u16, restriction: &Restriction) -> Answer<()> {
         accepted => accepted.join("; "),
     };
     let rule = &restriction.rule;
-    let (note, fix) = if restriction.is_unread {
+    let (note, fix) = if restriction.by_unevaluated {
         (
             format!(
                 "drops connections to port {port} by {rule}, unless these rules, which are not evaluated here, accept them: {accepted}"
