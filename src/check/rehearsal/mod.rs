@@ -3,14 +3,16 @@
 //!
 //! Everything is real except the push: the running daemon's program, options and configuration, the system's ssh, and
 //! a session of USER. The key exists for seconds, in a directory of root's. The sshd serves the one connection that
-//! it is given, and listens on no port (see `session`).
+//! it is given, and listens on no port (see `connection`).
 
+mod connection;
 mod directory;
+mod login;
 mod messages;
 mod pam_log;
 mod processes;
 mod server;
-mod session;
+mod terminal;
 
 use std::fs;
 use std::io;
@@ -42,10 +44,10 @@ use crate::sshd::unit::property;
 use crate::syslog::{Severity, Syslog};
 use crate::tool::stdout_of;
 use directory::Directory;
+use login::{LoginEnd, LoginKind, LoginOutcome, Programs};
 use messages::LoginMessages;
 use pam_log::PamMessages;
 use server::RehearsalSshd;
-use session::{LoginEnd, LoginKind, LoginOutcome, Programs};
 
 /// What a rehearsal needs to know.
 #[derive(Clone, Debug)]
@@ -674,7 +676,7 @@ impl Rehearsal {
         let log = pam_log::PamLog::begin(self.plan.tree.locate(Path::new("/")).as_path());
         let user = &self.plan.account.name;
         let outcome =
-            session::log_in(&self.programs, &self.directory, &self.command, user, login, self.plan.deadline)?;
+            login::log_in(&self.programs, &self.directory, &self.command, user, login, self.plan.deadline)?;
         let well = matches!(outcome.ending, LoginEnd::Status(0) | LoginEnd::Answers);
         let mut words = if well { PamMessages::default() } else { log.of_process(outcome.sshd) };
         // With more methods than the key, a module for passwords can refuse.

@@ -1,29 +1,23 @@
-//! One login of a rehearsal: the system's ssh, and an sshd for its connection.
-//!
-//! ssh connects to a port of 127.0.0.1 on which this process listens. The connection of ssh is accepted and passed to
-//! sshd. Connections of other processes are closed before a byte is read, so only ssh ever speaks to this sshd.
+//! One login of a rehearsal: the system's ssh, and an sshd for its [`super::connection`].
 
-use std::io::{self, ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::connection::{NO_HOME, accept, listen, named, serve};
 use super::directory::Directory;
 use super::processes::{descendants, exists, kill, terminate};
+use super::terminal::Terminal;
 use crate::files;
 use crate::limits;
 use crate::lists;
 use crate::process::{Collected, TrustedCommand};
-use crate::procfs::{self, Process};
+use crate::procfs::Process;
 use crate::safe_path::Program;
-
-/// The character that ends the input of a terminal. A shell ends when it reads it, but a program that reads nothing,
-/// such as a start file that hangs, does not.
-const END: &[u8] = b"\x04";
 
 /// What ssh asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +77,15 @@ pub(super) fn log_in(
     login: LoginKind<'_>,
     deadline: Instant,
 ) -> io::Result<LoginOutcome> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
-        io::Error::new(error.kind(), format!("it needs the address 127.0.0.1 of the interface lo: {error}"))
-    })?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let mut ssh = KillOnDrop(
-        client(programs, directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?,
-    );
+    let (listener, port) = listen()?;
+    let mut ssh =
+        KillOnDrop(client(programs, directory, port, user, login, deadline).spawn().map_err(named("ssh"))?);
     let input = ssh.0.stdin.take();
     let output = Collected::new(limits::REHEARSAL_OUTPUT);
     let (open, ends) = channel::<()>();
     output.collect(ssh.0.stdout.take(), open.clone());
     output.collect(ssh.0.stderr.take(), open.clone());
-    let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
+    let connection = accept(&listener, &mut ssh.0, &output, deadline)?;
     drop(listener);
     let log = Collected::new(limits::REHEARSAL_OUTPUT);
     let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
@@ -104,14 +93,14 @@ pub(super) fn log_in(
     let mut terminal = Terminal::new(input, &output, &log);
     let mut ending = match login {
         LoginKind::Command(_) => wait(&mut ssh.0, deadline, || false)?,
-        LoginKind::Terminal => match wait(&mut ssh.0, deadline, || terminal.answers())? {
+        LoginKind::Terminal => match wait(&mut ssh.0, deadline, || terminal.poll())? {
             LoginEnd::Status(_) if terminal.is_closed() => LoginEnd::Silent,
             ending => ending,
         },
     };
     let session = match ending {
         LoginEnd::Status(_) | LoginEnd::Silent => Vec::new(),
-        LoginEnd::Answers | LoginEnd::TimedOut => session(server.0.id()),
+        LoginEnd::Answers | LoginEnd::TimedOut => session_processes(server.0.id()),
     };
     let commands = lists::unique(session.iter().map(command_line));
     stop(&mut ssh.0);
@@ -124,10 +113,6 @@ pub(super) fn log_in(
         ending = LoginEnd::Answers;
     }
     Ok(LoginOutcome { ending, output: output.text(), log: lines, sshd: server.0.id(), running, commands })
-}
-
-fn named(program: &str) -> impl Fn(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{program} cannot be run: {error}"))
 }
 
 /// A child that is killed when the rehearsal ends, also after an error.
@@ -188,66 +173,8 @@ fn client(
     command
 }
 
-/// The home directory of both programs: no file of root's is read.
-const NO_HOME: &str = "/nonexistent";
-
-/// Waits for the connection of ssh. Closes any other.
-fn accept(
-    listener: &TcpListener,
-    address: SocketAddr,
-    ssh: &mut Child,
-    output: &Collected,
-    deadline: Instant,
-) -> io::Result<TcpStream> {
-    loop {
-        match listener.accept() {
-            Ok((connection, peer)) if is_of(ssh.id(), peer, address) => {
-                connection.set_nonblocking(false)?;
-                return Ok(connection);
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if let Some(status) = ssh.try_wait()? {
-                    thread::sleep(limits::REHEARSAL_PAUSE);
-                    return Err(io::Error::other(format!("ssh: {status}: {}", output.text().trim_end())));
-                }
-                if Instant::now() >= deadline {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "ssh did not connect in time"));
-                }
-                thread::sleep(Duration::from_millis(2));
-            }
-            // A client that closed its connection again.
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Whether a connection is one of this process or of a child of it.
-fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
-    let sockets = procfs::tcp_sockets(Path::new("/proc/thread-self"));
-    let socket = sockets.iter().find(|socket| socket.local == peer && socket.remote == local);
-    let Some(inode) = socket.map(|socket| socket.inode).filter(|inode| *inode != 0) else { return false };
-    let children = descendants(process).into_iter().map(|child| child.pid);
-    let mut processes = [process].into_iter().chain(children);
-    processes.any(|pid| procfs::open_sockets(Path::new(&format!("/proc/{pid}"))).contains(&inode))
-}
-
-/// An sshd for this connection, in a session of its own, as the daemon's: without root's terminal, to which a program that PAM
-/// starts for the user could add characters (see `process::Credentials`). A key that is pressed there does not reach
-/// it, and it ends in order when the connection does.
-fn serve(setsid: &Program, sshd: &TrustedCommand, connection: TcpStream) -> io::Result<Child> {
-    let mut command = TrustedCommand::new(setsid.clone()).running(sshd).to_std();
-    command
-        .env("HOME", NO_HOME)
-        .stdin(OwnedFd::from(connection.try_clone()?))
-        .stdout(OwnedFd::from(connection))
-        .stderr(Stdio::piped());
-    command.spawn().map_err(named("setsid"))
-}
-
 /// Waits until ssh ends, or the session answers, or the time is over.
-fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -> io::Result<LoginEnd> {
+fn wait(ssh: &mut Child, deadline: Instant, mut poll: impl FnMut() -> bool) -> io::Result<LoginEnd> {
     loop {
         if let Some(status) = ssh.try_wait()? {
             // timeout(1) ends with 124 if it ended the command.
@@ -256,7 +183,7 @@ fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -
                 .filter(|code| *code != 124)
                 .map_or(LoginEnd::TimedOut, LoginEnd::Status));
         }
-        if answers() {
+        if poll() {
             return Ok(LoginEnd::Answers);
         }
         if Instant::now() >= deadline {
@@ -268,7 +195,7 @@ fn wait(ssh: &mut Child, deadline: Instant, mut answers: impl FnMut() -> bool) -
 
 /// The processes of USER's session. sshd's own are in the session that `serve` made. A process of USER's can have their name,
 /// but not enter that session.
-fn session(sshd: u32) -> Vec<Process> {
+fn session_processes(sshd: u32) -> Vec<Process> {
     let mut processes = descendants(sshd);
     processes.retain(|process| process.session != sshd || !process.name.starts_with("sshd"));
     processes
@@ -289,7 +216,7 @@ fn stop(ssh: &mut Child) {
     }
     // timeout(1) passes it on.
     terminate(ssh.id());
-    if !ends(ssh) {
+    if !wait_for_exit(ssh) {
         let left = descendants(ssh.id());
         let _ = ssh.kill();
         let _ = ssh.wait();
@@ -299,9 +226,9 @@ fn stop(ssh: &mut Child) {
 
 /// Waits for sshd, which ends with its connection and closes PAM's session, and ends what is left of the session.
 fn finish(sshd: &mut Child, session: &[Process]) {
-    if !ends(sshd) {
+    if !wait_for_exit(sshd) {
         session.iter().for_each(kill);
-        if !ends(sshd) {
+        if !wait_for_exit(sshd) {
             let left = descendants(sshd.id());
             let _ = sshd.kill();
             let _ = sshd.wait();
@@ -315,8 +242,8 @@ fn finish(sshd: &mut Child, session: &[Process]) {
     session.iter().for_each(kill);
 }
 
-/// Whether a child ends by itself.
-fn ends(child: &mut Child) -> bool {
+/// Waits for a child, but not long. Whether it has ended by itself.
+fn wait_for_exit(child: &mut Child) -> bool {
     let start = Instant::now();
     while start.elapsed() < limits::REHEARSAL_END {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -325,80 +252,4 @@ fn ends(child: &mut Child) -> bool {
         thread::sleep(limits::REHEARSAL_PAUSE);
     }
     false
-}
-
-/// A terminal on which empty lines are typed.
-///
-/// The terminal itself echoes an empty line as CR and LF, even while a start file hangs. A shell prints its prompt.
-#[derive(Debug)]
-struct Terminal<'a> {
-    input: Option<ChildStdin>,
-    output: &'a Collected,
-    log: &'a Collected,
-    start: Instant,
-    /// Length of the output, and when it last changed.
-    length: (usize, Instant),
-    /// Length of the output when a line was typed to which there is no answer yet, and when that was.
-    typed: Option<(usize, Instant)>,
-    /// Length of the output when the last empty line was typed.
-    last: usize,
-    answers: u32,
-    tries: u32,
-}
-
-impl<'a> Terminal<'a> {
-    fn new(input: Option<ChildStdin>, output: &'a Collected, log: &'a Collected) -> Self {
-        let now = Instant::now();
-        Self { input, output, log, start: now, length: (0, now), typed: None, last: 0, answers: 0, tries: 0 }
-    }
-
-    /// Whether the input was ended.
-    fn is_closed(&self) -> bool {
-        self.tries > limits::TERMINAL_TRIES
-    }
-
-    /// Whether anything, such as an echo, came back after the last line that was typed. A shell can have an empty prompt.
-    fn has_answered(&self) -> bool {
-        self.output.bytes().len() > self.last
-    }
-
-    /// Types, and looks for the answer. Whether there were enough of them.
-    fn answers(&mut self) -> bool {
-        let output = self.output.bytes();
-        if output.len() != self.length.0 {
-            self.length = (output.len(), Instant::now());
-        }
-        if let Some((at, _)) = self.typed {
-            if has_text(output.get(at..).unwrap_or_default()) {
-                self.answers = self.answers.saturating_add(1);
-                self.typed = None;
-                self.tries = 0;
-            }
-        }
-        let started = || self.log.text().contains("Starting session: ");
-        let waited = self.typed.is_none_or(|(_, when)| when.elapsed() > limits::TERMINAL_ANSWER);
-        let begun = self.start.elapsed() > limits::TERMINAL_START || !output.is_empty() || started();
-        if self.answers < limits::TERMINAL_ANSWERS
-            && begun
-            && waited
-            && self.length.1.elapsed() > limits::TERMINAL_QUIET
-        {
-            if let Some(input) = &mut self.input {
-                // If ssh has ended, its status says so.
-                let _ = input.write_all(if self.tries < limits::TERMINAL_TRIES { b"\r" } else { END });
-            }
-            self.tries = self.tries.saturating_add(1);
-            let at = self.typed.map_or(output.len(), |(at, _)| at);
-            if self.tries <= limits::TERMINAL_TRIES {
-                self.last = output.len();
-            }
-            self.typed = Some((at, Instant::now()));
-        }
-        self.answers >= limits::TERMINAL_ANSWERS
-    }
-}
-
-/// Whether there is anything but ends of lines.
-fn has_text(output: &[u8]) -> bool {
-    output.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
 }
