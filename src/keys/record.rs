@@ -38,7 +38,7 @@ pub const TYPES: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct UnverifiedKey<'a> {
     /// The metadata lines and the key line, each with its LF: the signed bytes.
-    pub(super) signed: &'a [u8],
+    pub(super) signed_bytes: &'a [u8],
     /// The key line without its LF.
     pub(super) line: &'a str,
     pub(super) signature: Vec<u8>,
@@ -116,8 +116,8 @@ impl<'a> UnverifiedKey<'a> {
         if line.is_empty() {
             return Err(RecordError::NoKey);
         }
-        let signed = block.get(..block.len().saturating_sub(rest.len())).unwrap_or_default();
-        if !signed.ends_with(b"\n") {
+        let signed_bytes = block.get(..block.len().saturating_sub(rest.len())).unwrap_or_default();
+        if !signed_bytes.ends_with(b"\n") {
             return Err(RecordError::Signature);
         }
         let line = std::str::from_utf8(line).map_err(|_| RecordError::Key)?;
@@ -125,7 +125,7 @@ impl<'a> UnverifiedKey<'a> {
         let expiry = metadata.timestamp.ok_or(RecordError::Missing("Timestamp"))?;
         let instance = metadata.instance.ok_or(RecordError::Missing("Instance"))?;
         Ok(Self {
-            signed,
+            signed_bytes,
             line,
             signature: signature(rest)?,
             expiry: seconds(expiry).ok_or(RecordError::Timestamp)?,
@@ -327,7 +327,7 @@ mod tests {
     fn a_record_is_read_with_the_bytes_that_were_signed() {
         let text = record();
         let key = read(&text).remove(0).unwrap();
-        assert_eq!(key.signed, format!("{METADATA}{KEY}\n").as_bytes());
+        assert_eq!(key.signed_bytes, format!("{METADATA}{KEY}\n").as_bytes());
         assert_eq!(key.line, KEY);
         assert_eq!(key.signature, b"signature");
         assert_eq!(key.expiry(), 1_738_233_608);

@@ -16,7 +16,7 @@ impl<'a> UnverifiedKey<'a> {
     /// # Errors
     /// Fails if the signature is not valid.
     pub fn verify(self, signer: &Signer) -> Result<VerifiedKey<'a>, Refusal> {
-        if signer.signed(self.signed, &self.signature) {
+        if signer.verifies(self.signed_bytes, &self.signature) {
             Ok(VerifiedKey(self))
         } else {
             Err(Refusal::BadSignature(signer.name()))

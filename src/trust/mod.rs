@@ -106,7 +106,7 @@ impl Signer {
 
     /// Whether `signature` is this signer's RSA-PSS signature over `message`, with SHA-256 and a salt of 32 bytes.
     #[must_use]
-    pub fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.leaf.verifies(webpki::ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY, message, signature).is_ok()
     }
 }

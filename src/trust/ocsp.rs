@@ -110,7 +110,7 @@ pub(super) fn check(
 struct Response {
     data: ResponseData,
     /// DER of `tbsResponseData`.
-    signed: Vec<u8>,
+    signed_bytes: Vec<u8>,
     /// `signatureAlgorithm`, without tag and length.
     algorithm: Vec<u8>,
     signature: BitString,
@@ -133,7 +133,7 @@ impl Response {
         let read = |der: &[u8]| Certificate::read(CertificateDer::from(der.to_vec()));
         Some(Self {
             data: ResponseData::from_der(signed).ok()?,
-            signed: signed.to_vec(),
+            signed_bytes: signed.to_vec(),
             algorithm: content(algorithm, Tag::Sequence)?.to_vec(),
             signature: BitString::from_der(signature).ok()?,
             certificates: certificates.into_iter().map(read).collect::<Option<_>>()?,
@@ -234,7 +234,7 @@ fn signed_by(response: &Response, signer: &Certificate) -> Result<(), OcspError>
     let mut candidates = webpki::ALL_VERIFICATION_ALGS
         .iter()
         .filter(|known| known.signature_alg_id().as_ref() == response.algorithm);
-    if candidates.any(|known| signer.verifies(*known, &response.signed, signature).is_ok()) {
+    if candidates.any(|known| signer.verifies(*known, &response.signed_bytes, signature).is_ok()) {
         Ok(())
     } else {
         Err(OcspError::Signature)
