@@ -170,7 +170,7 @@ impl KeyVerification<'_> {
         for key in valid {
             let description = describe(&key);
             // Check the time again: a key can expire during the requests.
-            match key.authorize(&signer, instance, &query.principals, clock()) {
+            match key.verify_and_check(&signer, instance, &query.principals, clock()) {
                 Ok(key) => authorized.push(key),
                 Err(reason) => refuse(syslog, user, &reason, Some(&description)),
             }

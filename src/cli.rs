@@ -20,7 +20,7 @@ pub use help::help;
 #[derive(Debug)]
 pub enum Command {
     /// Print the keys of a user, for sshd.
-    Authorize(KeyQuery),
+    Keys(KeyQuery),
     /// Find out why a user cannot log in, for an administrator.
     Check(CheckRequest),
     /// List the logins with pushed keys, for an administrator.
@@ -46,7 +46,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         CommandLine::Arguments(arguments) => *arguments,
     };
     Ok(match arguments.mode()? {
-        Mode::Keys => Command::Authorize(arguments.key_query()?),
+        Mode::Keys => Command::Keys(arguments.key_query()?),
         Mode::Check => Command::Check(check(arguments)?),
         Mode::Logins => Command::Logins(logins(arguments)),
         Mode::Enable => Command::Enable(enable(&arguments)),

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match cli::parse(arguments.clone()) {
         Ok(Command::Help) => printed(&cli::help()),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Authorize(query)) => {
+        Ok(Command::Keys(query)) => {
             let context = RunContext {
                 root,
                 clock: UnixTime::now,

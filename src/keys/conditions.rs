@@ -9,7 +9,7 @@ use crate::trust::{Signer, UnixTime};
 
 /// A key that sshd may accept: its signature is valid, it was pushed to this instance by an accepted
 /// principal, and it has not expired.
-/// [`UnverifiedKey::authorize`] is the only way to make one.
+/// [`UnverifiedKey::verify_and_check`] is the only way to make one.
 #[derive(Clone, Debug)]
 pub struct AuthorizedKey<'a>(VerifiedKey<'a>);
 
@@ -43,7 +43,7 @@ impl<'a> UnverifiedKey<'a> {
     ///
     /// # Errors
     /// Fails if the signature is not valid, or as [`UnverifiedKey::check_conditions`].
-    pub fn authorize(
+    pub fn verify_and_check(
         self,
         signer: &Signer,
         instance: &InstanceId,

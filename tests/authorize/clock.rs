@@ -36,7 +36,7 @@ fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     OFF.set(off);
     LOOK.set(0);
     let arguments = ["alice", key.fingerprint()].map(Into::into);
-    let Ok(Command::Authorize(request)) = cli::parse(arguments) else { panic!("a command line") };
+    let Ok(Command::Keys(request)) = cli::parse(arguments) else { panic!("a command line") };
     let request: KeyQuery = request;
     let root = Path::new("/");
     let (out, mut reader) = UnixStream::pair().unwrap();

@@ -275,7 +275,7 @@ fn signatures(
     let (mut refused, mut detail, mut valid) = (0_usize, Vec::new(), Vec::new());
     for one in checked_records(text, id, rules.request.fingerprint.as_ref(), rules.principals, now) {
         let Record { key: Some(key), verdict: RecordVerdict::Valid } = one else { continue };
-        let verdict = key.clone().authorize(signer, id, rules.principals, now).map_or_else(
+        let verdict = key.clone().verify_and_check(signer, id, rules.principals, now).map_or_else(
             |reason| {
                 refused = refused.saturating_add(1);
                 reason.to_string()

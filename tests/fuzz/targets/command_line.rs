@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let behind =
         arguments.iter().position(|argument| argument == "--").map(|at| arguments[at + 1..].to_vec());
     match parse(arguments.clone()) {
-        Ok(Command::Authorize(request)) => {
+        Ok(Command::Keys(request)) => {
             assert!(arguments.contains(&request.user));
             assert_eq!(request.chained_command, behind);
             assert!((0.1..=60.0).contains(&request.timeout.as_secs_f64()));
