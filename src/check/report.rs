@@ -177,7 +177,7 @@ impl CheckReport {
             "; sshd's own port did not answer as it should"
         };
         let key = if !is(CheckId::LoginCommand, Status::Ok) {
-            // sshd can get no pushed key by its line, or not in time.
+            // sshd can get no pushed key from the AuthorizedKeysCommand, or not in time.
             " with a key of its own, without sshd's AuthorizedKeysCommand"
         } else if is(CheckId::SshdMethods, Status::Warn) {
             " with a key alone"

@@ -50,28 +50,28 @@ pub(crate) struct RunOptions {
 
 impl RunOptions {
     /// Uses the options of `--check`, then those in sshd's configuration, then the defaults.
-    /// `place`: that of the line in sshd's configuration.
+    /// `configured`: the AuthorizedKeysCommand of sshd's configuration. `place`: where it is set.
     pub(crate) fn new(
         asked: &CheckRequest,
-        line: Option<&authorize::KeyQuery>,
+        configured: Option<&authorize::KeyQuery>,
         place: Option<String>,
     ) -> Self {
-        let by_line = line.is_some_and(|line| line.imds != client::ADDRESSES);
+        let sets_imds = configured.is_some_and(|query| query.imds != client::ADDRESSES);
         Self {
             imds_from: match asked.imds {
                 Some(_) => Some("this command".to_owned()),
-                None if by_line => Some(place.unwrap_or_else(|| "sshd's AuthorizedKeysCommand".to_owned())),
+                None if sets_imds => Some(place.unwrap_or_else(|| "sshd's AuthorizedKeysCommand".to_owned())),
                 None => None,
             },
-            trust_store: asked.trust_store.clone().or_else(|| line?.trust_store.clone()),
-            principals: match line {
-                Some(line) if asked.principals == Principals::default() => line.principals.clone(),
+            trust_store: asked.trust_store.clone().or_else(|| configured?.trust_store.clone()),
+            principals: match configured {
+                Some(query) if asked.principals == Principals::default() => query.principals.clone(),
                 _ => asked.principals.clone(),
             },
-            timeout: asked.timeout.or(line.map(|line| line.timeout)).unwrap_or(limits::RUN_TIME),
-            imds: match (asked.imds, line) {
+            timeout: asked.timeout.or(configured.map(|query| query.timeout)).unwrap_or(limits::RUN_TIME),
+            imds: match (asked.imds, configured) {
                 (Some(address), _) => vec![address],
-                (None, Some(line)) => line.imds.clone(),
+                (None, Some(query)) => query.imds.clone(),
                 (None, None) => client::ADDRESSES.to_vec(),
             },
         }

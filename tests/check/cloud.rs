@@ -173,7 +173,7 @@ fn a_slow_but_sufficient_metadata_service() {
         assert_eq!(report.status("metadata.token"), "fail");
         assert!(report.note("metadata.token").contains("too slow for a login within 2 s"));
     });
-    // Not slow, but too slow for the time in sshd's line.
+    // Not slow, but too slow for the --timeout of the AuthorizedKeysCommand.
     broken(
         |world| {
             world.instance.imds.fault(On::any(), Fault::Delay(Duration::from_millis(350)));
@@ -383,7 +383,10 @@ fn a_trust_store_given_by_option() {
         );
         let report = world.check();
         report.assert_exactly(&[("signer.store", "fail")]);
-        assert!(report.note("signer.store").contains("/etc/there.pem"), "what sshd's line says counts");
+        assert!(
+            report.note("signer.store").contains("/etc/there.pem"),
+            "what the AuthorizedKeysCommand says counts"
+        );
         world.instance.write("/etc/there.pem", std::fs::read(TRUST_STORE).unwrap());
         world.check().assert_healthy();
     });

@@ -89,7 +89,7 @@ fn files_that_the_unit_hides() {
     });
 }
 
-/// sshd's line is run for the key that is pushed, which it must print.
+/// The AuthorizedKeysCommand is run for the key that is pushed, which it must print.
 #[test]
 fn a_pushed_key_that_is_not_printed() {
     world(|world| {

@@ -49,7 +49,7 @@ fn what_the_log_tells() {
             (3700, reason, "ok"),
             (1, "eic-keys[8]: No key for bob: latest/api/token: late", "ok"),
             (1, "eic-keys[8]: Refused a record of active keys for alice: it expired 3 s ago", "warn"),
-            // Somebody typed it: sshd's line is right.
+            // Somebody typed it: the AuthorizedKeysCommand is right.
             (1, "eic-keys[8]: Wrong command line: --x", "ok"),
             (1, "vsftpd: pam_unix(vsftpd:auth): ruser=x eic-keys[8]: Wrong command line: --x", "ok"),
             (1, "sshd[8]: No key for alice: x", "ok"),

@@ -1,4 +1,4 @@
-//! Runs the program of sshd's line as sshd runs it: its arguments, its user, sshd's environment, mount namespace and
+//! Runs the AuthorizedKeysCommand as sshd runs it: its arguments, its user, sshd's environment, mount namespace and
 //! resource limits.
 //!
 //! The run has no system log, because the log must name only keys that sshd got: in a mount namespace of its own, another file is in
@@ -60,9 +60,10 @@ pub(crate) async fn run(
             let (user, root) = (user.clone(), target.root.to_owned());
             move || match sshd {
                 Some((sshd, settings)) => {
-                    let line = settings.dump.command.as_deref().unwrap_or_default();
-                    let words = managed_lines::words(&sshd.version, line);
-                    run_line(&Line { program, words, login, key }, &user, &root, &settings)
+                    let command = settings.dump.command.as_deref().unwrap_or_default();
+                    let words = managed_lines::words(&sshd.version, command);
+                    let configured = ConfiguredCommand { program, words, login, key };
+                    run_configured(&configured, &user, &root, &settings)
                 }
                 None => Answer::skip("sshd's settings are not known"),
             }
@@ -70,8 +71,8 @@ pub(crate) async fn run(
         .await;
 }
 
-/// sshd's line.
-struct Line {
+/// The AuthorizedKeysCommand of sshd's configuration.
+struct ConfiguredCommand {
     program: Program,
     /// The program and its arguments, with sshd's tokens.
     words: Vec<Vec<u8>>,
@@ -81,7 +82,7 @@ struct Line {
     key: Option<ValidKey>,
 }
 
-impl Line {
+impl ConfiguredCommand {
     /// The program and its arguments for the key, and the chained command.
     fn expanded(&self, key: Option<&ValidKey>) -> (Vec<OsString>, Vec<OsString>) {
         let offered = key.map_or(Offered::NONE, ValidKey::offered);
@@ -137,26 +138,31 @@ fn without_log(command: &TrustedCommand) -> TrustedCommand {
     TrustedCommand::new("unshare").with(["--mount", "/bin/sh", "-c", WITHOUT_LOG]).running(command)
 }
 
-fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> Answer<()> {
+fn run_configured(
+    configured: &ConfiguredCommand,
+    user: &Account,
+    root: &Path,
+    settings: &Settings,
+) -> Answer<()> {
     if !is_root() {
         return Answer::skip("only root can run it as another user");
     }
-    let show = |line: &[OsString]| {
-        line.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    let show = |words: &[OsString]| {
+        words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     };
     let context = SshdContext::new(user, root);
-    let key = line.key.as_ref().filter(|_| context.is_unlogged);
-    let program = line.program.clone();
+    let key = configured.key.as_ref().filter(|_| context.is_unlogged);
+    let program = configured.program.clone();
     let path = program.path().to_owned();
-    let (line, chained) = line.expanded(key);
-    let (shown, next) = (show(&line), show(&chained));
+    let (words, chained) = configured.expanded(key);
+    let (shown, next) = (show(&words), show(&chained));
     let is_wrapped = !is_eic_keys(program.path());
     if !is_wrapped {
         if let Some(answer) = other_program(&program, &context) {
             return answer;
         }
     }
-    let line = TrustedCommand::new(program).with(line.into_iter().skip(1));
+    let command = TrustedCommand::new(program).with(words.into_iter().skip(1));
     // A run starts only a command that only root can change, as sshd does. sshd.command reports another one.
     let chained = chained.split_first().and_then(|(program, arguments)| {
         let program = safe_path::program(root, Path::new(program)).ok()?;
@@ -165,10 +171,10 @@ fn run_line(line: &Line, user: &Account, root: &Path, settings: &Settings) -> An
     let start = Instant::now();
     let (ran, behind) = thread::scope(|scope| {
         let behind = chained.as_ref().map(|chained| scope.spawn(|| context.run(chained)));
-        (context.run(&line), behind.and_then(|behind| behind.join().ok()))
+        (context.run(&command), behind.and_then(|behind| behind.join().ok()))
     });
     let late = too_late(settings, start.elapsed(), &shown, &next);
-    let run = LineRun { user, program: &path, root, shown: &shown, is_wrapped, key };
+    let run = ConfiguredRun { user, program: &path, root, shown: &shown, is_wrapped, key };
     let answer = match ran {
         Err(error) => late.unwrap_or_else(|| run.could_not_run(&error)),
         Ok(ran) => run
@@ -206,8 +212,8 @@ fn too_late(settings: &Settings, took: Duration, shown: &str, chained: &str) -> 
 /// What the status of a script says.
 pub(super) const OF_SCRIPT: &str = "that is of the script, or of a program that it runs";
 
-/// A run of sshd's line.
-struct LineRun<'a> {
+/// A run of the AuthorizedKeysCommand.
+struct ConfiguredRun<'a> {
     /// The user it runs as.
     user: &'a Account,
     program: &'a Path,
@@ -219,7 +225,7 @@ struct LineRun<'a> {
     key: Option<&'a ValidKey>,
 }
 
-impl LineRun<'_> {
+impl ConfiguredRun<'_> {
     fn could_not_run(&self, error: &io::Error) -> Answer<()> {
         let (name, shown) = (&self.user.name, self.shown);
         if error.kind() == ErrorKind::TimedOut {
