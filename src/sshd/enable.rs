@@ -124,7 +124,7 @@ fn plan_and_apply(options: &EnableOptions, operation: Operation) -> Result<Vec<S
         return Err(EnableRefusal::NotRoot.into());
     }
     let tree = &ConfigTree::new(&options.root);
-    let options = &EnableOptions { config: main_file(tree, &options.config), ..options.clone() };
+    let options = &EnableOptions { main: main_file(tree, &options.main), ..options.clone() };
     let Some(sshd) = find_sshd(options, tree) else {
         return match operation {
             _ if options.if_user_missing => Ok(Vec::new()),
@@ -150,7 +150,7 @@ fn lock(options: &EnableOptions, tree: &ConfigTree) -> Result<Option<Lock>, Enab
         return Ok(None);
     }
     let lock = Lock::take(tree).map_err(EnableRefusal::Lock)?;
-    remove_leftover_files(tree, admin_config(&options.config));
+    remove_leftover_files(tree, admin_config(&options.main));
     Ok(Some(lock))
 }
 
@@ -170,7 +170,7 @@ impl Run<'_> {
         let version = sshd.version().map_err(EnableRefusal::Query)?;
         let users = UserLookup::new(&options.root);
         let sshd = QueriedSshd::query(sshd, options, tree, service)?;
-        if let Some(reason) = service.overridden(&options.config) {
+        if let Some(reason) = service.overridden(&options.main) {
             return Err(EnableRefusal::Overridden(reason).into());
         }
         let find_user = |user: &[u8]| users.find(user);
@@ -178,7 +178,7 @@ impl Run<'_> {
             .enable()
             .map_err(EnableRefusal::Plan)?;
         plan.messages.extend(check_programs(options, &version, &plan.wanted, &users)?);
-        plan.messages.extend(service.notes_on_others(&options.config));
+        plan.messages.extend(service.notes_on_others(&options.main));
         let applied = self.apply(&plan, &sshd, Operation::Enable)?;
         let hint = self.lock.is_some().then(|| "Try it: eic-keys --check USER".to_owned());
         Ok([sshd.notes, describe(options, &plan), applied, hint.into_iter().collect()].concat())
@@ -187,7 +187,7 @@ impl Run<'_> {
     /// Returns the messages for the user.
     fn disable(&self, sshd: Sshd) -> Result<Vec<String>, EnableError> {
         let Self { options, tree, service, lock } = self;
-        if let Some(place) = service.find_command_line(&options.config, &options.program) {
+        if let Some(place) = service.find_command_line(&options.main, &options.program) {
             let program = options.program.clone();
             return Err(EnableRefusal::OptionNamesProgram { place, program }.into());
         }
@@ -199,7 +199,7 @@ impl Run<'_> {
         let sshd = QueriedSshd::query(sshd, options, tree, service)?;
         let find_user = |user: &[u8]| users.find(user);
         let plan = planner(options, tree, &version, sshd.dump.as_ref(), &find_user)
-            .disable(&service.other_files(&options.config))
+            .disable(&service.other_files(&options.main))
             .map_err(EnableRefusal::Plan)?;
         let applied = self.apply(&plan, &sshd, Operation::Disable)?;
         Ok([sshd.notes, describe(options, &plan), applied].concat())
@@ -221,13 +221,13 @@ impl Run<'_> {
                 Vec::new()
             });
         }
-        let not_reloadable = service.not_reloadable(&options.config).map_err(EnableRefusal::Systemctl)?;
+        let not_reloadable = service.not_reloadable(&options.main).map_err(EnableRefusal::Systemctl)?;
         if operation == Operation::Disable && !not_reloadable.is_empty() {
             let daemons: Vec<_> = not_reloadable.iter().map(ToString::to_string).collect();
             return Err(EnableRefusal::NotReloadable(daemons.join("; ")).into());
         }
         let installed = InstalledSshd { sshd: &sshd.sshd, service, not_reloadable: &not_reloadable, before };
-        let context = ApplyContext { main: &options.config, tree, lock, sshd: Some(installed) };
+        let context = ApplyContext { main: &options.main, tree, lock, sshd: Some(installed) };
         let reloaded = apply(plan, &context)?;
         let warnings = not_reloadable.iter().map(|sshd| format!("WARNING: not reloaded: {sshd}"));
         Ok(Some(reloaded).filter(|text| !text.is_empty()).into_iter().chain(warnings).collect())
@@ -246,7 +246,7 @@ fn nothing_to_undo(
     let version = sshd.version().unwrap_or_else(|_| OpensshVersion::newest());
     let planner = planner(options, tree, &version, None, &|_| Some(UserSource::Local));
     let mut messages = if planner.read(tree).is_ok() {
-        let plan = planner.disable(&service.other_files(&options.config))?;
+        let plan = planner.disable(&service.other_files(&options.main))?;
         if !plan.changes.is_empty() {
             return Ok(None);
         }
@@ -258,7 +258,7 @@ fn nothing_to_undo(
     };
     let Some(lock) = lock.filter(|lock| lock.is_reload_pending()) else { return Ok(Some(messages)) };
     // The running sshd can still use our lines, but must not be reloaded with a configuration that makes it exit.
-    let accepted = sshd.accepts(&options.config).map_err(EnableRefusal::Query);
+    let accepted = sshd.accepts(&options.main).map_err(EnableRefusal::Query);
     let reloaded =
         accepted.and_then(|()| complete_reload(options, service, lock).map_err(EnableRefusal::Reload));
     messages.push(reloaded.unwrap_or_else(|error| {
@@ -277,7 +277,7 @@ fn complete_reload(
     service: &SshdService<'_>,
     lock: &Lock,
 ) -> Result<String, ReloadError> {
-    let reloaded = service.reload(&options.config, &[])?;
+    let reloaded = service.reload(&options.main, &[])?;
     lock.clear_reload_pending();
     Ok(format!("An earlier run was interrupted before it reloaded sshd. {reloaded}"))
 }
@@ -312,15 +312,15 @@ fn without_sshd(
     tree: &ConfigTree,
     lock: Option<&Lock>,
 ) -> Result<Vec<String>, EnableError> {
-    let missing = matches!(tree.read(&options.config), Err(error) if error.kind() == ErrorKind::NotFound);
+    let missing = matches!(tree.read(&options.main), Err(error) if error.kind() == ErrorKind::NotFound);
     // Drop-ins can exist without the main file.
-    let tree = if missing { tree.with(&options.config, Some(Vec::new())) } else { tree.clone() };
+    let tree = if missing { tree.with(&options.main, Some(Vec::new())) } else { tree.clone() };
     let version = OpensshVersion::newest();
     let planner = planner(options, &tree, &version, None, &|_| Some(UserSource::Local));
     let plan = planner.disable(&[]).map_err(EnableRefusal::Plan)?;
     let mut messages = describe(options, &plan);
     let Some(lock) = lock.filter(|_| !plan.changes.is_empty()) else { return Ok(messages) };
-    let context = ApplyContext { main: &options.config, tree: &tree, lock, sshd: None };
+    let context = ApplyContext { main: &options.main, tree: &tree, lock, sshd: None };
     messages.push(apply(&plan, &context)?);
     Ok(messages)
 }
@@ -332,7 +332,7 @@ fn planner<'a>(
     dump: Option<&'a Dump>,
     find_user: &'a dyn Fn(&[u8]) -> Option<UserSource>,
 ) -> Planner<'a> {
-    let EnableOptions { config: main, program, chain, .. } = options;
+    let EnableOptions { main, program, chain, .. } = options;
     Planner { main, tree, version, dump, program, chain: *chain, find_user }
 }
 

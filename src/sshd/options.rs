@@ -25,7 +25,7 @@ pub struct EnableOptions {
     /// The command that runs systemctl.
     pub systemctl: Vec<OsString>,
     /// The main file of sshd.
-    pub config: PathBuf,
+    pub main: PathBuf,
     /// The path of eic-keys in sshd's configuration.
     pub program: String,
 }
@@ -43,7 +43,7 @@ impl EnableOptions {
             sshd: Vec::new(),
             keygen: Vec::new(),
             systemctl: vec!["systemctl".into()],
-            config: ADMIN_CONFIG.into(),
+            main: ADMIN_CONFIG.into(),
             program: INSTALLED_PROGRAM.into(),
         }
     }

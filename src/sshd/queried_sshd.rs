@@ -35,16 +35,16 @@ impl QueriedSshd {
         tree: &ConfigTree,
         service: &SshdService<'_>,
     ) -> Result<Self, EnableRefusal> {
-        let config = options.config.as_path();
+        let main = options.main.as_path();
         let mut notes = Vec::new();
-        let (sshd, settings, added) = match query_settings(&sshd, config) {
+        let (sshd, settings, added) = match query_settings(&sshd, main) {
             Err(error) if error.lacks_host_keys() && !options.dry_run => {
-                if service.is_running(config) {
+                if service.is_running(main) {
                     return Err(EnableRefusal::LostHostKeys(error));
                 }
-                let (sshd, key) = host_key::add(&sshd, find_keygen(options, tree), config, tree)
+                let (sshd, key) = host_key::add(&sshd, find_keygen(options, tree), main, tree)
                     .map_err(EnableRefusal::HostKey)?;
-                let settings = query_settings(&sshd, config);
+                let settings = query_settings(&sshd, main);
                 (sshd, settings, Some((key, error)))
             }
             settings => (sshd, settings, None),
@@ -52,7 +52,7 @@ impl QueriedSshd {
         let settings = match settings {
             Err(error) if error.lacks_directory() && !options.dry_run => {
                 notes.push(create_privsep_directory(tree)?);
-                query_settings(&sshd, config)
+                query_settings(&sshd, main)
             }
             settings => settings,
         };
@@ -64,7 +64,7 @@ impl QueriedSshd {
             }
             Err(error) => return Err(EnableRefusal::NotAccepted(error)),
         };
-        check_vendor_file(&sshd, config)?;
+        check_vendor_file(&sshd, main)?;
         let host_key = match added {
             Some((key, error)) => {
                 notes.push(check_own_keys(&key, &dump, tree, error)?);
@@ -77,9 +77,9 @@ impl QueriedSshd {
 }
 
 /// The effective values, after checking that sshd accepts its current configuration.
-fn query_settings(sshd: &Sshd, config: &Path) -> Result<Dump, QueryError> {
-    sshd.accepts(config)?;
-    sshd.dump(config, &ConnectionSpec::probe())
+fn query_settings(sshd: &Sshd, main: &Path) -> Result<Dump, QueryError> {
+    sshd.accepts(main)?;
+    sshd.dump(main, &ConnectionSpec::probe())
 }
 
 /// Whether sshd cannot be queried for a reason outside its configuration. Without root, it cannot read its host keys.
@@ -105,11 +105,11 @@ fn check_own_keys(
 
 /// Checks that sshd reads the main file of its distribution if there is no other. Only SUSE's does: another sshd would be queried about
 /// a file that it does not read.
-fn check_vendor_file(sshd: &Sshd, config: &Path) -> Result<(), EnableRefusal> {
-    if admin_config(config) == config {
+fn check_vendor_file(sshd: &Sshd, main: &Path) -> Result<(), EnableRefusal> {
+    if admin_config(main) == main {
         return Ok(());
     }
-    sshd.accepts_default().map_err(|error| EnableRefusal::VendorFileNotRead(config.to_owned(), error))
+    sshd.accepts_default().map_err(|error| EnableRefusal::VendorFileNotRead(main.to_owned(), error))
 }
 
 /// The command that runs ssh-keygen. `None` if it is not installed.

@@ -222,7 +222,7 @@ fn refuses_if_the_only_sshd_has_another_main_file() {
     // The running sshd has -f MAIN, which is not the main file here.
     let main = "/etc/ssh/main_config";
     fs::copy(MAIN, main).unwrap();
-    let options = EnableOptions { config: main.into(), ..options };
+    let options = EnableOptions { main: main.into(), ..options };
     let before = fs::read(main).unwrap();
     let reason = refused(sshd::enable, &options);
     assert!(
