@@ -88,7 +88,7 @@ impl ChainedCommand {
     ///
     /// # Errors
     /// Fails if the command cannot be started.
-    #[expect(clippy::disallowed_methods, reason = "it is judged here, and keeps sshd's environment")]
+    #[expect(clippy::disallowed_methods, reason = "it is checked here, and keeps sshd's environment")]
     pub(crate) fn start(root: &Path, command: &[OsString]) -> Result<Self, ChainedError> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| ChainedError::Io(io::ErrorKind::NotFound.into()))?;

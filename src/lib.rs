@@ -43,7 +43,7 @@
 //! - Text: [`escape`] makes remote text harmless, [`error_text`] adds the causes to an error, [`wildcard`] matches sshd's patterns.
 //! - [`lists`]: short lists in order, with little code.
 
-// Root starts only a program that is judged: `process::TrustedCommand`.
+// Root starts only a program that was checked: `process::TrustedCommand`.
 #![warn(clippy::disallowed_methods)]
 
 mod account;

@@ -60,7 +60,7 @@ fn refuses(rule: &Rule) -> bool {
     matches!(&rule.kind, RuleKind::Module(module) if module.control.actions().all(is_refusal))
 }
 
-/// The stacks of sshd, by which messages of modules are judged.
+/// The stacks of sshd: which messages of modules can be of a refusal depends on them.
 #[derive(Debug)]
 pub(crate) struct SshdStacks {
     auth: Vec<Rule>,

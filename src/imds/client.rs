@@ -200,7 +200,7 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails or the reply is not an instance ID.
     pub(crate) async fn instance_id(&self) -> Result<InstanceId, ImdsError> {
-        self.fact(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
+        self.get_parsed(ID, InstanceId::parse).await?.ok_or_else(|| absent(ID))
     }
 
     /// The region of the instance. If IMDS does not have it (before 2020-08), the region of its zone.
@@ -208,9 +208,9 @@ impl Imds {
     /// # Errors
     /// Fails if the request fails or the reply is not a region.
     pub async fn region(&self) -> Result<Region, ImdsError> {
-        match self.fact(REGION, Region::parse).await? {
+        match self.get_parsed(REGION, Region::parse).await? {
             Some(region) => Ok(region),
-            None => self.fact(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
+            None => self.get_parsed(ZONE, Region::of_zone).await?.ok_or_else(|| absent(ZONE)),
         }
     }
 
@@ -254,7 +254,7 @@ impl Imds {
         self.get(&format!("managed-ssh-keys/signer-ocsp/{name}"), limits::OCSP_RESPONSE).await
     }
 
-    async fn fact<T>(
+    async fn get_parsed<T>(
         &self,
         path: &str,
         parse: impl FnOnce(&[u8]) -> Option<T>,
@@ -262,7 +262,7 @@ impl Imds {
         match self.get(path, limits::METADATA_ITEM).await? {
             None => Ok(None),
             Some(text) => match parse(text.trim_ascii_end()) {
-                Some(fact) => Ok(Some(fact)),
+                Some(value) => Ok(Some(value)),
                 None => Err(ImdsError { path: path.to_owned(), cause: Cause::Malformed }),
             },
         }

@@ -475,10 +475,10 @@ impl SshdService<'_> {
         if !program.is_absolute() {
             return Ok(());
         }
-        let judged = safe_path::program(Path::new("/"), program)
+        let checked = safe_path::program(Path::new("/"), program)
             .map_err(|error| NotReloadableReason::UnsafeProgram(program.to_owned(), error))?;
         let arguments = test_arguments(&listener.line);
-        let output = TrustedCommand::new(judged)
+        let output = TrustedCommand::new(checked)
             .with(&arguments)
             .run(self.timeout)
             .map_err(|error| NotReloadableReason::NotTested(program.to_owned(), error))?;

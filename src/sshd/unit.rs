@@ -278,7 +278,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(line().unwrap().line, "/usr/sbin/sshd -D -o A=%u 1 21");
-        // No judgement.
+        // Not known.
         for command in ["/bin/sh -c sshd", "/usr/sbin/sshd -D %i", "/usr/sbin/sshd\nExecStart=/usr/sbin/sshd"]
         {
             write(service, &format!("[Service]\nExecStart={command}\n"));

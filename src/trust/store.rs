@@ -160,7 +160,7 @@ impl TrustStore {
         now: UnixTime,
     ) -> impl Iterator<Item = Certificate> {
         let bundle = match &self.source {
-            AnchorSource::Bundle(file) => text(&self.path, file).ok(),
+            AnchorSource::Bundle(file) => rewound(&self.path, file).ok(),
             AnchorSource::Directory(_) => None,
         };
         bundle
@@ -230,7 +230,7 @@ fn certificates<'a>(
     path: &Path,
     file: &'a File,
 ) -> Result<impl Iterator<Item = CertificateDer<'static>> + use<'a>, StoreError> {
-    let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(text(path, file)?));
+    let mut sections = ReadIter::<_, CertificateDer<'static>>::new(BufReader::new(rewound(path, file)?));
     let mut failed = false;
     Ok(iter::from_fn(move || {
         while !failed {
@@ -244,7 +244,7 @@ fn certificates<'a>(
 }
 
 /// Rewinds a file that is not too large.
-fn text<'a>(path: &Path, mut file: &'a File) -> Result<&'a File, StoreError> {
+fn rewound<'a>(path: &Path, mut file: &'a File) -> Result<&'a File, StoreError> {
     let unreadable = |error| StoreError::Unreadable(path.to_owned(), error);
     if file.metadata().map_err(unreadable)?.len() > limits::TRUST_STORE {
         return Err(StoreError::TooLarge(path.to_owned()));

@@ -82,7 +82,7 @@ fn a_push_is_waited_for() {
         assert_eq!(report.note("keys.signatures"), "1 of 1 keys would be printed for sshd");
         assert!(report.detail("keys.records").iter().all(|line| line.contains(good.fingerprint())));
         assert!((Duration::from_secs(3)..Duration::from_secs(100)).contains(&start.elapsed()));
-        // One that is there already is judged at once, whatever is wrong with it.
+        // One that is there already is checked at once, whatever is wrong with it.
         instance.imds.unpublish(USER);
         instance.publish(USER, &record.set("Instance", "i-0fedcba9876543210"));
         let report = world.check_with(&[USER, "--wait", "300"]);

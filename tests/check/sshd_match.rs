@@ -2,7 +2,7 @@
 
 use crate::world::{USER, World, broken, config, world};
 
-/// What a block says about some clients cannot be judged: the report names the block.
+/// Whether a block applies to the client is not known: the report names the block.
 #[test]
 fn blocks_for_some_clients() {
     let with = |text: &'static str| move |world: &World<'_>| world.configure(&(config().text() + text));

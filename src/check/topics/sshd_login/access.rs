@@ -42,7 +42,7 @@ enum Access {
 
 impl AccessList {
     /// The client is not known here. The patterns have no negation, except in the HOST of USER@HOST.
-    fn judge(&self, settings: &Settings, account: &Account, root: &Path) -> Access {
+    fn access_for(&self, settings: &Settings, account: &Account, root: &Path) -> Access {
         let (name, shown) = (&account.name, self.shown);
         // One line per pattern: the name of a group can contain blanks.
         let patterns: Vec<_> = settings.all(self.keyword).collect();
@@ -228,7 +228,7 @@ pub(super) fn access(settings: &Settings, account: &Account, root: &Path) -> Ans
     let mut answer = Answer::ok("", ());
     // What a block lifts for some clients does not hide what no block lifts.
     for list in &ACCESS {
-        match list.judge(settings, account, root) {
+        match list.access_for(settings, account, root) {
             Access::Allowed => {}
             Access::SomeClients(words) => some_clients.push(words),
             Access::Refused { note, change } => {
