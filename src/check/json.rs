@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fix::Fix;
-use super::report::{Check, CheckReport, Mark, Status};
+use super::report::{CheckReport, CheckResult, Mark, Status};
 
 /// The version of the schema. It increases when a member is removed or changes its meaning. New members do not change
 /// it.
@@ -36,7 +36,7 @@ fn document(result: &str, user: Option<&str>, summary: &str, checks: &[Value]) -
     format!("{{\n{}  \"checks\": {checks}\n}}\n", first.concat())
 }
 
-fn check(check: &Check) -> Value {
+fn check(check: &CheckResult) -> Value {
     let kind = check.fix.as_ref().map(|fix| if fix.is_command() { "command" } else { "advice" });
     let mut value = json!({
         "id": check.id.name(),

@@ -31,7 +31,7 @@ impl Status {
 
 /// A check and its result. All texts are safe to print: [`Escaped`] was applied.
 #[derive(Clone, Debug)]
-pub(crate) struct Check {
+pub(crate) struct CheckResult {
     pub(crate) id: CheckId,
     pub(crate) status: Status,
     /// One sentence with the facts.
@@ -79,19 +79,20 @@ pub(crate) const CHANGED_SINCE: &str = "was changed after sshd read it";
 pub(crate) struct CheckReport {
     /// The user, if one was given.
     pub(crate) user: Option<String>,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) checks: Vec<CheckResult>,
 }
 
 impl CheckReport {
-    pub(crate) fn with(&self, status: Status) -> impl Iterator<Item = &Check> {
+    pub(crate) fn with(&self, status: Status) -> impl Iterator<Item = &CheckResult> {
         self.checks.iter().filter(move |check| check.status == status)
     }
 
     /// The summary. It names what was not checked.
     #[must_use]
     pub(crate) fn summary(&self) -> String {
-        let ids =
-            |checks: &[&Check]| checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ");
+        let ids = |checks: &[&CheckResult]| {
+            checks.iter().map(|check| check.id.name()).collect::<Vec<_>>().join(", ")
+        };
         let keys =
             self.user.as_ref().map_or_else(|| "pushed keys".to_owned(), |user| format!("{user}'s keys"));
         let user = self.user.as_deref().unwrap_or("USER");
@@ -132,12 +133,12 @@ impl CheckReport {
                 words.push(format!("A login as {user} from 127.0.0.1 works{with}."));
             }
             // It is a warning about what the checks that depend on it need, or about what the running sshd has.
-            let is_doubt = |check: &&Check| {
+            let is_doubt = |check: &&CheckResult| {
                 check.mark == Some(Mark::OlderConfiguration)
                     || self.with(Status::Skip).any(|skipped| skipped.skipped_for == Some(check.id))
             };
             let doubts: Vec<_> = warned.iter().copied().filter(is_doubt).collect();
-            let refuses_some = |check: &&&Check| check.mark == Some(Mark::SomeKeys);
+            let refuses_some = |check: &&&CheckResult| check.mark == Some(Mark::SomeKeys);
             words.push(if !doubts.is_empty() {
                 format!("It is not known whether this system refuses {keys}: see {}.", ids(&doubts))
             } else if let Some(check) = warned.iter().find(refuses_some) {
@@ -206,7 +207,7 @@ impl CheckReport {
                 "No user was given: --check USER checks the account, sshd's rules for it and its keys."
                     .to_owned()
             }
-            (_, Some(Check { mark: Some(Mark::NotTried(reason)), .. })) => not_run(reason),
+            (_, Some(CheckResult { mark: Some(Mark::NotTried(reason)), .. })) => not_run(reason),
             (_, Some(check)) if check.status == Status::Warn => format!("The rehearsal: {}.", check.note),
             (_, Some(check)) if check.mark != Some(Mark::NotRequested) => not_run(&check.note),
             _ => "PAM and the session were not tested; use --rehearse.".to_owned(),
@@ -216,7 +217,7 @@ impl CheckReport {
     /// The skipped checks that have a reason of their own, such as a missing privilege. Left out are checks without a
     /// value to check, checks that no program on the instance can perform, the checks of a user if none was given, and
     /// the keys if none is pushed: the summary says that by itself.
-    pub(crate) fn unknown(&self) -> impl Iterator<Item = &Check> {
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &CheckResult> {
         self.with(Status::Skip).filter(|check| {
             check.skipped_for.is_none()
                 && check.id.is_local()
@@ -227,7 +228,7 @@ impl CheckReport {
     }
 
     /// Whether the metadata service was asked, and has no key of the user.
-    fn nothing_pushed(&self) -> Option<&Check> {
+    fn nothing_pushed(&self) -> Option<&CheckResult> {
         self.with(Status::Skip).find(|check| check.id == CheckId::KeysPushed && check.skipped_for.is_none())
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::check_id::CheckId;
 use super::fix::Fix;
-use super::report::{CHANGED_SINCE, Check, Mark, Status};
+use super::report::{CHANGED_SINCE, CheckResult, Mark, Status};
 use crate::escape::harmless;
 use crate::limits;
 use crate::sshd::criteria::NamedClients;
@@ -301,7 +301,7 @@ type Blocking = Box<dyn FnOnce() -> Answer<AnyValue> + Send>;
 /// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Runner {
-    checks: RefCell<Vec<Check>>,
+    checks: RefCell<Vec<CheckResult>>,
     /// The check that found that the name service does not answer.
     no_name_service: Cell<Option<CheckId>>,
 }
@@ -390,7 +390,7 @@ impl Runner {
             (Some(_), _) => "needs the name service, which does not answer".to_owned(),
             (None, Some(missing)) => format!("needs {missing}"),
             (None, None) => {
-                self.put(Check { depends_on: started.depends_on.clone(), ..unanswered(id) });
+                self.put(CheckResult { depends_on: started.depends_on.clone(), ..unanswered(id) });
                 return Some(started);
             }
         };
@@ -404,7 +404,7 @@ impl Runner {
         if no_name_service {
             self.no_name_service.set(Some(id));
         }
-        self.put(Check {
+        self.put(CheckResult {
             id,
             status,
             note,
@@ -455,7 +455,7 @@ impl Runner {
         self.checks.borrow().iter().any(|check| check.id == id && check.mark.as_ref() == Some(mark))
     }
 
-    fn put(&self, mut check: Check) {
+    fn put(&self, mut check: CheckResult) {
         check.note = harmless(&check.note);
         check.mark = check.mark.map(|mark| match mark {
             Mark::ForOthers(text) => Mark::ForOthers(harmless(&text)),
@@ -470,7 +470,7 @@ impl Runner {
     }
 
     /// The results of all checks, in report order.
-    pub(crate) fn answers(self) -> Vec<Check> {
+    pub(crate) fn answers(self) -> Vec<CheckResult> {
         let mut answered = self.checks.into_inner();
         let mut checks = Vec::new();
         for id in CheckId::ALL {
@@ -491,8 +491,8 @@ async fn in_time(limit: Duration, check: Asking<'_>) -> Answer<()> {
     })
 }
 
-fn unanswered(id: CheckId) -> Check {
-    Check {
+fn unanswered(id: CheckId) -> CheckResult {
+    CheckResult {
         id,
         status: Status::Fail,
         note: format!("this check had no result within {} s", limits::ALL_CHECKS_TIME.as_secs()),
@@ -541,7 +541,7 @@ async fn in_thread(ask: Blocking) -> Answer<AnyValue> {
 mod tests {
     use super::{Answer, CheckId, Finding, Fix, Mark, Runner, Status};
 
-    fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::Check> {
+    fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::CheckResult> {
         let runner = Runner::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         if let Ok(runtime) = runtime {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Check, CheckReport, Status};
+use super::report::{CheckReport, CheckResult, Status};
 
 /// Width of the id column, with the trailing blanks.
 const ID: usize = 22;
@@ -67,11 +67,11 @@ fn brief(text: &mut String, report: &CheckReport, colour: bool) -> std::fmt::Res
     )
 }
 
-fn line(text: &mut String, check: &Check, colour: bool) -> std::fmt::Result {
+fn line(text: &mut String, check: &CheckResult, colour: bool) -> std::fmt::Result {
     writeln!(text, "  {} {:<ID$} {}", painted(check.status, colour), check.id, check.note)
 }
 
-fn details(text: &mut String, check: &Check, most: usize) -> std::fmt::Result {
+fn details(text: &mut String, check: &CheckResult, most: usize) -> std::fmt::Result {
     for detail in check.detail.iter().take(most) {
         writeln!(text, "         {detail}")?;
     }
@@ -81,7 +81,7 @@ fn details(text: &mut String, check: &Check, most: usize) -> std::fmt::Result {
     }
 }
 
-fn fix(text: &mut String, check: &Check) -> std::fmt::Result {
+fn fix(text: &mut String, check: &CheckResult) -> std::fmt::Result {
     match &check.fix {
         Some(fix) => writeln!(text, "       {} {}", if fix.is_command() { '$' } else { '>' }, fix.text()),
         None => Ok(()),

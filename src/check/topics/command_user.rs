@@ -37,7 +37,7 @@ enum View {
     /// It did not run, for a reason that sshd does not have.
     NotTried(&'static str),
     /// The report of the child process.
-    CheckReport(serde_json::Value),
+    Report(serde_json::Value),
 }
 
 /// Runs the checks as that user.
@@ -102,7 +102,7 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
         Err(error) if is_without_setsid(&error) => unchanged(),
         Err(error) => View::Broken(error.to_string()),
         Ok(ran) => match serde_json::from_slice(&ran.stdout) {
-            Ok(report) => View::CheckReport(report),
+            Ok(report) => View::Report(report),
             Err(_) if cannot_change_user(&ran.error_text()) => unchanged(),
             Err(_) => View::Broken(ran.error_text()),
         },
@@ -111,8 +111,7 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     let context = ServingContext::find(&ConfigTree::new(root));
     let started = Instant::now();
     if context.changes_namespace() {
-        if let view @ View::CheckReport(_) = report(context.command(&command).run(limits::COMMAND_USER_TIME))
-        {
+        if let view @ View::Report(_) = report(context.command(&command).run(limits::COMMAND_USER_TIME)) {
             return view;
         }
     }
@@ -181,7 +180,7 @@ fn metadata(user: &Account, view: &View) -> Answer<()> {
                 format!("{} has the setuid bit: it runs as its owner, not as {name}", program.display());
             return Answer::warn(note, Fix::command("chmod 0755", [CommandWord::Path(&program)]), ());
         }
-        View::CheckReport(report) => report,
+        View::Report(report) => report,
     };
     match ReportedCheck::find(report, CheckId::MetadataToken) {
         None => broken(user, "its report has no metadata.token"),
@@ -214,7 +213,7 @@ fn trust_store(user: &Account, view: &View, store: &TrustStore, root: &Path) -> 
         View::SetUid => return Answer::ok("eic-keys runs as its owner: signer.store has the result", ()),
         View::Broken(_) => return Answer::skip(format!("eic-keys could not be run as {name}")),
         View::NotTried(reason) => return Answer::skip(format!("not tried as {name}: {reason}")),
-        View::CheckReport(report) => report,
+        View::Report(report) => report,
     };
     let count = store.count().ok();
     let seen = count.map(|count| super::signer::certificate_count(store.path(), count)).unwrap_or_default();
