@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::name_service;
+use super::nsswitch;
 use super::pam::{asks_pam, needs_pam_unix, pam_unix_counts};
 use super::shell::{self, Caller};
 use crate::account::{Account, describe_user, has_entry, is_root};
@@ -48,7 +48,7 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
     if error.kind() == ErrorKind::NotFound {
         return Answer::skip("users cannot be looked up: getent is not installed");
     }
-    let services = name_service::of_users_and_groups();
+    let services = nsswitch::of_users_and_groups();
     let mut fix = format!(
         "find out which name service of /etc/nsswitch.conf{services} does not answer: getent passwd USER, and id USER"
     );
@@ -111,15 +111,15 @@ fn not_found(root: &Path, name: &str) -> Answer<Account> {
             );
         }
         let note = format!("there is no user {name} on this system");
-        return match name_service::of_directory(root, name) {
+        return match nsswitch::of_directory(root, name) {
             Some(fault) => fault.after(&note).fail(),
             None => Answer::fail(note, create(root, name)),
         };
     }
-    if let Some(fault) = name_service::hidden(root, &passwd, name) {
+    if let Some(fault) = nsswitch::hidden(root, &passwd, name) {
         return fault.fail();
     }
-    match name_service::without_files(root, "passwd") {
+    match nsswitch::without_files(root, "passwd") {
         Some(line) => Answer::fail(
             format!(
                 "the passwd line of /etc/nsswitch.conf is \"{line}\": it does not use /etc/passwd, which has {name}"
@@ -371,7 +371,7 @@ fn no_shadow(name: &str, root: &Path) -> Answer<()> {
     let shadow = files::system_text(root, "/etc/shadow");
     let is_there = has_entry(&shadow, name);
     let Fault { note, fix } = if is_there {
-        let fix = if name_service::without_files(root, "shadow").is_some() {
+        let fix = if nsswitch::without_files(root, "shadow").is_some() {
             "put files before the other services in the shadow line of /etc/nsswitch.conf: shadow: files"
         } else {
             "correct that line (shadow(5)): pwck -r names lines that are not valid"

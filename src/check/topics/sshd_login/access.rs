@@ -8,7 +8,7 @@ use crate::check::fix::Fix;
 use crate::check::report::Mark;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
-use crate::check::topics::name_service::without_files;
+use crate::check::topics::nsswitch::without_files;
 use crate::files;
 use crate::wildcard::matches;
 

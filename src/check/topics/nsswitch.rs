@@ -1,4 +1,4 @@
-//! The name service (nsswitch.conf(5)): where it looks for a user, and why it does not find one.
+//! Where the name service looks for a user (nsswitch.conf(5)), and why it does not find one.
 
 use std::fs;
 use std::path::Path;
