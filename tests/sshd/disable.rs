@@ -257,3 +257,19 @@ fn leaves_edits_around_and_between_our_lines() {
     disable(&system.options());
     assert!(!system.path(drop_in).exists());
 }
+
+/// An administrator removed one of the two comments: our lines are removed, and nothing else.
+#[test]
+fn removes_our_lines_if_a_marker_is_missing() {
+    for marker in ["# BEGIN eic-keys\n", "# END eic-keys\n"] {
+        let system = stock();
+        enable(&system.options());
+        let drop_in = "/etc/ssh/sshd_config.d/10-eic-keys.conf";
+        let ours = fs::read_to_string(system.path(drop_in)).unwrap();
+        assert!(ours.contains(marker), "{ours}");
+        system.write(drop_in, ours.replace(marker, "") + "MaxSessions 5\n");
+        disable(&system.options());
+        let rest = fs::read_to_string(system.path(drop_in)).unwrap();
+        assert_eq!(rest, "MaxSessions 5\n", "without {marker}");
+    }
+}
