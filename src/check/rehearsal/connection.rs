@@ -4,7 +4,7 @@
 //! so only ssh ever speaks to this sshd.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -20,32 +20,33 @@ use crate::safe_path::Program;
 /// The home directory of ssh and sshd: no file of root's is read.
 pub(super) const NO_HOME: &str = "/nonexistent";
 
-/// Listens on a port of 127.0.0.1. Returns its number, too.
+/// Listens on a port of 127.0.0.1. Returns its address, too.
 ///
 /// # Errors
 /// Fails if there is no such address.
-pub(super) fn listen() -> io::Result<(TcpListener, u16)> {
+pub(super) fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| {
         io::Error::new(error.kind(), format!("it needs the address 127.0.0.1 of the interface lo: {error}"))
     })?;
     listener.set_nonblocking(true)?;
-    let port = listener.local_addr()?.port();
-    Ok((listener, port))
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
-/// Waits for the connection of `ssh`, which prints `output`. Closes any other.
+/// Waits for the connection of `ssh`, which prints `output`, to `address`. Closes any other.
 ///
 /// # Errors
 /// Fails if ssh ends, or does not connect before `deadline`.
 pub(super) fn accept(
     listener: &TcpListener,
+    address: SocketAddr,
     ssh: &mut Child,
     output: &Collected,
     deadline: Instant,
 ) -> io::Result<TcpStream> {
     loop {
         match listener.accept() {
-            Ok((connection, _)) if is_of(ssh.id(), &connection) => {
+            Ok((connection, peer)) if is_of(ssh.id(), peer, address) => {
                 connection.set_nonblocking(false)?;
                 return Ok(connection);
             }
@@ -67,9 +68,8 @@ pub(super) fn accept(
     }
 }
 
-/// Whether the other end of a connection is of this process or of a child of it.
-fn is_of(process: u32, connection: &TcpStream) -> bool {
-    let (Ok(local), Ok(peer)) = (connection.local_addr(), connection.peer_addr()) else { return false };
+/// Whether the other end of a connection, `peer`, is of this process or of a child of it.
+fn is_of(process: u32, peer: SocketAddr, local: SocketAddr) -> bool {
     let sockets = procfs::tcp_sockets(Path::new("/proc/thread-self"));
     let socket = sockets.iter().find(|socket| socket.local == peer && socket.remote == local);
     let Some(inode) = socket.map(|socket| socket.inode).filter(|inode| *inode != 0) else { return false };

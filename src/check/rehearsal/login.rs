@@ -77,15 +77,16 @@ pub(super) fn log_in(
     login: LoginKind<'_>,
     deadline: Instant,
 ) -> io::Result<LoginOutcome> {
-    let (listener, port) = listen()?;
-    let mut ssh =
-        KillOnDrop(client(programs, directory, port, user, login, deadline).spawn().map_err(named("ssh"))?);
+    let (listener, address) = listen()?;
+    let mut ssh = KillOnDrop(
+        client(programs, directory, address.port(), user, login, deadline).spawn().map_err(named("ssh"))?,
+    );
     let input = ssh.0.stdin.take();
     let output = Collected::new(limits::REHEARSAL_OUTPUT);
     let (open, ends) = channel::<()>();
     output.collect(ssh.0.stdout.take(), open.clone());
     output.collect(ssh.0.stderr.take(), open.clone());
-    let connection = accept(&listener, &mut ssh.0, &output, deadline)?;
+    let connection = accept(&listener, address, &mut ssh.0, &output, deadline)?;
     drop(listener);
     let log = Collected::new(limits::REHEARSAL_OUTPUT);
     let mut server = KillOnDrop(serve(&programs.setsid, sshd, connection)?);
