@@ -1,5 +1,7 @@
 //! The lines that eic-keys logs, and how `--logins` and `--check` read them.
 
+use std::fmt::Display;
+
 use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
@@ -22,19 +24,22 @@ const TO_PROCESS: &str = " to process ";
 pub(crate) const REFUSED: &str = "Refused a record of active keys for ";
 
 /// The beginning of the line about a client that offers another key than those that are pushed. The user follows.
-pub(crate) const NOT_PUSHED: &str = "No pushed key is offered for ";
+const NOT_PUSHED: &str = "No pushed key is offered for ";
+
+/// What that line has before the offered key.
+const OFFERS: &str = "the client offers ";
 
 /// The beginning of the line about a run that failed. The user follows.
-pub(crate) const NO_KEY: &str = "No key for ";
+const NO_KEY: &str = "No key for ";
 
 /// The beginning of the line about a chained command that failed.
-pub(crate) const CHAINED: &str = "The chained command ";
+const CHAINED: &str = "The chained command ";
 
 /// The line about a machine that is not an EC2 instance.
 pub(crate) const NOT_EC2: &str = "This is not an EC2 instance: no keys were requested";
 
 /// The beginning of the line about wrong arguments.
-pub const WRONG_COMMAND_LINE: &str = "Wrong command line: ";
+const WRONG_COMMAND_LINE: &str = "Wrong command line: ";
 
 /// The line about a rehearsal.
 pub(crate) fn rehearsal(user: &str) -> String {
@@ -60,7 +65,23 @@ pub(crate) fn not_pushed(user: &UserName, offered: &Fingerprint, pushed: &[Unver
     // A key can be pushed again and again, also after another one.
     let mut keys = lists::unique(pushed.iter().map(|key| key.fingerprint().to_string()));
     keys.truncate(SHOWN);
-    format!("{NOT_PUSHED}{user}: the client offers {offered}, and {} is pushed", keys.join(" or "))
+    format!("{NOT_PUSHED}{user}: {OFFERS}{offered}, and {} is pushed", keys.join(" or "))
+}
+
+/// The line about a run that failed.
+pub(crate) fn failed(user: Escaped<'_>, reason: &dyn Display) -> String {
+    format!("{NO_KEY}{user}: {reason}")
+}
+
+/// The line about a chained command that failed.
+pub(crate) fn chained_failed(reason: &dyn Display) -> String {
+    format!("{CHAINED}{reason}")
+}
+
+/// The line about wrong arguments.
+#[must_use]
+pub fn wrong_command_line(reason: Escaped<'_>) -> String {
+    format!("{WRONG_COMMAND_LINE}{reason}")
 }
 
 /// Describes a key in the format of the success line. [`Push::read`] reads it.
@@ -102,10 +123,20 @@ pub(crate) enum OwnLine<'a> {
     ProvidedFor { fingerprint: &'a str, user: &'a str, sshd: u32 },
     /// It refused a record.
     Refused { user: &'a str, reason: &'a str, push: Option<Push> },
+    /// The client offered another key than those that are pushed for the user. `words` tells which.
+    NotPushed { user: &'a str, offered: &'a str, words: &'a str },
+    /// A run for the user failed.
+    Failed { user: &'a str },
+    /// The chained command failed.
+    ChainedFailed,
+    /// This machine is not an EC2 instance.
+    NotEc2,
+    /// The arguments were wrong.
+    WrongCommandLine,
 }
 
 impl<'a> OwnLine<'a> {
-    /// Reads a line that [`provided`], [`provided_for`] or [`refuse`] wrote.
+    /// Reads the message of a line.
     pub(crate) fn read(message: &'a str) -> Option<Self> {
         if let Some(key) = message.strip_prefix(PROVIDED) {
             return Push::read(key.strip_prefix(FINGERPRINT)?).map(Self::Provided);
@@ -116,11 +147,27 @@ impl<'a> OwnLine<'a> {
             let (fingerprint, user) = (fingerprint_of(fingerprint)?, non_empty(user)?);
             return Some(Self::ProvidedFor { fingerprint, user, sshd: digits(sshd)? });
         }
-        let (user, reason) = split(message.strip_prefix(REFUSED)?, ": ")?;
-        let described = format!(",{FINGERPRINT}");
-        let parts = split(reason, &described).and_then(|(reason, key)| Some((reason, Push::read(key)?)));
-        let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
-        Some(Self::Refused { user: non_empty(user)?, reason: non_empty(reason)?, push })
+        if let Some(rest) = message.strip_prefix(REFUSED) {
+            let (user, reason) = split(rest, ": ")?;
+            let described = format!(",{FINGERPRINT}");
+            let parts = split(reason, &described).and_then(|(reason, key)| Some((reason, Push::read(key)?)));
+            let (reason, push) = parts.map_or((reason, None), |(reason, push)| (reason, Some(push)));
+            return Some(Self::Refused { user: non_empty(user)?, reason: non_empty(reason)?, push });
+        }
+        if let Some(rest) = message.strip_prefix(NOT_PUSHED) {
+            let (user, words) = split(rest, ": ")?;
+            let (offered, _) = split(words.strip_prefix(OFFERS)?, ", ")?;
+            return Some(Self::NotPushed { user, offered, words });
+        }
+        if let Some(rest) = message.strip_prefix(NO_KEY) {
+            return split(rest, ": ").map(|(user, _)| Self::Failed { user });
+        }
+        let others = [
+            (CHAINED, Self::ChainedFailed),
+            (NOT_EC2, Self::NotEc2),
+            (WRONG_COMMAND_LINE, Self::WrongCommandLine),
+        ];
+        others.into_iter().find_map(|(begin, line)| message.starts_with(begin).then_some(line))
     }
 }
 
@@ -147,4 +194,28 @@ pub(crate) fn non_empty(text: &str) -> Option<&str> {
 
 pub(crate) fn fingerprint_of(text: &str) -> Option<&str> {
     Fingerprint::is_sha256(text.as_bytes()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOT_EC2, OwnLine, chained_failed, failed, wrong_command_line};
+    use crate::escape::Escaped;
+
+    #[test]
+    fn lines_of_runs_without_a_key() {
+        let words = "the client offers SHA256:a, and SHA256:b or SHA256:c is pushed";
+        let not_pushed = format!("No pushed key is offered for alice: {words}");
+        for (line, read) in [
+            (failed(Escaped(b"alice"), &"latest: late"), OwnLine::Failed { user: "alice" }),
+            (chained_failed(&"failed: exit status: 1"), OwnLine::ChainedFailed),
+            (wrong_command_line(Escaped(b"--x")), OwnLine::WrongCommandLine),
+            (NOT_EC2.to_owned(), OwnLine::NotEc2),
+            (not_pushed, OwnLine::NotPushed { user: "alice", offered: "SHA256:a", words }),
+        ] {
+            assert_eq!(OwnLine::read(&line), Some(read), "{line}");
+        }
+        for line in ["No key for alice", "No pushed key is offered for alice: x", "no key for alice: x", ""] {
+            assert_eq!(OwnLine::read(line), None, "{line}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use eic_keys::cli::{self, Command, Reporter};
 use eic_keys::error_text::WithCauses;
 use eic_keys::escape::Escaped;
 use eic_keys::exit_status::ExitStatus;
-use eic_keys::log_lines::WRONG_COMMAND_LINE;
+use eic_keys::log_lines::wrong_command_line;
 use eic_keys::logins;
 use eic_keys::run;
 use eic_keys::sandbox;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             // sshd discards stderr. An administrator finds an error in the sshd_config line in the log.
             let error = WithCauses(&error).to_string();
             let error = Escaped(error.as_bytes());
-            Syslog::open(root).send(Severity::Warning, &format!("{WRONG_COMMAND_LINE}{error}"));
+            Syslog::open(root).send(Severity::Warning, &wrong_command_line(error));
             let _ = writeln!(io::stderr(), "eic-keys: {error}\nTry 'eic-keys --help'.");
             ExitStatus::Usage.code().into()
         }

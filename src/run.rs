@@ -8,7 +8,7 @@ use crate::authorize::{Counts, KeyQuery, RunContext, authorize};
 use crate::chained_command::{ChainedCommand, ChainedOutput};
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
-use crate::log_lines::{CHAINED, NO_KEY};
+use crate::log_lines::{chained_failed, failed};
 use crate::output;
 use crate::run_error::RunError;
 use crate::syslog::Severity;
@@ -26,7 +26,7 @@ pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out:
         Ok(Counts { records, printed }) => {
             syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
-        Err(error) => syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(error))),
+        Err(error) => syslog.log(Severity::Warning, &failed(user, &WithCauses(error))),
     }
     let chained = match chained {
         // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
@@ -38,12 +38,12 @@ pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out:
                 Ok(()) => Chained::Printed { any: !keys.is_empty() },
                 Err(error) => {
                     let error = RunError::Output(error);
-                    syslog.log(Severity::Warning, &format!("{NO_KEY}{user}: {}", WithCauses(&error)));
+                    syslog.log(Severity::Warning, &failed(user, &WithCauses(&error)));
                     Chained::NotPrinted(error.status().code())
                 }
             },
             Err(failure) => {
-                syslog.log(Severity::Warning, &format!("{CHAINED}{}", WithCauses(&failure)));
+                syslog.log(Severity::Warning, &chained_failed(&WithCauses(&failure)));
                 Chained::Failed(failure.status())
             }
         },

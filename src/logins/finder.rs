@@ -407,6 +407,7 @@ impl LoginFinder {
                 self.provide_for((run, login), fingerprint, time, entry.pid);
             }
             Event::Own(OwnLine::Refused { user, reason, push }) => self.refuse(user, reason, push, time.real),
+            Event::Own(_) => {}
             Event::Accepted { client, fingerprint } => {
                 self.accept(process, client.into(), fingerprint.to_owned(), time, entry);
             }

@@ -5,12 +5,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::world::{World, broken, config, log_line, with_unit, world};
 
+/// The fingerprint of a key.
+fn fingerprint(letter: char) -> String {
+    format!("SHA256:{}", letter.to_string().repeat(43))
+}
+
+/// What eic-keys logs when it provides that key.
+fn given(letter: char) -> String {
+    format!("Providing ssh key from EC2 Instance Connect with fingerprint: {}", fingerprint(letter))
+}
+
 #[test]
 fn what_the_log_tells() {
     // In the format of RFC 3164, which Debian had until version 12.
     let line = |text: &str| format!("Nov 20 08:00:00 host {text}\n");
     let failed = line("sshd[7]: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2");
-    let given = line("eic-keys[8]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:x");
+    let given = line(&format!("eic-keys[8]: {}", given('x')));
     let reason =
         "eic-keys[8]: No key for alice: latest/api/token: the metadata service did not answer in time";
     let refused = line(reason);
@@ -103,7 +113,7 @@ fn another_key_than_the_pushed_one() {
         );
         let accepted =
             "sshd-session[7]: Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 SHA256:b";
-        let given = "eic-keys[9]: Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:b";
+        let given = &format!("eic-keys[9]: {}", given('b'));
         // The pushed key was the second; the line is of another attempt, or of another user.
         for lines in [
             &[(31, line), (30, given), (29, accepted)][..],
@@ -232,7 +242,6 @@ fn what_the_journal_tells() {
             ));
         };
         let complaint = "error: AuthorizedKeysCommand /usr/bin/eic-keys alice SHA256:x failed, status 2";
-        let given = "Providing ssh key from EC2 Instance Connect with fingerprint: SHA256:";
         log(47_101, "/run/sshd-session", "sshd", complaint);
         log(0, "logger", "sshd", &format!("{complaint}0"));
         let report = world.check();
@@ -240,11 +249,11 @@ fn what_the_journal_tells() {
         assert_eq!(report.note("recent.sshd"), "sshd logged no error about its AuthorizedKeysCommand");
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}1"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
-        log(47_101, "/run/eic-keys", "eic-keys", &format!("{given}forged"));
+        log(47_101, "/run/eic-keys", "eic-keys", &given('f'));
         let report = world.check();
         report.assert_exactly(&[("recent.sshd", "warn")]);
         // A run as another user, before AuthorizedKeysCommandUser was changed: sshd has accepted that key.
-        let [key, other] = ["k", "o"].map(|letter| format!("SHA256:{}", letter.repeat(43)));
+        let [key, other] = ['k', 'o'].map(fingerprint);
         let accepted = format!("Accepted publickey for alice from 192.0.2.1 port 5 ssh2: ED25519 {key}");
         log(0, "/run/sshd-session", "sshd-session", &accepted);
         log(47_101, "/run/eic-keys", "eic-keys", &format!("Provided {key} for alice to process 1"));
@@ -270,10 +279,10 @@ fn what_the_journal_tells() {
         log(0, "/run/sshd-session", "sshd-session", &format!("{complaint}2"));
         world.check().assert_exactly(&[("recent.sshd", "warn")]);
         assert_eq!(report.note("recent.syslog"), "eic-keys logged nothing about alice");
-        log(47_100, "/run/eic-keys", "eic-keys", &format!("{given}true"));
+        log(47_100, "/run/eic-keys", "eic-keys", &given('t'));
         let report = world.check();
         report.assert_healthy();
-        assert_eq!(report.note("recent.syslog"), format!("the last message of eic-keys: {given}true"));
+        assert_eq!(report.note("recent.syslog"), format!("the last message of eic-keys: {}", given('t')));
         // The last attempt of alice, by her own word and by sshd's.
         let refused =
             |from: u8| format!("User alice from 192.0.2.{from} not allowed because listed in DenyUsers");

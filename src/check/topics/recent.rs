@@ -17,7 +17,7 @@ use crate::check::topics::sshd::{SshdFindings, is_eic_keys};
 use crate::check::topics::sshd_login::allows;
 use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
-use crate::log_lines::{self, OwnLine};
+use crate::log_lines::OwnLine;
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::KEY_TYPES;
 use crate::sshd::plan::OWN_USER;
@@ -108,8 +108,13 @@ const ERRORS: [&str; 5] = [
     "error: exited_cleanly: AuthorizedKeysCommand",
 ];
 
+/// What a line of eic-keys says.
+fn own(line: &LogLine) -> Option<OwnLine<'_>> {
+    if line.by_eic_keys() { OwnLine::read(&line.message) } else { None }
+}
+
 fn provides_key(line: &LogLine) -> bool {
-    line.by_eic_keys() && line.message.starts_with(log_lines::PROVIDED)
+    matches!(own(line), Some(OwnLine::Provided(_)))
 }
 
 fn error(line: &LogLine) -> bool {
@@ -123,15 +128,13 @@ fn shown<'a>(lines: impl IntoIterator<Item = &'a LogLine>, now: u64) -> Vec<Stri
 
 /// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
 fn accepted(line: &LogLine, of_any_user: &[LogLine]) -> bool {
-    let is_for_it = |ours: &LogLine| match OwnLine::read(&ours.message) {
+    let is_for_it = |ours: &LogLine| match own(ours) {
         Some(OwnLine::ProvidedFor { fingerprint, sshd, .. }) => {
             sshd.to_string() == line.pid && line.message.ends_with(&format!(" {fingerprint}"))
         }
         _ => false,
     };
-    line.by_sshd()
-        && line.message.starts_with("Accepted publickey for ")
-        && of_any_user.iter().any(|ours| ours.by_eic_keys() && is_for_it(ours))
+    line.by_sshd() && line.message.starts_with("Accepted publickey for ") && of_any_user.iter().any(is_for_it)
 }
 
 /// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any
@@ -239,23 +242,20 @@ fn login(
     Some(match last_attempt(&log.lines, &user, now) {
         LastAttempt::None => return None,
         LastAttempt::LoggedIn(age) => Answer::ok(format!("{user} logged in {}{doubt}", ago(age)), ()),
-        LastAttempt::Ended(age) if not_pushed(log, &user, age, now).is_some() => {
-            let line = not_pushed(log, &user, age, now);
-            let words = line.and_then(|line| line.message.split_once(": ")).map(|(_, words)| words);
-            let note = format!(
-                "{}: no key that the client offered is pushed: {}{doubt}",
-                ago(age),
-                words.unwrap_or_default()
-            );
+        LastAttempt::Ended(age) => {
+            let Some((line, words)) = not_pushed(log, &user, age, now) else {
+                let ago = ago(age);
+                let note = format!(
+                    "the last attempt of {user}, {ago}, ended without a key that sshd accepts{doubt}"
+                );
+                return Some(Answer::ok(note, ()));
+            };
+            let note = format!("{}: no key that the client offered is pushed: {words}{doubt}", ago(age));
             let advice = format!(
                 "push the public key of the key that ssh offers, and let it offer only that one: ssh -o IdentitiesOnly=yes -i KEY; this warning ends with the next login of {user}"
             );
-            Answer::warn(note, Fix::advice(advice), ()).detail(shown(line, now))
+            Answer::warn(note, Fix::advice(advice), ()).detail(shown([line], now))
         }
-        LastAttempt::Ended(age) => Answer::ok(
-            format!("the last attempt of {user}, {}, ended without a key that sshd accepts{doubt}", ago(age)),
-            (),
-        ),
         LastAttempt::Refused(refused) => {
             let mut advice = Fix::advice(reload(&refused).unwrap_or_else(|| refused.advice.to_owned()));
             if refused.known.command.changes_account() {
@@ -272,16 +272,17 @@ fn login(
 }
 
 /// The last line of eic-keys about a client that offered another key than the pushed one, if it is of the attempt that ended so long
-/// ago and no key was provided after it.
-fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a LogLine> {
-    let of_user = |line: &LogLine| {
-        let rest = line.message.strip_prefix(log_lines::NOT_PUSHED).and_then(|rest| rest.strip_prefix(user));
+/// ago and no key was provided after it, and its words about the keys.
+fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<(&'a LogLine, &'a str)> {
+    let words_for_user = |line: &'a LogLine| match own(line)? {
         // --check runs the AuthorizedKeysCommand for no key where it cannot do so without the log.
-        rest.is_some_and(|rest| rest.starts_with(": ") && !rest.contains(Offered::NONE.fingerprint))
+        OwnLine::NotPushed { offered, .. } if offered == Offered::NONE.fingerprint => None,
+        OwnLine::NotPushed { user: other, words, .. } if other == user => Some((line, words)),
+        _ => None,
     };
-    let ours = log.lines.iter().rev().filter(|line| line.by_eic_keys());
-    let last = ours.take_while(|line| !provides_key(line)).find(|line| of_user(line))?;
-    let age = last.age(now, RECENT)?;
+    let mut since_key = log.lines.iter().rev().take_while(|line| !provides_key(line));
+    let last = since_key.find_map(words_for_user)?;
+    let age = last.0.age(now, RECENT)?;
     (ended..=ended.saturating_add(DEFAULT_LOGIN_GRACE_TIME)).contains(&age).then_some(last)
 }
 
@@ -289,31 +290,27 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<&'a 
 /// typed by somebody, or is corrected.
 fn last_own_message(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
     let (user, doubt) = (name.to_string(), log.caveat());
-    let refusal = |line: &LogLine| {
-        let of_user = |begin| {
-            line.message
-                .strip_prefix(begin)
-                .and_then(|rest| rest.strip_prefix(user.as_str()))
-                .is_some_and(|rest| rest.starts_with(": "))
+    // A key of the same run counts without those of the chained command.
+    let has_key = |line: &LogLine| log.lines.iter().any(|other| provides_key(other) && other.pid == line.pid);
+    let about_user = |line| {
+        let says = own(line)?;
+        let counts = match &says {
+            OwnLine::Failed { user: other } | OwnLine::Refused { user: other, .. } => *other == user,
+            OwnLine::WrongCommandLine => !is_right,
+            OwnLine::ChainedFailed => !has_key(line),
+            OwnLine::NotEc2 | OwnLine::Provided(_) => true,
+            OwnLine::ProvidedFor { .. } | OwnLine::NotPushed { .. } => false,
         };
-        // A key of the same run counts without those of the chained command.
-        let has_key = || log.lines.iter().any(|other| provides_key(other) && other.pid == line.pid);
-        of_user(log_lines::NO_KEY)
-            || of_user(log_lines::REFUSED)
-            || !is_right && line.message.starts_with(log_lines::WRONG_COMMAND_LINE)
-            || line.message.starts_with(log_lines::NOT_EC2)
-            || line.message.starts_with(log_lines::CHAINED) && !has_key()
+        counts.then_some((line, says))
     };
-    let mut lines: Vec<_> =
-        log.lines.iter().filter(|line| line.by_eic_keys() && (refusal(line) || provides_key(line))).collect();
-    lines.reverse();
-    let Some(last) = lines.first() else {
+    let mut lines = log.lines.iter().rev().filter_map(about_user);
+    let Some((last, says)) = lines.next() else {
         return Answer::ok(format!("eic-keys logged nothing about {user}{doubt}"), ());
     };
     let note = format!("the last message of eic-keys{doubt}: {}", last.message);
-    let detail = shown(lines.iter().copied(), now);
-    if refusal(last) && last.age(now, RECENT).is_some() {
-        let advice = if last.message.starts_with(log_lines::CHAINED) {
+    let detail = shown([last].into_iter().chain(lines.map(|(line, _)| line)), now);
+    if !matches!(says, OwnLine::Provided(_)) && last.age(now, RECENT).is_some() {
+        let advice = if says == OwnLine::ChainedFailed {
             "run the command after -- of the AuthorizedKeysCommand by hand as its user, and repair it: see login.command; this warning ends with the next key that eic-keys provides after that"
         } else {
             "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides"
@@ -326,6 +323,7 @@ fn last_own_message(log: &Log, name: &UserName, is_right: bool, now: u64) -> Ans
 #[cfg(test)]
 mod tests {
     use super::{LogLine, error, provides_key, status};
+    use crate::log_lines::PROVIDED;
 
     #[test]
     fn a_status_is_read() {
@@ -338,6 +336,7 @@ mod tests {
     /// The messages of OpenSSH 8.4, 9.2 and 10.0.
     #[test]
     fn what_a_line_is() {
+        let given = format!("{PROVIDED} fingerprint: SHA256:l7S43MrBPCBjXSsRirNHeJ1ORrzDpsL5ffbwKfpkmdc");
         for (program, message, is_error, is_given) in [
             ("sshd", "error: AuthorizedKeysCommand /x alice failed, status 2", true, false),
             ("sshd", "AuthorizedKeysCommand /x alice failed, status 2", true, false),
@@ -346,8 +345,9 @@ mod tests {
             ("sshd", "error: AuthorizedKeysCommandUser \"x\" not found: Success", true, false),
             ("sshd", "Invalid user error: AuthorizedKeysCommand /x failed, status 2", false, false),
             ("evil", "error: AuthorizedKeysCommand /x alice failed, status 2", false, false),
-            ("eic-keys", "Providing ssh key from EC2 Instance Connect with", false, true),
-            ("sshd", "Providing ssh key from EC2 Instance Connect with", false, false),
+            ("eic-keys", given.as_str(), false, true),
+            ("eic-keys", PROVIDED, false, false),
+            ("sshd", &given, false, false),
             ("sshd", "", false, false),
         ] {
             let (program, message) = (program.to_owned(), message.to_owned());
