@@ -8,7 +8,7 @@ use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
 use crate::lists;
 use crate::seconds::digits;
 use crate::syslog::{Severity, Syslog};
-use crate::system_log::{split, split_last};
+use crate::system_log::{non_empty, split, split_last};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
 pub(crate) const PROVIDED: &str = "Providing ssh key from EC2 Instance Connect with";
@@ -187,12 +187,7 @@ impl Push {
     }
 }
 
-/// Neither sshd nor eic-keys writes an empty name, reason or address.
-pub(crate) fn non_empty(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-pub(crate) fn fingerprint_of(text: &str) -> Option<&str> {
+fn fingerprint_of(text: &str) -> Option<&str> {
     Fingerprint::is_sha256(text.as_bytes()).then_some(text)
 }
 

@@ -12,12 +12,13 @@ use super::known_messages::{
 };
 use super::log_tail::{LogLine, ago};
 use crate::lists;
+use crate::system_log::accepted::ACCEPTED_KEY;
 
 /// How messages that name the user of a connection begin and go on. sshd writes `invalid user` between the two if
 /// there is no such user, or the user is not allowed to log in.
 const MESSAGES_WITH_USER: [(&str, &[&str]); 9] = [
     ("User ", &[" from ", " not allowed because "]),
-    ("Accepted publickey for ", &[" from "]),
+    (ACCEPTED_KEY, &[" from "]),
     ("Failed publickey for ", &[" from "]),
     ("maximum authentication attempts exceeded for ", &[" from "]),
     ("Access denied for user ", &[" by PAM account configuration"]),
@@ -214,7 +215,7 @@ impl<'a> Attempt<'a> {
             let Some(rest) = message.strip_prefix(begin) else { continue };
             let rest = rest.strip_prefix(user);
             let of_user = rest.is_some_and(|rest| continuations.iter().any(|words| rest.starts_with(words)));
-            if begin.starts_with("Accepted ") {
+            if begin == ACCEPTED_KEY {
                 // What was said about other keys does not matter. An expired password does.
                 self.lines.retain(|(_, known)| known.is_some_and(|known| known.counts_after_a_key));
                 self.accepted = true;

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::limits;
-use crate::log_lines::{OwnLine, fingerprint_of, non_empty};
+use crate::log_lines::OwnLine;
 use crate::seconds::digits;
+use crate::system_log::accepted::{ACCEPTED_KEY, Client, accepted_key, client, key};
 use crate::system_log::{EIC_KEYS, Entry, is_sshd, split, split_last, unescaped};
 
 /// Whether [`event`] can read this line of a file. This is called for every line, so it decides by the first bytes of the message.
@@ -34,20 +35,6 @@ pub(super) fn can_matter(line: &[u8]) -> bool {
 pub(super) const PATTERN: &str = "^Accepted |^Partial publickey |^pam_unix.sshd:session.: session closed |\
     ^(Disconnected|Connection (closed|reset)|Timeout, client not responding) (from|by) |\
     ^Providing ssh key |^Provided SHA256:|^Refused a record ";
-
-/// The client of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Client<Text> {
-    pub(super) user: Text,
-    pub(super) address: Text,
-    pub(super) port: u16,
-}
-
-impl From<Client<Cow<'_, str>>> for Client<String> {
-    fn from(Client { user, address, port }: Client<Cow<'_, str>>) -> Self {
-        Self { user: user.into_owned(), address: address.into_owned(), port }
-    }
-}
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +66,8 @@ pub(super) fn event<'a>(entry: &'a Entry<'_>) -> Option<Event<'a>> {
 }
 
 fn sshds(message: &str) -> Option<Event<'_>> {
-    if let Some(rest) = message.strip_prefix("Accepted publickey for ") {
-        return key(rest).map(|(client, fingerprint)| Event::Accepted { client, fingerprint });
+    if message.starts_with(ACCEPTED_KEY) {
+        return accepted_key(message).map(|(client, fingerprint)| Event::Accepted { client, fingerprint });
     }
     if let Some(rest) = message.strip_prefix("Partial publickey for ") {
         return key(rest).map(|(client, fingerprint)| Event::Partial { client, fingerprint });
@@ -106,21 +93,6 @@ fn sshds(message: &str) -> Option<Event<'_>> {
         None => (None, who),
     };
     Some(Event::Disconnected { user, address, port: digits(port)? })
-}
-
-/// Reads `USER from ADDRESS port PORT ssh2: TYPE FINGERPRINT`. A certificate has more words, some of which its owner chooses.
-fn key(text: &str) -> Option<(Client<Cow<'_, str>>, &str)> {
-    let (who, key) = split_last(text, " ssh2: ")?;
-    let (_, fingerprint) = split(key, " ")?;
-    Some((client(who)?, fingerprint_of(fingerprint)?))
-}
-
-/// Reads `USER from ADDRESS port PORT`. A user name can contain ` from `; what follows it cannot.
-fn client(text: &str) -> Option<Client<Cow<'_, str>>> {
-    let (user, from) = split_last(text, " from ")?;
-    let (address, port) = split(from, " port ")?;
-    let address = non_empty(address).filter(|address| !address.contains(' '))?;
-    Some(Client { user: unescaped(non_empty(user)?), address: address.into(), port: digits(port)? })
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
-use super::events::{Client, Event, event};
+use super::events::{Event, event};
 use crate::calendar::MICROS;
 use crate::limits;
 use crate::log_lines::{OwnLine, Push};
 use crate::system_log::Entry;
+use crate::system_log::accepted::Client;
 use crate::system_log::journal::Moment;
 
 /// A login with a pushed key.

@@ -240,9 +240,9 @@ mod tests {
     use std::rc::Rc;
 
     use crate::log_lines::Push;
-    use crate::logins::events::Client;
     use crate::logins::finder::{Login, ProcessId, RefusedRecord, SessionState};
     use crate::logins::report::LoginsReport;
+    use crate::system_log::accepted::Client;
     use crate::time_zone::TimeZone;
 
     const REQUEST: &str = "20dca9a5-35be-48eb-b381-0272d0e2976c";

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr_iter, memrchr_iter};
 
+pub(crate) mod accepted;
 pub mod file;
 pub mod journal;
 pub(crate) mod scan;
@@ -70,6 +71,11 @@ pub(crate) fn split_last<'a>(text: &'a str, separator: &str) -> Option<(&'a str,
 fn split_at<'a>(text: &'a str, at: usize, separator: &str) -> Option<(&'a str, &'a str)> {
     let (before, rest) = text.split_at_checked(at)?;
     Some((before, rest.strip_prefix(separator)?))
+}
+
+/// Neither sshd nor eic-keys writes an empty name, reason or address.
+pub(crate) fn non_empty(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Undoes the escapes of sshd, which are those of vis(3) with `VIS_CSTYLE` and `VIS_OCTAL`: a byte that is not printable ASCII is a letter

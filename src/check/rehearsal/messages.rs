@@ -16,6 +16,7 @@ use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::limits;
 use crate::system_log::ANYBODY;
+use crate::system_log::accepted::ACCEPTED_KEY;
 
 /// The messages about a login.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ const USUAL: [&str; 15] = [
     "Closing connection ",
     "Received disconnect ",
     "Disconnected from ",
-    "Accepted publickey for ",
+    ACCEPTED_KEY,
     // In a Match block, sshd takes `none` for a path that it does not run.
     "AuthorizedKeysCommand path is not absolute",
     "syslogin_perform_logout: ",
@@ -282,7 +283,7 @@ impl LoginMessages<'_> {
 
     /// Whether sshd accepted the key: what follows is PAM's account check.
     pub(super) fn key_accepted(&self) -> bool {
-        let words = ["Accepted key ", "Postponed publickey ", "Accepted publickey for "];
+        let words = ["Accepted key ", "Postponed publickey ", ACCEPTED_KEY];
         self.sshd.iter().any(|line| words.iter().any(|words| plain(line).starts_with(words)))
     }
 

@@ -42,6 +42,7 @@ use crate::safe_path::{self, Program};
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::unit::property;
 use crate::syslog::{Severity, Syslog};
+use crate::system_log::accepted::ACCEPTED_KEY;
 use crate::tool::stdout_of;
 use directory::Directory;
 use login::{LoginEnd, LoginKind, LoginOutcome, Programs};
@@ -554,7 +555,7 @@ fn refused_by_loginuid(rehearsal: &Rehearsal, pam: &PamMessages) -> Option<Login
 }
 
 fn accepted(log: &[String]) -> bool {
-    log.iter().any(|line| line.contains("Accepted publickey for "))
+    log.iter().any(|line| line.contains(ACCEPTED_KEY))
 }
 
 /// What to do if a module of PAM waits.

@@ -22,6 +22,7 @@ use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::KEY_TYPES;
 use crate::sshd::plan::OWN_USER;
 use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, level_without_logins};
+use crate::system_log::accepted::accepted_key;
 use crate::system_log::{NO_LOG, unescaped};
 
 /// Number of log lines to show.
@@ -128,13 +129,13 @@ fn shown<'a>(lines: impl IntoIterator<Item = &'a LogLine>, now: u64) -> Vec<Stri
 
 /// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
 fn accepted(line: &LogLine, of_any_user: &[LogLine]) -> bool {
-    let is_for_it = |ours: &LogLine| match own(ours) {
+    let Some((_, accepted)) = accepted_key(&line.message).filter(|_| line.by_sshd()) else { return false };
+    of_any_user.iter().any(|ours| match own(ours) {
         Some(OwnLine::ProvidedFor { fingerprint, sshd, .. }) => {
-            sshd.to_string() == line.pid && line.message.ends_with(&format!(" {fingerprint}"))
+            fingerprint == accepted && sshd.to_string() == line.pid
         }
         _ => false,
-    };
-    line.by_sshd() && line.message.starts_with("Accepted publickey for ") && of_any_user.iter().any(is_for_it)
+    })
 }
 
 /// sshd's errors about its command since the command last printed a key. `others` reads the lines of eic-keys as any
