@@ -35,8 +35,10 @@ use crate::tool::stdout_of;
 enum BannerReply {
     /// An SSH server.
     Ssh,
-    /// sshd, which has too many connections, or penalties for this address (`PerSourcePenalties`).
-    NotNow(String),
+    /// sshd, which has too many connections. Its words.
+    TooManyConnections(String),
+    /// sshd, which has penalties for this address (`PerSourcePenalties`). Its words.
+    Penalty(String),
     /// Something whose first line is this one.
     Other(String),
     /// The connection was closed without a byte.
@@ -47,8 +49,12 @@ enum BannerReply {
     None(String),
 }
 
-/// What sshd sends before it closes a connection that it does not take.
-const NOT_NOW: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+impl BannerReply {
+    /// Whether only an SSH server sends it.
+    fn is_by_sshd(&self) -> bool {
+        matches!(self, Self::Ssh | Self::TooManyConnections(_) | Self::Penalty(_))
+    }
+}
 
 /// Checks that sshd answers. Runs after the checks of the firewall and of hosts.allow: a connection of this system may be one
 /// that they refuse, and then no answer says nothing about other clients. libwrap logs a connection that it refuses, which
@@ -119,7 +125,7 @@ fn answers(
         return answered(root, *first);
     }
     let shown = tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    let is_isolated = |process: &u32| !matches!(reply, BannerReply::NotNow(_)) && is_isolated(*process);
+    let is_isolated = |process: &u32| !reply.is_by_sshd() && is_isolated(*process);
     if let Some(process) = process.filter(is_isolated) {
         let note = format!("sshd, process {process}, has a network of its own, which no client reaches");
         let fix = "remove PrivateNetwork= or NetworkNamespacePath= from sshd's unit (systemctl cat shows it), and restart sshd";
@@ -191,10 +197,10 @@ fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> An
     );
     let (note, fix, fails) = match reply {
         BannerReply::Ssh => return Answer::ok(format!("sshd answers on {shown}"), ()),
-        BannerReply::NotNow(line) if line.starts_with(NOT_NOW[1]) => {
+        BannerReply::Penalty(line) => {
             return Answer::ok(format!("sshd answers on {shown}, but this system has to wait: {line}"), ());
         }
-        BannerReply::NotNow(line) => (
+        BannerReply::TooManyConnections(line) => (
             format!("sshd takes no more connections now: {line}"),
             "end unused connections, or set MaxStartups higher".to_owned(),
             false,
@@ -260,7 +266,7 @@ fn ask_all(addresses: &[SocketAddr]) -> BannerReply {
     });
     let mut other = BannerReply::Silent;
     for reply in replies {
-        if matches!(reply, BannerReply::Ssh | BannerReply::NotNow(_)) {
+        if reply.is_by_sshd() {
             return reply;
         }
         other = reply;
@@ -332,8 +338,11 @@ fn ask(address: SocketAddr) -> BannerReply {
     };
     let text = String::from_utf8_lossy(&received);
     let line = text.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
-    if NOT_NOW.iter().any(|words| line.starts_with(words)) {
-        BannerReply::NotNow(line)
+    // What sshd sends before it closes a connection that it does not take.
+    if line.starts_with("Exceeded MaxStartups") {
+        BannerReply::TooManyConnections(line)
+    } else if line.starts_with("Not allowed at this time") {
+        BannerReply::Penalty(line)
     } else if !line.is_empty() {
         BannerReply::Other(line)
     } else if ended {
