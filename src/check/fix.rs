@@ -5,9 +5,9 @@
 //! word unchanged. If a command cannot meet both rules, the fix is a sentence.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::{fmt, fs};
 
 use super::check_id::CheckId;
 use crate::account::{Account, entries, stale_locks};
@@ -20,8 +20,20 @@ use crate::path_walk::{UnsafePath, resolve};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fix {
     text: String,
-    command: bool,
+    kind: FixKind,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FixKind {
+    /// A command for root's shell.
+    Command { writes_etc: bool },
+    /// A sentence.
+    Advice,
+}
+
+/// The tools that change files of /etc which are not among their arguments.
+const WRITERS: [&str; 7] =
+    ["chage", "eic-keys", "pwconv", "update-ca-certificates", "update-ca-trust", "useradd", "usermod"];
 
 /// A word of a command.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +57,19 @@ impl Fix {
 
     /// A command and then another one, joined with `&&`; a sentence if one of them is a sentence.
     pub(crate) fn then(self, next: Self) -> Self {
-        let Self { text, command } = next;
-        if self.command && command {
-            return Self::command_text(format!("{} && {text}", self.text));
+        use FixKind::Command;
+        let Self { text, kind } = next;
+        match (self.kind, kind) {
+            (Command { writes_etc: one }, Command { writes_etc: other }) => {
+                Self::command_text(format!("{self} && {text}"), one || other)
+            }
+            _ => Self::advice(format!("{self}; then {text}")),
         }
-        Self::advice(format!("{}; then {text}", self.text))
+    }
+
+    /// A sentence, and then this command or sentence.
+    pub(crate) fn after(&self, first: &str) -> Self {
+        Self::advice(format!("{first}, then: {self}"))
     }
 
     /// This command, which changes the user's line in passwd(5) or shadow(5). A sentence if the user has several lines, of
@@ -98,6 +118,7 @@ impl Fix {
         resolve: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>,
     ) -> Self {
         let mut written = Vec::new();
+        let mut writes_etc = matches!(words, [Literal(tool), ..] if WRITERS.contains(tool));
         for word in words {
             let word = match *word {
                 CommandWord::Path(path) => match resolve(path) {
@@ -113,17 +134,19 @@ impl Fix {
                 }
                 Literal(word) | Value(word) => word.into(),
             };
+            writes_etc |= Path::new(&word).starts_with("/etc");
             match quoted(&word) {
                 Some(word) => written.push(word),
                 None => return Self::unquotable(&word),
             }
         }
-        Self::command_text(written.join(" "))
+        Self::command_text(written.join(" "), writes_etc)
     }
 
     /// A command, if the report shows all of it: a truncated command is a different command.
-    fn command_text(text: String) -> Self {
-        if harmless(&text) == text { Self { text, command: true } } else { Self::unquotable(text.as_ref()) }
+    fn command_text(text: String, writes_etc: bool) -> Self {
+        let kind = FixKind::Command { writes_etc };
+        if harmless(&text) == text { Self { text, kind } } else { Self::unquotable(text.as_ref()) }
     }
 
     fn unsafe_path(path: &Path, cause: &UnsafePath) -> Self {
@@ -153,22 +176,18 @@ impl Fix {
 
     /// A sentence in place of a command that changes files of /etc, if that is mounted read-only.
     pub(crate) fn if_writable(self) -> Self {
-        const TOOLS: [&str; 5] = ["usermod ", "useradd ", "chage ", "pwconv", "eic-keys --"];
-        let is_tool = |command: &str| TOOLS.iter().any(|tool| command.starts_with(tool));
-        let changes = self.text.contains(" /etc/") || self.text.split(" && ").any(is_tool);
-        if !self.command || !changes || !files::is_read_only(Path::new("/etc")) {
+        if self.kind != (FixKind::Command { writes_etc: true }) || !files::is_read_only(Path::new("/etc")) {
             return self;
         }
         Self::advice(format!(
-            "/etc is mounted read-only: make the change in the image, or mount it read-write (mount(8), remount), and then: {}",
-            self.text
+            "/etc is mounted read-only: make the change in the image, or mount it read-write (mount(8), remount), and then: {self}"
         ))
     }
 
     /// A sentence.
     #[must_use]
     pub(crate) fn advice(text: impl Into<String>) -> Self {
-        Self { text: text.into(), command: false }
+        Self { text: text.into(), kind: FixKind::Advice }
     }
 
     /// For a configuration that sshd has not read, and that may refuse the login. `wrong`: the check that says so.
@@ -181,7 +200,7 @@ impl Fix {
     /// Whether this is a command for root's shell.
     #[must_use]
     pub(crate) fn is_command(&self) -> bool {
-        self.command
+        matches!(self.kind, FixKind::Command { .. })
     }
 
     /// The command or sentence.
@@ -192,7 +211,13 @@ impl Fix {
 
     /// This fix, with unsafe characters escaped.
     pub(crate) fn harmless(self) -> Self {
-        Self { text: harmless(&self.text), command: self.command }
+        Self { text: harmless(&self.text), ..self }
+    }
+}
+
+impl fmt::Display for Fix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -216,7 +241,7 @@ mod tests {
 
     use std::path::{Path, PathBuf};
 
-    use super::{CommandWord, Fix, quoted};
+    use super::{CommandWord, Fix, FixKind, WRITERS, quoted};
 
     #[test]
     fn a_word_is_quoted_for_the_shell() {
@@ -273,6 +298,51 @@ mod tests {
         assert_eq!(bad.clone().then(good.clone()), Fix::advice(format!("{}; then true", bad.text())));
     }
 
+    /// A new tool asks its author whether it changes /etc.
+    #[test]
+    fn commands_that_write_etc() {
+        const OTHERS: [&str; 18] = [
+            "aws",
+            "chmod",
+            "chronyc",
+            "cp",
+            "dpkg",
+            "faillock",
+            "kill",
+            "lastlog",
+            "mkdir",
+            "mount",
+            "pam_tally2",
+            "rm",
+            "rmdir",
+            "rpm",
+            "sed",
+            "shutdown",
+            "systemctl",
+            "systemd-run",
+        ];
+        let mut tools = Vec::new();
+        for (_, text) in sources() {
+            for begin in ["Fix::command(", "FixCommand::WithUser(", "FixCommand::ForLocalUser("] {
+                let words = text.split(begin).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+                tools.extend(words.filter_map(|words| Some(words.split([' ', '"']).next()?.to_owned())));
+            }
+        }
+        assert!(tools.len() > 50, "{tools:?}");
+        for tool in tools {
+            let tool = tool.as_str();
+            assert!(WRITERS.contains(&tool) || OTHERS.contains(&tool), "does {tool} change /etc?");
+        }
+        let writes = |fix: Fix| fix.kind == FixKind::Command { writes_etc: true };
+        let command = |words| Fix::command(words, []);
+        assert!(writes(command("chmod 0644 /etc/passwd")));
+        assert!(writes(command("pwconv").then(command("true"))));
+        assert!(writes(command("true").then(command("eic-keys --enable"))));
+        assert!(!writes(command("chmod 0644 /usr")));
+        assert!(!writes(command("systemctl restart ssh")));
+        assert!(!writes(command("pwconv").after("first")));
+    }
+
     #[test]
     fn a_command_for_a_user_with_one_line() {
         let root = std::env::temp_dir().join(format!("eic-keys-fix-{}", std::process::id()));
@@ -294,7 +364,7 @@ mod tests {
     /// owner.
     #[test]
     fn there_is_one_way_to_make_a_command() {
-        let made = |(_, text): &&(PathBuf, String)| text.contains("command: true");
+        let made = |(_, text): &&(PathBuf, String)| text.contains("FixKind::Command {");
         let sources = sources();
         let making: Vec<_> = sources.iter().filter(made).map(|(path, _)| path).collect();
         assert!(matches!(making.as_slice(), [one] if one.ends_with("check/fix.rs")), "{making:?}");

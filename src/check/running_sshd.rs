@@ -103,22 +103,22 @@ pub(crate) fn place_of_option(tree: &ConfigTree, letter: char) -> String {
     place.unwrap_or_else(|| "see the command line of the running sshd".to_owned())
 }
 
-/// The command that makes sshd read its files.
-pub(crate) fn reload_words(tree: &ConfigTree, process: Option<u32>) -> String {
+/// The fix that makes the sshd of this system read its files.
+pub(crate) fn own_reload_fix(tree: &ConfigTree, process: Option<u32>) -> Fix {
     with_service(tree, |service| match process {
-        Some(process) => reload_fix(service, process).text().to_owned(),
-        None if service.has_systemd() => restart_words(tree),
-        None => "start sshd".to_owned(),
+        Some(process) => reload_fix(service, process),
+        None if service.has_systemd() => restart_fix(tree),
+        None => Fix::advice("start sshd"),
     })
 }
 
-/// The command that starts sshd again.
-pub(crate) fn restart_words(tree: &ConfigTree) -> String {
+/// The fix that starts sshd again.
+pub(crate) fn restart_fix(tree: &ConfigTree) -> Fix {
     with_service(tree, |service| {
         if service.has_systemd() {
-            format!("systemctl restart {}", unit(service))
+            Fix::command("systemctl restart", [CommandWord::Literal(unit(service))])
         } else {
-            "restart sshd".to_owned()
+            Fix::advice("restart sshd")
         }
     })
 }

@@ -44,10 +44,10 @@ pub(crate) struct SettingsSource {
     pub(crate) changed_files: Vec<PathBuf>,
     /// The setting by which the running sshd refused the user after that, so that it cannot allow what this one refuses.
     pub(crate) refused_by: Option<&'static str>,
-    /// The command that makes sshd read its files.
-    pub(crate) reload: String,
-    /// The command that starts sshd again, with the options of its unit.
-    pub(crate) restart: String,
+    /// What makes sshd read its files.
+    pub(crate) reload: Fix,
+    /// What starts sshd again, with the options of its unit.
+    pub(crate) restart: Fix,
     /// The sshd that printed them, with those options.
     pub(crate) sshd: Sshd,
     /// The main file.
@@ -143,9 +143,9 @@ impl Settings {
         // A reload keeps the options of the command line.
         let on_command_line = self.on_command_line(keyword);
         let reload = if on_command_line { &self.source.restart } else { &self.source.reload };
-        Fix::advice(match self.place(keyword) {
-            Some(place) => format!("{change} ({place}), then: {reload}"),
-            None => format!("{change} in sshd_config, then: {reload}"),
+        reload.after(&match self.place(keyword) {
+            Some(place) => format!("{change} ({place})"),
+            None => format!("{change} in sshd_config"),
         })
     }
 

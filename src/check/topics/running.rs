@@ -319,7 +319,7 @@ fn unmet(tree: &ConfigTree, unit: &'static str) -> Option<Answer<SshdState>> {
     };
     Some(Answer::fail(
         format!("sshd is stopped: its unit {unit} was not started, because {line} is not met"),
-        Fix::advice(format!("{find}, then: {}", start.text())),
+        start.after(&find),
     ))
 }
 
@@ -396,10 +396,7 @@ fn stopped(tree: &ConfigTree, note: &str, startable: Result<(), String>, start: 
     let lacks_program = || Sshd::find(tree).is_none().then(|| format!("fix {} first", CheckId::SshdVersion));
     match startable.err().or_else(lacks_program) {
         None => Answer::fail(note, start),
-        Some(first) => Answer::fail(
-            format!("{note}, and would not start: {first}"),
-            Fix::advice(format!("{first}, then: {}", start.text())),
-        ),
+        Some(first) => Answer::fail(format!("{note}, and would not start: {first}"), start.after(&first)),
     }
 }
 

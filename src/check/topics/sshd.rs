@@ -243,10 +243,10 @@ fn settings(
             changed_files,
             options: options.into_iter().filter(|set| set.letter == 'o').map(|set| set.value).collect(),
             daemon_options: running.map(|running| running.daemon_options).unwrap_or_default(),
-            reload: running_sshd::reload_words(tree, process),
+            reload: running_sshd::own_reload_fix(tree, process),
             restart: match waiting {
-                Some(_) => "systemctl daemon-reload".to_owned(),
-                None => running_sshd::restart_words(tree),
+                Some(_) => Fix::command("systemctl daemon-reload", []),
+                None => running_sshd::restart_fix(tree),
             },
             connection,
             config,
@@ -500,11 +500,11 @@ fn foreign_directory(tree: &ConfigTree) -> Fix {
             "remove {} from sshd's unit ({}): sshd must be started as root; then: systemctl daemon-reload; {}",
             line.text,
             line.place(),
-            running_sshd::restart_words(tree)
+            running_sshd::restart_fix(tree)
         )),
         None => Fix::advice(format!(
             "make root the owner of /run/sshd, with the mode 0755; systemd does that when it starts the unit: {}",
-            running_sshd::restart_words(tree)
+            running_sshd::restart_fix(tree)
         )),
     }
 }
@@ -528,10 +528,9 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     }
     let locked = keys.iter().find(|key| has_passphrase(&tree.read(key).unwrap_or_default()));
     if let Some(key) = locked {
-        return Fix::advice(format!(
-            "{} has a passphrase, without which sshd cannot use it: remove the passphrase (ssh-keygen -p), or generate another key, then: {}",
-            key.display(),
-            running_sshd::restart_words(tree)
+        return running_sshd::restart_fix(tree).after(&format!(
+            "{} has a passphrase, without which sshd cannot use it: remove the passphrase (ssh-keygen -p), or generate another key",
+            key.display()
         ));
     }
     let private: Vec<_> = keys.iter().filter(|key| !is_public(key)).collect();
@@ -541,10 +540,9 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     let is_missing = |key: &PathBuf| !tree.locate(key).exists();
     if let (Some(line), Some(key)) = (first_line, keys.first().filter(|_| keys.iter().all(is_missing))) {
         if !default_host_keys(tree).is_empty() {
-            return Fix::advice(format!(
-                "remove HostKey {} ({line}), which does not exist, so that sshd uses the keys that it has, then: {}",
-                key.display(),
-                running_sshd::restart_words(tree)
+            return running_sshd::restart_fix(tree).after(&format!(
+                "remove HostKey {} ({line}), which does not exist, so that sshd uses the keys that it has",
+                key.display()
             ));
         }
     }
@@ -552,10 +550,8 @@ fn host_keys(tree: &ConfigTree, config: Option<&Config>, error: &QueryError) -> 
     // Without an agent, sshd needs the private key.
     let agent = config.and_then(|config| config.paths("hostkeyagent").pop());
     let agent = agent.map(|(line, _)| format!("start the agent that {line} names, or ")).unwrap_or_default();
-    Fix::advice(format!(
-        "{agent}let HostKey ({line}) name the private key, without .pub, then: {}",
-        running_sshd::restart_words(tree)
-    ))
+    let first = format!("{agent}let HostKey ({line}) name the private key, without .pub");
+    running_sshd::restart_fix(tree).after(&first)
 }
 
 /// The fix if sshd cannot read its private keys.
@@ -579,10 +575,9 @@ fn damaged_keys(tree: &ConfigTree, keys: &[&PathBuf]) -> Option<Fix> {
         };
         Some((key, fault))
     })?;
-    Some(Fix::advice(format!(
-        "{} {fault}: restore it, or remove it and let ssh-keygen -A generate the missing keys (on this instance, not in an image), then: {}",
-        key.display(),
-        running_sshd::restart_words(tree)
+    Some(running_sshd::restart_fix(tree).after(&format!(
+        "{} {fault}: restore it, or remove it and let ssh-keygen -A generate the missing keys (on this instance, not in an image)",
+        key.display()
     )))
 }
 

@@ -168,6 +168,7 @@ fn penalties(settings: &Settings) -> Option<Answer<()>> {
 #[cfg(test)]
 mod tests {
     use super::{Duration, Penalties, Settings, limits_of};
+    use crate::check::fix::Fix;
     use crate::check::settings::SettingsSource;
     use crate::config_tree::ConfigTree;
     use crate::sshd::config::Config;
@@ -186,8 +187,8 @@ mod tests {
             daemon_options: Vec::new(),
             changed_files: Vec::new(),
             refused_by: None,
-            reload: "systemctl reload ssh".to_owned(),
-            restart: "systemctl restart ssh".to_owned(),
+            reload: Fix::command("systemctl reload ssh", []),
+            restart: Fix::command("systemctl restart ssh", []),
             sshd: Sshd::new(&[]),
             main: "/etc/ssh/sshd_config".into(),
             has_directory: true,

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::{changed_command, refusal};
 use crate::account::Account;
-use crate::check::fix::Fix;
 use crate::check::report::Mark;
 use crate::check::runner::Answer;
 use crate::check::running_sshd::SshdState;
@@ -69,8 +68,8 @@ pub(super) fn blocks(
         count => format!("; {} more such blocks", count.saturating_sub(1)),
     };
     let note = format!("for {clients} ({}, \"Match {}\"): {reason}{more}", block.origin, block.criteria);
-    let fix = format!("if such clients are to log in, change that block, then: {}", settings.source.reload);
-    let answer = Answer::warn(note, Fix::advice(fix), ()).marked(Mark::SomeClients);
+    let fix = settings.source.reload.after("if such clients are to log in, change that block");
+    let answer = Answer::warn(note, fix, ()).marked(Mark::SomeClients);
     let answer = if later { answer.breaks_at_restart("") } else { answer };
     answer.detail(
         refused

@@ -24,7 +24,7 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
     if open.is_empty() {
         open.clone_from(&from_systemd);
     }
-    let reload = &settings.source.reload;
+    let (reload, restart) = (&settings.source.reload, &settings.source.restart);
     let bindable = sockets::bindable(settings);
     if let (true, Err(change)) = (open.is_empty(), &bindable) {
         return Answer::fail(
@@ -48,10 +48,7 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
             format!(
                 "another program listens on {other}: clients reach it over IPv4, and not sshd, which listens on IPv6 only"
             ),
-            Fix::advice(format!(
-                "stop the other program (ss -tlnp shows it), then: {}",
-                settings.source.restart
-            )),
+            restart.after("stop the other program (ss -tlnp shows it)"),
         );
     }
     if let Some(Unreachable { note, change }) = unreachable(now, only_ipv6) {
@@ -61,30 +58,28 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
             return Answer::ok(format!("{}, to which the firewall redirects port 22", listens_on(now)), ());
         }
         let fix = match on_command_line(settings, now) {
-            _ if !from_systemd.is_empty() => SOCKET_UNIT.to_owned(),
-            Some(SshdOption { letter, value }) => format!(
-                "remove {} from sshd's command line ({}), then: {}; or give the client the port (aws ec2-instance-connect ssh --ssh-port)",
+            _ if !from_systemd.is_empty() => Fix::advice(SOCKET_UNIT),
+            Some(SshdOption { letter, value }) => Fix::advice(format!(
+                "remove {} from sshd's command line ({}), then: {restart}; or give the client the port (aws ec2-instance-connect ssh --ssh-port)",
                 format!("-{letter} {value}").trim_end(),
-                running_sshd::place_of_option(&ConfigTree::new(root), *letter),
-                settings.source.restart
+                running_sshd::place_of_option(&ConfigTree::new(root), *letter)
+            )),
+            None if is_less => restart.after(
+                "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= of its unit, remove it",
             ),
-            None if is_less => format!(
-                "find out what keeps sshd from IPv4, such as RestrictAddressFamilies= of its unit, remove it, then: {}",
-                settings.source.restart
-            ),
-            None => format!("{change}, then: {reload}"),
+            None => reload.after(change),
         };
         return if now.iter().all(|address| address.ip().is_loopback()) {
-            Answer::fail(note, Fix::advice(fix))
+            Answer::fail(note, fix)
         } else {
-            Answer::warn(note, Fix::advice(fix), ())
+            Answer::warn(note, fix, ())
         };
     }
     if let Some(inner) = only_inner(now, root) {
         let fix = if from_systemd.is_empty() {
-            format!("remove ListenAddress, or set ListenAddress 0.0.0.0, then: {reload}")
+            reload.after("remove ListenAddress, or set ListenAddress 0.0.0.0")
         } else {
-            SOCKET_UNIT.to_owned()
+            Fix::advice(SOCKET_UNIT)
         };
         let why = if inner.is_bridge {
             "connects only containers or virtual machines of this system"
@@ -96,7 +91,7 @@ pub(super) fn port(settings: &Settings, root: &Path, running: Option<SshdState>)
             listens_on(now),
             inner.name
         );
-        return Answer::warn(note, Fix::advice(fix), ());
+        return Answer::warn(note, fix, ());
     }
     match (unreachable(&configured, only_ipv6), bindable) {
         _ if !from_systemd.is_empty() => {}
