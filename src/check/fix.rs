@@ -175,7 +175,7 @@ impl Fix {
     }
 
     /// A sentence in place of a command that changes files of /etc, if that is mounted read-only.
-    pub(crate) fn if_writable(self) -> Self {
+    pub(crate) fn or_advice_if_etc_is_read_only(self) -> Self {
         if self.kind != (FixKind::Command { writes_etc: true }) || !files::is_read_only(Path::new("/etc")) {
             return self;
         }

@@ -528,7 +528,7 @@ fn of_type<T: 'static>(value: AnyValue) -> Option<T> {
 async fn in_thread(ask: Blocking) -> Answer<AnyValue> {
     let ask = || {
         let mut answer = ask();
-        answer.verdict.fix = answer.verdict.fix.map(Fix::if_writable);
+        answer.verdict.fix = answer.verdict.fix.map(Fix::or_advice_if_etc_is_read_only);
         answer
     };
     tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| {
