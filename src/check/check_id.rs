@@ -121,7 +121,7 @@ checks! {
     RunningOverride "running.override" [NameService]: "the command line of sshd does not override its configuration files",
     RunningCurrent "running.current" [NameService]: "sshd has read its current configuration",
     NetworkFirewall "network.firewall" [NameService]: "this system's firewall does not drop connections to sshd",
-    NetworkFail2ban "network.fail2ban" [NameService]: "fail2ban and sshguard block no addresses from sshd",
+    NetworkFail2ban "network.fail2ban" [NameService]: "fail2ban and sshguard block no client of sshd",
     NetworkWrappers "network.wrappers" [NameService]: "/etc/hosts.allow and hosts.deny do not refuse connections to sshd",
     NetworkBanner "network.banner" [NameService]: "sshd answers a connection of this system to its port",
     InstallPath "install.path" [NameService]: "sshd trusts the program's file and every directory above it",

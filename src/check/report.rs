@@ -116,7 +116,7 @@ impl CheckReport {
                 _ => String::new(),
             };
             words.push(format!(
-                "No key is pushed for {user} now{others}; a pushed key is valid for 60 s: push one, and check within a minute.",
+                "No key is pushed for {user} now{others}; a pushed key is valid for 60 s: push one, and check within a minute, or start --check {user} --wait 60 and then push.",
             ));
         }
         if let Some((first, others)) = failed.split_first() {

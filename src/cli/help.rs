@@ -39,7 +39,7 @@ Exit status:                                --enable, --disable:               -
   3  the signer is not trusted
   4  no usable trust store, or another problem of this system
 If no pushed key is printed and the chained command fails, its status counts: its own, 128 + signal, or 126.
---logins: 0 the log was read, 2 it could not be read.
+--logins: 0 the whole log was read, 2 it was not.
 
 Decisions are logged (syslog, authpriv). On a terminal they are also printed to standard error.
 ";

@@ -67,7 +67,7 @@ impl fmt::Display for HttpError {
             Self::Connect(_) => f.write_str("cannot be reached"),
             Self::ConnectTimedOut => f.write_str("cannot be reached: no connection in time"),
             Self::TimedOut => f.write_str("did not answer in time"),
-            Self::Broken(_) => f.write_str("sent a broken reply"),
+            Self::Broken(_) => f.write_str("closed the connection, or sent no valid HTTP"),
             Self::TooLarge(limit) => write!(f, "sent more than {limit} bytes, the limit for this"),
         }
     }

@@ -43,7 +43,7 @@ pub enum OcspError {
     Revoked,
     /// The responder does not know the certificate.
     Unknown,
-    /// It is from the future.
+    /// Its `thisUpdate` is in the future.
     NotYetValid,
     /// It has no `nextUpdate`, or that time has passed.
     Stale,
@@ -63,7 +63,7 @@ impl fmt::Display for OcspError {
             Self::OtherCertificate => "is for another certificate",
             Self::Revoked => "says that the certificate is revoked",
             Self::Unknown => "says that the certificate is unknown",
-            Self::NotYetValid => "is from the future",
+            Self::NotYetValid => "is not valid yet (thisUpdate is in the future)",
             Self::Stale => "is out of date",
             Self::Responder => "is not signed by the issuer or a responder that it authorised",
             Self::Signature => "has an invalid signature",

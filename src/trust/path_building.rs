@@ -86,7 +86,7 @@ impl ChainError {
             }
             Path::UnsupportedSignatureAlgorithmContext(_)
             | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-                "a certificate of the signer's chain is signed by an algorithm that is not trusted"
+                "a certificate of the signer's chain is signed with an algorithm that is not accepted, such as SHA-1"
             }
             Path::CaUsedAsEndEntity => "the signer's certificate is a certification authority's",
             Path::EndEntityUsedAsCa => "an issuer of the signer's chain is not a certification authority",
@@ -96,7 +96,9 @@ impl ChainError {
             Path::NameConstraintViolation => {
                 "the signer's name is outside what an issuer of its chain may certify"
             }
-            Path::RequiredEkuNotFoundContext(_) => "a certificate of the signer's chain is not for servers",
+            Path::RequiredEkuNotFoundContext(_) => {
+                "a certificate of the signer's chain does not allow server authentication (extended key usage)"
+            }
             Path::UnsupportedCriticalExtension => {
                 "a certificate of the signer's chain has a critical extension that is not known"
             }

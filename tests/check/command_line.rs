@@ -37,7 +37,7 @@ fn the_summary_is_the_last_line() {
         let summary = unpushed.stdout.lines().last().unwrap_or_default();
         assert!(
             summary.starts_with(
-                "No key is pushed for alice now; a pushed key is valid for 60 s: push one, and check within a minute. Nothing was found"
+                "No key is pushed for alice now; a pushed key is valid for 60 s: push one, and check within a minute, or start --check alice --wait 60 and then push. Nothing was found"
             ),
             "{summary}"
         );

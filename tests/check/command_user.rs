@@ -150,7 +150,7 @@ fn a_trust_store_that_is_not_whole() {
         world.sh(&format!("truncate -s 50000 {TRUST_STORE}"));
         let report = world.check();
         report.assert_exactly(&[("signer.store", "warn"), ("signer.path", "fail")]);
-        assert!(report.note("signer.store").contains(", and ends within another one: the file is cut"));
+        assert!(report.note("signer.store").contains(", and ends within another one: the file is truncated"));
         assert_eq!(report.of("signer.store")["fix"], "update-ca-certificates");
         world.apply(&report, "signer.path");
         world.check().assert_healthy();

@@ -372,7 +372,7 @@ fn addresses_that_fail2ban_blocks() {
         fail2ban(world, &[("sshd", "192.0.2.7 2001:db8::7")]);
         let report = world.check();
         report.assert_exactly(&[(id, "warn")]);
-        let says = "fail2ban blocks 2 addresses from sshd (192.0.2.7, 2001:db8::7): a client with one of them cannot connect";
+        let says = "fail2ban blocks 2 addresses (192.0.2.7, 2001:db8::7): a client with one of them cannot connect to sshd";
         assert_eq!(report.note(id), says);
         assert_eq!(report.detail(id), ["192.0.2.7", "2001:db8::7"]);
     });
@@ -407,7 +407,7 @@ fn other_jails_of_fail2ban() {
         let report = world.check();
         report.assert_exactly(&[(id, "warn")]);
         assert_eq!(report.detail(id), ["192.0.2.8: jail web"]);
-        assert!(report.note(id).starts_with("fail2ban blocks the address 192.0.2.8 from sshd"));
+        assert!(report.note(id).starts_with("fail2ban blocks the address 192.0.2.8: "));
         prints(world, "/usr/sbin/nft", &nft(all));
         fail2ban(world, &[("recidive", "192.0.2.9"), ("sshd", "192.0.2.9"), ("web", "192.0.2.8")]);
         let report = world.check();
@@ -448,9 +448,7 @@ fn addresses_in_the_sets_of_fail2ban() {
         };
         let report = of_crowdsec("cscli");
         report.assert_exactly(&[("network.fail2ban", "warn")]);
-        assert!(
-            report.note("network.fail2ban").starts_with("CrowdSec blocks the address 192.0.2.7 from sshd:")
-        );
+        assert!(report.note("network.fail2ban").starts_with("CrowdSec blocks the address 192.0.2.7:"));
         let fix = "if the client is one of them: cscli decisions delete --ip ADDRESS";
         assert_eq!(report.of("network.fail2ban")["fix"], fix);
         of_crowdsec("CAPI").assert_healthy();
@@ -473,7 +471,7 @@ fn addresses_in_the_sets_of_fail2ban() {
         assert!(
             report
                 .note("network.fail2ban")
-                .starts_with("rules of fail2ban or sshguard block the address 192.0.2.7 from sshd:")
+                .starts_with("rules of fail2ban or sshguard block the address 192.0.2.7:")
         );
         jail("");
         // Its action "route". A network without hosts, as of containers, is none, nor is the metadata service.

@@ -125,7 +125,7 @@ fn host_keys_that_sshd_cannot_use() {
             for (script, says) in [
                 ("sed -i 's/$/\\r/' /run/host", "sed -i 's/[[:cntrl:]]$//' /run/host"),
                 ("sed -i 's/[[:cntrl:]]$//; 3s/./-/g' /run/host", "sshd does not start without host keys"),
-                ("truncate -s 100 /run/host", "/run/host is cut off: "),
+                ("truncate -s 100 /run/host", "/run/host is truncated: "),
                 ("echo secret >/run/host", "/run/host is no private key: "),
                 ("echo PuTTY-User-Key-File-3: x >/run/host", "/run/host has the form of PuTTY"),
                 (": >/run/host", "/run/host is empty, "),

@@ -140,7 +140,7 @@ fn a_bad_ocsp_response_is_refused() {
         ("over", "out of date", &|response| response.answer().next_update = Some(now() - 1)),
         ("long over", "out of date", &|response| response.answer().next_update = Some(now() - 30 * DAY)),
         ("without an end", "out of date", &|response| response.answer().next_update = None),
-        ("from the future", "from the future", &|response| response.answer().this_update = now() + HOUR),
+        ("from the future", "is not valid yet", &|response| response.answer().this_update = now() + HOUR),
         ("another serial", "another certificate", &|response| response.answer().id.serial[15] ^= 1),
         ("a serial of another length", "another certificate", &|response| {
             response.answer().id.serial.truncate(15);

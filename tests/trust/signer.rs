@@ -189,13 +189,13 @@ fn refuses_an_invalid_path() {
             pki.intermediate.key_usage = Some(usage::DIGITAL_SIGNATURE | usage::CRL_SIGN);
         }),
         ("signer may not sign", "key usage", |pki| pki.signer.key_usage = Some(usage::KEY_ENCIPHERMENT)),
-        ("signer for mail", "is not for servers", |pki| {
+        ("signer for mail", "does not allow server authentication", |pki| {
             pki.signer.extended_key_usage = vec![oids::EMAIL_PROTECTION];
         }),
-        ("signer for OCSP", "is not for servers", |pki| {
+        ("signer for OCSP", "does not allow server authentication", |pki| {
             pki.signer.extended_key_usage = vec![oids::OCSP_SIGNING];
         }),
-        ("intermediate for mail", "is not for servers", |pki| {
+        ("intermediate for mail", "does not allow server authentication", |pki| {
             pki.intermediate.extended_key_usage = vec![oids::EMAIL_PROTECTION];
         }),
         ("outside the name constraints", "outside what an issuer", |pki| {
@@ -211,10 +211,10 @@ fn refuses_an_invalid_path() {
             pki.intermediate.extensions.push(Extension::unknown(true));
         }),
         ("signer of version 1", "UnsupportedCertVersion", |pki| pki.signer.version = 1),
-        ("signer signed with SHA-1", "algorithm that is not trusted", |pki| {
+        ("signer signed with SHA-1", "algorithm that is not accepted", |pki| {
             pki.signer.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
-        ("intermediate signed with SHA-1", "algorithm that is not trusted", |pki| {
+        ("intermediate signed with SHA-1", "algorithm that is not accepted", |pki| {
             pki.intermediate.scheme = Some(Scheme::RsaPkcs1(Hash::Sha1));
         }),
         ("intermediate's key of 1024 bits", "not signed by its issuer", |pki| {

@@ -477,9 +477,9 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
             _ => format!("sshd refuses a login as {user}{said}"),
         };
         let fix = Fix::advice(if messages.key_accepted() {
-            "check the messages of sshd and PAM below, and the PAM modules of /etc/pam.d/sshd"
+            "see the listed messages of sshd and PAM, and check the PAM modules of /etc/pam.d/sshd"
         } else {
-            "check what fails or warns above, and the messages of sshd below: it did not accept the key, and PAM has no part in that"
+            "see the checks that fail or warn, and the listed messages of sshd: it did not accept the key, and PAM has no part in that"
         });
         return Answer::fail(note, fix).detail(last);
     }

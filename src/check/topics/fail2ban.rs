@@ -61,7 +61,7 @@ fn left_behind() -> io::Result<Option<LeftBehind>> {
     Ok(None)
 }
 
-/// The addresses that fail2ban blocks from sshd: those of the jail for sshd, of which only its own client knows them, because its rules
+/// The addresses of clients that fail2ban keeps from sshd: those of the jail for sshd, of which only its own client knows them, because its rules
 /// can be of any kind, and those of other jails whose rules are for sshd's port, too, as those for all ports.
 pub(super) fn fail2ban(root: &Path, port: u16) -> Answer<()> {
     if !is_root() {
@@ -89,7 +89,7 @@ pub(super) fn fail2ban(root: &Path, port: u16) -> Answer<()> {
         };
     }
     if banned.is_empty() {
-        return Answer::ok("fail2ban blocks no address from sshd", ());
+        return Answer::ok("fail2ban blocks no client of sshd", ());
     }
     Answer::warn(
         blocked("fail2ban blocks", &banned),
@@ -142,9 +142,9 @@ fn blocked(what: &str, list: &[String]) -> String {
     let shown = list.iter().take(SHOWN).map(|item| address_of(item)).collect::<Vec<_>>().join(", ");
     let more = if list.len() > SHOWN { ", ..." } else { "" };
     match list.len() {
-        1 => format!("{what} the address {shown} from sshd: a client with it cannot connect"),
+        1 => format!("{what} the address {shown}: a client with it cannot connect to sshd"),
         count => format!(
-            "{what} {count} addresses from sshd ({shown}{more}): a client with one of them cannot connect"
+            "{what} {count} addresses ({shown}{more}): a client with one of them cannot connect to sshd"
         ),
     }
 }

@@ -109,16 +109,17 @@ pub(crate) fn failed_request<T>(error: &ImdsError) -> Answer<T> {
 
 fn fix_for_request(error: &ImdsError, id: Option<&InstanceId>) -> Fix {
     const OPTIONS: &str = "aws ec2 modify-instance-metadata-options --instance-id";
+    const PERMISSION: &str = "needs ec2:ModifyInstanceMetadataOptions";
     let id = id.map_or_else(|| "INSTANCE_ID".to_owned(), InstanceId::to_string);
     match error.kind() {
         ImdsErrorKind::Forbidden => Fix::advice(format!(
-            "turn the metadata service on, with permission to do so: {OPTIONS} {id} --http-endpoint enabled"
+            "turn the metadata service on ({PERMISSION}): {OPTIONS} {id} --http-endpoint enabled"
         )),
         ImdsErrorKind::Throttled => Fix::advice(format!(
             "wait a second; if that does not help, find out what on this instance sends many requests: {LIST_CLIENTS}"
         )),
         ImdsErrorKind::TimedOut => Fix::advice(format!(
-            "in a container: {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
+            "in a container ({PERMISSION}): {OPTIONS} {id} --http-put-response-hop-limit 2; otherwise find out whether a firewall drops \
              the response (nft list ruleset), or whether something slow answers in its place: curl -m 10 -X PUT -H \
              'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
         )),

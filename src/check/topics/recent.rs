@@ -170,7 +170,7 @@ fn command_errors(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> 
     let detail = shown(errors.iter().rev().copied(), now);
     Answer::warn(
         note,
-        Fix::advice("check recent.syslog and the failed checks above; this warning ends with the next login that gets a key"),
+        Fix::advice("see recent.syslog and the checks that fail; this warning ends with the next login that gets a key"),
         log,
     )
     .detail(detail)

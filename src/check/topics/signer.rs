@@ -63,7 +63,7 @@ pub(crate) async fn store(
                     .marked(Mark::Certificates(count)),
                     Ok((count, store)) if path.is_none() && is_cut(store.path()) => Answer::warn(
                         format!(
-                            "{}, and ends within another one: the file is cut, as it is if a disk is full",
+                            "{}, and ends within another one: the file is truncated, as after a full disk",
                             certificate_count(store.path(), count)
                         ),
                         write_again(&root),

@@ -570,7 +570,7 @@ fn damaged_keys(tree: &ConfigTree, keys: &[&PathBuf]) -> Option<Fix> {
                 "has the form of PuTTY, which sshd does not read"
             }
             text if !text.starts_with("-----BEGIN ") => "is no private key",
-            text if !text.contains("-----END ") => "is cut off",
+            text if !text.contains("-----END ") => "is truncated",
             _ => return None,
         };
         Some((key, fault))

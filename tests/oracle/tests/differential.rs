@@ -30,7 +30,7 @@ const STRICTER: [(&str, &str); 28] = [
     ("many intermediates", "longer than an issuer of it allows"),
     ("serial number", "wrong common name"),
     ("serial number", "does not lead"),
-    ("signature of a certificate", "an algorithm that is not trusted"),
+    ("signature of a certificate", "an algorithm that is not accepted"),
     ("signature of a certificate", "was not signed by its issuer"),
     ("string type of a name", "wrong common name"),
     ("version", "UnsupportedCertVersion"),

@@ -27,7 +27,7 @@ fn an_ocsp_response_holds_from_this_update_until_next_update() {
     for (this_update, next_update, refusal) in [
         (0, 1, None),
         (-10, 1, None),
-        (1, 10, Some("is from the future")),
+        (1, 10, Some("is not valid yet")),
         (-10, 0, Some("is out of date")),
         (-10, -1, Some("is out of date")),
         (0, 0, Some("is out of date")),

@@ -33,7 +33,7 @@ pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
         match RevokedKeys::read(root, Path::new(list)).map(|list| list.unreadable()) {
             Ok(None) => {}
             Ok(Some(UnreadableList::CutOff)) => {
-                return refuses("is cut off", &format!("generate it again with ssh-keygen -k: {list}"));
+                return refuses("is truncated", &format!("generate it again with ssh-keygen -k: {list}"));
             }
             Ok(Some(UnreadableList::Line(line))) => {
                 let what = format!("line {line} is not a public key");
