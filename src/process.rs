@@ -28,7 +28,7 @@ pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     /// It printed more than `stdout` has.
-    pub(crate) is_cut: bool,
+    pub(crate) is_truncated: bool,
 }
 
 impl Output {
@@ -215,7 +215,7 @@ fn finish(mut child: Child, limit: Duration) -> io::Result<Output> {
     // A grandchild can hold the pipes open. Wait for the end of both only until the time limit: nothing is ever sent.
     let _: Result<(), RecvTimeoutError> = ends.recv_timeout(limit.saturating_sub(start.elapsed()));
     let (stdout, stderr) = (stdout.bytes(), stderr.bytes());
-    Ok(Output { status, is_cut: stdout.len() > MAX_OUTPUT, stdout, stderr })
+    Ok(Output { status, is_truncated: stdout.len() > MAX_OUTPUT, stdout, stderr })
 }
 
 /// A program whose output is read while it runs.

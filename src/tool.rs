@@ -11,7 +11,7 @@ use crate::process::{Output, TrustedCommand};
 /// Fails if the program is not installed ([`NotFound`](io::ErrorKind::NotFound)), does not end in time, is killed, or prints too much.
 pub(crate) fn ask(program: &'static str, arguments: &[&str]) -> io::Result<Output> {
     let ran = TrustedCommand::new(program).with(arguments).run(limits::CHECK_TOOL)?;
-    if ran.is_cut {
+    if ran.is_truncated {
         return Err(io::Error::other("its output is too long"));
     }
     if ran.status.code().is_none() {

@@ -21,7 +21,7 @@ pub(crate) struct RevokedKeys(Vec<u8>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadableList {
     /// It ends within an entry.
-    CutOff,
+    Truncated,
     /// The line with this number is not a public key.
     Line(usize),
 }
@@ -48,8 +48,8 @@ impl RevokedKeys {
         let is_whole = u64::try_from(list.len()).is_ok_and(|length| length < limits::REVOKED_KEYS);
         if list.starts_with(KRL) {
             // All of it is read to look for a key.
-            let is_cut = is_whole && in_krl(list, &[]).is_none();
-            return is_cut.then_some(UnreadableList::CutOff);
+            let is_truncated = is_whole && in_krl(list, &[]).is_none();
+            return is_truncated.then_some(UnreadableList::Truncated);
         }
         let lines = if is_whole { Some(list.len()) } else { list.iter().rposition(|byte| *byte == b'\n') };
         let lines = list.get(..lines.unwrap_or_default()).unwrap_or_default();
@@ -153,7 +153,7 @@ mod tests {
             (&b"# none\n\n"[..], None),
             (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAAA== x\n", None),
             (b"\nssh-ed25519 AAAA\n", Some(UnreadableList::Line(2))),
-            (b"SSHKRL\n\0", Some(UnreadableList::CutOff)),
+            (b"SSHKRL\n\0", Some(UnreadableList::Truncated)),
         ] {
             assert_eq!(RevokedKeys(list.to_vec()).unreadable(), expected);
         }

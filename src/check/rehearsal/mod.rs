@@ -240,7 +240,7 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
         }
     };
     match outcome.ending {
-        LoginEnd::Status(0) if !printed_or_cut(&outcome, &rehearsal.word) => {
+        LoginEnd::Status(0) if !printed_or_truncated(&outcome, &rehearsal.word) => {
             command_not_run(rehearsal, &outcome)
         }
         LoginEnd::Status(0) | LoginEnd::Answers | LoginEnd::Silent => {
@@ -283,9 +283,9 @@ fn command(plan: RehearsalPlan, root: &Path) -> LoginAnswer {
 }
 
 /// Whether the session ran `echo WORD`: not if it only says which command the client asked for.
-fn printed_or_cut(outcome: &LoginOutcome, word: &str) -> bool {
-    let is_cut = outcome.output.len() >= limits::REHEARSAL_OUTPUT;
-    is_cut || printed(outcome, word)
+fn printed_or_truncated(outcome: &LoginOutcome, word: &str) -> bool {
+    let is_truncated = outcome.output.len() >= limits::REHEARSAL_OUTPUT;
+    is_truncated || printed(outcome, word)
 }
 
 fn printed(outcome: &LoginOutcome, word: &str) -> bool {

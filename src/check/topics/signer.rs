@@ -61,7 +61,7 @@ pub(crate) async fn store(
                         Arc::new(store),
                     )
                     .marked(Mark::Certificates(count)),
-                    Ok((count, store)) if path.is_none() && is_cut(store.path()) => Answer::warn(
+                    Ok((count, store)) if path.is_none() && is_truncated(store.path()) => Answer::warn(
                         format!(
                             "{}, and ends within another one: the file is truncated, as after a full disk",
                             certificate_count(store.path(), count)
@@ -93,7 +93,7 @@ fn dangling_link(error: &StoreError) -> String {
 }
 
 /// Whether a file of certificates ends within one.
-fn is_cut(path: &Path) -> bool {
+fn is_truncated(path: &Path) -> bool {
     let text = files::read_text(path, limits::TRUST_STORE).unwrap_or_default();
     text.rfind("-----BEGIN CERTIFICATE-----") > text.rfind("-----END CERTIFICATE-----")
 }
@@ -122,7 +122,7 @@ fn lacks_root(root: &Path, path: &Path) -> bool {
 
 /// The fix if Amazon's root certificate is not in the trust store.
 fn missing_root(root: &Path, store: &TrustStore, named: bool) -> Fix {
-    if !named && (is_cut(store.path()) || lacks_root(root, store.path())) {
+    if !named && (is_truncated(store.path()) || lacks_root(root, store.path())) {
         return write_again(root);
     }
     Fix::advice(

@@ -32,7 +32,7 @@ pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
     if !matches!(list, "" | "none") && !is_null {
         match RevokedKeys::read(root, Path::new(list)).map(|list| list.unreadable()) {
             Ok(None) => {}
-            Ok(Some(UnreadableList::CutOff)) => {
+            Ok(Some(UnreadableList::Truncated)) => {
                 return refuses("is truncated", &format!("generate it again with ssh-keygen -k: {list}"));
             }
             Ok(Some(UnreadableList::Line(line))) => {
