@@ -217,7 +217,7 @@ pub enum ValueKind {
     WholeSeconds,
     /// The address of the metadata service.
     Address,
-    /// A time in the past.
+    /// A time: see [`TimeArgument`].
     Time,
     /// The name of a user.
     UserName,

@@ -104,7 +104,7 @@ pub enum Reporter {
 /// For arguments that [`parse`] rejects: the command that they ask for, and whether they contain `--json`.
 #[must_use]
 pub fn asks_for_report(arguments: &[OsString]) -> Option<(Reporter, bool)> {
-    // A value makes it wrong, and another command: it is not an AuthorizedKeysCommand.
+    // `--check=x` is wrong, but asks for a report of --check.
     let is = |argument: &OsString, option: &str| {
         let rest = argument.as_bytes().strip_prefix(option.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))

@@ -130,7 +130,7 @@ pub(crate) const LOGIN_COMMAND_TIME: Duration = RUN_TIME.saturating_add(Duration
 const _: () =
     assert!(LOGIN_COMMAND_TIME.as_millis() < CHECK_TIME.as_millis(), "the check reports its own limit");
 
-/// Time that this run waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
+/// Time that the run of [`LOGIN_COMMAND_TIME`] waits for the pushed keys. Later it starts without one, so that a slow metadata service does not delay the report.
 pub(crate) const LOGIN_COMMAND_KEY_WAIT: Duration = Duration::from_secs(3);
 
 const _: () = assert!(
@@ -138,11 +138,11 @@ const _: () = assert!(
     "the run has its time"
 );
 
-/// Time that a key must remain valid for this run.
+/// Seconds that a key must remain valid for that run.
 pub(crate) const LOGIN_COMMAND_KEY_LEFT: u64 = 10;
 
-/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one in this view of the file system if
-/// sshd's fails. After it, the check that runs the AuthorizedKeysCommand has its time.
+/// Time for the run of `eic-keys --check` as the AuthorizedKeysCommandUser, and for a second one outside of sshd's mount
+/// namespace, if the first fails. After it, the check that runs the AuthorizedKeysCommand has its time.
 pub(crate) const COMMAND_USER_TIME: Duration =
     ALL_CHECKS_TIME.saturating_sub(CHECK_TIME).saturating_sub(Duration::from_millis(100));
 
@@ -161,8 +161,11 @@ pub(crate) const BANNER_CONNECTION: Duration = Duration::from_secs(1);
 /// Time for an sshd that reads its files again, and so refuses connections, to listen again.
 pub(crate) const BANNER_RELOAD: Duration = Duration::from_secs(1);
 
-/// Pause between connections that are refused, and the least time to read.
+/// Pause between connections that are refused.
 pub(crate) const BANNER_PAUSE: Duration = Duration::from_millis(100);
+
+/// The least time for each step of a connection.
+pub(crate) const BANNER_LEAST: Duration = Duration::from_millis(100);
 
 /// Range of `--wait`. Ten minutes are enough to try what pushes a key.
 pub(crate) const WAIT_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));

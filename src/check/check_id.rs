@@ -14,8 +14,8 @@ enum CheckProperty {
     Rehearsal,
     /// No program on the instance can perform it.
     Elsewhere,
-    /// sshd must not be reloaded while it fails: it looks at settings of sshd that can refuse logins. Its warnings can be about what sshd
-    /// has had for long.
+    /// While it fails, no advice to reload sshd is given: the files can refuse logins. A warning alone does not forbid it: the running
+    /// sshd can have had that setting before.
     FailureForbidsReload,
     /// Nor while it warns.
     WarningForbidsReload,

@@ -1,4 +1,5 @@
-//! An IMDSv2 client with one method per item. The methods return `None` if IMDS does not have the item (404).
+//! An IMDSv2 client with one method per item. The methods return `None` if IMDS does not have the item (404), or an error if a run cannot
+//! do without it.
 //!
 //! Source: "Use the Instance Metadata Service", Amazon EC2 User Guide.
 
@@ -89,7 +90,7 @@ pub enum ImdsErrorKind {
     Throttled,
     /// No connection: nothing listens there, or a firewall blocks it.
     Unreachable,
-    /// A connection but no reply in time: the hop limit of the reply, or dropped packets.
+    /// A connection but no reply in time: the hop limit of the reply, or dropped packets. Or no request, because the time of the run was over.
     TimedOut,
     /// Anything else.
     Other,

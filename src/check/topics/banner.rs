@@ -301,7 +301,7 @@ fn connected(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
 /// Connects, and reads until the line with the protocol version (RFC 4253, section 4.2). Nothing is sent.
 fn ask(address: SocketAddr) -> BannerReply {
     let start = Instant::now();
-    let left = || limits::BANNER_TIME.saturating_sub(start.elapsed()).max(limits::BANNER_PAUSE);
+    let left = || limits::BANNER_TIME.saturating_sub(start.elapsed()).max(limits::BANNER_LEAST);
     let mut connection = loop {
         match connected(address, limits::BANNER_CONNECTION.min(left())) {
             Ok(connection) => break connection,

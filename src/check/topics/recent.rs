@@ -74,10 +74,10 @@ pub(crate) async fn recent(
             }
         })
         .await;
-    let is_right = sshd.command.get().is_some();
+    let is_valid = sshd.command.get().is_some();
     runner
         .check(CheckId::RecentSyslog, (&log, name), async |(log, name)| {
-            last_own_message(log, name, is_right, now)
+            last_own_message(log, name, is_valid, now)
         })
         .await;
     log
@@ -287,9 +287,9 @@ fn not_pushed<'a>(log: &'a Log, user: &str, ended: u64, now: u64) -> Option<(&'a
     (ended..=ended.saturating_add(DEFAULT_LOGIN_GRACE_TIME)).contains(&age).then_some(last)
 }
 
-/// What eic-keys logged about the user, or about every user. `is_right`: the AuthorizedKeysCommand is a right command line, so that a wrong one was
-/// typed by somebody, or is corrected.
-fn last_own_message(log: &Log, name: &UserName, is_right: bool, now: u64) -> Answer<()> {
+/// What eic-keys logged about the user, or about every user. `is_valid`: the AuthorizedKeysCommand is valid now, so that a wrong command
+/// line in the log was typed by hand or has been corrected.
+fn last_own_message(log: &Log, name: &UserName, is_valid: bool, now: u64) -> Answer<()> {
     let (user, doubt) = (name.to_string(), log.caveat());
     // A key of the same run counts without those of the chained command.
     let has_key = |line: &LogLine| log.lines.iter().any(|other| provides_key(other) && other.pid == line.pid);
@@ -297,7 +297,7 @@ fn last_own_message(log: &Log, name: &UserName, is_right: bool, now: u64) -> Ans
         let says = own(line)?;
         let counts = match &says {
             OwnLine::Failed { user: other } | OwnLine::Refused { user: other, .. } => *other == user,
-            OwnLine::WrongCommandLine => !is_right,
+            OwnLine::WrongCommandLine => !is_valid,
             OwnLine::ChainedFailed => !has_key(line),
             OwnLine::NotEc2 | OwnLine::Provided(_) => true,
             OwnLine::ProvidedFor { .. } | OwnLine::NotPushed { .. } => false,
