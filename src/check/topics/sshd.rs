@@ -280,7 +280,8 @@ fn settings(
     }
 }
 
-/// The setting by which sshd refused the user, by its log, after these files were changed. Whatever it has read since, it has not read less.
+/// The setting by which sshd refused the user, by its log, after these files were changed. sshd had
+/// read the changed files by then.
 fn refused_by(
     tree: &ConfigTree,
     connection: &ConnectionSpec,
