@@ -23,16 +23,37 @@ use super::Fingerprint;
 use crate::ec2::InstanceId;
 use crate::limits;
 
-/// The types of keys that a record can have, as in the key line.
-pub const TYPES: &[&str] = &[
-    "ssh-rsa",
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
+/// A type of key that a record can have.
+#[derive(Debug)]
+pub struct KeyType {
+    /// As in the key line.
+    pub name: &'static str,
+    /// The signature algorithms of such keys, as in sshd's settings. sshd must accept one.
+    pub signatures: &'static str,
+    /// What it is called, if EC2 Instance Connect's API takes keys of this type.
+    pub pushed: Option<&'static str>,
+}
+
+/// The types of keys that sshd accepts.
+pub const TYPES: &[KeyType] = &[
+    KeyType { name: "ssh-ed25519", signatures: "ssh-ed25519", pushed: Some("ed25519") },
+    KeyType { name: "ssh-rsa", signatures: "rsa-sha2-512,rsa-sha2-256", pushed: Some("RSA") },
+    KeyType { name: "ecdsa-sha2-nistp256", signatures: "ecdsa-sha2-nistp256", pushed: None },
+    KeyType { name: "ecdsa-sha2-nistp384", signatures: "ecdsa-sha2-nistp384", pushed: None },
+    KeyType { name: "ecdsa-sha2-nistp521", signatures: "ecdsa-sha2-nistp521", pushed: None },
+    KeyType { name: SK_ED25519, signatures: SK_ED25519, pushed: None },
+    KeyType { name: SK_ECDSA, signatures: SK_ECDSA, pushed: None },
 ];
+
+const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
+const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
+
+impl KeyType {
+    /// Whether sshd accepts such keys, if it accepts these signature algorithms.
+    pub(crate) fn is_accepted_by(&self, algorithms: &[&str]) -> bool {
+        self.signatures.split(',').any(|name| algorithms.contains(&name))
+    }
+}
 
 /// A record that was parsed but not verified.
 #[derive(Clone, Debug)]
@@ -263,7 +284,8 @@ fn public_key(line: &str) -> Result<PublicKey, RecordError> {
         return Err(RecordError::Key);
     }
     let key = PublicKey::from_openssh(line).map_err(|_| RecordError::Key)?;
-    if !TYPES.contains(&key.algorithm().as_str()) {
+    let algorithm = key.algorithm();
+    if !TYPES.iter().any(|known| known.name == algorithm.as_str()) {
         return Err(RecordError::KeyType);
     }
     if let KeyData::Rsa(rsa) = key.key_data() {

@@ -283,7 +283,7 @@ fn keys_that_sshd_refuses() {
         world.restart(&crate::world::config().set("RequiredRSASize", "3072").text());
         refused(world, &key, &[("sshd.revoked", "warn")], "it has 2048 bits, and RequiredRSASize is 3072");
         world.restart(&crate::world::config().set("PubkeyAcceptedAlgorithms", "ssh-ed25519").text());
-        refused(world, &key, &[("sshd.algorithms", "warn")], "(rsa-sha2-512, rsa-sha2-256)");
+        refused(world, &key, &[("sshd.algorithms", "warn")], "(rsa-sha2-512,rsa-sha2-256)");
     });
 }
 

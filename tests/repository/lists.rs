@@ -6,6 +6,8 @@ use std::fs;
 use eic_keys::ec2::Domain;
 use eic_keys::keys::record::TYPES;
 use eic_keys::trust::store::LOCATIONS;
+use eic_lab::UserKey;
+use eic_lab::service::pushed::check_key;
 
 /// Asserts that a document has each of these words in backquotes.
 #[track_caller]
@@ -23,7 +25,21 @@ fn partitions() {
 
 #[test]
 fn types_of_keys() {
-    lists("docs/how-it-works.md", TYPES.iter().copied());
+    lists("docs/how-it-works.md", TYPES.iter().map(|known| known.name));
+}
+
+#[test]
+fn types_of_keys_that_can_be_pushed() {
+    let read = |path: &str| fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let names: Vec<_> = TYPES.iter().filter_map(|known| known.pushed).collect();
+    assert!(read("docs/differences.md").contains(&format!("The API takes {} today", names.join(" and "))));
+    let laboratory = read("docs/laboratory.md");
+    let row = laboratory.lines().find(|line| line.starts_with("| SendSSHPublicKey |")).unwrap();
+    for known in TYPES {
+        let accepts = UserKey::of_type(known.name).iter().any(|key| check_key(key.line()).is_ok());
+        assert_eq!(accepts, known.pushed.is_some(), "the laboratory's SendSSHPublicKey, {}", known.name);
+        assert!(known.pushed.is_none_or(|name| row.contains(name)), "docs/laboratory.md: {}", known.name);
+    }
 }
 
 #[test]

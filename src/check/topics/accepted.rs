@@ -6,7 +6,8 @@ use crate::check::report::Mark;
 use crate::check::revoked_keys::{RevokedKeys, string};
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
-use crate::keys::{UnverifiedKey, record};
+use crate::keys::UnverifiedKey;
+use crate::keys::record::{TYPES, bits};
 use crate::sshd::config::KEY_TYPES;
 
 /// Whether sshd accepts these keys, which eic-keys would provide.
@@ -41,13 +42,10 @@ fn refusal(
     settings: &Settings,
     revoked: Option<&RevokedKeys>,
 ) -> Option<(&'static str, String, &'static str)> {
-    let algorithms = match key.key_type() {
-        "ssh-rsa" => &["rsa-sha2-512", "rsa-sha2-256"][..],
-        other => &[other],
-    };
+    let key_type = TYPES.iter().find(|known| known.name == key.key_type())?;
     let accepted = settings.accepted_algorithms();
-    if !accepted.is_empty() && !algorithms.iter().any(|name| accepted.contains(name)) {
-        let note = format!("sshd accepts no signatures of this type ({})", algorithms.join(", "));
+    if !accepted.is_empty() && !key_type.is_accepted_by(&accepted) {
+        let note = format!("sshd accepts no signatures of this type ({})", key_type.signatures);
         return Some((KEY_TYPES, note, "push a key of another type, or add that algorithm"));
     }
     let blob = key.blob();
@@ -70,7 +68,7 @@ fn refusal(
 fn rsa_bits(mut blob: &[u8]) -> Option<u32> {
     let (kind, _exponent) = (string(&mut blob)?, string(&mut blob)?);
     let modulus = string(&mut blob).filter(|_| kind == b"ssh-rsa")?;
-    Some(record::bits(modulus.strip_prefix(&[0]).unwrap_or(modulus)))
+    Some(bits(modulus.strip_prefix(&[0]).unwrap_or(modulus)))
 }
 
 #[cfg(test)]

@@ -55,6 +55,23 @@ impl UserKey {
         Self::new(&line, pem)
     }
 
+    /// Keys of a type, as in a key line: one of each usual size.
+    ///
+    /// # Panics
+    /// If the laboratory has no key of this type.
+    pub fn of_type(name: &str) -> Vec<Self> {
+        match name {
+            "ssh-rsa" => [2048, 3072, 4096].map(Self::rsa).into(),
+            "ssh-ed25519" => vec![Self::ed25519()],
+            "ecdsa-sha2-nistp256" => vec![Self::generate("ecdsa", 256)],
+            "ecdsa-sha2-nistp384" => vec![Self::generate("ecdsa", 384)],
+            "ecdsa-sha2-nistp521" => vec![Self::generate("ecdsa", 521)],
+            "sk-ssh-ed25519@openssh.com" => vec![Self::sk_ed25519()],
+            "sk-ecdsa-sha2-nistp256@openssh.com" => vec![Self::sk_ecdsa()],
+            _ => panic!("the laboratory has no key of the type {name}"),
+        }
+    }
+
     /// A public key line of a security key (`sk-ssh-ed25519@openssh.com`), which exists without its token.
     pub fn sk_ed25519() -> Self {
         Self::security_key("sk-ssh-ed25519@openssh.com", &[&[0x42; 32]])

@@ -5,34 +5,36 @@ use std::path::Path;
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::files::{self, below};
+use crate::keys::record::TYPES;
 use crate::limits;
 use crate::sshd::config::{KEY_TYPES, OLD_KEY_TYPES};
-
-/// The key types that can be pushed (from the API), and the signature algorithms that sshd needs for them.
-const PUSHED: [(&str, &[&str]); 2] =
-    [("ed25519", &["ssh-ed25519"]), ("RSA", &["rsa-sha2-512", "rsa-sha2-256"])];
 
 /// The only key exchanges that the console's browser client supports.
 const EXCHANGES: &str = "ecdh-sha2-nistp256, ecdh-sha2-nistp384, ecdh-sha2-nistp521";
 
 pub(super) fn algorithms(settings: &Settings) -> Answer<()> {
     let taken = settings.accepted_algorithms();
-    let refused: Vec<_> =
-        PUSHED.iter().filter(|(_, names)| !names.iter().any(|name| taken.contains(name))).collect();
+    let (mut accepted, mut refused, mut missing) = (Vec::new(), Vec::new(), None);
+    for known in TYPES {
+        let Some(name) = known.pushed else { continue };
+        if known.is_accepted_by(&taken) {
+            accepted.push(name);
+        } else {
+            refused.push(name);
+            missing = missing.or(Some(known.signatures));
+        }
+    }
+    let Some(missing) = missing else {
+        let names = accepted.join(", ");
+        return Answer::ok(format!("sshd accepts every type of key that can be pushed: {names}"), ());
+    };
     let has_old_name = settings.dump.values(OLD_KEY_TYPES).next().is_some();
     let keyword = if has_old_name { "PubkeyAcceptedKeyTypes" } else { "PubkeyAcceptedAlgorithms" };
-    let change = |names: &[&str]| format!("add {} to {keyword} or to the crypto policy", names.join(","));
-    match refused.as_slice() {
-        [] => Answer::ok("sshd accepts both types of keys that can be pushed: ed25519 and RSA", ()),
-        [(kind, names)] => {
-            settings.warns(KEY_TYPES, format!("sshd does not accept pushed {kind} keys"), &change(names))
-        }
-        _ => settings.refuses(
-            KEY_TYPES,
-            "sshd accepts no type of key that can be pushed",
-            &change(&["ssh-ed25519"]),
-        ),
+    let change = format!("add {missing} to {keyword} or to the crypto policy");
+    if accepted.is_empty() {
+        return settings.refuses(KEY_TYPES, "sshd accepts no type of key that can be pushed", &change);
     }
+    settings.warns(KEY_TYPES, format!("sshd does not accept pushed {} keys", refused.join(", ")), &change)
 }
 
 /// Ciphers and MACs that OpenSSH's client supports without options, in all releases since 7.4.
