@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test may overflow")]
 
-use eic_keys::ec2::Domain;
+use eic_keys::ec2::{Domain, Region};
 use eic_lab::cert::{oids, usage};
 use eic_lab::pki::{self, PkiSpec};
 use eic_lab::{
@@ -118,20 +118,25 @@ fn signer(name: &str) -> CertSpec {
 #[test]
 fn region_and_domain_come_from_the_metadata_service() {
     let rows = [
-        ("ap-southeast-7", "amazonaws.com"),
-        ("mx-central-1", "amazonaws.com"),
-        ("us-gov-west-1", "amazonaws.com"),
-        ("cn-north-1", "amazonaws.com.cn"),
-        ("us-iso-east-1", "c2s.ic.gov"),
-        ("us-isob-east-1", "sc2s.sgov.gov"),
-        ("eu-isoe-west-1", "cloud.adc-e.uk"),
-        ("us-isof-south-1", "csp.hci.ic.gov"),
-        ("eusc-de-east-1", "amazonaws.eu"),
+        ("ap-southeast-7", "amazonaws.com", "aws"),
+        ("mx-central-1", "amazonaws.com", "aws"),
+        ("us-gov-west-1", "amazonaws.com", "aws-us-gov"),
+        ("cn-north-1", "amazonaws.com.cn", "aws-cn"),
+        ("us-iso-east-1", "c2s.ic.gov", "aws-iso"),
+        ("us-isob-east-1", "sc2s.sgov.gov", "aws-iso-b"),
+        ("eu-isoe-west-1", "cloud.adc-e.uk", "aws-iso-e"),
+        ("us-isof-south-1", "csp.hci.ic.gov", "aws-iso-f"),
+        ("eusc-de-east-1", "amazonaws.eu", "aws-eusc"),
     ];
     for domain in Domain::ALL {
-        assert!(rows.iter().any(|(_, tried)| *tried == domain.to_string()), "this test has no {domain}");
+        for partition in domain.partitions() {
+            let is_of = |row: &(_, &str, &str)| (row.1, row.2) == (&domain.to_string(), partition);
+            assert!(rows.iter().any(is_of), "this test has no region of {partition}, {domain}");
+        }
     }
-    for (region, domain) in rows {
+    for (region, domain, partition) in rows {
+        let parsed = (Domain::parse(domain.as_bytes()).unwrap(), Region::parse(region.as_bytes()).unwrap());
+        assert_eq!(parsed.0.partition(&parsed.1), partition, "{region}");
         let (instance, key) = instance();
         adopt(&instance, &key, PkiSpec::healthy(region, domain).build());
         instance.imds.set("placement/region", region);
