@@ -21,8 +21,11 @@ pub const LOCATIONS: &[&str] = &[
     "/var/lib/ca-certificates/ca-bundle.pem", // SUSE
     "/etc/ssl/ca-bundle.pem",             // SUSE, older name
     "/etc/ssl/cert.pem",                  // Alpine
-    "/etc/ssl/certs",                     // systems with single files only
+    DIRECTORY,                            // systems with single files only
 ];
+
+/// The only one that is a directory.
+pub const DIRECTORY: &str = "/etc/ssl/certs";
 
 /// A trust store: a bundle of certificates, or a directory of certificate files.
 #[derive(Debug)]

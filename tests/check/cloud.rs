@@ -1,5 +1,6 @@
 //! What comes from the machine, the metadata service and the signer.
 use crate::world::{TRUST_STORE, USER, World, broken, config, world};
+use eic_keys::trust::store::DIRECTORY;
 use eic_lab::{DAY, Endpoint, Fault, HOUR, IPV4, IPV6, Machine, On, Pki, Status, now};
 use std::time::Duration;
 
@@ -243,12 +244,7 @@ fn the_clock_is_wrong() {
 
 #[test]
 fn no_trust_store() {
-    let gone = |world: &World<'_>| {
-        let instance = world.instance;
-        instance.remove_trust_stores();
-        instance.namespace().assert_here();
-        std::fs::remove_dir_all("/etc/ssl").unwrap();
-    };
+    let gone = |world: &World<'_>| world.instance.remove_trust_stores();
     broken(gone, &[("signer.store", "fail")], "no trust store");
     let empty = |world: &World<'_>| world.instance.trust_store("/etc/ssl/certs/ca-certificates.crt", "");
     broken(empty, &[("signer.store", "fail")], "contains no certificate");
@@ -270,6 +266,15 @@ fn no_trust_store() {
         &|| std::fs::create_dir(bundle).unwrap(),
         "is an empty directory, not a file",
         &format!("rmdir {bundle} && "),
+    );
+    // A directory in the place of a directory.
+    broken(
+        |world: &World<'_>| {
+            world.instance.remove_trust_stores();
+            std::fs::create_dir(DIRECTORY).unwrap();
+        },
+        &[("signer.store", "fail")],
+        "/etc/ssl/certs contains no certificate",
     );
     found(
         &|| std::os::unix::fs::symlink("/dev/null", bundle).unwrap(),

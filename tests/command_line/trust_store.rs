@@ -2,9 +2,8 @@
 
 use crate::{instance, result, shell};
 use eic_keys::limits;
-use eic_keys::trust::store::LOCATIONS;
+use eic_keys::trust::store::{DIRECTORY, LOCATIONS};
 use eic_lab::{Instance, Pki, UserKey, pki};
-use std::path::Path;
 
 const STORE: &str = "/etc/lab/store";
 
@@ -38,11 +37,10 @@ fn fails(instance: &Instance, key: &UserKey, status: i32, what: &str) {
 fn each_usual_location_is_found() {
     let (instance, key) = instance();
     for location in LOCATIONS {
-        shell(&instance, "rm -rf /etc/ssl /etc/pki");
-        let path = if Path::new(location).extension().is_some() {
-            (*location).to_owned()
-        } else {
-            format!("{location}/laboratory.pem")
+        instance.remove_trust_stores();
+        let path = match *location {
+            DIRECTORY => format!("{DIRECTORY}/laboratory.pem"),
+            file => file.to_owned(),
         };
         instance.trust_store(&path, anchor(&instance));
         assert_eq!(instance.run(["alice", key.fingerprint()]).keys(), [key.line()], "{path}");
@@ -61,7 +59,6 @@ fn each_usual_location_is_found() {
 fn without_a_trust_store_fails_only_if_it_is_needed() {
     let (instance, key) = instance();
     instance.remove_trust_stores();
-    shell(&instance, "rm -rf /etc/ssl /etc/pki");
     assert_eq!(result(&instance.run(["alice", key.fingerprint()])), (Some(4), "", ""));
     let lines = instance.journal.lines();
     assert!(lines.len() == 1 && lines[0].severity == 4, "{lines:?}");

@@ -5,8 +5,9 @@ use std::fs;
 
 use eic_keys::ec2::Domain;
 use eic_keys::keys::record::TYPES;
-use eic_keys::trust::store::LOCATIONS;
+use eic_keys::trust::store::{DIRECTORY, LOCATIONS};
 use eic_lab::UserKey;
+use eic_lab::instance::{TRUST_STORE_DIRECTORY, TRUST_STORES};
 use eic_lab::service::pushed::check_key;
 
 /// Asserts that a document has each of these words in backquotes.
@@ -45,4 +46,14 @@ fn types_of_keys_that_can_be_pushed() {
 #[test]
 fn locations_of_trust_stores() {
     lists("docs/operating.md", LOCATIONS.iter().copied());
+}
+
+/// Else a test without a trust store depends on the machine that it runs on.
+#[test]
+fn the_laboratory_removes_each_trust_store() {
+    assert_eq!(DIRECTORY, TRUST_STORE_DIRECTORY);
+    for path in LOCATIONS {
+        let is_removed = *path == DIRECTORY || TRUST_STORES.iter().any(|(_, file)| file == path);
+        assert!(is_removed, "tests/lab/src/instance.rs lacks {path}");
+    }
 }

@@ -26,6 +26,7 @@ use crate::limits;
 use crate::ocsp_requests::check_revocation;
 use crate::path_walk::{UnsafePath, resolve, resolve_root_only};
 use crate::run_error::RunError;
+use crate::trust::store::{DIRECTORY, LOCATIONS};
 use crate::trust::{
     ChainError, OcspError, PathWithRevocation, Signer, SignerError, SignerName, SignerPath, StoreError,
     TrustStore, UnixTime, find_path,
@@ -222,9 +223,10 @@ fn is_link_to_no_file(path: &Path) -> bool {
 
 /// Whether an empty directory is in the place of a file of certificates.
 fn is_empty_directory(path: &Path) -> bool {
-    let is_file_name = path.extension().is_some();
+    let mut files = LOCATIONS.iter().filter(|location| **location != DIRECTORY);
+    let is_of_file = files.any(|location| path.ends_with(location.trim_start_matches('/')));
     let real = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    is_file_name && real && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    is_of_file && real && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// What is wrong with the trust store.

@@ -11,7 +11,7 @@ use crate::userkey::UserKey;
 use openssl::base64::encode_block;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,13 +26,17 @@ pub const IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 pub const INSTANCE: &str = "i-0123456789abcdef0";
 
 /// Where the systems keep their trust stores; the default is Debian's.
-pub const TRUST_STORES: [(&str, &str); 5] = [
+pub const TRUST_STORES: [(&str, &str); 6] = [
     ("Debian, Ubuntu", "/etc/ssl/certs/ca-certificates.crt"),
     ("RHEL, Amazon Linux", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
     ("RHEL, Amazon Linux (compatibility)", "/etc/pki/tls/certs/ca-bundle.crt"),
     ("SUSE (compatibility)", "/etc/ssl/ca-bundle.pem"),
     ("SUSE", "/var/lib/ca-certificates/ca-bundle.pem"),
+    ("Alpine", "/etc/ssl/cert.pem"),
 ];
+
+/// Where systems keep one file for each certificate.
+pub const TRUST_STORE_DIRECTORY: &str = "/etc/ssl/certs";
 
 /// The two files that identify an EC2 instance.
 const ASSET_TAG: &str = "/sys/devices/virtual/dmi/id/board_asset_tag";
@@ -137,9 +141,9 @@ impl Instance {
         self.trust_store(TRUST_STORES[0].1, [own, pki::bundle(anchors).into_bytes()].concat());
     }
 
-    /// Makes this file, one of [`TRUST_STORES`], the only trust store, with this content.
+    /// Makes this file, one of [`TRUST_STORES`], the only one of them, with this content.
     pub fn trust_store(&self, path: &str, content: impl AsRef<[u8]>) {
-        self.remove_trust_stores();
+        self.remove_bundles();
         if path.starts_with("/var/lib") {
             self.namespace.cover("/var/lib");
         }
@@ -148,6 +152,15 @@ impl Instance {
 
     /// Removes all trust stores.
     pub fn remove_trust_stores(&self) {
+        self.remove_bundles();
+        self.namespace.assert_here();
+        match fs::remove_dir_all(TRUST_STORE_DIRECTORY) {
+            Err(e) if e.kind() != ErrorKind::NotFound => panic!("{TRUST_STORE_DIRECTORY}: {e}"),
+            _ => (),
+        }
+    }
+
+    fn remove_bundles(&self) {
         for (_, path) in TRUST_STORES {
             if Path::new(path).symlink_metadata().is_ok() {
                 if path.starts_with("/var/lib") {
