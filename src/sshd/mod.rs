@@ -16,7 +16,7 @@ pub mod config;
 pub mod config_file;
 pub mod criteria;
 mod diff;
-mod drop_in;
+pub(crate) mod drop_in;
 mod enable;
 mod enable_error;
 pub(crate) mod host_key;

@@ -19,7 +19,7 @@ use super::{
         own_command, own_part, parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
     },
     placement::{Placement, PlacementError},
-    query::{Dump, admin_config, unless_none},
+    query::{Dump, unless_none},
 };
 use crate::config_tree::{ConfigTree, Origin};
 use crate::error_text::WithCauses;
@@ -467,13 +467,12 @@ impl Planner<'_> {
     /// Whether the main file and the drop-ins contain nothing of eic-keys, from their bytes. This is for a
     /// configuration that sshd's rules cannot parse. `false` if a file cannot be read.
     pub(super) fn has_no_trace_of_ours(&self) -> bool {
-        let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
-        let mut paths = self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*"].concat(), MAX_DROP_INS);
+        let mut paths = drop_in::files(self.tree, self.main, b"");
         paths.push(self.main.to_owned());
         let shows = |bytes: &[u8]| {
             contains(bytes, self.program.as_bytes()) || strip(self.version, bytes, self.program).is_some()
         };
-        paths.len() <= MAX_DROP_INS
+        paths.len() <= drop_in::MAX_DROP_INS
             && paths.iter().all(|path| match self.tree.read(path) {
                 Ok(bytes) => !shows(&bytes),
                 Err(error) => error.kind() == ErrorKind::NotFound,
@@ -548,10 +547,7 @@ impl Planner<'_> {
     fn without_our_lines(&self, current: &Config) -> Result<StrippedConfig, PlanError> {
         let (mut without, mut messages, mut comments) = (self.tree.clone(), Vec::new(), Vec::new());
         let mut paths: Vec<PathBuf> = current.files().map(|file| file.path().to_owned()).collect();
-        let directory = admin_config(self.main).with_file_name(drop_in::DIRECTORY);
-        for path in
-            self.tree.glob(&[directory.as_os_str().as_bytes(), b"/*-", drop_in::NAME].concat(), MAX_DROP_INS)
-        {
+        for path in drop_in::all_ours(self.tree, self.main) {
             if !paths.contains(&path) {
                 paths.push(path);
             }
@@ -689,9 +685,6 @@ impl Treatment<'_> {
         }
     }
 }
-
-/// Maximum number of drop-ins to look at.
-const MAX_DROP_INS: usize = 100;
 
 /// The configuration without our lines.
 struct StrippedConfig {

@@ -40,6 +40,7 @@ use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::{Config, Keyword, MatchLine, ReadError, Setting};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::criteria::{ConnectionSpec, NamedClients};
+use crate::sshd::drop_in;
 use crate::sshd::host_key::default_host_keys;
 use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
@@ -117,7 +118,7 @@ pub(crate) async fn examine(
 /// The main file, if it no longer includes the drop-in with our lines, and the running sshd has not read that change.
 fn lost_drop_in(tree: &ConfigTree, source: &SettingsSource) -> Option<PathBuf> {
     let main = source.changed_files.iter().find(|file| **file == source.main)?;
-    let ours = tree.glob(b"/etc/ssh/sshd_config.d/*-eic-keys.conf", 8);
+    let ours = drop_in::all_ours(tree, main);
     let is_lost = |file: &&PathBuf| {
         let included =
             source.config.iter().flat_map(Config::files).any(|other| other.path() == file.as_path());
