@@ -94,8 +94,8 @@ impl ConfigTree {
         files::read(&path, MAX_SIZE)
     }
 
-    /// Expands a pattern as sshd calls glob(3): by name, in byte order, with at most `max` + 1 results. A pattern
-    /// that does not begin with `/` would depend on sshd's working directory, and matches nothing here.
+    /// Expands a pattern as sshd calls glob(3): by name, in byte order. After the directory with which there are more than `max` names,
+    /// no other is listed. A pattern that does not begin with `/` would depend on sshd's working directory, and matches nothing here.
     pub(crate) fn glob(&self, pattern: &[u8], max: usize) -> Vec<PathBuf> {
         let Some(pattern) = pattern.strip_prefix(b"/") else { return Vec::new() };
         let mut found = vec![PathBuf::from("/")];

@@ -187,8 +187,8 @@ pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
-/// Files of a directory below `/etc/security`, or of the message of the day, that are read.
-pub(crate) const PAM_FILES: usize = 256;
+/// Files of a directory of the message of the day that are read.
+pub(crate) const MOTD_FILES: usize = 256;
 
 /// How deep PAM service files that include each other are read.
 pub(crate) const PAM_INCLUDES: usize = 8;

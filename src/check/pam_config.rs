@@ -216,7 +216,8 @@ impl Reader<'_> {
         }
         let path = self.root.join(path);
         if self.open.len() == limits::PAM_INCLUDES {
-            self.stack.unreadable = Some("too many include each other".to_owned());
+            let reason = format!("{} is included more than {} deep", file.display(), limits::PAM_INCLUDES);
+            self.stack.unreadable = Some(reason);
             return Ok(());
         }
         let text = match files::read_text(&path, limits::SYSTEM_FILE) {
@@ -347,11 +348,12 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use std::fs;
 
-    use super::{ModuleType, modules, words};
+    use super::{ModuleType, modules, stack, words};
+    use crate::limits;
 
     #[test]
     fn included_files_are_read() {
@@ -375,6 +377,27 @@ mod tests {
         found.dedup();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(found, ["pam_unix.so x", "pam_access.so"]);
+    }
+
+    #[test]
+    fn the_deepest_includes() {
+        let root = std::env::temp_dir().join(format!("eic-keys-pam-deep-{}", std::process::id()));
+        let directory = root.join("etc/pam.d");
+        fs::create_dir_all(&directory).unwrap();
+        // What is read of files of which each includes the next one.
+        let read = |files: usize| {
+            for number in 1..files {
+                fs::write(directory.join(number.to_string()), format!("@include {}\n", number + 1)).unwrap();
+            }
+            fs::write(directory.join(files.to_string()), "account required pam_last.so\n").unwrap();
+            let stack = stack(&root, "1", ModuleType::Account);
+            (stack.rules.len(), stack.unreadable)
+        };
+        let most = limits::PAM_INCLUDES;
+        let (deepest, deeper) = (read(most), read(most + 1));
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(deepest, (1, None));
+        assert_eq!(deeper, (0, Some(format!("/etc/pam.d/{} is included more than {most} deep", most + 1))));
     }
 
     #[test]

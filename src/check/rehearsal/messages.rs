@@ -322,8 +322,9 @@ pub(super) fn last_words(output: &str, root: &Path) -> Option<String> {
 fn message_of_the_day(root: &Path) -> String {
     let (tree, mut text) = (ConfigTree::new(root), String::new());
     for place in ["/etc/motd", "/run/motd", "/usr/lib/motd"] {
-        let files = tree.glob(format!("{place}.d/*").as_bytes(), limits::PAM_FILES);
-        let names = files.into_iter().map(|file| file.to_string_lossy().into_owned());
+        let files = tree.glob(format!("{place}.d/*").as_bytes(), usize::MAX);
+        let names = files.into_iter().take(limits::MOTD_FILES);
+        let names = names.map(|file| file.to_string_lossy().into_owned());
         for file in [place.to_owned(), format!("{place}.dynamic")].into_iter().chain(names) {
             text += &files::system_text(root, &file);
             text.push('\n');
@@ -353,7 +354,8 @@ fn plain(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{LoginMessages, PamMessages, last_words};
+    use super::{LoginMessages, PamMessages, last_words, message_of_the_day};
+    use crate::limits;
 
     /// The note and the fix for messages of sshd, PAM and the session.
     fn explained(sshd: &str, pam: &str, output: &str) -> Option<(String, String)> {
@@ -392,6 +394,19 @@ mod tests {
             }
         }
         std::fs::remove_dir_all(&root).ok();
+    }
+
+    #[test]
+    fn the_files_of_a_message_of_the_day() {
+        let root = std::env::temp_dir().join(format!("eic-keys-motd-files-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc/motd.d")).ok();
+        for number in 0..=limits::MOTD_FILES {
+            std::fs::write(root.join(format!("etc/motd.d/{number:04}")), format!("line {number}\n")).ok();
+        }
+        let text = message_of_the_day(&root);
+        std::fs::remove_dir_all(&root).ok();
+        let has = |number: usize| text.lines().any(|line| line == format!("line {number}"));
+        assert!(has(0) && has(limits::MOTD_FILES.saturating_sub(1)) && !has(limits::MOTD_FILES));
     }
 
     #[test]
