@@ -50,7 +50,7 @@ impl Host {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    files::read_beginning(path, limits::FIRMWARE_FILE).ok()
+    files::read(path, limits::FIRMWARE_FILE).ok()
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
 
     use super::{BOARD_ASSET_TAG, HYPERVISOR_UUID, Host};
     use crate::ec2::InstanceId;
-    use crate::files;
+    use crate::{files, limits};
     use std::path::{Path, PathBuf};
 
     fn machine(name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -75,8 +75,13 @@ mod tests {
     #[test]
     fn the_two_files_decide() {
         let id = InstanceId::parse(b"i-0123456789abcdef0").unwrap();
+        let most = usize::try_from(limits::FIRMWARE_FILE).unwrap();
+        let (longest, too_long) =
+            [most, most + 1].map(|length| format!("{:<length$}", id.to_string())).into();
         for (name, files, host) in [
-            ("nitro", vec![(BOARD_ASSET_TAG, "i-0123456789abcdef0\n")], Host::Nitro(id)),
+            ("nitro", vec![(BOARD_ASSET_TAG, "i-0123456789abcdef0\n")], Host::Nitro(id.clone())),
+            ("longest-tag", vec![(BOARD_ASSET_TAG, longest.as_str())], Host::Nitro(id)),
+            ("longer-tag", vec![(BOARD_ASSET_TAG, too_long.as_str())], Host::NotEc2),
             ("xen", vec![(HYPERVISOR_UUID, "ec2e1916-9099-7caf-fd21-012345abcdef\n")], Host::Xen),
             ("xen-upper", vec![(HYPERVISOR_UUID, "EC2E1916-9099-7CAF-FD21-012345ABCDEF\n")], Host::Xen),
             ("other-xen", vec![(HYPERVISOR_UUID, "45e12aec-9099-7caf-fd21-012345abcdef\n")], Host::NotEc2),

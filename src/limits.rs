@@ -33,7 +33,7 @@ pub(crate) const CONNECT_ATTEMPT: Duration = Duration::from_millis(250);
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// CPU time of the process, in seconds. A login takes milliseconds (`docs/performance.md`).
-pub(crate) const CPU_TIME: u64 = 10;
+pub const CPU_TIME: u64 = 10;
 
 // A run: what it reads and needs.
 
@@ -101,15 +101,15 @@ pub const TRUST_STORE_FILES: usize = 1024;
 pub const LOGGED_TEXT: usize = 1024;
 
 /// Output of the chained command. Enough for tens of thousands of keys.
-pub(crate) const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
+pub const CHAINED_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Address space of the process, in bytes. A login uses at most 6 MB (`tests/imds/memory.rs`). A buffer that grows to [`CHAINED_OUTPUT`]
 /// needs three times its size, because it doubles: the old and the new one exist at once.
 #[expect(clippy::as_conversions, reason = "the value is small")]
-pub(crate) const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
+pub const ADDRESS_SPACE: u64 = 8 * CHAINED_OUTPUT as u64;
 
 /// Open file descriptors. A login uses fifteen at once.
-pub(crate) const OPEN_FILES: u64 = 128;
+pub const OPEN_FILES: u64 = 128;
 
 // `--check`: time.
 
@@ -234,7 +234,7 @@ pub(crate) const TERMINAL_TRIES: u32 = 3;
 // `--logins`.
 
 /// Number of log files: the current one and the rotated ones.
-pub(crate) const LOG_FILES: usize = 400;
+pub const LOG_FILES: usize = 400;
 
 /// What `--logins` reads of a log at once. Small enough for the cache of a processor.
 pub(crate) const LOG_BLOCK: usize = 256 * 1024;
@@ -279,8 +279,8 @@ pub(crate) const SYSTEM_FILE: u64 = 16 * 1024 * 1024;
 /// The program file of sshd. Today's have up to 2 MiB.
 pub(crate) const PROGRAM_FILE: u64 = 64 * 1024 * 1024;
 
-/// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`).
-pub(crate) const PROGRAM_START: u64 = 256;
+/// The first bytes of a program: the kernel looks for `#!` and the interpreter in so many (`BINPRM_BUF_SIZE`, with the end of the line).
+pub(crate) const PROGRAM_START: u64 = 255;
 
 /// A file of `/proc`, at most. The table of TCP sockets has 150 bytes for each: this is a hundred thousand.
 pub(crate) const PROC_FILE: u64 = 16 * 1024 * 1024;
@@ -362,6 +362,48 @@ mod tests {
             0,
             "a name in a comment is no use"
         );
+    }
+
+    /// Sizes and numbers without a test of their own.
+    const UNTESTED: [&str; 9] = [
+        // `files::read` has a test of what is larger.
+        "SYSTEM_FILE",
+        "PROGRAM_FILE",
+        "PROC_FILE",
+        "TIME_ZONE",
+        // A second more or less.
+        "LOGIN_COMMAND_KEY_LEFT",
+        // What is read is one buffer longer.
+        "BANNER_LENGTH",
+        // It changes only how much is shown.
+        "COMMAND_SHOWN",
+        // tests/check/rehearsal.rs has a shell that answers more, and one that does not.
+        "TERMINAL_ANSWERS",
+        "TERMINAL_TRIES",
+    ];
+
+    #[test]
+    fn each_size_and_number_is_in_a_test() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let unit_tests = sources(&root.join("src"))
+            .into_iter()
+            .filter_map(|text| text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()));
+        let tests: Vec<_> = unit_tests.chain(sources(&root.join("tests"))).collect();
+        let word =
+            |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned);
+        let tested: Vec<_> = tests.iter().flat_map(|text| text.split("limits::").skip(1)).map(word).collect();
+        let mut untested = Vec::new();
+        for line in include_str!("limits.rs").lines().take_while(|line| *line != "#[cfg(test)]") {
+            let constant = line.strip_prefix("pub const ").or_else(|| line.strip_prefix("pub(crate) const "));
+            let Some((name, kind)) = constant.and_then(|rest| rest.split_once(": ")) else { continue };
+            if !kind.contains("Duration") && !tested.contains(&Some(name.to_owned())) {
+                untested.push(name);
+            }
+        }
+        untested.sort_unstable();
+        let mut known = UNTESTED;
+        known.sort_unstable();
+        assert_eq!(untested, known, "a test at the limit and one above it");
     }
 
     #[test]

@@ -343,6 +343,17 @@ mod tests {
     }
 
     #[test]
+    fn the_most_output_of_a_rehearsal() {
+        let most = crate::limits::REHEARSAL_OUTPUT;
+        for length in [most.saturating_sub(1), most, most.saturating_add(1)] {
+            let (output, (open, ends)) = (Collected::new(most), channel::<()>());
+            output.collect(Some(io::Cursor::new(vec![b'x'; length])), open);
+            assert!(ends.recv().is_err());
+            assert_eq!(output.bytes().len(), length.min(most));
+        }
+    }
+
+    #[test]
     fn a_command_is_composed_from_the_outside_in() {
         let inner = TrustedCommand::new("sh").with(["-c", "echo $A; pwd"]);
         let outer = TrustedCommand::new("env").with(["A=1"]).running(&inner);

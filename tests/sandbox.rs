@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use eic_keys::limits;
 use eic_lab::run::PROGRAM;
 use eic_lab::{Fault, Instance, On, Outcome, UserKey};
 
@@ -48,11 +49,15 @@ fn the_sandbox_is_active_before_the_first_request() {
         ("Seccomp_filters", "1"),
         ("Max core file size", "0 0 bytes"),
         ("Max processes", "0 0 processes"),
-        ("Max open files", "128 128 files"),
-        ("Max cpu time", "10 10 seconds"),
-        ("Max address space", "67108864 67108864 bytes"),
     ] {
         assert_eq!(ours.get(name).map(String::as_str), Some(value), "{name} of {ours:?}");
+    }
+    for (name, most, unit) in [
+        ("Max open files", limits::OPEN_FILES, "files"),
+        ("Max cpu time", limits::CPU_TIME, "seconds"),
+        ("Max address space", limits::ADDRESS_SPACE, "bytes"),
+    ] {
+        assert_eq!(ours.get(name), Some(&format!("{most} {most} {unit}")), "{name} of {ours:?}");
     }
 }
 

@@ -198,3 +198,24 @@ pub(crate) fn read_from(path: &Path, start: impl FnOnce(u64) -> u64) -> io::Resu
     file.take(limits::LOG_TAIL).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::tail;
+    use crate::limits;
+
+    #[test]
+    fn the_end_of_a_long_log() {
+        let most = usize::try_from(limits::LOG_TAIL).unwrap();
+        let log = std::env::temp_dir().join(format!("eic-keys-tail-{}", std::process::id()));
+        for (before, expected) in [("", "a"), ("b", "a"), ("bc", "a")] {
+            std::fs::write(&log, format!("{before}a{}", "x".repeat(most.saturating_sub(1)))).unwrap();
+            let text = tail(&log).unwrap();
+            assert!(text.starts_with(expected) && text.len() == most, "{before}");
+        }
+        std::fs::write(&log, "short").unwrap();
+        assert_eq!(tail(&log).unwrap(), "short");
+        std::fs::remove_file(log).unwrap();
+    }
+}

@@ -138,7 +138,12 @@ pub(crate) fn string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+
+    use std::path::Path;
+
     use super::{RevokedKeys, UnreadableList, in_krl, in_text, string};
+    use crate::limits;
 
     #[test]
     fn strings() {
@@ -157,6 +162,23 @@ mod tests {
         ] {
             assert_eq!(RevokedKeys(list.to_vec()).unreadable(), expected);
         }
+    }
+
+    #[test]
+    fn the_longest_list() {
+        let most = usize::try_from(limits::REVOKED_KEYS).unwrap();
+        let root = std::env::temp_dir().join(format!("eic-keys-revoked-{}", std::process::id()));
+        let list = |length: usize, end: &str| {
+            let text = format!("{}\n{end}", "#".repeat(length - end.len() - 1));
+            std::fs::write(&root, text).unwrap();
+            RevokedKeys::read(Path::new("/"), &root).unwrap()
+        };
+        let has = |length| in_text(&list(length, "ssh-ed25519 AAAA").0, "AAAA");
+        assert_eq!([has(most), has(most + 1)], [true, false]);
+        // The last line of what was read can be cut, if it is not the end of the list.
+        let unreadable = |length| list(length, "ssh-ed25519 A").unreadable();
+        assert_eq!([unreadable(most - 1), unreadable(most)], [Some(UnreadableList::Line(2)), None]);
+        std::fs::remove_file(root).unwrap();
     }
 
     #[test]

@@ -540,6 +540,7 @@ async fn in_thread(ask: Blocking) -> Answer<AnyValue> {
 #[cfg(test)]
 mod tests {
     use super::{Answer, CheckId, Finding, Fix, Mark, Runner, Status};
+    use crate::limits;
 
     fn run(ask: impl AsyncFnOnce(&Runner)) -> Vec<super::CheckResult> {
         let runner = Runner::default();
@@ -556,6 +557,18 @@ mod tests {
         let ids: Vec<_> = checks.iter().map(|check| check.id).collect();
         assert_eq!(ids, CheckId::ALL);
         assert!(checks.iter().all(|check| check.status == Status::Fail && check.fix.is_some()));
+    }
+
+    #[test]
+    fn the_most_details() {
+        for lines in [limits::CHECK_DETAILS, limits::CHECK_DETAILS.saturating_add(1)] {
+            let checks = run(async |runner| {
+                let answer = || Answer::ok("yes", ()).detail((0..lines).map(|line| line.to_string()));
+                runner.check(CheckId::InstanceHost, (), async |()| answer()).await;
+            });
+            let shown = checks.iter().find(|check| check.id == CheckId::InstanceHost);
+            assert_eq!(shown.map(|check| check.detail.len()), Some(limits::CHECK_DETAILS), "{lines}");
+        }
     }
 
     #[test]

@@ -321,7 +321,12 @@ fn signature(lines: &[u8]) -> Result<Vec<u8>, RecordError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test may panic"
+    )]
 
     use base64ct::{Base64, Encoding};
 
@@ -472,6 +477,29 @@ mod tests {
         assert!(read(&longest).remove(0).is_ok());
         assert_eq!(error(&text(&key_line(limits::KEY_LINE + 1), "c2ln")), RecordError::Key);
         assert_eq!(error(&text(KEY, &signature(limits::SIGNATURE + 1))), RecordError::Signature);
+    }
+
+    #[test]
+    fn the_smallest_and_the_largest_rsa_key() {
+        let sized = |bits: u32| {
+            let mut modulus = vec![0; usize::try_from(bits.div_ceil(8)).unwrap()];
+            modulus[0] = 1 << ((bits - 1) % 8);
+            // A sign bit in the first byte needs another one before it.
+            let sign = if modulus[0] == 0x80 { &[0][..] } else { &[] };
+            let parts = [&b"ssh-rsa"[..], &[1, 0, 1], &[sign, &modulus].concat()];
+            let string = |part: &[u8]| [&u32::try_from(part.len()).unwrap().to_be_bytes(), part].concat();
+            let blob = Base64::encode_string(&parts.map(string).concat());
+            read(&format!("{METADATA}ssh-rsa {blob}\nc2ln\n")).remove(0).map(|_| ())
+        };
+        let (least, most) = limits::RSA_BITS.into_inner();
+        for (bits, expected) in [
+            (least - 1, Err(RecordError::RsaSize)),
+            (least, Ok(())),
+            (most, Ok(())),
+            (most + 1, Err(RecordError::RsaSize)),
+        ] {
+            assert_eq!(sized(bits), expected, "{bits}");
+        }
     }
 
     #[test]

@@ -316,3 +316,22 @@ fn complaints(mut file: File) -> Vec<String> {
         .map(|line| format!("journalctl: {}", line.trim_end_matches('.')))
         .collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::io::Write;
+
+    use super::{File, MemfdFlags, complaints, memfd_create};
+    use crate::limits;
+
+    #[test]
+    fn the_most_complaints() {
+        let most = usize::try_from(limits::JOURNALCTL_ERRORS).unwrap();
+        for length in [most, most.saturating_add(1)] {
+            let mut file = File::from(memfd_create("complaints", MemfdFlags::CLOEXEC).unwrap());
+            file.write_all("x".repeat(length).as_bytes()).unwrap();
+            assert_eq!(complaints(file), [format!("journalctl: {}", "x".repeat(most))], "{length}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The chained command: it runs concurrently, without a shell, as sshd would run it, and its keys follow ours.
 
 use crate::{instance, result, shell};
+use eic_keys::limits;
 use eic_lab::instance::TRUST_STORES;
 use eic_lab::{Fault, Instance, Machine, On, Outcome, UserKey};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,6 +27,7 @@ fn without(instance: &Instance, key: &UserKey) -> Outcome {
 fn prints_its_keys_after_ours() {
     let (instance, key) = instance();
     let ours = format!("{}\n", key.line());
+    let most = format!("head -c {} /dev/zero | tr '\\0' A", limits::CHAINED_OUTPUT);
     for (what, script, theirs) in [
         ("a key", "echo ssh-ed25519 AAAA them", "ssh-ed25519 AAAA them\n".to_owned()),
         ("no key", "true", String::new()),
@@ -33,7 +35,7 @@ fn prints_its_keys_after_ours() {
         ("half a line", "printf 'ssh-ed25519 AA'", "ssh-ed25519 AA".to_owned()),
         ("blank lines", "echo; echo", "\n\n".to_owned()),
         ("bytes", r"printf 'a\000b\033'", "a\0b\u{1b}".to_owned()),
-        ("a megabyte", "head -c 1048576 /dev/zero | tr '\\0' A", "A".repeat(1 << 20)),
+        ("all that it may print", most.as_str(), "A".repeat(limits::CHAINED_OUTPUT)),
         ("something late", "sleep 0.3; echo late", "late\n".to_owned()),
         ("in pieces", "for i in 1 2 3; do echo $i; sleep 0.05; done", "1\n2\n3\n".to_owned()),
         ("output closed before the end", "echo key; exec >&-; sleep 0.2", "key\n".to_owned()),
@@ -61,7 +63,7 @@ fn prints_our_keys_if_it_fails() {
         ("half a line, then status 3", "printf 'ssh-ed'; exit 3", 3),
         ("killed", "kill -KILL $$", 128 + 9),
         ("killed after a key", "echo ssh-ed25519 AAAA; kill -TERM $$", 128 + 15),
-        ("too much", "exec head -c 20000000 /dev/zero", 126),
+        ("too much", &format!("exec head -c {} /dev/zero", limits::CHAINED_OUTPUT + 1), 126),
     ] {
         other(&instance, script);
         instance.journal.clear();

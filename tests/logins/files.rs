@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
+use eic_keys::limits;
 use eic_lab::Instance;
 use serde_json::{Value, json as value};
 
@@ -181,6 +183,33 @@ fn rotated_files() {
     assert!(
         report["notes"][0].as_str().unwrap().contains("/var/log/auth.log.2.gz could not be read to its end")
     );
+}
+
+#[test]
+fn the_most_files() {
+    let instance = instance("");
+    let oldest = login("Jan  1 00:00:01", "sshd", 1, "alice", ANNA);
+    // With the current file, and all changed at the same time.
+    let most = limits::LOG_FILES - 1;
+    let now = SystemTime::now();
+    let put = |number: usize, text: &str| {
+        let path = format!("/var/log/auth.log.{number}");
+        instance.write(&path, text);
+        fs::File::options().write(true).open(path).unwrap().set_modified(now).unwrap();
+    };
+    (1..most).for_each(|number| put(number, ""));
+    put(most, &oldest);
+    assert_eq!(members(&json(&instance, &[]), ["request"]), [[value!("r1")]]);
+    put(most, "");
+    put(most + 1, &oldest);
+    let outcome = run(&instance, &["--json"]);
+    let report = document(&outcome);
+    assert_eq!(
+        (outcome.status, &report["result"], &report["logins"]),
+        (Some(2), &value!("partial"), &value!([]))
+    );
+    let note = format!("1 older log files were not read, only {}", limits::LOG_FILES);
+    assert_eq!(notes(&report)[0], note);
 }
 
 /// Text of a client in sshd's lines, and in a table on a terminal.

@@ -335,3 +335,28 @@ fn closed(path: &Path, is_program: bool) -> Option<Fix> {
         Fix::command("chmod 0644", [CommandWord::Path(part)])
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+mod tests {
+    use super::{Caller, CannotRun, wrong_beginning};
+    use crate::limits;
+
+    #[test]
+    fn the_longest_name_of_an_interpreter() {
+        let most = usize::try_from(limits::PROGRAM_START).unwrap();
+        let root = std::env::temp_dir().join(format!("eic-keys-script-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        std::fs::write(root.join("bin/sh"), "").unwrap();
+        let script = root.join("script");
+        let wrong = |length: usize| {
+            let slashes = "/".repeat(length - "#!bin/sh".len());
+            std::fs::write(&script, format!("#!{slashes}bin/sh\n")).unwrap();
+            wrong_beginning(&script, &root, Caller::Sshd)
+        };
+        let (longest, longer) = (wrong(most), wrong(most + 1));
+        std::fs::remove_dir_all(&root).unwrap();
+        assert!(longest.is_none(), "{longest:?}");
+        assert!(matches!(longer, Some(CannotRun::NoInterpreter { .. })), "{longer:?}");
+    }
+}
