@@ -1,4 +1,4 @@
-//! argv → [`Command`].
+//! argv → [`Command`]. `help` has the text of `--help`.
 //!
 //! All settings of a run that sshd starts come from the command line, which the administrator controls: no file or environment variable
 //! has any.

@@ -19,6 +19,9 @@
 //!                         ▼ syslog          one line per decision
 //! ```
 //!
+//! Names: [`ec2`] has the checked types of what EC2 Instance Connect prescribes, such as user names and regions, and for how long a pushed key
+//! is valid. [`principal`] matches `--principal`.
+//!
 //! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
 //! [`chained_command`], and the output to sshd to [`output`]. [`limits`] has the limits of a run, [`exit_status`] and [`run_error`] how it

@@ -1,7 +1,8 @@
 //! Sandboxes the process before it reads the first reply, so that a compromised process can do little.
 //!
 //! The sandbox is permanent and affects this process only: the chained command is started before. If the kernel lacks a layer
-//! (Landlock needs Linux 5.13, its TCP rules 6.7), the run continues without it, because a login does not depend on it.
+//! (Landlock needs Linux 5.13, its TCP rules 6.7), the run continues without it, because a login does not depend on it. `calls` has the
+//! system calls of a run, and `filter` makes the seccomp filter of them.
 
 use std::error::Error;
 use std::fmt;

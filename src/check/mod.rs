@@ -8,11 +8,13 @@
 //! Groups of checks run concurrently.
 //!
 //! - `topics`: the checks. `check_id`: their names, and what each covers.
-//! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fix`: commands that are safe to copy.
+//! - `request`, `wait`: what to check, and `--wait`. `runner`: runs the checks. `fault`: what is wrong, with the
+//!   fix. `fix`: commands that are safe to copy.
 //! - `report`, `text`, `json`: the results.
 //! - `rehearsal`: logs in with a temporary key.
 //! - `settings`, `tokens`, `running_sshd`, `failed_unit`, `starting_unit`, `serving_context`, `sshd_program`: facts about sshd that several
 //!   checks need. `sockets`, `interfaces`, `packet_filter`: about the network. `pam_config`, `pam_stack`, `loginuid`: about PAM. `package`: about packages.
+//!   `revoked_keys`: the list of sshd.
 //! - `log_tail` reads the end of the system log, for `last_attempt`: how the user's last login ended. `known_messages`: what the lines of sshd and
 //!   PAM mean, there and in a rehearsal.
 

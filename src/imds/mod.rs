@@ -1,4 +1,5 @@
-//! The instance metadata service, the only network service that this program uses.
+//! The instance metadata service, the only network service that this program uses. `client` has a method for each item, and `http` sends
+//! the requests.
 
 pub(crate) mod client;
 mod http;

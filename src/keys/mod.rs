@@ -1,5 +1,7 @@
 //! The keys: untrusted text → [`UnverifiedKey`] (parsed) → [`VerifiedKey`] (signed by the signer) → [`AuthorizedKey`] (valid here and now).
 //! Only authorized keys are printed.
+//!
+//! `record` parses, `select` and `conditions` decide, and `verify` checks the signature. `refusal` has the reasons, `fingerprint` the names of keys.
 
 mod conditions;
 mod fingerprint;

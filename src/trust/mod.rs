@@ -1,6 +1,6 @@
 //! Finds the signer: certificate chain + anchors + time → [`SignerPath`], and with the OCSP responses → [`Signer`].
 //!
-//! Only this module reads certificates. [`store`] reads the trust anchors of the system, [`path_building`] finds the certification
+//! Only this module reads certificates. [`store`] reads the trust anchors of the system (`bundle` finds a few in a large file), [`path_building`] finds the certification
 //! path and checks the signer's name, [`ocsp`] checks that no certificate on the path is revoked, and [`signer_path`] has the order of
 //! these steps, which a login and `--check` share.
 

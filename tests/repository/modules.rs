@@ -1,4 +1,4 @@
-//! The modules of `src` import each other without cycles.
+//! The modules of `src` import each other without cycles, and each is in the text above the module that contains it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The modules with their source text, by path: `["sshd", "plan"]`.
 type Sources = BTreeMap<Vec<String>, String>;
@@ -164,6 +164,36 @@ fn no_module_imports_itself_through_others() {
     let graph = graph(&found);
     assert!(graph["sshd::enable"].contains("sshd::plan") && graph["check"].contains("sshd"), "{graph:#?}");
     assert_eq!(cycle(&graph), None);
+}
+
+/// The modules that a source file contains, and that its own text (`//!`) does not name.
+fn unnamed(source: &str) -> Vec<&str> {
+    let text: String = source.lines().filter(|line| line.starts_with("//!")).collect();
+    let is_named = |name: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let modules = source.lines().filter_map(|line| {
+        let rest = ["", "pub ", "pub(crate) ", "pub(super) "].iter().find_map(|before| {
+            line.strip_prefix(before)?.strip_prefix("mod ")
+        })?;
+        rest.strip_suffix(';')
+    });
+    modules.filter(|name| !is_named(name)).collect()
+}
+
+#[test]
+fn each_module_is_in_the_text_above_it() {
+    fn rust_files(directory: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] }).collect()
+    }
+    let mut seen = 0;
+    for file in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = fs::read_to_string(&file).unwrap();
+        assert_eq!(unnamed(&source), [""; 0], "the text above {}", file.display());
+        seen += usize::from(source.contains("\nmod "));
+    }
+    assert!(seen > 10, "{seen} files with modules");
+    let source = "//! `a` reads, [`b_c`] writes.\n\nmod a;\npub mod b_c;\npub(crate) mod reads2;\nmod b;\nmod tests {";
+    assert_eq!(unnamed(source), ["reads2", "b"]);
 }
 
 #[test]

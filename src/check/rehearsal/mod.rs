@@ -4,6 +4,9 @@
 //! Everything is real except the push: the running daemon's program, options and configuration, the system's ssh, and
 //! a session of USER. The key exists for seconds, in a directory of root's. The sshd serves the one connection that
 //! it is given, and listens on no port (see `connection`).
+//!
+//! - `directory`: its files. `server`: its sshd. `login`: one login. `terminal`: what is typed in it. `processes`: finds what it started.
+//! - `pam_log`: what PAM's modules logged. `messages`: why a login failed.
 
 mod connection;
 mod directory;

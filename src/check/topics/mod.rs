@@ -1,5 +1,11 @@
-//! The checks, one file for each subject, and what several of them need: `accepted`, `next_start`, `pam_limits`, `pam_modules`, `pam_time`,
-//! `shell`. `sshd_login`, what sshd's settings say about a login, is a folder.
+//! The checks, one file for each subject, and in parentheses the files without a check of their own:
+//!
+//! - The instance and its surroundings: `instance`, `metadata`, `clock`, `outside`.
+//! - The pushed keys: `keys` (`accepted`), `principals`, `signer`.
+//! - sshd: `sshd`, `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
+//! - What sshd runs: `install`, `login_command`, `command_user`, `confinement`.
+//! - The user: `user` (`name_service`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
+//! - The network: `network` (`firewall`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
 
 mod accepted;
 pub(crate) mod banner;
