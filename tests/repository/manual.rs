@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use eic_keys::check::CheckId;
@@ -77,6 +78,42 @@ fn the_synopsis_is_the_usage_of_the_help_text() {
         options(&help()),
         "an option is in no line of the usage"
     );
+}
+
+#[test]
+fn the_document_of_check_begins_with_its_usage() {
+    let document = read("docs/check.md");
+    let line = document.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    assert!(line.starts_with("eic-keys --check "), "{line}");
+    assert!(usage().contains(&line.replace("[OPTIONS]", "[OPTION...]")), "{line}");
+}
+
+#[test]
+fn the_changelog_has_each_option() {
+    let (written, all) = (options(&read("CHANGELOG.md")), options(&help()));
+    let missing: Vec<_> = all.difference(&written).filter(|option| option.starts_with("--")).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// A test that it does what it says. Those of the command line are about its syntax, and those of `--help` and `--version`.
+#[test]
+fn each_option_is_in_a_test() {
+    fn texts(path: &Path) -> String {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            return entries.map(|path| texts(&path)).collect();
+        }
+        fs::read_to_string(path).unwrap_or_default()
+    }
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let folders = ["authorize", "check", "imds", "keys", "logins", "sshd", "trust", "packages/cases"];
+    let files = ["command_line/system.rs", "command_line/trust_store.rs", "login.rs"];
+    let text: String = folders.iter().chain(&files).map(|path| texts(&tests.join(path))).collect();
+    let (tried, all) = (options(&text), options(&help()));
+    let missing = all.difference(&tried).filter(|option| option.starts_with("--"));
+    let missing: Vec<_> =
+        missing.filter(|option| !["--help", "--version"].contains(&option.as_str())).collect();
+    assert_eq!(missing, [""; 0]);
 }
 
 #[test]

@@ -169,11 +169,12 @@ fn no_module_imports_itself_through_others() {
 /// The modules that a source file contains, and that its own text (`//!`) does not name.
 fn unnamed(source: &str) -> Vec<&str> {
     let text: String = source.lines().filter(|line| line.starts_with("//!")).collect();
-    let is_named = |name: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let is_named =
+        |name: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
     let modules = source.lines().filter_map(|line| {
-        let rest = ["", "pub ", "pub(crate) ", "pub(super) "].iter().find_map(|before| {
-            line.strip_prefix(before)?.strip_prefix("mod ")
-        })?;
+        let rest = ["", "pub ", "pub(crate) ", "pub(super) "]
+            .iter()
+            .find_map(|before| line.strip_prefix(before)?.strip_prefix("mod "))?;
         rest.strip_suffix(';')
     });
     modules.filter(|name| !is_named(name)).collect()
@@ -192,7 +193,8 @@ fn each_module_is_in_the_text_above_it() {
         seen += usize::from(source.contains("\nmod "));
     }
     assert!(seen > 10, "{seen} files with modules");
-    let source = "//! `a` reads, [`b_c`] writes.\n\nmod a;\npub mod b_c;\npub(crate) mod reads2;\nmod b;\nmod tests {";
+    let source =
+        "//! `a` reads, [`b_c`] writes.\n\nmod a;\npub mod b_c;\npub(crate) mod reads2;\nmod b;\nmod tests {";
     assert_eq!(unnamed(source), ["reads2", "b"]);
 }
 

@@ -83,12 +83,14 @@ fn view(user: &Account, options: &RunOptions, root: &Path) -> View {
     if fs::metadata(program.path()).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0) {
         return View::SetUid;
     }
+    // The patterns decide about keys: it has none to check.
+    let RunOptions { timeout, imds, trust_store, principals: _, imds_from: _ } = options;
     let mut command = TrustedCommand::new(program).with(["--check", "--json", "--timeout"]);
-    command = command.with([seconds(options.timeout)]);
-    if let [address] = options.imds.as_slice() {
+    command = command.with([seconds(*timeout)]);
+    if let [address] = imds.as_slice() {
         command = command.with(["--imds".to_owned(), address.to_string()]);
     }
-    if let Some(path) = &options.trust_store {
+    if let Some(path) = trust_store {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         command = command.with(["--trust-store".into(), path.into_os_string()]);
     }
