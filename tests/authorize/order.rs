@@ -83,6 +83,8 @@ fn a_login_sends_nine_requests_in_four_rounds() {
     rest.sort();
     assert_eq!(asked[2..], rest);
     assert_eq!(rounds(&instance.imds.requests()), 4);
+    let document = include_str!("../../docs/threat-model.md");
+    assert!(document.contains(&format!("it sends {} requests", asked.len())), "docs/threat-model.md");
 }
 
 #[test]
