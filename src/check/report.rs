@@ -237,3 +237,154 @@ impl CheckReport {
         self.with(Status::Ok).any(|check| check.id == CheckId::LoginRehearsal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Status::{Fail, Ok, Skip, Warn};
+    use super::{Check, CheckId, CheckReport, Mark, Status};
+
+    /// The summary of a report on alice in which every check is ok, but for these. The note of each is its ID.
+    fn summary(others: &[(CheckId, Status, Option<Mark>)]) -> String {
+        report(Some("alice"), others).summary()
+    }
+
+    fn report(user: Option<&str>, others: &[(CheckId, Status, Option<Mark>)]) -> CheckReport {
+        let check = |id: &CheckId| {
+            let other = others.iter().find(|(other, ..)| other == id);
+            let (status, mark) = other.map_or((Ok, None), |(_, status, mark)| (*status, mark.clone()));
+            Check {
+                id: *id,
+                status,
+                note: id.name().to_owned(),
+                mark,
+                fix: None,
+                detail: Vec::new(),
+                depends_on: Vec::new(),
+                skipped_for: None,
+                duration: Duration::ZERO,
+            }
+        };
+        CheckReport { user: user.map(str::to_owned), checks: CheckId::ALL.iter().map(check).collect() }
+    }
+
+    const NO_REHEARSAL: (CheckId, Status, Option<Mark>) =
+        (CheckId::LoginRehearsal, Skip, Some(Mark::NotRequested));
+    const NOTHING: &str = "Nothing was found that would refuse alice's keys.";
+
+    #[test]
+    fn what_failed_is_first() {
+        let late = Some(Mark::TimedOut);
+        let refuses = "This system refuses alice's keys: ";
+        for (others, expected) in [
+            (vec![(CheckId::SshdConfig, Fail, None)], format!("{refuses}sshd.config (sshd.config).")),
+            (
+                vec![
+                    (CheckId::ClockOffset, Fail, late.clone()),
+                    (CheckId::SshdConfig, Fail, None),
+                    (CheckId::UserShell, Fail, None),
+                    (CheckId::UserPam, Warn, None),
+                    (CheckId::UserPassword, Skip, None),
+                ],
+                format!(
+                    "{refuses}user.shell (user.shell). Also failed: sshd.config. Not finished in time: clock.offset. \
+                     Warnings: user.pam."
+                ),
+            ),
+            (
+                vec![(CheckId::ClockOffset, Fail, late.clone()), (CheckId::UserShell, Fail, late)],
+                "It is not known whether this system refuses alice's keys: clock.offset (clock.offset). Not finished in \
+                 time: user.shell."
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(summary(&others), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_certain() {
+        let not_tested = "PAM and the session were not tested; use --rehearse.";
+        let not_known = "It is not known whether this system refuses alice's keys: see running.current. Warnings: \
+                         running.current.";
+        let some = "This system refuses some of alice's keys: keys.accepted (keys.accepted). Warnings: keys.accepted.";
+        for (other, expected) in [
+            (NO_REHEARSAL, NOTHING.to_owned()),
+            ((CheckId::UserPam, Warn, None), format!("{NOTHING} Warnings: user.pam.")),
+            ((CheckId::RunningCurrent, Warn, Some(Mark::OlderConfiguration)), not_known.to_owned()),
+            ((CheckId::KeysAccepted, Warn, Some(Mark::SomeKeys)), some.to_owned()),
+            (
+                (CheckId::UserPassword, Skip, None),
+                format!("{NOTHING} Not checked: user.password, and what depends on them."),
+            ),
+        ] {
+            assert_eq!(summary(&[other, NO_REHEARSAL]), format!("{expected} {not_tested}"));
+        }
+        // A warning about what another check needs.
+        let mut doubt = report(
+            Some("alice"),
+            &[(CheckId::SshdConfig, Warn, None), (CheckId::SshdCommand, Skip, None), NO_REHEARSAL],
+        );
+        for check in doubt.checks.iter_mut().filter(|check| check.id == CheckId::SshdCommand) {
+            check.skipped_for = Some(CheckId::SshdConfig);
+        }
+        let not_known = "It is not known whether this system refuses alice's keys: see sshd.config. Warnings: sshd.config.";
+        assert_eq!(doubt.summary(), format!("{not_known} {not_tested}"));
+    }
+
+    #[test]
+    fn a_key_must_be_pushed() {
+        for (mark, expected) in [
+            (None, "No key is pushed for alice now; "),
+            (Some(Mark::ForOthers("bob".to_owned())), "No key is pushed for alice now, but for bob; "),
+        ] {
+            let found = summary(&[(CheckId::KeysPushed, Skip, mark), NO_REHEARSAL]);
+            assert!(found.starts_with(expected) && found.contains(NOTHING), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_that_worked() {
+        let older = (CheckId::RunningCurrent, Warn, Some(Mark::OlderConfiguration));
+        for (others, expected) in [
+            (vec![], "."),
+            (vec![(CheckId::NetworkBanner, Skip, None)], "; sshd's own port was not tried."),
+            (vec![(CheckId::NetworkBanner, Warn, None)], "; sshd's own port did not answer as it should."),
+            (
+                vec![(CheckId::LoginCommand, Warn, None)],
+                " with a key of its own, without sshd's AuthorizedKeysCommand.",
+            ),
+            (vec![(CheckId::SshdMethods, Warn, None)], " with a key alone."),
+            (vec![(CheckId::SshdAlgorithms, Warn, None)], " with a key of its own, which sshd accepts."),
+            (vec![older.clone()], " with the configuration on disk, which sshd has not read."),
+            (
+                vec![older, (CheckId::KeysAccepted, Warn, None)],
+                " with the configuration on disk, which sshd has not read, with a key of its own, which sshd accepts.",
+            ),
+        ] {
+            let found = summary(&others);
+            assert!(
+                found.starts_with(&format!("A login as alice from 127.0.0.1 works{expected} ")),
+                "{found}"
+            );
+            assert!(!found.contains("PAM"), "{found}");
+        }
+    }
+
+    #[test]
+    fn why_there_was_no_rehearsal() {
+        let not_run = "PAM and the session were not tried: the rehearsal did not run, ";
+        let reason = Mark::NotTried("ssh is missing".to_owned());
+        for (status, mark, expected) in [
+            (Skip, Some(reason), format!("{not_run}ssh is missing.")),
+            (Skip, None, format!("{not_run}login.rehearsal.")),
+            (Warn, None, "Warnings: login.rehearsal. The rehearsal: login.rehearsal.".to_owned()),
+        ] {
+            assert_eq!(summary(&[(CheckId::LoginRehearsal, status, mark)]), format!("{NOTHING} {expected}"));
+        }
+        let for_all = "Nothing was found that would refuse pushed keys. No user was given: --check USER checks the \
+                       account, sshd's rules for it and its keys.";
+        assert_eq!(report(None, &[NO_REHEARSAL]).summary(), for_all);
+    }
+}
