@@ -82,7 +82,12 @@ impl Settings {
 
     /// The signature algorithms that sshd accepts.
     pub(crate) fn accepted_algorithms(&self) -> Vec<&str> {
-        self.all(KEY_TYPES).flat_map(|list| list.split(',')).collect()
+        self.items(KEY_TYPES, ',')
+    }
+
+    /// The items of all lists that are the values of a keyword.
+    pub(crate) fn items<'a>(&'a self, keyword: &'a str, separator: char) -> Vec<&'a str> {
+        self.all(keyword).flat_map(|list| list.split(separator)).collect()
     }
 
     /// Whether a keyword has this value.

@@ -16,11 +16,11 @@ pub(super) const DIRECTORY: &str = "sshd_config.d";
 pub(super) const MAX_DROP_INS: usize = 100;
 
 /// The name of our drop-in after its number.
-const NAME: &[u8] = b"eic-keys.conf";
+const NAME: &[u8] = b"-eic-keys.conf";
 
 /// Our drop-ins, with any number, also those that sshd does not read.
 pub(crate) fn all_ours(tree: &ConfigTree, main: &Path) -> Vec<PathBuf> {
-    files(tree, main, &[b"-", NAME].concat())
+    files(tree, main, NAME)
 }
 
 /// The files in the directory of drop-ins whose names end like this: [`MAX_DROP_INS`] at most.
@@ -32,7 +32,7 @@ pub(super) fn files(tree: &ConfigTree, main: &Path, end: &[u8]) -> Vec<PathBuf> 
 /// The possible paths of our drop-in, in order of preference. `ssh` is the directory of the main file.
 pub(super) fn drop_in_paths(ssh: &Path) -> impl Iterator<Item = PathBuf> {
     ["10", "05", "01", "00", "000"].into_iter().map(|number| {
-        let name = [number.as_bytes(), b"-", NAME].concat();
+        let name = [number.as_bytes(), NAME].concat();
         ssh.join(DIRECTORY).join(OsStr::from_bytes(&name))
     })
 }

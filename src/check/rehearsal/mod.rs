@@ -90,8 +90,7 @@ impl RehearsalPlan {
         let set = |keyword: &str| Some(settings.one(keyword).to_owned()).filter(|value| !value.is_empty());
         let accepted = settings.accepted_algorithms();
         let ed25519 = accepted.is_empty() || accepted.contains(&"ssh-ed25519");
-        let methods: Vec<_> =
-            settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
+        let methods = settings.items("authenticationmethods", ' ');
         let mut differences = Vec::new();
         let needs_more = !methods.iter().all(|method| ["any", "publickey"].contains(method));
         if needs_more {

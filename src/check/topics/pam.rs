@@ -60,11 +60,11 @@ pub(crate) async fn pam(
 
 /// Whether each list of methods has one by which PAM authenticates the user.
 pub(super) fn asks_pam(settings: &Settings) -> bool {
-    let mut lists = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).peekable();
-    let by_pam = |list: &str| {
+    let lists = settings.items("authenticationmethods", ' ');
+    let by_pam = |list: &&str| {
         list.split(',').any(|method| method.starts_with("keyboard-interactive") || method == "password")
     };
-    lists.peek().is_some() && lists.all(by_pam)
+    !lists.is_empty() && lists.iter().all(by_pam)
 }
 
 /// The stacks of a login with a key.

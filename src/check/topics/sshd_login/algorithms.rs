@@ -46,8 +46,7 @@ const MACS: &str = "umac-64-etm@openssh.com, umac-128-etm@openssh.com, hmac-sha2
 
 pub(super) fn exchanges(settings: &Settings, root: &Path) -> Answer<()> {
     let offers = |keyword: &str, known: &str| {
-        let mut offered = settings.all(keyword).flat_map(|list| list.split(','));
-        offered.any(|name| known.split(", ").any(|known| known == name))
+        settings.items(keyword, ',').iter().any(|name| known.split(", ").any(|known| known == *name))
     };
     if let Some(types) = host_keys_without_algorithm(settings, root) {
         return settings.refuses(
@@ -98,11 +97,8 @@ fn old_host_keys_only(settings: &Settings, root: &Path) -> Option<String> {
         let family = if name.starts_with("rsa-sha2-") { "ssh-rsa" } else { name };
         types.as_ref().is_none_or(|types| types.iter().any(|kind| kind == family))
     };
-    let offered: Vec<_> = settings
-        .all("hostkeyalgorithms")
-        .flat_map(|list| list.split(','))
-        .filter(|name| has_key(name) || name.contains("-cert-"))
-        .collect();
+    let mut offered = settings.items("hostkeyalgorithms", ',');
+    offered.retain(|name| has_key(name) || name.contains("-cert-"));
     let old = |name: &&str| OLD_HOST_KEYS.contains(name);
     let is_old = offered.iter().all(old) && matches!(settings.one("hostkeyagent"), "" | "none");
     (!offered.is_empty() && is_old).then(|| offered.join(","))
@@ -117,7 +113,7 @@ fn host_key_type(root: &Path, key: &str) -> Option<String> {
 
 /// The types of the host keys, if `HostKeyAlgorithms` allows none of them. `None` also if the type of a key is not known.
 fn host_keys_without_algorithm(settings: &Settings, root: &Path) -> Option<String> {
-    let algorithms: Vec<_> = settings.all("hostkeyalgorithms").flat_map(|list| list.split(',')).collect();
+    let algorithms = settings.items("hostkeyalgorithms", ',');
     if algorithms.is_empty() || !matches!(settings.one("hostkeyagent"), "" | "none") {
         return None;
     }

@@ -27,7 +27,7 @@ const METHODS: [(&str, &str); 5] = [
 /// sshd leaves out a list with a method that is disabled, and closes each connection if no list is left
 /// (`auth2_setup_methods_lists` of OpenSSH's `auth2.c`). sshd.pubkey is about keys.
 pub(super) fn methods(settings: &Settings) -> Answer<()> {
-    let lists: Vec<_> = settings.all("authenticationmethods").flat_map(|line| line.split(' ')).collect();
+    let lists = settings.items("authenticationmethods", ' ');
     let name = |method: &str| method.split(':').next().unwrap_or_default().to_owned();
     let plain = |method: &str| name(method) == "publickey";
     let disabled = |method: &str| {
