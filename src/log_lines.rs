@@ -162,12 +162,13 @@ impl<'a> OwnLine<'a> {
         if let Some(rest) = message.strip_prefix(NO_KEY) {
             return split(rest, ": ").map(|(user, _)| Self::Failed { user });
         }
-        let others = [
-            (CHAINED, Self::ChainedFailed),
-            (NOT_EC2, Self::NotEc2),
-            (WRONG_COMMAND_LINE, Self::WrongCommandLine),
-        ];
-        others.into_iter().find_map(|(begin, line)| message.starts_with(begin).then_some(line))
+        if message.starts_with(CHAINED) {
+            return Some(Self::ChainedFailed);
+        }
+        if message == NOT_EC2 {
+            return Some(Self::NotEc2);
+        }
+        message.starts_with(WRONG_COMMAND_LINE).then_some(Self::WrongCommandLine)
     }
 }
 

@@ -123,8 +123,8 @@ fn error(line: &LogLine) -> bool {
 }
 
 /// The last of `lines` for a report, newest first.
-fn shown<'a>(lines: impl IntoIterator<Item = &'a LogLine>, now: u64) -> Vec<String> {
-    lines.into_iter().take(SHOWN).map(|line| line.shown(now)).collect()
+fn shown(lines: &[&LogLine], now: u64) -> Vec<String> {
+    lines.iter().take(SHOWN).map(|line| line.shown(now)).collect()
 }
 
 /// Whether root's sshd accepted the key that a line of eic-keys as any user names, in the process that it names.
@@ -167,7 +167,8 @@ fn command_errors(log: Log, now: u64, others: impl FnOnce() -> Vec<LogLine>) -> 
     } else {
         format!("sshd logged an error {count}{doubt}, the last: {}", unescaped(&last.message))
     };
-    let detail = shown(errors.iter().rev().copied(), now);
+    errors.reverse();
+    let detail = shown(&errors, now);
     Answer::warn(
         note,
         Fix::advice("see recent.syslog and the checks that fail; this warning ends with the next login that gets a key"),
@@ -255,7 +256,7 @@ fn login(
             let advice = format!(
                 "push the public key of the key that ssh offers, and let it offer only that one: ssh -o IdentitiesOnly=yes -i KEY; this warning ends with the next login of {user}"
             );
-            Answer::warn(note, Fix::advice(advice), ()).detail(shown([line], now))
+            Answer::warn(note, Fix::advice(advice), ()).detail(shown(&[line], now))
         }
         LastAttempt::Refused(refused) => {
             let mut advice = Fix::advice(reload(&refused).unwrap_or_else(|| refused.advice.to_owned()));
@@ -267,7 +268,7 @@ fn login(
             let nologin = ["etc/nologin", "run/nologin"].iter().any(|file| root.join(file).exists());
             let nologin = if nologin && refused.is_unexplained { "; see user.nologin" } else { "" };
             Answer::warn(format!("{}{nologin}{doubt}", refused.note), Fix::advice(advice), ())
-                .detail(shown(refused.lines, now))
+                .detail(shown(&refused.lines, now))
         }
     })
 }
@@ -293,25 +294,21 @@ fn last_own_message(log: &Log, name: &UserName, is_valid: bool, now: u64) -> Ans
     let (user, doubt) = (name.to_string(), log.caveat());
     // A key of the same run counts without those of the chained command.
     let has_key = |line: &LogLine| log.lines.iter().any(|other| provides_key(other) && other.pid == line.pid);
-    let about_user = |line| {
-        let says = own(line)?;
-        let counts = match &says {
-            OwnLine::Failed { user: other } | OwnLine::Refused { user: other, .. } => *other == user,
-            OwnLine::WrongCommandLine => !is_valid,
-            OwnLine::ChainedFailed => !has_key(line),
-            OwnLine::NotEc2 | OwnLine::Provided(_) => true,
-            OwnLine::ProvidedFor { .. } | OwnLine::NotPushed { .. } => false,
-        };
-        counts.then_some((line, says))
+    let counts = |line: &&LogLine| match own(line) {
+        Some(OwnLine::Failed { user: other } | OwnLine::Refused { user: other, .. }) => other == user,
+        Some(OwnLine::WrongCommandLine) => !is_valid,
+        Some(OwnLine::ChainedFailed) => !has_key(line),
+        Some(OwnLine::NotEc2 | OwnLine::Provided(_)) => true,
+        Some(OwnLine::ProvidedFor { .. } | OwnLine::NotPushed { .. }) | None => false,
     };
-    let mut lines = log.lines.iter().rev().filter_map(about_user);
-    let Some((last, says)) = lines.next() else {
+    let lines: Vec<_> = log.lines.iter().rev().filter(counts).collect();
+    let Some(last) = lines.first() else {
         return Answer::ok(format!("eic-keys logged nothing about {user}{doubt}"), ());
     };
     let note = format!("the last message of eic-keys{doubt}: {}", last.message);
-    let detail = shown([last].into_iter().chain(lines.map(|(line, _)| line)), now);
-    if !matches!(says, OwnLine::Provided(_)) && last.age(now, RECENT).is_some() {
-        let advice = if says == OwnLine::ChainedFailed {
+    let detail = shown(&lines, now);
+    if !provides_key(last) && last.age(now, RECENT).is_some() {
+        let advice = if matches!(own(last), Some(OwnLine::ChainedFailed)) {
             "run the command after -- of the AuthorizedKeysCommand by hand as its user, and repair it: see login.command; this warning ends with the next key that eic-keys provides after that"
         } else {
             "fix the reason, push a key again, and log in within 60 s; this warning ends with the next key that eic-keys provides"
