@@ -243,7 +243,7 @@ mod tests {
     use std::time::Duration;
 
     use super::Status::{Fail, Ok, Skip, Warn};
-    use super::{Check, CheckId, CheckReport, Mark, Status};
+    use super::{CheckId, CheckReport, CheckResult, Mark, Status};
 
     /// The summary of a report on alice in which every check is ok, but for these. The note of each is its ID.
     fn summary(others: &[(CheckId, Status, Option<Mark>)]) -> String {
@@ -254,7 +254,7 @@ mod tests {
         let check = |id: &CheckId| {
             let other = others.iter().find(|(other, ..)| other == id);
             let (status, mark) = other.map_or((Ok, None), |(_, status, mark)| (*status, mark.clone()));
-            Check {
+            CheckResult {
                 id: *id,
                 status,
                 note: id.name().to_owned(),
