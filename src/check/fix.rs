@@ -51,8 +51,14 @@ use CommandWord::{Literal, Value};
 impl Fix {
     /// A command for root's shell: `words`, then `more`. A sentence if the command would be unsafe.
     pub(crate) fn command<'a>(words: &'static str, more: impl IntoIterator<Item = CommandWord<'a>>) -> Self {
-        let words: Vec<_> = words.split(' ').map(Literal).chain(more).collect();
-        Self::from_words(&words, &|path| resolve(path, &[0]).map(|way| way.path))
+        Self::of_root(words, more.into_iter().collect())
+    }
+
+    /// The code of [`Self::command`] exists once, and not once per type of list.
+    fn of_root<'a>(words: &'static str, more: Vec<CommandWord<'a>>) -> Self {
+        let mut all: Vec<CommandWord<'a>> = words.split(' ').map(Literal).collect();
+        all.extend(more);
+        Self::from_words(&all, &|path| resolve(path, &[0]).map(|way| way.path))
     }
 
     /// A command and then another one, joined with `&&`; a sentence if one of them is a sentence.
