@@ -323,6 +323,7 @@ mod tests {
     use std::path::Path;
 
     use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN_TIME};
+    use crate::ec2::KEY_LIFETIME;
 
     /// The texts of the source files below `folder`, except this one.
     fn sources(folder: &Path) -> Vec<String> {
@@ -423,5 +424,19 @@ mod tests {
         let manual = whole(include_str!("../packaging/eic-keys.8.scd"));
         let words = format!("0.1 to 60; the default is {seconds}.");
         assert!(manual.contains(&words), "packaging/eic-keys.8.scd: {words}");
+    }
+
+    #[test]
+    fn the_messages_have_the_life_of_a_key() {
+        let seconds = KEY_LIFETIME.as_secs();
+        for (source, words) in [
+            (include_str!("authorize.rs"), format!("in the last {seconds} seconds\"")),
+            (include_str!("check/check_id.rs"), format!("a pushed key is valid for {seconds} s\"")),
+            (include_str!("check/report.rs"), format!("a pushed key is valid for {seconds} s: ")),
+            (include_str!("check/topics/keys.rs"), format!("log in or check within {seconds} s\"")),
+            (include_str!("check/topics/recent.rs"), format!("log in within {seconds} s; ")),
+        ] {
+            assert!(source.contains(&words), "{words}");
+        }
     }
 }
